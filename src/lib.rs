@@ -1,0 +1,1 @@
+//! A blocking MongoDB connector on OpenSSL.
