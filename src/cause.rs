@@ -1,0 +1,373 @@
+//! Why a connection failed: the codes, their categories, and the facts that go with them.
+//!
+//! Every failed attempt to connect ends in exactly one [`CauseCode`]. The code is a contract: it is stable once
+//! released, programs may match on it and dashboards may count it. The message, the remedy and the facts beside it are
+//! for people and may get better from one release to the next.
+//!
+//! A [`Cause`] is plain data. It is made where the failure is understood (`tls::diagnose`, `net`, `uri`, …), travels
+//! inside [`Error`](crate::Error), and is printed by the command line. A remedy names the option, file or command to
+//! change; it never advises to switch verification off.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::time::rfc3339;
+
+/// Where to look for the reason, in the order in which the PyMongo guide sorts TLS errors, and then what is met beside
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Category {
+    /// The server's certificate, or its chain, does not verify.
+    Certificate,
+    /// The two sides do not agree on how to speak TLS, or one does not speak it at all.
+    Protocol,
+    /// A certificate is revoked, or what would tell is missing or invalid.
+    Revocation,
+    /// The server refused the client's certificate, or misses one.
+    ClientCertificate,
+    /// An option or a local file is wrong; nothing was sent.
+    Configuration,
+    /// The server could not be reached, or went away.
+    Network,
+    /// The connection is fine and what answers on it is not, or refuses.
+    Server,
+}
+
+impl Category {
+    /// The category as it stands in `mongotls doctor --json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Protocol => "protocol",
+            Self::Revocation => "revocation",
+            Self::ClientCertificate => "client-certificate",
+            Self::Configuration => "configuration",
+            Self::Network => "network",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One row of the table: the variant, its code, its category and when it applies.
+macro_rules! causes {
+    ($($variant:ident = $code:literal, $category:ident, $when:literal;)*) => {
+        /// The stable name of a reason for a failed connection.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum CauseCode {
+            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
+        }
+
+        impl CauseCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code as text: lower case words joined by hyphens.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The category that the code belongs to.
+            pub fn category(self) -> Category {
+                match self { $(Self::$variant => Category::$category,)* }
+            }
+
+            /// When the code applies, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $when,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    CertificateExpired = "certificate-expired", Certificate, "a certificate of the server's chain is past its notAfter";
+    CertificateNotYetValid = "certificate-not-yet-valid", Certificate, "a certificate of the server's chain is before its notBefore";
+    IssuerUnknown = "issuer-unknown", Certificate, "no path leads from the server's certificate to a trust anchor";
+    SelfSigned = "self-signed", Certificate, "the server's certificate is signed by itself and is not trusted";
+    UntrustedRoot = "untrusted-root", Certificate, "the chain ends in a self-signed CA that is not among the trust anchors";
+    HostnameMismatch = "hostname-mismatch", Certificate, "no DNS name in the certificate matches the host that was asked for";
+    IpAddressMismatch = "ip-address-mismatch", Certificate, "no IP address in the certificate matches the address that was asked for";
+    NoSubjectAltName = "no-subject-alt-name", Certificate, "the certificate names no host in its subject alternative names";
+    WrongPurpose = "wrong-purpose", Certificate, "the certificate's key usage or extended key usage forbids a TLS server";
+    InvalidCa = "invalid-ca", Certificate, "a CA in the chain may not sign what it signed";
+    SignatureInvalid = "signature-invalid", Certificate, "a signature in the chain does not verify";
+    KeyTooWeak = "key-too-weak", Certificate, "a key in the chain is below the security level";
+    DigestTooWeak = "digest-too-weak", Certificate, "a signature digest in the chain is below the security level";
+
+    ProtocolVersionMismatch = "protocol-version-mismatch", Protocol, "the two sides have no TLS version in common";
+    NoSharedCipher = "no-shared-cipher", Protocol, "the two sides have no cipher suite, group or signature algorithm in common";
+    ServerNameRejected = "server-name-rejected", Protocol, "the server refused the name sent in SNI";
+    ServerNotTls = "server-not-tls", Protocol, "the answer to the ClientHello was not TLS";
+    ServerRequiresTls = "server-requires-tls", Protocol, "TLS was off and the server closed the connection or answered in TLS";
+    TlsAlert = "tls-alert", Protocol, "the server ended the handshake with another alert";
+
+    RevokedCrl = "revoked-crl", Revocation, "a CRL lists the certificate";
+    CrlMissing = "crl-missing", Revocation, "a CRL check was asked for and no CRL of the issuer was given";
+    CrlExpired = "crl-expired", Revocation, "the CRL is past its nextUpdate";
+    CrlNotYetValid = "crl-not-yet-valid", Revocation, "the CRL is before its thisUpdate";
+    CrlInvalid = "crl-invalid", Revocation, "the CRL's signature or scope does not verify";
+    RevokedOcspStaple = "revoked-ocsp-staple", Revocation, "the stapled OCSP response says that the certificate is revoked";
+    RevokedOcspResponder = "revoked-ocsp-responder", Revocation, "the OCSP responder says that the certificate is revoked";
+    MustStapleMissing = "must-staple-missing", Revocation, "a must-staple certificate came without an OCSP response";
+    OcspStapleInvalid = "ocsp-staple-invalid", Revocation, "the stapled OCSP response does not verify, is out of date or is for another certificate";
+
+    ClientCertificateRequired = "client-certificate-required", ClientCertificate, "the server asked for a client certificate and none is configured";
+    ClientCertificateUntrusted = "client-certificate-untrusted", ClientCertificate, "the server does not know the CA of the client certificate";
+    ClientCertificateExpired = "client-certificate-expired", ClientCertificate, "the client certificate has expired";
+    ClientCertificateRevoked = "client-certificate-revoked", ClientCertificate, "the server says that the client certificate is revoked";
+    ClientCertificateRejected = "client-certificate-rejected", ClientCertificate, "the server refused the client certificate for another reason";
+
+    CaFileUnreadable = "ca-file-unreadable", Configuration, "the CA file cannot be read";
+    CrlFileUnreadable = "crl-file-unreadable", Configuration, "the CRL file cannot be read";
+    KeyFileUnreadable = "key-file-unreadable", Configuration, "the client certificate file cannot be read";
+    CaFileInvalid = "ca-file-invalid", Configuration, "the CA file holds no certificate";
+    CrlFileInvalid = "crl-file-invalid", Configuration, "the CRL file holds no CRL";
+    KeyFileNoCertificate = "key-file-no-certificate", Configuration, "the client certificate file holds no certificate";
+    KeyFileNoPrivateKey = "key-file-no-private-key", Configuration, "the client certificate file holds no private key";
+    KeyPasswordMissing = "key-password-missing", Configuration, "the private key is encrypted and no password is configured";
+    KeyPasswordWrong = "key-password-wrong", Configuration, "the password does not decrypt the private key";
+    KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not offer the key's type or encryption";
+    KeyCertificateMismatch = "key-certificate-mismatch", Configuration, "the private key and the certificate do not belong together";
+    NoTrustAnchors = "no-trust-anchors", Configuration, "no CA file is configured and the system has no trust anchors";
+    OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";
+    InvalidUri = "invalid-uri", Configuration, "the connection string does not parse";
+
+    DnsNotFound = "dns-not-found", Network, "the host name does not exist";
+    DnsFailed = "dns-failed", Network, "the resolver failed";
+    SrvNotFound = "srv-not-found", Network, "the name has no SRV record";
+    SrvInvalid = "srv-invalid", Network, "the specification refuses the SRV or TXT record";
+    ConnectionRefused = "connection-refused", Network, "nothing listens on the port";
+    ConnectionReset = "connection-reset", Network, "the peer reset the connection";
+    ConnectionClosed = "connection-closed", Network, "the peer closed the connection";
+    NetworkUnreachable = "network-unreachable", Network, "there is no route to the host";
+    ConnectTimeout = "connect-timeout", Network, "the TCP connection was not established in time";
+    HandshakeTimeout = "handshake-timeout", Network, "the TLS or MongoDB handshake did not end in time";
+
+    NotMongodb = "not-mongodb", Server, "what answers is not a MongoDB server";
+    HelloFailed = "hello-failed", Server, "the server answered hello with an error or an unsupported wire version";
+    AuthenticationFailed = "authentication-failed", Server, "the server refused the credential";
+}
+
+impl fmt::Display for CauseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A reason for a failed connection, with what a person needs to mend it.
+///
+/// `Display` prints the message alone, in one line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    code: CauseCode,
+    message: String,
+    remedy: String,
+    facts: Facts,
+}
+
+impl Cause {
+    pub(crate) fn new(
+        code: CauseCode,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            remedy: remedy.into(),
+            facts: Facts::default(),
+        }
+    }
+
+    /// Adds a fact; a value that is absent adds nothing.
+    pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
+        self.facts.push(key, value);
+        self
+    }
+
+    /// Adds a fact where there is one.
+    pub(crate) fn fact_opt(self, key: &'static str, value: Option<impl Into<FactValue>>) -> Self {
+        match value {
+            Some(value) => self.fact(key, value),
+            None => self,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> CauseCode {
+        self.code
+    }
+
+    /// The category of the code.
+    pub fn category(&self) -> Category {
+        self.code.category()
+    }
+
+    /// What happened, in one line, lower case, without a full stop.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it: one or two sentences.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
+    /// The facts behind the message.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Named facts in the order in which they are worth reading.
+///
+/// Keys are lower case words joined by underscores, for example `subject`, `not_after`, `presented_names`, `path`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts(Vec<(&'static str, FactValue)>);
+
+impl Facts {
+    /// Adds a fact, or replaces the one of that name.
+    pub(crate) fn push(&mut self, key: &'static str, value: impl Into<FactValue>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|(name, _)| *name == key) {
+            Some(slot) => slot.1 = value,
+            None => self.0.push((key, value)),
+        }
+    }
+
+    /// The fact of that name.
+    pub fn get(&self, key: &str) -> Option<&FactValue> {
+        self.0
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    /// All facts in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &FactValue)> {
+        self.0.iter().map(|(key, value)| (*key, value))
+    }
+
+    /// Whether there is no fact.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The value of a fact.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum FactValue {
+    /// Text, as it was found.
+    Text(String),
+    /// A count, a depth, a length or a number of milliseconds; the key tells the unit.
+    Number(i64),
+    /// Yes or no.
+    Bool(bool),
+    /// An instant in UTC.
+    Time(SystemTime),
+    /// Several texts, such as the names in a certificate.
+    List(Vec<String>),
+}
+
+impl fmt::Display for FactValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Bool(yes) => f.write_str(if *yes { "yes" } else { "no" }),
+            Self::Time(time) => f.write_str(&rfc3339(*time)),
+            Self::List(list) if list.is_empty() => f.write_str("none"),
+            Self::List(list) => f.write_str(&list.join(", ")),
+        }
+    }
+}
+
+impl From<String> for FactValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for FactValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<bool> for FactValue {
+    fn from(yes: bool) -> Self {
+        Self::Bool(yes)
+    }
+}
+
+impl From<i64> for FactValue {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for FactValue {
+    fn from(number: u32) -> Self {
+        Self::Number(i64::from(number))
+    }
+}
+
+impl From<SystemTime> for FactValue {
+    fn from(time: SystemTime) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl From<Vec<String>> for FactValue {
+    fn from(list: Vec<String>) -> Self {
+        Self::List(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let codes: HashSet<_> = CauseCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), CauseCode::ALL.len());
+        for code in codes {
+            assert!(
+                code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fact_of_the_same_name_is_replaced_in_place() {
+        let cause = Cause::new(CauseCode::TlsAlert, "m", "r")
+            .fact("depth", 0_u32)
+            .fact("alert", "x")
+            .fact("depth", 1_u32);
+        let keys: Vec<_> = cause
+            .facts()
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(keys, ["depth=1", "alert=x"]);
+    }
+}

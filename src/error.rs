@@ -1,0 +1,373 @@
+//! The one error of this crate.
+//!
+//! [`Error`] says what failed in one line: the server, the stage and the cause. What a program needs
+//! to decide is data: [`kind`](Error::kind) groups errors by what a caller can do about them,
+//! [`cause`](Error::cause) holds the exact reason for a failed connection, [`command`](Error::command)
+//! the server's own answer, and [`labels`](Error::labels) the labels of the MongoDB specifications.
+//!
+//! `Display` prints this layer alone; [`source`](std::error::Error::source) leads to the error of the
+//! system, of OpenSSL or of BSON below it. No secret is ever part of either.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::time::Elapsed;
+
+/// The result of an operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An operation failed; see the [module documentation](self).
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    stage: Option<Stage>,
+    server: Option<ServerAddress>,
+    cause: Option<Cause>,
+    command: Option<CommandFailure>,
+    labels: Vec<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// Errors grouped by what a caller can do about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
+    /// of no use.
+    Configuration,
+    /// The server could not be reached or went away. A command may have run.
+    Network,
+    /// A time limit has passed. A command may have run.
+    Timeout,
+    /// TLS failed: the server's certificate was refused, or the handshake was.
+    Tls,
+    /// The server refused the credential.
+    Authentication,
+    /// The server answered a command with an error.
+    Command,
+    /// The peer does not speak the MongoDB protocol, or breaks it.
+    Protocol,
+    /// A value does not fit BSON, or a reply does not fit the type that was asked for.
+    Bson,
+    /// The client is closed.
+    Closed,
+}
+
+/// How far an attempt to connect had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Reading options and local files.
+    Options,
+    /// Finding the addresses of a host name.
+    Resolve,
+    /// Opening the TCP connection or the Unix socket.
+    Connect,
+    /// The TLS handshake, with the check of the certificate's chain and names.
+    Tls,
+    /// The check that no certificate is revoked.
+    Revocation,
+    /// The first hello.
+    Hello,
+    /// The authentication of the user.
+    Authentication,
+    /// A command on an established connection.
+    Command,
+}
+
+impl Stage {
+    /// The stage as it stands in `mongotls doctor --json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Options => "options",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Revocation => "revocation",
+            Self::Hello => "hello",
+            Self::Authentication => "authentication",
+            Self::Command => "command",
+        }
+    }
+
+    /// What failed, as it stands in an error's text.
+    fn failure(self) -> &'static str {
+        match self {
+            Self::Options => "the options are not usable",
+            Self::Resolve => "name resolution failed",
+            Self::Connect => "connecting failed",
+            Self::Tls => "TLS handshake failed",
+            Self::Revocation => "revocation check failed",
+            Self::Hello => "MongoDB handshake failed",
+            Self::Authentication => "authentication failed",
+            Self::Command => "command failed",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer of a server that refused a command (`ok: 0`, or write errors).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CommandFailure {
+    /// The server's error code; 0 if it sent none.
+    pub code: i32,
+    /// The server's name of the code; empty if it sent none.
+    pub code_name: String,
+    /// The server's text.
+    pub message: String,
+    /// The whole reply.
+    pub reply: RawDocumentBuf,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            stage: None,
+            server: None,
+            cause: None,
+            command: None,
+            labels: Vec::new(),
+            source: None,
+        }))
+    }
+
+    /// An attempt to connect that ended in `cause` at `stage`.
+    pub(crate) fn failed(stage: Stage, cause: Cause) -> Self {
+        use crate::cause::Category;
+        let kind = match (cause.category(), cause.code()) {
+            (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
+            (Category::Configuration, _) => ErrorKind::Configuration,
+            (Category::Network, _) => ErrorKind::Network,
+            (Category::Server, CauseCode::AuthenticationFailed) => ErrorKind::Authentication,
+            (Category::Server, CauseCode::HelloFailed) => ErrorKind::Command,
+            (Category::Server, _) => ErrorKind::Protocol,
+            _ => ErrorKind::Tls,
+        };
+        let mut error = Self::new(kind, cause.message());
+        error.0.stage = Some(stage);
+        error.0.cause = Some(cause);
+        error
+    }
+
+    /// Options or a local file are wrong: [`Stage::Options`] with `cause`.
+    pub(crate) fn configuration(cause: Cause) -> Self {
+        Self::failed(Stage::Options, cause)
+    }
+
+    /// A limit has passed while waiting for `what`.
+    pub(crate) fn timed_out(elapsed: Elapsed, what: &str) -> Self {
+        let limit = Milliseconds(elapsed.limit);
+        Self::new(
+            ErrorKind::Timeout,
+            format!(
+                "{what} took longer than {limit} ({})",
+                elapsed.kind.option()
+            ),
+        )
+    }
+
+    /// The peer broke the wire protocol.
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Protocol, message)
+    }
+
+    /// A value does not fit BSON or the type that was asked for.
+    pub(crate) fn bson(message: impl Into<String>, source: bson::error::Error) -> Self {
+        Self::new(ErrorKind::Bson, message).with_source(source)
+    }
+
+    /// The server refused a command.
+    pub(crate) fn refused(failure: CommandFailure, labels: Vec<String>) -> Self {
+        let name = if failure.code_name.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", failure.code_name)
+        };
+        let mut error = Self::new(
+            ErrorKind::Command,
+            format!(
+                "the server answered with error {}{name}: {}",
+                failure.code, failure.message
+            ),
+        );
+        error.0.labels = labels;
+        error.0.command = Some(failure);
+        error
+    }
+
+    pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_stage(mut self, stage: Stage) -> Self {
+        self.0.stage.get_or_insert(stage);
+        self
+    }
+
+    /// Names the server, where no layer below has done so.
+    pub(crate) fn with_server(mut self, server: &ServerAddress) -> Self {
+        self.0.server.get_or_insert_with(|| server.clone());
+        self
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// How far the connection had come; none for errors that have nothing to do with a connection.
+    pub fn stage(&self) -> Option<Stage> {
+        self.0.stage
+    }
+
+    /// The server that was talked to.
+    pub fn server(&self) -> Option<&ServerAddress> {
+        self.0.server.as_ref()
+    }
+
+    /// Why the connection failed. Every error of an attempt to connect has exactly one.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.0.cause.as_ref()
+    }
+
+    /// The server's answer, where it refused a command.
+    pub fn command(&self) -> Option<&CommandFailure> {
+        self.0.command.as_ref()
+    }
+
+    /// The error labels that the server sent, such as `RetryableWriteError`.
+    pub fn labels(&self) -> &[String] {
+        &self.0.labels
+    }
+
+    /// Whether the server sent that label.
+    pub fn has_label(&self, label: &str) -> bool {
+        self.0.labels.iter().any(|own| own == label)
+    }
+
+    /// Whether a time limit has passed.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(server) = &self.0.server {
+            write!(f, "server {server}: ")?;
+        }
+        match self.0.stage {
+            Some(Stage::Options) | None => {}
+            Some(stage) => write!(f, "{}: ", stage.failure())?,
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    /// Prints the one-line text, the code of the cause and the source: what `main` shows when it
+    /// returns an error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        if let Some(cause) = &self.0.cause {
+            write!(f, " [{}]\n  remedy: {}", cause.code(), cause.remedy())?;
+        }
+        if let Some(source) = &self.0.source {
+            write!(f, "\n  source: {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Timeout => io::ErrorKind::TimedOut,
+            ErrorKind::Configuration | ErrorKind::Bson => io::ErrorKind::InvalidInput,
+            ErrorKind::Protocol => io::ErrorKind::InvalidData,
+            ErrorKind::Tls | ErrorKind::Authentication => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// A duration as people write limits: `250 ms`, `10 s`.
+pub(crate) struct Milliseconds(pub(crate) Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        if ms >= 1000 && ms % 1000 == 0 {
+            write!(f, "{} s", ms / 1000)
+        } else {
+            write!(f, "{ms} ms")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_stays_one_word_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn the_text_names_server_stage_and_cause_once() {
+        let cause = Cause::new(
+            CauseCode::CertificateExpired,
+            "certificate for \"db\" expired",
+            "renew it",
+        );
+        let error = Error::failed(Stage::Tls, cause).with_server(&ServerAddress::tcp("db", 27017));
+        assert_eq!(
+            error.to_string(),
+            "server db:27017: TLS handshake failed: certificate for \"db\" expired"
+        );
+        assert_eq!(error.kind(), ErrorKind::Tls);
+    }
+
+    #[test]
+    fn the_first_server_and_stage_stay() {
+        let error = Error::protocol("x")
+            .with_stage(Stage::Hello)
+            .with_stage(Stage::Command);
+        let error = error
+            .with_server(&ServerAddress::tcp("a", 1))
+            .with_server(&ServerAddress::tcp("b", 1));
+        assert_eq!(
+            (error.stage(), error.server()),
+            (Some(Stage::Hello), Some(&ServerAddress::tcp("a", 1)))
+        );
+    }
+}

@@ -1,0 +1,487 @@
+//! Collecting options, from a program or from a connection string, and checking them as a whole.
+//!
+//! Every field is optional until [`ClientOptionsBuilder::build`] fills in the defaults. Rules that
+//! need two options stand there and nowhere else, so that text and program obey the same ones; all
+//! conflicts are reported at once.
+
+use std::time::Duration;
+
+use super::{
+    ClientOptions, Compressor, CredentialDraft, ProxyOptions, ReadConcern, ReadPreference,
+    ReadPreferenceMode, Secret, ServerMonitoringMode, SrvOptions, TagSet, TlsOptions,
+    TlsOptionsBuilder, WriteConcern, option_conflict,
+};
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+use crate::options::AuthMechanism;
+
+/// Collects [`ClientOptions`]; each setter's unit, range and default stand at the field it sets.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptionsBuilder {
+    pub(crate) hosts: Vec<ServerAddress>,
+    pub(crate) srv_host: Option<String>,
+    pub(crate) srv_service_name: Option<String>,
+    pub(crate) srv_max_hosts: Option<u32>,
+    pub(crate) default_database: Option<String>,
+    pub(crate) app_name: Option<String>,
+    pub(crate) credential: CredentialDraft,
+    pub(crate) tls_enabled: Option<bool>,
+    pub(crate) tls: Option<TlsOptionsBuilder>,
+    pub(crate) replica_set: Option<String>,
+    pub(crate) direct_connection: Option<bool>,
+    pub(crate) load_balanced: Option<bool>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) socket_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) server_selection_timeout: Option<Duration>,
+    pub(crate) wait_queue_timeout: Option<Duration>,
+    pub(crate) max_pool_size: Option<u32>,
+    pub(crate) min_pool_size: Option<u32>,
+    pub(crate) max_connecting: Option<u32>,
+    pub(crate) max_idle_time: Option<Duration>,
+    pub(crate) heartbeat_frequency: Option<Duration>,
+    pub(crate) server_monitoring_mode: Option<ServerMonitoringMode>,
+    pub(crate) local_threshold: Option<Duration>,
+    pub(crate) server_selection_try_once: Option<bool>,
+    pub(crate) compressors: Vec<Compressor>,
+    pub(crate) zlib_compression_level: Option<i32>,
+    pub(crate) read_preference: Option<ReadPreferenceMode>,
+    pub(crate) read_preference_tags: Vec<TagSet>,
+    pub(crate) max_staleness: Option<Duration>,
+    pub(crate) read_concern: ReadConcern,
+    pub(crate) write_concern: WriteConcern,
+    pub(crate) retry_reads: Option<bool>,
+    pub(crate) retry_writes: Option<bool>,
+    pub(crate) max_adaptive_retries: Option<u32>,
+    pub(crate) enable_overload_retargeting: Option<bool>,
+    pub(crate) proxy_host: Option<String>,
+    pub(crate) proxy_port: Option<u16>,
+    pub(crate) proxy_username: Option<String>,
+    pub(crate) proxy_password: Option<Secret>,
+}
+
+/// Setters that store their argument and no more.
+macro_rules! setters {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty $(=> $field:ident)?;)*) => {
+        $(
+            $(#[doc = $doc])+
+            #[must_use]
+            pub fn $name(mut self, value: impl Into<$type>) -> Self {
+                setters!(@store self, value.into(), $name $(, $field)?);
+                self
+            }
+        )*
+    };
+    (@store $self:ident, $value:expr, $name:ident) => { $self.$name = Some($value) };
+    (@store $self:ident, $value:expr, $name:ident, $field:ident) => { $self.$field = $value };
+}
+
+impl ClientOptionsBuilder {
+    /// Adds a server to the seed list.
+    #[must_use]
+    pub fn host(mut self, address: ServerAddress) -> Self {
+        self.hosts.push(address);
+        self
+    }
+
+    /// Replaces the seed list.
+    #[must_use]
+    pub fn hosts(mut self, addresses: impl IntoIterator<Item = ServerAddress>) -> Self {
+        self.hosts = addresses.into_iter().collect();
+        self
+    }
+
+    /// Connects with TLS, as `options` say.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls_enabled = Some(true);
+        self.tls = Some(options.into());
+        self
+    }
+
+    /// Connects in the clear, whatever a connection string said.
+    #[must_use]
+    pub fn no_tls(mut self) -> Self {
+        self.tls_enabled = None;
+        self.tls = None;
+        self
+    }
+
+    /// Authenticates as this user.
+    #[must_use]
+    pub fn credential(mut self, username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        self.credential.username = Some(username.into());
+        self.credential.password = Some(password.into());
+        self
+    }
+
+    /// Authenticates by this mechanism, with these properties (`authMechanismProperties`).
+    #[must_use]
+    pub fn auth_mechanism<N, V>(
+        mut self,
+        mechanism: AuthMechanism,
+        properties: impl IntoIterator<Item = (N, V)>,
+    ) -> Self
+    where
+        N: AsRef<str>,
+        V: Into<Secret>,
+    {
+        self.credential.mechanism = Some(mechanism);
+        self.credential.properties = properties
+            .into_iter()
+            .map(|(name, value)| (name.as_ref().to_uppercase(), value.into()))
+            .collect();
+        self
+    }
+
+    /// Authenticates against this database (`authSource`).
+    #[must_use]
+    pub fn auth_source(mut self, database: impl Into<String>) -> Self {
+        self.credential.source = Some(database.into());
+        self
+    }
+
+    /// Goes through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
+    #[must_use]
+    pub fn proxy(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.proxy_host = Some(host.into());
+        self.proxy_port = Some(port);
+        self
+    }
+
+    /// Authenticates to the proxy (`proxyUsername`, `proxyPassword`).
+    #[must_use]
+    pub fn proxy_credential(
+        mut self,
+        username: impl Into<String>,
+        password: impl Into<Secret>,
+    ) -> Self {
+        self.proxy_username = Some(username.into());
+        self.proxy_password = Some(password.into());
+        self
+    }
+
+    /// Serves reads by these members (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`).
+    #[must_use]
+    pub fn read_preference(mut self, preference: ReadPreference) -> Self {
+        self.read_preference = Some(preference.mode);
+        self.read_preference_tags = preference.tag_sets;
+        self.max_staleness = preference.max_staleness;
+        self
+    }
+
+    setters! {
+        /// Sets [`ClientOptions::default_database`].
+        default_database: String;
+        /// Sets [`ClientOptions::app_name`].
+        app_name: String;
+        /// Sets [`ClientOptions::replica_set`].
+        replica_set: String;
+        /// Sets [`ClientOptions::direct_connection`].
+        direct_connection: bool;
+        /// Sets [`ClientOptions::load_balanced`].
+        load_balanced: bool;
+        /// Sets [`ClientOptions::connect_timeout`]; zero means no limit.
+        connect_timeout: Duration;
+        /// Sets [`ClientOptions::socket_timeout`]; zero means no limit.
+        socket_timeout: Duration;
+        /// Sets [`ClientOptions::timeout`]; zero means no limit.
+        timeout: Duration;
+        /// Sets [`ClientOptions::server_selection_timeout`].
+        server_selection_timeout: Duration;
+        /// Sets [`ClientOptions::wait_queue_timeout`]; zero means no limit.
+        wait_queue_timeout: Duration;
+        /// Sets [`ClientOptions::max_pool_size`].
+        max_pool_size: u32;
+        /// Sets [`ClientOptions::min_pool_size`].
+        min_pool_size: u32;
+        /// Sets [`ClientOptions::max_connecting`].
+        max_connecting: u32;
+        /// Sets [`ClientOptions::max_idle_time`]; zero means no limit.
+        max_idle_time: Duration;
+        /// Sets [`ClientOptions::heartbeat_frequency`].
+        heartbeat_frequency: Duration;
+        /// Sets [`ClientOptions::server_monitoring_mode`].
+        server_monitoring_mode: ServerMonitoringMode;
+        /// Sets [`ClientOptions::local_threshold`].
+        local_threshold: Duration;
+        /// Sets [`ClientOptions::compressors`].
+        compressors: Vec<Compressor> => compressors;
+        /// Sets [`ClientOptions::zlib_compression_level`].
+        zlib_compression_level: i32;
+        /// Sets [`ClientOptions::read_concern`].
+        read_concern: ReadConcern => read_concern;
+        /// Sets [`ClientOptions::write_concern`].
+        write_concern: WriteConcern => write_concern;
+        /// Sets [`ClientOptions::retry_reads`].
+        retry_reads: bool;
+        /// Sets [`ClientOptions::retry_writes`].
+        retry_writes: bool;
+        /// Sets [`ClientOptions::max_adaptive_retries`].
+        max_adaptive_retries: u32;
+        /// Sets [`ClientOptions::enable_overload_retargeting`].
+        enable_overload_retargeting: bool;
+    }
+
+    /// Checks the options against each other and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with every conflict found.
+    pub fn build(self) -> Result<ClientOptions> {
+        let mut conflicts = self.conflicts();
+        let read_preference = ReadPreference {
+            mode: self.read_preference.unwrap_or_default(),
+            tag_sets: self.read_preference_tags,
+            max_staleness: self.max_staleness,
+        };
+        conflicts.extend(read_preference.check().err());
+        conflicts.extend(self.write_concern.check().err());
+        let credential = self
+            .credential
+            .finish(self.default_database.as_deref())
+            .unwrap_or_else(|conflict| {
+                conflicts.push(conflict);
+                None
+            });
+        if !conflicts.is_empty() {
+            return Err(Error::configuration(option_conflict(&conflicts)));
+        }
+
+        // TLS is on if it was asked for, if another TLS option implies it (as in PyMongo), or with SRV.
+        let tls = match (self.tls_enabled, self.tls) {
+            (_, Some(tls)) => Some(tls.build()?),
+            (Some(true), None) => Some(TlsOptions::default()),
+            (None, None) if self.srv_host.is_some() => Some(TlsOptions::default()),
+            (Some(false) | None, None) => None,
+        };
+        let srv = self.srv_host.map(|host| SrvOptions {
+            host,
+            service_name: self
+                .srv_service_name
+                .unwrap_or_else(|| "mongodb".to_owned()),
+            max_hosts: self.srv_max_hosts.unwrap_or(0),
+        });
+        let proxy = self.proxy_host.map(|host| ProxyOptions {
+            host,
+            port: self.proxy_port.unwrap_or(1080),
+            credential: self.proxy_username.zip(self.proxy_password),
+        });
+        Ok(ClientOptions {
+            hosts: self.hosts,
+            srv,
+            default_database: self.default_database,
+            app_name: self.app_name,
+            credential,
+            tls,
+            replica_set: self.replica_set,
+            direct_connection: self.direct_connection,
+            load_balanced: self.load_balanced.unwrap_or(false),
+            connect_timeout: unless_zero(self.connect_timeout.unwrap_or(Duration::from_secs(10))),
+            socket_timeout: self.socket_timeout.and_then(unless_zero),
+            timeout: self.timeout,
+            server_selection_timeout: self
+                .server_selection_timeout
+                .unwrap_or(Duration::from_secs(30)),
+            wait_queue_timeout: self.wait_queue_timeout.and_then(unless_zero),
+            max_pool_size: self.max_pool_size.unwrap_or(100),
+            min_pool_size: self.min_pool_size.unwrap_or(0),
+            max_connecting: self.max_connecting.unwrap_or(2),
+            max_idle_time: self.max_idle_time.and_then(unless_zero),
+            heartbeat_frequency: self.heartbeat_frequency.unwrap_or(Duration::from_secs(10)),
+            server_monitoring_mode: self.server_monitoring_mode.unwrap_or_default(),
+            local_threshold: self.local_threshold.unwrap_or(Duration::from_millis(15)),
+            server_selection_try_once: self.server_selection_try_once,
+            compressors: self.compressors,
+            zlib_compression_level: self.zlib_compression_level.unwrap_or(-1),
+            read_preference,
+            read_concern: self.read_concern,
+            write_concern: self.write_concern,
+            retry_reads: self.retry_reads.unwrap_or(true),
+            retry_writes: self.retry_writes.unwrap_or(true),
+            max_adaptive_retries: self.max_adaptive_retries.unwrap_or(2),
+            enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
+            proxy,
+        })
+    }
+
+    /// The rules between options, each with its specification.
+    fn conflicts(&self) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        let mut refuse = |wrong: bool, why: &str| {
+            if wrong {
+                conflicts.push(why.to_owned());
+            }
+        };
+        let several_hosts = self.hosts.len() > 1;
+        let srv = self.srv_host.is_some();
+        let some_srv_hosts = self.srv_max_hosts.is_some_and(|max| max > 0);
+
+        refuse(self.hosts.is_empty() && !srv, "no host is given");
+        // "URI Options", "directConnection URI option with multiple seeds or SRV URI".
+        let direct = self.direct_connection == Some(true);
+        refuse(
+            direct && several_hosts,
+            "directConnection=true allows one host only",
+        );
+        refuse(
+            direct && srv,
+            "directConnection=true cannot be used with mongodb+srv",
+        );
+        // "Load Balancer Support", "URI Validation".
+        let load_balanced = self.load_balanced == Some(true);
+        refuse(
+            load_balanced && several_hosts,
+            "loadBalanced=true allows one host only",
+        );
+        refuse(
+            load_balanced && self.replica_set.is_some(),
+            "loadBalanced=true cannot be used with replicaSet",
+        );
+        refuse(
+            load_balanced && direct,
+            "loadBalanced=true cannot be used with directConnection=true",
+        );
+        refuse(
+            load_balanced && some_srv_hosts,
+            "loadBalanced=true cannot be used with srvMaxHosts",
+        );
+        // "Initial DNS Seedlist Discovery", "URI Validation".
+        refuse(
+            !srv && self.srv_service_name.is_some(),
+            "srvServiceName needs mongodb+srv",
+        );
+        refuse(
+            !srv && self.srv_max_hosts.is_some(),
+            "srvMaxHosts needs mongodb+srv",
+        );
+        refuse(
+            some_srv_hosts && self.replica_set.is_some(),
+            "srvMaxHosts cannot be used with replicaSet",
+        );
+        // "SOCKS5 Support".
+        let no_proxy = self.proxy_host.is_none();
+        refuse(
+            no_proxy && self.proxy_port.is_some(),
+            "proxyPort needs proxyHost",
+        );
+        refuse(
+            no_proxy && self.proxy_username.is_some(),
+            "proxyUsername needs proxyHost",
+        );
+        refuse(
+            no_proxy && self.proxy_password.is_some(),
+            "proxyPassword needs proxyHost",
+        );
+        refuse(
+            self.proxy_username.is_some() != self.proxy_password.is_some(),
+            "proxyUsername and proxyPassword go together",
+        );
+        // Ranges; a connection string warns of a value outside of one before it comes here.
+        let over_long = |name: &String| name.len() > ClientOptions::MAX_APP_NAME;
+        refuse(
+            self.app_name.as_ref().is_some_and(over_long),
+            "appName is longer than 128 bytes",
+        );
+        refuse(
+            self.max_connecting == Some(0),
+            "maxConnecting must be 1 or more",
+        );
+        refuse(
+            self.heartbeat_frequency
+                .is_some_and(|interval| interval < Duration::from_millis(500)),
+            "heartbeatFrequencyMS must be 500 or more",
+        );
+        refuse(
+            self.zlib_compression_level
+                .is_some_and(|level| !(-1..=9).contains(&level)),
+            "zlibCompressionLevel must be between -1 and 9",
+        );
+        let max_pool_size = self.max_pool_size.unwrap_or(100);
+        let over_full = max_pool_size > 0 && self.min_pool_size.unwrap_or(0) > max_pool_size;
+        refuse(over_full, "minPoolSize is larger than maxPoolSize");
+        refuse(
+            self.tls_enabled == Some(false) && self.tls.is_some(),
+            "tls=false cannot be used with another TLS option",
+        );
+        conflicts.extend(self.tls.iter().flat_map(TlsOptionsBuilder::conflicts));
+        conflicts
+    }
+}
+
+/// Zero stands for "no limit".
+fn unless_zero(limit: Duration) -> Option<Duration> {
+    (!limit.is_zero()).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_host() -> ClientOptionsBuilder {
+        ClientOptions::builder().host(ServerAddress::tcp("db", 27017))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_specifications() {
+        let options = one_host().build().unwrap();
+        assert_eq!(options.connect_timeout, Some(Duration::from_secs(10)));
+        assert_eq!(
+            (
+                options.max_pool_size,
+                options.max_connecting,
+                options.min_pool_size
+            ),
+            (100, 2, 0)
+        );
+        assert!(
+            options.retry_reads
+                && options.retry_writes
+                && options.tls.is_none()
+                && options.credential.is_none()
+        );
+    }
+
+    #[test]
+    fn zero_means_no_limit() {
+        let options = one_host()
+            .connect_timeout(Duration::ZERO)
+            .max_idle_time(Duration::ZERO)
+            .build()
+            .unwrap();
+        assert_eq!(
+            (options.connect_timeout, options.max_idle_time),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn every_conflict_is_reported_at_once() {
+        let error = one_host()
+            .max_connecting(0_u32)
+            .load_balanced(true)
+            .replica_set("rs")
+            .build()
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("maxConnecting") && text.contains("replicaSet"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug() {
+        let builder = one_host()
+            .credential("alice", "hunter2")
+            .proxy("p", 1)
+            .proxy_credential("bob", "hunter2");
+        let builder = builder.tls(
+            TlsOptions::builder()
+                .certificate_key_file_password("hunter2")
+                .build()
+                .unwrap(),
+        );
+        assert!(!format!("{builder:?}").contains("hunter2"));
+        assert!(!format!("{:?}", builder.build().unwrap()).contains("hunter2"));
+    }
+}

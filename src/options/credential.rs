@@ -1,0 +1,290 @@
+//! Who the client is: a credential, checked against the rules of its mechanism.
+//!
+//! Source: the specification "Driver Authentication", the section "MongoCredential Properties" of
+//! each mechanism.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::Secret;
+
+/// A user and how it proves itself.
+///
+/// `Debug` shows neither the password nor the value of a property.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user; none where the mechanism finds it elsewhere, as MONGODB-X509 in the certificate.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+    /// The database that knows the user (`authSource`); `$external` for mechanisms outside of
+    /// MongoDB.
+    pub source: String,
+    /// The mechanism; none lets client and server agree on a SCRAM mechanism.
+    pub mechanism: Option<AuthMechanism>,
+    /// The properties of the mechanism (`authMechanismProperties`), with their names in upper case.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// The authentication mechanisms of MongoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuthMechanism {
+    /// SCRAM with SHA-1 (RFC 5802).
+    ScramSha1,
+    /// SCRAM with SHA-256 (RFC 7677).
+    ScramSha256,
+    /// The client's TLS certificate.
+    MongodbX509,
+    /// The password in the clear, for LDAP behind the server (RFC 4616).
+    Plain,
+    /// Kerberos (RFC 4752).
+    Gssapi,
+    /// AWS IAM.
+    MongodbAws,
+    /// An OpenID Connect access token.
+    MongodbOidc,
+}
+
+impl AuthMechanism {
+    const ALL: [Self; 7] = [
+        Self::ScramSha1,
+        Self::ScramSha256,
+        Self::MongodbX509,
+        Self::Plain,
+        Self::Gssapi,
+        Self::MongodbAws,
+        Self::MongodbOidc,
+    ];
+
+    /// The name as it stands in `authMechanism` and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScramSha1 => "SCRAM-SHA-1",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::MongodbX509 => "MONGODB-X509",
+            Self::Plain => "PLAIN",
+            Self::Gssapi => "GSSAPI",
+            Self::MongodbAws => "MONGODB-AWS",
+            Self::MongodbOidc => "MONGODB-OIDC",
+        }
+    }
+
+    /// Whether the user lives outside of MongoDB, in `$external`, whatever the database is.
+    fn is_always_external(self) -> bool {
+        matches!(
+            self,
+            Self::MongodbX509 | Self::Gssapi | Self::MongodbAws | Self::MongodbOidc
+        )
+    }
+
+    /// The properties that the mechanism knows.
+    fn properties(self) -> &'static [&'static str] {
+        match self {
+            Self::Gssapi => &[
+                "SERVICE_NAME",
+                "CANONICALIZE_HOST_NAME",
+                "SERVICE_REALM",
+                "SERVICE_HOST",
+            ],
+            Self::MongodbAws => &["AWS_SESSION_TOKEN"],
+            Self::MongodbOidc => &["ENVIRONMENT", "TOKEN_RESOURCE"],
+            Self::ScramSha1 | Self::ScramSha256 | Self::MongodbX509 | Self::Plain => &[],
+        }
+    }
+}
+
+impl fmt::Display for AuthMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AuthMechanism {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|mechanism| mechanism.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// What a connection string or a program says about the user, before the rules of the mechanism
+/// turned it into a [`Credential`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CredentialDraft {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) source: Option<String>,
+    pub(crate) mechanism: Option<AuthMechanism>,
+    pub(crate) properties: BTreeMap<String, Secret>,
+}
+
+impl CredentialDraft {
+    /// The credential, with the defaults of its mechanism; none where nothing asks for one.
+    ///
+    /// A user name (also an empty one) or a mechanism asks for authentication; a source does not.
+    pub(crate) fn finish(self, database: Option<&str>) -> Result<Option<Credential>, String> {
+        if self.source.as_deref() == Some("") {
+            return Err("authSource must not be empty".to_owned());
+        }
+        if self.username.is_none() && self.mechanism.is_none() {
+            return match self.properties.is_empty() {
+                true => Ok(None),
+                false => Err("authMechanismProperties needs an authMechanism".to_owned()),
+            };
+        }
+        self.check_parts()?;
+        let external = self
+            .mechanism
+            .is_some_and(AuthMechanism::is_always_external);
+        let source = match (self.source, database) {
+            (Some(source), _) => source,
+            (None, Some(database)) if !external => database.to_owned(),
+            (None, None) if !external && self.mechanism != Some(AuthMechanism::Plain) => {
+                "admin".to_owned()
+            }
+            (None, _) => "$external".to_owned(),
+        };
+        let mut properties = self.properties;
+        if self.mechanism == Some(AuthMechanism::Gssapi) {
+            properties
+                .entry("SERVICE_NAME".to_owned())
+                .or_insert_with(|| Secret::from("mongodb"));
+        }
+        let username = self.username.filter(|name| !name.is_empty());
+        Ok(Some(Credential {
+            username,
+            password: self.password,
+            source,
+            mechanism: self.mechanism,
+            properties,
+        }))
+    }
+
+    /// What the mechanism requires, and what it forbids.
+    fn check_parts(&self) -> Result<(), String> {
+        let has_username = self
+            .username
+            .as_deref()
+            .is_some_and(|name| !name.is_empty());
+        let has_password = self.password.is_some();
+        let Some(mechanism) = self.mechanism else {
+            return match has_username {
+                true if self.properties.is_empty() => Ok(()),
+                true => Err("authMechanismProperties needs an authMechanism".to_owned()),
+                false => Err("the user name is empty".to_owned()),
+            };
+        };
+        if mechanism.is_always_external()
+            && self
+                .source
+                .as_deref()
+                .is_some_and(|source| source != "$external")
+        {
+            return Err(format!("authSource must be $external with {mechanism}"));
+        }
+        if let Some(unknown) = self
+            .properties
+            .keys()
+            .find(|name| !mechanism.properties().contains(&name.as_str()))
+        {
+            return Err(format!(
+                "{mechanism} has no authMechanismProperties \"{unknown}\""
+            ));
+        }
+        match mechanism {
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {
+                require(has_username, mechanism, "a user name")?;
+                require(has_password, mechanism, "a password")
+            }
+            AuthMechanism::Gssapi => {
+                require(has_username, mechanism, "a user name")?;
+                self.check_canonicalization()
+            }
+            AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
+            AuthMechanism::MongodbAws => {
+                if has_username != has_password {
+                    return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
+                }
+                let has_token = self.properties.contains_key("AWS_SESSION_TOKEN");
+                require(
+                    has_username || !has_token,
+                    mechanism,
+                    "an access key id beside AWS_SESSION_TOKEN",
+                )
+            }
+            AuthMechanism::MongodbOidc => {
+                forbid(has_password, mechanism, "a password")?;
+                self.check_oidc_environment(has_username)
+            }
+        }
+    }
+
+    fn check_canonicalization(&self) -> Result<(), String> {
+        match self.property("CANONICALIZE_HOST_NAME") {
+            None | Some("none" | "forward" | "forwardAndReverse" | "true" | "false") => Ok(()),
+            Some(_) => {
+                Err("CANONICALIZE_HOST_NAME must be none, forward or forwardAndReverse".to_owned())
+            }
+        }
+    }
+
+    fn check_oidc_environment(&self, has_username: bool) -> Result<(), String> {
+        let environment = self.property("ENVIRONMENT");
+        let has_resource = self.properties.contains_key("TOKEN_RESOURCE");
+        match environment {
+            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties".to_owned()),
+            Some("azure" | "gcp") if !has_resource => Err(
+                "MONGODB-OIDC needs a TOKEN_RESOURCE in authMechanismProperties for azure and gcp"
+                    .to_owned(),
+            ),
+            Some("test" | "k8s") if has_resource => {
+                Err("MONGODB-OIDC takes no TOKEN_RESOURCE for test and k8s".to_owned())
+            }
+            Some("test" | "gcp" | "k8s") if has_username => {
+                Err("MONGODB-OIDC takes a user name for azure alone".to_owned())
+            }
+            Some("test" | "azure" | "gcp" | "k8s") => Ok(()),
+            Some(_) => Err("ENVIRONMENT must be azure, gcp or k8s".to_owned()),
+        }
+    }
+
+    fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(Secret::expose)
+    }
+}
+
+fn require(present: bool, mechanism: AuthMechanism, what: &str) -> Result<(), String> {
+    if present {
+        Ok(())
+    } else {
+        Err(format!("{mechanism} needs {what}"))
+    }
+}
+
+fn forbid(present: bool, mechanism: AuthMechanism, what: &str) -> Result<(), String> {
+    if present {
+        Err(format!(
+            "{mechanism} takes no {what}",
+            what = what.trim_start_matches("a ")
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("username", &self.username)
+            .field("password", &self.password)
+            .field("source", &self.source)
+            .field("mechanism", &self.mechanism)
+            .field("properties", &self.properties)
+            .finish()
+    }
+}

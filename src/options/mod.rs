@@ -1,0 +1,185 @@
+//! What a client is asked to do: plain typed data, a builder that checks it, and no OpenSSL.
+//!
+//! [`ClientOptions`] come from a connection string ([`ClientOptions::parse`]) or from
+//! [`ClientOptions::builder`], which may start from a connection string too; what the program sets
+//! then takes precedence over the text. Each field tells its unit, range, default and key.
+//!
+//! Secrets are [`Secret`]: zeroed when dropped, never printed.
+
+mod builder;
+mod concern;
+mod credential;
+mod secret;
+mod tls;
+
+use std::time::Duration;
+
+pub use self::builder::ClientOptionsBuilder;
+pub use self::concern::{
+    Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, TagSet, WriteConcern,
+};
+pub(crate) use self::credential::CredentialDraft;
+pub use self::credential::{AuthMechanism, Credential};
+pub use self::secret::Secret;
+pub(crate) use self::tls::option_conflict;
+pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+
+/// The options of a client, checked and with their defaults filled in.
+///
+/// The names of the keys are those of a connection string. Source: the "URI Options" specification
+/// of the MongoDB drivers, unless a field says otherwise.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// The servers to begin with (the seed list), in their order. At least one, unless `srv` is set.
+    pub hosts: Vec<ServerAddress>,
+    /// The name whose DNS records hold the seed list (`mongodb+srv://`).
+    pub srv: Option<SrvOptions>,
+    /// The database named in the connection string.
+    pub default_database: Option<String>,
+    /// The application's name in the server's log (`appName`); at most 128 bytes.
+    pub app_name: Option<String>,
+    /// The user; none connects without authentication.
+    pub credential: Option<Credential>,
+    /// TLS; none connects in the clear.
+    pub tls: Option<TlsOptions>,
+
+    /// The name of the replica set that the servers must belong to (`replicaSet`).
+    pub replica_set: Option<String>,
+    /// Whether to talk to the one host alone (`directConnection`); none leaves it to the seed list.
+    pub direct_connection: Option<bool>,
+    /// Whether the host is a load balancer (`loadBalanced`). Default: false.
+    pub load_balanced: bool,
+
+    /// The limit for name resolution, TCP, TLS and MongoDB handshake of one connection
+    /// (`connectTimeoutMS`; 0 and none mean no limit). Default: 10 s.
+    pub connect_timeout: Option<Duration>,
+    /// The limit for one command and its reply (`socketTimeoutMS`; 0 and none mean no limit).
+    /// Default: none.
+    pub socket_timeout: Option<Duration>,
+    /// The limit for one operation as a whole (`timeoutMS`; 0 means no limit, none that the other
+    /// limits apply). Default: none.
+    pub timeout: Option<Duration>,
+    /// The limit for finding a server (`serverSelectionTimeoutMS`). Default: 30 s.
+    pub server_selection_timeout: Duration,
+    /// The limit for the wait for a pooled connection (`waitQueueTimeoutMS`; 0 and none mean no
+    /// limit). Default: none. Source: CMAP.
+    pub wait_queue_timeout: Option<Duration>,
+
+    /// How many connections a pool may hold (`maxPoolSize`; 0 means no limit). Default: 100.
+    pub max_pool_size: u32,
+    /// How many connections a pool keeps ready (`minPoolSize`). Default: 0.
+    pub min_pool_size: u32,
+    /// How many connections a pool may establish at a time (`maxConnecting`; 1 and up). Default: 2.
+    pub max_connecting: u32,
+    /// How long a connection may stay unused (`maxIdleTimeMS`; 0 and none mean no limit). Default:
+    /// none.
+    pub max_idle_time: Option<Duration>,
+
+    /// The interval of regular checks of a server (`heartbeatFrequencyMS`; 500 ms and up). Default:
+    /// 10 s.
+    pub heartbeat_frequency: Duration,
+    /// How servers are monitored (`serverMonitoringMode`). Default: auto.
+    pub server_monitoring_mode: ServerMonitoringMode,
+    /// How much slower than the fastest server a server may be (`localThresholdMS`). Default: 15 ms.
+    pub local_threshold: Duration,
+    /// Accepted and without effect: it rules drivers of one thread (`serverSelectionTryOnce`).
+    pub server_selection_try_once: Option<bool>,
+
+    /// The compressors to offer, best first (`compressors`). Default: none.
+    pub compressors: Vec<Compressor>,
+    /// The level of zlib (`zlibCompressionLevel`); -1 to 9. Default: -1, zlib's own.
+    pub zlib_compression_level: i32,
+
+    /// Which members serve reads. Default: the primary.
+    pub read_preference: ReadPreference,
+    /// The read concern of commands that name none. Default: the server's.
+    pub read_concern: ReadConcern,
+    /// The write concern of commands that name none. Default: the server's.
+    pub write_concern: WriteConcern,
+    /// Whether a failed read is tried once more (`retryReads`). Default: true.
+    pub retry_reads: bool,
+    /// Whether a failed write is tried once more (`retryWrites`). Default: true.
+    pub retry_writes: bool,
+    /// How often an operation is tried again while the server is overloaded (`maxAdaptiveRetries`).
+    /// Default: 2. Source: "Client Backpressure".
+    pub max_adaptive_retries: u32,
+    /// Whether such a retry may go to another server (`enableOverloadRetargeting`). Default: false.
+    /// Source: "Client Backpressure".
+    pub enable_overload_retargeting: bool,
+
+    /// The SOCKS5 proxy that connections go through (`proxyHost` and its companions). Source:
+    /// "SOCKS5 Support".
+    pub proxy: Option<ProxyOptions>,
+}
+
+/// How servers are monitored. Source: "Server Discovery and Monitoring".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServerMonitoringMode {
+    /// Streaming, except on platforms of functions as a service.
+    #[default]
+    Auto,
+    /// The server reports changes as they happen.
+    Stream,
+    /// The client asks at regular intervals.
+    Poll,
+}
+
+/// A compression of messages. Source: "OP_COMPRESSED".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compressor {
+    /// Snappy.
+    Snappy,
+    /// zlib (RFC 1950).
+    Zlib,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Compressor {
+    /// The name as it stands in a connection string and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snappy => "snappy",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// The name whose DNS records hold the seed list. Source: "Initial DNS Seedlist Discovery".
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SrvOptions {
+    /// The name in the connection string.
+    pub host: String,
+    /// The service to look up (`srvServiceName`; RFC 6335). Default: `mongodb`.
+    pub service_name: String,
+    /// How many hosts to pick from the records (`srvMaxHosts`; 0 means all). Default: 0.
+    pub max_hosts: u32,
+}
+
+/// A SOCKS5 proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxyOptions {
+    /// Its name or address (`proxyHost`).
+    pub host: String,
+    /// Its port (`proxyPort`). Default: 1080.
+    pub port: u16,
+    /// Its user and password (`proxyUsername`, `proxyPassword`); both or none.
+    pub credential: Option<(String, Secret)>,
+}
+
+impl ClientOptions {
+    /// The limit of the server's log on the application's name, in bytes. Source: "MongoDB
+    /// Handshake".
+    pub const MAX_APP_NAME: usize = 128;
+
+    /// Collects options from scratch.
+    pub fn builder() -> ClientOptionsBuilder {
+        ClientOptionsBuilder::default()
+    }
+}

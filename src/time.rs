@@ -1,0 +1,136 @@
+//! Time as an argument: deadlines that know which option set them, and instants as text.
+//!
+//! No rule in this crate reads the clock. The edges read it once and hand it down; a [`Deadline`] is an absolute
+//! instant, so that a peer which sends a byte a second cannot stretch it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// Which limit a deadline enforces, so that an error can name the option to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimeoutKind {
+    /// `connectTimeoutMS`: name resolution, TCP, TLS and the MongoDB handshake of one connection.
+    Connect,
+    /// `socketTimeoutMS`: one command and its reply.
+    Socket,
+    /// `waitQueueTimeoutMS`: the wait for a pooled connection.
+    WaitQueue,
+    /// A limit given with the call itself.
+    Operation,
+}
+
+impl TimeoutKind {
+    /// The option that sets the limit, in its spelling in a connection string.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Connect => "connectTimeoutMS",
+            Self::Socket => "socketTimeoutMS",
+            Self::WaitQueue => "waitQueueTimeoutMS",
+            Self::Operation => "the time limit of the call",
+        }
+    }
+}
+
+/// An instant after which an operation fails, and the limit that it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    at: Option<Instant>,
+    limit: Duration,
+    kind: TimeoutKind,
+}
+
+impl Deadline {
+    /// `limit` from `now` on; `None` never ends. A limit that the clock cannot hold never ends either.
+    pub(crate) fn after(now: Instant, limit: Option<Duration>, kind: TimeoutKind) -> Self {
+        let at = limit.and_then(|limit| now.checked_add(limit));
+        Self {
+            at,
+            limit: limit.unwrap_or(Duration::MAX),
+            kind,
+        }
+    }
+
+    /// What is left at `now`: `Ok(None)` without a limit, `Err` once it has passed.
+    pub(crate) fn remaining(&self, now: Instant) -> Result<Option<Duration>, Elapsed> {
+        let Some(at) = self.at else { return Ok(None) };
+        match at.checked_duration_since(now) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(Elapsed {
+                limit: self.limit,
+                kind: self.kind,
+            }),
+        }
+    }
+
+    /// The limit and its option, for an error that reports the deadline as passed.
+    pub(crate) fn elapsed(&self) -> Elapsed {
+        Elapsed {
+            limit: self.limit,
+            kind: self.kind,
+        }
+    }
+}
+
+/// A deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Elapsed {
+    pub(crate) limit: Duration,
+    pub(crate) kind: TimeoutKind,
+}
+
+/// `time` in UTC as RFC 3339 text with whole seconds, for example `2026-08-12T17:00:03Z`.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let whole_seconds = bson::DateTime::from_millis(
+        bson::DateTime::from_system_time(time)
+            .timestamp_millis()
+            .div_euclid(1000)
+            * 1000,
+    );
+    whole_seconds
+        .try_to_rfc3339_string()
+        .unwrap_or_else(|_| format!("{}s after 1970", whole_seconds.timestamp_millis() / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_ends_at_its_instant_and_names_its_option() {
+        let now = Instant::now();
+        let deadline = Deadline::after(now, Some(Duration::from_millis(250)), TimeoutKind::Connect);
+        assert_eq!(
+            deadline.remaining(now),
+            Ok(Some(Duration::from_millis(250)))
+        );
+        let late = deadline
+            .remaining(now + Duration::from_millis(250))
+            .unwrap_err();
+        assert_eq!(
+            (late.kind.option(), late.limit),
+            ("connectTimeoutMS", Duration::from_millis(250))
+        );
+    }
+
+    #[test]
+    fn without_a_limit_or_past_the_clock_a_deadline_never_ends() {
+        let now = Instant::now();
+        for limit in [None, Some(Duration::MAX)] {
+            assert_eq!(
+                Deadline::after(now, limit, TimeoutKind::Socket)
+                    .remaining(now + Duration::from_secs(1 << 30)),
+                Ok(None)
+            );
+        }
+    }
+
+    #[test]
+    fn instants_print_in_utc_with_whole_seconds() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_786_554_003_900);
+        assert_eq!(rfc3339(time), "2026-08-12T17:00:03Z");
+        assert_eq!(
+            rfc3339(SystemTime::UNIX_EPOCH - Duration::from_millis(1)),
+            "1969-12-31T23:59:59Z"
+        );
+    }
+}
