@@ -2,9 +2,11 @@
 
 pub mod cause;
 pub mod options;
+pub mod tls;
 
 mod address;
 mod error;
+mod socket;
 mod time;
 
 pub use address::ServerAddress;

@@ -1,0 +1,49 @@
+//! Reads which OpenSSL `openssl-sys` found, refuses what this crate cannot work with, and turns the
+//! version into `cfg`s for the few calls that need one.
+
+use std::env;
+
+/// The first version of the API that this crate needs, OpenSSL 1.1.1, as `0xMNNFFPPS`.
+const OLDEST: u64 = 0x1_01_01_00_0;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-check-cfg=cfg(ossl300)");
+
+    let version = env::var("DEP_OPENSSL_VERSION_NUMBER").ok();
+    let Some(version) = version.and_then(|hex| u64::from_str_radix(&hex, 16).ok()) else {
+        panic!("mongotls needs OpenSSL; LibreSSL, BoringSSL and AWS-LC lack calls that it uses");
+    };
+    assert!(
+        version >= OLDEST,
+        "mongotls needs OpenSSL 1.1.1 or later; found version {version:#x}"
+    );
+    if version >= 0x3_00_00_00_0 {
+        println!("cargo:rustc-cfg=ossl300");
+    }
+    println!(
+        "cargo:rustc-env=MONGOTLS_OPENSSL_HEADERS={}",
+        dotted(version)
+    );
+}
+
+/// `0x30000130` as `3.0.19`, `0x1010117f` as `1.1.1w`.
+fn dotted(version: u64) -> String {
+    let (major, minor, fix, patch) = (
+        version >> 28,
+        (version >> 20) & 0xff,
+        (version >> 12) & 0xff,
+        (version >> 4) & 0xff,
+    );
+    if major >= 3 {
+        return format!("{major}.{minor}.{patch}");
+    }
+    let letter = u8::try_from(patch)
+        .ok()
+        .filter(|patch| *patch > 0)
+        .map(|patch| char::from(b'a' + patch - 1));
+    format!(
+        "{major}.{minor}.{fix}{}",
+        letter.map(String::from).unwrap_or_default()
+    )
+}

@@ -1,0 +1,242 @@
+//! One socket, TCP or Unix, that keeps to a total deadline.
+//!
+//! It sits under OpenSSL, because one `SSL_read` may do many reads of the socket: each of them gets
+//! only what is left of the deadline, so that a peer which sends a byte a second cannot stretch it.
+//! A passed deadline is [`io::ErrorKind::TimedOut`], never `WouldBlock`, which `openssl` would take
+//! for an unfinished handshake.
+//!
+//! The kernel's time-out (`SO_RCVTIMEO`, `SO_SNDTIMEO`) is set again only when what is left has
+//! become much less than what it was set to. A command that is answered quickly costs no system call
+//! beyond its write and its read; a deadline may be overrun by a tenth at most.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::time::Deadline;
+
+/// A connected socket with a deadline; see the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct Socket {
+    transport: Transport,
+    deadline: Option<Deadline>,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Takes over a connected TCP stream; its time-outs are reset.
+    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        Self::new(Transport::Tcp(stream))
+    }
+
+    /// Takes over a connected Unix stream; its time-outs are reset.
+    pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
+        Self::new(Transport::Unix(stream))
+    }
+
+    fn new(transport: Transport) -> io::Result<Self> {
+        transport.set_read_timeout(None)?;
+        transport.set_write_timeout(None)?;
+        Ok(Self {
+            transport,
+            deadline: None,
+            read_timeout: None,
+            write_timeout: None,
+        })
+    }
+
+    /// Sets the instant after which reads and writes fail; none lets them block for ever.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Deadline>) {
+        self.deadline = deadline;
+    }
+
+    /// The address of the peer; none for a Unix socket.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.transport {
+            Transport::Tcp(stream) => stream.peer_addr().ok(),
+            Transport::Unix(_) => None,
+        }
+    }
+
+    /// Lets the next read block for no longer than the deadline allows.
+    fn arm_read(&mut self) -> io::Result<()> {
+        let wanted = self.wanted(self.read_timeout)?;
+        if wanted != self.read_timeout {
+            self.transport.set_read_timeout(wanted)?;
+            self.read_timeout = wanted;
+        }
+        Ok(())
+    }
+
+    fn arm_write(&mut self) -> io::Result<()> {
+        let wanted = self.wanted(self.write_timeout)?;
+        if wanted != self.write_timeout {
+            self.transport.set_write_timeout(wanted)?;
+            self.write_timeout = wanted;
+        }
+        Ok(())
+    }
+
+    /// The time-out to block with, given the one that is set; fails once the deadline has passed.
+    fn wanted(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
+        let Some(deadline) = &self.deadline else {
+            return Ok(None);
+        };
+        let left = deadline
+            .remaining(Instant::now())
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        Ok(match (left, set) {
+            (Some(left), Some(set))
+                if left <= set && left.as_secs_f64() >= 0.9 * set.as_secs_f64() =>
+            {
+                Some(set)
+            }
+            // The kernel counts in microseconds and takes zero for "no limit".
+            (Some(left), _) => Some(left.max(Duration::from_millis(1))),
+            (None, _) => None,
+        })
+    }
+
+    /// What a failed call means: a time-out of the kernel is not the end while the deadline is not.
+    fn retry(error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.arm_read()?;
+            match self.transport.read(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) => Self::retry(error)?,
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        loop {
+            self.arm_write()?;
+            match self.transport.write(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) => Self::retry(error)?,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport {
+    fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(limit),
+            Self::Unix(stream) => stream.set_read_timeout(limit),
+        }
+    }
+
+    fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(limit),
+            Self::Unix(stream) => stream.set_write_timeout(limit),
+        }
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
+        }
+    }
+
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::time::TimeoutKind;
+
+    fn pair(limit: Duration) -> (Socket, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut socket = Socket::unix(ours).unwrap();
+        socket.set_deadline(Some(Deadline::after(
+            Instant::now(),
+            Some(limit),
+            TimeoutKind::Socket,
+        )));
+        (socket, theirs)
+    }
+
+    #[test]
+    fn a_trickle_does_not_stretch_the_deadline() {
+        let (mut socket, mut theirs) = pair(Duration::from_millis(300));
+        let trickle = thread::spawn(move || {
+            while theirs.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let started = Instant::now();
+        let error = socket.read_exact(&mut [0; 1000]).unwrap_err();
+        let took = started.elapsed();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(
+            took >= Duration::from_millis(300) && took < Duration::from_millis(360),
+            "{took:?}"
+        );
+        drop(socket);
+        trickle.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_send_buffer_ends_at_the_deadline() {
+        let (mut socket, theirs) = pair(Duration::from_millis(200));
+        let error = socket.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(theirs);
+    }
+
+    #[test]
+    fn a_later_deadline_is_honoured_after_a_shorter_one() {
+        let (mut socket, mut theirs) = pair(Duration::from_millis(20));
+        assert_eq!(
+            socket.read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
+        socket.set_deadline(Some(Deadline::after(
+            Instant::now(),
+            Some(Duration::from_secs(5)),
+            TimeoutKind::Socket,
+        )));
+        let late = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            theirs.write_all(b"x").unwrap();
+        });
+        assert_eq!(socket.read(&mut [0]).unwrap(), 1);
+        late.join().unwrap();
+    }
+}

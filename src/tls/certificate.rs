@@ -1,0 +1,233 @@
+//! What a certificate says, as plain data for reports, errors and the command line.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::Id;
+use openssl::x509::{X509NameRef, X509Ref};
+
+/// The facts of one certificate that people ask for (RFC 5280).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Certificate {
+    /// The subject in the form of RFC 2253, most specific part first.
+    pub subject: String,
+    /// The issuer in the form of RFC 2253.
+    pub issuer: String,
+    /// The serial number in hexadecimal, upper case, without separators.
+    pub serial: String,
+    /// The first instant at which the certificate is valid.
+    pub not_before: SystemTime,
+    /// The last instant at which the certificate is valid.
+    pub not_after: SystemTime,
+    /// The DNS names among the subject alternative names.
+    pub dns_names: Vec<String>,
+    /// The IP addresses among the subject alternative names.
+    pub ip_addresses: Vec<IpAddr>,
+    /// The kind and size of the public key, such as `RSA 2048` or `EC prime256v1`.
+    pub key: String,
+    /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
+    pub signature_algorithm: String,
+    /// The SHA-256 digest of the whole certificate in hexadecimal, lower case.
+    pub sha256_fingerprint: String,
+    /// Whether subject and issuer are the same.
+    pub self_issued: bool,
+}
+
+impl Certificate {
+    /// The DNS names and addresses that the certificate holds, as text.
+    pub fn presented_names(&self) -> Vec<String> {
+        let addresses = self.ip_addresses.iter().map(IpAddr::to_string);
+        self.dns_names.iter().cloned().chain(addresses).collect()
+    }
+
+    /// The common name of the subject, or the whole subject where it has none.
+    pub fn short_name(&self) -> &str {
+        let common_name = self
+            .subject
+            .split(',')
+            .find_map(|part| part.strip_prefix("CN="));
+        common_name.unwrap_or(&self.subject)
+    }
+}
+
+impl From<&X509Ref> for Certificate {
+    fn from(cert: &X509Ref) -> Self {
+        let mut dns_names = Vec::new();
+        let mut ip_addresses = Vec::new();
+        for name in cert.subject_alt_names().into_iter().flatten() {
+            if let Some(dns) = name.dnsname() {
+                dns_names.push(dns.to_owned());
+            } else if let Some(address) = name.ipaddress().and_then(address) {
+                ip_addresses.push(address);
+            }
+        }
+        Self {
+            subject: name_text(cert.subject_name()),
+            issuer: name_text(cert.issuer_name()),
+            serial: serial(cert),
+            not_before: instant(cert.not_before()),
+            not_after: instant(cert.not_after()),
+            dns_names,
+            ip_addresses,
+            key: key(cert),
+            signature_algorithm: object_name(cert.signature_algorithm().object().nid()),
+            sha256_fingerprint: cert
+                .digest(MessageDigest::sha256())
+                .map(|digest| hex(&digest))
+                .unwrap_or_default(),
+            self_issued: cert
+                .subject_name()
+                .try_cmp(cert.issuer_name())
+                .is_ok_and(|order| order.is_eq()),
+        }
+    }
+}
+
+/// A distinguished name in the form of RFC 2253: parts in reverse order, joined by commas, special
+/// characters escaped. It is the form that MongoDB uses for the names of X.509 users.
+pub(super) fn name_text(name: &X509NameRef) -> String {
+    let mut parts = Vec::new();
+    for entry in name.entries() {
+        let object = entry.object();
+        let key = match object.nid() {
+            Nid::UNDEF => object.to_string(),
+            nid => nid
+                .short_name()
+                .map_or_else(|_| object.to_string(), str::to_owned),
+        };
+        let value = match entry.data().to_string() {
+            Ok(value) => escape(&value),
+            Err(_) => format!("#{}", hex(entry.data().as_slice())),
+        };
+        parts.push(format!("{key}={value}"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+/// RFC 2253 §2.4; control characters are escaped too, so that no name can confuse a terminal or a
+/// log.
+fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (index, c) in value.chars().enumerate() {
+        let at_edge = (index == 0 && (c == ' ' || c == '#')) || (index == last && c == ' ');
+        match c {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => text.extend(['\\', c]),
+            _ if at_edge => text.extend(['\\', c]),
+            _ if c.is_control() => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    text.push_str(&format!("\\{byte:02X}"));
+                }
+            }
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
+/// A serial number in hexadecimal, upper case.
+fn serial(cert: &X509Ref) -> String {
+    let number = cert
+        .serial_number()
+        .to_bn()
+        .and_then(|number| number.to_hex_str());
+    number.map(|text| text.to_string()).unwrap_or_default()
+}
+
+/// An ASN.1 time as an instant.
+pub(super) fn instant(time: &Asn1TimeRef) -> SystemTime {
+    let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
+    let Ok(diff) = since_epoch else {
+        return SystemTime::UNIX_EPOCH;
+    };
+    let seconds = i64::from(diff.days) * 86_400 + i64::from(diff.secs);
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let shifted = match seconds < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    };
+    shifted.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+fn key(cert: &X509Ref) -> String {
+    let Ok(key) = cert.public_key() else {
+        return "unreadable".to_owned();
+    };
+    match key.id() {
+        Id::RSA => format!("RSA {}", key.bits()),
+        Id::EC => {
+            let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
+            format!(
+                "EC {}",
+                curve.map_or_else(|| key.bits().to_string(), object_name)
+            )
+        }
+        id => object_name(Nid::from_raw(id.as_raw())),
+    }
+}
+
+fn object_name(nid: Nid) -> String {
+    nid.long_name()
+        .map_or_else(|_| format!("NID {}", nid.as_raw()), str::to_owned)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::x509::X509Name;
+
+    use super::*;
+
+    #[test]
+    fn names_are_reversed_and_escaped_as_rfc_2253_asks() {
+        let mut name = X509Name::builder().unwrap();
+        for (key, value) in [
+            ("C", "IS"),
+            ("O", "Acme, Inc."),
+            ("OU", "#1 "),
+            ("CN", "a+b\n"),
+        ] {
+            name.append_entry_by_text(key, value).unwrap();
+        }
+        assert_eq!(
+            name_text(&name.build()),
+            r"CN=a\+b\0A,OU=\#1\ ,O=Acme\, Inc.,C=IS"
+        );
+    }
+
+    #[test]
+    fn asn1_times_become_instants_on_both_sides_of_1970() {
+        for seconds in [0_i64, 1_786_554_003, 4_102_444_800] {
+            let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
+            assert_eq!(instant(&Asn1Time::from_unix(seconds).unwrap()), expected);
+        }
+        let before = Asn1Time::from_str("19600101000000Z").unwrap();
+        assert_eq!(
+            instant(&before),
+            SystemTime::UNIX_EPOCH - Duration::from_secs(315_619_200)
+        );
+    }
+}

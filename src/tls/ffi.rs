@@ -1,0 +1,195 @@
+//! The gate to C: the few calls of OpenSSL that the `openssl` crate does not offer.
+//!
+//! This is the only file with `unsafe`. Each function here is safe to call from anywhere; each block
+//! says who keeps the promise that C asks for. Nothing here decides anything.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foreign_types::{ForeignType, ForeignTypeRef};
+use libc::{c_char, c_int, c_void};
+use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef};
+use openssl::stack::StackRef;
+use openssl::x509::store::X509StoreBuilderRef;
+use openssl::x509::{X509, X509Crl, X509Name, X509Ref, X509StoreContextRef};
+use openssl_sys as sys;
+
+/// Adds a CRL to a store (RFC 5280 §5). The store takes its own reference.
+///
+/// # Errors
+/// What OpenSSL says if it refuses the CRL.
+pub(super) fn store_add_crl(
+    store: &mut X509StoreBuilderRef,
+    crl: &X509Crl,
+) -> Result<(), ErrorStack> {
+    // SAFETY: both pointers come from live values; X509_STORE_add_crl takes its own reference to the
+    // CRL and keeps no borrow of ours.
+    match unsafe { X509_STORE_add_crl(store.as_ptr(), crl.as_ptr()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+/// The certificates that the peer sent, while its chain is being verified.
+pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
+    // SAFETY: the context is live for the call; the stack is its own, is borrowed only here, and may
+    // be null, which is checked. `to_owned` takes a reference of its own to each certificate.
+    unsafe {
+        let stack = X509_STORE_CTX_get0_untrusted(context.as_ptr());
+        if stack.is_null() {
+            return Vec::new();
+        }
+        StackRef::<X509>::from_ptr(stack)
+            .iter()
+            .map(|cert: &X509Ref| cert.to_owned())
+            .collect()
+    }
+}
+
+/// The names of the CAs that the server listed when it asked for a client certificate.
+pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
+    // SAFETY: the connection is live for the call; the stack is its own, is borrowed only here, and
+    // may be null, which is checked.
+    unsafe {
+        let stack = SSL_get0_peer_CA_list(ssl.as_ptr());
+        if stack.is_null() {
+            return Vec::new();
+        }
+        StackRef::<X509Name>::from_ptr(stack.cast_mut())
+            .iter()
+            .map(super::certificate::name_text)
+            .collect()
+    }
+}
+
+/// The file and the folder in which this OpenSSL was built to look for trust anchors.
+pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
+    let path = |text: *const c_char| {
+        if text.is_null() {
+            return PathBuf::new();
+        }
+        // SAFETY: the text is a static, NUL-terminated string of OpenSSL.
+        PathBuf::from(OsStr::from_bytes(
+            unsafe { CStr::from_ptr(text) }.to_bytes(),
+        ))
+    };
+    // SAFETY: both calls take no argument and only return the address of a static string.
+    unsafe {
+        (
+            path(sys::X509_get_default_cert_file()),
+            path(sys::X509_get_default_cert_dir()),
+        )
+    }
+}
+
+/// The name of the group that the key exchange used, such as `X25519`.
+pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
+    #[cfg(ossl300)]
+    {
+        const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
+        // SAFETY: the connection is live for both calls. The control takes no argument and returns a
+        // number; the name is a static string of OpenSSL or null, which is checked.
+        unsafe {
+            let id = sys::SSL_ctrl(
+                ssl.as_ptr(),
+                SSL_CTRL_GET_NEGOTIATED_GROUP,
+                0,
+                std::ptr::null_mut(),
+            );
+            let id = c_int::try_from(id).ok().filter(|id| *id != 0)?;
+            let name = SSL_group_to_name(ssl.as_ptr(), id);
+            if name.is_null() {
+                return None;
+            }
+            Some(CStr::from_ptr(name).to_string_lossy().into_owned())
+        }
+    }
+    #[cfg(not(ossl300))]
+    {
+        let key = ssl.peer_tmp_key().ok()?;
+        match key.ec_key() {
+            Ok(key) => key
+                .group()
+                .curve_name()?
+                .short_name()
+                .ok()
+                .map(str::to_owned),
+            Err(_) => openssl::nid::Nid::from_raw(key.id().as_raw())
+                .long_name()
+                .ok()
+                .map(str::to_owned),
+        }
+    }
+}
+
+/// Notes for each connection of a context whether the server asked for a client certificate.
+pub(super) fn watch_certificate_requests(context: &mut SslContextBuilder) {
+    // SAFETY: the context is live for the call; the callback is a function and needs no argument. It
+    // is called with the connection that is in its handshake.
+    unsafe {
+        SSL_CTX_set_cert_cb(
+            context.as_ptr(),
+            Some(on_certificate_request),
+            std::ptr::null_mut(),
+        )
+    }
+}
+
+/// Prepares a connection of a watched context; without it the request is not noted.
+///
+/// # Errors
+/// What OpenSSL says if it cannot store the note.
+pub(super) fn expect_certificate_request(ssl: &mut Ssl) -> Result<(), ErrorStack> {
+    ssl.set_ex_data(request_index()?, AtomicBool::new(false));
+    Ok(())
+}
+
+/// Whether the server asked for a client certificate in this connection's handshake.
+pub(super) fn saw_certificate_request(ssl: &SslRef) -> bool {
+    request_index()
+        .ok()
+        .and_then(|index| ssl.ex_data(index))
+        .is_some_and(|seen| seen.load(Ordering::Relaxed))
+}
+
+extern "C" fn on_certificate_request(ssl: *mut sys::SSL, _argument: *mut c_void) -> c_int {
+    // SAFETY: OpenSSL calls this with the live connection that is in its handshake, on the thread
+    // that runs it; only shared access is taken, and nothing here can panic.
+    let ssl = unsafe { SslRef::from_ptr(ssl) };
+    if let Some(seen) = request_index().ok().and_then(|index| ssl.ex_data(index)) {
+        seen.store(true, Ordering::Relaxed);
+    }
+    1 // go on with the certificate that is configured, or with none
+}
+
+/// Where a connection keeps the note; taken once a process.
+fn request_index() -> Result<Index<Ssl, AtomicBool>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, AtomicBool>> = OnceLock::new();
+    if let Some(index) = INDEX.get() {
+        return Ok(*index);
+    }
+    let index = Ssl::new_ex_index()?;
+    Ok(*INDEX.get_or_init(|| index))
+}
+
+type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
+
+unsafe extern "C" {
+    fn X509_STORE_add_crl(store: *mut sys::X509_STORE, crl: *mut sys::X509_CRL) -> c_int;
+    fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
+    fn SSL_CTX_set_cert_cb(
+        context: *mut sys::SSL_CTX,
+        callback: Option<CertificateCallback>,
+        argument: *mut c_void,
+    );
+    #[cfg(ossl300)]
+    fn SSL_group_to_name(ssl: *mut sys::SSL, id: c_int) -> *const c_char;
+}

@@ -1,0 +1,312 @@
+//! TLS on OpenSSL: from options to a verified stream and a report of facts.
+//!
+//! [`TlsContext`] is built once from [`TlsOptions`]: trust anchors, CRLs and the client's certificate
+//! are read then, and every file must load or building fails with its path. All connections of a
+//! client share it. [`TlsContext::connect`] runs a handshake over any stream and returns a
+//! [`TlsStream`] whose peer is verified as the options ask, or an error with the exact
+//! [`Cause`](crate::Cause). It knows nothing of MongoDB, so that a program with its own protocol may
+//! use it alone:
+//!
+//! ```no_run
+//! use std::net::TcpStream;
+//! use mongotls::options::TlsOptions;
+//! use mongotls::tls::TlsContext;
+//!
+//! let options = TlsOptions::builder().ca_file("/etc/ssl/db-ca.pem").build()?;
+//! let context = TlsContext::new(&options)?;
+//! let stream = context.connect("db.example.com", TcpStream::connect("db.example.com:27017")?)?;
+//! println!("{} {}", stream.report().protocol(), stream.report().verification());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `ffi.rs` is the gate to what the `openssl` crate lacks, and the only `unsafe` of this crate.
+
+mod alert;
+mod certificate;
+mod crl;
+mod diagnose;
+mod ffi;
+mod files;
+mod identity;
+mod report;
+mod stream;
+mod trust;
+mod verify;
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
+    SslVerifyMode, SslVersion,
+};
+use openssl::x509::verify::X509CheckFlags;
+
+pub use self::certificate::Certificate;
+use self::diagnose::Peer;
+use self::identity::Identity;
+pub use self::report::{HandshakeReport, Verification};
+use self::stream::Tap;
+pub use self::stream::TlsStream;
+pub use self::trust::TrustAnchors;
+use self::verify::Watch;
+use crate::address::ip_address;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result, Stage};
+use crate::options::TlsOptions;
+
+/// TLS as a client's options ask for it, ready for any number of handshakes.
+///
+/// Cheap to clone; all clones share one OpenSSL context.
+#[derive(Clone)]
+pub struct TlsContext(Arc<Shared>);
+
+struct Shared {
+    context: SslContext,
+    options: TlsOptions,
+    anchors: TrustAnchors,
+    crls: usize,
+    own_certificate: Option<Certificate>,
+}
+
+impl TlsContext {
+    /// Reads the files that `options` name and builds the context.
+    ///
+    /// Trust anchors are those of the CA file and no others. Without a CA file they are the
+    /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
+    /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
+    /// them, otherwise the roots built in with the feature `bundled-roots`.
+    ///
+    /// The system's OpenSSL configuration and security level hold; a minimum below TLS 1.2 is raised
+    /// to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
+    /// not hold what it should, or if there are no trust anchors.
+    pub fn new(options: &TlsOptions) -> Result<Self> {
+        // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
+        let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
+        context.set_mode(
+            SslMode::AUTO_RETRY
+                | SslMode::ENABLE_PARTIAL_WRITE
+                | SslMode::ACCEPT_MOVING_WRITE_BUFFER,
+        );
+        context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
+        // One read of the socket for a whole record, and often for a whole reply.
+        context.set_read_ahead(true);
+        if !matches!(
+            context.min_proto_version(),
+            Some(SslVersion::TLS1_2 | SslVersion::TLS1_3)
+        ) {
+            context
+                .set_min_proto_version(Some(SslVersion::TLS1_2))
+                .map_err(internal)?;
+        }
+
+        let mut anchors = TrustAnchors::NotUsed;
+        let mut crls = 0;
+        if options.verifies_certificate() {
+            let (mut store, found) = trust::store(options.ca_file())?;
+            if let Some(path) = options.crl_file() {
+                crls = crl::load(&mut store, path)?;
+            }
+            context.set_cert_store(store.build());
+            context.set_verify(SslVerifyMode::PEER);
+            anchors = found;
+        } else {
+            context.set_verify(SslVerifyMode::NONE);
+        }
+
+        let mut own_certificate = None;
+        if let Some(path) = options.certificate_key_file() {
+            let identity = Identity::load(path, options.certificate_key_file_password())?;
+            identity.install(&mut context)?;
+            own_certificate = Some(Certificate::from(&**identity.certificate()));
+        }
+        ffi::watch_certificate_requests(&mut context);
+
+        Ok(Self(Arc::new(Shared {
+            context: context.build(),
+            options: options.clone(),
+            anchors,
+            crls,
+            own_certificate,
+        })))
+    }
+
+    /// Where the trust anchors come from.
+    pub fn trust_anchors(&self) -> &TrustAnchors {
+        &self.0.anchors
+    }
+
+    /// How many CRLs are loaded.
+    pub fn crl_count(&self) -> usize {
+        self.0.crls
+    }
+
+    /// The client's certificate, if one is configured.
+    pub fn own_certificate(&self) -> Option<&Certificate> {
+        self.0.own_certificate.as_ref()
+    }
+
+    /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
+    ///
+    /// The server's certificate must lead to a trust anchor and hold `host` among its subject
+    /// alternative names (RFC 9525), unless the options relax that. A name is also sent as SNI (RFC
+    /// 6066); an IP address is not.
+    ///
+    /// The time that `stream` may block is the caller's to limit: a read that fails with `WouldBlock`
+    /// or `TimedOut` ends the handshake.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`](crate::Cause).
+    pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
+        let name = ServerName::parse(host)?;
+        let (ssl, watch) = self.prepare(&name).map_err(internal)?;
+        let started = Instant::now();
+        let failed = match ssl.connect(Tap::new(stream)) {
+            Ok(stream) => {
+                let options = &self.0.options;
+                let verifies = (options.verifies_certificate(), options.verifies_hostname());
+                let sent = self.0.own_certificate.is_some();
+                let report = HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
+                return Ok(TlsStream::new(stream, report, self.clone(), name));
+            }
+            Err(HandshakeError::SetupFailure(error)) => return Err(internal(error)),
+            Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
+        };
+
+        let error = failed.error();
+        let refusal = watch.take();
+        let cause = match (refusal, error.io_error()) {
+            (Some(refusal), _) => {
+                diagnose::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
+            }
+            (None, Some(io)) if stream::is_timeout(io) => handshake_timeout(),
+            _ => diagnose::failed_exchange(
+                error,
+                &self.peer(&name, failed.ssl(), failed.get_ref(), false),
+            ),
+        };
+        let stack = error.ssl_error().cloned();
+        let error = Error::failed(Stage::Tls, cause);
+        Err(match stack {
+            Some(stack) => error.with_source(stack),
+            None => error,
+        })
+    }
+
+    /// A connection that knows whom to expect.
+    fn prepare(&self, name: &ServerName) -> Result<(Ssl, Watch), ErrorStack> {
+        let options = &self.0.options;
+        let mut ssl = Ssl::new(&self.0.context)?;
+        ffi::expect_certificate_request(&mut ssl)?;
+        if let ServerName::Dns(host) = name {
+            ssl.set_hostname(host)?;
+        }
+        if options.verifies_hostname() {
+            let mut flags = X509CheckFlags::NO_PARTIAL_WILDCARDS;
+            if !options.allow_common_name() {
+                flags |= X509CheckFlags::NEVER_CHECK_SUBJECT;
+            }
+            let param = ssl.param_mut();
+            param.set_hostflags(flags);
+            match name {
+                ServerName::Dns(host) => param.set_host(host)?,
+                ServerName::Ip(address) => param.set_ip(*address)?,
+            }
+        }
+        let watch = Watch::default();
+        if options.verifies_certificate() {
+            watch.install(&mut ssl);
+        }
+        Ok((ssl, watch))
+    }
+
+    fn peer<'a, S>(
+        &self,
+        name: &'a ServerName,
+        ssl: &openssl::ssl::SslRef,
+        tap: &'a Tap<S>,
+        established: bool,
+    ) -> Peer<'a> {
+        Peer {
+            name,
+            head: tap.head(),
+            received: tap.received(),
+            requested_certificate: ffi::saw_certificate_request(ssl),
+            requested_ca_names: ffi::requested_ca_names(ssl),
+            own_certificate: self.0.own_certificate.clone(),
+            established,
+        }
+    }
+}
+
+impl fmt::Debug for TlsContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsContext")
+            .field("options", &self.0.options)
+            .field("anchors", &self.0.anchors)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reference identifier: what the certificate must hold (RFC 9525).
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ServerName {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+impl ServerName {
+    fn parse(host: &str) -> Result<Self> {
+        if let Some(address) = ip_address(host) {
+            return Ok(Self::Ip(address));
+        }
+        // The final dot of an absolute name is not part of names in certificates, nor of SNI.
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let fits =
+            !name.is_empty() && name.len() <= 253 && name.bytes().all(|b| b.is_ascii_graphic());
+        if fits {
+            return Ok(Self::Dns(name.to_owned()));
+        }
+        let cause = Cause::new(
+            CauseCode::OptionConflict,
+            format!("{host:?} cannot stand in a certificate as the name of a host"),
+            "Write an internationalised name in its ASCII form (xn--…), without spaces.",
+        );
+        Err(Error::failed(Stage::Tls, cause))
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+fn handshake_timeout() -> Cause {
+    Cause::new(
+        CauseCode::HandshakeTimeout,
+        "the TLS handshake did not end in time",
+        "Check that this port speaks TLS and that the server is not overloaded; then raise connectTimeoutMS.",
+    )
+}
+
+/// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.
+fn internal(error: ErrorStack) -> Error {
+    let cause = Cause::new(
+        CauseCode::OptionConflict,
+        format!("OpenSSL refuses the configuration: {error}"),
+        "Look at OpenSSL's configuration file (`openssl version -d` names its folder) and at the security level set there.",
+    );
+    Error::configuration(cause).with_source(error)
+}

@@ -1,0 +1,189 @@
+//! What a handshake was like: facts for people and programs, computed when they are asked for.
+
+use std::fmt;
+use std::time::Duration;
+
+use openssl::ssl::SslRef;
+use openssl::x509::{X509, X509VerifyResult};
+
+use super::{Certificate, ffi};
+
+/// The facts of one finished TLS handshake.
+///
+/// Certificates are kept as OpenSSL holds them and read when a method asks, so that a handshake
+/// costs no more for being reported.
+#[derive(Clone)]
+pub struct HandshakeReport {
+    pub(super) protocol: &'static str,
+    pub(super) cipher: &'static str,
+    pub(super) group: Option<String>,
+    pub(super) resumed: bool,
+    pub(super) verification: Verification,
+    pub(super) peer_chain: Vec<X509>,
+    pub(super) verified_chain: Vec<X509>,
+    pub(super) client_certificate_requested: bool,
+    pub(super) client_certificate_sent: bool,
+    pub(super) requested_ca_names: Vec<String>,
+    pub(super) duration: Duration,
+}
+
+/// How far the server's identity was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verification {
+    /// The chain leads to a trust anchor and the host is named in the certificate.
+    Verified,
+    /// The chain leads to a trust anchor; the host was not compared, as the options asked.
+    ChainOnly,
+    /// Nothing was verified, as the options asked.
+    None {
+        /// What OpenSSL would have refused the chain for; none if it would have passed.
+        would_fail: Option<String>,
+    },
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verified => f.write_str("verified"),
+            Self::ChainOnly => f.write_str("chain verified, host name not compared"),
+            Self::None { would_fail: None } => f.write_str("not verified"),
+            Self::None {
+                would_fail: Some(why),
+            } => write!(f, "not verified ({why})"),
+        }
+    }
+}
+
+impl HandshakeReport {
+    /// Reads the facts of a finished handshake.
+    pub(super) fn of(ssl: &SslRef, verifies: (bool, bool), sent: bool, duration: Duration) -> Self {
+        let peer_chain = match ssl.peer_cert_chain() {
+            Some(chain) if !chain.is_empty() => chain.iter().map(|cert| cert.to_owned()).collect(),
+            // A resumed session of TLS 1.3 keeps the end entity alone.
+            _ => ssl.peer_certificate().into_iter().collect(),
+        };
+        let verification = match verifies {
+            (true, true) => Verification::Verified,
+            (true, false) => Verification::ChainOnly,
+            (false, _) => {
+                let result = ssl.verify_result();
+                let failed =
+                    (result != X509VerifyResult::OK).then(|| result.error_string().to_owned());
+                Verification::None { would_fail: failed }
+            }
+        };
+        let verified_chain = match verification {
+            Verification::None { .. } => Vec::new(),
+            _ => ssl
+                .verified_chain()
+                .into_iter()
+                .flatten()
+                .map(|cert| cert.to_owned())
+                .collect(),
+        };
+        let requested = ffi::saw_certificate_request(ssl);
+        Self {
+            protocol: ssl.version_str(),
+            cipher: ssl.current_cipher().map_or("none", |cipher| {
+                cipher.standard_name().unwrap_or(cipher.name())
+            }),
+            group: ffi::negotiated_group(ssl),
+            resumed: ssl.session_reused(),
+            verification,
+            peer_chain,
+            verified_chain,
+            client_certificate_requested: requested,
+            client_certificate_sent: requested && sent,
+            requested_ca_names: if requested {
+                ffi::requested_ca_names(ssl)
+            } else {
+                Vec::new()
+            },
+            duration,
+        }
+    }
+
+    /// The protocol version, such as `TLSv1.3`.
+    pub fn protocol(&self) -> &str {
+        self.protocol
+    }
+
+    /// The cipher suite by its name in the IANA registry, such as `TLS_AES_256_GCM_SHA384`.
+    pub fn cipher(&self) -> &str {
+        self.cipher
+    }
+
+    /// The group of the key exchange, such as `x25519`; none where OpenSSL does not tell, or the key
+    /// exchange has none.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// Whether an earlier session was resumed, so that no certificate was sent.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// How far the server's identity was verified.
+    pub fn verification(&self) -> &Verification {
+        &self.verification
+    }
+
+    /// The certificates that the server sent, its own first.
+    pub fn peer_chain(&self) -> Vec<Certificate> {
+        self.peer_chain
+            .iter()
+            .map(|cert| Certificate::from(&**cert))
+            .collect()
+    }
+
+    /// The certification path that was verified, the server's certificate first and the trust anchor
+    /// last; empty if nothing was verified.
+    pub fn verified_chain(&self) -> Vec<Certificate> {
+        self.verified_chain
+            .iter()
+            .map(|cert| Certificate::from(&**cert))
+            .collect()
+    }
+
+    /// Whether the server asked for a client certificate.
+    pub fn client_certificate_requested(&self) -> bool {
+        self.client_certificate_requested
+    }
+
+    /// Whether a client certificate was sent.
+    pub fn client_certificate_sent(&self) -> bool {
+        self.client_certificate_sent
+    }
+
+    /// The CAs that the server said it would accept client certificates from, in the form of RFC
+    /// 2253; empty if it named none.
+    pub fn requested_ca_names(&self) -> &[String] {
+        &self.requested_ca_names
+    }
+
+    /// How long the handshake took.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+}
+
+impl fmt::Debug for HandshakeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandshakeReport")
+            .field("protocol", &self.protocol)
+            .field("cipher", &self.cipher)
+            .field("group", &self.group)
+            .field("resumed", &self.resumed)
+            .field("verification", &self.verification)
+            .field("peer_chain", &self.peer_chain())
+            .field(
+                "client_certificate_requested",
+                &self.client_certificate_requested,
+            )
+            .field("client_certificate_sent", &self.client_certificate_sent)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
+}

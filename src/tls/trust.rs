@@ -1,0 +1,298 @@
+//! Which certificates are trust anchors.
+//!
+//! A CA file replaces the system's anchors. Without one they are looked for where the administrator
+//! points (`SSL_CERT_FILE`, `SSL_CERT_DIR`), then where this OpenSSL was built to look, then where
+//! distributions are known to keep them (`openssl-probe`), and at last among the roots built in with
+//! the feature `bundled-roots`. The first place that has anchors is used, alone. A place that the
+//! environment names and that has none is an error: what an administrator chose is not replaced by
+//! something wider.
+//!
+//! A folder of hashed names is searched by OpenSSL as it needs issuers; a file is parsed once a
+//! process and parsed again when it has changed.
+
+use std::collections::HashMap;
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::SslFiletype;
+use openssl::x509::X509;
+use openssl::x509::store::{X509Lookup, X509StoreBuilder};
+use openssl::x509::verify::X509VerifyFlags;
+
+use super::files::{self, Purpose};
+use super::internal;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+
+/// Where the trust anchors of a context come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustAnchors {
+    /// The certificates in `tlsCAFile`.
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// How many certificates it holds.
+        count: usize,
+    },
+    /// The system's.
+    System {
+        /// A file with certificates, and how many it holds.
+        file: Option<(PathBuf, usize)>,
+        /// A folder of certificates under hashed names.
+        directory: Option<PathBuf>,
+    },
+    /// Mozilla's, built in with the feature `bundled-roots`.
+    Bundled {
+        /// How many there are.
+        count: usize,
+    },
+    /// None: the server's certificate is not verified.
+    NotUsed,
+}
+
+impl fmt::Display for TrustAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CaFile { path, count } => {
+                write!(f, "{} ({count} from tlsCAFile)", path.display())
+            }
+            Self::System { file, directory } => {
+                let file = file
+                    .iter()
+                    .map(|(path, count)| format!("{} ({count})", path.display()));
+                let directory = directory.iter().map(|path| path.display().to_string());
+                let places: Vec<_> = file.chain(directory).collect();
+                write!(f, "{} (system)", places.join(" and "))
+            }
+            Self::Bundled { count } => write!(f, "{count} built in"),
+            Self::NotUsed => f.write_str("none, since the certificate is not verified"),
+        }
+    }
+}
+
+/// A store with the anchors in `ca_file`, or with the system's.
+pub(super) fn store(ca_file: Option<&Path>) -> Result<(X509StoreBuilder, TrustAnchors)> {
+    let mut store = X509StoreBuilder::new().map_err(internal)?;
+    // An intermediate CA among the anchors ends the path, as in Go and in Python 3.13.
+    store
+        .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
+        .map_err(internal)?;
+    let anchors = match ca_file {
+        Some(path) => ca_file_anchors(&mut store, path)?,
+        None => system_anchors(&mut store)?,
+    };
+    Ok((store, anchors))
+}
+
+fn ca_file_anchors(store: &mut X509StoreBuilder, path: &Path) -> Result<TrustAnchors> {
+    let bytes = files::read(Purpose::TrustAnchors, path)?;
+    let invalid = |why: String, remedy: &str| {
+        let cause = Cause::new(
+            CauseCode::CaFileInvalid,
+            format!("tlsCAFile {:?} {why}", path.display().to_string()),
+            remedy,
+        );
+        cause
+            .fact("option", "tlsCAFile")
+            .fact("path", path.display().to_string())
+            .fact("holds", files::describe(&bytes))
+    };
+    let certificates = X509::stack_from_pem(&bytes).map_err(|error| {
+        let why = "holds a certificate that cannot be decoded".to_owned();
+        Error::configuration(invalid(
+            why,
+            "Replace the damaged PEM block; each block must hold one whole certificate.",
+        ))
+        .with_source(error)
+    })?;
+    if certificates.is_empty() {
+        let why = format!(
+            "holds no certificate in PEM form: it holds {}",
+            files::describe(&bytes)
+        );
+        let remedy = "Give a PEM file with the CA's certificate. `openssl x509 -inform DER -in FILE -out ca.pem` converts one in DER form.";
+        return Err(Error::configuration(invalid(why, remedy)));
+    }
+    let count = certificates.len();
+    add_all(store, certificates).map_err(internal)?;
+    Ok(TrustAnchors::CaFile {
+        path: path.to_owned(),
+        count,
+    })
+}
+
+fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
+    let mut looked_in = Vec::new();
+    let from_env = Place {
+        file: path_from_env("SSL_CERT_FILE"),
+        directories: directories_from_env("SSL_CERT_DIR"),
+    };
+    let chosen = from_env.is_named();
+    let mut places = vec![from_env];
+    if !chosen {
+        let (file, directory) = super::ffi::default_verify_paths();
+        places.push(Place {
+            file: Some(file),
+            directories: vec![directory],
+        });
+        let probed = openssl_probe::probe();
+        places.push(Place {
+            file: probed.cert_file,
+            directories: probed.cert_dir,
+        });
+    }
+    for place in places {
+        if let Some(anchors) = place.load(store, &mut looked_in)? {
+            return Ok(anchors);
+        }
+    }
+    #[cfg(feature = "bundled-roots")]
+    if !chosen {
+        return bundled_anchors(store);
+    }
+    Err(Error::configuration(no_anchors(chosen, looked_in)))
+}
+
+fn no_anchors(chosen: bool, looked_in: Vec<String>) -> Cause {
+    let message = format!("no trust anchors: none found in {}", looked_in.join(", "));
+    let remedy = match chosen {
+        true => {
+            "Correct SSL_CERT_FILE and SSL_CERT_DIR, or set tlsCAFile to the PEM file of the CA that signed the server's certificate."
+        }
+        false => {
+            "Install the system's CA certificates (on Debian the package ca-certificates), or set tlsCAFile to the PEM file of the CA that signed the server's certificate."
+        }
+    };
+    Cause::new(CauseCode::NoTrustAnchors, message, remedy).fact("looked_in", looked_in)
+}
+
+/// A file and folders that may hold anchors.
+struct Place {
+    file: Option<PathBuf>,
+    directories: Vec<PathBuf>,
+}
+
+impl Place {
+    fn is_named(&self) -> bool {
+        self.file.is_some() || !self.directories.is_empty()
+    }
+
+    /// Adds what is there to the store; none if nothing is.
+    fn load(
+        self,
+        store: &mut X509StoreBuilder,
+        looked_in: &mut Vec<String>,
+    ) -> Result<Option<TrustAnchors>> {
+        let mut found_file = None;
+        if let Some(path) = self.file {
+            looked_in.push(path.display().to_string());
+            let certificates = parsed(&path);
+            if !certificates.is_empty() {
+                found_file = Some((path, certificates.len()));
+                add_all(store, certificates).map_err(internal)?;
+            }
+        }
+        let mut found_directory = None;
+        for path in self.directories {
+            looked_in.push(path.display().to_string());
+            // OpenSSL takes the path as a C string in this crate's hands only as UTF-8.
+            let Some(text) = path.to_str().filter(|_| has_hashed_names(&path)) else {
+                continue;
+            };
+            let lookup = store.add_lookup(X509Lookup::hash_dir()).map_err(internal)?;
+            lookup.add_dir(text, SslFiletype::PEM).map_err(internal)?;
+            found_directory.get_or_insert(path);
+        }
+        if found_file.is_none() && found_directory.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(TrustAnchors::System {
+            file: found_file,
+            directory: found_directory,
+        }))
+    }
+}
+
+fn path_from_env(name: &str) -> Option<PathBuf> {
+    env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// OpenSSL reads a list of folders, as in `PATH`.
+fn directories_from_env(name: &str) -> Vec<PathBuf> {
+    env::var_os(name)
+        .map(|value| {
+            env::split_paths(&value)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// Whether a folder has an entry such as `5ed36f99.0`, as `openssl rehash` makes them.
+fn has_hashed_names(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.split_once('.').is_some_and(|(hash, number)| {
+            hash.len() == 8
+                && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                && !number.is_empty()
+                && number.bytes().all(|b| b.is_ascii_digit())
+        })
+    })
+}
+
+/// The certificates of a file of the system, from memory while the file has not changed.
+fn parsed(path: &Path) -> Vec<X509> {
+    type Known = HashMap<PathBuf, ((SystemTime, u64), Vec<X509>)>;
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    let Ok(metadata) = fs::metadata(path) else {
+        return Vec::new();
+    };
+    let stamp = (
+        metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        metadata.len(),
+    );
+    let mut known = KNOWN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, certificates)) = known
+        .get(path)
+        .filter(|(known_stamp, _)| *known_stamp == stamp)
+    {
+        return certificates.clone();
+    }
+    let certificates = fs::read(path)
+        .ok()
+        .and_then(|bytes| X509::stack_from_pem(&bytes).ok())
+        .unwrap_or_default();
+    known.insert(path.to_owned(), (stamp, certificates.clone()));
+    certificates
+}
+
+fn add_all(store: &mut X509StoreBuilder, certificates: Vec<X509>) -> Result<(), ErrorStack> {
+    certificates
+        .into_iter()
+        .try_for_each(|certificate| store.add_cert(certificate))
+}
+
+#[cfg(feature = "bundled-roots")]
+fn bundled_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
+    let certificates = X509::stack_from_pem(include_bytes!("../../vendor-certs/mozilla-roots.pem"))
+        .map_err(internal)?;
+    let count = certificates.len();
+    add_all(store, certificates).map_err(internal)?;
+    Ok(TrustAnchors::Bundled { count })
+}
