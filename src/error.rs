@@ -60,6 +60,8 @@ pub enum ErrorKind {
     Protocol,
     /// A value does not fit BSON, or a reply does not fit the type that was asked for.
     Bson,
+    /// A command is larger than the server accepts. Nothing was sent.
+    TooLarge,
     /// The client is closed.
     Closed,
 }
@@ -190,6 +192,11 @@ impl Error {
         Self::new(ErrorKind::Protocol, message)
     }
 
+    /// A command does not fit the server's limits; nothing was sent.
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::TooLarge, message)
+    }
+
     /// A value does not fit BSON or the type that was asked for.
     pub(crate) fn bson(message: impl Into<String>, source: bson::error::Error) -> Self {
         Self::new(ErrorKind::Bson, message).with_source(source)
@@ -309,7 +316,9 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Timeout => io::ErrorKind::TimedOut,
-            ErrorKind::Configuration | ErrorKind::Bson => io::ErrorKind::InvalidInput,
+            ErrorKind::Configuration | ErrorKind::Bson | ErrorKind::TooLarge => {
+                io::ErrorKind::InvalidInput
+            }
             ErrorKind::Protocol => io::ErrorKind::InvalidData,
             ErrorKind::Tls | ErrorKind::Authentication => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::Other,

@@ -5,9 +5,13 @@ pub mod options;
 pub mod tls;
 
 mod address;
+mod conn;
+mod document;
 mod error;
+mod net;
 mod socket;
 mod time;
+mod wire;
 
 pub use address::ServerAddress;
 pub use cause::{Category, Cause, CauseCode};

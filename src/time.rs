@@ -50,6 +50,15 @@ impl Deadline {
         }
     }
 
+    /// Whichever of the two ends first.
+    pub(crate) fn earlier(self, other: Self) -> Self {
+        match (self.at, other.at) {
+            (Some(own), Some(others)) if others < own => other,
+            (None, Some(_)) => other,
+            _ => self,
+        }
+    }
+
     /// What is left at `now`: `Ok(None)` without a limit, `Err` once it has passed.
     pub(crate) fn remaining(&self, now: Instant) -> Result<Option<Duration>, Elapsed> {
         let Some(at) = self.at else { return Ok(None) };

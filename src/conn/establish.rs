@@ -1,0 +1,322 @@
+//! Establishing a connection: resolve, connect, TLS, hello, each within one deadline.
+//!
+//! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
+//! not. An error says at which stage it happened and, always, why.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+
+use super::hello::{self, Hello};
+use super::metadata::client_metadata;
+use super::{Connection, Stream, check, probe};
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode, FactValue};
+use crate::error::{Error, Milliseconds, Result, Stage};
+use crate::net::{self, Unreachable};
+use crate::options::ClientOptions;
+use crate::socket::Socket;
+use crate::time::{Deadline, Elapsed, TimeoutKind};
+use crate::tls::{HandshakeReport, TlsContext};
+use crate::wire::reply::Expected;
+use crate::wire::{opcode, request};
+
+/// What a client needs to open connections: made once, shared by all pools.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    tls: Option<TlsContext>,
+    metadata: RawDocumentBuf,
+    connect_timeout: Option<Duration>,
+    load_balanced: bool,
+    replica_set: Option<String>,
+    /// When a server was last asked whether it speaks MongoDB in the clear; milliseconds since
+    /// `created`, plus one.
+    last_probe: AtomicU64,
+    created: Instant,
+}
+
+/// Sees the stages of an attempt to connect.
+pub(crate) trait Observer {
+    /// `stage` ended well.
+    fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>);
+}
+
+/// Nobody watches.
+impl Observer for () {
+    fn finished(&mut self, _: Stage, _: Duration, _: Learned<'_>) {}
+}
+
+/// What a stage found out.
+pub(crate) enum Learned<'a> {
+    Addresses(&'a [SocketAddr]),
+    Peer(Option<SocketAddr>),
+    Handshake(&'a HandshakeReport),
+    Hello(&'a Hello),
+}
+
+impl Connector {
+    /// Reads the files of TLS and prepares what is sent with each hello.
+    pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            tls: options.tls.as_ref().map(TlsContext::new).transpose()?,
+            metadata: client_metadata(options.app_name.as_deref()),
+            connect_timeout: options.connect_timeout,
+            load_balanced: options.load_balanced,
+            replica_set: options.replica_set.clone(),
+            last_probe: AtomicU64::new(0),
+            created: Instant::now(),
+        }))
+    }
+
+    /// The TLS context; none without TLS.
+    pub(crate) fn tls(&self) -> Option<&TlsContext> {
+        self.tls.as_ref()
+    }
+
+    /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`.
+    pub(crate) fn establish(
+        &self,
+        server: &ServerAddress,
+        deadline: Option<Deadline>,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
+        let own = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
+        let deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
+        let attempt = Attempt {
+            connector: self,
+            server,
+            deadline,
+        };
+        attempt
+            .run(observer)
+            .map_err(|error| error.with_server(server))
+    }
+
+    /// Whether the probe may be used now: at most once in ten seconds for a client, so that a server
+    /// in trouble is not given more to do.
+    fn may_probe(&self) -> bool {
+        const INTERVAL: u64 = 10_000;
+        let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let last = self.last_probe.load(Ordering::Relaxed);
+        (last == 0 || now - last.min(now) >= INTERVAL)
+            && self
+                .last_probe
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+/// One attempt to connect.
+struct Attempt<'a> {
+    connector: &'a Connector,
+    server: &'a ServerAddress,
+    deadline: Deadline,
+}
+
+impl Attempt<'_> {
+    fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
+        let socket = self.open(observer)?;
+        let stream = match &self.connector.tls {
+            Some(tls) => self.secure(tls, socket, observer)?,
+            None => Stream::Plain(socket),
+        };
+        let mut connection = Connection::new(self.server.clone(), stream);
+        let started = Instant::now();
+        connection.hello = self.hello(&mut connection)?;
+        observer.finished(
+            Stage::Hello,
+            started.elapsed(),
+            Learned::Hello(&connection.hello),
+        );
+        Ok(connection)
+    }
+
+    /// A connected socket.
+    fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
+        let unreachable = |Unreachable { stage, cause }| Error::failed(stage, cause);
+        let started = Instant::now();
+        let socket = match self.server {
+            ServerAddress::Tcp { host, port } => {
+                let addresses = net::resolve(host, *port, &self.deadline).map_err(unreachable)?;
+                observer.finished(
+                    Stage::Resolve,
+                    started.elapsed(),
+                    Learned::Addresses(&addresses),
+                );
+                let started = Instant::now();
+                let socket =
+                    net::connect(self.server, &addresses, &self.deadline).map_err(unreachable)?;
+                observer.finished(
+                    Stage::Connect,
+                    started.elapsed(),
+                    Learned::Peer(socket.peer_addr()),
+                );
+                socket
+            }
+            ServerAddress::Unix { path } => {
+                let socket =
+                    net::connect_unix(self.server, path, &self.deadline).map_err(unreachable)?;
+                observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
+                socket
+            }
+        };
+        Ok(socket)
+    }
+
+    /// TLS over the socket.
+    fn secure(
+        &self,
+        tls: &TlsContext,
+        mut socket: Socket,
+        observer: &mut impl Observer,
+    ) -> Result<Stream> {
+        // A server on a Unix socket is this host.
+        let host = match self.server {
+            ServerAddress::Tcp { host, .. } => host.as_str(),
+            ServerAddress::Unix { .. } => "localhost",
+        };
+        let started = Instant::now();
+        socket.set_deadline(Some(self.deadline));
+        let stream = tls
+            .connect(host, socket)
+            .map_err(|error| self.explain_handshake(error))?;
+        observer.finished(
+            Stage::Tls,
+            started.elapsed(),
+            Learned::Handshake(stream.report()),
+        );
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    /// Adds what only this layer knows: the time limit, and whether the server speaks MongoDB without
+    /// TLS.
+    fn explain_handshake(&self, error: Error) -> Error {
+        let Some(cause) = error.cause() else {
+            return error;
+        };
+        let silent = match cause.code() {
+            CauseCode::HandshakeTimeout => true,
+            CauseCode::ConnectionClosed | CauseCode::ConnectionReset => {
+                cause.facts().get("received_bytes") == Some(&FactValue::Number(0))
+            }
+            _ => false,
+        };
+        if silent
+            && self.connector.may_probe()
+            && probe::speaks_mongodb_in_the_clear(self.server, &self.deadline)
+        {
+            return Error::failed(Stage::Tls, probe::server_not_tls());
+        }
+        match cause.code() {
+            CauseCode::HandshakeTimeout => Error::failed(
+                Stage::Tls,
+                handshake_timeout("the TLS handshake", self.deadline.elapsed()),
+            ),
+            _ => error,
+        }
+    }
+
+    /// The first hello.
+    fn hello(&self, connection: &mut Connection) -> Result<Hello> {
+        let load_balanced = self.connector.load_balanced;
+        let body = hello::command(&self.connector.metadata, load_balanced);
+        let id = connection.next_request_id();
+        let (expected, encoded) = if load_balanced {
+            let encoded = request::encode_msg(
+                &mut connection.buffer,
+                id,
+                &body,
+                |fields| fields.text("$db", "admin"),
+                &[],
+                crate::wire::MAX_MESSAGE_SIZE,
+            );
+            (opcode::MSG, encoded)
+        } else {
+            (
+                opcode::REPLY,
+                request::encode_query(&mut connection.buffer, id, &body),
+            )
+        };
+        encoded.map_err(|error| connection.too_large(error))?;
+        let expected = Expected {
+            request_id: id,
+            opcode: expected,
+        };
+        let reply = connection
+            .exchange(expected, Some(self.deadline))
+            .map_err(|failure| {
+                connection.explain(
+                    failure,
+                    Stage::Hello,
+                    "the answer to hello",
+                    Some(self.deadline),
+                )
+            })?;
+        if let Err(refused) = check(&reply) {
+            let message = format!("the server refused hello: {refused}");
+            let cause = Cause::new(
+                CauseCode::HelloFailed,
+                message,
+                "Look at the server's log for this connection.",
+            );
+            let cause = cause.fact_opt(
+                "server_code",
+                refused.command().map(|failure| i64::from(failure.code)),
+            );
+            return Err(Error::failed(Stage::Hello, cause).with_source(refused));
+        }
+        let hello = Hello::read(&reply);
+        match self.unsuitable(&hello) {
+            Some(cause) => Err(Error::failed(Stage::Hello, cause)),
+            None => Ok(hello),
+        }
+    }
+
+    /// Why the server cannot serve this client, if it cannot.
+    fn unsuitable(&self, hello: &Hello) -> Option<Cause> {
+        if let Some(cause) = hello.incompatibility() {
+            return Some(cause);
+        }
+        if self.connector.load_balanced && hello.service_id.is_none() {
+            let message =
+                "loadBalanced=true, and what answers does not say which service is behind it";
+            let remedy =
+                "Remove loadBalanced=true unless the host is a load balancer in front of mongos.";
+            return Some(Cause::new(CauseCode::HelloFailed, message, remedy));
+        }
+        let wanted = self.connector.replica_set.as_deref()?;
+        let found = hello.set_name.as_deref();
+        if found == Some(wanted) {
+            return None;
+        }
+        let found = found.map_or("no replica set".to_owned(), |name| {
+            format!("the replica set {name:?}")
+        });
+        let cause = Cause::new(
+            CauseCode::HelloFailed,
+            format!("the server belongs to {found}, not to {wanted:?}"),
+            "Correct replicaSet in the connection string, or connect to a member of that set.",
+        );
+        Some(
+            cause
+                .fact("expected_set", wanted)
+                .fact_opt("found_set", hello.set_name.as_deref()),
+        )
+    }
+}
+
+/// The TLS or MongoDB handshake did not end in time.
+pub(super) fn handshake_timeout(what: &str, elapsed: Elapsed) -> Cause {
+    let limit = Milliseconds(elapsed.limit);
+    let option = elapsed.kind.option();
+    Cause::new(
+        CauseCode::HandshakeTimeout,
+        format!("{what} did not end within {limit} ({option})"),
+        format!("Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded; then raise {option}."),
+    )
+    .fact("limit_ms", i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX))
+    .fact("option", option)
+}

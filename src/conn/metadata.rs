@@ -1,0 +1,330 @@
+//! Who this client is, as the first hello tells the server for its log.
+//!
+//! Source: "MongoDB Handshake", "Hello Command" and "Limitations". The document is made once for a
+//! client. It is at most 512 bytes long; what does not fit goes in the order of the specification:
+//! `env` but for its name, `os` but for its type, all of `env`, the end of `platform`.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use bson::{Document, RawDocumentBuf, doc};
+
+/// The limit on the whole document, BSON overhead included.
+const MAX_SIZE: usize = 512;
+
+/// The facts that go into the document, apart from where they come from.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    app_name: Option<String>,
+    os_name: Option<String>,
+    architecture: &'static str,
+    platform: String,
+    /// Function as a service: `name` first.
+    faas: Document,
+    container: Document,
+}
+
+/// The value of the field `client` of the first hello.
+pub(crate) fn client_metadata(app_name: Option<&str>) -> RawDocumentBuf {
+    let facts = Facts {
+        app_name: app_name.map(str::to_owned),
+        os_name: fs::read_to_string("/etc/os-release")
+            .ok()
+            .as_deref()
+            .and_then(pretty_name),
+        architecture: env::consts::ARCH,
+        platform: format!(
+            "rustc >= {}, {}",
+            env!("CARGO_PKG_RUST_VERSION"),
+            openssl::version::version()
+        ),
+        faas: faas(|name| env::var(name).ok().filter(|value| !value.is_empty())),
+        container: container(
+            Path::new("/.dockerenv").exists(),
+            env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        ),
+    };
+    fit(&facts)
+}
+
+/// The largest document that fits.
+fn fit(facts: &Facts) -> RawDocumentBuf {
+    let mut facts = facts.clone();
+    let mut encoded = encode(&facts);
+    let steps: [fn(&mut Facts); 3] = [
+        |facts| {
+            facts.container.clear();
+            facts.faas = facts
+                .faas
+                .get_str("name")
+                .map(|name| doc! { "name": name })
+                .unwrap_or_default();
+        },
+        |facts| {
+            facts.os_name = None;
+            facts.architecture = "";
+        },
+        |facts| facts.faas.clear(),
+    ];
+    for step in steps {
+        if encoded.as_bytes().len() <= MAX_SIZE {
+            return encoded;
+        }
+        step(&mut facts);
+        encoded = encode(&facts);
+    }
+    while encoded.as_bytes().len() > MAX_SIZE && facts.platform.pop().is_some() {
+        encoded = encode(&facts);
+    }
+    encoded
+}
+
+fn encode(facts: &Facts) -> RawDocumentBuf {
+    let mut client = Document::new();
+    if let Some(name) = &facts.app_name {
+        client.insert("application", doc! { "name": name });
+    }
+    client.insert(
+        "driver",
+        doc! { "name": "mongotls", "version": env!("CARGO_PKG_VERSION") },
+    );
+    let mut os = doc! { "type": os_type() };
+    if let Some(name) = &facts.os_name {
+        os.insert("name", name);
+    }
+    if !facts.architecture.is_empty() {
+        os.insert("architecture", facts.architecture);
+    }
+    client.insert("os", os);
+    if !facts.platform.is_empty() {
+        client.insert("platform", &facts.platform);
+    }
+    let mut env = facts.faas.clone();
+    if !facts.container.is_empty() {
+        env.insert("container", facts.container.clone());
+    }
+    if !env.is_empty() {
+        client.insert("env", env);
+    }
+    // The keys are ours, and no text of an environment variable or of a file's line holds a NUL.
+    RawDocumentBuf::try_from(&client).unwrap_or_default()
+}
+
+/// The kernel's name, as `uname -s` prints it.
+fn os_type() -> &'static str {
+    match env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "Darwin",
+        "freebsd" => "FreeBSD",
+        _ => "Unix",
+    }
+}
+
+/// `PRETTY_NAME` of os-release(5).
+fn pretty_name(os_release: &str) -> Option<String> {
+    let value = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(value.trim_matches(['"', '\'']).to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The function platform, from its environment variables; empty if there is none, or more than one.
+fn faas(var: impl Fn(&str) -> Option<String>) -> Document {
+    let lambda = var("AWS_EXECUTION_ENV").is_some_and(|value| value.starts_with("AWS_Lambda_"))
+        || var("AWS_LAMBDA_RUNTIME_API").is_some();
+    let azure = var("FUNCTIONS_WORKER_RUNTIME").is_some();
+    let gcp = var("K_SERVICE").is_some() || var("FUNCTION_NAME").is_some();
+    let vercel = var("VERCEL").is_some();
+    // Vercel runs on Lambda and wins over it; any other pair says nothing for certain.
+    let (name, numbers, region): (_, &[(&str, &str)], _) = match (vercel, lambda, azure, gcp) {
+        (true, _, false, false) => ("vercel", &[], Some("VERCEL_REGION")),
+        (false, true, false, false) => (
+            "aws.lambda",
+            &[("memory_mb", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")],
+            Some("AWS_REGION"),
+        ),
+        (false, false, true, false) => ("azure.func", &[], None),
+        (false, false, false, true) => (
+            "gcp.func",
+            &[
+                ("memory_mb", "FUNCTION_MEMORY_MB"),
+                ("timeout_sec", "FUNCTION_TIMEOUT_SEC"),
+            ],
+            Some("FUNCTION_REGION"),
+        ),
+        _ => return Document::new(),
+    };
+    let mut facts = doc! { "name": name };
+    for (field, variable) in numbers {
+        if let Some(number) = var(variable).and_then(|value| value.parse::<i32>().ok()) {
+            facts.insert(*field, number);
+        }
+    }
+    if let Some(region) = region.and_then(var) {
+        facts.insert("region", region);
+    }
+    facts
+}
+
+fn container(docker: bool, kubernetes: bool) -> Document {
+    let mut facts = Document::new();
+    if docker {
+        facts.insert("runtime", "docker");
+    }
+    if kubernetes {
+        facts.insert("orchestrator", "kubernetes");
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            app_name: Some("a".repeat(128)),
+            os_name: Some("Debian".to_owned()),
+            architecture: "x86_64",
+            platform: "p".repeat(40),
+            faas: doc! { "name": "aws.lambda", "memory_mb": 1024, "region": "r".repeat(20) },
+            container: doc! { "runtime": "docker" },
+        }
+    }
+
+    fn fields(raw: &RawDocumentBuf) -> Document {
+        assert!(
+            raw.as_bytes().len() <= MAX_SIZE,
+            "{} bytes",
+            raw.as_bytes().len()
+        );
+        Document::try_from(raw).unwrap()
+    }
+
+    #[test]
+    fn what_fits_is_told_whole() {
+        let client = fields(&fit(&facts()));
+        assert_eq!(
+            client
+                .get_document("os")
+                .unwrap()
+                .get_str("architecture")
+                .unwrap(),
+            "x86_64"
+        );
+        assert_eq!(
+            client
+                .get_document("env")
+                .unwrap()
+                .get_document("container")
+                .unwrap()
+                .get_str("runtime")
+                .unwrap(),
+            "docker"
+        );
+        assert_eq!(
+            client
+                .get_document("driver")
+                .unwrap()
+                .get_str("name")
+                .unwrap(),
+            "mongotls"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_in_the_order_of_the_specification() {
+        // Each text is sized so that just one more step is needed.
+        let long = |length: usize| Facts {
+            faas: doc! { "name": "n", "region": "r".repeat(length) },
+            ..facts()
+        };
+        let client = fields(&fit(&long(400)));
+        assert_eq!(client.get_document("env").unwrap(), &doc! { "name": "n" });
+        assert!(client.get_document("os").unwrap().contains_key("name"));
+
+        let client = fields(&fit(&Facts {
+            os_name: Some("o".repeat(400)),
+            ..facts()
+        }));
+        assert_eq!(client.get_document("os").unwrap().len(), 1);
+        assert_eq!(
+            client.get_document("env").unwrap(),
+            &doc! { "name": "aws.lambda" }
+        );
+
+        let client = fields(&fit(&Facts {
+            faas: doc! { "name": "n".repeat(400) },
+            ..facts()
+        }));
+        assert!(!client.contains_key("env") && client.get_str("platform").unwrap().len() == 40);
+
+        let client = fields(&fit(&Facts {
+            platform: "ä".repeat(300),
+            ..facts()
+        }));
+        assert!(
+            !client.contains_key("env") && client.get_str("platform").unwrap().starts_with('ä')
+        );
+    }
+
+    #[test]
+    fn function_platforms_follow_the_table_of_the_specification() {
+        let with = |vars: &'static [(&'static str, &'static str)]| {
+            faas(|name| {
+                vars.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(
+            with(&[
+                ("AWS_EXECUTION_ENV", "AWS_Lambda_java8"),
+                ("AWS_REGION", "us-east-2"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")
+            ]),
+            doc! { "name": "aws.lambda", "memory_mb": 1024, "region": "us-east-2" }
+        );
+        assert_eq!(with(&[("AWS_EXECUTION_ENV", "EC2")]), doc! {});
+        assert_eq!(
+            with(&[
+                ("AWS_LAMBDA_RUNTIME_API", "x"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "big")
+            ]),
+            doc! { "name": "aws.lambda" }
+        );
+        assert_eq!(
+            with(&[
+                ("AWS_LAMBDA_RUNTIME_API", "x"),
+                ("FUNCTIONS_WORKER_RUNTIME", "node")
+            ]),
+            doc! {}
+        );
+        assert_eq!(
+            with(&[
+                ("VERCEL", "1"),
+                ("AWS_LAMBDA_RUNTIME_API", "x"),
+                ("VERCEL_REGION", "cdg1")
+            ]),
+            doc! { "name": "vercel", "region": "cdg1" }
+        );
+        assert_eq!(
+            with(&[
+                ("K_SERVICE", "s"),
+                ("FUNCTION_TIMEOUT_SEC", "60"),
+                ("FUNCTION_REGION", "us")
+            ]),
+            doc! { "name": "gcp.func", "timeout_sec": 60, "region": "us" }
+        );
+    }
+
+    #[test]
+    fn the_pretty_name_is_read_without_its_quotes() {
+        assert_eq!(
+            pretty_name("ID=debian\nPRETTY_NAME=\"Debian 12\"\n").as_deref(),
+            Some("Debian 12")
+        );
+        assert_eq!(pretty_name("PRETTY_NAME=\nID=x"), None);
+    }
+}

@@ -1,0 +1,365 @@
+//! One established connection to a server: a request, its reply, nothing in between.
+//!
+//! A [`Connection`] comes out of [`Connector::establish`], after TLS and hello. It belongs to one
+//! thread at a time. Each request is one write of one buffer, which is kept for the next; the reply is
+//! handed on without a copy. Whatever leaves a connection in an unknown state, such as a time-out in
+//! the middle of a reply, marks it perished, and the pool then drops it.
+
+mod establish;
+mod hello;
+mod metadata;
+mod probe;
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use bson::raw::RawDocument;
+use bson::{RawBsonRef, RawDocumentBuf};
+
+pub(crate) use self::establish::{Connector, Learned, Observer};
+pub use self::hello::Hello;
+pub(crate) use self::hello::integer;
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{CommandFailure, Error, Result, Stage};
+use crate::socket::Socket;
+use crate::time::Deadline;
+use crate::tls::{HandshakeReport, TlsStream};
+use crate::wire::opcode;
+use crate::wire::reply::{self, Expected, ReadError};
+use crate::wire::request::{self, DocumentSequence, TooLarge};
+
+/// A command on its way to a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) body: &'a RawDocument,
+    pub(crate) sequences: &'a [DocumentSequence<'a>],
+    /// The value of `$readPreference`, where the server needs one.
+    pub(crate) read_preference: Option<&'a RawDocument>,
+}
+
+/// An established connection; see the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct Connection {
+    server: ServerAddress,
+    stream: Stream,
+    hello: Hello,
+    buffer: Vec<u8>,
+    last_request_id: i32,
+    perished: bool,
+}
+
+impl Connection {
+    fn new(server: ServerAddress, stream: Stream) -> Self {
+        Self {
+            server,
+            stream,
+            hello: Hello::default(),
+            buffer: Vec::new(),
+            last_request_id: 0,
+            perished: false,
+        }
+    }
+
+    /// The server at the other end.
+    pub(crate) fn server(&self) -> &ServerAddress {
+        &self.server
+    }
+
+    /// What the server said about itself.
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The facts of the TLS handshake; none without TLS.
+    pub(crate) fn handshake(&self) -> Option<&HandshakeReport> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.report()),
+        }
+    }
+
+    /// Whether the connection must not be used again.
+    pub(crate) fn perished(&self) -> bool {
+        self.perished
+    }
+
+    /// Sends a command and waits for its reply, until `deadline`.
+    ///
+    /// An answer with `ok: 0` is an error that leaves the connection usable.
+    pub(crate) fn run(
+        &mut self,
+        request: &Request<'_>,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let limit = self.hello.max_message_size;
+        let id = self.next_request_id();
+        let more = |fields: &mut request::Fields<'_>| {
+            fields.text("$db", request.database);
+            if let Some(preference) = request.read_preference {
+                fields.document("$readPreference", preference);
+            }
+        };
+        request::encode_msg(
+            &mut self.buffer,
+            id,
+            request.body,
+            more,
+            request.sequences,
+            limit,
+        )
+        .map_err(|error| self.too_large(error))?;
+        let reply = self
+            .exchange(
+                Expected {
+                    request_id: id,
+                    opcode: opcode::MSG,
+                },
+                deadline,
+            )
+            .map_err(|failure| {
+                let name = command_name(request.body);
+                self.explain(
+                    failure,
+                    Stage::Command,
+                    &format!("the reply to {name:?}"),
+                    deadline,
+                )
+            })?;
+        check(&reply)
+            .map_err(|error| error.with_server(&self.server).with_stage(Stage::Command))?;
+        Ok(reply)
+    }
+
+    /// Writes the buffer and reads the reply. The connection has perished unless both succeed.
+    fn exchange(
+        &mut self,
+        expected: Expected,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf, ReadError> {
+        self.perished = true;
+        self.stream.socket().set_deadline(deadline);
+        let sent = self
+            .stream
+            .write_all(&self.buffer)
+            .and_then(|()| self.stream.flush());
+        self.buffer.shrink_to(KEPT_BUFFER);
+        if let Err(error) = sent {
+            return Err(ReadError::Io {
+                error,
+                begun: false,
+            });
+        }
+        let reply = reply::read(&mut self.stream, expected)?;
+        self.perished = false;
+        Ok(reply)
+    }
+
+    fn next_request_id(&mut self) -> i32 {
+        self.last_request_id = self.last_request_id.wrapping_add(1);
+        self.last_request_id
+    }
+
+    fn too_large(&self, error: TooLarge) -> Error {
+        let TooLarge { size, limit } = error;
+        Error::too_large(format!(
+            "the command takes {size} bytes, and the server accepts {limit} at most"
+        ))
+        .with_server(&self.server)
+    }
+
+    /// Turns a failed exchange into an error: for the first hello with the cause of a failed
+    /// connection, later with what is known.
+    fn explain(
+        &self,
+        failure: ReadError,
+        stage: Stage,
+        what: &str,
+        deadline: Option<Deadline>,
+    ) -> Error {
+        let error = match failure {
+            ReadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
+                match (deadline, stage) {
+                    (Some(deadline), Stage::Hello) => Error::failed(
+                        stage,
+                        establish::handshake_timeout("the MongoDB handshake", deadline.elapsed()),
+                    ),
+                    (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
+                    (None, _) => Error::protocol("the socket gave up without a time limit"),
+                }
+            }
+            ReadError::Io { error, begun } => {
+                let cause = match &self.stream {
+                    Stream::Tls(stream) => stream.explain(&error),
+                    Stream::Plain(_) if stage == Stage::Hello && !begun => {
+                        Some(requires_tls(&error.to_string()))
+                    }
+                    Stream::Plain(_) => None,
+                };
+                Error::failed(stage, cause.unwrap_or_else(|| lost(&error, begun)))
+                    .with_source(error)
+            }
+            ReadError::Malformed { what, first_bytes } => {
+                match (&self.stream, first_bytes.as_slice()) {
+                    // An alert or a handshake record in answer to a message in the clear.
+                    (Stream::Plain(_), [21 | 22, 3, ..]) => {
+                        Error::failed(stage, requires_tls("it answered in TLS"))
+                    }
+                    _ => Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes)),
+                }
+            }
+        };
+        error.with_server(&self.server).with_stage(stage)
+    }
+}
+
+/// What a connection keeps of its request buffer after a large request: 64 KiB.
+const KEPT_BUFFER: usize = 64 << 10;
+
+/// The stream to a server, with TLS or without.
+#[derive(Debug)]
+enum Stream {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Stream {
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_mut(),
+        }
+    }
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(socket) => socket.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().peer_addr(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buf),
+            Self::Tls(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(buf),
+            Self::Tls(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// The name of a command is its first key.
+pub(crate) fn command_name(body: &RawDocument) -> &str {
+    body.iter()
+        .next()
+        .and_then(std::result::Result::ok)
+        .map_or("", |(key, _)| key.as_str())
+}
+
+/// Whether the server carried the command out. What it says otherwise becomes the error.
+fn check(reply: &RawDocument) -> Result<()> {
+    let mut ok = false;
+    let mut code = 0;
+    let (mut code_name, mut message) = (String::new(), String::new());
+    let mut labels = Vec::new();
+    for element in reply {
+        let (key, value) =
+            element.map_err(|error| Error::bson("the server's answer is not valid BSON", error))?;
+        match (key.as_str(), value) {
+            ("ok", RawBsonRef::Boolean(yes)) => ok = yes,
+            ("ok", number) => ok = integer(number) == Some(1),
+            ("code", number) => {
+                code = integer(number)
+                    .and_then(|code| i32::try_from(code).ok())
+                    .unwrap_or(0)
+            }
+            ("codeName", RawBsonRef::String(name)) => code_name = name.to_owned(),
+            ("errmsg", RawBsonRef::String(text)) => message = text.to_owned(),
+            ("errorLabels", RawBsonRef::Array(array)) => {
+                let texts = array
+                    .into_iter()
+                    .filter_map(|label| label.ok()?.as_str().map(str::to_owned));
+                labels = texts.collect();
+            }
+            _ => {}
+        }
+    }
+    if ok {
+        return Ok(());
+    }
+    if message.is_empty() {
+        message = "the server gave no reason".to_owned();
+    }
+    Err(Error::refused(
+        CommandFailure {
+            code,
+            code_name,
+            message,
+            reply: reply.to_owned(),
+        },
+        labels,
+    ))
+}
+
+/// TLS is off, and the server does not answer a message in the clear.
+fn requires_tls(how: &str) -> Cause {
+    Cause::new(
+        CauseCode::ServerRequiresTls,
+        format!("TLS is off and the server does not answer in the clear: {how}"),
+        "Add tls=true to the connection string; a server that requires TLS closes other connections without a word.",
+    )
+}
+
+/// A connection without TLS went away.
+fn lost(error: &io::Error, begun: bool) -> Cause {
+    let when = if begun {
+        "in the middle of its reply"
+    } else {
+        "before it replied"
+    };
+    let (code, how) = match error.kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => (CauseCode::ConnectionReset, "reset"),
+        _ => (CauseCode::ConnectionClosed, "closed"),
+    };
+    Cause::new(
+        code,
+        format!("the server {how} the connection {when}"),
+        "Look at the server's log for this instant, and for a firewall or a proxy that cuts connections.",
+    )
+    .fact("begun", begun)
+}
+
+/// What answers does not speak the MongoDB protocol.
+fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
+    let looks_like = match first_bytes {
+        bytes if bytes.starts_with(b"HTTP/") || bytes.starts_with(b"<") => "HTTP".to_owned(),
+        bytes if bytes.starts_with(b"SSH-") => "SSH".to_owned(),
+        bytes => format!("\"{}\"", bytes.escape_ascii()),
+    };
+    Cause::new(
+        CauseCode::NotMongodb,
+        format!("what answers is not a MongoDB server: {what}; its answer looks like {looks_like}"),
+        "Check host and port: something other than MongoDB answers there.",
+    )
+    .fact("looks_like", looks_like)
+    .fact("first_bytes", first_bytes.escape_ascii().to_string())
+}

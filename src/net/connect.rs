@@ -1,0 +1,301 @@
+//! Addresses to a connected socket.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+
+use super::{Unreachable, limit_ms, with_address, within};
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::error::Stage;
+use crate::socket::Socket;
+use crate::time::Deadline;
+
+/// How long an attempt has for itself before the next address is tried beside it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Connects to the first of `addresses` that answers.
+///
+/// A single address is tried on the caller's thread. Of several, each next one is tried when the one
+/// before has failed or has had its head start; the others are closed when one has won.
+pub(crate) fn connect(
+    server: &ServerAddress,
+    addresses: &[SocketAddr],
+    deadline: &Deadline,
+) -> Result<Socket, Unreachable> {
+    let outcome = match addresses {
+        [address] => attempt(*address, deadline).map_err(|error| vec![(*address, error)]),
+        _ => race(addresses, deadline),
+    };
+    let stream = outcome.map_err(|failures| failed(server, failures, deadline))?;
+    let peer = stream.peer_addr();
+    prepare(stream).map_err(|error| {
+        let failures = peer
+            .map(|address| vec![(address, error)])
+            .unwrap_or_default();
+        failed(server, failures, deadline)
+    })
+}
+
+/// Connects to the Unix socket at `path`.
+pub(crate) fn connect_unix(
+    server: &ServerAddress,
+    path: &Path,
+    deadline: &Deadline,
+) -> Result<Socket, Unreachable> {
+    let connected = || {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // While the server's backlog is full, the kernel waits as long as a write may.
+        let left = deadline
+            .remaining(Instant::now())
+            .map_err(|_| io::ErrorKind::TimedOut)?;
+        socket.set_write_timeout(left)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Socket::unix(UnixStream::from(OwnedFd::from(socket)))
+    };
+    connected().map_err(|error: io::Error| {
+        let (code, remedy) = match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (CauseCode::ConnectTimeout, "Look at the server: it does not accept connections; then raise connectTimeoutMS."),
+            io::ErrorKind::NotFound => (CauseCode::ConnectionRefused, "Check the path; the server makes the socket when it starts (on mongod net.unixDomainSocket)."),
+            io::ErrorKind::ConnectionRefused => (CauseCode::ConnectionRefused, "Start the server; the socket is left over from one that is gone."),
+            _ => (CauseCode::ConnectionRefused, "Let the user that runs this process use the socket and enter its folders."),
+        };
+        let cause = Cause::new(code, format!("no connection to {server}: {error}"), remedy);
+        Unreachable { stage: Stage::Connect, cause: with_address(cause, server) }
+    })
+}
+
+fn attempt(address: SocketAddr, deadline: &Deadline) -> io::Result<TcpStream> {
+    match deadline.remaining(Instant::now()) {
+        Ok(Some(left)) => TcpStream::connect_timeout(&address, left),
+        Ok(None) => TcpStream::connect(address),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn race(
+    addresses: &[SocketAddr],
+    deadline: &Deadline,
+) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+    let (report, results) = mpsc::channel();
+    let mut failures = Vec::new();
+    let mut waiting = addresses.iter().copied();
+    let mut running = 0;
+    loop {
+        let next = waiting.next();
+        if let Some(address) = next {
+            let (report, deadline) = (report.clone(), *deadline);
+            let spawned = thread::Builder::new()
+                .name("mongotls-connect".into())
+                .spawn(move || {
+                    // A stream that comes too late is dropped, and so closed, with the channel.
+                    let _ = report.send((address, attempt(address, &deadline)));
+                });
+            match spawned {
+                Ok(_) => running += 1,
+                Err(error) => failures.push((address, error)),
+            }
+        }
+        if running == 0 {
+            if next.is_none() {
+                return Err(failures);
+            }
+            continue;
+        }
+        // Attempts end at the deadline by themselves, so that the last ones may be waited for.
+        let result = match next {
+            Some(_) => results.recv_timeout(HEAD_START),
+            None => results.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match result {
+            Ok((_, Ok(stream))) => return Ok(stream),
+            Ok((address, Err(error))) => {
+                running -= 1;
+                failures.push((address, error));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(failures),
+        }
+    }
+}
+
+/// What MongoDB's drivers set on a socket: no delay, and keepalive after two minutes of silence.
+fn prepare(stream: TcpStream) -> io::Result<Socket> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(120))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(9);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Socket::tcp(stream)
+}
+
+/// One cause for all failed attempts: that of the attempt which came closest to the server.
+fn failed(
+    server: &ServerAddress,
+    failures: Vec<(SocketAddr, io::Error)>,
+    deadline: &Deadline,
+) -> Unreachable {
+    let closest = failures
+        .iter()
+        .map(|(_, error)| Failure::of(error))
+        .max()
+        .unwrap_or(Failure::Other);
+    let attempts: Vec<String> = failures
+        .iter()
+        .map(|(address, error)| format!("{address}: {error}"))
+        .collect();
+    let places = failures
+        .iter()
+        .map(|(address, _)| address.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let reason = failures
+        .iter()
+        .find(|(_, error)| Failure::of(error) == closest)
+        .map(|(_, error)| error.to_string())
+        .unwrap_or_default();
+    let cause = match closest {
+        Failure::Refused => Cause::new(
+            CauseCode::ConnectionRefused,
+            format!("connection refused: nothing listens on {places}"),
+            "Start the server, or correct host and port; look for a firewall that rejects connections.",
+        ),
+        Failure::Reset => Cause::new(
+            CauseCode::ConnectionReset,
+            format!("the connection to {places} was reset"),
+            "Look for a firewall or a proxy on the way, and at the server's log.",
+        ),
+        Failure::Slow => {
+            let elapsed = deadline.elapsed();
+            Cause::new(
+                CauseCode::ConnectTimeout,
+                format!("no TCP connection to {places} {}", within(elapsed)),
+                "Check host and port, and that no firewall drops the packets; then raise connectTimeoutMS.",
+            )
+            .fact("limit_ms", limit_ms(elapsed))
+            .fact("option", elapsed.kind.option())
+        }
+        Failure::Unreachable => Cause::new(
+            CauseCode::NetworkUnreachable,
+            format!("there is no route to {places}: {reason}"),
+            "Check the address and this host's routes (`ip route get ADDRESS`).",
+        ),
+        Failure::Other => Cause::new(
+            CauseCode::NetworkUnreachable,
+            format!("no connection to {places}: {reason}"),
+            "Look at this host's limits on open files and on the network, and at the address.",
+        ),
+    };
+    Unreachable {
+        stage: Stage::Connect,
+        cause: with_address(cause, server).fact("attempts", attempts),
+    }
+}
+
+/// How an attempt failed; later ones came closer to the server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure {
+    Other,
+    Unreachable,
+    Slow,
+    Reset,
+    Refused,
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Slow,
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::time::TimeoutKind;
+
+    fn within(limit: Duration) -> Deadline {
+        Deadline::after(Instant::now(), Some(limit), TimeoutKind::Connect)
+    }
+
+    /// An address of this host on which nothing listens.
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_address_that_answers_wins() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [refusing(), listener.local_addr().unwrap()];
+        let socket = connect(
+            &ServerAddress::tcp("x", 1),
+            &addresses,
+            &within(Duration::from_secs(5)),
+        );
+        assert_eq!(
+            socket.ok().and_then(|socket| socket.peer_addr()),
+            Some(addresses[1])
+        );
+    }
+
+    #[test]
+    fn when_all_refuse_each_attempt_is_named() {
+        let addresses = [refusing(), refusing()];
+        let Err(unreachable) = connect(
+            &ServerAddress::tcp("x", 1),
+            &addresses,
+            &within(Duration::from_secs(5)),
+        ) else {
+            panic!("connected")
+        };
+        assert_eq!(unreachable.cause.code(), CauseCode::ConnectionRefused);
+        let attempts = unreachable
+            .cause
+            .facts()
+            .get("attempts")
+            .unwrap()
+            .to_string();
+        assert!(
+            addresses
+                .iter()
+                .all(|address| attempts.contains(&address.to_string())),
+            "{attempts}"
+        );
+    }
+
+    #[test]
+    fn a_passed_deadline_is_a_connect_timeout_that_names_its_option() {
+        let Err(unreachable) = connect(
+            &ServerAddress::tcp("x", 1),
+            &[refusing()],
+            &within(Duration::ZERO),
+        ) else {
+            panic!("connected")
+        };
+        assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
+        assert_eq!(
+            unreachable.cause.facts().get("option").unwrap().to_string(),
+            "connectTimeoutMS"
+        );
+    }
+}

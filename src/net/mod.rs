@@ -1,0 +1,42 @@
+//! Reaching a server: from an address to a connected socket, within a deadline.
+//!
+//! [`resolve`] turns a name into addresses in the order of RFC 8305; [`connect`] tries them. Neither
+//! can be made to wait longer than its deadline, not even by the system's resolver. No lock is held
+//! and nothing is kept from one call to the next.
+
+mod connect;
+mod resolve;
+
+use crate::address::ServerAddress;
+use crate::cause::Cause;
+use crate::error::{Milliseconds, Stage};
+use crate::time::Elapsed;
+
+pub(crate) use self::connect::{connect, connect_unix};
+pub(crate) use self::resolve::resolve;
+
+/// A failed attempt to reach a server, not yet an error: the caller knows which server it was.
+pub(crate) struct Unreachable {
+    pub(crate) stage: Stage,
+    pub(crate) cause: Cause,
+}
+
+/// What ran out of time, as the end of a sentence: `within 10 s (connectTimeoutMS)`.
+fn within(elapsed: Elapsed) -> String {
+    format!(
+        "within {} ({})",
+        Milliseconds(elapsed.limit),
+        elapsed.kind.option()
+    )
+}
+
+fn limit_ms(elapsed: Elapsed) -> i64 {
+    i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The facts that every failure to reach a server has.
+fn with_address(cause: Cause, address: &ServerAddress) -> Cause {
+    cause
+        .fact("host", address.host())
+        .fact_opt("port", address.port().map(u32::from))
+}

@@ -1,0 +1,197 @@
+//! Names to addresses.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
+
+use super::{Unreachable, limit_ms, with_address, within};
+use crate::address::{ServerAddress, ip_address};
+use crate::cause::{Cause, CauseCode};
+use crate::error::Stage;
+use crate::time::Deadline;
+
+/// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
+/// that the system prefers (RFC 6724).
+///
+/// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to
+/// itself once the deadline has passed.
+pub(crate) fn resolve(
+    host: &str,
+    port: u16,
+    deadline: &Deadline,
+) -> Result<Vec<SocketAddr>, Unreachable> {
+    let fail = |cause| Unreachable {
+        stage: Stage::Resolve,
+        cause: with_address(cause, &ServerAddress::tcp(host, port)),
+    };
+    if ip_address(host).is_some() {
+        // The standard library reads the zone of `fe80::1%2` too.
+        let text = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let parsed = text.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        return parsed.map_err(|error| fail(failed(host, &error.to_string())));
+    }
+
+    let (answer, wait) = mpsc::sync_channel(1);
+    let name = host.to_owned();
+    let spawned = thread::Builder::new()
+        .name("mongotls-resolve".into())
+        .spawn(move || {
+            // Nobody waits any more once the deadline has passed.
+            let _ = answer.send(look_up(&name));
+        });
+    if let Err(error) = spawned {
+        return Err(fail(failed(
+            host,
+            &format!("no thread for the resolver: {error}"),
+        )));
+    }
+    let outcome = match deadline.remaining(Instant::now()) {
+        Ok(Some(left)) => wait.recv_timeout(left).map_err(|_| deadline.elapsed()),
+        Ok(None) => wait.recv().map_err(|_| deadline.elapsed()),
+        Err(elapsed) => Err(elapsed),
+    };
+    match outcome {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(not_found(host))),
+        Ok(Ok(addresses)) => Ok(alternate(addresses)
+            .into_iter()
+            .map(|mut address| {
+                address.set_port(port);
+                address
+            })
+            .collect()),
+        Ok(Err(error)) => Err(fail(match error.kind() {
+            LookupErrorKind::NoName | LookupErrorKind::NoData => not_found(host),
+            _ => failed(host, &std::io::Error::from(error).to_string()),
+        })),
+        Err(elapsed) => Err(fail(
+            failed(host, &format!("no answer {}", within(elapsed)))
+                .fact("limit_ms", limit_ms(elapsed)),
+        )),
+    }
+}
+
+fn look_up(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        ..AddrInfoHints::default()
+    };
+    Ok(getaddrinfo(Some(host), None, Some(hints))?
+        .flatten()
+        .map(|found| found.sockaddr)
+        .collect())
+}
+
+fn not_found(host: &str) -> Cause {
+    Cause::new(
+        CauseCode::DnsNotFound,
+        format!("the host name {host:?} does not exist, or has no address"),
+        format!("Correct the host name, or look into DNS and /etc/hosts (`getent ahosts {host}`)."),
+    )
+}
+
+fn failed(host: &str, why: &str) -> Cause {
+    Cause::new(
+        CauseCode::DnsFailed,
+        format!("the resolver failed for {host:?}: {why}"),
+        format!("Check the name servers in /etc/resolv.conf and the way to them (`getent ahosts {host}`)."),
+    )
+    .fact("reason", why)
+}
+
+/// Lets IPv6 and IPv4 alternate, each in its own order, the first one first; none twice.
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut unique: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !unique.contains(&address) {
+            unique.push(address);
+        }
+    }
+    let first_is_v6 = unique.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = unique
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut ordered = Vec::new();
+    loop {
+        match (first.next(), second.next()) {
+            (None, None) => return ordered,
+            (a, b) => ordered.extend(a.into_iter().chain(b)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::time::TimeoutKind;
+
+    fn soon() -> Deadline {
+        Deadline::after(
+            Instant::now(),
+            Some(Duration::from_secs(5)),
+            TimeoutKind::Connect,
+        )
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_alternate_starting_with_the_preferred_one() {
+        let found = addresses(&[
+            "[::1]:1",
+            "[::2]:1",
+            "[::1]:1",
+            "127.0.0.1:1",
+            "[::3]:1",
+            "127.0.0.2:1",
+        ]);
+        let expected = addresses(&[
+            "[::1]:1",
+            "127.0.0.1:1",
+            "[::2]:1",
+            "127.0.0.2:1",
+            "[::3]:1",
+        ]);
+        assert_eq!(alternate(found), expected);
+    }
+
+    #[test]
+    fn addresses_need_no_resolver_and_localhost_is_this_host() {
+        let Ok(v6) = resolve("::1", 7, &soon()) else {
+            panic!("no address")
+        };
+        assert_eq!(v6, addresses(&["[::1]:7"]));
+        let Ok(local) = resolve("localhost", 7, &soon()) else {
+            panic!("localhost not found")
+        };
+        assert!(
+            !local.is_empty()
+                && local
+                    .iter()
+                    .all(|address| address.ip().is_loopback() && address.port() == 7)
+        );
+    }
+
+    #[test]
+    fn a_name_that_cannot_exist_is_not_found() {
+        // RFC 6761: names under .invalid never resolve; without any name server the resolver fails.
+        let Err(unreachable) = resolve("mongotls.invalid", 7, &soon()) else {
+            panic!("found")
+        };
+        assert!(matches!(
+            unreachable.cause.code(),
+            CauseCode::DnsNotFound | CauseCode::DnsFailed
+        ));
+    }
+}

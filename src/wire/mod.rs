@@ -1,0 +1,31 @@
+//! The MongoDB wire protocol: bytes and conversations, no sockets.
+//!
+//! A request is encoded whole into one buffer, so that it leaves in one write ([`request`]). A reply
+//! is read from anything that reads, checked before memory is allocated for it, and handed on as raw
+//! BSON without a copy ([`reply`]). Every length comes from outside and is never trusted.
+//!
+//! Sources: the "OP_MSG" specification of the MongoDB drivers, and "MongoDB Wire Protocol" of the
+//! MongoDB manual. All integers are little-endian.
+
+pub(crate) mod reply;
+pub(crate) mod request;
+
+/// The largest message that either side may send, unless the server names a smaller limit.
+pub(crate) const MAX_MESSAGE_SIZE: usize = 48_000_000;
+
+/// The standard header: length, request id, response to, opcode.
+pub(crate) const HEADER_SIZE: usize = 16;
+
+/// The opcodes that this crate sends or reads.
+pub(crate) mod opcode {
+    pub(crate) const REPLY: i32 = 1;
+    pub(crate) const QUERY: i32 = 2004;
+    pub(crate) const MSG: i32 = 2013;
+}
+
+/// The flags of OP_MSG; those below bit 16 must be understood.
+pub(crate) mod flag {
+    pub(crate) const CHECKSUM_PRESENT: u32 = 1;
+    pub(crate) const MORE_TO_COME: u32 = 1 << 1;
+    pub(crate) const REQUIRED: u32 = 0xFFFF;
+}

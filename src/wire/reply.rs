@@ -1,0 +1,453 @@
+//! Reading replies: OP_MSG, and OP_REPLY for the first hello.
+//!
+//! The header is checked before anything is allocated. Memory for a large reply grows with the bytes
+//! that come, so that a length alone cannot claim it. The document's own length must fit the message; its elements
+//! are checked as they are read, and its depth before anything recurses into it (`document`).
+
+use std::fmt;
+use std::io::{self, Read};
+
+use bson::RawDocumentBuf;
+
+use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode};
+
+/// Which answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// The id of the request.
+    pub(crate) request_id: i32,
+    /// [`opcode::MSG`] or [`opcode::REPLY`].
+    pub(crate) opcode: i32,
+}
+
+/// Why no reply was read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The stream failed; the flag tells whether a part of the reply had come.
+    Io { error: io::Error, begun: bool },
+    /// The peer broke the protocol. `first_bytes` is what it sent.
+    Malformed {
+        what: Malformed,
+        first_bytes: Vec<u8>,
+    },
+}
+
+/// How a reply breaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// The declared length of the message is below the smallest or above the largest.
+    Length(i32),
+    /// Another opcode than the expected one.
+    Opcode(i32),
+    /// The answer to another request.
+    ResponseTo(i32),
+    /// A flag that must be understood and is not.
+    Flags(u32),
+    /// A section that is no body, or more than one body.
+    Section(u8),
+    /// OP_REPLY says that the query failed, or holds other than one document.
+    Reply,
+    /// The document's declared length does not fit the message.
+    DocumentLength,
+    /// The document is not framed as BSON.
+    Document,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(length) => write!(f, "a message cannot be {length} bytes long"),
+            Self::Opcode(opcode) => write!(f, "opcode {opcode} was not expected"),
+            Self::ResponseTo(id) => write!(f, "the reply answers request {id}, which was not sent"),
+            Self::Flags(flags) => write!(f, "the flags {flags:#x} are not understood"),
+            Self::Section(kind) => write!(f, "a section of kind {kind} was not expected"),
+            Self::Reply => f.write_str("the OP_REPLY does not hold one document"),
+            Self::DocumentLength => {
+                f.write_str("the length of the document does not fit the message")
+            }
+            Self::Document => f.write_str("the document is not well-formed BSON"),
+        }
+    }
+}
+
+/// The bytes before the document of an OP_MSG with one body: header, flags, kind.
+const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
+/// The bytes before the document of an OP_REPLY: header, flags, cursor, start, count.
+const REPLY_PREFIX: usize = HEADER_SIZE + 20;
+/// An empty BSON document.
+const SMALLEST_DOCUMENT: usize = 5;
+/// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
+const TAKEN_AT_ONCE: usize = 1 << 20;
+
+/// Reads one reply.
+pub(crate) fn read(
+    stream: &mut impl Read,
+    expected: Expected,
+) -> Result<RawDocumentBuf, ReadError> {
+    let is_msg = expected.opcode == opcode::MSG;
+    let prefix = if is_msg { MSG_PREFIX } else { REPLY_PREFIX };
+    let mut head = [0; REPLY_PREFIX];
+    let head = &mut head[..prefix];
+    let size = read_prefix(stream, head, expected)?;
+    let malformed = |what| ReadError::Malformed {
+        what,
+        first_bytes: head.to_vec(),
+    };
+    let checksum = if is_msg {
+        check_msg(head).map_err(malformed)?
+    } else {
+        check_reply(head).map_err(malformed)?
+    };
+
+    let mut rest = read_rest(stream, size - prefix)?;
+    let end = rest.len() - checksum;
+    let document_size = word(&rest, 0).and_then(|size| usize::try_from(size).ok());
+    match document_size {
+        Some(size) if size == end => {}
+        // What follows the body is another section, which no reply to a command has.
+        Some(size) if is_msg && (SMALLEST_DOCUMENT..end).contains(&size) => {
+            return Err(malformed(Malformed::Section(rest[size])));
+        }
+        _ => return Err(malformed(Malformed::DocumentLength)),
+    }
+    rest.truncate(end);
+    RawDocumentBuf::from_bytes(rest).map_err(|_| malformed(Malformed::Document))
+}
+
+/// Fills `head`, checking the header as soon as it is there; returns the size of the message.
+fn read_prefix(
+    stream: &mut impl Read,
+    head: &mut [u8],
+    expected: Expected,
+) -> Result<usize, ReadError> {
+    let mut have = 0;
+    let mut size = None;
+    while have < head.len() {
+        match stream.read(&mut head[have..]) {
+            Ok(0) => {
+                return Err(ReadError::Io {
+                    error: io::ErrorKind::UnexpectedEof.into(),
+                    begun: have > 0,
+                });
+            }
+            Ok(n) => have += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(ReadError::Io {
+                    error,
+                    begun: have > 0,
+                });
+            }
+        }
+        if have >= HEADER_SIZE && size.is_none() {
+            let checked = check_header(head, expected);
+            size = Some(checked.map_err(|what| ReadError::Malformed {
+                what,
+                first_bytes: head[..have].to_vec(),
+            })?);
+        }
+    }
+    Ok(size.unwrap_or(0))
+}
+
+fn check_header(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
+    let field = |at| word(head, at).unwrap_or(0);
+    let (length, response_to, opcode) = (field(0), field(8), field(12));
+    let smallest = head.len() + SMALLEST_DOCUMENT;
+    let size = usize::try_from(length)
+        .ok()
+        .filter(|size| (smallest..=MAX_MESSAGE_SIZE).contains(size));
+    // A length that makes no sense comes from something that is no MongoDB server; say so first.
+    let size = size.ok_or(Malformed::Length(length))?;
+    if opcode != expected.opcode {
+        return Err(Malformed::Opcode(opcode));
+    }
+    if response_to != expected.request_id {
+        return Err(Malformed::ResponseTo(response_to));
+    }
+    Ok(size)
+}
+
+/// Checks flags and section kind; returns how many bytes of checksum end the message.
+fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
+    let flags = word(head, HEADER_SIZE).unwrap_or(0).cast_unsigned();
+    // moreToCome is for exhaust cursors, which nobody here asks for.
+    if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
+        return Err(Malformed::Flags(flags));
+    }
+    match head[MSG_PREFIX - 1] {
+        0 => {}
+        kind => return Err(Malformed::Section(kind)),
+    }
+    // TCP and TLS guard the bytes already; the specification leaves checking to the driver.
+    Ok(if flags & flag::CHECKSUM_PRESENT == 0 {
+        0
+    } else {
+        4
+    })
+}
+
+fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
+    const CURSOR_NOT_FOUND: i32 = 1;
+    let flags = word(head, HEADER_SIZE).unwrap_or(0);
+    let count = word(head, REPLY_PREFIX - 4).unwrap_or(0);
+    // QueryFailure comes with a document that tells why, which the caller reads.
+    if flags & CURSOR_NOT_FOUND != 0 || count != 1 {
+        Err(Malformed::Reply)
+    } else {
+        Ok(0)
+    }
+}
+
+/// Reads the `size` bytes that follow the prefix.
+fn read_rest(stream: &mut impl Read, size: usize) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    while bytes.len() < size {
+        let have = bytes.len();
+        let next = size.min(have + have.max(TAKEN_AT_ONCE));
+        bytes.reserve_exact(next - have);
+        bytes.resize(next, 0);
+        stream
+            .read_exact(&mut bytes[have..])
+            .map_err(|error| ReadError::Io { error, begun: true })?;
+    }
+    Ok(bytes)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<i32> {
+    bytes
+        .get(at..at + 4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{doc, rawdoc};
+
+    use super::*;
+
+    const PING: Expected = Expected {
+        request_id: 9,
+        opcode: opcode::MSG,
+    };
+
+    /// An OP_MSG that answers request 9 with `document`.
+    fn message(document: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [0, 1, 9, opcode::MSG, 0] {
+            bytes.extend_from_slice(&i32::to_le_bytes(word));
+        }
+        bytes.push(0);
+        bytes.extend_from_slice(document);
+        set_length(&mut bytes);
+        bytes
+    }
+
+    fn set_length(bytes: &mut [u8]) {
+        let length = i32::try_from(bytes.len()).unwrap().to_le_bytes();
+        bytes[..4].copy_from_slice(&length);
+    }
+
+    fn set_word(bytes: &mut [u8], at: usize, word: i32) {
+        bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+
+    fn malformed(bytes: &[u8], expected: Expected) -> Malformed {
+        match read(&mut &bytes[..], expected) {
+            Err(ReadError::Malformed { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_read_whole_and_no_further() {
+        let ok = rawdoc! { "ok": 1.0 };
+        let mut bytes = message(ok.as_bytes());
+        bytes.extend_from_slice(b"next");
+        let mut stream = &bytes[..];
+        assert_eq!(read(&mut stream, PING).unwrap(), ok);
+        assert_eq!(stream, b"next");
+    }
+
+    #[test]
+    fn a_checksum_is_cut_off() {
+        let ok = rawdoc! { "ok": 1.0 };
+        let mut bytes = message(ok.as_bytes());
+        bytes.extend_from_slice(&[1, 2, 3, 4]);
+        set_word(&mut bytes, 16, 1);
+        set_length(&mut bytes);
+        assert_eq!(read(&mut &bytes[..], PING).unwrap(), ok);
+    }
+
+    #[test]
+    fn each_breach_of_the_protocol_has_its_name() {
+        let good = message(rawdoc! { "ok": 1.0 }.as_bytes());
+        let broken = |at: usize, word: i32| {
+            let mut bytes = good.clone();
+            set_word(&mut bytes, at, word);
+            malformed(&bytes, PING)
+        };
+        for length in [i32::MIN, -1, 0, 15, 25, 48_000_001, i32::MAX] {
+            assert_eq!(broken(0, length), Malformed::Length(length));
+        }
+        assert_eq!(broken(8, 10), Malformed::ResponseTo(10));
+        assert_eq!(broken(12, 2012), Malformed::Opcode(2012));
+        assert_eq!(broken(16, 2), Malformed::Flags(2));
+        assert_eq!(broken(16, 1 << 15), Malformed::Flags(1 << 15));
+        for length in [i32::MIN, -1, 0, 4, 1000] {
+            assert_eq!(broken(21, length), Malformed::DocumentLength);
+        }
+        let mut sequence = good.clone();
+        sequence[20] = 1;
+        assert_eq!(malformed(&sequence, PING), Malformed::Section(1));
+        let mut two = good.clone();
+        two.push(1);
+        set_length(&mut two);
+        assert_eq!(malformed(&two, PING), Malformed::Section(1));
+        let mut unterminated = good.clone();
+        *unterminated.last_mut().unwrap() = 1;
+        assert_eq!(malformed(&unterminated, PING), Malformed::Document);
+    }
+
+    #[test]
+    fn an_op_reply_must_hold_one_document() {
+        let expected = Expected {
+            request_id: 9,
+            opcode: opcode::REPLY,
+        };
+        let document = rawdoc! { "ok": 1.0 };
+        let mut bytes = Vec::new();
+        for word in [0, 1, 9, opcode::REPLY, 0, 0, 0, 0, 1] {
+            bytes.extend_from_slice(&i32::to_le_bytes(word));
+        }
+        bytes.extend_from_slice(document.as_bytes());
+        set_length(&mut bytes);
+        assert_eq!(read(&mut &bytes[..], expected).unwrap(), document);
+        set_word(&mut bytes, 32, 2);
+        assert_eq!(malformed(&bytes, expected), Malformed::Reply);
+    }
+
+    #[test]
+    fn a_cut_tells_whether_the_reply_had_begun() {
+        let good = message(rawdoc! { "ok": 1.0 }.as_bytes());
+        for cut in 0..good.len() {
+            match read(&mut &good[..cut], PING) {
+                Err(ReadError::Io { error, begun }) => {
+                    assert_eq!(
+                        (error.kind(), begun),
+                        (io::ErrorKind::UnexpectedEof, cut > 0)
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Counts how much memory a reader is asked to fill at once.
+    struct Endless(usize);
+
+    impl Read for Endless {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0 = self.0.max(buf.len());
+            buf.fill(0);
+            Ok(buf.len().min(1))
+        }
+    }
+
+    #[test]
+    fn a_length_alone_claims_no_memory() {
+        let mut head = message(rawdoc! {}.as_bytes());
+        set_word(&mut head, 0, 48_000_000);
+        let mut stream = head[..MSG_PREFIX].chain(io::empty());
+        assert!(matches!(
+            read(&mut stream, PING),
+            Err(ReadError::Io { begun: true, .. })
+        ));
+        let mut endless = Endless(0);
+        let started = read_rest(&mut (&mut endless).take(100), 48_000_000);
+        assert!(
+            started.is_err() && endless.0 <= TAKEN_AT_ONCE,
+            "{}",
+            endless.0
+        );
+    }
+
+    /// A small generator of pseudo-random numbers (xorshift64*), so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(self.next() % end as u64).unwrap()
+        }
+    }
+
+    /// One million messages: random ones, and good ones with bytes changed, cut, doubled or grown.
+    /// Set `MONGOTLS_FUZZ_ROUNDS` for more.
+    #[test]
+    fn random_and_mutated_messages_neither_panic_nor_claim_memory() {
+        let rounds = std::env::var("MONGOTLS_FUZZ_ROUNDS")
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(1_000_000);
+        let mut random = Random(0x6d6f_6e67_6f74_6c73);
+        let document = doc! { "ok": 1.0, "cursor": { "id": 5_i64, "ns": "a.b", "firstBatch": [{ "x": "y" }, 7] } };
+        let good = message(&document.to_vec().unwrap());
+        let mut read_whole = 0_u32;
+        for _ in 0..rounds {
+            let mut bytes = if random.below(4) == 0 {
+                (0..random.below(200))
+                    .map(|_| random.next().to_le_bytes()[0])
+                    .collect()
+            } else {
+                good.clone()
+            };
+            for _ in 0..random.below(4) {
+                mutate(&mut bytes, &mut random);
+            }
+            if let Ok(document) = read(&mut &bytes[..], PING) {
+                read_whole += 1;
+                assert!(document.as_bytes().len() <= bytes.len());
+                let _ = crate::document::to_document(&document);
+            }
+        }
+        assert!(
+            read_whole > 0 && read_whole < rounds,
+            "{read_whole} of {rounds} were read"
+        );
+    }
+
+    fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 => bytes[at] = random.next().to_le_bytes()[0],
+            1 => bytes[at] ^= 1 << random.below(8),
+            2 => bytes.truncate(at),
+            3 => bytes.extend_from_within(at..),
+            4 if bytes.len() >= 25 => {
+                let places = [0, 4, 8, 12, 16, 21];
+                let words = [i32::MIN, -1, 0, 1, 5, 26, 48_000_000, i32::MAX];
+                let (place, word) = (
+                    places[random.below(places.len())],
+                    words[random.below(words.len())],
+                );
+                set_word(bytes, place, word);
+            }
+            _ => {
+                if bytes.len() >= 4 {
+                    set_length(bytes);
+                }
+            }
+        }
+    }
+}
