@@ -1,1 +1,9 @@
-//! The test bench of mongotls.
+//! The test bench of mongotls: a PKI, servers and faults, all made at run time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a bench that cannot be set up has no better answer than a panic at that very line"
+)]
+
+pub mod der;
+pub mod pki;
