@@ -28,14 +28,15 @@ pub const SEQUENCE: u8 = 0x30;
 /// One value: tag, length in the shortest form, content.
 pub fn value(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
-    let length = content.len();
-    if length < 0x80 {
-        out.push(length as u8);
-    } else {
-        let bytes = length.to_be_bytes();
-        let significant = &bytes[bytes.iter().position(|b| *b != 0).unwrap_or(0)..];
-        out.push(0x80 | significant.len() as u8);
-        out.extend_from_slice(significant);
+    match u8::try_from(content.len()) {
+        Ok(short) if short < 0x80 => out.push(short),
+        _ => {
+            let bytes = content.len().to_be_bytes();
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let significant = &bytes[zeros..];
+            out.push(0x80 | u8::try_from(significant.len()).expect("at most 8"));
+            out.extend_from_slice(significant);
+        }
     }
     out.extend_from_slice(content);
     out

@@ -5,5 +5,11 @@
     reason = "a bench that cannot be set up has no better answer than a panic at that very line"
 )]
 
+pub mod client;
 pub mod der;
+pub mod fault;
+pub mod net;
 pub mod pki;
+pub mod server;
+pub mod stranger;
+pub mod wire;
