@@ -165,6 +165,11 @@ impl Socket {
         self.0.reset.store(true, Ordering::Relaxed);
     }
 
+    /// Whether [`reset_on_close`](Self::reset_on_close) was called.
+    pub(crate) fn will_reset(&self) -> bool {
+        self.0.reset.load(Ordering::Relaxed)
+    }
+
     /// Limits how long a read waits.
     pub fn set_read_timeout(&self, limit: Option<Duration>) {
         let _ = match &self.0.stream {
@@ -177,7 +182,7 @@ impl Socket {
     ///
     /// Closing with unread bytes would send RST, and the peer might lose what was sent before it.
     fn close_gently(&self, stop: &Stop) {
-        if self.0.reset.load(Ordering::Relaxed) {
+        if self.will_reset() {
             return;
         }
         self.shutdown(Shutdown::Write);

@@ -95,7 +95,7 @@ fn talk<S: Transport>(
     while let Some(frame) = Frame::read(&mut conversation.stream)? {
         let request = conversation.read_request(frame.uncompressed()?)?;
         shared.record.command(&request);
-        if !conversation.answer(&request)? {
+        if !conversation.answer(request)? {
             break;
         }
     }
@@ -153,15 +153,14 @@ impl<S: Transport> Conversation<'_, S> {
     }
 
     /// Answers a command; says whether the conversation goes on.
-    fn answer(&mut self, request: &Request) -> io::Result<bool> {
-        let failure = self.shared.fail_point.check(request).unwrap_or_default();
+    fn answer(&mut self, mut request: Request) -> io::Result<bool> {
+        let failure = self.shared.fail_point.check(&request).unwrap_or_default();
         if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection {
             return Ok(false);
         }
         let streams = is_hello(&request.name)
             && request.flags & EXHAUST_ALLOWED != 0
             && request.body.contains_key("maxAwaitTimeMS");
-        let mut request = request.clone();
         loop {
             let stop = self.stop;
             let reply = match &failure.error {
