@@ -257,9 +257,13 @@ impl<S: Transport> FaultyStream<S> {
     }
 
     fn pass(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(buf)?;
-        self.traffic.sent.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
+        // Counted first, and corrected: who has received bytes must find them in the count.
+        let sent = &self.traffic.sent;
+        sent.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        let written = self.inner.write(buf);
+        let unsent = buf.len() - written.as_ref().copied().unwrap_or(0);
+        sent.fetch_sub(unsent as u64, Ordering::Relaxed);
+        written
     }
 }
 

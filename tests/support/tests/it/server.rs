@@ -509,14 +509,7 @@ fn weak_certificates_can_be_served() {
 }
 
 #[test]
-fn listens_on_ipv6_and_on_a_unix_socket() {
-    let server = Server::builder().bind(Bind::V6(0)).start();
-    assert!(server.uri().starts_with("mongodb://[::1]:"));
-    RawClient::connect(server.addr())
-        .unwrap()
-        .legacy_hello()
-        .unwrap();
-
+fn listens_on_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mongodb.sock");
     let server = Server::builder().bind(Bind::Unix(path.clone())).start();
@@ -525,6 +518,18 @@ fn listens_on_ipv6_and_on_a_unix_socket() {
     assert!(server.uri().contains("%2Fmongodb.sock"));
     drop(server);
     assert!(!path.exists());
+}
+
+#[test]
+fn listens_on_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("SKIPPED: this system has no IPv6 on its loopback interface");
+        return;
+    }
+    let server = Server::builder().bind(Bind::V6(0)).start();
+    assert!(server.uri().starts_with("mongodb://[::1]:"));
+    let mut client = RawClient::connect(server.addr()).unwrap();
+    client.legacy_hello().unwrap();
 }
 
 #[test]
