@@ -6,8 +6,11 @@ use mongotls_testbench::peers::{
     ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, PeerUnavailable,
     SServer,
 };
-use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation};
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::Server;
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
+use std::net::TcpStream;
+use std::process::Command;
 
 #[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
 fn or_skip<T>(peer: Result<T, PeerUnavailable>) -> Option<T> {
@@ -103,4 +106,50 @@ fn s_server_takes_openssl_arguments() {
     assert_eq!(stream.ssl().peer_tmp_key().unwrap().bits(), 521);
     let wrong = SServer::start(&identity, &["-nonsense"]).unwrap_err();
     assert!(wrong.what.contains("nonsense"), "{wrong}");
+}
+
+#[test]
+fn haproxy_staples_what_it_is_given() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let server = Server::builder().start();
+    let response = ocsp_response(&ca, &identity);
+    let options = HaProxyOptions::new(&identity, server.addr()).staple(&response, ca.cert());
+    let Some(proxy) = or_skip(HaProxy::start(&options)) else {
+        return;
+    };
+    let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
+    let keep = |ssl: &mut SslRef| Ok(ssl.ocsp_status().is_some());
+    builder.set_status_callback(keep).unwrap();
+    let mut ssl = Ssl::new(&builder.build()).unwrap();
+    ssl.set_status_type(StatusType::OCSP).unwrap();
+    let stream = ssl.connect(TcpStream::connect(proxy.addr()).unwrap());
+    let stream = stream.unwrap();
+    assert_eq!(stream.ssl().ocsp_status(), Some(&response[..]));
+}
+
+/// A response that says good, made by the `openssl` program.
+fn ocsp_response(ca: &Ca, identity: &Identity) -> Vec<u8> {
+    let dir = PkiDir::new();
+    dir.write("ca.pem", ca.cert_pem());
+    dir.write("ca-key.pem", ca.key().private_key_to_pem_pkcs8().unwrap());
+    dir.write("server.pem", identity.cert_pem());
+    let serial = identity.serial_hex();
+    dir.write(
+        "index",
+        format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=x\n"),
+    );
+    for step in [
+        "-issuer ca.pem -cert server.pem -no_nonce -reqout request",
+        "-index index -CA ca.pem -rsigner ca.pem -rkey ca-key.pem -reqin request -respout response -ndays 7",
+    ] {
+        let made = Command::new("openssl")
+            .arg("ocsp")
+            .args(step.split(' '))
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    std::fs::read(dir.path().join("response")).unwrap()
 }
