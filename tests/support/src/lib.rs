@@ -1,1 +1,28 @@
-//! The test bench of mongotls.
+//! The test bench of mongotls: a PKI, servers and faults, all made at run time.
+//!
+//! Nothing here depends on the connector, so that no mistake is made twice and cancels out. Nothing is
+//! read from the repository, no date can run out, and nothing leaves the loopback interface.
+//!
+//! - [`pki`]: certificates, keys and CRLs, each with the defect that a test is about.
+//! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
+//! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
+//! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
+//! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads.
+//!
+//! Whatever is started is an owned value that binds a port of its own and ends when dropped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a bench that cannot be set up has no better answer than a panic at that very line"
+)]
+
+pub mod client;
+pub mod der;
+pub mod fault;
+pub mod net;
+pub mod peers;
+pub mod pki;
+pub mod proxy;
+pub mod server;
+pub mod stranger;
+pub mod wire;

@@ -1,0 +1,128 @@
+//! FerretDB, a real server that speaks MongoDB, with documents in SQLite.
+
+use super::{Peer, PeerUnavailable};
+use crate::pki::{Identity, PkiDir};
+use openssl::x509::X509;
+use std::env;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// How to run FerretDB.
+#[derive(Clone, Debug, Default)]
+pub struct FerretDbOptions {
+    tls: Option<Identity>,
+    client_ca: Option<X509>,
+    repl_set_name: Option<String>,
+}
+
+impl FerretDbOptions {
+    /// Without TLS.
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// With TLS, and this certificate.
+    pub fn tls(identity: &Identity) -> Self {
+        Self {
+            tls: Some(identity.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// Demands client certificates from this authority. Only with TLS.
+    pub fn client_ca(mut self, ca: &X509) -> Self {
+        self.client_ca = Some(ca.clone());
+        self
+    }
+
+    /// Says in hello that it is the primary of a replica set of that name.
+    pub fn repl_set_name(mut self, name: &str) -> Self {
+        self.repl_set_name = Some(name.into());
+        self
+    }
+}
+
+/// A running FerretDB.
+#[derive(Debug)]
+pub struct FerretDb(Peer);
+
+impl FerretDb {
+    /// Starts it.
+    ///
+    /// The program is the one that `MONGOTLS_FERRETDB` names, or the one that `get-ferretdb.sh` has
+    /// built; it is not built here.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program, or it does not come up.
+    pub fn start(options: &FerretDbOptions) -> Result<Self, PeerUnavailable> {
+        let program = find()?;
+        let dir = PkiDir::new();
+        let files = options.tls.as_ref().map(|identity| {
+            let cert = dir.write("server-chain.pem", identity.chain_pem());
+            let key = dir.write("server-key.pem", identity.key_pem());
+            (cert, key)
+        });
+        let client_ca = options.client_ca.as_ref();
+        let client_ca = client_ca.map(|ca| dir.write("client-ca.pem", ca.to_pem().unwrap()));
+        Peer::start("FerretDB", dir, |folder, addr| {
+            let mut command = Command::new(&program);
+            let folder = folder.display();
+            command
+                .arg("--handler=sqlite")
+                .arg(format!("--sqlite-url=file:{folder}/"))
+                .arg(format!("--state-dir={folder}"))
+                .args(["--debug-addr=-", "--telemetry=disable", "--log-level=error"]);
+            match &files {
+                None => {
+                    command.arg(format!("--listen-addr={addr}"));
+                }
+                Some((cert, key)) => {
+                    command
+                        .arg("--listen-addr=")
+                        .arg(format!("--listen-tls={addr}"))
+                        .arg(format!("--listen-tls-cert-file={}", cert.display()))
+                        .arg(format!("--listen-tls-key-file={}", key.display()));
+                }
+            }
+            if let Some(ca) = &client_ca {
+                command.arg(format!("--listen-tls-ca-file={}", ca.display()));
+            }
+            if let Some(name) = &options.repl_set_name {
+                command.arg(format!("--repl-set-name={name}"));
+            }
+            command
+        })
+        .map(Self)
+    }
+
+    /// Its address.
+    pub fn addr(&self) -> SocketAddr {
+        self.0.addr
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.0.log()
+    }
+}
+
+fn find() -> Result<PathBuf, PeerUnavailable> {
+    let cached = || {
+        let folder = env::var_os("MONGOTLS_CACHE_DIR").map(PathBuf::from);
+        let xdg = || env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("mongotls"));
+        let home = || env::var_os("HOME").map(|dir| PathBuf::from(dir).join(".cache/mongotls"));
+        let folder = folder.or_else(xdg).or_else(home)?;
+        Some(folder.join("ferretdb-1.24.2"))
+    };
+    let program = env::var_os("MONGOTLS_FERRETDB").map(PathBuf::from);
+    program
+        .or_else(cached)
+        .filter(|program| program.is_file())
+        .ok_or_else(|| PeerUnavailable {
+            what: "there is no FerretDB".into(),
+            remedy: "run tests/support/get-ferretdb.sh, or set MONGOTLS_FERRETDB to a binary"
+                .into(),
+        })
+}

@@ -1,0 +1,152 @@
+//! Real programs to talk to, as child processes.
+//!
+//! Each is an owned guard: it picks a free port, keeps its files and its log in a temporary folder,
+//! is waited for until it takes connections, and ends its own child, by its own id, when dropped. What
+//! is not installed is a [`PeerUnavailable`] that says how to get it; a test prints that and goes on.
+
+mod ferretdb;
+mod haproxy;
+mod s_server;
+
+use crate::net::Endpoint;
+use crate::pki::PkiDir;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use ferretdb::{FerretDb, FerretDbOptions};
+pub use haproxy::{ClientCertificates, HaProxy, HaProxyOptions};
+pub use s_server::SServer;
+
+/// Why a peer could not be started, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerUnavailable {
+    /// What is missing or went wrong.
+    pub what: String,
+    /// How to get it.
+    pub remedy: String,
+}
+
+impl fmt::Display for PeerUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+impl Error for PeerUnavailable {}
+
+/// A child process that ends with its guard.
+#[derive(Debug)]
+struct Peer {
+    child: Child,
+    addr: SocketAddr,
+    log: PathBuf,
+    dir: PkiDir,
+}
+
+impl Peer {
+    /// Starts what `command` makes for a free port, and waits until it takes connections there.
+    ///
+    /// Between the choice of the port and its use another program may take it: then it tries again.
+    fn start(
+        name: &str,
+        dir: PkiDir,
+        command: impl Fn(&Path, SocketAddr) -> Command,
+    ) -> Result<Self, PeerUnavailable> {
+        let log = dir.path().join("log");
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            let addr = free_addr();
+            let output = File::create(&log).expect("a log file");
+            let spawned = command(dir.path(), addr)
+                .stdin(Stdio::piped()) // held open: some programs end with their input
+                .stdout(output.try_clone().expect("another handle"))
+                .stderr(output)
+                .spawn();
+            let mut child = spawned.map_err(|error| PeerUnavailable {
+                what: format!("{name} does not start: {error}"),
+                remedy: "check that it is installed and executable".into(),
+            })?;
+            match wait_until_ready(&mut child, addr) {
+                Ok(()) => {
+                    return Ok(Self {
+                        child,
+                        addr,
+                        log,
+                        dir,
+                    });
+                }
+                Err(why) => {
+                    end(&mut child);
+                    let said = fs::read_to_string(&log).unwrap_or_default();
+                    failure = format!("{name} {why}: {}", said.trim());
+                }
+            }
+        }
+        Err(PeerUnavailable {
+            what: failure,
+            remedy: "see its own words above".into(),
+        })
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    // An error means that it has ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn wait_until_ready(child: &mut Child, addr: SocketAddr) -> Result<(), &'static str> {
+    let end = Instant::now() + READY_LIMIT;
+    let endpoint = Endpoint::Tcp(addr);
+    loop {
+        let reached = endpoint.connect().is_ok();
+        // After connecting: if it has ended, someone else listens there.
+        if !matches!(child.try_wait(), Ok(None)) {
+            return Err("ended at once");
+        }
+        if reached {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err("took no connections in time");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn free_addr() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket")
+}
+
+/// The program `name` in `PATH`, or in the folders for administrators that a user's `PATH` may lack.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).collect::<Vec<_>>();
+    let more = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
+    folders
+        .into_iter()
+        .chain(more.map(PathBuf::from))
+        .map(|folder| folder.join(OsStr::new(name)))
+        .find(|file| file.is_file())
+}
+
+const ATTEMPTS: usize = 5;
+const READY_LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,203 @@
+//! Certificates, keys and CRLs made at run time.
+//!
+//! A test asks for exactly the certificate that it is about: expired yesterday, signed with MD5, an
+//! intermediate that may not sign, no subject alternative name. Nothing here is read from the
+//! repository, so nothing in it can run out. Defaults are those of a sound deployment (P-256, SHA-256,
+//! valid since yesterday, subject and authority key identifiers, a random positive serial of 127 bits),
+//! so a test states only what it breaks.
+//!
+//! [`CaSpec`] makes a [`Ca`], [`LeafSpec`] an [`Identity`], [`Ca::crl`] a CRL; [`PkiDir`] puts them
+//! into files. Profile: RFC 5280 §4 and §5. Everything panics on failure: this is a bench.
+
+mod authority;
+mod crl;
+mod dir;
+mod identity;
+mod leaf;
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameRef};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use authority::{BasicConstraints, Ca, CaSpec};
+pub use crl::{CrlSpec, Revocation};
+pub use dir::PkiDir;
+pub use identity::Identity;
+pub use leaf::{LeafSpec, Purpose, Usage};
+
+/// Seconds in a day, for offsets.
+pub const DAY: i64 = 86_400;
+
+/// Kind and size of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA with that many bits; 1024 is below security level 1.
+    Rsa(u32),
+    /// NIST P-256.
+    EcP256,
+    /// NIST P-384.
+    EcP384,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl KeyKind {
+    /// Makes a new key.
+    pub fn generate(self) -> PKey<Private> {
+        let on_curve = |curve| {
+            let group = EcGroup::from_curve_name(curve).unwrap();
+            PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+        };
+        match self {
+            Self::Rsa(bits) => PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap(),
+            Self::EcP256 => on_curve(Nid::X9_62_PRIME256V1),
+            Self::EcP384 => on_curve(Nid::SECP384R1),
+            Self::Ed25519 => PKey::generate_ed25519().unwrap(),
+        }
+    }
+}
+
+/// Digest of a signature. Ed25519 keys sign without one, whatever is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Digest {
+    /// MD5, refused from security level 1 up. The issuer must have an RSA key.
+    Md5,
+    /// SHA-1, refused from security level 1 up.
+    Sha1,
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-384.
+    Sha384,
+}
+
+impl Digest {
+    fn for_key(self, key: &PKey<Private>) -> MessageDigest {
+        if key.id() == Id::ED25519 {
+            return MessageDigest::null();
+        }
+        match self {
+            Self::Md5 => MessageDigest::md5(),
+            Self::Sha1 => MessageDigest::sha1(),
+            Self::Sha256 => MessageDigest::sha256(),
+            Self::Sha384 => MessageDigest::sha384(),
+        }
+    }
+}
+
+/// From when to when, in seconds from now; negative is the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`, or `thisUpdate` of a CRL.
+    pub from: i64,
+    /// `notAfter`, or `nextUpdate` of a CRL.
+    pub until: i64,
+}
+
+impl Validity {
+    /// Offsets in days from now.
+    pub const fn days(from: i64, until: i64) -> Self {
+        Self {
+            from: from * DAY,
+            until: until * DAY,
+        }
+    }
+
+    /// Offsets in seconds from now.
+    pub const fn seconds(from: i64, until: i64) -> Self {
+        Self { from, until }
+    }
+
+    /// Ended an hour ago.
+    pub const fn expired() -> Self {
+        Self::seconds(-10 * DAY, -3600)
+    }
+
+    /// Begins in an hour.
+    pub const fn not_yet() -> Self {
+        Self::seconds(3600, 10 * DAY)
+    }
+}
+
+/// A random positive serial number of 127 bits (RFC 5280 §4.1.2.2: at most 20 octets, positive).
+pub fn random_serial() -> BigNum {
+    let mut serial = BigNum::new().unwrap();
+    serial.rand(127, MsbOption::ONE, false).unwrap();
+    serial
+}
+
+/// The point in time `offset` seconds from now.
+pub(crate) fn asn1_time(offset: i64) -> Asn1Time {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970")
+        .as_secs();
+    Asn1Time::from_unix(i64::try_from(now).unwrap() + offset).unwrap()
+}
+
+/// A distinguished name from `(attribute, value)` pairs, in the order they are encoded.
+fn name(entries: &[(String, String)]) -> X509Name {
+    let mut builder = X509Name::builder().unwrap();
+    for (attribute, value) in entries {
+        builder.append_entry_by_text(attribute, value).unwrap();
+    }
+    builder.build()
+}
+
+/// What the two kinds of certificate have in common.
+struct Draft<'a> {
+    subject: &'a X509NameRef,
+    key: &'a PKey<Private>,
+    validity: Validity,
+    serial: BigNum,
+    digest: Digest,
+    extensions: Vec<X509Extension>,
+}
+
+impl Draft<'_> {
+    /// Signs the certificate with the key of `issuer`, or with its own if there is none.
+    fn sign(self, issuer: Option<&Ca>) -> X509 {
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        builder
+            .set_serial_number(&self.serial.to_asn1_integer().unwrap())
+            .unwrap();
+        builder.set_subject_name(self.subject).unwrap();
+        builder
+            .set_issuer_name(issuer.map_or(self.subject, |ca| ca.cert().subject_name()))
+            .unwrap();
+        builder
+            .set_not_before(&asn1_time(self.validity.from))
+            .unwrap();
+        builder
+            .set_not_after(&asn1_time(self.validity.until))
+            .unwrap();
+        builder.set_pubkey(self.key).unwrap();
+        for extension in &self.extensions {
+            builder.append_extension2(extension).unwrap();
+        }
+
+        let context = builder.x509v3_context(issuer.map(|ca| ca.cert().as_ref()), None);
+        let subject_id = SubjectKeyIdentifier::new().build(&context).unwrap();
+        builder.append_extension(subject_id).unwrap();
+        if let Some(ca) = issuer {
+            let context = builder.x509v3_context(Some(ca.cert()), None);
+            let authority_id = AuthorityKeyIdentifier::new()
+                .keyid(true)
+                .build(&context)
+                .unwrap();
+            builder.append_extension(authority_id).unwrap();
+        }
+
+        let signer = issuer.map_or(self.key, Ca::key);
+        builder.sign(signer, self.digest.for_key(signer)).unwrap();
+        builder.build()
+    }
+}

@@ -1,0 +1,219 @@
+//! One connection, from accept to end, in a thread of its own.
+
+use super::Shared;
+use super::commands;
+use super::hello::is_hello;
+use super::record::Request;
+use super::reply::ReplyFault;
+use super::tls::ClientAuth;
+use crate::fault::{FaultyStream, Layer, Transport};
+use crate::net::{Socket, Stop};
+use crate::wire::{
+    EXHAUST_ALLOWED, Frame, MORE_TO_COME, Msg, OP_MSG, OP_QUERY, OP_REPLY, Query, encode_reply,
+};
+use bson::Document;
+use openssl::ssl::{HandshakeError, NameType, Ssl, SslRef, SslStream};
+use openssl::x509::{X509, X509VerifyResult};
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+/// Serves a connection until either side ends it.
+pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
+    let id = shared.record.open_connection();
+    let raw =
+        FaultyStream::new(socket, shared.faults.take(Layer::Tcp), stop).counting(&shared.traffic);
+    // Reading or writing fails when the client goes or a fault strikes: both just end the connection.
+    let _ended = match shared.tls() {
+        None => talk(shared, id, None, raw, stop),
+        Some((context, auth)) => Ssl::new(&context)
+            .map_err(io::Error::other)
+            .and_then(|ssl| shake_hands(shared, id, ssl, raw))
+            .and_then(|stream| {
+                let certificate = stream.ssl().peer_certificate();
+                let trusted = stream.ssl().verify_result() == X509VerifyResult::OK;
+                if auth == ClientAuth::RequireLikeMongod && !(trusted && certificate.is_some()) {
+                    return Ok(());
+                }
+                talk(shared, id, certificate, stream, stop)
+            }),
+    };
+    shared.record.update(id, |info| info.open = false);
+}
+
+fn shake_hands<S: Transport>(
+    shared: &Shared,
+    id: u64,
+    ssl: Ssl,
+    raw: S,
+) -> io::Result<SslStream<S>> {
+    let sni = |ssl: &SslRef| ssl.servername(NameType::HOST_NAME).map(ToOwned::to_owned);
+    match ssl.accept(raw) {
+        Ok(stream) => {
+            let ssl = stream.ssl();
+            shared.record.update(id, |info| {
+                info.sni = sni(ssl);
+                info.protocol = Some(ssl.version_str().into());
+                info.cipher = ssl.current_cipher().map(|cipher| cipher.name().into());
+                info.resumed = ssl.session_reused();
+                info.client_certificate = ssl.peer_certificate();
+            });
+            Ok(stream)
+        }
+        Err(error) => {
+            shared.record.update(id, |info| match &error {
+                HandshakeError::SetupFailure(stack) => {
+                    info.handshake_error = Some(stack.to_string());
+                }
+                HandshakeError::Failure(middle) | HandshakeError::WouldBlock(middle) => {
+                    info.sni = sni(middle.ssl());
+                    info.handshake_error = Some(middle.error().to_string());
+                }
+            });
+            Err(io::Error::other("the handshake failed"))
+        }
+    }
+}
+
+/// Answers commands until the stream ends.
+fn talk<S: Transport>(
+    shared: &Shared,
+    id: u64,
+    client_certificate: Option<X509>,
+    stream: S,
+    stop: &Stop,
+) -> io::Result<()> {
+    let fault = shared.faults.take(Layer::Message);
+    let mut conversation = Conversation {
+        shared,
+        id,
+        client_certificate,
+        app_name: None,
+        stream: FaultyStream::new(stream, fault, stop),
+        stop,
+        last_id: 0,
+    };
+    while let Some(frame) = Frame::read(&mut conversation.stream)? {
+        let request = conversation.read_request(frame.uncompressed()?)?;
+        shared.record.command(&request);
+        if !conversation.answer(request)? {
+            break;
+        }
+    }
+    conversation.stream.close();
+    Ok(())
+}
+
+struct Conversation<'a, S> {
+    shared: &'a Shared,
+    id: u64,
+    client_certificate: Option<X509>,
+    app_name: Option<String>,
+    stream: FaultyStream<S>,
+    stop: &'a Stop,
+    last_id: i32,
+}
+
+impl<S: Transport> Conversation<'_, S> {
+    fn read_request(&mut self, frame: Frame) -> io::Result<Request> {
+        let (flags, database, body, sequences) = match frame.op_code {
+            OP_MSG => {
+                let msg = Msg::decode(&frame.payload)?;
+                let database = msg.body.get_str("$db").unwrap_or_default().to_owned();
+                (msg.flags, database, msg.body, msg.sequences)
+            }
+            OP_QUERY => {
+                let query = Query::decode(&frame.payload)?;
+                let database = query.namespace.strip_suffix(".$cmd");
+                let database = database.ok_or_else(|| invalid("a query that is no command"))?;
+                (0, database.to_owned(), query.document, Vec::new())
+            }
+            other => return Err(invalid(&format!("opcode {other}"))),
+        };
+        let name = body.keys().next().cloned().unwrap_or_default();
+        if is_hello(&name) {
+            let client = body.get_document("client");
+            let application = client.and_then(|client| client.get_document("application"));
+            if let Ok(name) = application.and_then(|application| application.get_str("name")) {
+                self.app_name = Some(name.to_owned());
+            }
+        }
+        Ok(Request {
+            connection: self.id,
+            request_id: frame.request_id,
+            op_code: frame.op_code,
+            flags,
+            name,
+            database,
+            body,
+            sequences,
+            app_name: self.app_name.clone(),
+            client_certificate: self.client_certificate.clone(),
+            received: Instant::now(),
+        })
+    }
+
+    /// Answers a command; says whether the conversation goes on.
+    fn answer(&mut self, mut request: Request) -> io::Result<bool> {
+        let failure = self.shared.fail_point.check(&request).unwrap_or_default();
+        if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection {
+            return Ok(false);
+        }
+        let streams = is_hello(&request.name)
+            && request.flags & EXHAUST_ALLOWED != 0
+            && request.body.contains_key("maxAwaitTimeMS");
+        loop {
+            let stop = self.stop;
+            let reply = match &failure.error {
+                Some(error) => Some(error.clone()),
+                None => commands::run(self.shared, &request, || stop.is_set()),
+            };
+            let Some(mut reply) = reply else {
+                return Ok(false);
+            };
+            failure.amend(&mut reply);
+            if request.flags & MORE_TO_COME != 0 {
+                return Ok(true); // the client wants no reply
+            }
+            let goes_on = streams && reply.get("topologyVersion").is_some();
+            self.send(&request, &reply, goes_on)?;
+            if !goes_on {
+                return Ok(true);
+            }
+            // An exhaust hello: each reply answers the one before it, and tells what is known now.
+            request.request_id = self.last_id;
+            if let Some(version) = reply.get("topologyVersion") {
+                request.body.insert("topologyVersion", version.clone());
+            }
+        }
+    }
+
+    fn send(&mut self, request: &Request, reply: &Document, more: bool) -> io::Result<()> {
+        self.last_id = self.last_id.wrapping_add(1);
+        let (op_code, payload) = if request.is_legacy() {
+            (OP_REPLY, encode_reply(reply))
+        } else {
+            let mut msg = Msg::of(reply.clone());
+            msg.flags = if more { MORE_TO_COME } else { 0 };
+            (OP_MSG, msg.encode())
+        };
+        let frame = Frame {
+            request_id: self.last_id,
+            response_to: request.request_id,
+            op_code,
+            payload,
+        };
+        let bytes = match self.shared.replies.take(&request.name) {
+            None => frame.encode(),
+            Some(ReplyFault::Cut { after, action }) => {
+                self.stream.arm(after, action);
+                frame.encode()
+            }
+            Some(fault) => fault.apply(frame),
+        };
+        io::Write::write_all(&mut self.stream, &bytes)
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,329 @@
+//! A server that speaks MongoDB as far as a connector's tests need it, and breaks on demand.
+//!
+//! [`Server::builder`] sets up what it says and how; [`ServerBuilder::start`] binds a port of its own
+//! and serves each connection on a thread; dropping the [`Server`] ends them all. While it runs, tests
+//! may change its TLS settings (rotation), its hello (topology), its faults, and read what it saw:
+//! [`Server::commands`], [`Server::connections`], [`Server::counts`].
+//!
+//! Faults come in three sizes: a [`Fault`] cuts the stream at a byte, a [`ReplyFault`] breaks one
+//! message, and `configureFailPoint` fails a command as MongoDB itself would. [`ServerBuilder::handle`]
+//! replaces a command's answer altogether. Everything is in memory.
+
+mod commands;
+mod connection;
+mod failpoint;
+mod hello;
+mod record;
+mod reply;
+mod store;
+mod tls;
+
+use crate::fault::{Fault, FaultPlan, Traffic};
+use crate::net::{Bind, Endpoint, Listening, lock};
+use bson::Document;
+use openssl::ssl::SslContext;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+pub use failpoint::fail_command;
+pub use hello::{Hello, Role};
+pub use record::{ConnectionInfo, Counts, Request};
+pub use reply::ReplyFault;
+pub use tls::{ClientAuth, ServerTls};
+
+/// A running server.
+///
+/// ```
+/// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+/// use mongotls_testbench::server::{Server, ServerTls};
+///
+/// let ca = Ca::root("root", KeyKind::EcP256);
+/// let identity = ca.issue(LeafSpec::local_server());
+/// let server = Server::builder().tls(ServerTls::new(&identity)).start();
+/// assert!(server.uri().starts_with("mongodb://127.0.0.1:"));
+/// assert_eq!(server.counts().accepted, 0);
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    // Before `shared`, so that its threads have ended when the rest goes.
+    listening: Listening,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Begins a server: plain, on `127.0.0.1` and any port, a standalone.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            bind: Bind::default(),
+            tls: None,
+            hello: Hello::default(),
+            handlers: HashMap::new(),
+            faults: FaultPlan::default(),
+            log_limit: 10_000,
+        }
+    }
+
+    /// Its TCP address.
+    ///
+    /// # Panics
+    ///
+    /// If it listens on a Unix socket.
+    pub fn addr(&self) -> SocketAddr {
+        self.listening.endpoint().addr()
+    }
+
+    /// Its port.
+    ///
+    /// # Panics
+    ///
+    /// If it listens on a Unix socket.
+    pub fn port(&self) -> u16 {
+        self.addr().port()
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.listening.endpoint()
+    }
+
+    /// A connection string without options: `mongodb://127.0.0.1:PORT/`.
+    pub fn uri(&self) -> String {
+        format!("mongodb://{}/", self.endpoint().authority())
+    }
+
+    /// The same with another host name for the address, such as `localhost`.
+    pub fn uri_for(&self, host: &str) -> String {
+        format!("mongodb://{host}:{}/", self.port())
+    }
+
+    /// Replaces the TLS settings for connections to come; tickets handed out before are void.
+    ///
+    /// # Panics
+    ///
+    /// If OpenSSL refuses the settings.
+    pub fn set_tls(&self, tls: &ServerTls) {
+        *lock(&self.shared.tls) = Some(prepare(tls));
+    }
+
+    /// Stops speaking TLS for connections to come.
+    pub fn set_plain(&self) {
+        *lock(&self.shared.tls) = None;
+    }
+
+    /// Changes what it says of itself, and raises `topologyVersion`.
+    pub fn set_hello(&self, change: impl FnOnce(&mut Hello)) {
+        self.shared.hello.change(change);
+    }
+
+    /// Which connections to come get a [`Fault`].
+    pub fn faults(&self) -> &FaultPlan {
+        &self.shared.faults
+    }
+
+    /// Spoils the next `times` replies to `command`; `"*"` stands for any.
+    pub fn spoil_replies(&self, command: &str, times: usize, fault: ReplyFault) {
+        self.shared.replies.add(command, times, fault);
+    }
+
+    /// Spoils no more replies.
+    pub fn heal_replies(&self) {
+        self.shared.replies.clear();
+    }
+
+    /// Sets the fail point as `configureFailPoint` would; see [`fail_command`].
+    ///
+    /// # Panics
+    ///
+    /// If the command is malformed.
+    pub fn configure_fail_point(&self, command: &Document) {
+        let reply = self.shared.fail_point.configure(command);
+        assert!(reply.get_f64("ok").is_ok_and(|ok| ok == 1.0), "{reply}");
+    }
+
+    /// Ends every open connection and goes on listening.
+    pub fn cut(&self) {
+        self.listening.cut();
+    }
+
+    /// The commands seen, oldest first, as far as the log reaches back.
+    pub fn commands(&self) -> Vec<Request> {
+        self.shared.record.commands()
+    }
+
+    /// The commands of that name.
+    pub fn commands_named(&self, name: &str) -> Vec<Request> {
+        let mut commands = self.commands();
+        commands.retain(|request| request.name == name);
+        commands
+    }
+
+    /// Forgets the commands seen, and their counts.
+    pub fn forget_commands(&self) {
+        self.shared.record.forget_commands();
+    }
+
+    /// The connections seen, oldest first.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.shared.record.connections()
+    }
+
+    /// How much it has seen.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            sent: self.shared.traffic.sent.load(Ordering::Relaxed),
+            received: self.shared.traffic.received.load(Ordering::Relaxed),
+            ..self.shared.record.counts()
+        }
+    }
+
+    /// How often it has seen a command.
+    pub fn count_of(&self, command: &str) -> u64 {
+        let counts = self.counts();
+        counts.commands.get(command).copied().unwrap_or(0)
+    }
+
+    /// How many cursors are open.
+    pub fn open_cursors(&self) -> usize {
+        lock(&self.shared.store).open_cursors()
+    }
+
+    /// The documents of `database.collection`, in the order of their insertion.
+    pub fn documents(&self, namespace: &str) -> Vec<Document> {
+        lock(&self.shared.store).documents(namespace)
+    }
+
+    /// Waits until `holds`, at most so long; says whether it did.
+    pub fn wait_until(&self, limit: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        while !holds(self) {
+            if Instant::now() > end {
+                return false;
+            }
+            self.shared.record.wait(Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+/// How to start a [`Server`].
+pub struct ServerBuilder {
+    bind: Bind,
+    tls: Option<ServerTls>,
+    hello: Hello,
+    handlers: HashMap<String, Handler>,
+    faults: FaultPlan,
+    log_limit: usize,
+}
+
+impl ServerBuilder {
+    /// Where to listen.
+    pub fn bind(mut self, bind: Bind) -> Self {
+        self.bind = bind;
+        self
+    }
+
+    /// Speaks TLS.
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What it says of itself.
+    pub fn hello(mut self, hello: Hello) -> Self {
+        self.hello = hello;
+        self
+    }
+
+    /// Answers a command with what `answer` gives; where that is `None`, as it would without.
+    ///
+    /// The name is the command's, as the client spells it: to replace the whole of a hello, set it for
+    /// `hello`, `isMaster` and `ismaster`.
+    pub fn handle(
+        mut self,
+        command: &str,
+        answer: impl Fn(&Request) -> Option<Document> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.insert(command.into(), Box::new(answer));
+        self
+    }
+
+    /// Every connection gets this fault.
+    pub fn fault(self, fault: Fault) -> Self {
+        self.faults.all(fault);
+        self
+    }
+
+    /// How many commands to remember; 0 for none, as a measurement wants. Default: 10 000.
+    pub fn log_limit(mut self, limit: usize) -> Self {
+        self.log_limit = limit;
+        self
+    }
+
+    /// Binds and serves.
+    ///
+    /// # Panics
+    ///
+    /// If the address cannot be bound, or OpenSSL refuses the TLS settings.
+    pub fn start(self) -> Server {
+        let shared = Arc::new(Shared {
+            tls: Mutex::new(self.tls.as_ref().map(prepare)),
+            hello: hello::HelloState::new(self.hello),
+            handlers: self.handlers,
+            faults: self.faults,
+            replies: reply::ReplyPlan::default(),
+            fail_point: failpoint::FailPoint::default(),
+            store: Mutex::default(),
+            record: record::Record::new(self.log_limit),
+            traffic: Arc::default(),
+        });
+        let serving = Arc::clone(&shared);
+        let listening = Listening::start(&self.bind, move |socket, stop| {
+            connection::serve(&serving, socket, stop);
+        })
+        .unwrap_or_else(|error| panic!("cannot listen on {:?}: {error}", self.bind));
+        Server { listening, shared }
+    }
+}
+
+type Handler = Box<dyn Fn(&Request) -> Option<Document> + Send + Sync>;
+
+/// What all connections of a server share.
+struct Shared {
+    tls: Mutex<Option<(SslContext, ClientAuth)>>,
+    hello: hello::HelloState,
+    handlers: HashMap<String, Handler>,
+    faults: FaultPlan,
+    replies: reply::ReplyPlan,
+    fail_point: failpoint::FailPoint,
+    store: Mutex<store::Store>,
+    record: record::Record,
+    traffic: Arc<Traffic>,
+}
+
+impl Shared {
+    fn tls(&self) -> Option<(SslContext, ClientAuth)> {
+        lock(&self.tls).clone()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("bind", &self.bind)
+            .finish_non_exhaustive()
+    }
+}
+
+fn prepare(tls: &ServerTls) -> (SslContext, ClientAuth) {
+    let context = tls.context().expect("TLS settings that OpenSSL takes");
+    (context, tls.auth_mode())
+}

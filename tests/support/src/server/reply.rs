@@ -1,0 +1,125 @@
+//! Replies that break the protocol, one rule at a time.
+//!
+//! Where a [`Fault`](crate::fault::Fault) cuts bytes, a [`ReplyFault`] leaves the transport alone and
+//! sends a message that a client must refuse, or must not be led astray by.
+
+use crate::fault::Action;
+use crate::net::lock;
+use crate::wire::{CHECKSUM_PRESENT, Frame, MORE_TO_COME, crc32c};
+use std::sync::Mutex;
+
+/// What is wrong with a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyFault {
+    /// No reply comes; the connection stays open.
+    Silence,
+    /// `responseTo` names another request.
+    WrongResponseTo,
+    /// The header declares this length; the bytes sent stay the same.
+    DeclaredLength(i32),
+    /// The header has this opcode.
+    OpCode(i32),
+    /// The last `n` bytes are missing, and the header's length agrees with that.
+    Truncated(usize),
+    /// These flag bits are set.
+    Flags(u32),
+    /// A checksum is announced and added; a wrong one unless `valid`. Only OP_MSG has one.
+    Checksum {
+        /// Whether it is right.
+        valid: bool,
+    },
+    /// Says that more replies follow; none does.
+    MoreToCome,
+    /// So many zero bytes follow the last section, and the header's length counts them.
+    TrailingBytes(usize),
+    /// The body section comes twice.
+    TwoBodies,
+    /// These bytes instead of the whole message.
+    Replace(Vec<u8>),
+    /// So many bytes of the reply pass, then the action happens.
+    Cut {
+        /// How many bytes pass.
+        after: u64,
+        /// What happens then.
+        action: Action,
+    },
+}
+
+impl ReplyFault {
+    /// The bytes to send instead of `reply`; none for no reply at all.
+    pub(super) fn apply(&self, mut reply: Frame) -> Vec<u8> {
+        match self {
+            Self::Silence => return Vec::new(),
+            Self::Replace(bytes) => return bytes.clone(),
+            Self::DeclaredLength(length) => {
+                let mut bytes = reply.encode();
+                bytes[..4].copy_from_slice(&length.to_le_bytes());
+                return bytes;
+            }
+            Self::Checksum { valid } => {
+                set_flags(&mut reply, CHECKSUM_PRESENT);
+                reply.payload.extend([0; 4]);
+                let mut bytes = reply.encode();
+                let end = bytes.len() - 4;
+                let sum = crc32c(&bytes[..end]) ^ u32::from(!valid);
+                bytes[end..].copy_from_slice(&sum.to_le_bytes());
+                return bytes;
+            }
+            Self::Cut { .. } => {}
+            Self::WrongResponseTo => reply.response_to = reply.response_to.wrapping_add(1),
+            Self::OpCode(code) => reply.op_code = *code,
+            Self::Truncated(bytes) => {
+                let left = reply.payload.len().saturating_sub(*bytes);
+                reply.payload.truncate(left);
+            }
+            Self::Flags(bits) => set_flags(&mut reply, *bits),
+            Self::MoreToCome => set_flags(&mut reply, MORE_TO_COME),
+            Self::TrailingBytes(bytes) => reply.payload.resize(reply.payload.len() + bytes, 0),
+            Self::TwoBodies => reply.payload.extend_from_within(4..),
+        }
+        reply.encode()
+    }
+}
+
+/// Flags are the first field of both OP_MSG and OP_REPLY.
+fn set_flags(reply: &mut Frame, bits: u32) {
+    if let Some(flags) = reply.payload.first_chunk_mut::<4>() {
+        *flags = (u32::from_le_bytes(*flags) | bits).to_le_bytes();
+    }
+}
+
+#[derive(Debug)]
+struct Rule {
+    command: String,
+    left: usize,
+    fault: ReplyFault,
+}
+
+/// Which replies are to be spoiled.
+#[derive(Debug, Default)]
+pub(super) struct ReplyPlan(Mutex<Vec<Rule>>);
+
+impl ReplyPlan {
+    pub(super) fn add(&self, command: &str, times: usize, fault: ReplyFault) {
+        let rule = Rule {
+            command: command.into(),
+            left: times,
+            fault,
+        };
+        lock(&self.0).push(rule);
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+
+    pub(super) fn take(&self, command: &str) -> Option<ReplyFault> {
+        let mut rules = lock(&self.0);
+        rules.retain(|rule| rule.left > 0);
+        let rule = rules
+            .iter_mut()
+            .find(|rule| rule.command == "*" || rule.command == command)?;
+        rule.left -= 1;
+        Some(rule.fault.clone())
+    }
+}

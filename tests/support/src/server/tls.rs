@@ -1,0 +1,273 @@
+//! What a server says and asks for in the TLS handshake.
+//!
+//! The defaults are lenient (security level 0, so that a weak certificate can be served at all): what
+//! is refused should be refused by the client under test. Versions default to TLS 1.2 and 1.3.
+
+use crate::pki::Identity;
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    ClientHelloResponse, NameType, SniError, SslAlert, SslContext, SslContextBuilder, SslFiletype,
+    SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
+};
+use openssl::stack::Stack;
+use openssl::x509::store::X509Lookup;
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509CrlRef};
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+/// What the server does about a client certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Does not ask.
+    #[default]
+    None,
+    /// Asks; goes on without one, refuses a bad one by alert.
+    Request,
+    /// Asks; refuses by alert if none came or a bad one.
+    Require,
+    /// Asks as mongod does: takes whatever comes, finishes the handshake, and then closes without an
+    /// answer if none came or a bad one.
+    RequireLikeMongod,
+}
+
+type NameCheck = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
+
+/// The TLS side of a [`Server`](super::Server).
+///
+/// ```
+/// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+/// use mongotls_testbench::server::{ClientAuth, ServerTls};
+///
+/// let ca = Ca::root("root", KeyKind::EcP256);
+/// let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()))
+///     .client_auth(ClientAuth::Require, &[ca.cert()])
+///     .tickets(0);
+/// ```
+#[derive(Clone)]
+pub struct ServerTls {
+    identity: Identity,
+    min_version: SslVersion,
+    max_version: SslVersion,
+    cipher_list: Option<String>,
+    ciphersuites: Option<String>,
+    groups: Option<String>,
+    signature_algorithms: Option<String>,
+    client_auth: ClientAuth,
+    client_cas: Vec<X509>,
+    client_crl: Option<Vec<u8>>,
+    tickets: usize,
+    staple: Option<Vec<u8>>,
+    accepts_name: Option<NameCheck>,
+    alert: Option<SslAlert>,
+    security_level: u32,
+}
+
+impl ServerTls {
+    /// Serves this certificate, its chain, and TLS 1.2 and 1.3 with OpenSSL's own settings.
+    pub fn new(identity: &Identity) -> Self {
+        Self {
+            identity: identity.clone(),
+            min_version: SslVersion::TLS1_2,
+            max_version: SslVersion::TLS1_3,
+            cipher_list: None,
+            ciphersuites: None,
+            groups: None,
+            signature_algorithms: None,
+            client_auth: ClientAuth::None,
+            client_cas: Vec::new(),
+            client_crl: None,
+            tickets: 2,
+            staple: None,
+            accepts_name: None,
+            alert: None,
+            security_level: 0,
+        }
+    }
+
+    /// The lowest and the highest protocol version.
+    pub fn versions(mut self, min: SslVersion, max: SslVersion) -> Self {
+        self.min_version = min;
+        self.max_version = max;
+        self
+    }
+
+    /// Cipher suites up to TLS 1.2, as OpenSSL writes them.
+    pub fn cipher_list(mut self, list: &str) -> Self {
+        self.cipher_list = Some(list.into());
+        self
+    }
+
+    /// Cipher suites of TLS 1.3.
+    pub fn ciphersuites(mut self, list: &str) -> Self {
+        self.ciphersuites = Some(list.into());
+        self
+    }
+
+    /// Key exchange groups, such as `P-384:X25519`.
+    pub fn groups(mut self, list: &str) -> Self {
+        self.groups = Some(list.into());
+        self
+    }
+
+    /// Signature algorithms.
+    pub fn signature_algorithms(mut self, list: &str) -> Self {
+        self.signature_algorithms = Some(list.into());
+        self
+    }
+
+    /// What to do about a client certificate, and which authorities it may come from.
+    pub fn client_auth(mut self, mode: ClientAuth, authorities: &[&X509]) -> Self {
+        self.client_auth = mode;
+        self.client_cas = authorities.iter().map(|&ca| ca.clone()).collect();
+        self
+    }
+
+    /// Refuses client certificates that this CRL lists (`certificate_revoked`).
+    pub fn client_crl(mut self, crl: &X509CrlRef) -> Self {
+        self.client_crl = Some(crl.to_pem().unwrap());
+        self
+    }
+
+    /// How many session tickets a TLS 1.3 handshake hands out; with 0 no version resumes. Default: 2.
+    pub fn tickets(mut self, count: usize) -> Self {
+        self.tickets = count;
+        self
+    }
+
+    /// An OCSP response (DER) for clients that ask for one.
+    pub fn staple(mut self, response: impl Into<Vec<u8>>) -> Self {
+        self.staple = Some(response.into());
+        self
+    }
+
+    /// Refuses by `unrecognized_name` where `accepts` says no; it gets `None` if no name came.
+    pub fn accept_names(
+        mut self,
+        accepts: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.accepts_name = Some(Arc::new(accepts));
+        self
+    }
+
+    /// Answers every ClientHello with this fatal alert.
+    pub fn refuse_with(mut self, alert: SslAlert) -> Self {
+        self.alert = Some(alert);
+        self
+    }
+
+    /// OpenSSL's security level. Default: 0.
+    pub fn security_level(mut self, level: u32) -> Self {
+        self.security_level = level;
+        self
+    }
+
+    pub(super) fn auth_mode(&self) -> ClientAuth {
+        self.client_auth
+    }
+
+    pub(super) fn context(&self) -> Result<SslContext, ErrorStack> {
+        let mut builder = SslContext::builder(SslMethod::tls_server())?;
+        // First of all: it decides which certificates may be loaded.
+        builder.set_security_level(self.security_level);
+        builder.set_min_proto_version(Some(self.min_version))?;
+        builder.set_max_proto_version(Some(self.max_version))?;
+        if let Some(list) = &self.cipher_list {
+            builder.set_cipher_list(list)?;
+        }
+        if let Some(list) = &self.ciphersuites {
+            builder.set_ciphersuites(list)?;
+        }
+        if let Some(list) = &self.groups {
+            builder.set_groups_list(list)?;
+        }
+        if let Some(list) = &self.signature_algorithms {
+            builder.set_sigalgs_list(list)?;
+        }
+        builder.set_certificate(&self.identity.cert)?;
+        builder.set_private_key(&self.identity.key)?;
+        for cert in &self.identity.chain {
+            builder.add_extra_chain_cert(cert.clone())?;
+        }
+        self.set_client_auth(&mut builder)?;
+        self.set_tickets(&mut builder)?;
+        self.set_answers(&mut builder)?;
+        Ok(builder.build())
+    }
+
+    fn set_client_auth(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        match self.client_auth {
+            ClientAuth::None => builder.set_verify(SslVerifyMode::NONE),
+            ClientAuth::Request => builder.set_verify(SslVerifyMode::PEER),
+            ClientAuth::Require => {
+                builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+            ClientAuth::RequireLikeMongod => {
+                builder.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+            }
+        }
+        let mut names = Stack::new()?;
+        for ca in &self.client_cas {
+            names.push(ca.subject_name().to_owned()?)?;
+            builder.cert_store_mut().add_cert(ca.clone())?;
+        }
+        builder.set_client_ca_list(names);
+        if let Some(pem) = &self.client_crl {
+            // OpenSSL's lookup reads CRLs from files only, and reads them at once.
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(pem).unwrap();
+            let store = builder.cert_store_mut();
+            store
+                .add_lookup(X509Lookup::file())?
+                .load_crl_file(file.path(), SslFiletype::PEM)?;
+            store.set_flags(X509VerifyFlags::CRL_CHECK)?;
+        }
+        Ok(())
+    }
+
+    fn set_tickets(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        // Without an id context, OpenSSL refuses to resume where client certificates are asked for.
+        builder.set_session_id_context(b"mongotls-testbench")?;
+        builder.set_num_tickets(self.tickets)?;
+        if self.tickets == 0 {
+            builder.set_options(SslOptions::NO_TICKET);
+            builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+        }
+        Ok(())
+    }
+
+    fn set_answers(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        if let Some(response) = self.staple.clone() {
+            builder.set_status_callback(move |ssl| {
+                ssl.set_ocsp_status(&response)?;
+                Ok(true)
+            })?;
+        }
+        if let Some(accepts) = self.accepts_name.clone() {
+            builder.set_servername_callback(move |ssl, alert| {
+                if accepts(ssl.servername(NameType::HOST_NAME)) {
+                    return Ok(());
+                }
+                *alert = SslAlert::UNRECOGNIZED_NAME;
+                Err(SniError::ALERT_FATAL)
+            });
+        }
+        if let Some(refusal) = self.alert {
+            builder.set_client_hello_callback(move |_, alert| {
+                *alert = refusal;
+                Err::<ClientHelloResponse, _>(ErrorStack::get())
+            });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("subject", &self.identity.cert.subject_name())
+            .field("client_auth", &self.client_auth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the bench itself: a bench that is wrong makes every test on it worthless.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, too, may fail the test"
+)]
+
+mod faults;
+mod peers;
+mod pki;
+mod serve;
+mod server;
+mod strangers;

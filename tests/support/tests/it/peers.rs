@@ -1,0 +1,155 @@
+//! Real programs as peers. One that is missing is skipped, aloud.
+
+use bson::doc;
+use mongotls_testbench::client::{RawClient, tls};
+use mongotls_testbench::peers::{
+    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, PeerUnavailable,
+    SServer,
+};
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
+use mongotls_testbench::server::Server;
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
+use std::net::TcpStream;
+use std::process::Command;
+
+#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
+fn or_skip<T>(peer: Result<T, PeerUnavailable>) -> Option<T> {
+    match peer {
+        Ok(peer) => Some(peer),
+        Err(why) if why.what.starts_with("there is no") => {
+            println!("SKIPPED: {why}");
+            None
+        }
+        Err(why) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn ferretdb_answers_over_tls_and_keeps_documents() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let client = ca.issue(LeafSpec::client("app"));
+    let options = FerretDbOptions::tls(&identity).client_ca(ca.cert());
+    let Some(server) = or_skip(FerretDb::start(&options)) else {
+        return;
+    };
+    let mut bare = RawClient::connect_tls(server.addr(), "localhost", ca.cert()).unwrap();
+    assert!(bare.legacy_hello().is_err());
+    let mut client =
+        RawClient::connect_tls_as(server.addr(), "localhost", ca.cert(), &client).unwrap();
+    let hello = client.legacy_hello().unwrap();
+    assert!(hello.get_bool("ismaster").unwrap(), "{hello}");
+    let documents: Vec<_> = (0..3).map(|n| doc! { "_id": n }).collect();
+    let insert = doc! { "insert": "c", "documents": documents };
+    let reply = client.command("db", insert).unwrap();
+    assert_eq!(reply.get_i32("n").unwrap(), 3, "{reply}");
+    let addr = server.addr();
+    drop(server);
+    assert!(std::net::TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn ferretdb_runs_without_tls_as_a_replica_set() {
+    let options = FerretDbOptions::plain().repl_set_name("rs0");
+    let Some(server) = or_skip(FerretDb::start(&options)) else {
+        return;
+    };
+    let hello = RawClient::connect(server.addr())
+        .unwrap()
+        .legacy_hello()
+        .unwrap();
+    assert_eq!(hello.get_str("setName").unwrap(), "rs0");
+}
+
+#[test]
+fn haproxy_fronts_the_bench_server() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca
+        .intermediate("middle", KeyKind::EcP256)
+        .issue(LeafSpec::local_server());
+    let server = Server::builder().start();
+    let options = HaProxyOptions::new(&identity, server.addr()).versions("TLSv1.2", "TLSv1.2");
+    let Some(proxy) = or_skip(HaProxy::start(&options)) else {
+        return;
+    };
+    let mut client = RawClient::connect_tls(proxy.addr(), "localhost", ca.cert()).unwrap();
+    assert_eq!(client.stream.ssl().version_str(), "TLSv1.2");
+    client.legacy_hello().unwrap();
+    assert_eq!(server.count_of("isMaster"), 1);
+
+    let app = ca.issue(LeafSpec::client("app"));
+    let gone = ca.issue(LeafSpec::client("gone"));
+    let crl = ca.crl().revoke(Revocation::of(&gone.cert)).build();
+    let options = HaProxyOptions::new(&identity, server.addr())
+        .clients(ClientCertificates::Required, ca.cert())
+        .crl(&crl);
+    let proxy = HaProxy::start(&options).unwrap();
+    let visit = |client| {
+        let stream = tls(proxy.addr(), "localhost", Some(ca.cert()), client)?;
+        RawClient::over(stream).legacy_hello()
+    };
+    visit(Some(&app)).unwrap();
+    let refusal = |client| visit(client).unwrap_err().to_string();
+    assert!(refusal(None).contains("certificate required"));
+    assert!(refusal(Some(&gone)).contains("certificate revoked"));
+}
+
+#[test]
+fn s_server_takes_openssl_arguments() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let arguments = ["-tls1_3", "-groups", "P-521"];
+    let Some(server) = or_skip(SServer::start(&identity, &arguments)) else {
+        return;
+    };
+    let stream = tls(server.addr(), "localhost", Some(ca.cert()), None).unwrap();
+    assert_eq!(stream.ssl().peer_tmp_key().unwrap().bits(), 521);
+    let wrong = SServer::start(&identity, &["-nonsense"]).unwrap_err();
+    assert!(wrong.what.contains("nonsense"), "{wrong}");
+}
+
+#[test]
+fn haproxy_staples_what_it_is_given() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let server = Server::builder().start();
+    let response = ocsp_response(&ca, &identity);
+    let options = HaProxyOptions::new(&identity, server.addr()).staple(&response, ca.cert());
+    let Some(proxy) = or_skip(HaProxy::start(&options)) else {
+        return;
+    };
+    let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
+    let keep = |ssl: &mut SslRef| Ok(ssl.ocsp_status().is_some());
+    builder.set_status_callback(keep).unwrap();
+    let mut ssl = Ssl::new(&builder.build()).unwrap();
+    ssl.set_status_type(StatusType::OCSP).unwrap();
+    let stream = ssl.connect(TcpStream::connect(proxy.addr()).unwrap());
+    let stream = stream.unwrap();
+    assert_eq!(stream.ssl().ocsp_status(), Some(&response[..]));
+}
+
+/// A response that says good, made by the `openssl` program.
+fn ocsp_response(ca: &Ca, identity: &Identity) -> Vec<u8> {
+    let dir = PkiDir::new();
+    dir.write("ca.pem", ca.cert_pem());
+    dir.write("ca-key.pem", ca.key().private_key_to_pem_pkcs8().unwrap());
+    dir.write("server.pem", identity.cert_pem());
+    let serial = identity.serial_hex();
+    dir.write(
+        "index",
+        format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=x\n"),
+    );
+    for step in [
+        "-issuer ca.pem -cert server.pem -no_nonce -reqout request",
+        "-index index -CA ca.pem -rsigner ca.pem -rkey ca-key.pem -reqin request -respout response -ndays 7",
+    ] {
+        let made = Command::new("openssl")
+            .arg("ocsp")
+            .args(step.split(' '))
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+    std::fs::read(dir.path().join("response")).unwrap()
+}
