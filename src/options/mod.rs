@@ -1,8 +1,8 @@
 //! What a client is asked to do: plain typed data, a builder that checks it, and no OpenSSL.
 //!
 //! [`ClientOptions`] come from a connection string ([`ClientOptions::parse`]) or from
-//! [`ClientOptions::builder`], which may start from a connection string too; what the program sets
-//! then takes precedence over the text. Each field tells its unit, range, default and key.
+//! [`ClientOptions::builder`]. [`ConnectionString::into_builder`](crate::ConnectionString::into_builder)
+//! joins the two; what the program sets then takes precedence over the text. Each field tells its unit, range, default and key.
 //!
 //! Secrets are [`Secret`]: zeroed when dropped, never printed.
 
@@ -12,6 +12,7 @@ mod credential;
 mod secret;
 mod tls;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
@@ -24,7 +25,6 @@ pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 use crate::address::ServerAddress;
-use crate::error::{Error, Result};
 
 /// The options of a client, checked and with their defaults filled in.
 ///
@@ -146,6 +146,17 @@ impl Compressor {
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
         }
+    }
+}
+
+impl FromStr for Compressor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Snappy, Self::Zlib, Self::Zstd]
+            .into_iter()
+            .find(|compressor| compressor.as_str() == text)
+            .ok_or(())
     }
 }
 
