@@ -2,6 +2,7 @@
 
 pub mod cause;
 pub mod options;
+pub mod uri;
 
 mod address;
 mod error;
@@ -12,3 +13,4 @@ pub use cause::{Category, Cause, CauseCode};
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
 pub use time::TimeoutKind;
+pub use uri::{ConnectionString, Warning};

@@ -1,0 +1,393 @@
+//! The table of keys: what a connection string may hold, and the field that each key sets.
+//!
+//! The names are those of the specification "URI Options", compared without regard to case. Unit,
+//! range and default stand at the field of [`ClientOptions`](crate::ClientOptions).
+
+use zeroize::Zeroizing;
+
+use super::values::{self, Value, tls_with};
+use Value::{Count, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
+
+/// One key.
+pub(super) struct Key {
+    /// The documented spelling.
+    pub(super) name: &'static str,
+    pub(super) value: Value,
+    pub(super) repeat: Repeat,
+}
+
+/// What it means that a key is there twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// A warning; the last valid value counts.
+    LastCounts,
+    /// An error, unless the values are the same: the wrong one would weaken security.
+    MustAgree,
+    /// An error ("SOCKS5 Support").
+    Never,
+    /// A list.
+    List,
+}
+
+/// Every key, in groups.
+pub(super) static KEYS: &[Key] = &[
+    // The deployment.
+    key(
+        "directConnection",
+        Flag(|o, v| o.direct_connection = Some(v)),
+    ),
+    key("loadBalanced", Flag(|o, v| o.load_balanced = Some(v))),
+    key("replicaSet", Text(|o, v| o.replica_set = Some(v))),
+    key("srvMaxHosts", Count(0, |o, v| o.srv_max_hosts = Some(v))),
+    key("srvServiceName", Other(values::srv_service_name)),
+    key("appName", Other(values::app_name)),
+    // Authentication.
+    key("authMechanism", Other(values::auth_mechanism)).must_agree(),
+    key(
+        "authMechanismProperties",
+        Other(values::auth_mechanism_properties),
+    )
+    .must_agree(),
+    key("authSource", Other(values::auth_source)).must_agree(),
+    key("gssapiServiceName", Other(values::gssapi_service_name)).must_agree(),
+    // TLS.
+    key("tls", Tls).must_agree(),
+    key("tlsCAFile", File(|o, v| tls_with(o, |tls| tls.ca_file(v)))).must_agree(),
+    key(
+        "tlsCRLFile",
+        File(|o, v| tls_with(o, |tls| tls.crl_file(v))),
+    )
+    .must_agree(),
+    key(
+        "tlsCertificateKeyFile",
+        File(|o, v| tls_with(o, |tls| tls.certificate_key_file(v))),
+    )
+    .must_agree(),
+    key(
+        "tlsCertificateKeyFilePassword",
+        Password(|o, v| tls_with(o, |tls| tls.certificate_key_file_password(v))),
+    )
+    .must_agree(),
+    key(
+        "tlsAllowInvalidCertificates",
+        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.allow_invalid_certificates(v)))),
+    )
+    .must_agree(),
+    key(
+        "tlsAllowInvalidHostnames",
+        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.allow_invalid_hostnames(v)))),
+    )
+    .must_agree(),
+    key(
+        "tlsInsecure",
+        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.insecure(v)))),
+    )
+    .must_agree(),
+    key(
+        "tlsDisableOCSPEndpointCheck",
+        Flag(|o, v| tls_with(o, |tls| tls.disable_ocsp_endpoint_check(v))),
+    )
+    .must_agree(),
+    key(
+        "tlsDisableCertificateRevocationCheck",
+        Flag(|o, v| {
+            tls_with(o, |tls| {
+                tls.dangerous(|d| d.disable_certificate_revocation_check(v))
+            });
+        }),
+    )
+    .must_agree(),
+    // Time limits. Zero means no limit where zero is allowed.
+    key(
+        "connectTimeoutMS",
+        Millis(0, |o, v| o.connect_timeout = Some(v)),
+    ),
+    key(
+        "serverSelectionTimeoutMS",
+        Millis(1, |o, v| o.server_selection_timeout = Some(v)),
+    ),
+    key(
+        "socketTimeoutMS",
+        Millis(0, |o, v| o.socket_timeout = Some(v)),
+    ),
+    key("timeoutMS", Millis(0, |o, v| o.timeout = Some(v))),
+    key(
+        "waitQueueTimeoutMS",
+        Millis(1, |o, v| o.wait_queue_timeout = Some(v)),
+    ),
+    // Pools.
+    key("maxConnecting", Count(1, |o, v| o.max_connecting = Some(v))),
+    key("maxIdleTimeMS", Millis(0, |o, v| o.max_idle_time = Some(v))),
+    key("maxPoolSize", Count(0, |o, v| o.max_pool_size = Some(v))),
+    key("minPoolSize", Count(0, |o, v| o.min_pool_size = Some(v))),
+    // Monitoring and selection of servers.
+    key(
+        "heartbeatFrequencyMS",
+        Millis(500, |o, v| o.heartbeat_frequency = Some(v)),
+    ),
+    key(
+        "localThresholdMS",
+        Millis(0, |o, v| o.local_threshold = Some(v)),
+    ),
+    key(
+        "serverMonitoringMode",
+        Other(values::server_monitoring_mode),
+    ),
+    key(
+        "serverSelectionTryOnce",
+        Flag(|o, v| o.server_selection_try_once = Some(v)),
+    ),
+    // Reads and writes.
+    key("readPreference", Other(values::read_preference)),
+    key("readPreferenceTags", Other(values::read_preference_tags)).list(),
+    key("maxStalenessSeconds", Other(values::max_staleness)),
+    key(
+        "readConcernLevel",
+        Text(|o, v| o.read_concern.level = Some(v)),
+    ),
+    key("w", Other(values::w)),
+    key(
+        "wTimeoutMS",
+        LongMillis(|o, v| o.write_concern.w_timeout = Some(v)),
+    ),
+    key("journal", Flag(|o, v| o.write_concern.journal = Some(v))),
+    key("retryReads", Flag(|o, v| o.retry_reads = Some(v))),
+    key("retryWrites", Flag(|o, v| o.retry_writes = Some(v))),
+    key(
+        "maxAdaptiveRetries",
+        Count(0, |o, v| o.max_adaptive_retries = Some(v)),
+    ),
+    key(
+        "enableOverloadRetargeting",
+        Flag(|o, v| o.enable_overload_retargeting = Some(v)),
+    ),
+    // Compression.
+    key("compressors", Other(values::compressors)),
+    key(
+        "zlibCompressionLevel",
+        Other(values::zlib_compression_level),
+    ),
+    // The SOCKS5 proxy.
+    key("proxyHost", Other(values::proxy_host)).never(),
+    key("proxyPort", Other(values::proxy_port)).never(),
+    key("proxyUsername", Text(|o, v| o.proxy_username = Some(v))).never(),
+    key("proxyPassword", Other(values::proxy_password)).never(),
+];
+
+/// Another spelling of a key.
+pub(super) struct Alias {
+    pub(super) name: &'static str,
+    /// The spelling that counts.
+    pub(super) key: &'static str,
+    /// The value for that spelling; none if it is not one.
+    pub(super) translate: fn(&str) -> Option<Zeroizing<String>>,
+    /// Whether the use of the alias is worth a warning.
+    pub(super) deprecated: bool,
+}
+
+/// The other spellings: those of the specifications, and those of PyMongo before its version 4.
+pub(super) static ALIASES: &[Alias] = &[
+    Alias {
+        name: "ssl",
+        key: "tls",
+        translate: same,
+        deprecated: false,
+    },
+    old("j", "journal", same),
+    old("wtimeout", "wTimeoutMS", same),
+    old("ssl_ca_certs", "tlsCAFile", same),
+    old("ssl_crlfile", "tlsCRLFile", same),
+    old("ssl_certfile", "tlsCertificateKeyFile", same),
+    old("ssl_pem_passphrase", "tlsCertificateKeyFilePassword", same),
+    // ssl_match_hostname=false
+    old("ssl_match_hostname", "tlsAllowInvalidHostnames", inverse),
+    // ssl_cert_reqs=CERT_NONE
+    old(
+        "ssl_cert_reqs",
+        "tlsAllowInvalidCertificates",
+        certificate_requirement,
+    ),
+];
+
+/// Keys that are known and not supported.
+pub(super) struct Unsupported {
+    pub(super) name: &'static str,
+    /// What to use instead.
+    pub(super) instead: &'static str,
+    /// Whether ignoring the key would go unnoticed until it hurts: an error instead of a warning.
+    pub(super) refused: bool,
+}
+
+pub(super) static UNSUPPORTED: &[Unsupported] = &[
+    Unsupported {
+        name: "fsync",
+        instead: "Use journal=true.",
+        refused: false,
+    },
+    Unsupported {
+        name: "ssl_keyfile",
+        instead: "Put the private key and the certificate into one PEM file and name it in \
+                  tlsCertificateKeyFile.",
+        refused: true,
+    },
+];
+
+/// What a name in a connection string stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Found {
+    Key(&'static Key),
+    Alias(&'static Alias, &'static Key),
+    Unsupported(&'static Unsupported),
+    Unknown,
+}
+
+impl Found {
+    /// Looks `name` up, without regard to case.
+    pub(super) fn look_up(name: &str) -> Self {
+        let is_name = |candidate: &str| candidate.eq_ignore_ascii_case(name);
+        if let Some(key) = KEYS.iter().find(|key| is_name(key.name)) {
+            return Self::Key(key);
+        }
+        if let Some(alias) = ALIASES.iter().find(|alias| is_name(alias.name)) {
+            if let Some(key) = KEYS.iter().find(|key| key.name == alias.key) {
+                return Self::Alias(alias, key);
+            }
+        }
+        let unsupported = UNSUPPORTED.iter().find(|key| is_name(key.name));
+        unsupported.map_or(Self::Unknown, Self::Unsupported)
+    }
+
+    /// The name in its documented spelling.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Key(key) => Some(key.name),
+            Self::Alias(alias, _) => Some(alias.name),
+            Self::Unsupported(key) => Some(key.name),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether the value may hold an `@`.
+    pub(super) fn is_text(self) -> bool {
+        match self {
+            Self::Key(key) | Self::Alias(_, key) => key.value.is_text(),
+            Self::Unsupported(_) | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the value is a secret, or may hold one.
+    pub(super) fn is_secret(self) -> bool {
+        let (Self::Key(key) | Self::Alias(_, key)) = self else {
+            return false;
+        };
+        [
+            "tlsCertificateKeyFilePassword",
+            "proxyPassword",
+            "authMechanismProperties",
+        ]
+        .contains(&key.name)
+    }
+}
+
+const fn key(name: &'static str, value: Value) -> Key {
+    Key {
+        name,
+        value,
+        repeat: Repeat::LastCounts,
+    }
+}
+
+impl Key {
+    const fn must_agree(mut self) -> Self {
+        self.repeat = Repeat::MustAgree;
+        self
+    }
+
+    const fn never(mut self) -> Self {
+        self.repeat = Repeat::Never;
+        self
+    }
+
+    const fn list(mut self) -> Self {
+        self.repeat = Repeat::List;
+        self
+    }
+}
+
+const fn old(
+    name: &'static str,
+    key: &'static str,
+    translate: fn(&str) -> Option<Zeroizing<String>>,
+) -> Alias {
+    Alias {
+        name,
+        key,
+        translate,
+        deprecated: true,
+    }
+}
+
+fn same(text: &str) -> Option<Zeroizing<String>> {
+    Some(Zeroizing::new(text.to_owned()))
+}
+
+fn inverse(text: &str) -> Option<Zeroizing<String>> {
+    values::flag(text).map(|(value, _)| Zeroizing::new((!value).to_string()))
+}
+
+fn certificate_requirement(text: &str) -> Option<Zeroizing<String>> {
+    match text {
+        "CERT_NONE" => same("true"),
+        "CERT_OPTIONAL" | "CERT_REQUIRED" => same("false"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_aliases_lead_to_keys() {
+        let mut names: Vec<String> = KEYS
+            .iter()
+            .map(|key| key.name)
+            .chain(ALIASES.iter().map(|alias| alias.name))
+            .chain(UNSUPPORTED.iter().map(|key| key.name))
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for alias in ALIASES {
+            assert!(
+                matches!(Found::look_up(alias.name), Found::Alias(..)),
+                "{}",
+                alias.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_weakens_security_must_agree() {
+        for key in KEYS {
+            let sensitive = key.name.starts_with("tls") || key.name.starts_with("auth");
+            assert!(
+                !sensitive || key.repeat == Repeat::MustAgree,
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_found_without_regard_to_case() {
+        let name = |text| Found::look_up(text).name();
+        assert_eq!(name("TLSCAFILE"), Some("tlsCAFile"));
+        assert_eq!(name("SSL"), Some("ssl"));
+        assert_eq!(name("tlsCAFil"), None);
+        // Only A to Z are folded: this is the Kelvin sign.
+        assert_eq!(name("\u{212A}"), None);
+    }
+}
