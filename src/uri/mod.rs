@@ -37,6 +37,9 @@ mod syntax;
 mod trouble;
 mod values;
 
+#[cfg(test)]
+mod hostile;
+
 use std::fmt;
 use std::str::FromStr;
 
