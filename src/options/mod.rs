@@ -62,7 +62,8 @@ pub struct ClientOptions {
     /// The limit for one operation as a whole (`timeoutMS`; 0 means no limit, none that the other
     /// limits apply). Default: none.
     pub timeout: Option<Duration>,
-    /// The limit for finding a server (`serverSelectionTimeoutMS`). Default: 30 s.
+    /// The limit for finding a server (`serverSelectionTimeoutMS`; 1 and up, a 0 in a connection
+    /// string is ignored with a warning). Default: 30 s.
     pub server_selection_timeout: Duration,
     /// The limit for the wait for a pooled connection (`waitQueueTimeoutMS`; 0 and none mean no
     /// limit). Default: none. Source: CMAP.

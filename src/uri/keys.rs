@@ -5,7 +5,7 @@
 
 use zeroize::Zeroizing;
 
-use super::values::{self, Value, tls_with};
+use super::values::{self, Value, change_tls as tls, relax_tls as relax};
 use Value::{Count, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
 
 /// One key.
@@ -29,150 +29,87 @@ pub(super) enum Repeat {
     List,
 }
 
-/// Every key, in groups.
-pub(super) static KEYS: &[Key] = &[
+/// One row a key: its name, what a repetition means, how the value is read and the field it sets.
+macro_rules! keys {
+    ($($name:literal $repeat:ident $value:expr;)*) => {
+        /// Every key, in groups.
+        pub(super) static KEYS: &[Key] = &[$(Key {
+            name: $name,
+            repeat: Repeat::$repeat,
+            value: $value,
+        }),*];
+    };
+}
+
+keys! {
     // The deployment.
-    key(
-        "directConnection",
-        Flag(|o, v| o.direct_connection = Some(v)),
-    ),
-    key("loadBalanced", Flag(|o, v| o.load_balanced = Some(v))),
-    key("replicaSet", Text(|o, v| o.replica_set = Some(v))),
-    key("srvMaxHosts", Count(0, |o, v| o.srv_max_hosts = Some(v))),
-    key("srvServiceName", Other(values::srv_service_name)),
-    key("appName", Other(values::app_name)),
+    "directConnection"          LastCounts  Flag(|o, v| o.direct_connection = Some(v));
+    "loadBalanced"              LastCounts  Flag(|o, v| o.load_balanced = Some(v));
+    "replicaSet"                LastCounts  Text(|o, v| o.replica_set = Some(v));
+    "srvMaxHosts"               LastCounts  Count(0, |o, v| o.srv_max_hosts = Some(v));
+    "srvServiceName"            LastCounts  Other(values::srv_service_name);
+    "appName"                   LastCounts  Other(values::app_name);
+
     // Authentication.
-    key("authMechanism", Other(values::auth_mechanism)).must_agree(),
-    key(
-        "authMechanismProperties",
-        Other(values::auth_mechanism_properties),
-    )
-    .must_agree(),
-    key("authSource", Other(values::auth_source)).must_agree(),
-    key("gssapiServiceName", Other(values::gssapi_service_name)).must_agree(),
+    "authMechanism"             MustAgree   Other(values::auth_mechanism);
+    "authMechanismProperties"   MustAgree   Other(values::auth_mechanism_properties);
+    "authSource"                MustAgree   Other(values::auth_source);
+    "gssapiServiceName"         MustAgree   Other(values::gssapi_service_name);
+
     // TLS.
-    key("tls", Tls).must_agree(),
-    key("tlsCAFile", File(|o, v| tls_with(o, |tls| tls.ca_file(v)))).must_agree(),
-    key(
-        "tlsCRLFile",
-        File(|o, v| tls_with(o, |tls| tls.crl_file(v))),
-    )
-    .must_agree(),
-    key(
-        "tlsCertificateKeyFile",
-        File(|o, v| tls_with(o, |tls| tls.certificate_key_file(v))),
-    )
-    .must_agree(),
-    key(
-        "tlsCertificateKeyFilePassword",
-        Password(|o, v| tls_with(o, |tls| tls.certificate_key_file_password(v))),
-    )
-    .must_agree(),
-    key(
-        "tlsAllowInvalidCertificates",
-        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.allow_invalid_certificates(v)))),
-    )
-    .must_agree(),
-    key(
-        "tlsAllowInvalidHostnames",
-        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.allow_invalid_hostnames(v)))),
-    )
-    .must_agree(),
-    key(
-        "tlsInsecure",
-        Flag(|o, v| tls_with(o, |tls| tls.dangerous(|d| d.insecure(v)))),
-    )
-    .must_agree(),
-    key(
-        "tlsDisableOCSPEndpointCheck",
-        Flag(|o, v| tls_with(o, |tls| tls.disable_ocsp_endpoint_check(v))),
-    )
-    .must_agree(),
-    key(
-        "tlsDisableCertificateRevocationCheck",
-        Flag(|o, v| {
-            tls_with(o, |tls| {
-                tls.dangerous(|d| d.disable_certificate_revocation_check(v))
-            });
-        }),
-    )
-    .must_agree(),
-    // Time limits. Zero means no limit where zero is allowed.
-    key(
-        "connectTimeoutMS",
-        Millis(0, |o, v| o.connect_timeout = Some(v)),
-    ),
-    key(
-        "serverSelectionTimeoutMS",
-        Millis(1, |o, v| o.server_selection_timeout = Some(v)),
-    ),
-    key(
-        "socketTimeoutMS",
-        Millis(0, |o, v| o.socket_timeout = Some(v)),
-    ),
-    key("timeoutMS", Millis(0, |o, v| o.timeout = Some(v))),
-    key(
-        "waitQueueTimeoutMS",
-        Millis(1, |o, v| o.wait_queue_timeout = Some(v)),
-    ),
+    "tls"                                   MustAgree  Tls;
+    "tlsCAFile"                             MustAgree  File(|o, v| tls(o, |t| t.ca_file(v)));
+    "tlsCRLFile"                            MustAgree  File(|o, v| tls(o, |t| t.crl_file(v)));
+    "tlsCertificateKeyFile"                 MustAgree  File(|o, v| tls(o, |t| t.certificate_key_file(v)));
+    "tlsCertificateKeyFilePassword"         MustAgree  Password(|o, v| tls(o, |t| t.certificate_key_file_password(v)));
+    "tlsDisableOCSPEndpointCheck"           MustAgree  Flag(|o, v| tls(o, |t| t.disable_ocsp_endpoint_check(v)));
+    "tlsDisableCertificateRevocationCheck"  MustAgree  Flag(|o, v| relax(o, |t| t.disable_certificate_revocation_check(v)));
+    "tlsAllowInvalidCertificates"           MustAgree  Flag(|o, v| relax(o, |t| t.allow_invalid_certificates(v)));
+    "tlsAllowInvalidHostnames"              MustAgree  Flag(|o, v| relax(o, |t| t.allow_invalid_hostnames(v)));
+    "tlsInsecure"                           MustAgree  Flag(|o, v| relax(o, |t| t.insecure(v)));
+
+    // Time limits. Zero means no limit, where zero is allowed.
+    "connectTimeoutMS"          LastCounts  Millis(0, |o, v| o.connect_timeout = Some(v));
+    "serverSelectionTimeoutMS"  LastCounts  Millis(1, |o, v| o.server_selection_timeout = Some(v));
+    "socketTimeoutMS"           LastCounts  Millis(0, |o, v| o.socket_timeout = Some(v));
+    "timeoutMS"                 LastCounts  Millis(0, |o, v| o.timeout = Some(v));
+    "waitQueueTimeoutMS"        LastCounts  Millis(1, |o, v| o.wait_queue_timeout = Some(v));
+
     // Pools.
-    key("maxConnecting", Count(1, |o, v| o.max_connecting = Some(v))),
-    key("maxIdleTimeMS", Millis(0, |o, v| o.max_idle_time = Some(v))),
-    key("maxPoolSize", Count(0, |o, v| o.max_pool_size = Some(v))),
-    key("minPoolSize", Count(0, |o, v| o.min_pool_size = Some(v))),
+    "maxConnecting"             LastCounts  Count(1, |o, v| o.max_connecting = Some(v));
+    "maxIdleTimeMS"             LastCounts  Millis(0, |o, v| o.max_idle_time = Some(v));
+    "maxPoolSize"               LastCounts  Count(0, |o, v| o.max_pool_size = Some(v));
+    "minPoolSize"               LastCounts  Count(0, |o, v| o.min_pool_size = Some(v));
+
     // Monitoring and selection of servers.
-    key(
-        "heartbeatFrequencyMS",
-        Millis(500, |o, v| o.heartbeat_frequency = Some(v)),
-    ),
-    key(
-        "localThresholdMS",
-        Millis(0, |o, v| o.local_threshold = Some(v)),
-    ),
-    key(
-        "serverMonitoringMode",
-        Other(values::server_monitoring_mode),
-    ),
-    key(
-        "serverSelectionTryOnce",
-        Flag(|o, v| o.server_selection_try_once = Some(v)),
-    ),
+    "heartbeatFrequencyMS"      LastCounts  Millis(500, |o, v| o.heartbeat_frequency = Some(v));
+    "localThresholdMS"          LastCounts  Millis(0, |o, v| o.local_threshold = Some(v));
+    "serverMonitoringMode"      LastCounts  Other(values::server_monitoring_mode);
+    "serverSelectionTryOnce"    LastCounts  Flag(|o, v| o.server_selection_try_once = Some(v));
+
     // Reads and writes.
-    key("readPreference", Other(values::read_preference)),
-    key("readPreferenceTags", Other(values::read_preference_tags)).list(),
-    key("maxStalenessSeconds", Other(values::max_staleness)),
-    key(
-        "readConcernLevel",
-        Text(|o, v| o.read_concern.level = Some(v)),
-    ),
-    key("w", Other(values::w)),
-    key(
-        "wTimeoutMS",
-        LongMillis(|o, v| o.write_concern.w_timeout = Some(v)),
-    ),
-    key("journal", Flag(|o, v| o.write_concern.journal = Some(v))),
-    key("retryReads", Flag(|o, v| o.retry_reads = Some(v))),
-    key("retryWrites", Flag(|o, v| o.retry_writes = Some(v))),
-    key(
-        "maxAdaptiveRetries",
-        Count(0, |o, v| o.max_adaptive_retries = Some(v)),
-    ),
-    key(
-        "enableOverloadRetargeting",
-        Flag(|o, v| o.enable_overload_retargeting = Some(v)),
-    ),
+    "readPreference"            LastCounts  Other(values::read_preference);
+    "readPreferenceTags"        List        Other(values::read_preference_tags);
+    "maxStalenessSeconds"       LastCounts  Other(values::max_staleness);
+    "readConcernLevel"          LastCounts  Text(|o, v| o.read_concern.level = Some(v));
+    "w"                         LastCounts  Other(values::w);
+    "wTimeoutMS"                LastCounts  LongMillis(|o, v| o.write_concern.w_timeout = Some(v));
+    "journal"                   LastCounts  Flag(|o, v| o.write_concern.journal = Some(v));
+    "retryReads"                LastCounts  Flag(|o, v| o.retry_reads = Some(v));
+    "retryWrites"               LastCounts  Flag(|o, v| o.retry_writes = Some(v));
+    "maxAdaptiveRetries"        LastCounts  Count(0, |o, v| o.max_adaptive_retries = Some(v));
+    "enableOverloadRetargeting" LastCounts  Flag(|o, v| o.enable_overload_retargeting = Some(v));
+
     // Compression.
-    key("compressors", Other(values::compressors)),
-    key(
-        "zlibCompressionLevel",
-        Other(values::zlib_compression_level),
-    ),
+    "compressors"               LastCounts  Other(values::compressors);
+    "zlibCompressionLevel"      LastCounts  Other(values::zlib_compression_level);
+
     // The SOCKS5 proxy.
-    key("proxyHost", Other(values::proxy_host)).never(),
-    key("proxyPort", Other(values::proxy_port)).never(),
-    key("proxyUsername", Text(|o, v| o.proxy_username = Some(v))).never(),
-    key("proxyPassword", Other(values::proxy_password)).never(),
-];
+    "proxyHost"                 Never       Other(values::proxy_host);
+    "proxyPort"                 Never       Other(values::proxy_port);
+    "proxyUsername"             Never       Text(|o, v| o.proxy_username = Some(v));
+    "proxyPassword"             Never       Other(values::proxy_password);
+}
 
 /// Another spelling of a key.
 pub(super) struct Alias {
@@ -286,31 +223,6 @@ impl Found {
             "authMechanismProperties",
         ]
         .contains(&key.name)
-    }
-}
-
-const fn key(name: &'static str, value: Value) -> Key {
-    Key {
-        name,
-        value,
-        repeat: Repeat::LastCounts,
-    }
-}
-
-impl Key {
-    const fn must_agree(mut self) -> Self {
-        self.repeat = Repeat::MustAgree;
-        self
-    }
-
-    const fn never(mut self) -> Self {
-        self.repeat = Repeat::Never;
-        self
-    }
-
-    const fn list(mut self) -> Self {
-        self.repeat = Repeat::List;
-        self
     }
 }
 

@@ -20,7 +20,8 @@
 //! **Where the specification leaves room:**
 //!
 //! - Of a repeated key the last valid value counts, with a warning. Keys of TLS and authentication
-//!   must agree, those of the proxy must not be repeated at all: both are errors.
+//!   must agree, in their old spellings too; those of the proxy must not be repeated at all. Both are
+//!   errors. Another key in an old spelling does not count beside its new one.
 //! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other key that begins with `tls` or
 //!   `ssl`, also where its value is invalid or the key unknown. An invalid or empty value of `tls`
 //!   itself turns TLS on as well: ignoring it would send everything in the clear.
@@ -28,6 +29,8 @@
 //!   ignoring it would trust, reach or authenticate with something else than was asked for.
 //! - Options are separated by `&` alone. The old `;` may be part of a value (a path, a subject), so
 //!   that splitting there could change one. For the same reason `+` is a plus, not a space.
+//! - A negative `w` is an error ("Read and Write Concern"), a negative `wTimeoutMS` is ignored with a
+//!   warning like any value outside of its range. More than 1000 options are an error.
 //! - The scheme may be written in capitals (RFC 3986 §3.1); values may not.
 
 mod hosts;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::Verdict::{Ignored, Noted, Refused, Taken};
 use crate::options::{
-    Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor, Secret,
-    ServerMonitoringMode, TlsOptionsBuilder,
+    Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
+    DangerousTlsOptions, Secret, ServerMonitoringMode, TlsOptionsBuilder,
 };
 
 /// How the value of a key is read, and the field that takes it.
@@ -44,8 +45,6 @@ pub(super) enum Verdict {
     Refused(String, &'static str),
 }
 
-use Verdict::{Ignored, Noted, Refused, Taken};
-
 impl Value {
     /// Sets the field, if `text` is a value for it.
     pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
@@ -59,25 +58,25 @@ impl Value {
             },
             Self::Tls => tls(builder, text),
             Self::Count(min, set) => match whole(text, min) {
-                Some(number) => taken(set(builder, number)),
+                Some(number) => apply(builder, set, number),
                 None => out_of_range(text, min),
             },
             Self::Millis(min, set) => match whole(text, min) {
-                Some(ms) => taken(set(builder, Duration::from_millis(u64::from(ms)))),
+                Some(ms) => apply(builder, set, Duration::from_millis(u64::from(ms))),
                 None => out_of_range(text, min),
             },
             Self::LongMillis(set) => match integer(text).map(u64::try_from) {
-                Some(Ok(ms)) => taken(set(builder, Duration::from_millis(ms))),
+                Some(Ok(ms)) => apply(builder, set, Duration::from_millis(ms)),
                 _ => Ignored("is not a number from 0 up".to_owned()),
             },
             Self::Text(_) if text.is_empty() => empty(),
-            Self::Text(set) => taken(set(builder, text.to_owned())),
+            Self::Text(set) => apply(builder, set, text.to_owned()),
             Self::File(_) if text.is_empty() => Refused(
                 "is empty".to_owned(),
                 "Name the file, or remove the option.",
             ),
-            Self::File(set) => taken(set(builder, PathBuf::from(text))),
-            Self::Password(set) => taken(set(builder, Secret::new(text))),
+            Self::File(set) => apply(builder, set, PathBuf::from(text)),
+            Self::Password(set) => apply(builder, set, Secret::new(text)),
             Self::Other(read) => read(builder, text),
         }
     }
@@ -115,11 +114,19 @@ fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
 }
 
 /// Changes one TLS option; that there is one turns TLS on.
-pub(super) fn tls_with(
+pub(super) fn change_tls(
     builder: &mut ClientOptionsBuilder,
     change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
 ) {
     builder.tls = Some(change(builder.tls.take().unwrap_or_default()));
+}
+
+/// Changes one TLS option that weakens security.
+pub(super) fn relax_tls(
+    builder: &mut ClientOptionsBuilder,
+    relax: impl FnOnce(DangerousTlsOptions) -> DangerousTlsOptions,
+) {
+    change_tls(builder, |tls| tls.dangerous(relax));
 }
 
 /// At most 128 bytes. Source: "MongoDB Handshake".
@@ -130,14 +137,14 @@ pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdic
             "is longer than {} bytes",
             ClientOptions::MAX_APP_NAME
         )),
-        _ => taken(builder.app_name = Some(text.to_owned())),
+        _ => store(&mut builder.app_name, text.to_owned()),
     }
 }
 
 /// An unknown mechanism must not be ignored: another one may show the password to the server.
 pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text.parse::<AuthMechanism>() {
-        Ok(mechanism) => taken(builder.credential.mechanism = Some(mechanism)),
+        Ok(mechanism) => store(&mut builder.credential.mechanism, mechanism),
         Err(()) => Refused(
             "is not a mechanism that this library knows".to_owned(),
             "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
@@ -153,7 +160,7 @@ pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
             "is empty".to_owned(),
             "Name the database, or remove the option.",
         ),
-        _ => taken(builder.credential.source = Some(text.to_owned())),
+        _ => store(&mut builder.credential.source, text.to_owned()),
     }
 }
 
@@ -230,7 +237,7 @@ pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
 
 pub(super) fn zlib_compression_level(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match integer(text).and_then(|level| i32::try_from(level).ok()) {
-        Some(level @ -1..=9) => taken(builder.zlib_compression_level = Some(level)),
+        Some(level @ -1..=9) => store(&mut builder.zlib_compression_level, level),
         _ => Ignored("is not a number from -1 to 9".to_owned()),
     }
 }
@@ -242,13 +249,13 @@ pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
             "is empty".to_owned(),
             "Name the proxy, or remove the option.",
         ),
-        _ => taken(builder.proxy_host = Some(text.to_owned())),
+        _ => store(&mut builder.proxy_host, text.to_owned()),
     }
 }
 
 pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match integer(text).and_then(|port| u16::try_from(port).ok()) {
-        Some(port @ 1..) => taken(builder.proxy_port = Some(port)),
+        Some(port @ 1..) => store(&mut builder.proxy_port, port),
         _ => Ignored("is not a number from 1 to 65535".to_owned()),
     }
 }
@@ -257,13 +264,13 @@ pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
 pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
         "" => empty(),
-        _ => taken(builder.proxy_password = Some(Secret::new(text))),
+        _ => store(&mut builder.proxy_password, Secret::new(text)),
     }
 }
 
 pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text.parse() {
-        Ok(mode) => taken(builder.read_preference = Some(mode)),
+        Ok(mode) => store(&mut builder.read_preference, mode),
         Err(()) => Ignored(
             "is none of primary, primaryPreferred, secondary, secondaryPreferred and nearest"
                 .to_owned(),
@@ -281,7 +288,10 @@ pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, text: &st
         })
         .collect::<Option<Vec<_>>>();
     match set {
-        Some(set) => taken(builder.read_preference_tags.push(set)),
+        Some(set) => {
+            builder.read_preference_tags.push(set);
+            Taken
+        }
         None => Ignored("is not a list of name:value, separated by commas".to_owned()),
     }
 }
@@ -289,10 +299,13 @@ pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, text: &st
 /// "Max Staleness": -1 means no limit.
 pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match integer(text) {
-        Some(-1) => taken(builder.max_staleness = None),
+        Some(-1) => {
+            builder.max_staleness = None;
+            Taken
+        }
         Some(seconds @ 90..=MAX) => {
             let limit = Duration::from_secs(seconds.unsigned_abs());
-            taken(builder.max_staleness = Some(limit))
+            store(&mut builder.max_staleness, limit)
         }
         _ => Ignored("is neither -1 nor a number from 90 to 2147483647".to_owned()),
     }
@@ -305,7 +318,7 @@ pub(super) fn server_monitoring_mode(builder: &mut ClientOptionsBuilder, text: &
         "poll" => ServerMonitoringMode::Poll,
         _ => return Ignored("is none of auto, stream and poll".to_owned()),
     };
-    taken(builder.server_monitoring_mode = Some(mode))
+    store(&mut builder.server_monitoring_mode, mode)
 }
 
 /// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
@@ -318,7 +331,7 @@ pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -
     if !sound {
         return Ignored("is not the name of a service (RFC 6335)".to_owned());
     }
-    taken(builder.srv_service_name = Some(text.to_owned()))
+    store(&mut builder.srv_service_name, text.to_owned())
 }
 
 /// A number of members, or the name of a set of tags. "Read and Write Concern": a number must be 0
@@ -328,11 +341,14 @@ pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
         "" => return empty(),
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => whole(text, 0),
         _ => {
-            return taken(builder.write_concern.w = Some(Acknowledgment::Tag(text.to_owned())));
+            return store(
+                &mut builder.write_concern.w,
+                Acknowledgment::Tag(text.to_owned()),
+            );
         }
     };
     match members {
-        Some(members) => taken(builder.write_concern.w = Some(Acknowledgment::Nodes(members))),
+        Some(members) => store(&mut builder.write_concern.w, Acknowledgment::Nodes(members)),
         None => Refused(
             "is a number outside of 0 to 2147483647".to_owned(),
             "Use majority, the name of a set of tags, or a number of members.",
@@ -367,7 +383,17 @@ fn whole(text: &str, min: u32) -> Option<u32> {
     u32::try_from(number).ok().filter(|number| *number >= min)
 }
 
-fn taken((): ()) -> Verdict {
+fn store<T>(field: &mut Option<T>, value: T) -> Verdict {
+    *field = Some(value);
+    Taken
+}
+
+fn apply<T>(
+    builder: &mut ClientOptionsBuilder,
+    set: fn(&mut ClientOptionsBuilder, T),
+    value: T,
+) -> Verdict {
+    set(builder, value);
     Taken
 }
 
