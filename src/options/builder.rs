@@ -102,7 +102,7 @@ impl ClientOptionsBuilder {
     /// Connects in the clear, whatever a connection string said.
     #[must_use]
     pub fn no_tls(mut self) -> Self {
-        self.tls_enabled = None;
+        self.tls_enabled = Some(false);
         self.tls = None;
         self
     }

@@ -79,6 +79,13 @@ impl AuthMechanism {
         )
     }
 
+    /// Whether any mechanism knows a property of that name.
+    pub(crate) fn is_property(name: &str) -> bool {
+        Self::ALL
+            .into_iter()
+            .any(|mechanism| mechanism.properties().contains(&name))
+    }
+
     /// The properties that the mechanism knows.
     fn properties(self) -> &'static [&'static str] {
         match self {
@@ -187,14 +194,16 @@ impl CredentialDraft {
         {
             return Err(format!("authSource must be $external with {mechanism}"));
         }
-        if let Some(unknown) = self
-            .properties
-            .keys()
-            .find(|name| !mechanism.properties().contains(&name.as_str()))
-        {
-            return Err(format!(
-                "{mechanism} has no authMechanismProperties \"{unknown}\""
-            ));
+        let unknown = |name: &String| !mechanism.properties().contains(&name.as_str());
+        if self.properties.keys().any(unknown) {
+            // The name is not repeated: it may be a piece of a value that was cut at a comma.
+            return Err(match mechanism.properties() {
+                [] => format!("{mechanism} has no authMechanismProperties"),
+                known => format!(
+                    "the only authMechanismProperties of {mechanism} are {}",
+                    known.join(", ")
+                ),
+            });
         }
         match mechanism {
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {

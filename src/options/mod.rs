@@ -1,8 +1,8 @@
 //! What a client is asked to do: plain typed data, a builder that checks it, and no OpenSSL.
 //!
 //! [`ClientOptions`] come from a connection string ([`ClientOptions::parse`]) or from
-//! [`ClientOptions::builder`], which may start from a connection string too; what the program sets
-//! then takes precedence over the text. Each field tells its unit, range, default and key.
+//! [`ClientOptions::builder`]. [`ConnectionString::into_builder`](crate::ConnectionString::into_builder)
+//! joins the two; what the program sets then takes precedence over the text. Each field tells its unit, range, default and key.
 //!
 //! Secrets are [`Secret`]: zeroed when dropped, never printed.
 
@@ -12,6 +12,7 @@ mod credential;
 mod secret;
 mod tls;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
@@ -24,7 +25,6 @@ pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 use crate::address::ServerAddress;
-use crate::error::{Error, Result};
 
 /// The options of a client, checked and with their defaults filled in.
 ///
@@ -62,7 +62,8 @@ pub struct ClientOptions {
     /// The limit for one operation as a whole (`timeoutMS`; 0 means no limit, none that the other
     /// limits apply). Default: none.
     pub timeout: Option<Duration>,
-    /// The limit for finding a server (`serverSelectionTimeoutMS`). Default: 30 s.
+    /// The limit for finding a server (`serverSelectionTimeoutMS`; 1 and up, a 0 in a connection
+    /// string is ignored with a warning). Default: 30 s.
     pub server_selection_timeout: Duration,
     /// The limit for the wait for a pooled connection (`waitQueueTimeoutMS`; 0 and none mean no
     /// limit). Default: none. Source: CMAP.
@@ -146,6 +147,17 @@ impl Compressor {
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
         }
+    }
+}
+
+impl FromStr for Compressor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Snappy, Self::Zlib, Self::Zstd]
+            .into_iter()
+            .find(|compressor| compressor.as_str() == text)
+            .ok_or(())
     }
 }
 

@@ -1,0 +1,163 @@
+//! The connection string: text in, options and warnings out.
+//!
+//! ```text
+//! mongodb://user:password@host:27017,host2/database?key=value&key2=value
+//! ```
+//!
+//! [`ConnectionString::parse`] cuts the text into its parts (`syntax`), reads the hosts (`hosts`) and
+//! the options (`options`, with the table of keys in `keys`), and fills a [`ClientOptionsBuilder`];
+//! rules that need two options stand there. Nothing is opened, looked up or logged: the warnings that
+//! the specification asks for are returned, and writing them to the log is the client's act.
+//! Sources: the specifications "Connection String", "URI Options", "Initial DNS Seedlist Discovery"
+//! and "SOCKS5 Support" of the MongoDB drivers.
+//!
+//! **Nothing that may be a secret is repeated.** A password with an unescaped `@`, `/` or `?` can end
+//! up in what looks like a host, a port, a database or an option. Errors and warnings therefore tell
+//! the place (`host 2`, `option 3`, `byte 17`) and the keys of our own table, never the text itself.
+//! For the same reason an `@` where a password may have spilled is refused, rather than connecting to
+//! what is then taken for a host.
+//!
+//! **Where the specification leaves room:**
+//!
+//! - Of a repeated key the last valid value counts, with a warning. Keys of TLS and authentication
+//!   must agree, in their old spellings too; those of the proxy must not be repeated at all. Both are
+//!   errors. Another key in an old spelling does not count beside its new one.
+//! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other key that begins with `tls` or
+//!   `ssl`, also where its value is invalid or the key unknown. An invalid or empty value of `tls`
+//!   itself turns TLS on as well: ignoring it would send everything in the clear.
+//! - A file name, `proxyHost`, `authSource` or `authMechanism` that is empty or unknown is an error;
+//!   ignoring it would trust, reach or authenticate with something else than was asked for.
+//! - Options are separated by `&` alone. The old `;` may be part of a value (a path, a subject), so
+//!   that splitting there could change one. For the same reason `+` is a plus, not a space.
+//! - A negative `w` is an error ("Read and Write Concern"), a negative `wTimeoutMS` is ignored with a
+//!   warning like any value outside of its range. More than 1000 options are an error.
+//! - The scheme may be written in capitals (RFC 3986 §3.1); values may not.
+
+mod hosts;
+mod keys;
+mod options;
+mod syntax;
+mod trouble;
+mod values;
+
+#[cfg(test)]
+mod hostile;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Result;
+use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
+
+/// A connection string that has been read, with what there is to say about it.
+///
+/// A program that sets options of its own continues with [`into_builder`](Self::into_builder); what
+/// it sets takes precedence over the text.
+///
+/// ```
+/// # use mongotls::ConnectionString;
+/// let uri = ConnectionString::parse("mongodb://db.example/?appName=text&maxPoolSize=none")?;
+/// assert_eq!(uri.warnings()[0].key(), Some("maxPoolSize"));
+///
+/// let options = uri.into_builder().app_name("program").build()?;
+/// assert_eq!(options.app_name.as_deref(), Some("program"));
+/// # Ok::<(), mongotls::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectionString {
+    builder: ClientOptionsBuilder,
+    warnings: Vec<Warning>,
+}
+
+impl ConnectionString {
+    /// Reads `uri`. Whether the options go together is checked by
+    /// [`ClientOptionsBuilder::build`], after the program had its say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the cause
+    /// [`InvalidUri`](crate::CauseCode::InvalidUri), or
+    /// [`OptionConflict`](crate::CauseCode::OptionConflict) where a key is repeated that must not be.
+    pub fn parse(uri: &str) -> Result<Self> {
+        let parts = syntax::split(uri)?;
+        let mut builder = ClientOptionsBuilder::default();
+        if let Some(text) = parts.userinfo {
+            let (username, password) = syntax::userinfo(text, parts.userinfo_offset)?;
+            builder.credential.username = Some(username);
+            builder.credential.password = password.map(Secret::new);
+        }
+        if parts.srv {
+            builder.srv_host = Some(hosts::srv_host(parts.hosts)?);
+        } else {
+            builder.hosts = hosts::seed_list(parts.hosts)?;
+        }
+        builder.default_database = syntax::database(parts.database)?;
+        let warnings = options::read(&parts, &mut builder)?;
+        Ok(Self { builder, warnings })
+    }
+
+    /// What was ignored, replaced or is out of date, in the order of the text.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The options, to be changed by the program before they are checked.
+    pub fn into_builder(self) -> ClientOptionsBuilder {
+        self.builder
+    }
+}
+
+impl FromStr for ConnectionString {
+    type Err = crate::Error;
+
+    fn from_str(uri: &str) -> Result<Self> {
+        Self::parse(uri)
+    }
+}
+
+impl ClientOptions {
+    /// Reads and checks a connection string: the options, and the warnings to be logged.
+    ///
+    /// ```
+    /// # use mongotls::ClientOptions;
+    /// let (options, warnings) = ClientOptions::parse(
+    ///     "mongodb://db1.example,db2.example:27018/?replicaSet=rs0&tlsCAFile=/etc/ssl/db.pem",
+    /// )?;
+    /// assert_eq!(options.hosts.len(), 2);
+    /// assert!(options.tls.is_some() && warnings.is_empty());
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`ConnectionString::parse`] and of [`ClientOptionsBuilder::build`].
+    pub fn parse(uri: &str) -> Result<(Self, Vec<Warning>)> {
+        let ConnectionString { builder, warnings } = ConnectionString::parse(uri)?;
+        Ok((builder.build()?, warnings))
+    }
+}
+
+/// Something in a connection string that the user should know of, and that is no error.
+///
+/// `Display` prints one line, without any value of the connection string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    key: Option<&'static str>,
+    message: String,
+}
+
+impl Warning {
+    /// The key it is about, in its documented spelling; none for a key that does not exist.
+    pub fn key(&self) -> Option<&'static str> {
+        self.key
+    }
+
+    /// The whole text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

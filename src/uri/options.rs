@@ -1,0 +1,237 @@
+//! The options of a connection string, in their order: repeats, old spellings, unknown keys.
+//! Source: "Connection String", "Connection Options".
+
+use std::collections::HashMap;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::Warning;
+use super::keys::{Alias, Found, Key, Repeat};
+use super::syntax::{self, ENCODE_PERCENT, Parts};
+use super::trouble::{Discretion, ENCODE_CREDENTIALS, conflict, invalid};
+use super::values::Verdict;
+use crate::error::Result;
+use crate::options::ClientOptionsBuilder;
+
+/// More options than anybody writes by hand; it bounds the warnings.
+const MAX_OPTIONS: usize = 1000;
+
+/// Fills `builder`, and tells what was ignored, replaced or is out of date.
+pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Result<Vec<Warning>> {
+    let mut given = Vec::new();
+    for (index, text) in parts.options.split('&').enumerate() {
+        let number = index + 1;
+        if number > MAX_OPTIONS {
+            let problem = format!("are more than {MAX_OPTIONS}");
+            return Err(invalid("the options", problem, "Remove some."));
+        }
+        // A `&` at the end, or two together, do no harm.
+        if !text.is_empty() {
+            given.push(Given::split(number, text)?);
+        }
+    }
+    let mut reader = Reader {
+        builder,
+        warnings: Vec::new(),
+        discretion: Discretion::new(parts.after_hosts, parts.slash),
+        first: HashMap::new(),
+        current: given.iter().filter_map(Given::current_key).collect(),
+    };
+    for option in &given {
+        reader.take(option)?;
+    }
+    Ok(reader.warnings)
+}
+
+/// One `key=value`.
+struct Given<'a> {
+    place: Place,
+    name: &'a str,
+    value: Zeroizing<String>,
+}
+
+/// Where an option stands, for people: `option 3 (tlsCAFile)`.
+#[derive(Clone, Copy)]
+struct Place {
+    number: usize,
+    found: Found,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option {}", self.number)?;
+        match self.found.name() {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'a> Given<'a> {
+    fn split(number: usize, text: &'a str) -> Result<Self> {
+        const KEY_VALUE: &str = "Write options as key=value, joined by \"&\". Percent-encode a \"&\" \
+            in a value as %26, and in a password its / as %2F, ? as %3F and @ as %40.";
+        let nameless = Place {
+            number,
+            found: Found::Unknown,
+        };
+        let Some((name, raw)) = text.split_once('=') else {
+            return Err(invalid(nameless, "has no \"=\"", KEY_VALUE));
+        };
+        if name.is_empty() {
+            return Err(invalid(nameless, "has no key before the \"=\"", KEY_VALUE));
+        }
+        let place = Place {
+            number,
+            found: Found::look_up(name),
+        };
+        if name.contains('@') || (raw.contains('@') && !place.found.is_text()) {
+            return Err(invalid(
+                place,
+                "contains an \"@\" that is not percent-encoded; it may belong to a password",
+                ENCODE_CREDENTIALS,
+            ));
+        }
+        let value = syntax::decode(raw)
+            .map(Zeroizing::new)
+            .map_err(|bad| bad.error(&place.to_string(), ENCODE_PERCENT))?;
+        if value.contains('\0') {
+            return Err(invalid(place, "contains a NUL", "Remove the %00."));
+        }
+        Ok(Self { place, name, value })
+    }
+
+    /// The key, if it stands here in its current spelling.
+    fn current_key(&self) -> Option<(&'static str, usize)> {
+        match self.place.found {
+            Found::Key(key) => Some((key.name, self.place.number)),
+            Found::Alias(alias, key) if !alias.deprecated => Some((key.name, self.place.number)),
+            _ => None,
+        }
+    }
+
+    /// Whether the option is about TLS, and thus asks for it.
+    fn asks_for_tls(&self) -> bool {
+        let begins_with = |prefix| {
+            let start = self.name.get(..3).unwrap_or_default();
+            start.eq_ignore_ascii_case(prefix)
+        };
+        self.name.len() > 3 && (begins_with("tls") || begins_with("ssl"))
+    }
+}
+
+/// Reads the options one by one.
+struct Reader<'a> {
+    builder: &'a mut ClientOptionsBuilder,
+    warnings: Vec<Warning>,
+    discretion: Discretion,
+    /// Of each key that has been met, its first value.
+    first: HashMap<&'static str, Zeroizing<String>>,
+    /// The keys that stand somewhere in their current spelling.
+    current: HashMap<&'static str, usize>,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, option: &Given<'_>) -> Result<()> {
+        if option.asks_for_tls() {
+            self.builder.tls.get_or_insert_default();
+        }
+        match option.place.found {
+            Found::Key(key) => self.take_key(option, key, option.value.clone())?,
+            Found::Alias(alias, key) => self.take_alias(option, alias, key)?,
+            Found::Unsupported(key) if key.refused => {
+                return Err(invalid(option.place, "is not supported", key.instead));
+            }
+            Found::Unsupported(key) => {
+                self.warn(
+                    option,
+                    format!("is not supported and ignored. {}", key.instead),
+                );
+            }
+            Found::Unknown => {
+                let name = self.discretion.show(option.name);
+                let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
+                self.warn(option, format!("has an unknown key{name} and is ignored"));
+            }
+        }
+        if option.place.found.is_secret() {
+            self.discretion.secret_met();
+        }
+        Ok(())
+    }
+
+    /// An old spelling does not count beside the current one, unless security depends on it: then
+    /// the two must agree.
+    fn take_alias(&mut self, option: &Given<'_>, alias: &Alias, key: &'static Key) -> Result<()> {
+        if alias.deprecated {
+            let replaced = key.repeat != Repeat::MustAgree && self.current.contains_key(key.name);
+            let ignored = if replaced {
+                ", and ignored beside it"
+            } else {
+                ""
+            };
+            self.warn(option, format!("is deprecated; use {}{ignored}", key.name));
+            if replaced {
+                return Ok(());
+            }
+        }
+        match (alias.translate)(&option.value) {
+            Some(value) => self.take_key(option, key, value)?,
+            None => self.warn(
+                option,
+                "has a value that is not known; it is ignored".to_owned(),
+            ),
+        }
+        Ok(())
+    }
+
+    fn take_key(
+        &mut self,
+        option: &Given<'_>,
+        key: &'static Key,
+        value: Zeroizing<String>,
+    ) -> Result<()> {
+        if let Some(first) = self.first.get(key.name) {
+            let agree = key.value.agree(first, &value);
+            match key.repeat {
+                Repeat::Never => {
+                    return Err(conflict(format!("{} must not be given twice", key.name)));
+                }
+                Repeat::MustAgree if !agree => {
+                    return Err(conflict(format!(
+                        "{} is given twice, with different values",
+                        key.name
+                    )));
+                }
+                // "URI Options", "Conflicting TLS options": no complaint about tls beside ssl.
+                Repeat::MustAgree if key.name == "tls" => {}
+                Repeat::MustAgree | Repeat::LastCounts => {
+                    self.warn(
+                        option,
+                        "is repeated; the last valid value counts".to_owned(),
+                    );
+                }
+                Repeat::List => {}
+            }
+        } else {
+            self.first.insert(key.name, value.clone());
+        }
+        match key.value.read(self.builder, &value) {
+            Verdict::Taken => {}
+            Verdict::Noted(text) => self.warn(option, text),
+            Verdict::Ignored(text) => self.warn(option, format!("{text}; it is ignored")),
+            Verdict::Refused(problem, remedy) => {
+                return Err(invalid(option.place, problem, remedy));
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, option: &Given<'_>, text: String) {
+        self.warnings.push(Warning {
+            key: option.place.found.name(),
+            message: format!("connection string: {} {text}", option.place),
+        });
+    }
+}

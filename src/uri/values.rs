@@ -1,0 +1,485 @@
+//! The values of options: text in, one field of the builder set, or a reason why not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::Verdict::{Ignored, Noted, Refused, Taken};
+use crate::options::{
+    Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
+    DangerousTlsOptions, Secret, ServerMonitoringMode, TlsOptionsBuilder,
+};
+
+/// How the value of a key is read, and the field that takes it.
+#[derive(Clone, Copy)]
+pub(super) enum Value {
+    /// `true` or `false`.
+    Flag(fn(&mut ClientOptionsBuilder, bool)),
+    /// `tls` and `ssl`.
+    Tls,
+    /// A number from the given one to 2^31 - 1.
+    Count(u32, fn(&mut ClientOptionsBuilder, u32)),
+    /// Milliseconds, from the given number to 2^31 - 1.
+    Millis(u32, fn(&mut ClientOptionsBuilder, Duration)),
+    /// Milliseconds, from 0 to 2^63 - 1.
+    LongMillis(fn(&mut ClientOptionsBuilder, Duration)),
+    /// Text; none if empty.
+    Text(fn(&mut ClientOptionsBuilder, String)),
+    /// The path of a file; an empty one is an error.
+    File(fn(&mut ClientOptionsBuilder, PathBuf)),
+    /// A password.
+    Password(fn(&mut ClientOptionsBuilder, Secret)),
+    /// As the function says.
+    Other(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
+}
+
+/// What came of a value.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// It is set.
+    Taken,
+    /// It is set, and the user should know this.
+    Noted(String),
+    /// It is not set, for this reason: a warning.
+    Ignored(String),
+    /// It must not be ignored: an error with a remedy.
+    Refused(String, &'static str),
+}
+
+impl Value {
+    /// Sets the field, if `text` is a value for it.
+    pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+        match self {
+            Self::Flag(set) => match flag(text) {
+                Some((value, documented)) => {
+                    set(builder, value);
+                    spelling(value, documented)
+                }
+                None => not_a_flag(text),
+            },
+            Self::Tls => tls(builder, text),
+            Self::Count(min, set) => match whole(text, min) {
+                Some(number) => apply(builder, set, number),
+                None => out_of_range(text, min),
+            },
+            Self::Millis(min, set) => match whole(text, min) {
+                Some(ms) => apply(builder, set, Duration::from_millis(u64::from(ms))),
+                None => out_of_range(text, min),
+            },
+            Self::LongMillis(set) => match integer(text).map(u64::try_from) {
+                Some(Ok(ms)) => apply(builder, set, Duration::from_millis(ms)),
+                _ => Ignored("is not a number from 0 up".to_owned()),
+            },
+            Self::Text(_) if text.is_empty() => empty(),
+            Self::Text(set) => apply(builder, set, text.to_owned()),
+            Self::File(_) if text.is_empty() => Refused(
+                "is empty".to_owned(),
+                "Name the file, or remove the option.",
+            ),
+            Self::File(set) => apply(builder, set, PathBuf::from(text)),
+            Self::Password(set) => apply(builder, set, Secret::new(text)),
+            Self::Other(read) => read(builder, text),
+        }
+    }
+
+    /// Whether a value may hold an `@`; elsewhere one is a sign of a spilled password.
+    pub(super) fn is_text(self) -> bool {
+        !matches!(
+            self,
+            Self::Flag(_) | Self::Tls | Self::Count(..) | Self::Millis(..) | Self::LongMillis(_)
+        )
+    }
+
+    /// Whether two values mean the same.
+    pub(super) fn agree(self, one: &str, other: &str) -> bool {
+        let value = |text| flag(text).map(|(value, _)| value);
+        match self {
+            Self::Flag(_) | Self::Tls if value(one).is_some() => value(one) == value(other),
+            _ => one == other,
+        }
+    }
+}
+
+/// What is neither on nor off must not lead to a connection in the clear.
+fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match flag(text) {
+        Some((value, documented)) => {
+            builder.tls_enabled = Some(value);
+            spelling(value, documented)
+        }
+        None => {
+            builder.tls_enabled = Some(true);
+            Noted("is neither true nor false; TLS is on".to_owned())
+        }
+    }
+}
+
+/// Changes one TLS option; that there is one turns TLS on.
+pub(super) fn change_tls(
+    builder: &mut ClientOptionsBuilder,
+    change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
+) {
+    builder.tls = Some(change(builder.tls.take().unwrap_or_default()));
+}
+
+/// Changes one TLS option that weakens security.
+pub(super) fn relax_tls(
+    builder: &mut ClientOptionsBuilder,
+    relax: impl FnOnce(DangerousTlsOptions) -> DangerousTlsOptions,
+) {
+    change_tls(builder, |tls| tls.dangerous(relax));
+}
+
+/// At most 128 bytes. Source: "MongoDB Handshake".
+pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text.len() {
+        0 => empty(),
+        length if length > ClientOptions::MAX_APP_NAME => Ignored(format!(
+            "is longer than {} bytes",
+            ClientOptions::MAX_APP_NAME
+        )),
+        _ => store(&mut builder.app_name, text.to_owned()),
+    }
+}
+
+/// An unknown mechanism must not be ignored: another one may show the password to the server.
+pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text.parse::<AuthMechanism>() {
+        Ok(mechanism) => store(&mut builder.credential.mechanism, mechanism),
+        Err(()) => Refused(
+            "is not a mechanism that this library knows".to_owned(),
+            "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
+             MONGODB-OIDC, in capitals; without authMechanism client and server agree on SCRAM.",
+        ),
+    }
+}
+
+/// "Driver Authentication": an empty authSource is an error.
+pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text {
+        "" => Refused(
+            "is empty".to_owned(),
+            "Name the database, or remove the option.",
+        ),
+        _ => store(&mut builder.credential.source, text.to_owned()),
+    }
+}
+
+/// `NAME:value` pairs. They are split after decoding, so that a comma cannot be part of a value:
+/// "Connection String", "Values".
+pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    if text.is_empty() {
+        return empty();
+    }
+    let mut dropped = 0;
+    for (index, pair) in text.split(',').enumerate() {
+        let Some((name, value)) = pair.split_once(':') else {
+            dropped += 1;
+            continue;
+        };
+        let name = name.to_ascii_uppercase();
+        if !AuthMechanism::is_property(&name) {
+            return Refused(
+                format!("has a pair (number {}) whose name is not known", index + 1),
+                "The names are SERVICE_NAME, CANONICALIZE_HOST_NAME, SERVICE_REALM, SERVICE_HOST, \
+                 AWS_SESSION_TOKEN, ENVIRONMENT and TOKEN_RESOURCE. A value cannot hold a comma.",
+            );
+        }
+        builder
+            .credential
+            .properties
+            .insert(name, Secret::new(value));
+    }
+    match dropped {
+        0 => Taken,
+        _ => Noted(
+            "has text without a \":\" between two commas, which is dropped; a value cannot hold a \
+             comma, not even as %2C"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The way of old to say `authMechanismProperties=SERVICE_NAME:…`, which goes before it.
+pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    const NOTE: &str = "is deprecated; write authMechanismProperties=SERVICE_NAME:…";
+    if text.is_empty() {
+        return empty();
+    }
+    let properties = &mut builder.credential.properties;
+    properties
+        .entry("SERVICE_NAME".to_owned())
+        .or_insert_with(|| Secret::new(text));
+    Noted(NOTE.to_owned())
+}
+
+/// Names separated by commas, best first; unknown ones are dropped.
+pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    if text.is_empty() {
+        return empty();
+    }
+    let mut found = Vec::new();
+    let mut dropped = 0;
+    for name in text.split(',') {
+        match name.parse::<Compressor>() {
+            Ok(compressor) if !found.contains(&compressor) => found.push(compressor),
+            Ok(_) => {}
+            Err(()) => dropped += 1,
+        }
+    }
+    builder.compressors = found;
+    match dropped {
+        0 => Taken,
+        _ => Noted(format!(
+            "has {dropped} name(s) other than snappy, zlib and zstd, which are dropped"
+        )),
+    }
+}
+
+pub(super) fn zlib_compression_level(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match integer(text).and_then(|level| i32::try_from(level).ok()) {
+        Some(level @ -1..=9) => store(&mut builder.zlib_compression_level, level),
+        _ => Ignored("is not a number from -1 to 9".to_owned()),
+    }
+}
+
+pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text {
+        // Going there without the proxy would show what the proxy hides.
+        "" => Refused(
+            "is empty".to_owned(),
+            "Name the proxy, or remove the option.",
+        ),
+        _ => store(&mut builder.proxy_host, text.to_owned()),
+    }
+}
+
+pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match integer(text).and_then(|port| u16::try_from(port).ok()) {
+        Some(port @ 1..) => store(&mut builder.proxy_port, port),
+        _ => Ignored("is not a number from 1 to 65535".to_owned()),
+    }
+}
+
+/// "SOCKS5 Support": a text of no length is ignored.
+pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text {
+        "" => empty(),
+        _ => store(&mut builder.proxy_password, Secret::new(text)),
+    }
+}
+
+pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match text.parse() {
+        Ok(mode) => store(&mut builder.read_preference, mode),
+        Err(()) => Ignored(
+            "is none of primary, primaryPreferred, secondary, secondaryPreferred and nearest"
+                .to_owned(),
+        ),
+    }
+}
+
+/// One set of tags; an empty one matches every member.
+pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    let pairs = text.split(',').filter(|_| !text.is_empty());
+    let set = pairs
+        .map(|pair| match pair.split_once(':') {
+            Some(("", _)) | None => None,
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        })
+        .collect::<Option<Vec<_>>>();
+    match set {
+        Some(set) => {
+            builder.read_preference_tags.push(set);
+            Taken
+        }
+        None => Ignored("is not a list of name:value, separated by commas".to_owned()),
+    }
+}
+
+/// "Max Staleness": -1 means no limit.
+pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    match integer(text) {
+        Some(-1) => {
+            builder.max_staleness = None;
+            Taken
+        }
+        Some(seconds @ 90..=MAX) => {
+            let limit = Duration::from_secs(seconds.unsigned_abs());
+            store(&mut builder.max_staleness, limit)
+        }
+        _ => Ignored("is neither -1 nor a number from 90 to 2147483647".to_owned()),
+    }
+}
+
+pub(super) fn server_monitoring_mode(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    let mode = match text {
+        "auto" => ServerMonitoringMode::Auto,
+        "stream" => ServerMonitoringMode::Stream,
+        "poll" => ServerMonitoringMode::Poll,
+        _ => return Ignored("is none of auto, stream and poll".to_owned()),
+    };
+    store(&mut builder.server_monitoring_mode, mode)
+}
+
+/// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
+pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let sound = text.len() <= 62
+        && text.bytes().all(plain)
+        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && text.split('-').all(|part| !part.is_empty());
+    if !sound {
+        return Ignored("is not the name of a service (RFC 6335)".to_owned());
+    }
+    store(&mut builder.srv_service_name, text.to_owned())
+}
+
+/// A number of members, or the name of a set of tags. "Read and Write Concern": a number must be 0
+/// or more.
+pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    let members = match text.strip_prefix('-').unwrap_or(text) {
+        "" => return empty(),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => whole(text, 0),
+        _ => {
+            return store(
+                &mut builder.write_concern.w,
+                Acknowledgment::Tag(text.to_owned()),
+            );
+        }
+    };
+    match members {
+        Some(members) => store(&mut builder.write_concern.w, Acknowledgment::Nodes(members)),
+        None => Refused(
+            "is a number outside of 0 to 2147483647".to_owned(),
+            "Use majority, the name of a set of tags, or a number of members.",
+        ),
+    }
+}
+
+/// A boolean, and whether it has its documented spelling. "Connection String", "Values", lists the
+/// others, as deprecated.
+pub(super) fn flag(text: &str) -> Option<(bool, bool)> {
+    match text {
+        "true" => Some((true, true)),
+        "false" => Some((false, true)),
+        "1" | "yes" | "y" | "t" => Some((true, false)),
+        "0" | "-1" | "no" | "n" | "f" => Some((false, false)),
+        _ => None,
+    }
+}
+
+const MAX: i64 = i32::MAX as i64;
+
+/// Digits, with a minus or without. No plus, no spaces.
+fn integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
+/// A number of 32 bits from `min` up ("URI Options": all integers are 32-bit, with a sign).
+fn whole(text: &str, min: u32) -> Option<u32> {
+    let number = integer(text).filter(|number| *number <= MAX)?;
+    u32::try_from(number).ok().filter(|number| *number >= min)
+}
+
+fn store<T>(field: &mut Option<T>, value: T) -> Verdict {
+    *field = Some(value);
+    Taken
+}
+
+fn apply<T>(
+    builder: &mut ClientOptionsBuilder,
+    set: fn(&mut ClientOptionsBuilder, T),
+    value: T,
+) -> Verdict {
+    set(builder, value);
+    Taken
+}
+
+fn empty() -> Verdict {
+    Ignored("is empty".to_owned())
+}
+
+fn not_a_flag(text: &str) -> Verdict {
+    match text {
+        "" => empty(),
+        _ => Ignored("is neither true nor false".to_owned()),
+    }
+}
+
+fn out_of_range(text: &str, min: u32) -> Verdict {
+    match text {
+        "" => empty(),
+        _ => Ignored(format!("is not a number from {min} to {MAX}")),
+    }
+}
+
+fn spelling(value: bool, documented: bool) -> Verdict {
+    match documented {
+        true => Taken,
+        false => Noted(format!("has a deprecated spelling; write {value}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_alone() {
+        assert_eq!(integer("-5"), Some(-5));
+        assert_eq!(integer("007"), Some(7));
+        for text in [
+            "",
+            "-",
+            "+5",
+            " 5",
+            "5 ",
+            "5.0",
+            "0x5",
+            "٣",
+            "9223372036854775808",
+        ] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+        assert_eq!(whole("2147483647", 0), Some(2_147_483_647));
+        assert_eq!(whole("2147483648", 0), None);
+        assert_eq!(whole("499", 500), None);
+    }
+
+    #[test]
+    fn flags_have_two_documented_spellings() {
+        assert_eq!(flag("true"), Some((true, true)));
+        assert_eq!(flag("-1"), Some((false, false)));
+        for text in ["", "True", "TRUE", "on", "2", " true"] {
+            assert_eq!(flag(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn w_is_a_number_or_a_name() {
+        let read = |text| {
+            let mut builder = ClientOptionsBuilder::default();
+            let verdict = w(&mut builder, text);
+            (verdict, builder.write_concern.w)
+        };
+        let tag = |name: &str| Some(Acknowledgment::Tag(name.to_owned()));
+        assert_eq!(read("2"), (Taken, Some(Acknowledgment::Nodes(2))));
+        assert_eq!(read("majority"), (Taken, tag("majority")));
+        assert_eq!(read("2dc"), (Taken, tag("2dc")));
+        assert!(matches!(read("-1"), (Refused(..), None)));
+        assert!(matches!(read("2147483648"), (Refused(..), None)));
+        assert!(matches!(read(""), (Ignored(_), None)));
+    }
+
+    #[test]
+    fn service_names_follow_rfc_6335() {
+        let sound =
+            |text: &str| srv_service_name(&mut ClientOptionsBuilder::default(), text) == Taken;
+        assert!(sound("customname") && sound("a-1") && sound(&"a".repeat(62)));
+        for text in ["", "-a", "a-", "a--b", "123", "a_b", "a.b", &"a".repeat(63)] {
+            assert!(!sound(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Runs the public specification tests of the MongoDB drivers.
+//!
+//! The JSON files are not part of this repository: their licence is another one. `SPEC_TESTS_DIR`
+//! names a folder with the layout of `source/` in <https://github.com/mongodb/specifications>; without
+//! the variable, `../shared/spec-tests` beside the workspace is taken if it is there. Without either,
+//! the run says aloud that it tested nothing, and passes.
+//!
+//! ```sh
+//! git clone https://github.com/mongodb/specifications
+//! SPEC_TESTS_DIR=$PWD/specifications/source cargo test --test spec
+//! ```
+//!
+//! The output has one line for each suite (file) and one for each case that failed or was skipped;
+//! the last line holds the totals. A word on the command line selects the suites whose path holds it.
+//! A format is one row of [`FORMATS`], a skip one row of [`skips::SKIPS`]; which cases are there does
+//! not matter to either.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program reports on its standard output"
+)]
+
+mod auth;
+mod concern;
+mod connection_string;
+mod expect;
+mod runner;
+mod skips;
+mod uri_options;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use runner::{Format, Report};
+
+/// The formats: the folder below the root, and what runs one case.
+const FORMATS: &[Format] = &[
+    Format {
+        folder: "connection-string/tests",
+        run: connection_string::run,
+    },
+    Format {
+        folder: "uri-options/tests",
+        run: uri_options::run,
+    },
+    Format {
+        folder: "auth/tests/legacy",
+        run: auth::run,
+    },
+    Format {
+        folder: "read-write-concern/tests/connection-string",
+        run: concern::run_uri,
+    },
+    Format {
+        folder: "read-write-concern/tests/document",
+        run: concern::run_document,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let selected = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let selected = selected.map(String::as_str).unwrap_or_default();
+
+    let Some(root) = root() else {
+        println!("SKIPPED: the specification tests did not run, because their files are not here.");
+        println!("  git clone https://github.com/mongodb/specifications");
+        println!("  SPEC_TESTS_DIR=$PWD/specifications/source cargo test --test spec");
+        println!("0 passed, 0 failed, 0 skipped");
+        return ExitCode::SUCCESS;
+    };
+    println!("specification tests in {}", root.display());
+    runner::silence_panics();
+    let mut report = Report::default();
+    for format in FORMATS {
+        runner::run_format(&root, format, selected, &mut report);
+    }
+    if selected.is_empty() {
+        runner::check_skips(&root, &mut report);
+    }
+    println!("{report}");
+    match report.failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The folder with the files. One that was asked for and is not there is a failure later on.
+fn root() -> Option<PathBuf> {
+    if let Some(folder) = env::var_os("SPEC_TESTS_DIR") {
+        return Some(PathBuf::from(folder));
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/spec-tests");
+    beside.is_dir().then_some(beside)
+}

@@ -1,0 +1,171 @@
+//! Finds the files of a format, runs their cases and counts.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::panic;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::skips::SKIPS;
+
+/// A folder of files with `{"tests": [case, …]}`.
+pub(crate) struct Format {
+    /// The folder below the root.
+    pub(crate) folder: &'static str,
+    /// Runs one case; an error says what was expected and what came.
+    pub(crate) run: fn(&Value) -> Result<(), String>,
+}
+
+/// What came of a whole run. `Display` prints the closing line.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+    /// The rows of [`SKIPS`] that matched a case.
+    used: HashSet<usize>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// Runs the files of a format whose path below the root holds `selected`.
+pub(crate) fn run_format(root: &Path, format: &Format, selected: &str, report: &mut Report) {
+    let files = match json_files(&root.join(format.folder)) {
+        Ok(files) => files,
+        Err(why) => {
+            println!("FAILED {}: {why}", format.folder);
+            report.failed += 1;
+            return;
+        }
+    };
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let suite = format!("{}/{name}", format.folder);
+        if suite.contains(selected) {
+            run_suite(&file, &suite, format, report);
+        }
+    }
+}
+
+fn json_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .collect();
+    files.sort();
+    match files.is_empty() {
+        true => Err("no JSON file in the folder".to_owned()),
+        false => Ok(files),
+    }
+}
+
+fn run_suite(file: &Path, suite: &str, format: &Format, report: &mut Report) {
+    let cases = match read_cases(file) {
+        Ok(cases) => cases,
+        Err(why) => {
+            println!("FAILED {suite}: {why}");
+            report.failed += 1;
+            return;
+        }
+    };
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut lines = Vec::new();
+    for case in &cases {
+        let description = description(case);
+        let outcome = run_case(case, format);
+        let skip = SKIPS
+            .iter()
+            .position(|skip| skip.suite == suite && skip.description == description);
+        if let Some(index) = skip {
+            report.used.insert(index);
+        }
+        match (skip, outcome) {
+            (None, Ok(())) => passed += 1,
+            (None, Err(why)) => {
+                failed += 1;
+                lines.push(format!("  FAILED \"{description}\": {why}"));
+            }
+            // A skip is a promise that the case cannot pass.
+            (Some(_), Ok(())) => {
+                failed += 1;
+                lines.push(format!(
+                    "  FAILED \"{description}\": passes, remove its skip"
+                ));
+            }
+            (Some(index), Err(_)) => {
+                skipped += 1;
+                lines.push(format!(
+                    "  skipped \"{description}\": {}",
+                    SKIPS[index].reason
+                ));
+            }
+        }
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("{verdict} {suite}: {passed} passed, {failed} failed, {skipped} skipped");
+    lines.iter().for_each(|line| println!("{line}"));
+    report.passed += passed;
+    report.failed += failed;
+    report.skipped += skipped;
+}
+
+fn read_cases(file: &Path) -> Result<Vec<Value>, String> {
+    let text = fs::read_to_string(file).map_err(|why| why.to_string())?;
+    let mut content: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
+    match content["tests"].take() {
+        Value::Array(cases) if !cases.is_empty() => Ok(cases),
+        _ => Err("no cases under \"tests\"".to_owned()),
+    }
+}
+
+fn run_case(case: &Value, format: &Format) -> Result<(), String> {
+    // A panic is this case's failure, not the end of the run.
+    panic::catch_unwind(|| (format.run)(case)).unwrap_or_else(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("no message")))
+    })
+}
+
+fn description(case: &Value) -> &str {
+    case["description"].as_str().unwrap_or("(no description)")
+}
+
+/// The report tells of panics, in its own place.
+pub(crate) fn silence_panics() {
+    panic::set_hook(Box::new(|_| {}));
+}
+
+/// A skip that matches no case is out of date, and fails: where the files are a whole checkout.
+///
+/// A folder may hold a part of the cases, and a case that is missing there proves nothing. A checkout
+/// of the specifications is told by their prose, which lies beside the tests (`auth/auth.md`).
+pub(crate) fn check_skips(root: &Path, report: &mut Report) {
+    for (index, skip) in SKIPS.iter().enumerate() {
+        let specification = skip.suite.split('/').next().unwrap_or_default();
+        let prose = root.join(specification).join(format!("{specification}.md"));
+        if prose.is_file() && !report.used.contains(&index) {
+            report.failed += 1;
+            println!(
+                "FAILED {}: the skip of \"{}\" matches no case, remove it",
+                skip.suite, skip.description
+            );
+        }
+    }
+}

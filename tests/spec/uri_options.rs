@@ -1,0 +1,8 @@
+//! "URI Options": the format of "Connection String", with the weight on the options. The files that a
+//! case names are never opened.
+
+use serde_json::Value;
+
+pub(crate) fn run(case: &Value) -> Result<(), String> {
+    crate::connection_string::run(case)
+}
