@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Bson,
     /// A command is larger than the server accepts. Nothing was sent.
     TooLarge,
+    /// A call has an argument that can never work, such as an empty command. Nothing was sent.
+    InvalidArgument,
     /// The client is closed.
     Closed,
 }
@@ -192,6 +194,24 @@ impl Error {
         Self::new(ErrorKind::Protocol, message)
     }
 
+    /// A call has an argument that can never work; nothing was sent.
+    pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// None of several servers could be used; the first error stands for the others.
+    pub(crate) fn all_failed(failures: Vec<Self>) -> Self {
+        let texts: Vec<String> = failures.iter().map(Self::to_string).collect();
+        let Some(first) = failures.into_iter().next() else {
+            return Self::invalid_argument("there is no server to connect to");
+        };
+        let mut error = first;
+        error.0.message = format!("no server can be used: {}", texts.join("; "));
+        error.0.server = None;
+        error.0.stage = None;
+        error
+    }
+
     /// A command does not fit the server's limits; nothing was sent.
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::TooLarge, message)
@@ -316,9 +336,10 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Timeout => io::ErrorKind::TimedOut,
-            ErrorKind::Configuration | ErrorKind::Bson | ErrorKind::TooLarge => {
-                io::ErrorKind::InvalidInput
-            }
+            ErrorKind::Configuration
+            | ErrorKind::Bson
+            | ErrorKind::TooLarge
+            | ErrorKind::InvalidArgument => io::ErrorKind::InvalidInput,
             ErrorKind::Protocol => io::ErrorKind::InvalidData,
             ErrorKind::Tls | ErrorKind::Authentication => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::Other,

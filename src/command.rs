@@ -1,0 +1,134 @@
+//! A command as a program builds it, before a server is chosen.
+
+use std::time::Duration;
+
+use bson::raw::RawDocument;
+use bson::{Document, RawDocumentBuf};
+
+use crate::error::{Error, Result};
+use crate::options::ReadPreference;
+use crate::wire::request::DocumentSequence;
+
+/// A command with its options.
+///
+/// Most commands are just a document, and everything that takes a `Command` takes a
+/// [`Document`](bson::Document) or raw BSON too. Documents that go to the server in large numbers, as
+/// with an insert, belong into a [sequence](Self::documents): they are sent as they stand and need not
+/// fit into one document with the command.
+///
+/// ```
+/// use mongotls::Command;
+/// use mongotls::bson::{doc, rawdoc};
+///
+/// let insert = Command::from(doc! { "insert": "things" })
+///     .documents("documents", [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a command does nothing until it is run"]
+pub struct Command {
+    body: Result<RawDocumentBuf>,
+    sequences: Vec<(String, Vec<u8>)>,
+    timeout: Option<Duration>,
+    read_preference: Option<ReadPreference>,
+}
+
+impl Command {
+    fn new(body: Result<RawDocumentBuf>) -> Self {
+        Self {
+            body,
+            sequences: Vec::new(),
+            timeout: None,
+            read_preference: None,
+        }
+    }
+
+    /// Adds documents for the field `identifier` of the command, such as `documents` of an insert.
+    ///
+    /// The field must not stand in the command itself. An identifier with a NUL is refused when the
+    /// command is run.
+    pub fn documents<D: AsRef<RawDocument>>(
+        mut self,
+        identifier: &str,
+        documents: impl IntoIterator<Item = D>,
+    ) -> Self {
+        if identifier.is_empty() || identifier.contains('\0') {
+            self.body = Err(Error::invalid_argument(
+                "the identifier of a document sequence must not be empty nor hold a NUL",
+            ));
+            return self;
+        }
+        let mut bytes = Vec::new();
+        for document in documents {
+            bytes.extend_from_slice(document.as_ref().as_bytes());
+        }
+        self.sequences.push((identifier.to_owned(), bytes));
+        self
+    }
+
+    /// Limits the time for this command: finding a connection, sending and the reply, in all.
+    ///
+    /// Default: `timeoutMS` of the client; without it the limits of each step hold.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Says which members of a deployment may run the command. Default: the primary, whatever the
+    /// client's own read preference is (specification "Run Command").
+    pub fn read_preference(mut self, preference: ReadPreference) -> Self {
+        self.read_preference = Some(preference);
+        self
+    }
+
+    /// The command's document.
+    pub(crate) fn body(&self) -> Result<&RawDocument> {
+        match &self.body {
+            Ok(body) if body.is_empty() => Err(Error::invalid_argument("the command is empty")),
+            Ok(body) => Ok(body),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    pub(crate) fn sequences(&self) -> Vec<DocumentSequence<'_>> {
+        let sequences = self.sequences.iter();
+        sequences
+            .map(|(identifier, documents)| DocumentSequence {
+                identifier,
+                documents,
+            })
+            .collect()
+    }
+
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(crate) fn preference(&self) -> Option<&ReadPreference> {
+        self.read_preference.as_ref()
+    }
+}
+
+impl From<Document> for Command {
+    fn from(document: Document) -> Self {
+        Self::from(&document)
+    }
+}
+
+impl From<&Document> for Command {
+    fn from(document: &Document) -> Self {
+        let raw = RawDocumentBuf::try_from(document);
+        Self::new(raw.map_err(|error| Error::bson("the command cannot be encoded", error)))
+    }
+}
+
+impl From<RawDocumentBuf> for Command {
+    fn from(raw: RawDocumentBuf) -> Self {
+        Self::new(Ok(raw))
+    }
+}
+
+impl From<&RawDocument> for Command {
+    fn from(raw: &RawDocument) -> Self {
+        Self::new(Ok(raw.to_owned()))
+    }
+}

@@ -1,0 +1,93 @@
+//! A database: where commands are run.
+
+use std::fmt;
+
+use bson::{Document, RawDocumentBuf};
+use serde::de::DeserializeOwned;
+
+use crate::client::Client;
+use crate::command::Command;
+use crate::cursor::Cursor;
+use crate::document::{to_document, to_typed};
+use crate::error::Result;
+
+/// One database of a deployment. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    client: Client,
+    name: String,
+}
+
+impl Database {
+    pub(crate) fn new(client: Client, name: &str) -> Self {
+        Self {
+            client,
+            name: name.to_owned(),
+        }
+    }
+
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a command and returns the server's reply.
+    ///
+    /// No read or write concern of the client is added: the command goes as it stands (specification
+    /// "Run Command").
+    ///
+    /// # Errors
+    /// [`ErrorKind::Command`](crate::ErrorKind::Command) if the server answers `ok: 0`, with its code
+    /// in [`Error::command`](crate::Error::command); otherwise those of the connection. Errors inside
+    /// a successful reply, such as `writeErrors`, are part of the reply.
+    pub fn run_command(&self, command: impl Into<Command>) -> Result<Document> {
+        to_document(&self.run_raw_command(command)?)
+    }
+
+    /// Runs a command and returns the reply as a value of type `T`.
+    ///
+    /// # Errors
+    /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
+    /// reply does not fit `T`.
+    pub fn run_command_as<T: DeserializeOwned>(&self, command: impl Into<Command>) -> Result<T> {
+        to_typed(&self.run_raw_command(command)?)
+    }
+
+    /// Runs a command and returns the reply as the server sent it.
+    ///
+    /// # Errors
+    /// As [`run_command`](Self::run_command).
+    pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
+        let (reply, _) = self.client.run(&self.name, &command.into())?;
+        Ok(reply)
+    }
+
+    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let things = client.database("shop").run_cursor_command::<Document>(doc! { "find": "things" })?;
+    /// for thing in things {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run_command`](Self::run_command), and
+    /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
+    pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
+        let command = command.into();
+        let (reply, pool) = self.client.run(&self.name, &command)?;
+        Cursor::open(self.client.clone(), pool, reply, command.limit())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
