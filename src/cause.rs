@@ -11,6 +11,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::address::ServerAddress;
 use crate::time::rfc3339;
 
 /// Where to look for the reason, in the order in which the PyMongo guide sorts TLS errors, and then what is met beside
@@ -199,6 +200,13 @@ impl Cause {
             Some(value) => self.fact(key, value),
             None => self,
         }
+    }
+
+    /// Adds which server it was: `server`, `host` and `port`.
+    pub(crate) fn with_server(self, server: &ServerAddress) -> Self {
+        self.fact("server", server.to_string())
+            .fact("host", server.host())
+            .fact_opt("port", server.port().map(u32::from))
     }
 
     /// The stable code.

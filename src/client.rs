@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bson::RawDocumentBuf;
 use log::{debug, warn};
 
-use crate::cause::{Cause, CauseCode};
 use crate::command::Command;
 use crate::conn::Hello;
 use crate::conn::{Connector, Request};
@@ -37,7 +36,6 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     options: ClientOptions,
-    connector: Arc<Connector>,
     /// One for each host, in the order of the seed list.
     pools: Vec<Arc<Pool>>,
     /// The pool whose server answered last.
@@ -66,7 +64,6 @@ impl Client {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file that the options name is wrong, or if they ask for what
     /// this version cannot do.
     pub fn with_options(options: ClientOptions) -> Result<Self> {
-        refuse_unsupported(&options)?;
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }
@@ -78,7 +75,6 @@ impl Client {
             .collect();
         Ok(Self(Arc::new(Inner {
             options,
-            connector,
             pools,
             current: AtomicUsize::new(0),
         })))
@@ -245,25 +241,4 @@ fn read_preference(hello: &Hello, command: &Command) -> Result<Option<RawDocumen
     RawDocumentBuf::try_from(&document)
         .map(Some)
         .map_err(|error| Error::bson("the read preference cannot be encoded", error))
-}
-
-/// Options that are understood and whose work is not built yet. Going on without it would do something
-/// else than was asked for.
-fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
-    let unsupported = if options.srv.is_some() {
-        "mongodb+srv: name the hosts of the deployment in a mongodb:// connection string"
-    } else if options.credential.is_some() {
-        "authentication: leave the user out of the connection string"
-    } else if options.proxy.is_some() {
-        "proxyHost: connect to the servers directly"
-    } else {
-        return Ok(());
-    };
-    let (what, remedy) = unsupported.split_once(": ").unwrap_or((unsupported, ""));
-    let cause = Cause::new(
-        CauseCode::OptionConflict,
-        format!("this version of mongotls does not support {what} yet"),
-        format!("For now, {remedy}."),
-    );
-    Err(Error::configuration(cause))
 }

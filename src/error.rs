@@ -253,7 +253,10 @@ impl Error {
 
     /// Names the server, where no layer below has done so.
     pub(crate) fn with_server(mut self, server: &ServerAddress) -> Self {
-        self.0.server.get_or_insert_with(|| server.clone());
+        if self.0.server.is_none() {
+            self.0.server = Some(server.clone());
+            self.0.cause = self.0.cause.map(|cause| cause.with_server(server));
+        }
         self
     }
 

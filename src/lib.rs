@@ -1,6 +1,7 @@
 //! A blocking MongoDB connector on OpenSSL.
 
 pub mod cause;
+pub mod doctor;
 pub mod options;
 pub mod tls;
 pub mod uri;

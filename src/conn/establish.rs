@@ -59,7 +59,12 @@ pub(crate) enum Learned<'a> {
 
 impl Connector {
     /// Reads the files of TLS and prepares what is sent with each hello.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file is wrong, or if the
+    /// options ask for what this version cannot do.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
+        refuse_unsupported(options)?;
         Ok(Arc::new(Self {
             tls: options.tls.as_ref().map(TlsContext::new).transpose()?,
             metadata: client_metadata(options.app_name.as_deref()),
@@ -306,6 +311,27 @@ impl Attempt<'_> {
                 .fact_opt("found_set", hello.set_name.as_deref()),
         )
     }
+}
+
+/// Options that are understood and whose work is not built yet. Going on without it would do something
+/// else than was asked for.
+fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
+    let unsupported = if options.srv.is_some() {
+        "mongodb+srv: name the hosts of the deployment in a mongodb:// connection string"
+    } else if options.credential.is_some() {
+        "authentication: leave the user out of the connection string"
+    } else if options.proxy.is_some() {
+        "proxyHost: connect to the servers directly"
+    } else {
+        return Ok(());
+    };
+    let (what, remedy) = unsupported.split_once(": ").unwrap_or((unsupported, ""));
+    let cause = Cause::new(
+        CauseCode::OptionConflict,
+        format!("this version of mongotls does not support {what} yet"),
+        format!("For now, {remedy}."),
+    );
+    Err(Error::configuration(cause))
 }
 
 /// The TLS or MongoDB handshake did not end in time.

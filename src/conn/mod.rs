@@ -11,7 +11,6 @@ mod metadata;
 mod probe;
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
@@ -229,13 +228,6 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_mut(),
-        }
-    }
-
-    fn peer_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Plain(socket) => socket.peer_addr(),
-            Self::Tls(stream) => stream.get_ref().peer_addr(),
         }
     }
 }

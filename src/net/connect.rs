@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
-use super::{Unreachable, limit_ms, with_address, within};
+use super::{Unreachable, limit_ms, within};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
@@ -68,7 +68,7 @@ pub(crate) fn connect_unix(
             _ => (CauseCode::ConnectionRefused, "Let the user that runs this process use the socket and enter its folders."),
         };
         let cause = Cause::new(code, format!("no connection to {server}: {error}"), remedy);
-        Unreachable { stage: Stage::Connect, cause: with_address(cause, server) }
+        Unreachable { stage: Stage::Connect, cause: cause }
     })
 }
 
@@ -196,7 +196,7 @@ fn failed(
     };
     Unreachable {
         stage: Stage::Connect,
-        cause: with_address(cause, server).fact("attempts", attempts),
+        cause: cause.fact("attempts", attempts),
     }
 }
 

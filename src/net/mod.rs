@@ -7,7 +7,6 @@
 mod connect;
 mod resolve;
 
-use crate::address::ServerAddress;
 use crate::cause::Cause;
 use crate::error::{Milliseconds, Stage};
 use crate::time::Elapsed;
@@ -32,11 +31,4 @@ fn within(elapsed: Elapsed) -> String {
 
 fn limit_ms(elapsed: Elapsed) -> i64 {
     i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The facts that every failure to reach a server has.
-fn with_address(cause: Cause, address: &ServerAddress) -> Cause {
-    cause
-        .fact("host", address.host())
-        .fact_opt("port", address.port().map(u32::from))
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
-use super::{Unreachable, limit_ms, with_address, within};
+use super::{Unreachable, limit_ms, within};
 use crate::address::{ServerAddress, ip_address};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
@@ -25,7 +25,7 @@ pub(crate) fn resolve(
 ) -> Result<Vec<SocketAddr>, Unreachable> {
     let fail = |cause| Unreachable {
         stage: Stage::Resolve,
-        cause: with_address(cause, &ServerAddress::tcp(host, port)),
+        cause,
     };
     if ip_address(host).is_some() {
         // The standard library reads the zone of `fe80::1%2` too.

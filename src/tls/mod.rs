@@ -55,7 +55,7 @@ pub use self::stream::TlsStream;
 pub use self::trust::TrustAnchors;
 use self::verify::Watch;
 use crate::address::ip_address;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::options::TlsOptions;
 
@@ -194,7 +194,13 @@ impl TlsContext {
             ),
         };
         let stack = error.ssl_error().cloned();
-        let error = Error::failed(Stage::Tls, cause);
+        // The CRLs are checked with the chain, and are a stage of their own to people.
+        let stage = if cause.category() == Category::Revocation {
+            Stage::Revocation
+        } else {
+            Stage::Tls
+        };
+        let error = Error::failed(stage, cause);
         Err(match stack {
             Some(stack) => error.with_source(stack),
             None => error,
@@ -245,6 +251,11 @@ impl TlsContext {
             established,
         }
     }
+}
+
+/// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
+pub fn openssl_version() -> &'static str {
+    openssl::version::version()
 }
 
 impl fmt::Debug for TlsContext {

@@ -130,6 +130,11 @@ impl HandshakeReport {
         &self.verification
     }
 
+    /// Whether chain and host were both verified.
+    pub fn is_verified(&self) -> bool {
+        self.verification == Verification::Verified
+    }
+
     /// The certificates that the server sent, its own first.
     pub fn peer_chain(&self) -> Vec<Certificate> {
         self.peer_chain

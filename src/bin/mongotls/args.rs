@@ -1,0 +1,220 @@
+//! The command line: from words to a plan that is known to make sense.
+
+use std::ffi::OsString;
+
+use lexopt::prelude::*;
+use mongotls::bson::{Bson, Document};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+mongotls: connect to MongoDB over TLS, and find out why it fails
+
+Usage:
+  mongotls ping URI [-c N] [--json]       connect, ping N times (default 1) and time it
+  mongotls run URI DB COMMAND [--all]     run one command; prints the reply
+  mongotls doctor URI [--json]            examine each stage of a connection
+
+Arguments:
+  URI       a connection string, such as 'mongodb://db.example/?tls=true&tlsCAFile=ca.pem'
+  DB        the database that the command runs on
+  COMMAND   a command in Extended JSON, such as '{\"find\": \"things\", \"filter\": {}}'
+
+Options:
+  -c, --count N   how many pings, 1 to 1000000
+      --json      print one JSON object instead of text
+      --all       follow the cursor of the reply; prints one document a line
+  -h, --help      print this
+  -V, --version   print the versions of mongotls and OpenSSL
+
+The reply of a command is printed as relaxed Extended JSON.
+Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong.
+Set MONGOTLS_LOG (for example to debug) for a log on standard error.";
+
+/// A command line that makes sense.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) task: Task,
+    pub(crate) json: bool,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    Help,
+    Version,
+    Ping {
+        uri: String,
+        count: u32,
+    },
+    Run {
+        uri: String,
+        database: String,
+        command: Document,
+        all: bool,
+    },
+    Doctor {
+        uri: String,
+    },
+}
+
+/// Reads the words after the program's name. The error is a complaint for people; it never repeats
+/// the connection string.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, String> {
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut positional: Vec<String> = Vec::new();
+    let (mut count, mut json, mut all) = (None, false, false);
+    while let Some(word) = parser.next().map_err(|error| error.to_string())? {
+        match word {
+            Short('h') | Long("help") => {
+                return Ok(Plan {
+                    task: Task::Help,
+                    json: false,
+                });
+            }
+            Short('V') | Long("version") => {
+                return Ok(Plan {
+                    task: Task::Version,
+                    json: false,
+                });
+            }
+            Short('c') | Long("count") => {
+                count = Some(number(parser.value().map_err(|error| error.to_string())?)?)
+            }
+            Long("json") => json = true,
+            Long("all") => all = true,
+            Value(text) => {
+                positional.push(text.into_string().map_err(|_| "an argument is not UTF-8")?)
+            }
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let mut words = positional.into_iter();
+    let name = words.next().ok_or("no command is given")?;
+    let mut next = |what: &str| words.next().ok_or(format!("{name} needs {what}"));
+    let task = match name.as_str() {
+        "ping" => Task::Ping {
+            uri: next("a URI")?,
+            count: count.take().unwrap_or(1),
+        },
+        "run" => Task::Run {
+            uri: next("a URI")?,
+            database: next("a database")?,
+            command: command(&next("a command")?)?,
+            all: std::mem::take(&mut all),
+        },
+        "doctor" => Task::Doctor {
+            uri: next("a URI")?,
+        },
+        "help" => Task::Help,
+        _ => {
+            return Err(
+                "there is no such command; the commands are ping, run and doctor".to_owned(),
+            );
+        }
+    };
+    if words.next().is_some() {
+        return Err(format!(
+            "{name} takes fewer arguments; put the URI into quotes, for it holds '&'"
+        ));
+    }
+    if count.is_some() {
+        return Err(format!("{name} takes no --count"));
+    }
+    if all {
+        return Err(format!("{name} takes no --all"));
+    }
+    if json && matches!(task, Task::Run { .. }) {
+        return Err("run takes no --json: it always prints Extended JSON".to_owned());
+    }
+    Ok(Plan { task, json })
+}
+
+fn number(text: OsString) -> Result<u32, String> {
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number
+        .filter(|count| (1..=1_000_000).contains(count))
+        .ok_or("the count must be a number from 1 to 1000000".to_owned())
+}
+
+fn command(text: &str) -> Result<Document, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("the command is not JSON: {error}"))?;
+    match Bson::try_from(value) {
+        Ok(Bson::Document(document)) if !document.is_empty() => Ok(document),
+        Ok(_) => Err("the command must be a JSON object that is not empty".to_owned()),
+        Err(error) => Err(format!("the command is not Extended JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongotls::bson::doc;
+
+    use super::*;
+
+    fn plan(words: &[&str]) -> Result<Plan, String> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn commands_and_their_options_become_plans() {
+        let ping = Task::Ping {
+            uri: "mongodb://h".to_owned(),
+            count: 3,
+        };
+        assert_eq!(
+            plan(&["ping", "mongodb://h", "-c", "3", "--json"]),
+            Ok(Plan {
+                task: ping,
+                json: true
+            })
+        );
+        let command = doc! { "find": "c", "filter": { "_id": bson::oid::ObjectId::from_bytes([0; 12]) }, "z": 1, "a": 2_i64 };
+        let text = r#"{"find": "c", "filter": {"_id": {"$oid": "000000000000000000000000"}}, "z": 1, "a": {"$numberLong": "2"}}"#;
+        let run = Task::Run {
+            uri: "u".to_owned(),
+            database: "d".to_owned(),
+            command,
+            all: true,
+        };
+        assert_eq!(
+            plan(&["run", "u", "d", text, "--all"]),
+            Ok(Plan {
+                task: run,
+                json: false
+            })
+        );
+        assert_eq!(
+            plan(&["--version"]),
+            Ok(Plan {
+                task: Task::Version,
+                json: false
+            })
+        );
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_without_the_connection_string() {
+        let wrong: &[&[&str]] = &[
+            &[],
+            &["pong", "mongodb://u:secret@h"],
+            &["ping"],
+            &["ping", "mongodb://u:secret@h", "extra"],
+            &["ping", "mongodb://u:secret@h", "-c", "0"],
+            &["doctor", "mongodb://u:secret@h", "-c", "1"],
+            &["ping", "mongodb://u:secret@h", "--all"],
+            &["run", "mongodb://u:secret@h", "d", "{}"],
+            &["run", "mongodb://u:secret@h", "d", "[1]"],
+            &["run", "mongodb://u:secret@h", "d", "{\"a\": {\"$oid\": 1}}"],
+            &["run", "mongodb://u:secret@h", "d", "{\"a\": 1}", "--json"],
+            &["ping", "mongodb://u:secret@h", "--what"],
+        ];
+        for words in wrong {
+            let complaint = plan(words).unwrap_err();
+            assert!(
+                !complaint.is_empty() && !complaint.contains("secret"),
+                "{words:?}: {complaint}"
+            );
+        }
+    }
+}

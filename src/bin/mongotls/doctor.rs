@@ -1,0 +1,289 @@
+//! `mongotls doctor`: an examination as text to scan, or as one JSON object.
+
+use std::io;
+use std::time::SystemTime;
+
+use mongotls::Error;
+use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, StageReport, examine};
+use mongotls::tls::{Certificate, HandshakeReport};
+use serde_json::{Map, Value, json};
+
+use crate::output::{Screen, Tone, clean, ms};
+use crate::{Verdict, json as form};
+
+pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<Verdict> {
+    let diagnosis = examine(uri);
+    if json {
+        screen.line(&format!("{:#}", diagnosis_json(&diagnosis)))?
+    } else {
+        print(screen, &diagnosis)?
+    }
+    Ok(if diagnosis.is_ok() {
+        Verdict::Well
+    } else {
+        Verdict::Failed
+    })
+}
+
+fn print(screen: &mut Screen, diagnosis: &Diagnosis) -> io::Result<()> {
+    for (index, examination) in diagnosis.examinations.iter().enumerate() {
+        if index > 0 {
+            screen.line("")?;
+        }
+        if let Some(server) = &examination.server {
+            let heading = screen.paint(Tone::Strong, clean(server));
+            screen.line(&heading)?;
+        }
+        for report in &examination.stages {
+            print_stage(screen, report)?;
+        }
+        for warning in &examination.warnings {
+            let mark = screen.paint(Tone::Warning, "warning");
+            screen.line(&format!("  {mark}  {}", clean(warning)))?;
+        }
+        match &examination.error {
+            Some(error) => print_failure(screen, error)?,
+            None => {
+                let verdict = screen.paint(Tone::Good, "all is well");
+                screen.line(&format!("  {verdict}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
+    let name = format!("{:<15}", report.stage.as_str());
+    let duration = format!("{:>9}", ms(report.duration));
+    let line = match &report.outcome {
+        Outcome::Passed => {
+            let mark = screen.paint(Tone::Good, "ok    ");
+            format!(
+                "  {name} {mark} {}  {}",
+                screen.paint(Tone::Faint, duration),
+                clean(summary(&report.findings))
+            )
+        }
+        Outcome::Skipped(why) => {
+            let mark = screen.paint(Tone::Faint, format!("-      {:>9}  {}", "", clean(why)));
+            format!("  {name} {mark}")
+        }
+        _ => format!("  {name} {} {duration}", screen.paint(Tone::Bad, "FAILED")),
+    };
+    screen.line(line.trim_end())?;
+    match &report.findings {
+        Findings::Handshake(handshake) => print_chain(screen, handshake),
+        _ => Ok(()),
+    }
+}
+
+/// What a stage learned, in one line.
+fn summary(findings: &Findings) -> String {
+    match findings {
+        Findings::Options {
+            trust_anchors: Some(anchors),
+        } => format!("TLS is on; trust anchors: {anchors}"),
+        Findings::Options {
+            trust_anchors: None,
+        } => "TLS is off".to_owned(),
+        Findings::Addresses(addresses) => addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
+        Findings::Peer(Some(address)) => address.to_string(),
+        Findings::Handshake(handshake) => {
+            let group = handshake
+                .group()
+                .map(|group| format!(", {group}"))
+                .unwrap_or_default();
+            let resumed = if handshake.resumed() { ", resumed" } else { "" };
+            format!(
+                "{}, {}{group}{resumed}, {}",
+                handshake.protocol(),
+                handshake.cipher(),
+                handshake.verification()
+            )
+        }
+        Findings::Crls(count) => format!("not revoked ({count} CRLs)"),
+        Findings::Hello(hello) => {
+            let role = match (&hello.set_name, hello.is_mongos) {
+                (_, true) => "mongos".to_owned(),
+                (Some(name), _) if hello.is_writable_primary => format!("primary of {name:?}"),
+                (Some(name), _) if hello.secondary => format!("secondary of {name:?}"),
+                (Some(name), _) => format!("member of {name:?}"),
+                (None, _) => "standalone".to_owned(),
+            };
+            format!(
+                "{role}, wire versions {} to {}",
+                hello.min_wire_version, hello.max_wire_version
+            )
+        }
+        Findings::Command {
+            server_version,
+            round_trip,
+        } => {
+            format!(
+                "MongoDB {}, ping {}",
+                server_version.as_deref().unwrap_or("of unknown version"),
+                ms(*round_trip)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+fn print_chain(screen: &mut Screen, handshake: &HandshakeReport) -> io::Result<()> {
+    for (depth, certificate) in handshake.peer_chain().iter().enumerate() {
+        let subject = screen.paint(Tone::Strong, clean(&certificate.subject));
+        screen.line(&format!("    {depth} {subject}"))?;
+        let mut row = |name: &str, value: String| {
+            let name = screen.paint(Tone::Faint, format!("{name:<12}"));
+            screen.line(&format!("      {name} {}", clean(value)))
+        };
+        row("issuer", certificate.issuer.clone())?;
+        row("valid", validity(certificate))?;
+        let names = certificate.presented_names();
+        if depth == 0 || !names.is_empty() {
+            row(
+                "names",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                },
+            )?;
+        }
+        row(
+            "key",
+            format!(
+                "{}, signed with {}",
+                certificate.key, certificate.signature_algorithm
+            ),
+        )?;
+        row("serial", certificate.serial.clone())?;
+        row("sha256", certificate.sha256_fingerprint.clone())?;
+    }
+    Ok(())
+}
+
+fn validity(certificate: &Certificate) -> String {
+    let (from, until) = (
+        form::instant(certificate.not_before),
+        form::instant(certificate.not_after),
+    );
+    let left = match certificate.not_after.duration_since(SystemTime::now()) {
+        Ok(left) => format!("{} days left", left.as_secs() / 86_400),
+        Err(_) => "expired".to_owned(),
+    };
+    format!("{from} to {until} ({left})")
+}
+
+fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
+    screen.line("")?;
+    let Some(cause) = error.cause() else {
+        return screen.line(&clean(error));
+    };
+    let heading = screen.paint(Tone::Bad, format!("{}: {}", cause.category(), cause.code()));
+    screen.line(&format!("{heading}\n  {}\n", clean(error)))?;
+    for (key, value) in cause.facts().iter() {
+        let key = screen.paint(Tone::Faint, format!("{:<20}", key.replace('_', " ")));
+        screen.line(&format!("  {key} {}", clean(value)))?;
+    }
+    let heading = screen.paint(Tone::Strong, "remedy");
+    screen.line(&format!("\n{heading}\n  {}", clean(cause.remedy())))
+}
+
+/// One host: its object. Several: an object of the same form that tells the first failure, with the
+/// objects of all hosts in `servers`.
+fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
+    let objects: Vec<Value> = diagnosis
+        .examinations
+        .iter()
+        .map(examination_json)
+        .collect();
+    let telling = diagnosis
+        .examinations
+        .iter()
+        .position(|examination| examination.error.is_some())
+        .unwrap_or(0);
+    let Some(mut object) = objects.get(telling).cloned() else {
+        return json!({ "ok": false });
+    };
+    if objects.len() > 1 {
+        object["servers"] = json!(objects);
+    }
+    object
+}
+
+fn examination_json(examination: &Examination) -> Value {
+    let mut object = Map::new();
+    object.insert("ok".to_owned(), json!(examination.error.is_none()));
+    object.insert(
+        "server".to_owned(),
+        json!(examination.server.as_ref().map(ToString::to_string)),
+    );
+    object.append(&mut form::failure(examination.error.as_ref()));
+    object["stage"] = json!(examination.stage().as_str());
+    object.insert(
+        "stages".to_owned(),
+        json!(
+            examination
+                .stages
+                .iter()
+                .map(stage_json)
+                .collect::<Vec<_>>()
+        ),
+    );
+    object.insert("warnings".to_owned(), json!(examination.warnings));
+    Value::Object(object)
+}
+
+fn stage_json(report: &StageReport) -> Value {
+    let mut object = Map::new();
+    object.insert("name".to_owned(), json!(report.stage.as_str()));
+    object.insert("ok".to_owned(), json!(report.outcome != Outcome::Failed));
+    object.insert("duration_ms".to_owned(), form::ms(report.duration));
+    if let Outcome::Skipped(why) = &report.outcome {
+        object.insert("skipped".to_owned(), json!(why));
+    }
+    let mut learned = match &report.findings {
+        Findings::Options { trust_anchors } => fields([
+            ("tls", json!(trust_anchors.is_some())),
+            (
+                "trust_anchors",
+                json!(trust_anchors.as_ref().map(ToString::to_string)),
+            ),
+        ]),
+        Findings::Addresses(addresses) => fields([(
+            "addresses",
+            json!(
+                addresses
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+            ),
+        )]),
+        Findings::Peer(peer) => fields([("peer", json!(peer.map(|peer| peer.to_string())))]),
+        Findings::Handshake(handshake) => form::handshake(handshake),
+        Findings::Crls(count) => fields([("crls", json!(count))]),
+        Findings::Hello(hello) => form::hello(hello),
+        Findings::Command {
+            server_version,
+            round_trip,
+        } => fields([
+            ("server_version", json!(server_version)),
+            ("round_trip_ms", form::ms(*round_trip)),
+        ]),
+        _ => Map::new(),
+    };
+    object.append(&mut learned);
+    Value::Object(object)
+}
+
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}

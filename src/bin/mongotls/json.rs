@@ -1,0 +1,146 @@
+//! The JSON forms that `--json` prints.
+
+use std::time::{Duration, SystemTime};
+
+use mongotls::bson::DateTime;
+use mongotls::cause::{FactValue, Facts};
+use mongotls::tls::{Certificate, HandshakeReport};
+use mongotls::{Error, Hello};
+use serde_json::{Map, Value, json};
+
+/// The fields that tell a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`; all of
+/// them null, and no facts, where there is none.
+pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
+    let cause = error.and_then(Error::cause);
+    let mut facts = cause
+        .map(|cause| self::facts(cause.facts()))
+        .unwrap_or_default();
+    if let Some(server) = error.and_then(Error::server) {
+        facts
+            .entry("server")
+            .or_insert_with(|| json!(server.to_string()));
+    }
+    let fields = [
+        (
+            "stage",
+            json!(error.and_then(Error::stage).map(|stage| stage.as_str())),
+        ),
+        (
+            "category",
+            json!(cause.map(|cause| cause.category().as_str())),
+        ),
+        ("cause", json!(cause.map(|cause| cause.code().as_str()))),
+        ("message", json!(error.map(Error::to_string))),
+        ("remedy", json!(cause.map(|cause| cause.remedy()))),
+        ("facts", Value::Object(facts)),
+    ];
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn facts(facts: &Facts) -> Map<String, Value> {
+    let value = |value: &FactValue| match value {
+        FactValue::Number(number) => json!(number),
+        FactValue::Bool(yes) => json!(yes),
+        FactValue::Time(time) => json!(instant(*time)),
+        FactValue::List(list) => json!(list),
+        other => json!(other.to_string()),
+    };
+    facts
+        .iter()
+        .map(|(key, fact)| (key.to_owned(), value(fact)))
+        .collect()
+}
+
+/// The facts of a TLS handshake.
+pub(crate) fn handshake(report: &HandshakeReport) -> Map<String, Value> {
+    let fields = [
+        ("protocol", json!(report.protocol())),
+        ("cipher", json!(report.cipher())),
+        ("group", json!(report.group())),
+        ("resumed", json!(report.resumed())),
+        ("verified", json!(report.is_verified())),
+        ("verification", json!(report.verification().to_string())),
+        (
+            "client_certificate_requested",
+            json!(report.client_certificate_requested()),
+        ),
+        (
+            "client_certificate_sent",
+            json!(report.client_certificate_sent()),
+        ),
+        (
+            "chain",
+            json!(
+                report
+                    .peer_chain()
+                    .iter()
+                    .map(certificate)
+                    .collect::<Vec<_>>()
+            ),
+        ),
+        (
+            "verified_chain",
+            json!(
+                report
+                    .verified_chain()
+                    .iter()
+                    .map(|cert| cert.subject.clone())
+                    .collect::<Vec<_>>()
+            ),
+        ),
+    ];
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    json!({
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial": certificate.serial,
+        "not_before": instant(certificate.not_before),
+        "not_after": instant(certificate.not_after),
+        "dns_names": certificate.dns_names,
+        "ip_addresses": certificate.ip_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "key": certificate.key,
+        "signature_algorithm": certificate.signature_algorithm,
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+    })
+}
+
+/// What a server said about itself.
+pub(crate) fn hello(hello: &Hello) -> Map<String, Value> {
+    let fields = [
+        ("writable", json!(hello.is_writable_primary)),
+        ("secondary", json!(hello.secondary)),
+        ("set_name", json!(hello.set_name)),
+        ("mongos", json!(hello.is_mongos)),
+        ("min_wire_version", json!(hello.min_wire_version)),
+        ("max_wire_version", json!(hello.max_wire_version)),
+        ("connection_id", json!(hello.connection_id)),
+    ];
+    fields
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// An instant as RFC 3339 text.
+pub(crate) fn instant(time: SystemTime) -> String {
+    let seconds = DateTime::from_system_time(time)
+        .timestamp_millis()
+        .div_euclid(1000);
+    DateTime::from_millis(seconds * 1000)
+        .try_to_rfc3339_string()
+        .unwrap_or_default()
+}
+
+/// Milliseconds as a number, to the microsecond.
+pub(crate) fn ms(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 1e6).round() / 1e3)
+}

@@ -1,0 +1,104 @@
+//! Printing: colour on a terminal, plain text elsewhere, and never a control character from outside.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// Standard output or standard error.
+pub(crate) struct Screen {
+    stream: Box<dyn Write>,
+    colour: bool,
+}
+
+/// What a piece of text means; colour follows from it.
+#[derive(Clone, Copy)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Warning,
+    Faint,
+    Strong,
+}
+
+impl Screen {
+    pub(crate) fn stdout() -> Self {
+        Self {
+            colour: coloured(io::stdout().is_terminal()),
+            stream: Box::new(io::stdout().lock()),
+        }
+    }
+
+    pub(crate) fn stderr() -> Self {
+        Self {
+            colour: coloured(io::stderr().is_terminal()),
+            stream: Box::new(io::stderr().lock()),
+        }
+    }
+
+    /// Prints text that may have several lines.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.stream, "{text}")?;
+        self.stream.flush()
+    }
+
+    /// `text` in the colour of `tone`.
+    pub(crate) fn paint(&self, tone: Tone, text: impl fmt::Display) -> String {
+        let text = text.to_string();
+        if !self.colour {
+            return text;
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Bad => "31;1",
+            Tone::Warning => "33",
+            Tone::Faint => "2",
+            Tone::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// <https://no-color.org>: any value that is not empty asks for plain text.
+fn coloured(terminal: bool) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    terminal && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Text from a server, a certificate or a file, with its control characters made visible.
+pub(crate) fn clean(text: impl fmt::Display) -> String {
+    let text = text.to_string();
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+/// Milliseconds with as many digits as say something.
+pub(crate) fn ms(duration: std::time::Duration) -> String {
+    let ms = duration.as_secs_f64() * 1000.0;
+    if ms < 10.0 {
+        format!("{ms:.2} ms")
+    } else if ms < 1000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_from_outside_do_not_reach_the_terminal() {
+        assert_eq!(clean("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
+        assert_eq!(clean("ümlaut"), "ümlaut");
+    }
+}

@@ -1,0 +1,139 @@
+//! `mongotls ping`: connect, ping, and say how.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mongotls::bson::doc;
+use mongotls::{Client, Error, ServerReport};
+use serde_json::{Value, json};
+
+use crate::output::{Screen, Tone, clean, ms};
+use crate::{Verdict, json as form};
+
+/// What a series of pings found.
+struct Series {
+    report: ServerReport,
+    version: Option<String>,
+    round_trips: Vec<Duration>,
+}
+
+pub(crate) fn ping(screen: &mut Screen, uri: &str, count: u32, json: bool) -> io::Result<Verdict> {
+    match measure(uri, count) {
+        Ok(series) => {
+            if json {
+                screen.line(&as_json(&series).to_string())?
+            } else {
+                as_text(screen, &series)?
+            }
+            Ok(Verdict::Well)
+        }
+        Err(error) => {
+            if json {
+                let mut object = form::failure(Some(&error));
+                object.insert("ok".to_owned(), json!(false));
+                screen.line(&Value::Object(object).to_string())?;
+            } else {
+                complain(&error)?;
+            }
+            Ok(Verdict::Failed)
+        }
+    }
+}
+
+/// Prints an error and its remedy to standard error.
+pub(crate) fn complain(error: &Error) -> io::Result<()> {
+    let mut screen = Screen::stderr();
+    let code = error
+        .cause()
+        .map(|cause| format!(" [{}]", cause.code()))
+        .unwrap_or_default();
+    let text = format!(
+        "{} {}{}",
+        screen.paint(Tone::Bad, "mongotls:"),
+        clean(error),
+        screen.paint(Tone::Faint, code)
+    );
+    screen.line(&text)?;
+    match error.cause() {
+        Some(cause) => screen.line(&format!("  {}", clean(cause.remedy()))),
+        None => Ok(()),
+    }
+}
+
+fn measure(uri: &str, count: u32) -> Result<Series, Error> {
+    let client = Client::connect(uri)?;
+    let report = client.server_report()?;
+    let admin = client.database("admin");
+    let mut round_trips = Vec::new();
+    for _ in 0..count {
+        let started = Instant::now();
+        admin.run_command(doc! { "ping": 1 })?;
+        round_trips.push(started.elapsed());
+    }
+    // A user without rights may not ask; the pings stand without it.
+    let build_info = admin.run_command(doc! { "buildInfo": 1 }).ok();
+    let version = build_info.and_then(|reply| reply.get_str("version").ok().map(str::to_owned));
+    Ok(Series {
+        report,
+        version,
+        round_trips,
+    })
+}
+
+fn as_text(screen: &mut Screen, series: &Series) -> io::Result<()> {
+    let mut row = |name: &str, value: &str| {
+        let name = screen.paint(Tone::Faint, format!("{name:<11}"));
+        screen.line(&format!("{name} {value}"))
+    };
+    row("server", &clean(&series.report.server))?;
+    row(
+        "version",
+        &clean(series.version.as_deref().unwrap_or("not told")),
+    )?;
+    match &series.report.handshake {
+        Some(handshake) => {
+            row(
+                "tls",
+                &format!("{}, {}", handshake.protocol(), handshake.cipher()),
+            )?;
+            row("peer", &clean(handshake.verification()))?;
+        }
+        None => row("tls", "off")?,
+    }
+    let trips = &series.round_trips;
+    if let [only] = trips.as_slice() {
+        return row("round trip", &ms(*only));
+    }
+    let total: Duration = trips.iter().sum();
+    let mean = total / u32::try_from(trips.len()).unwrap_or(u32::MAX);
+    let (min, max) = (
+        trips.iter().min().copied().unwrap_or_default(),
+        trips.iter().max().copied().unwrap_or_default(),
+    );
+    row(
+        "round trips",
+        &format!(
+            "{} pings: least {}, mean {}, most {}",
+            trips.len(),
+            ms(min),
+            ms(mean),
+            ms(max)
+        ),
+    )
+}
+
+fn as_json(series: &Series) -> Value {
+    let trips: Vec<Value> = series
+        .round_trips
+        .iter()
+        .map(|trip| form::ms(*trip))
+        .collect();
+    json!({
+        "ok": true,
+        "server": series.report.server.to_string(),
+        "version": series.version,
+        "tls": series.report.handshake.as_ref().map(form::handshake),
+        "hello": form::hello(&series.report.hello),
+        "round_trips_ms": trips,
+    })
+}

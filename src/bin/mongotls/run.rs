@@ -1,0 +1,47 @@
+//! `mongotls run`: one command, and its reply as relaxed Extended JSON.
+
+use std::io;
+
+use mongotls::Client;
+use mongotls::bson::{Bson, Document};
+
+use crate::Verdict;
+use crate::output::Screen;
+use crate::ping::complain;
+
+pub(crate) fn run(
+    screen: &mut Screen,
+    uri: &str,
+    database: &str,
+    command: Document,
+    all: bool,
+) -> io::Result<Verdict> {
+    let client = match Client::connect(uri) {
+        Ok(client) => client,
+        Err(error) => return complain(&error).map(|()| Verdict::Failed),
+    };
+    let database = client.database(database);
+    if !all {
+        return match database.run_command(command) {
+            Ok(reply) => screen
+                .line(&format!("{:#}", extended_json(reply)))
+                .map(|()| Verdict::Well),
+            Err(error) => complain(&error).map(|()| Verdict::Failed),
+        };
+    }
+    let cursor = match database.run_cursor_command::<Document>(command) {
+        Ok(cursor) => cursor,
+        Err(error) => return complain(&error).map(|()| Verdict::Failed),
+    };
+    for document in cursor {
+        match document {
+            Ok(document) => screen.line(&extended_json(document).to_string())?,
+            Err(error) => return complain(&error).map(|()| Verdict::Failed),
+        }
+    }
+    Ok(Verdict::Well)
+}
+
+fn extended_json(document: Document) -> serde_json::Value {
+    Bson::Document(document).into_relaxed_extjson()
+}

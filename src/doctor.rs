@@ -1,0 +1,344 @@
+//! The examination of a deployment, stage by stage: what was learned, how long it took, and why it
+//! ended if it did.
+//!
+//! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
+//! authentication, command) for each host by itself, outside of any pool, and keeps what it finds.
+//! It changes nothing on the server: its only commands are `ping` and `buildInfo`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use bson::{RawDocumentBuf, rawdoc};
+
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::options::ClientOptions;
+use crate::time::{Deadline, TimeoutKind, rfc3339};
+use crate::tls::{HandshakeReport, TrustAnchors};
+use crate::uri::Warning;
+
+/// A certificate that ends sooner is worth a warning: 30 days.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What an examination found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// One for each host; a single one without a host if the options are not usable.
+    pub examinations: Vec<Examination>,
+}
+
+/// What was found about one host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Examination {
+    /// The host; none if the options are not usable.
+    pub server: Option<ServerAddress>,
+    /// The stages that were reached, in their order; the last one may have failed.
+    pub stages: Vec<StageReport>,
+    /// Why it ended; none if all is well.
+    pub error: Option<Error>,
+    /// What is well and still worth knowing.
+    pub warnings: Vec<String>,
+}
+
+/// What was found at one stage.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Stage,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+    /// What was learned.
+    pub findings: Findings,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Well.
+    Passed,
+    /// With the error of the examination.
+    Failed,
+    /// There was nothing to do, for the reason given.
+    Skipped(String),
+}
+
+/// What a stage learned.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Findings {
+    /// Nothing.
+    None,
+    /// Options: whether TLS is on, and what it trusts.
+    Options {
+        /// Where the trust anchors come from; none without TLS.
+        trust_anchors: Option<TrustAnchors>,
+    },
+    /// Resolve: the addresses in the order in which they are tried.
+    Addresses(Vec<SocketAddr>),
+    /// Connect: the address that answered; none for a Unix socket.
+    Peer(Option<SocketAddr>),
+    /// TLS: the facts of the handshake.
+    Handshake(Box<HandshakeReport>),
+    /// Revocation: how many CRLs were used.
+    Crls(usize),
+    /// Hello: what the server said about itself.
+    Hello(Box<Hello>),
+    /// Command: the server's version, if it told, and the time of one ping.
+    Command {
+        /// The version, such as `7.0.5`.
+        server_version: Option<String>,
+        /// The time from sending `ping` to its reply.
+        round_trip: Duration,
+    },
+}
+
+impl Diagnosis {
+    /// Whether all is well with every host.
+    pub fn is_ok(&self) -> bool {
+        self.examinations
+            .iter()
+            .all(|examination| examination.error.is_none())
+    }
+}
+
+impl Examination {
+    /// The stage that was reached last.
+    pub fn stage(&self) -> Stage {
+        self.stages
+            .last()
+            .map_or(Stage::Options, |report| report.stage)
+    }
+
+    fn passed(&mut self, stage: Stage, duration: Duration, findings: Findings) {
+        self.stages.push(StageReport {
+            stage,
+            outcome: Outcome::Passed,
+            duration,
+            findings,
+        });
+    }
+
+    fn skipped(&mut self, stage: Stage, why: &str) {
+        let outcome = Outcome::Skipped(why.to_owned());
+        self.stages.push(StageReport {
+            stage,
+            outcome,
+            duration: Duration::ZERO,
+            findings: Findings::None,
+        });
+    }
+
+    fn failed(&mut self, stage: Stage, duration: Duration, error: Error) {
+        self.stages.push(StageReport {
+            stage,
+            outcome: Outcome::Failed,
+            duration,
+            findings: Findings::None,
+        });
+        self.error = Some(error);
+    }
+}
+
+/// Examines every host that a connection string names.
+pub fn examine(uri: &str) -> Diagnosis {
+    let started = Instant::now();
+    let mut warnings = Vec::new();
+    let prepared = ClientOptions::parse(uri).and_then(|(options, found)| {
+        warnings.extend(found.iter().map(Warning::to_string));
+        let connector = Connector::new(&options)?;
+        Ok((options, connector))
+    });
+    let took = started.elapsed();
+    let blank = |server| Examination {
+        server,
+        stages: Vec::new(),
+        error: None,
+        warnings: warnings.clone(),
+    };
+    let (options, connector) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let mut examination = blank(None);
+            examination.failed(Stage::Options, took, error);
+            return Diagnosis {
+                examinations: vec![examination],
+            };
+        }
+    };
+    let hosts = options.hosts.iter().map(|host| {
+        let mut examination = blank(Some(host.clone()));
+        let trust_anchors = connector.tls().map(|tls| tls.trust_anchors().clone());
+        examination.passed(Stage::Options, took, Findings::Options { trust_anchors });
+        examine_host(host, &options, &connector, &mut examination);
+        examination
+    });
+    Diagnosis {
+        examinations: hosts.collect(),
+    }
+}
+
+fn examine_host(
+    server: &ServerAddress,
+    options: &ClientOptions,
+    connector: &Connector,
+    examination: &mut Examination,
+) {
+    for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
+        examination
+            .warnings
+            .push(format!("{option}=true relaxes the check of the server"));
+    }
+    let mut watch = Watch {
+        examination,
+        tls: connector.tls().map(|tls| tls.crl_count()),
+        last: Instant::now(),
+    };
+    let established = connector.establish(server, None, &mut watch);
+    let took = watch.last.elapsed();
+    let mut connection = match established {
+        Ok(connection) => connection,
+        Err(error) => {
+            return examination.failed(error.stage().unwrap_or(Stage::Connect), took, error);
+        }
+    };
+    if let Some(report) = connection.handshake() {
+        warn_of_ends(report, &mut examination.warnings);
+    }
+    examination.skipped(Stage::Authentication, "no user is configured");
+    let started = Instant::now();
+    match ask(&mut connection, options) {
+        Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
+        Err(error) => examination.failed(Stage::Command, started.elapsed(), with_cause(error)),
+    }
+}
+
+/// Pings the server and asks for its version.
+fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings> {
+    let limit = options.socket_timeout.or(options.connect_timeout);
+    let kind = if options.socket_timeout.is_some() {
+        TimeoutKind::Socket
+    } else {
+        TimeoutKind::Connect
+    };
+    let deadline = Deadline::after(Instant::now(), limit, kind);
+    let mut run = |body: RawDocumentBuf| {
+        let request = Request {
+            database: "admin",
+            body: &body,
+            sequences: &[],
+            read_preference: None,
+        };
+        connection.run(&request, Some(deadline))
+    };
+    let started = Instant::now();
+    run(rawdoc! { "ping": 1_i32 })?;
+    let round_trip = started.elapsed();
+    // A user without rights may not ask, and the version is not worth a failure.
+    let build_info = run(rawdoc! { "buildInfo": 1_i32 }).ok();
+    let server_version =
+        build_info.and_then(|reply| reply.get_str("version").ok().map(str::to_owned));
+    Ok(Findings::Command {
+        server_version,
+        round_trip,
+    })
+}
+
+/// Every failure that the doctor shows has a cause, also that of the ping.
+fn with_cause(error: Error) -> Error {
+    if error.cause().is_some() {
+        return error;
+    }
+    let code = match error.kind() {
+        ErrorKind::Timeout => CauseCode::HandshakeTimeout,
+        // Unauthorized, AuthenticationFailed
+        ErrorKind::Command
+            if error
+                .command()
+                .is_some_and(|failure| matches!(failure.code, 13 | 18)) =>
+        {
+            CauseCode::AuthenticationFailed
+        }
+        ErrorKind::Command => CauseCode::HelloFailed,
+        _ => CauseCode::NotMongodb,
+    };
+    let remedy = "Look at the server's log for this command; the connection itself is sound.";
+    let server = error.server().cloned();
+    let message = error.to_string();
+    let error = Error::failed(Stage::Command, Cause::new(code, message, remedy)).with_source(error);
+    match server {
+        Some(server) => error.with_server(&server),
+        None => error,
+    }
+}
+
+fn warn_of_ends(report: &HandshakeReport, warnings: &mut Vec<String>) {
+    let now = SystemTime::now();
+    let chain = if report.verified_chain().is_empty() {
+        report.peer_chain()
+    } else {
+        report.verified_chain()
+    };
+    for certificate in chain {
+        if let Ok(left) = certificate.not_after.duration_since(now) {
+            if left < SOON {
+                let days = left.as_secs() / 86_400;
+                let ends = rfc3339(certificate.not_after);
+                warnings.push(format!(
+                    "the certificate {:?} ends in {days} days, at {ends}",
+                    certificate.short_name()
+                ));
+            }
+        }
+    }
+}
+
+/// Turns the stages of an attempt to connect into those of an examination.
+struct Watch<'a> {
+    examination: &'a mut Examination,
+    /// How many CRLs TLS uses; none without TLS.
+    tls: Option<usize>,
+    last: Instant,
+}
+
+impl Observer for Watch<'_> {
+    fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>) {
+        self.last = Instant::now();
+        let findings = match learned {
+            Learned::Addresses(addresses) => Findings::Addresses(addresses.to_vec()),
+            Learned::Peer(peer) => Findings::Peer(peer),
+            Learned::Handshake(report) => Findings::Handshake(Box::new(report.clone())),
+            Learned::Hello(hello) => Findings::Hello(Box::new(hello.clone())),
+        };
+        if stage == Stage::Connect && self.examination.stage() != Stage::Resolve {
+            self.examination
+                .skipped(Stage::Resolve, "a Unix socket has no name to resolve");
+        }
+        self.examination.passed(stage, took, findings);
+        match (stage, self.tls) {
+            (Stage::Connect, None) => {
+                self.examination.skipped(Stage::Tls, "TLS is off");
+                self.examination.skipped(Stage::Revocation, "TLS is off");
+            }
+            (Stage::Tls, Some(0)) => {
+                self.examination.skipped(
+                    Stage::Revocation,
+                    "no CRL is configured, and this version does not ask OCSP responders",
+                );
+            }
+            // The CRLs are part of the verification of the chain.
+            (Stage::Tls, Some(crls)) => {
+                self.examination
+                    .passed(Stage::Revocation, Duration::ZERO, Findings::Crls(crls))
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What several subjects share: a server with its PKI, and ways to look at an error.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mongotls::{CauseCode, Client, Error};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::{Server, ServerTls};
+
+/// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
+pub(crate) struct Bench {
+    pub(crate) server: Server,
+    pub(crate) ca: Ca,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) dir: PkiDir,
+}
+
+impl Bench {
+    /// A sound server: ECDSA, for `localhost` and the loopback addresses.
+    pub(crate) fn sound() -> Self {
+        Self::with(KeyKind::EcP256, |spec| spec, |tls| tls)
+    }
+
+    /// A server whose certificate and settings are changed.
+    pub(crate) fn with(
+        kind: KeyKind,
+        leaf: impl FnOnce(LeafSpec) -> LeafSpec,
+        tls: impl FnOnce(ServerTls) -> ServerTls,
+    ) -> Self {
+        let ca = Ca::root("bench root", kind);
+        let identity = ca.issue(leaf(LeafSpec::local_server().key_kind(kind)));
+        let server = Server::builder()
+            .tls(tls(ServerTls::new(&identity)))
+            .start();
+        Self::around(server, ca)
+    }
+
+    /// A server that is already there and whose chain leads to `ca`.
+    pub(crate) fn around(server: Server, ca: Ca) -> Self {
+        let dir = PkiDir::new();
+        let ca_file = dir.write("ca.pem", ca.cert_pem());
+        Self {
+            server,
+            ca,
+            ca_file,
+            dir,
+        }
+    }
+
+    /// A connection string for `localhost` with the CA file, and `options` (beginning with `&`).
+    pub(crate) fn uri(&self, options: &str) -> String {
+        self.uri_for("localhost", options)
+    }
+
+    /// The same for another name or address of this host.
+    pub(crate) fn uri_for(&self, host: &str, options: &str) -> String {
+        format!(
+            "mongodb://{host}:{}/?tls=true&tlsCAFile={}{options}",
+            self.server.port(),
+            self.ca_file.display()
+        )
+    }
+
+    pub(crate) fn client(&self, options: &str) -> Client {
+        Client::connect(&self.uri(options)).unwrap()
+    }
+}
+
+/// The error of a first ping.
+pub(crate) fn ping_error(uri: &str) -> Error {
+    ping(uri).expect_err("the ping succeeded")
+}
+
+pub(crate) fn ping(uri: &str) -> Result<(), Error> {
+    let client = Client::connect(uri)?;
+    client
+        .database("admin")
+        .run_command(mongotls::bson::doc! { "ping": 1 })
+        .map(|_| ())
+}
+
+/// The code of an error's cause.
+pub(crate) fn code(error: &Error) -> CauseCode {
+    error
+        .cause()
+        .unwrap_or_else(|| panic!("no cause: {error}"))
+        .code()
+}
+
+/// A fact of an error's cause, as text.
+pub(crate) fn fact(error: &Error, key: &str) -> String {
+    let facts = error
+        .cause()
+        .unwrap_or_else(|| panic!("no cause: {error}"))
+        .facts();
+    facts
+        .get(key)
+        .unwrap_or_else(|| panic!("no fact {key:?}: {facts:?}"))
+        .to_string()
+}
+
+/// Runs `work` and fails unless it takes between `least` and `most`.
+pub(crate) fn timed<T>(least: Duration, most: Duration, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let outcome = work();
+    let took = started.elapsed();
+    assert!(
+        took >= least && took <= most,
+        "took {took:?}, not between {least:?} and {most:?}"
+    );
+    outcome
+}

@@ -1,0 +1,16 @@
+//! The library and the command line against real servers and against the bench, one file a subject.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests say what they need by failing"
+)]
+
+mod cli;
+mod client;
+mod common;
+mod faults;
+mod ferretdb;
+mod hello;
+mod tls;
