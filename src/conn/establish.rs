@@ -152,8 +152,7 @@ impl Attempt<'_> {
                     Learned::Addresses(&addresses),
                 );
                 let started = Instant::now();
-                let socket =
-                    net::connect(self.server, &addresses, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect(&addresses, &self.deadline).map_err(unreachable)?;
                 observer.finished(
                     Stage::Connect,
                     started.elapsed(),
@@ -162,8 +161,7 @@ impl Attempt<'_> {
                 socket
             }
             ServerAddress::Unix { path } => {
-                let socket =
-                    net::connect_unix(self.server, path, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect_unix(path, &self.deadline).map_err(unreachable)?;
                 observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
                 socket
             }

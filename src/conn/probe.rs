@@ -26,8 +26,8 @@ pub(super) fn speaks_mongodb_in_the_clear(server: &ServerAddress, connecting: &D
     let deadline = Deadline::after(Instant::now(), Some(limit), elapsed.kind);
     let socket = match server {
         ServerAddress::Tcp { host, port } => net::resolve(host, *port, &deadline)
-            .and_then(|addresses| net::connect(server, &addresses, &deadline)),
-        ServerAddress::Unix { path } => net::connect_unix(server, path, &deadline),
+            .and_then(|addresses| net::connect(&addresses, &deadline)),
+        ServerAddress::Unix { path } => net::connect_unix(path, &deadline),
     };
     let Ok(mut socket) = socket else { return false };
     socket.set_deadline(Some(deadline));

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::{Unreachable, limit_ms, within};
-use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::socket::Socket;
@@ -26,7 +25,6 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// A single address is tried on the caller's thread. Of several, each next one is tried when the one
 /// before has failed or has had its head start; the others are closed when one has won.
 pub(crate) fn connect(
-    server: &ServerAddress,
     addresses: &[SocketAddr],
     deadline: &Deadline,
 ) -> Result<Socket, Unreachable> {
@@ -34,22 +32,18 @@ pub(crate) fn connect(
         [address] => attempt(*address, deadline).map_err(|error| vec![(*address, error)]),
         _ => race(addresses, deadline),
     };
-    let stream = outcome.map_err(|failures| failed(server, failures, deadline))?;
+    let stream = outcome.map_err(|failures| failed(failures, deadline))?;
     let peer = stream.peer_addr();
     prepare(stream).map_err(|error| {
         let failures = peer
             .map(|address| vec![(address, error)])
             .unwrap_or_default();
-        failed(server, failures, deadline)
+        failed(failures, deadline)
     })
 }
 
 /// Connects to the Unix socket at `path`.
-pub(crate) fn connect_unix(
-    server: &ServerAddress,
-    path: &Path,
-    deadline: &Deadline,
-) -> Result<Socket, Unreachable> {
+pub(crate) fn connect_unix(path: &Path, deadline: &Deadline) -> Result<Socket, Unreachable> {
     let connected = || {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // While the server's backlog is full, the kernel waits as long as a write may.
@@ -67,7 +61,7 @@ pub(crate) fn connect_unix(
             io::ErrorKind::ConnectionRefused => (CauseCode::ConnectionRefused, "Start the server; the socket is left over from one that is gone."),
             _ => (CauseCode::ConnectionRefused, "Let the user that runs this process use the socket and enter its folders."),
         };
-        let cause = Cause::new(code, format!("no connection to {server}: {error}"), remedy);
+        let cause = Cause::new(code, format!("no connection to {}: {error}", path.display()), remedy);
         Unreachable { stage: Stage::Connect, cause: cause }
     })
 }
@@ -138,11 +132,7 @@ fn prepare(stream: TcpStream) -> io::Result<Socket> {
 }
 
 /// One cause for all failed attempts: that of the attempt which came closest to the server.
-fn failed(
-    server: &ServerAddress,
-    failures: Vec<(SocketAddr, io::Error)>,
-    deadline: &Deadline,
-) -> Unreachable {
+fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreachable {
     let closest = failures
         .iter()
         .map(|(_, error)| Failure::of(error))
@@ -247,11 +237,7 @@ mod tests {
     fn the_address_that_answers_wins() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [refusing(), listener.local_addr().unwrap()];
-        let socket = connect(
-            &ServerAddress::tcp("x", 1),
-            &addresses,
-            &within(Duration::from_secs(5)),
-        );
+        let socket = connect(&addresses, &within(Duration::from_secs(5)));
         assert_eq!(
             socket.ok().and_then(|socket| socket.peer_addr()),
             Some(addresses[1])
@@ -261,11 +247,7 @@ mod tests {
     #[test]
     fn when_all_refuse_each_attempt_is_named() {
         let addresses = [refusing(), refusing()];
-        let Err(unreachable) = connect(
-            &ServerAddress::tcp("x", 1),
-            &addresses,
-            &within(Duration::from_secs(5)),
-        ) else {
+        let Err(unreachable) = connect(&addresses, &within(Duration::from_secs(5))) else {
             panic!("connected")
         };
         assert_eq!(unreachable.cause.code(), CauseCode::ConnectionRefused);
@@ -285,11 +267,7 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_is_a_connect_timeout_that_names_its_option() {
-        let Err(unreachable) = connect(
-            &ServerAddress::tcp("x", 1),
-            &[refusing()],
-            &within(Duration::ZERO),
-        ) else {
+        let Err(unreachable) = connect(&[refusing()], &within(Duration::ZERO)) else {
             panic!("connected")
         };
         assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);

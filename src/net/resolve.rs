@@ -8,7 +8,7 @@ use std::time::Instant;
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
 use super::{Unreachable, limit_ms, within};
-use crate::address::{ServerAddress, ip_address};
+use crate::address::ip_address;
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::time::Deadline;
