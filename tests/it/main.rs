@@ -7,10 +7,12 @@
     reason = "tests say what they need by failing"
 )]
 
+mod certificates;
 mod cli;
 mod client;
 mod common;
 mod faults;
 mod ferretdb;
+mod files;
 mod hello;
-mod tls;
+mod protocol;

@@ -1,0 +1,253 @@
+//! Local files that are missing, unreadable, of another kind, or protected by a password: each is
+//! told before anything is sent.
+
+use std::path::{Path, PathBuf};
+
+use mongotls::options::TlsOptions;
+use mongotls::tls::TlsContext;
+use mongotls::{CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir};
+
+use crate::common::{Bench, code, fact};
+
+/// Files of every kind, and the option under test.
+struct Shelf {
+    dir: PkiDir,
+    ca: Ca,
+    client: Identity,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let ca = Ca::root("root", KeyKind::EcP256);
+        let client = ca.issue(LeafSpec::client("app"));
+        Self {
+            dir: PkiDir::new(),
+            ca,
+            client,
+        }
+    }
+
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        self.dir.write(name, bytes)
+    }
+
+    /// The error that a client with `option=path` ends in.
+    fn error(&self, option: &str, path: &Path) -> Error {
+        let ca_file = self.file("good-ca.pem", self.ca.cert_pem());
+        let ca = if option == "tlsCAFile" {
+            String::new()
+        } else {
+            format!("&tlsCAFile={}", ca_file.display())
+        };
+        let error = Client::connect(&format!(
+            "mongodb://localhost/?{option}={}{ca}",
+            path.display()
+        ))
+        .expect_err(option);
+        assert_eq!(
+            (error.kind(), error.stage()),
+            (ErrorKind::Configuration, Some(Stage::Options)),
+            "{error}"
+        );
+        assert_eq!(fact(&error, "path"), path.display().to_string());
+        error
+    }
+}
+
+#[test]
+fn unreadable_files_say_why() {
+    let shelf = Shelf::new();
+    let options = [
+        ("tlsCAFile", CauseCode::CaFileUnreadable),
+        ("tlsCRLFile", CauseCode::CrlFileUnreadable),
+        ("tlsCertificateKeyFile", CauseCode::KeyFileUnreadable),
+    ];
+    for (option, expected) in options {
+        let missing = shelf.error(option, &shelf.dir.path().join("missing.pem"));
+        assert_eq!(
+            (code(&missing), fact(&missing, "reason").as_str()),
+            (expected, "there is no such file")
+        );
+        let folder = shelf.error(option, shelf.dir.path());
+        assert_eq!(
+            (code(&folder), fact(&folder, "reason").as_str()),
+            (expected, "it is a folder")
+        );
+    }
+}
+
+#[test]
+fn a_file_of_another_kind_says_what_it_holds() {
+    let shelf = Shelf::new();
+    let key = shelf.client.key_pem();
+    let der = shelf.client.cert.to_der().unwrap();
+    let crl = shelf.ca.crl().build();
+    let contents: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("empty", Vec::new(), "nothing"),
+        ("key", key, "a private key"),
+        (
+            "encrypted",
+            shelf.client.encrypted_key_pem("p"),
+            "an encrypted private key",
+        ),
+        ("der", der, "a certificate in DER form"),
+        ("p12", shelf.client.pkcs12("p"), "a PKCS#12 file"),
+        (
+            "jks",
+            b"\xFE\xED\xFE\xED\x00\x00\x00\x02".to_vec(),
+            "a Java keystore",
+        ),
+        (
+            "html",
+            b"<!DOCTYPE html><html></html>".to_vec(),
+            "an HTML page",
+        ),
+        ("text", b"hello".to_vec(), "text without a PEM block"),
+    ];
+    for (name, bytes, holds) in &contents {
+        let path = shelf.file(name, bytes);
+        for (option, expected) in [
+            ("tlsCAFile", CauseCode::CaFileInvalid),
+            ("tlsCRLFile", CauseCode::CrlFileInvalid),
+        ] {
+            let error = shelf.error(option, &path);
+            assert_eq!(
+                (code(&error), fact(&error, "holds").as_str()),
+                (expected, *holds),
+                "{option} {name}"
+            );
+            assert!(error.to_string().contains(holds), "{error}");
+        }
+    }
+    let crl_as_ca = shelf.error("tlsCAFile", &shelf.file("crl", crl.to_pem().unwrap()));
+    assert_eq!(fact(&crl_as_ca, "holds"), "a CRL");
+    let ca_as_crl = shelf.error("tlsCRLFile", &shelf.file("ca", shelf.ca.cert_pem()));
+    assert_eq!(fact(&ca_as_crl, "holds"), "a certificate");
+    let crl_der = shelf.error("tlsCRLFile", &shelf.file("crl.der", crl.to_der().unwrap()));
+    assert_eq!(fact(&crl_der, "holds"), "a CRL in DER form");
+}
+
+#[test]
+fn a_damaged_block_is_not_skipped() {
+    let shelf = Shelf::new();
+    let mut damaged = shelf.ca.cert_pem();
+    damaged.extend_from_slice(b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    let error = shelf.error("tlsCAFile", &shelf.file("damaged.pem", damaged));
+    assert_eq!(code(&error), CauseCode::CaFileInvalid);
+    assert!(error.to_string().contains("cannot be decoded"), "{error}");
+}
+
+#[test]
+fn a_client_certificate_file_lacks_what_it_lacks() {
+    let shelf = Shelf::new();
+    let other = shelf.ca.issue(LeafSpec::client("other"));
+    let both =
+        |certificate: &Identity, key: &Identity| [certificate.cert_pem(), key.key_pem()].concat();
+    let cases = [
+        (shelf.client.chain_pem(), CauseCode::KeyFileNoPrivateKey),
+        (shelf.client.key_pem(), CauseCode::KeyFileNoCertificate),
+        (
+            both(&other, &shelf.client),
+            CauseCode::KeyCertificateMismatch,
+        ),
+        (
+            [shelf.client.bundle_pem(), other.key_pem()].concat(),
+            CauseCode::KeyCertificateMismatch,
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let error = shelf.error("tlsCertificateKeyFile", &shelf.file("client.pem", bytes));
+        assert_eq!(code(&error), expected, "{error}");
+    }
+}
+
+#[test]
+fn password_missing_wrong_and_right_are_told_apart() {
+    let shelf = Shelf::new();
+    let ca_file = shelf.file("ca.pem", shelf.ca.cert_pem());
+    for bytes in [
+        shelf.client.encrypted_bundle_pem("correct horse"),
+        [
+            shelf.client.cert_pem(),
+            shelf.client.encrypted_traditional_key_pem("correct horse"),
+        ]
+        .concat(),
+    ] {
+        let path = shelf.file("client.pem", bytes);
+        let context = |password: Option<&str>| {
+            let options = TlsOptions::builder()
+                .ca_file(&ca_file)
+                .certificate_key_file(&path);
+            let options = match password {
+                Some(password) => options.certificate_key_file_password(password),
+                None => options,
+            };
+            TlsContext::new(&options.build().unwrap())
+        };
+        assert_eq!(
+            code(&context(None).unwrap_err()),
+            CauseCode::KeyPasswordMissing
+        );
+        for wrong in ["hunter22", "", "correct horses", &"x".repeat(5000)] {
+            let error = context(Some(wrong)).unwrap_err();
+            assert_eq!(
+                code(&error),
+                CauseCode::KeyPasswordWrong,
+                "{wrong:?}: {error}"
+            );
+            assert!(wrong.is_empty() || !format!("{error:?}").contains(wrong));
+        }
+        assert_eq!(
+            context(Some("correct horse"))
+                .unwrap()
+                .own_certificate()
+                .unwrap()
+                .subject,
+            "CN=app,OU=clients,O=mongotls"
+        );
+    }
+}
+
+#[test]
+fn a_password_is_not_asked_for_on_a_terminal() {
+    // A process with a terminal would block; one without must not even try.
+    let shelf = Shelf::new();
+    let path = shelf.file("client.pem", shelf.client.encrypted_bundle_pem("p"));
+    let error = shelf.error("tlsCertificateKeyFile", &path);
+    assert_eq!(code(&error), CauseCode::KeyPasswordMissing);
+    assert_eq!(
+        error.cause().unwrap().remedy(),
+        "Set tlsCertificateKeyFilePassword to the password of the private key."
+    );
+}
+
+#[test]
+fn the_whole_chain_of_the_client_is_sent_in_whatever_order_the_file_has() {
+    use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+    let root = Ca::root("root", KeyKind::EcP256);
+    let mid = root.intermediate("mid", KeyKind::EcP256);
+    let identity = root.issue(LeafSpec::local_server());
+    let server = Server::builder()
+        .tls(ServerTls::new(&identity).client_auth(ClientAuth::Require, &[root.cert()]))
+        .start();
+    let bench = Bench::around(server, root);
+    let client = mid.issue(LeafSpec::client("app"));
+    let orders = [
+        [client.key_pem(), client.cert_pem(), mid.cert_pem()],
+        [mid.cert_pem(), client.cert_pem(), client.key_pem()],
+        [client.cert_pem(), client.key_pem(), mid.cert_pem()],
+    ];
+    for parts in orders {
+        let path = bench.dir.write("client.pem", parts.concat());
+        crate::common::ping(&bench.uri(&format!("&tlsCertificateKeyFile={}", path.display())))
+            .unwrap();
+    }
+    let without = bench
+        .dir
+        .write("client.pem", [client.key_pem(), client.cert_pem()].concat());
+    let error = crate::common::ping_error(
+        &bench.uri(&format!("&tlsCertificateKeyFile={}", without.display())),
+    );
+    assert_eq!(code(&error), CauseCode::ClientCertificateUntrusted);
+}

@@ -1,0 +1,301 @@
+//! Handshakes that fail before or after the certificate: versions, ciphers, alerts, client
+//! certificates, and peers that speak something else.
+
+use mongotls::{CauseCode, ErrorKind};
+use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Validity};
+use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+use mongotls_testbench::stranger;
+use openssl::ssl::{SslAlert, SslVersion};
+
+use crate::common::{Bench, code, fact, peer_or_skip, ping, ping_error};
+
+#[test]
+fn a_server_without_a_common_version_or_cipher_is_told() {
+    let root = Ca::root("root", KeyKind::EcP256);
+    let ecdsa = root.issue(LeafSpec::local_server());
+    let cases: &[(&[&str], CauseCode)] = &[
+        (
+            &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+            CauseCode::ProtocolVersionMismatch,
+        ),
+        (
+            &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"],
+            CauseCode::NoSharedCipher,
+        ),
+        (
+            &["-tls1_2", "-groups", "brainpoolP512r1"],
+            CauseCode::NoSharedCipher,
+        ),
+        (
+            &["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"],
+            CauseCode::NoSharedCipher,
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let server = SServer::start(&ecdsa, arguments).unwrap();
+        let bench = mongotls_testbench::pki::PkiDir::new();
+        let ca_file = bench.write("ca.pem", root.cert_pem());
+        let uri = format!(
+            "mongodb://localhost:{}/?tls=true&tlsCAFile={}",
+            server.addr().port(),
+            ca_file.display()
+        );
+        let error = ping_error(&uri);
+        assert_eq!(
+            code(&error),
+            *expected,
+            "{arguments:?}: {error}\n{}",
+            server.log()
+        );
+        assert_eq!(error.kind(), ErrorKind::Tls);
+    }
+}
+
+#[test]
+fn alerts_are_told_by_their_names() {
+    let cases = [
+        (
+            SslAlert::INTERNAL_ERROR,
+            CauseCode::TlsAlert,
+            "internal_error",
+        ),
+        (
+            alert(112),
+            CauseCode::ServerNameRejected,
+            "unrecognized_name",
+        ),
+        (
+            SslAlert::HANDSHAKE_FAILURE,
+            CauseCode::NoSharedCipher,
+            "handshake_failure",
+        ),
+        (
+            alert(71),
+            CauseCode::NoSharedCipher,
+            "insufficient_security",
+        ),
+        (
+            alert(70),
+            CauseCode::ProtocolVersionMismatch,
+            "protocol_version",
+        ),
+        (alert(90), CauseCode::TlsAlert, "user_canceled"),
+    ];
+    for (alert, expected, name) in cases {
+        let bench = Bench::with(
+            KeyKind::EcP256,
+            |leaf| leaf,
+            |tls| tls.accept_names(|_| false).refuse_with(alert),
+        );
+        let error = ping_error(&bench.uri(""));
+        assert_eq!(
+            (code(&error), fact(&error, "alert").as_str()),
+            (expected, name),
+            "{error}"
+        );
+    }
+}
+
+/// The alert of that number.
+fn alert(number: i32) -> SslAlert {
+    SslAlert::from_reason_code(1000 + number).unwrap()
+}
+
+#[test]
+fn internal_error_from_atlas_points_at_its_access_list() {
+    let bench = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf,
+        |tls| {
+            tls.accept_names(|_| false)
+                .refuse_with(SslAlert::INTERNAL_ERROR)
+        },
+    );
+    let options = mongotls::options::TlsOptions::builder()
+        .ca_file(&bench.ca_file)
+        .build()
+        .unwrap();
+    let context = mongotls::tls::TlsContext::new(&options).unwrap();
+    let stream = std::net::TcpStream::connect(bench.server.addr()).unwrap();
+    let error = context
+        .connect("cluster0-shard-00-00.abcde.mongodb.net", stream)
+        .unwrap_err();
+    assert!(error.cause().unwrap().remedy().contains("IP access list"));
+}
+
+#[test]
+fn peers_that_speak_something_else_are_recognised() {
+    let cases = [
+        (stranger::http_server(), "HTTP"),
+        (stranger::banner(*b"SSH-2.0-OpenSSH_9.2p1\r\n"), "SSH"),
+        (
+            stranger::banner(*b"220 mail.example ESMTP\r\n"),
+            "\"220 mail.example ESMTP\\r\\n\"",
+        ),
+    ];
+    for (peer, looks_like) in cases {
+        let error = ping_error(&format!(
+            "mongodb://{}/?tls=true&connectTimeoutMS=2000",
+            peer.addr()
+        ));
+        assert_eq!(
+            (code(&error), fact(&error, "looks_like").as_str()),
+            (CauseCode::ServerNotTls, looks_like),
+            "{error}"
+        );
+        let error = ping_error(&format!("mongodb://{}/?connectTimeoutMS=2000", peer.addr()));
+        assert_eq!(code(&error), CauseCode::NotMongodb, "{error}");
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_recognised_although_it_does_not_answer() {
+    let plain = Server::builder().start();
+    let error = ping_error(&format!(
+        "mongodb://localhost:{}/?tls=true&connectTimeoutMS=1000",
+        plain.port()
+    ));
+    assert_eq!(
+        (code(&error), fact(&error, "looks_like").as_str()),
+        (CauseCode::ServerNotTls, "MongoDB in the clear")
+    );
+}
+
+#[test]
+fn a_client_without_tls_learns_that_the_server_requires_it() {
+    let bench = Bench::sound();
+    let error = ping_error(&format!("mongodb://localhost:{}/", bench.server.port()));
+    assert_eq!(code(&error), CauseCode::ServerRequiresTls, "{error}");
+}
+
+/// The client certificates of one test, as files.
+struct Clients {
+    bench: Bench,
+}
+
+impl Clients {
+    fn new(mode: ClientAuth, versions: SslVersion) -> Self {
+        let ca = Ca::root("bench root", KeyKind::EcP256);
+        let identity = ca.issue(LeafSpec::local_server());
+        let tls = ServerTls::new(&identity)
+            .client_auth(mode, &[ca.cert()])
+            .versions(versions, versions);
+        let server = Server::builder().tls(tls).start();
+        Self {
+            bench: Bench::around(server, ca),
+        }
+    }
+
+    fn attempt(
+        &self,
+        identity: Option<&mongotls_testbench::pki::Identity>,
+    ) -> Result<(), mongotls::Error> {
+        let option = identity.map(|identity| {
+            let path = self.bench.dir.write("client.pem", identity.bundle_pem());
+            format!("&tlsCertificateKeyFile={}", path.display())
+        });
+        ping(&self.bench.uri(&option.unwrap_or_default()))
+    }
+}
+
+#[test]
+fn refusals_of_the_client_certificate_are_told_apart() {
+    let stranger = Ca::root("strange root", KeyKind::EcP256);
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let clients = Clients::new(ClientAuth::Require, version);
+        let ca = &clients.bench.ca;
+        clients
+            .attempt(Some(&ca.issue(LeafSpec::client("app"))))
+            .unwrap();
+
+        let error = clients.attempt(None).unwrap_err();
+        assert_eq!(
+            code(&error),
+            CauseCode::ClientCertificateRequired,
+            "{version:?}: {error}"
+        );
+        assert_eq!(fact(&error, "requested_ca_names"), "CN=bench root");
+        let error = clients
+            .attempt(Some(&stranger.issue(LeafSpec::client("app"))))
+            .unwrap_err();
+        assert_eq!(
+            code(&error),
+            CauseCode::ClientCertificateUntrusted,
+            "{version:?}: {error}"
+        );
+        assert_eq!(fact(&error, "issuer_listed_by_server"), "no");
+        let error = clients
+            .attempt(Some(
+                &ca.issue(LeafSpec::client("app").validity(Validity::expired())),
+            ))
+            .unwrap_err();
+        assert_eq!(
+            code(&error),
+            CauseCode::ClientCertificateExpired,
+            "{version:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_closes_instead_of_sending_an_alert_is_understood() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
+        let error = clients.attempt(None).unwrap_err();
+        assert_eq!(
+            code(&error),
+            CauseCode::ClientCertificateRequired,
+            "{version:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn haproxy_refuses_client_certificates_for_the_same_reasons() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let bench = Bench::around(Server::builder().start(), ca);
+    let identity = bench.ca.issue(LeafSpec::local_server());
+    let revoked = bench.ca.issue(LeafSpec::client("revoked"));
+    let crl = bench
+        .ca
+        .crl()
+        .revoke(mongotls_testbench::pki::Revocation::of(&revoked.cert))
+        .build();
+    let options = HaProxyOptions::new(&identity, bench.server.addr())
+        .clients(ClientCertificates::Required, bench.ca.cert())
+        .crl(&crl);
+    let Some(front) = peer_or_skip(HaProxy::start(&options)) else {
+        return;
+    };
+    let stranger = Ca::root("strange root", KeyKind::EcP256).issue(LeafSpec::client("app"));
+    let good = bench.ca.issue(LeafSpec::client("app"));
+    let expired = bench
+        .ca
+        .issue(LeafSpec::client("app").validity(Validity::expired()));
+    let cases = [
+        (None, Some(CauseCode::ClientCertificateRequired)),
+        (Some(&good), None),
+        (Some(&stranger), Some(CauseCode::ClientCertificateUntrusted)),
+        (Some(&expired), Some(CauseCode::ClientCertificateExpired)),
+        (Some(&revoked), Some(CauseCode::ClientCertificateRevoked)),
+    ];
+    for (client, expected) in cases {
+        let option = client.map(|identity| {
+            format!(
+                "&tlsCertificateKeyFile={}",
+                bench
+                    .dir
+                    .write("client.pem", identity.bundle_pem())
+                    .display()
+            )
+        });
+        let uri = format!(
+            "mongodb://localhost:{}/?tls=true&tlsCAFile={}{}",
+            front.addr().port(),
+            bench.ca_file.display(),
+            option.unwrap_or_default()
+        );
+        assert_eq!(ping(&uri).err().as_ref().map(code), expected);
+    }
+}
