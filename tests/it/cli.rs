@@ -1,1 +1,417 @@
-//! cli
+//! The command line as a process: what it prints, and how it ends.
+
+use std::process::{Command, Stdio};
+
+use mongotls_testbench::pki::{KeyKind, LeafSpec, Validity};
+use mongotls_testbench::server::Server;
+use mongotls_testbench::stranger;
+use serde_json::Value;
+
+use crate::common::Bench;
+
+/// What a process left behind.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs the command line with these words.
+pub(crate) fn mongotls(words: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_mongotls"))
+        .args(words)
+        .stdin(Stdio::null())
+        .env_remove("MONGOTLS_LOG")
+        .output()
+        .unwrap();
+    Run {
+        code: output.status.code().expect("an exit code"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// What `doctor --json` prints, with its exit code.
+fn doctor(uri: &str) -> (i32, Value) {
+    let run = mongotls(&["doctor", uri, "--json"]);
+    let object = serde_json::from_str(&run.out)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err));
+    (run.code, object)
+}
+
+#[test]
+fn ping_prints_who_answered_and_how() {
+    let bench = Bench::sound();
+    let run = mongotls(&["ping", &bench.uri("")]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    let rows: Vec<(&str, &str)> = run.out.lines().map(|line| line.split_at(12)).collect();
+    let row = |name: &str| {
+        rows.iter()
+            .find(|(key, _)| key.trim() == name)
+            .unwrap_or_else(|| panic!("{name}: {}", run.out))
+            .1
+    };
+    assert_eq!(row("server"), format!("localhost:{}", bench.server.port()));
+    assert_eq!(row("version"), "7.0.0-bench");
+    assert!(row("tls").starts_with("TLSv1.3, TLS_AES_256_GCM_SHA384"));
+    assert_eq!(row("peer"), "verified");
+    assert!(row("round trip").ends_with(" ms"));
+}
+
+#[test]
+fn ping_counts_and_speaks_json() {
+    let bench = Bench::sound();
+    let run = mongotls(&["ping", &bench.uri(""), "-c", "5", "--json"]);
+    let object: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(object["ok"], true);
+    assert_eq!(object["tls"]["protocol"], "TLSv1.3");
+    assert_eq!(object["tls"]["verified"], true);
+    assert_eq!(object["round_trips_ms"].as_array().unwrap().len(), 5);
+    assert_eq!(bench.server.count_of("ping"), 5);
+    let several = mongotls(&["ping", &bench.uri(""), "--count=3"]);
+    assert!(several.out.contains("3 pings: least"), "{}", several.out);
+}
+
+#[test]
+fn a_failed_ping_names_cause_and_remedy_on_standard_error() {
+    let bench = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::expired()),
+        |tls| tls,
+    );
+    let run = mongotls(&["ping", &bench.uri("")]);
+    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert!(
+        run.err.contains("[certificate-expired]")
+            && run.err.contains("Renew the server's certificate"),
+        "{}",
+        run.err
+    );
+    let run = mongotls(&["ping", &bench.uri(""), "--json"]);
+    let object: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(
+        (run.code, &object["ok"], &object["cause"]),
+        (1, &Value::Bool(false), &Value::from("certificate-expired"))
+    );
+}
+
+#[test]
+fn run_prints_the_reply_as_relaxed_extended_json() {
+    let bench = Bench::sound();
+    let uri = bench.uri("");
+    let insert = r#"{"insert": "t", "documents": [{"_id": {"$oid": "0123456789abcdef01234567"}, "at": {"$date": "2026-01-02T03:04:05Z"}, "n": {"$numberLong": "7"}}]}"#;
+    assert_eq!(mongotls(&["run", &uri, "shop", insert]).code, 0);
+    let run = mongotls(&["run", &uri, "shop", r#"{"find": "t"}"#]);
+    let reply: Value = serde_json::from_str(&run.out).unwrap();
+    let first = &reply["cursor"]["firstBatch"][0];
+    assert_eq!(first["_id"]["$oid"], "0123456789abcdef01234567");
+    assert_eq!(first["at"]["$date"], "2026-01-02T03:04:05Z");
+    assert_eq!(first["n"], 7);
+    assert_eq!(bench.server.commands_named("insert")[0].database, "shop");
+}
+
+#[test]
+fn run_follows_a_cursor_to_its_end() {
+    let bench = Bench::sound();
+    let uri = bench.uri("");
+    let documents: Vec<String> = (0..30).map(|n| format!("{{\"_id\": {n}}}")).collect();
+    mongotls(&[
+        "run",
+        &uri,
+        "d",
+        &format!(
+            "{{\"insert\": \"t\", \"documents\": [{}]}}",
+            documents.join(",")
+        ),
+    ]);
+    let run = mongotls(&[
+        "run",
+        &uri,
+        "d",
+        r#"{"find": "t", "batchSize": 7}"#,
+        "--all",
+    ]);
+    assert_eq!(run.out.lines().count(), 30);
+    assert!(bench.server.count_of("getMore") >= 1 && bench.server.open_cursors() == 0);
+}
+
+#[test]
+fn doctor_goes_through_every_stage_of_a_sound_server() {
+    let bench = Bench::sound();
+    let (code, object) = doctor(&bench.uri(""));
+    assert_eq!(
+        (code, &object["ok"], &object["cause"]),
+        (0, &Value::Bool(true), &Value::Null)
+    );
+    let stages = object["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "options",
+            "resolve",
+            "connect",
+            "tls",
+            "revocation",
+            "hello",
+            "authentication",
+            "command"
+        ]
+    );
+    assert!(
+        stages
+            .iter()
+            .all(|stage| stage["ok"] == true && stage["duration_ms"].is_number())
+    );
+    let tls = &stages[3];
+    assert_eq!(
+        tls["group"].as_str().map(str::to_lowercase).as_deref(),
+        Some("x25519")
+    );
+    let leaf = &tls["chain"][0];
+    assert_eq!(
+        (leaf["subject"].as_str(), leaf["issuer"].as_str()),
+        (Some("CN=localhost"), Some("CN=bench root"))
+    );
+    assert_eq!(leaf["dns_names"][0], "localhost");
+    assert_eq!(leaf["sha256_fingerprint"].as_str().unwrap().len(), 64);
+    assert_eq!(stages[7]["server_version"], "7.0.0-bench");
+}
+
+#[test]
+fn doctor_tells_stage_category_cause_and_remedy() {
+    let bench = Bench::sound();
+    let expired = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::expired()),
+        |tls| tls,
+    );
+    let plain = Server::builder().start();
+    let nobody = stranger::nobody();
+    let web = stranger::http_server();
+    let missing = bench.dir.path().join("missing.pem");
+    let cases = [
+        (expired.uri(""), "tls", "certificate", "certificate-expired"),
+        (
+            format!("mongodb://localhost:{}/?tls=true", bench.server.port()),
+            "tls",
+            "certificate",
+            "issuer-unknown",
+        ),
+        (
+            format!("mongodb://localhost:{}/", bench.server.port()),
+            "hello",
+            "protocol",
+            "server-requires-tls",
+        ),
+        (
+            format!(
+                "mongodb://localhost:{}/?tls=true&connectTimeoutMS=500",
+                plain.port()
+            ),
+            "tls",
+            "protocol",
+            "server-not-tls",
+        ),
+        (
+            format!("mongodb://{}/?tls=true", web.addr()),
+            "tls",
+            "protocol",
+            "server-not-tls",
+        ),
+        (
+            format!("mongodb://{}/", web.addr()),
+            "hello",
+            "server",
+            "not-mongodb",
+        ),
+        (
+            format!("mongodb://{nobody}/"),
+            "connect",
+            "network",
+            "connection-refused",
+        ),
+        (
+            format!("mongodb://localhost/?tlsCAFile={}", missing.display()),
+            "options",
+            "configuration",
+            "ca-file-unreadable",
+        ),
+        (
+            "mongodb://localhost:0/".to_owned(),
+            "options",
+            "configuration",
+            "invalid-uri",
+        ),
+        (
+            "mongodb://h/?tls=false&tlsInsecure=true".to_owned(),
+            "options",
+            "configuration",
+            "option-conflict",
+        ),
+    ];
+    for (uri, stage, category, cause) in cases {
+        let (code, object) = doctor(&uri);
+        assert_eq!(code, 1, "{uri}");
+        let told = ["stage", "category", "cause"].map(|key| object[key].as_str().unwrap_or("none"));
+        assert_eq!(told, [stage, category, cause], "{uri}: {object:#}");
+        let last = object["stages"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&last["name"], &last["ok"]),
+            (&Value::from(stage), &Value::Bool(false)),
+            "{uri}"
+        );
+        assert!(
+            !object["message"].as_str().unwrap().is_empty()
+                && !object["remedy"].as_str().unwrap().is_empty()
+        );
+
+        let text = mongotls(&["doctor", &uri]);
+        assert!(
+            text.code == 1
+                && text.out.contains(&format!("{category}: {cause}"))
+                && text.out.contains("remedy"),
+            "{}",
+            text.out
+        );
+        assert!(!text.out.contains('\x1b'), "colour in a pipe: {}", text.out);
+    }
+}
+
+#[test]
+fn doctor_examines_every_host_of_the_seed_list() {
+    let bench = Bench::sound();
+    let uri = bench
+        .uri("")
+        .replace("/?", &format!(",localhost:{}/?", stranger::nobody().port()));
+    let (code, object) = doctor(&uri);
+    assert_eq!(
+        (code, &object["ok"], &object["cause"]),
+        (1, &Value::Bool(false), &Value::from("connection-refused"))
+    );
+    let servers = object["servers"].as_array().unwrap();
+    assert_eq!(
+        (servers.len(), &servers[0]["ok"], &servers[1]["ok"]),
+        (2, &Value::Bool(true), &Value::Bool(false))
+    );
+}
+
+#[test]
+fn doctor_warns_of_a_certificate_that_ends_soon_and_of_relaxed_checks() {
+    let bench = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::days(-1, 10)),
+        |tls| tls,
+    );
+    let (code, object) = doctor(&bench.uri("&tlsAllowInvalidHostnames=true"));
+    let warnings = object["warnings"].to_string();
+    assert!(
+        code == 0
+            && warnings.contains("ends in 9 days")
+            && warnings.contains("tlsAllowInvalidHostnames"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_shows_no_secret() {
+    for words in [
+        &[][..],
+        &["ping"],
+        &["pong", "mongodb://u:s3cr3t@h"],
+        &["run", "mongodb://u:s3cr3t@h", "d", "{"],
+        &["ping", "mongodb://u:s3cr3t@h", "-c", "x"],
+    ] {
+        let run = mongotls(words);
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{words:?}");
+        assert!(
+            run.err.starts_with("mongotls: ")
+                && run.err.contains("--help")
+                && !run.err.contains("s3cr3t"),
+            "{}",
+            run.err
+        );
+    }
+}
+
+#[test]
+fn a_password_in_the_connection_string_is_shown_nowhere() {
+    let bench = Bench::sound();
+    let uri = bench
+        .uri("")
+        .replace("mongodb://", "mongodb://user:s3cr3t@");
+    for words in [
+        &["ping", &uri][..],
+        &["ping", &uri, "--json"],
+        &["doctor", &uri],
+        &["doctor", &uri, "--json"],
+        &["run", &uri, "d", r#"{"ping": 1}"#],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mongotls"))
+            .args(words)
+            .env("MONGOTLS_LOG", "trace")
+            .output()
+            .unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(!text.is_empty() && !text.contains("s3cr3t"), "{text}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_to_standard_output() {
+    let help = mongotls(&["--help"]);
+    assert!(
+        help.code == 0
+            && ["ping", "run", "doctor", "Exit codes"]
+                .iter()
+                .all(|word| help.out.contains(word))
+    );
+    let version = mongotls(&["--version"]);
+    assert!(
+        version.code == 0 && version.out.contains("OpenSSL"),
+        "{}",
+        version.out
+    );
+}
+
+#[test]
+fn names_from_a_certificate_cannot_steer_the_terminal() {
+    let bench = Bench::with(
+        KeyKind::EcP256,
+        |_| LeafSpec::local_server().subject_entry("O", "a\u{1b}[31mb"),
+        |tls| tls,
+    );
+    let run = mongotls(&["doctor", &bench.uri("")]);
+    assert!(
+        run.code == 0 && !run.out.contains('\u{1b}') && run.out.contains("\\1B[31mb"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let bench = Bench::sound();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mongotls"))
+        .args(["doctor", &bench.uri("")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).as_ref()
+        ),
+        (Some(0), "")
+    );
+}

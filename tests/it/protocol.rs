@@ -28,7 +28,7 @@ fn a_server_without_a_common_version_or_cipher_is_told() {
             CauseCode::NoSharedCipher,
         ),
         (
-            &["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"],
+            &["-tls1_3", "-ciphersuites", "TLS_AES_128_CCM_SHA256"],
             CauseCode::NoSharedCipher,
         ),
     ];
