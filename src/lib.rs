@@ -1,4 +1,34 @@
-//! A blocking MongoDB connector on OpenSSL.
+//! A blocking MongoDB connector on OpenSSL that gets TLS right, and says why when it cannot.
+//!
+//! ```no_run
+//! use mongotls::bson::doc;
+//!
+//! let client = mongotls::Client::connect("mongodb://db.example.com/?tls=true&tlsCAFile=/etc/ssl/db-ca.pem")?;
+//! let reply = client.database("admin").run_command(doc! { "ping": 1 })?;
+//! # Ok::<(), mongotls::Error>(())
+//! ```
+//!
+//! # The parts
+//!
+//! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. A client is shared by all threads
+//!   of a program; no async runtime is involved and no thread runs in the background.
+//! - [`ClientOptions`] say how, from a connection string ([`uri`]) or from a builder ([`options`]).
+//! - [`Error`] is the one error. That of a failed connection holds a [`Cause`]: a stable
+//!   [`code`](CauseCode), the facts, and a remedy for people ([`cause`]).
+//! - [`tls`] can be used alone: options, a host and a stream give a verified stream.
+//! - [`doctor`] examines a deployment stage by stage.
+//!
+//! # What holds without being asked for
+//!
+//! The server's certificate must lead to a trust anchor and name the host. The oldest protocol is TLS
+//! 1.2. Time limits are totals, whatever the peer does. No length that comes from outside is believed,
+//! no secret is printed, and nothing is ever sent in the clear when TLS was asked for.
+//!
+//! # Cargo features
+//!
+//! - `vendored`: links an OpenSSL built from source instead of the system's.
+//! - `bundled-roots`: Mozilla's root certificates, where the system has no trust anchors.
+//! - `cli`: the command line, `mongotls`.
 
 pub mod cause;
 pub mod doctor;
@@ -33,3 +63,8 @@ pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
 pub use time::TimeoutKind;
 pub use uri::{ConnectionString, Warning};
+
+/// Runs the examples of the README with those of this documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod client;
 mod common;
+mod docs;
 mod faults;
 mod ferretdb;
 mod files;

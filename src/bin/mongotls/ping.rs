@@ -92,9 +92,13 @@ fn as_text(screen: &mut Screen, series: &Series) -> io::Result<()> {
     )?;
     match &series.report.handshake {
         Some(handshake) => {
+            let group = handshake
+                .group()
+                .map(|group| format!(", {group}"))
+                .unwrap_or_default();
             row(
                 "tls",
-                &format!("{}, {}", handshake.protocol(), handshake.cipher()),
+                &format!("{}, {}{group}", handshake.protocol(), handshake.cipher()),
             )?;
             row("peer", &clean(handshake.verification()))?;
         }
