@@ -1,0 +1,220 @@
+//! What this library costs above the floor: a bare program on the `openssl` crate that does the same.
+//!
+//! `cargo bench --bench floor` runs both in turn against a server of the test bench and prints the CPU
+//! time of the client's thread, as medians, and their ratio. The server is a process of its own: this
+//! program, started again with the word `serve`.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for developers"
+)]
+
+use std::env;
+use std::fs;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use mongotls::Client;
+use mongotls::bson::{RawDocumentBuf, rawdoc};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::{Server, ServerTls};
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+
+const ROUNDS: usize = 15;
+
+fn main() {
+    if env::args().nth(1).as_deref() == Some("serve") {
+        return serve();
+    }
+    let mut server = Command::new(env::current_exe().unwrap())
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let (port, ca_file) = ready.trim_end().split_once(' ').unwrap();
+    let (port, ca_file) = (port.parse().unwrap(), Path::new(ca_file));
+    measure(port, ca_file);
+    drop(server.stdin.take());
+    server.wait().unwrap();
+}
+
+/// Serves until standard input ends; prints the port and the path of the CA file.
+fn serve() {
+    let root = Ca::root("root", KeyKind::EcP256);
+    let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
+    let server = Server::builder().tls(tls).log_limit(0).start();
+    let dir = PkiDir::new();
+    println!(
+        "{} {}",
+        server.port(),
+        dir.write("ca.pem", root.cert_pem()).display()
+    );
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn measure(port: u16, ca_file: &Path) {
+    let uri = format!(
+        "mongodb://127.0.0.1:{port}/?tls=true&tlsCAFile={}",
+        ca_file.display()
+    );
+
+    println!(
+        "{:<34} {:>10} {:>10} {:>7}",
+        "client CPU, median", "floor", "mongotls", "ratio"
+    );
+    let mut floor = Floor::connect(&context(ca_file), port);
+    let client = Client::connect(&uri).unwrap();
+    let admin = client.database("admin");
+    let ping = rawdoc! { "ping": 1_i32 };
+    compare(
+        "sequential ping",
+        2000,
+        || floor.ping(),
+        || {
+            black_box(admin.run_raw_command(ping.as_ref()).unwrap());
+        },
+    );
+
+    let shared = context(ca_file);
+    compare(
+        "new client with a CA file, and ping",
+        20,
+        || Floor::connect(&context(ca_file), port).ping(),
+        || {
+            let client = Client::connect(&uri).unwrap();
+            black_box(
+                client
+                    .database("admin")
+                    .run_raw_command(ping.as_ref())
+                    .unwrap(),
+            );
+        },
+    );
+    compare(
+        "the same, floor with a shared context",
+        20,
+        || Floor::connect(&shared, port).ping(),
+        || {
+            let client = Client::connect(&uri).unwrap();
+            black_box(
+                client
+                    .database("admin")
+                    .run_raw_command(ping.as_ref())
+                    .unwrap(),
+            );
+        },
+    );
+    compare(
+        "Client::connect without network",
+        50,
+        || drop(context(ca_file)),
+        || drop(Client::connect(&uri).unwrap()),
+    );
+}
+
+/// Runs both in turn and prints the medians of their CPU times for one call.
+fn compare(name: &str, calls: u32, mut floor: impl FnMut(), mut ours: impl FnMut()) {
+    let (mut floors, mut others) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let (a, b) = (cpu(calls, &mut floor), cpu(calls, &mut ours));
+        // The first round warms up.
+        if round > 0 {
+            floors.push(a);
+            others.push(b);
+        }
+    }
+    let mut ratios: Vec<f64> = floors.iter().zip(&others).map(|(a, b)| b / a).collect();
+    let (a, b, ratio) = (
+        median(&mut floors),
+        median(&mut others),
+        median(&mut ratios),
+    );
+    println!("{name:<34} {a:>7.1} µs {b:>7.1} µs {ratio:>7.2}");
+}
+
+/// The CPU time of this thread for one call, in microseconds.
+fn cpu(calls: u32, work: &mut impl FnMut()) -> f64 {
+    let before = thread_cpu_ns();
+    for _ in 0..calls {
+        work();
+    }
+    (thread_cpu_ns() - before) / 1000.0 / f64::from(calls)
+}
+
+/// The first number of schedstat: nanoseconds on a CPU.
+fn thread_cpu_ns() -> f64 {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A context as a careful program would build it.
+fn context(ca_file: &Path) -> SslContext {
+    let mut store = X509StoreBuilder::new().unwrap();
+    for certificate in X509::stack_from_pem(&fs::read(ca_file).unwrap()).unwrap() {
+        store.add_cert(certificate).unwrap();
+    }
+    let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
+    builder.set_cert_store(store.build());
+    builder.set_verify(SslVerifyMode::PEER);
+    builder.build()
+}
+
+/// The bare program: it writes prebuilt messages and reads replies.
+struct Floor {
+    stream: SslStream<TcpStream>,
+    reply: Vec<u8>,
+}
+
+impl Floor {
+    fn connect(context: &SslContext, port: u16) -> Self {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let mut ssl = Ssl::new(context).unwrap();
+        ssl.param_mut()
+            .set_ip("127.0.0.1".parse().unwrap())
+            .unwrap();
+        let mut floor = Self {
+            stream: ssl.connect(socket).unwrap(),
+            reply: Vec::new(),
+        };
+        floor.exchange(&message(&rawdoc! { "hello": 1_i32, "$db": "admin" }));
+        floor
+    }
+
+    fn ping(&mut self) {
+        self.exchange(&message(&rawdoc! { "ping": 1_i32, "$db": "admin" }));
+    }
+
+    fn exchange(&mut self, message: &[u8]) {
+        self.stream.write_all(message).unwrap();
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).unwrap();
+        self.reply
+            .resize(u32::from_le_bytes(length) as usize - 4, 0);
+        self.stream.read_exact(&mut self.reply).unwrap();
+    }
+}
+
+/// An OP_MSG with one body.
+fn message(body: &RawDocumentBuf) -> Vec<u8> {
+    let size = u32::try_from(21 + body.as_bytes().len()).unwrap();
+    let words = [size, 1, 0, 2013, 0].map(u32::to_le_bytes).concat();
+    [&words[..], &[0], body.as_bytes()].concat()
+}
