@@ -1,4 +1,5 @@
 # What there is to do here: `make` or `make help`. Everything sets up what it needs by itself.
+# docs/testing.md has the environment variables.
 
 FEATURES := cli,bundled-roots
 

@@ -49,7 +49,7 @@ if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
         $sudo apt-get update -qq </dev/null
         # shellcheck disable=SC2086 # words, split on purpose
         $sudo env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends $missing </dev/null
+            apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $missing </dev/null
     fi
 else
     for command in $commands; do
