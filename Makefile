@@ -1,0 +1,60 @@
+# What there is to do here: `make` or `make help`. Everything sets up what it needs by itself.
+# docs/testing.md has the environment variables.
+
+FEATURES := cli,bundled-roots
+
+ifeq ($(CI),true)
+# Nothing may be skipped in CI: tests fail if FerretDB or HAProxy is missing.
+export MONGOTLS_REQUIRE_PEERS ?= 1
+# A lock file that does not match Cargo.toml was forgotten in the commit.
+LOCKED := --locked
+endif
+
+.PHONY: help setup demo test check lint doc certs audit msrv ferretdb clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install the system packages that are missing (Debian, Ubuntu)
+	@sh tests/setup.sh test
+
+demo: ## Ping, insert, find and explain a failure, against a server from the test bench
+	@sh tests/setup.sh build
+	@sh tests/demo.sh
+
+# Without FerretDB the tests that need it say that they were skipped; where nothing may be
+# (MONGOTLS_REQUIRE_PEERS is set), that is a failure.
+test: setup ## Run all tests; builds FerretDB the first time if Go is there
+	@$(MAKE) --no-print-directory --silent ferretdb 2>&1 || { \
+	    [ -z "$$MONGOTLS_REQUIRE_PEERS" ] || exit 1; \
+	    echo '***********************************************************************'; \
+	    echo '*** There is no FerretDB: the tests against it WILL BE SKIPPED.'; \
+	    echo '*** The lines above say why, and what to install.'; \
+	    echo '***********************************************************************'; \
+	}
+	cargo test $(LOCKED) --workspace --features $(FEATURES)
+
+check: lint doc certs test ## Run all that CI runs
+
+lint: setup ## Check the format, and run clippy with warnings denied
+	cargo fmt --all --check
+	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
+
+doc: setup ## Build the documentation with warnings denied
+	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --workspace --features $(FEATURES)
+
+certs: setup ## Check that vendor-certs/ holds what its README says
+	vendor-certs/update --check
+
+audit: ## Check licences, sources, advisories and unused dependencies
+	.ci/audit
+
+msrv: ## Compile with the oldest Rust that Cargo.toml promises
+	.ci/msrv
+
+ferretdb: ## Build FerretDB, the real server that tests run against, once (needs Go)
+	@[ -n "$$MONGOTLS_FERRETDB" ] || sh tests/support/get-ferretdb.sh >/dev/null
+
+clean: ## Remove what was built here (FerretDB stays in its cache)
+	cargo clean

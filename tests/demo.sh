@@ -1,0 +1,71 @@
+#!/bin/sh
+# Shows the command line at work against a server of the test bench: a ping, an insert, a find, a
+# check of the connection, and then a failure that is explained. Every exit code is checked.
+set -eu
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+server=
+finish() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+echo "Building the command line and the test bench."
+cargo build --quiet --workspace --features cli,bundled-roots
+PATH=${CARGO_TARGET_DIR:-target}/debug:$PATH
+
+# The server prints 'ready PORT' when it is, and ends with its input: one pipe to wait on, and one to
+# hold open until the end.
+mkfifo "$work/input" "$work/output"
+mongotls-testbench serve --dir "$work/pki" <"$work/input" >"$work/output" &
+server=$!
+exec 3>"$work/input" 4<"$work/output"
+if ! read -r word port <&4 || [ "$word" != ready ]; then
+    echo "demo: the test bench did not start" >&2
+    exit 1
+fi
+echo "A MongoDB from the test bench listens on port $port, with TLS and certificates made just now."
+
+# Prints a command line, runs it, and compares its exit code. Keeps the output in $work/said.
+show() { # exit code, command...
+    expected=$1
+    shift
+    printf '\n$'
+    for word in "$@"; do
+        case $word in
+            *[!A-Za-z0-9_-]*) printf " '%s'" "$word" ;;
+            *) printf ' %s' "$word" ;;
+        esac
+    done
+    echo
+    code=0
+    "$@" >"$work/said" 2>&1 </dev/null || code=$?
+    cat "$work/said"
+    if [ "$code" != "$expected" ]; then
+        echo "demo: exit code $code where $expected was expected" >&2
+        exit 1
+    fi
+}
+
+uri="mongodb://localhost:$port/?tls=true&tlsCAFile=$work/pki"
+
+show 0 mongotls ping "$uri/ca.pem" -c 3
+show 0 mongotls run "$uri/ca.pem" test '{"insert": "things", "documents": [{"_id": 1, "name": "first"}]}'
+show 0 mongotls run "$uri/ca.pem" test '{"find": "things"}'
+grep -q first "$work/said" || {
+    echo "demo: the document that was inserted is not found" >&2
+    exit 1
+}
+show 0 mongotls doctor "$uri/ca.pem"
+
+printf '\nNow with the certificate of another CA. This must fail, with exit code 1, and say why:\n'
+show 1 mongotls doctor "$uri/other-ca.pem"
+grep -qE 'issuer-unknown|untrusted-root' "$work/said" || {
+    echo "demo: the failure does not name its cause" >&2
+    exit 1
+}
+
+printf '\nDemo done: four commands succeeded, one failed as it should (exit code 1) and named its cause.\n'
