@@ -4,7 +4,7 @@
 use std::env;
 
 /// The first version of the API that this crate needs, OpenSSL 1.1.1, as `0xMNNFFPPS`.
-const OLDEST: u64 = 0x1_01_01_00_0;
+const OLDEST: u64 = 0x1010_1000;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -18,7 +18,7 @@ fn main() {
         version >= OLDEST,
         "mongotls needs OpenSSL 1.1.1 or later; found version {version:#x}"
     );
-    if version >= 0x3_00_00_00_0 {
+    if version >= 0x3000_0000 {
         println!("cargo:rustc-cfg=ossl300");
     }
     println!(

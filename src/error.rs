@@ -23,7 +23,7 @@ use crate::time::Elapsed;
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An operation failed; see the [module documentation](self).
+/// An operation failed.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 

@@ -4,7 +4,7 @@
 //! are read then, and every file must load or building fails with its path. All connections of a
 //! client share it. [`TlsContext::connect`] runs a handshake over any stream and returns a
 //! [`TlsStream`] whose peer is verified as the options ask, or an error with the exact
-//! [`Cause`](crate::Cause). It knows nothing of MongoDB, so that a program with its own protocol may
+//! [`Cause`]. It knows nothing of MongoDB, so that a program with its own protocol may
 //! use it alone:
 //!
 //! ```no_run
@@ -164,7 +164,7 @@ impl TlsContext {
     ///
     /// # Errors
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`](crate::Cause).
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
         let name = ServerName::parse(host)?;
         let (ssl, watch) = self.prepare(&name).map_err(internal)?;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mongotls::{CauseCode, Client, Error};
-use mongotls_testbench::peers::PeerUnavailable;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
 
@@ -110,22 +109,4 @@ pub(crate) fn timed<T>(least: Duration, most: Duration, work: impl FnOnce() -> T
         "took {took:?}, not between {least:?} and {most:?}"
     );
     outcome
-}
-
-/// A real peer. Where it cannot be had the test is skipped aloud, unless `MONGOTLS_REQUIRE_PEERS` is
-/// set, as in CI.
-pub(crate) fn peer_or_skip<P>(peer: Result<P, PeerUnavailable>) -> Option<P> {
-    match peer {
-        Ok(peer) => Some(peer),
-        Err(why)
-            if std::env::var_os("MONGOTLS_REQUIRE_PEERS")
-                .is_some_and(|value| !value.is_empty()) =>
-        {
-            panic!("{why}")
-        }
-        Err(why) => {
-            eprintln!("SKIPPED: {why}");
-            None
-        }
-    }
 }

@@ -3,11 +3,11 @@
 
 use mongotls::bson::{Document, doc};
 use mongotls::{CauseCode, Client, ErrorKind};
-use mongotls_testbench::peers::{FerretDb, FerretDbOptions, HaProxy, HaProxyOptions};
+use mongotls_testbench::peers::{FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 
 use crate::cli::{Run, mongotls};
-use crate::common::{code, peer_or_skip, ping_error};
+use crate::common::{code, ping_error};
 
 /// FerretDB with both of its TLS fronts.
 struct Fronts {
@@ -23,9 +23,9 @@ impl Fronts {
         let identity = ca
             .intermediate("ferret intermediate", KeyKind::Rsa(2048))
             .issue(LeafSpec::local_server().key_kind(KeyKind::Rsa(2048)));
-        let go = peer_or_skip(FerretDb::start(&FerretDbOptions::tls(&identity)))?;
-        let behind = peer_or_skip(FerretDb::start(&FerretDbOptions::plain()))?;
-        let front = peer_or_skip(HaProxy::start(&HaProxyOptions::new(
+        let go = or_skip(FerretDb::start(&FerretDbOptions::tls(&identity)))?;
+        let behind = or_skip(FerretDb::start(&FerretDbOptions::plain()))?;
+        let front = or_skip(HaProxy::start(&HaProxyOptions::new(
             &identity,
             behind.addr(),
         )))?;
@@ -174,7 +174,7 @@ fn a_wrong_ca_is_told_on_both_fronts() {
 
 #[test]
 fn ferretdb_without_tls_is_recognised() {
-    let Some(plain) = peer_or_skip(FerretDb::start(&FerretDbOptions::plain())) else {
+    let Some(plain) = or_skip(FerretDb::start(&FerretDbOptions::plain())) else {
         return;
     };
     let error = ping_error(&format!(

@@ -2,13 +2,13 @@
 //! certificates, and peers that speak something else.
 
 use mongotls::{CauseCode, ErrorKind};
-use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer};
+use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Validity};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 use mongotls_testbench::stranger;
 use openssl::ssl::{SslAlert, SslVersion};
 
-use crate::common::{Bench, code, fact, peer_or_skip, ping, ping_error};
+use crate::common::{Bench, code, fact, ping, ping_error};
 
 #[test]
 fn a_server_without_a_common_version_or_cipher_is_told() {
@@ -265,7 +265,7 @@ fn haproxy_refuses_client_certificates_for_the_same_reasons() {
     let options = HaProxyOptions::new(&identity, bench.server.addr())
         .clients(ClientCertificates::Required, bench.ca.cert())
         .crl(&crl);
-    let Some(front) = peer_or_skip(HaProxy::start(&options)) else {
+    let Some(front) = or_skip(HaProxy::start(&options)) else {
         return;
     };
     let stranger = Ca::root("strange root", KeyKind::EcP256).issue(LeafSpec::client("app"));

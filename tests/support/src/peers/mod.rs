@@ -14,6 +14,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,6 +41,26 @@ impl fmt::Display for PeerUnavailable {
 }
 
 impl Error for PeerUnavailable {}
+
+/// The peer, or none where it is not installed; then the test is skipped, and says so.
+///
+/// Where nothing may be skipped, as in CI, the environment variable `MONGOTLS_REQUIRE_PEERS` is set.
+///
+/// # Panics
+/// If the peer is there and does not start, or if it is missing and must not be.
+pub fn or_skip<P>(peer: Result<P, PeerUnavailable>) -> Option<P> {
+    let required =
+        std::env::var_os("MONGOTLS_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
+    match peer {
+        Ok(peer) => Some(peer),
+        Err(why) if required || !why.what.starts_with("there is no") => panic!("{why}"),
+        Err(why) => {
+            // Past the test runner, which hides what a passing test prints.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+            None
+        }
+    }
+}
 
 /// A child process that ends with its guard.
 #[derive(Debug)]

@@ -3,26 +3,13 @@
 use bson::doc;
 use mongotls_testbench::client::{RawClient, tls};
 use mongotls_testbench::peers::{
-    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, PeerUnavailable,
-    SServer,
+    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, SServer, or_skip,
 };
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::Server;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
 use std::net::TcpStream;
 use std::process::Command;
-
-#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
-fn or_skip<T>(peer: Result<T, PeerUnavailable>) -> Option<T> {
-    match peer {
-        Ok(peer) => Some(peer),
-        Err(why) if why.what.starts_with("there is no") => {
-            println!("SKIPPED: {why}");
-            None
-        }
-        Err(why) => panic!("{why}"),
-    }
-}
 
 #[test]
 fn ferretdb_answers_over_tls_and_keeps_documents() {
