@@ -147,7 +147,7 @@ impl Connection {
         if let Err(error) = sent {
             return Err(ReadError::Io {
                 error,
-                begun: false,
+                first_bytes: Vec::new(),
             });
         }
         let reply = reply::read(&mut self.stream, expected)?;
@@ -177,7 +177,14 @@ impl Connection {
         what: &str,
         deadline: Option<Deadline>,
     ) -> Error {
+        let plain = matches!(self.stream, Stream::Plain(_));
         let error = match failure {
+            // An alert or a handshake record in answer to the first message in the clear.
+            ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
+                if plain && stage == Stage::Hello && is_tls_record(&first_bytes) =>
+            {
+                Error::failed(stage, requires_tls("it answered in TLS"))
+            }
             ReadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 match (deadline, stage) {
                     (Some(deadline), Stage::Hello) => Error::failed(
@@ -188,7 +195,8 @@ impl Connection {
                     (None, _) => Error::protocol("the socket gave up without a time limit"),
                 }
             }
-            ReadError::Io { error, begun } => {
+            ReadError::Io { error, first_bytes } => {
+                let begun = !first_bytes.is_empty();
                 let cause = match &self.stream {
                     Stream::Tls(stream) => stream.explain(&error),
                     Stream::Plain(_) if stage == Stage::Hello && !begun => {
@@ -200,13 +208,7 @@ impl Connection {
                     .with_source(error)
             }
             ReadError::Malformed { what, first_bytes } => {
-                match (&self.stream, first_bytes.as_slice()) {
-                    // An alert or a handshake record in answer to a message in the clear.
-                    (Stream::Plain(_), [21 | 22, 3, ..]) => {
-                        Error::failed(stage, requires_tls("it answered in TLS"))
-                    }
-                    _ => Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes)),
-                }
+                Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes))
             }
         };
         error.with_server(&self.server).with_stage(stage)
@@ -319,6 +321,12 @@ fn requires_tls(how: &str) -> Cause {
     )
 }
 
+/// Whether these bytes begin an alert or a handshake record (RFC 8446 §5.1). Taken for a message, they
+/// would declare more than 64 KiB, as no answer to a hello does.
+fn is_tls_record(first_bytes: &[u8]) -> bool {
+    matches!(first_bytes, [21 | 22, 3, 1..=4, ..])
+}
+
 /// A connection without TLS went away.
 fn lost(error: &io::Error, begun: bool) -> Cause {
     let when = if begun {
@@ -343,7 +351,7 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
 /// What answers does not speak the MongoDB protocol.
 fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
     let looks_like = match first_bytes {
-        bytes if bytes.starts_with(b"HTTP/") || bytes.starts_with(b"<") => "HTTP".to_owned(),
+        bytes if bytes.starts_with(b"HTTP") || bytes.starts_with(b"<") => "HTTP".to_owned(),
         bytes if bytes.starts_with(b"SSH-") => "SSH".to_owned(),
         bytes => format!("\"{}\"", bytes.escape_ascii()),
     };
