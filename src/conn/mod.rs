@@ -143,6 +143,7 @@ impl Connection {
             .stream
             .write_all(&self.buffer)
             .and_then(|()| self.stream.flush());
+        self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         if let Err(error) = sent {
             return Err(ReadError::Io {
@@ -362,4 +363,47 @@ fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
     )
     .fact("looks_like", looks_like)
     .fact("first_bytes", first_bytes.escape_ascii().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn a_large_request_leaves_a_small_buffer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::Plain(Socket::unix(ours).unwrap());
+        let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
+        connection.hello.max_message_size = 48_000_000;
+        let server = thread::spawn(move || {
+            let mut length = [0; 4];
+            theirs.read_exact(&mut length).unwrap();
+            let rest = u64::from(u32::from_le_bytes(length)) - 4;
+            io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
+            let mut reply = Vec::new();
+            request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
+            reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
+            io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
+        });
+        let request = Request {
+            database: "db",
+            body: &rawdoc! { "insert": "x".repeat(1 << 20) },
+            sequences: &[],
+            read_preference: None,
+        };
+        connection.run(&request, None).unwrap();
+        server.join().unwrap();
+        assert!(!connection.perished());
+        assert!(
+            connection.buffer.capacity() <= KEPT_BUFFER,
+            "{}",
+            connection.buffer.capacity()
+        );
+    }
 }
