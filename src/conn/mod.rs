@@ -19,7 +19,7 @@ pub(crate) use self::establish::{Connector, Learned, Observer};
 pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::socket::Socket;
 use crate::time::Deadline;
@@ -199,7 +199,9 @@ impl Connection {
             ReadError::Io { error, first_bytes } => {
                 let begun = !first_bytes.is_empty();
                 let cause = match &self.stream {
-                    Stream::Tls(stream) => stream.explain(&error),
+                    Stream::Tls(stream) => stream
+                        .explain(&error)
+                        .filter(|cause| stage == Stage::Hello || !is_plain_end(cause)),
                     Stream::Plain(_) if stage == Stage::Hello && !begun => {
                         Some(requires_tls(&error.to_string()))
                     }
@@ -328,7 +330,16 @@ fn is_tls_record(first_bytes: &[u8]) -> bool {
     matches!(first_bytes, [21 | 22, 3, 1..=4, ..])
 }
 
-/// A connection without TLS went away.
+/// Whether a connection that ended so just ended. Once the server has answered hello, it is content
+/// with the client's certificate or the lack of one, unless an alert says otherwise.
+fn is_plain_end(cause: &Cause) -> bool {
+    matches!(
+        cause.category(),
+        Category::Network | Category::ClientCertificate
+    ) && cause.facts().get("alert").is_none()
+}
+
+/// The server went away.
 fn lost(error: &io::Error, begun: bool) -> Cause {
     let when = if begun {
         "in the middle of its reply"
