@@ -771,7 +771,8 @@ fn strangers_are_recognised_at_once() {
     const SSH: &[u8] = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n";
     const SHORT_SSH: &[u8] = b"SSH-2.0-x\r\n";
     const SMTP: &[u8] = b"220 mx ESMTP\r\n";
-    let cases: [(&str, fn() -> Stranger, &str); 4] = [
+    type Start = fn() -> Stranger;
+    let cases: [(&str, Start, &str); 4] = [
         ("a web server", stranger::http_server, "HTTP"),
         ("an SSH server", || stranger::banner(SSH), "SSH"),
         (
