@@ -62,7 +62,7 @@ pub(crate) fn connect_unix(path: &Path, deadline: &Deadline) -> Result<Socket, U
             _ => (CauseCode::ConnectionRefused, "Let the user that runs this process use the socket and enter its folders."),
         };
         let cause = Cause::new(code, format!("no connection to {}: {error}", path.display()), remedy);
-        Unreachable { stage: Stage::Connect, cause: cause }
+        Unreachable { stage: Stage::Connect, cause }
     })
 }
 

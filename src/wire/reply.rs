@@ -186,7 +186,7 @@ fn check_header(head: &[u8], expected: Expected) -> Result<(), Malformed> {
 
 /// Checks flags and section kind; returns how many bytes of checksum end the message.
 fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
-    let flags = word(head, HEADER_SIZE).unwrap_or(0).cast_unsigned();
+    let flags = word(head, HEADER_SIZE).unwrap_or(0) as u32;
     // moreToCome is for exhaust cursors, which nobody here asks for.
     if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
         return Err(Malformed::Flags(flags));
