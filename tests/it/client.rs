@@ -19,7 +19,7 @@ use mongotls_testbench::stranger;
 use mongotls_testbench::wire::{Frame, OP_MSG};
 use serde::Deserialize;
 
-use crate::common::{Bench, at_limit, code, expect_open, ping_on, plain_client, timed};
+use crate::common::{Bench, at_limit, code, expect_open, fact, ping_on, plain_client, timed};
 
 /// A document of `things`.
 #[derive(Debug, Deserialize, PartialEq)]
@@ -910,16 +910,15 @@ fn a_panic_of_a_thread_loses_no_connection() {
     }
     let (server, client) = with_things(30, "maxPoolSize=1&waitQueueTimeoutMS=2000");
     let database = client.database("db");
+    let message = |panic: Box<dyn std::any::Any + Send>| *panic.downcast::<&str>().unwrap();
     for _ in 0..3 {
         let reply = catch_unwind(AssertUnwindSafe(|| {
-            database
-                .run_command_as::<Panics>(doc! { "ping": 1 })
-                .map(|_| ())
+            let _ = database.run_command_as::<Panics>(doc! { "ping": 1 });
         }));
-        assert!(reply.is_err());
+        assert_eq!(message(reply.unwrap_err()), "a bug of the program");
         let cursor = database.run_cursor_command::<Panics>(find(10)).unwrap();
-        let read = catch_unwind(AssertUnwindSafe(move || cursor.map(Result::unwrap).count()));
-        assert!(read.is_err());
+        let read = catch_unwind(AssertUnwindSafe(move || cursor.count()));
+        assert_eq!(message(read.unwrap_err()), "a bug of the program");
         let in_thread = thread::scope(|scope| {
             let work = scope.spawn(|| {
                 let _cursor = database.run_cursor_command::<Thing>(find(10)).unwrap();
@@ -927,7 +926,7 @@ fn a_panic_of_a_thread_loses_no_connection() {
             });
             work.join()
         });
-        assert!(in_thread.is_err());
+        assert_eq!(message(in_thread.unwrap_err()), "another bug");
         ping_on(&client).unwrap();
     }
     assert_eq!(server.counts().accepted, 1);
@@ -977,6 +976,30 @@ fn when_no_host_can_be_used_the_error_names_each_with_its_reason() {
         (error.kind(), code(&error)),
         (ErrorKind::Network, CauseCode::ConnectionRefused)
     );
+}
+
+#[test]
+fn the_limit_of_a_call_covers_all_hosts_together() {
+    let limit = Duration::from_millis(400);
+    let silent = [stranger::silent(), stranger::silent(), stranger::silent()];
+    let hosts: Vec<_> = silent
+        .iter()
+        .map(|server| server.addr().to_string())
+        .collect();
+    let client = Client::connect(&format!("mongodb://{}/", hosts.join(","))).unwrap();
+    let ping = Command::from(doc! { "ping": 1 }).timeout(limit);
+    let error = at_limit(limit, || client.database("db").run_command(ping)).unwrap_err();
+    assert_eq!(
+        (error.kind(), code(&error)),
+        (ErrorKind::Timeout, CauseCode::HandshakeTimeout)
+    );
+    assert_eq!(fact(&error, "option"), "the time limit of the call");
+    for host in hosts {
+        assert!(
+            error.to_string().contains(&format!("server {host}: ")),
+            "{error}"
+        );
+    }
 }
 
 #[test]
