@@ -29,11 +29,15 @@ const LIMIT: Duration = Duration::from_millis(400);
 /// Long enough to show that something ended by itself.
 const FAR: Duration = Duration::from_secs(5);
 
-/// A byte now and then: never long enough a silence for a limit on each read.
-fn trickle() -> Action {
+/// A byte at a time, with a pause of so many milliseconds before each: never long enough a silence for
+/// a limit on each read.
+///
+/// With 300 the last byte before [`LIMIT`] comes late, so that a read which is given the whole limit
+/// anew ends far behind it.
+fn trickle(pause: u64) -> Action {
     Action::Trickle {
         bytes: 1,
-        interval: Duration::from_millis(100),
+        interval: Duration::from_millis(pause),
     }
 }
 
@@ -109,19 +113,35 @@ fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
             Stage::Tls,
         ),
         (
-            "trickles the handshake",
+            "trickles the handshake, a byte in 100 ms",
             true,
             Layer::Tcp,
             0,
-            trickle(),
+            trickle(100),
             Stage::Tls,
         ),
         (
-            "trickles the end of the handshake",
+            "trickles the handshake, a byte in 300 ms",
+            true,
+            Layer::Tcp,
+            0,
+            trickle(300),
+            Stage::Tls,
+        ),
+        (
+            "trickles the end of the handshake, a byte in 100 ms",
             true,
             Layer::Tcp,
             300,
-            trickle(),
+            trickle(100),
+            Stage::Tls,
+        ),
+        (
+            "trickles the end of the handshake, a byte in 300 ms",
+            true,
+            Layer::Tcp,
+            300,
+            trickle(300),
             Stage::Tls,
         ),
         (
@@ -141,11 +161,19 @@ fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
             Stage::Hello,
         ),
         (
-            "trickles hello, on TLS",
+            "trickles hello, on TLS, a byte in 100 ms",
             true,
             Layer::Message,
             0,
-            trickle(),
+            trickle(100),
+            Stage::Hello,
+        ),
+        (
+            "trickles hello, on TLS, a byte in 300 ms",
+            true,
+            Layer::Message,
+            0,
+            trickle(300),
             Stage::Hello,
         ),
         (
@@ -165,11 +193,19 @@ fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
             Stage::Hello,
         ),
         (
-            "trickles hello, plain",
+            "trickles hello, plain, a byte in 100 ms",
             false,
             Layer::Tcp,
             0,
-            trickle(),
+            trickle(100),
+            Stage::Hello,
+        ),
+        (
+            "trickles hello, plain, a byte in 300 ms",
+            false,
+            Layer::Tcp,
+            0,
+            trickle(300),
             Stage::Hello,
         ),
     ];
@@ -218,7 +254,8 @@ fn a_command_is_given_up_at_its_limit_wherever_the_reply_hangs() {
         ("no reply", ReplyFault::Silence),
         ("silent in the header", cut(7, Action::Stall)),
         ("silent in the document", cut(30, Action::Stall)),
-        ("trickles", cut(0, trickle())),
+        ("a byte in 100 ms", cut(0, trickle(100))),
+        ("a byte in 300 ms", cut(0, trickle(300))),
         (
             "a reply that is shorter than it says",
             ReplyFault::DeclaredLength(47_999_999),
@@ -715,7 +752,7 @@ fn the_hello_in_the_clear_is_tried_when_a_server_closes_without_a_byte() {
 
 #[test]
 fn the_hello_in_the_clear_is_not_tried_where_tls_was_answered() {
-    let ends = [Action::Stall, trickle(), Action::Close, Action::Reset];
+    let ends = [Action::Stall, trickle(100), Action::Close, Action::Reset];
     for_each(ends, |action| {
         let bench = Bench::sound();
         bench
@@ -731,7 +768,7 @@ fn the_hello_in_the_clear_is_not_tried_where_tls_was_answered() {
 
 #[test]
 fn the_hello_in_the_clear_has_a_limit_of_its_own() {
-    for action in [Action::Stall, trickle()] {
+    for action in [Action::Stall, trickle(30)] {
         let server = Server::builder().fault(Fault::new(0, action)).start();
         let uri = format!(
             "{}?tls=true&tlsInsecure=true&connectTimeoutMS={}",
