@@ -200,14 +200,16 @@ impl Attempt<'_> {
         let Some(cause) = error.cause() else {
             return error;
         };
-        let silent = match cause.code() {
-            CauseCode::HandshakeTimeout => true,
-            CauseCode::ConnectionClosed | CauseCode::ConnectionReset => {
-                cause.facts().get("received_bytes") == Some(&FactValue::Number(0))
-            }
-            _ => false,
+        let received = match cause.facts().get("received_bytes") {
+            Some(FactValue::Number(received)) => Some(*received),
+            _ => None,
         };
-        if silent
+        let ended = matches!(
+            cause.code(),
+            CauseCode::HandshakeTimeout | CauseCode::ConnectionClosed | CauseCode::ConnectionReset
+        );
+        if ended
+            && received == Some(0)
             && self.connector.may_probe()
             && probe::speaks_mongodb_in_the_clear(self.server, &self.deadline)
         {
@@ -216,7 +218,8 @@ impl Attempt<'_> {
         match cause.code() {
             CauseCode::HandshakeTimeout => Error::failed(
                 Stage::Tls,
-                handshake_timeout("the TLS handshake", self.deadline.elapsed()),
+                handshake_timeout("the TLS handshake", self.deadline.elapsed())
+                    .fact_opt("received_bytes", received),
             ),
             _ => error,
         }

@@ -19,7 +19,7 @@ pub(crate) use self::establish::{Connector, Learned, Observer};
 pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::socket::Socket;
 use crate::time::Deadline;
@@ -143,11 +143,12 @@ impl Connection {
             .stream
             .write_all(&self.buffer)
             .and_then(|()| self.stream.flush());
+        self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         if let Err(error) = sent {
             return Err(ReadError::Io {
                 error,
-                begun: false,
+                first_bytes: Vec::new(),
             });
         }
         let reply = reply::read(&mut self.stream, expected)?;
@@ -177,7 +178,14 @@ impl Connection {
         what: &str,
         deadline: Option<Deadline>,
     ) -> Error {
+        let plain = matches!(self.stream, Stream::Plain(_));
         let error = match failure {
+            // An alert or a handshake record in answer to the first message in the clear.
+            ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
+                if plain && stage == Stage::Hello && is_tls_record(&first_bytes) =>
+            {
+                Error::failed(stage, requires_tls("it answered in TLS"))
+            }
             ReadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 match (deadline, stage) {
                     (Some(deadline), Stage::Hello) => Error::failed(
@@ -188,9 +196,12 @@ impl Connection {
                     (None, _) => Error::protocol("the socket gave up without a time limit"),
                 }
             }
-            ReadError::Io { error, begun } => {
+            ReadError::Io { error, first_bytes } => {
+                let begun = !first_bytes.is_empty();
                 let cause = match &self.stream {
-                    Stream::Tls(stream) => stream.explain(&error),
+                    Stream::Tls(stream) => stream
+                        .explain(&error)
+                        .filter(|cause| stage == Stage::Hello || !is_plain_end(cause)),
                     Stream::Plain(_) if stage == Stage::Hello && !begun => {
                         Some(requires_tls(&error.to_string()))
                     }
@@ -200,13 +211,7 @@ impl Connection {
                     .with_source(error)
             }
             ReadError::Malformed { what, first_bytes } => {
-                match (&self.stream, first_bytes.as_slice()) {
-                    // An alert or a handshake record in answer to a message in the clear.
-                    (Stream::Plain(_), [21 | 22, 3, ..]) => {
-                        Error::failed(stage, requires_tls("it answered in TLS"))
-                    }
-                    _ => Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes)),
-                }
+                Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes))
             }
         };
         error.with_server(&self.server).with_stage(stage)
@@ -319,7 +324,22 @@ fn requires_tls(how: &str) -> Cause {
     )
 }
 
-/// A connection without TLS went away.
+/// Whether these bytes begin an alert or a handshake record (RFC 8446 §5.1). Taken for a message, they
+/// would declare more than 64 KiB, as no answer to a hello does.
+fn is_tls_record(first_bytes: &[u8]) -> bool {
+    matches!(first_bytes, [21 | 22, 3, 1..=4, ..])
+}
+
+/// Whether a connection that ended so just ended. Once the server has answered hello, it is content
+/// with the client's certificate or the lack of one, unless an alert says otherwise.
+fn is_plain_end(cause: &Cause) -> bool {
+    matches!(
+        cause.category(),
+        Category::Network | Category::ClientCertificate
+    ) && cause.facts().get("alert").is_none()
+}
+
+/// The server went away.
 fn lost(error: &io::Error, begun: bool) -> Cause {
     let when = if begun {
         "in the middle of its reply"
@@ -343,7 +363,7 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
 /// What answers does not speak the MongoDB protocol.
 fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
     let looks_like = match first_bytes {
-        bytes if bytes.starts_with(b"HTTP/") || bytes.starts_with(b"<") => "HTTP".to_owned(),
+        bytes if bytes.starts_with(b"HTTP") || bytes.starts_with(b"<") => "HTTP".to_owned(),
         bytes if bytes.starts_with(b"SSH-") => "SSH".to_owned(),
         bytes => format!("\"{}\"", bytes.escape_ascii()),
     };
@@ -354,4 +374,47 @@ fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
     )
     .fact("looks_like", looks_like)
     .fact("first_bytes", first_bytes.escape_ascii().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn a_large_request_leaves_a_small_buffer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::Plain(Socket::unix(ours).unwrap());
+        let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
+        connection.hello.max_message_size = 48_000_000;
+        let server = thread::spawn(move || {
+            let mut length = [0; 4];
+            theirs.read_exact(&mut length).unwrap();
+            let rest = u64::from(u32::from_le_bytes(length)) - 4;
+            io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
+            let mut reply = Vec::new();
+            request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
+            reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
+            io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
+        });
+        let request = Request {
+            database: "db",
+            body: &rawdoc! { "insert": "x".repeat(1 << 20) },
+            sequences: &[],
+            read_preference: None,
+        };
+        connection.run(&request, None).unwrap();
+        server.join().unwrap();
+        assert!(!connection.perished());
+        assert!(
+            connection.buffer.capacity() <= KEPT_BUFFER,
+            "{}",
+            connection.buffer.capacity()
+        );
+    }
 }

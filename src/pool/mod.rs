@@ -196,3 +196,48 @@ impl Drop for PooledConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use mongotls_testbench::fault::Fault;
+    use mongotls_testbench::server::Server;
+
+    use super::*;
+
+    /// A pool of one connection, in which nobody waits for long.
+    fn pool_of_one(server: &Server) -> Arc<Pool> {
+        let uri = format!("{}?maxPoolSize=1&waitQueueTimeoutMS=50", server.uri());
+        let (options, _) = ClientOptions::parse(&uri).unwrap();
+        let connector = Connector::new(&options).unwrap();
+        let address = options.hosts[0].clone();
+        Arc::new(Pool::new(address, connector, &options))
+    }
+
+    #[test]
+    fn a_panic_gives_the_connection_back() {
+        let server = Server::builder().start();
+        let pool = pool_of_one(&server);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let _connection = pool.check_out(None).unwrap();
+            assert!(pool.check_out(None).unwrap_err().is_timeout());
+            panic!("a bug of the program");
+        }));
+        let payload = outcome.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"a bug of the program"));
+        drop(pool.check_out(None).unwrap());
+        assert_eq!(server.counts().accepted, 1);
+    }
+
+    #[test]
+    fn a_failed_dial_gives_its_place_back() {
+        let server = Server::builder().start();
+        let pool = pool_of_one(&server);
+        server.faults().next(3, Fault::close_after(0));
+        for _ in 0..3 {
+            assert!(!pool.check_out(None).unwrap_err().is_timeout());
+        }
+        drop(pool.check_out(None).unwrap());
+    }
+}

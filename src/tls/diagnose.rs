@@ -55,7 +55,8 @@ pub(super) fn failed_exchange(error: &ssl::Error, peer: &Peer<'_>) -> Cause {
         if code == reason::UNEXPECTED_EOF {
             return closed(peer);
         }
-        if reason::VERSION.contains(&code) {
+        // Later records with another version are rubbish: the version is agreed on.
+        if reason::VERSION.contains(&code) && !peer.established {
             return version_mismatch(text);
         }
         if reason::SELECTION.contains(&code) {

@@ -187,7 +187,9 @@ impl TlsContext {
             (Some(refusal), _) => {
                 diagnose::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
             }
-            (None, Some(io)) if stream::is_timeout(io) => handshake_timeout(),
+            (None, Some(io)) if stream::is_timeout(io) => {
+                handshake_timeout(failed.get_ref().received())
+            }
             _ => diagnose::failed_exchange(
                 error,
                 &self.peer(&name, failed.ssl(), failed.get_ref(), false),
@@ -304,12 +306,13 @@ impl fmt::Display for ServerName {
     }
 }
 
-fn handshake_timeout() -> Cause {
+fn handshake_timeout(received: u64) -> Cause {
     Cause::new(
         CauseCode::HandshakeTimeout,
         "the TLS handshake did not end in time",
         "Check that this port speaks TLS and that the server is not overloaded; then raise connectTimeoutMS.",
     )
+    .fact("received_bytes", i64::try_from(received).unwrap_or(i64::MAX))
 }
 
 /// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.

@@ -23,8 +23,11 @@ pub(crate) struct Expected {
 /// Why no reply was read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The stream failed; the flag tells whether a part of the reply had come.
-    Io { error: io::Error, begun: bool },
+    /// The stream failed. `first_bytes` is the beginning of the reply, as far as it had come.
+    Io {
+        error: io::Error,
+        first_bytes: Vec<u8>,
+    },
     /// The peer broke the protocol. `first_bytes` is what it sent.
     Malformed {
         what: Malformed,
@@ -70,6 +73,8 @@ impl fmt::Display for Malformed {
     }
 }
 
+/// The first field of the header.
+const LENGTH_SIZE: usize = 4;
 /// The bytes before the document of an OP_MSG with one body: header, flags, kind.
 const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
 /// The bytes before the document of an OP_REPLY: header, flags, cursor, start, count.
@@ -99,7 +104,10 @@ pub(crate) fn read(
         check_reply(head).map_err(malformed)?
     };
 
-    let mut rest = read_rest(stream, size - prefix)?;
+    let mut rest = read_rest(stream, size - prefix).map_err(|error| ReadError::Io {
+        error,
+        first_bytes: head.to_vec(),
+    })?;
     let end = rest.len() - checksum;
     let document_size = word(&rest, 0).and_then(|size| usize::try_from(size).ok());
     match document_size {
@@ -122,50 +130,58 @@ fn read_prefix(
 ) -> Result<usize, ReadError> {
     let mut have = 0;
     let mut size = None;
+    let mut checked = false;
     while have < head.len() {
-        match stream.read(&mut head[have..]) {
-            Ok(0) => {
-                return Err(ReadError::Io {
-                    error: io::ErrorKind::UnexpectedEof.into(),
-                    begun: have > 0,
-                });
-            }
+        let taken = match stream.read(&mut head[have..]) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            other => other,
+        };
+        match taken {
             Ok(n) => have += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 return Err(ReadError::Io {
                     error,
-                    begun: have > 0,
+                    first_bytes: head[..have].to_vec(),
                 });
             }
         }
-        if have >= HEADER_SIZE && size.is_none() {
-            let checked = check_header(head, expected);
-            size = Some(checked.map_err(|what| ReadError::Malformed {
-                what,
-                first_bytes: head[..have].to_vec(),
-            })?);
+        let malformed = |what| ReadError::Malformed {
+            what,
+            first_bytes: head[..have].to_vec(),
+        };
+        // Something that is no MongoDB server may greet with less than a header, and then wait.
+        if size.is_none() && have >= LENGTH_SIZE {
+            size = Some(check_length(head).map_err(malformed)?);
+        }
+        if !checked && have >= HEADER_SIZE {
+            check_header(head, expected).map_err(malformed)?;
+            checked = true;
         }
     }
     Ok(size.unwrap_or(0))
 }
 
-fn check_header(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
-    let field = |at| word(head, at).unwrap_or(0);
-    let (length, response_to, opcode) = (field(0), field(8), field(12));
+/// The size of the message, by its first field.
+fn check_length(head: &[u8]) -> Result<usize, Malformed> {
+    let length = word(head, 0).unwrap_or(0);
     let smallest = head.len() + SMALLEST_DOCUMENT;
-    let size = usize::try_from(length)
+    usize::try_from(length)
         .ok()
-        .filter(|size| (smallest..=MAX_MESSAGE_SIZE).contains(size));
-    // A length that makes no sense comes from something that is no MongoDB server; say so first.
-    let size = size.ok_or(Malformed::Length(length))?;
+        .filter(|size| (smallest..=MAX_MESSAGE_SIZE).contains(size))
+        .ok_or(Malformed::Length(length))
+}
+
+fn check_header(head: &[u8], expected: Expected) -> Result<(), Malformed> {
+    let field = |at| word(head, at).unwrap_or(0);
+    let (response_to, opcode) = (field(8), field(12));
     if opcode != expected.opcode {
         return Err(Malformed::Opcode(opcode));
     }
     if response_to != expected.request_id {
         return Err(Malformed::ResponseTo(response_to));
     }
-    Ok(size)
+    Ok(())
 }
 
 /// Checks flags and section kind; returns how many bytes of checksum end the message.
@@ -200,16 +216,14 @@ fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
 }
 
 /// Reads the `size` bytes that follow the prefix.
-fn read_rest(stream: &mut impl Read, size: usize) -> Result<Vec<u8>, ReadError> {
+fn read_rest(stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < size {
         let have = bytes.len();
         let next = size.min(have + have.max(TAKEN_AT_ONCE));
         bytes.reserve_exact(next - have);
         bytes.resize(next, 0);
-        stream
-            .read_exact(&mut bytes[have..])
-            .map_err(|error| ReadError::Io { error, begun: true })?;
+        stream.read_exact(&mut bytes[have..])?;
     }
     Ok(bytes)
 }
@@ -310,6 +324,40 @@ mod tests {
         assert_eq!(malformed(&unterminated, PING), Malformed::Document);
     }
 
+    /// Gives its bytes, and then fails as a socket does whose peer waits.
+    struct Waiting<'a>(&'a [u8]);
+
+    impl Read for Waiting<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.0.read(buf)
+        }
+    }
+
+    #[test]
+    fn a_length_that_makes_no_sense_is_refused_before_the_header_is_whole() {
+        for (greeting, length) in [
+            (&b"SSH-2.0-x\r\n"[..], i32::from_le_bytes(*b"SSH-")),
+            (b"220 ", i32::from_le_bytes(*b"220 ")),
+            (&[25, 0, 0, 0], 25),
+            (&[0xff; 4], -1),
+        ] {
+            match read(&mut Waiting(greeting), PING) {
+                Err(ReadError::Malformed { what, first_bytes }) => {
+                    assert_eq!(what, Malformed::Length(length));
+                    assert_eq!(first_bytes, greeting);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(
+            read(&mut Waiting(&[26, 0, 0, 0]), PING),
+            Err(ReadError::Io { error, .. }) if error.kind() == io::ErrorKind::TimedOut
+        ));
+    }
+
     #[test]
     fn an_op_reply_must_hold_one_document() {
         let expected = Expected {
@@ -329,15 +377,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_tells_whether_the_reply_had_begun() {
+    fn a_cut_tells_how_the_reply_had_begun() {
         let good = message(rawdoc! { "ok": 1.0 }.as_bytes());
         for cut in 0..good.len() {
             match read(&mut &good[..cut], PING) {
-                Err(ReadError::Io { error, begun }) => {
-                    assert_eq!(
-                        (error.kind(), begun),
-                        (io::ErrorKind::UnexpectedEof, cut > 0)
-                    );
+                Err(ReadError::Io { error, first_bytes }) => {
+                    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+                    assert_eq!(first_bytes, good[..cut.min(MSG_PREFIX)]);
                 }
                 other => panic!("{other:?}"),
             }
@@ -362,7 +408,7 @@ mod tests {
         let mut stream = head[..MSG_PREFIX].chain(io::empty());
         assert!(matches!(
             read(&mut stream, PING),
-            Err(ReadError::Io { begun: true, .. })
+            Err(ReadError::Io { first_bytes, .. }) if first_bytes.len() == MSG_PREFIX
         ));
         let mut endless = Endless(0);
         let started = read_rest(&mut (&mut endless).take(100), 48_000_000);

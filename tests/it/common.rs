@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mongotls::bson::{Document, doc};
 use mongotls::{CauseCode, Client, Error};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
@@ -75,7 +76,7 @@ pub(crate) fn ping(uri: &str) -> Result<(), Error> {
     let client = Client::connect(uri)?;
     client
         .database("admin")
-        .run_command(mongotls::bson::doc! { "ping": 1 })
+        .run_command(doc! { "ping": 1 })
         .map(|_| ())
 }
 
@@ -109,4 +110,27 @@ pub(crate) fn timed<T>(least: Duration, most: Duration, work: impl FnOnce() -> T
         "took {took:?}, not between {least:?} and {most:?}"
     );
     outcome
+}
+/// A client of a server without TLS; `options` as they stand in a connection string, or empty.
+pub(crate) fn plain_client(server: &Server, options: &str) -> Client {
+    Client::connect(&format!("{}?{options}", server.uri())).unwrap()
+}
+
+/// One ping on a client that stays.
+pub(crate) fn ping_on(client: &Client) -> Result<Document, Error> {
+    client.database("admin").run_command(doc! { "ping": 1 })
+}
+
+/// Runs `work` and fails unless it ends at `limit`: not before, and not a fifth of it later. The
+/// scheduler of a busy machine gets 60 ms on top.
+pub(crate) fn at_limit<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
+    timed(limit, limit + limit / 5 + Duration::from_millis(60), work)
+}
+
+/// Waits until the server holds that many connections and no other.
+pub(crate) fn expect_open(server: &Server, connections: u64) {
+    let settled = server.wait_until(Duration::from_secs(5), |server| {
+        server.counts().open == connections
+    });
+    assert!(settled, "{:?}, not {connections} open", server.counts());
 }
