@@ -158,6 +158,7 @@ impl Error {
     pub(crate) fn failed(stage: Stage, cause: Cause) -> Self {
         use crate::cause::Category;
         let kind = match (cause.category(), cause.code()) {
+            _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
             (Category::Configuration, _) => ErrorKind::Configuration,
             (Category::Network, _) => ErrorKind::Network,

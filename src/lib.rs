@@ -22,7 +22,9 @@
 //!
 //! The server's certificate must lead to a trust anchor and name the host. The oldest protocol is TLS
 //! 1.2. Time limits are totals, whatever the peer does. No length that comes from outside is believed,
-//! no secret is printed, and nothing is ever sent in the clear when TLS was asked for.
+//! no secret is printed. When TLS was asked for, no command, credential or name goes out without it: a
+//! server that leaves a ClientHello without a byte of an answer is asked once, by a bare `isMaster` on a
+//! connection of its own, whether it speaks MongoDB without TLS, so that the error can say so.
 //!
 //! # Cargo features
 //!
@@ -46,6 +48,7 @@ mod document;
 mod error;
 mod net;
 mod pool;
+mod sniff;
 mod socket;
 mod time;
 mod wire;

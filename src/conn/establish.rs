@@ -5,14 +5,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 
 use super::hello::{self, Hello};
 use super::metadata::client_metadata;
-use super::{Connection, Stream, check, probe};
+use super::probe::{self, Probe};
+use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
@@ -32,10 +32,7 @@ pub(crate) struct Connector {
     connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
-    /// When a server was last asked whether it speaks MongoDB in the clear; milliseconds since
-    /// `created`, plus one.
-    last_probe: AtomicU64,
-    created: Instant,
+    probe: Probe,
 }
 
 /// Sees the stages of an attempt to connect.
@@ -71,8 +68,7 @@ impl Connector {
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
-            last_probe: AtomicU64::new(0),
-            created: Instant::now(),
+            probe: Probe::default(),
         }))
     }
 
@@ -98,19 +94,6 @@ impl Connector {
         attempt
             .run(observer)
             .map_err(|error| error.with_server(server))
-    }
-
-    /// Whether the probe may be used now: at most once in ten seconds for a client, so that a server
-    /// in trouble is not given more to do.
-    fn may_probe(&self) -> bool {
-        const INTERVAL: u64 = 10_000;
-        let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        let last = self.last_probe.load(Ordering::Relaxed);
-        (last == 0 || now - last.min(now) >= INTERVAL)
-            && self
-                .last_probe
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
     }
 }
 
@@ -210,8 +193,10 @@ impl Attempt<'_> {
         );
         if ended
             && received == Some(0)
-            && self.connector.may_probe()
-            && probe::speaks_mongodb_in_the_clear(self.server, &self.deadline)
+            && self
+                .connector
+                .probe
+                .speaks_mongodb_in_the_clear(self.server, &self.deadline)
         {
             return Error::failed(Stage::Tls, probe::server_not_tls());
         }

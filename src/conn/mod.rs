@@ -21,6 +21,7 @@ pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
+use crate::sniff;
 use crate::socket::Socket;
 use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
@@ -182,7 +183,7 @@ impl Connection {
         let error = match failure {
             // An alert or a handshake record in answer to the first message in the clear.
             ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
-                if plain && stage == Stage::Hello && is_tls_record(&first_bytes) =>
+                if plain && stage == Stage::Hello && sniff::is_tls_answer(&first_bytes) =>
             {
                 Error::failed(stage, requires_tls("it answered in TLS"))
             }
@@ -324,12 +325,6 @@ fn requires_tls(how: &str) -> Cause {
     )
 }
 
-/// Whether these bytes begin an alert or a handshake record (RFC 8446 §5.1). Taken for a message, they
-/// would declare more than 64 KiB, as no answer to a hello does.
-fn is_tls_record(first_bytes: &[u8]) -> bool {
-    matches!(first_bytes, [21 | 22, 3, 1..=4, ..])
-}
-
 /// Whether a connection that ended so just ended. Once the server has answered hello, it is content
 /// with the client's certificate or the lack of one, unless an alert says otherwise.
 fn is_plain_end(cause: &Cause) -> bool {
@@ -362,11 +357,7 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
 
 /// What answers does not speak the MongoDB protocol.
 fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
-    let looks_like = match first_bytes {
-        bytes if bytes.starts_with(b"HTTP") || bytes.starts_with(b"<") => "HTTP".to_owned(),
-        bytes if bytes.starts_with(b"SSH-") => "SSH".to_owned(),
-        bytes => format!("\"{}\"", bytes.escape_ascii()),
-    };
+    let looks_like = sniff::looks_like(first_bytes);
     Cause::new(
         CauseCode::NotMongodb,
         format!("what answers is not a MongoDB server: {what}; its answer looks like {looks_like}"),

@@ -6,21 +6,71 @@
 //! `isMaster`; its answer is read for one bit and thrown away. The connection that was asked for is
 //! never made in the clear.
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
+use log::debug;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::net;
+use crate::sniff::MONGODB_IN_THE_CLEAR;
 use crate::time::Deadline;
+use crate::tls::TURN_TLS_ON;
 use crate::wire::reply::{self, Expected};
 use crate::wire::{opcode, request};
 
-/// Whether the server answers a hello in the clear, within a tenth of the limit of `connecting` and a
-/// second at most.
-pub(super) fn speaks_mongodb_in_the_clear(server: &ServerAddress, connecting: &Deadline) -> bool {
+/// Asks servers, each at most once in ten seconds, so that one in trouble is not given more to do; its
+/// last answer stands until then.
+#[derive(Debug, Default)]
+pub(super) struct Probe(Mutex<HashMap<ServerAddress, (Instant, Answer)>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Another thread is asking.
+    Awaited,
+    SpeaksInTheClear,
+    No,
+}
+
+impl Probe {
+    /// Whether the server answers a hello in the clear, within a tenth of the limit of `connecting` and
+    /// a second at most.
+    pub(super) fn speaks_mongodb_in_the_clear(
+        &self,
+        server: &ServerAddress,
+        connecting: &Deadline,
+    ) -> bool {
+        const VALID_FOR: Duration = Duration::from_secs(10);
+        let now = Instant::now();
+        {
+            let mut known = self.known();
+            match known.get(server) {
+                Some((at, answer)) if now.duration_since(*at) < VALID_FOR => {
+                    return *answer == Answer::SpeaksInTheClear;
+                }
+                _ => known.insert(server.clone(), (now, Answer::Awaited)),
+            };
+        }
+        debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
+        let answer = if ask(server, connecting) {
+            Answer::SpeaksInTheClear
+        } else {
+            Answer::No
+        };
+        self.known().insert(server.clone(), (now, answer));
+        answer == Answer::SpeaksInTheClear
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ServerAddress, (Instant, Answer)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ask(server: &ServerAddress, connecting: &Deadline) -> bool {
     let elapsed = connecting.elapsed();
     let limit = (elapsed.limit / 10).min(Duration::from_secs(1));
     let deadline = Deadline::after(Instant::now(), Some(limit), elapsed.kind);
@@ -34,21 +84,18 @@ pub(super) fn speaks_mongodb_in_the_clear(server: &ServerAddress, connecting: &D
     let mut buffer = Vec::new();
     let sent = request::encode_query(&mut buffer, 1, &rawdoc! { "isMaster": 1_i32 }).is_ok()
         && socket.write_all(&buffer).is_ok();
-    sent && reply::read(
-        &mut socket,
-        Expected {
-            request_id: 1,
-            opcode: opcode::REPLY,
-        },
-    )
-    .is_ok()
+    let expected = Expected {
+        request_id: 1,
+        opcode: opcode::REPLY,
+    };
+    sent && reply::read(&mut socket, expected).is_ok()
 }
 
 pub(super) fn server_not_tls() -> Cause {
     Cause::new(
         CauseCode::ServerNotTls,
         "the server does not speak TLS: it left the ClientHello unanswered, and answers in the clear as MongoDB does",
-        "Turn TLS on at the server (on mongod net.tls.mode: requireTLS), or connect to the port that has it.",
+        TURN_TLS_ON,
     )
-    .fact("looks_like", "MongoDB in the clear")
+    .fact("looks_like", MONGODB_IN_THE_CLEAR)
 }

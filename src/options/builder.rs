@@ -91,11 +91,28 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Connects with TLS, as `options` say.
+    /// Connects with TLS, as `options` say and nothing else: options of TLS that a connection string
+    /// gave are dropped. See [`tls_with`](Self::tls_with) to keep them.
     #[must_use]
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls_enabled = Some(true);
         self.tls = Some(options.into());
+        self
+    }
+
+    /// Connects with TLS, and changes the options of TLS that are set so far.
+    ///
+    /// ```
+    /// # use mongotls::ConnectionString;
+    /// let uri = ConnectionString::parse("mongodb://db.example/?tlsCAFile=/etc/ssl/db.pem")?;
+    /// let options = uri.into_builder().tls_with(|tls| tls.certificate_key_file("/etc/ssl/app.pem")).build()?;
+    /// assert!(options.tls.is_some_and(|tls| tls.ca_file().is_some()));
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn tls_with(mut self, change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder) -> Self {
+        self.tls_enabled = Some(true);
+        self.tls = Some(change(self.tls.take().unwrap_or_default()));
         self
     }
 

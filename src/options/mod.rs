@@ -118,6 +118,7 @@ pub struct ClientOptions {
 
 /// How servers are monitored. Source: "Server Discovery and Monitoring".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ServerMonitoringMode {
     /// Streaming, except on platforms of functions as a service.
     #[default]
@@ -130,6 +131,7 @@ pub enum ServerMonitoringMode {
 
 /// A compression of messages. Source: "OP_COMPRESSED".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Compressor {
     /// Snappy.
     Snappy,

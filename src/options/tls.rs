@@ -94,7 +94,8 @@ impl TlsOptions {
         self.verifies_certificate() && self.allow_invalid_hostnames != Some(true)
     }
 
-    /// The relaxed options that are in force, in their spelling in a connection string.
+    /// The relaxed options that are in force, in their spelling in a connection string where they have
+    /// one.
     pub fn relaxed(&self) -> impl Iterator<Item = &'static str> {
         [
             ("tlsInsecure", self.insecure),
@@ -107,6 +108,7 @@ impl TlsOptions {
                 "tlsDisableCertificateRevocationCheck",
                 self.disable_certificate_revocation_check,
             ),
+            ("allow_common_name", Some(self.allow_common_name)),
         ]
         .into_iter()
         .filter(|(_, value)| *value == Some(true))

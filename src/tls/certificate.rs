@@ -7,7 +7,9 @@ use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::Id;
-use openssl::x509::{X509NameRef, X509Ref};
+use openssl::x509::{X509ExtendedKeyUsage, X509Ref};
+
+use super::ffi;
 
 /// The facts of one certificate that people ask for (RFC 5280).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,11 @@ pub struct Certificate {
     pub sha256_fingerprint: String,
     /// Whether subject and issuer are the same.
     pub self_issued: bool,
+    /// Whether the certificate may be used by a TLS client: by its extended key usage, or for lack of
+    /// one.
+    pub allows_client_auth: bool,
+    /// The last common name in the subject, with its control characters escaped.
+    common_name: Option<String>,
 }
 
 impl Certificate {
@@ -46,11 +53,7 @@ impl Certificate {
 
     /// The common name of the subject, or the whole subject where it has none.
     pub fn short_name(&self) -> &str {
-        let common_name = self
-            .subject
-            .split(',')
-            .find_map(|part| part.strip_prefix("CN="));
-        common_name.unwrap_or(&self.subject)
+        self.common_name.as_deref().unwrap_or(&self.subject)
     }
 }
 
@@ -60,14 +63,16 @@ impl From<&X509Ref> for Certificate {
         let mut ip_addresses = Vec::new();
         for name in cert.subject_alt_names().into_iter().flatten() {
             if let Some(dns) = name.dnsname() {
-                dns_names.push(dns.to_owned());
+                dns_names.push(printable(dns));
             } else if let Some(address) = name.ipaddress().and_then(address) {
                 ip_addresses.push(address);
             }
         }
+        let common_name = cert.subject_name().entries_by_nid(Nid::COMMONNAME).last();
+        let usage = cert.extended_key_usage();
         Self {
-            subject: name_text(cert.subject_name()),
-            issuer: name_text(cert.issuer_name()),
+            subject: ffi::name_text(cert.subject_name()),
+            issuer: ffi::name_text(cert.issuer_name()),
             serial: serial(cert),
             not_before: instant(cert.not_before()),
             not_after: instant(cert.not_after()),
@@ -83,52 +88,13 @@ impl From<&X509Ref> for Certificate {
                 .subject_name()
                 .try_cmp(cert.issuer_name())
                 .is_ok_and(|order| order.is_eq()),
+            allows_client_auth: usage
+                .is_none_or(|usage| usage.contains(X509ExtendedKeyUsage::SSL_CLIENT)),
+            common_name: common_name
+                .and_then(|entry| entry.data().to_string().ok())
+                .map(|name| printable(&name)),
         }
     }
-}
-
-/// A distinguished name in the form of RFC 2253: parts in reverse order, joined by commas, special
-/// characters escaped. It is the form that MongoDB uses for the names of X.509 users.
-pub(super) fn name_text(name: &X509NameRef) -> String {
-    let mut parts = Vec::new();
-    for entry in name.entries() {
-        let object = entry.object();
-        let key = match object.nid() {
-            Nid::UNDEF => object.to_string(),
-            nid => nid
-                .short_name()
-                .map_or_else(|_| object.to_string(), str::to_owned),
-        };
-        let value = match entry.data().to_string() {
-            Ok(value) => escape(&value),
-            Err(_) => format!("#{}", hex(entry.data().as_slice())),
-        };
-        parts.push(format!("{key}={value}"));
-    }
-    parts.reverse();
-    parts.join(",")
-}
-
-/// RFC 2253 §2.4; control characters are escaped too, so that no name can confuse a terminal or a
-/// log.
-fn escape(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    let last = value.chars().count().saturating_sub(1);
-    for (index, c) in value.chars().enumerate() {
-        let at_edge = (index == 0 && (c == ' ' || c == '#')) || (index == last && c == ' ');
-        match c {
-            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => text.extend(['\\', c]),
-            _ if at_edge => text.extend(['\\', c]),
-            _ if c.is_control() => {
-                let mut bytes = [0; 4];
-                for byte in c.encode_utf8(&mut bytes).bytes() {
-                    text.push_str(&format!("\\{byte:02X}"));
-                }
-            }
-            _ => text.push(c),
-        }
-    }
-    text
 }
 
 /// A serial number in hexadecimal, upper case.
@@ -153,6 +119,19 @@ pub(super) fn instant(time: &Asn1TimeRef) -> SystemTime {
         false => SystemTime::UNIX_EPOCH.checked_add(distance),
     };
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// `text` with its control characters escaped, so that no name can confuse a terminal or a log.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
@@ -212,9 +191,10 @@ mod tests {
         ] {
             name.append_entry_by_text(key, value).unwrap();
         }
+        name.append_entry_by_text("L", "München").unwrap();
         assert_eq!(
-            name_text(&name.build()),
-            r"CN=a\+b\0A,OU=\#1\ ,O=Acme\, Inc.,C=IS"
+            ffi::name_text(&name.build()),
+            r"L=München,CN=a\+b\0A,OU=\#1\ ,O=Acme\, Inc.,C=IS"
         );
     }
 

@@ -12,13 +12,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
-use libc::{c_char, c_int, c_void};
+use libc::{c_char, c_int, c_ulong, c_void};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
-use openssl::x509::{X509, X509Crl, X509Name, X509Ref, X509StoreContextRef};
+use openssl::x509::{
+    X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
+};
 use openssl_sys as sys;
 
 /// Adds a CRL to a store (RFC 5280 §5). The store takes its own reference.
@@ -53,6 +55,16 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
     }
 }
 
+/// The CRL that is being looked at, while a chain is being verified.
+pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
+    // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it
+    // lives as long as the context is borrowed; it may be null, which is checked.
+    unsafe {
+        let crl = X509_STORE_CTX_get0_current_crl(context.as_ptr());
+        (!crl.is_null()).then(|| X509CrlRef::from_ptr(crl))
+    }
+}
+
 /// The names of the CAs that the server listed when it asked for a client certificate.
 pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
     // SAFETY: the connection is live for the call; the stack is its own, is borrowed only here, and
@@ -64,8 +76,41 @@ pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
         }
         StackRef::<X509Name>::from_ptr(stack.cast_mut())
             .iter()
-            .map(super::certificate::name_text)
+            .map(name_text)
             .collect()
+    }
+}
+
+/// A distinguished name as text in the form of RFC 2253, with control characters escaped and other
+/// UTF-8 as it stands: the form in which MongoDB names X.509 users.
+pub(super) fn name_text(name: &X509NameRef) -> String {
+    const XN_FLAG_RFC2253: c_ulong = 0x0111_0317;
+    const ASN1_STRFLGS_ESC_MSB: c_ulong = 4;
+    const BIO_CTRL_INFO: c_int = 3;
+    // SAFETY: the name is live for the call. The BIO is made, checked, used and freed here; the data
+    // that BIO_ctrl points to belong to it and are copied before it is freed, and a length that is not
+    // positive reads nothing.
+    unsafe {
+        let bio = sys::BIO_new(sys::BIO_s_mem());
+        if bio.is_null() {
+            return String::new();
+        }
+        X509_NAME_print_ex(
+            bio,
+            name.as_ptr(),
+            0,
+            XN_FLAG_RFC2253 & !ASN1_STRFLGS_ESC_MSB,
+        );
+        let mut data: *mut u8 = std::ptr::null_mut();
+        let length = sys::BIO_ctrl(bio, BIO_CTRL_INFO, 0, (&raw mut data).cast());
+        let text = match usize::try_from(length) {
+            Ok(length) if length > 0 && !data.is_null() => {
+                String::from_utf8_lossy(std::slice::from_raw_parts(data, length)).into_owned()
+            }
+            _ => String::new(),
+        };
+        sys::BIO_free_all(bio);
+        text
     }
 }
 
@@ -183,7 +228,14 @@ type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn X509_STORE_add_crl(store: *mut sys::X509_STORE, crl: *mut sys::X509_CRL) -> c_int;
+    fn X509_NAME_print_ex(
+        out: *mut sys::BIO,
+        name: *const sys::X509_NAME,
+        indent: c_int,
+        flags: c_ulong,
+    ) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn X509_STORE_CTX_get0_current_crl(context: *mut sys::X509_STORE_CTX) -> *mut sys::X509_CRL;
     fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
     fn SSL_CTX_set_cert_cb(
         context: *mut sys::SSL_CTX,

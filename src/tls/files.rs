@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl};
@@ -108,6 +109,16 @@ fn explain(error: &io::Error, path: &Path) -> (String, String) {
     }
 }
 
+/// The certificates of a PEM file, in their order.
+///
+/// # Errors
+/// What OpenSSL says of the first block that it cannot decode.
+pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
+    let blocks =
+        pem_blocks(bytes).filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE"));
+    blocks.map(|block| X509::from_pem(block.text)).collect()
+}
+
 /// What a file holds, in words that complete "it holds …".
 pub(super) fn describe(bytes: &[u8]) -> String {
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -176,6 +187,9 @@ pub(super) struct PemBlock<'a> {
 }
 
 /// The complete PEM blocks of a file (RFC 7468), in their order.
+///
+/// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
+/// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
 pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -201,6 +215,9 @@ pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
             };
             let (text, tail) = block.split_at(end + end_line.len());
             rest = tail;
+            if !label.ends_with("PRIVATE KEY") && find(text, b"Proc-Type:").is_some() {
+                continue;
+            }
             return Some(PemBlock { label, text });
         }
     })

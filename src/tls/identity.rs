@@ -13,7 +13,7 @@ use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
 
 use super::files::{self, Purpose};
-use super::{Certificate, internal};
+use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::Secret;
@@ -35,7 +35,7 @@ impl Identity {
         };
         let key = faults.private_key(password)?;
         let mut certificates =
-            X509::stack_from_pem(&bytes).map_err(|error| faults.undecodable_certificate(error))?;
+            files::certificates(&bytes).map_err(|error| faults.undecodable_certificate(error))?;
         if certificates.is_empty() {
             return Err(faults.no_certificate());
         }
@@ -55,11 +55,11 @@ impl Identity {
         })
     }
 
-    /// Presents the identity in every handshake of the context.
-    pub(super) fn install(&self, context: &mut SslContextBuilder) -> Result<()> {
+    /// Presents the identity in every handshake of the context. `path` is where it was read from.
+    pub(super) fn install(&self, context: &mut SslContextBuilder, path: &Path) -> Result<()> {
         context
             .set_certificate(&self.certificate)
-            .map_err(internal)?;
+            .map_err(|error| too_weak(error, path, &self.certificate))?;
         context.set_private_key(&self.key).map_err(internal)?;
         self.intermediates
             .iter()
@@ -67,10 +67,61 @@ impl Identity {
             .map_err(internal)
     }
 
-    /// The client's certificate.
-    pub(super) fn certificate(&self) -> &X509 {
-        &self.certificate
+    /// What is told of it in reports and causes.
+    pub(super) fn describe(&self) -> OwnChain {
+        let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
+        OwnChain {
+            certificate: Certificate::from(&*self.certificate),
+            issuers: issuers
+                .map(|certificate| ffi::name_text(certificate.issuer_name()))
+                .collect(),
+        }
     }
+}
+
+/// The client's certificate, and the names of the CAs above it.
+#[derive(Clone, Debug)]
+pub(super) struct OwnChain {
+    pub(super) certificate: Certificate,
+    issuers: Vec<String>,
+}
+
+impl OwnChain {
+    /// Whether one of these CAs issued the certificate or an intermediate that is sent with it.
+    pub(super) fn is_listed(&self, ca_names: &[String]) -> bool {
+        self.issuers.iter().any(|issuer| ca_names.contains(issuer))
+    }
+}
+
+/// OpenSSL refuses a certificate that is below its security level.
+fn too_weak(error: ErrorStack, path: &Path, certificate: &X509) -> Error {
+    const LIB_SSL: i32 = 20;
+    const CA_MD_TOO_WEAK: i32 = 398;
+    const KEY_TOO_SMALL: [i32; 2] = [397, 399];
+    let reasons = error
+        .errors()
+        .iter()
+        .filter(|entry| entry.library_code() == LIB_SSL);
+    let reason = reasons.map(openssl::error::Error::reason_code).next();
+    let (code, what) = match reason {
+        Some(CA_MD_TOO_WEAK) => (CauseCode::DigestTooWeak, "signature digest"),
+        Some(code) if KEY_TOO_SMALL.contains(&code) => (CauseCode::KeyTooWeak, "key"),
+        _ => return internal(error),
+    };
+    let certificate = Certificate::from(&**certificate);
+    let path = path.display().to_string();
+    let cause = Cause::new(
+        code,
+        format!(
+            "tlsCertificateKeyFile {path:?} holds a certificate whose {what} is below OpenSSL's security level"
+        ),
+        "Have a certificate issued for a key of RSA 2048, EC P-256 or stronger, signed with SHA-256 or stronger.",
+    );
+    let cause = cause
+        .fact("option", "tlsCertificateKeyFile")
+        .fact("path", path)
+        .fact("subject", certificate.subject);
+    Error::configuration(cause.fact("key", certificate.key)).with_source(error)
 }
 
 /// The ways in which the file can be wrong, each with its words.
@@ -214,14 +265,15 @@ impl Faults<'_> {
 }
 
 /// Whether OpenSSL says that it lacks the algorithm, rather than that the text is wrong.
+///
+/// A wrong password may decrypt a key to rubbish, of which a decoder says "unsupported" as well; so only
+/// those parts of OpenSSL are believed that look an algorithm up.
 fn is_unsupported(error: &ErrorStack) -> bool {
-    const ERR_LIB_EVP: i32 = 6;
-    const ERR_R_UNSUPPORTED: i32 = 0x8010C; // OpenSSL 3: ERR_RFLAG_COMMON | 268
+    const LIB_EVP: i32 = 6;
+    const LIB_PEM: i32 = 9;
     error.errors().iter().any(|entry| {
         let reason = entry.reason().unwrap_or_default();
-        reason.contains("unsupported")
-            || reason.contains("unknown cipher")
-            || reason.contains("unknown pbe algorithm")
-            || (entry.library_code() == ERR_LIB_EVP && entry.reason_code() == ERR_R_UNSUPPORTED)
+        let told = reason.contains("unsupported") || reason.contains("unknown");
+        told && matches!(entry.library_code(), LIB_EVP | LIB_PEM)
     })
 }

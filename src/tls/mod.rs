@@ -28,6 +28,7 @@ mod diagnose;
 mod ffi;
 mod files;
 mod identity;
+mod refusal;
 mod report;
 mod stream;
 mod trust;
@@ -41,14 +42,16 @@ use std::time::{Instant, SystemTime};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    HandshakeError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
-    SslVerifyMode, SslVersion,
+    HandshakeError, Ssl, SslCipherRef, SslContext, SslContextBuilder, SslMethod, SslMode,
+    SslOptions, SslRef, SslVerifyMode, SslVersion,
 };
+use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
 
 pub use self::certificate::Certificate;
 use self::diagnose::Peer;
-use self::identity::Identity;
+pub(crate) use self::diagnose::TURN_TLS_ON;
+use self::identity::{Identity, OwnChain};
 pub use self::report::{HandshakeReport, Verification};
 use self::stream::Tap;
 pub use self::stream::TlsStream;
@@ -70,7 +73,7 @@ struct Shared {
     options: TlsOptions,
     anchors: TrustAnchors,
     crls: usize,
-    own_certificate: Option<Certificate>,
+    own: Option<OwnChain>,
 }
 
 impl TlsContext {
@@ -109,23 +112,27 @@ impl TlsContext {
 
         let mut anchors = TrustAnchors::NotUsed;
         let mut crls = 0;
-        if options.verifies_certificate() {
+        let verifies = options.verifies_certificate();
+        // A CA file must load, even where its verdict will not count.
+        if verifies || options.ca_file().is_some() {
             let (mut store, found) = trust::store(options.ca_file())?;
             if let Some(path) = options.crl_file() {
                 crls = crl::load(&mut store, path)?;
             }
             context.set_cert_store(store.build());
-            context.set_verify(SslVerifyMode::PEER);
             anchors = found;
-        } else {
-            context.set_verify(SslVerifyMode::NONE);
         }
+        context.set_verify(if verifies {
+            SslVerifyMode::PEER
+        } else {
+            SslVerifyMode::NONE
+        });
 
-        let mut own_certificate = None;
+        let mut own = None;
         if let Some(path) = options.certificate_key_file() {
             let identity = Identity::load(path, options.certificate_key_file_password())?;
-            identity.install(&mut context)?;
-            own_certificate = Some(Certificate::from(&**identity.certificate()));
+            identity.install(&mut context, path)?;
+            own = Some(identity.describe());
         }
         ffi::watch_certificate_requests(&mut context);
 
@@ -134,7 +141,7 @@ impl TlsContext {
             options: options.clone(),
             anchors,
             crls,
-            own_certificate,
+            own,
         })))
     }
 
@@ -150,7 +157,7 @@ impl TlsContext {
 
     /// The client's certificate, if one is configured.
     pub fn own_certificate(&self) -> Option<&Certificate> {
-        self.0.own_certificate.as_ref()
+        self.0.own.as_ref().map(|own| &own.certificate)
     }
 
     /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
@@ -171,9 +178,10 @@ impl TlsContext {
         let started = Instant::now();
         let failed = match ssl.connect(Tap::new(stream)) {
             Ok(stream) => {
+                self.require_proof(stream.ssl())?;
                 let options = &self.0.options;
                 let verifies = (options.verifies_certificate(), options.verifies_hostname());
-                let sent = self.0.own_certificate.is_some();
+                let sent = self.0.own.is_some();
                 let report = HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
             }
@@ -185,7 +193,7 @@ impl TlsContext {
         let refusal = watch.take();
         let cause = match (refusal, error.io_error()) {
             (Some(refusal), _) => {
-                diagnose::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
+                refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
             }
             (None, Some(io)) if stream::is_timeout(io) => {
                 handshake_timeout(failed.get_ref().received())
@@ -207,6 +215,18 @@ impl TlsContext {
             Some(stack) => error.with_source(stack),
             None => error,
         })
+    }
+
+    /// An anonymous cipher suite ends a handshake without any certificate, and OpenSSL then has nothing
+    /// to refuse; the system's configuration may allow such suites.
+    fn require_proof(&self, ssl: &SslRef) -> Result<()> {
+        let verified =
+            ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
+        if verified || !self.0.options.verifies_certificate() {
+            return Ok(());
+        }
+        let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
+        Err(Error::failed(Stage::Tls, refusal::unauthenticated(cipher)))
     }
 
     /// A connection that knows whom to expect.
@@ -237,9 +257,9 @@ impl TlsContext {
     }
 
     fn peer<'a, S>(
-        &self,
+        &'a self,
         name: &'a ServerName,
-        ssl: &openssl::ssl::SslRef,
+        ssl: &SslRef,
         tap: &'a Tap<S>,
         established: bool,
     ) -> Peer<'a> {
@@ -249,8 +269,10 @@ impl TlsContext {
             received: tap.received(),
             requested_certificate: ffi::saw_certificate_request(ssl),
             requested_ca_names: ffi::requested_ca_names(ssl),
-            own_certificate: self.0.own_certificate.clone(),
+            own: self.0.own.as_ref(),
+            answered: tap.wrote_last(),
             established,
+            now: SystemTime::now(),
         }
     }
 }
@@ -283,9 +305,14 @@ impl ServerName {
         }
         // The final dot of an absolute name is not part of names in certificates, nor of SNI.
         let name = host.strip_suffix('.').unwrap_or(host);
-        let fits =
-            !name.is_empty() && name.len() <= 253 && name.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
+        // OpenSSL takes a name that begins with a dot for any name below it: only whole labels will do.
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if name.len() <= 253 && name.split('.').all(is_label) {
             return Ok(Self::Dns(name.to_owned()));
         }
         let cause = Cause::new(

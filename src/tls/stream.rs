@@ -49,12 +49,12 @@ impl<S> TlsStream<S> {
         &mut self.stream.get_mut().inner
     }
 
-    /// Why a read or a write failed, in terms of TLS: an alert, a close or a reset; none for a
-    /// time-out, which is the caller's own.
+    /// Why the first read or write after the handshake failed, in terms of TLS: an alert, a close or a
+    /// reset; none for a time-out, which is the caller's own.
     ///
-    /// In TLS 1.3 the server's refusal of the client's certificate arrives with the first read after
-    /// the handshake.
-    pub(crate) fn explain(&self, error: &io::Error) -> Option<Cause> {
+    /// In TLS 1.3 the server's refusal of the client's certificate, or of the lack of one, arrives only
+    /// then. Once the server has answered, an end of the connection has nothing to do with it any more.
+    pub fn explain(&self, error: &io::Error) -> Option<Cause> {
         if is_timeout(error) {
             return None;
         }
@@ -71,6 +71,20 @@ impl<S> TlsStream<S> {
                 None => diagnose::socket_failed(error, &peer),
             },
         )
+    }
+}
+
+impl<S: Read + Write> TlsStream<S> {
+    /// Tells the peer that nothing more will be sent (close_notify, RFC 8446 §6.1), so that it can tell
+    /// the end from a cut. Does not wait for the peer to do the same.
+    ///
+    /// # Errors
+    /// What the stream under TLS says.
+    pub fn shutdown(&mut self) -> io::Result<()> {
+        match self.stream.shutdown() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into_io_error().unwrap_or_else(io::Error::other)),
+        }
     }
 }
 
@@ -112,6 +126,7 @@ pub(super) struct Tap<S> {
     inner: S,
     head: [u8; 24],
     received: u64,
+    wrote_last: bool,
 }
 
 impl<S> Tap<S> {
@@ -120,6 +135,7 @@ impl<S> Tap<S> {
             inner,
             head: [0; 24],
             received: 0,
+            wrote_last: false,
         }
     }
 
@@ -135,6 +151,11 @@ impl<S> Tap<S> {
     pub(super) fn received(&self) -> u64 {
         self.received
     }
+
+    /// Whether something was sent since the last byte came in.
+    pub(super) fn wrote_last(&self) -> bool {
+        self.wrote_last
+    }
 }
 
 impl<S: Read> Read for Tap<S> {
@@ -146,12 +167,14 @@ impl<S: Read> Read for Tap<S> {
             room[..first].copy_from_slice(&buf[..first]);
         }
         self.received += n as u64;
+        self.wrote_last &= n == 0;
         Ok(n)
     }
 }
 
 impl<S: Write> Write for Tap<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.wrote_last = true;
         self.inner.write(buf)
     }
 

@@ -103,7 +103,7 @@ fn ca_file_anchors(store: &mut X509StoreBuilder, path: &Path) -> Result<TrustAnc
             .fact("path", path.display().to_string())
             .fact("holds", files::describe(&bytes))
     };
-    let certificates = X509::stack_from_pem(&bytes).map_err(|error| {
+    let certificates = files::certificates(&bytes).map_err(|error| {
         let why = "holds a certificate that cannot be decoded".to_owned();
         Error::configuration(invalid(
             why,
@@ -276,7 +276,7 @@ fn parsed(path: &Path) -> Vec<X509> {
     }
     let certificates = fs::read(path)
         .ok()
-        .and_then(|bytes| X509::stack_from_pem(&bytes).ok())
+        .and_then(|bytes| files::certificates(&bytes).ok())
         .unwrap_or_default();
     known.insert(path.to_owned(), (stamp, certificates.clone()));
     certificates
@@ -290,7 +290,7 @@ fn add_all(store: &mut X509StoreBuilder, certificates: Vec<X509>) -> Result<(), 
 
 #[cfg(feature = "bundled-roots")]
 fn bundled_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
-    let certificates = X509::stack_from_pem(include_bytes!("../../vendor-certs/mozilla-roots.pem"))
+    let certificates = files::certificates(include_bytes!("../../vendor-certs/mozilla-roots.pem"))
         .map_err(internal)?;
     let count = certificates.len();
     add_all(store, certificates).map_err(internal)?;

@@ -4,10 +4,14 @@
 //! The first refusal ends the handshake, so at most one [`Refusal`] is kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use openssl::ssl::{SslRef, SslVerifyMode};
-use openssl::x509::{X509, X509StoreContextRef, X509VerifyResult};
+use openssl::x509::{
+    CrlStatus, ReasonCode, X509, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
+};
 
+use super::certificate::instant;
 use super::ffi;
 
 /// What OpenSSL refused, and where in the chain.
@@ -22,6 +26,51 @@ pub(super) struct Refusal {
     pub(super) chain: Vec<X509>,
     /// The certificates that the server sent.
     pub(super) sent: Vec<X509>,
+    /// The CRL that the certificate was looked up in.
+    pub(super) crl: Option<CrlFacts>,
+}
+
+/// What a CRL says of itself and of one certificate (RFC 5280 §5).
+pub(super) struct CrlFacts {
+    pub(super) this_update: SystemTime,
+    pub(super) next_update: Option<SystemTime>,
+    /// When the certificate was revoked; none if it is not listed.
+    pub(super) revoked_at: Option<SystemTime>,
+    /// Why, if the CRL tells.
+    pub(super) reason: Option<&'static str>,
+}
+
+impl CrlFacts {
+    fn of(crl: &X509CrlRef, certificate: Option<&X509Ref>) -> Self {
+        let status = certificate.map(|certificate| crl.get_by_serial(certificate.serial_number()));
+        let entry = match status {
+            Some(CrlStatus::Revoked(entry)) => Some(entry),
+            _ => None,
+        };
+        let reason = entry.and_then(|entry| entry.extension::<ReasonCode>().ok().flatten());
+        Self {
+            this_update: instant(crl.last_update()),
+            next_update: crl.next_update().map(instant),
+            revoked_at: entry.map(|entry| instant(entry.revocation_date())),
+            reason: reason.and_then(|(_, code)| reason_name(code.get_i64().ok()?)),
+        }
+    }
+}
+
+/// The name of a `CRLReason` (RFC 5280 §5.3.1).
+fn reason_name(code: i64) -> Option<&'static str> {
+    Some(match code {
+        0 => "unspecified",
+        1 => "keyCompromise",
+        2 => "cACompromise",
+        3 => "affiliationChanged",
+        4 => "superseded",
+        5 => "cessationOfOperation",
+        6 => "certificateHold",
+        9 => "privilegeWithdrawn",
+        10 => "aACompromise",
+        _ => return None,
+    })
 }
 
 /// Where the callback of one connection leaves the refusal.
@@ -60,6 +109,7 @@ impl Refusal {
                 .map(ToOwned::to_owned)
                 .collect(),
             sent: ffi::untrusted_chain(context),
+            crl: ffi::current_crl(context).map(|crl| CrlFacts::of(crl, context.current_cert())),
         }
     }
 }

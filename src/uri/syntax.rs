@@ -1,6 +1,7 @@
 //! The parts of a connection string, and percent-decoding. Source: "Connection String".
 
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroize;
 
 use super::trouble::{ENCODE_CREDENTIALS, invalid};
 use crate::error::{Error, Result};
@@ -169,8 +170,13 @@ pub(super) fn decode(text: &str) -> Result<String, BadEncoding> {
             return Err(BadEncoding::Percent);
         }
     }
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| BadEncoding::Utf8)
+    // The text may be a password: with room for all of it, no freed piece of it stays behind.
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend(percent_decode_str(text));
+    String::from_utf8(decoded).map_err(|error| {
+        error.into_bytes().zeroize();
+        BadEncoding::Utf8
+    })
 }
 
 /// RFC 3986 §3.2.1: `unreserved / pct-encoded / sub-delims / ":"`.

@@ -13,6 +13,7 @@ use mongotls_testbench::pki::{
 };
 use mongotls_testbench::server::{Server, ServerTls};
 use openssl::ssl::SslVersion;
+use openssl::x509::CrlReason;
 
 use crate::common::{Bench, code, fact, ping, ping_error};
 
@@ -447,6 +448,32 @@ fn wildcards_match_one_label_and_no_part_of_one() {
 }
 
 #[test]
+fn what_is_no_host_name_is_refused_before_anything_is_sent() {
+    // OpenSSL would take ".example" for any name below it, and "*" for itself.
+    let bench = Bench::with(
+        KeyKind::EcP256,
+        |_| LeafSpec::server("db.example").dns("*.db.example"),
+        |tls| tls,
+    );
+    for host in [
+        ".example",
+        ".db.example",
+        "*.db.example",
+        "",
+        ".",
+        "a..b",
+        "db example",
+        "bücher.example",
+        "db.example\0",
+        &"a".repeat(64),
+    ] {
+        let error = handshake_as(host, &bench).unwrap_err();
+        assert_eq!(code(&error), CauseCode::OptionConflict, "{host:?}");
+    }
+    handshake_as("a_1.db.example", &bench).unwrap();
+}
+
+#[test]
 fn the_final_dot_of_a_name_is_not_compared() {
     let bench = Bench::sound();
     handshake_as("localhost.", &bench).unwrap();
@@ -580,7 +607,12 @@ fn a_crl_refuses_the_revoked_and_needs_to_be_in_force() {
     let crl = |spec: mongotls_testbench::pki::CrlSpec<'_>| {
         bench.dir.write("crl.pem", spec.build().to_pem().unwrap())
     };
-    let listing = || bench.ca.crl().revoke(Revocation::of(&bad.cert));
+    let listing = || {
+        bench
+            .ca
+            .crl()
+            .revoke(Revocation::of(&bad.cert).reason(CrlReason::KEY_COMPROMISE))
+    };
     let attempt = |identity: &Identity| {
         bench.server.set_tls(&ServerTls::new(identity));
         let path = bench.dir.path().join("crl.pem");
@@ -595,6 +627,11 @@ fn a_crl_refuses_the_revoked_and_needs_to_be_in_force() {
         (CauseCode::RevokedCrl, Some(Stage::Revocation))
     );
     assert_eq!(fact(&error, "serial"), bad.serial_hex());
+    assert_eq!(fact(&error, "reason"), "keyCompromise");
+    assert!(
+        fact(&error, "revoked_at") < fact(&error, "checked_at"),
+        "{error:?}"
+    );
 
     let faults = [
         (

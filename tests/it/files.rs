@@ -210,6 +210,64 @@ fn password_missing_wrong_and_right_are_told_apart() {
 }
 
 #[test]
+fn a_wrong_password_is_never_taken_for_a_missing_algorithm() {
+    // One wrong password in some hundred decrypts to rubbish with valid padding.
+    let shelf = Shelf::new();
+    let traditional = [
+        shelf.client.cert_pem(),
+        shelf.client.encrypted_traditional_key_pem("right"),
+    ]
+    .concat();
+    let path = shelf.file("client.pem", traditional);
+    let ca_file = shelf.file("ca.pem", shelf.ca.cert_pem());
+    for n in 0..1500 {
+        let options = TlsOptions::builder()
+            .ca_file(&ca_file)
+            .certificate_key_file(&path);
+        let options = options.certificate_key_file_password(format!("wrong {n}"));
+        let error = TlsContext::new(&options.build().unwrap()).unwrap_err();
+        assert_eq!(code(&error), CauseCode::KeyPasswordWrong, "{n}: {error:?}");
+    }
+}
+
+#[test]
+fn blocks_that_would_make_openssl_ask_for_a_password_are_left_out() {
+    let shelf = Shelf::new();
+    let encrypted = |label: &str| {
+        format!(
+            "-----BEGIN {label}-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\nAAAA\n-----END {label}-----\n"
+        )
+    };
+    let error = shelf.error("tlsCAFile", &shelf.file("ca.pem", encrypted("CERTIFICATE")));
+    assert_eq!(code(&error), CauseCode::CaFileInvalid);
+    let error = shelf.error("tlsCRLFile", &shelf.file("crl.pem", encrypted("X509 CRL")));
+    assert_eq!(code(&error), CauseCode::CrlFileInvalid);
+}
+
+#[test]
+fn a_client_certificate_below_the_security_level_names_its_file() {
+    let shelf = Shelf::new();
+    let weak = shelf
+        .ca
+        .issue(LeafSpec::client("app").key_kind(KeyKind::Rsa(1024)));
+    let error = shelf.error(
+        "tlsCertificateKeyFile",
+        &shelf.file("weak.pem", weak.bundle_pem()),
+    );
+    assert_eq!(
+        (code(&error), fact(&error, "key").as_str()),
+        (CauseCode::KeyTooWeak, "RSA 1024")
+    );
+}
+
+#[test]
+fn a_ca_file_must_load_even_where_its_verdict_does_not_count() {
+    let error =
+        Client::connect("mongodb://h/?tlsCAFile=/nowhere/ca.pem&tlsInsecure=true").unwrap_err();
+    assert_eq!(code(&error), CauseCode::CaFileUnreadable);
+}
+
+#[test]
 fn a_password_is_not_asked_for_on_a_terminal() {
     // A process with a terminal would block; one without must not even try.
     let shelf = Shelf::new();

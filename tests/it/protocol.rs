@@ -3,7 +3,7 @@
 
 use mongotls::{CauseCode, ErrorKind};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer, or_skip};
-use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Validity};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Purpose, Validity};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 use mongotls_testbench::stranger;
 use openssl::ssl::{SslAlert, SslVersion};
@@ -298,4 +298,76 @@ fn haproxy_refuses_client_certificates_for_the_same_reasons() {
         );
         assert_eq!(ping(&uri).err().as_ref().map(code), expected);
     }
+}
+
+#[test]
+fn alerts_about_certificates_are_not_blamed_on_a_client_that_was_not_asked() {
+    for number in [42, 43, 44, 45, 46, 48, 49] {
+        let bench = Bench::with(
+            KeyKind::EcP256,
+            |leaf| leaf,
+            |tls| tls.accept_names(|_| false).refuse_with(alert(number)),
+        );
+        let error = ping_error(&bench.uri(""));
+        assert_eq!(code(&error), CauseCode::TlsAlert, "{number}: {error}");
+        assert_eq!(fact(&error, "alert_number"), number.to_string());
+    }
+}
+
+#[test]
+fn a_client_certificate_that_the_server_drops_in_silence_is_looked_at_by_the_client() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
+        let ca = &clients.bench.ca;
+        let expired = ca.issue(LeafSpec::client("app").validity(Validity::expired()));
+        let server_only = ca.issue(LeafSpec::client("app").purposes(&[Purpose::ServerAuth]));
+        for (client, expected) in [
+            (&expired, CauseCode::ClientCertificateExpired),
+            (&server_only, CauseCode::ClientCertificateRejected),
+        ] {
+            let Err(error) = clients.attempt(Some(client)) else {
+                continue;
+            };
+            assert_eq!(code(&error), expected, "{version:?}: {error}");
+            assert_eq!(fact(&error, "issuer_listed_by_server"), "yes");
+        }
+    }
+}
+
+#[test]
+fn an_anonymous_cipher_suite_proves_nothing() {
+    // Only a system's openssl.cnf can allow one; the command line is run with such a file.
+    let root = Ca::root("root", KeyKind::EcP256);
+    let identity = root.issue(LeafSpec::local_server());
+    let server = SServer::start(
+        &identity,
+        &["-tls1_2", "-nocert", "-cipher", "aNULL:@SECLEVEL=0"],
+    );
+    let Some(server) = or_skip(server) else {
+        return;
+    };
+    let dir = mongotls_testbench::pki::PkiDir::new();
+    let ca_file = dir.write("ca.pem", root.cert_pem());
+    let lax = "openssl_conf = o\n[o]\nssl_conf = s\n[s]\nsystem_default = d\n[d]\nCipherString = ALL:aNULL:@SECLEVEL=0\nMaxProtocol = TLSv1.2\n";
+    let conf = dir.write("openssl.cnf", lax);
+    let uri = format!(
+        "mongodb://localhost:{}/?tls=true&tlsCAFile={}&connectTimeoutMS=2000",
+        server.addr().port(),
+        ca_file.display()
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mongotls"))
+        .args(["doctor", &uri, "--json"])
+        .env("OPENSSL_CONF", &conf)
+        .output()
+        .unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), object["cause"].as_str()),
+        (Some(1), Some("issuer-unknown")),
+        "{object:#}"
+    );
+    assert!(
+        object["message"].as_str().unwrap().contains("ADH"),
+        "{object:#}"
+    );
 }

@@ -63,7 +63,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
     let mut parser = lexopt::Parser::from_args(words);
     let mut positional: Vec<String> = Vec::new();
     let (mut count, mut json, mut all) = (None, false, false);
-    while let Some(word) = parser.next().map_err(|error| error.to_string())? {
+    while let Some(word) = parser.next().map_err(told)? {
         match word {
             Short('h') | Long("help") => {
                 return Ok(Plan {
@@ -77,15 +77,13 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
                     json: false,
                 });
             }
-            Short('c') | Long("count") => {
-                count = Some(number(parser.value().map_err(|error| error.to_string())?)?)
-            }
+            Short('c') | Long("count") => count = Some(number(parser.value().map_err(told)?)?),
             Long("json") => json = true,
             Long("all") => all = true,
             Value(text) => {
                 positional.push(text.into_string().map_err(|_| "an argument is not UTF-8")?)
             }
-            other => return Err(other.unexpected().to_string()),
+            other => return Err(told(other.unexpected())),
         }
     }
     let mut words = positional.into_iter();
@@ -127,6 +125,19 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
         return Err("run takes no --json: it always prints Extended JSON".to_owned());
     }
     Ok(Plan { task, json })
+}
+
+/// What is wrong with a word. Values are left out: one may be a connection string.
+fn told(error: lexopt::Error) -> String {
+    match error {
+        lexopt::Error::MissingValue {
+            option: Some(option),
+        } => format!("{option} needs a value"),
+        lexopt::Error::UnexpectedOption(option) => format!("there is no option {option}"),
+        lexopt::Error::UnexpectedValue { option, .. } => format!("{option} takes no value"),
+        lexopt::Error::NonUnicodeValue(_) => "an argument is not UTF-8".to_owned(),
+        _ => "the command line does not make sense".to_owned(),
+    }
 }
 
 fn number(text: OsString) -> Result<u32, String> {
@@ -208,6 +219,8 @@ mod tests {
             &["run", "mongodb://u:secret@h", "d", "{\"a\": {\"$oid\": 1}}"],
             &["run", "mongodb://u:secret@h", "d", "{\"a\": 1}", "--json"],
             &["ping", "mongodb://u:secret@h", "--what"],
+            &["ping", "--json=mongodb://u:secret@h"],
+            &["ping", "-c"],
         ];
         for words in wrong {
             let complaint = plan(words).unwrap_err();

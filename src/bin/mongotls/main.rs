@@ -36,8 +36,6 @@ fn main() -> ExitCode {
     match carry_out(plan) {
         Ok(Verdict::Well) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::from(1),
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = Screen::stderr().line(&format!("mongotls: cannot write the output: {error}"));
             ExitCode::from(2)

@@ -34,10 +34,16 @@ impl Screen {
         }
     }
 
-    /// Prints text that may have several lines.
+    /// Prints text that may have several lines. Whoever stops reading has seen enough: that is no error,
+    /// and changes nothing about how the command ends.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.stream, "{text}")?;
-        self.stream.flush()
+        match writeln!(self.stream, "{text}").and_then(|()| self.stream.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.stream = Box::new(io::sink());
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// `text` in the colour of `tone`.
