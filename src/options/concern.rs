@@ -52,7 +52,6 @@ pub struct WriteConcern {
 
 /// The members that must acknowledge a write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Acknowledgment {
     /// That many members; 0 asks for no acknowledgment at all.
     Nodes(u32),
@@ -164,7 +163,6 @@ pub type TagSet = Vec<(String, String)>;
 
 /// The mode of a read preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ReadPreferenceMode {
     /// Only the primary.
     #[default]

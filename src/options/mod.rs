@@ -118,7 +118,6 @@ pub struct ClientOptions {
 
 /// How servers are monitored. Source: "Server Discovery and Monitoring".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ServerMonitoringMode {
     /// Streaming, except on platforms of functions as a service.
     #[default]
