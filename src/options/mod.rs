@@ -24,6 +24,7 @@ pub use self::credential::{AuthMechanism, Credential};
 pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
+pub(crate) use self::tls::{IdentitySource, PasswordSource};
 use crate::address::ServerAddress;
 
 /// The options of a client, checked and with their defaults filled in.

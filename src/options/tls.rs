@@ -1,6 +1,8 @@
 //! What TLS is asked to do. Plain data; `tls/` turns it into an OpenSSL context.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Secret;
 use crate::cause::{Cause, CauseCode};
@@ -14,9 +16,10 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
     ca_file: Option<PathBuf>,
-    crl_file: Option<PathBuf>,
-    certificate_key_file: Option<PathBuf>,
-    certificate_key_file_password: Option<Secret>,
+    crl_files: Vec<PathBuf>,
+    check_whole_chain: bool,
+    identity: Option<IdentitySource>,
+    password: Option<PasswordSource>,
     allow_invalid_certificates: Option<bool>,
     allow_invalid_hostnames: Option<bool>,
     insecure: Option<bool>,
@@ -36,19 +39,42 @@ impl TlsOptions {
         self.ca_file.as_deref()
     }
 
-    /// The PEM file with the CRLs (`tlsCRLFile`).
-    pub fn crl_file(&self) -> Option<&Path> {
-        self.crl_file.as_deref()
+    /// The files with the CRLs (`tlsCRLFile` gives one).
+    pub fn crl_files(&self) -> &[PathBuf] {
+        &self.crl_files
     }
 
-    /// The PEM file with the client's certificate and private key (`tlsCertificateKeyFile`).
+    /// Whether every certificate of the chain is looked up in the CRLs, not the server's alone.
+    pub fn check_whole_chain(&self) -> bool {
+        self.check_whole_chain
+    }
+
+    /// The file with the client's certificate and private key (`tlsCertificateKeyFile`); none if there
+    /// is no client certificate or if it comes from elsewhere.
     pub fn certificate_key_file(&self) -> Option<&Path> {
-        self.certificate_key_file.as_deref()
+        match &self.identity {
+            Some(IdentitySource::File(path)) => Some(path),
+            _ => None,
+        }
     }
 
-    /// The password of the private key (`tlsCertificateKeyFilePassword`).
+    /// The password of the private key (`tlsCertificateKeyFilePassword`); none if there is no password
+    /// or if it comes from elsewhere.
     pub fn certificate_key_file_password(&self) -> Option<&Secret> {
-        self.certificate_key_file_password.as_ref()
+        match &self.password {
+            Some(PasswordSource::Text(password)) => Some(password),
+            _ => None,
+        }
+    }
+
+    /// Where the client's certificate and private key come from.
+    pub(crate) fn identity(&self) -> Option<&IdentitySource> {
+        self.identity.as_ref()
+    }
+
+    /// Where the password of the private key comes from.
+    pub(crate) fn password(&self) -> Option<&PasswordSource> {
+        self.password.as_ref()
     }
 
     /// `tlsAllowInvalidCertificates`, if it was given.
@@ -116,6 +142,51 @@ impl TlsOptions {
     }
 }
 
+/// Where the client's certificate and private key come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdentitySource {
+    /// One file with both.
+    File(PathBuf),
+    /// A file each.
+    Files { certificate: PathBuf, key: PathBuf },
+    /// Both as text.
+    Memory { certificate: String, key: Secret },
+}
+
+/// Where the password of the private key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordSource {
+    Text(Secret),
+    File(PathBuf),
+    Variable(String),
+    Callback(PasswordCallback),
+}
+
+/// A function of the program that knows the password.
+#[derive(Clone)]
+pub(crate) struct PasswordCallback(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
+
+impl PasswordCallback {
+    pub(crate) fn ask(&self) -> Option<Secret> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for PasswordCallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<callback>")
+    }
+}
+
+/// Two callbacks are the same if they are one.
+impl PartialEq for PasswordCallback {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for PasswordCallback {}
+
 /// Collects [`TlsOptions`]; [`build`](Self::build) checks them.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptionsBuilder(TlsOptions);
@@ -133,25 +204,90 @@ impl TlsOptionsBuilder {
 
     /// Refuses a server whose certificate is listed by a CRL in this file (`tlsCRLFile`).
     ///
-    /// The file must hold the CRL of the certificate's issuer, in force.
+    /// The file holds CRLs in PEM form, any number of them, or one in DER form. More files may be added
+    /// by further calls. One of them must hold the CRL of the certificate's issuer, in force.
     #[must_use]
     pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.0.crl_file = Some(path.into());
+        self.0.crl_files.push(path.into());
         self
     }
 
-    /// Presents the certificate in this PEM file, which holds its private key as well
+    /// Looks every certificate of the chain up in the CRLs, so that the CRL of each CA above the server
+    /// must be there. Default: false, the server's certificate alone, as in PyMongo.
+    #[must_use]
+    pub fn check_whole_chain(mut self, check: bool) -> Self {
+        self.0.check_whole_chain = check;
+        self
+    }
+
+    /// Presents the certificate in this file, which holds its private key as well
     /// (`tlsCertificateKeyFile`).
+    ///
+    /// The file is PEM, with key, certificate and intermediate CAs in any order, or PKCS#12.
     #[must_use]
     pub fn certificate_key_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.0.certificate_key_file = Some(path.into());
+        self.0.identity = Some(IdentitySource::File(path.into()));
+        self
+    }
+
+    /// Presents the certificate in one PEM file, whose private key is in another, as Kubernetes mounts
+    /// them (`tls.crt`, `tls.key`).
+    #[must_use]
+    pub fn certificate_and_key_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.0.identity = Some(IdentitySource::Files {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
+        self
+    }
+
+    /// Presents a certificate, with its intermediate CAs, and its private key, both in PEM form.
+    #[must_use]
+    pub fn certificate_and_key_pem(
+        mut self,
+        certificate: impl Into<String>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        self.0.identity = Some(IdentitySource::Memory {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
         self
     }
 
     /// Decrypts the private key with this password (`tlsCertificateKeyFilePassword`).
     #[must_use]
     pub fn certificate_key_file_password(mut self, password: impl Into<Secret>) -> Self {
-        self.0.certificate_key_file_password = Some(password.into());
+        self.0.password = Some(PasswordSource::Text(password.into()));
+        self
+    }
+
+    /// Decrypts the private key with the first line of this file.
+    #[must_use]
+    pub fn key_password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.password = Some(PasswordSource::File(path.into()));
+        self
+    }
+
+    /// Decrypts the private key with the value of this environment variable, read when it is needed.
+    #[must_use]
+    pub fn key_password_variable(mut self, name: impl Into<String>) -> Self {
+        self.0.password = Some(PasswordSource::Variable(name.into()));
+        self
+    }
+
+    /// Decrypts the private key with what this function returns. It is called each time a key is read,
+    /// and only if the key is encrypted; none says that there is no password.
+    #[must_use]
+    pub fn key_password_callback(
+        mut self,
+        ask: impl Fn() -> Option<Secret> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.password = Some(PasswordSource::Callback(PasswordCallback(Arc::new(ask))));
         self
     }
 
@@ -222,7 +358,10 @@ impl TlsOptionsBuilder {
                 }
             }
         }
-        if options.crl_file.is_some() {
+        if options.check_whole_chain && options.crl_files.is_empty() {
+            conflicts.push("check_whole_chain needs a CRL file".to_owned());
+        }
+        if !options.crl_files.is_empty() {
             if let Some(name) = options
                 .relaxed()
                 .find(|name| *name != "tlsAllowInvalidHostnames")

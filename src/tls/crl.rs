@@ -1,10 +1,13 @@
 //! Certificate revocation lists given by the user (`tlsCRLFile`; RFC 5280 §5).
 //!
-//! The end entity's certificate is checked, as in PyMongo: its issuer's CRL must be in the file, be
-//! signed by the issuer and be in force. The list is loaded once for a context.
+//! The server's certificate is looked up, as in PyMongo, or the whole chain if the program asks for it.
+//! For each certificate that is looked up its issuer's CRL must be there, be signed by the issuer and be
+//! in force. The lists are loaded once for a context, and OpenSSL finds a serial number in them by
+//! binary search, so that their size does not slow a handshake.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use openssl::error::ErrorStack;
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -14,40 +17,66 @@ use super::{ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
-/// Loads the CRLs in `path` into `store`, and lets it check the end entity against them.
-pub(super) fn load(store: &mut X509StoreBuilder, path: &Path) -> Result<usize> {
-    let bytes = files::read(Purpose::Crl, path)?;
-    let invalid = |why: &str, remedy: &str| {
-        let cause = Cause::new(
-            CauseCode::CrlFileInvalid,
-            format!("tlsCRLFile {:?} {why}", path.display().to_string()),
-            remedy,
-        );
-        cause
-            .fact("option", "tlsCRLFile")
-            .fact("path", path.display().to_string())
-            .fact("holds", files::describe(&bytes))
-    };
+/// Loads the CRLs in `paths` into `store` and lets it use them; returns how many there are.
+pub(super) fn load(
+    store: &mut X509StoreBuilder,
+    paths: &[PathBuf],
+    whole_chain: bool,
+) -> Result<usize> {
     let mut count = 0;
-    for block in files::pem_blocks(&bytes).filter(|block| block.label == "X509 CRL") {
-        let crl = X509Crl::from_pem(block.text).map_err(|error| {
-            let remedy = "Replace the damaged PEM block; each block must hold one whole CRL.";
-            Error::configuration(invalid("holds a CRL that cannot be decoded", remedy))
-                .with_source(error)
-        })?;
-        ffi::store_add_crl(store, &crl).map_err(internal)?;
-        count += 1;
+    for path in paths {
+        for crl in read(path)? {
+            ffi::store_add_crl(store, &crl).map_err(internal)?;
+            count += 1;
+        }
     }
-    if count == 0 {
-        let why = format!(
-            "holds no CRL in PEM form: it holds {}",
-            files::describe(&bytes)
-        );
-        let remedy = "Give a PEM file with the CRL of the CA that signed the server's certificate. `openssl crl -inform DER -in FILE -out crl.pem` converts one in DER form.";
-        return Err(Error::configuration(invalid(&why, remedy)));
+    if count > 0 {
+        let mut flags = X509VerifyFlags::CRL_CHECK;
+        flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
+        store.set_flags(flags).map_err(internal)?;
     }
-    store
-        .set_flags(X509VerifyFlags::CRL_CHECK)
-        .map_err(internal)?;
     Ok(count)
+}
+
+/// The CRLs of one file, in PEM or DER form.
+pub(super) fn read(path: &Path) -> Result<Vec<X509Crl>> {
+    let bytes = files::read(Purpose::Crl, path)?;
+    let crls = decode(&bytes).map_err(|error| {
+        let remedy =
+            "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
+        Error::configuration(invalid(
+            path,
+            &bytes,
+            "holds a CRL that cannot be decoded",
+            remedy,
+        ))
+        .with_source(error)
+    })?;
+    if crls.is_empty() {
+        let why = format!("holds no CRL: it holds {}", files::describe(&bytes));
+        let remedy = "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form.";
+        return Err(Error::configuration(invalid(path, &bytes, &why, remedy)));
+    }
+    Ok(crls)
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<X509Crl>, ErrorStack> {
+    // A DER file that is no CRL is told by what it is, not as a damaged one.
+    if let Ok(crl) = X509Crl::from_der(bytes) {
+        return Ok(vec![crl]);
+    }
+    let blocks = files::pem_blocks(bytes).filter(|block| block.label == "X509 CRL");
+    blocks.map(|block| X509Crl::from_pem(block.text)).collect()
+}
+
+fn invalid(path: &Path, bytes: &[u8], why: &str, remedy: &str) -> Cause {
+    let path = path.display().to_string();
+    Cause::new(
+        CauseCode::CrlFileInvalid,
+        format!("tlsCRLFile {path:?} {why}"),
+        remedy,
+    )
+    .fact("option", "tlsCRLFile")
+    .fact("path", path)
+    .fact("holds", files::describe(bytes))
 }

@@ -28,6 +28,7 @@ mod diagnose;
 mod ffi;
 mod files;
 mod identity;
+mod key;
 mod refusal;
 mod report;
 mod stream;
@@ -116,9 +117,7 @@ impl TlsContext {
         // A CA file must load, even where its verdict will not count.
         if verifies || options.ca_file().is_some() {
             let (mut store, found) = trust::store(options.ca_file())?;
-            if let Some(path) = options.crl_file() {
-                crls = crl::load(&mut store, path)?;
-            }
+            crls = crl::load(&mut store, options.crl_files(), options.check_whole_chain())?;
             context.set_cert_store(store.build());
             anchors = found;
         }
@@ -129,9 +128,9 @@ impl TlsContext {
         });
 
         let mut own = None;
-        if let Some(path) = options.certificate_key_file() {
-            let identity = Identity::load(path, options.certificate_key_file_password())?;
-            identity.install(&mut context, path)?;
+        if let Some(source) = options.identity() {
+            let identity = Identity::load(source, options.password())?;
+            identity.install(&mut context)?;
             own = Some(identity.describe());
         }
         ffi::watch_certificate_requests(&mut context);

@@ -149,7 +149,7 @@ fn spellings_of_old_set_the_new_options() {
     let (options, warnings) = ClientOptions::parse(uri).unwrap();
     let tls = options.tls.unwrap();
     assert_eq!(tls.ca_file().unwrap().to_str(), Some("ca"));
-    assert_eq!(tls.crl_file().unwrap().to_str(), Some("crl"));
+    assert_eq!(tls.crl_files()[0].to_str(), Some("crl"));
     assert_eq!(tls.certificate_key_file().unwrap().to_str(), Some("key"));
     assert_eq!(
         tls.certificate_key_file_password(),

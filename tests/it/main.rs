@@ -16,4 +16,5 @@ mod faults;
 mod ferretdb;
 mod files;
 mod hello;
+mod identity;
 mod protocol;

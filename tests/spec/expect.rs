@@ -176,7 +176,7 @@ fn tls_option(options: &ClientOptions, key: &str) -> Option<Value> {
         "tlsallowinvalidcertificates" => json!(tls.and_then(|t| t.allow_invalid_certificates())),
         "tlsallowinvalidhostnames" => json!(tls.and_then(|t| t.allow_invalid_hostnames())),
         "tlscafile" => json!(tls.and_then(|t| t.ca_file())),
-        "tlscrlfile" => json!(tls.and_then(|t| t.crl_file())),
+        "tlscrlfile" => json!(tls.and_then(|t| t.crl_files().first())),
         "tlscertificatekeyfile" => json!(tls.and_then(|t| t.certificate_key_file())),
         "tlscertificatekeyfilepassword" => {
             let password = tls.and_then(|tls| tls.certificate_key_file_password());

@@ -1,0 +1,228 @@
+//! Private keys: traditional PEM (RSA, EC), PKCS#8 and PKCS#12, encrypted or not.
+//!
+//! A password is never asked for on a terminal. OpenSSL gets a callback that hands over the one that is
+//! configured and notes whether it was needed, so that a password which is missing, one which is wrong
+//! and an encryption that this OpenSSL lacks are told apart.
+
+use openssl::error::ErrorStack;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+
+use super::files::{self, Purpose};
+use super::identity::Material;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+use crate::options::{PasswordSource, Secret};
+
+/// The password of a private key, fetched once, when it is needed.
+pub(super) struct Password<'a> {
+    source: Option<&'a PasswordSource>,
+    fetched: Option<Option<Secret>>,
+}
+
+impl<'a> Password<'a> {
+    pub(super) fn new(source: Option<&'a PasswordSource>) -> Self {
+        Self {
+            source,
+            fetched: None,
+        }
+    }
+
+    /// The password; none if there is none.
+    fn fetch(&mut self) -> Result<Option<Secret>> {
+        if let Some(known) = &self.fetched {
+            return Ok(known.clone());
+        }
+        let password = match self.source {
+            None => None,
+            Some(PasswordSource::Text(password)) => Some(password.clone()),
+            Some(PasswordSource::Callback(callback)) => callback.ask(),
+            Some(PasswordSource::Variable(name)) => match std::env::var(name) {
+                Ok(password) => Some(Secret::new(password)),
+                Err(error) => return Err(no_variable(name, &error)),
+            },
+            Some(PasswordSource::File(path)) => {
+                let bytes = files::read(Purpose::ClientCertificate, path)?;
+                let line = bytes
+                    .split(|byte| *byte == b'\n')
+                    .next()
+                    .unwrap_or_default();
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                Some(Secret::new(String::from_utf8_lossy(line).into_owned()))
+            }
+        };
+        self.fetched = Some(password.clone());
+        Ok(password)
+    }
+}
+
+fn no_variable(name: &str, error: &std::env::VarError) -> Error {
+    let why = match error {
+        std::env::VarError::NotPresent => "is not set",
+        std::env::VarError::NotUnicode(_) => "is not UTF-8",
+    };
+    let cause = Cause::new(
+        CauseCode::KeyPasswordMissing,
+        format!(
+            "the private key is encrypted, and the environment variable {name:?} with its password {why}"
+        ),
+        "Set the environment variable for this process.",
+    );
+    Error::configuration(cause.fact("variable", name))
+}
+
+/// The one private key in PEM form.
+pub(super) fn private_key(
+    material: &Material,
+    password: &mut Password<'_>,
+) -> Result<PKey<Private>> {
+    let blocks: Vec<_> = files::pem_blocks(&material.bytes)
+        .filter(|block| block.label.ends_with("PRIVATE KEY"))
+        .collect();
+    let [block] = blocks.as_slice() else {
+        return Err(match blocks.len() {
+            0 => no_private_key(material),
+            count => several_private_keys(material, count),
+        });
+    };
+    let mut fetched = None;
+    let outcome = PKey::private_key_from_pem_callback(block.text, |buffer| {
+        let password = fetched.insert(password.fetch());
+        let text = match password {
+            Ok(Some(password)) => password.expose().as_bytes(),
+            _ => &[],
+        };
+        // A password that does not fit is not cut: OpenSSL then reports a wrong one.
+        let Some(room) = buffer.get_mut(..text.len()) else {
+            return Ok(0);
+        };
+        room.copy_from_slice(text);
+        Ok(text.len())
+    });
+    match (outcome, fetched) {
+        (Ok(key), _) => Ok(key),
+        (Err(_), Some(Err(error))) => Err(error),
+        (Err(_), Some(Ok(None))) => Err(password_missing(material)),
+        (Err(error), _) if is_unsupported(&error) => Err(unsupported(material, error)),
+        (Err(error), Some(Ok(Some(_)))) => Err(password_wrong(material, error)),
+        (Err(error), None) => Err(undecodable(material, error)),
+    }
+}
+
+/// What a PKCS#12 file holds.
+pub(super) struct KeyStore {
+    pub(super) key: PKey<Private>,
+    pub(super) certificates: Vec<X509>,
+}
+
+/// Key and certificates of a PKCS#12 file (RFC 7292); none if the bytes are something else.
+pub(super) fn pkcs12(material: &Material, password: &mut Password<'_>) -> Result<Option<KeyStore>> {
+    let Some(store) = material
+        .bytes
+        .first()
+        .filter(|byte| **byte == 0x30)
+        .and_then(|_| Pkcs12::from_der(&material.bytes).ok())
+    else {
+        return Ok(None);
+    };
+    // A store without a password is one with an empty one.
+    let parsed = match store.parse2("") {
+        Ok(parsed) => parsed,
+        Err(error) => match password.fetch()? {
+            None if is_unsupported(&error) => return Err(unsupported(material, error)),
+            None => return Err(password_missing(material)),
+            Some(password) => store.parse2(password.expose()).map_err(|error| {
+                if is_unsupported(&error) {
+                    unsupported(material, error)
+                } else {
+                    password_wrong(material, error)
+                }
+            })?,
+        },
+    };
+    let key = parsed.pkey.ok_or_else(|| no_private_key(material))?;
+    let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
+    certificates.extend(parsed.ca.into_iter().flatten());
+    if certificates.is_empty() {
+        let remedy = "Export the key again together with its certificate.";
+        return Err(material.error(
+            CauseCode::KeyFileNoCertificate,
+            "holds no certificate",
+            remedy,
+        ));
+    }
+    Ok(Some(KeyStore { key, certificates }))
+}
+
+fn no_private_key(material: &Material) -> Error {
+    material.error(
+        CauseCode::KeyFileNoPrivateKey,
+        &format!("holds no private key in PEM form: it holds {}", files::describe(&material.bytes)),
+        "Put the private key and the certificate into one PEM file: `cat client.crt client.key > client.pem`.",
+    )
+}
+
+fn several_private_keys(material: &Material, count: usize) -> Error {
+    material.error(
+        CauseCode::KeyCertificateMismatch,
+        &format!("holds {count} private keys"),
+        "Leave only the private key that belongs to the certificate in the file.",
+    )
+}
+
+fn undecodable(material: &Material, error: ErrorStack) -> Error {
+    let remedy = "Replace the private key by a whole one in PEM form.";
+    material
+        .error(
+            CauseCode::KeyFileNoPrivateKey,
+            "holds a private key that cannot be decoded",
+            remedy,
+        )
+        .with_source(error)
+}
+
+fn password_missing(material: &Material) -> Error {
+    let remedy = "Set tlsCertificateKeyFilePassword to the password of the private key.";
+    material.error(
+        CauseCode::KeyPasswordMissing,
+        "holds an encrypted private key and no password is configured",
+        remedy,
+    )
+}
+
+fn password_wrong(material: &Material, error: ErrorStack) -> Error {
+    let remedy =
+        "Correct tlsCertificateKeyFilePassword; in a connection string it must be percent-encoded.";
+    material
+        .error(
+            CauseCode::KeyPasswordWrong,
+            "holds a private key that the configured password does not decrypt",
+            remedy,
+        )
+        .with_source(error)
+}
+
+fn unsupported(material: &Material, error: ErrorStack) -> Error {
+    material
+        .error(
+            CauseCode::KeyAlgorithmUnsupported,
+            "holds a private key whose type or encryption this OpenSSL does not offer",
+            "Encrypt the key anew with AES (`openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`) on a machine whose OpenSSL reads the old one.",
+        )
+        .with_source(error)
+}
+
+/// Whether OpenSSL says that it lacks the algorithm, rather than that the text is wrong.
+///
+/// A wrong password may decrypt a key to rubbish, of which a decoder says "unsupported" as well; so only
+/// those parts of OpenSSL are believed that look an algorithm up.
+fn is_unsupported(error: &ErrorStack) -> bool {
+    const LIB_EVP: i32 = 6;
+    const LIB_PEM: i32 = 9;
+    error.errors().iter().any(|entry| {
+        let reason = entry.reason().unwrap_or_default();
+        let told = reason.contains("unsupported") || reason.contains("unknown");
+        told && matches!(entry.library_code(), LIB_EVP | LIB_PEM)
+    })
+}

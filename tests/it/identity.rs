@@ -1,0 +1,345 @@
+//! Client certificates in every form that people have them in, each loaded and used in a handshake, with
+//! the password missing, wrong and right.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mongotls::options::{Secret, TlsOptions, TlsOptionsBuilder};
+use mongotls::tls::TlsContext;
+use mongotls::{CauseCode, ClientOptions, Error, ServerAddress};
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec};
+use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+
+use crate::common::{Bench, code};
+
+/// A server that asks for a client certificate, and the file of one in the form under test.
+struct Desk {
+    bench: Bench,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let ca = Ca::root("root", KeyKind::EcP256);
+        let identity = ca.issue(LeafSpec::local_server());
+        let server = Server::builder()
+            .tls(ServerTls::new(&identity).client_auth(ClientAuth::Require, &[ca.cert()]))
+            .start();
+        Self {
+            bench: Bench::around(server, ca),
+        }
+    }
+
+    fn client(&self, kind: KeyKind) -> Identity {
+        let mid = self.bench.ca.intermediate("clients", KeyKind::EcP256);
+        mid.issue(LeafSpec::client("app").key_kind(kind))
+    }
+
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        self.bench.dir.write(name, bytes)
+    }
+
+    /// One command with these options of TLS.
+    fn attempt(
+        &self,
+        change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
+    ) -> Result<(), Error> {
+        let tls = change(TlsOptions::builder().ca_file(&self.bench.ca_file)).build()?;
+        let address = ServerAddress::tcp("localhost", self.bench.server.port());
+        let client = mongotls::Client::with_options(
+            ClientOptions::builder().host(address).tls(tls).build()?,
+        )?;
+        client.server_report().map(|_| ())
+    }
+
+    fn with_file(&self, path: &Path, password: Option<&str>) -> Result<(), Error> {
+        self.attempt(|tls| match password {
+            Some(password) => tls
+                .certificate_key_file(path)
+                .certificate_key_file_password(password),
+            None => tls.certificate_key_file(path),
+        })
+    }
+}
+
+/// Runs `openssl` on a file and returns what it writes: forms made by another tool than the bench.
+fn openssl(arguments: &[&str], input: &Path, output: &Path) -> Vec<u8> {
+    let run = Command::new("openssl")
+        .args(arguments)
+        .arg("-in")
+        .arg(input)
+        .arg("-out")
+        .arg(output)
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    std::fs::read(output).unwrap()
+}
+
+#[test]
+fn keys_without_a_password_load_in_every_form() {
+    let desk = Desk::new();
+    for kind in [
+        KeyKind::Rsa(2048),
+        KeyKind::EcP256,
+        KeyKind::EcP384,
+        KeyKind::Ed25519,
+    ] {
+        let client = desk.client(kind);
+        let pkcs8 = [client.chain_pem(), client.key_pem()].concat();
+        desk.with_file(&desk.file("pkcs8.pem", pkcs8), None)
+            .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        if kind != KeyKind::Ed25519 {
+            let traditional = [client.traditional_key_pem(), client.chain_pem()].concat();
+            desk.with_file(&desk.file("traditional.pem", traditional), None)
+                .unwrap();
+        }
+        desk.with_file(&desk.file("open.p12", client.pkcs12("")), None)
+            .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+    }
+}
+
+#[test]
+fn encrypted_keys_tell_a_missing_password_a_wrong_one_and_the_right_one_apart() {
+    let desk = Desk::new();
+    for kind in [KeyKind::Rsa(2048), KeyKind::EcP256, KeyKind::Ed25519] {
+        let client = desk.client(kind);
+        let plain = desk.file("plain.pem", client.key_pem());
+        let scratch = desk.bench.dir.path().join("scratch");
+        let pass = ["-passout", "pass:correct horse"];
+        let pkcs8 = |cipher: &str| {
+            openssl(
+                &[&["pkcs8", "-topk8", "-v2", cipher], &pass[..]].concat(),
+                &plain,
+                &scratch,
+            )
+        };
+        let mut forms = vec![
+            ("PBES2 AES-256", pkcs8("aes-256-cbc")),
+            ("PBES2 AES-128", pkcs8("aes-128-cbc")),
+            ("PBES2 3DES", pkcs8("des3")),
+            (
+                "scrypt",
+                openssl(
+                    &[&["pkcs8", "-topk8", "-scrypt"], &pass[..]].concat(),
+                    &plain,
+                    &scratch,
+                ),
+            ),
+        ];
+        if kind != KeyKind::Ed25519 {
+            forms.push((
+                "DEK-Info",
+                client.encrypted_traditional_key_pem("correct horse"),
+            ));
+        }
+        for (form, key) in forms {
+            let path = desk.file("client.pem", [client.chain_pem(), key].concat());
+            let context = format!("{form} {kind:?}");
+            assert_eq!(
+                code(&desk.with_file(&path, None).unwrap_err()),
+                CauseCode::KeyPasswordMissing,
+                "{context}"
+            );
+            assert_eq!(
+                code(&desk.with_file(&path, Some("wrong")).unwrap_err()),
+                CauseCode::KeyPasswordWrong,
+                "{context}"
+            );
+            desk.with_file(&path, Some("correct horse"))
+                .unwrap_or_else(|error| panic!("{context}: {error}"));
+        }
+        let store = desk.file("client.p12", client.pkcs12("correct horse"));
+        assert_eq!(
+            code(&desk.with_file(&store, None).unwrap_err()),
+            CauseCode::KeyPasswordMissing
+        );
+        assert_eq!(
+            code(&desk.with_file(&store, Some("wrong")).unwrap_err()),
+            CauseCode::KeyPasswordWrong
+        );
+        desk.with_file(&store, Some("correct horse")).unwrap();
+    }
+}
+
+#[test]
+fn an_encryption_that_this_openssl_lacks_is_told_whatever_the_password_is() {
+    // OpenSSL 3 keeps these in its legacy provider, which is not loaded here.
+    if mongotls::tls::openssl_version().starts_with("OpenSSL 1.") {
+        return;
+    }
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::Rsa(2048));
+    let plain = desk.file("plain.pem", client.key_pem());
+    let both = desk.file("both.pem", client.bundle_pem());
+    let scratch = desk.bench.dir.path().join("scratch");
+    let legacy = [
+        "-provider",
+        "legacy",
+        "-provider",
+        "default",
+        "-passout",
+        "pass:right",
+    ];
+    let pbes1 = openssl(
+        &[&["pkcs8", "-topk8", "-v1", "PBE-MD5-DES"], &legacy[..]].concat(),
+        &plain,
+        &scratch,
+    );
+    let pbes1 = desk.file("pbes1.pem", [client.chain_pem(), pbes1].concat());
+    let rc2 = openssl(
+        &[&["pkcs12", "-export", "-legacy"], &legacy[..]].concat(),
+        &both,
+        &scratch,
+    );
+    let rc2 = desk.file("rc2.p12", rc2);
+    for path in [pbes1, rc2] {
+        let error = desk.with_file(&path, Some("right")).unwrap_err();
+        assert_eq!(
+            code(&error),
+            CauseCode::KeyAlgorithmUnsupported,
+            "{}: {error:?}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn certificate_and_key_may_stand_apart_in_files_or_in_memory() {
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::EcP256);
+    let (certificate, key) = (
+        desk.file("tls.crt", client.chain_pem()),
+        desk.file("tls.key", client.key_pem()),
+    );
+    desk.attempt(|tls| tls.certificate_and_key_files(&certificate, &key))
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    desk.attempt(|tls| {
+        tls.certificate_and_key_pem(text(client.chain_pem()), text(client.key_pem()))
+    })
+    .unwrap();
+
+    let other = desk.file("other.key", desk.client(KeyKind::EcP256).key_pem());
+    let error = desk
+        .attempt(|tls| tls.certificate_and_key_files(&certificate, &other))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyCertificateMismatch);
+    let error = desk
+        .attempt(|tls| tls.certificate_and_key_pem("nothing", text(client.key_pem())))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyFileNoCertificate);
+    assert!(
+        error
+            .to_string()
+            .starts_with("the client certificate holds"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_password_comes_from_a_file_a_variable_or_a_function_and_only_when_it_is_needed() {
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::EcP256);
+    let locked = desk.file("locked.pem", client.encrypted_bundle_pem("from afar"));
+    let open = desk.file("open.pem", client.bundle_pem());
+    let right = desk.file("right.txt", "from afar\r\nsecond line\n");
+
+    desk.attempt(|tls| tls.certificate_key_file(&locked).key_password_file(&right))
+        .unwrap();
+    desk.attempt(|tls| {
+        tls.certificate_key_file(&locked)
+            .key_password_callback(|| Some(Secret::from("from afar")))
+    })
+    .unwrap();
+    let none = desk
+        .attempt(|tls| {
+            tls.certificate_key_file(&locked)
+                .key_password_callback(|| None)
+        })
+        .unwrap_err();
+    assert_eq!(code(&none), CauseCode::KeyPasswordMissing);
+    let missing = desk
+        .attempt(|tls| {
+            tls.certificate_key_file(&locked)
+                .key_password_file("/nowhere/password")
+        })
+        .unwrap_err();
+    assert_eq!(code(&missing), CauseCode::KeyFileUnreadable);
+    let unset = desk
+        .attempt(|tls| {
+            tls.certificate_key_file(&locked)
+                .key_password_variable("MONGOTLS_TEST_UNSET")
+        })
+        .unwrap_err();
+    assert_eq!(code(&unset), CauseCode::KeyPasswordMissing);
+    assert!(unset.to_string().contains("MONGOTLS_TEST_UNSET"), "{unset}");
+
+    // An open key asks nobody.
+    desk.attempt(|tls| {
+        tls.certificate_key_file(&open)
+            .key_password_callback(|| panic!("asked"))
+    })
+    .unwrap();
+    desk.attempt(|tls| {
+        tls.certificate_key_file(&open)
+            .key_password_file("/nowhere/password")
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_crl_may_be_der_stand_among_others_and_cover_the_whole_chain() {
+    use mongotls_testbench::pki::Revocation;
+    let root = Ca::root("root", KeyKind::EcP256);
+    let mid = root.intermediate("mid", KeyKind::EcP256);
+    let server = Server::builder()
+        .tls(ServerTls::new(&mid.issue(LeafSpec::local_server())))
+        .start();
+    let bench = Bench::around(server, root);
+    let revoking_mid = bench.ca.crl().revoke(Revocation::of(mid.cert())).build();
+    let (of_root, of_mid) = (bench.ca.crl().build(), mid.crl().build());
+    let write = |name: &str, bytes: Vec<u8>| bench.dir.write(name, bytes);
+    let der = write("mid.der", of_mid.to_der().unwrap());
+    let several = write(
+        "several.pem",
+        [of_root.to_pem().unwrap(), of_mid.to_pem().unwrap()].concat(),
+    );
+    let mid_revoked = write("revoked.pem", revoking_mid.to_pem().unwrap());
+    let handshake = |change: &dyn Fn(TlsOptionsBuilder) -> TlsOptionsBuilder| {
+        let options = change(TlsOptions::builder().ca_file(&bench.ca_file))
+            .build()
+            .unwrap();
+        let stream = std::net::TcpStream::connect(bench.server.addr()).unwrap();
+        TlsContext::new(&options)
+            .and_then(|context| context.connect("localhost", stream))
+            .map(|_| ())
+    };
+    handshake(&|tls| tls.crl_file(&der)).unwrap();
+    handshake(&|tls| tls.crl_file(&several).check_whole_chain(true)).unwrap();
+    handshake(&|tls| tls.crl_file(&mid_revoked).crl_file(&der)).unwrap();
+    let missing = handshake(&|tls| tls.crl_file(&der).check_whole_chain(true)).unwrap_err();
+    assert_eq!(
+        (
+            code(&missing),
+            crate::common::fact(&missing, "subject").as_str()
+        ),
+        (CauseCode::CrlMissing, "CN=mid")
+    );
+    let revoked = handshake(&|tls| {
+        tls.crl_file(&der)
+            .crl_file(&mid_revoked)
+            .check_whole_chain(true)
+    })
+    .unwrap_err();
+    assert_eq!(
+        (
+            code(&revoked),
+            crate::common::fact(&revoked, "subject").as_str()
+        ),
+        (CauseCode::RevokedCrl, "CN=mid")
+    );
+}
