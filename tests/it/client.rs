@@ -104,9 +104,9 @@ fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
     let client = bench.client("");
     ping_on(&client).unwrap();
     for (code, name) in [
-        (189, "PrimarySteppedDown"),
-        (11600, "InterruptedAtShutdown"),
         (13, "Unauthorized"),
+        (112, "WriteConflict"),
+        (262, "ExceededTimeLimit"),
     ] {
         bench.server.configure_fail_point(&fail_command(
             1,
@@ -141,6 +141,28 @@ fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
         assert_eq!(ping_on(&client).unwrap(), doc! { "ok": 1.0 });
     }
     assert_eq!(bench.server.counts().accepted, 1);
+}
+
+#[test]
+fn a_change_of_state_at_the_server_gives_its_connections_up() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let codes = [10107, 13435, 11602, 13436, 189, 91, 11600, 10058];
+    for (round, code) in (0..).zip(codes) {
+        ping_on(&client).unwrap();
+        assert_eq!(server.counts().accepted, 2 * round + 1);
+        let failure = doc! { "errorCode": code };
+        server.configure_fail_point(&fail_command(1, &["ping"], failure));
+        let error = ping_on(&client).unwrap_err();
+        assert_eq!(error.command().unwrap().code, code);
+        // The error of a write concern says the same, in a reply that is no error.
+        ping_on(&client).unwrap();
+        let failure = doc! { "writeConcernError": { "code": code, "errmsg": "x" } };
+        server.configure_fail_point(&fail_command(1, &["ping"], failure));
+        let reply = ping_on(&client).unwrap();
+        assert!(reply.contains_key("writeConcernError"));
+        expect_open(&server, 0);
+    }
 }
 
 #[test]
@@ -789,8 +811,43 @@ fn connections_that_break_do_not_use_the_pool_up() {
     });
     assert_eq!(failures.into_inner(), 100);
     let counts = server.counts();
-    assert!((101..=103).contains(&counts.accepted), "{counts:?}");
+    // Each failure may take with it what else was in use.
+    assert!((101..=105).contains(&counts.accepted), "{counts:?}");
     assert!(server.wait_until(Duration::from_secs(5), |server| server.counts().open <= 3));
+}
+
+#[test]
+fn a_server_that_ends_all_connections_fails_one_command() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
+    server.configure_fail_point(&fail_command(8, &["benchEcho"], block));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| client.database("db").run_command(doc! { "benchEcho": 1 }));
+        }
+    });
+    assert_eq!(server.counts().accepted, 8);
+    server.cut();
+    expect_open(&server, 0);
+    ping_on(&client).unwrap_err();
+    for _ in 0..8 {
+        ping_on(&client).unwrap();
+    }
+    assert_eq!(server.counts().accepted, 9);
+}
+
+#[test]
+fn a_command_that_takes_too_long_costs_its_own_connection_only() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    while_busy(&server, &client, || ping_on(&client).map(drop).unwrap());
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.is_timeout());
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 2);
 }
 
 /// Keeps the one connection of the client busy while `work` runs, then lets it go.
