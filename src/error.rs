@@ -201,7 +201,10 @@ impl Error {
     }
 
     /// None of several servers could be used; the first error stands for the others.
-    pub(crate) fn all_failed(failures: Vec<Self>) -> Self {
+    pub(crate) fn all_failed(mut failures: Vec<Self>) -> Self {
+        if failures.len() == 1 {
+            return failures.remove(0);
+        }
         let texts: Vec<String> = failures.iter().map(Self::to_string).collect();
         let Some(first) = failures.into_iter().next() else {
             return Self::invalid_argument("there is no server to connect to");
@@ -259,6 +262,12 @@ impl Error {
             self.0.cause = self.0.cause.map(|cause| cause.with_server(server));
         }
         self
+    }
+
+    /// Whether no connection to the server could be established: nothing of a command was sent.
+    pub(crate) fn is_of_establishing(&self) -> bool {
+        let stage = self.0.stage;
+        stage.is_some_and(|stage| (Stage::Resolve..Stage::Command).contains(&stage))
     }
 
     /// What a caller can do about it.

@@ -14,7 +14,7 @@ use mongotls::{
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Hello, ReplyFault, Server, ServerTls, fail_command};
+use mongotls_testbench::server::{Hello, ReplyFault, Role, Server, ServerTls, fail_command};
 use mongotls_testbench::stranger;
 use mongotls_testbench::wire::{Frame, OP_MSG};
 use serde::Deserialize;
@@ -1051,12 +1051,107 @@ fn the_limit_of_a_call_covers_all_hosts_together() {
         (ErrorKind::Timeout, CauseCode::HandshakeTimeout)
     );
     assert_eq!(fact(&error, "option"), "the time limit of the call");
-    for host in hosts {
+    // The first host has used the limit up; the others were not tried.
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("server {}: ", hosts[0])),
+        "{error}"
+    );
+}
+
+/// A primary, a secondary, and a client of both whose seed list begins with the primary.
+fn replica_set(options: &str) -> (Server, Server, Client) {
+    let member = |role| {
+        Server::builder()
+            .hello(Hello::member(role, "rs0", "a:1", &["a:1", "b:1"]))
+            .start()
+    };
+    let (primary, secondary) = (member(Role::Primary), member(Role::Secondary));
+    let uri = format!(
+        "mongodb://{},{}/?{options}",
+        primary.addr(),
+        secondary.addr()
+    );
+    (primary, secondary, Client::connect(&uri).unwrap())
+}
+
+#[test]
+fn a_full_pool_does_not_send_a_command_to_a_secondary() {
+    let options = "maxPoolSize=1&waitQueueTimeoutMS=200";
+    let (primary, secondary, client) = replica_set(options);
+    ping_on(&client).unwrap();
+    while_busy(&primary, &client, || {
+        let insert = doc! { "insert": "things", "documents": [{}] };
+        let error = client.database("db").run_command(insert).unwrap_err();
         assert!(
-            error.to_string().contains(&format!("server {host}: ")),
+            error.to_string().contains("200 ms (waitQueueTimeoutMS)"),
             "{error}"
         );
+    });
+    assert_eq!(secondary.counts().accepted, 0);
+}
+
+#[test]
+fn after_a_failover_the_next_command_finds_the_new_primary() {
+    let (first, second, client) = replica_set("");
+    let set = |server: &Server, role| server.set_hello(|hello| hello.role = role);
+    let mut old = (&first, &second);
+    for _ in 0..3 {
+        ping_on(&client).unwrap();
+        let (from, to) = old;
+        set(from, Role::Secondary);
+        set(to, Role::Primary);
+        let failure = doc! { "errorCode": 10107 };
+        from.configure_fail_point(&fail_command(1, &["insert"], failure));
+        let insert = || {
+            let insert = doc! { "insert": "things", "documents": [{}] };
+            client.database("db").run_command(insert)
+        };
+        let (before, others) = (to.count_of("insert"), from.count_of("insert"));
+        assert_eq!(insert().unwrap_err().command().unwrap().code, 10107);
+        insert().unwrap();
+        insert().unwrap();
+        assert_eq!(to.count_of("insert"), before + 2);
+        assert_eq!(from.count_of("insert"), others + 1);
+        old = (to, from);
     }
+}
+
+#[test]
+fn without_a_primary_a_secondary_goes_before_what_cannot_be_read_from() {
+    let (first, second, client) = replica_set("");
+    first.set_hello(|hello| hello.role = Role::Arbiter);
+    ping_on(&client).unwrap();
+    assert_eq!((first.count_of("ping"), second.count_of("ping")), (0, 1));
+}
+
+#[test]
+fn a_dead_host_is_not_tried_with_each_command_where_no_host_is_writable() {
+    let silent = stranger::silent();
+    let (_, secondary, _) = replica_set("");
+    let uri = format!(
+        "mongodb://{},{}/?connectTimeoutMS=400",
+        silent.addr(),
+        secondary.addr()
+    );
+    let client = Client::connect(&uri).unwrap();
+    at_limit(Duration::from_millis(400), || ping_on(&client)).unwrap();
+    timed(Duration::ZERO, Duration::from_millis(300), || {
+        for _ in 0..20 {
+            ping_on(&client).unwrap();
+        }
+    });
+    assert_eq!(secondary.counts().accepted, 1);
+    // A server that says that it does not take writes is a reason to search at once.
+    let failure = doc! { "errorCode": 13435 };
+    secondary.configure_fail_point(&fail_command(1, &["ping"], failure));
+    ping_on(&client).unwrap_err();
+    secondary.set_hello(|hello| hello.role = Role::Primary);
+    timed(Duration::ZERO, Duration::from_millis(300), || {
+        ping_on(&client)
+    })
+    .unwrap();
 }
 
 #[test]
