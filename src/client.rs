@@ -9,6 +9,7 @@ use log::{debug, warn};
 
 use crate::command::Command;
 use crate::conn::{Connector, Hello, Perished, Request};
+use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, ReadPreferenceMode};
@@ -145,25 +146,32 @@ impl Client {
         &self,
         database: &str,
         command: &Command,
-    ) -> Result<(RawDocumentBuf, Arc<Pool>)> {
+    ) -> Result<(RawDocumentBuf, PooledConnection)> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         let mut connection = self.check_out(deadline)?;
         let reply = self.run_on(&mut connection, database, body, command, deadline)?;
-        Ok((reply, Arc::clone(connection.pool())))
+        Ok((reply, connection))
     }
 
-    /// Runs a command on the server of that pool.
-    pub(crate) fn run_in(
+    /// Runs a command where a cursor lives.
+    pub(crate) fn run_at(
         &self,
-        pool: &Arc<Pool>,
+        home: &mut Home,
         database: &str,
         command: &Command,
     ) -> Result<RawDocumentBuf> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
-        let mut connection = pool.check_out(deadline)?;
-        self.run_on(&mut connection, database, body, command, deadline)
+        match home {
+            Home::Server(pool) => {
+                let mut connection = pool.check_out(deadline)?;
+                self.run_on(&mut connection, database, body, command, deadline)
+            }
+            Home::Connection(connection) => {
+                self.run_on(connection, database, body, command, deadline)
+            }
+        }
     }
 
     fn run_on(

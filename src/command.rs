@@ -67,7 +67,8 @@ impl Command {
 
     /// Limits the time for this command: finding a connection, sending and the reply, in all.
     ///
-    /// Default: `timeoutMS` of the client; without it the limits of each step hold.
+    /// Default: `timeoutMS` of the client; without it the limits of each step hold. Zero means no
+    /// limit, whatever `timeoutMS` says. For a command that opens a cursor it holds for each batch anew.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self

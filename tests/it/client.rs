@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::{
     CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress, Stage,
@@ -635,7 +636,9 @@ fn an_error_in_the_middle_ends_a_cursor() {
         assert!(cursor.next().is_none() && !cursor.advance().unwrap());
         assert_eq!(server.count_of("getMore"), 1, "no further try");
         drop(cursor);
-        assert_eq!(server.open_cursors(), 0);
+        // The server holds it no more, or its connections are gone: there is nobody to tell.
+        ping_on(&client).unwrap();
+        assert_eq!(server.count_of("killCursors"), 0);
         assert_eq!(server.counts().accepted, accepted);
     }
 }
@@ -657,6 +660,93 @@ fn dropping_a_cursor_of_a_server_that_hangs_takes_two_seconds_at_most() {
         .unwrap();
     server.spoil_replies("killCursors", 1, ReplyFault::Silence);
     at_limit(limit, || drop(cursor));
+    // No limit of the command does not mean that a drop may take for ever.
+    let unlimited = Command::from(find(10)).timeout(Duration::ZERO);
+    let cursor = client
+        .database("db")
+        .run_cursor_command::<Thing>(unlimited)
+        .unwrap();
+    server.spoil_replies("killCursors", 1, ReplyFault::Silence);
+    at_limit(Duration::from_secs(2), || drop(cursor));
+}
+
+/// A server whose cursors give empty batches, three of them, before each document, and two documents.
+fn sparse() -> Server {
+    let asked = AtomicUsize::new(0);
+    let reply = |field: &str, documents: Vec<Document>, id: i64| doc! { "cursor": { "id": id, "ns": "db.things", field: documents }, "ok": 1 };
+    Server::builder()
+        .handle("find", move |_| Some(reply("firstBatch", vec![], 7)))
+        .handle("getMore", move |_| {
+            let n = asked.fetch_add(1, Ordering::SeqCst) + 1;
+            let batch = if n % 4 == 0 { vec![doc! {}] } else { vec![] };
+            Some(reply("nextBatch", batch, if n % 8 == 0 { 0 } else { 7 }))
+        })
+        .handle("killCursors", |_| Some(doc! { "ok": 1 }))
+        .start()
+}
+
+#[test]
+fn empty_batches_of_an_open_cursor_are_passed_over() {
+    let server = sparse();
+    let client = plain_client(&server, "");
+    let mut cursor: Cursor = client.database("db").run_cursor_command(find(0)).unwrap();
+    assert!(cursor.advance().unwrap() && cursor.is_open());
+    assert_eq!(server.count_of("getMore"), 4);
+    assert!(cursor.advance().unwrap() && !cursor.is_open());
+    assert!(!cursor.advance().unwrap());
+    assert_eq!(server.count_of("getMore"), 8);
+}
+
+#[test]
+fn a_tailable_cursor_may_be_asked_again_after_an_empty_batch() {
+    let server = sparse();
+    let client = plain_client(&server, "");
+    let tail = doc! { "find": "things", "tailable": true };
+    let mut cursor: Cursor = client.database("db").run_cursor_command(tail).unwrap();
+    for round in 1..=3 {
+        assert!(!cursor.advance().unwrap() && cursor.is_open());
+        assert_eq!(server.count_of("getMore"), round);
+        assert!(cursor.current().is_empty());
+    }
+    assert!(cursor.next().unwrap().is_ok());
+    assert!(cursor.next().is_none() && cursor.is_open());
+    drop(cursor);
+    assert_eq!(server.count_of("killCursors"), 1);
+}
+
+#[test]
+fn behind_a_load_balancer_a_cursor_keeps_its_connection() {
+    let mut hello = Hello::mongos();
+    hello.extra.insert("serviceId", ObjectId::new());
+    let server = Server::builder().hello(hello).start();
+    let client = plain_client(
+        &server,
+        "loadBalanced=true&maxPoolSize=2&waitQueueTimeoutMS=100",
+    );
+    let database = client.database("db");
+    let things = (0..30).map(|id| rawdoc! { "_id": id });
+    let insert = Command::from(doc! { "insert": "things" }).documents("documents", things);
+    database.run_command(insert).unwrap();
+    let open = || -> Cursor { database.run_cursor_command(find(10)).unwrap() };
+    let (mut one, two) = (open(), open());
+    assert!(ping_on(&client).unwrap_err().is_timeout());
+    assert_eq!(one.by_ref().take(30).map(Result::unwrap).count(), 30);
+    // The last batch gave the connection back.
+    ping_on(&client).unwrap();
+    let of = |name| server.commands_named(name).pop().unwrap().connection;
+    let (first, second) = {
+        let finds = server.commands_named("find");
+        (finds[0].connection, finds[1].connection)
+    };
+    assert_ne!(first, second);
+    assert_eq!((of("getMore"), of("ping")), (first, first));
+    drop(two);
+    assert_eq!(of("killCursors"), second);
+    assert_eq!(server.open_cursors(), 0);
+    // A cursor that is complete at once keeps nothing.
+    let whole = || -> Cursor { database.run_cursor_command(find(101)).unwrap() };
+    let _complete = (whole(), whole(), whole());
+    assert_eq!(server.counts().accepted, 2);
 }
 
 #[test]
