@@ -286,14 +286,13 @@ impl Client {
     }
 
     fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {
-        let limit = limit
-            .or(self.0.options.timeout)
-            .filter(|limit| !limit.is_zero())?;
-        Some(Deadline::after(
-            Instant::now(),
-            Some(limit),
-            TimeoutKind::Operation,
-        ))
+        let (limit, kind) = match (limit, self.0.options.timeout) {
+            (Some(limit), _) => (limit, TimeoutKind::Operation),
+            (None, Some(limit)) => (limit, TimeoutKind::Client),
+            (None, None) => return None,
+        };
+        let is_limited = !limit.is_zero();
+        is_limited.then(|| Deadline::after(Instant::now(), Some(limit), kind))
     }
 }
 

@@ -165,13 +165,14 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
         ),
         Failure::Slow => {
             let elapsed = deadline.elapsed();
+            let option = elapsed.kind.option();
             Cause::new(
                 CauseCode::ConnectTimeout,
                 format!("no TCP connection to {places} {}", within(elapsed)),
-                "Check host and port, and that no firewall drops the packets; then raise connectTimeoutMS.",
+                format!("Check host and port, and that no firewall drops the packets; then raise {option}."),
             )
             .fact("limit_ms", limit_ms(elapsed))
-            .fact("option", elapsed.kind.option())
+            .fact("option", option)
         }
         Failure::Unreachable => Cause::new(
             CauseCode::NetworkUnreachable,
@@ -225,6 +226,14 @@ mod tests {
         Deadline::after(Instant::now(), Some(limit), TimeoutKind::Connect)
     }
 
+    /// The option that a time-out names, as fact and as what to raise.
+    fn named(unreachable: &Unreachable) -> String {
+        let option = unreachable.cause.facts().get("option").unwrap().to_string();
+        let raise = format!("raise {option}.");
+        assert!(unreachable.cause.remedy().ends_with(&raise));
+        option
+    }
+
     /// An address of this host on which nothing listens.
     fn refusing() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
@@ -267,13 +276,16 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_is_a_connect_timeout_that_names_its_option() {
-        let Err(unreachable) = connect(&[refusing()], &within(Duration::ZERO)) else {
-            panic!("connected")
-        };
-        assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
-        assert_eq!(
-            unreachable.cause.facts().get("option").unwrap().to_string(),
-            "connectTimeoutMS"
-        );
+        for (kind, option) in [
+            (TimeoutKind::Connect, "connectTimeoutMS"),
+            (TimeoutKind::Client, "timeoutMS"),
+        ] {
+            let deadline = Deadline::after(Instant::now(), Some(Duration::ZERO), kind);
+            let Err(unreachable) = connect(&[refusing()], &deadline) else {
+                panic!("connected")
+            };
+            assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
+            assert_eq!(named(&unreachable), option);
+        }
     }
 }

@@ -1002,6 +1002,25 @@ fn the_limit_of_a_call_covers_the_wait_for_a_connection() {
 }
 
 #[test]
+fn the_limit_of_the_client_is_told_by_its_own_name() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "timeoutMS=300");
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let error = ping_on(&client).unwrap_err();
+    assert!(error.is_timeout());
+    assert!(error.to_string().contains("300 ms (timeoutMS)"), "{error}");
+    // The call's own limit goes before it; zero means none.
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.to_string().contains("of the call"), "{error}");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    server.configure_fail_point(&fail_command(1, &["ping"], block));
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::ZERO);
+    client.database("db").run_command(ping).unwrap();
+}
+
+#[test]
 fn a_waiter_gets_the_connection_as_soon_as_it_is_free() {
     let server = Server::builder().start();
     let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=30000");
