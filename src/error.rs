@@ -160,6 +160,10 @@ impl Error {
         let kind = match (cause.category(), cause.code()) {
             _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
+            // The resolver was not done in time.
+            (_, CauseCode::DnsFailed) if cause.facts().get("limit_ms").is_some() => {
+                ErrorKind::Timeout
+            }
             (Category::Configuration, _) => ErrorKind::Configuration,
             (Category::Network, _) => ErrorKind::Network,
             (Category::Server, CauseCode::AuthenticationFailed) => ErrorKind::Authentication,
