@@ -387,9 +387,15 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
         | io::ErrorKind::ConnectionAborted => (CauseCode::ConnectionReset, "reset"),
         _ => (CauseCode::ConnectionClosed, "closed"),
     };
+    let message = if error.kind() == io::ErrorKind::ConnectionAborted {
+        // TCP's own words: nobody has reset anything.
+        format!("the connection to the server was lost {when}: {error}")
+    } else {
+        format!("the server {how} the connection {when}")
+    };
     Cause::new(
         code,
-        format!("the server {how} the connection {when}"),
+        message,
         "Look at the server's log for this instant, and for a firewall or a proxy that cuts connections.",
     )
     .fact("begun", begun)
@@ -416,6 +422,17 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+
+    #[test]
+    fn a_connection_that_the_network_gave_up_is_lost_and_not_late() {
+        let error = io::Error::new(io::ErrorKind::ConnectionAborted, "no acknowledgement");
+        let cause = lost(&error, false);
+        assert_eq!(cause.code(), CauseCode::ConnectionReset);
+        assert_eq!(
+            cause.message(),
+            "the connection to the server was lost before it replied: no acknowledgement"
+        );
+    }
 
     #[test]
     fn a_large_request_leaves_a_small_buffer() {
