@@ -259,6 +259,16 @@ impl Error {
         self
     }
 
+    /// Adds the cause that this error amounts to; the rest stays.
+    pub(crate) fn with_cause(mut self, code: CauseCode, remedy: &str) -> Self {
+        let cause = Cause::new(code, self.0.message.as_str(), remedy);
+        self.0.cause = Some(match &self.0.server {
+            Some(server) => cause.with_server(server),
+            None => cause,
+        });
+        self
+    }
+
     /// Names the server, where no layer below has done so.
     pub(crate) fn with_server(mut self, server: &ServerAddress) -> Self {
         if self.0.server.is_none() {
