@@ -46,15 +46,17 @@ pub enum ErrorKind {
     /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
     /// of no use.
     Configuration,
-    /// The server could not be reached or went away. A command may have run.
+    /// The server could not be reached or went away. A command may have run if the error is of
+    /// [`Stage::Command`]; otherwise nothing of it was sent.
     Network,
-    /// A time limit has passed. A command may have run.
+    /// A time limit has passed. A command may have run if the error is of
+    /// [`Stage::Command`]; otherwise nothing of it was sent.
     Timeout,
     /// TLS failed: the server's certificate was refused, or the handshake was.
     Tls,
     /// The server refused the credential.
     Authentication,
-    /// The server answered a command with an error.
+    /// The server answered a command, or the first hello, with an error.
     Command,
     /// The peer does not speak the MongoDB protocol, or breaks it.
     Protocol,
@@ -64,8 +66,6 @@ pub enum ErrorKind {
     TooLarge,
     /// A call has an argument that can never work, such as an empty command. Nothing was sent.
     InvalidArgument,
-    /// The client is closed.
-    Closed,
 }
 
 /// How far an attempt to connect had come.
@@ -126,7 +126,8 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The answer of a server that refused a command (`ok: 0`, or write errors).
+/// The answer of a server that refused a command (`ok: 0`). Errors inside a successful reply, such as
+/// `writeErrors`, are part of the reply and not a failure.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CommandFailure {
