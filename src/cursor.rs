@@ -318,6 +318,25 @@ impl Batch {
     }
 }
 
+/// Reads a reply as that of a cursor, to its end or first fault, for tests with hostile ones. Returns
+/// how many documents there were.
+#[cfg(test)]
+pub(crate) fn read_batches(reply: &RawDocument) -> usize {
+    let mut count = 0;
+    for field in ["firstBatch", "nextBatch"] {
+        let Ok(mut opened) = Batch::read(reply.to_owned(), field) else {
+            continue;
+        };
+        while let Ok(Some(place)) = opened.batch.next() {
+            let document = opened.batch.document(&place);
+            assert_eq!(document.as_bytes().len(), place.len());
+            let _ = crate::document::to_document(document);
+            count += 1;
+        }
+    }
+    count
+}
+
 fn is_tailable(command: &Command) -> bool {
     let body = command.body().ok();
     body.is_some_and(|body| body.get_bool("tailable").unwrap_or(false))

@@ -338,6 +338,15 @@ fn check(reply: &RawDocument) -> Result<()> {
     ))
 }
 
+/// Reads an answer in all ways there are, for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn read_every_way(reply: &RawDocument) {
+    let _ = check(reply);
+    let _ = state_changed(reply);
+    let _ = Hello::read(reply).incompatibility();
+    let _ = command_name(reply);
+}
+
 /// Whether an answer says that the server has another role than before or is about to end, as error of
 /// the command or of its write concern ("Server Discovery and Monitoring", "Error handling").
 fn state_changed(reply: &RawDocument) -> bool {
