@@ -1,19 +1,18 @@
 //! The client: what a program holds on to, and shares between its threads.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 use log::{debug, warn};
 
 use crate::command::Command;
-use crate::conn::Hello;
-use crate::conn::{Connector, Request};
+use crate::conn::{Connector, Hello, Perished, Request};
+use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, ReadPreferenceMode};
 use crate::pool::{Pool, PooledConnection};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
@@ -38,9 +37,35 @@ struct Inner {
     options: ClientOptions,
     /// One for each host, in the order of the seed list.
     pools: Vec<Arc<Pool>>,
-    /// The pool whose server answered last.
-    current: AtomicUsize,
+    choice: Mutex<Choice>,
 }
+
+/// Which host of the seed list commands go to.
+///
+/// A stand-in for the monitors of "Server Discovery and Monitoring": servers are asked only when a
+/// connection to them is established. A writable server is kept until it cannot be reached or says
+/// that its state has changed. Where none is writable, one that can be read from is kept for
+/// [`READ_ONLY_FOR`], so that hosts which cannot be reached are not tried with each command.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    /// The host that was chosen last; a search begins here.
+    index: usize,
+    /// How long the choice holds.
+    holds: Holds,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Holds {
+    /// The next command searches.
+    No,
+    /// While its connections say that the server takes writes.
+    WhileWritable,
+    Until(Instant),
+}
+
+/// How long a server that only reads is used before a writable one is looked for again: 10 s, as
+/// `heartbeatFrequencyMS`.
+const READ_ONLY_FOR: Duration = Duration::from_secs(10);
 
 impl Client {
     /// Makes a client from a connection string.
@@ -76,7 +101,10 @@ impl Client {
         Ok(Self(Arc::new(Inner {
             options,
             pools,
-            current: AtomicUsize::new(0),
+            choice: Mutex::new(Choice {
+                index: 0,
+                holds: Holds::No,
+            }),
         })))
     }
 
@@ -118,25 +146,32 @@ impl Client {
         &self,
         database: &str,
         command: &Command,
-    ) -> Result<(RawDocumentBuf, Arc<Pool>)> {
+    ) -> Result<(RawDocumentBuf, PooledConnection)> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         let mut connection = self.check_out(deadline)?;
         let reply = self.run_on(&mut connection, database, body, command, deadline)?;
-        Ok((reply, Arc::clone(connection.pool())))
+        Ok((reply, connection))
     }
 
-    /// Runs a command on the server of that pool.
-    pub(crate) fn run_in(
+    /// Runs a command where a cursor lives.
+    pub(crate) fn run_at(
         &self,
-        pool: &Arc<Pool>,
+        home: &mut Home,
         database: &str,
         command: &Command,
     ) -> Result<RawDocumentBuf> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
-        let mut connection = pool.check_out(deadline)?;
-        self.run_on(&mut connection, database, body, command, deadline)
+        match home {
+            Home::Server(pool) => {
+                let mut connection = pool.check_out(deadline)?;
+                self.run_on(&mut connection, database, body, command, deadline)
+            }
+            Home::Connection(connection) => {
+                self.run_on(connection, database, body, command, deadline)
+            }
+        }
     }
 
     fn run_on(
@@ -156,7 +191,8 @@ impl Client {
             (Some(deadline), Some(own)) => Some(deadline.earlier(own)),
             (deadline, own) => deadline.or(own),
         };
-        let preference = read_preference(connection.hello(), command)?;
+        let is_direct = self.0.pools.len() == 1;
+        let preference = read_preference(connection.hello(), command, is_direct)?;
         let sequences = command.sequences();
         let request = Request {
             database,
@@ -164,46 +200,99 @@ impl Client {
             sequences: &sequences,
             read_preference: preference.as_deref(),
         };
-        connection.run(&request, deadline)
+        let reply = connection.run(&request, deadline);
+        if connection.perished() == Some(Perished::StateChange) {
+            self.choice().holds = Holds::No;
+        }
+        reply
     }
 
-    /// A connection to the server that answered last or, if it cannot be reached, to another host of
-    /// the seed list. A server that takes writes is preferred.
+    /// A connection to a writable server of the seed list or, if none can be reached, to one that can
+    /// be read from.
     fn check_out(&self, deadline: Option<Deadline>) -> Result<PooledConnection> {
         let pools = &self.0.pools;
-        let current = self.0.current.load(Ordering::Relaxed);
-        let mut read_only = None;
-        let mut failures: Vec<Error> = Vec::new();
-        for offset in 0..pools.len() {
-            let index = (current + offset) % pools.len();
-            match pools[index].check_out(deadline) {
-                Ok(connection) if pools.len() == 1 || connection.hello().is_writable_primary => {
-                    self.0.current.store(index, Ordering::Relaxed);
+        if let [pool] = pools.as_slice() {
+            return pool.check_out(deadline);
+        }
+        let choice = *self.choice();
+        let is_kept = match choice.holds {
+            Holds::No => false,
+            Holds::WhileWritable => true,
+            Holds::Until(end) => Instant::now() < end,
+        };
+        if is_kept {
+            match pools[choice.index].check_out(deadline) {
+                Ok(connection) if connection.hello().is_writable_primary => return Ok(connection),
+                Ok(connection) if matches!(choice.holds, Holds::Until(_)) => return Ok(connection),
+                Ok(_) => {}
+                Err(error) if goes_on(&error, deadline) => {
+                    return self.search(choice.index + 1, vec![error], deadline);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.search(choice.index, Vec::new(), deadline)
+    }
+
+    /// Asks the hosts in their order, beginning with `first`, until one is writable. `failures` are
+    /// those of the hosts just before it, which are not asked again.
+    ///
+    /// Only a host that cannot be reached is passed over. A full pool or a limit that has passed says
+    /// nothing about the server, and the command must not go to one that refuses it.
+    fn search(
+        &self,
+        first: usize,
+        mut failures: Vec<Error>,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection> {
+        let pools = &self.0.pools;
+        let (mut read_only, mut other) = (None, None);
+        for offset in 0..pools.len() - failures.len() {
+            let index = (first + offset) % pools.len();
+            match fresh(&pools[index], deadline) {
+                Ok(connection) if connection.hello().is_writable_primary => {
+                    self.choose(index, Holds::WhileWritable);
                     return Ok(connection);
                 }
-                Ok(connection) => read_only = read_only.or(Some(connection)),
-                Err(error) => {
+                // Checked in meanwhile: a dial elsewhere may take long.
+                Ok(connection) if connection.hello().secondary => {
+                    read_only = read_only.or(Some(index));
+                }
+                // An arbiter, or a member that starts: it answers, and refuses to be read from.
+                Ok(_) => other = other.or(Some(index)),
+                Err(error) if goes_on(&error, deadline) => {
                     debug!(target: "mongotls::client", "{error}");
                     failures.push(error);
                 }
+                Err(error) => return Err(error),
             }
         }
-        match (read_only, failures.len()) {
-            (Some(connection), _) => Ok(connection),
-            (None, 1) => Err(failures.remove(0)),
-            (None, _) => Err(Error::all_failed(failures)),
+        match read_only.or(other) {
+            Some(index) => {
+                self.choose(index, Holds::Until(Instant::now() + READ_ONLY_FOR));
+                pools[index].check_out(deadline)
+            }
+            None => Err(Error::all_failed(failures)),
         }
     }
 
+    fn choose(&self, index: usize, holds: Holds) {
+        *self.choice() = Choice { index, holds };
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        let choice = self.0.choice.lock();
+        choice.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {
-        let limit = limit
-            .or(self.0.options.timeout)
-            .filter(|limit| !limit.is_zero())?;
-        Some(Deadline::after(
-            Instant::now(),
-            Some(limit),
-            TimeoutKind::Operation,
-        ))
+        let (limit, kind) = match (limit, self.0.options.timeout) {
+            (Some(limit), _) => (limit, TimeoutKind::Operation),
+            (None, Some(limit)) => (limit, TimeoutKind::Client),
+            (None, None) => return None,
+        };
+        let is_limited = !limit.is_zero();
+        is_limited.then(|| Deadline::after(Instant::now(), Some(limit), kind))
     }
 }
 
@@ -227,12 +316,37 @@ pub struct ServerReport {
     pub handshake: Option<HandshakeReport>,
 }
 
+/// A connection whose hello is not out of date: a server that was a secondary when an older one was
+/// established may be the primary now.
+fn fresh(pool: &Arc<Pool>, deadline: Option<Deadline>) -> Result<PooledConnection> {
+    let connection = pool.check_out(deadline)?;
+    if connection.hello().is_writable_primary || connection.is_new() {
+        return Ok(connection);
+    }
+    connection.clear_pool();
+    pool.check_out(deadline)
+}
+
+/// Whether the search goes on after an error: the host cannot be reached, and there is time left.
+fn goes_on(error: &Error, deadline: Option<Deadline>) -> bool {
+    let has_time = deadline.is_none_or(|deadline| deadline.remaining(Instant::now()).is_ok());
+    has_time && error.is_of_establishing()
+}
+
 /// The value of `$readPreference`, where the server needs one (specification "Server Selection",
 /// "Passing a Read Preference").
-fn read_preference(hello: &Hello, command: &Command) -> Result<Option<RawDocumentBuf>> {
-    let document = match command.preference() {
+fn read_preference(
+    hello: &Hello,
+    command: &Command,
+    is_direct: bool,
+) -> Result<Option<RawDocumentBuf>> {
+    // Topology type Single: a member that is talked to directly must answer, whether it is the
+    // primary or not.
+    let chosen = command
+        .preference()
+        .filter(|preference| !is_direct || preference.mode != ReadPreferenceMode::Primary);
+    let document = match chosen {
         Some(preference) if hello.set_name.is_some() || hello.is_mongos => preference.to_document(),
-        // A member that is talked to directly must answer, whether it is the primary or not.
         None if hello.set_name.is_some() && !hello.is_writable_primary => {
             bson::doc! { "mode": "primaryPreferred" }
         }

@@ -67,14 +67,21 @@ impl Command {
 
     /// Limits the time for this command: finding a connection, sending and the reply, in all.
     ///
-    /// Default: `timeoutMS` of the client; without it the limits of each step hold.
+    /// Default: `timeoutMS` of the client; without it the limits of each step hold. Zero means no
+    /// limit, whatever `timeoutMS` says. For a command that opens a cursor it holds for each batch anew.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// Says which members of a deployment may run the command. Default: the primary, whatever the
-    /// client's own read preference is (specification "Run Command").
+    /// Says which members of a replica set or of the shards of a cluster may run the command. Default:
+    /// the primary, whatever the client's own read preference is (specification "Run Command").
+    ///
+    /// This version passes the preference on to the server and does not choose the server by it:
+    /// commands go to a writable server of the seed list and, if none can be reached, to one that can
+    /// be read from. A member of a replica set that is the only host of the client answers reads even
+    /// if it is not the primary; without a preference, or with `primary`, it is told so by
+    /// `primaryPreferred`. A server on its own is not told of any preference.
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
         self.read_preference = Some(preference);
         self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
 use log::debug;
 use serde::de::DeserializeOwned;
 
@@ -15,20 +15,27 @@ use crate::client::Client;
 use crate::command::Command;
 use crate::conn::integer;
 use crate::document::to_typed;
-use crate::error::{Error, Result};
-use crate::pool::Pool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::{Pool, PooledConnection};
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
 /// As an iterator it yields values of type `T`. [`advance`](Self::advance) and
 /// [`current`](Self::current) give access to the raw documents without copying them.
 ///
+/// A tailable cursor (`tailable: true` in the command that opened it) has no end of its own: it gives
+/// nothing where there is nothing now, and may be asked again as long as it
+/// [is open](Self::is_open). With `awaitData: true` the server waits a while for more before it answers;
+/// without it, the program should pause before it asks again. So the iterator is not fused.
+///
 /// Dropping a cursor that is not exhausted tells the server to close it, on a connection of the pool;
 /// a failure to do so goes to the log, target `mongotls::cursor`.
-pub struct Cursor<T> {
+///
+/// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has
+/// closed it: another connection may lead to another server.
+pub struct Cursor<T = Document> {
     client: Client,
-    /// The pool of the server that holds the cursor.
-    pool: Arc<Pool>,
+    home: Home,
     database: String,
     collection: String,
     /// 0 once the server has closed the cursor.
@@ -38,33 +45,49 @@ pub struct Cursor<T> {
     current: Range<usize>,
     batch_size: Option<i32>,
     limit: Option<Duration>,
+    tailable: bool,
     failed: bool,
     values: PhantomData<fn() -> T>,
+}
+
+/// Where the commands of a cursor must go.
+pub(crate) enum Home {
+    /// To the server that holds it, on any connection.
+    Server(Arc<Pool>),
+    /// To the connection that opened it ("Load Balancer Support", "Connection Pinning").
+    Connection(Box<PooledConnection>),
 }
 
 impl<T> Cursor<T> {
     /// Reads the reply of the command that opened the cursor.
     pub(crate) fn open(
         client: Client,
-        pool: Arc<Pool>,
+        connection: PooledConnection,
         reply: RawDocumentBuf,
-        limit: Option<Duration>,
+        command: &Command,
     ) -> Result<Self> {
         let opened = Batch::read(reply, "firstBatch")?;
         let (database, collection) = opened
             .namespace
             .split_once('.')
             .ok_or_else(|| malformed("a namespace"))?;
+        let is_pinned = client.options().load_balanced && opened.cursor_id != 0;
+        let home = if is_pinned {
+            Home::Connection(Box::new(connection))
+        } else {
+            Home::Server(Arc::clone(connection.pool()))
+        };
         Ok(Self {
             client,
-            pool,
+            home,
             database: database.to_owned(),
             collection: collection.to_owned(),
             id: opened.cursor_id,
             batch: opened.batch,
             current: 0..0,
             batch_size: None,
-            limit,
+            limit: command.limit(),
+            tailable: is_tailable(command),
             failed: false,
             values: PhantomData,
         })
@@ -80,6 +103,9 @@ impl<T> Cursor<T> {
     /// Moves to the next document, fetching the next batch if this one is used up. Returns whether
     /// there is one.
     ///
+    /// Of a cursor that is not tailable, empty batches are passed over until the server closes it. Of a
+    /// tailable one a single empty batch ends the call: it returns false, and the cursor is still open.
+    ///
     /// # Errors
     /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor is at its
     /// end.
@@ -88,8 +114,12 @@ impl<T> Cursor<T> {
             return Ok(false);
         }
         let moved = self.step();
-        if moved.is_err() {
+        if let Err(error) = &moved {
             self.failed = true;
+            if is_gone(error) {
+                self.id = 0;
+                self.unpin();
+            }
         }
         moved
     }
@@ -115,6 +145,9 @@ impl<T> Cursor<T> {
                 return Ok(false);
             }
             self.fetch()?;
+            if self.tailable && self.batch.is_empty() {
+                return Ok(false);
+            }
         }
     }
 
@@ -123,14 +156,25 @@ impl<T> Cursor<T> {
         if let Some(size) = self.batch_size {
             body.append(bson::cstr!("batchSize"), size);
         }
+        let command = self.command(body);
         let reply = self
             .client
-            .run_in(&self.pool, &self.database, &self.command(body))?;
+            .run_at(&mut self.home, &self.database, &command)?;
         let next = Batch::read(reply, "nextBatch")?;
         self.current = 0..0;
         self.id = next.cursor_id;
         self.batch = next.batch;
+        if self.id == 0 {
+            self.unpin();
+        }
         Ok(())
+    }
+
+    /// Gives a connection back that nothing needs any more.
+    fn unpin(&mut self) {
+        if let Home::Connection(connection) = &self.home {
+            self.home = Home::Server(Arc::clone(connection.pool()));
+        }
     }
 
     fn command(&self, body: RawDocumentBuf) -> Command {
@@ -156,7 +200,9 @@ impl<T: DeserializeOwned> Iterator for Cursor<T> {
 
 impl<T> Drop for Cursor<T> {
     fn drop(&mut self) {
-        if self.id == 0 || std::thread::panicking() {
+        let is_cut_off =
+            matches!(&self.home, Home::Connection(pinned) if pinned.perished().is_some());
+        if self.id == 0 || is_cut_off || std::thread::panicking() {
             return;
         }
         /// A drop waits no longer for the server.
@@ -164,9 +210,11 @@ impl<T> Drop for Cursor<T> {
         let mut ids = RawArrayBuf::new();
         ids.push(self.id);
         let body = rawdoc! { "killCursors": self.collection.as_str(), "cursors": ids };
-        let limit = self.limit.map_or(LIMIT, |limit| limit.min(LIMIT));
-        if let Err(error) = self.client.run_in(
-            &self.pool,
+        // Zero means no limit.
+        let limit = self.limit.filter(|limit| !limit.is_zero());
+        let limit = limit.map_or(LIMIT, |limit| limit.min(LIMIT));
+        if let Err(error) = self.client.run_at(
+            &mut self.home,
             &self.database,
             &Command::from(body).timeout(limit),
         ) {
@@ -231,10 +279,15 @@ impl Batch {
         })
     }
 
+    /// Whether no document is left.
+    fn is_empty(&self) -> bool {
+        self.next >= self.end
+    }
+
     /// Where the next document lies; none at the end.
     fn next(&mut self) -> Result<Option<Range<usize>>> {
         const DOCUMENT: u8 = 3;
-        if self.next >= self.end {
+        if self.is_empty() {
             return Ok(None);
         }
         let rest = &self.reply.as_bytes()[self.next..self.end];
@@ -263,6 +316,39 @@ impl Batch {
         // Only places that `next` has checked come here, and the empty one.
         RawDocument::from_bytes(&self.reply.as_bytes()[place.clone()]).unwrap_or_else(|_| empty())
     }
+}
+
+/// Reads a reply as that of a cursor, to its end or first fault, for tests with hostile ones. Returns
+/// how many documents there were.
+#[cfg(test)]
+pub(crate) fn read_batches(reply: &RawDocument) -> usize {
+    let mut count = 0;
+    for field in ["firstBatch", "nextBatch"] {
+        let Ok(mut opened) = Batch::read(reply.to_owned(), field) else {
+            continue;
+        };
+        while let Ok(Some(place)) = opened.batch.next() {
+            let document = opened.batch.document(&place);
+            assert_eq!(document.as_bytes().len(), place.len());
+            let _ = crate::document::to_document(document);
+            count += 1;
+        }
+    }
+    count
+}
+
+fn is_tailable(command: &Command) -> bool {
+    let body = command.body().ok();
+    body.is_some_and(|body| body.get_bool("tailable").unwrap_or(false))
+}
+
+/// Whether an error means that the server holds the cursor no more, or cannot be told to close it.
+fn is_gone(error: &Error) -> bool {
+    const CURSOR_NOT_FOUND: i32 = 43;
+    error.kind() == ErrorKind::Network
+        || error
+            .command()
+            .is_some_and(|failure| failure.code == CURSOR_NOT_FOUND)
 }
 
 fn empty() -> &'static RawDocument {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::{RawDocumentBuf, rawdoc};
 
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::ClientOptions;
@@ -270,13 +270,7 @@ fn with_cause(error: Error) -> Error {
         _ => CauseCode::NotMongodb,
     };
     let remedy = "Look at the server's log for this command; the connection itself is sound.";
-    let server = error.server().cloned();
-    let message = error.to_string();
-    let error = Error::failed(Stage::Command, Cause::new(code, message, remedy)).with_source(error);
-    match server {
-        Some(server) => error.with_server(&server),
-        None => error,
-    }
+    error.with_cause(code, remedy)
 }
 
 fn warn_of_ends(report: &HandshakeReport, warnings: &mut Vec<String>) {
@@ -340,5 +334,51 @@ impl Observer for Watch<'_> {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongotls_testbench::server::{ReplyFault, Server, fail_command};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_ping_is_told_once_with_its_cause() {
+        let server = Server::builder().start();
+        for (code, expected) in [
+            (13, CauseCode::AuthenticationFailed),
+            (18, CauseCode::AuthenticationFailed),
+            (59, CauseCode::HelloFailed),
+        ] {
+            let failure = bson::doc! { "errorCode": code };
+            server.configure_fail_point(&fail_command(1, &["ping"], failure));
+            let error = examine(&server.uri()).examinations.remove(0).error.unwrap();
+            let cause = error.cause().unwrap();
+            assert_eq!(cause.code(), expected);
+            assert!(
+                cause
+                    .message()
+                    .starts_with("the server answered with error")
+            );
+            assert_eq!(error.command().unwrap().code, code);
+            let address = server.addr();
+            assert_eq!(
+                error.to_string(),
+                format!("server {address}: command failed: {}", cause.message())
+            );
+            let host = cause.facts().get("server").unwrap().to_string();
+            assert_eq!(host, address.to_string());
+        }
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_is_a_time_out() {
+        let server = Server::builder().start();
+        server.spoil_replies("ping", 1, ReplyFault::Silence);
+        let uri = format!("{}?socketTimeoutMS=100", server.uri());
+        let error = examine(&uri).examinations.remove(0).error.unwrap();
+        assert!(error.is_timeout());
+        assert_eq!(error.cause().unwrap().code(), CauseCode::HandshakeTimeout);
     }
 }

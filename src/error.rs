@@ -46,15 +46,17 @@ pub enum ErrorKind {
     /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
     /// of no use.
     Configuration,
-    /// The server could not be reached or went away. A command may have run.
+    /// The server could not be reached or went away. A command may have run if the error is of
+    /// [`Stage::Command`]; otherwise nothing of it was sent.
     Network,
-    /// A time limit has passed. A command may have run.
+    /// A time limit has passed. A command may have run if the error is of
+    /// [`Stage::Command`]; otherwise nothing of it was sent.
     Timeout,
     /// TLS failed: the server's certificate was refused, or the handshake was.
     Tls,
     /// The server refused the credential.
     Authentication,
-    /// The server answered a command with an error.
+    /// The server answered a command, or the first hello, with an error.
     Command,
     /// The peer does not speak the MongoDB protocol, or breaks it.
     Protocol,
@@ -64,8 +66,6 @@ pub enum ErrorKind {
     TooLarge,
     /// A call has an argument that can never work, such as an empty command. Nothing was sent.
     InvalidArgument,
-    /// The client is closed.
-    Closed,
 }
 
 /// How far an attempt to connect had come.
@@ -126,7 +126,8 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The answer of a server that refused a command (`ok: 0`, or write errors).
+/// The answer of a server that refused a command (`ok: 0`). Errors inside a successful reply, such as
+/// `writeErrors`, are part of the reply and not a failure.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CommandFailure {
@@ -160,6 +161,10 @@ impl Error {
         let kind = match (cause.category(), cause.code()) {
             _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
+            // The resolver was not done in time.
+            (_, CauseCode::DnsFailed) if cause.facts().get("limit_ms").is_some() => {
+                ErrorKind::Timeout
+            }
             (Category::Configuration, _) => ErrorKind::Configuration,
             (Category::Network, _) => ErrorKind::Network,
             (Category::Server, CauseCode::AuthenticationFailed) => ErrorKind::Authentication,
@@ -201,7 +206,10 @@ impl Error {
     }
 
     /// None of several servers could be used; the first error stands for the others.
-    pub(crate) fn all_failed(failures: Vec<Self>) -> Self {
+    pub(crate) fn all_failed(mut failures: Vec<Self>) -> Self {
+        if failures.len() == 1 {
+            return failures.remove(0);
+        }
         let texts: Vec<String> = failures.iter().map(Self::to_string).collect();
         let Some(first) = failures.into_iter().next() else {
             return Self::invalid_argument("there is no server to connect to");
@@ -252,6 +260,16 @@ impl Error {
         self
     }
 
+    /// Adds the cause that this error amounts to; the rest stays.
+    pub(crate) fn with_cause(mut self, code: CauseCode, remedy: &str) -> Self {
+        let cause = Cause::new(code, self.0.message.as_str(), remedy);
+        self.0.cause = Some(match &self.0.server {
+            Some(server) => cause.with_server(server),
+            None => cause,
+        });
+        self
+    }
+
     /// Names the server, where no layer below has done so.
     pub(crate) fn with_server(mut self, server: &ServerAddress) -> Self {
         if self.0.server.is_none() {
@@ -259,6 +277,12 @@ impl Error {
             self.0.cause = self.0.cause.map(|cause| cause.with_server(server));
         }
         self
+    }
+
+    /// Whether no connection to the server could be established: nothing of a command was sent.
+    pub(crate) fn is_of_establishing(&self) -> bool {
+        let stage = self.0.stage;
+        stage.is_some_and(|stage| (Stage::Resolve..Stage::Command).contains(&stage))
     }
 
     /// What a caller can do about it.

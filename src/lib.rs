@@ -64,7 +64,6 @@ pub use cursor::Cursor;
 pub use database::Database;
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
-pub use time::TimeoutKind;
 pub use uri::{ConnectionString, Warning};
 
 /// Runs the examples of the README with those of this documentation.

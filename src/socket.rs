@@ -105,12 +105,16 @@ impl Socket {
         })
     }
 
-    /// What a failed call means: a time-out of the kernel is not the end while the deadline is not.
+    /// What a failed call means: the end of `SO_RCVTIMEO` or `SO_SNDTIMEO` is `WouldBlock`, and not
+    /// the end while the deadline is not. `ETIMEDOUT` is: TCP has given the connection up, because
+    /// nothing was acknowledged. It must not be taken for the caller's deadline.
     fn retry(error: io::Error) -> io::Result<()> {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
-                Ok(())
-            }
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::TimedOut => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "connection timed out by the network: the peer acknowledged nothing",
+            )),
             _ => Err(error),
         }
     }
@@ -210,6 +214,16 @@ mod tests {
         );
         drop(socket);
         trickle.join().unwrap();
+    }
+
+    #[test]
+    fn a_connection_that_tcp_gives_up_is_not_taken_for_a_passed_deadline() {
+        for retried in [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted] {
+            assert!(Socket::retry(retried.into()).is_ok());
+        }
+        let error = Socket::retry(io::ErrorKind::TimedOut.into()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert!(error.to_string().contains("by the network"));
     }
 
     #[test]

@@ -7,25 +7,27 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Which limit a deadline enforces, so that an error can name the option to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TimeoutKind {
+pub(crate) enum TimeoutKind {
     /// `connectTimeoutMS`: name resolution, TCP, TLS and the MongoDB handshake of one connection.
     Connect,
     /// `socketTimeoutMS`: one command and its reply.
     Socket,
     /// `waitQueueTimeoutMS`: the wait for a pooled connection.
     WaitQueue,
+    /// `timeoutMS`: one operation in all.
+    Client,
     /// A limit given with the call itself.
     Operation,
 }
 
 impl TimeoutKind {
     /// The option that sets the limit, in its spelling in a connection string.
-    pub fn option(self) -> &'static str {
+    pub(crate) fn option(self) -> &'static str {
         match self {
             Self::Connect => "connectTimeoutMS",
             Self::Socket => "socketTimeoutMS",
             Self::WaitQueue => "waitQueueTimeoutMS",
+            Self::Client => "timeoutMS",
             Self::Operation => "the time limit of the call",
         }
     }

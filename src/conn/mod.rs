@@ -47,7 +47,19 @@ pub(crate) struct Connection {
     hello: Hello,
     buffer: Vec<u8>,
     last_request_id: i32,
-    perished: bool,
+    perished: Option<Perished>,
+}
+
+/// Why a connection must not be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Perished {
+    /// A time limit passed in the middle of a reply, or the reply was malformed. Nothing follows for
+    /// other connections to the server.
+    Alone,
+    /// The network failed: other connections to the server are no better.
+    Network,
+    /// The server said that its state has changed: what it told each connection is out of date.
+    StateChange,
 }
 
 impl Connection {
@@ -58,7 +70,7 @@ impl Connection {
             hello: Hello::default(),
             buffer: Vec::new(),
             last_request_id: 0,
-            perished: false,
+            perished: None,
         }
     }
 
@@ -80,14 +92,15 @@ impl Connection {
         }
     }
 
-    /// Whether the connection must not be used again.
-    pub(crate) fn perished(&self) -> bool {
+    /// Why the connection must not be used again; none while it may be.
+    pub(crate) fn perished(&self) -> Option<Perished> {
         self.perished
     }
 
     /// Sends a command and waits for its reply, until `deadline`.
     ///
-    /// An answer with `ok: 0` is an error that leaves the connection usable.
+    /// An answer with `ok: 0` is an error that leaves the connection usable, unless it says that the
+    /// server's state has changed: hello is that of connection time, and so is out of date.
     pub(crate) fn run(
         &mut self,
         request: &Request<'_>,
@@ -127,6 +140,9 @@ impl Connection {
                     deadline,
                 )
             })?;
+        if state_changed(&reply) {
+            self.perished = Some(Perished::StateChange);
+        }
         check(&reply)
             .map_err(|error| error.with_server(&self.server).with_stage(Stage::Command))?;
         Ok(reply)
@@ -138,7 +154,8 @@ impl Connection {
         expected: Expected,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
-        self.perished = true;
+        // Also what a panic would leave behind.
+        self.perished = Some(Perished::Alone);
         self.stream.socket().set_deadline(deadline);
         let sent = self
             .stream
@@ -146,15 +163,20 @@ impl Connection {
             .and_then(|()| self.stream.flush());
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
-        if let Err(error) = sent {
-            return Err(ReadError::Io {
+        let reply = sent
+            .map_err(|error| ReadError::Io {
                 error,
                 first_bytes: Vec::new(),
-            });
-        }
-        let reply = reply::read(&mut self.stream, expected)?;
-        self.perished = false;
-        Ok(reply)
+            })
+            .and_then(|()| reply::read(&mut self.stream, expected));
+        self.perished = match &reply {
+            Ok(_) => None,
+            Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::TimedOut => {
+                Some(Perished::Network)
+            }
+            Err(_) => Some(Perished::Alone),
+        };
+        reply
     }
 
     fn next_request_id(&mut self) -> i32 {
@@ -316,6 +338,33 @@ fn check(reply: &RawDocument) -> Result<()> {
     ))
 }
 
+/// Reads an answer in all ways there are, for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn read_every_way(reply: &RawDocument) {
+    let _ = check(reply);
+    let _ = state_changed(reply);
+    let _ = Hello::read(reply).incompatibility();
+    let _ = command_name(reply);
+}
+
+/// Whether an answer says that the server has another role than before or is about to end, as error of
+/// the command or of its write concern ("Server Discovery and Monitoring", "Error handling").
+fn state_changed(reply: &RawDocument) -> bool {
+    /// InterruptedAtShutdown, InterruptedDueToReplStateChange, NotPrimaryOrSecondary,
+    /// PrimarySteppedDown, ShutdownInProgress, NotWritablePrimary, NotPrimaryNoSecondaryOk,
+    /// LegacyNotPrimary.
+    const CODES: [i64; 8] = [11600, 11602, 13436, 189, 91, 10107, 13435, 10058];
+    let failed = reply.iter().map_while(std::result::Result::ok);
+    let mut failed = failed.filter_map(|(key, value)| match (key.as_str(), value) {
+        ("code", code) => integer(code),
+        ("writeConcernError", RawBsonRef::Document(error)) => {
+            error.get("code").ok().flatten().and_then(integer)
+        }
+        _ => None,
+    });
+    failed.any(|code| CODES.contains(&code))
+}
+
 /// TLS is off, and the server does not answer a message in the clear.
 fn requires_tls(how: &str) -> Cause {
     Cause::new(
@@ -347,9 +396,15 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
         | io::ErrorKind::ConnectionAborted => (CauseCode::ConnectionReset, "reset"),
         _ => (CauseCode::ConnectionClosed, "closed"),
     };
+    let message = if error.kind() == io::ErrorKind::ConnectionAborted {
+        // TCP's own words: nobody has reset anything.
+        format!("the connection to the server was lost {when}: {error}")
+    } else {
+        format!("the server {how} the connection {when}")
+    };
     Cause::new(
         code,
-        format!("the server {how} the connection {when}"),
+        message,
         "Look at the server's log for this instant, and for a firewall or a proxy that cuts connections.",
     )
     .fact("begun", begun)
@@ -378,6 +433,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_connection_that_the_network_gave_up_is_lost_and_not_late() {
+        let error = io::Error::new(io::ErrorKind::ConnectionAborted, "no acknowledgement");
+        let cause = lost(&error, false);
+        assert_eq!(cause.code(), CauseCode::ConnectionReset);
+        assert_eq!(
+            cause.message(),
+            "the connection to the server was lost before it replied: no acknowledgement"
+        );
+    }
+
+    #[test]
     fn a_large_request_leaves_a_small_buffer() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let stream = Stream::Plain(Socket::unix(ours).unwrap());
@@ -401,7 +467,7 @@ mod tests {
         };
         connection.run(&request, None).unwrap();
         server.join().unwrap();
-        assert!(!connection.perished());
+        assert_eq!(connection.perished(), None);
         assert!(
             connection.buffer.capacity() <= KEPT_BUFFER,
             "{}",

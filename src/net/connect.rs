@@ -54,16 +54,45 @@ pub(crate) fn connect_unix(path: &Path, deadline: &Deadline) -> Result<Socket, U
         socket.connect(&SockAddr::unix(path)?)?;
         Socket::unix(UnixStream::from(OwnedFd::from(socket)))
     };
-    connected().map_err(|error: io::Error| {
-        let (code, remedy) = match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (CauseCode::ConnectTimeout, "Look at the server: it does not accept connections; then raise connectTimeoutMS."),
-            io::ErrorKind::NotFound => (CauseCode::ConnectionRefused, "Check the path; the server makes the socket when it starts (on mongod net.unixDomainSocket)."),
-            io::ErrorKind::ConnectionRefused => (CauseCode::ConnectionRefused, "Start the server; the socket is left over from one that is gone."),
-            _ => (CauseCode::ConnectionRefused, "Let the user that runs this process use the socket and enter its folders."),
-        };
-        let cause = Cause::new(code, format!("no connection to {}: {error}", path.display()), remedy);
-        Unreachable { stage: Stage::Connect, cause }
+    connected().map_err(|error| Unreachable {
+        stage: Stage::Connect,
+        cause: unix_failed(path, &error, deadline),
     })
+}
+
+/// Why there is no connection to the Unix socket at `path`.
+fn unix_failed(path: &Path, error: &io::Error, deadline: &Deadline) -> Cause {
+    let path = path.display();
+    let (code, remedy) = match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            let elapsed = deadline.elapsed();
+            let option = elapsed.kind.option();
+            return Cause::new(
+                CauseCode::ConnectTimeout,
+                format!("no connection to {path} {}", within(elapsed)),
+                format!("Look at the server: it does not accept connections; then raise {option}."),
+            )
+            .fact("limit_ms", limit_ms(elapsed))
+            .fact("option", option);
+        }
+        io::ErrorKind::NotFound => (
+            CauseCode::ConnectionRefused,
+            "Check the path; the server makes the socket when it starts (on mongod net.unixDomainSocket).",
+        ),
+        io::ErrorKind::ConnectionRefused => (
+            CauseCode::ConnectionRefused,
+            "Start the server; what lies at the path is left over from one that is gone.",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            CauseCode::ConnectionRefused,
+            "Let the user that runs this process write to the socket and enter its folders.",
+        ),
+        _ => (
+            CauseCode::NetworkUnreachable,
+            "Look at the path, which a socket limits to about 100 bytes, and at this host's limits on open files.",
+        ),
+    };
+    Cause::new(code, format!("no connection to {path}: {error}"), remedy)
 }
 
 fn attempt(address: SocketAddr, deadline: &Deadline) -> io::Result<TcpStream> {
@@ -165,13 +194,14 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
         ),
         Failure::Slow => {
             let elapsed = deadline.elapsed();
+            let option = elapsed.kind.option();
             Cause::new(
                 CauseCode::ConnectTimeout,
                 format!("no TCP connection to {places} {}", within(elapsed)),
-                "Check host and port, and that no firewall drops the packets; then raise connectTimeoutMS.",
+                format!("Check host and port, and that no firewall drops the packets; then raise {option}."),
             )
             .fact("limit_ms", limit_ms(elapsed))
-            .fact("option", elapsed.kind.option())
+            .fact("option", option)
         }
         Failure::Unreachable => Cause::new(
             CauseCode::NetworkUnreachable,
@@ -225,6 +255,14 @@ mod tests {
         Deadline::after(Instant::now(), Some(limit), TimeoutKind::Connect)
     }
 
+    /// The option that a time-out names, as fact and as what to raise.
+    fn named(unreachable: &Unreachable) -> String {
+        let option = unreachable.cause.facts().get("option").unwrap().to_string();
+        let raise = format!("raise {option}.");
+        assert!(unreachable.cause.remedy().ends_with(&raise));
+        option
+    }
+
     /// An address of this host on which nothing listens.
     fn refusing() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
@@ -267,13 +305,79 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_is_a_connect_timeout_that_names_its_option() {
-        let Err(unreachable) = connect(&[refusing()], &within(Duration::ZERO)) else {
-            panic!("connected")
+        for (kind, option) in [
+            (TimeoutKind::Connect, "connectTimeoutMS"),
+            (TimeoutKind::Client, "timeoutMS"),
+        ] {
+            let deadline = Deadline::after(Instant::now(), Some(Duration::ZERO), kind);
+            let Err(unreachable) = connect(&[refusing()], &deadline) else {
+                panic!("connected")
+            };
+            assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
+            assert_eq!(named(&unreachable), option);
+        }
+    }
+
+    #[test]
+    fn each_failure_of_a_unix_socket_has_its_remedy() {
+        let cause = |error: io::Error| {
+            unix_failed(
+                Path::new("/m.sock"),
+                &error,
+                &within(Duration::from_secs(3)),
+            )
         };
+        for (kind, code, remedy) in [
+            (
+                io::ErrorKind::NotFound,
+                CauseCode::ConnectionRefused,
+                "Check the path",
+            ),
+            (
+                io::ErrorKind::ConnectionRefused,
+                CauseCode::ConnectionRefused,
+                "Start the server",
+            ),
+            (
+                io::ErrorKind::PermissionDenied,
+                CauseCode::ConnectionRefused,
+                "Let the user",
+            ),
+            (
+                io::ErrorKind::InvalidInput,
+                CauseCode::NetworkUnreachable,
+                "Look at the path",
+            ),
+        ] {
+            let cause = cause(kind.into());
+            assert_eq!(cause.code(), code);
+            assert!(
+                cause.remedy().starts_with(remedy),
+                "{kind}: {}",
+                cause.remedy()
+            );
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_that_takes_no_connection_is_a_time_out_with_its_option() {
+        let path = std::env::temp_dir().join(format!("mongotls-{}.sock", std::process::id()));
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(0).unwrap();
+        // The kernel keeps a connection or two for the server that never comes.
+        let mut kept = Vec::new();
+        let unreachable = loop {
+            match connect_unix(&path, &within(Duration::from_millis(100))) {
+                Ok(socket) if kept.len() < 10 => kept.push(socket),
+                Ok(_) => panic!("the backlog has no end"),
+                Err(unreachable) => break unreachable,
+            }
+        };
+        std::fs::remove_file(&path).unwrap();
         assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
-        assert_eq!(
-            unreachable.cause.facts().get("option").unwrap().to_string(),
-            "connectTimeoutMS"
-        );
+        assert_eq!(named(&unreachable), "connectTimeoutMS");
+        let limit = unreachable.cause.facts().get("limit_ms");
+        assert_eq!(limit, Some(&100_i64.into()));
     }
 }

@@ -1,6 +1,6 @@
 //! Names to addresses.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
@@ -8,7 +8,6 @@ use std::time::Instant;
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
 use super::{Unreachable, limit_ms, within};
-use crate::address::ip_address;
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::time::Deadline;
@@ -27,15 +26,9 @@ pub(crate) fn resolve(
         stage: Stage::Resolve,
         cause,
     };
-    if ip_address(host).is_some() {
-        // The standard library reads the zone of `fe80::1%2` too.
-        let text = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        let parsed = text.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        return parsed.map_err(|error| fail(failed(host, &error.to_string())));
+    // The zone of `fe80::1%eth0` is a name that only the system knows.
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
     }
 
     let (answer, wait) = mpsc::sync_channel(1);
@@ -72,7 +65,8 @@ pub(crate) fn resolve(
         })),
         Err(elapsed) => Err(fail(
             failed(host, &format!("no answer {}", within(elapsed)))
-                .fact("limit_ms", limit_ms(elapsed)),
+                .fact("limit_ms", limit_ms(elapsed))
+                .fact("option", elapsed.kind.option()),
         )),
     }
 }
@@ -132,6 +126,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::Error;
     use crate::time::TimeoutKind;
 
     fn soon() -> Deadline {
@@ -181,6 +176,35 @@ mod tests {
                     .iter()
                     .all(|address| address.ip().is_loopback() && address.port() == 7)
         );
+    }
+
+    #[test]
+    fn the_zone_of_an_address_is_a_name_or_a_number() {
+        let scope = |host: &str| match resolve(host, 7, &soon()).ok()?.as_slice() {
+            [SocketAddr::V6(address)] => Some((address.scope_id(), address.port())),
+            _ => None,
+        };
+        if scope("::1%lo").is_none() {
+            return; // This host has no IPv6, or names its loopback in another way.
+        }
+        assert_eq!(scope("fe80::1%lo"), Some((1, 7)));
+        assert_eq!(scope("fe80::1%1"), Some((1, 7)));
+        assert_eq!(scope("fe80::1%nosuch"), None);
+    }
+
+    #[test]
+    fn a_resolver_that_outlasts_the_deadline_is_a_time_out_with_its_option() {
+        let limit = Some(Duration::from_nanos(1));
+        let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
+        let Err(unreachable) = resolve("localhost", 7, &deadline) else {
+            panic!("found")
+        };
+        let cause = &unreachable.cause;
+        assert_eq!(cause.code(), CauseCode::DnsFailed);
+        assert_eq!(cause.facts().get("option"), Some(&"timeoutMS".into()));
+        assert_eq!(cause.facts().get("limit_ms"), Some(&0_i64.into()));
+        let error = Error::failed(unreachable.stage, unreachable.cause);
+        assert!(error.is_timeout());
     }
 
     #[test]

@@ -5,6 +5,11 @@
 //! dials, closes or logs under the lock. Whoever frees a place wakes a waiter; a place that a dial has
 //! taken is given back if the dial fails or panics.
 //!
+//! Each connection has the pool's generation of when its dial began. When one perishes in a way that
+//! speaks against the others too, the pool is cleared: the generation is raised, what is free is
+//! closed, and what is older than the generation is closed at check-in (CMAP, "Clearing a Connection
+//! Pool"). So a server that was restarted costs one failed command, not one for each connection.
+//!
 //! This is the first pool: it keeps `maxPoolSize` and `waitQueueTimeoutMS`, drops connections older
 //! than `maxIdleTimeMS`, and knows no background work.
 
@@ -13,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address::ServerAddress;
-use crate::conn::{Connection, Connector};
+use crate::conn::{Connection, Connector, Perished};
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 use crate::time::{Deadline, TimeoutKind};
@@ -32,10 +37,12 @@ pub(crate) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Free connections and when they were checked in, oldest first.
+    /// Free connections of this generation and when they were checked in, oldest first.
     available: Vec<(Connection, Instant)>,
     /// Connections that exist or are being established.
     total: usize,
+    /// How often the pool was cleared.
+    generation: u64,
 }
 
 impl Pool {
@@ -79,14 +86,16 @@ impl Pool {
                     idle_too_long.push(connection);
                     continue;
                 }
+                let generation = state.generation;
                 drop(state);
-                return Ok(self.guard(connection));
+                return Ok(self.guard(connection, generation, false));
             }
             if state.total < self.max_size {
                 state.total += 1;
+                let generation = state.generation;
                 drop(state);
                 drop(idle_too_long);
-                return self.establish(deadline);
+                return self.establish(generation, deadline);
             }
             let left = match waiting.remaining(Instant::now()) {
                 Ok(left) => left,
@@ -111,27 +120,63 @@ impl Pool {
     }
 
     /// Dials in the place that the caller has taken.
-    fn establish(self: &Arc<Self>, deadline: Option<Deadline>) -> Result<PooledConnection> {
+    fn establish(
+        self: &Arc<Self>,
+        generation: u64,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection> {
         let place = Place(self);
         let connection = self.connector.establish(&self.server, deadline, &mut ())?;
         std::mem::forget(place);
-        Ok(self.guard(connection))
+        Ok(self.guard(connection, generation, true))
     }
 
-    fn guard(self: &Arc<Self>, connection: Connection) -> PooledConnection {
+    fn guard(
+        self: &Arc<Self>,
+        connection: Connection,
+        generation: u64,
+        is_new: bool,
+    ) -> PooledConnection {
         PooledConnection {
             pool: Arc::clone(self),
             connection: Some(connection),
+            generation,
+            is_new,
         }
     }
 
-    fn check_in(&self, connection: Connection) {
-        if connection.perished() {
-            self.give_place_back();
+    fn check_in(&self, connection: Connection, generation: u64) {
+        match connection.perished() {
+            Some(Perished::Network | Perished::StateChange) => self.clear(generation),
+            Some(Perished::Alone) => {}
+            None => {
+                let now = Instant::now();
+                let mut state = self.lock();
+                if state.generation == generation {
+                    state.available.push((connection, now));
+                    drop(state);
+                    self.freed.notify_one();
+                    return;
+                }
+            }
+        }
+        drop(connection);
+        self.give_place_back();
+    }
+
+    /// Gives up all connections of `generation`, unless that has happened already: of many that
+    /// perish together, only the first one clears the pool.
+    fn clear(&self, generation: u64) {
+        let mut state = self.lock();
+        if state.generation != generation {
             return;
         }
-        self.lock().available.push((connection, Instant::now()));
-        self.freed.notify_one();
+        state.generation += 1;
+        let stale = std::mem::take(&mut state.available);
+        state.total -= stale.len();
+        drop(state);
+        self.freed.notify_all();
+        drop(stale);
     }
 
     fn give_place_back(&self) {
@@ -160,12 +205,25 @@ pub(crate) struct PooledConnection {
     pool: Arc<Pool>,
     /// There until the guard is dropped.
     connection: Option<Connection>,
+    /// The pool's when the dial began.
+    generation: u64,
+    is_new: bool,
 }
 
 impl PooledConnection {
     /// The pool that the connection belongs to.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Whether the connection was established for this check-out.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Gives this connection up with all that are as old.
+    pub(crate) fn clear_pool(self) {
+        self.pool.clear(self.generation);
     }
 }
 
@@ -192,7 +250,7 @@ impl DerefMut for PooledConnection {
 impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.check_in(connection);
+            self.pool.check_in(connection, self.generation);
         }
     }
 }
@@ -206,9 +264,9 @@ mod tests {
 
     use super::*;
 
-    /// A pool of one connection, in which nobody waits for long.
-    fn pool_of_one(server: &Server) -> Arc<Pool> {
-        let uri = format!("{}?maxPoolSize=1&waitQueueTimeoutMS=50", server.uri());
+    /// A pool of so many connections, in which nobody waits for long.
+    fn pool_of(server: &Server, size: usize) -> Arc<Pool> {
+        let uri = format!("{}?maxPoolSize={size}&waitQueueTimeoutMS=50", server.uri());
         let (options, _) = ClientOptions::parse(&uri).unwrap();
         let connector = Connector::new(&options).unwrap();
         let address = options.hosts[0].clone();
@@ -218,7 +276,7 @@ mod tests {
     #[test]
     fn a_panic_gives_the_connection_back() {
         let server = Server::builder().start();
-        let pool = pool_of_one(&server);
+        let pool = pool_of(&server, 1);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let _connection = pool.check_out(None).unwrap();
             assert!(pool.check_out(None).unwrap_err().is_timeout());
@@ -230,10 +288,46 @@ mod tests {
         assert_eq!(server.counts().accepted, 1);
     }
 
+    /// So many connections that are checked out at once.
+    fn connections(pool: &Arc<Pool>, count: usize) -> Vec<PooledConnection> {
+        (0..count).map(|_| pool.check_out(None).unwrap()).collect()
+    }
+
+    #[test]
+    fn clearing_closes_what_is_free_now_and_what_is_in_use_at_check_in() {
+        let server = Server::builder().start();
+        let pool = pool_of(&server, 3);
+        let mut open = connections(&pool, 3);
+        drop(open.pop());
+        open.remove(0).clear_pool();
+        let state = |pool: &Pool| {
+            let state = pool.lock();
+            (state.available.len(), state.total)
+        };
+        assert_eq!(state(&pool), (0, 1), "one is still in use");
+        drop(open);
+        assert_eq!(state(&pool), (0, 0));
+        drop(pool.check_out(None).unwrap());
+        assert_eq!(state(&pool), (1, 1));
+        assert_eq!(server.counts().accepted, 4);
+    }
+
+    #[test]
+    fn a_stale_connection_does_not_clear_what_is_younger() {
+        let server = Server::builder().start();
+        let pool = pool_of(&server, 3);
+        let mut old = connections(&pool, 2);
+        old.remove(0).clear_pool();
+        drop(pool.check_out(None).unwrap());
+        old.remove(0).clear_pool();
+        assert!(!pool.check_out(None).unwrap().is_new());
+        assert_eq!(server.counts().accepted, 3);
+    }
+
     #[test]
     fn a_failed_dial_gives_its_place_back() {
         let server = Server::builder().start();
-        let pool = pool_of_one(&server);
+        let pool = pool_of(&server, 1);
         server.faults().next(3, Fault::close_after(0));
         for _ in 0..3 {
             assert!(!pool.check_out(None).unwrap_err().is_timeout());

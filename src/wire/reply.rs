@@ -447,6 +447,7 @@ mod tests {
         let document = doc! { "ok": 1.0, "cursor": { "id": 5_i64, "ns": "a.b", "firstBatch": [{ "x": "y" }, 7] } };
         let good = message(&document.to_vec().unwrap());
         let mut read_whole = 0_u32;
+        let mut in_batches = 0;
         for _ in 0..rounds {
             let mut bytes = if random.below(4) == 0 {
                 (0..random.below(200))
@@ -462,12 +463,17 @@ mod tests {
                 read_whole += 1;
                 assert!(document.as_bytes().len() <= bytes.len());
                 let _ = crate::document::to_document(&document);
+                crate::conn::read_every_way(&document);
+                in_batches += crate::cursor::read_batches(&document);
+                let taken = document.into_bytes().capacity();
+                assert!(taken <= bytes.len() + TAKEN_AT_ONCE, "{taken}");
             }
         }
         assert!(
             read_whole > 0 && read_whole < rounds,
             "{read_whole} of {rounds} were read"
         );
+        assert!(in_batches > 0);
     }
 
     fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {

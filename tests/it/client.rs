@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::{
     CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress, Stage,
@@ -14,7 +15,7 @@ use mongotls::{
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Hello, ReplyFault, Server, ServerTls, fail_command};
+use mongotls_testbench::server::{Hello, ReplyFault, Role, Server, ServerTls, fail_command};
 use mongotls_testbench::stranger;
 use mongotls_testbench::wire::{Frame, OP_MSG};
 use serde::Deserialize;
@@ -104,9 +105,9 @@ fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
     let client = bench.client("");
     ping_on(&client).unwrap();
     for (code, name) in [
-        (189, "PrimarySteppedDown"),
-        (11600, "InterruptedAtShutdown"),
         (13, "Unauthorized"),
+        (112, "WriteConflict"),
+        (262, "ExceededTimeLimit"),
     ] {
         bench.server.configure_fail_point(&fail_command(
             1,
@@ -141,6 +142,28 @@ fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
         assert_eq!(ping_on(&client).unwrap(), doc! { "ok": 1.0 });
     }
     assert_eq!(bench.server.counts().accepted, 1);
+}
+
+#[test]
+fn a_change_of_state_at_the_server_gives_its_connections_up() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let codes = [10107, 13435, 11602, 13436, 189, 91, 11600, 10058];
+    for (round, code) in (0..).zip(codes) {
+        ping_on(&client).unwrap();
+        assert_eq!(server.counts().accepted, 2 * round + 1);
+        let failure = doc! { "errorCode": code };
+        server.configure_fail_point(&fail_command(1, &["ping"], failure));
+        let error = ping_on(&client).unwrap_err();
+        assert_eq!(error.command().unwrap().code, code);
+        // The error of a write concern says the same, in a reply that is no error.
+        ping_on(&client).unwrap();
+        let failure = doc! { "writeConcernError": { "code": code, "errmsg": "x" } };
+        server.configure_fail_point(&fail_command(1, &["ping"], failure));
+        let reply = ping_on(&client).unwrap();
+        assert!(reply.contains_key("writeConcernError"));
+        expect_open(&server, 0);
+    }
 }
 
 #[test]
@@ -613,7 +636,9 @@ fn an_error_in_the_middle_ends_a_cursor() {
         assert!(cursor.next().is_none() && !cursor.advance().unwrap());
         assert_eq!(server.count_of("getMore"), 1, "no further try");
         drop(cursor);
-        assert_eq!(server.open_cursors(), 0);
+        // The server holds it no more, or its connections are gone: there is nobody to tell.
+        ping_on(&client).unwrap();
+        assert_eq!(server.count_of("killCursors"), 0);
         assert_eq!(server.counts().accepted, accepted);
     }
 }
@@ -635,6 +660,93 @@ fn dropping_a_cursor_of_a_server_that_hangs_takes_two_seconds_at_most() {
         .unwrap();
     server.spoil_replies("killCursors", 1, ReplyFault::Silence);
     at_limit(limit, || drop(cursor));
+    // No limit of the command does not mean that a drop may take for ever.
+    let unlimited = Command::from(find(10)).timeout(Duration::ZERO);
+    let cursor = client
+        .database("db")
+        .run_cursor_command::<Thing>(unlimited)
+        .unwrap();
+    server.spoil_replies("killCursors", 1, ReplyFault::Silence);
+    at_limit(Duration::from_secs(2), || drop(cursor));
+}
+
+/// A server whose cursors give empty batches, three of them, before each document, and two documents.
+fn sparse() -> Server {
+    let asked = AtomicUsize::new(0);
+    let reply = |field: &str, documents: Vec<Document>, id: i64| doc! { "cursor": { "id": id, "ns": "db.things", field: documents }, "ok": 1 };
+    Server::builder()
+        .handle("find", move |_| Some(reply("firstBatch", vec![], 7)))
+        .handle("getMore", move |_| {
+            let n = asked.fetch_add(1, Ordering::SeqCst) + 1;
+            let batch = if n % 4 == 0 { vec![doc! {}] } else { vec![] };
+            Some(reply("nextBatch", batch, if n % 8 == 0 { 0 } else { 7 }))
+        })
+        .handle("killCursors", |_| Some(doc! { "ok": 1 }))
+        .start()
+}
+
+#[test]
+fn empty_batches_of_an_open_cursor_are_passed_over() {
+    let server = sparse();
+    let client = plain_client(&server, "");
+    let mut cursor: Cursor = client.database("db").run_cursor_command(find(0)).unwrap();
+    assert!(cursor.advance().unwrap() && cursor.is_open());
+    assert_eq!(server.count_of("getMore"), 4);
+    assert!(cursor.advance().unwrap() && !cursor.is_open());
+    assert!(!cursor.advance().unwrap());
+    assert_eq!(server.count_of("getMore"), 8);
+}
+
+#[test]
+fn a_tailable_cursor_may_be_asked_again_after_an_empty_batch() {
+    let server = sparse();
+    let client = plain_client(&server, "");
+    let tail = doc! { "find": "things", "tailable": true };
+    let mut cursor: Cursor = client.database("db").run_cursor_command(tail).unwrap();
+    for round in 1..=3 {
+        assert!(!cursor.advance().unwrap() && cursor.is_open());
+        assert_eq!(server.count_of("getMore"), round);
+        assert!(cursor.current().is_empty());
+    }
+    assert!(cursor.next().unwrap().is_ok());
+    assert!(cursor.next().is_none() && cursor.is_open());
+    drop(cursor);
+    assert_eq!(server.count_of("killCursors"), 1);
+}
+
+#[test]
+fn behind_a_load_balancer_a_cursor_keeps_its_connection() {
+    let mut hello = Hello::mongos();
+    hello.extra.insert("serviceId", ObjectId::new());
+    let server = Server::builder().hello(hello).start();
+    let client = plain_client(
+        &server,
+        "loadBalanced=true&maxPoolSize=2&waitQueueTimeoutMS=100",
+    );
+    let database = client.database("db");
+    let things = (0..30).map(|id| rawdoc! { "_id": id });
+    let insert = Command::from(doc! { "insert": "things" }).documents("documents", things);
+    database.run_command(insert).unwrap();
+    let open = || -> Cursor { database.run_cursor_command(find(10)).unwrap() };
+    let (mut one, two) = (open(), open());
+    assert!(ping_on(&client).unwrap_err().is_timeout());
+    assert_eq!(one.by_ref().take(30).map(Result::unwrap).count(), 30);
+    // The last batch gave the connection back.
+    ping_on(&client).unwrap();
+    let of = |name| server.commands_named(name).pop().unwrap().connection;
+    let (first, second) = {
+        let finds = server.commands_named("find");
+        (finds[0].connection, finds[1].connection)
+    };
+    assert_ne!(first, second);
+    assert_eq!((of("getMore"), of("ping")), (first, first));
+    drop(two);
+    assert_eq!(of("killCursors"), second);
+    assert_eq!(server.open_cursors(), 0);
+    // A cursor that is complete at once keeps nothing.
+    let whole = || -> Cursor { database.run_cursor_command(find(101)).unwrap() };
+    let _complete = (whole(), whole(), whole());
+    assert_eq!(server.counts().accepted, 2);
 }
 
 #[test]
@@ -789,8 +901,43 @@ fn connections_that_break_do_not_use_the_pool_up() {
     });
     assert_eq!(failures.into_inner(), 100);
     let counts = server.counts();
-    assert!((101..=103).contains(&counts.accepted), "{counts:?}");
+    // Each failure may take with it what else was in use.
+    assert!((101..=105).contains(&counts.accepted), "{counts:?}");
     assert!(server.wait_until(Duration::from_secs(5), |server| server.counts().open <= 3));
+}
+
+#[test]
+fn a_server_that_ends_all_connections_fails_one_command() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
+    server.configure_fail_point(&fail_command(8, &["benchEcho"], block));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| client.database("db").run_command(doc! { "benchEcho": 1 }));
+        }
+    });
+    assert_eq!(server.counts().accepted, 8);
+    server.cut();
+    expect_open(&server, 0);
+    ping_on(&client).unwrap_err();
+    for _ in 0..8 {
+        ping_on(&client).unwrap();
+    }
+    assert_eq!(server.counts().accepted, 9);
+}
+
+#[test]
+fn a_command_that_takes_too_long_costs_its_own_connection_only() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    while_busy(&server, &client, || ping_on(&client).map(drop).unwrap());
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.is_timeout());
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 2);
 }
 
 /// Keeps the one connection of the client busy while `work` runs, then lets it go.
@@ -852,6 +999,25 @@ fn the_limit_of_a_call_covers_the_wait_for_a_connection() {
         );
     });
     ping_on(&client).unwrap();
+}
+
+#[test]
+fn the_limit_of_the_client_is_told_by_its_own_name() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "timeoutMS=300");
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let error = ping_on(&client).unwrap_err();
+    assert!(error.is_timeout());
+    assert!(error.to_string().contains("300 ms (timeoutMS)"), "{error}");
+    // The call's own limit goes before it; zero means none.
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.to_string().contains("of the call"), "{error}");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    server.configure_fail_point(&fail_command(1, &["ping"], block));
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::ZERO);
+    client.database("db").run_command(ping).unwrap();
 }
 
 #[test]
@@ -994,12 +1160,107 @@ fn the_limit_of_a_call_covers_all_hosts_together() {
         (ErrorKind::Timeout, CauseCode::HandshakeTimeout)
     );
     assert_eq!(fact(&error, "option"), "the time limit of the call");
-    for host in hosts {
+    // The first host has used the limit up; the others were not tried.
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("server {}: ", hosts[0])),
+        "{error}"
+    );
+}
+
+/// A primary, a secondary, and a client of both whose seed list begins with the primary.
+fn replica_set(options: &str) -> (Server, Server, Client) {
+    let member = |role| {
+        Server::builder()
+            .hello(Hello::member(role, "rs0", "a:1", &["a:1", "b:1"]))
+            .start()
+    };
+    let (primary, secondary) = (member(Role::Primary), member(Role::Secondary));
+    let uri = format!(
+        "mongodb://{},{}/?{options}",
+        primary.addr(),
+        secondary.addr()
+    );
+    (primary, secondary, Client::connect(&uri).unwrap())
+}
+
+#[test]
+fn a_full_pool_does_not_send_a_command_to_a_secondary() {
+    let options = "maxPoolSize=1&waitQueueTimeoutMS=200";
+    let (primary, secondary, client) = replica_set(options);
+    ping_on(&client).unwrap();
+    while_busy(&primary, &client, || {
+        let insert = doc! { "insert": "things", "documents": [{}] };
+        let error = client.database("db").run_command(insert).unwrap_err();
         assert!(
-            error.to_string().contains(&format!("server {host}: ")),
+            error.to_string().contains("200 ms (waitQueueTimeoutMS)"),
             "{error}"
         );
+    });
+    assert_eq!(secondary.counts().accepted, 0);
+}
+
+#[test]
+fn after_a_failover_the_next_command_finds_the_new_primary() {
+    let (first, second, client) = replica_set("");
+    let set = |server: &Server, role| server.set_hello(|hello| hello.role = role);
+    let mut old = (&first, &second);
+    for _ in 0..3 {
+        ping_on(&client).unwrap();
+        let (from, to) = old;
+        set(from, Role::Secondary);
+        set(to, Role::Primary);
+        let failure = doc! { "errorCode": 10107 };
+        from.configure_fail_point(&fail_command(1, &["insert"], failure));
+        let insert = || {
+            let insert = doc! { "insert": "things", "documents": [{}] };
+            client.database("db").run_command(insert)
+        };
+        let (before, others) = (to.count_of("insert"), from.count_of("insert"));
+        assert_eq!(insert().unwrap_err().command().unwrap().code, 10107);
+        insert().unwrap();
+        insert().unwrap();
+        assert_eq!(to.count_of("insert"), before + 2);
+        assert_eq!(from.count_of("insert"), others + 1);
+        old = (to, from);
     }
+}
+
+#[test]
+fn without_a_primary_a_secondary_goes_before_what_cannot_be_read_from() {
+    let (first, second, client) = replica_set("");
+    first.set_hello(|hello| hello.role = Role::Arbiter);
+    ping_on(&client).unwrap();
+    assert_eq!((first.count_of("ping"), second.count_of("ping")), (0, 1));
+}
+
+#[test]
+fn a_dead_host_is_not_tried_with_each_command_where_no_host_is_writable() {
+    let silent = stranger::silent();
+    let (_, secondary, _) = replica_set("");
+    let uri = format!(
+        "mongodb://{},{}/?connectTimeoutMS=400",
+        silent.addr(),
+        secondary.addr()
+    );
+    let client = Client::connect(&uri).unwrap();
+    at_limit(Duration::from_millis(400), || ping_on(&client)).unwrap();
+    timed(Duration::ZERO, Duration::from_millis(300), || {
+        for _ in 0..20 {
+            ping_on(&client).unwrap();
+        }
+    });
+    assert_eq!(secondary.counts().accepted, 1);
+    // A server that says that it does not take writes is a reason to search at once.
+    let failure = doc! { "errorCode": 13435 };
+    secondary.configure_fail_point(&fail_command(1, &["ping"], failure));
+    ping_on(&client).unwrap_err();
+    secondary.set_hello(|hello| hello.role = Role::Primary);
+    timed(Duration::ZERO, Duration::from_millis(300), || {
+        ping_on(&client)
+    })
+    .unwrap();
 }
 
 #[test]

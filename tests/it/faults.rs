@@ -267,11 +267,7 @@ fn a_command_is_given_up_at_its_limit_wherever_the_reply_hangs() {
             None,
             "400 ms (socketTimeoutMS)",
         ),
-        (
-            format!("timeoutMS={limit}"),
-            None,
-            "400 ms (the time limit of the call)",
-        ),
+        (format!("timeoutMS={limit}"), None, "400 ms (timeoutMS)"),
         (
             "socketTimeoutMS=60000".to_owned(),
             Some(LIMIT),

@@ -441,6 +441,18 @@ fn a_read_preference_goes_to_the_servers_that_need_one() {
             primary_preferred.clone(),
         ),
         (
+            "secondary",
+            member(Role::Secondary),
+            mode(ReadPreferenceMode::Primary),
+            primary_preferred.clone(),
+        ),
+        (
+            "primary",
+            member(Role::Primary),
+            mode(ReadPreferenceMode::Primary),
+            None,
+        ),
+        (
             "other member",
             member(Role::OtherMember),
             None,
