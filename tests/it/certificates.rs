@@ -580,6 +580,33 @@ fn relaxed_options_do_what_they_say_and_no_more() {
 }
 
 #[test]
+fn what_would_fail_is_told_only_where_there_are_anchors_to_fail_against() {
+    let bench = Bench::sound();
+    let verification = |uri: &str| {
+        let client = mongotls::Client::connect(uri).unwrap();
+        let report = client.server_report().unwrap().handshake.unwrap();
+        report.verification().to_string()
+    };
+    let other = bench
+        .dir
+        .write("other.pem", Ca::root("other", KeyKind::EcP256).cert_pem());
+    let at = format!(
+        "mongodb://localhost:{}/?tlsInsecure=true",
+        bench.server.port()
+    );
+    assert_eq!(verification(&at), "not verified");
+    assert_eq!(
+        verification(&bench.uri("&tlsInsecure=true")),
+        "not verified"
+    );
+    let other = verification(&format!("{at}&tlsCAFile={}", other.display()));
+    assert!(
+        other.contains("unable to get local issuer certificate"),
+        "{other}"
+    );
+}
+
+#[test]
 fn relaxed_options_never_lead_to_plain_text() {
     let plain = Server::builder().start();
     for option in [
