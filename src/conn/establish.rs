@@ -167,7 +167,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
         let stream = tls
-            .connect(host, socket)
+            .connect_to(&self.server.to_string(), host, socket)
             .map_err(|error| self.explain_handshake(error))?;
         observer.finished(
             Stage::Tls,

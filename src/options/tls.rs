@@ -26,6 +26,7 @@ pub struct TlsOptions {
     disable_ocsp_endpoint_check: Option<bool>,
     disable_certificate_revocation_check: Option<bool>,
     allow_common_name: bool,
+    no_session_resumption: bool,
 }
 
 impl TlsOptions {
@@ -105,6 +106,11 @@ impl TlsOptions {
     /// Whether the common name of a certificate without subject alternative names may match.
     pub fn allow_common_name(&self) -> bool {
         self.allow_common_name
+    }
+
+    /// Whether sessions are resumed.
+    pub fn session_resumption(&self) -> bool {
+        !self.no_session_resumption
     }
 
     /// Whether the server's certificate must verify.
@@ -288,6 +294,16 @@ impl TlsOptionsBuilder {
         ask: impl Fn() -> Option<Secret> + Send + Sync + 'static,
     ) -> Self {
         self.0.password = Some(PasswordSource::Callback(PasswordCallback(Arc::new(ask))));
+        self
+    }
+
+    /// Resumes TLS sessions with servers that offer it, which saves most of the work of a handshake.
+    /// Default: true.
+    ///
+    /// A session is never resumed past the certificates and CRLs that its full handshake rested on.
+    #[must_use]
+    pub fn session_resumption(mut self, resume: bool) -> Self {
+        self.0.no_session_resumption = !resume;
         self
     }
 

@@ -6,36 +6,48 @@
 //! binary search, so that their size does not slow a handshake.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 
+use super::certificate::instant;
 use super::files::{self, Purpose};
 use super::{ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
-/// Loads the CRLs in `paths` into `store` and lets it use them; returns how many there are.
+/// The CRLs that a context uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Crls {
+    pub(super) count: usize,
+    /// The first `nextUpdate` of all.
+    pub(super) until: Option<SystemTime>,
+}
+
+/// Loads the CRLs in `paths` into `store` and lets it use them.
 pub(super) fn load(
     store: &mut X509StoreBuilder,
     paths: &[PathBuf],
     whole_chain: bool,
-) -> Result<usize> {
-    let mut count = 0;
+) -> Result<Crls> {
+    let mut crls = Crls::default();
     for path in paths {
         for crl in read(path)? {
             ffi::store_add_crl(store, &crl).map_err(internal)?;
-            count += 1;
+            crls.count += 1;
+            let next_update = crl.next_update().map(instant);
+            crls.until = [crls.until, next_update].into_iter().flatten().min();
         }
     }
-    if count > 0 {
+    if crls.count > 0 {
         let mut flags = X509VerifyFlags::CRL_CHECK;
         flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
         store.set_flags(flags).map_err(internal)?;
     }
-    Ok(count)
+    Ok(crls)
 }
 
 /// The CRLs of one file, in PEM or DER form.

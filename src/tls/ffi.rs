@@ -15,7 +15,7 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_ulong, c_void};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
-use openssl::ssl::{Ssl, SslContextBuilder, SslRef};
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
@@ -37,6 +37,24 @@ pub(super) fn store_add_crl(
         1 => Ok(()),
         _ => Err(ErrorStack::get()),
     }
+}
+
+/// Offers a session to the server in the handshake that is to come.
+///
+/// # Errors
+/// What OpenSSL says if it cannot use the session.
+pub(super) fn offer_session(ssl: &mut Ssl, session: &SslSession) -> Result<(), ErrorStack> {
+    // SAFETY: a session must come from the context of the connection. The one caller is the session cache
+    // (`session.rs`), which belongs to one context, is filled by that context's own callback, and prepares
+    // that context's connections alone.
+    unsafe { ssl.set_session(session) }
+}
+
+/// Lets OpenSSL take the connection for one that ended well, although no close_notify was exchanged.
+pub(super) fn mark_shut_down(ssl: &SslRef) {
+    const SENT_AND_RECEIVED: c_int = 3;
+    // SAFETY: the connection is live for the call, which sets a flag in it and nothing else.
+    unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
 }
 
 /// The certificates that the peer sent, while its chain is being verified.

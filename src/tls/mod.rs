@@ -31,6 +31,7 @@ mod identity;
 mod key;
 mod refusal;
 mod report;
+mod session;
 mod stream;
 mod trust;
 mod verify;
@@ -39,6 +40,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use openssl::error::ErrorStack;
@@ -50,10 +52,12 @@ use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
 
 pub use self::certificate::Certificate;
+use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::identity::{Identity, OwnChain};
 pub use self::report::{HandshakeReport, Verification};
+use self::session::SessionCache;
 use self::stream::Tap;
 pub use self::stream::TlsStream;
 pub use self::trust::TrustAnchors;
@@ -73,8 +77,18 @@ struct Shared {
     context: SslContext,
     options: TlsOptions,
     anchors: TrustAnchors,
-    crls: usize,
+    crls: Crls,
     own: Option<OwnChain>,
+    /// None where resumption is switched off, or rests on nothing.
+    sessions: Option<Arc<SessionCache>>,
+    handshakes: Counters,
+}
+
+/// How many handshakes ended well.
+#[derive(Default)]
+struct Counters {
+    full: AtomicU64,
+    resumed: AtomicU64,
 }
 
 impl TlsContext {
@@ -112,7 +126,7 @@ impl TlsContext {
         }
 
         let mut anchors = TrustAnchors::NotUsed;
-        let mut crls = 0;
+        let mut crls = Crls::default();
         let verifies = options.verifies_certificate();
         // A CA file must load, even where its verdict will not count.
         if verifies || options.ca_file().is_some() {
@@ -134,6 +148,12 @@ impl TlsContext {
             own = Some(identity.describe());
         }
         ffi::watch_certificate_requests(&mut context);
+        // A session without a verified chain rests on nothing and is not kept.
+        let sessions =
+            (verifies && options.session_resumption()).then(Arc::<SessionCache>::default);
+        if sessions.is_some() {
+            session::enable(&mut context, crls.until);
+        }
 
         Ok(Self(Arc::new(Shared {
             context: context.build(),
@@ -141,6 +161,8 @@ impl TlsContext {
             anchors,
             crls,
             own,
+            sessions,
+            handshakes: Counters::default(),
         })))
     }
 
@@ -149,9 +171,18 @@ impl TlsContext {
         &self.0.anchors
     }
 
+    /// How many handshakes of this context ended well: full ones, and resumed ones.
+    pub fn handshakes(&self) -> (u64, u64) {
+        let Counters { full, resumed } = &self.0.handshakes;
+        (
+            full.load(Ordering::Relaxed),
+            resumed.load(Ordering::Relaxed),
+        )
+    }
+
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls
+        self.0.crls.count
     }
 
     /// The client's certificate, if one is configured.
@@ -172,8 +203,23 @@ impl TlsContext {
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
+        self.connect_to(host, host, stream)
+    }
+
+    /// The same with the server `server`, whose sessions are not those of another one on the same host.
+    pub(crate) fn connect_to<S: Read + Write>(
+        &self,
+        server: &str,
+        host: &str,
+        stream: S,
+    ) -> Result<TlsStream<S>> {
         let name = ServerName::parse(host)?;
-        let (ssl, watch) = self.prepare(&name).map_err(internal)?;
+        let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
+        if let Some(sessions) = &self.0.sessions {
+            sessions
+                .prepare(&mut ssl, server, SystemTime::now())
+                .map_err(internal)?;
+        }
         let started = Instant::now();
         let failed = match ssl.connect(Tap::new(stream)) {
             Ok(stream) => {
@@ -187,12 +233,22 @@ impl TlsContext {
                     // Without anchors every chain fails, which says nothing about this one.
                     report.verification = Verification::None { would_fail: None };
                 }
+                let handshakes = &self.0.handshakes;
+                let counter = if report.resumed {
+                    &handshakes.resumed
+                } else {
+                    &handshakes.full
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
             }
             Err(HandshakeError::SetupFailure(error)) => return Err(internal(error)),
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
         };
 
+        if let Some(sessions) = &self.0.sessions {
+            sessions.forget(server);
+        }
         let error = failed.error();
         let refusal = watch.take();
         let cause = match (refusal, error.io_error()) {

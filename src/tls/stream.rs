@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use openssl::ssl::{self, SslStream};
 
-use super::{HandshakeReport, ServerName, TlsContext, diagnose};
+use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
@@ -85,6 +85,14 @@ impl<S: Read + Write> TlsStream<S> {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into_io_error().unwrap_or_else(io::Error::other)),
         }
+    }
+}
+
+impl<S> Drop for TlsStream<S> {
+    /// OpenSSL takes a connection that goes away without close_notify for broken, and its session for
+    /// unfit to be resumed. A pool closes connections that are sound, so it is told otherwise.
+    fn drop(&mut self) {
+        ffi::mark_shut_down(self.stream.ssl());
     }
 }
 

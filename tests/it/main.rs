@@ -18,3 +18,4 @@ mod files;
 mod hello;
 mod identity;
 mod protocol;
+mod resumption;

@@ -1,0 +1,147 @@
+//! Resuming TLS sessions: what is kept, for whom, and until when (RFC 8446 §2.2, RFC 5077).
+//!
+//! A resumed handshake repeats neither the certificate nor the look into a CRL. So a session is kept only
+//! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain
+//! or the first `nextUpdate` of a CRL, whichever comes first. A session that was won by resuming inherits
+//! that instant. The cache belongs to one context and lives inside it, because OpenSSL ties a session to
+//! its context, and because another context may trust or check something else.
+//!
+//! A ticket of TLS 1.3 is used once (RFC 8446 §C.4), the newest first; a session of TLS 1.2 is used again
+//! and again, for the server need not send a new one. Both are bounded in number. Sessions arrive through
+//! OpenSSL's callback, in TLS 1.3 with the first read after the handshake.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode, SslVersion};
+
+use super::certificate::instant;
+use super::ffi;
+
+/// How many tickets are kept for one server. A server sends two with each full handshake.
+const TICKETS: usize = 8;
+/// How many servers are remembered.
+const SERVERS: usize = 512;
+
+/// The sessions of one context.
+#[derive(Default)]
+pub(super) struct SessionCache(Mutex<HashMap<String, Vec<Kept>>>);
+
+/// A session, and when the evidence that it rests on ends.
+#[derive(Clone)]
+struct Kept {
+    session: SslSession,
+    valid_until: SystemTime,
+}
+
+/// What a connection needs to know when a session arrives: where to keep it, and what it rests on.
+struct Ticketing {
+    cache: Arc<SessionCache>,
+    server: String,
+    /// When the evidence of the session that was offered ends.
+    offered_until: Option<SystemTime>,
+}
+
+/// Lets a context hand its sessions over. `crls_until` is the first `nextUpdate` of its CRLs.
+pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemTime>) {
+    context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+    context.set_new_session_callback(move |ssl, session| {
+        let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
+            return;
+        };
+        let evidence = match ticketing.offered_until.filter(|_| ssl.session_reused()) {
+            Some(until) => Some(until),
+            None => chain_until(ssl),
+        };
+        // Without a verified chain there is nothing to rest on.
+        let Some(until) = evidence else { return };
+        let valid_until = crls_until.map_or(until, |crls| crls.min(until));
+        ticketing.cache.keep(
+            &ticketing.server,
+            Kept {
+                session,
+                valid_until,
+            },
+        );
+    });
+}
+
+/// The first `notAfter` of the verified chain.
+fn chain_until(ssl: &SslRef) -> Option<SystemTime> {
+    ssl.verified_chain()?
+        .iter()
+        .map(|certificate| instant(certificate.not_after()))
+        .min()
+}
+
+impl SessionCache {
+    /// Prepares a connection to `server`: offers a session if there is one that still holds, and lets new
+    /// ones find their way here.
+    pub(super) fn prepare(
+        self: &Arc<Self>,
+        ssl: &mut Ssl,
+        server: &str,
+        now: SystemTime,
+    ) -> Result<(), ErrorStack> {
+        let kept = self.take(server, now);
+        if let Some(kept) = &kept {
+            ffi::offer_session(ssl, &kept.session)?;
+        }
+        let ticketing = Ticketing {
+            cache: Arc::clone(self),
+            server: server.to_owned(),
+            offered_until: kept.map(|kept| kept.valid_until),
+        };
+        ssl.set_ex_data(index()?, ticketing);
+        Ok(())
+    }
+
+    /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
+    pub(super) fn forget(&self, server: &str) {
+        self.lock().remove(server);
+    }
+
+    /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.
+    fn take(&self, server: &str, now: SystemTime) -> Option<Kept> {
+        let mut servers = self.lock();
+        let sessions = servers.get_mut(server)?;
+        sessions.retain(|kept| now < kept.valid_until);
+        let newest = sessions.last()?;
+        match newest.session.protocol_version() {
+            SslVersion::TLS1_3 => sessions.pop(),
+            _ => Some(newest.clone()),
+        }
+    }
+
+    fn keep(&self, server: &str, kept: Kept) {
+        let mut servers = self.lock();
+        if !servers.contains_key(server) && servers.len() >= SERVERS {
+            // Any one will do: its server costs a full handshake next time.
+            if let Some(other) = servers.keys().next().cloned() {
+                servers.remove(&other);
+            }
+        }
+        let sessions = servers.entry(server.to_owned()).or_default();
+        if sessions.len() >= TICKETS {
+            sessions.remove(0);
+        }
+        sessions.push(kept);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Kept>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a connection keeps its [`Ticketing`]; taken once a process.
+fn index() -> Result<Index<Ssl, Ticketing>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, Ticketing>> = OnceLock::new();
+    if let Some(index) = INDEX.get() {
+        return Ok(*index);
+    }
+    let index = Ssl::new_ex_index()?;
+    Ok(*INDEX.get_or_init(|| index))
+}

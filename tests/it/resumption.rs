@@ -1,0 +1,256 @@
+//! Resumed sessions: that they are, how often, and that they never outlive what they rest on.
+
+use std::time::Duration;
+
+use mongotls::bson::doc;
+use mongotls::options::TlsOptions;
+use mongotls::tls::TlsContext;
+use mongotls::{CauseCode, Client};
+use mongotls_testbench::client::RawClient;
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, Revocation, Validity};
+use mongotls_testbench::server::{Server, ServerTls};
+use openssl::ssl::SslVersion;
+
+use crate::common::{Bench, code};
+
+/// Makes connections of one context one after the other, each with a hello, and closes them again.
+struct Caller<'a> {
+    bench: &'a Bench,
+    context: TlsContext,
+}
+
+impl<'a> Caller<'a> {
+    fn new(bench: &'a Bench) -> Self {
+        Self::with(
+            bench,
+            TlsOptions::builder()
+                .ca_file(&bench.ca_file)
+                .build()
+                .unwrap(),
+        )
+    }
+
+    fn with(bench: &'a Bench, options: TlsOptions) -> Self {
+        Self {
+            bench,
+            context: TlsContext::new(&options).unwrap(),
+        }
+    }
+
+    /// Whether the handshake resumed a session.
+    fn call(&self) -> Result<bool, mongotls::Error> {
+        let socket = std::net::TcpStream::connect(self.bench.server.addr()).unwrap();
+        let stream = self.context.connect("localhost", socket)?;
+        let resumed = stream.report().resumed();
+        // Tickets of TLS 1.3 come with the first answer.
+        RawClient::over(stream).legacy_hello().unwrap();
+        Ok(resumed)
+    }
+}
+
+fn only(version: SslVersion) -> Bench {
+    Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf,
+        |tls| tls.versions(version, version),
+    )
+}
+
+#[test]
+fn the_second_connection_resumes_and_the_report_counts_it() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let bench = only(version);
+        let caller = Caller::new(&bench);
+        assert!(!caller.call().unwrap());
+        for _ in 0..5 {
+            assert!(caller.call().unwrap(), "{version:?}");
+        }
+        assert_eq!(caller.context.handshakes(), (1, 5));
+        assert!(
+            bench
+                .server
+                .wait_until(Duration::from_secs(5), |server| server.counts().resumed
+                    == 5)
+        );
+    }
+}
+
+#[test]
+fn a_resumed_connection_is_still_verified_and_names_its_peer() {
+    let bench = Bench::sound();
+    let caller = Caller::new(&bench);
+    caller.call().unwrap();
+    let socket = std::net::TcpStream::connect(bench.server.addr()).unwrap();
+    let stream = caller.context.connect("localhost", socket).unwrap();
+    assert!(stream.report().resumed() && stream.report().is_verified());
+    assert_eq!(stream.report().peer_chain()[0].subject, "CN=localhost");
+}
+
+#[test]
+fn a_ticket_of_tls_1_3_is_used_once() {
+    let bench = Bench::with(KeyKind::EcP256, |leaf| leaf, |tls| tls.tickets(1));
+    let caller = Caller::new(&bench);
+    caller.call().unwrap();
+    // Two handshakes at once: there is one ticket for both.
+    let dial = || {
+        caller
+            .context
+            .connect(
+                "localhost",
+                std::net::TcpStream::connect(bench.server.addr()).unwrap(),
+            )
+            .unwrap()
+    };
+    let (first, second) = (dial(), dial());
+    assert_eq!(
+        [first.report().resumed(), second.report().resumed()],
+        [true, false]
+    );
+}
+
+#[test]
+fn a_session_is_not_offered_to_another_name_nor_by_another_context() {
+    let bench = Bench::sound();
+    let caller = Caller::new(&bench);
+    caller.call().unwrap();
+    let dial = |context: &TlsContext, host: &str| {
+        let stream = context
+            .connect(
+                host,
+                std::net::TcpStream::connect(bench.server.addr()).unwrap(),
+            )
+            .unwrap();
+        stream.report().resumed()
+    };
+    assert!(!dial(&caller.context, "127.0.0.1"));
+    assert!(!dial(&Caller::new(&bench).context, "localhost"));
+    assert!(dial(&caller.context, "localhost"));
+}
+
+#[test]
+fn a_client_resumes_when_its_pool_dials_again() {
+    let bench = Bench::sound();
+    let client: Client = bench.client("&maxIdleTimeMS=1");
+    for _ in 0..3 {
+        client
+            .database("admin")
+            .run_command(doc! { "ping": 1 })
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(
+        bench
+            .server
+            .wait_until(Duration::from_secs(5), |server| server.counts().resumed
+                == 2),
+        "{:?}",
+        bench.server.counts()
+    );
+}
+
+#[test]
+fn a_server_that_knows_the_session_no_more_gets_a_full_handshake() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let bench = only(version);
+        let caller = Caller::new(&bench);
+        caller.call().unwrap();
+        // New settings come with new ticket keys.
+        let identity = bench.ca.issue(LeafSpec::local_server());
+        bench
+            .server
+            .set_tls(&ServerTls::new(&identity).versions(version, version));
+        assert!(!caller.call().unwrap(), "{version:?}");
+        assert!(caller.call().unwrap(), "{version:?}");
+    }
+}
+
+#[test]
+fn no_session_is_kept_past_the_certificate_or_the_crl() {
+    let certificate = |seconds| {
+        Bench::with(
+            KeyKind::EcP256,
+            |leaf| leaf.validity(Validity::seconds(-60, seconds)),
+            |tls| tls,
+        )
+    };
+    // The certificate runs out while the session would still be good for hours.
+    let bench = certificate(3);
+    let caller = Caller::new(&bench);
+    caller.call().unwrap();
+    assert!(caller.call().unwrap());
+    std::thread::sleep(Duration::from_millis(3200));
+    assert_eq!(
+        code(&caller.call().unwrap_err()),
+        CauseCode::CertificateExpired
+    );
+
+    let bench = Bench::sound();
+    let crl = bench.dir.write(
+        "crl.pem",
+        bench
+            .ca
+            .crl()
+            .validity(Validity::seconds(-60, 3))
+            .build()
+            .to_pem()
+            .unwrap(),
+    );
+    let caller = Caller::with(
+        &bench,
+        TlsOptions::builder()
+            .ca_file(&bench.ca_file)
+            .crl_file(crl)
+            .build()
+            .unwrap(),
+    );
+    caller.call().unwrap();
+    assert!(caller.call().unwrap());
+    std::thread::sleep(Duration::from_millis(3200));
+    assert_eq!(code(&caller.call().unwrap_err()), CauseCode::CrlExpired);
+}
+
+#[test]
+fn a_new_context_with_a_newer_crl_does_not_let_an_old_ticket_in() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity: Identity = ca.issue(LeafSpec::local_server());
+    let server = Server::builder().tls(ServerTls::new(&identity)).start();
+    let bench = Bench::around(server, ca);
+    let options = |name: &str, crl: openssl::x509::X509Crl| {
+        let path = bench.dir.write(name, crl.to_pem().unwrap());
+        TlsOptions::builder()
+            .ca_file(&bench.ca_file)
+            .crl_file(path)
+            .build()
+            .unwrap()
+    };
+    let before = Caller::with(&bench, options("old.pem", bench.ca.crl().build()));
+    before.call().unwrap();
+    assert!(before.call().unwrap());
+    let revoked = bench
+        .ca
+        .crl()
+        .revoke(Revocation::of(&identity.cert))
+        .build();
+    let after = Caller::with(&bench, options("new.pem", revoked));
+    assert_eq!(code(&after.call().unwrap_err()), CauseCode::RevokedCrl);
+}
+
+#[test]
+fn resumption_can_be_switched_off_and_is_off_where_nothing_is_verified() {
+    let bench = Bench::sound();
+    let off = TlsOptions::builder()
+        .ca_file(&bench.ca_file)
+        .session_resumption(false)
+        .build()
+        .unwrap();
+    let blind = TlsOptions::builder()
+        .dangerous(|tls| tls.insecure(true))
+        .build()
+        .unwrap();
+    for options in [off, blind] {
+        let caller = Caller::with(&bench, options);
+        for _ in 0..3 {
+            assert!(!caller.call().unwrap());
+        }
+    }
+}
