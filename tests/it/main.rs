@@ -9,11 +9,19 @@
 
 mod certificates;
 mod cli;
-mod client;
+mod commands;
 mod common;
+mod cursors;
 mod docs;
-mod faults;
+mod ends;
 mod ferretdb;
 mod files;
 mod hello;
+mod pooling;
 mod protocol;
+mod replies;
+mod seeds;
+mod silence;
+mod strangers;
+mod target;
+mod things;
