@@ -209,7 +209,7 @@ fn doctor_tells_stage_category_cause_and_remedy() {
         ),
         (
             format!(
-                "mongodb://localhost:{}/?tls=true&connectTimeoutMS=500",
+                "mongodb://localhost:{}/?tls=true&connectTimeoutMS=2000",
                 plain.port()
             ),
             "tls",

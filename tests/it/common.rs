@@ -1,12 +1,13 @@
 //! What several subjects share: a server with its PKI, and ways to look at an error.
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
 use mongotls::{CauseCode, Client, Error};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::server::{Server, ServerTls, fail_command};
 
 /// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
 pub(crate) struct Bench {
@@ -133,4 +134,25 @@ pub(crate) fn expect_open(server: &Server, connections: u64) {
         server.counts().open == connections
     });
     assert!(settled, "{:?}, not {connections} open", server.counts());
+}
+
+/// Keeps the one connection of the client busy while `work` runs, then lets it go.
+pub(crate) fn while_busy(server: &Server, client: &Client, work: impl FnOnce()) {
+    let blocked = Duration::from_millis(1500);
+    let block = doc! { "blockConnection": true, "blockTimeMS": 1500 };
+    server.configure_fail_point(&fail_command(1, &["benchEcho"], block));
+    thread::scope(|scope| {
+        let started = Instant::now();
+        let busy = scope.spawn(|| client.database("db").run_command(doc! { "benchEcho": 1 }));
+        assert!(server.wait_until(
+            Duration::from_secs(5),
+            |server| server.count_of("benchEcho") == 1
+        ));
+        work();
+        assert!(
+            started.elapsed() < blocked,
+            "the connection was free while it should be busy"
+        );
+        busy.join().unwrap().unwrap();
+    });
 }

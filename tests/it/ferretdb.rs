@@ -178,7 +178,7 @@ fn ferretdb_without_tls_is_recognised() {
         return;
     };
     let error = ping_error(&format!(
-        "mongodb://{}/?tls=true&connectTimeoutMS=1000",
+        "mongodb://{}/?tls=true&connectTimeoutMS=3000",
         plain.addr()
     ));
     assert_eq!(code(&error), CauseCode::ServerNotTls, "{error}");

@@ -9,13 +9,21 @@
 
 mod certificates;
 mod cli;
-mod client;
+mod commands;
 mod common;
+mod cursors;
 mod docs;
-mod faults;
+mod ends;
 mod ferretdb;
 mod files;
 mod hello;
 mod identity;
+mod pooling;
 mod protocol;
+mod replies;
 mod resumption;
+mod seeds;
+mod silence;
+mod strangers;
+mod target;
+mod things;

@@ -1,0 +1,239 @@
+//! Connections that the server closes or resets, after each byte in turn.
+//!
+//! The error tells the stage and the phase, how much had come, and whether a reply had begun. The
+//! same client then works again and holds on to none of the connections that ended.
+
+use mongotls::bson::doc;
+use mongotls::{CauseCode, Error, ErrorKind, Stage};
+use mongotls_testbench::fault::{Action, Fault, Layer};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+use mongotls_testbench::server::{ClientAuth, Server, ServerTls, fail_command};
+use openssl::ssl::SslVersion;
+
+use crate::common::{Bench, code, expect_open, fact, ping_on, plain_client};
+use crate::target::{Lengths, Target, steady};
+
+/// Ends a connection after each number of bytes in turn; `check` sees each error. Afterwards the same
+/// client works, and none of its connections is left.
+fn end_everywhere(
+    target: &Target,
+    layer: Layer,
+    action: &Action,
+    check: impl Fn(u64, Lengths, &Error),
+) {
+    let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1";
+    let server = target.server();
+    let mut lengths = Lengths::measure(
+        target.bench.as_ref().filter(|_| layer == Layer::Tcp),
+        server,
+        &target.client(options),
+    );
+    if layer == Layer::Message {
+        // Above TLS the bytes of messages count; those of a server without TLS are the same.
+        let plain = Server::builder().start();
+        lengths = Lengths::measure(None, &plain, &plain_client(&plain, ""));
+    }
+    assert!(lengths.hello > 100 && lengths.ping > 30, "{lengths:?}");
+
+    let client = target.client(options);
+    for after in 0..lengths.total() {
+        server
+            .faults()
+            .next(1, Fault::new(after, action.clone()).on(layer));
+        let error =
+            ping_on(&client).expect_err(&format!("{action:?} after {after} bytes of {lengths:?}"));
+        check(after, lengths, &error);
+    }
+    let accepted = server.counts().accepted;
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, accepted + 1);
+    expect_open(server, 1);
+}
+
+/// What the error of an ended connection on TLS tells beside its code.
+fn expect_circumstances(error: &Error, begun: bool) {
+    match error.stage().unwrap() {
+        Stage::Tls => assert_eq!(fact(error, "phase"), "during the TLS handshake", "{error}"),
+        Stage::Hello => assert_eq!(fact(error, "phase"), "after the TLS handshake", "{error}"),
+        Stage::Command => {
+            let expected = if begun { "yes" } else { "no" };
+            assert_eq!(fact(error, "begun"), expected, "{error}");
+        }
+        stage => assert_eq!(stage, Stage::Connect, "{error}"),
+    }
+}
+
+/// What a close after so many bytes on the wire is called on TLS.
+fn closed_on_tls(after: u64, lengths: Lengths, error: &Error) {
+    let stage = lengths.stage(after);
+    assert_eq!(
+        (code(error), error.stage(), error.kind()),
+        (CauseCode::ConnectionClosed, Some(stage), ErrorKind::Network),
+        "after {after} of {lengths:?}: {error}"
+    );
+    // Nothing of the reply can be read before its record is whole.
+    expect_circumstances(error, false);
+    if stage != Stage::Command {
+        assert_eq!(fact(error, "received_bytes"), after.to_string());
+    }
+}
+
+/// What a reset after so many bytes on the wire is called on TLS. It may overtake what the client is
+/// about to send, so that the client is still at the stage before.
+fn reset_on_tls(after: u64, lengths: Lengths, error: &Error) {
+    assert_eq!(
+        (code(error), error.kind()),
+        (CauseCode::ConnectionReset, ErrorKind::Network),
+        "after {after} of {lengths:?}: {error}"
+    );
+    let (stage, latest) = (error.stage().unwrap(), lengths.stage(after));
+    let earliest = match latest {
+        Stage::Tls if after == 0 => Stage::Connect,
+        Stage::Hello => Stage::Tls,
+        stage => stage,
+    };
+    assert!(
+        (earliest..=latest).contains(&stage),
+        "after {after} of {lengths:?}: {error}"
+    );
+    expect_circumstances(error, false);
+}
+
+#[test]
+fn a_close_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
+    let target = Target {
+        bench: Some(steady(SslVersion::TLS1_3)),
+        plain: None,
+    };
+    end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
+}
+
+#[test]
+fn a_close_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
+    let target = Target {
+        bench: Some(steady(SslVersion::TLS1_2)),
+        plain: None,
+    };
+    end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
+}
+
+#[test]
+fn a_reset_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
+    let target = Target {
+        bench: Some(steady(SslVersion::TLS1_3)),
+        plain: None,
+    };
+    end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
+}
+
+#[test]
+fn a_reset_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
+    let target = Target {
+        bench: Some(steady(SslVersion::TLS1_2)),
+        plain: None,
+    };
+    end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
+}
+
+#[test]
+fn an_end_at_each_byte_of_replies_above_tls_is_told() {
+    for (action, expected) in [
+        (Action::Close, CauseCode::ConnectionClosed),
+        (Action::Reset, CauseCode::ConnectionReset),
+    ] {
+        let target = Target::new(true);
+        end_everywhere(&target, Layer::Message, &action, |after, lengths, error| {
+            assert_eq!(
+                (code(error), error.kind()),
+                (expected, ErrorKind::Network),
+                "after {after}: {error}"
+            );
+            let stages = if action == Action::Reset && after == 0 {
+                // A reset may overtake the end of the handshake.
+                vec![Stage::Tls, Stage::Hello]
+            } else {
+                vec![lengths.stage(after)]
+            };
+            assert!(
+                stages.contains(&error.stage().unwrap()),
+                "after {after} of {lengths:?}: {error}"
+            );
+            expect_circumstances(error, after > lengths.hello);
+        });
+    }
+}
+
+#[test]
+fn an_end_at_each_byte_of_replies_in_the_clear_is_told() {
+    for (action, expected) in [
+        (Action::Close, CauseCode::ConnectionClosed),
+        (Action::Reset, CauseCode::ConnectionReset),
+    ] {
+        let target = Target::new(false);
+        end_everywhere(&target, Layer::Tcp, &action, |after, lengths, error| {
+            let stage = lengths.stage(after);
+            let seen = (code(error), error.stage().unwrap());
+            if after == 0 {
+                // Not a byte in answer to hello: that is how a server refuses who comes without TLS.
+                // A reset may come before hello is sent.
+                let at_once = action == Action::Reset && seen == (expected, Stage::Connect);
+                assert!(
+                    at_once || seen == (CauseCode::ServerRequiresTls, Stage::Hello),
+                    "{error}"
+                );
+                return;
+            }
+            assert_eq!(
+                seen,
+                (expected, stage),
+                "after {after} of {lengths:?}: {error}"
+            );
+            let begun = if after == lengths.hello { "no" } else { "yes" };
+            assert_eq!(
+                fact(error, "begun"),
+                begun,
+                "after {after} of {lengths:?}: {error}"
+            );
+        });
+    }
+}
+
+#[test]
+fn an_idle_connection_that_the_server_ended_fails_one_command() {
+    for tls in [true, false] {
+        let target = Target::new(tls);
+        let client = target.client("");
+        ping_on(&client).unwrap();
+        target.server().cut();
+        expect_open(target.server(), 0);
+        let error = ping_on(&client).unwrap_err();
+        assert_eq!(error.stage(), Some(Stage::Command), "{error}");
+        let ends = [CauseCode::ConnectionClosed, CauseCode::ConnectionReset];
+        assert!(ends.contains(&code(&error)), "{error}");
+        ping_on(&client).unwrap();
+        assert_eq!(target.server().counts().accepted, 2);
+    }
+}
+
+#[test]
+fn a_close_after_hello_is_not_blamed_on_a_missing_client_certificate() {
+    let ca = Ca::root("bench root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let tls = ServerTls::new(&identity).client_auth(ClientAuth::Request, &[ca.cert()]);
+    let bench = Bench::around(Server::builder().tls(tls).start(), ca);
+    let client = bench.client("");
+    ping_on(&client).unwrap();
+    // The server asked for a certificate, went on without one, and answered: it is content.
+    bench.server.configure_fail_point(&fail_command(
+        1,
+        &["ping"],
+        doc! { "closeConnection": true },
+    ));
+    let error = ping_on(&client).unwrap_err();
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::ConnectionClosed, Some(Stage::Command)),
+        "{error}"
+    );
+    ping_on(&client).unwrap();
+}

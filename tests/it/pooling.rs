@@ -1,0 +1,329 @@
+//! The connections of a client: how threads share them, how long one waits for them, and when they
+//! end.
+//!
+//! No more are made than the pool may hold. One that breaks, idles too long or belongs to a thread
+//! that panics does not use the pool up, and none outlives the last clone of its client.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mongotls::bson::doc;
+use mongotls::{CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::{ReplyFault, Server, ServerTls, fail_command};
+use serde::Deserialize;
+
+use crate::common::{Bench, at_limit, code, expect_open, ping_on, plain_client, timed, while_busy};
+use crate::things::{Thing, find, with_things};
+
+// --- threads and the pool ---
+
+#[test]
+fn threads_share_a_client_and_never_exceed_the_pool() {
+    for tls in [false, true] {
+        let working = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let (now, peak) = (Arc::clone(&working), Arc::clone(&most));
+        let mut builder = Server::builder().handle("benchWork", move |request| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Some(doc! { "n": request.body.get_i32("benchWork").ok(), "ok": 1 })
+        });
+        let ca = Ca::root("bench root", KeyKind::EcP256);
+        if tls {
+            builder = builder.tls(ServerTls::new(&ca.issue(LeafSpec::local_server())));
+        }
+        let server = builder.log_limit(0).start();
+        let dir = PkiDir::new();
+        let ca_file = dir.write("ca.pem", ca.cert_pem());
+        let tls_options = if tls {
+            format!("&tls=true&tlsCAFile={}", ca_file.display())
+        } else {
+            String::new()
+        };
+        let client = plain_client(&server, &format!("maxPoolSize=4{tls_options}"));
+        thread::scope(|scope| {
+            for worker in 0..32 {
+                let client = client.clone();
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let n = worker * 1000 + round;
+                        let reply = client
+                            .database("db")
+                            .run_command(doc! { "benchWork": n })
+                            .unwrap();
+                        // Each thread gets the answer to its own question.
+                        assert_eq!(reply.get_i32("n").unwrap(), n);
+                    }
+                });
+            }
+        });
+        let counts = server.counts();
+        assert_eq!(counts.commands["benchWork"], 6400);
+        assert!(counts.accepted <= 4, "{counts:?}");
+        assert!(
+            (2..=4).contains(&most.load(Ordering::SeqCst)),
+            "{most:?} at once"
+        );
+        expect_open(&server, counts.accepted);
+        drop(client);
+        expect_open(&server, 0);
+    }
+}
+
+#[test]
+fn connections_that_break_do_not_use_the_pool_up() {
+    let server = Server::builder().log_limit(0).start();
+    let client = plain_client(&server, "maxPoolSize=3&waitQueueTimeoutMS=10000");
+    server.configure_fail_point(&fail_command(
+        100,
+        &["ping"],
+        doc! { "closeConnection": true },
+    ));
+    let failures = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    if let Err(error) = ping_on(&client) {
+                        assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
+                        failures.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(failures.into_inner(), 100);
+    let counts = server.counts();
+    // Each failure may take with it what else was in use.
+    assert!((101..=105).contains(&counts.accepted), "{counts:?}");
+    assert!(server.wait_until(Duration::from_secs(5), |server| server.counts().open <= 3));
+}
+
+#[test]
+fn a_server_that_ends_all_connections_fails_one_command() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
+    server.configure_fail_point(&fail_command(8, &["benchEcho"], block));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| client.database("db").run_command(doc! { "benchEcho": 1 }));
+        }
+    });
+    assert_eq!(server.counts().accepted, 8);
+    server.cut();
+    expect_open(&server, 0);
+    ping_on(&client).unwrap_err();
+    for _ in 0..8 {
+        ping_on(&client).unwrap();
+    }
+    assert_eq!(server.counts().accepted, 9);
+}
+
+#[test]
+fn a_command_that_takes_too_long_costs_its_own_connection_only() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    while_busy(&server, &client, || ping_on(&client).map(drop).unwrap());
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.is_timeout());
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 2);
+}
+
+#[test]
+fn the_wait_for_a_connection_ends_at_wait_queue_timeout() {
+    let limit = Duration::from_millis(400);
+    let server = Server::builder().start();
+    let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=400");
+    while_busy(&server, &client, || {
+        let error = at_limit(limit, || ping_on(&client)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(
+            error.to_string().contains("400 ms (waitQueueTimeoutMS)"),
+            "{error}"
+        );
+        assert_eq!(
+            error.server(),
+            Some(&ServerAddress::tcp("127.0.0.1", server.port()))
+        );
+    });
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 1);
+}
+
+#[test]
+fn the_limit_of_a_call_covers_the_wait_for_a_connection() {
+    let limit = Duration::from_millis(400);
+    let server = Server::builder().start();
+    let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=60000");
+    while_busy(&server, &client, || {
+        let ping = Command::from(doc! { "ping": 1 }).timeout(limit);
+        let error = at_limit(limit, || client.database("db").run_command(ping)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(
+            error
+                .to_string()
+                .contains("400 ms (the time limit of the call)"),
+            "{error}"
+        );
+    });
+    ping_on(&client).unwrap();
+}
+
+#[test]
+fn the_limit_of_the_client_is_told_by_its_own_name() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "timeoutMS=300");
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let error = ping_on(&client).unwrap_err();
+    assert!(error.is_timeout());
+    assert!(error.to_string().contains("300 ms (timeoutMS)"), "{error}");
+    // The call's own limit goes before it; zero means none.
+    server.spoil_replies("ping", 1, ReplyFault::Silence);
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
+    let error = client.database("db").run_command(ping).unwrap_err();
+    assert!(error.to_string().contains("of the call"), "{error}");
+    let block = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    server.configure_fail_point(&fail_command(1, &["ping"], block));
+    let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::ZERO);
+    client.database("db").run_command(ping).unwrap();
+}
+
+#[test]
+fn a_waiter_gets_the_connection_as_soon_as_it_is_free() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=30000");
+    let waiting = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
+        server.configure_fail_point(&fail_command(1, &["benchEcho"], block));
+        scope.spawn(|| {
+            client
+                .database("db")
+                .run_command(doc! { "benchEcho": 1 })
+                .unwrap()
+        });
+        assert!(server.wait_until(
+            Duration::from_secs(5),
+            |server| server.count_of("benchEcho") == 1
+        ));
+        for _ in 0..8 {
+            scope.spawn(|| {
+                timed(Duration::ZERO, Duration::from_secs(3), || ping_on(&client)).unwrap();
+                waiting.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    assert_eq!((waiting.into_inner(), server.counts().accepted), (8, 1));
+}
+
+#[test]
+fn a_connection_that_was_idle_too_long_is_replaced() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "maxIdleTimeMS=150");
+    ping_on(&client).unwrap();
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 1);
+    // The time itself is what this is about.
+    thread::sleep(Duration::from_millis(200));
+    ping_on(&client).unwrap();
+    assert_eq!(server.counts().accepted, 2);
+    expect_open(&server, 1);
+    let last = server.commands().pop().unwrap();
+    assert_eq!(last.connection, 2);
+}
+
+#[test]
+fn a_panic_of_a_thread_loses_no_connection() {
+    /// What cannot be read without a panic.
+    #[derive(Debug)]
+    struct Panics;
+    impl<'de> Deserialize<'de> for Panics {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("a bug of the program");
+        }
+    }
+    let (server, client) = with_things(30, "maxPoolSize=1&waitQueueTimeoutMS=2000");
+    let database = client.database("db");
+    let message = |panic: Box<dyn std::any::Any + Send>| *panic.downcast::<&str>().unwrap();
+    for _ in 0..3 {
+        let reply = catch_unwind(AssertUnwindSafe(|| {
+            let _ = database.run_command_as::<Panics>(doc! { "ping": 1 });
+        }));
+        assert_eq!(message(reply.unwrap_err()), "a bug of the program");
+        let cursor = database.run_cursor_command::<Panics>(find(10)).unwrap();
+        let read = catch_unwind(AssertUnwindSafe(move || cursor.count()));
+        assert_eq!(message(read.unwrap_err()), "a bug of the program");
+        let in_thread = thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                let _cursor = database.run_cursor_command::<Thing>(find(10)).unwrap();
+                panic!("another bug");
+            });
+            work.join()
+        });
+        assert_eq!(message(in_thread.unwrap_err()), "another bug");
+        ping_on(&client).unwrap();
+    }
+    assert_eq!(server.counts().accepted, 1);
+}
+
+// --- the life of a client ---
+
+#[test]
+fn a_client_is_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    fn cloned<T: Clone>() {}
+    shared::<Client>();
+    shared::<Database>();
+    shared::<Error>();
+    shared::<Command>();
+    cloned::<Client>();
+    cloned::<Database>();
+    fn sent<T: Send + 'static>() {}
+    sent::<Cursor<Thing>>();
+}
+
+#[test]
+fn nothing_is_sent_before_the_first_command() {
+    let bench = Bench::sound();
+    let client = bench.client("&minPoolSize=0");
+    let database = client.database("db");
+    let _ = (client.clone(), client.default_database(), database.name());
+    let refused = database.run_command(doc! {}).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(bench.server.counts().accepted, 0);
+    ping_on(&client).unwrap();
+    assert_eq!(bench.server.counts().accepted, 1);
+}
+
+#[test]
+fn connections_end_with_the_last_clone() {
+    for tls in [true, false] {
+        let bench = tls.then(Bench::sound);
+        let plain = (!tls).then(|| Server::builder().start());
+        let (server, client) = match (&bench, &plain) {
+            (Some(bench), _) => (&bench.server, bench.client("")),
+            (_, Some(server)) => (server, plain_client(server, "")),
+            _ => unreachable!(),
+        };
+        // Two connections: one is busy while the other is made.
+        while_busy(server, &client, || ping_on(&client).map(drop).unwrap());
+        expect_open(server, 2);
+        let clone = client.clone();
+        let database = clone.database("db");
+        drop(client);
+        drop(clone);
+        database.run_command(doc! { "ping": 1 }).unwrap();
+        assert_eq!((server.counts().open, server.counts().accepted), (2, 2));
+        drop(database);
+        expect_open(server, 0);
+    }
+}

@@ -1,0 +1,300 @@
+//! Peers that are not what the connection string promises: MongoDB without TLS or with it, other
+//! servers, nobody.
+//!
+//! A server that does not answer a ClientHello is looked at with one hello in the clear, which has
+//! a limit of its own. What another protocol's banner or alert tells is recognised at once.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use mongotls::bson::doc;
+use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls_testbench::fault::{Action, Fault, Layer};
+use mongotls_testbench::net::Stop;
+use mongotls_testbench::server::{ReplyFault, Server};
+use mongotls_testbench::stranger::{self, Stranger};
+
+use crate::common::{Bench, at_limit, code, expect_open, fact, ping_on, plain_client, timed};
+use crate::target::{FAR, LIMIT, for_each, trickle};
+
+// --- the look at a server that does not answer a ClientHello ---
+
+#[test]
+fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
+    let server = Server::builder().start();
+    let uri = format!(
+        "{}?tls=true&tlsInsecure=true&connectTimeoutMS={}",
+        server.uri(),
+        LIMIT.as_millis()
+    );
+    let client = Client::connect(&uri).unwrap();
+    // A mongod takes the ClientHello for the start of a long message and waits for the rest.
+    let error = at_limit(LIMIT, || ping_on(&client)).unwrap_err();
+    assert_eq!(
+        (code(&error), error.stage(), error.kind()),
+        (CauseCode::ServerNotTls, Some(Stage::Tls), ErrorKind::Tls),
+        "{error}"
+    );
+    assert_eq!(fact(&error, "looks_like"), "MongoDB in the clear");
+    assert_eq!(server.counts().accepted, 2);
+    let commands = server.commands();
+    let [hello] = commands.as_slice() else {
+        panic!("{commands:?}");
+    };
+    assert_eq!(
+        (
+            hello.name.as_str(),
+            hello.database.as_str(),
+            hello.is_legacy()
+        ),
+        ("isMaster", "admin", true)
+    );
+    assert_eq!(hello.body, doc! { "isMaster": 1 });
+
+    // Once in a while is enough: a server in trouble is not given more to do, and its answer stands.
+    let error = at_limit(LIMIT, || ping_on(&client)).unwrap_err();
+    assert_eq!(code(&error), CauseCode::ServerNotTls, "{error}");
+    assert_eq!((server.counts().accepted, server.commands().len()), (3, 1));
+    expect_open(&server, 0);
+}
+
+#[test]
+fn the_hello_in_the_clear_is_tried_when_a_server_closes_without_a_byte() {
+    let bench = Bench::sound();
+    let client = bench.client("");
+    for accepted in [2, 3] {
+        bench.server.faults().next(1, Fault::close_after(0));
+        let error = ping_on(&client).unwrap_err();
+        assert_eq!(
+            (code(&error), error.stage()),
+            (CauseCode::ConnectionClosed, Some(Stage::Tls)),
+            "{error}"
+        );
+        assert_eq!(fact(&error, "received_bytes"), "0");
+        assert_eq!(bench.server.counts().accepted, accepted);
+    }
+    assert!(bench.server.commands().is_empty());
+    ping_on(&client).unwrap();
+
+    let server = Server::builder().start();
+    server.faults().next(1, Fault::close_after(0));
+    let uri = format!("{}?tls=true&tlsInsecure=true", server.uri());
+    let error = timed(Duration::ZERO, FAR, || {
+        ping_on(&Client::connect(&uri).unwrap())
+    })
+    .unwrap_err();
+    assert_eq!(code(&error), CauseCode::ServerNotTls, "{error}");
+    assert_eq!(fact(&error, "looks_like"), "MongoDB in the clear");
+}
+
+#[test]
+fn the_hello_in_the_clear_is_not_tried_where_tls_was_answered() {
+    let ends = [Action::Stall, trickle(100), Action::Close, Action::Reset];
+    for_each(ends, |action| {
+        let bench = Bench::sound();
+        bench
+            .server
+            .faults()
+            .next(1, Fault::new(100, action.clone()));
+        let client = Client::connect(&bench.uri_for("127.0.0.1", "&connectTimeoutMS=400")).unwrap();
+        let error = ping_on(&client).unwrap_err();
+        assert_eq!(error.stage(), Some(Stage::Tls), "{action:?}: {error}");
+        assert_eq!(bench.server.counts().accepted, 1, "{action:?}: {error}");
+    });
+}
+
+#[test]
+fn the_hello_in_the_clear_has_a_limit_of_its_own() {
+    for action in [Action::Stall, trickle(30)] {
+        let server = Server::builder().fault(Fault::new(0, action)).start();
+        let uri = format!(
+            "{}?tls=true&tlsInsecure=true&connectTimeoutMS={}",
+            server.uri(),
+            LIMIT.as_millis()
+        );
+        let client = Client::connect(&uri).unwrap();
+        let error = at_limit(LIMIT, || ping_on(&client)).unwrap_err();
+        assert_eq!(code(&error), CauseCode::HandshakeTimeout, "{error}");
+        assert_eq!(server.counts().accepted, 2);
+    }
+}
+
+// --- what is not MongoDB ---
+
+#[test]
+fn a_port_on_which_nobody_listens_refuses() {
+    for tls in ["false", "true&tlsInsecure=true"] {
+        let address = stranger::nobody();
+        let client = Client::connect(&format!("mongodb://{address}/?tls={tls}")).unwrap();
+        let error = timed(Duration::ZERO, FAR, || ping_on(&client)).unwrap_err();
+        assert_eq!(
+            (code(&error), error.stage(), error.kind()),
+            (
+                CauseCode::ConnectionRefused,
+                Some(Stage::Connect),
+                ErrorKind::Network
+            )
+        );
+        assert_eq!(fact(&error, "server"), address.to_string());
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn strangers_are_recognised_at_once() {
+    const SSH: &[u8] = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n";
+    const SHORT_SSH: &[u8] = b"SSH-2.0-x\r\n";
+    const SMTP: &[u8] = b"220 mx ESMTP\r\n";
+    type Start = fn() -> Stranger;
+    let cases: [(&str, Start, &str); 4] = [
+        ("a web server", stranger::http_server, "HTTP"),
+        ("an SSH server", || stranger::banner(SSH), "SSH"),
+        (
+            "an SSH server with a short banner",
+            || stranger::banner(SHORT_SSH),
+            "SSH",
+        ),
+        ("a mail server", || stranger::banner(SMTP), "220 mx ESMTP"),
+    ];
+    for (name, start, looks_like) in cases {
+        for (tls, expected, stage) in [
+            (
+                "tls=true&tlsInsecure=true",
+                CauseCode::ServerNotTls,
+                Stage::Tls,
+            ),
+            ("tls=false", CauseCode::NotMongodb, Stage::Hello),
+        ] {
+            let server = start();
+            let client = Client::connect(&format!("mongodb://{}/?{tls}", server.addr())).unwrap();
+            let error = timed(Duration::ZERO, FAR, || ping_on(&client)).expect_err(name);
+            assert_eq!(
+                (code(&error), error.stage()),
+                (expected, Some(stage)),
+                "{name}: {error}"
+            );
+            assert!(
+                fact(&error, "looks_like").contains(looks_like),
+                "{name}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_speaks_something_else_behind_tls_is_not_mongodb() {
+    for (bytes, looks_like) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"),
+        (b"HTTP/1.1", "HTTP"),
+        (b"* OK IMAP4rev1 ready\r\n", "IMAP4"),
+    ] {
+        let bench = Bench::sound();
+        bench
+            .server
+            .faults()
+            .all(Fault::garbage_after(0, bytes).on(Layer::Message));
+        let error = timed(Duration::ZERO, FAR, || ping_on(&bench.client(""))).unwrap_err();
+        assert_eq!(
+            (code(&error), error.stage(), error.kind()),
+            (
+                CauseCode::NotMongodb,
+                Some(Stage::Hello),
+                ErrorKind::Protocol
+            ),
+            "{error}"
+        );
+        assert!(fact(&error, "looks_like").contains(looks_like), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_requires_tls_is_told_from_its_alert_or_its_silence() {
+    /// Fatal, protocol_version.
+    const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
+    // OpenSSL and mongod close without a word, others send an alert first.
+    let bench = Bench::sound();
+    let closes = Stranger::start(|mut socket, _| drop(socket.read(&mut [0; 1024])));
+    // Some keep the connection open after their alert.
+    let lingers = Stranger::start(|mut socket, stop: &Stop| {
+        let _ = socket.read(&mut [0; 1024]);
+        let _ = socket.write_all(ALERT);
+        stop.wait_for_ever();
+    });
+    let alerts = Stranger::start(|mut socket, _| {
+        let _ = socket.read(&mut [0; 1024]);
+        let _ = socket.write_all(ALERT);
+    });
+    let resets = Stranger::start(|mut socket, _| {
+        let _ = socket.read(&mut [0; 1024]);
+        socket.reset_on_close();
+    });
+    for (name, address) in [
+        ("OpenSSL", bench.server.addr()),
+        ("close", closes.addr()),
+        ("alert and close", alerts.addr()),
+        ("reset", resets.addr()),
+        ("alert", lingers.addr()),
+    ] {
+        let client = Client::connect(&format!(
+            "mongodb://{address}/?tls=false&connectTimeoutMS=400"
+        ))
+        .unwrap();
+        let error = timed(Duration::ZERO, Duration::from_millis(540), || {
+            ping_on(&client)
+        })
+        .expect_err(name);
+        assert_eq!(
+            (code(&error), error.stage(), error.kind()),
+            (
+                CauseCode::ServerRequiresTls,
+                Some(Stage::Hello),
+                ErrorKind::Tls
+            ),
+            "{name}: {error}"
+        );
+        assert!(
+            error.cause().unwrap().remedy().contains("tls=true"),
+            "{name}"
+        );
+    }
+    assert!(bench.server.commands().is_empty());
+}
+
+#[test]
+fn a_reply_is_not_taken_for_tls_by_its_length() {
+    // 790 bytes: in little-endian the first bytes are those of a handshake record of SSL 3.0.
+    const LENGTH: usize = 790;
+    let padding = |length: usize| " ".repeat(LENGTH.checked_sub(length).unwrap());
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let client = client.database("db");
+    let echo = |text: String| client.run_command(doc! { "benchEcho": text });
+    let before = server.counts().sent;
+    server.set_hello(|hello| drop(hello.extra.insert("padding", "")));
+    echo(String::new()).unwrap();
+    let hello = usize::try_from(server.counts().sent - before).unwrap();
+    echo(String::new()).unwrap();
+    let reply = usize::try_from(server.counts().sent - before).unwrap() - hello;
+    let hello = hello - reply;
+
+    server.spoil_replies("benchEcho", 1, ReplyFault::WrongResponseTo);
+    let before = server.counts().sent;
+    let error = echo(padding(reply)).unwrap_err();
+    assert_eq!(server.counts().sent - before, 790);
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::NotMongodb, Some(Stage::Command)),
+        "{error}"
+    );
+
+    server.set_hello(|of_server| drop(of_server.extra.insert("padding", padding(hello))));
+    server.spoil_replies("isMaster", 1, ReplyFault::WrongResponseTo);
+    let before = server.counts().sent;
+    let error = echo(String::new()).unwrap_err();
+    assert_eq!(server.counts().sent - before, 790);
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::NotMongodb, Some(Stage::Hello)),
+        "{error}"
+    );
+}
