@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bson::RawDocumentBuf;
 use log::{debug, warn};
@@ -35,6 +35,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     options: ClientOptions,
+    connector: Arc<Connector>,
     /// One for each host, in the order of the seed list.
     pools: Vec<Arc<Pool>>,
     choice: Mutex<Choice>,
@@ -100,6 +101,7 @@ impl Client {
             .collect();
         Ok(Self(Arc::new(Inner {
             options,
+            connector,
             pools,
             choice: Mutex::new(Choice {
                 index: 0,
@@ -125,6 +127,29 @@ impl Client {
     /// The options in force.
     pub fn options(&self) -> &ClientOptions {
         &self.0.options
+    }
+
+    /// Reads the files of TLS anew: CA, CRL, certificate and key.
+    ///
+    /// The new set is loaded and checked whole, dates included, before it takes over; then the
+    /// connections that were made with the old one are retired, those in use when their command ends. No
+    /// command fails because of it, and no session of the old set is resumed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the new set is not sound. The old
+    /// one then stays in force, and the log says so, target `mongotls::tls`.
+    pub fn reload_tls(&self) -> Result<()> {
+        match self.0.connector.reload_tls(SystemTime::now()) {
+            Ok(()) => {
+                self.0.pools.iter().for_each(|pool| pool.retire());
+                debug!(target: "mongotls::tls", "the files of TLS were read anew");
+                Ok(())
+            }
+            Err(error) => {
+                warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
+                Err(error)
+            }
+        }
     }
 
     /// What a server said about itself and, with TLS, the facts of the handshake: of a connection

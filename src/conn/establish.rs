@@ -4,8 +4,8 @@
 //! not. An error says at which stage it happened and, always, why.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bson::RawDocumentBuf;
 
@@ -27,7 +27,8 @@ use crate::wire::{opcode, request};
 /// What a client needs to open connections: made once, shared by all pools.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    tls: Option<TlsContext>,
+    /// None without TLS. The lock is held only to copy or replace the context.
+    tls: Option<Mutex<TlsContext>>,
     metadata: RawDocumentBuf,
     connect_timeout: Option<Duration>,
     load_balanced: bool,
@@ -63,7 +64,12 @@ impl Connector {
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         refuse_unsupported(options)?;
         Ok(Arc::new(Self {
-            tls: options.tls.as_ref().map(TlsContext::new).transpose()?,
+            tls: options
+                .tls
+                .as_ref()
+                .map(TlsContext::new)
+                .transpose()?
+                .map(Mutex::new),
             metadata: client_metadata(options.app_name.as_deref()),
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
@@ -72,9 +78,30 @@ impl Connector {
         }))
     }
 
-    /// The TLS context; none without TLS.
-    pub(crate) fn tls(&self) -> Option<&TlsContext> {
-        self.tls.as_ref()
+    /// The TLS context in force; none without TLS.
+    pub(crate) fn tls(&self) -> Option<TlsContext> {
+        let tls = self
+            .tls
+            .as_ref()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(tls.clone())
+    }
+
+    /// Reads the files of TLS anew. The new context takes over if all of it is sound; otherwise the old
+    /// one stays in force.
+    pub(crate) fn reload_tls(&self, now: SystemTime) -> Result<()> {
+        let (Some(slot), Some(tls)) = (&self.tls, self.tls()) else {
+            return Ok(());
+        };
+        let fresh = TlsContext::new(tls.options())?;
+        fresh.check_dates(now)?;
+        let old = std::mem::replace(
+            &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
+            fresh,
+        );
+        drop(old);
+        Ok(())
     }
 
     /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`.
@@ -107,8 +134,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let socket = self.open(observer)?;
-        let stream = match &self.connector.tls {
-            Some(tls) => self.secure(tls, socket, observer)?,
+        let stream = match self.connector.tls() {
+            Some(tls) => self.secure(&tls, socket, observer)?,
             None => Stream::Plain(socket),
         };
         let mut connection = Connection::new(self.server.clone(), stream);

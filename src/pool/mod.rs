@@ -167,10 +167,18 @@ impl Pool {
     /// Gives up all connections of `generation`, unless that has happened already: of many that
     /// perish together, only the first one clears the pool.
     fn clear(&self, generation: u64) {
-        let mut state = self.lock();
-        if state.generation != generation {
-            return;
+        let state = self.lock();
+        if state.generation == generation {
+            self.begin_generation(state);
         }
+    }
+
+    /// Retires all connections that there are: the free ones now, those in use when they are checked in.
+    pub(crate) fn retire(&self) {
+        self.begin_generation(self.lock());
+    }
+
+    fn begin_generation(&self, mut state: MutexGuard<'_, State>) {
         state.generation += 1;
         let stale = std::mem::take(&mut state.available);
         state.total -= stale.len();

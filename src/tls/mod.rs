@@ -66,6 +66,7 @@ use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::options::TlsOptions;
+use crate::time::rfc3339;
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
 ///
@@ -164,6 +165,62 @@ impl TlsContext {
             sessions,
             handshakes: Counters::default(),
         })))
+    }
+
+    /// The options that the context was built from.
+    pub fn options(&self) -> &TlsOptions {
+        &self.0.options
+    }
+
+    /// Whether the client's certificate and the CRLs are in force at `now`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration), with the dates.
+    pub(crate) fn check_dates(&self, now: SystemTime) -> Result<()> {
+        if let Some(own) = self.own_certificate() {
+            let (code, when) = if own.not_after < now {
+                (
+                    CauseCode::ClientCertificateExpired,
+                    format!("expired at {}", rfc3339(own.not_after)),
+                )
+            } else if now < own.not_before {
+                (
+                    CauseCode::CertificateNotYetValid,
+                    format!("is valid only from {} on", rfc3339(own.not_before)),
+                )
+            } else {
+                return self.check_crl_dates(now);
+            };
+            let message = format!("the client certificate {:?} {when}", own.subject);
+            let cause = Cause::new(
+                code,
+                message,
+                "Put a certificate that is in force into tlsCertificateKeyFile.",
+            );
+            let cause = cause
+                .fact("subject", own.subject.as_str())
+                .fact("not_before", own.not_before);
+            return Err(Error::configuration(
+                cause
+                    .fact("not_after", own.not_after)
+                    .fact("checked_at", now),
+            ));
+        }
+        self.check_crl_dates(now)
+    }
+
+    fn check_crl_dates(&self, now: SystemTime) -> Result<()> {
+        match self.0.crls.until.filter(|until| *until < now) {
+            None => Ok(()),
+            Some(until) => {
+                let message = format!("a CRL is past its nextUpdate ({})", rfc3339(until));
+                let remedy = "Fetch the current CRL into the file of tlsCRLFile, and do so before each nextUpdate.";
+                let cause = Cause::new(CauseCode::CrlExpired, message, remedy);
+                Err(Error::configuration(
+                    cause.fact("next_update", until).fact("checked_at", now),
+                ))
+            }
+        }
     }
 
     /// Where the trust anchors come from.

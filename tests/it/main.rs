@@ -22,6 +22,7 @@ mod pooling;
 mod protocol;
 mod replies;
 mod resumption;
+mod rotation;
 mod seeds;
 mod silence;
 mod strangers;
