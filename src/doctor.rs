@@ -206,7 +206,11 @@ fn examine_host(
     let mut connection = match established {
         Ok(connection) => connection,
         Err(error) => {
-            return examination.failed(error.stage().unwrap_or(Stage::Connect), took, error);
+            let stage = error.stage().unwrap_or(Stage::Connect);
+            if stage == Stage::Revocation {
+                examination.skipped(Stage::Tls, "the revocation check ended the handshake");
+            }
+            return examination.failed(stage, took, error);
         }
     };
     if let Some(report) = connection.handshake() {

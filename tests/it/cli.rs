@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use mongotls_testbench::pki::{KeyKind, LeafSpec, Validity};
-use mongotls_testbench::server::Server;
+use mongotls_testbench::pki::{KeyKind, LeafSpec, Revocation, Validity};
+use mongotls_testbench::server::{Server, ServerTls};
 use mongotls_testbench::stranger;
 use serde_json::Value;
 
@@ -279,6 +279,35 @@ fn doctor_tells_stage_category_cause_and_remedy() {
         );
         assert!(!text.out.contains('\x1b'), "colour in a pipe: {}", text.out);
     }
+}
+
+#[test]
+fn doctor_tells_a_revoked_server_at_the_stage_of_revocation() {
+    let bench = Bench::sound();
+    let identity = bench.ca.issue(LeafSpec::local_server());
+    bench.server.set_tls(&ServerTls::new(&identity));
+    let crl = bench
+        .ca
+        .crl()
+        .revoke(Revocation::of(&identity.cert))
+        .build();
+    let crl = bench.dir.write("crl.pem", crl.to_pem().unwrap());
+    let (code, object) = doctor(&bench.uri(&format!("&tlsCRLFile={}", crl.display())));
+    let told = ["stage", "category", "cause"].map(|key| object[key].as_str().unwrap_or("none"));
+    assert_eq!(
+        (code, told),
+        (1, ["revocation", "revocation", "revoked-crl"])
+    );
+    assert_eq!(object["facts"]["serial"], identity.serial_hex());
+    let stages = object["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["options", "resolve", "connect", "tls", "revocation"]
+    );
 }
 
 #[test]
