@@ -18,7 +18,7 @@ use openssl::ssl::SslVersion;
 use crate::common::{Bench, ping_on, plain_client};
 
 /// The limit of tests that wait for it.
-pub(crate) const LIMIT: Duration = Duration::from_millis(400);
+pub(crate) const LIMIT: Duration = Duration::from_millis(800);
 
 /// Long enough to show that something ended by itself.
 pub(crate) const FAR: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) const FAR: Duration = Duration::from_secs(5);
 /// A byte at a time, with a pause of so many milliseconds before each: never long enough a silence for
 /// a limit on each read.
 ///
-/// With 300 the last byte before [`LIMIT`] comes late, so that a read which is given the whole limit
+/// With 600 the last byte before [`LIMIT`] comes late, so that a read which is given the whole limit
 /// anew ends far behind it.
 pub(crate) fn trickle(pause: u64) -> Action {
     Action::Trickle {
