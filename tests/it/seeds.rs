@@ -252,3 +252,11 @@ fn a_server_on_ipv6_is_reached_with_tls_and_without() {
     // An address is not sent as server name.
     assert_eq!(bench.server.connections()[0].sni, None);
 }
+
+#[test]
+fn options_that_a_program_changed_after_the_check_do_not_panic() {
+    let (mut options, _) = mongotls::ClientOptions::parse("mongodb://localhost/").unwrap();
+    options.hosts.clear();
+    let outcome = Client::with_options(options).and_then(|client| ping_on(&client).map(|_| ()));
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
