@@ -264,21 +264,19 @@ fn parsed(path: &Path) -> Vec<X509> {
         metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
         metadata.len(),
     );
-    let mut known = KNOWN
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, certificates)) = known
-        .get(path)
-        .filter(|(known_stamp, _)| *known_stamp == stamp)
-    {
+    let known = || {
+        let known = KNOWN.get_or_init(Mutex::default);
+        known.lock().unwrap_or_else(PoisonError::into_inner)
+    };
+    if let Some((_, certificates)) = known().get(path).filter(|(at, _)| *at == stamp) {
         return certificates.clone();
     }
+    // Read with the lock released: two threads may both read it, and both find the same.
     let certificates = fs::read(path)
         .ok()
         .and_then(|bytes| files::certificates(&bytes).ok())
         .unwrap_or_default();
-    known.insert(path.to_owned(), (stamp, certificates.clone()));
+    known().insert(path.to_owned(), (stamp, certificates.clone()));
     certificates
 }
 
