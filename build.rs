@@ -21,29 +21,4 @@ fn main() {
     if version >= 0x3000_0000 {
         println!("cargo:rustc-cfg=ossl300");
     }
-    println!(
-        "cargo:rustc-env=MONGOTLS_OPENSSL_HEADERS={}",
-        dotted(version)
-    );
-}
-
-/// `0x30000130` as `3.0.19`, `0x1010117f` as `1.1.1w`.
-fn dotted(version: u64) -> String {
-    let (major, minor, fix, patch) = (
-        version >> 28,
-        (version >> 20) & 0xff,
-        (version >> 12) & 0xff,
-        (version >> 4) & 0xff,
-    );
-    if major >= 3 {
-        return format!("{major}.{minor}.{patch}");
-    }
-    let letter = u8::try_from(patch)
-        .ok()
-        .filter(|patch| *patch > 0)
-        .map(|patch| char::from(b'a' + patch - 1));
-    format!(
-        "{major}.{minor}.{fix}{}",
-        letter.map(String::from).unwrap_or_default()
-    )
 }

@@ -88,33 +88,26 @@ fn measure(port: u16, ca_file: &Path) {
     );
 
     let shared = context(ca_file);
+    let new_client = || {
+        let client = Client::connect(&uri).unwrap();
+        black_box(
+            client
+                .database("admin")
+                .run_raw_command(ping.as_ref())
+                .unwrap(),
+        );
+    };
     compare(
         "new client with a CA file, and ping",
         20,
         || Floor::connect(&context(ca_file), port).ping(),
-        || {
-            let client = Client::connect(&uri).unwrap();
-            black_box(
-                client
-                    .database("admin")
-                    .run_raw_command(ping.as_ref())
-                    .unwrap(),
-            );
-        },
+        new_client,
     );
     compare(
         "the same, floor with a shared context",
         20,
         || Floor::connect(&shared, port).ping(),
-        || {
-            let client = Client::connect(&uri).unwrap();
-            black_box(
-                client
-                    .database("admin")
-                    .run_raw_command(ping.as_ref())
-                    .unwrap(),
-            );
-        },
+        new_client,
     );
     compare(
         "Client::connect without network",

@@ -329,16 +329,21 @@ impl Attempt<'_> {
 /// Options that are understood and whose work is not built yet. Going on without it would do something
 /// else than was asked for.
 fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
-    let unsupported = if options.srv.is_some() {
-        "mongodb+srv: name the hosts of the deployment in a mongodb:// connection string"
+    let (what, remedy) = if options.srv.is_some() {
+        (
+            "mongodb+srv",
+            "name the hosts of the deployment in a mongodb:// connection string",
+        )
     } else if options.credential.is_some() {
-        "authentication: leave the user out of the connection string"
+        (
+            "authentication",
+            "leave the user out of the connection string",
+        )
     } else if options.proxy.is_some() {
-        "proxyHost: connect to the servers directly"
+        ("proxyHost", "connect to the servers directly")
     } else {
         return Ok(());
     };
-    let (what, remedy) = unsupported.split_once(": ").unwrap_or((unsupported, ""));
     let cause = Cause::new(
         CauseCode::OptionConflict,
         format!("this version of mongotls does not support {what} yet"),

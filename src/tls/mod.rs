@@ -454,7 +454,7 @@ fn handshake_timeout(received: u64) -> Cause {
     Cause::new(
         CauseCode::HandshakeTimeout,
         "the TLS handshake did not end in time",
-        "Check that this port speaks TLS and that the server is not overloaded; then raise connectTimeoutMS.",
+        "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
     )
     .fact("received_bytes", i64::try_from(received).unwrap_or(i64::MAX))
 }
