@@ -40,11 +40,11 @@ fn words(line: &str) -> Vec<String> {
     split.collect()
 }
 
-/// What stays of a line when times, ports, versions and the group are blotted out: OpenSSL 3.5 and later
+/// What stays of a line when times, addresses, versions and the group are blotted out: OpenSSL 3.5 and later
 /// say X25519MLKEM768.
 fn shape(line: &str) -> String {
     let words = line.split_whitespace().map(|word| match word {
-        word if word.starts_with(|c: char| c.is_ascii_digit()) => "N",
+        word if word.starts_with(|c: char| c.is_ascii_digit() || c == ':') => "N",
         word if word.to_lowercase().starts_with("x25519") => "GROUP",
         word => word,
     });
