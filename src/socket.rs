@@ -21,7 +21,6 @@ use crate::time::Deadline;
 pub(crate) struct Socket {
     transport: Transport,
     deadline: Option<Deadline>,
-    timed_out: bool,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
@@ -49,7 +48,6 @@ impl Socket {
         Ok(Self {
             transport,
             deadline: None,
-            timed_out: false,
             read_timeout: None,
             write_timeout: None,
         })
@@ -58,7 +56,6 @@ impl Socket {
     /// Sets the instant after which reads and writes fail; none lets them block for ever.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Deadline>) {
         self.deadline = deadline;
-        self.timed_out = false;
     }
 
     /// The address of the peer; none for a Unix socket.
@@ -67,12 +64,6 @@ impl Socket {
             Transport::Tcp(stream) => stream.peer_addr().ok(),
             Transport::Unix(_) => None,
         }
-    }
-
-    /// Whether a read or a write has failed because the deadline had passed. OpenSSL 3.2 and later lose
-    /// the reason of a failed write on the way up.
-    pub(crate) fn timed_out(&self) -> bool {
-        self.timed_out
     }
 
     /// Lets the next read block for no longer than the deadline allows.
@@ -95,14 +86,13 @@ impl Socket {
     }
 
     /// The time-out to block with, given the one that is set; fails once the deadline has passed.
-    fn wanted(&mut self, set: Option<Duration>) -> io::Result<Option<Duration>> {
+    fn wanted(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
         let Some(deadline) = &self.deadline else {
             return Ok(None);
         };
-        let Ok(left) = deadline.remaining(Instant::now()) else {
-            self.timed_out = true;
-            return Err(io::ErrorKind::TimedOut.into());
-        };
+        let left = deadline
+            .remaining(Instant::now())
+            .map_err(|_| io::ErrorKind::TimedOut)?;
         Ok(match (left, set) {
             (Some(left), Some(set))
                 if left <= set && left.as_secs_f64() >= 0.9 * set.as_secs_f64() =>

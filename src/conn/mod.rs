@@ -163,17 +163,12 @@ impl Connection {
             .and_then(|()| self.stream.flush());
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
-        let mut reply = sent
+        let reply = sent
             .map_err(|error| ReadError::Io {
                 error,
                 first_bytes: Vec::new(),
             })
             .and_then(|()| reply::read(&mut self.stream, expected));
-        if let Err(ReadError::Io { error, .. }) = &mut reply {
-            if self.stream.socket().timed_out() {
-                *error = io::ErrorKind::TimedOut.into();
-            }
-        }
         self.perished = match &reply {
             Ok(_) => None,
             Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::TimedOut => {

@@ -55,8 +55,13 @@ impl Peer<'_> {
     }
 }
 
-/// Why an exchange of TLS records failed.
-pub(super) fn failed_exchange(error: &ssl::Error, peer: &Peer<'_>) -> Cause {
+/// Why an exchange of TLS records failed: as OpenSSL sees it, and how the stream under it failed, if it
+/// did.
+pub(super) fn failed_exchange(
+    error: &ssl::Error,
+    io: Option<&io::Error>,
+    peer: &Peer<'_>,
+) -> Cause {
     if let Some(cause) = not_tls(peer) {
         return cause;
     }
@@ -84,7 +89,7 @@ pub(super) fn failed_exchange(error: &ssl::Error, peer: &Peer<'_>) -> Cause {
             return no_shared_cipher(text);
         }
     }
-    match (error.code(), error.io_error()) {
+    match (error.code(), io) {
         (_, Some(error)) => socket_failed(error, peer),
         (ErrorCode::SYSCALL | ErrorCode::ZERO_RETURN, None) => closed(peer),
         _ => broken_protocol(text),

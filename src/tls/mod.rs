@@ -278,7 +278,7 @@ impl TlsContext {
                 .map_err(internal)?;
         }
         let started = Instant::now();
-        let failed = match ssl.connect(Tap::new(stream)) {
+        let mut failed = match ssl.connect(Tap::new(stream)) {
             Ok(stream) => {
                 self.require_proof(stream.ssl())?;
                 let options = &self.0.options;
@@ -306,17 +306,22 @@ impl TlsContext {
         if let Some(sessions) = &self.0.sessions {
             sessions.forget(server);
         }
+        let tap = failed.get_mut();
+        let failure = tap.take_failure();
+        if failure.is_none() {
+            tap.look_again();
+        }
         let error = failed.error();
-        let refusal = watch.take();
-        let cause = match (refusal, error.io_error()) {
+        let cause = match (watch.take(), &failure) {
             (Some(refusal), _) => {
                 refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
             }
             (None, Some(io)) if stream::is_timeout(io) => {
                 handshake_timeout(failed.get_ref().received())
             }
-            _ => diagnose::failed_exchange(
+            (None, io) => diagnose::failed_exchange(
                 error,
+                io.as_ref(),
                 &self.peer(&name, failed.ssl(), failed.get_ref(), false),
             ),
         };

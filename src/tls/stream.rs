@@ -7,6 +7,7 @@ use openssl::ssl::{self, SslStream};
 
 use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
+use crate::sniff;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
 ///
@@ -66,7 +67,7 @@ impl<S> TlsStream<S> {
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<ssl::Error>())
             {
-                Some(error) => diagnose::failed_exchange(error, &peer),
+                Some(error) => diagnose::failed_exchange(error, None, &peer),
                 None if error.kind() == io::ErrorKind::UnexpectedEof => diagnose::closed(&peer),
                 None => diagnose::socket_failed(error, &peer),
             },
@@ -98,13 +99,15 @@ impl<S> Drop for TlsStream<S> {
 
 impl<S: Read + Write> Read for TlsStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buf)
+        let read = self.stream.read(buf);
+        self.stream.get_mut().in_own_words(read)
     }
 }
 
 impl<S: Read + Write> Write for TlsStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.stream.write(buf)
+        let written = self.stream.write(buf);
+        self.stream.get_mut().in_own_words(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -129,12 +132,14 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 }
 
 /// Counts the bytes that come from the peer and keeps the first ones, so that a failure can tell what
-/// the peer speaks if it is not TLS.
+/// the peer speaks if it is not TLS; keeps a failure of the stream under TLS too, because OpenSSL 3.2
+/// and later lose it on the way up.
 pub(super) struct Tap<S> {
     inner: S,
     head: [u8; 24],
     received: u64,
     wrote_last: bool,
+    failure: Option<io::Error>,
 }
 
 impl<S> Tap<S> {
@@ -144,6 +149,7 @@ impl<S> Tap<S> {
             head: [0; 24],
             received: 0,
             wrote_last: false,
+            failure: None,
         }
     }
 
@@ -164,11 +170,47 @@ impl<S> Tap<S> {
     pub(super) fn wrote_last(&self) -> bool {
         self.wrote_last
     }
+
+    /// How the stream failed since this was asked last.
+    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// What OpenSSL made of a call, or what the stream said if that was a failure.
+    fn in_own_words(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
+        match (outcome, self.failure.take()) {
+            (Ok(0) | Err(_), Some(failure)) => Err(failure),
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn keep<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.inspect_err(|error| {
+            self.failure = Some(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            });
+        })
+    }
+}
+
+impl<S: Read> Tap<S> {
+    /// Reads once more if what has come is too little to tell a stranger by: OpenSSL 3.2 and later take
+    /// the five bytes of a record's header and no more.
+    pub(super) fn look_again(&mut self) {
+        const RECORD_HEADER: usize = 5;
+        if self.received == RECORD_HEADER as u64 && !sniff::is_tls_record(self.head()) {
+            let mut more = [0; 24 - RECORD_HEADER];
+            // A failure adds nothing to what is known.
+            let _ = self.read(&mut more);
+        }
+    }
 }
 
 impl<S: Read> Read for Tap<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
+        let read = self.inner.read(buf);
+        let n = self.keep(read)?;
         let kept = self.head().len();
         if let Some(room) = self.head.get_mut(kept..).filter(|room| !room.is_empty()) {
             let first = n.min(room.len());
@@ -183,7 +225,8 @@ impl<S: Read> Read for Tap<S> {
 impl<S: Write> Write for Tap<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.wrote_last = true;
-        self.inner.write(buf)
+        let written = self.inner.write(buf);
+        self.keep(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -29,7 +29,9 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
         server.uri()
     );
     let client = Client::connect(&uri).unwrap();
-    // A mongod takes the ClientHello for the start of a long message and waits for the rest.
+    // A mongod takes the ClientHello for the start of a long message and waits for the rest, or closes
+    // if that were too long a message; this one waits.
+    server.faults().next(1, Fault::ignore_after(0));
     let error = at_limit(limit, || ping_on(&client)).unwrap_err();
     assert_eq!(
         (code(&error), error.stage(), error.kind()),
@@ -53,6 +55,7 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
     assert_eq!(hello.body, doc! { "isMaster": 1 });
 
     // Once in a while is enough: a server in trouble is not given more to do, and its answer stands.
+    server.faults().next(1, Fault::ignore_after(0));
     let error = at_limit(limit, || ping_on(&client)).unwrap_err();
     assert_eq!(code(&error), CauseCode::ServerNotTls, "{error}");
     assert_eq!((server.counts().accepted, server.commands().len()), (3, 1));
@@ -107,7 +110,9 @@ fn the_hello_in_the_clear_is_not_tried_where_tls_was_answered() {
 #[test]
 fn the_hello_in_the_clear_has_a_limit_of_its_own() {
     for action in [Action::Stall, trickle(30)] {
-        let server = Server::builder().fault(Fault::new(0, action)).start();
+        let server = Server::builder().start();
+        server.faults().next(1, Fault::ignore_after(0));
+        server.faults().next(1, Fault::new(0, action));
         let uri = format!(
             "{}?tls=true&tlsInsecure=true&connectTimeoutMS={}",
             server.uri(),

@@ -21,6 +21,8 @@ use std::time::Duration;
 pub enum Action {
     /// Sends nothing more and keeps the connection open.
     Stall,
+    /// Takes what comes for nothing, whatever it is, and sends nothing more.
+    Ignore,
     /// Ends the connection in order: FIN, and above TLS `close_notify` first.
     Close,
     /// Ends it with RST. A Unix socket knows none and just closes.
@@ -78,6 +80,11 @@ impl Fault {
     /// Nothing more after so many bytes.
     pub fn stall_after(after: u64) -> Self {
         Self::new(after, Action::Stall)
+    }
+
+    /// Deaf and mute after so many bytes.
+    pub fn ignore_after(after: u64) -> Self {
+        Self::new(after, Action::Ignore)
     }
 
     /// An orderly end after so many bytes.
@@ -196,6 +203,7 @@ enum State {
     Counting { left: u64, action: Action },
     Trickling { bytes: usize, interval: Duration },
     Swallowing,
+    Ignoring,
     Over,
 }
 
@@ -236,6 +244,7 @@ impl<S: Transport> FaultyStream<S> {
         };
         match action.clone() {
             Action::Stall => {}
+            Action::Ignore => self.state = State::Ignoring,
             Action::Trickle { bytes, interval } => {
                 let bytes = bytes.max(1);
                 self.state = State::Trickling { bytes, interval };
@@ -272,11 +281,15 @@ impl<S: Transport> Read for FaultyStream<S> {
         if matches!(self.state, State::Over) {
             return Err(over());
         }
-        let count = self.inner.read(buf)?;
-        self.traffic
-            .received
-            .fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
+        loop {
+            let count = self.inner.read(buf)?;
+            self.traffic
+                .received
+                .fetch_add(count as u64, Ordering::Relaxed);
+            if count == 0 || !matches!(self.state, State::Ignoring) {
+                return Ok(count);
+            }
+        }
     }
 }
 
@@ -285,7 +298,7 @@ impl<S: Transport> Write for FaultyStream<S> {
         match &self.state {
             State::Sound => self.pass(buf),
             State::Over => Err(over()),
-            State::Swallowing => Ok(buf.len()),
+            State::Swallowing | State::Ignoring => Ok(buf.len()),
             State::Trickling { bytes, interval } => {
                 let bytes = (*bytes).min(buf.len());
                 if self.stop.wait(*interval) {
