@@ -102,6 +102,7 @@ causes! {
     SignatureInvalid = "signature-invalid", Certificate, "a signature in the chain does not verify";
     KeyTooWeak = "key-too-weak", Certificate, "a key in the chain is below the security level";
     DigestTooWeak = "digest-too-weak", Certificate, "a signature digest in the chain is below the security level";
+    PinMismatch = "pin-mismatch", Certificate, "no public key in the server's verified chain is pinned";
 
     ProtocolVersionMismatch = "protocol-version-mismatch", Protocol, "the two sides have no TLS version in common";
     NoSharedCipher = "no-shared-cipher", Protocol, "the two sides have no cipher suite, group or signature algorithm in common";

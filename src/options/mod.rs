@@ -9,6 +9,8 @@
 mod builder;
 mod concern;
 mod credential;
+mod pin;
+mod protocol;
 mod secret;
 mod tls;
 
@@ -21,6 +23,9 @@ pub use self::concern::{
 };
 pub(crate) use self::credential::CredentialDraft;
 pub use self::credential::{AuthMechanism, Credential};
+pub use self::pin::{InvalidPin, SpkiPin};
+pub(crate) use self::protocol::ProtocolList;
+pub use self::protocol::{ProtocolOptions, TlsVersion};
 pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Secret;
+use super::{ProtocolOptions, Secret, SpkiPin};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
     ca_file: Option<PathBuf>,
+    ca_directory: Option<PathBuf>,
+    ca_certificates: Option<String>,
+    pins: Vec<SpkiPin>,
     crl_files: Vec<PathBuf>,
     check_whole_chain: bool,
     identity: Option<IdentitySource>,
@@ -27,6 +30,8 @@ pub struct TlsOptions {
     disable_certificate_revocation_check: Option<bool>,
     allow_common_name: bool,
     no_session_resumption: bool,
+    protocol: ProtocolOptions,
+    key_log_file: Option<PathBuf>,
 }
 
 impl TlsOptions {
@@ -38,6 +43,36 @@ impl TlsOptions {
     /// The PEM file with the only trust anchors (`tlsCAFile`); none for those of the system.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
+    }
+
+    /// The folder with trust anchors under hashed names.
+    pub fn ca_directory(&self) -> Option<&Path> {
+        self.ca_directory.as_deref()
+    }
+
+    /// The trust anchors given as text, in PEM form.
+    pub fn ca_certificates(&self) -> Option<&str> {
+        self.ca_certificates.as_deref()
+    }
+
+    /// Whether the trust anchors are named here, and are not the system's.
+    pub(crate) fn names_anchors(&self) -> bool {
+        self.ca_file.is_some() || self.ca_directory.is_some() || self.ca_certificates.is_some()
+    }
+
+    /// The public keys of which the server's chain must hold one; empty if any will do.
+    pub fn pinned_keys(&self) -> &[SpkiPin] {
+        &self.pins
+    }
+
+    /// The protocol settings.
+    pub fn protocol(&self) -> &ProtocolOptions {
+        &self.protocol
+    }
+
+    /// The file that the secrets of each connection are written to.
+    pub fn key_log_file(&self) -> Option<&Path> {
+        self.key_log_file.as_deref()
     }
 
     /// The files with the CRLs (`tlsCRLFile` gives one).
@@ -141,6 +176,7 @@ impl TlsOptions {
                 self.disable_certificate_revocation_check,
             ),
             ("allow_common_name", Some(self.allow_common_name)),
+            ("key_log_file", Some(self.key_log_file.is_some())),
         ]
         .into_iter()
         .filter(|(_, value)| *value == Some(true))
@@ -157,6 +193,8 @@ pub(crate) enum IdentitySource {
     Files { certificate: PathBuf, key: PathBuf },
     /// Both as text.
     Memory { certificate: String, key: Secret },
+    /// A file, and a key that an OpenSSL store holds. The URI may hold a PIN.
+    Store { certificate: PathBuf, key: Secret },
 }
 
 /// Where the password of the private key comes from.
@@ -205,6 +243,38 @@ impl TlsOptionsBuilder {
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ca_file = Some(path.into());
+        self
+    }
+
+    /// Trusts the certificates in this folder, which has them in PEM form under hashed names, as
+    /// `openssl rehash` makes them; together with those of a CA file, and without the system's.
+    #[must_use]
+    pub fn ca_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.ca_directory = Some(path.into());
+        self
+    }
+
+    /// Trusts the certificates in this text, in PEM form; together with those of a CA file, and without
+    /// the system's.
+    #[must_use]
+    pub fn ca_certificates_pem(mut self, certificates: impl Into<String>) -> Self {
+        self.0.ca_certificates = Some(certificates.into());
+        self
+    }
+
+    /// Refuses a server unless its verified chain holds this public key, in whatever certificate (RFC
+    /// 7469 §2.6). By further calls more keys may be added, of which one must be there: name the next
+    /// key before the server changes to it.
+    #[must_use]
+    pub fn pinned_key(mut self, pin: SpkiPin) -> Self {
+        self.0.pins.push(pin);
+        self
+    }
+
+    /// Sets versions, ciphers, groups, signature algorithms and the security level.
+    #[must_use]
+    pub fn protocol(mut self, set: impl FnOnce(ProtocolOptions) -> ProtocolOptions) -> Self {
+        self.0.protocol = set(self.0.protocol);
         self
     }
 
@@ -259,6 +329,25 @@ impl TlsOptionsBuilder {
         key: impl Into<Secret>,
     ) -> Self {
         self.0.identity = Some(IdentitySource::Memory {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
+        self
+    }
+
+    /// Presents the certificate in one PEM file, whose private key is named by the URI of an OpenSSL store,
+    /// such as `pkcs11:token=db;object=client` for a hardware token. Needs OpenSSL 3 or later, and for
+    /// other schemes than `file:` a provider that `openssl.cnf` activates.
+    ///
+    /// A PIN is best given as the password of the key; what stands behind a `?` in the URI, where a PIN
+    /// may stand too, is never printed.
+    #[must_use]
+    pub fn certificate_file_and_key_uri(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        self.0.identity = Some(IdentitySource::Store {
             certificate: certificate.into(),
             key: key.into(),
         });
@@ -374,14 +463,22 @@ impl TlsOptionsBuilder {
                 }
             }
         }
+        conflicts.extend(options.protocol.conflicts());
+        if !options.pins.is_empty() && !options.verifies_certificate() {
+            conflicts.push(
+                "pinned_key asks for a check that an unverified certificate cannot pass".to_owned(),
+            );
+        }
         if options.check_whole_chain && options.crl_files.is_empty() {
             conflicts.push("check_whole_chain needs a CRL file".to_owned());
         }
         if !options.crl_files.is_empty() {
-            if let Some(name) = options
-                .relaxed()
-                .find(|name| *name != "tlsAllowInvalidHostnames")
-            {
+            const COMPATIBLE: [&str; 3] = [
+                "tlsAllowInvalidHostnames",
+                "allow_common_name",
+                "key_log_file",
+            ];
+            if let Some(name) = options.relaxed().find(|name| !COMPATIBLE.contains(name)) {
                 conflicts.push(format!(
                     "tlsCRLFile asks for a check that {name}=true switches off"
                 ));
@@ -429,6 +526,17 @@ impl DangerousTlsOptions {
     #[must_use]
     pub fn disable_certificate_revocation_check(mut self, disable: bool) -> Self {
         self.0.disable_certificate_revocation_check = Some(disable);
+        self
+    }
+
+    /// Appends the secrets of every connection to this file, in the format that Wireshark reads
+    /// (`SSLKEYLOGFILE`). Who can read the file can read the connections.
+    ///
+    /// The file is made with access for its owner alone. The environment variable `SSLKEYLOGFILE` is
+    /// not looked at.
+    #[must_use]
+    pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.key_log_file = Some(path.into());
         self
     }
 

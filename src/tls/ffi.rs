@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(ossl300)]
+use std::ffi::CString;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_ulong, c_void};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
+use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreBuilderRef;
@@ -22,6 +25,156 @@ use openssl::x509::{
     X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
 };
 use openssl_sys as sys;
+
+/// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
+/// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
+///
+/// # Errors
+/// What OpenSSL says; an empty stack where OpenSSL is older than 3.
+#[cfg(ossl300)]
+pub(super) fn load_private_key(
+    uri: &str,
+    password: &mut dyn FnMut(&mut [u8]) -> usize,
+) -> Result<Option<PKey<Private>>, ErrorStack> {
+    /// Frees what was opened, whatever happens.
+    struct Store(*mut c_void, *mut c_void);
+    impl Drop for Store {
+        fn drop(&mut self) {
+            // SAFETY: both pointers come from the calls below or are null, which both functions accept,
+            // and nothing uses them any more.
+            unsafe {
+                OSSL_STORE_close(self.0);
+                UI_destroy_method(self.1);
+            }
+        }
+    }
+    extern "C" fn ask(buffer: *mut c_char, size: c_int, _: c_int, data: *mut c_void) -> c_int {
+        let Some(size) = usize::try_from(size).ok().filter(|_| !buffer.is_null()) else {
+            return -1;
+        };
+        // SAFETY: OpenSSL hands over a writable buffer of that size, and as data the pointer that was given
+        // to OSSL_STORE_open: to a closure that outlives the store and is used on this thread alone.
+        let (buffer, password) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size),
+                &mut *data.cast::<&mut dyn FnMut(&mut [u8]) -> usize>(),
+            )
+        };
+        buffer.fill(0);
+        // A panic must not cross C: an unanswered question ends in an error of OpenSSL's.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| password(buffer)))
+            .ok()
+            .and_then(|length| c_int::try_from(length).ok())
+            .unwrap_or(-1)
+    }
+    const OSSL_STORE_INFO_PKEY: c_int = 4;
+
+    let Ok(uri) = CString::new(uri) else {
+        return Ok(None);
+    };
+    let mut password = password;
+    ErrorStack::get();
+    // SAFETY: the URI, the method and the closure outlive the store, which is closed before this function
+    // returns. Each pointer that OpenSSL gives is checked for null. The key that get1 returns is a
+    // reference of its own, which PKey takes over.
+    unsafe {
+        let method = UI_UTIL_wrap_read_pem_callback(Some(ask), 0);
+        if method.is_null() {
+            return Err(ErrorStack::get());
+        }
+        let data = (&raw mut password).cast::<c_void>();
+        let store = OSSL_STORE_open(uri.as_ptr(), method, data, None, std::ptr::null_mut());
+        let store = Store(store, method);
+        if store.0.is_null() || OSSL_STORE_expect(store.0, OSSL_STORE_INFO_PKEY) != 1 {
+            return Err(ErrorStack::get());
+        }
+        while OSSL_STORE_eof(store.0) == 0 {
+            let info = OSSL_STORE_load(store.0);
+            if info.is_null() {
+                // At the end of a store that holds no key there is no error in the queue.
+                let error = ErrorStack::get();
+                if !error.errors().is_empty() {
+                    return Err(error);
+                }
+                if OSSL_STORE_error(store.0) != 0 {
+                    break;
+                }
+                continue;
+            }
+            let key = match OSSL_STORE_INFO_get_type(info) {
+                OSSL_STORE_INFO_PKEY => OSSL_STORE_INFO_get1_PKEY(info),
+                _ => std::ptr::null_mut(),
+            };
+            OSSL_STORE_INFO_free(info);
+            if !key.is_null() {
+                return Ok(Some(PKey::from_ptr(key)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(not(ossl300))]
+pub(super) fn load_private_key(
+    _: &str,
+    _: &mut dyn FnMut(&mut [u8]) -> usize,
+) -> Result<Option<PKey<Private>>, ErrorStack> {
+    Err(ErrorStack::get())
+}
+
+/// The names of the providers that are active; empty where OpenSSL is older than 3.
+pub(super) fn providers() -> Vec<String> {
+    #[cfg(ossl300)]
+    {
+        extern "C" fn collect(provider: *mut c_void, names: *mut c_void) -> c_int {
+            // SAFETY: OpenSSL hands over a live provider, whose name is a static string of it, and the
+            // pointer to the list that was given to OSSL_PROVIDER_do_all; nobody else uses the list now.
+            let (name, names) = unsafe {
+                (
+                    CStr::from_ptr(OSSL_PROVIDER_get0_name(provider)),
+                    &mut *names.cast::<Vec<String>>(),
+                )
+            };
+            names.push(name.to_string_lossy().into_owned());
+            1
+        }
+        let mut names: Vec<String> = Vec::new();
+        // SAFETY: null stands for the default library context; the list lives on while the callback is
+        // called, which happens before the call returns.
+        unsafe {
+            OSSL_PROVIDER_do_all(std::ptr::null_mut(), Some(collect), (&raw mut names).cast())
+        };
+        names
+    }
+    #[cfg(not(ossl300))]
+    Vec::new()
+}
+
+/// Whether only algorithms of the FIPS module are fetched unless something else is asked for.
+pub(super) fn fips_is_on() -> bool {
+    #[cfg(ossl300)]
+    // SAFETY: null stands for the default library context; the call only reads a setting of it.
+    unsafe {
+        sys::EVP_default_properties_is_fips_enabled(std::ptr::null_mut()) == 1
+    }
+    #[cfg(not(ossl300))]
+    false
+}
+
+/// The configuration file that OpenSSL reads, whether it is there or not; none if OpenSSL cannot tell.
+pub(super) fn configuration_file() -> Option<PathBuf> {
+    // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to
+    // free; it is copied first and freed here once.
+    unsafe {
+        let text = CONF_get1_default_file();
+        if text.is_null() {
+            return None;
+        }
+        let path = PathBuf::from(OsStr::from_bytes(CStr::from_ptr(text).to_bytes()));
+        sys::OPENSSL_free(text.cast());
+        Some(path)
+    }
+}
 
 /// Adds a CRL to a store (RFC 5280 §5). The store takes its own reference.
 ///
@@ -129,6 +282,21 @@ pub(super) fn name_text(name: &X509NameRef) -> String {
         };
         sys::BIO_free_all(bio);
         text
+    }
+}
+
+/// The `SubjectPublicKeyInfo` of a certificate, byte for byte as it stands there (RFC 5280 §4.1.2.7); none
+/// if OpenSSL cannot encode it.
+pub(super) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
+    // SAFETY: the certificate is live for both calls and owns the key that they share. The first call of
+    // i2d only tells the length; the second writes as much into a buffer of that length, and moves the
+    // pointer, which is not used again.
+    unsafe {
+        let key = X509_get_X509_PUBKEY(certificate.as_ptr());
+        let length = i2d_X509_PUBKEY(key, std::ptr::null_mut());
+        let mut der = vec![0; usize::try_from(length).ok().filter(|length| *length > 0)?];
+        let mut end = der.as_mut_ptr();
+        (i2d_X509_PUBKEY(key, &raw mut end) == length).then_some(der)
     }
 }
 
@@ -246,6 +414,8 @@ type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn X509_STORE_add_crl(store: *mut sys::X509_STORE, crl: *mut sys::X509_CRL) -> c_int;
+    fn X509_get_X509_PUBKEY(certificate: *const sys::X509) -> *const c_void;
+    fn i2d_X509_PUBKEY(key: *const c_void, out: *mut *mut u8) -> c_int;
     fn X509_NAME_print_ex(
         out: *mut sys::BIO,
         name: *const sys::X509_NAME,
@@ -260,6 +430,39 @@ unsafe extern "C" {
         callback: Option<CertificateCallback>,
         argument: *mut c_void,
     );
-    #[cfg(ossl300)]
+    fn CONF_get1_default_file() -> *mut c_char;
+}
+
+#[cfg(ossl300)]
+type PasswordCallback = extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int;
+
+#[cfg(ossl300)]
+unsafe extern "C" {
+    fn OSSL_PROVIDER_do_all(
+        context: *mut c_void,
+        callback: Option<extern "C" fn(*mut c_void, *mut c_void) -> c_int>,
+        argument: *mut c_void,
+    ) -> c_int;
+    fn OSSL_PROVIDER_get0_name(provider: *const c_void) -> *const c_char;
+    fn UI_UTIL_wrap_read_pem_callback(
+        callback: Option<PasswordCallback>,
+        for_writing: c_int,
+    ) -> *mut c_void;
+    fn UI_destroy_method(method: *mut c_void);
+    fn OSSL_STORE_open(
+        uri: *const c_char,
+        method: *const c_void,
+        method_data: *mut c_void,
+        post_process: Option<extern "C" fn(*mut c_void, *mut c_void) -> *mut c_void>,
+        post_process_data: *mut c_void,
+    ) -> *mut c_void;
+    fn OSSL_STORE_expect(store: *mut c_void, kind: c_int) -> c_int;
+    fn OSSL_STORE_load(store: *mut c_void) -> *mut c_void;
+    fn OSSL_STORE_eof(store: *mut c_void) -> c_int;
+    fn OSSL_STORE_error(store: *mut c_void) -> c_int;
+    fn OSSL_STORE_close(store: *mut c_void) -> c_int;
+    fn OSSL_STORE_INFO_get_type(info: *const c_void) -> c_int;
+    fn OSSL_STORE_INFO_get1_PKEY(info: *const c_void) -> *mut sys::EVP_PKEY;
+    fn OSSL_STORE_INFO_free(info: *mut c_void);
     fn SSL_group_to_name(ssl: *mut sys::SSL, id: c_int) -> *const c_char;
 }

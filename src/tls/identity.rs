@@ -1,7 +1,7 @@
 //! The client's own certificate and private key.
 //!
 //! They come from one file with both (`tlsCertificateKeyFile`), PEM or PKCS#12 by its content, from a
-//! file each, or from memory. The certificate is the one that the key belongs to; all others are taken
+//! file each, from memory, or the key from an OpenSSL store. The certificate is the one that the key belongs to; all others are taken
 //! for the intermediate CAs above it and are sent with it, in whatever order they stand.
 
 use std::path::Path;
@@ -44,6 +44,11 @@ impl Identity {
             IdentitySource::Files { certificate, key } => {
                 let certificates = Material::read(certificate)?;
                 let key = key::private_key(&Material::read(key)?, &mut password)?;
+                Self::pair(key, certificates.certificates()?, certificates.origin)
+            }
+            IdentitySource::Store { certificate, key } => {
+                let certificates = Material::read(certificate)?;
+                let key = key::stored_key(key.expose(), &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
             IdentitySource::Memory { certificate, key } => {

@@ -1,4 +1,4 @@
-//! Private keys: traditional PEM (RSA, EC), PKCS#8 and PKCS#12, encrypted or not.
+//! Private keys: traditional PEM (RSA, EC), PKCS#8 and PKCS#12, encrypted or not, and keys of a store.
 //!
 //! A password is never asked for on a terminal. OpenSSL gets a callback that hands over the one that is
 //! configured and notes whether it was needed, so that a password which is missing, one which is wrong
@@ -9,6 +9,7 @@ use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
+use super::ffi;
 use super::files::{self, Purpose};
 use super::identity::Material;
 use crate::cause::{Cause, CauseCode};
@@ -86,28 +87,95 @@ pub(super) fn private_key(
             count => several_private_keys(material, count),
         });
     };
-    let mut fetched = None;
-    let outcome = PKey::private_key_from_pem_callback(block.text, |buffer| {
-        let password = fetched.insert(password.fetch());
-        let text = match password {
+    let mut asked = Asked::default();
+    let outcome =
+        PKey::private_key_from_pem_callback(
+            block.text,
+            |buffer| Ok(asked.answer(password, buffer)),
+        );
+    outcome.map_err(|error| match asked.0 {
+        Some(Err(error)) => error,
+        Some(Ok(None)) => password_missing(material),
+        _ if is_unsupported(&error) => unsupported(material, error),
+        Some(Ok(Some(_))) => password_wrong(material, error),
+        None => undecodable(material, error),
+    })
+}
+
+/// What OpenSSL was given when it asked for a password; none if it did not ask.
+#[derive(Default)]
+struct Asked(Option<Result<Option<Secret>>>);
+
+impl Asked {
+    /// Writes the password into OpenSSL's buffer and says how long it is.
+    fn answer(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
+        let text = match self.0.insert(password.fetch()) {
             Ok(Some(password)) => password.expose().as_bytes(),
             _ => &[],
         };
         // A password that does not fit is not cut: OpenSSL then reports a wrong one.
         let Some(room) = buffer.get_mut(..text.len()) else {
-            return Ok(0);
+            return 0;
         };
         room.copy_from_slice(text);
-        Ok(text.len())
-    });
-    match (outcome, fetched) {
-        (Ok(key), _) => Ok(key),
-        (Err(_), Some(Err(error))) => Err(error),
-        (Err(_), Some(Ok(None))) => Err(password_missing(material)),
-        (Err(error), _) if is_unsupported(&error) => Err(unsupported(material, error)),
-        (Err(error), Some(Ok(Some(_)))) => Err(password_wrong(material, error)),
-        (Err(error), None) => Err(undecodable(material, error)),
+        text.len()
     }
+}
+
+/// The private key that the URI of an OpenSSL store names.
+pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
+    // The query of a URI may hold a PIN.
+    let shown = uri.split('?').next().unwrap_or_default();
+    let mut asked = Asked::default();
+    let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
+    let error = match outcome {
+        Ok(Some(key)) => return Ok(key),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    // OpenSSL's own text repeats the whole URI, so that only its reasons are kept.
+    let entries = error.iter().flat_map(|error| error.errors());
+    let reasons: Vec<_> = entries.filter_map(openssl::error::Error::reason).collect();
+    let failed = |code: CauseCode, why: &str, remedy: &str| {
+        let cause = Cause::new(code, format!("the private key {shown:?} {why}"), remedy);
+        Error::configuration(cause.fact("uri", shown).fact("openssl", reasons.join("; ")))
+    };
+    Err(match (asked.0, &error) {
+        (Some(Err(error)), _) => error,
+        (Some(Ok(None)), _) => failed(
+            CauseCode::KeyPasswordMissing,
+            "needs a password or a PIN, and none is configured",
+            "Set tlsCertificateKeyFilePassword to the password or the PIN of the private key.",
+        ),
+        (Some(Ok(Some(_))), Some(_)) => failed(
+            CauseCode::KeyPasswordWrong,
+            "is not given out for the configured password or PIN",
+            "Correct tlsCertificateKeyFilePassword; a token may be locked after some wrong ones.",
+        ),
+        (None, Some(error)) if lacks_store(shown, error) => failed(
+            CauseCode::KeyAlgorithmUnsupported,
+            "names a kind of store that this OpenSSL does not know",
+            "Use OpenSSL 3 or later, install the provider for that kind of store, and activate it in openssl.cnf (`openssl list -providers`).",
+        ),
+        (None, Some(_)) => failed(
+            CauseCode::KeyFileUnreadable,
+            "cannot be loaded from its store",
+            "Correct the URI; `openssl storeutl -keys URI` tells what a store holds.",
+        ),
+        (_, None) => failed(
+            CauseCode::KeyFileNoPrivateKey,
+            "is not in its store",
+            "Correct the URI; `openssl storeutl -keys URI` tells what a store holds.",
+        ),
+    })
+}
+
+/// Whether OpenSSL has no store for the scheme of a URI. It says so of a file that is not there as well.
+fn lacks_store(shown: &str, error: &ErrorStack) -> bool {
+    let mut entries = error.errors().iter();
+    let unregistered = entries.any(|entry| entry.reason() == Some("unregistered scheme"));
+    let is_file = shown.starts_with("file:") || !shown.contains(':');
+    error.errors().is_empty() || (unregistered && !is_file)
 }
 
 /// What a PKCS#12 file holds.

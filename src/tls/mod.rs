@@ -29,6 +29,8 @@ mod ffi;
 mod files;
 mod identity;
 mod key;
+mod library;
+mod protocol;
 mod refusal;
 mod report;
 mod session;
@@ -46,7 +48,7 @@ use std::time::{Instant, SystemTime};
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     HandshakeError, Ssl, SslCipherRef, SslContext, SslContextBuilder, SslMethod, SslMode,
-    SslOptions, SslRef, SslVerifyMode, SslVersion,
+    SslOptions, SslRef, SslVerifyMode,
 };
 use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
@@ -56,6 +58,7 @@ use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::identity::{Identity, OwnChain};
+pub use self::library::{Library, openssl_version};
 pub use self::report::{HandshakeReport, Verification};
 use self::session::SessionCache;
 use self::stream::Tap;
@@ -95,7 +98,7 @@ struct Counters {
 impl TlsContext {
     /// Reads the files that `options` name and builds the context.
     ///
-    /// Trust anchors are those of the CA file and no others. Without a CA file they are the
+    /// Trust anchors are those that the options name, and no others. Where they name none they are the
     /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
     /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
     /// them, otherwise the roots built in with the feature `bundled-roots`.
@@ -117,21 +120,17 @@ impl TlsContext {
         context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
         // One read of the socket for a whole record, and often for a whole reply.
         context.set_read_ahead(true);
-        if !matches!(
-            context.min_proto_version(),
-            Some(SslVersion::TLS1_2 | SslVersion::TLS1_3)
-        ) {
-            context
-                .set_min_proto_version(Some(SslVersion::TLS1_2))
-                .map_err(internal)?;
+        protocol::apply(&mut context, options.protocol())?;
+        if let Some(path) = options.key_log_file() {
+            protocol::log_keys(&mut context, path)?;
         }
 
         let mut anchors = TrustAnchors::NotUsed;
         let mut crls = Crls::default();
         let verifies = options.verifies_certificate();
         // A CA file must load, even where its verdict will not count.
-        if verifies || options.ca_file().is_some() {
-            let (mut store, found) = trust::store(options.ca_file())?;
+        if verifies || options.names_anchors() {
+            let (mut store, found) = trust::store(options)?;
             crls = crl::load(&mut store, options.crl_files(), options.check_whole_chain())?;
             context.set_cert_store(store.build());
             anchors = found;
@@ -373,7 +372,7 @@ impl TlsContext {
         }
         let watch = Watch::default();
         if options.verifies_certificate() {
-            watch.install(&mut ssl);
+            watch.install(&mut ssl, options.pinned_keys());
         }
         Ok((ssl, watch))
     }
@@ -397,11 +396,6 @@ impl TlsContext {
             now: SystemTime::now(),
         }
     }
-}
-
-/// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
-pub fn openssl_version() -> &'static str {
-    openssl::version::version()
 }
 
 impl fmt::Debug for TlsContext {

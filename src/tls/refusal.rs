@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use super::verify::Refusal;
+use super::verify::{Refusal, spki_pin};
 use super::{Certificate, ServerName, TrustAnchors};
 use crate::cause::{Category, Cause, CauseCode};
 use crate::time::rfc3339;
@@ -173,6 +173,7 @@ impl Case<'_> {
                 ),
                 "Fetch the current CRL of that issuer into the file of tlsCRLFile, and do so before each nextUpdate.",
             ),
+            verify::PIN_MISMATCH => self.pin_mismatch(),
             verify::CRL_NOT_YET_VALID => Cause::new(
                 Code::CrlNotYetValid,
                 format!(
@@ -285,6 +286,20 @@ impl Case<'_> {
             .fact("presented_names", presented)
     }
 
+    fn pin_mismatch(&self) -> Cause {
+        let chain = self.refusal.chain.iter();
+        let presented: Vec<_> = chain
+            .filter_map(|certificate| spki_pin(certificate))
+            .map(|pin| pin.to_string())
+            .collect();
+        Cause::new(
+            CauseCode::PinMismatch,
+            "none of the public keys in the server's chain is pinned",
+            "Find out whether the server or its CA was meant to change its key. If so, pin the new one beside the old one; if not, somebody may stand between this host and the server.",
+        )
+        .fact("presented_pins", presented)
+    }
+
     /// ` (2026-…)`, where the CRL tells.
     fn next_update(&self) -> String {
         let next_update = self.refusal.crl.as_ref().and_then(|crl| crl.next_update);
@@ -337,6 +352,8 @@ mod verify {
     pub(super) const NO_CRL: i32 = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
     pub(super) const CRL_EXPIRED: i32 = sys::X509_V_ERR_CRL_HAS_EXPIRED;
     pub(super) const CRL_NOT_YET_VALID: i32 = sys::X509_V_ERR_CRL_NOT_YET_VALID;
+    /// Ours, and not OpenSSL's: see `tls/verify.rs`.
+    pub(super) const PIN_MISMATCH: i32 = sys::X509_V_ERR_APPLICATION_VERIFICATION;
     pub(super) const INVALID_CA: [i32; 11] = [
         sys::X509_V_ERR_INVALID_CA,
         sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,

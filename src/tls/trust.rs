@@ -1,6 +1,7 @@
 //! Which certificates are trust anchors.
 //!
-//! A CA file replaces the system's anchors. Without one they are looked for where the administrator
+//! What the options name (a CA file, a folder, certificates in memory) replaces the system's anchors.
+//! Where they name nothing, anchors are looked for where the administrator
 //! points (`SSL_CERT_FILE`, `SSL_CERT_DIR`), then where this OpenSSL was built to look, then where
 //! distributions are known to keep them (`openssl-probe`), and at last among the roots built in with
 //! the feature `bundled-roots`. The first place that has anchors is used, alone. A place that the
@@ -28,17 +29,20 @@ use super::files::{self, Purpose};
 use super::internal;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::options::TlsOptions;
 
 /// Where the trust anchors of a context come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrustAnchors {
-    /// The certificates in `tlsCAFile`.
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// How many certificates it holds.
-        count: usize,
+    /// Those that the options name.
+    Configured {
+        /// The file of `tlsCAFile`, and how many certificates it holds.
+        file: Option<(PathBuf, usize)>,
+        /// A folder of certificates under hashed names.
+        directory: Option<PathBuf>,
+        /// How many certificates were given as text.
+        in_memory: usize,
     },
     /// The system's.
     System {
@@ -59,8 +63,18 @@ pub enum TrustAnchors {
 impl fmt::Display for TrustAnchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CaFile { path, count } => {
-                write!(f, "{} ({count} from tlsCAFile)", path.display())
+            Self::Configured {
+                file,
+                directory,
+                in_memory,
+            } => {
+                let file = file
+                    .iter()
+                    .map(|(path, count)| format!("{} ({count} from tlsCAFile)", path.display()));
+                let directory = directory.iter().map(|path| path.display().to_string());
+                let memory = (*in_memory > 0).then(|| format!("{in_memory} from memory"));
+                let places: Vec<_> = file.chain(directory).chain(memory).collect();
+                f.write_str(&places.join(" and "))
             }
             Self::System { file, directory } => {
                 let file = file
@@ -76,55 +90,113 @@ impl fmt::Display for TrustAnchors {
     }
 }
 
-/// A store with the anchors in `ca_file`, or with the system's.
-pub(super) fn store(ca_file: Option<&Path>) -> Result<(X509StoreBuilder, TrustAnchors)> {
+/// A store with the anchors that the options name, or with the system's.
+pub(super) fn store(options: &TlsOptions) -> Result<(X509StoreBuilder, TrustAnchors)> {
     let mut store = X509StoreBuilder::new().map_err(internal)?;
     // An intermediate CA among the anchors ends the path, as in Go and in Python 3.13.
     store
         .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
         .map_err(internal)?;
-    let anchors = match ca_file {
-        Some(path) => ca_file_anchors(&mut store, path)?,
-        None => system_anchors(&mut store)?,
+    let anchors = match options.names_anchors() {
+        true => configured_anchors(&mut store, options)?,
+        false => system_anchors(&mut store)?,
     };
     Ok((store, anchors))
 }
 
-fn ca_file_anchors(store: &mut X509StoreBuilder, path: &Path) -> Result<TrustAnchors> {
-    let bytes = files::read(Purpose::TrustAnchors, path)?;
-    let invalid = |why: String, remedy: &str| {
+fn configured_anchors(store: &mut X509StoreBuilder, options: &TlsOptions) -> Result<TrustAnchors> {
+    let mut file = None;
+    if let Some(path) = options.ca_file() {
+        let bytes = files::read(Purpose::TrustAnchors, path)?;
+        let origin = Origin {
+            what: format!("tlsCAFile {:?}", path.display().to_string()),
+            path: Some(path),
+        };
+        file = Some((path.to_owned(), add_pem(store, &bytes, &origin)?));
+    }
+    let mut in_memory = 0;
+    if let Some(text) = options.ca_certificates() {
+        let origin = Origin {
+            what: "the text of ca_certificates_pem".to_owned(),
+            path: None,
+        };
+        in_memory = add_pem(store, text.as_bytes(), &origin)?;
+    }
+    if let Some(path) = options.ca_directory() {
+        add_directory(store, path)?;
+    }
+    Ok(TrustAnchors::Configured {
+        file,
+        directory: options.ca_directory().map(Path::to_owned),
+        in_memory,
+    })
+}
+
+/// Where certificates come from, for the text of an error.
+struct Origin<'a> {
+    what: String,
+    path: Option<&'a Path>,
+}
+
+/// Adds all certificates in PEM form, of which there must be one; says how many there are.
+fn add_pem(store: &mut X509StoreBuilder, bytes: &[u8], origin: &Origin<'_>) -> Result<usize> {
+    let holds = files::describe(bytes);
+    let invalid = |why: &str, remedy: &str| {
         let cause = Cause::new(
             CauseCode::CaFileInvalid,
-            format!("tlsCAFile {:?} {why}", path.display().to_string()),
+            format!("{} {why}", origin.what),
             remedy,
         );
         cause
-            .fact("option", "tlsCAFile")
-            .fact("path", path.display().to_string())
-            .fact("holds", files::describe(&bytes))
+            .fact_opt("option", origin.path.map(|_| "tlsCAFile"))
+            .fact_opt("path", origin.path.map(|path| path.display().to_string()))
+            .fact("holds", holds.as_str())
     };
-    let certificates = files::certificates(&bytes).map_err(|error| {
-        let why = "holds a certificate that cannot be decoded".to_owned();
-        Error::configuration(invalid(
-            why,
-            "Replace the damaged PEM block; each block must hold one whole certificate.",
-        ))
-        .with_source(error)
+    let certificates = files::certificates(bytes).map_err(|error| {
+        let remedy = "Replace the damaged PEM block; each block must hold one whole certificate.";
+        let cause = invalid("holds a certificate that cannot be decoded", remedy);
+        Error::configuration(cause).with_source(error)
     })?;
     if certificates.is_empty() {
-        let why = format!(
-            "holds no certificate in PEM form: it holds {}",
-            files::describe(&bytes)
-        );
+        let why = format!("holds no certificate in PEM form: it holds {holds}");
         let remedy = "Give a PEM file with the CA's certificate. `openssl x509 -inform DER -in FILE -out ca.pem` converts one in DER form.";
-        return Err(Error::configuration(invalid(why, remedy)));
+        return Err(Error::configuration(invalid(&why, remedy)));
     }
     let count = certificates.len();
     add_all(store, certificates).map_err(internal)?;
-    Ok(TrustAnchors::CaFile {
-        path: path.to_owned(),
-        count,
-    })
+    Ok(count)
+}
+
+/// Lets the store look issuers up in a folder, which must be one and must have hashed names.
+fn add_directory(store: &mut X509StoreBuilder, path: &Path) -> Result<()> {
+    let shown = path.display().to_string();
+    let faulty = |code: CauseCode, why: &str, remedy: &str| {
+        let cause = Cause::new(code, format!("the CA folder {shown:?} {why}"), remedy);
+        Error::configuration(
+            cause
+                .fact("option", "ca_directory")
+                .fact("path", shown.as_str()),
+        )
+    };
+    if let Err(error) = fs::read_dir(path) {
+        let remedy = "Give a folder that the user running this process may read and enter.";
+        let why = format!("cannot be read: {error}");
+        return Err(faulty(CauseCode::CaFileUnreadable, &why, remedy).with_source(error));
+    }
+    // OpenSSL takes the path as a C string in this crate's hands only as UTF-8.
+    let Some(text) = path.to_str().filter(|_| has_hashed_names(path)) else {
+        return Err(faulty(
+            CauseCode::CaFileInvalid,
+            "holds no certificate under a hashed name, such as 5ed36f99.0",
+            "Make the names with `openssl rehash FOLDER`, or give the certificates as one file with tlsCAFile.",
+        ));
+    };
+    look_up_in(store, text).map_err(internal)
+}
+
+fn look_up_in(store: &mut X509StoreBuilder, directory: &str) -> Result<(), ErrorStack> {
+    let lookup = store.add_lookup(X509Lookup::hash_dir())?;
+    lookup.add_dir(directory, SslFiletype::PEM)
 }
 
 fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
@@ -205,8 +277,7 @@ impl Place {
             let Some(text) = path.to_str().filter(|_| has_hashed_names(&path)) else {
                 continue;
             };
-            let lookup = store.add_lookup(X509Lookup::hash_dir()).map_err(internal)?;
-            lookup.add_dir(text, SslFiletype::PEM).map_err(internal)?;
+            look_up_in(store, text).map_err(internal)?;
             found_directory.get_or_insert(path);
         }
         if found_file.is_none() && found_directory.is_none() {

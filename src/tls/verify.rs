@@ -1,11 +1,13 @@
 //! Watching the verification of a chain, so that a refusal can be explained.
 //!
-//! OpenSSL decides; the callback stores what it decided about and passes the decision on unchanged.
-//! The first refusal ends the handshake, so at most one [`Refusal`] is kept.
+//! OpenSSL decides; the callback stores what it decided about and passes the decision on. It adds one
+//! refusal of its own, of a chain without a pinned key. The first refusal ends the handshake, so at most
+//! one [`Refusal`] is kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use openssl::sha::sha256;
 use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::x509::{
     CrlStatus, ReasonCode, X509, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
@@ -13,6 +15,7 @@ use openssl::x509::{
 
 use super::certificate::instant;
 use super::ffi;
+use crate::options::SpkiPin;
 
 /// What OpenSSL refused, and where in the chain.
 pub(super) struct Refusal {
@@ -78,10 +81,20 @@ fn reason_name(code: i64) -> Option<&'static str> {
 pub(super) struct Watch(Arc<Mutex<Option<Refusal>>>);
 
 impl Watch {
-    /// Lets `ssl` verify its peer and leave a refusal here.
-    pub(super) fn install(&self, ssl: &mut SslRef) {
+    /// Lets `ssl` verify its peer and leave a refusal here. With `pins`, one of them must be in the chain.
+    pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin]) {
         let slot = Arc::clone(&self.0);
-        ssl.set_verify_callback(SslVerifyMode::PEER, move |passed, context| {
+        let pins = pins.to_vec();
+        ssl.set_verify_callback(SslVerifyMode::PEER, move |mut passed, context| {
+            // The last of the calls is for the server's certificate, when all else has passed.
+            if passed
+                && context.error_depth() == 0
+                && !pins.is_empty()
+                && !holds_pin(context, &pins)
+            {
+                context.set_error(PIN_MISMATCH);
+                passed = false;
+            }
             if !passed {
                 let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
                 slot.get_or_insert_with(|| Refusal::of(context));
@@ -94,6 +107,19 @@ impl Watch {
     pub(super) fn take(&self) -> Option<Refusal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// The result that stands for a chain without a pinned key; OpenSSL leaves it to applications.
+pub(super) const PIN_MISMATCH: X509VerifyResult = X509VerifyResult::APPLICATION_VERIFICATION;
+
+fn holds_pin(context: &X509StoreContextRef, pins: &[SpkiPin]) -> bool {
+    let mut chain = context.chain().into_iter().flatten();
+    chain.any(|certificate| spki_pin(certificate).is_some_and(|pin| pins.contains(&pin)))
+}
+
+/// The pin of a certificate's public key; none if OpenSSL cannot encode it.
+pub(super) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
+    ffi::spki_der(certificate).map(|spki| SpkiPin::from_digest(sha256(&spki)))
 }
 
 impl Refusal {

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
-use mongotls::{CauseCode, Client, Error};
+use mongotls::options::{TlsOptions, TlsOptionsBuilder};
+use mongotls::tls::HandshakeReport;
+use mongotls::{CauseCode, Client, ClientOptions, Error, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls, fail_command};
 
@@ -61,6 +63,19 @@ impl Bench {
             self.server.port(),
             self.ca_file.display()
         )
+    }
+
+    /// The handshake of a client with options that only the builder has, beginning with none: without
+    /// the CA file.
+    pub(crate) fn handshake(
+        &self,
+        change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
+    ) -> Result<HandshakeReport, Error> {
+        let tls = change(TlsOptions::builder()).build()?;
+        let address = ServerAddress::tcp("localhost", self.server.port());
+        let options = ClientOptions::builder().host(address).tls(tls).build()?;
+        let report = Client::with_options(options)?.server_report()?;
+        Ok(report.handshake.unwrap())
     }
 
     pub(crate) fn client(&self, options: &str) -> Client {

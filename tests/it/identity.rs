@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mongotls::options::{Secret, TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, ClientOptions, Error, ServerAddress};
+use mongotls::{CauseCode, Error};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 
@@ -43,12 +43,10 @@ impl Desk {
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
     ) -> Result<(), Error> {
-        let tls = change(TlsOptions::builder().ca_file(&self.bench.ca_file)).build()?;
-        let address = ServerAddress::tcp("localhost", self.bench.server.port());
-        let client = mongotls::Client::with_options(
-            ClientOptions::builder().host(address).tls(tls).build()?,
-        )?;
-        client.server_report().map(|_| ())
+        let handshake = self
+            .bench
+            .handshake(|tls| change(tls.ca_file(&self.bench.ca_file)));
+        handshake.map(drop)
     }
 
     fn with_file(&self, path: &Path, password: Option<&str>) -> Result<(), Error> {
@@ -342,4 +340,50 @@ fn a_crl_may_be_der_stand_among_others_and_cover_the_whole_chain() {
         ),
         (CauseCode::RevokedCrl, "CN=mid")
     );
+}
+
+#[test]
+fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
+    if openssl::version::number() < 0x3000_0000 {
+        return;
+    }
+    let desk = Desk::new();
+    for kind in [KeyKind::Rsa(2048), KeyKind::EcP256, KeyKind::Ed25519] {
+        let client = desk.client(kind);
+        let certificate = desk.file("chain.pem", client.chain_pem());
+        let uri = |name: &str, bytes: Vec<u8>| format!("file:{}", desk.file(name, bytes).display());
+        let open = uri("open.pem", client.key_pem());
+        let closed = uri("closed.pem", client.encrypted_key_pem("right"));
+        let empty = uri("empty.pem", client.cert_pem());
+        let attempt = |uri: &str, password: Option<&str>| {
+            desk.attempt(|tls| {
+                let tls = tls.certificate_file_and_key_uri(&certificate, uri);
+                match password {
+                    Some(password) => tls.certificate_key_file_password(password),
+                    None => tls,
+                }
+            })
+        };
+        attempt(&open, None).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        attempt(&closed, Some("right")).unwrap();
+        let missing = format!("file:{}", desk.bench.dir.path().join("none").display());
+        for (uri, password, expected) in [
+            (closed.as_str(), None, CauseCode::KeyPasswordMissing),
+            (&closed, Some("wrong"), CauseCode::KeyPasswordWrong),
+            (&empty, None, CauseCode::KeyFileNoPrivateKey),
+            (&missing, None, CauseCode::KeyFileUnreadable),
+            (
+                "no-such-scheme:object=key?pin-value=12345",
+                None,
+                CauseCode::KeyAlgorithmUnsupported,
+            ),
+        ] {
+            let error = attempt(uri, password).unwrap_err();
+            assert_eq!(code(&error), expected, "{kind:?} {uri}: {error:?}");
+            assert!(!format!("{error:?} {error}").contains("12345"));
+        }
+        let other = desk.client(kind);
+        let error = attempt(&uri("other.pem", other.key_pem()), None).unwrap_err();
+        assert_eq!(code(&error), CauseCode::KeyCertificateMismatch);
+    }
 }

@@ -1,0 +1,167 @@
+//! How TLS is spoken: versions, cipher suites, groups, signature algorithms. Plain data; where nothing is
+//! set, what the system's OpenSSL configuration says holds.
+
+use std::fmt;
+
+/// A version of TLS that this crate speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        })
+    }
+}
+
+/// The protocol settings of TLS, all of them optional.
+///
+/// The default sets nothing: the system's `openssl.cnf` and crypto policy hold, with a minimum of TLS 1.2.
+/// Lists are OpenSSL's, separated by colons; a name that the linked OpenSSL does not know is an error when
+/// the client is made.
+///
+/// ```
+/// use mongotls::options::{TlsOptions, TlsVersion};
+///
+/// let options = TlsOptions::builder()
+///     .protocol(|tls| tls.min_version(TlsVersion::Tls13).groups("X25519:P-256"))
+///     .build()?;
+/// # Ok::<(), mongotls::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolOptions {
+    min_version: Option<TlsVersion>,
+    max_version: Option<TlsVersion>,
+    cipher_list: Option<String>,
+    cipher_suites: Option<String>,
+    groups: Option<String>,
+    signature_algorithms: Option<String>,
+    security_level: Option<u32>,
+}
+
+impl ProtocolOptions {
+    /// Speaks no older version. Default: that of `openssl.cnf`, and TLS 1.2 at least.
+    #[must_use]
+    pub fn min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = Some(version);
+        self
+    }
+
+    /// Speaks no newer version. Default: that of `openssl.cnf`, otherwise the newest that OpenSSL has.
+    #[must_use]
+    pub fn max_version(mut self, version: TlsVersion) -> Self {
+        self.max_version = Some(version);
+        self
+    }
+
+    /// Offers these ciphers in TLS 1.2, in the syntax of `openssl ciphers`, such as `ECDHE+AESGCM`.
+    #[must_use]
+    pub fn cipher_list(mut self, list: impl Into<String>) -> Self {
+        self.cipher_list = Some(list.into());
+        self
+    }
+
+    /// Offers these cipher suites in TLS 1.3, such as `TLS_AES_256_GCM_SHA384`.
+    #[must_use]
+    pub fn cipher_suites(mut self, suites: impl Into<String>) -> Self {
+        self.cipher_suites = Some(suites.into());
+        self
+    }
+
+    /// Offers these groups for the key exchange, the preferred one first, such as `X25519:P-256`, or
+    /// `X25519MLKEM768:X25519` where the linked OpenSSL has the hybrid ones (3.5).
+    #[must_use]
+    pub fn groups(mut self, groups: impl Into<String>) -> Self {
+        self.groups = Some(groups.into());
+        self
+    }
+
+    /// Accepts these signature algorithms, such as `ECDSA+SHA256:RSA-PSS+SHA256`.
+    #[must_use]
+    pub fn signature_algorithms(mut self, algorithms: impl Into<String>) -> Self {
+        self.signature_algorithms = Some(algorithms.into());
+        self
+    }
+
+    /// Refuses keys, digests and ciphers below this level: 1 (80 bits of security) to 5 (256 bits), as
+    /// `SSL_CTX_set_security_level` has them. Default: that of `openssl.cnf` or of the build, 1 or 2.
+    #[must_use]
+    pub fn security_level(mut self, level: u32) -> Self {
+        self.security_level = Some(level);
+        self
+    }
+
+    pub(crate) fn oldest(&self) -> Option<TlsVersion> {
+        self.min_version
+    }
+
+    pub(crate) fn newest(&self) -> Option<TlsVersion> {
+        self.max_version
+    }
+
+    pub(crate) fn level(&self) -> Option<u32> {
+        self.security_level
+    }
+
+    /// The lists that are set, each with the name of its setter.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (ProtocolList, &str)> {
+        [
+            (ProtocolList::CipherList, &self.cipher_list),
+            (ProtocolList::CipherSuites, &self.cipher_suites),
+            (ProtocolList::Groups, &self.groups),
+            (
+                ProtocolList::SignatureAlgorithms,
+                &self.signature_algorithms,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(list, value)| Some((list, value.as_deref()?)))
+    }
+
+    /// What makes no sense together.
+    pub(super) fn conflicts(&self) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        if let (Some(min), Some(max)) = (self.min_version, self.max_version) {
+            if min > max {
+                conflicts.push(format!(
+                    "min_version is {min} and max_version is {max}, which is older"
+                ));
+            }
+        }
+        if let Some(level) = self.security_level {
+            if !(1..=5).contains(&level) {
+                conflicts.push(format!("security_level is {level}, and must be 1 to 5"));
+            }
+        }
+        conflicts
+    }
+}
+
+/// One of the lists of [`ProtocolOptions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProtocolList {
+    CipherList,
+    CipherSuites,
+    Groups,
+    SignatureAlgorithms,
+}
+
+impl ProtocolList {
+    /// The name of the setter.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CipherList => "cipher_list",
+            Self::CipherSuites => "cipher_suites",
+            Self::Groups => "groups",
+            Self::SignatureAlgorithms => "signature_algorithms",
+        }
+    }
+}

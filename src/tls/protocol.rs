@@ -1,0 +1,126 @@
+//! The protocol settings of a context: versions, ciphers, groups, signature algorithms, security level,
+//! and the key log.
+//!
+//! OpenSSL has read the system's `openssl.cnf` when the context was made; only what the options set is
+//! changed here, and a minimum below TLS 1.2, which is raised to it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use openssl::ssl::{SslContextBuilder, SslVersion};
+
+use super::{internal, openssl_version};
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
+
+/// Applies what is set.
+pub(super) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) -> Result<()> {
+    match options.oldest() {
+        Some(version) => context.set_min_proto_version(Some(version_code(version))),
+        // None stands for the oldest that this OpenSSL has.
+        None if !matches!(
+            context.min_proto_version(),
+            Some(SslVersion::TLS1_2 | SslVersion::TLS1_3)
+        ) =>
+        {
+            context.set_min_proto_version(Some(SslVersion::TLS1_2))
+        }
+        None => Ok(()),
+    }
+    .map_err(internal)?;
+    if let Some(version) = options.newest() {
+        context
+            .set_max_proto_version(Some(version_code(version)))
+            .map_err(internal)?;
+    }
+    if let Some(level) = options.level() {
+        context.set_security_level(level);
+    }
+    for (list, value) in options.lists() {
+        let set = match list {
+            ProtocolList::CipherList => context.set_cipher_list(value),
+            // OpenSSL passes over suites that it does not know, as long as it knows one.
+            ProtocolList::CipherSuites => value
+                .split(':')
+                .try_for_each(|suite| context.set_ciphersuites(suite))
+                .and_then(|()| context.set_ciphersuites(value)),
+            ProtocolList::Groups => context.set_groups_list(value),
+            ProtocolList::SignatureAlgorithms => context.set_sigalgs_list(value),
+        };
+        set.map_err(|error| {
+            let name = list.name();
+            let cause = Cause::new(
+                CauseCode::OptionConflict,
+                format!(
+                    "{name} {value:?} is not usable: {} does not know all that it names",
+                    openssl_version()
+                ),
+                remedy(list),
+            );
+            Error::configuration(cause.fact("option", name).fact("value", value)).with_source(error)
+        })?;
+    }
+    Ok(())
+}
+
+fn version_code(version: TlsVersion) -> SslVersion {
+    match version {
+        TlsVersion::Tls12 => SslVersion::TLS1_2,
+        TlsVersion::Tls13 => SslVersion::TLS1_3,
+    }
+}
+
+fn remedy(list: ProtocolList) -> &'static str {
+    match list {
+        ProtocolList::CipherList => {
+            "Name ciphers of TLS 1.2 that `openssl ciphers -s -tls1_2` prints; those of TLS 1.3 go into cipher_suites."
+        }
+        ProtocolList::CipherSuites => {
+            "Name cipher suites that `openssl ciphers -s -tls1_3` prints, separated by colons."
+        }
+        ProtocolList::Groups => {
+            "Name groups that this OpenSSL has, separated by colons, such as X25519:P-256; X25519MLKEM768 needs OpenSSL 3.5."
+        }
+        ProtocolList::SignatureAlgorithms => {
+            "Name signature algorithms that this OpenSSL has, separated by colons, such as ECDSA+SHA256:RSA-PSS+SHA256."
+        }
+    }
+}
+
+/// Appends the secrets of each connection to a file.
+pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<()> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| {
+            let shown = path.display().to_string();
+            let cause = Cause::new(
+                CauseCode::KeyFileUnreadable,
+                format!("key_log_file {shown:?} cannot be written: {error}"),
+                "Give the path of a file in a folder that the user running this process may write to.",
+            );
+            Error::configuration(cause.fact("option", "key_log_file").fact("path", shown))
+                .with_source(error)
+        })?;
+    let file = Mutex::new(file);
+    context.set_keylog_callback(move |_, line| {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        write_line(&mut file, line);
+    });
+    Ok(())
+}
+
+/// One write a line, so that processes which share the file do not mix theirs.
+fn write_line(file: &mut File, line: &str) {
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(line.len() + 1));
+    bytes.extend_from_slice(line.as_bytes());
+    bytes.push(b'\n');
+    // A full disk must not end a connection.
+    let _ = file.write_all(&bytes);
+}

@@ -1,0 +1,208 @@
+//! Protocol settings of the builder: each against a server that can do both, so that what was agreed on
+//! shows the setting, and against one that can do only the other, so that it shows the refusal.
+
+use std::os::unix::fs::PermissionsExt;
+
+use mongotls::options::{ProtocolOptions, TlsOptionsBuilder, TlsVersion};
+use mongotls::{CauseCode, ErrorKind};
+use mongotls_testbench::pki::{KeyKind, PkiDir};
+use openssl::ssl::SslVersion;
+
+use crate::common::{Bench, code, fact};
+
+/// The builder's options with the CA file of the bench.
+fn with<'a>(
+    bench: &'a Bench,
+    set: impl FnOnce(ProtocolOptions) -> ProtocolOptions + 'a,
+) -> impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder + 'a {
+    |tls| tls.ca_file(&bench.ca_file).protocol(set)
+}
+
+fn only(version: SslVersion) -> Bench {
+    Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf,
+        |tls| tls.versions(version, version),
+    )
+}
+
+#[test]
+fn versions_are_bounded_on_both_sides() {
+    let both = Bench::sound();
+    let newest = both.handshake(with(&both, |p| p.min_version(TlsVersion::Tls13)));
+    assert_eq!(newest.unwrap().protocol(), "TLSv1.3");
+    let oldest = both.handshake(with(&both, |p| p.max_version(TlsVersion::Tls12)));
+    assert_eq!(oldest.unwrap().protocol(), "TLSv1.2");
+
+    let (old, new) = (only(SslVersion::TLS1_2), only(SslVersion::TLS1_3));
+    for error in [
+        old.handshake(with(&old, |p| p.min_version(TlsVersion::Tls13))),
+        new.handshake(with(&new, |p| p.max_version(TlsVersion::Tls12))),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(code(&error), CauseCode::ProtocolVersionMismatch, "{error}");
+    }
+    let error = both
+        .handshake(with(&both, |p| {
+            p.min_version(TlsVersion::Tls13)
+                .max_version(TlsVersion::Tls12)
+        }))
+        .unwrap_err();
+    assert_eq!(
+        (code(&error), error.kind()),
+        (CauseCode::OptionConflict, ErrorKind::Configuration)
+    );
+    assert!(
+        error.to_string().contains("min_version is TLS 1.3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ciphers_and_groups_are_those_that_were_asked_for() {
+    let (old, new) = (only(SslVersion::TLS1_2), only(SslVersion::TLS1_3));
+    let suite = "TLS_CHACHA20_POLY1305_SHA256";
+    let report = new
+        .handshake(with(&new, |p| p.cipher_suites(suite)))
+        .unwrap();
+    assert_eq!(report.cipher(), suite);
+    let report = old
+        .handshake(with(&old, |p| {
+            p.cipher_list("ECDHE-ECDSA-AES128-GCM-SHA256")
+        }))
+        .unwrap();
+    assert_eq!(report.cipher(), "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+    let p384 = |bench: &Bench| {
+        bench
+            .handshake(with(bench, |p| p.groups("P-384:P-256")))
+            .unwrap()
+    };
+    for report in [p384(&old), p384(&new)] {
+        assert_eq!(report.group(), Some("secp384r1"));
+    }
+
+    let x25519 = Bench::with(KeyKind::EcP256, |leaf| leaf, |tls| tls.groups("X25519"));
+    let chacha = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf,
+        |tls| {
+            tls.versions(SslVersion::TLS1_2, SslVersion::TLS1_2)
+                .cipher_list("ECDHE-ECDSA-CHACHA20-POLY1305")
+        },
+    );
+    for error in [
+        x25519.handshake(with(&x25519, |p| p.groups("P-384"))),
+        chacha.handshake(with(&chacha, |p| p.cipher_list("ECDHE+AESGCM"))),
+        // The server's key is ECDSA on P-256.
+        new.handshake(with(&new, |p| p.signature_algorithms("RSA-PSS+SHA256"))),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(code(&error), CauseCode::NoSharedCipher, "{error}");
+    }
+    new.handshake(with(&new, |p| p.signature_algorithms("ECDSA+SHA256")))
+        .unwrap();
+}
+
+#[test]
+fn a_hybrid_group_is_used_where_openssl_has_it() {
+    const HYBRID: &str = "X25519MLKEM768";
+    let has_it = openssl::version::number() >= 0x3050_0000;
+    let bench = Bench::sound();
+    let outcome = bench.handshake(with(&bench, |p| p.groups(HYBRID)));
+    match outcome {
+        Ok(report) if has_it => assert_eq!(report.group(), Some(HYBRID)),
+        Err(error) if !has_it => {
+            assert_eq!(code(&error), CauseCode::OptionConflict, "{error}");
+            assert!(error.cause().unwrap().remedy().contains("OpenSSL 3.5"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_security_level_refuses_what_is_below_it() {
+    let bench = Bench::with(KeyKind::Rsa(2048), |leaf| leaf, |tls| tls);
+    bench
+        .handshake(with(&bench, |p| p.security_level(2)))
+        .unwrap();
+    // RSA 2048 has 112 bits of security, and level 3 asks for 128.
+    let error = bench
+        .handshake(with(&bench, |p| p.security_level(3)))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyTooWeak, "{error}");
+    for level in [0, 6, u32::MAX] {
+        let error = bench
+            .handshake(with(&bench, |p| p.security_level(level)))
+            .unwrap_err();
+        assert_eq!(code(&error), CauseCode::OptionConflict, "{error}");
+        assert!(error.to_string().contains("must be 1 to 5"), "{error}");
+    }
+}
+
+#[test]
+fn a_list_that_openssl_does_not_know_is_told_by_its_name() {
+    type Set = fn(ProtocolOptions) -> ProtocolOptions;
+    let bench = Bench::sound();
+    let cases: [(&str, Set); 4] = [
+        ("cipher_list", |p| p.cipher_list("NO-SUCH")),
+        ("cipher_suites", |p| {
+            p.cipher_suites("TLS_AES_128_GCM_SHA256:NO-SUCH")
+        }),
+        ("groups", |p| p.groups("X25519:NO-SUCH")),
+        ("signature_algorithms", |p| {
+            p.signature_algorithms("NO+SUCH")
+        }),
+    ];
+    for (name, set) in cases {
+        let error = bench.handshake(with(&bench, set)).unwrap_err();
+        assert_eq!(
+            (code(&error), error.kind(), fact(&error, "option").as_str()),
+            (CauseCode::OptionConflict, ErrorKind::Configuration, name),
+            "{error}"
+        );
+        assert!(fact(&error, "value").contains("SUCH"));
+        assert!(error.to_string().contains(mongotls::tls::openssl_version()));
+    }
+    assert_eq!(bench.server.counts().accepted, 0);
+}
+
+#[test]
+fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
+    let bench = Bench::sound();
+    let dir = PkiDir::new();
+    let path = dir.path().join("keys.log");
+    let log = || {
+        bench
+            .handshake(|tls| {
+                tls.ca_file(&bench.ca_file)
+                    .dangerous(|tls| tls.key_log_file(&path))
+            })
+            .unwrap()
+    };
+    log();
+    let first = std::fs::read_to_string(&path).unwrap();
+    // The labels of TLS 1.3 in the format of NSS.
+    for label in [
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET ",
+        "SERVER_TRAFFIC_SECRET_0 ",
+        "EXPORTER_SECRET ",
+    ] {
+        let lines = first.lines().filter(|line| line.starts_with(label));
+        assert_eq!(lines.count(), 1, "{first}");
+    }
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    log();
+    let second = std::fs::read_to_string(&path).unwrap();
+    assert!(second.starts_with(&first) && second.len() > first.len());
+
+    let missing = dir.path().join("none").join("keys.log");
+    let error = bench
+        .handshake(|tls| {
+            tls.ca_file(&bench.ca_file)
+                .dangerous(|tls| tls.key_log_file(missing))
+        })
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyFileUnreadable, "{error}");
+    assert_eq!(fact(&error, "option"), "key_log_file");
+}

@@ -1,0 +1,199 @@
+//! Trust anchors that only the builder can name, and pinned keys.
+
+use std::fs;
+use std::process::Command;
+
+use mongotls::CauseCode;
+use mongotls::options::SpkiPin;
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir, Revocation};
+use mongotls_testbench::server::{Server, ServerTls};
+use openssl::pkey::{HasPublic, PKeyRef};
+use openssl::sha::sha256;
+
+use crate::common::{Bench, code, fact};
+
+/// A folder with these CAs under hashed names.
+fn hashed(certificates: &[&Ca]) -> PkiDir {
+    let dir = PkiDir::new();
+    for (index, ca) in certificates.iter().enumerate() {
+        dir.write(&format!("{index}.pem"), ca.cert_pem());
+    }
+    let made = Command::new("openssl")
+        .arg("rehash")
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    dir
+}
+
+#[test]
+fn anchors_come_from_a_folder_from_memory_or_from_both() {
+    let bench = Bench::sound();
+    let stranger = Ca::root("stranger", KeyKind::EcP256);
+    let text = |ca: &Ca| String::from_utf8(ca.cert_pem()).unwrap();
+    let (with, without) = (hashed(&[&stranger, &bench.ca]), hashed(&[&stranger]));
+
+    let report = bench
+        .handshake(|tls| tls.ca_directory(with.path()))
+        .unwrap();
+    assert!(report.is_verified());
+    bench
+        .handshake(|tls| tls.ca_certificates_pem(text(&stranger) + &text(&bench.ca)))
+        .unwrap();
+    bench
+        .handshake(|tls| {
+            tls.ca_directory(without.path())
+                .ca_certificates_pem(text(&bench.ca))
+        })
+        .unwrap();
+    bench
+        .handshake(|tls| {
+            tls.ca_certificates_pem(text(&stranger))
+                .ca_file(&bench.ca_file)
+        })
+        .unwrap();
+
+    let error = bench
+        .handshake(|tls| {
+            tls.ca_directory(without.path())
+                .ca_certificates_pem(text(&stranger))
+        })
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::IssuerUnknown, "{error}");
+    assert_eq!(
+        fact(&error, "trust_anchors"),
+        format!("{} and 1 from memory", without.path().display())
+    );
+}
+
+#[test]
+fn an_issuer_that_comes_into_the_folder_later_is_found() {
+    let bench = Bench::sound();
+    let dir = hashed(&[&Ca::root("stranger", KeyKind::EcP256)]);
+    let refused = bench.handshake(|tls| tls.ca_directory(dir.path()));
+    assert_eq!(code(&refused.unwrap_err()), CauseCode::IssuerUnknown);
+    for entry in fs::read_dir(hashed(&[&bench.ca]).path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::write(
+            dir.path().join(entry.file_name()),
+            fs::read(entry.path()).unwrap(),
+        )
+        .unwrap();
+    }
+    bench.handshake(|tls| tls.ca_directory(dir.path())).unwrap();
+}
+
+#[test]
+fn a_folder_or_a_text_without_anchors_is_told() {
+    let bench = Bench::sound();
+    let dir = PkiDir::new();
+    let file = dir.write("ca.pem", bench.ca.cert_pem());
+    let missing = dir.path().join("none");
+    for (path, expected, words) in [
+        (
+            missing.as_path(),
+            CauseCode::CaFileUnreadable,
+            "No such file",
+        ),
+        (
+            file.as_path(),
+            CauseCode::CaFileUnreadable,
+            "Not a directory",
+        ),
+        (dir.path(), CauseCode::CaFileInvalid, "hashed name"),
+    ] {
+        let error = bench.handshake(|tls| tls.ca_directory(path)).unwrap_err();
+        assert_eq!(code(&error), expected, "{error}");
+        assert_eq!(fact(&error, "path"), path.display().to_string());
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let key = bench.ca.issue(LeafSpec::local_server()).key_pem();
+    let error = bench
+        .handshake(|tls| tls.ca_certificates_pem(String::from_utf8(key).unwrap()))
+        .unwrap_err();
+    assert_eq!(
+        (code(&error), fact(&error, "holds").as_str()),
+        (CauseCode::CaFileInvalid, "a private key")
+    );
+}
+
+fn pin(key: &PKeyRef<impl HasPublic>) -> SpkiPin {
+    SpkiPin::from_digest(sha256(&key.public_key_to_der().unwrap()))
+}
+
+#[test]
+fn one_pinned_key_in_the_verified_chain_is_enough() {
+    for kind in [KeyKind::Rsa(2048), KeyKind::EcP256, KeyKind::Ed25519] {
+        let root = Ca::root("bench root", KeyKind::EcP256);
+        let mid = root.intermediate("bench mid", kind);
+        let identity = mid.issue(LeafSpec::local_server().key_kind(kind));
+        let bench = Bench::around(
+            Server::builder().tls(ServerTls::new(&identity)).start(),
+            root,
+        );
+        let leaf_pin = pin(&identity.key);
+        let other = SpkiPin::from_digest([7; 32]);
+        for pins in [
+            &[leaf_pin][..],
+            &[other, pin(mid.key())],
+            &[pin(bench.ca.key()), other],
+        ] {
+            let report = bench
+                .handshake(|tls| {
+                    pins.iter()
+                        .fold(tls.ca_file(&bench.ca_file), |tls, pin| tls.pinned_key(*pin))
+                })
+                .unwrap_or_else(|error| panic!("{pins:?}: {error}"));
+            assert!(report.is_verified());
+        }
+        let error = bench
+            .handshake(|tls| tls.ca_file(&bench.ca_file).pinned_key(other))
+            .unwrap_err();
+        assert_eq!(code(&error), CauseCode::PinMismatch, "{error}");
+        assert_eq!(
+            fact(&error, "presented_pins"),
+            format!("{leaf_pin}, {}, {}", pin(mid.key()), pin(bench.ca.key()))
+        );
+    }
+}
+
+#[test]
+fn a_pin_replaces_no_other_check() {
+    let root = Ca::root("bench root", KeyKind::EcP256);
+    let identity = root.issue(LeafSpec::server("db.example"));
+    let crl = root
+        .crl()
+        .revoke(Revocation::of(&identity.cert))
+        .build()
+        .to_pem()
+        .unwrap();
+    let bench = Bench::around(
+        Server::builder().tls(ServerTls::new(&identity)).start(),
+        root,
+    );
+    let pin = pin(&identity.key);
+    let stranger = Ca::root("stranger", KeyKind::EcP256);
+    let stranger_file = bench.dir.write("stranger.pem", stranger.cert_pem());
+    let crl_file = bench.dir.write("crl.pem", crl);
+
+    let error = bench.handshake(|tls| tls.ca_file(stranger_file).pinned_key(pin));
+    assert_eq!(code(&error.unwrap_err()), CauseCode::IssuerUnknown);
+    let error = bench.handshake(|tls| tls.ca_file(&bench.ca_file).pinned_key(pin));
+    assert_eq!(code(&error.unwrap_err()), CauseCode::HostnameMismatch);
+    let error = bench.handshake(|tls| {
+        tls.ca_file(&bench.ca_file)
+            .crl_file(crl_file)
+            .pinned_key(pin)
+            .dangerous(|tls| tls.allow_invalid_hostnames(true))
+    });
+    assert_eq!(code(&error.unwrap_err()), CauseCode::RevokedCrl);
+    let error = bench
+        .handshake(|tls| {
+            tls.pinned_key(pin)
+                .dangerous(|tls| tls.allow_invalid_certificates(true))
+        })
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::OptionConflict, "{error}");
+    assert!(error.to_string().contains("pinned_key"), "{error}");
+}
