@@ -1,27 +1,31 @@
 //! The client: what a program holds on to, and shares between its threads.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::RawDocumentBuf;
 use log::{debug, warn};
 
+use crate::cause::{Cause, CauseCode};
 use crate::command::Command;
 use crate::conn::{Connector, Hello, Perished, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::event::{Event, TlsReloadEvent};
 use crate::options::{ClientOptions, ReadPreferenceMode};
 use crate::pool::{Pool, PooledConnection};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
+use crate::watch::{Snapshot, Wanted, Watcher};
 
 /// A client of a MongoDB deployment.
 ///
 /// Cheap to clone: all clones share the same connections, and every method takes `&self`, so that one
-/// client serves all threads of a program. No thread runs in the background and no connection is made
-/// before the first command needs one; it is closed when the last clone is dropped.
+/// client serves all threads of a program. No connection is made before the first command needs one; it
+/// is closed when the last clone is dropped. No thread runs in the background, unless the files of TLS
+/// are watched.
 ///
 /// ```no_run
 /// use mongotls::bson::doc;
@@ -39,6 +43,57 @@ struct Inner {
     /// One for each host, in the order of the seed list.
     pools: Vec<Arc<Pool>>,
     choice: Mutex<Choice>,
+    /// Looks at the files of TLS, if the options ask for it.
+    watcher: OnceLock<Watcher>,
+}
+
+impl Inner {
+    /// Starts the thread that looks at the files of TLS. It does not keep the client alive.
+    fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) -> Result<()> {
+        let client = Arc::downgrade(self);
+        let reload = move || match client.upgrade() {
+            Some(client) => {
+                // The log and the event tell what went wrong; the next change is another chance.
+                let _ = client.reload_tls();
+                Wanted::Still
+            }
+            None => Wanted::NoMore,
+        };
+        let watcher = Watcher::start(seen, interval, reload).map_err(no_thread)?;
+        // Nobody else sets it.
+        let _ = self.watcher.set(watcher);
+        Ok(())
+    }
+
+    fn reload_tls(&self) -> Result<()> {
+        let started = Instant::now();
+        let outcome = self.connector.reload_tls(SystemTime::now());
+        match &outcome {
+            Ok(()) => {
+                self.pools.iter().for_each(|pool| pool.retire());
+                debug!(target: "mongotls::tls", "the files of TLS were read anew");
+            }
+            Err(error) => {
+                warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
+            }
+        }
+        self.options
+            .listener
+            .emit(&Event::TlsReload(TlsReloadEvent {
+                error: outcome.as_ref().err().cloned(),
+                duration: started.elapsed(),
+            }));
+        outcome
+    }
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    let cause = Cause::new(
+        CauseCode::OptionConflict,
+        format!("watch_files needs a thread, and the system has none left: {error}"),
+        "Raise the limit of threads of this process, or leave watch_files out and call reload_tls.",
+    );
+    Error::configuration(cause).with_source(error)
 }
 
 /// Which host of the seed list commands go to.
@@ -93,13 +148,18 @@ impl Client {
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }
+        // Looked at before they are read, so that no change is missed.
+        let watched = options.tls.as_ref().and_then(|tls| {
+            let interval = tls.watch_interval()?;
+            Some((Snapshot::of(tls.files()), interval))
+        });
         let connector = Connector::new(&options)?;
         let pools = options
             .hosts
             .iter()
             .map(|host| Arc::new(Pool::new(host.clone(), Arc::clone(&connector), &options)))
             .collect();
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             options,
             connector,
             pools,
@@ -107,7 +167,12 @@ impl Client {
                 index: 0,
                 holds: Holds::No,
             }),
-        })))
+            watcher: OnceLock::new(),
+        });
+        if let Some((seen, interval)) = watched {
+            inner.watch_files(seen, interval)?;
+        }
+        Ok(Self(inner))
     }
 
     /// The database of that name. No command is sent.
@@ -137,19 +202,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the new set is not sound. The old
-    /// one then stays in force, and the log says so, target `mongotls::tls`.
+    /// one then stays in force; the log, target `mongotls::tls`, and an
+    /// [`Event`](crate::event::Event) say so.
     pub fn reload_tls(&self) -> Result<()> {
-        match self.0.connector.reload_tls(SystemTime::now()) {
-            Ok(()) => {
-                self.0.pools.iter().for_each(|pool| pool.retire());
-                debug!(target: "mongotls::tls", "the files of TLS were read anew");
-                Ok(())
-            }
-            Err(error) => {
-                warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
-                Err(error)
-            }
-        }
+        self.0.reload_tls()
     }
 
     /// What a server said about itself and, with TLS, the facts of the handshake: of a connection

@@ -11,11 +11,13 @@
 //! # The parts
 //!
 //! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. A client is shared by all threads
-//!   of a program; no async runtime is involved and no thread runs in the background.
+//!   of a program; no async runtime is involved, and no thread runs in the background
+//!   unless the files of TLS are watched.
 //! - [`ClientOptions`] say how, from a connection string ([`uri`]) or from a builder ([`options`]).
 //! - [`Error`] is the one error. That of a failed connection holds a [`Cause`]: a stable
 //!   [`code`](CauseCode), the facts, and a remedy for people ([`cause`]).
 //! - [`tls`] can be used alone: options, a host and a stream give a verified stream.
+//! - [`event`] tells a program what happens inside a client.
 //! - [`doctor`] examines a deployment stage by stage.
 //!
 //! # What holds without being asked for
@@ -34,6 +36,7 @@
 
 pub mod cause;
 pub mod doctor;
+pub mod event;
 pub mod options;
 pub mod tls;
 pub mod uri;
@@ -51,6 +54,7 @@ mod pool;
 mod sniff;
 mod socket;
 mod time;
+mod watch;
 mod wire;
 
 pub use bson;

@@ -29,6 +29,8 @@ use crate::wire::{opcode, request};
 pub(crate) struct Connector {
     /// None without TLS. The lock is held only to copy or replace the context.
     tls: Option<Mutex<TlsContext>>,
+    /// Held by the one reload at a time, so that a slow one does not replace the set of a later one.
+    reloading: Mutex<()>,
     metadata: RawDocumentBuf,
     connect_timeout: Option<Duration>,
     load_balanced: bool,
@@ -70,6 +72,7 @@ impl Connector {
                 .map(TlsContext::new)
                 .transpose()?
                 .map(Mutex::new),
+            reloading: Mutex::new(()),
             metadata: client_metadata(options.app_name.as_deref()),
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
@@ -94,6 +97,10 @@ impl Connector {
         let (Some(slot), Some(tls)) = (&self.tls, self.tls()) else {
             return Ok(());
         };
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let fresh = TlsContext::new(tls.options())?;
         fresh.check_dates(now)?;
         let old = std::mem::replace(

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
+use crate::event::{Event, EventListener};
 use crate::options::AuthMechanism;
 
 /// Collects [`ClientOptions`]; each setter's unit, range and default stand at the field it sets.
@@ -58,6 +59,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) proxy_port: Option<u16>,
     pub(crate) proxy_username: Option<String>,
     pub(crate) proxy_password: Option<Secret>,
+    listener: EventListener,
 }
 
 /// Setters that store their argument and no more.
@@ -175,6 +177,14 @@ impl ClientOptionsBuilder {
     ) -> Self {
         self.proxy_username = Some(username.into());
         self.proxy_password = Some(password.into());
+        self
+    }
+
+    /// Tells this function of every [`Event`], on the thread where it happens; what it does delays that
+    /// thread. A later call replaces the function.
+    #[must_use]
+    pub fn event_listener(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = EventListener::new(listen);
         self
     }
 
@@ -318,6 +328,7 @@ impl ClientOptionsBuilder {
             max_adaptive_retries: self.max_adaptive_retries.unwrap_or(2),
             enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
             proxy,
+            listener: self.listener,
         })
     }
 

@@ -31,6 +31,7 @@ pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 use crate::address::ServerAddress;
+use crate::event::EventListener;
 
 /// The options of a client, checked and with their defaults filled in.
 ///
@@ -120,6 +121,9 @@ pub struct ClientOptions {
     /// The SOCKS5 proxy that connections go through (`proxyHost` and its companions). Source:
     /// "SOCKS5 Support".
     pub proxy: Option<ProxyOptions>,
+
+    /// Who is told of events.
+    pub(crate) listener: EventListener,
 }
 
 /// How servers are monitored. Source: "Server Discovery and Monitoring".

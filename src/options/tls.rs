@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ProtocolOptions, Secret, SpkiPin};
 use crate::cause::{Cause, CauseCode};
@@ -32,6 +33,7 @@ pub struct TlsOptions {
     no_session_resumption: bool,
     protocol: ProtocolOptions,
     key_log_file: Option<PathBuf>,
+    watch_interval: Option<Duration>,
 }
 
 impl TlsOptions {
@@ -73,6 +75,28 @@ impl TlsOptions {
     /// The file that the secrets of each connection are written to.
     pub fn key_log_file(&self) -> Option<&Path> {
         self.key_log_file.as_deref()
+    }
+
+    /// How often the files are looked at for changes; none if they are not.
+    pub fn watch_interval(&self) -> Option<Duration> {
+        self.watch_interval
+    }
+
+    /// All files and folders that are read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let identity: &[&PathBuf] = match &self.identity {
+            Some(IdentitySource::File(path)) => &[path],
+            Some(IdentitySource::Files { certificate, key }) => &[certificate, key],
+            Some(IdentitySource::Store { certificate, .. }) => &[certificate],
+            Some(IdentitySource::Memory { .. }) | None => &[],
+        };
+        let password = match &self.password {
+            Some(PasswordSource::File(path)) => Some(path),
+            _ => None,
+        };
+        let anchors = self.ca_file.iter().chain(&self.ca_directory);
+        let files = anchors.chain(&self.crl_files).chain(password);
+        files.chain(identity.iter().copied()).cloned().collect()
     }
 
     /// The files with the CRLs (`tlsCRLFile` gives one).
@@ -386,6 +410,18 @@ impl TlsOptionsBuilder {
         self
     }
 
+    /// Looks at the files of TLS at this interval, and reloads them when one has changed, as
+    /// [`Client::reload_tls`](crate::Client::reload_tls) does. Default: files are read when a client is made,
+    /// and not looked at again. 10 ms and up; a minute suits certificates that are renewed by a machine.
+    ///
+    /// A set that is not sound leaves the old one in force; a warning in the log and an
+    /// [`Event`](crate::event::Event) say so.
+    #[must_use]
+    pub fn watch_files(mut self, interval: Duration) -> Self {
+        self.0.watch_interval = Some(interval);
+        self
+    }
+
     /// Resumes TLS sessions with servers that offer it, which saves most of the work of a handshake.
     /// Default: true.
     ///
@@ -464,6 +500,13 @@ impl TlsOptionsBuilder {
             }
         }
         conflicts.extend(options.protocol.conflicts());
+        if let Some(interval) = options.watch_interval {
+            if interval < Duration::from_millis(10) {
+                conflicts.push(format!(
+                    "watch_files is {interval:?}, and must be 10 ms or more"
+                ));
+            }
+        }
         if !options.pins.is_empty() && !options.verifies_certificate() {
             conflicts.push(
                 "pinned_key asks for a check that an unverified certificate cannot pass".to_owned(),

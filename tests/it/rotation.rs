@@ -1,10 +1,14 @@
 //! Files of TLS that change under a running client.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mongotls::{CauseCode, Client};
+use mongotls::event::Event;
+use mongotls::options::{TlsOptions, TlsOptionsBuilder};
+use mongotls::{CauseCode, Client, ClientOptions, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation, Validity};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 
@@ -160,4 +164,168 @@ fn no_command_fails_because_of_a_reload() {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(rotation.presented().contains("CN=number 19"));
+}
+
+/// What a listener was told of reloads: whether each was well, or the code of its error.
+type Told = Arc<Mutex<Vec<Result<(), CauseCode>>>>;
+
+/// A client that watches its files, and what it tells.
+fn watching(
+    bench: &Bench,
+    change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
+) -> (Client, Told) {
+    let told = Told::default();
+    let list = Arc::clone(&told);
+    let tls = TlsOptions::builder()
+        .ca_file(&bench.ca_file)
+        .watch_files(Duration::from_millis(20));
+    let options = ClientOptions::builder()
+        .host(ServerAddress::tcp("localhost", bench.server.port()))
+        .tls(change(tls).build().unwrap())
+        .event_listener(move |event| {
+            if let Event::TlsReload(reload) = event {
+                let outcome = reload
+                    .error
+                    .as_ref()
+                    .map_or(Ok(()), |error| Err(code(error)));
+                list.lock().unwrap().push(outcome);
+            }
+        })
+        .build()
+        .unwrap();
+    (Client::with_options(options).unwrap(), told)
+}
+
+/// Waits until the listener has been told so much.
+fn wait_for(told: &Told, expected: &[Result<(), CauseCode>]) {
+    let started = Instant::now();
+    while told.lock().unwrap().len() < expected.len() && started.elapsed() < Duration::from_secs(10)
+    {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_watched_file_is_reloaded_when_it_changes_and_only_then() {
+    let rotation = Rotation::new();
+    let file = rotation.bench.dir.path().join("client.pem");
+    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
+    let rotation = Rotation { client, ..rotation };
+    assert!(rotation.presented().contains("CN=first"));
+    thread::sleep(Duration::from_millis(100));
+    wait_for(&told, &[]);
+
+    // In place; then by another file that takes the name, at once and after it was away.
+    let mut text = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap();
+    text.write_all(b"# a word beside the certificate\n")
+        .unwrap();
+    wait_for(&told, &[Ok(())]);
+    assert!(rotation.presented().contains("CN=first"));
+    let replace = |name: &str| {
+        let identity = rotation.bench.ca.issue(LeafSpec::client(name));
+        let other = rotation.bench.dir.write("next.pem", identity.bundle_pem());
+        std::fs::rename(other, &file).unwrap();
+    };
+    replace("second");
+    wait_for(&told, &[Ok(()), Ok(())]);
+    assert!(rotation.presented().contains("CN=second"));
+    std::fs::remove_file(&file).unwrap();
+    let unreadable = Err(CauseCode::KeyFileUnreadable);
+    wait_for(&told, &[Ok(()), Ok(()), unreadable]);
+    assert!(rotation.presented().contains("CN=second"));
+    replace("third");
+    wait_for(&told, &[Ok(()), Ok(()), unreadable, Ok(())]);
+    assert!(rotation.presented().contains("CN=third"));
+}
+
+#[test]
+fn a_link_that_is_turned_to_another_folder_is_a_change() {
+    let rotation = Rotation::new();
+    let dir = rotation.bench.dir.path();
+    let folder = |name: &str| {
+        let identity = rotation.bench.ca.issue(LeafSpec::client(name));
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::write(dir.join(name).join("tls.crt"), identity.chain_pem()).unwrap();
+        std::fs::write(dir.join(name).join("tls.key"), identity.key_pem()).unwrap();
+    };
+    // As Kubernetes does: names that lead through a link, which is replaced in one step.
+    folder("one");
+    folder("two");
+    std::os::unix::fs::symlink("one", dir.join("..data")).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        std::os::unix::fs::symlink(format!("..data/{name}"), dir.join(name)).unwrap();
+    }
+    let (client, told) = watching(&rotation.bench, |tls| {
+        tls.certificate_and_key_files(dir.join("tls.crt"), dir.join("tls.key"))
+    });
+    std::os::unix::fs::symlink("two", dir.join("..data_tmp")).unwrap();
+    std::fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    wait_for(&told, &[Ok(())]);
+    ping_on(&client).unwrap();
+    let last = rotation.bench.server.connections().pop().unwrap();
+    let certificate = last.client_certificate.unwrap();
+    let subject = mongotls::tls::Certificate::from(&*certificate).subject;
+    assert!(subject.contains("CN=two"), "{subject}");
+}
+
+#[test]
+fn the_watch_ends_with_the_last_client_and_outlives_a_listener_that_panics() {
+    let rotation = Rotation::new();
+    let file = rotation.bench.dir.path().join("client.pem");
+    let calls = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&calls);
+    let tls = TlsOptions::builder()
+        .ca_file(&rotation.bench.ca_file)
+        .certificate_key_file(&file)
+        .watch_files(Duration::from_millis(10));
+    let options = ClientOptions::builder()
+        .host(ServerAddress::tcp(
+            "localhost",
+            rotation.bench.server.port(),
+        ))
+        .tls(tls.build().unwrap())
+        .event_listener(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            panic!("a fault of the program");
+        })
+        .build()
+        .unwrap();
+    let client = Client::with_options(options).unwrap();
+    let reaches = |calls_wanted: u64| {
+        let started = Instant::now();
+        while calls.load(Ordering::Relaxed) < calls_wanted {
+            assert!(started.elapsed() < Duration::from_secs(10));
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for number in 1..=3 {
+        rotation.write(&format!("client {number}"), Validity::days(-1, 10));
+        reaches(number);
+    }
+    ping_on(&client).unwrap();
+    // The listener belongs to the options of the client: when it goes, the thread has let go of it.
+    drop(client);
+    let started = Instant::now();
+    while Arc::strong_count(&calls) > 1 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let before = calls.load(Ordering::Relaxed);
+    rotation.write("late", Validity::days(-1, 10));
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(calls.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn an_interval_that_would_keep_the_machine_busy_is_refused() {
+    let error = TlsOptions::builder()
+        .watch_files(Duration::from_millis(9))
+        .build()
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::OptionConflict);
+    assert!(error.to_string().contains("10 ms or more"), "{error}");
 }
