@@ -11,21 +11,23 @@
     reason = "a program for developers"
 )]
 
+mod common;
+
 use std::env;
 use std::fs;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use mongotls::Client;
-use mongotls::bson::{RawDocumentBuf, rawdoc};
+use mongotls::bson::rawdoc;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
+
+use self::common::{ServerProcess, cpu, exchange, median, message, wait_for_the_end};
 
 const ROUNDS: usize = 15;
 
@@ -33,21 +35,10 @@ fn main() {
     if env::args().nth(1).as_deref() == Some("serve") {
         return serve();
     }
-    let mut server = Command::new(env::current_exe().unwrap())
-        .arg("serve")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(server.stdout.take().unwrap())
-        .read_line(&mut ready)
-        .unwrap();
-    let (port, ca_file) = ready.trim_end().split_once(' ').unwrap();
+    let server = ServerProcess::start();
+    let (port, ca_file) = server.ready.split_once(' ').unwrap();
     let (port, ca_file) = (port.parse().unwrap(), Path::new(ca_file));
     measure(port, ca_file);
-    drop(server.stdin.take());
-    server.wait().unwrap();
 }
 
 /// Serves until standard input ends; prints the port and the path of the CA file.
@@ -61,7 +52,7 @@ fn serve() {
         server.port(),
         dir.write("ca.pem", root.cert_pem()).display()
     );
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    wait_for_the_end();
 }
 
 fn measure(port: u16, ca_file: &Path) {
@@ -137,26 +128,6 @@ fn compare(name: &str, calls: u32, mut floor: impl FnMut(), mut ours: impl FnMut
     println!("{name:<34} {a:>7.1} µs {b:>7.1} µs {ratio:>7.2}");
 }
 
-/// The CPU time of this thread for one call, in microseconds.
-fn cpu(calls: u32, work: &mut impl FnMut()) -> f64 {
-    let before = thread_cpu_ns();
-    for _ in 0..calls {
-        work();
-    }
-    (thread_cpu_ns() - before) / 1000.0 / f64::from(calls)
-}
-
-/// The first number of schedstat: nanoseconds on a CPU.
-fn thread_cpu_ns() -> f64 {
-    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split(' ').next().unwrap().parse().unwrap()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// A context as a careful program would build it.
 fn context(ca_file: &Path) -> SslContext {
     let mut store = X509StoreBuilder::new().unwrap();
@@ -196,18 +167,6 @@ impl Floor {
     }
 
     fn exchange(&mut self, message: &[u8]) {
-        self.stream.write_all(message).unwrap();
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).unwrap();
-        self.reply
-            .resize(u32::from_le_bytes(length) as usize - 4, 0);
-        self.stream.read_exact(&mut self.reply).unwrap();
+        exchange(&mut self.stream, message, &mut self.reply);
     }
-}
-
-/// An OP_MSG with one body.
-fn message(body: &RawDocumentBuf) -> Vec<u8> {
-    let size = u32::try_from(21 + body.as_bytes().len()).unwrap();
-    let words = [size, 1, 0, 2013, 0].map(u32::to_le_bytes).concat();
-    [&words[..], &[0], body.as_bytes()].concat()
 }
