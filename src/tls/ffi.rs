@@ -166,7 +166,7 @@ pub(super) fn configuration_file() -> Option<PathBuf> {
     // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to
     // free; it is copied first and freed here once.
     unsafe {
-        let text = CONF_get1_default_file();
+        let text = CONF_get1_default_config_file();
         if text.is_null() {
             return None;
         }
@@ -430,7 +430,7 @@ unsafe extern "C" {
         callback: Option<CertificateCallback>,
         argument: *mut c_void,
     );
-    fn CONF_get1_default_file() -> *mut c_char;
+    fn CONF_get1_default_config_file() -> *mut c_char;
 }
 
 #[cfg(ossl300)]

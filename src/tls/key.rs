@@ -172,8 +172,13 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
 
 /// Whether OpenSSL has no store for the scheme of a URI. It says so of a file that is not there as well.
 fn lacks_store(shown: &str, error: &ErrorStack) -> bool {
+    const LIB_OSSL_STORE: i32 = 44;
     let mut entries = error.errors().iter();
-    let unregistered = entries.any(|entry| entry.reason() == Some("unregistered scheme"));
+    let unregistered = entries.any(|entry| {
+        let reason = entry.reason().unwrap_or_default();
+        entry.library_code() == LIB_OSSL_STORE
+            && matches!(reason, "unregistered scheme" | "unsupported")
+    });
     let is_file = shown.starts_with("file:") || !shown.contains(':');
     error.errors().is_empty() || (unregistered && !is_file)
 }

@@ -39,3 +39,22 @@ impl Library {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_in_use_is_described() {
+        let library = Library::inspect();
+        assert_eq!(library.version, openssl_version());
+        let config_file = library.config_file.expect("a path");
+        assert!(config_file.is_absolute(), "{config_file:?}");
+        assert_eq!(library.config_file_found, config_file.is_file());
+        if openssl::version::number() >= 0x3000_0000 {
+            assert!(!library.providers.is_empty());
+            let is_fips = library.providers.contains(&"fips".to_owned());
+            assert!(!library.fips || is_fips, "{:?}", library.providers);
+        }
+    }
+}
