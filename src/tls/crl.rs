@@ -8,7 +8,6 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use openssl::error::ErrorStack;
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -51,37 +50,38 @@ pub(super) fn load(
 }
 
 /// The CRLs of one file, in PEM or DER form.
-pub(super) fn read(path: &Path) -> Result<Vec<X509Crl>> {
-    let bytes = files::read(Purpose::Crl, path)?;
-    let crls = decode(&bytes).map_err(|error| {
-        let remedy =
-            "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
-        Error::configuration(invalid(
-            path,
-            &bytes,
-            "holds a CRL that cannot be decoded",
-            remedy,
-        ))
-        .with_source(error)
-    })?;
-    if crls.is_empty() {
-        let why = format!("holds no CRL: it holds {}", files::describe(&bytes));
+fn read(path: &Path) -> Result<Vec<X509Crl>> {
+    let mut bytes = files::read(Purpose::Crl, path)?;
+    // A DER file that is no CRL is told by what it is, not as a damaged one.
+    if let Ok(crl) = X509Crl::from_der(&bytes) {
+        return Ok(vec![crl]);
+    }
+    let holds = files::describe(&bytes);
+    let bodies: Vec<_> = files::pem_blocks(&bytes)
+        .filter(|block| block.label == "X509 CRL")
+        .map(|block| block.body)
+        .collect();
+    if bodies.is_empty() {
+        let why = format!("holds no CRL: it holds {holds}");
         let remedy = "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form.";
-        return Err(Error::configuration(invalid(path, &bytes, &why, remedy)));
+        return Err(Error::configuration(invalid(path, holds, &why, remedy)));
+    }
+    let mut crls = Vec::new();
+    for body in bodies {
+        let text = &mut bytes[body];
+        // What is not base64 is no CRL either, and OpenSSL says so.
+        let length = files::decode_in_place(text).unwrap_or(0);
+        let crl = X509Crl::from_der(&text[..length]).map_err(|error| {
+            let why = "holds a CRL that cannot be decoded";
+            let remedy = "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
+            Error::configuration(invalid(path, holds.clone(), why, remedy)).with_source(error)
+        })?;
+        crls.push(crl);
     }
     Ok(crls)
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<X509Crl>, ErrorStack> {
-    // A DER file that is no CRL is told by what it is, not as a damaged one.
-    if let Ok(crl) = X509Crl::from_der(bytes) {
-        return Ok(vec![crl]);
-    }
-    let blocks = files::pem_blocks(bytes).filter(|block| block.label == "X509 CRL");
-    blocks.map(|block| X509Crl::from_pem(block.text)).collect()
-}
-
-fn invalid(path: &Path, bytes: &[u8], why: &str, remedy: &str) -> Cause {
+fn invalid(path: &Path, holds: String, why: &str, remedy: &str) -> Cause {
     let path = path.display().to_string();
     Cause::new(
         CauseCode::CrlFileInvalid,
@@ -90,5 +90,5 @@ fn invalid(path: &Path, bytes: &[u8], why: &str, remedy: &str) -> Cause {
     )
     .fact("option", "tlsCRLFile")
     .fact("path", path)
-    .fact("holds", files::describe(bytes))
+    .fact("holds", holds)
 }
