@@ -2,12 +2,17 @@
 //!
 //! The server's certificate is looked up, as in PyMongo, or the whole chain if the program asks for it.
 //! For each certificate that is looked up its issuer's CRL must be there, be signed by the issuer and be
-//! in force. The lists are loaded once for a context, and OpenSSL finds a serial number in them by
-//! binary search, so that their size does not slow a handshake.
+//! in force.
+//!
+//! The lists are loaded and sorted once for a context, and OpenSSL finds a serial number in them by binary
+//! search. But it verifies the signature of the whole list in each full handshake, which a list of a
+//! million entries makes felt (`docs/performance.md`); a resumed handshake looks into no CRL.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use openssl::bn::BigNum;
+use openssl::error::ErrorStack;
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
@@ -35,6 +40,7 @@ pub(super) fn load(
     let mut crls = Crls::default();
     for path in paths {
         for crl in read(path)? {
+            sort(&crl).map_err(internal)?;
             ffi::store_add_crl(store, &crl).map_err(internal)?;
             crls.count += 1;
             let next_update = crl.next_update().map(instant);
@@ -47,6 +53,14 @@ pub(super) fn load(
         store.set_flags(flags).map_err(internal)?;
     }
     Ok(crls)
+}
+
+/// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have
+/// little time and that all others wait for.
+fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
+    let any = BigNum::from_u32(0)?.to_asn1_integer()?;
+    let _ = crl.get_by_serial(&any);
+    Ok(())
 }
 
 /// The CRLs of one file, in PEM or DER form.
