@@ -11,13 +11,14 @@
     reason = "a program for developers"
 )]
 
+mod measure;
+
 use std::env;
 use std::fs;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use mongotls::Client;
 use mongotls::bson::{RawDocumentBuf, rawdoc};
@@ -27,27 +28,17 @@ use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
+use measure::{Served, median, thread_cpu_ns};
+
 const ROUNDS: usize = 15;
 
 fn main() {
     if env::args().nth(1).as_deref() == Some("serve") {
         return serve();
     }
-    let mut server = Command::new(env::current_exe().unwrap())
-        .arg("serve")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(server.stdout.take().unwrap())
-        .read_line(&mut ready)
-        .unwrap();
-    let (port, ca_file) = ready.trim_end().split_once(' ').unwrap();
-    let (port, ca_file) = (port.parse().unwrap(), Path::new(ca_file));
-    measure(port, ca_file);
-    drop(server.stdin.take());
-    server.wait().unwrap();
+    let server = Served::start();
+    let (port, ca_file) = server.ready.split_once(' ').unwrap();
+    measure(port.parse().unwrap(), Path::new(ca_file));
 }
 
 /// Serves until standard input ends; prints the port and the path of the CA file.
@@ -144,17 +135,6 @@ fn cpu(calls: u32, work: &mut impl FnMut()) -> f64 {
         work();
     }
     (thread_cpu_ns() - before) / 1000.0 / f64::from(calls)
-}
-
-/// The first number of schedstat: nanoseconds on a CPU.
-fn thread_cpu_ns() -> f64 {
-    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split(' ').next().unwrap().parse().unwrap()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// A context as a careful program would build it.
