@@ -10,7 +10,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench audit msrv ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench bench-crl audit msrv ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 
 bench: setup ## Compare the client's CPU time with a bare program on OpenSSL
 	cargo bench $(LOCKED) --bench floor
+
+bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
+	cargo bench $(LOCKED) --bench crl
 
 audit: ## Check licences, sources, advisories and unused dependencies
 	.ci/audit
