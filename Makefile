@@ -10,7 +10,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench soak audit msrv ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench bench-crl soak audit msrv ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ bench: setup ## Compare the client with a bare program on OpenSSL, and resumed w
 
 soak: setup ## Reload every file of TLS again and again under load (a minute)
 	cargo test $(LOCKED) --release --test soak
+
+bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
+	cargo bench $(LOCKED) --bench crl
 
 audit: ## Check licences, sources, advisories and unused dependencies
 	.ci/audit

@@ -36,7 +36,7 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        self.child.wait().unwrap();
+        let _ = self.child.wait();
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn times(calls: u32, work: &mut impl FnMut()) -> (f64, f64) {
 }
 
 /// The first number of schedstat: nanoseconds on a CPU.
-fn thread_cpu_ns() -> f64 {
+pub(crate) fn thread_cpu_ns() -> f64 {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     stat.split(' ').next().unwrap().parse().unwrap()
 }

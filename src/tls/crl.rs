@@ -2,12 +2,16 @@
 //!
 //! The server's certificate is looked up, as in PyMongo, or the whole chain if the program asks for it.
 //! For each certificate that is looked up its issuer's CRL must be there, be signed by the issuer and be
-//! in force. The lists are loaded once for a context, and OpenSSL finds a serial number in them by
-//! binary search, so that their size does not slow a handshake.
+//! in force.
+//!
+//! The lists are loaded and sorted once for a context, and OpenSSL finds a serial number in them by binary
+//! search. But it verifies the signature of the whole list in each full handshake, which a list of a
+//! million entries makes felt (`docs/performance.md`); a resumed handshake looks into no CRL.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilder;
@@ -36,6 +40,7 @@ pub(super) fn load(
     let mut crls = Crls::default();
     for path in paths {
         for crl in read(path)? {
+            sort(&crl).map_err(internal)?;
             ffi::store_add_crl(store, &crl).map_err(internal)?;
             crls.count += 1;
             let next_update = crl.next_update().map(instant);
@@ -50,38 +55,47 @@ pub(super) fn load(
     Ok(crls)
 }
 
+/// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have
+/// little time and that all others wait for.
+fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
+    let any = BigNum::from_u32(0)?.to_asn1_integer()?;
+    let _ = crl.get_by_serial(&any);
+    Ok(())
+}
+
 /// The CRLs of one file, in PEM or DER form.
-pub(super) fn read(path: &Path) -> Result<Vec<X509Crl>> {
-    let bytes = files::read(Purpose::Crl, path)?;
-    let crls = decode(&bytes).map_err(|error| {
-        let remedy =
-            "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
-        Error::configuration(invalid(
-            path,
-            &bytes,
-            "holds a CRL that cannot be decoded",
-            remedy,
-        ))
-        .with_source(error)
-    })?;
-    if crls.is_empty() {
-        let why = format!("holds no CRL: it holds {}", files::describe(&bytes));
+fn read(path: &Path) -> Result<Vec<X509Crl>> {
+    let mut bytes = files::read(Purpose::Crl, path)?;
+    // A DER file that is no CRL is told by what it is, not as a damaged one.
+    if let Ok(crl) = X509Crl::from_der(&bytes) {
+        return Ok(vec![crl]);
+    }
+    let holds = files::describe(&bytes);
+    let bodies: Vec<_> = files::pem_blocks(&bytes)
+        .filter(|block| block.label == "X509 CRL")
+        .map(|block| block.body)
+        .collect();
+    if bodies.is_empty() {
+        let why = format!("holds no CRL: it holds {holds}");
         let remedy = "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form.";
-        return Err(Error::configuration(invalid(path, &bytes, &why, remedy)));
+        return Err(Error::configuration(invalid(path, holds, &why, remedy)));
+    }
+    let mut crls = Vec::new();
+    for body in bodies {
+        let text = &mut bytes[body];
+        // What is not base64 is no CRL either, and OpenSSL says so.
+        let length = files::decode_in_place(text).unwrap_or(0);
+        let crl = X509Crl::from_der(&text[..length]).map_err(|error| {
+            let why = "holds a CRL that cannot be decoded";
+            let remedy = "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
+            Error::configuration(invalid(path, holds.clone(), why, remedy)).with_source(error)
+        })?;
+        crls.push(crl);
     }
     Ok(crls)
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<X509Crl>, ErrorStack> {
-    // A DER file that is no CRL is told by what it is, not as a damaged one.
-    if let Ok(crl) = X509Crl::from_der(bytes) {
-        return Ok(vec![crl]);
-    }
-    let blocks = files::pem_blocks(bytes).filter(|block| block.label == "X509 CRL");
-    blocks.map(|block| X509Crl::from_pem(block.text)).collect()
-}
-
-fn invalid(path: &Path, bytes: &[u8], why: &str, remedy: &str) -> Cause {
+fn invalid(path: &Path, holds: String, why: &str, remedy: &str) -> Cause {
     let path = path.display().to_string();
     Cause::new(
         CauseCode::CrlFileInvalid,
@@ -90,5 +104,5 @@ fn invalid(path: &Path, bytes: &[u8], why: &str, remedy: &str) -> Cause {
     )
     .fact("option", "tlsCRLFile")
     .fact("path", path)
-    .fact("holds", files::describe(bytes))
+    .fact("holds", holds)
 }

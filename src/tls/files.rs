@@ -5,8 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
+use memchr::memmem::{self, Finder};
+use openssl::base64;
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
@@ -124,8 +127,8 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return "nothing".into();
     }
-    if let Some(labels) = pem_labels(bytes) {
-        return labels;
+    if let Some(kinds) = kinds(pem_blocks(bytes)) {
+        return kinds;
     }
     let text = bytes.trim_ascii_start();
     let starts = |word: &str| {
@@ -155,10 +158,10 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     }
 }
 
-/// The kinds of the PEM blocks in a file; none where there is no block.
-fn pem_labels(bytes: &[u8]) -> Option<String> {
+/// The kinds of PEM blocks, in the words of [`describe`]; none where there is no block.
+fn kinds<'a>(blocks: impl Iterator<Item = PemBlock<'a>>) -> Option<String> {
     let mut kinds: Vec<String> = Vec::new();
-    for label in pem_blocks(bytes).map(|block| block.label) {
+    for label in blocks.map(|block| block.label) {
         let kind = match label {
             "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
                 "a certificate".to_owned()
@@ -184,6 +187,8 @@ pub(super) struct PemBlock<'a> {
     pub(super) label: &'a str,
     /// The block with its first and last line.
     pub(super) text: &'a [u8],
+    /// Where its base64 stands in the file.
+    pub(super) body: Range<usize>,
 }
 
 /// The complete PEM blocks of a file (RFC 7468), in their order.
@@ -191,42 +196,75 @@ pub(super) struct PemBlock<'a> {
 /// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
 /// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
 pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
-    let mut rest = bytes;
+    const BEGIN: &str = "-----BEGIN ";
+    const END: &str = "-----END ";
+    let begin = Finder::new(BEGIN);
+    // All last lines, by label and place. If each first line looked for its own, a file with many
+    // unfinished blocks would be read as many times.
+    let mut ends: Vec<(&[u8], usize)> = memmem::find_iter(bytes, END)
+        .filter_map(|at| Some((label(&bytes[at + END.len()..])?, at)))
+        .collect();
+    ends.sort_unstable();
+    let mut next = 0;
     std::iter::from_fn(move || {
         loop {
-            let start = find(rest, b"-----BEGIN ")?;
-            let block = &rest[start..];
-            let after = &block[b"-----BEGIN ".len()..];
-            let Some(label_end) = find(after, b"-----") else {
-                rest = &[];
-                return None;
-            };
-            let label = std::str::from_utf8(&after[..label_end])
-                .ok()
-                .filter(|label| !label.contains('\n'));
-            let Some(label) = label else {
-                rest = after;
+            let start = next + begin.find(&bytes[next..])?;
+            next = start + BEGIN.len();
+            let Some(label) = label(&bytes[next..]) else {
                 continue;
             };
-            let end_line = format!("-----END {label}-----");
-            let Some(end) = find(block, end_line.as_bytes()) else {
-                rest = after;
+            let body = next + label.len() + DASHES.len();
+            let end = ends.partition_point(|end| *end < (label, body));
+            let Some(&(_, end)) = ends.get(end).filter(|end| end.0 == label) else {
                 continue;
             };
-            let (text, tail) = block.split_at(end + end_line.len());
-            rest = tail;
-            if !label.ends_with("PRIVATE KEY") && find(text, b"Proc-Type:").is_some() {
+            let Ok(label) = std::str::from_utf8(label) else {
+                continue;
+            };
+            next = end + END.len() + label.len() + DASHES.len();
+            let text = &bytes[start..next];
+            if !label.ends_with("PRIVATE KEY") && memmem::find(text, b"Proc-Type:").is_some() {
                 continue;
             }
-            return Some(PemBlock { label, text });
+            let body = body..end;
+            return Some(PemBlock { label, text, body });
         }
     })
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+const DASHES: &str = "-----";
+
+/// What stands before the next dashes, if they are on the same line.
+fn label(bytes: &[u8]) -> Option<&[u8]> {
+    let end = memmem::find(bytes, DASHES.as_bytes())?;
+    Some(&bytes[..end]).filter(|label| !label.contains(&b'\n'))
+}
+
+/// Decodes base64 in its own place (RFC 4648 §4), with white space anywhere; returns how many bytes
+/// there are now at the start.
+///
+/// A large CRL would otherwise stand in memory twice while OpenSSL takes it apart.
+pub(super) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
+    /// A whole number of groups of four digits.
+    const PIECE: usize = 1 << 16;
+    let mut digits = 0;
+    for at in 0..text.len() {
+        let byte = text[at];
+        text[digits] = byte;
+        digits += usize::from(!byte.is_ascii_whitespace());
+    }
+    let mut decoded = 0;
+    for start in (0..digits).step_by(PIECE) {
+        let end = digits.min(start + PIECE);
+        let piece = std::str::from_utf8(&text[start..end]).ok()?;
+        if end < digits && piece.contains('=') {
+            return None;
+        }
+        let bytes = base64::decode_block(piece).ok()?;
+        text[decoded..decoded + bytes.len()].copy_from_slice(&bytes);
+        decoded += bytes.len();
+    }
+    Some(decoded)
 }
 
 #[cfg(test)]
@@ -265,5 +303,99 @@ mod tests {
         let text = b"-----BEGIN A-----\n-----BEGIN B-----\nx\n-----END B-----\n-----BEGIN C";
         let labels: Vec<_> = pem_blocks(text).map(|block| block.label).collect();
         assert_eq!(labels, ["B"]);
+    }
+
+    #[test]
+    fn a_block_reaches_to_the_first_last_line_of_its_own_label() {
+        let cases: &[(&str, &[&str])] = &[
+            (
+                "-----BEGIN A-----\n-----BEGIN B-----\nx\n-----END B-----\n-----END A-----",
+                &["\n-----BEGIN B-----\nx\n-----END B-----\n"],
+            ),
+            (
+                "-----BEGIN A-----x-----END B-----y-----END A-----z-----END A-----",
+                &["x-----END B-----y"],
+            ),
+            ("-----END A----------BEGIN A-----x-----END A-----", &["x"]),
+            ("-----BEGIN A-----END A-----", &[]),
+            (
+                "-----BEGIN A-----END A----------END A-----",
+                &["END A-----"],
+            ),
+            ("-----BEGIN A\n-----\n-----END A\n-----", &[]),
+            (
+                "-----BEGIN A-----1-----END A----------BEGIN A-----2-----END A-----",
+                &["1", "2"],
+            ),
+            (
+                "-----BEGIN A-----\nProc-Type: 4\n-----END A----------BEGIN B-----3-----END B-----",
+                &["3"],
+            ),
+        ];
+        for (text, expected) in cases {
+            let bodies: Vec<_> = pem_blocks(text.as_bytes())
+                .map(|block| &text[block.body])
+                .collect();
+            assert_eq!(bodies, *expected, "{text:?}");
+        }
+    }
+
+    /// To look for the last line of each unfinished block in all that follows would take an hour here.
+    #[test]
+    fn a_hostile_file_is_read_in_no_time() {
+        const SIZE: usize = 8 << 20;
+        let repeated = |line: &dyn Fn(usize) -> String| {
+            let mut text = String::with_capacity(SIZE + 100);
+            (0..)
+                .map(line)
+                .take_while(|line| {
+                    text.push_str(line);
+                    text.len() < SIZE
+                })
+                .for_each(drop);
+            text
+        };
+        let files = [
+            repeated(&|_| "-----BEGIN A-----\n".to_owned()),
+            repeated(&|n| format!("-----BEGIN {n}-----\n")),
+            repeated(&|_| "-----BEGIN ".to_owned()),
+            repeated(&|_| "-----END ".to_owned()),
+            repeated(&|n| format!("-----BEGIN {n}-----\n-----END x{n}-----\n")),
+            format!(
+                "{}{}",
+                repeated(&|_| "-----BEGIN B-----".to_owned()),
+                repeated(&|_| "-----END A-----".to_owned())
+            ),
+        ];
+        let started = std::time::Instant::now();
+        for file in &files {
+            assert_eq!(pem_blocks(file.as_bytes()).count(), 0, "{}", &file[..50]);
+        }
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    }
+
+    #[test]
+    fn base64_is_decoded_where_it_stands() {
+        let cases: &[(&str, Option<&[u8]>)] = &[
+            ("", Some(b"")),
+            ("\r\nQUJD\r\n", Some(b"ABC")),
+            ("\nQU\n \tJ\nDRA==\n", Some(b"ABCD")),
+            ("QUJDREU=", Some(b"ABCDE")),
+            ("QUJ", None),
+            ("QU*D", None),
+            ("QUJ\u{e9}", None),
+        ];
+        for (text, expected) in cases {
+            let mut bytes = text.as_bytes().to_vec();
+            let length = decode_in_place(&mut bytes);
+            assert_eq!(length.map(|length| &bytes[..length]), *expected, "{text:?}");
+        }
+        let long: Vec<u8> = (0..=u8::MAX).cycle().take(300_000).collect();
+        let mut text = base64::encode_block(&long).into_bytes();
+        assert_eq!(decode_in_place(&mut text), Some(long.len()));
+        assert_eq!(text[..long.len()], long);
+        let mut two = base64::encode_block(&long[..1000]).repeat(100).into_bytes();
+        assert_eq!(decode_in_place(&mut two), None);
     }
 }

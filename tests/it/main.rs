@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod commands;
 mod common;
+mod crl;
 mod cursors;
 mod docs;
 mod ends;

@@ -105,7 +105,7 @@ impl<'a> CrlSpec<'a> {
         }
     }
 
-    /// Adds an entry.
+    /// Adds an entry. A CRL lists them in the order of these calls, sorted or not, as CAs do.
     pub fn revoke(mut self, revocation: Revocation) -> Self {
         self.revoked.push(revocation);
         self
@@ -171,7 +171,6 @@ impl<'a> CrlSpec<'a> {
                 .unwrap();
         }
 
-        builder.sort().unwrap();
         let key = self.issuer.key();
         builder.sign(key, self.digest.for_key(key)).unwrap();
         let crl = builder.build().unwrap();
