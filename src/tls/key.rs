@@ -162,10 +162,11 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
             "cannot be loaded from its store",
             "Correct the URI; `openssl storeutl -keys URI` tells what a store holds.",
         ),
+        // Some stores do not tell a wrong PIN from a key that is not there.
         (_, None) => failed(
             CauseCode::KeyFileNoPrivateKey,
             "is not in its store",
-            "Correct the URI; `openssl storeutl -keys URI` tells what a store holds.",
+            "Correct the URI, and the PIN if the store asks for one; `openssl storeutl -keys URI` tells what a store holds.",
         ),
     })
 }
