@@ -186,7 +186,8 @@ pub(super) struct PemBlock<'a> {
     pub(super) text: &'a [u8],
 }
 
-/// The complete PEM blocks of a file (RFC 7468), in their order.
+/// The complete PEM blocks of a file (RFC 7468), in their order, and those that another one of their
+/// kind cuts off.
 ///
 /// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
 /// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
@@ -208,12 +209,22 @@ pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
                 rest = after;
                 continue;
             };
+            // No line of a block has five dashes but its last: whatever comes next must be that one.
+            // To look further would take a time that grows with the square of a hostile file.
             let end_line = format!("-----END {label}-----");
-            let Some(end) = find(block, end_line.as_bytes()) else {
+            let same_again = format!("-----BEGIN {label}-----");
+            let body = same_again.len();
+            let dashes = body + find(&block[body..], b"-----")?;
+            let end = if block[dashes..].starts_with(end_line.as_bytes()) {
+                dashes + end_line.len()
+            } else if block[dashes..].starts_with(same_again.as_bytes()) {
+                // One of two was cut off. It is not skipped, for whoever decodes it will complain.
+                dashes
+            } else {
                 rest = after;
                 continue;
             };
-            let (text, tail) = block.split_at(end + end_line.len());
+            let (text, tail) = block.split_at(end);
             rest = tail;
             if !label.ends_with("PRIVATE KEY") && find(text, b"Proc-Type:").is_some() {
                 continue;
@@ -265,5 +276,24 @@ mod tests {
         let text = b"-----BEGIN A-----\n-----BEGIN B-----\nx\n-----END B-----\n-----BEGIN C";
         let labels: Vec<_> = pem_blocks(text).map(|block| block.label).collect();
         assert_eq!(labels, ["B"]);
+    }
+
+    #[test]
+    fn a_block_that_the_next_one_of_its_kind_cuts_off_is_not_skipped() {
+        let text = b"-----BEGIN A-----\nx\n-----BEGIN A-----\ny\n-----END A-----\n";
+        let texts: Vec<_> = pem_blocks(text).map(|block| block.text).collect();
+        let whole = b"-----BEGIN A-----\ny\n-----END A-----";
+        assert_eq!(texts, [&b"-----BEGIN A-----\nx\n"[..], whole]);
+    }
+
+    #[test]
+    fn many_unfinished_blocks_take_no_time() {
+        let lines = (0..200_000).map(|n| format!("-----BEGIN A{n}-----\n"));
+        let text = lines.collect::<String>();
+        let started = std::time::Instant::now();
+        assert_eq!(pem_blocks(text.as_bytes()).count(), 0);
+        let took = started.elapsed();
+        // It takes a blink; with the square of the lines it would be minutes.
+        assert!(took.as_secs() < 30, "{took:?}");
     }
 }
