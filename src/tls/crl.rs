@@ -77,7 +77,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<X509Crl>, ErrorStack> {
     if let Ok(crl) = X509Crl::from_der(bytes) {
         return Ok(vec![crl]);
     }
-    let blocks = files::pem_blocks(bytes).filter(|block| block.label == "X509 CRL");
+    let blocks = files::pem_blocks(bytes).filter(files::PemBlock::is_crl);
     blocks.map(|block| X509Crl::from_pem(block.text)).collect()
 }
 

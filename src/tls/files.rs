@@ -13,6 +13,8 @@ use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl};
 use zeroize::Zeroizing;
 
+use super::inspect::FileForm;
+use super::key::{self, Password};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
@@ -45,8 +47,26 @@ impl Purpose {
 /// No file with certificates, keys or CRLs is larger: 1 GiB.
 const LARGEST: u64 = 1 << 30;
 
-/// Reads a file whole; the memory is zeroed on drop, for it may hold a key.
+/// Reads the file of an option whole.
 pub(super) fn read(purpose: Purpose, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    read_any(path).map_err(|unread| {
+        let error = unreadable(purpose, path, &unread.why, &unread.remedy);
+        match unread.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    })
+}
+
+/// Why a file was not read, and what to do about it.
+pub(super) struct Unread {
+    pub(super) why: String,
+    pub(super) remedy: String,
+    source: Option<io::Error>,
+}
+
+/// Reads a file whole; the memory is zeroed on drop, for it may hold a key.
+pub(super) fn read_any(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let mut bytes = Zeroizing::new(Vec::new());
     let outcome = File::open(path).and_then(|file| {
         if let Ok(metadata) = file.metadata() {
@@ -57,15 +77,18 @@ pub(super) fn read(purpose: Purpose, path: &Path) -> Result<Zeroizing<Vec<u8>>> 
     });
     match outcome {
         Ok(size) if size as u64 <= LARGEST => Ok(bytes),
-        Ok(_) => Err(unreadable(
-            purpose,
-            path,
-            "it is larger than 1 GiB",
-            "Give a file that holds certificates or keys alone.",
-        )),
+        Ok(_) => Err(Unread {
+            why: "it is larger than 1 GiB".into(),
+            remedy: "Give a file that holds certificates or keys alone.".into(),
+            source: None,
+        }),
         Err(error) => {
             let (why, remedy) = explain(&error, path);
-            Err(unreadable(purpose, path, &why, &remedy).with_source(error))
+            Err(Unread {
+                why,
+                remedy,
+                source: Some(error),
+            })
         }
     }
 }
@@ -114,18 +137,17 @@ fn explain(error: &io::Error, path: &Path) -> (String, String) {
 /// # Errors
 /// What OpenSSL says of the first block that it cannot decode.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
-    let blocks =
-        pem_blocks(bytes).filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE"));
+    let blocks = pem_blocks(bytes).filter(PemBlock::is_certificate);
     blocks.map(|block| X509::from_pem(block.text)).collect()
 }
 
-/// What a file holds, in words that complete "it holds …".
-pub(super) fn describe(bytes: &[u8]) -> String {
+/// What form the bytes of a file have.
+pub(super) fn form(bytes: &[u8]) -> FileForm {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return "nothing".into();
+        return FileForm::Empty;
     }
-    if let Some(labels) = pem_labels(bytes) {
-        return labels;
+    if pem_blocks(bytes).next().is_some() {
+        return FileForm::Pem;
     }
     let text = bytes.trim_ascii_start();
     let starts = |word: &str| {
@@ -133,36 +155,45 @@ pub(super) fn describe(bytes: &[u8]) -> String {
             .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
     };
     if starts("<!doctype html") || starts("<html") || starts("<head") {
-        return "an HTML page".into();
+        return FileForm::Html;
     }
     match bytes {
-        [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => {
-            return "a Java keystore".into();
-        }
-        [0x30, ..] if X509::from_der(bytes).is_ok() => return "a certificate in DER form".into(),
-        [0x30, ..] if X509Crl::from_der(bytes).is_ok() => return "a CRL in DER form".into(),
-        [0x30, ..] if Pkcs12::from_der(bytes).is_ok() => return "a PKCS#12 file".into(),
-        [0x30, ..] if PKey::private_key_from_der(bytes).is_ok() => {
-            return "a private key in DER form".into();
-        }
-        [0x30, ..] => return "binary data in DER form".into(),
-        _ => {}
-    }
-    if std::str::from_utf8(bytes).is_ok() {
-        "text without a PEM block".into()
-    } else {
-        "binary data".into()
+        [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => FileForm::JavaKeystore,
+        [0x30, ..] if Pkcs12::from_der(bytes).is_ok() => FileForm::Pkcs12,
+        [0x30, ..] => FileForm::Der,
+        _ if std::str::from_utf8(bytes).is_ok() => FileForm::Text,
+        _ => FileForm::Binary,
     }
 }
 
-/// The kinds of the PEM blocks in a file; none where there is no block.
-fn pem_labels(bytes: &[u8]) -> Option<String> {
+/// What a file holds, in words that complete "it holds …".
+pub(super) fn describe(bytes: &[u8]) -> String {
+    let words = match form(bytes) {
+        FileForm::Empty => "nothing",
+        FileForm::Pem => return pem_labels(bytes),
+        FileForm::Html => "an HTML page",
+        FileForm::JavaKeystore => "a Java keystore",
+        FileForm::Pkcs12 => "a PKCS#12 file",
+        FileForm::Der if X509::from_der(bytes).is_ok() => "a certificate in DER form",
+        FileForm::Der if X509Crl::from_der(bytes).is_ok() => "a CRL in DER form",
+        FileForm::Der if PKey::private_key_from_der(bytes).is_ok() => "a private key in DER form",
+        FileForm::Der if key::open_encrypted_der(bytes, &mut Password::new(None)).is_some() => {
+            "an encrypted private key in DER form"
+        }
+        FileForm::Der => "binary data in DER form",
+        FileForm::Text => "text without a PEM block",
+        FileForm::Binary => "binary data",
+    };
+    words.to_owned()
+}
+
+/// The kinds of the PEM blocks in a file.
+fn pem_labels(bytes: &[u8]) -> String {
     let mut kinds: Vec<String> = Vec::new();
     for label in pem_blocks(bytes).map(|block| block.label) {
         let kind = match label {
-            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
-                "a certificate".to_owned()
-            }
+            "CERTIFICATE" | "X509 CERTIFICATE" => "a certificate".to_owned(),
+            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own form".to_owned(),
             "X509 CRL" => "a CRL".to_owned(),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".to_owned(),
             "PUBLIC KEY" => "a public key".to_owned(),
@@ -175,7 +206,7 @@ fn pem_labels(bytes: &[u8]) -> Option<String> {
             kinds.push(kind);
         }
     }
-    (!kinds.is_empty()).then(|| kinds.join(" and "))
+    kinds.join(" and ")
 }
 
 /// One PEM block of a file.
@@ -184,6 +215,25 @@ pub(super) struct PemBlock<'a> {
     pub(super) label: &'a str,
     /// The block with its first and last line.
     pub(super) text: &'a [u8],
+}
+
+impl PemBlock<'_> {
+    pub(super) fn is_certificate(&self) -> bool {
+        matches!(self.label, "CERTIFICATE" | "X509 CERTIFICATE")
+    }
+
+    pub(super) fn is_crl(&self) -> bool {
+        self.label == "X509 CRL"
+    }
+
+    pub(super) fn is_key(&self) -> bool {
+        self.label.ends_with("PRIVATE KEY")
+    }
+
+    /// Whether a password protects the block: in the form of PKCS#8, or in the one before (RFC 1421).
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.label.starts_with("ENCRYPTED ") || find(self.text, b"Proc-Type:").is_some()
+    }
 }
 
 /// The complete PEM blocks of a file (RFC 7468), in their order, and those that another one of their
@@ -226,12 +276,22 @@ pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
             };
             let (text, tail) = block.split_at(end);
             rest = tail;
-            if !label.ends_with("PRIVATE KEY") && find(text, b"Proc-Type:").is_some() {
+            let block = PemBlock { label, text };
+            if !block.is_key() && block.is_encrypted() {
                 continue;
             }
-            return Some(PemBlock { label, text });
+            return Some(block);
         }
     })
+}
+
+/// How many PEM blocks a file begins, whole or not.
+pub(super) fn pem_beginnings(bytes: &[u8]) -> usize {
+    let begins = b"-----BEGIN ";
+    bytes
+        .windows(begins.len())
+        .filter(|window| window == begins)
+        .count()
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

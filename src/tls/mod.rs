@@ -28,6 +28,7 @@ mod diagnose;
 mod ffi;
 mod files;
 mod identity;
+mod inspect;
 mod key;
 mod refusal;
 mod report;
@@ -56,6 +57,10 @@ use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::identity::{Identity, OwnChain};
+pub use self::inspect::{
+    ChainReport, CrlReport, FileForm, FileReport, Finding, FindingCode, KeyForm, KeyReport,
+    Severity,
+};
 pub use self::report::{HandshakeReport, Verification};
 use self::session::SessionCache;
 use self::stream::Tap;

@@ -1,0 +1,559 @@
+//! What a local file holds, and what is wrong with it, found without a connection.
+//!
+//! [`FileReport::of`] reads a file of any kind: PEM, DER, PKCS#12, or something that was put in its
+//! place. What it finds is plain data, for `mongotls inspect` and for the doctor's look at the files
+//! before the network; `judge.rs` says what is wrong with it. No file makes it fail or panic, no secret
+//! is part of it, and no terminal is asked for a password.
+
+mod judge;
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::CrlNumber;
+use openssl::x509::{X509, X509Crl, X509CrlRef, X509NameRef, X509VerifyResult};
+
+use super::certificate::{instant, key_digest, key_kind, object_name};
+use super::files::{self, PemBlock, Purpose};
+use super::key::{self, Locked, Password};
+use super::{Certificate, ffi};
+use crate::options::{PasswordSource, Secret};
+
+/// What a file holds, and what is wrong with it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// The option that names it, such as `tlsCAFile`; none if it was looked at by itself.
+    pub option: Option<&'static str>,
+    /// The form of its bytes; none if it cannot be read.
+    pub form: Option<FileForm>,
+    /// What it holds, in words that complete "it holds …".
+    pub holds: String,
+    /// The certificates in their order.
+    pub certificates: Vec<Certificate>,
+    /// The CRLs in their order.
+    pub crls: Vec<CrlReport>,
+    /// The private keys in their order.
+    pub keys: Vec<KeyReport>,
+    /// How the certificates hang together, where they should be a chain: several of them, and not CAs
+    /// alone.
+    pub chain: Option<ChainReport>,
+    /// What is wrong with it, and what is well and still worth knowing.
+    pub findings: Vec<Finding>,
+}
+
+/// The form of a file's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileForm {
+    /// Nothing, or white space.
+    Empty,
+    /// At least one PEM block (RFC 7468).
+    Pem,
+    /// DER: the binary form of what stands in a PEM block.
+    Der,
+    /// PKCS#12 (RFC 7292), also known as PFX.
+    Pkcs12,
+    /// A Java keystore (JKS or JCEKS).
+    JavaKeystore,
+    /// An HTML page, as a download that went wrong leaves it.
+    Html,
+    /// Other text.
+    Text,
+    /// Other bytes.
+    Binary,
+}
+
+/// What a CRL says of itself (RFC 5280 §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrlReport {
+    /// The issuer in the form of RFC 2253.
+    pub issuer: String,
+    /// When it was made.
+    pub this_update: SystemTime,
+    /// When the next one is due; none if it does not tell.
+    pub next_update: Option<SystemTime>,
+    /// How many certificates it revokes.
+    pub entries: usize,
+    /// Its number in decimal; none if it has none.
+    pub number: Option<String>,
+    /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
+    pub signature_algorithm: String,
+}
+
+/// What is known of a private key. None of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyReport {
+    /// Its kind and size, such as `RSA 2048`; the kind alone, or none, where it did not open.
+    pub kind: Option<String>,
+    /// How it is written down.
+    pub form: KeyForm,
+    /// Whether a password protects it.
+    pub encrypted: bool,
+    /// Whether it opened: without a password, or with the one that was given.
+    pub opened: bool,
+    /// The place among the file's certificates of the first one that it belongs to.
+    pub certificate: Option<usize>,
+    /// The SHA-256 digest of its public half, as in [`Certificate::public_key_sha256`]; none where it
+    /// did not open.
+    pub public_key_sha256: Option<String>,
+}
+
+/// How a private key is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyForm {
+    /// `BEGIN PRIVATE KEY` or `BEGIN ENCRYPTED PRIVATE KEY` (RFC 5958).
+    Pkcs8,
+    /// The form before it, such as `BEGIN RSA PRIVATE KEY`.
+    Traditional,
+    /// In a PKCS#12 file.
+    Pkcs12,
+}
+
+/// How the certificates of a file hang together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChainReport {
+    /// The places of the certificates on the way from the end entity up, each issued by the next.
+    pub path: Vec<usize>,
+    /// Whether all certificates stand on that way and in that order, as TLS sends them.
+    pub in_order: bool,
+    /// Whether each signature on that way is that of the next certificate.
+    pub signatures_valid: bool,
+}
+
+/// Something that a person should know about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Its stable name.
+    pub code: FindingCode,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, and what to do where that is not plain: one line, without a full stop.
+    pub message: String,
+}
+
+/// How bad a finding is; a failure is more than a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Connections work, for now or with some servers.
+    Warning,
+    /// A connection that uses the file fails.
+    Failure,
+}
+
+/// One row of the table: the variant, its code and when it applies.
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $when:literal;)*) => {
+        /// The stable name of a finding. Where a [`CauseCode`](crate::CauseCode) tells the same, it has
+        /// the same text.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum FindingCode {
+            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
+        }
+
+        impl FindingCode {
+            /// The code as text: lower case words joined by hyphens.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    FileUnreadable = "file-unreadable", "the file cannot be read";
+    NothingUsable = "nothing-usable", "the file holds no certificate, no CRL and no private key";
+    DamagedBlock = "damaged-block", "a PEM block cannot be decoded, or has no end";
+    TooManyBlocks = "too-many-blocks", "there are more blocks than are looked at";
+    NotPem = "not-pem", "the file is in DER form, and PEM is needed";
+    CertificateExpired = "certificate-expired", "a certificate is past its notAfter";
+    ClientCertificateExpired = "client-certificate-expired", "the client certificate is past its notAfter";
+    CertificateNotYetValid = "certificate-not-yet-valid", "a certificate is before its notBefore";
+    CertificateEndsSoon = "certificate-ends-soon", "a certificate ends within 30 days";
+    CrlExpired = "crl-expired", "a CRL is past its nextUpdate";
+    CrlNotYetValid = "crl-not-yet-valid", "a CRL is before its thisUpdate";
+    CrlEndsSoon = "crl-ends-soon", "a CRL ends within 30 days";
+    ChainOutOfOrder = "chain-out-of-order", "the certificates of a chain do not stand in the order of the chain";
+    ChainUnrelated = "chain-unrelated", "a certificate is not part of the chain";
+    SignatureInvalid = "signature-invalid", "a certificate is not signed by the one that bears its issuer's name";
+    WrongPurpose = "wrong-purpose", "the extended key usage forbids the use in TLS";
+    NoSubjectAltName = "no-subject-alt-name", "a server's certificate names no host";
+    KeyTooWeak = "key-too-weak", "a key is shorter than OpenSSL's security level 2 asks for";
+    DigestTooWeak = "digest-too-weak", "a signature uses SHA-1, MD5 or an older digest";
+    KeyCertificateMismatch = "key-certificate-mismatch", "private key and certificate do not belong together";
+    KeyPasswordMissing = "key-password-missing", "the private key is encrypted and no password was given";
+    KeyPasswordWrong = "key-password-wrong", "the password does not open the private key";
+    KeyAlgorithmUnsupported = "key-algorithm-unsupported", "this OpenSSL does not offer the key's type or encryption";
+    ReadableByOthers = "readable-by-others", "every user of this host may read the private key";
+}
+
+impl fmt::Display for FindingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Severity {
+    /// `failure` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+impl FileForm {
+    /// One lower case word, such as `pem`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Pem => "pem",
+            Self::Der => "der",
+            Self::Pkcs12 => "pkcs12",
+            Self::JavaKeystore => "jks",
+            Self::Html => "html",
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+impl KeyForm {
+    /// `pkcs8`, `traditional` or `pkcs12`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pkcs8 => "pkcs8",
+            Self::Traditional => "traditional",
+            Self::Pkcs12 => "pkcs12",
+        }
+    }
+}
+
+/// More PEM blocks of a file are not looked at. The largest bundle of the public CAs has some 150.
+const MOST_BLOCKS: usize = 2000;
+
+/// More private keys of a file are not opened: each may cost a good part of a second.
+const MOST_KEYS: usize = 8;
+
+/// OpenSSL follows no chain further.
+const LONGEST_CHAIN: usize = 100;
+
+/// More CAs of one name are not compared: each costs a signature.
+const MOST_NAMESAKES: usize = 16;
+
+impl FileReport {
+    /// Looks at a file. An encrypted private key is opened with `password`, if there is one.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use mongotls::tls::FileReport;
+    ///
+    /// let report = FileReport::of(Path::new("/etc/ssl/client.pem"), None);
+    /// for finding in &report.findings {
+    ///     println!("{} {}: {}", finding.severity.as_str(), finding.code, finding.message);
+    /// }
+    /// ```
+    pub fn of(path: &Path, password: Option<&Secret>) -> Self {
+        let source = password.cloned().map(PasswordSource::Text);
+        Self::read(path, None, source.as_ref(), SystemTime::now())
+    }
+
+    /// Whether nothing in the file makes a connection fail; there may be warnings.
+    pub fn is_ok(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.severity != Severity::Failure)
+    }
+
+    fn read(
+        path: &Path,
+        purpose: Option<Purpose>,
+        password: Option<&PasswordSource>,
+        now: SystemTime,
+    ) -> Self {
+        let mut report = Self {
+            path: path.to_owned(),
+            option: purpose.map(Purpose::option),
+            form: None,
+            holds: String::new(),
+            certificates: Vec::new(),
+            crls: Vec::new(),
+            keys: Vec::new(),
+            chain: None,
+            findings: Vec::new(),
+        };
+        match files::read_any(path) {
+            Ok(bytes) => {
+                let contents = Contents::of(&bytes, Password::new(password));
+                let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+                report.form = Some(files::form(&bytes));
+                report.holds = files::describe(&bytes);
+                report.fill(&contents, purpose);
+                report.findings = judge::findings(&report, &contents, purpose, mode, now);
+            }
+            Err(unread) => report.findings.push(judge::unreadable(&unread)),
+        }
+        // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of
+        // a later call.
+        drop(ErrorStack::get());
+        report
+    }
+
+    /// Makes plain data of what was decoded.
+    fn fill(&mut self, contents: &Contents, purpose: Option<Purpose>) {
+        let certificates = &contents.certificates;
+        self.certificates = certificates
+            .iter()
+            .map(|certificate| Certificate::from(&**certificate))
+            .collect();
+        self.crls = contents.crls.iter().map(|crl| CrlReport::of(crl)).collect();
+        let keys = contents.keys.iter();
+        self.keys = keys.map(|key| key.report(certificates)).collect();
+
+        // Several CAs are a bundle, and need have nothing to do with each other.
+        let end_entity = self.certificates.iter().position(|found| !found.is_ca);
+        let of_key = self.keys.iter().find_map(|key| key.certificate);
+        let start = of_key.or(end_entity).filter(|_| certificates.len() > 1);
+        if purpose != Some(Purpose::TrustAnchors) {
+            self.chain = start.map(|start| ChainReport::of(certificates, start));
+        }
+    }
+}
+
+/// What was decoded of a file.
+#[derive(Default)]
+struct Contents {
+    certificates: Vec<X509>,
+    crls: Vec<X509Crl>,
+    keys: Vec<FoundKey>,
+    /// The labels of blocks that cannot be decoded.
+    damaged: Vec<String>,
+    /// How many blocks begin and do not end.
+    unfinished: usize,
+    /// Blocks, or keys, beyond those that are looked at.
+    left_out: bool,
+    /// Why a PKCS#12 file did not open.
+    locked: Option<Locked>,
+}
+
+/// A private key, open or not.
+struct FoundKey {
+    key: Result<PKey<Private>, Locked>,
+    form: KeyForm,
+    encrypted: bool,
+    /// The kind that the label of a block tells.
+    label: Option<&'static str>,
+}
+
+impl Contents {
+    /// Whether there is nothing in it, not even something damaged or locked.
+    fn is_empty(&self) -> bool {
+        self.certificates.is_empty()
+            && self.crls.is_empty()
+            && self.keys.is_empty()
+            && self.damaged.is_empty()
+            && self.locked.is_none()
+    }
+
+    fn of(bytes: &[u8], mut password: Password<'_>) -> Self {
+        match files::form(bytes) {
+            FileForm::Pem => Self::of_pem(bytes, &mut password),
+            FileForm::Der => Self::of_der(bytes, &mut password),
+            FileForm::Pkcs12 => Self::of_pkcs12(bytes, &mut password),
+            _ => Self::default(),
+        }
+    }
+
+    fn of_pem(bytes: &[u8], password: &mut Password<'_>) -> Self {
+        let mut contents = Self::default();
+        let mut blocks = 0;
+        for block in files::pem_blocks(bytes) {
+            blocks += 1;
+            if blocks > MOST_BLOCKS {
+                contents.left_out = true;
+                return contents;
+            }
+            let decoded = if block.is_certificate() {
+                X509::from_pem(block.text).map(|decoded| contents.certificates.push(decoded))
+            } else if block.is_crl() {
+                X509Crl::from_pem(block.text).map(|decoded| contents.crls.push(decoded))
+            } else {
+                if block.is_key() && contents.keys.len() < MOST_KEYS {
+                    contents.keys.push(FoundKey::in_block(&block, password));
+                } else if block.is_key() {
+                    contents.left_out = true;
+                }
+                Ok(())
+            };
+            if decoded.is_err() {
+                contents.damaged.push(block.label.to_owned());
+            }
+        }
+        contents.unfinished = files::pem_beginnings(bytes).saturating_sub(blocks);
+        contents
+    }
+
+    fn of_der(bytes: &[u8], password: &mut Password<'_>) -> Self {
+        let mut contents = Self::default();
+        if let Ok(certificate) = X509::from_der(bytes) {
+            contents.certificates.push(certificate);
+        } else if let Ok(crl) = X509Crl::from_der(bytes) {
+            contents.crls.push(crl);
+        } else if let Some(key) = FoundKey::in_der(bytes, password) {
+            contents.keys.push(key);
+        }
+        contents
+    }
+
+    fn of_pkcs12(bytes: &[u8], password: &mut Password<'_>) -> Self {
+        let mut contents = Self::default();
+        match key::open_pkcs12(bytes, password) {
+            Some(Ok(store)) => {
+                contents.certificates = store.certificates;
+                contents.keys.extend(store.key.map(|key| FoundKey {
+                    key: Ok(key),
+                    form: KeyForm::Pkcs12,
+                    encrypted: store.encrypted,
+                    label: None,
+                }));
+            }
+            Some(Err(locked)) => contents.locked = Some(locked),
+            None => {}
+        }
+        contents
+    }
+}
+
+impl FoundKey {
+    fn in_block(block: &PemBlock<'_>, password: &mut Password<'_>) -> Self {
+        let (form, label) = match block.label {
+            "PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => (KeyForm::Pkcs8, None),
+            "RSA PRIVATE KEY" => (KeyForm::Traditional, Some("RSA")),
+            "EC PRIVATE KEY" => (KeyForm::Traditional, Some("EC")),
+            "DSA PRIVATE KEY" => (KeyForm::Traditional, Some("DSA")),
+            _ => (KeyForm::Traditional, None),
+        };
+        Self {
+            key: key::open(block, password),
+            form,
+            encrypted: block.is_encrypted(),
+            label,
+        }
+    }
+
+    fn in_der(bytes: &[u8], password: &mut Password<'_>) -> Option<Self> {
+        let (key, encrypted) = match PKey::private_key_from_der(bytes) {
+            Ok(key) => (Ok(key), false),
+            Err(_) => (key::open_encrypted_der(bytes, password)?, true),
+        };
+        let is_pkcs8 = encrypted || PKey::private_key_from_pkcs8(bytes).is_ok();
+        Some(Self {
+            key,
+            form: if is_pkcs8 {
+                KeyForm::Pkcs8
+            } else {
+                KeyForm::Traditional
+            },
+            encrypted,
+            label: None,
+        })
+    }
+
+    fn belongs_to(&self, certificate: &X509) -> bool {
+        let (Ok(key), Ok(public)) = (&self.key, certificate.public_key()) else {
+            return false;
+        };
+        public.public_eq(key)
+    }
+
+    fn report(&self, certificates: &[X509]) -> KeyReport {
+        let open = self.key.as_ref().ok();
+        KeyReport {
+            kind: open
+                .map(|key| key_kind(key))
+                .or(self.label.map(str::to_owned)),
+            form: self.form,
+            encrypted: self.encrypted,
+            opened: open.is_some(),
+            certificate: certificates
+                .iter()
+                .position(|certificate| self.belongs_to(certificate)),
+            public_key_sha256: open.map(|key| key_digest(key)),
+        }
+    }
+}
+
+impl CrlReport {
+    fn of(crl: &X509CrlRef) -> Self {
+        let number = crl.extension::<CrlNumber>().ok().flatten();
+        let number = number.and_then(|(_, number)| number.to_bn().ok()?.to_dec_str().ok());
+        Self {
+            issuer: ffi::name_text(crl.issuer_name()),
+            this_update: instant(crl.last_update()),
+            next_update: crl.next_update().map(instant),
+            entries: crl.get_revoked().map_or(0, |entries| entries.len()),
+            number: number.map(|number| number.to_string()),
+            signature_algorithm: object_name(ffi::crl_signature(crl)),
+        }
+    }
+}
+
+impl ChainReport {
+    /// The way up from the certificate at `start`.
+    fn of(certificates: &[X509], start: usize) -> Self {
+        let mut path = vec![start];
+        let mut signatures_valid = true;
+        let mut place = start;
+        while let Some((issuer, signed)) = issuer_of(certificates, place, &path) {
+            if path.len() == LONGEST_CHAIN {
+                break;
+            }
+            path.push(issuer);
+            signatures_valid &= signed;
+            place = issuer;
+        }
+        Self {
+            in_order: path.iter().copied().eq(0..certificates.len()),
+            path,
+            signatures_valid,
+        }
+    }
+}
+
+/// Where the issuer of the certificate at `place` stands, and whether it signed it. Of several that bear
+/// the issuer's name (a CA that was renewed, or given a new key) the one that fits best.
+fn issuer_of(certificates: &[X509], place: usize, path: &[usize]) -> Option<(usize, bool)> {
+    let certificate = certificates.get(place)?;
+    let same = |a: &X509NameRef, b: &X509NameRef| a.try_cmp(b).is_ok_and(|order| order.is_eq());
+    if same(certificate.subject_name(), certificate.issuer_name()) {
+        return None;
+    }
+    let candidates = certificates.iter().enumerate().filter(|(at, candidate)| {
+        !path.contains(at) && same(candidate.subject_name(), certificate.issuer_name())
+    });
+    candidates
+        .take(MOST_NAMESAKES)
+        .map(|(at, candidate)| {
+            let key = candidate.public_key();
+            let signed = key.is_ok_and(|key| certificate.verify(&key).unwrap_or(false));
+            let fits = candidate.issued(certificate) == X509VerifyResult::OK;
+            (at, signed, fits)
+        })
+        .min_by_key(|(_, signed, fits)| (!signed, !fits))
+        .map(|(at, signed, _)| (at, signed))
+}
