@@ -57,6 +57,7 @@ use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::identity::{Identity, OwnChain};
+pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
     ChainReport, CrlReport, FileForm, FileReport, Finding, FindingCode, KeyForm, KeyReport,
     Severity,

@@ -22,7 +22,9 @@ use super::certificate::{instant, key_digest, key_kind, object_name};
 use super::files::{self, PemBlock, Purpose};
 use super::key::{self, Locked, Password};
 use super::{Certificate, ffi};
-use crate::options::{PasswordSource, Secret};
+use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
+
+pub(crate) use self::judge::ends_soon;
 
 /// What a file holds, and what is wrong with it.
 #[derive(Clone, Debug)]
@@ -278,6 +280,25 @@ impl FileReport {
         self.findings
             .iter()
             .all(|finding| finding.severity != Severity::Failure)
+    }
+
+    /// Looks at the files that `options` name: CA file, CRLs, client certificate and key.
+    pub(crate) fn of_options(options: &TlsOptions, now: SystemTime) -> Vec<Self> {
+        let crls = options.crl_files().iter().map(|path| (path, Purpose::Crl));
+        let ca = options.ca_file().map(Path::to_owned);
+        let ca = ca.iter().map(|path| (path, Purpose::TrustAnchors));
+        let identity = match options.identity() {
+            Some(IdentitySource::File(path)) => vec![path],
+            Some(IdentitySource::Files { certificate, key }) => vec![certificate, key],
+            Some(IdentitySource::Memory { .. }) | None => Vec::new(),
+        };
+        let identity = identity
+            .into_iter()
+            .map(|path| (path, Purpose::ClientCertificate));
+        ca.chain(crls)
+            .chain(identity)
+            .map(|(path, purpose)| Self::read(path, Some(purpose), options.password(), now))
+            .collect()
     }
 
     fn read(
