@@ -9,12 +9,13 @@ use openssl::nid::Nid;
 use openssl::pkey::Id;
 use openssl::x509::X509;
 
-use super::{Contents, FileForm, FileReport, Finding, FindingCode, Severity, ffi};
+use super::contents::Contents;
+use super::{FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::time::rfc3339;
-use crate::tls::Certificate;
 use crate::tls::files::{Purpose, Unread};
 use crate::tls::key::Locked;
+use crate::tls::{Certificate, ffi};
 
 /// What ends sooner is worth a warning: 30 days.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
