@@ -3,7 +3,8 @@
 //!
 //! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
 //! authentication, command) for each host by itself, outside of any pool, and keeps what it finds.
-//! It changes nothing on the server: its only commands are `ping` and `buildInfo`.
+//! It changes nothing on the server: its only commands are `ping` and `buildInfo`. Before the network it
+//! looks at the files that the options name.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,12 +16,9 @@ use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::ClientOptions;
-use crate::time::{Deadline, TimeoutKind, rfc3339};
-use crate::tls::{HandshakeReport, TrustAnchors};
+use crate::time::{Deadline, TimeoutKind};
+use crate::tls::{self, FileReport, FindingCode, HandshakeReport, Severity, TrustAnchors};
 use crate::uri::Warning;
-
-/// A certificate that ends sooner is worth a warning: 30 days.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What an examination found.
 #[derive(Clone, Debug)]
@@ -78,8 +76,10 @@ pub enum Findings {
     None,
     /// Options: whether TLS is on, and what it trusts.
     Options {
-        /// Where the trust anchors come from; none without TLS.
+        /// Where the trust anchors come from; none without TLS, or if the stage failed.
         trust_anchors: Option<TrustAnchors>,
+        /// The files that the options name: the CA file, those with CRLs, the client certificate.
+        files: Vec<FileReport>,
     },
     /// Resolve: the addresses in the order in which they are tried.
     Addresses(Vec<SocketAddr>),
@@ -151,12 +151,21 @@ impl Examination {
 pub fn examine(uri: &str) -> Diagnosis {
     let started = Instant::now();
     let mut warnings = Vec::new();
+    let mut files = Vec::new();
     let prepared = ClientOptions::parse(uri).and_then(|(options, found)| {
         warnings.extend(found.iter().map(Warning::to_string));
+        let tls = options.tls.iter();
+        files.extend(tls.flat_map(|tls| FileReport::of_options(tls, SystemTime::now())));
         let connector = Connector::new(&options)?;
         Ok((options, connector))
     });
     let took = started.elapsed();
+    // The server has the last word on a file that loads; one that does not is told by the error.
+    let worst = match prepared {
+        Ok(_) => Severity::Failure,
+        Err(_) => Severity::Warning,
+    };
+    warnings.extend(files.iter().flat_map(|file| warnings_of(file, worst)));
     let blank = |server| Examination {
         server,
         stages: Vec::new(),
@@ -168,6 +177,13 @@ pub fn examine(uri: &str) -> Diagnosis {
         Err(error) => {
             let mut examination = blank(None);
             examination.failed(Stage::Options, took, error);
+            if let Some(report) = examination.stages.last_mut() {
+                let trust_anchors = None;
+                report.findings = Findings::Options {
+                    trust_anchors,
+                    files,
+                };
+            }
             return Diagnosis {
                 examinations: vec![examination],
             };
@@ -176,13 +192,52 @@ pub fn examine(uri: &str) -> Diagnosis {
     let hosts = options.hosts.iter().map(|host| {
         let mut examination = blank(Some(host.clone()));
         let trust_anchors = connector.tls().map(|tls| tls.trust_anchors().clone());
-        examination.passed(Stage::Options, took, Findings::Options { trust_anchors });
+        let findings = Findings::Options {
+            trust_anchors,
+            files: files.clone(),
+        };
+        examination.passed(Stage::Options, took, findings);
         examine_host(host, &options, &connector, &mut examination);
         examination
     });
     Diagnosis {
         examinations: hosts.collect(),
     }
+}
+
+/// What is wrong with a file, up to a severity. Much of one kind, as in a bundle of old CAs, is told by
+/// the first and a number.
+fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
+    const TOLD_EACH: usize = 3;
+    let name = format!(
+        "{} {:?}",
+        file.option.unwrap_or_default(),
+        file.path.display().to_string()
+    );
+    let findings = file
+        .findings
+        .iter()
+        .filter(|finding| finding.severity <= worst);
+    let mut kinds: Vec<(FindingCode, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        match kinds.iter_mut().find(|(code, _)| *code == finding.code) {
+            Some((_, messages)) => messages.push(&finding.message),
+            None => kinds.push((finding.code, vec![&finding.message])),
+        }
+    }
+    let told = kinds.iter().flat_map(|(_, messages)| {
+        let more = match messages.len() {
+            count if count > TOLD_EACH => format!("; and {} more like it", count - 1),
+            _ => String::new(),
+        };
+        let each = if more.is_empty() { TOLD_EACH } else { 1 };
+        let name = &name;
+        messages
+            .iter()
+            .take(each)
+            .map(move |message| format!("{name}: {message}{more}"))
+    });
+    told.collect()
 }
 
 fn examine_host(
@@ -214,7 +269,7 @@ fn examine_host(
         }
     };
     if let Some(report) = connection.handshake() {
-        warn_of_ends(report, &mut examination.warnings);
+        warn_of_ends(report, examination);
     }
     examination.skipped(Stage::Authentication, "no user is configured");
     let started = Instant::now();
@@ -277,23 +332,26 @@ fn with_cause(error: Error) -> Error {
     error.with_cause(code, remedy)
 }
 
-fn warn_of_ends(report: &HandshakeReport, warnings: &mut Vec<String>) {
+/// Warns of the certificates that the server sent and of those that it was verified with, as far as no
+/// file has told of them.
+fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     let now = SystemTime::now();
-    let chain = if report.verified_chain().is_empty() {
-        report.peer_chain()
-    } else {
-        report.verified_chain()
-    };
-    for certificate in chain {
-        if let Ok(left) = certificate.not_after.duration_since(now) {
-            if left < SOON {
-                let days = left.as_secs() / 86_400;
-                let ends = rfc3339(certificate.not_after);
-                warnings.push(format!(
-                    "the certificate {:?} ends in {days} days, at {ends}",
-                    certificate.short_name()
-                ));
-            }
+    let mut known: Vec<String> = examination
+        .stages
+        .iter()
+        .flat_map(|stage| match &stage.findings {
+            Findings::Options { files, .. } => files.as_slice(),
+            _ => &[],
+        })
+        .flat_map(|file| &file.certificates)
+        .map(|certificate| certificate.sha256_fingerprint.clone())
+        .collect();
+    for certificate in report.verified_chain().iter().chain(&report.peer_chain()) {
+        if !known.contains(&certificate.sha256_fingerprint) {
+            known.push(certificate.sha256_fingerprint.clone());
+            examination
+                .warnings
+                .extend(tls::ends_soon(certificate, now));
         }
     }
 }

@@ -60,6 +60,7 @@ grep -q first "$work/said" || {
     exit 1
 }
 show 0 mongotls doctor "$uri/ca.pem"
+show 0 mongotls inspect "$work/pki/ca.pem"
 
 printf '\nNow with the certificate of another CA. This must fail, with exit code 1, and say why:\n'
 show 1 mongotls doctor "$uri/other-ca.pem"
@@ -68,4 +69,4 @@ grep -qE 'issuer-unknown|untrusted-root' "$work/said" || {
     exit 1
 }
 
-printf '\nDemo done: four commands succeeded, one failed as it should (exit code 1) and named its cause.\n'
+printf '\nDemo done: five commands succeeded, one failed as it should (exit code 1) and named its cause.\n'

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::Id;
-use openssl::x509::{X509ExtendedKeyUsage, X509Ref};
+use openssl::pkey::{HasPublic, Id, PKeyRef};
+use openssl::sha::sha256;
+use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
 use super::ffi;
+use super::verify::spki_pin;
 
 /// The facts of one certificate that people ask for (RFC 5280).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +40,23 @@ pub struct Certificate {
     pub sha256_fingerprint: String,
     /// Whether subject and issuer are the same.
     pub self_issued: bool,
+    /// Whether the certificate may sign others: it is that of a CA.
+    pub is_ca: bool,
+    /// What the key usage allows, in the words of RFC 5280, such as `digitalSignature`; none where the
+    /// certificate has no such extension and the key may be used for all.
+    pub key_usage: Option<Vec<&'static str>>,
+    /// The purposes in the extended key usage, such as `serverAuth`, or as dotted numbers; none where
+    /// the certificate has no such extension and may be used for all.
+    pub extended_key_usage: Option<Vec<String>>,
     /// Whether the certificate may be used by a TLS client: by its extended key usage, or for lack of
     /// one.
     pub allows_client_auth: bool,
+    /// Whether it may be used by a TLS server, likewise.
+    pub allows_server_auth: bool,
+    /// The SHA-256 digest of the public key (SubjectPublicKeyInfo in DER form) in hexadecimal, lower
+    /// case: the same for a certificate and its private key. It is the text of an
+    /// [`SpkiPin`](crate::options::SpkiPin).
+    pub public_key_sha256: String,
     /// The last common name in the subject, with its control characters escaped.
     common_name: Option<String>,
 }
@@ -70,7 +87,8 @@ impl From<&X509Ref> for Certificate {
         }
         let common_name = cert.subject_name().entries_by_nid(Nid::COMMONNAME).last();
         let usage = cert.extended_key_usage();
-        Self {
+        let public = cert.public_key();
+        let facts = Self {
             subject: ffi::name_text(cert.subject_name()),
             issuer: ffi::name_text(cert.issuer_name()),
             serial: serial(cert),
@@ -78,7 +96,9 @@ impl From<&X509Ref> for Certificate {
             not_after: instant(cert.not_after()),
             dns_names,
             ip_addresses,
-            key: key(cert),
+            key: public
+                .as_ref()
+                .map_or_else(|_| "unreadable".to_owned(), |key| key_kind(key)),
             signature_algorithm: object_name(cert.signature_algorithm().object().nid()),
             sha256_fingerprint: cert
                 .digest(MessageDigest::sha256())
@@ -88,13 +108,44 @@ impl From<&X509Ref> for Certificate {
                 .subject_name()
                 .try_cmp(cert.issuer_name())
                 .is_ok_and(|order| order.is_eq()),
+            is_ca: ffi::is_ca(cert),
+            key_usage: cert.key_usage().map(key_usage),
+            extended_key_usage: ffi::extended_key_usage(cert).or(usage.map(|_| Vec::new())),
             allows_client_auth: usage
                 .is_none_or(|usage| usage.contains(X509ExtendedKeyUsage::SSL_CLIENT)),
+            allows_server_auth: usage.is_none_or(|usage| {
+                usage.intersects(X509ExtendedKeyUsage::SSL_SERVER | X509ExtendedKeyUsage::SGC)
+            }),
+            public_key_sha256: spki_pin(cert)
+                .map(|pin| pin.to_string())
+                .unwrap_or_default(),
             common_name: common_name
                 .and_then(|entry| entry.data().to_string().ok())
                 .map(|name| printable(&name)),
-        }
+        };
+        // What OpenSSL complained about while it read is told by the facts that are missing. Left in its
+        // queue, it would be taken for the failure of a later call.
+        drop(ErrorStack::get());
+        facts
     }
+}
+
+fn key_usage(usage: X509KeyUsage) -> Vec<&'static str> {
+    [
+        (X509KeyUsage::DIGITAL_SIGNATURE, "digitalSignature"),
+        (X509KeyUsage::NON_REPUDIATION, "nonRepudiation"),
+        (X509KeyUsage::KEY_ENCIPHERMENT, "keyEncipherment"),
+        (X509KeyUsage::DATA_ENCIPHERMENT, "dataEncipherment"),
+        (X509KeyUsage::KEY_AGREEMENT, "keyAgreement"),
+        (X509KeyUsage::KEY_CERT_SIGN, "keyCertSign"),
+        (X509KeyUsage::CRL_SIGN, "cRLSign"),
+        (X509KeyUsage::ENCIPHER_ONLY, "encipherOnly"),
+        (X509KeyUsage::DECIPHER_ONLY, "decipherOnly"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| usage.contains(*bit))
+    .map(|(_, name)| name)
+    .collect()
 }
 
 /// A serial number in hexadecimal, upper case.
@@ -142,10 +193,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn key(cert: &X509Ref) -> String {
-    let Ok(key) = cert.public_key() else {
-        return "unreadable".to_owned();
-    };
+/// The kind and size of a key, such as `RSA 2048`.
+pub(super) fn key_kind<T: HasPublic>(key: &PKeyRef<T>) -> String {
     match key.id() {
         Id::RSA => format!("RSA {}", key.bits()),
         Id::EC => {
@@ -159,7 +208,13 @@ fn key(cert: &X509Ref) -> String {
     }
 }
 
-fn object_name(nid: Nid) -> String {
+/// The SHA-256 digest of the public half of a key.
+pub(super) fn key_digest<T: HasPublic>(key: &PKeyRef<T>) -> String {
+    let der = key.public_key_to_der();
+    der.map(|der| hex(&sha256(&der))).unwrap_or_default()
+}
+
+pub(super) fn object_name(nid: Nid) -> String {
     nid.long_name()
         .map_or_else(|_| format!("NID {}", nid.as_raw()), str::to_owned)
 }

@@ -72,7 +72,7 @@ fn read(path: &Path) -> Result<Vec<X509Crl>> {
     }
     let holds = files::describe(&bytes);
     let bodies: Vec<_> = files::pem_blocks(&bytes)
-        .filter(|block| block.label == "X509 CRL")
+        .filter(files::PemBlock::is_crl)
         .map(|block| block.body)
         .collect();
     if bodies.is_empty() {

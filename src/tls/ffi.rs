@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_ulong, c_void};
+use openssl::asn1::{Asn1Object, Asn1ObjectRef};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
+use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
-use openssl::stack::StackRef;
+use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
     X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
@@ -300,6 +302,46 @@ pub(super) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
     }
 }
 
+/// Whether OpenSSL lets the certificate sign others: by its basic constraints and key usage, or by its
+/// age where it has none (version 1, self-signed).
+pub(super) fn is_ca(cert: &X509Ref) -> bool {
+    // SAFETY: the certificate is live for the call, which only reads and caches its extensions under a
+    // lock of its own.
+    unsafe { X509_check_ca(cert.as_ptr()) != 0 }
+}
+
+/// The purposes in the extended key usage, by their short names or as dotted numbers; none where the
+/// certificate has no such extension, or one that cannot be read.
+pub(super) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
+    // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or
+    // a stack of objects that is ours: RFC 5280 §4.2.1.12 and OpenSSL's table of extensions make it one.
+    let purposes = unsafe {
+        let stack = sys::X509_get_ext_d2i(
+            cert.as_ptr(),
+            sys::NID_ext_key_usage,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+        if stack.is_null() {
+            return None;
+        }
+        Stack::<Asn1Object>::from_ptr(stack.cast())
+    };
+    let name = |purpose: &Asn1ObjectRef| match purpose.nid() {
+        Nid::UNDEF => purpose.to_string(),
+        nid => nid
+            .short_name()
+            .map_or_else(|_| purpose.to_string(), str::to_owned),
+    };
+    Some(purposes.iter().map(name).collect())
+}
+
+/// The algorithm of a CRL's signature.
+pub(super) fn crl_signature(crl: &X509CrlRef) -> Nid {
+    // SAFETY: the CRL is live for the call, which reads a number from it.
+    Nid::from_raw(unsafe { X509_CRL_get_signature_nid(crl.as_ptr()) })
+}
+
 /// The file and the folder in which this OpenSSL was built to look for trust anchors.
 pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
     let path = |text: *const c_char| {
@@ -422,6 +464,8 @@ unsafe extern "C" {
         indent: c_int,
         flags: c_ulong,
     ) -> c_int;
+    fn X509_check_ca(cert: *mut sys::X509) -> c_int;
+    fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
     fn X509_STORE_CTX_get0_current_crl(context: *mut sys::X509_STORE_CTX) -> *mut sys::X509_CRL;
     fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem;
 use openssl::base64;
 use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
@@ -16,6 +16,8 @@ use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl};
 use zeroize::Zeroizing;
 
+use super::inspect::FileForm;
+use super::key::{self, Password};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
@@ -48,8 +50,26 @@ impl Purpose {
 /// No file with certificates, keys or CRLs is larger: 1 GiB.
 const LARGEST: u64 = 1 << 30;
 
-/// Reads a file whole; the memory is zeroed on drop, for it may hold a key.
+/// Reads the file of an option whole.
 pub(super) fn read(purpose: Purpose, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    read_any(path).map_err(|unread| {
+        let error = unreadable(purpose, path, &unread.why, &unread.remedy);
+        match unread.source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    })
+}
+
+/// Why a file was not read, and what to do about it.
+pub(super) struct Unread {
+    pub(super) why: String,
+    pub(super) remedy: String,
+    source: Option<io::Error>,
+}
+
+/// Reads a file whole; the memory is zeroed on drop, for it may hold a key.
+pub(super) fn read_any(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let mut bytes = Zeroizing::new(Vec::new());
     let outcome = File::open(path).and_then(|file| {
         if let Ok(metadata) = file.metadata() {
@@ -60,15 +80,18 @@ pub(super) fn read(purpose: Purpose, path: &Path) -> Result<Zeroizing<Vec<u8>>> 
     });
     match outcome {
         Ok(size) if size as u64 <= LARGEST => Ok(bytes),
-        Ok(_) => Err(unreadable(
-            purpose,
-            path,
-            "it is larger than 1 GiB",
-            "Give a file that holds certificates or keys alone.",
-        )),
+        Ok(_) => Err(Unread {
+            why: "it is larger than 1 GiB".into(),
+            remedy: "Give a file that holds certificates or keys alone.".into(),
+            source: None,
+        }),
         Err(error) => {
             let (why, remedy) = explain(&error, path);
-            Err(unreadable(purpose, path, &why, &remedy).with_source(error))
+            Err(Unread {
+                why,
+                remedy,
+                source: Some(error),
+            })
         }
     }
 }
@@ -117,18 +140,17 @@ fn explain(error: &io::Error, path: &Path) -> (String, String) {
 /// # Errors
 /// What OpenSSL says of the first block that it cannot decode.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
-    let blocks =
-        pem_blocks(bytes).filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE"));
+    let blocks = pem_blocks(bytes).filter(PemBlock::is_certificate);
     blocks.map(|block| X509::from_pem(block.text)).collect()
 }
 
-/// What a file holds, in words that complete "it holds …".
-pub(super) fn describe(bytes: &[u8]) -> String {
+/// What form the bytes of a file have.
+pub(super) fn form(bytes: &[u8]) -> FileForm {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return "nothing".into();
+        return FileForm::Empty;
     }
-    if let Some(kinds) = kinds(pem_blocks(bytes)) {
-        return kinds;
+    if pem_blocks(bytes).next().is_some() {
+        return FileForm::Pem;
     }
     let text = bytes.trim_ascii_start();
     let starts = |word: &str| {
@@ -136,36 +158,45 @@ pub(super) fn describe(bytes: &[u8]) -> String {
             .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
     };
     if starts("<!doctype html") || starts("<html") || starts("<head") {
-        return "an HTML page".into();
+        return FileForm::Html;
     }
     match bytes {
-        [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => {
-            return "a Java keystore".into();
-        }
-        [0x30, ..] if X509::from_der(bytes).is_ok() => return "a certificate in DER form".into(),
-        [0x30, ..] if X509Crl::from_der(bytes).is_ok() => return "a CRL in DER form".into(),
-        [0x30, ..] if Pkcs12::from_der(bytes).is_ok() => return "a PKCS#12 file".into(),
-        [0x30, ..] if PKey::private_key_from_der(bytes).is_ok() => {
-            return "a private key in DER form".into();
-        }
-        [0x30, ..] => return "binary data in DER form".into(),
-        _ => {}
-    }
-    if std::str::from_utf8(bytes).is_ok() {
-        "text without a PEM block".into()
-    } else {
-        "binary data".into()
+        [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => FileForm::JavaKeystore,
+        [0x30, ..] if Pkcs12::from_der(bytes).is_ok() => FileForm::Pkcs12,
+        [0x30, ..] => FileForm::Der,
+        _ if std::str::from_utf8(bytes).is_ok() => FileForm::Text,
+        _ => FileForm::Binary,
     }
 }
 
-/// The kinds of PEM blocks, in the words of [`describe`]; none where there is no block.
-fn kinds<'a>(blocks: impl Iterator<Item = PemBlock<'a>>) -> Option<String> {
+/// What a file holds, in words that complete "it holds …".
+pub(super) fn describe(bytes: &[u8]) -> String {
+    let words = match form(bytes) {
+        FileForm::Empty => "nothing",
+        FileForm::Pem => return pem_labels(bytes),
+        FileForm::Html => "an HTML page",
+        FileForm::JavaKeystore => "a Java keystore",
+        FileForm::Pkcs12 => "a PKCS#12 file",
+        FileForm::Der if X509::from_der(bytes).is_ok() => "a certificate in DER form",
+        FileForm::Der if X509Crl::from_der(bytes).is_ok() => "a CRL in DER form",
+        FileForm::Der if PKey::private_key_from_der(bytes).is_ok() => "a private key in DER form",
+        FileForm::Der if key::open_encrypted_der(bytes, &mut Password::new(None)).is_some() => {
+            "an encrypted private key in DER form"
+        }
+        FileForm::Der => "binary data in DER form",
+        FileForm::Text => "text without a PEM block",
+        FileForm::Binary => "binary data",
+    };
+    words.to_owned()
+}
+
+/// The kinds of the PEM blocks in a file.
+fn pem_labels(bytes: &[u8]) -> String {
     let mut kinds: Vec<String> = Vec::new();
-    for label in blocks.map(|block| block.label) {
+    for label in pem_blocks(bytes).map(|block| block.label) {
         let kind = match label {
-            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
-                "a certificate".to_owned()
-            }
+            "CERTIFICATE" | "X509 CERTIFICATE" => "a certificate".to_owned(),
+            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own form".to_owned(),
             "X509 CRL" => "a CRL".to_owned(),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".to_owned(),
             "PUBLIC KEY" => "a public key".to_owned(),
@@ -178,7 +209,7 @@ fn kinds<'a>(blocks: impl Iterator<Item = PemBlock<'a>>) -> Option<String> {
             kinds.push(kind);
         }
     }
-    (!kinds.is_empty()).then(|| kinds.join(" and "))
+    kinds.join(" and ")
 }
 
 /// One PEM block of a file.
@@ -191,53 +222,74 @@ pub(super) struct PemBlock<'a> {
     pub(super) body: Range<usize>,
 }
 
-/// The complete PEM blocks of a file (RFC 7468), in their order.
+impl PemBlock<'_> {
+    pub(super) fn is_certificate(&self) -> bool {
+        matches!(self.label, "CERTIFICATE" | "X509 CERTIFICATE")
+    }
+
+    pub(super) fn is_crl(&self) -> bool {
+        self.label == "X509 CRL"
+    }
+
+    pub(super) fn is_key(&self) -> bool {
+        self.label.ends_with("PRIVATE KEY")
+    }
+
+    /// Whether a password protects the block: in the form of PKCS#8, or in the one before (RFC 1421).
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.label.starts_with("ENCRYPTED ") || find(self.text, b"Proc-Type:").is_some()
+    }
+}
+
+/// The complete PEM blocks of a file (RFC 7468), in their order, and those that another one of their
+/// kind cuts off.
 ///
 /// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
 /// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
 pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
-    const BEGIN: &str = "-----BEGIN ";
-    const END: &str = "-----END ";
-    let begin = Finder::new(BEGIN);
-    // All last lines, by label and place. If each first line looked for its own, a file with many
-    // unfinished blocks would be read as many times.
-    let mut ends: Vec<(&[u8], usize)> = memmem::find_iter(bytes, END)
-        .filter_map(|at| Some((label(&bytes[at + END.len()..])?, at)))
-        .collect();
-    ends.sort_unstable();
-    let mut next = 0;
+    let mut rest = bytes;
     std::iter::from_fn(move || {
         loop {
-            let start = next + begin.find(&bytes[next..])?;
-            next = start + BEGIN.len();
-            let Some(label) = label(&bytes[next..]) else {
+            let start = find(rest, b"-----BEGIN ")?;
+            let block = &rest[start..];
+            let place = bytes.len() - block.len();
+            let after = &block[b"-----BEGIN ".len()..];
+            let Some(label_end) = find(after, b"-----") else {
+                rest = &[];
+                return None;
+            };
+            let label = std::str::from_utf8(&after[..label_end])
+                .ok()
+                .filter(|label| !label.contains('\n'));
+            let Some(label) = label else {
+                rest = after;
                 continue;
             };
-            let body = next + label.len() + DASHES.len();
-            let end = ends.partition_point(|end| *end < (label, body));
-            let Some(&(_, end)) = ends.get(end).filter(|end| end.0 == label) else {
+            // No line of a block has five dashes but its last: whatever comes next must be that one.
+            // To look further would take a time that grows with the square of a hostile file.
+            let end_line = format!("-----END {label}-----");
+            let same_again = format!("-----BEGIN {label}-----");
+            let body = same_again.len();
+            let dashes = body + find(&block[body..], b"-----")?;
+            let end = if block[dashes..].starts_with(end_line.as_bytes()) {
+                dashes + end_line.len()
+            } else if block[dashes..].starts_with(same_again.as_bytes()) {
+                // One of two was cut off. It is not skipped, for whoever decodes it will complain.
+                dashes
+            } else {
+                rest = after;
                 continue;
             };
-            let Ok(label) = std::str::from_utf8(label) else {
-                continue;
-            };
-            next = end + END.len() + label.len() + DASHES.len();
-            let text = &bytes[start..next];
-            if !label.ends_with("PRIVATE KEY") && memmem::find(text, b"Proc-Type:").is_some() {
+            let (text, tail) = block.split_at(end);
+            rest = tail;
+            let body = place + body..place + dashes;
+            let block = PemBlock { label, text, body };
+            if !block.is_key() && block.is_encrypted() {
                 continue;
             }
-            let body = body..end;
-            return Some(PemBlock { label, text, body });
+            return Some(block);
         }
     })
-}
-
-const DASHES: &str = "-----";
-
-/// What stands before the next dashes, if they are on the same line.
-fn label(bytes: &[u8]) -> Option<&[u8]> {
-    let end = memmem::find(bytes, DASHES.as_bytes())?;
-    Some(&bytes[..end]).filter(|label| !label.contains(&b'\n'))
 }
 
 /// Decodes base64 in its own place (RFC 4648 §4), with white space anywhere; returns how many bytes
@@ -265,6 +317,15 @@ pub(super) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
         decoded += bytes.len();
     }
     Some(decoded)
+}
+
+/// How many PEM blocks a file begins, whole or not.
+pub(super) fn pem_beginnings(bytes: &[u8]) -> usize {
+    memmem::find_iter(bytes, b"-----BEGIN ").count()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    memmem::find(haystack, needle)
 }
 
 #[cfg(test)]
@@ -306,38 +367,11 @@ mod tests {
     }
 
     #[test]
-    fn a_block_reaches_to_the_first_last_line_of_its_own_label() {
-        let cases: &[(&str, &[&str])] = &[
-            (
-                "-----BEGIN A-----\n-----BEGIN B-----\nx\n-----END B-----\n-----END A-----",
-                &["\n-----BEGIN B-----\nx\n-----END B-----\n"],
-            ),
-            (
-                "-----BEGIN A-----x-----END B-----y-----END A-----z-----END A-----",
-                &["x-----END B-----y"],
-            ),
-            ("-----END A----------BEGIN A-----x-----END A-----", &["x"]),
-            ("-----BEGIN A-----END A-----", &[]),
-            (
-                "-----BEGIN A-----END A----------END A-----",
-                &["END A-----"],
-            ),
-            ("-----BEGIN A\n-----\n-----END A\n-----", &[]),
-            (
-                "-----BEGIN A-----1-----END A----------BEGIN A-----2-----END A-----",
-                &["1", "2"],
-            ),
-            (
-                "-----BEGIN A-----\nProc-Type: 4\n-----END A----------BEGIN B-----3-----END B-----",
-                &["3"],
-            ),
-        ];
-        for (text, expected) in cases {
-            let bodies: Vec<_> = pem_blocks(text.as_bytes())
-                .map(|block| &text[block.body])
-                .collect();
-            assert_eq!(bodies, *expected, "{text:?}");
-        }
+    fn a_block_that_the_next_one_of_its_kind_cuts_off_is_not_skipped() {
+        let text = b"-----BEGIN A-----\nx\n-----BEGIN A-----\ny\n-----END A-----\n";
+        let texts: Vec<_> = pem_blocks(text).map(|block| block.text).collect();
+        let whole = b"-----BEGIN A-----\ny\n-----END A-----";
+        assert_eq!(texts, [&b"-----BEGIN A-----\nx\n"[..], whole]);
     }
 
     /// To look for the last line of each unfinished block in all that follows would take an hour here.
@@ -369,7 +403,9 @@ mod tests {
         ];
         let started = std::time::Instant::now();
         for file in &files {
-            assert_eq!(pem_blocks(file.as_bytes()).count(), 0, "{}", &file[..50]);
+            let whole = |block: &PemBlock<'_>| find(block.text, b"-----END").is_some();
+            let blocks = pem_blocks(file.as_bytes()).filter(whole);
+            assert_eq!(blocks.count(), 0, "{}", &file[..50]);
         }
         let took = started.elapsed();
         assert!(took < std::time::Duration::from_secs(20), "{took:?}");

@@ -5,12 +5,12 @@
 //! and an encryption that this OpenSSL lacks are told apart.
 
 use openssl::error::ErrorStack;
-use openssl::pkcs12::Pkcs12;
+use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 
 use super::ffi;
-use super::files::{self, Purpose};
+use super::files::{self, PemBlock, Purpose};
 use super::identity::Material;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -73,13 +73,35 @@ fn no_variable(name: &str, error: &std::env::VarError) -> Error {
     Error::configuration(cause.fact("variable", name))
 }
 
+/// Why a key did not open.
+pub(super) enum Locked {
+    NoPassword,
+    WrongPassword(ErrorStack),
+    Unsupported(ErrorStack),
+    Undecodable(ErrorStack),
+    /// The password could not be fetched.
+    Unfetched(Error),
+}
+
+impl Locked {
+    fn into_error(self, material: &Material) -> Error {
+        match self {
+            Self::NoPassword => password_missing(material),
+            Self::WrongPassword(error) => password_wrong(material, error),
+            Self::Unsupported(error) => unsupported(material, error),
+            Self::Undecodable(error) => undecodable(material, error),
+            Self::Unfetched(error) => error,
+        }
+    }
+}
+
 /// The one private key in PEM form.
 pub(super) fn private_key(
     material: &Material,
     password: &mut Password<'_>,
 ) -> Result<PKey<Private>> {
     let blocks: Vec<_> = files::pem_blocks(&material.bytes)
-        .filter(|block| block.label.ends_with("PRIVATE KEY"))
+        .filter(PemBlock::is_key)
         .collect();
     let [block] = blocks.as_slice() else {
         return Err(match blocks.len() {
@@ -87,19 +109,48 @@ pub(super) fn private_key(
             count => several_private_keys(material, count),
         });
     };
+    open(block, password).map_err(|locked| locked.into_error(material))
+}
+
+/// The private key of a PEM block.
+pub(super) fn open(
+    block: &PemBlock<'_>,
+    password: &mut Password<'_>,
+) -> Result<PKey<Private>, Locked> {
+    let read = |ask: Ask<'_>| PKey::private_key_from_pem_callback(block.text, ask);
+    unlock(password, read).0
+}
+
+/// The private key of an encrypted PKCS#8 file in DER form; none if the bytes are something else.
+pub(super) fn open_encrypted_der(
+    bytes: &[u8],
+    password: &mut Password<'_>,
+) -> Option<Result<PKey<Private>, Locked>> {
+    let read = |ask: Ask<'_>| PKey::private_key_from_pkcs8_callback(bytes, ask);
+    let (outcome, asked) = unlock(password, read);
+    // OpenSSL asks for the password of nothing else.
+    asked.then_some(outcome)
+}
+
+/// What OpenSSL calls for a password.
+type Ask<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ErrorStack>;
+
+/// Lets `read` decode a key with the password at hand, and tells whether it was needed.
+fn unlock(
+    password: &mut Password<'_>,
+    read: impl FnOnce(Ask<'_>) -> Result<PKey<Private>, ErrorStack>,
+) -> (Result<PKey<Private>, Locked>, bool) {
     let mut asked = Asked::default();
-    let outcome =
-        PKey::private_key_from_pem_callback(
-            block.text,
-            |buffer| Ok(asked.answer(password, buffer)),
-        );
-    outcome.map_err(|error| match asked.0 {
-        Some(Err(error)) => error,
-        Some(Ok(None)) => password_missing(material),
-        _ if is_unsupported(&error) => unsupported(material, error),
-        Some(Ok(Some(_))) => password_wrong(material, error),
-        None => undecodable(material, error),
-    })
+    let outcome = read(&mut |buffer| Ok(asked.answer(password, buffer)));
+    let was_asked = asked.0.is_some();
+    let outcome = outcome.map_err(|error| match asked.0 {
+        Some(Err(error)) => Locked::Unfetched(error),
+        Some(Ok(None)) => Locked::NoPassword,
+        _ if is_unsupported(&error) => Locked::Unsupported(error),
+        Some(Ok(Some(_))) => Locked::WrongPassword(error),
+        None => Locked::Undecodable(error),
+    });
+    (outcome, was_asked)
 }
 
 /// What OpenSSL was given when it asked for a password; none if it did not ask.
@@ -192,33 +243,12 @@ pub(super) struct KeyStore {
 
 /// Key and certificates of a PKCS#12 file (RFC 7292); none if the bytes are something else.
 pub(super) fn pkcs12(material: &Material, password: &mut Password<'_>) -> Result<Option<KeyStore>> {
-    let Some(store) = material
-        .bytes
-        .first()
-        .filter(|byte| **byte == 0x30)
-        .and_then(|_| Pkcs12::from_der(&material.bytes).ok())
-    else {
-        return Ok(None);
+    let store = match open_pkcs12(&material.bytes, password) {
+        None => return Ok(None),
+        Some(store) => store.map_err(|locked| locked.into_error(material))?,
     };
-    // A store without a password is one with an empty one.
-    let parsed = match store.parse2("") {
-        Ok(parsed) => parsed,
-        Err(error) => match password.fetch()? {
-            None if is_unsupported(&error) => return Err(unsupported(material, error)),
-            None => return Err(password_missing(material)),
-            Some(password) => store.parse2(password.expose()).map_err(|error| {
-                if is_unsupported(&error) {
-                    unsupported(material, error)
-                } else {
-                    password_wrong(material, error)
-                }
-            })?,
-        },
-    };
-    let key = parsed.pkey.ok_or_else(|| no_private_key(material))?;
-    let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
-    certificates.extend(parsed.ca.into_iter().flatten());
-    if certificates.is_empty() {
+    let key = store.key.ok_or_else(|| no_private_key(material))?;
+    if store.certificates.is_empty() {
         let remedy = "Export the key again together with its certificate.";
         return Err(material.error(
             CauseCode::KeyFileNoCertificate,
@@ -226,7 +256,68 @@ pub(super) fn pkcs12(material: &Material, password: &mut Password<'_>) -> Result
             remedy,
         ));
     }
-    Ok(Some(KeyStore { key, certificates }))
+    Ok(Some(KeyStore {
+        key,
+        certificates: store.certificates,
+    }))
+}
+
+/// A PKCS#12 file that is open.
+pub(super) struct OpenStore {
+    pub(super) key: Option<PKey<Private>>,
+    /// The certificate of the key first.
+    pub(super) certificates: Vec<X509>,
+    /// Whether it took a password.
+    pub(super) encrypted: bool,
+}
+
+/// Opens a PKCS#12 file; none if the bytes are something else.
+pub(super) fn open_pkcs12(
+    bytes: &[u8],
+    password: &mut Password<'_>,
+) -> Option<Result<OpenStore, Locked>> {
+    let store = bytes
+        .first()
+        .filter(|byte| **byte == 0x30)
+        .and_then(|_| Pkcs12::from_der(bytes).ok())?;
+    // A store without a password is one with an empty one.
+    let (outcome, encrypted) = match store.parse2("") {
+        Ok(parsed) => (Ok(parsed), false),
+        Err(error) => (with_password(&store, password, error), true),
+    };
+    Some(outcome.map(|parsed| {
+        let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
+        certificates.extend(parsed.ca.into_iter().flatten());
+        OpenStore {
+            key: parsed.pkey,
+            certificates,
+            encrypted,
+        }
+    }))
+}
+
+/// Opens a store that does not open without a password, and said `without`.
+fn with_password(
+    store: &Pkcs12,
+    password: &mut Password<'_>,
+    without: ErrorStack,
+) -> Result<ParsedPkcs12_2, Locked> {
+    let password = match password.fetch().map_err(Locked::Unfetched)? {
+        None if is_unsupported(&without) => return Err(Locked::Unsupported(without)),
+        None => return Err(Locked::NoPassword),
+        // C ends a text at its first NUL, so that no store has such a password; the crate would panic.
+        Some(password) if password.expose().contains('\0') => {
+            return Err(Locked::WrongPassword(without));
+        }
+        Some(password) => password,
+    };
+    store.parse2(password.expose()).map_err(|error| {
+        if is_unsupported(&error) {
+            Locked::Unsupported(error)
+        } else {
+            Locked::WrongPassword(error)
+        }
+    })
 }
 
 fn no_private_key(material: &Material) -> Error {

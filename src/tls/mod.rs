@@ -28,6 +28,7 @@ mod diagnose;
 mod ffi;
 mod files;
 mod identity;
+mod inspect;
 mod key;
 mod library;
 mod protocol;
@@ -58,6 +59,11 @@ use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::identity::{Identity, OwnChain};
+pub(crate) use self::inspect::ends_soon;
+pub use self::inspect::{
+    ChainReport, CrlReport, FileForm, FileReport, Finding, FindingCode, KeyForm, KeyReport,
+    Severity,
+};
 pub use self::library::{Library, openssl_version};
 pub use self::report::{HandshakeReport, Verification};
 use self::session::SessionCache;

@@ -46,11 +46,17 @@ pub(super) fn refused_chain(
             .fact("this_update", crl.this_update)
             .fact_opt("next_update", crl.next_update);
     }
-    let sent = refusal
+    let sent: Vec<_> = refusal
         .sent
         .iter()
-        .map(|cert| Certificate::from(&**cert).subject)
-        .collect::<Vec<_>>();
+        .map(|cert| Certificate::from(&**cert))
+        .collect();
+    let dates = sent.iter().map(|cert| {
+        let (from, until) = (rfc3339(cert.not_before), rfc3339(cert.not_after));
+        format!("{from} to {until}: {}", cert.subject)
+    });
+    let dates = dates.collect::<Vec<_>>();
+    let subjects: Vec<_> = sent.into_iter().map(|cert| cert.subject).collect();
     cause
         .fact("subject", certificate.subject.as_str())
         .fact("issuer", certificate.issuer.as_str())
@@ -64,7 +70,8 @@ pub(super) fn refused_chain(
             certificate.sha256_fingerprint.as_str(),
         )
         .fact("checked_at", now)
-        .fact("sent_certificates", sent)
+        .fact("sent_certificates", subjects)
+        .fact("sent_validity", dates)
         .fact("trust_anchors", anchors.to_string())
         .fact("openssl", refusal.result.error_string())
 }

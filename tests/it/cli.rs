@@ -397,7 +397,7 @@ fn help_and_version_are_printed_to_standard_output() {
     let help = mongotls(&["--help"]);
     assert!(
         help.code == 0
-            && ["ping", "run", "doctor", "Exit codes"]
+            && ["ping", "run", "doctor", "inspect", "Exit codes"]
                 .iter()
                 .all(|word| help.out.contains(word))
     );

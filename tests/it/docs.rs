@@ -1,6 +1,6 @@
 //! The examples that people copy: each command line of the README is run, and prints what stands there.
 
-use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir, Validity};
 use mongotls_testbench::server::{Server, ServerTls};
 
 use crate::cli::{Run, mongotls};
@@ -63,8 +63,11 @@ fn each_command_line_of_the_readme_prints_what_stands_there() {
         "wrong-ca.pem",
         Ca::root("other", KeyKind::EcP256).cert_pem(),
     );
+    let soon = LeafSpec::client("app").validity(Validity::days(-1, 20));
+    let client = dir.write("app.pem", root.issue(soon).bundle_pem());
     let local = |text: &str| {
         text.replace("wrong-ca.pem", &wrong.display().to_string())
+            .replace("client.pem", &client.display().to_string())
             .replace("=ca.pem", &format!("={}", ca.display()))
             .replace(
                 "db.example.com:27017",
@@ -77,7 +80,7 @@ fn each_command_line_of_the_readme_prints_what_stands_there() {
     assert_eq!(mongotls(&["run", &uri, "shop", insert]).code, 0);
 
     let examples = examples();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let words: Vec<String> = example.words.iter().map(|word| local(word)).collect();
         let Run { out, err, .. } = mongotls(&words.iter().map(String::as_str).collect::<Vec<_>>());

@@ -19,6 +19,7 @@ mod ferretdb;
 mod files;
 mod hello;
 mod identity;
+mod inspect;
 mod pooling;
 mod protocol;
 mod replies;

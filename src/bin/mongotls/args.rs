@@ -1,6 +1,7 @@
 //! The command line: from words to a plan that is known to make sense.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use lexopt::prelude::*;
 use mongotls::bson::{Bson, Document};
@@ -13,16 +14,21 @@ Usage:
   mongotls ping URI [-c N] [--json]       connect, ping N times (default 1) and time it
   mongotls run URI DB COMMAND [--all]     run one command; prints the reply
   mongotls doctor URI [--json]            examine each stage of a connection
+  mongotls inspect FILE... [--json]       tell what files of certificates, keys and CRLs hold,
+                                          and what is wrong with them
 
 Arguments:
   URI       a connection string, such as 'mongodb://db.example/?tls=true&tlsCAFile=ca.pem'
   DB        the database that the command runs on
   COMMAND   a command in Extended JSON, such as '{\"find\": \"things\", \"filter\": {}}'
+  FILE      PEM, DER or PKCS#12; nothing is sent anywhere
 
 Options:
   -c, --count N   how many pings, 1 to 1000000
       --json      print one JSON object instead of text
       --all       follow the cursor of the reply; prints one document a line
+      --password-file FILE
+                  open encrypted keys with the password in the first line of FILE
   -h, --help      print this
   -V, --version   print the versions of mongotls and OpenSSL
 
@@ -55,14 +61,19 @@ pub(crate) enum Task {
     Doctor {
         uri: String,
     },
+    Inspect {
+        files: Vec<PathBuf>,
+        password_file: Option<PathBuf>,
+    },
 }
 
 /// Reads the words after the program's name. The error is a complaint for people; it never repeats
 /// the connection string.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, String> {
     let mut parser = lexopt::Parser::from_args(words);
-    let mut positional: Vec<String> = Vec::new();
+    let mut positional: Vec<OsString> = Vec::new();
     let (mut count, mut json, mut all) = (None, false, false);
+    let mut password_file = None;
     while let Some(word) = parser.next().map_err(told)? {
         match word {
             Short('h') | Long("help") => {
@@ -80,15 +91,20 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
             Short('c') | Long("count") => count = Some(number(parser.value().map_err(told)?)?),
             Long("json") => json = true,
             Long("all") => all = true,
-            Value(text) => {
-                positional.push(text.into_string().map_err(|_| "an argument is not UTF-8")?)
+            // A password among the words would be seen by every user of the host.
+            Long("password-file") => {
+                password_file = Some(PathBuf::from(parser.value().map_err(told)?))
             }
+            Value(text) => positional.push(text),
             other => return Err(told(other.unexpected())),
         }
     }
     let mut words = positional.into_iter();
-    let name = words.next().ok_or("no command is given")?;
-    let mut next = |what: &str| words.next().ok_or(format!("{name} needs {what}"));
+    let name = words.next().map(utf8).ok_or("no command is given")??;
+    let mut next = |what: &str| {
+        let word = words.next().map(utf8);
+        word.ok_or(format!("{name} needs {what}"))?
+    };
     let task = match name.as_str() {
         "ping" => Task::Ping {
             uri: next("a URI")?,
@@ -103,10 +119,15 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
         "doctor" => Task::Doctor {
             uri: next("a URI")?,
         },
+        "inspect" => Task::Inspect {
+            files: files(words.by_ref())?,
+            password_file: password_file.take(),
+        },
         "help" => Task::Help,
         _ => {
             return Err(
-                "there is no such command; the commands are ping, run and doctor".to_owned(),
+                "there is no such command; the commands are ping, run, doctor and inspect"
+                    .to_owned(),
             );
         }
     };
@@ -120,6 +141,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
     }
     if all {
         return Err(format!("{name} takes no --all"));
+    }
+    if password_file.is_some() {
+        return Err(format!("{name} takes no --password-file"));
     }
     if json && matches!(task, Task::Run { .. }) {
         return Err("run takes no --json: it always prints Extended JSON".to_owned());
@@ -138,6 +162,24 @@ fn told(error: lexopt::Error) -> String {
         lexopt::Error::NonUnicodeValue(_) => "an argument is not UTF-8".to_owned(),
         _ => "the command line does not make sense".to_owned(),
     }
+}
+
+fn utf8(word: OsString) -> Result<String, String> {
+    word.into_string()
+        .map_err(|_| "an argument is not UTF-8".to_owned())
+}
+
+/// Paths, which need not be UTF-8. A connection string is none: what is said of it would show it.
+fn files(words: impl Iterator<Item = OsString>) -> Result<Vec<PathBuf>, String> {
+    let files: Vec<PathBuf> = words.map(PathBuf::from).collect();
+    let is_uri = |file: &PathBuf| file.to_string_lossy().contains("://");
+    if files.iter().any(is_uri) {
+        return Err("inspect takes files; doctor takes a URI".to_owned());
+    }
+    if files.is_empty() {
+        return Err("inspect needs a file".to_owned());
+    }
+    Ok(files)
 }
 
 fn number(text: OsString) -> Result<u32, String> {
@@ -195,6 +237,17 @@ mod tests {
                 json: false
             })
         );
+        let inspect = Task::Inspect {
+            files: vec!["a".into(), "b".into()],
+            password_file: Some("p".into()),
+        };
+        assert_eq!(
+            plan(&["inspect", "a", "--password-file", "p", "b", "--json"]),
+            Ok(Plan {
+                task: inspect,
+                json: true
+            })
+        );
         assert_eq!(
             plan(&["--version"]),
             Ok(Plan {
@@ -221,6 +274,11 @@ mod tests {
             &["ping", "mongodb://u:secret@h", "--what"],
             &["ping", "--json=mongodb://u:secret@h"],
             &["ping", "-c"],
+            &["inspect"],
+            &["inspect", "a", "mongodb://u:secret@h"],
+            &["inspect", "a", "--password-file"],
+            &["inspect", "a", "--all"],
+            &["doctor", "mongodb://u:secret@h", "--password-file", "p"],
         ];
         for words in wrong {
             let complaint = plan(words).unwrap_err();

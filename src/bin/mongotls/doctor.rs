@@ -1,15 +1,14 @@
 //! `mongotls doctor`: an examination as text to scan, or as one JSON object.
 
 use std::io;
-use std::time::SystemTime;
 
 use mongotls::Error;
+use mongotls::cause::FactValue;
 use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, StageReport, examine};
-use mongotls::tls::{Certificate, HandshakeReport};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, json as form};
+use crate::{Verdict, inspect, json as form};
 
 pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<Verdict> {
     let diagnosis = examine(uri);
@@ -72,7 +71,18 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
     };
     screen.line(line.trim_end())?;
     match &report.findings {
-        Findings::Handshake(handshake) => print_chain(screen, handshake),
+        Findings::Options { files, .. } => files
+            .iter()
+            .try_for_each(|file| inspect::print_brief(screen, file)),
+        Findings::Handshake(handshake) => {
+            handshake
+                .peer_chain()
+                .iter()
+                .enumerate()
+                .try_for_each(|(depth, certificate)| {
+                    inspect::print_certificate(screen, depth, certificate)
+                })
+        }
         _ => Ok(()),
     }
 }
@@ -82,9 +92,11 @@ fn summary(findings: &Findings) -> String {
     match findings {
         Findings::Options {
             trust_anchors: Some(anchors),
+            ..
         } => format!("TLS is on; trust anchors: {anchors}"),
         Findings::Options {
             trust_anchors: None,
+            ..
         } => "TLS is off".to_owned(),
         Findings::Addresses(addresses) => addresses
             .iter()
@@ -133,52 +145,6 @@ fn summary(findings: &Findings) -> String {
     }
 }
 
-fn print_chain(screen: &mut Screen, handshake: &HandshakeReport) -> io::Result<()> {
-    for (depth, certificate) in handshake.peer_chain().iter().enumerate() {
-        let subject = screen.paint(Tone::Strong, clean(&certificate.subject));
-        screen.line(&format!("    {depth} {subject}"))?;
-        let mut row = |name: &str, value: String| {
-            let name = screen.paint(Tone::Faint, format!("{name:<12}"));
-            screen.line(&format!("      {name} {}", clean(value)))
-        };
-        row("issuer", certificate.issuer.clone())?;
-        row("valid", validity(certificate))?;
-        let names = certificate.presented_names();
-        if depth == 0 || !names.is_empty() {
-            row(
-                "names",
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                },
-            )?;
-        }
-        row(
-            "key",
-            format!(
-                "{}, signed with {}",
-                certificate.key, certificate.signature_algorithm
-            ),
-        )?;
-        row("serial", certificate.serial.clone())?;
-        row("sha256", certificate.sha256_fingerprint.clone())?;
-    }
-    Ok(())
-}
-
-fn validity(certificate: &Certificate) -> String {
-    let (from, until) = (
-        form::instant(certificate.not_before),
-        form::instant(certificate.not_after),
-    );
-    let left = match certificate.not_after.duration_since(SystemTime::now()) {
-        Ok(left) => format!("{} days left", left.as_secs() / 86_400),
-        Err(_) => "expired".to_owned(),
-    };
-    format!("{from} to {until} ({left})")
-}
-
 fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     screen.line("")?;
     let Some(cause) = error.cause() else {
@@ -186,9 +152,18 @@ fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     };
     let heading = screen.paint(Tone::Bad, format!("{}: {}", cause.category(), cause.code()));
     screen.line(&format!("{heading}\n  {}\n", clean(error)))?;
+    let blank = format!("{:<20}", "");
     for (key, value) in cause.facts().iter() {
         let key = screen.paint(Tone::Faint, format!("{:<20}", key.replace('_', " ")));
-        screen.line(&format!("  {key} {}", clean(value)))?;
+        match value {
+            FactValue::List(list) if list.len() > 1 => {
+                for (index, item) in list.iter().enumerate() {
+                    let key = if index == 0 { &key } else { &blank };
+                    screen.line(&format!("  {key} {}", clean(item)))?;
+                }
+            }
+            _ => screen.line(&format!("  {key} {}", clean(value)))?,
+        }
     }
     let heading = screen.paint(Tone::Strong, "remedy");
     screen.line(&format!("\n{heading}\n  {}", clean(cause.remedy())))
@@ -248,12 +223,20 @@ fn stage_json(report: &StageReport) -> Value {
         object.insert("skipped".to_owned(), json!(why));
     }
     let mut learned = match &report.findings {
-        Findings::Options { trust_anchors } => fields([
+        // Whether TLS is on is not known before all options make sense.
+        Findings::Options { files, .. } if report.outcome == Outcome::Failed => {
+            fields([("files", form::files(files))])
+        }
+        Findings::Options {
+            trust_anchors,
+            files,
+        } => fields([
             ("tls", json!(trust_anchors.is_some())),
             (
                 "trust_anchors",
                 json!(trust_anchors.as_ref().map(ToString::to_string)),
             ),
+            ("files", form::files(files)),
         ]),
         Findings::Addresses(addresses) => fields([(
             "addresses",

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use mongotls::bson::DateTime;
 use mongotls::cause::{FactValue, Facts};
-use mongotls::tls::{Certificate, HandshakeReport};
+use mongotls::tls::{
+    Certificate, ChainReport, CrlReport, FileForm, FileReport, Finding, HandshakeReport, KeyReport,
+};
 use mongotls::{Error, Hello};
 use serde_json::{Map, Value, json};
 
@@ -110,6 +112,64 @@ fn certificate(certificate: &Certificate) -> Value {
         "key": certificate.key,
         "signature_algorithm": certificate.signature_algorithm,
         "sha256_fingerprint": certificate.sha256_fingerprint,
+        "is_ca": certificate.is_ca,
+        "key_usage": certificate.key_usage,
+        "extended_key_usage": certificate.extended_key_usage,
+        "public_key_sha256": certificate.public_key_sha256,
+    })
+}
+
+/// What local files hold: one object each.
+pub(crate) fn files(files: &[FileReport]) -> Value {
+    files.iter().map(file).collect()
+}
+
+fn file(file: &FileReport) -> Value {
+    let key = |key: &KeyReport| {
+        json!({
+            "kind": key.kind,
+            "form": key.form.as_str(),
+            "encrypted": key.encrypted,
+            "opened": key.opened,
+            "certificate": key.certificate,
+            "public_key_sha256": key.public_key_sha256,
+        })
+    };
+    let crl = |crl: &CrlReport| {
+        json!({
+            "issuer": crl.issuer,
+            "this_update": instant(crl.this_update),
+            "next_update": crl.next_update.map(instant),
+            "entries": crl.entries,
+            "number": crl.number,
+            "signature_algorithm": crl.signature_algorithm,
+        })
+    };
+    let chain = |chain: &ChainReport| {
+        json!({
+            "path": chain.path,
+            "in_order": chain.in_order,
+            "signatures_valid": chain.signatures_valid,
+        })
+    };
+    let finding = |finding: &Finding| {
+        json!({
+            "code": finding.code.as_str(),
+            "severity": finding.severity.as_str(),
+            "message": finding.message,
+        })
+    };
+    json!({
+        "path": file.path.display().to_string(),
+        "option": file.option,
+        "ok": file.is_ok(),
+        "form": file.form.map(FileForm::as_str),
+        "holds": file.holds,
+        "certificates": file.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "keys": file.keys.iter().map(key).collect::<Vec<_>>(),
+        "crls": file.crls.iter().map(crl).collect::<Vec<_>>(),
+        "chain": file.chain.as_ref().map(chain),
+        "findings": file.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }
 

@@ -1,4 +1,5 @@
-//! `mongotls`: ping a MongoDB deployment, run a command on it, and find out why that fails.
+//! `mongotls`: ping a MongoDB deployment, run a command on it, and find out why that fails; look at the
+//! files that TLS needs.
 //!
 //! The way of a call: `args` turns the command line into a plan, one module a command carries it out
 //! with the public API of the crate alone, and `output` prints. Exit codes: 0 all is well, 1 what was
@@ -6,6 +7,7 @@
 
 mod args;
 mod doctor;
+mod inspect;
 mod json;
 mod output;
 mod ping;
@@ -21,6 +23,8 @@ use self::output::Screen;
 enum Verdict {
     Well,
     Failed,
+    /// The command line asks for what is not there.
+    NotRun,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     match carry_out(plan) {
         Ok(Verdict::Well) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::from(1),
+        Ok(Verdict::NotRun) => ExitCode::from(2),
         Err(error) => {
             let _ = Screen::stderr().line(&format!("mongotls: cannot write the output: {error}"));
             ExitCode::from(2)
@@ -56,6 +61,10 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
             all,
         } => run::run(&mut screen, &uri, &database, command, all),
         Task::Doctor { uri } => doctor::doctor(&mut screen, &uri, plan.json),
+        Task::Inspect {
+            files,
+            password_file,
+        } => inspect::inspect(&mut screen, &files, password_file.as_deref(), plan.json),
     }
 }
 

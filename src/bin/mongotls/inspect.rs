@@ -1,0 +1,230 @@
+//! `mongotls inspect`: what local files hold, as text to scan, or as one JSON object.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use mongotls::options::Secret;
+use mongotls::tls::{Certificate, CrlReport, FileReport, KeyForm, KeyReport, Severity};
+use serde_json::json;
+
+use crate::output::{Screen, Tone, clean};
+use crate::{Verdict, json as form};
+
+pub(crate) fn inspect(
+    screen: &mut Screen,
+    files: &[PathBuf],
+    password_file: Option<&Path>,
+    json: bool,
+) -> io::Result<Verdict> {
+    let password = match password_file.map(first_line).transpose() {
+        Ok(password) => password,
+        Err(error) => {
+            let complaint = format!("mongotls: cannot read the password file: {error}");
+            return Screen::stderr().line(&complaint).map(|()| Verdict::NotRun);
+        }
+    };
+    let reports: Vec<FileReport> = files
+        .iter()
+        .map(|file| FileReport::of(file, password.as_ref()))
+        .collect();
+    let ok = reports.iter().all(FileReport::is_ok);
+    if json {
+        let object = json!({ "ok": ok, "files": form::files(&reports) });
+        screen.line(&format!("{object:#}"))?;
+    } else {
+        for (index, report) in reports.iter().enumerate() {
+            if index > 0 {
+                screen.line("")?;
+            }
+            print(screen, report)?;
+        }
+    }
+    Ok(if ok { Verdict::Well } else { Verdict::Failed })
+}
+
+/// The password in the first line of a file.
+fn first_line(path: &Path) -> io::Result<Secret> {
+    // Taken over by the secret, whose memory is zeroed, and cut in place.
+    let mut text = std::fs::read_to_string(path)?;
+    let line = text.split('\n').next().unwrap_or_default();
+    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+    Ok(Secret::new(text))
+}
+
+fn print(screen: &mut Screen, report: &FileReport) -> io::Result<()> {
+    let path = screen.paint(Tone::Strong, clean(report.path.display()));
+    match report.form {
+        Some(_) => screen.line(&format!("{path}: {}", clean(&report.holds)))?,
+        None => screen.line(&path)?,
+    }
+    for (place, certificate) in report.certificates.iter().enumerate() {
+        print_certificate(screen, place, certificate)?;
+    }
+    for key in &report.keys {
+        print_key(screen, key)?;
+    }
+    for crl in &report.crls {
+        print_crl(screen, crl)?;
+    }
+    for finding in &report.findings {
+        let mark = match finding.severity {
+            Severity::Failure => screen.paint(Tone::Bad, "FAILURE"),
+            _ => screen.paint(Tone::Warning, "warning"),
+        };
+        let code = screen.paint(Tone::Faint, format!("[{}]", finding.code));
+        screen.line(&format!("  {mark}  {} {code}", clean(&finding.message)))?;
+    }
+    if report.findings.is_empty() {
+        let verdict = screen.paint(Tone::Good, "all is well");
+        screen.line(&format!("  {verdict}"))?;
+    }
+    Ok(())
+}
+
+/// One certificate with all its facts, and its place among others.
+pub(crate) fn print_certificate(
+    screen: &mut Screen,
+    place: usize,
+    certificate: &Certificate,
+) -> io::Result<()> {
+    let subject = screen.paint(Tone::Strong, clean(&certificate.subject));
+    screen.line(&format!("    {place} {subject}"))?;
+    row(screen, "issuer", &certificate.issuer)?;
+    row(screen, "valid", &validity(certificate))?;
+    let names = certificate.presented_names();
+    if names.is_empty() && !certificate.is_ca {
+        row(screen, "names", "none")?;
+    } else if !names.is_empty() {
+        row(screen, "names", &names.join(", "))?;
+    }
+    row(screen, "usage", &usage(certificate))?;
+    let signature = &certificate.signature_algorithm;
+    row(
+        screen,
+        "key",
+        &format!("{}, signed with {signature}", certificate.key),
+    )?;
+    row(screen, "serial", &certificate.serial)?;
+    row(screen, "sha256", &certificate.sha256_fingerprint)
+}
+
+fn print_key(screen: &mut Screen, key: &KeyReport) -> io::Result<()> {
+    let heading = screen.paint(Tone::Strong, "private key");
+    screen.line(&format!("    {heading}"))?;
+    row(screen, "key", &summary_of_key(key))?;
+    if let Some(digest) = &key.public_key_sha256 {
+        row(screen, "public key", &format!("sha256 {digest}"))?;
+    }
+    Ok(())
+}
+
+fn print_crl(screen: &mut Screen, crl: &CrlReport) -> io::Result<()> {
+    let heading = screen.paint(Tone::Strong, format!("CRL of {}", clean(&crl.issuer)));
+    screen.line(&format!("    {heading}"))?;
+    row(screen, "in force", &term_of_crl(crl))?;
+    row(screen, "revoked", &crl.entries.to_string())?;
+    if let Some(number) = &crl.number {
+        row(screen, "number", number)?;
+    }
+    row(screen, "signed with", &crl.signature_algorithm)
+}
+
+/// More certificates or CRLs of one file are counted, not shown: a bundle of CAs holds hundreds.
+const SHOWN: usize = 4;
+
+/// What a file holds, a line for each thing, for the doctor.
+pub(crate) fn print_brief(screen: &mut Screen, report: &FileReport) -> io::Result<()> {
+    let option = report.option.unwrap_or_default();
+    let holds = match report.form {
+        Some(_) => format!(": {}", report.holds),
+        None => String::new(),
+    };
+    let heading = format!("{option} {}{holds}", report.path.display());
+    screen.line(&format!("    {}", clean(heading)))?;
+    let certificates = report
+        .certificates
+        .iter()
+        .map(|certificate| format!("{}, {}", certificate.subject, validity(certificate)));
+    let crls = report
+        .crls
+        .iter()
+        .map(|crl| format!("CRL of {}, {}", crl.issuer, term_of_crl(crl)));
+    let mut lines = certificates.chain(crls);
+    for line in lines.by_ref().take(SHOWN) {
+        screen.line(&format!("      {}", clean(line)))?;
+    }
+    let more = lines.count();
+    if more > 0 {
+        screen.line(&format!("      and {more} more"))?;
+    }
+    for key in &report.keys {
+        screen.line(&format!(
+            "      private key: {}",
+            clean(summary_of_key(key))
+        ))?;
+    }
+    Ok(())
+}
+
+fn row(screen: &mut Screen, name: &str, value: &str) -> io::Result<()> {
+    let name = screen.paint(Tone::Faint, format!("{name:<12}"));
+    screen.line(&format!("      {name} {}", clean(value)))
+}
+
+fn validity(certificate: &Certificate) -> String {
+    term(certificate.not_before, certificate.not_after)
+}
+
+fn term_of_crl(crl: &CrlReport) -> String {
+    match crl.next_update {
+        Some(next_update) => term(crl.this_update, next_update),
+        None => format!("{}, without an end", form::instant(crl.this_update)),
+    }
+}
+
+fn term(from: SystemTime, until: SystemTime) -> String {
+    let left = match until.duration_since(SystemTime::now()) {
+        Ok(left) => format!("{} days left", left.as_secs() / 86_400),
+        Err(_) => "expired".to_owned(),
+    };
+    format!(
+        "{} to {} ({left})",
+        form::instant(from),
+        form::instant(until)
+    )
+}
+
+/// What the certificate may be used for.
+fn usage(certificate: &Certificate) -> String {
+    let mut parts = Vec::new();
+    if certificate.is_ca {
+        parts.push("CA".to_owned());
+    }
+    parts.extend(certificate.key_usage.as_ref().map(|usage| usage.join(", ")));
+    let purposes = certificate.extended_key_usage.as_ref();
+    parts.extend(purposes.map(|purposes| purposes.join(", ")));
+    if parts.is_empty() {
+        return "not limited".to_owned();
+    }
+    parts.join("; ")
+}
+
+fn summary_of_key(key: &KeyReport) -> String {
+    let kind = key.kind.as_deref().unwrap_or("of unknown kind");
+    let form = match key.form {
+        KeyForm::Pkcs8 => "PKCS#8",
+        KeyForm::Pkcs12 => "PKCS#12",
+        _ => "traditional form",
+    };
+    let lock = match (key.encrypted, key.opened) {
+        (false, _) => "not encrypted",
+        (true, true) => "encrypted, and the password opens it",
+        (true, false) => "encrypted, and not opened",
+    };
+    let pair = match key.certificate {
+        Some(place) => format!(", belongs to certificate {place}"),
+        None => String::new(),
+    };
+    format!("{kind}, {form}, {lock}{pair}")
+}

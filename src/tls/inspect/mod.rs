@@ -1,0 +1,344 @@
+//! What a local file holds, and what is wrong with it, found without a connection.
+//!
+//! [`FileReport::of`] reads a file of any kind: PEM, DER, PKCS#12, or something that was put in its
+//! place. What it finds is plain data, for `mongotls inspect` and for the doctor's look at the files
+//! before the network; `contents.rs` decodes, `judge.rs` says what is wrong. No file makes it fail or panic, no secret
+//! is part of it, and no terminal is asked for a password.
+
+mod contents;
+mod judge;
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use openssl::error::ErrorStack;
+
+use self::contents::Contents;
+use super::Certificate;
+use super::files::{self, Purpose};
+use super::key::Password;
+use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
+
+pub(crate) use self::judge::ends_soon;
+
+/// What a file holds, and what is wrong with it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// The option that names it, such as `tlsCAFile`; none if it was looked at by itself.
+    pub option: Option<&'static str>,
+    /// The form of its bytes; none if it cannot be read.
+    pub form: Option<FileForm>,
+    /// What it holds, in words that complete "it holds …".
+    pub holds: String,
+    /// The certificates in their order.
+    pub certificates: Vec<Certificate>,
+    /// The CRLs in their order.
+    pub crls: Vec<CrlReport>,
+    /// The private keys in their order.
+    pub keys: Vec<KeyReport>,
+    /// How the certificates hang together, where they should be a chain: several of them, and not CAs
+    /// alone.
+    pub chain: Option<ChainReport>,
+    /// What is wrong with it, and what is well and still worth knowing.
+    pub findings: Vec<Finding>,
+}
+
+/// The form of a file's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileForm {
+    /// Nothing, or white space.
+    Empty,
+    /// At least one PEM block (RFC 7468).
+    Pem,
+    /// DER: the binary form of what stands in a PEM block.
+    Der,
+    /// PKCS#12 (RFC 7292), also known as PFX.
+    Pkcs12,
+    /// A Java keystore (JKS or JCEKS).
+    JavaKeystore,
+    /// An HTML page, as a download that went wrong leaves it.
+    Html,
+    /// Other text.
+    Text,
+    /// Other bytes.
+    Binary,
+}
+
+/// What a CRL says of itself (RFC 5280 §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrlReport {
+    /// The issuer in the form of RFC 2253.
+    pub issuer: String,
+    /// When it was made.
+    pub this_update: SystemTime,
+    /// When the next one is due; none if it does not tell.
+    pub next_update: Option<SystemTime>,
+    /// How many certificates it revokes.
+    pub entries: usize,
+    /// Its number in decimal; none if it has none.
+    pub number: Option<String>,
+    /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
+    pub signature_algorithm: String,
+}
+
+/// What is known of a private key. None of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyReport {
+    /// Its kind and size, such as `RSA 2048`; the kind alone, or none, where it did not open.
+    pub kind: Option<String>,
+    /// How it is written down.
+    pub form: KeyForm,
+    /// Whether a password protects it.
+    pub encrypted: bool,
+    /// Whether it opened: without a password, or with the one that was given.
+    pub opened: bool,
+    /// The place among the file's certificates of the first one that it belongs to.
+    pub certificate: Option<usize>,
+    /// The SHA-256 digest of its public half, as in [`Certificate::public_key_sha256`]; none where it
+    /// did not open.
+    pub public_key_sha256: Option<String>,
+}
+
+/// How a private key is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyForm {
+    /// `BEGIN PRIVATE KEY` or `BEGIN ENCRYPTED PRIVATE KEY` (RFC 5958).
+    Pkcs8,
+    /// The form before it, such as `BEGIN RSA PRIVATE KEY`.
+    Traditional,
+    /// In a PKCS#12 file.
+    Pkcs12,
+}
+
+/// How the certificates of a file hang together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChainReport {
+    /// The places of the certificates on the way from the end entity up, each issued by the next.
+    pub path: Vec<usize>,
+    /// Whether all certificates stand on that way and in that order, as TLS sends them.
+    pub in_order: bool,
+    /// Whether each signature on that way is that of the next certificate.
+    pub signatures_valid: bool,
+}
+
+/// Something that a person should know about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Its stable name.
+    pub code: FindingCode,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, and what to do where that is not plain: one line, without a full stop.
+    pub message: String,
+}
+
+/// How bad a finding is; a failure is more than a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Connections work, for now or with some servers.
+    Warning,
+    /// A connection that uses the file fails.
+    Failure,
+}
+
+/// One row of the table: the variant, its code and when it applies.
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $when:literal;)*) => {
+        /// The stable name of a finding. Where a [`CauseCode`](crate::CauseCode) tells the same, it has
+        /// the same text.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum FindingCode {
+            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
+        }
+
+        impl FindingCode {
+            /// The code as text: lower case words joined by hyphens.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    FileUnreadable = "file-unreadable", "the file cannot be read";
+    NothingUsable = "nothing-usable", "the file holds no certificate, no CRL and no private key";
+    DamagedBlock = "damaged-block", "a PEM block cannot be decoded, or has no end";
+    TooManyBlocks = "too-many-blocks", "there are more blocks than are looked at";
+    NotPem = "not-pem", "the file is in DER form, and PEM is needed";
+    CertificateExpired = "certificate-expired", "a certificate is past its notAfter";
+    ClientCertificateExpired = "client-certificate-expired", "the client certificate is past its notAfter";
+    CertificateNotYetValid = "certificate-not-yet-valid", "a certificate is before its notBefore";
+    CertificateEndsSoon = "certificate-ends-soon", "a certificate ends within 30 days";
+    CrlExpired = "crl-expired", "a CRL is past its nextUpdate";
+    CrlNotYetValid = "crl-not-yet-valid", "a CRL is before its thisUpdate";
+    CrlEndsSoon = "crl-ends-soon", "a CRL ends within 30 days";
+    ChainOutOfOrder = "chain-out-of-order", "the certificates of a chain do not stand in the order of the chain";
+    ChainUnrelated = "chain-unrelated", "a certificate is not part of the chain";
+    SignatureInvalid = "signature-invalid", "a certificate is not signed by the one that bears its issuer's name";
+    WrongPurpose = "wrong-purpose", "the extended key usage forbids the use in TLS";
+    NoSubjectAltName = "no-subject-alt-name", "a server's certificate names no host";
+    KeyTooWeak = "key-too-weak", "a key is shorter than OpenSSL's security level 2 asks for";
+    DigestTooWeak = "digest-too-weak", "a signature uses SHA-1, MD5 or an older digest";
+    KeyCertificateMismatch = "key-certificate-mismatch", "private key and certificate do not belong together";
+    KeyPasswordMissing = "key-password-missing", "the private key is encrypted and no password was given";
+    KeyPasswordWrong = "key-password-wrong", "the password does not open the private key";
+    KeyAlgorithmUnsupported = "key-algorithm-unsupported", "this OpenSSL does not offer the key's type or encryption";
+    ReadableByOthers = "readable-by-others", "every user of this host may read the private key";
+}
+
+impl fmt::Display for FindingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Severity {
+    /// `failure` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+impl FileForm {
+    /// One lower case word, such as `pem`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Pem => "pem",
+            Self::Der => "der",
+            Self::Pkcs12 => "pkcs12",
+            Self::JavaKeystore => "jks",
+            Self::Html => "html",
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+impl KeyForm {
+    /// `pkcs8`, `traditional` or `pkcs12`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pkcs8 => "pkcs8",
+            Self::Traditional => "traditional",
+            Self::Pkcs12 => "pkcs12",
+        }
+    }
+}
+
+impl FileReport {
+    /// Looks at a file. An encrypted private key is opened with `password`, if there is one.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use mongotls::tls::FileReport;
+    ///
+    /// let report = FileReport::of(Path::new("/etc/ssl/client.pem"), None);
+    /// for finding in &report.findings {
+    ///     println!("{} {}: {}", finding.severity.as_str(), finding.code, finding.message);
+    /// }
+    /// ```
+    pub fn of(path: &Path, password: Option<&Secret>) -> Self {
+        let source = password.cloned().map(PasswordSource::Text);
+        Self::read(path, None, source.as_ref(), SystemTime::now())
+    }
+
+    /// Whether nothing in the file makes a connection fail; there may be warnings.
+    pub fn is_ok(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.severity != Severity::Failure)
+    }
+
+    /// Looks at the files that `options` name: CA file, CRLs, client certificate and key.
+    pub(crate) fn of_options(options: &TlsOptions, now: SystemTime) -> Vec<Self> {
+        let crls = options.crl_files().iter().map(|path| (path, Purpose::Crl));
+        let ca = options.ca_file().map(Path::to_owned);
+        let ca = ca.iter().map(|path| (path, Purpose::TrustAnchors));
+        let identity = match options.identity() {
+            Some(IdentitySource::File(path)) => vec![path],
+            Some(IdentitySource::Files { certificate, key }) => vec![certificate, key],
+            Some(IdentitySource::Store { certificate, .. }) => vec![certificate],
+            Some(IdentitySource::Memory { .. }) | None => Vec::new(),
+        };
+        let identity = identity
+            .into_iter()
+            .map(|path| (path, Purpose::ClientCertificate));
+        ca.chain(crls)
+            .chain(identity)
+            .map(|(path, purpose)| Self::read(path, Some(purpose), options.password(), now))
+            .collect()
+    }
+
+    fn read(
+        path: &Path,
+        purpose: Option<Purpose>,
+        password: Option<&PasswordSource>,
+        now: SystemTime,
+    ) -> Self {
+        let mut report = Self {
+            path: path.to_owned(),
+            option: purpose.map(Purpose::option),
+            form: None,
+            holds: String::new(),
+            certificates: Vec::new(),
+            crls: Vec::new(),
+            keys: Vec::new(),
+            chain: None,
+            findings: Vec::new(),
+        };
+        match files::read_any(path) {
+            Ok(bytes) => {
+                let contents = Contents::of(&bytes, Password::new(password));
+                let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+                report.form = Some(files::form(&bytes));
+                report.holds = files::describe(&bytes);
+                report.fill(&contents, purpose);
+                report.findings = judge::findings(&report, &contents, purpose, mode, now);
+            }
+            Err(unread) => report.findings.push(judge::unreadable(&unread)),
+        }
+        // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of
+        // a later call.
+        drop(ErrorStack::get());
+        report
+    }
+
+    /// Makes plain data of what was decoded.
+    fn fill(&mut self, contents: &Contents, purpose: Option<Purpose>) {
+        let certificates = &contents.certificates;
+        self.certificates = certificates
+            .iter()
+            .map(|certificate| Certificate::from(&**certificate))
+            .collect();
+        self.crls = contents.crls.iter().map(|crl| CrlReport::of(crl)).collect();
+        let keys = contents.keys.iter();
+        self.keys = keys.map(|key| key.report(certificates)).collect();
+
+        // Several CAs are a bundle, and need have nothing to do with each other.
+        let end_entity = self.certificates.iter().position(|found| !found.is_ca);
+        let of_key = self.keys.iter().find_map(|key| key.certificate);
+        let start = of_key.or(end_entity).filter(|_| certificates.len() > 1);
+        if purpose != Some(Purpose::TrustAnchors) {
+            self.chain = start.map(|start| ChainReport::of(certificates, start));
+        }
+    }
+}
