@@ -17,7 +17,7 @@ use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::ClientOptions;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{self, FileReport, FindingCode, HandshakeReport, Severity, TrustAnchors};
+use crate::tls::{self, FileReport, FindingCode, HandshakeReport, Library, Severity, TrustAnchors};
 use crate::uri::Warning;
 
 /// What an examination found.
@@ -80,6 +80,8 @@ pub enum Findings {
         trust_anchors: Option<TrustAnchors>,
         /// The files that the options name: the CA file, those with CRLs, the client certificate.
         files: Vec<FileReport>,
+        /// The OpenSSL in use; none without TLS.
+        library: Option<Library>,
     },
     /// Resolve: the addresses in the order in which they are tried.
     Addresses(Vec<SocketAddr>),
@@ -178,10 +180,10 @@ pub fn examine(uri: &str) -> Diagnosis {
             let mut examination = blank(None);
             examination.failed(Stage::Options, took, error);
             if let Some(report) = examination.stages.last_mut() {
-                let trust_anchors = None;
                 report.findings = Findings::Options {
-                    trust_anchors,
+                    trust_anchors: None,
                     files,
+                    library: Some(Library::inspect()),
                 };
             }
             return Diagnosis {
@@ -195,6 +197,7 @@ pub fn examine(uri: &str) -> Diagnosis {
         let findings = Findings::Options {
             trust_anchors,
             files: files.clone(),
+            library: connector.tls().map(|_| Library::inspect()),
         };
         examination.passed(Stage::Options, took, findings);
         examine_host(host, &options, &connector, &mut examination);

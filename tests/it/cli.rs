@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use mongotls_testbench::pki::{KeyKind, LeafSpec, Revocation, Validity};
+use mongotls_testbench::pki::{KeyKind, LeafSpec, PkiDir, Revocation, Validity};
 use mongotls_testbench::server::{Server, ServerTls};
 use mongotls_testbench::stranger;
 use serde_json::Value;
@@ -178,6 +178,36 @@ fn doctor_goes_through_every_stage_of_a_sound_server() {
     assert_eq!(leaf["dns_names"][0], "localhost");
     assert_eq!(leaf["sha256_fingerprint"].as_str().unwrap().len(), 64);
     assert_eq!(stages[7]["server_version"], "7.0.0-bench");
+}
+
+#[test]
+fn doctor_tells_which_openssl_is_in_use_and_what_shapes_it() {
+    let bench = Bench::sound();
+    let dir = PkiDir::new();
+    let there = dir.write("there.cnf", "");
+    let missing = dir.path().join("missing.cnf");
+    for (path, found) in [(there, true), (missing, false)] {
+        let run = |words: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mongotls"));
+            command.args(["doctor", &bench.uri("")]).args(words);
+            let output = command.env("OPENSSL_CONF", &path).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let object: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+        let openssl = &object["stages"][0]["openssl"];
+        assert_eq!(openssl["version"], mongotls::tls::openssl_version());
+        assert_eq!(openssl["config_file"], path.display().to_string());
+        assert_eq!(openssl["config_file_found"], found);
+        assert_eq!(openssl["fips"], false);
+        if openssl::version::number() >= 0x3000_0000 {
+            assert_eq!(openssl["providers"], serde_json::json!(["default"]));
+        }
+        let text = run(&[]);
+        let line = text.lines().nth(2).unwrap();
+        assert!(line.contains(mongotls::tls::openssl_version()), "{text}");
+        assert!(line.contains(&path.display().to_string()), "{text}");
+        assert_eq!(line.contains("no configuration"), !found, "{text}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io;
 use mongotls::Error;
 use mongotls::cause::FactValue;
 use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, StageReport, examine};
+use mongotls::tls::Library;
 use serde_json::{Map, Value, json};
 
 use crate::output::{Screen, Tone, clean, ms};
@@ -71,9 +72,14 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
     };
     screen.line(line.trim_end())?;
     match &report.findings {
-        Findings::Options { files, .. } => files
-            .iter()
-            .try_for_each(|file| inspect::print_brief(screen, file)),
+        Findings::Options { files, library, .. } => {
+            library
+                .iter()
+                .try_for_each(|library| print_library(screen, library))?;
+            files
+                .iter()
+                .try_for_each(|file| inspect::print_brief(screen, file))
+        }
         Findings::Handshake(handshake) => {
             handshake
                 .peer_chain()
@@ -85,6 +91,22 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The OpenSSL in use, in one line.
+fn print_library(screen: &mut Screen, library: &Library) -> io::Result<()> {
+    let providers = match library.providers.as_slice() {
+        [] => String::new(),
+        names => format!("; providers: {}", names.join(", ")),
+    };
+    let fips = if library.fips { "; FIPS only" } else { "" };
+    let config_file = match &library.config_file {
+        Some(path) if library.config_file_found => format!("; configuration: {}", path.display()),
+        Some(path) => format!("; no configuration at {}", path.display()),
+        None => String::new(),
+    };
+    let line = format!("{}{providers}{fips}{config_file}", library.version);
+    screen.line(&format!("    {}", clean(line)))
 }
 
 /// What a stage learned, in one line.
@@ -224,18 +246,21 @@ fn stage_json(report: &StageReport) -> Value {
     }
     let mut learned = match &report.findings {
         // Whether TLS is on is not known before all options make sense.
-        Findings::Options { files, .. } if report.outcome == Outcome::Failed => {
-            fields([("files", form::files(files))])
-        }
+        Findings::Options { files, library, .. } if report.outcome == Outcome::Failed => fields([
+            ("openssl", json!(library.as_ref().map(form::library))),
+            ("files", form::files(files)),
+        ]),
         Findings::Options {
             trust_anchors,
             files,
+            library,
         } => fields([
             ("tls", json!(trust_anchors.is_some())),
             (
                 "trust_anchors",
                 json!(trust_anchors.as_ref().map(ToString::to_string)),
             ),
+            ("openssl", json!(library.as_ref().map(form::library))),
             ("files", form::files(files)),
         ]),
         Findings::Addresses(addresses) => fields([(

@@ -6,6 +6,7 @@ use mongotls::bson::DateTime;
 use mongotls::cause::{FactValue, Facts};
 use mongotls::tls::{
     Certificate, ChainReport, CrlReport, FileForm, FileReport, Finding, HandshakeReport, KeyReport,
+    Library,
 };
 use mongotls::{Error, Hello};
 use serde_json::{Map, Value, json};
@@ -116,6 +117,17 @@ fn certificate(certificate: &Certificate) -> Value {
         "key_usage": certificate.key_usage,
         "extended_key_usage": certificate.extended_key_usage,
         "public_key_sha256": certificate.public_key_sha256,
+    })
+}
+
+/// The OpenSSL in use.
+pub(crate) fn library(library: &Library) -> Value {
+    json!({
+        "version": library.version,
+        "providers": library.providers,
+        "fips": library.fips,
+        "config_file": library.config_file.as_ref().map(|path| path.display().to_string()),
+        "config_file_found": library.config_file_found,
     })
 }
 
