@@ -120,6 +120,7 @@ causes! {
     RevokedOcspResponder = "revoked-ocsp-responder", Revocation, "the OCSP responder says that the certificate is revoked";
     MustStapleMissing = "must-staple-missing", Revocation, "a must-staple certificate came without an OCSP response";
     OcspStapleInvalid = "ocsp-staple-invalid", Revocation, "the stapled OCSP response does not verify, is out of date or is for another certificate";
+    RevocationUnknown = "revocation-unknown", Revocation, "certainty was asked for and nothing tells whether the certificate is revoked";
 
     ClientCertificateRequired = "client-certificate-required", ClientCertificate, "the server asked for a client certificate and none is configured";
     ClientCertificateUntrusted = "client-certificate-untrusted", ClientCertificate, "the server does not know the CA of the client certificate";

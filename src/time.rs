@@ -18,6 +18,8 @@ pub(crate) enum TimeoutKind {
     Client,
     /// A limit given with the call itself.
     Operation,
+    /// `ocsp_responder_timeout`: one look for an OCSP answer.
+    OcspResponder,
 }
 
 impl TimeoutKind {
@@ -29,6 +31,7 @@ impl TimeoutKind {
             Self::WaitQueue => "waitQueueTimeoutMS",
             Self::Client => "timeoutMS",
             Self::Operation => "the time limit of the call",
+            Self::OcspResponder => "ocsp_responder_timeout",
         }
     }
 }

@@ -201,7 +201,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
         let stream = tls
-            .connect_to(&self.server.to_string(), host, socket)
+            .connect_to(&self.server.to_string(), host, socket, Some(self.deadline))
             .map_err(|error| self.explain_handshake(error))?;
         observer.finished(
             Stage::Tls,

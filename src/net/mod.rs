@@ -5,6 +5,7 @@
 //! and nothing is kept from one call to the next.
 
 mod connect;
+pub(crate) mod http;
 mod resolve;
 
 use crate::cause::Cause;

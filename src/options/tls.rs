@@ -34,6 +34,8 @@ pub struct TlsOptions {
     protocol: ProtocolOptions,
     key_log_file: Option<PathBuf>,
     watch_interval: Option<Duration>,
+    ocsp_responder_timeout: Option<Duration>,
+    require_revocation_status: bool,
 }
 
 impl TlsOptions {
@@ -160,6 +162,23 @@ impl TlsOptions {
     /// `tlsDisableCertificateRevocationCheck`, if it was given.
     pub fn disable_certificate_revocation_check(&self) -> Option<bool> {
         self.disable_certificate_revocation_check
+    }
+
+    /// Whether it is found out if the server's certificate is revoked: unless an option switches it off, or
+    /// nothing is verified.
+    pub fn checks_revocation(&self) -> bool {
+        self.verifies_certificate() && self.disable_certificate_revocation_check != Some(true)
+    }
+
+    /// How long the OCSP responders of a certificate may take together.
+    pub fn ocsp_responder_timeout(&self) -> Duration {
+        self.ocsp_responder_timeout
+            .unwrap_or(Duration::from_secs(5))
+    }
+
+    /// Whether a connection is refused where nothing tells that the server's certificate is not revoked.
+    pub fn require_revocation_status(&self) -> bool {
+        self.require_revocation_status
     }
 
     /// Whether the common name of a certificate without subject alternative names may match.
@@ -439,6 +458,23 @@ impl TlsOptionsBuilder {
         self
     }
 
+    /// How long the OCSP responders that a certificate names may take together. Default: 5 s. Never longer
+    /// than what is left of `connectTimeoutMS`.
+    #[must_use]
+    pub fn ocsp_responder_timeout(mut self, limit: Duration) -> Self {
+        self.0.ocsp_responder_timeout = Some(limit);
+        self
+    }
+
+    /// Refuses a server unless a staple, a CRL or a responder tells that its certificate is not revoked
+    /// (hard fail). Default: false, a connection goes on where nobody knows, as the drivers' specification
+    /// asks.
+    #[must_use]
+    pub fn require_revocation_status(mut self, require: bool) -> Self {
+        self.0.require_revocation_status = require;
+        self
+    }
+
     /// Opens the options that weaken TLS.
     ///
     /// ```
@@ -511,6 +547,15 @@ impl TlsOptionsBuilder {
             conflicts.push(
                 "pinned_key asks for a check that an unverified certificate cannot pass".to_owned(),
             );
+        }
+        if options.require_revocation_status && !options.checks_revocation() {
+            conflicts.push(
+                "require_revocation_status asks for a check that another option switches off"
+                    .to_owned(),
+            );
+        }
+        if options.ocsp_responder_timeout == Some(Duration::ZERO) {
+            conflicts.push("ocsp_responder_timeout must not be zero".to_owned());
         }
         if options.check_whole_chain && options.crl_files.is_empty() {
             conflicts.push("check_whole_chain needs a CRL file".to_owned());

@@ -9,6 +9,7 @@
 //! million entries makes felt (`docs/performance.md`); a resumed handshake looks into no CRL.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use openssl::bn::BigNum;
@@ -24,9 +25,9 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
 /// The CRLs that a context uses.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Crls {
-    pub(super) count: usize,
+    pub(super) lists: Arc<Vec<X509Crl>>,
     /// The first `nextUpdate` of all.
     pub(super) until: Option<SystemTime>,
 }
@@ -37,22 +38,26 @@ pub(super) fn load(
     paths: &[PathBuf],
     whole_chain: bool,
 ) -> Result<Crls> {
-    let mut crls = Crls::default();
+    let mut lists = Vec::new();
+    let mut until = None;
     for path in paths {
         for crl in read(path)? {
             sort(&crl).map_err(internal)?;
             ffi::store_add_crl(store, &crl).map_err(internal)?;
-            crls.count += 1;
             let next_update = crl.next_update().map(instant);
-            crls.until = [crls.until, next_update].into_iter().flatten().min();
+            until = [until, next_update].into_iter().flatten().min();
+            lists.push(crl);
         }
     }
-    if crls.count > 0 {
+    if !lists.is_empty() {
         let mut flags = X509VerifyFlags::CRL_CHECK;
         flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
         store.set_flags(flags).map_err(internal)?;
     }
-    Ok(crls)
+    Ok(Crls {
+        lists: Arc::new(lists),
+        until,
+    })
 }
 
 /// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have

@@ -31,9 +31,11 @@ mod identity;
 mod inspect;
 mod key;
 mod library;
+mod ocsp;
 mod protocol;
 mod refusal;
 mod report;
+mod revocation;
 mod session;
 mod stream;
 mod trust;
@@ -44,7 +46,7 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
@@ -65,7 +67,10 @@ pub use self::inspect::{
     Severity,
 };
 pub use self::library::{Library, openssl_version};
+use self::ocsp::Checker;
 pub use self::report::{HandshakeReport, Verification};
+use self::revocation::Found;
+pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
 use self::session::SessionCache;
 use self::stream::Tap;
 pub use self::stream::TlsStream;
@@ -75,7 +80,7 @@ use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::options::TlsOptions;
-use crate::time::rfc3339;
+use crate::time::{Deadline, rfc3339};
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
 ///
@@ -88,6 +93,8 @@ struct Shared {
     options: TlsOptions,
     anchors: TrustAnchors,
     crls: Crls,
+    /// None where the options ask for no check by OCSP.
+    ocsp: Option<Arc<Checker>>,
     own: Option<OwnChain>,
     /// None where resumption is switched off, or rests on nothing.
     sessions: Option<Arc<SessionCache>>,
@@ -153,6 +160,10 @@ impl TlsContext {
             identity.install(&mut context)?;
             own = Some(identity.describe());
         }
+        let ocsp = Checker::new(options, Arc::clone(&crls.lists));
+        if ocsp.is_some() {
+            Checker::install(&mut context).map_err(internal)?;
+        }
         ffi::watch_certificate_requests(&mut context);
         // A session without a verified chain rests on nothing and is not kept.
         let sessions =
@@ -166,6 +177,7 @@ impl TlsContext {
             options: options.clone(),
             anchors,
             crls,
+            ocsp,
             own,
             sessions,
             handshakes: Counters::default(),
@@ -244,7 +256,7 @@ impl TlsContext {
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls.count
+        self.0.crls.lists.len()
     }
 
     /// The client's certificate, if one is configured.
@@ -265,7 +277,7 @@ impl TlsContext {
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
-        self.connect_to(host, host, stream)
+        self.connect_to(host, host, stream, None)
     }
 
     /// The same with the server `server`, whose sessions are not those of another one on the same host.
@@ -274,6 +286,7 @@ impl TlsContext {
         server: &str,
         host: &str,
         stream: S,
+        deadline: Option<Deadline>,
     ) -> Result<TlsStream<S>> {
         let name = ServerName::parse(host)?;
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
@@ -281,6 +294,9 @@ impl TlsContext {
             sessions
                 .prepare(&mut ssl, server, SystemTime::now())
                 .map_err(internal)?;
+        }
+        if let Some(ocsp) = &self.0.ocsp {
+            ocsp.prepare(&mut ssl, server, deadline).map_err(internal)?;
         }
         let started = Instant::now();
         let mut failed = match ssl.connect(Tap::new(stream)) {
@@ -291,6 +307,8 @@ impl TlsContext {
                 let sent = self.0.own.is_some();
                 let mut report =
                     HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
+                report.revocation = self.revocation(stream.ssl());
+                report.checks_whole_chain = options.check_whole_chain();
                 if self.0.anchors == TrustAnchors::NotUsed {
                     // Without anchors every chain fails, which says nothing about this one.
                     report.verification = Verification::None { would_fail: None };
@@ -317,14 +335,16 @@ impl TlsContext {
             tap.look_again();
         }
         let error = failed.error();
-        let cause = match (watch.take(), &failure) {
-            (Some(refusal), _) => {
+        let refused = Checker::outcome(failed.ssl()).and_then(|outcome| outcome.refused);
+        let cause = match (watch.take(), refused, &failure) {
+            (_, Some(cause), _) => cause,
+            (Some(refusal), ..) => {
                 refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
             }
-            (None, Some(io)) if stream::is_timeout(io) => {
+            (None, None, Some(io)) if stream::is_timeout(io) => {
                 handshake_timeout(failed.get_ref().received())
             }
-            (None, io) => diagnose::failed_exchange(
+            (None, None, io) => diagnose::failed_exchange(
                 error,
                 io.as_ref(),
                 &self.peer(&name, failed.ssl(), failed.get_ref(), false),
@@ -354,6 +374,19 @@ impl TlsContext {
         }
         let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
         Err(Error::failed(Stage::Tls, refusal::unauthenticated(cipher)))
+    }
+
+    /// What is known of the revocation of the server's certificate.
+    fn revocation(&self, ssl: &SslRef) -> Found {
+        if let Some(outcome) = Checker::outcome(ssl) {
+            return outcome.found;
+        }
+        let mut found = Found::default();
+        if ssl.session_reused() && self.0.options.checks_revocation() {
+            let what = "was checked in its full handshake, and what it rests on still holds";
+            found.note(RevocationStep::new(Evidence::Session, what, Duration::ZERO));
+        }
+        found
     }
 
     /// A connection that knows whom to expect.

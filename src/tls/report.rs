@@ -6,6 +6,7 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
+use super::revocation::{CertificateRevocation, Found};
 use super::{Certificate, ffi};
 
 /// The facts of one finished TLS handshake.
@@ -24,6 +25,8 @@ pub struct HandshakeReport {
     pub(super) client_certificate_requested: bool,
     pub(super) client_certificate_sent: bool,
     pub(super) requested_ca_names: Vec<String>,
+    pub(super) revocation: Found,
+    pub(super) checks_whole_chain: bool,
     pub(super) duration: Duration,
 }
 
@@ -100,6 +103,8 @@ impl HandshakeReport {
             } else {
                 Vec::new()
             },
+            revocation: Found::default(),
+            checks_whole_chain: false,
             duration,
         }
     }
@@ -166,6 +171,31 @@ impl HandshakeReport {
     /// 2253; empty if it named none.
     pub fn requested_ca_names(&self) -> &[String] {
         &self.requested_ca_names
+    }
+
+    /// What is known of the revocation of each certificate of the verified chain below its anchor, the
+    /// server's first; empty if nothing was verified.
+    ///
+    /// The server's certificate is checked by OCSP and the CRLs; those above it by the CRLs alone, if the
+    /// options ask for that: their responders are not asked.
+    pub fn revocation(&self) -> Vec<CertificateRevocation> {
+        let below_anchor = self.verified_chain.len().saturating_sub(1);
+        let certificates = self.verified_chain.iter().take(below_anchor.max(1));
+        let found = certificates.enumerate().map(|(depth, certificate)| {
+            let found = match depth {
+                0 => self.revocation.clone(),
+                _ if self.checks_whole_chain => Found::by_crl(),
+                _ => Found::default(),
+            };
+            CertificateRevocation {
+                subject: ffi::name_text(certificate.subject_name()),
+                depth,
+                status: found.status,
+                steps: found.steps,
+                valid_until: found.valid_until,
+            }
+        });
+        found.collect()
     }
 
     /// How long the handshake took.

@@ -1,8 +1,9 @@
 //! Resuming TLS sessions: what is kept, for whom, and until when (RFC 8446 §2.2, RFC 5077).
 //!
 //! A resumed handshake repeats neither the certificate nor the look into a CRL. So a session is kept only
-//! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain
-//! or the first `nextUpdate` of a CRL, whichever comes first. A session that was won by resuming inherits
+//! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain,
+//! the first `nextUpdate` of a CRL or that of the OCSP response, whichever comes first; and not at all where
+//! a responder might tell more next time. A session that was won by resuming inherits
 //! that instant. The cache belongs to one context and lives inside it, because OpenSSL ties a session to
 //! its context, and because another context may trust or check something else.
 //!
@@ -20,6 +21,7 @@ use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMo
 
 use super::certificate::instant;
 use super::ffi;
+use super::ocsp::{Checker, SessionLimit};
 
 /// How many tickets are kept for one server. A server sends two with each full handshake.
 const TICKETS: usize = 8;
@@ -59,6 +61,11 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
         // Without a verified chain there is nothing to rest on.
         let Some(until) = evidence else { return };
         let valid_until = crls_until.map_or(until, |crls| crls.min(until));
+        let valid_until = match Checker::session_limit(ssl) {
+            SessionLimit::None => valid_until,
+            SessionLimit::Until(until) => valid_until.min(until),
+            SessionLimit::NotKept => return,
+        };
         ticketing.cache.keep(
             &ticketing.server,
             Kept {

@@ -61,7 +61,7 @@ impl CrlFacts {
 }
 
 /// The name of a `CRLReason` (RFC 5280 §5.3.1).
-fn reason_name(code: i64) -> Option<&'static str> {
+pub(super) fn reason_name(code: i64) -> Option<&'static str> {
     Some(match code {
         0 => "unspecified",
         1 => "keyCompromise",

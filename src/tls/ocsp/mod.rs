@@ -1,0 +1,535 @@
+//! Revocation by OCSP: which evidence counts, in which order, and what follows from it (the drivers' "OCSP
+//! Support" specification; RFC 6960, 6066, 7633).
+//!
+//! The staple comes first, then what is known from before, then the user's CRL, then the responders that
+//! the certificate names. The first conclusive answer decides. Where there is none the connection goes on,
+//! with the reason in its report, unless the program asks for certainty. Responders of intermediate CAs are
+//! not asked.
+//!
+//! The check runs inside the handshake, after the chain has been verified and before the client's
+//! certificate is sent, in OpenSSL's callback for the staple. `response.rs` judges one response,
+//! `responder.rs` fetches, `cache.rs` remembers.
+
+mod cache;
+mod responder;
+mod response;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use log::{debug, warn};
+use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::nid::Nid;
+use openssl::ssl::{Ssl, SslContextBuilder, SslRef, StatusType};
+use openssl::x509::{X509Crl, X509Ref};
+
+use self::cache::{Cache, Known, Origin};
+use self::response::{Answer, Invalid, Status, Subject};
+use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
+use super::{Certificate, ffi};
+use crate::cause::{Cause, CauseCode};
+use crate::options::TlsOptions;
+use crate::time::{Deadline, TimeoutKind, rfc3339};
+
+/// The check of one context, shared by its connections.
+pub(super) struct Checker {
+    asks_responders: bool,
+    requires_status: bool,
+    responder_timeout: Duration,
+    crls: Arc<Vec<X509Crl>>,
+    cache: Cache,
+}
+
+/// What the check of one connection found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) found: Found,
+    /// Until when the session may be resumed.
+    pub(super) session: SessionLimit,
+    /// Why the connection is refused.
+    pub(super) refused: Option<Cause>,
+}
+
+/// How far the evidence carries a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SessionLimit {
+    /// OCSP does not limit it.
+    #[default]
+    None,
+    Until(SystemTime),
+    /// There is no evidence that holds for a while.
+    NotKept,
+}
+
+/// What a connection brings to its check, and takes from it.
+struct Check {
+    checker: Arc<Checker>,
+    server: String,
+    deadline: Option<Deadline>,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+impl Checker {
+    /// The check that the options ask for; none if they ask for none. `crls` are those that OpenSSL uses
+    /// in the verification of the chain.
+    pub(super) fn new(options: &TlsOptions, crls: Arc<Vec<X509Crl>>) -> Option<Arc<Self>> {
+        options.checks_revocation().then(|| {
+            Arc::new(Self {
+                asks_responders: options.disable_ocsp_endpoint_check() != Some(true),
+                requires_status: options.require_revocation_status(),
+                responder_timeout: options.ocsp_responder_timeout(),
+                crls,
+                cache: Cache::default(),
+            })
+        })
+    }
+
+    /// Lets a context run the check of each of its connections that is prepared for it.
+    pub(super) fn install(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        context.set_status_callback(|ssl| {
+            // A resumed session rests on the check of its full handshake.
+            let check = match index().ok().and_then(|index| ssl.ex_data(index)) {
+                Some(check) if !ssl.session_reused() => check,
+                _ => return Ok(true),
+            };
+            let outcome = check.run(ssl);
+            let accepted = outcome.refused.is_none();
+            *check.slot() = Some(outcome);
+            Ok(accepted)
+        })
+    }
+
+    /// Asks the server for a staple, and prepares the check.
+    pub(super) fn prepare(
+        self: &Arc<Self>,
+        ssl: &mut Ssl,
+        server: &str,
+        deadline: Option<Deadline>,
+    ) -> Result<(), ErrorStack> {
+        ssl.set_status_type(StatusType::OCSP)?;
+        let check = Check {
+            checker: Arc::clone(self),
+            server: server.to_owned(),
+            deadline,
+            outcome: Mutex::new(None),
+        };
+        ssl.set_ex_data(index()?, check);
+        Ok(())
+    }
+
+    /// How far what the check found carries a session.
+    pub(super) fn session_limit(ssl: &SslRef) -> SessionLimit {
+        let check = index().ok().and_then(|index| ssl.ex_data(index));
+        let limit = check.and_then(|check| check.slot().as_ref().map(|outcome| outcome.session));
+        limit.unwrap_or_default()
+    }
+
+    /// What the check found; none if there was none.
+    pub(super) fn outcome(ssl: &SslRef) -> Option<Outcome> {
+        let check = ssl.ex_data(index().ok()?)?;
+        check.slot().clone()
+    }
+
+    /// The check of a server's certificate.
+    fn check(
+        &self,
+        subject: &Subject<'_>,
+        staple: Option<&[u8]>,
+        deadline: Option<Deadline>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Ok(id) = response::request(subject) else {
+            // No CertID can be made: nothing can be looked up, and nothing can be for it.
+            return self.undetermined(subject, outcome);
+        };
+        if let Some(staple) = staple.filter(|staple| !staple.is_empty()) {
+            if self.look_at_staple(subject, &id, staple, &mut outcome) {
+                return outcome;
+            }
+        } else if ffi::must_staple(subject.certificate) {
+            outcome.refused = Some(staple_missing(subject));
+            return outcome;
+        }
+        if self.look_into_cache(subject, &id, &mut outcome) {
+            return outcome;
+        }
+        if !self.crls.is_empty() {
+            // OpenSSL has looked the certificate up while it verified the chain, and would have ended
+            // the handshake if it were listed, or if its issuer's list were missing.
+            let by_crl = Found::by_crl();
+            outcome.found.steps.extend(by_crl.steps);
+            outcome.found.status = by_crl.status;
+            return outcome;
+        }
+        if self.ask_responders(subject, &id, deadline, &mut outcome) {
+            return outcome;
+        }
+        self.undetermined(subject, outcome)
+    }
+
+    /// Whether the staple decides.
+    fn look_at_staple(
+        &self,
+        subject: &Subject<'_>,
+        id: &[u8],
+        staple: &[u8],
+        outcome: &mut Outcome,
+    ) -> bool {
+        let started = Instant::now();
+        let now = SystemTime::now();
+        let known = self.cache.get(id, now);
+        let same = known.as_ref().filter(|known| *known.der == *staple);
+        let validated = match same {
+            Some(known) => Ok(known.answer.clone()),
+            None => response::validate(staple, subject, now),
+        };
+        let took = started.elapsed();
+        let mut note = |what: String| {
+            outcome
+                .found
+                .note(RevocationStep::new(Evidence::Staple, what, took));
+        };
+        match validated {
+            Ok(answer) => {
+                note(says(&answer));
+                if answer.is_conclusive() {
+                    let origin = Origin::Staple;
+                    let der = staple.into();
+                    let kept = Known {
+                        answer: answer.clone(),
+                        origin,
+                        der,
+                    };
+                    self.cache.keep(id, kept, now);
+                }
+                // A staple from before a revocation that is known must not hide it.
+                let revoked = known.filter(|known| {
+                    matches!(known.answer.status, Status::Revoked { .. })
+                        && known.answer.this_update > answer.this_update
+                });
+                match revoked {
+                    Some(known) => {
+                        let step = RevocationStep::new(
+                            Evidence::Cache,
+                            says(&known.answer),
+                            Duration::ZERO,
+                        );
+                        outcome.found.note(step);
+                        decide(subject, &known.answer, &known.origin, outcome)
+                    }
+                    None => decide(subject, &answer, &Origin::Staple, outcome),
+                }
+            }
+            Err(invalid) => {
+                note(format!("is not valid: {invalid}"));
+                outcome.refused = Some(staple_invalid(subject, &invalid));
+                true
+            }
+        }
+    }
+
+    fn look_into_cache(&self, subject: &Subject<'_>, id: &[u8], outcome: &mut Outcome) -> bool {
+        let Some(known) = self.cache.get(id, SystemTime::now()) else {
+            return false;
+        };
+        let from = match &known.origin {
+            Origin::Staple => "a staple".to_owned(),
+            Origin::Responder(url) => url.clone(),
+        };
+        let what = format!("{}, by {from}", says(&known.answer));
+        let step = RevocationStep::new(Evidence::Cache, what, Duration::ZERO);
+        outcome.found.note(step);
+        decide(subject, &known.answer, &known.origin, outcome)
+    }
+
+    fn ask_responders(
+        &self,
+        subject: &Subject<'_>,
+        id: &[u8],
+        deadline: Option<Deadline>,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let urls = responders(subject.certificate);
+        if urls.is_empty() || !self.asks_responders {
+            return false;
+        }
+        let limit = Deadline::after(
+            Instant::now(),
+            Some(self.responder_timeout),
+            TimeoutKind::OcspResponder,
+        );
+        let deadline = deadline.map_or(limit, |deadline| limit.earlier(deadline));
+        let started = Instant::now();
+        let left = deadline
+            .remaining(started)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let asked = self.cache.ask_once(id, Some(left), || {
+            let (learned, der) = responder::ask(&urls, id, subject, deadline);
+            if let Some((answer, url)) = &learned.answer {
+                let known = Known {
+                    answer: answer.clone(),
+                    origin: Origin::Responder(url.clone()),
+                    der: der.into(),
+                };
+                self.cache.keep(id, known, SystemTime::now());
+            }
+            learned
+        });
+        let Some((learned, by_another)) = asked else {
+            let what = "another connection still waits for it".to_owned();
+            let evidence = Evidence::Responder(urls.join(", "));
+            let step = RevocationStep::new(evidence, what, started.elapsed());
+            outcome.found.note(step);
+            return false;
+        };
+        for attempt in learned.attempts {
+            let by = if by_another {
+                " (asked by another connection)"
+            } else {
+                ""
+            };
+            let what = format!("{}{by}", attempt.outcome);
+            let evidence = Evidence::Responder(attempt.url);
+            let step = RevocationStep::new(evidence, what, attempt.duration);
+            outcome.found.note(step);
+        }
+        match learned.answer {
+            Some((answer, url)) => decide(subject, &answer, &Origin::Responder(url), outcome),
+            None => false,
+        }
+    }
+
+    /// No evidence was conclusive.
+    fn undetermined(&self, subject: &Subject<'_>, mut outcome: Outcome) -> Outcome {
+        let urls = responders(subject.certificate);
+        let names_responders = !urls.is_empty();
+        if names_responders && !self.asks_responders {
+            let what = "was not asked: tlsDisableOCSPEndpointCheck=true";
+            let evidence = Evidence::Responder(urls.join(", "));
+            let step = RevocationStep::new(evidence, what, Duration::ZERO);
+            outcome.found.note(step);
+        }
+        let was_looked_for = !outcome.found.steps.is_empty();
+        outcome.found.status = match was_looked_for {
+            true => RevocationStatus::Undetermined,
+            false => RevocationStatus::NotChecked,
+        };
+        let may_change = outcome
+            .found
+            .steps
+            .iter()
+            .any(|step| matches!(step.evidence, Evidence::Staple | Evidence::Responder(_)));
+        // The next connection may learn more, unless nobody is asked anyway.
+        if may_change && (self.asks_responders || !names_responders) {
+            outcome.session = SessionLimit::NotKept;
+        }
+        if self.requires_status {
+            outcome.refused = Some(status_unknown(subject, &outcome.found));
+        }
+        outcome
+    }
+}
+
+impl Check {
+    fn run(&self, ssl: &SslRef) -> Outcome {
+        let chain: Vec<&X509Ref> = ssl.verified_chain().into_iter().flatten().collect();
+        let [certificate, issuer, ..] = chain.as_slice() else {
+            // The certificate is a trust anchor by itself: nobody above it could revoke it.
+            return Outcome::default();
+        };
+        let subject = Subject {
+            certificate,
+            issuer,
+            crls: &self.checker.crls,
+        };
+        let outcome = self
+            .checker
+            .check(&subject, ssl.ocsp_status(), self.deadline);
+        self.log(&outcome);
+        outcome
+    }
+
+    fn log(&self, outcome: &Outcome) {
+        let tried: Vec<_> = outcome
+            .found
+            .steps
+            .iter()
+            .map(|step| format!("{} {}", step.evidence, step.outcome))
+            .collect();
+        let (server, tried) = (&self.server, tried.join("; "));
+        match outcome.found.status {
+            RevocationStatus::Undetermined if outcome.refused.is_none() => {
+                warn!(target: "mongotls::ocsp", "server {server}: whether its certificate is revoked is not known: {tried}");
+            }
+            status => {
+                debug!(target: "mongotls::ocsp", "server {server}: {}: {tried}", status.as_str());
+            }
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Outcome>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The OCSP responders that a certificate names (RFC 5280 §4.2.2.1), each once.
+fn responders(certificate: &X509Ref) -> Vec<String> {
+    let access = certificate.authority_info();
+    let access = access.iter().flatten();
+    let ocsp = access.filter(|access| access.method().nid() == Nid::AD_OCSP);
+    let mut urls: Vec<String> = Vec::new();
+    for url in ocsp.filter_map(|access| access.location().uri()) {
+        if urls.iter().all(|known| known != url) {
+            urls.push(url.to_owned());
+        }
+    }
+    urls
+}
+
+/// Whether an answer decides, and what follows from it.
+fn decide(subject: &Subject<'_>, answer: &Answer, origin: &Origin, outcome: &mut Outcome) -> bool {
+    match &answer.status {
+        Status::Unknown => return false,
+        Status::Good => outcome.found.status = RevocationStatus::Good,
+        Status::Revoked { .. } => {
+            outcome.found.status = RevocationStatus::Revoked;
+            outcome.refused = Some(revoked(subject, answer, origin));
+        }
+    }
+    outcome.found.valid_until = answer.next_update;
+    outcome.session = match answer.next_update {
+        Some(until) => SessionLimit::Until(until),
+        None => SessionLimit::NotKept,
+    };
+    true
+}
+
+/// An answer in words that complete "the staple …".
+fn says(answer: &Answer) -> String {
+    let until = match answer.next_update {
+        Some(until) => format!(", until {}", rfc3339(until)),
+        None => String::new(),
+    };
+    match &answer.status {
+        Status::Good => format!("says good{until}"),
+        Status::Revoked { .. } => format!("says revoked{until}"),
+        Status::Unknown => "says unknown".to_owned(),
+    }
+}
+
+fn revoked(subject: &Subject<'_>, answer: &Answer, origin: &Origin) -> Cause {
+    let (code, by, url) = match origin {
+        Origin::Staple => (
+            CauseCode::RevokedOcspStaple,
+            "the OCSP response that the server sent".to_owned(),
+            None,
+        ),
+        Origin::Responder(url) => (
+            CauseCode::RevokedOcspResponder,
+            format!("the OCSP responder {url}"),
+            Some(url.as_str()),
+        ),
+    };
+    let certificate = Certificate::from(subject.certificate);
+    let message = format!(
+        "the server's certificate {:?} is revoked: {by} says so",
+        certificate.short_name()
+    );
+    let remedy = "Have a new certificate issued for the server. Until then do not trust it: somebody may have its key.";
+    let (revoked_at, reason) = match &answer.status {
+        Status::Revoked { at, reason } => (*at, *reason),
+        _ => (None, None),
+    };
+    about(Cause::new(code, message, remedy), &certificate)
+        .fact_opt("responder", url)
+        .fact_opt("revoked_at", revoked_at)
+        .fact_opt("reason", reason)
+        .fact("this_update", answer.this_update)
+        .fact_opt("next_update", answer.next_update)
+}
+
+fn staple_missing(subject: &Subject<'_>) -> Cause {
+    let certificate = Certificate::from(subject.certificate);
+    let message = format!(
+        "the server's certificate {:?} demands an OCSP response from the server (must-staple), and the server sent none",
+        certificate.short_name()
+    );
+    let remedy = "Let the server staple (mongod does so by itself if it reaches its OCSP responder; look at its log), or have a certificate issued without the TLS feature extension.";
+    about(
+        Cause::new(CauseCode::MustStapleMissing, message, remedy),
+        &certificate,
+    )
+}
+
+fn staple_invalid(subject: &Subject<'_>, invalid: &Invalid) -> Cause {
+    let certificate = Certificate::from(subject.certificate);
+    let message = format!(
+        "the OCSP response that the server sent for {:?} is not valid: {invalid}",
+        certificate.short_name()
+    );
+    let remedy = match invalid {
+        Invalid::NotYetValid(_) => {
+            "Compare this host's clock with the true time, and with the server's."
+        }
+        Invalid::OutOfDate(_) => {
+            "Let the server fetch a new OCSP response: look whether it reaches its responder, and compare the clocks."
+        }
+        _ => {
+            "Look at what the server staples: it must be a response of the CA that issued its certificate, or of a responder that the CA certified for it."
+        }
+    };
+    let (this_update, next_update) = match invalid {
+        Invalid::NotYetValid(from) => (Some(*from), None),
+        Invalid::OutOfDate(until) => (None, Some(*until)),
+        _ => (None, None),
+    };
+    about(
+        Cause::new(CauseCode::OcspStapleInvalid, message, remedy),
+        &certificate,
+    )
+    .fact("why", invalid.to_string())
+    .fact_opt("this_update", this_update)
+    .fact_opt("next_update", next_update)
+}
+
+fn status_unknown(subject: &Subject<'_>, found: &Found) -> Cause {
+    let certificate = Certificate::from(subject.certificate);
+    let tried: Vec<_> = found
+        .steps
+        .iter()
+        .map(|step| format!("{} {}", step.evidence, step.outcome))
+        .collect();
+    let message = format!(
+        "whether the server's certificate {:?} is revoked is not known, and require_revocation_status asks for it",
+        certificate.short_name()
+    );
+    let remedy = "Let the server staple, let this host reach the responder that the certificate names, or give the CRL of its issuer (tlsCRLFile).";
+    about(
+        Cause::new(CauseCode::RevocationUnknown, message, remedy),
+        &certificate,
+    )
+    .fact("tried", tried)
+}
+
+/// The facts of the certificate in question.
+fn about(cause: Cause, certificate: &Certificate) -> Cause {
+    cause
+        .fact("subject", certificate.subject.as_str())
+        .fact("issuer", certificate.issuer.as_str())
+        .fact("serial", certificate.serial.as_str())
+        .fact("depth", 0_u32)
+        .fact("checked_at", SystemTime::now())
+}
+
+/// Where a connection keeps its [`Check`]; taken once a process.
+fn index() -> Result<Index<Ssl, Check>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, Check>> = OnceLock::new();
+    if let Some(index) = INDEX.get() {
+        return Ok(*index);
+    }
+    let index = Ssl::new_ex_index()?;
+    Ok(*INDEX.get_or_init(|| index))
+}

@@ -1,0 +1,296 @@
+//! One OCSP response: whether it is valid, and what it then says of one certificate (RFC 6960 §3.2).
+//!
+//! OpenSSL decodes the response and verifies its signature; nothing that it says is looked at before that
+//! holds. The only trust anchor is the issuer of the certificate in question, as our own verification of
+//! the chain found it: a response is signed by the issuer, or by a delegate that the issuer certified for
+//! it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::ocsp::{
+    OcspBasicResponse, OcspCertId, OcspFlag, OcspRequest, OcspResponse, OcspResponseStatus,
+};
+use openssl::stack::Stack;
+use openssl::x509::X509Ref;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{CrlStatus, X509, X509Crl};
+
+use crate::time::rfc3339;
+use crate::tls::ffi::{self, SingleResponse};
+use crate::tls::verify::reason_name;
+
+/// No response is larger: 64 KiB. One with a delegate's certificate has some 2 KiB.
+pub(super) const LARGEST: usize = 64 << 10;
+
+/// How far the responder's clock may be from ours: 30 s.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(30);
+
+/// A certificate, and the one above it in the verified chain.
+pub(super) struct Subject<'a> {
+    pub(super) certificate: &'a X509Ref,
+    pub(super) issuer: &'a X509Ref,
+    /// The user's CRLs: a delegate may be revoked as well.
+    pub(super) crls: &'a [X509Crl],
+}
+
+/// What a valid response says of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) this_update: SystemTime,
+    pub(super) next_update: Option<SystemTime>,
+}
+
+/// The status of a certificate (RFC 6960 §2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Good,
+    Revoked {
+        at: Option<SystemTime>,
+        reason: Option<&'static str>,
+    },
+    Unknown,
+}
+
+impl Answer {
+    /// Whether it is in force for a cache: `thisUpdate ≤ now < nextUpdate`.
+    pub(super) fn holds(&self, now: SystemTime) -> bool {
+        self.this_update <= now && self.next_update.is_some_and(|end| now < end)
+    }
+
+    pub(super) fn is_conclusive(&self) -> bool {
+        self.status != Status::Unknown
+    }
+}
+
+/// Why a response is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Invalid {
+    TooLarge(usize),
+    Malformed,
+    TrailingData,
+    NotSuccessful(OcspResponseStatus),
+    /// With OpenSSL's reason.
+    Signature(String),
+    DelegateRevoked,
+    CriticalExtension,
+    OtherCertificate,
+    NoTimes,
+    NotYetValid(SystemTime),
+    OutOfDate(SystemTime),
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(size) => write!(f, "it has {size} bytes, more than {LARGEST}"),
+            Self::Malformed => f.write_str("it is no OCSP response"),
+            Self::TrailingData => f.write_str("more bytes follow the OCSP response"),
+            Self::NotSuccessful(status) => write!(f, "it says {}", status_name(*status)),
+            Self::Signature(why) => write!(f, "its signature does not verify: {why}"),
+            Self::DelegateRevoked => f.write_str("a CRL lists the certificate that signed it"),
+            Self::CriticalExtension => f.write_str("it has a critical extension that is not known"),
+            Self::OtherCertificate => f.write_str("it is for another certificate"),
+            Self::NoTimes => f.write_str("it does not say when it was made"),
+            Self::NotYetValid(from) => {
+                write!(
+                    f,
+                    "it is valid only from {} on (thisUpdate)",
+                    rfc3339(*from)
+                )
+            }
+            Self::OutOfDate(until) => {
+                write!(f, "it was valid until {} (nextUpdate)", rfc3339(*until))
+            }
+        }
+    }
+}
+
+fn status_name(status: OcspResponseStatus) -> &'static str {
+    match status {
+        OcspResponseStatus::MALFORMED_REQUEST => "malformedRequest",
+        OcspResponseStatus::INTERNAL_ERROR => "internalError",
+        OcspResponseStatus::TRY_LATER => "tryLater",
+        OcspResponseStatus::SIG_REQUIRED => "sigRequired",
+        OcspResponseStatus::UNAUTHORIZED => "unauthorized",
+        _ => "a status that is not known",
+    }
+}
+
+/// The request for one certificate, which is also its name in the cache: it holds the CertID and nothing
+/// else.
+pub(super) fn request(subject: &Subject<'_>) -> Result<Vec<u8>, ErrorStack> {
+    let mut request = OcspRequest::new()?;
+    // RFC 5019 §2.1.1 asks for SHA-1: here it names a certificate and protects nothing.
+    request.add_id(subject.id(MessageDigest::sha1())?)?;
+    request.to_der()
+}
+
+/// What a response says of a certificate, if it is valid at `now`.
+pub(super) fn validate(
+    der: &[u8],
+    subject: &Subject<'_>,
+    now: SystemTime,
+) -> Result<Answer, Invalid> {
+    let outcome = validate_with_leftovers(der, subject, now);
+    // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of the
+    // handshake.
+    drop(ErrorStack::get());
+    outcome
+}
+
+fn validate_with_leftovers(
+    der: &[u8],
+    subject: &Subject<'_>,
+    now: SystemTime,
+) -> Result<Answer, Invalid> {
+    if der.len() > LARGEST {
+        return Err(Invalid::TooLarge(der.len()));
+    }
+    let response = OcspResponse::from_der(der).map_err(|_| Invalid::Malformed)?;
+    // OpenSSL reads one value and leaves what follows.
+    if response.to_der().is_ok_and(|whole| whole.len() < der.len()) {
+        return Err(Invalid::TrailingData);
+    }
+    if response.status() != OcspResponseStatus::SUCCESSFUL {
+        return Err(Invalid::NotSuccessful(response.status()));
+    }
+    let basic = response.basic().map_err(|_| Invalid::Malformed)?;
+    subject.verify(&basic)?;
+    if ffi::has_critical_extension(&basic) {
+        return Err(Invalid::CriticalExtension);
+    }
+    let ids = subject
+        .ids()
+        .map_err(|error| Invalid::Signature(told(&error)))?;
+    let answers = ffi::single_responses(&basic, &ids);
+    let answers = answers.into_iter().filter(|answer| answer.is_asked);
+    choose(answers.map(|answer| read(&answer, now)))
+}
+
+impl Subject<'_> {
+    fn id(&self, digest: MessageDigest) -> Result<OcspCertId, ErrorStack> {
+        OcspCertId::from_cert(digest, self.certificate, self.issuer)
+    }
+
+    /// The names that a response may use for the certificate.
+    fn ids(&self) -> Result<Vec<OcspCertId>, ErrorStack> {
+        [
+            MessageDigest::sha1(),
+            MessageDigest::sha256(),
+            MessageDigest::sha384(),
+            MessageDigest::sha512(),
+        ]
+        .into_iter()
+        .map(|digest| self.id(digest))
+        .collect()
+    }
+
+    /// Verifies the signature, and that whoever made it may sign for the issuer (RFC 6960 §4.2.2.2).
+    fn verify(&self, basic: &OcspBasicResponse) -> Result<(), Invalid> {
+        let refused = |error: ErrorStack| Invalid::Signature(told(&error));
+        let store = self.anchor().map_err(refused)?;
+        let mut certificates = Stack::new().map_err(refused)?;
+        certificates.push(self.issuer.to_owned()).map_err(refused)?;
+        // NO_EXPLICIT: a delegate gets its right from the issuer, and not from a setting of the anchor.
+        basic
+            .verify(&certificates, &store, OcspFlag::NO_EXPLICIT)
+            .map_err(refused)?;
+        match ffi::signer(basic, &certificates) {
+            Some(signer) if self.is_revoked(&signer) => Err(Invalid::DelegateRevoked),
+            Some(_) => Ok(()),
+            None => Err(Invalid::Signature("its signer is not there".to_owned())),
+        }
+    }
+
+    /// The issuer as the one trust anchor, also where it is an intermediate CA.
+    fn anchor(&self) -> Result<X509Store, ErrorStack> {
+        let mut store = X509StoreBuilder::new()?;
+        store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+        store.add_cert(self.issuer.to_owned())?;
+        Ok(store.build())
+    }
+
+    /// Whether one of the user's CRLs lists a delegate, unless its certificate says that nobody need
+    /// look (id-pkix-ocsp-nocheck, RFC 6960 §4.2.2.2.1).
+    fn is_revoked(&self, signer: &X509) -> bool {
+        if self.crls.is_empty() || ffi::has_ocsp_no_check(signer) {
+            return false;
+        }
+        let Ok(key) = self.issuer.public_key() else {
+            return true;
+        };
+        let of_issuer = self.crls.iter().filter(|crl| {
+            let same_name = crl.issuer_name().try_cmp(self.issuer.subject_name());
+            same_name.is_ok_and(|order| order.is_eq()) && crl.verify(&key).unwrap_or(false)
+        });
+        of_issuer
+            .map(|crl| crl.get_by_cert(signer))
+            .any(|status| matches!(status, CrlStatus::Revoked(_)))
+    }
+}
+
+/// The innermost of OpenSSL's reasons.
+fn told(error: &ErrorStack) -> String {
+    let reasons = error.errors().iter();
+    let reason = reasons.filter_map(|entry| entry.reason()).next_back();
+    reason.unwrap_or("OpenSSL gives no reason").to_owned()
+}
+
+/// One answer about the certificate, if it is in force.
+fn read(single: &SingleResponse, now: SystemTime) -> Result<Answer, Invalid> {
+    const GOOD: i32 = 0;
+    const REVOKED: i32 = 1;
+    if single.has_critical_extension {
+        return Err(Invalid::CriticalExtension);
+    }
+    let this_update = single.this_update.ok_or(Invalid::NoTimes)?;
+    if this_update > now + TOLERANCE {
+        return Err(Invalid::NotYetValid(this_update));
+    }
+    if let Some(next_update) = single.next_update {
+        if next_update + TOLERANCE <= now || next_update < this_update {
+            return Err(Invalid::OutOfDate(next_update));
+        }
+    }
+    let status = match single.status {
+        GOOD => Status::Good,
+        REVOKED => Status::Revoked {
+            at: single.revoked_at,
+            reason: reason_name(i64::from(single.reason)),
+        },
+        _ => Status::Unknown,
+    };
+    Ok(Answer {
+        status,
+        this_update,
+        next_update: single.next_update,
+    })
+}
+
+/// Of several answers about one certificate: a revocation, else the freshest that is conclusive.
+fn choose(answers: impl Iterator<Item = Result<Answer, Invalid>>) -> Result<Answer, Invalid> {
+    let rank = |answer: &Answer| {
+        let kind = match answer.status {
+            Status::Unknown => 0,
+            Status::Good => 1,
+            Status::Revoked { .. } => 2,
+        };
+        (kind, answer.this_update)
+    };
+    let (mut best, mut fault) = (None::<Answer>, None);
+    for answer in answers {
+        match answer {
+            Ok(answer) if best.as_ref().is_none_or(|best| rank(best) < rank(&answer)) => {
+                best = Some(answer);
+            }
+            Ok(_) => {}
+            Err(invalid) => fault = Some(invalid),
+        }
+    }
+    best.ok_or(fault.unwrap_or(Invalid::OtherCertificate))
+}
