@@ -17,7 +17,10 @@ use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::ClientOptions;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{self, FileReport, FindingCode, HandshakeReport, Library, Severity, TrustAnchors};
+use crate::tls::{
+    self, CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library,
+    RevocationStatus, Severity, TrustAnchors,
+};
 use crate::uri::Warning;
 
 /// What an examination found.
@@ -89,8 +92,13 @@ pub enum Findings {
     Peer(Option<SocketAddr>),
     /// TLS: the facts of the handshake.
     Handshake(Box<HandshakeReport>),
-    /// Revocation: how many CRLs were used.
-    Crls(usize),
+    /// Revocation: what was found out about each certificate.
+    Revocation {
+        /// How many CRLs were used.
+        crls: usize,
+        /// The certificates of the verified chain below its anchor, the server's first.
+        certificates: Vec<CertificateRevocation>,
+    },
     /// Hello: what the server said about itself.
     Hello(Box<Hello>),
     /// Command: the server's version, if it told, and the time of one ping.
@@ -256,7 +264,7 @@ fn examine_host(
     }
     let mut watch = Watch {
         examination,
-        tls: connector.tls().map(|tls| tls.crl_count()),
+        crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
     let established = connector.establish(server, None, &mut watch);
@@ -363,7 +371,7 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
 struct Watch<'a> {
     examination: &'a mut Examination,
     /// How many CRLs TLS uses; none without TLS.
-    tls: Option<usize>,
+    crls: Option<usize>,
     last: Instant,
 }
 
@@ -380,25 +388,52 @@ impl Observer for Watch<'_> {
             self.examination
                 .skipped(Stage::Resolve, "a Unix socket has no name to resolve");
         }
-        self.examination.passed(stage, took, findings);
-        match (stage, self.tls) {
+        let revocation = match &findings {
+            Findings::Handshake(report) => report.revocation(),
+            _ => Vec::new(),
+        };
+        // Evidence is looked for within the handshake, and is a stage of its own to people.
+        let steps = revocation.iter().flat_map(|found| &found.steps);
+        let looked: Duration = steps.map(|step| step.duration).sum();
+        self.examination
+            .passed(stage, took.saturating_sub(looked), findings);
+        match (stage, self.crls) {
             (Stage::Connect, None) => {
                 self.examination.skipped(Stage::Tls, "TLS is off");
                 self.examination.skipped(Stage::Revocation, "TLS is off");
             }
-            (Stage::Tls, Some(0)) => {
-                self.examination.skipped(
-                    Stage::Revocation,
-                    "no CRL is configured, and this version does not ask OCSP responders",
-                );
-            }
-            // The CRLs are part of the verification of the chain.
-            (Stage::Tls, Some(crls)) => {
-                self.examination
-                    .passed(Stage::Revocation, Duration::ZERO, Findings::Crls(crls))
-            }
+            (Stage::Tls, Some(crls)) => self.revocation(crls, revocation, looked),
             _ => {}
         }
+    }
+}
+
+impl Watch<'_> {
+    fn revocation(
+        &mut self,
+        crls: usize,
+        certificates: Vec<CertificateRevocation>,
+        looked: Duration,
+    ) {
+        let was_checked =
+            |found: &CertificateRevocation| found.status != RevocationStatus::NotChecked;
+        if !certificates.iter().any(was_checked) {
+            let why = "no CRL is configured, and the certificate comes without a staple and names no OCSP responder, or the options ask for no check";
+            return self.examination.skipped(Stage::Revocation, why);
+        }
+        for found in &certificates {
+            if found.status == RevocationStatus::Undetermined {
+                let tried = found.steps.iter();
+                let tried = tried.map(|step| format!("{} {}", step.evidence, step.outcome));
+                let tried = tried.collect::<Vec<_>>().join("; ");
+                self.examination.warnings.push(format!(
+                    "whether the certificate {:?} is revoked is not known: {tried}",
+                    found.subject
+                ));
+            }
+        }
+        let findings = Findings::Revocation { crls, certificates };
+        self.examination.passed(Stage::Revocation, looked, findings);
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use log::error;
 
+use crate::address::ServerAddress;
 use crate::error::Error;
+use crate::tls::CertificateRevocation;
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ use crate::error::Error;
 pub enum Event {
     /// The files of TLS were read anew.
     TlsReload(TlsReloadEvent),
+    /// A handshake looked for evidence of whether the server's certificate is revoked.
+    Revocation(RevocationEvent),
 }
 
 /// The files of TLS were read anew, by [`Client::reload_tls`](crate::Client::reload_tls) or because one
@@ -28,6 +32,19 @@ pub struct TlsReloadEvent {
     pub duration: Duration,
 }
 
+/// A handshake looked for evidence of whether the server's certificate is revoked. Resumed handshakes do not
+/// look, and tell nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RevocationEvent {
+    /// The server.
+    pub server: ServerAddress,
+    /// What was found out about each certificate; empty if the connection was refused.
+    pub certificates: Vec<CertificateRevocation>,
+    /// Why the connection was refused; none if it goes on.
+    pub error: Option<Error>,
+}
+
 /// A function of the program that is told of events; none by default.
 #[derive(Clone, Default)]
 pub(crate) struct EventListener(Option<Arc<Listen>>);
@@ -37,6 +54,11 @@ type Listen = dyn Fn(&Event) + Send + Sync;
 impl EventListener {
     pub(crate) fn new(listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listen)))
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Tells the program; never under a lock. A panic of the program's function ends here.

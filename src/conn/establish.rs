@@ -14,8 +14,9 @@ use super::metadata::client_metadata;
 use super::probe::{self, Probe};
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode, FactValue};
+use crate::cause::{Category, Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
+use crate::event::{Event, EventListener, RevocationEvent};
 use crate::net::{self, Unreachable};
 use crate::options::ClientOptions;
 use crate::socket::Socket;
@@ -36,6 +37,7 @@ pub(crate) struct Connector {
     load_balanced: bool,
     replica_set: Option<String>,
     probe: Probe,
+    listener: EventListener,
 }
 
 /// Sees the stages of an attempt to connect.
@@ -78,6 +80,7 @@ impl Connector {
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
             probe: Probe::default(),
+            listener: options.listener.clone(),
         }))
     }
 
@@ -203,6 +206,7 @@ impl Attempt<'_> {
         let stream = tls
             .connect_to(&self.server.to_string(), host, socket, Some(self.deadline))
             .map_err(|error| self.explain_handshake(error))?;
+        self.tell_revocation(Ok(stream.report()));
         observer.finished(
             Stage::Tls,
             started.elapsed(),
@@ -211,12 +215,36 @@ impl Attempt<'_> {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
+    /// Tells the program what evidence was found; of a refusal, if that was the reason.
+    fn tell_revocation(&self, outcome: Result<&HandshakeReport, &Error>) {
+        let listener = &self.connector.listener;
+        if !listener.is_there() {
+            return;
+        }
+        let (certificates, error) = match outcome {
+            Ok(report) if report.resumed() => return,
+            Ok(report) => (report.revocation(), None),
+            Err(error) => (Vec::new(), Some(error.clone())),
+        };
+        let looked = certificates.iter().any(|found| !found.steps.is_empty());
+        if looked || error.is_some() {
+            listener.emit(&Event::Revocation(RevocationEvent {
+                server: self.server.clone(),
+                certificates,
+                error,
+            }));
+        }
+    }
+
     /// Adds what only this layer knows: the time limit, and whether the server speaks MongoDB without
     /// TLS.
     fn explain_handshake(&self, error: Error) -> Error {
         let Some(cause) = error.cause() else {
             return error;
         };
+        if cause.category() == Category::Revocation {
+            self.tell_revocation(Err(&error));
+        }
         let received = match cause.facts().get("received_bytes") {
             Some(FactValue::Number(received)) => Some(*received),
             _ => None,

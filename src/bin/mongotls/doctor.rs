@@ -5,7 +5,7 @@ use std::io;
 use mongotls::Error;
 use mongotls::cause::FactValue;
 use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, StageReport, examine};
-use mongotls::tls::Library;
+use mongotls::tls::{CertificateRevocation, Library};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Screen, Tone, clean, ms};
@@ -80,6 +80,9 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
                 .iter()
                 .try_for_each(|file| inspect::print_brief(screen, file))
         }
+        Findings::Revocation { certificates, .. } => certificates
+            .iter()
+            .try_for_each(|found| print_revocation(screen, found)),
         Findings::Handshake(handshake) => {
             handshake
                 .peer_chain()
@@ -91,6 +94,20 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What was tried to find out whether a certificate is revoked.
+fn print_revocation(screen: &mut Screen, found: &CertificateRevocation) -> io::Result<()> {
+    for step in &found.steps {
+        let line = format!("{} {}", step.evidence, step.outcome);
+        let depth = found.depth;
+        screen.line(&format!(
+            "    {depth} {} ({})",
+            clean(line),
+            ms(step.duration)
+        ))?;
+    }
+    Ok(())
 }
 
 /// The OpenSSL in use, in one line.
@@ -139,7 +156,10 @@ fn summary(findings: &Findings) -> String {
                 handshake.verification()
             )
         }
-        Findings::Crls(count) => format!("not revoked ({count} CRLs)"),
+        Findings::Revocation { certificates, .. } => certificates
+            .first()
+            .map(|leaf| leaf.status.as_str().to_owned())
+            .unwrap_or_default(),
         Findings::Hello(hello) => {
             let role = match (&hello.set_name, hello.is_mongos) {
                 (_, true) => "mongos".to_owned(),
@@ -274,7 +294,13 @@ fn stage_json(report: &StageReport) -> Value {
         )]),
         Findings::Peer(peer) => fields([("peer", json!(peer.map(|peer| peer.to_string())))]),
         Findings::Handshake(handshake) => form::handshake(handshake),
-        Findings::Crls(count) => fields([("crls", json!(count))]),
+        Findings::Revocation { crls, certificates } => fields([
+            ("crls", json!(crls)),
+            (
+                "revocation",
+                certificates.iter().map(form::revocation).collect(),
+            ),
+        ]),
         Findings::Hello(hello) => form::hello(hello),
         Findings::Command {
             server_version,

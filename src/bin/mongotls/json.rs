@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use mongotls::bson::DateTime;
 use mongotls::cause::{FactValue, Facts};
 use mongotls::tls::{
-    Certificate, ChainReport, CrlReport, FileForm, FileReport, Finding, HandshakeReport, KeyReport,
-    Library,
+    Certificate, CertificateRevocation, ChainReport, CrlReport, FileForm, FileReport, Finding,
+    HandshakeReport, KeyReport, Library, RevocationStep,
 };
 use mongotls::{Error, Hello};
 use serde_json::{Map, Value, json};
@@ -117,6 +117,24 @@ fn certificate(certificate: &Certificate) -> Value {
         "key_usage": certificate.key_usage,
         "extended_key_usage": certificate.extended_key_usage,
         "public_key_sha256": certificate.public_key_sha256,
+    })
+}
+
+/// What was found out about the revocation of one certificate.
+pub(crate) fn revocation(found: &CertificateRevocation) -> Value {
+    let step = |step: &RevocationStep| {
+        json!({
+            "evidence": step.evidence.to_string(),
+            "outcome": step.outcome,
+            "duration_ms": ms(step.duration),
+        })
+    };
+    json!({
+        "depth": found.depth,
+        "subject": found.subject,
+        "status": found.status.as_str(),
+        "valid_until": found.valid_until.map(instant),
+        "steps": found.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }
 
