@@ -10,10 +10,10 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench audit msrv ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench audit msrv openssl-1.1.1 ferretdb clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install the system packages that are missing (Debian, Ubuntu)
 	@sh tests/setup.sh test
@@ -55,6 +55,9 @@ audit: ## Check licences, sources, advisories and unused dependencies
 
 msrv: ## Compile with the oldest Rust that Cargo.toml promises
 	.ci/msrv
+
+openssl-1.1.1: ## Run the tests with the oldest OpenSSL that will do
+	.ci/openssl-1.1.1
 
 ferretdb: ## Build FerretDB, the real server that tests run against, once (needs Go)
 	@[ -n "$$MONGOTLS_FERRETDB" ] || sh tests/support/get-ferretdb.sh >/dev/null

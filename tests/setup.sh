@@ -3,7 +3,7 @@
 #
 #   tests/setup.sh build    what the crate needs to compile
 #   tests/setup.sh test     and the programs that the tests talk to
-#   tests/setup.sh msrv     what .ci/msrv needs
+#   tests/setup.sh debian   what .ci/msrv and .ci/openssl-1.1.1 need
 #
 # Debian and Ubuntu, as root or through sudo. Elsewhere it names what is missing, and goes on if
 # nothing is. A Rust toolchain is not installed but asked for: whose it is, is the user's choice.
@@ -14,11 +14,11 @@ say() { echo "setup: $*"; }
 # Packages of Debian, and below the commands that stand for them on other systems.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
 packages_test="$packages_build haproxy openssl"
-packages_msrv="debian-archive-keyring debootstrap"
+packages_debian="debian-archive-keyring debootstrap"
 case ${1-} in
     build) packages=$packages_build commands="cc pkg-config" ;;
     test) packages=$packages_test commands="cc pkg-config haproxy openssl" ;;
-    msrv) packages=$packages_msrv commands="debootstrap" ;;
+    debian) packages=$packages_debian commands="debootstrap" ;;
     *)
         sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
         exit 2
