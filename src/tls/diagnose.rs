@@ -78,7 +78,7 @@ pub(super) fn failed_exchange(
         if let Some(alert) = Alert::from_reason(code) {
             return alerted(alert, peer);
         }
-        if code == reason::UNEXPECTED_EOF {
+        if reason::UNEXPECTED_EOF == Some(code) {
             return closed(peer);
         }
         // Later records with another version are rubbish: the version is agreed on.
@@ -339,10 +339,13 @@ fn broken_protocol(text: &str) -> Cause {
     .fact("ended_by", "client")
 }
 
-/// Reason codes of OpenSSL's library SSL (`sslerr.h`); the same in 1.1.1 and 3.
+/// Reason codes of OpenSSL's library SSL (`sslerr.h`); the same in 1.1.1 and 3, where nothing else is
+/// said.
 mod reason {
     pub(super) const LIBRARY: i32 = 20;
-    pub(super) const UNEXPECTED_EOF: i32 = 294;
+    /// From OpenSSL 3 on: in 1.1.1, where an end of file has no reason at all, the number stands for a
+    /// callback that failed.
+    pub(super) const UNEXPECTED_EOF: Option<i32> = if cfg!(ossl300) { Some(294) } else { None };
     /// no protocols available, unsupported protocol, wrong ssl version, wrong version number, version
     /// too high, version too low, inappropriate fallback.
     pub(super) const VERSION: [i32; 7] = [191, 258, 266, 267, 166, 396, 373];

@@ -26,6 +26,11 @@ use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
     X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
 };
+#[cfg(not(ossl300))]
+use openssl::{
+    nid::Nid,
+    pkey::{Id, PKey, Public},
+};
 use openssl_sys as sys;
 
 /// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
@@ -362,7 +367,7 @@ pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
     }
 }
 
-/// The name of the group that the key exchange used, such as `X25519`.
+/// The name of the group that the key exchange used, such as `x25519`.
 pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     #[cfg(ossl300)]
     {
@@ -386,18 +391,32 @@ pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     }
     #[cfg(not(ossl300))]
     {
-        let key = ssl.peer_tmp_key().ok()?;
-        match key.ec_key() {
-            Ok(key) => key
-                .group()
-                .curve_name()?
-                .short_name()
-                .ok()
-                .map(str::to_owned),
-            Err(_) => openssl::nid::Nid::from_raw(key.id().as_raw())
-                .long_name()
-                .ok()
-                .map(str::to_owned),
+        const SSL_CTRL_GET_PEER_TMP_KEY: c_int = 109;
+        // SAFETY: the connection is live for the call. A control that succeeds hands over a key of
+        // our own, which `from_ptr` takes; one that fails, or leaves null, hands over nothing.
+        let key = unsafe {
+            let mut key: *mut sys::EVP_PKEY = std::ptr::null_mut();
+            let done = sys::SSL_ctrl(
+                ssl.as_ptr(),
+                SSL_CTRL_GET_PEER_TMP_KEY,
+                0,
+                (&raw mut key).cast(),
+            );
+            if done != 1 || key.is_null() {
+                return None;
+            }
+            PKey::<Public>::from_ptr(key)
+        };
+        let curve = match key.id() {
+            Id::EC => key.ec_key().ok()?.group().curve_name()?,
+            Id::X25519 | Id::X448 => Nid::from_raw(key.id().as_raw()),
+            _ => return None, // finite fields, which had no names then
+        };
+        // OpenSSL 1.1.1 has the names of the curves, which mostly are those of the groups.
+        match curve.short_name().ok()? {
+            "prime256v1" => Some("secp256r1".into()),
+            name @ ("X25519" | "X448") => Some(name.to_ascii_lowercase()),
+            name => Some(name.into()),
         }
     }
 }
