@@ -314,6 +314,7 @@ impl Case<'_> {
         match self.role() {
             "end entity" => format!("the server's certificate {name:?}"),
             "intermediate" => format!("the intermediate CA {name:?}"),
+            "root" => format!("the root CA {name:?}"),
             _ => format!("the trust anchor {name:?}"),
         }
     }
@@ -323,7 +324,8 @@ impl Case<'_> {
         let last = u32::try_from(self.refusal.chain.len().saturating_sub(1)).unwrap_or(u32::MAX);
         match self.refusal.depth {
             0 => "end entity",
-            depth if depth == last && self.certificate.self_issued => "trust anchor",
+            depth if depth >= self.refusal.trusted_from => "trust anchor",
+            depth if depth == last && self.certificate.self_issued => "root",
             _ => "intermediate",
         }
     }
