@@ -234,6 +234,12 @@ pub(super) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
     u32::try_from(count).unwrap_or(0)
 }
 
+/// Whether a certificate holds name constraints (RFC 5280 §4.2.1.10).
+pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
+    // SAFETY: the certificate is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
+}
+
 /// The CRL that is being looked at, while a chain is being verified.
 pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
     // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use super::verify::{Refusal, spki_pin};
-use super::{Certificate, ServerName, TrustAnchors};
+use super::{Certificate, ServerName, TrustAnchors, ffi};
 use crate::cause::{Category, Cause, CauseCode};
 use crate::time::rfc3339;
 
@@ -125,6 +125,8 @@ impl Case<'_> {
                 format!("{who} is not meant for a TLS server: {text}"),
                 "Have a certificate issued with the extended key usage serverAuth and the key usage digitalSignature.",
             ),
+            verify::UNKNOWN_EXTENSION => self.unknown_extension(),
+            code if verify::NAME_CONSTRAINTS.contains(&code) => self.constrained(),
             code if verify::INVALID_CA.contains(&code) => Cause::new(
                 Code::InvalidCa,
                 format!("{who} may not sign the certificate below it: {text}"),
@@ -196,6 +198,41 @@ impl Case<'_> {
                 GENERAL_REMEDY,
             ),
         }
+    }
+
+    /// A name breaks the constraints of a CA above. OpenSSL blames the certificate with the name.
+    fn constrained(&self) -> Cause {
+        let text = self.refusal.result.error_string();
+        let above = self.refusal.chain.iter().zip(0..);
+        let by = above
+            .filter(|(_, depth)| *depth > self.refusal.depth)
+            .find(|(certificate, _)| ffi::has_name_constraints(certificate))
+            .map(|(certificate, _)| Certificate::from(&**certificate).subject);
+        let ca = by
+            .as_ref()
+            .map_or("a CA above it".to_owned(), |by| format!("the CA {by:?}"));
+        Cause::new(
+            CauseCode::InvalidCa,
+            format!("{ca} may not issue for the names of {}: {text}", self.who()),
+            format!("Have the certificate issued for names within the name constraints of {ca}, or by another CA."),
+        )
+        .fact_opt("constrained_by", by)
+    }
+
+    /// What is critical and not understood must be refused (RFC 5280 §4.2).
+    fn unknown_extension(&self) -> Cause {
+        let code = match self.refusal.depth {
+            0 => CauseCode::WrongPurpose,
+            _ => CauseCode::InvalidCa,
+        };
+        Cause::new(
+            code,
+            format!(
+                "{} holds a critical extension that OpenSSL does not know",
+                self.who()
+            ),
+            "Have the certificate issued without that extension, or with one that is not marked critical; `openssl x509 -noout -text` shows it.",
+        )
     }
 
     fn expired(&self) -> Cause {
@@ -356,18 +393,21 @@ mod verify {
     pub(super) const CRL_NOT_YET_VALID: i32 = sys::X509_V_ERR_CRL_NOT_YET_VALID;
     /// Ours, and not OpenSSL's: see `tls/verify.rs`.
     pub(super) const PIN_MISMATCH: i32 = sys::X509_V_ERR_APPLICATION_VERIFICATION;
-    pub(super) const INVALID_CA: [i32; 11] = [
-        sys::X509_V_ERR_INVALID_CA,
-        sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,
-        sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
-        sys::X509_V_ERR_CERT_CHAIN_TOO_LONG,
-        sys::X509_V_ERR_INVALID_NON_CA,
+    pub(super) const UNKNOWN_EXTENSION: i32 = sys::X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION;
+    pub(super) const NAME_CONSTRAINTS: [i32; 6] = [
         sys::X509_V_ERR_PERMITTED_VIOLATION,
         sys::X509_V_ERR_EXCLUDED_VIOLATION,
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_TYPE,
         sys::X509_V_ERR_UNSUPPORTED_NAME_SYNTAX,
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_SYNTAX,
         sys::X509_V_ERR_SUBTREE_MINMAX,
+    ];
+    pub(super) const INVALID_CA: [i32; 5] = [
+        sys::X509_V_ERR_INVALID_CA,
+        sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,
+        sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
+        sys::X509_V_ERR_CERT_CHAIN_TOO_LONG,
+        sys::X509_V_ERR_INVALID_NON_CA,
     ];
     pub(super) const CRL_INVALID: [i32; 9] = [
         sys::X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE,

@@ -18,6 +18,7 @@ mod ferretdb;
 mod files;
 mod hello;
 mod identity;
+mod matrix;
 mod pooling;
 mod protocol;
 mod replies;
