@@ -20,11 +20,44 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
 /// The CRLs that a context uses.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Crls {
-    pub(super) count: usize,
+    lists: Vec<Listed>,
     /// The first `nextUpdate` of all.
     pub(super) until: Option<SystemTime>,
+}
+
+/// What is told of one CRL.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) path: String,
+    issuer: String,
+}
+
+impl Crls {
+    pub(super) fn count(&self) -> usize {
+        self.lists.len()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listed> {
+        self.lists.iter()
+    }
+
+    /// Those of one issuer, by its name.
+    pub(super) fn of(&self, issuer: &str) -> impl Iterator<Item = &Listed> {
+        self.all().filter(move |list| list.issuer == issuer)
+    }
+
+    /// Whose they are, none twice.
+    pub(super) fn issuers(&self) -> Vec<String> {
+        let mut issuers: Vec<String> = Vec::new();
+        for list in &self.lists {
+            if !issuers.contains(&list.issuer) {
+                issuers.push(list.issuer.clone());
+            }
+        }
+        issuers
+    }
 }
 
 /// Loads the CRLs in `paths` into `store` and lets it use them.
@@ -37,12 +70,15 @@ pub(super) fn load(
     for path in paths {
         for crl in read(path)? {
             ffi::store_add_crl(store, &crl).map_err(internal)?;
-            crls.count += 1;
+            crls.lists.push(Listed {
+                path: path.display().to_string(),
+                issuer: ffi::name_text(crl.issuer_name()),
+            });
             let next_update = crl.next_update().map(instant);
             crls.until = [crls.until, next_update].into_iter().flatten().min();
         }
     }
-    if crls.count > 0 {
+    if crls.count() > 0 {
         let mut flags = X509VerifyFlags::CRL_CHECK;
         flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
         store.set_flags(flags).map_err(internal)?;

@@ -238,7 +238,7 @@ impl TlsContext {
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls.count
+        self.0.crls.count()
     }
 
     /// The client's certificate, if one is configured.
@@ -312,9 +312,13 @@ impl TlsContext {
         }
         let error = failed.error();
         let cause = match (watch.take(), &failure) {
-            (Some(refusal), _) => {
-                refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
-            }
+            (Some(refusal), _) => refusal::refused_chain(
+                &refusal,
+                &name,
+                &self.0.anchors,
+                &self.0.crls,
+                SystemTime::now(),
+            ),
             (None, Some(io)) if stream::is_timeout(io) => {
                 handshake_timeout(failed.get_ref().received())
             }

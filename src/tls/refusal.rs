@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use super::crl::Crls;
 use super::verify::{Refusal, spki_pin};
 use super::{Certificate, ServerName, TrustAnchors, ffi};
 use crate::cause::{Category, Cause, CauseCode};
@@ -15,6 +16,7 @@ pub(super) fn refused_chain(
     refusal: &Refusal,
     name: &ServerName,
     anchors: &TrustAnchors,
+    crls: &Crls,
     now: SystemTime,
 ) -> Cause {
     let certificate = refusal.certificate.as_deref().map(Certificate::from);
@@ -32,19 +34,19 @@ pub(super) fn refused_chain(
         certificate: &certificate,
         name,
         anchors,
+        crls,
         now,
     };
     let mut cause = case.explain();
-    if let Some(crl) = refusal
-        .crl
-        .as_ref()
-        .filter(|_| cause.category() == Category::Revocation)
-    {
-        cause = cause
-            .fact_opt("revoked_at", crl.revoked_at)
-            .fact_opt("reason", crl.reason)
-            .fact("this_update", crl.this_update)
-            .fact_opt("next_update", crl.next_update);
+    if cause.category() == Category::Revocation {
+        if let Some(crl) = &refusal.crl {
+            cause = cause
+                .fact_opt("revoked_at", crl.revoked_at)
+                .fact_opt("reason", crl.reason)
+                .fact("this_update", crl.this_update)
+                .fact_opt("next_update", crl.next_update);
+        }
+        cause = cause.fact("crl_files", case.crl_files());
     }
     let sent = refusal
         .sent
@@ -89,6 +91,7 @@ struct Case<'a> {
     certificate: &'a Certificate,
     name: &'a ServerName,
     anchors: &'a TrustAnchors,
+    crls: &'a Crls,
     now: SystemTime,
 }
 
@@ -158,14 +161,7 @@ impl Case<'_> {
                 ),
                 "Have a new certificate issued for the server. Until then do not trust it: somebody may have its key.",
             ),
-            verify::NO_CRL => Cause::new(
-                Code::CrlMissing,
-                format!(
-                    "no CRL of {:?} is there to check {who}",
-                    self.certificate.issuer
-                ),
-                "Add the CRL of that issuer to the file of tlsCRLFile.",
-            ),
+            verify::NO_CRL => self.no_crl(),
             verify::CRL_EXPIRED => Cause::new(
                 Code::CrlExpired,
                 format!(
@@ -321,6 +317,40 @@ impl Case<'_> {
         cause
             .fact("expected_name", asked)
             .fact("presented_names", presented)
+    }
+
+    /// OpenSSL says that there is no CRL also where there is one that it does not consider.
+    fn no_crl(&self) -> Cause {
+        let issuer = &self.certificate.issuer;
+        if self.crls.of(issuer).next().is_some() {
+            return Cause::new(
+                CauseCode::CrlInvalid,
+                format!(
+                    "the CRL of {issuer:?} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
+                    self.who()
+                ),
+                "Give the full CRL that the CA signs with its present key in the file of tlsCRLFile.",
+            );
+        }
+        Cause::new(
+            CauseCode::CrlMissing,
+            format!("no CRL of {issuer:?} is there to check {}", self.who()),
+            "Add the CRL of that issuer to the file of tlsCRLFile.",
+        )
+        .fact("crl_issuers", self.crls.issuers())
+    }
+
+    /// The files with a CRL of the issuer in question; all where none of them has one.
+    fn crl_files(&self) -> Vec<String> {
+        let own: Vec<_> = self.crls.of(&self.certificate.issuer).collect();
+        let files = if own.is_empty() {
+            self.crls.all().collect()
+        } else {
+            own
+        };
+        let mut paths: Vec<_> = files.iter().map(|list| list.path.clone()).collect();
+        paths.dedup();
+        paths
     }
 
     fn pin_mismatch(&self) -> Cause {
