@@ -105,6 +105,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<X509Crl>> {
         let remedy = "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form.";
         return Err(Error::configuration(invalid(path, &bytes, &why, remedy)));
     }
+    // OpenSSL would take it for the full list: what was revoked before would pass.
+    if crls.iter().any(|crl| ffi::is_delta(crl)) {
+        let why = "holds a delta CRL, which lists only what has changed since the full one";
+        let remedy = "Give the CA's full CRL, and leave out the deltas to it.";
+        return Err(Error::configuration(invalid(path, &bytes, why, remedy)));
+    }
     Ok(crls)
 }
 

@@ -240,6 +240,12 @@ pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
     unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
 }
 
+/// Whether a CRL holds only what has changed since another one (RFC 5280 §5.2.4).
+pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
+    // SAFETY: the CRL is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
+}
+
 /// The CRL that is being looked at, while a chain is being verified.
 pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
     // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it
