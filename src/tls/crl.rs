@@ -92,13 +92,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<X509Crl>> {
     let crls = decode(&bytes).map_err(|error| {
         let remedy =
             "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
-        Error::configuration(invalid(
-            path,
-            &bytes,
-            "holds a CRL that cannot be decoded",
-            remedy,
-        ))
-        .with_source(error)
+        let cause = invalid(path, &bytes, "holds a CRL that cannot be decoded", remedy);
+        Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
     })?;
     if crls.is_empty() {
         let why = format!("holds no CRL: it holds {}", files::describe(&bytes));

@@ -119,6 +119,13 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     blocks.map(|block| X509::from_pem(block.text)).collect()
 }
 
+/// OpenSSL's reasons, one after the other; none if it gave none.
+pub(super) fn reasons(error: &ErrorStack) -> Option<String> {
+    let reasons = error.errors().iter();
+    let reasons: Vec<_> = reasons.filter_map(openssl::error::Error::reason).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 /// What a file holds, in words that complete "it holds …".
 pub(super) fn describe(bytes: &[u8]) -> String {
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -160,9 +167,8 @@ fn pem_labels(bytes: &[u8]) -> Option<String> {
     let mut kinds: Vec<String> = Vec::new();
     for label in pem_blocks(bytes).map(|block| block.label) {
         let kind = match label {
-            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
-                "a certificate".to_owned()
-            }
+            "CERTIFICATE" | "X509 CERTIFICATE" => "a certificate".to_owned(),
+            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own trusted form".to_owned(),
             "X509 CRL" => "a CRL".to_owned(),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".to_owned(),
             "PUBLIC KEY" => "a public key".to_owned(),
