@@ -152,7 +152,7 @@ pub(super) fn closed(peer: &Peer<'_>) -> Cause {
 }
 
 /// Whether the peer's first bytes are no TLS record, and what they look like.
-fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
+pub(super) fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
     if peer.head.is_empty() || sniff::is_tls_record(peer.head) {
         return None;
     }

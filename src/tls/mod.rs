@@ -319,14 +319,16 @@ impl TlsContext {
                 &self.0.crls,
                 SystemTime::now(),
             ),
-            (None, Some(io)) if stream::is_timeout(io) => {
-                handshake_timeout(failed.get_ref().received())
+            (None, io) => {
+                let peer = self.peer(&name, failed.ssl(), failed.get_ref(), false);
+                match io {
+                    // A stranger's greeting may be shorter than a TLS record's header.
+                    Some(io) if stream::is_timeout(io) => {
+                        diagnose::not_tls(&peer).unwrap_or_else(|| handshake_timeout(peer.received))
+                    }
+                    io => diagnose::failed_exchange(error, io.as_ref(), &peer),
+                }
             }
-            (None, io) => diagnose::failed_exchange(
-                error,
-                io.as_ref(),
-                &self.peer(&name, failed.ssl(), failed.get_ref(), false),
-            ),
         };
         let stack = error.ssl_error().cloned();
         // The CRLs are checked with the chain, and are a stage of their own to people.
