@@ -76,7 +76,7 @@ pub(super) fn failed_exchange(
     {
         let code = entry.reason_code();
         if let Some(alert) = Alert::from_reason(code) {
-            return alerted(alert, peer);
+            return alerted(alert, peer).fact("openssl", entry.reason().unwrap_or(text));
         }
         if code == reason::UNEXPECTED_EOF {
             return closed(peer);

@@ -6,6 +6,7 @@
 
 mod chains;
 mod files;
+mod protocol;
 mod revocation;
 
 use std::collections::{BTreeSet, HashMap};
