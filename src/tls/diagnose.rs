@@ -8,6 +8,7 @@
 use std::io;
 use std::time::SystemTime;
 
+use openssl::error::ErrorStack;
 use openssl::ssl::{self, ErrorCode};
 
 use super::ServerName;
@@ -94,6 +95,14 @@ pub(super) fn failed_exchange(
         (ErrorCode::SYSCALL | ErrorCode::ZERO_RETURN, None) => closed(peer),
         _ => broken_protocol(text),
     }
+}
+
+/// Whether the peer sent an alert.
+pub(super) fn is_alert(error: &ssl::Error) -> bool {
+    let mut entries = error.ssl_error().into_iter().flat_map(ErrorStack::errors);
+    entries.any(|entry| {
+        entry.library_code() == reason::LIBRARY && Alert::from_reason(entry.reason_code()).is_some()
+    })
 }
 
 /// Why the socket under TLS failed.
