@@ -266,6 +266,7 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
     let certificate = &own.certificate;
     let subject = &certificate.subject;
     let ended = certificate.not_after < peer.now;
+    let begun = certificate.not_before <= peer.now;
     let (code, message, remedy) = match alert {
         Some(Alert::UNKNOWN_CA) => (
             CauseCode::ClientCertificateUntrusted,
@@ -283,7 +284,7 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
         Some(Alert::CERTIFICATE_EXPIRED) if !ended => (
             CauseCode::ClientCertificateExpired,
             format!("the server says that the client certificate {subject:?} has expired: {how}"),
-            "Compare the server's clock with the true time: by this host's clock the certificate is in force.",
+            "Compare the server's clock with the true time: by this host's clock the certificate is in force. A server whose CRL is past its nextUpdate sends this alert too.",
         ),
         _ if ended => (
             CauseCode::ClientCertificateExpired,
@@ -292,6 +293,14 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
                 rfc3339(certificate.not_after)
             ),
             "Renew the certificate in tlsCertificateKeyFile.",
+        ),
+        _ if !begun => (
+            CauseCode::ClientCertificateRejected,
+            format!(
+                "the client certificate {subject:?} is valid only from {} on: {how}",
+                rfc3339(certificate.not_before)
+            ),
+            "Compare this host's clock with the true time; if it is right, wait or have the certificate issued with an earlier start.",
         ),
         _ if !certificate.allows_client_auth => (
             CauseCode::ClientCertificateRejected,
@@ -313,7 +322,10 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
         .fact("subject", subject.as_str())
         .fact("issuer", certificate.issuer.as_str())
         .fact("serial", certificate.serial.as_str())
+        .fact("not_before", certificate.not_before)
         .fact("not_after", certificate.not_after)
+        .fact("checked_at", peer.now)
+        .fact_opt("path", own.path.as_deref())
         .fact("allows_client_auth", certificate.allows_client_auth)
         .fact_opt("issuer_listed_by_server", listed)
         .fact("requested_ca_names", peer.requested_ca_names.clone())

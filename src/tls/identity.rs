@@ -110,6 +110,7 @@ impl Identity {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
             certificate: Certificate::from(&*self.certificate),
+            path: self.origin.path.clone(),
             issuers: issuers
                 .map(|certificate| ffi::name_text(certificate.issuer_name()))
                 .collect(),
@@ -147,6 +148,8 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(super) struct OwnChain {
     pub(super) certificate: Certificate,
+    /// The file that holds it, if it comes from one.
+    pub(super) path: Option<String>,
     issuers: Vec<String>,
 }
 
