@@ -5,6 +5,7 @@
 //! A file below holds the scenarios of one kind and lists the codes that it covers.
 
 mod chains;
+mod clients;
 mod files;
 mod protocol;
 mod revocation;
