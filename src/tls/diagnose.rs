@@ -219,15 +219,7 @@ fn alerted(alert: Alert, peer: &Peer<'_>) -> Cause {
         Alert::PROTOCOL_VERSION | Alert::INAPPROPRIATE_FALLBACK => {
             version_mismatch(&format!("the server sent the alert {name}"))
         }
-        Alert::UNRECOGNIZED_NAME => Cause::new(
-            CauseCode::ServerNameRejected,
-            format!(
-                "the server does not serve the name {:?}: it sent the alert {name}",
-                peer.name.to_string()
-            ),
-            "Connect by a name that the server or the proxy in front of it is configured for.",
-        )
-        .fact("server_name", peer.name.to_string()),
+        Alert::UNRECOGNIZED_NAME => name_rejected(peer, &name),
         _ => Cause::new(
             CauseCode::TlsAlert,
             format!("the server ended the handshake with the alert {name}"),
@@ -237,6 +229,25 @@ fn alerted(alert: Alert, peer: &Peer<'_>) -> Cause {
     cause
         .fact("alert", name)
         .fact("alert_number", i64::from(alert.number()))
+}
+
+/// The server refuses the name in SNI, or misses one: none is sent for an IP address (RFC 6066 §3).
+fn name_rejected(peer: &Peer<'_>, alert: &str) -> Cause {
+    let (message, remedy, sent) = match peer.name {
+        ServerName::Dns(name) => (
+            format!("the server does not serve the name {name:?}: it sent the alert {alert}"),
+            "Connect by a name that the server or the proxy in front of it is configured for.",
+            Some(name.as_str()),
+        ),
+        ServerName::Ip(address) => (
+            format!(
+                "the server needs to be asked for by name, and was by the IP address {address}: it sent the alert {alert}"
+            ),
+            "Connect by a name that the server or the proxy in front of it is configured for, not by the IP address.",
+            None,
+        ),
+    };
+    Cause::new(CauseCode::ServerNameRejected, message, remedy).fact_opt("server_name", sent)
 }
 
 fn alert_remedy(alert: Alert, peer: &Peer<'_>) -> &'static str {

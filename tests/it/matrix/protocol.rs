@@ -12,9 +12,10 @@ use mongotls_testbench::stranger::{self, Stranger};
 use openssl::bn::BigNum;
 use openssl::dh::Dh;
 use openssl::ssl::{Ssl, SslAlert, SslContextBuilder, SslMethod, SslVersion};
+use serde_json::Value;
 
-use super::{Expected, KINDS, Seen, TLS_1_2, TLS_1_3, key, security_level, shown, skipped};
-use crate::common::Bench;
+use super::{Expected, KINDS, Place, Seen, TLS_1_2, TLS_1_3, key, security_level, shown, skipped};
+use crate::common::{Bench, code, ping_error};
 use crate::target::for_each;
 
 pub(super) const CODES: &[CauseCode] = &[
@@ -257,7 +258,16 @@ fn real_servers_refuse_a_name_that_they_do_not_serve() {
                 continue;
             };
             let scenario = format!("HAProxy {version} with {kind:?}");
-            seen.check(&scenario, &uri(&bench, front.addr()), &expected);
+            let by_name = uri(&bench, front.addr());
+            seen.check(&scenario, &by_name, &expected);
+            // No name is sent for an address.
+            let nameless = Expected::new(rejected)
+                .fact("alert", "unrecognized_name")
+                .fact("server_name", Value::Null)
+                .says("not by the IP address");
+            let by_address = by_name.replace("localhost", "127.0.0.1");
+            seen.check_in(&Place::default(), &scenario, &by_address, &nameless);
+            assert_eq!(code(&ping_error(&by_address)), rejected);
         }
     }
     seen.are(&[rejected]);
@@ -298,7 +308,7 @@ fn what_does_not_speak_tls_is_named() {
         )
     };
     seen.check("MongoDB in the clear", &uri(&waits), &expected);
-    let place = super::Place::default();
+    let place = Place::default();
     seen.check_in(&place, "MongoDB that closes", &uri(&closes), &expected);
     // Behind TLS that another program ends, and speaks in the clear to the client: the reverse mistake.
     let answers = Server::builder().start();
