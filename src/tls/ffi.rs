@@ -233,6 +233,26 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
     }
 }
 
+/// How many certificates of the chain came from the peer, while it is being verified; those above them are
+/// from the store.
+pub(super) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
+    // SAFETY: the context is live for the call, which only reads a number of it.
+    let count = unsafe { X509_STORE_CTX_get_num_untrusted(context.as_ptr()) };
+    u32::try_from(count).unwrap_or(0)
+}
+
+/// Whether a certificate holds name constraints (RFC 5280 §4.2.1.10).
+pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
+    // SAFETY: the certificate is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
+}
+
+/// Whether a CRL holds only what has changed since another one (RFC 5280 §5.2.4).
+pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
+    // SAFETY: the CRL is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
+}
+
 /// The CRL that is being looked at, while a chain is being verified.
 pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
     // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it
@@ -486,6 +506,7 @@ unsafe extern "C" {
     fn X509_check_ca(cert: *mut sys::X509) -> c_int;
     fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn X509_STORE_CTX_get_num_untrusted(context: *mut sys::X509_STORE_CTX) -> c_int;
     fn X509_STORE_CTX_get0_current_crl(context: *mut sys::X509_STORE_CTX) -> *mut sys::X509_CRL;
     fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
     fn SSL_CTX_set_cert_cb(

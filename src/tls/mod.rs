@@ -244,7 +244,7 @@ impl TlsContext {
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls.count
+        self.0.crls.count()
     }
 
     /// The client's certificate, if one is configured.
@@ -318,17 +318,23 @@ impl TlsContext {
         }
         let error = failed.error();
         let cause = match (watch.take(), &failure) {
-            (Some(refusal), _) => {
-                refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
-            }
-            (None, Some(io)) if stream::is_timeout(io) => {
-                handshake_timeout(failed.get_ref().received())
-            }
-            (None, io) => diagnose::failed_exchange(
-                error,
-                io.as_ref(),
-                &self.peer(&name, failed.ssl(), failed.get_ref(), false),
+            (Some(refusal), _) => refusal::refused_chain(
+                &refusal,
+                &name,
+                &self.0.anchors,
+                &self.0.crls,
+                SystemTime::now(),
             ),
+            (None, io) => {
+                let peer = self.peer(&name, failed.ssl(), failed.get_ref(), false);
+                match io {
+                    // A stranger's greeting may be shorter than a TLS record's header.
+                    Some(io) if stream::is_timeout(io) => {
+                        diagnose::not_tls(&peer).unwrap_or_else(|| handshake_timeout(peer.received))
+                    }
+                    io => diagnose::failed_exchange(error, io.as_ref(), &peer),
+                }
+            }
         };
         let stack = error.ssl_error().cloned();
         // The CRLs are checked with the chain, and are a stage of their own to people.
