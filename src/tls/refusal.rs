@@ -142,6 +142,14 @@ impl Case<'_> {
                 format!("{who} may not sign the certificate below it: {text}"),
                 "Have the certificates issued by a CA whose basic constraints, key usage and name constraints allow it.",
             ),
+            verify::SIGNATURE_FAILURE => Cause::new(
+                Code::SignatureInvalid,
+                format!("{who} does not verify: {text}"),
+                format!(
+                    "Look for another CA named {:?} with another key: that of the trust anchors ({}) must be the one that signed. Otherwise have the CA issue a new certificate.",
+                    self.certificate.issuer, self.anchors
+                ),
+            ),
             verify::EE_KEY_TOO_SMALL | verify::CA_KEY_TOO_SMALL => Cause::new(
                 Code::KeyTooWeak,
                 format!("the key of {who} is too weak: {}", self.certificate.key),
@@ -421,6 +429,7 @@ mod verify {
     pub(super) const INVALID_PURPOSE: i32 = sys::X509_V_ERR_INVALID_PURPOSE;
     pub(super) const UNTRUSTED: i32 = sys::X509_V_ERR_CERT_UNTRUSTED;
     pub(super) const REJECTED: i32 = sys::X509_V_ERR_CERT_REJECTED;
+    pub(super) const SIGNATURE_FAILURE: i32 = sys::X509_V_ERR_CERT_SIGNATURE_FAILURE;
     pub(super) const EE_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_EE_KEY_TOO_SMALL;
     pub(super) const CA_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_CA_KEY_TOO_SMALL;
     pub(super) const DIGEST_TOO_WEAK: i32 = sys::X509_V_ERR_CA_MD_TOO_WEAK;

@@ -414,7 +414,7 @@ impl Pki {
     fn signatures(&self) -> Vec<Case> {
         let broken = CauseCode::SignatureInvalid;
         let mid = self.ca("forged").issued_by(&self.root);
-        vec![
+        let cases = [
             self.of_leaf(
                 "broken signature of the end entity",
                 self.mid.issue(self.leaf()).with_broken_signature(),
@@ -425,7 +425,15 @@ impl Pki {
                 &mid.with_broken_signature(),
                 broken,
             ),
-        ]
+        ];
+        // A trust anchor of the right name that is not the right CA ends in the same way.
+        let hint = |case: Case| Case {
+            expected: case
+                .expected
+                .map(|expected| expected.says("another CA named")),
+            ..case
+        };
+        cases.map(hint).into()
     }
 
     fn sound(&self) -> Vec<Case> {
