@@ -2,6 +2,7 @@
 # docs/testing.md has the environment variables.
 
 FEATURES := cli,bundled-roots
+STATIC_TARGET := $(shell uname -m)-unknown-linux-musl
 
 ifeq ($(CI),true)
 # Nothing may be skipped in CI: tests fail if FerretDB or HAProxy is missing.
@@ -10,10 +11,10 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench bench-crl soak audit msrv ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench bench-crl soak audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install the system packages that are missing (Debian, Ubuntu)
 	@sh tests/setup.sh test
@@ -61,6 +62,15 @@ audit: ## Check licences, sources, advisories and unused dependencies
 
 msrv: ## Compile with the oldest Rust that Cargo.toml promises
 	.ci/msrv
+
+openssl-1.1.1: ## Run the tests with the oldest OpenSSL that will do
+	.ci/openssl-1.1.1
+
+# musl, for its resolver works without libraries; that of glibc does not. OpenSSL takes some minutes.
+static: ## Build the command line as one file without libraries, and run it in an empty root
+	@sh tests/setup.sh static
+	cargo build $(LOCKED) --release --features vendored,$(FEATURES) --target $(STATIC_TARGET)
+	@sh tests/static.sh $${CARGO_TARGET_DIR:-target}/$(STATIC_TARGET)/release/mongotls
 
 ferretdb: ## Build FerretDB, the real server that tests run against, once (needs Go)
 	@[ -n "$$MONGOTLS_FERRETDB" ] || sh tests/support/get-ferretdb.sh >/dev/null

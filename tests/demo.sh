@@ -4,29 +4,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d)
-server=
-finish() {
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    rm -rf "$work"
-}
-trap finish EXIT
-trap 'exit 1' HUP INT TERM
-
 echo "Building the command line and the test bench."
 cargo build --quiet --workspace --features cli,bundled-roots
 PATH=${CARGO_TARGET_DIR:-target}/debug:$PATH
 
-# The server prints 'ready PORT' when it is, and ends with its input: one pipe to wait on, and one to
-# hold open until the end.
-mkfifo "$work/input" "$work/output"
-mongotls-testbench serve --dir "$work/pki" <"$work/input" >"$work/output" &
-server=$!
-exec 3>"$work/input" 4<"$work/output"
-if ! read -r word port <&4 || [ "$word" != ready ]; then
-    echo "demo: the test bench did not start" >&2
-    exit 1
-fi
+# shellcheck source=tests/serve.sh
+. tests/serve.sh
 echo "A MongoDB from the test bench listens on port $port, with TLS and certificates made just now."
 
 # Prints a command line, runs it, and compares its exit code. Keeps the output in $work/said.

@@ -3,7 +3,8 @@
 #
 #   tests/setup.sh build    what the crate needs to compile
 #   tests/setup.sh test     and the programs that the tests talk to
-#   tests/setup.sh msrv     what .ci/msrv needs
+#   tests/setup.sh static   what `make static` needs; also the standard library of Rust for musl
+#   tests/setup.sh debian   what .ci/msrv and .ci/openssl-1.1.1 need
 #
 # Debian and Ubuntu, as root or through sudo. Elsewhere it names what is missing, and goes on if
 # nothing is. A Rust toolchain is not installed but asked for: whose it is, is the user's choice.
@@ -14,13 +15,15 @@ say() { echo "setup: $*"; }
 # Packages of Debian, and below the commands that stand for them on other systems.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
 packages_test="$packages_build haproxy openssl"
-packages_msrv="debian-archive-keyring debootstrap"
+packages_static="$packages_build make musl-tools perl"
+packages_debian="debian-archive-keyring debootstrap"
 case ${1-} in
     build) packages=$packages_build commands="cc pkg-config" ;;
     test) packages=$packages_test commands="cc pkg-config haproxy openssl" ;;
-    msrv) packages=$packages_msrv commands="debootstrap" ;;
+    static) packages=$packages_static commands="cc make musl-gcc perl pkg-config" ;;
+    debian) packages=$packages_debian commands="debootstrap" ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac
@@ -68,4 +71,19 @@ fi
 if ! command -v cargo >/dev/null; then
     say "There is no 'cargo' in PATH. Install Rust 1.85 or newer, for example from https://rustup.rs"
     exit 1
+fi
+
+# A toolchain of rustup can be extended without touching what is there.
+target=$(uname -m)-unknown-linux-musl
+has_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
+if [ "$1" = static ] && ! has_target; then
+    if command -v rustup >/dev/null; then
+        say "installing with rustup: the standard library for $target"
+        rustup target add "$target" || true
+    fi
+    if ! has_target; then
+        say "This Rust has no standard library for $target, and $(rustc --print sysroot)"
+        say "is no toolchain that rustup could add it to. Install Rust from https://rustup.rs."
+        exit 1
+    fi
 fi

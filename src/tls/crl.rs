@@ -27,9 +27,42 @@ use crate::error::{Error, Result};
 /// The CRLs that a context uses.
 #[derive(Clone, Default)]
 pub(super) struct Crls {
-    pub(super) lists: Arc<Vec<X509Crl>>,
+    lists: Arc<Vec<Listed>>,
     /// The first `nextUpdate` of all.
     pub(super) until: Option<SystemTime>,
+}
+
+/// One CRL, and what is told of it.
+pub(super) struct Listed {
+    pub(super) path: String,
+    pub(super) crl: X509Crl,
+    issuer: String,
+}
+
+impl Crls {
+    pub(super) fn count(&self) -> usize {
+        self.lists.len()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listed> {
+        self.lists.iter()
+    }
+
+    /// Those of one issuer, by its name.
+    pub(super) fn of(&self, issuer: &str) -> impl Iterator<Item = &Listed> {
+        self.all().filter(move |list| list.issuer == issuer)
+    }
+
+    /// Whose they are, none twice.
+    pub(super) fn issuers(&self) -> Vec<String> {
+        let mut issuers: Vec<String> = Vec::new();
+        for list in self.all() {
+            if !issuers.contains(&list.issuer) {
+                issuers.push(list.issuer.clone());
+            }
+        }
+        issuers
+    }
 }
 
 /// Loads the CRLs in `paths` into `store` and lets it use them.
@@ -46,7 +79,11 @@ pub(super) fn load(
             ffi::store_add_crl(store, &crl).map_err(internal)?;
             let next_update = crl.next_update().map(instant);
             until = [until, next_update].into_iter().flatten().min();
-            lists.push(crl);
+            lists.push(Listed {
+                path: path.display().to_string(),
+                issuer: ffi::name_text(crl.issuer_name()),
+                crl,
+            });
         }
     }
     if !lists.is_empty() {
@@ -73,6 +110,8 @@ fn read(path: &Path) -> Result<Vec<X509Crl>> {
     let mut bytes = files::read(Purpose::Crl, path)?;
     // A DER file that is no CRL is told by what it is, not as a damaged one.
     if let Ok(crl) = X509Crl::from_der(&bytes) {
+        let holds = "a CRL in DER form".to_owned();
+        refuse_deltas(path, holds, std::slice::from_ref(&crl))?;
         return Ok(vec![crl]);
     }
     let holds = files::describe(&bytes);
@@ -93,11 +132,24 @@ fn read(path: &Path) -> Result<Vec<X509Crl>> {
         let crl = X509Crl::from_der(&text[..length]).map_err(|error| {
             let why = "holds a CRL that cannot be decoded";
             let remedy = "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
-            Error::configuration(invalid(path, holds.clone(), why, remedy)).with_source(error)
+            let cause = invalid(path, holds.clone(), why, remedy);
+            Error::configuration(cause.fact_opt("openssl", files::reasons(&error)))
+                .with_source(error)
         })?;
         crls.push(crl);
     }
+    refuse_deltas(path, holds, &crls)?;
     Ok(crls)
+}
+
+/// OpenSSL would take a delta CRL for the full list: what was revoked before would pass.
+fn refuse_deltas(path: &Path, holds: String, crls: &[X509Crl]) -> Result<()> {
+    if !crls.iter().any(|crl| ffi::is_delta(crl)) {
+        return Ok(());
+    }
+    let why = "holds a delta CRL, which lists only what has changed since the full one";
+    let remedy = "Give the CA's full CRL, and leave out the deltas to it.";
+    Err(Error::configuration(invalid(path, holds, why, remedy)))
 }
 
 fn invalid(path: &Path, holds: String, why: &str, remedy: &str) -> Cause {

@@ -8,6 +8,7 @@
 use std::io;
 use std::time::SystemTime;
 
+use openssl::error::ErrorStack;
 use openssl::ssl::{self, ErrorCode};
 
 use super::ServerName;
@@ -76,9 +77,9 @@ pub(super) fn failed_exchange(
     {
         let code = entry.reason_code();
         if let Some(alert) = Alert::from_reason(code) {
-            return alerted(alert, peer);
+            return alerted(alert, peer).fact("openssl", entry.reason().unwrap_or(text));
         }
-        if code == reason::UNEXPECTED_EOF {
+        if reason::UNEXPECTED_EOF == Some(code) {
             return closed(peer);
         }
         // Later records with another version are rubbish: the version is agreed on.
@@ -88,12 +89,23 @@ pub(super) fn failed_exchange(
         if reason::SELECTION.contains(&code) {
             return no_shared_cipher(text);
         }
+        if let Some(own) = peer.own.filter(|_| reason::OWN_TOO_WEAK.contains(&code)) {
+            return own_chain_too_weak(code, text, own);
+        }
     }
     match (error.code(), io) {
         (_, Some(error)) => socket_failed(error, peer),
         (ErrorCode::SYSCALL | ErrorCode::ZERO_RETURN, None) => closed(peer),
         _ => broken_protocol(text),
     }
+}
+
+/// Whether the peer sent an alert.
+pub(super) fn is_alert(error: &ssl::Error) -> bool {
+    let mut entries = error.ssl_error().into_iter().flat_map(ErrorStack::errors);
+    entries.any(|entry| {
+        entry.library_code() == reason::LIBRARY && Alert::from_reason(entry.reason_code()).is_some()
+    })
 }
 
 /// Why the socket under TLS failed.
@@ -152,7 +164,7 @@ pub(super) fn closed(peer: &Peer<'_>) -> Cause {
 }
 
 /// Whether the peer's first bytes are no TLS record, and what they look like.
-fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
+pub(super) fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
     if peer.head.is_empty() || sniff::is_tls_record(peer.head) {
         return None;
     }
@@ -207,15 +219,7 @@ fn alerted(alert: Alert, peer: &Peer<'_>) -> Cause {
         Alert::PROTOCOL_VERSION | Alert::INAPPROPRIATE_FALLBACK => {
             version_mismatch(&format!("the server sent the alert {name}"))
         }
-        Alert::UNRECOGNIZED_NAME => Cause::new(
-            CauseCode::ServerNameRejected,
-            format!(
-                "the server does not serve the name {:?}: it sent the alert {name}",
-                peer.name.to_string()
-            ),
-            "Connect by a name that the server or the proxy in front of it is configured for.",
-        )
-        .fact("server_name", peer.name.to_string()),
+        Alert::UNRECOGNIZED_NAME => name_rejected(peer, &name),
         _ => Cause::new(
             CauseCode::TlsAlert,
             format!("the server ended the handshake with the alert {name}"),
@@ -225,6 +229,25 @@ fn alerted(alert: Alert, peer: &Peer<'_>) -> Cause {
     cause
         .fact("alert", name)
         .fact("alert_number", i64::from(alert.number()))
+}
+
+/// The server refuses the name in SNI, or misses one: none is sent for an IP address (RFC 6066 §3).
+fn name_rejected(peer: &Peer<'_>, alert: &str) -> Cause {
+    let (message, remedy, sent) = match peer.name {
+        ServerName::Dns(name) => (
+            format!("the server does not serve the name {name:?}: it sent the alert {alert}"),
+            "Connect by a name that the server or the proxy in front of it is configured for.",
+            Some(name.as_str()),
+        ),
+        ServerName::Ip(address) => (
+            format!(
+                "the server needs to be asked for by name, and was by the IP address {address}: it sent the alert {alert}"
+            ),
+            "Connect by a name that the server or the proxy in front of it is configured for, not by the IP address.",
+            None,
+        ),
+    };
+    Cause::new(CauseCode::ServerNameRejected, message, remedy).fact_opt("server_name", sent)
 }
 
 fn alert_remedy(alert: Alert, peer: &Peer<'_>) -> &'static str {
@@ -257,6 +280,7 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
     let certificate = &own.certificate;
     let subject = &certificate.subject;
     let ended = certificate.not_after < peer.now;
+    let begun = certificate.not_before <= peer.now;
     let (code, message, remedy) = match alert {
         Some(Alert::UNKNOWN_CA) => (
             CauseCode::ClientCertificateUntrusted,
@@ -274,7 +298,7 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
         Some(Alert::CERTIFICATE_EXPIRED) if !ended => (
             CauseCode::ClientCertificateExpired,
             format!("the server says that the client certificate {subject:?} has expired: {how}"),
-            "Compare the server's clock with the true time: by this host's clock the certificate is in force.",
+            "Compare the server's clock with the true time: by this host's clock the certificate is in force. A server whose CRL is past its nextUpdate sends this alert too.",
         ),
         _ if ended => (
             CauseCode::ClientCertificateExpired,
@@ -283,6 +307,14 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
                 rfc3339(certificate.not_after)
             ),
             "Renew the certificate in tlsCertificateKeyFile.",
+        ),
+        _ if !begun => (
+            CauseCode::ClientCertificateRejected,
+            format!(
+                "the client certificate {subject:?} is valid only from {} on: {how}",
+                rfc3339(certificate.not_before)
+            ),
+            "Compare this host's clock with the true time; if it is right, wait or have the certificate issued with an earlier start.",
         ),
         _ if !certificate.allows_client_auth => (
             CauseCode::ClientCertificateRejected,
@@ -304,7 +336,10 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
         .fact("subject", subject.as_str())
         .fact("issuer", certificate.issuer.as_str())
         .fact("serial", certificate.serial.as_str())
+        .fact("not_before", certificate.not_before)
         .fact("not_after", certificate.not_after)
+        .fact("checked_at", peer.now)
+        .fact_opt("path", own.path.as_deref())
         .fact("allows_client_auth", certificate.allows_client_auth)
         .fact_opt("issuer_listed_by_server", listed)
         .fact("requested_ca_names", peer.requested_ca_names.clone())
@@ -328,6 +363,28 @@ fn no_shared_cipher(text: &str) -> Cause {
     .fact("openssl", text)
 }
 
+/// OpenSSL looks at the intermediates above the client certificate only when it is to send them.
+fn own_chain_too_weak(code: i32, text: &str, own: &OwnChain) -> Cause {
+    let code = match code {
+        reason::CA_MD_TOO_WEAK => CauseCode::DigestTooWeak,
+        _ => CauseCode::KeyTooWeak,
+    };
+    let certificate = &own.certificate;
+    let subject = &certificate.subject;
+    Cause::new(
+        code,
+        format!("a CA above the client certificate {subject:?} is below this OpenSSL's security level: {text}"),
+        "Have the client certificate issued by a CA whose key is RSA 2048, EC P-256 or stronger and whose own certificate is signed with SHA-256 or stronger.",
+    )
+    .fact("subject", subject.as_str())
+    .fact("issuer", certificate.issuer.as_str())
+    .fact("serial", certificate.serial.as_str())
+    .fact("not_before", certificate.not_before)
+    .fact("not_after", certificate.not_after)
+    .fact_opt("path", own.path.as_deref())
+    .fact("openssl", text)
+}
+
 /// We ended the handshake, because what came breaks the protocol.
 fn broken_protocol(text: &str) -> Cause {
     Cause::new(
@@ -339,10 +396,16 @@ fn broken_protocol(text: &str) -> Cause {
     .fact("ended_by", "client")
 }
 
-/// Reason codes of OpenSSL's library SSL (`sslerr.h`); the same in 1.1.1 and 3.
+/// Reason codes of OpenSSL's library SSL (`sslerr.h`); the same in 1.1.1 and 3, where nothing else is
+/// said.
 mod reason {
     pub(super) const LIBRARY: i32 = 20;
-    pub(super) const UNEXPECTED_EOF: i32 = 294;
+    /// From OpenSSL 3 on: in 1.1.1, where an end of file has no reason at all, the number stands for a
+    /// callback that failed.
+    pub(super) const UNEXPECTED_EOF: Option<i32> = if cfg!(ossl300) { Some(294) } else { None };
+    pub(super) const CA_MD_TOO_WEAK: i32 = 398;
+    /// ca key too small, ca md too weak, ee key too small.
+    pub(super) const OWN_TOO_WEAK: [i32; 3] = [397, CA_MD_TOO_WEAK, 399];
     /// no protocols available, unsupported protocol, wrong ssl version, wrong version number, version
     /// too high, version too low, inappropriate fallback.
     pub(super) const VERSION: [i32; 7] = [191, 258, 266, 267, 166, 396, 373];

@@ -28,6 +28,11 @@ use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
     X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
 };
+#[cfg(not(ossl300))]
+use openssl::{
+    nid::Nid,
+    pkey::{Id, PKey, Public},
+};
 use openssl_sys as sys;
 
 use super::certificate::instant;
@@ -376,6 +381,26 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
     }
 }
 
+/// How many certificates of the chain came from the peer, while it is being verified; those above them are
+/// from the store.
+pub(super) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
+    // SAFETY: the context is live for the call, which only reads a number of it.
+    let count = unsafe { X509_STORE_CTX_get_num_untrusted(context.as_ptr()) };
+    u32::try_from(count).unwrap_or(0)
+}
+
+/// Whether a certificate holds name constraints (RFC 5280 §4.2.1.10).
+pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
+    // SAFETY: the certificate is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
+}
+
+/// Whether a CRL holds only what has changed since another one (RFC 5280 §5.2.4).
+pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
+    // SAFETY: the CRL is live for the call, which only looks for an extension in it.
+    unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
+}
+
 /// The CRL that is being looked at, while a chain is being verified.
 pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
     // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it
@@ -510,7 +535,7 @@ pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
     }
 }
 
-/// The name of the group that the key exchange used, such as `X25519`.
+/// The name of the group that the key exchange used, such as `x25519`.
 pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     #[cfg(ossl300)]
     {
@@ -534,18 +559,32 @@ pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     }
     #[cfg(not(ossl300))]
     {
-        let key = ssl.peer_tmp_key().ok()?;
-        match key.ec_key() {
-            Ok(key) => key
-                .group()
-                .curve_name()?
-                .short_name()
-                .ok()
-                .map(str::to_owned),
-            Err(_) => openssl::nid::Nid::from_raw(key.id().as_raw())
-                .long_name()
-                .ok()
-                .map(str::to_owned),
+        const SSL_CTRL_GET_PEER_TMP_KEY: c_int = 109;
+        // SAFETY: the connection is live for the call. A control that succeeds hands over a key of
+        // our own, which `from_ptr` takes; one that fails, or leaves null, hands over nothing.
+        let key = unsafe {
+            let mut key: *mut sys::EVP_PKEY = std::ptr::null_mut();
+            let done = sys::SSL_ctrl(
+                ssl.as_ptr(),
+                SSL_CTRL_GET_PEER_TMP_KEY,
+                0,
+                (&raw mut key).cast(),
+            );
+            if done != 1 || key.is_null() {
+                return None;
+            }
+            PKey::<Public>::from_ptr(key)
+        };
+        let curve = match key.id() {
+            Id::EC => key.ec_key().ok()?.group().curve_name()?,
+            Id::X25519 | Id::X448 => Nid::from_raw(key.id().as_raw()),
+            _ => return None, // finite fields, which had no names then
+        };
+        // OpenSSL 1.1.1 has the names of the curves, which mostly are those of the groups.
+        match curve.short_name().ok()? {
+            "prime256v1" => Some("secp256r1".into()),
+            name @ ("X25519" | "X448") => Some(name.to_ascii_lowercase()),
+            name => Some(name.into()),
         }
     }
 }
@@ -641,6 +680,7 @@ unsafe extern "C" {
     fn X509_check_ca(cert: *mut sys::X509) -> c_int;
     fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn X509_STORE_CTX_get_num_untrusted(context: *mut sys::X509_STORE_CTX) -> c_int;
     fn X509_STORE_CTX_get0_current_crl(context: *mut sys::X509_STORE_CTX) -> *mut sys::X509_CRL;
     fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
     fn SSL_CTX_set_cert_cb(

@@ -144,6 +144,13 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     blocks.map(|block| X509::from_pem(block.text)).collect()
 }
 
+/// OpenSSL's reasons, one after the other; none if it gave none.
+pub(super) fn reasons(error: &ErrorStack) -> Option<String> {
+    let reasons = error.errors().iter();
+    let reasons: Vec<_> = reasons.filter_map(openssl::error::Error::reason).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 /// What form the bytes of a file have.
 pub(super) fn form(bytes: &[u8]) -> FileForm {
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -196,7 +203,7 @@ fn pem_labels(bytes: &[u8]) -> String {
     for label in pem_blocks(bytes).map(|block| block.label) {
         let kind = match label {
             "CERTIFICATE" | "X509 CERTIFICATE" => "a certificate".to_owned(),
-            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own form".to_owned(),
+            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own trusted form".to_owned(),
             "X509 CRL" => "a CRL".to_owned(),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".to_owned(),
             "PUBLIC KEY" => "a public key".to_owned(),

@@ -110,6 +110,7 @@ impl Identity {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
             certificate: Certificate::from(&*self.certificate),
+            path: self.origin.path.clone(),
             issuers: issuers
                 .map(|certificate| ffi::name_text(certificate.issuer_name()))
                 .collect(),
@@ -147,6 +148,8 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(super) struct OwnChain {
     pub(super) certificate: Certificate,
+    /// The file that holds it, if it comes from one.
+    pub(super) path: Option<String>,
     issuers: Vec<String>,
 }
 
@@ -191,12 +194,12 @@ impl Material {
         let certificates = files::certificates(&self.bytes).map_err(|error| {
             let remedy =
                 "Replace the damaged PEM block; each block must hold one whole certificate.";
-            self.error(
+            self.refused(
                 CauseCode::KeyFileNoCertificate,
                 "holds a certificate that cannot be decoded",
                 remedy,
+                error,
             )
-            .with_source(error)
         })?;
         if certificates.is_empty() {
             let why = format!(
@@ -207,6 +210,19 @@ impl Material {
             return Err(self.error(CauseCode::KeyFileNoCertificate, &why, remedy));
         }
         Ok(certificates)
+    }
+
+    /// An error for which OpenSSL has a reason of its own.
+    pub(super) fn refused(
+        &self,
+        code: CauseCode,
+        why: &str,
+        remedy: &str,
+        error: ErrorStack,
+    ) -> Error {
+        let cause = self.origin.cause(code, why, remedy);
+        let cause = cause.fact("holds", files::describe(&self.bytes));
+        Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
     }
 
     pub(super) fn error(&self, code: CauseCode, why: &str, remedy: &str) -> Error {

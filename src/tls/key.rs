@@ -185,11 +185,11 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
         Err(error) => Some(error),
     };
     // OpenSSL's own text repeats the whole URI, so that only its reasons are kept.
-    let entries = error.iter().flat_map(|error| error.errors());
-    let reasons: Vec<_> = entries.filter_map(openssl::error::Error::reason).collect();
+    let reasons = error.as_ref().and_then(files::reasons);
     let failed = |code: CauseCode, why: &str, remedy: &str| {
         let cause = Cause::new(code, format!("the private key {shown:?} {why}"), remedy);
-        Error::configuration(cause.fact("uri", shown).fact("openssl", reasons.join("; ")))
+        let cause = cause.fact("uri", shown);
+        Error::configuration(cause.fact_opt("openssl", reasons.clone()))
     };
     Err(match (asked.0, &error) {
         (Some(Err(error)), _) => error,
@@ -337,14 +337,12 @@ fn several_private_keys(material: &Material, count: usize) -> Error {
 }
 
 fn undecodable(material: &Material, error: ErrorStack) -> Error {
-    let remedy = "Replace the private key by a whole one in PEM form.";
-    material
-        .error(
-            CauseCode::KeyFileNoPrivateKey,
-            "holds a private key that cannot be decoded",
-            remedy,
-        )
-        .with_source(error)
+    material.refused(
+        CauseCode::KeyFileNoPrivateKey,
+        "holds a private key that cannot be decoded",
+        "Replace the private key by a whole one in PEM form.",
+        error,
+    )
 }
 
 fn password_missing(material: &Material) -> Error {
@@ -357,25 +355,21 @@ fn password_missing(material: &Material) -> Error {
 }
 
 fn password_wrong(material: &Material, error: ErrorStack) -> Error {
-    let remedy =
-        "Correct tlsCertificateKeyFilePassword; in a connection string it must be percent-encoded.";
-    material
-        .error(
-            CauseCode::KeyPasswordWrong,
-            "holds a private key that the configured password does not decrypt",
-            remedy,
-        )
-        .with_source(error)
+    material.refused(
+        CauseCode::KeyPasswordWrong,
+        "holds a private key that the configured password does not decrypt",
+        "Correct tlsCertificateKeyFilePassword; in a connection string it must be percent-encoded.",
+        error,
+    )
 }
 
 fn unsupported(material: &Material, error: ErrorStack) -> Error {
-    material
-        .error(
-            CauseCode::KeyAlgorithmUnsupported,
-            "holds a private key whose type or encryption this OpenSSL does not offer",
-            "Encrypt the key anew with AES (`openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`) on a machine whose OpenSSL reads the old one.",
-        )
-        .with_source(error)
+    material.refused(
+        CauseCode::KeyAlgorithmUnsupported,
+        "holds a private key whose type or encryption this OpenSSL does not offer",
+        "Encrypt the key anew with AES (`openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`) on a machine whose OpenSSL reads the old one.",
+        error,
+    )
 }
 
 /// Whether OpenSSL says that it lacks the algorithm, rather than that the text is wrong.

@@ -160,7 +160,7 @@ impl TlsContext {
             identity.install(&mut context)?;
             own = Some(identity.describe());
         }
-        let ocsp = Checker::new(options, Arc::clone(&crls.lists));
+        let ocsp = Checker::new(options, crls.clone());
         if ocsp.is_some() {
             Checker::install(&mut context).map_err(internal)?;
         }
@@ -256,7 +256,7 @@ impl TlsContext {
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls.lists.len()
+        self.0.crls.count()
     }
 
     /// The client's certificate, if one is configured.
@@ -338,17 +338,23 @@ impl TlsContext {
         let refused = Checker::outcome(failed.ssl()).and_then(|outcome| outcome.refused);
         let cause = match (watch.take(), refused, &failure) {
             (_, Some(cause), _) => cause,
-            (Some(refusal), ..) => {
-                refusal::refused_chain(&refusal, &name, &self.0.anchors, SystemTime::now())
-            }
-            (None, None, Some(io)) if stream::is_timeout(io) => {
-                handshake_timeout(failed.get_ref().received())
-            }
-            (None, None, io) => diagnose::failed_exchange(
-                error,
-                io.as_ref(),
-                &self.peer(&name, failed.ssl(), failed.get_ref(), false),
+            (Some(refusal), None, _) => refusal::refused_chain(
+                &refusal,
+                &name,
+                &self.0.anchors,
+                &self.0.crls,
+                SystemTime::now(),
             ),
+            (None, None, io) => {
+                let peer = self.peer(&name, failed.ssl(), failed.get_ref(), false);
+                match io {
+                    // A stranger's greeting may be shorter than a TLS record's header.
+                    Some(io) if stream::is_timeout(io) => {
+                        diagnose::not_tls(&peer).unwrap_or_else(|| handshake_timeout(peer.received))
+                    }
+                    io => diagnose::failed_exchange(error, io.as_ref(), &peer),
+                }
+            }
         };
         let stack = error.ssl_error().cloned();
         // The CRLs are checked with the chain, and are a stage of their own to people.

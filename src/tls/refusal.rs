@@ -5,8 +5,9 @@
 
 use std::time::SystemTime;
 
+use super::crl::Crls;
 use super::verify::{Refusal, spki_pin};
-use super::{Certificate, ServerName, TrustAnchors};
+use super::{Certificate, ServerName, TrustAnchors, ffi};
 use crate::cause::{Category, Cause, CauseCode};
 use crate::time::rfc3339;
 
@@ -15,6 +16,7 @@ pub(super) fn refused_chain(
     refusal: &Refusal,
     name: &ServerName,
     anchors: &TrustAnchors,
+    crls: &Crls,
     now: SystemTime,
 ) -> Cause {
     let certificate = refusal.certificate.as_deref().map(Certificate::from);
@@ -32,19 +34,19 @@ pub(super) fn refused_chain(
         certificate: &certificate,
         name,
         anchors,
+        crls,
         now,
     };
     let mut cause = case.explain();
-    if let Some(crl) = refusal
-        .crl
-        .as_ref()
-        .filter(|_| cause.category() == Category::Revocation)
-    {
-        cause = cause
-            .fact_opt("revoked_at", crl.revoked_at)
-            .fact_opt("reason", crl.reason)
-            .fact("this_update", crl.this_update)
-            .fact_opt("next_update", crl.next_update);
+    if cause.category() == Category::Revocation {
+        if let Some(crl) = &refusal.crl {
+            cause = cause
+                .fact_opt("revoked_at", crl.revoked_at)
+                .fact_opt("reason", crl.reason)
+                .fact("this_update", crl.this_update)
+                .fact_opt("next_update", crl.next_update);
+        }
+        cause = cause.fact("crl_files", case.crl_files());
     }
     let sent: Vec<_> = refusal
         .sent
@@ -96,6 +98,7 @@ struct Case<'a> {
     certificate: &'a Certificate,
     name: &'a ServerName,
     anchors: &'a TrustAnchors,
+    crls: &'a Crls,
     now: SystemTime,
 }
 
@@ -132,10 +135,20 @@ impl Case<'_> {
                 format!("{who} is not meant for a TLS server: {text}"),
                 "Have a certificate issued with the extended key usage serverAuth and the key usage digitalSignature.",
             ),
+            verify::UNKNOWN_EXTENSION => self.unknown_extension(),
+            code if verify::NAME_CONSTRAINTS.contains(&code) => self.constrained(),
             code if verify::INVALID_CA.contains(&code) => Cause::new(
                 Code::InvalidCa,
                 format!("{who} may not sign the certificate below it: {text}"),
                 "Have the certificates issued by a CA whose basic constraints, key usage and name constraints allow it.",
+            ),
+            verify::SIGNATURE_FAILURE => Cause::new(
+                Code::SignatureInvalid,
+                format!("{who} does not verify: {text}"),
+                format!(
+                    "Look for another CA named {:?} with another key: that of the trust anchors ({}) must be the one that signed. Otherwise have the CA issue a new certificate.",
+                    self.certificate.issuer, self.anchors
+                ),
             ),
             verify::EE_KEY_TOO_SMALL | verify::CA_KEY_TOO_SMALL => Cause::new(
                 Code::KeyTooWeak,
@@ -163,14 +176,7 @@ impl Case<'_> {
                 ),
                 "Have a new certificate issued for the server. Until then do not trust it: somebody may have its key.",
             ),
-            verify::NO_CRL => Cause::new(
-                Code::CrlMissing,
-                format!(
-                    "no CRL of {:?} is there to check {who}",
-                    self.certificate.issuer
-                ),
-                "Add the CRL of that issuer to the file of tlsCRLFile.",
-            ),
+            verify::NO_CRL => self.no_crl(),
             verify::CRL_EXPIRED => Cause::new(
                 Code::CrlExpired,
                 format!(
@@ -203,6 +209,41 @@ impl Case<'_> {
                 GENERAL_REMEDY,
             ),
         }
+    }
+
+    /// A name breaks the constraints of a CA above. OpenSSL blames the certificate with the name.
+    fn constrained(&self) -> Cause {
+        let text = self.refusal.result.error_string();
+        let above = self.refusal.chain.iter().zip(0..);
+        let by = above
+            .filter(|(_, depth)| *depth > self.refusal.depth)
+            .find(|(certificate, _)| ffi::has_name_constraints(certificate))
+            .map(|(certificate, _)| Certificate::from(&**certificate).subject);
+        let ca = by
+            .as_ref()
+            .map_or("a CA above it".to_owned(), |by| format!("the CA {by:?}"));
+        Cause::new(
+            CauseCode::InvalidCa,
+            format!("{ca} may not issue for the names of {}: {text}", self.who()),
+            format!("Have the certificate issued for names within the name constraints of {ca}, or by another CA."),
+        )
+        .fact_opt("constrained_by", by)
+    }
+
+    /// What is critical and not understood must be refused (RFC 5280 §4.2).
+    fn unknown_extension(&self) -> Cause {
+        let code = match self.refusal.depth {
+            0 => CauseCode::WrongPurpose,
+            _ => CauseCode::InvalidCa,
+        };
+        Cause::new(
+            code,
+            format!(
+                "{} holds a critical extension that OpenSSL does not know",
+                self.who()
+            ),
+            "Have the certificate issued without that extension, or with one that is not marked critical; `openssl x509 -noout -text` shows it.",
+        )
     }
 
     fn expired(&self) -> Cause {
@@ -293,6 +334,40 @@ impl Case<'_> {
             .fact("presented_names", presented)
     }
 
+    /// OpenSSL says that there is no CRL also where there is one that it does not consider.
+    fn no_crl(&self) -> Cause {
+        let issuer = &self.certificate.issuer;
+        if self.crls.of(issuer).next().is_some() {
+            return Cause::new(
+                CauseCode::CrlInvalid,
+                format!(
+                    "the CRL of {issuer:?} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
+                    self.who()
+                ),
+                "Give the full CRL that the CA signs with its present key in the file of tlsCRLFile.",
+            );
+        }
+        Cause::new(
+            CauseCode::CrlMissing,
+            format!("no CRL of {issuer:?} is there to check {}", self.who()),
+            "Add the CRL of that issuer to the file of tlsCRLFile.",
+        )
+        .fact("crl_issuers", self.crls.issuers())
+    }
+
+    /// The files with a CRL of the issuer in question; all where none of them has one.
+    fn crl_files(&self) -> Vec<String> {
+        let own: Vec<_> = self.crls.of(&self.certificate.issuer).collect();
+        let files = if own.is_empty() {
+            self.crls.all().collect()
+        } else {
+            own
+        };
+        let mut paths: Vec<_> = files.iter().map(|list| list.path.clone()).collect();
+        paths.dedup();
+        paths
+    }
+
     fn pin_mismatch(&self) -> Cause {
         let chain = self.refusal.chain.iter();
         let presented: Vec<_> = chain
@@ -321,6 +396,7 @@ impl Case<'_> {
         match self.role() {
             "end entity" => format!("the server's certificate {name:?}"),
             "intermediate" => format!("the intermediate CA {name:?}"),
+            "root" => format!("the root CA {name:?}"),
             _ => format!("the trust anchor {name:?}"),
         }
     }
@@ -330,7 +406,8 @@ impl Case<'_> {
         let last = u32::try_from(self.refusal.chain.len().saturating_sub(1)).unwrap_or(u32::MAX);
         match self.refusal.depth {
             0 => "end entity",
-            depth if depth == last && self.certificate.self_issued => "trust anchor",
+            depth if depth >= self.refusal.trusted_from => "trust anchor",
+            depth if depth == last && self.certificate.self_issued => "root",
             _ => "intermediate",
         }
     }
@@ -352,6 +429,7 @@ mod verify {
     pub(super) const INVALID_PURPOSE: i32 = sys::X509_V_ERR_INVALID_PURPOSE;
     pub(super) const UNTRUSTED: i32 = sys::X509_V_ERR_CERT_UNTRUSTED;
     pub(super) const REJECTED: i32 = sys::X509_V_ERR_CERT_REJECTED;
+    pub(super) const SIGNATURE_FAILURE: i32 = sys::X509_V_ERR_CERT_SIGNATURE_FAILURE;
     pub(super) const EE_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_EE_KEY_TOO_SMALL;
     pub(super) const CA_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_CA_KEY_TOO_SMALL;
     pub(super) const DIGEST_TOO_WEAK: i32 = sys::X509_V_ERR_CA_MD_TOO_WEAK;
@@ -361,18 +439,21 @@ mod verify {
     pub(super) const CRL_NOT_YET_VALID: i32 = sys::X509_V_ERR_CRL_NOT_YET_VALID;
     /// Ours, and not OpenSSL's: see `tls/verify.rs`.
     pub(super) const PIN_MISMATCH: i32 = sys::X509_V_ERR_APPLICATION_VERIFICATION;
-    pub(super) const INVALID_CA: [i32; 11] = [
-        sys::X509_V_ERR_INVALID_CA,
-        sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,
-        sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
-        sys::X509_V_ERR_CERT_CHAIN_TOO_LONG,
-        sys::X509_V_ERR_INVALID_NON_CA,
+    pub(super) const UNKNOWN_EXTENSION: i32 = sys::X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION;
+    pub(super) const NAME_CONSTRAINTS: [i32; 6] = [
         sys::X509_V_ERR_PERMITTED_VIOLATION,
         sys::X509_V_ERR_EXCLUDED_VIOLATION,
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_TYPE,
         sys::X509_V_ERR_UNSUPPORTED_NAME_SYNTAX,
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_SYNTAX,
         sys::X509_V_ERR_SUBTREE_MINMAX,
+    ];
+    pub(super) const INVALID_CA: [i32; 5] = [
+        sys::X509_V_ERR_INVALID_CA,
+        sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,
+        sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
+        sys::X509_V_ERR_CERT_CHAIN_TOO_LONG,
+        sys::X509_V_ERR_INVALID_NON_CA,
     ];
     pub(super) const CRL_INVALID: [i32; 9] = [
         sys::X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE,

@@ -97,6 +97,21 @@ impl<S> Drop for TlsStream<S> {
     }
 }
 
+impl<S: Read + Write> TlsStream<S> {
+    /// The alert that the peer sent before it cut the connection, if it did. A server that refuses the
+    /// client's certificate in TLS 1.3 may be gone before the first write.
+    fn last_words(&mut self, cut: &io::Error) -> Option<io::Error> {
+        if !is_cut(cut) {
+            return None;
+        }
+        let error = self.stream.read(&mut [0]).err();
+        self.stream.get_mut().take_failure();
+        let error = error?;
+        let inner = error.get_ref()?.downcast_ref::<ssl::Error>()?;
+        diagnose::is_alert(inner).then_some(error)
+    }
+}
+
 impl<S: Read + Write> Read for TlsStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buf);
@@ -107,7 +122,8 @@ impl<S: Read + Write> Read for TlsStream<S> {
 impl<S: Read + Write> Write for TlsStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.stream.write(buf);
-        self.stream.get_mut().in_own_words(written)
+        let written = self.stream.get_mut().in_own_words(written);
+        written.map_err(|error| self.last_words(&error).unwrap_or(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -128,6 +144,14 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+    )
+}
+
+/// Whether the peer cut the connection.
+fn is_cut(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
 }
 

@@ -155,7 +155,7 @@ fn add_pem(store: &mut X509StoreBuilder, bytes: &[u8], origin: &Origin<'_>) -> R
     let certificates = files::certificates(bytes).map_err(|error| {
         let remedy = "Replace the damaged PEM block; each block must hold one whole certificate.";
         let cause = invalid("holds a certificate that cannot be decoded", remedy);
-        Error::configuration(cause).with_source(error)
+        Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
     })?;
     if certificates.is_empty() {
         let why = format!("holds no certificate in PEM form: it holds {holds}");

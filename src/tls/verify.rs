@@ -29,6 +29,8 @@ pub(super) struct Refusal {
     pub(super) chain: Vec<X509>,
     /// The certificates that the server sent.
     pub(super) sent: Vec<X509>,
+    /// From which place on the chain consists of trust anchors.
+    pub(super) trusted_from: u32,
     /// The CRL that the certificate was looked up in.
     pub(super) crl: Option<CrlFacts>,
 }
@@ -135,6 +137,7 @@ impl Refusal {
                 .map(ToOwned::to_owned)
                 .collect(),
             sent: ffi::untrusted_chain(context),
+            trusted_from: ffi::untrusted_count(context),
             crl: ffi::current_crl(context).map(|crl| CrlFacts::of(crl, context.current_cert())),
         }
     }

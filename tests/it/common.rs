@@ -10,6 +10,7 @@ use mongotls::tls::HandshakeReport;
 use mongotls::{CauseCode, Client, ClientOptions, Error, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls, fail_command};
+use openssl::ssl::{SslContext, SslMethod};
 
 /// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
 pub(crate) struct Bench {
@@ -94,6 +95,18 @@ pub(crate) fn ping(uri: &str) -> Result<(), Error> {
         .database("admin")
         .run_command(doc! { "ping": 1 })
         .map(|_| ())
+}
+
+/// The security level that clients get here: by OpenSSL itself 1, and 2 from 3.2 on, unless whoever built
+/// or configured it says otherwise, as Debian does.
+pub(crate) fn security_level() -> u32 {
+    let context = SslContext::builder(SslMethod::tls_client()).unwrap();
+    context.build().security_level()
+}
+
+/// The size of an RSA key that is below that level: it asks for 1024 bits at 1, for 2048 at 2.
+pub(crate) fn too_small_rsa() -> u32 {
+    if security_level() < 2 { 768 } else { 1024 }
 }
 
 /// The code of an error's cause.

@@ -20,6 +20,7 @@ mod files;
 mod hello;
 mod identity;
 mod inspect;
+mod matrix;
 mod pooling;
 mod protocol;
 mod replies;

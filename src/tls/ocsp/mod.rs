@@ -22,10 +22,11 @@ use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, StatusType};
-use openssl::x509::{X509Crl, X509Ref};
+use openssl::x509::X509Ref;
 
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
+use super::crl::Crls;
 use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
 use super::{Certificate, ffi};
 use crate::cause::{Cause, CauseCode};
@@ -37,7 +38,7 @@ pub(super) struct Checker {
     asks_responders: bool,
     requires_status: bool,
     responder_timeout: Duration,
-    crls: Arc<Vec<X509Crl>>,
+    crls: Crls,
     cache: Cache,
 }
 
@@ -73,7 +74,7 @@ struct Check {
 impl Checker {
     /// The check that the options ask for; none if they ask for none. `crls` are those that OpenSSL uses
     /// in the verification of the chain.
-    pub(super) fn new(options: &TlsOptions, crls: Arc<Vec<X509Crl>>) -> Option<Arc<Self>> {
+    pub(super) fn new(options: &TlsOptions, crls: Crls) -> Option<Arc<Self>> {
         options.checks_revocation().then(|| {
             Arc::new(Self {
                 asks_responders: options.disable_ocsp_endpoint_check() != Some(true),
@@ -154,7 +155,7 @@ impl Checker {
         if self.look_into_cache(subject, &id, &mut outcome) {
             return outcome;
         }
-        if !self.crls.is_empty() {
+        if self.crls.count() > 0 {
             // OpenSSL has looked the certificate up while it verified the chain, and would have ended
             // the handshake if it were listed, or if its issuer's list were missing.
             let by_crl = Found::by_crl();

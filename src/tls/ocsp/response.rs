@@ -17,9 +17,10 @@ use openssl::stack::Stack;
 use openssl::x509::X509Ref;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
-use openssl::x509::{CrlStatus, X509, X509Crl};
+use openssl::x509::{CrlStatus, X509};
 
 use crate::time::rfc3339;
+use crate::tls::crl::Crls;
 use crate::tls::ffi::{self, SingleResponse};
 use crate::tls::verify::reason_name;
 
@@ -34,7 +35,7 @@ pub(super) struct Subject<'a> {
     pub(super) certificate: &'a X509Ref,
     pub(super) issuer: &'a X509Ref,
     /// The user's CRLs: a delegate may be revoked as well.
-    pub(super) crls: &'a [X509Crl],
+    pub(super) crls: &'a Crls,
 }
 
 /// What a valid response says of a certificate.
@@ -218,19 +219,17 @@ impl Subject<'_> {
     /// Whether one of the user's CRLs lists a delegate, unless its certificate says that nobody need
     /// look (id-pkix-ocsp-nocheck, RFC 6960 §4.2.2.2.1).
     fn is_revoked(&self, signer: &X509) -> bool {
-        if self.crls.is_empty() || ffi::has_ocsp_no_check(signer) {
+        if self.crls.count() == 0 || ffi::has_ocsp_no_check(signer) {
             return false;
         }
         let Ok(key) = self.issuer.public_key() else {
             return true;
         };
-        let of_issuer = self.crls.iter().filter(|crl| {
-            let same_name = crl.issuer_name().try_cmp(self.issuer.subject_name());
-            same_name.is_ok_and(|order| order.is_eq()) && crl.verify(&key).unwrap_or(false)
-        });
-        of_issuer
-            .map(|crl| crl.get_by_cert(signer))
-            .any(|status| matches!(status, CrlStatus::Revoked(_)))
+        let issuer = ffi::name_text(self.issuer.subject_name());
+        self.crls
+            .of(&issuer)
+            .filter(|list| list.crl.verify(&key).unwrap_or(false))
+            .any(|list| matches!(list.crl.get_by_cert(signer), CrlStatus::Revoked(_)))
     }
 }
 

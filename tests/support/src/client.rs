@@ -157,6 +157,18 @@ pub fn tls(
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
+/// Whether the server shakes hands with a client that knows these key exchange groups and no others.
+///
+/// # Errors
+///
+/// The system's, and OpenSSL's if it does not know the groups.
+pub fn agrees_on_groups(addr: SocketAddr, groups: &str) -> io::Result<bool> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_groups_list(groups)?;
+    builder.set_verify(SslVerifyMode::NONE);
+    Ok(builder.build().connect("localhost", tcp(addr)?).is_ok())
+}
+
 fn tcp(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&addr, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;

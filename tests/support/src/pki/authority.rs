@@ -25,6 +25,17 @@ impl Ca {
         CaSpec::new(common_name).key_kind(kind).issued_by(self)
     }
 
+    /// The same with a signature that does not verify: its last byte is flipped.
+    pub fn with_broken_signature(mut self) -> Self {
+        let mut der = self.cert.to_der().unwrap();
+        *der.last_mut().unwrap() ^= 0x01;
+        self.cert = X509::from_der(&der).unwrap();
+        if let Some(own) = self.chain.first_mut() {
+            *own = self.cert.clone();
+        }
+        self
+    }
+
     /// Issues an end-entity certificate.
     pub fn issue(&self, spec: LeafSpec) -> Identity {
         spec.issued_by(self)
@@ -88,6 +99,7 @@ pub struct CaSpec {
     may_sign_certificates: bool,
     permitted_dns: Vec<String>,
     excluded_dns: Vec<String>,
+    more: Vec<(String, bool, Vec<u8>)>,
 }
 
 impl CaSpec {
@@ -103,6 +115,7 @@ impl CaSpec {
             may_sign_certificates: true,
             permitted_dns: Vec::new(),
             excluded_dns: Vec::new(),
+            more: Vec::new(),
         }
     }
 
@@ -165,6 +178,12 @@ impl CaSpec {
         self
     }
 
+    /// Adds any other extension, with `der` as its value.
+    pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
+        self.more.push((dotted.into(), critical, der.to_vec()));
+        self
+    }
+
     /// Makes a self-signed root.
     pub fn root(self) -> Ca {
         self.make(None)
@@ -222,6 +241,9 @@ impl CaSpec {
                 subtrees(1, &self.excluded_dns),
             ]);
             extensions.push(der::extension("2.5.29.30", true, &value));
+        }
+        for (dotted, critical, value) in &self.more {
+            extensions.push(der::extension(dotted, *critical, value));
         }
         extensions
     }

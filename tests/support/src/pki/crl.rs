@@ -90,6 +90,7 @@ pub struct CrlSpec<'a> {
     digest: Digest,
     broken_signature: bool,
     only_ca_certificates: bool,
+    more: Vec<(String, bool, Vec<u8>)>,
 }
 
 impl<'a> CrlSpec<'a> {
@@ -102,6 +103,7 @@ impl<'a> CrlSpec<'a> {
             digest: Digest::default(),
             broken_signature: false,
             only_ca_certificates: false,
+            more: Vec::new(),
         }
     }
 
@@ -141,6 +143,12 @@ impl<'a> CrlSpec<'a> {
         self
     }
 
+    /// Adds any other extension, with `der` as its value.
+    pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
+        self.more.push((dotted.into(), critical, der.to_vec()));
+        self
+    }
+
     /// Makes the CRL.
     pub fn build(self) -> X509Crl {
         let issuer = self.issuer.cert();
@@ -168,6 +176,11 @@ impl<'a> CrlSpec<'a> {
             let scope = der::sequence(&[der::context(2, &[0xff])]);
             builder
                 .append_extension(der::extension("2.5.29.28", true, &scope))
+                .unwrap();
+        }
+        for (dotted, critical, value) in &self.more {
+            builder
+                .append_extension(der::extension(dotted, *critical, value))
                 .unwrap();
         }
 

@@ -60,6 +60,7 @@ pub struct LeafSpec {
     crl_urls: Vec<String>,
     is_ca: bool,
     ocsp_no_check: bool,
+    more: Vec<(String, bool, Vec<u8>)>,
 }
 
 impl LeafSpec {
@@ -106,6 +107,7 @@ impl LeafSpec {
             crl_urls: Vec::new(),
             is_ca: false,
             ocsp_no_check: false,
+            more: Vec::new(),
         }
     }
 
@@ -201,6 +203,12 @@ impl LeafSpec {
         self
     }
 
+    /// Adds any other extension, with `der` as its value.
+    pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
+        self.more.push((dotted.into(), critical, der.to_vec()));
+        self
+    }
+
     /// Says `cA TRUE` although this is an end entity.
     pub fn marked_as_ca(mut self) -> Self {
         self.is_ca = true;
@@ -281,6 +289,9 @@ impl LeafSpec {
         if self.ocsp_no_check {
             // RFC 6960 §4.2.2.2.1: the value is NULL.
             extensions.push(der::extension("1.3.6.1.5.5.7.48.1.5", false, &[5, 0]));
+        }
+        for (dotted, critical, value) in &self.more {
+            extensions.push(der::extension(dotted, *critical, value));
         }
         extensions
     }

@@ -1,0 +1,24 @@
+# A server of the test bench, until the script ends: sourced by demo.sh and static.sh, from the root of
+# the tree. Sets $work, a folder that goes with the script, and $port; the PKI is in $work/pki.
+# shellcheck shell=sh disable=SC2034
+
+work=$(mktemp -d)
+server=
+finish() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+# The server prints 'ready PORT' when it is, and ends with its input: one pipe to wait on, and one to
+# hold open until the end.
+mkfifo "$work/input" "$work/output"
+"${CARGO_TARGET_DIR:-target}/debug/mongotls-testbench" serve --dir "$work/pki" \
+    <"$work/input" >"$work/output" &
+server=$!
+exec 3>"$work/input" 4<"$work/output"
+if ! read -r word port <&4 || [ "$word" != ready ]; then
+    echo "${0##*/}: the test bench did not start" >&2
+    exit 1
+fi
