@@ -314,11 +314,11 @@ pub(super) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
     unsafe { sys::X509_get_ext_by_NID(cert.as_ptr(), NID_ID_PKIX_OCSP_NO_CHECK, -1) >= 0 }
 }
 
-/// Whether the certificate demands an OCSP response from the server: `status_request` or
-/// `status_request_v2` in its TLS feature extension (RFC 7633 §4.2.3.1).
+/// Whether the certificate demands an OCSP response from the server: `status_request`, the one feature that
+/// is asked for in each handshake, in its TLS feature extension (RFC 7633 §4.2.3).
 pub(super) fn must_staple(cert: &X509Ref) -> bool {
     const NID_TLSFEATURE: c_int = 1020;
-    const FEATURES: [c_long; 2] = [5, 17];
+    const STATUS_REQUEST: c_long = 5;
     // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or a
     // stack of integers that is ours: RFC 7633 and OpenSSL's table of extensions make it one.
     let features = unsafe {
@@ -334,7 +334,7 @@ pub(super) fn must_staple(cert: &X509Ref) -> bool {
         }
         IntegerStack(stack.cast())
     };
-    features.any(|number| FEATURES.contains(&number))
+    features.any(|number| number == STATUS_REQUEST)
 }
 
 /// A stack of integers that is ours.
