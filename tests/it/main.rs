@@ -21,6 +21,7 @@ mod hello;
 mod identity;
 mod inspect;
 mod matrix;
+mod ocsp;
 mod pooling;
 mod protocol;
 mod replies;

@@ -1,9 +1,8 @@
 //! Just enough DER to write what the `openssl` crate has no builder for.
 //!
 //! Certificate extensions (must-staple, AIA, CRL distribution points, name constraints), CRL entry
-//! reasons and, for tests that need them, whole OCSP responses are small trees of tags. Values go in
-//! as slices and come out as owned bytes; nothing is parsed but the outer header of a value that
-//! OpenSSL itself has written.
+//! reasons and whole OCSP responses are small trees of tags. Values go in as slices and come out as
+//! owned bytes. [`split`] reads what someone else has written, such as a client's OCSP request.
 //!
 //! Rules: ITU-T X.690, chapters 8 and 10.
 
@@ -18,10 +17,14 @@ pub const INTEGER: u8 = 0x02;
 pub const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
 pub const OCTET_STRING: u8 = 0x04;
+/// NULL.
+pub const NULL: u8 = 0x05;
 /// OBJECT IDENTIFIER.
 pub const OBJECT_IDENTIFIER: u8 = 0x06;
 /// ENUMERATED.
 pub const ENUMERATED: u8 = 0x0a;
+/// GeneralizedTime.
+pub const GENERALIZED_TIME: u8 = 0x18;
 /// SEQUENCE and SEQUENCE OF, constructed.
 pub const SEQUENCE: u8 = 0x30;
 
@@ -74,6 +77,30 @@ pub fn content(der: &[u8]) -> &[u8] {
         long => 2 + usize::from(long & 0x7f),
     };
     &der[header..]
+}
+
+/// The values that stand one after the other in `bytes`, each as its tag and its content.
+///
+/// Nothing, if the bytes are not whole values with definite lengths and tags of one byte.
+pub fn split(mut bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let mut values = Vec::new();
+    while let [tag, first, rest @ ..] = bytes {
+        let (length, rest) = match first {
+            ..=0x7f => (usize::from(*first), rest),
+            0x81..=0x84 => {
+                let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+                let length = length
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                (length, rest)
+            }
+            _ => return None,
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        values.push((*tag, content));
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(values)
 }
 
 /// A certificate or CRL extension with `der` as its value.

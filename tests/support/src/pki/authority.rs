@@ -1,10 +1,13 @@
 //! Certification authorities: roots, intermediates, and ones that may not be either.
 
-use super::{CrlSpec, Digest, Draft, Identity, KeyKind, LeafSpec, Validity, name, random_serial};
+use super::{
+    AD_OCSP, CrlSpec, Digest, Draft, Identity, KeyKind, LeafSpec, OcspSpec, Validity,
+    information_access, name, random_serial,
+};
 use crate::der;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints as BasicConstraintsExtension, KeyUsage};
-use openssl::x509::{X509, X509Extension};
+use openssl::x509::{X509, X509Extension, X509Ref};
 
 /// A certification authority with its key and its way up.
 #[derive(Clone, Debug)]
@@ -44,6 +47,11 @@ impl Ca {
     /// Begins a CRL of this authority.
     pub fn crl(&self) -> CrlSpec<'_> {
         CrlSpec::new(self)
+    }
+
+    /// Begins an OCSP response of this authority about a certificate that it issued; it says good.
+    pub fn ocsp(&self, cert: &X509Ref) -> OcspSpec {
+        OcspSpec::new(self, cert)
     }
 
     /// The authority's own certificate.
@@ -100,6 +108,7 @@ pub struct CaSpec {
     permitted_dns: Vec<String>,
     excluded_dns: Vec<String>,
     more: Vec<(String, bool, Vec<u8>)>,
+    ocsp_urls: Vec<String>,
 }
 
 impl CaSpec {
@@ -116,6 +125,7 @@ impl CaSpec {
             permitted_dns: Vec::new(),
             excluded_dns: Vec::new(),
             more: Vec::new(),
+            ocsp_urls: Vec::new(),
         }
     }
 
@@ -184,6 +194,12 @@ impl CaSpec {
         self
     }
 
+    /// Adds the URL of the OCSP responder that answers for this authority's own certificate.
+    pub fn ocsp_url(mut self, url: &str) -> Self {
+        self.ocsp_urls.push(url.into());
+        self
+    }
+
     /// Makes a self-signed root.
     pub fn root(self) -> Ca {
         self.make(None)
@@ -244,6 +260,13 @@ impl CaSpec {
         }
         for (dotted, critical, value) in &self.more {
             extensions.push(der::extension(dotted, *critical, value));
+        }
+        if !self.ocsp_urls.is_empty() {
+            let urls = self.ocsp_urls.iter();
+            let locations: Vec<_> = urls
+                .map(|url| (AD_OCSP, der::context(6, url.as_bytes())))
+                .collect();
+            extensions.push(information_access(&locations));
         }
         extensions
     }

@@ -1,6 +1,9 @@
 //! End-entity certificates: what to put in, and what to leave out.
 
-use super::{Ca, Digest, Draft, Identity, KeyKind, Validity, name, random_serial};
+use super::{
+    AD_CA_ISSUERS, AD_OCSP, Ca, Digest, Draft, Identity, KeyKind, Validity, information_access,
+    name, random_serial,
+};
 use crate::der;
 use openssl::bn::BigNum;
 use openssl::pkey::{PKey, Private};
@@ -55,8 +58,8 @@ pub struct LeafSpec {
     digest: Digest,
     purposes: Vec<Purpose>,
     usage: Usage,
-    must_staple: bool,
-    ocsp_urls: Vec<String>,
+    tls_features: Vec<u8>,
+    information_access: Vec<(&'static str, Vec<u8>)>,
     crl_urls: Vec<String>,
     is_ca: bool,
     ocsp_no_check: bool,
@@ -83,10 +86,14 @@ impl LeafSpec {
     }
 
     /// The certificate of a delegated OCSP responder, with `id-pkix-ocsp-nocheck`.
+    ///
+    /// It is a sound delegate if the CA that issues it issued the certificate in question too. Without
+    /// the usage: `.purposes(&[])`; expired: `.validity(Validity::expired())`; of a CA of the same name
+    /// with another key: let a second [`Ca::root`] of that name issue it.
     pub fn ocsp_responder(common_name: &str) -> Self {
-        let mut spec = Self::new(common_name).purposes(&[Purpose::OcspSigning]);
-        spec.ocsp_no_check = true;
-        spec
+        Self::new(common_name)
+            .purposes(&[Purpose::OcspSigning])
+            .ocsp_no_check(true)
     }
 
     /// A certificate with a common name and nothing else: no names, no extended key usage.
@@ -102,8 +109,8 @@ impl LeafSpec {
             digest: Digest::default(),
             purposes: Vec::new(),
             usage: Usage::Tls,
-            must_staple: false,
-            ocsp_urls: Vec::new(),
+            tls_features: Vec::new(),
+            information_access: Vec::new(),
             crl_urls: Vec::new(),
             is_ca: false,
             ocsp_no_check: false,
@@ -186,14 +193,38 @@ impl LeafSpec {
     }
 
     /// Demands a stapled OCSP response (RFC 7633, `status_request`).
-    pub fn must_staple(mut self) -> Self {
-        self.must_staple = true;
+    pub fn must_staple(self) -> Self {
+        self.tls_features(&[5]) // RFC 6066 §8: status_request
+    }
+
+    /// Demands these TLS extensions of the server (RFC 7633), by their numbers below 128.
+    pub fn tls_features(mut self, extensions: &[u8]) -> Self {
+        self.tls_features = extensions.to_vec();
         self
     }
 
-    /// Adds an OCSP responder's URL to the authority information access.
-    pub fn ocsp_url(mut self, url: &str) -> Self {
-        self.ocsp_urls.push(url.into());
+    /// Adds an OCSP responder's URL to the authority information access; any text, several in order.
+    pub fn ocsp_url(self, url: &str) -> Self {
+        self.ocsp_location(&der::context(6, url.as_bytes()))
+    }
+
+    /// Adds an OCSP responder by any GeneralName (DER): a name that is no URI, a URI that is no text.
+    pub fn ocsp_location(mut self, general_name: &[u8]) -> Self {
+        self.information_access
+            .push((AD_OCSP, general_name.to_vec()));
+        self
+    }
+
+    /// Adds the place of the issuer's certificate to the authority information access.
+    pub fn ca_issuers_url(mut self, url: &str) -> Self {
+        self.information_access
+            .push((AD_CA_ISSUERS, der::context(6, url.as_bytes())));
+        self
+    }
+
+    /// Whether `id-pkix-ocsp-nocheck` is there: a delegate that need not be checked itself.
+    pub fn ocsp_no_check(mut self, present: bool) -> Self {
+        self.ocsp_no_check = present;
         self
     }
 
@@ -258,22 +289,18 @@ impl LeafSpec {
         if !self.dns.is_empty() || !self.ips.is_empty() {
             extensions.push(self.alternative_names());
         }
-        if self.must_staple {
-            // RFC 7633 §3: Features ::= SEQUENCE OF INTEGER; 5 is status_request (RFC 6066 §8).
-            let features = der::sequence(&[der::value(der::INTEGER, &[5])]);
-            extensions.push(der::extension("1.3.6.1.5.5.7.1.24", false, &features));
-        }
-        if !self.ocsp_urls.is_empty() {
-            let descriptions: Vec<Vec<u8>> = self
-                .ocsp_urls
+        if !self.tls_features.is_empty() {
+            // RFC 7633 §3: Features ::= SEQUENCE OF INTEGER.
+            let features: Vec<_> = self
+                .tls_features
                 .iter()
-                .map(|url| {
-                    let method = der::object_identifier("1.3.6.1.5.5.7.48.1");
-                    der::sequence(&[method, der::context(6, url.as_bytes())])
-                })
+                .map(|number| der::value(der::INTEGER, &[*number]))
                 .collect();
-            let value = der::sequence(&descriptions);
-            extensions.push(der::extension("1.3.6.1.5.5.7.1.1", false, &value));
+            let value = der::sequence(&features);
+            extensions.push(der::extension("1.3.6.1.5.5.7.1.24", false, &value));
+        }
+        if !self.information_access.is_empty() {
+            extensions.push(information_access(&self.information_access));
         }
         if !self.crl_urls.is_empty() {
             let points: Vec<Vec<u8>> = self

@@ -1,4 +1,4 @@
-//! Certificates, keys and CRLs made at run time.
+//! Certificates, keys, CRLs and OCSP responses made at run time.
 //!
 //! A test asks for exactly the certificate that it is about: expired yesterday, signed with MD5, an
 //! intermediate that may not sign, no subject alternative name. Nothing here is read from the
@@ -6,15 +6,18 @@
 //! valid since yesterday, subject and authority key identifiers, a random positive serial of 127 bits),
 //! so a test states only what it breaks.
 //!
-//! [`CaSpec`] makes a [`Ca`], [`LeafSpec`] an [`Identity`], [`Ca::crl`] a CRL; [`PkiDir`] puts them
-//! into files. Profile: RFC 5280 §4 and §5. Everything panics on failure: this is a bench.
+//! [`CaSpec`] makes a [`Ca`], [`LeafSpec`] an [`Identity`], [`Ca::crl`] a CRL, [`Ca::ocsp`] an OCSP
+//! response; [`PkiDir`] puts them into files. Profile: RFC 5280 §4 and §5, RFC 6960. Everything panics
+//! on failure: this is a bench.
 
 mod authority;
 mod crl;
 mod dir;
 mod identity;
 mod leaf;
+mod ocsp;
 
+use crate::der;
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
@@ -31,6 +34,7 @@ pub use crl::{CrlSpec, Revocation};
 pub use dir::PkiDir;
 pub use identity::Identity;
 pub use leaf::{LeafSpec, Purpose, Usage};
+pub use ocsp::{OcspSpec, ResponderId, SingleResponse};
 
 /// Seconds in a day, for offsets.
 pub const DAY: i64 = 86_400;
@@ -76,6 +80,8 @@ pub enum Digest {
     Sha256,
     /// SHA-384.
     Sha384,
+    /// SHA-512.
+    Sha512,
 }
 
 impl Digest {
@@ -83,11 +89,16 @@ impl Digest {
         if key.id() == Id::ED25519 {
             return MessageDigest::null();
         }
+        self.message_digest()
+    }
+
+    fn message_digest(self) -> MessageDigest {
         match self {
             Self::Md5 => MessageDigest::md5(),
             Self::Sha1 => MessageDigest::sha1(),
             Self::Sha256 => MessageDigest::sha256(),
             Self::Sha384 => MessageDigest::sha384(),
+            Self::Sha512 => MessageDigest::sha512(),
         }
     }
 }
@@ -135,12 +146,40 @@ pub fn random_serial() -> BigNum {
 
 /// The point in time `offset` seconds from now.
 pub(crate) fn asn1_time(offset: i64) -> Asn1Time {
+    Asn1Time::from_unix(unix_time(offset)).unwrap()
+}
+
+/// The point in time `offset` seconds from now as the text of a GeneralizedTime: `20260812170003Z`.
+pub(crate) fn generalized_time(offset: i64) -> String {
+    let time = bson::DateTime::from_millis(unix_time(offset) * 1000);
+    let text = time.try_to_rfc3339_string().expect("a year of four digits");
+    text.replace(['-', ':', 'T'], "")
+}
+
+fn unix_time(offset: i64) -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a clock after 1970")
         .as_secs();
-    Asn1Time::from_unix(i64::try_from(now).unwrap() + offset).unwrap()
+    i64::try_from(now).unwrap() + offset
 }
+
+/// The extension authorityInfoAccess (RFC 5280 §4.2.2.1) of accessMethods and accessLocations (DER).
+fn information_access(descriptions: &[(&str, Vec<u8>)]) -> X509Extension {
+    let descriptions: Vec<Vec<u8>> = descriptions
+        .iter()
+        .map(|(method, location)| {
+            der::sequence(&[der::object_identifier(method), location.clone()])
+        })
+        .collect();
+    der::extension("1.3.6.1.5.5.7.1.1", false, &der::sequence(&descriptions))
+}
+
+/// accessMethod `id-ad-ocsp`.
+const AD_OCSP: &str = "1.3.6.1.5.5.7.48.1";
+
+/// accessMethod `id-ad-caIssuers`.
+const AD_CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
 
 /// A distinguished name from `(attribute, value)` pairs, in the order they are encoded.
 fn name(entries: &[(String, String)]) -> X509Name {

@@ -5,6 +5,7 @@
 )]
 
 mod faults;
+mod ocsp;
 mod peers;
 mod pki;
 mod serve;

@@ -1,0 +1,559 @@
+//! Responses that the server sends in the handshake: sound ones, and one fault at a time.
+
+use mongotls::tls::RevocationStatus;
+use mongotls::{CauseCode, ErrorKind, Stage};
+use mongotls_testbench::pki::{
+    Ca, CrlReason, Digest, Identity, KeyKind, LeafSpec, OcspSpec, ResponderId, Revocation,
+    SingleResponse, Validity,
+};
+use openssl::ocsp::OcspResponseStatus;
+use openssl::ssl::SslVersion;
+
+use super::{Scene, leaf, told};
+use crate::common::{code, fact};
+
+type Change = fn(OcspSpec) -> OcspSpec;
+
+/// The reason of a response that whoever signed it may not have signed.
+const SIGNATURE: &str = "its signature does not verify";
+
+#[test]
+fn a_sound_staple_is_evidence_whoever_may_sign_it() {
+    for kind in [KeyKind::EcP256, KeyKind::Rsa(2048), KeyKind::Ed25519] {
+        for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+            let scene = Scene::new(kind, version, |leaf| leaf);
+            let delegate = |spec: LeafSpec| Some(scene.issuer.issue(spec.key_kind(kind)));
+            let checked = LeafSpec::ocsp_responder("without").ocsp_no_check(false);
+            for signer in [
+                None,
+                delegate(LeafSpec::ocsp_responder("with nocheck")),
+                delegate(checked),
+            ] {
+                for by in [ResponderId::ByName, ResponderId::ByKey] {
+                    let spec = scene.issuer.ocsp(&scene.identity.cert);
+                    let spec = match &signer {
+                        Some(delegate) => spec.signed_by(delegate),
+                        None => spec,
+                    };
+                    scene.staple(spec.responder_id(by).build());
+                    let report = scene
+                        .plain()
+                        .unwrap_or_else(|error| panic!("{kind:?} {by:?}: {error}"));
+                    let (status, words) = told(&report);
+                    assert_eq!(
+                        (status, words.len()),
+                        (RevocationStatus::Good, 1),
+                        "{words:?}"
+                    );
+                    assert!(
+                        words[0].starts_with("staple says good, until "),
+                        "{words:?}"
+                    );
+                    assert!(leaf(&report).valid_until.is_some());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_odd_and_allowed_is_accepted() {
+    let odd: [(&str, Change); 12] = [
+        ("no nextUpdate", |spec| spec.next_update(None)),
+        ("a clock a little ahead", |spec| spec.this_update(10)),
+        ("a clock a little behind", |spec| {
+            spec.next_update(Some(-10))
+        }),
+        ("a nonce that nobody asked for", |spec| spec.nonce(b"nonce")),
+        ("an unknown extension", |spec| spec.unknown_extension(false)),
+        ("signed with SHA-384", |spec| spec.digest(Digest::Sha384)),
+        ("an old producedAt", |spec| spec.produced_at(-86_400)),
+        ("an unknown extension of the answer", |spec| {
+            spec.first(|single| single.unknown_extension(false))
+        }),
+        ("CertID by SHA-256", |spec| {
+            spec.cert_id_digest(Digest::Sha256)
+        }),
+        ("CertID by SHA-384", |spec| {
+            spec.cert_id_digest(Digest::Sha384)
+        }),
+        ("CertID by SHA-512", |spec| {
+            spec.cert_id_digest(Digest::Sha512)
+        }),
+        ("CertID by SHA-1", |spec| spec.cert_id_digest(Digest::Sha1)),
+    ];
+    let scene = Scene::ec(|leaf| leaf);
+    for (name, change) in odd {
+        scene.staple(change(scene.issuer.ocsp(&scene.identity.cert)).build());
+        let report = scene
+            .plain()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(told(&report).0, RevocationStatus::Good, "{name}");
+    }
+}
+
+#[test]
+fn a_revoked_staple_tells_when_and_why() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let scene = Scene::new(KeyKind::EcP256, version, |leaf| leaf);
+        let spec = scene.issuer.ocsp(&scene.identity.cert);
+        let revoked = spec.clone().revoked(-3600, Some(CrlReason::KeyCompromise));
+        scene.staple(revoked.build());
+        let error = scene.plain().unwrap_err();
+        assert_eq!(
+            (code(&error), error.stage(), error.kind()),
+            (
+                CauseCode::RevokedOcspStaple,
+                Some(Stage::Revocation),
+                ErrorKind::Tls
+            ),
+            "{error}"
+        );
+        assert_eq!(fact(&error, "reason"), "keyCompromise");
+        assert_eq!(fact(&error, "serial"), scene.identity.serial_hex());
+        for key in [
+            "revoked_at",
+            "this_update",
+            "next_update",
+            "subject",
+            "issuer",
+            "checked_at",
+        ] {
+            assert!(!fact(&error, key).is_empty());
+        }
+        scene.staple(spec.revoked(-3600, None).build());
+        let error = scene.plain().unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+        assert!(error.cause().unwrap().facts().get("reason").is_none());
+
+        // What switches the check off does, and nothing else does.
+        scene
+            .attempt(|tls| tls.dangerous(|tls| tls.insecure(true)))
+            .unwrap();
+        scene
+            .attempt(|tls| tls.dangerous(|tls| tls.allow_invalid_certificates(true)))
+            .unwrap();
+        scene
+            .attempt(|tls| tls.dangerous(|tls| tls.disable_certificate_revocation_check(true)))
+            .unwrap();
+        for error in [
+            scene.attempt(|tls| tls.dangerous(|tls| tls.allow_invalid_hostnames(true))),
+            scene.attempt(|tls| tls.disable_ocsp_endpoint_check(true)),
+        ] {
+            assert_eq!(code(&error.unwrap_err()), CauseCode::RevokedOcspStaple);
+        }
+    }
+}
+
+#[test]
+fn of_several_answers_each_one_counts() {
+    let scene = Scene::ec(|leaf| leaf);
+    let other = scene.issuer.issue(LeafSpec::server("other"));
+    let cert = &scene.identity.cert;
+    let single = |cert| SingleResponse::new(scene.issuer.cert(), cert);
+    let spec = || scene.issuer.ocsp(cert);
+    let revoked = || single(cert).revoked(-10, None);
+    let old = single(cert).this_update(-7200).next_update(Some(-3600));
+    let good = [
+        (
+            "ours second",
+            scene.issuer.ocsp(&other.cert).single(single(cert)),
+        ),
+        (
+            "the other one is revoked",
+            spec().single(single(&other.cert).revoked(-10, None)),
+        ),
+        ("one out of date beside one in force", spec().single(old)),
+        ("unknown, then good", spec().unknown().single(single(cert))),
+    ];
+    for (name, spec) in good {
+        scene.staple(spec.build());
+        let report = scene
+            .plain()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(told(&report).0, RevocationStatus::Good, "{name}");
+    }
+    for (name, spec) in [
+        ("good, then revoked", spec().single(revoked())),
+        (
+            "revoked, then good",
+            spec().revoked(-10, None).single(single(cert)),
+        ),
+        (
+            "revoked by another digest",
+            spec().single(revoked().cert_id_digest(Digest::Sha256)),
+        ),
+        ("unknown, then revoked", spec().unknown().single(revoked())),
+    ] {
+        scene.staple(spec.build());
+        let error = scene.plain().map(drop).expect_err(name);
+        assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{name}");
+    }
+}
+
+#[test]
+fn a_status_that_is_unknown_is_no_evidence() {
+    let scene = Scene::ec(|leaf| leaf);
+    let unknown = scene.issuer.ocsp(&scene.identity.cert).unknown();
+    scene.staple(unknown.build());
+    let (status, words) = told(&scene.plain().unwrap());
+    assert_eq!(status, RevocationStatus::Undetermined);
+    assert_eq!(words, ["staple says unknown"]);
+    let error = scene
+        .attempt(|tls| tls.require_revocation_status(true))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevocationUnknown, "{error}");
+    assert_eq!(fact(&error, "tried"), "staple says unknown");
+}
+
+/// Asserts that a staple is refused, and why.
+fn refused(scene: &Scene, name: &str, staple: Vec<u8>, why: &str) {
+    scene.staple(staple);
+    let error = scene.plain().map(drop).expect_err(name);
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::OcspStapleInvalid, Some(Stage::Revocation)),
+        "{name}: {error}"
+    );
+    let told = fact(&error, "why");
+    assert!(told.contains(why), "{name}: {told}");
+}
+
+#[test]
+fn a_staple_with_one_fault_is_refused_for_it() {
+    let faults: [(&str, Change, &str); 31] = [
+        ("broken signature", OcspSpec::broken_signature, SIGNATURE),
+        (
+            "signature over other bytes",
+            |s| s.signature_over(*b"other"),
+            SIGNATURE,
+        ),
+        (
+            "wrong responder name",
+            |s| s.responder_id(ResponderId::WrongName),
+            SIGNATURE,
+        ),
+        (
+            "wrong responder key",
+            |s| s.responder_id(ResponderId::WrongKey),
+            SIGNATURE,
+        ),
+        (
+            "wrong serial",
+            OcspSpec::wrong_serial,
+            "another certificate",
+        ),
+        (
+            "wrong issuer name",
+            OcspSpec::wrong_issuer_name_hash,
+            SIGNATURE,
+        ),
+        (
+            "wrong issuer key",
+            OcspSpec::wrong_issuer_key_hash,
+            SIGNATURE,
+        ),
+        ("no answers", OcspSpec::no_singles, ""),
+        (
+            "thisUpdate in a minute",
+            |s| s.this_update(60),
+            "thisUpdate",
+        ),
+        (
+            "thisUpdate in an hour",
+            |s| s.this_update(3600),
+            "thisUpdate",
+        ),
+        (
+            "nextUpdate a minute ago",
+            |s| s.next_update(Some(-60)),
+            "nextUpdate",
+        ),
+        (
+            "nextUpdate a year ago",
+            |s| s.this_update(-40_000_000).next_update(Some(-31_000_000)),
+            "nextUpdate",
+        ),
+        (
+            "nextUpdate before thisUpdate",
+            |s| s.this_update(5).next_update(Some(-5)),
+            "nextUpdate",
+        ),
+        (
+            "critical extension",
+            |s| s.unknown_extension(true),
+            "critical extension",
+        ),
+        (
+            "critical extension of the answer",
+            |s| s.first(|answer| answer.unknown_extension(true)),
+            "critical extension",
+        ),
+        ("trailing data", |s| s.trailing(b"x"), "more bytes follow"),
+        (
+            "a second response",
+            |s| {
+                let again = s.build();
+                s.trailing(&again)
+            },
+            "more bytes follow",
+        ),
+        (
+            "malformedRequest",
+            |s| s.status(OcspResponseStatus::MALFORMED_REQUEST),
+            "malformedRequest",
+        ),
+        (
+            "internalError",
+            |s| s.status(OcspResponseStatus::INTERNAL_ERROR),
+            "internalError",
+        ),
+        (
+            "tryLater",
+            |s| s.status(OcspResponseStatus::TRY_LATER),
+            "tryLater",
+        ),
+        (
+            "sigRequired",
+            |s| s.status(OcspResponseStatus::SIG_REQUIRED),
+            "sigRequired",
+        ),
+        (
+            "unauthorized",
+            |s| s.status(OcspResponseStatus::UNAUTHORIZED),
+            "unauthorized",
+        ),
+        (
+            "successful without a response",
+            |s| s.response_bytes(false),
+            "no OCSP response",
+        ),
+        (
+            "another type of response",
+            |s| s.response_type("1.2.3.4"),
+            "no OCSP response",
+        ),
+        ("one byte", |s| s.truncated(1), "no OCSP response"),
+        (
+            "half",
+            |s| {
+                let half = s.build().len() / 2;
+                s.truncated(half)
+            },
+            "no OCSP response",
+        ),
+        (
+            "all but one byte",
+            |s| {
+                let all = s.build().len() - 1;
+                s.truncated(all)
+            },
+            "no OCSP response",
+        ),
+        (
+            "revoked, with a broken signature",
+            |s| s.revoked(-9, None).broken_signature(),
+            SIGNATURE,
+        ),
+        (
+            "good, out of date by two minutes",
+            |s| s.next_update(Some(-120)),
+            "nextUpdate",
+        ),
+        (
+            "unknown, out of date",
+            |s| s.unknown().next_update(Some(-120)),
+            "nextUpdate",
+        ),
+        (
+            "revoked, out of date",
+            |s| s.revoked(-9, None).next_update(Some(-120)),
+            "nextUpdate",
+        ),
+    ];
+    let scene = Scene::ec(|leaf| leaf);
+    for (name, change, why) in faults {
+        let spec = change(scene.issuer.ocsp(&scene.identity.cert));
+        refused(&scene, name, spec.build(), why);
+    }
+    refused(&scene, "HTML", b"<html>".to_vec(), "no OCSP response");
+    refused(&scene, "zeros", vec![0; 100], "no OCSP response");
+    let large = scene
+        .issuer
+        .ocsp(&scene.identity.cert)
+        .nonce(&vec![7; 65 << 10]);
+    refused(&scene, "large", large.build(), "more than 65536");
+}
+
+#[test]
+fn whoever_may_not_sign_is_refused() {
+    let scene = Scene::ec(|leaf| leaf);
+    let spec = || scene.issuer.ocsp(&scene.identity.cert);
+    let stranger = Ca::root("stranger", KeyKind::EcP256);
+    let namesake = Ca::root("bench issuer", KeyKind::EcP256);
+    let below = scene.issuer.intermediate("below", KeyKind::EcP256);
+    let responder = || LeafSpec::ocsp_responder("responder");
+    let signed_by = |delegate: Identity| spec().signed_by(&delegate).build();
+    let issued = |leaf: LeafSpec| signed_by(scene.issuer.issue(leaf));
+    for (name, staple) in [
+        ("another CA", spec().signed_by_ca(&stranger).build()),
+        (
+            "a CA of the same name",
+            spec().signed_by_ca(&namesake).build(),
+        ),
+        (
+            "the root above",
+            spec().signed_by_ca(&scene.bench.ca).build(),
+        ),
+        (
+            "a delegate of another CA",
+            signed_by(stranger.issue(responder())),
+        ),
+        (
+            "a delegate of a namesake",
+            signed_by(namesake.issue(responder())),
+        ),
+        (
+            "a delegate of the root",
+            signed_by(scene.bench.ca.issue(responder())),
+        ),
+        (
+            "a delegate of a CA below",
+            signed_by(below.issue(responder())),
+        ),
+        ("without the usage", issued(LeafSpec::server("x"))),
+        (
+            "the server itself",
+            spec().signed_by(&scene.identity).build(),
+        ),
+        ("expired", issued(responder().validity(Validity::expired()))),
+        (
+            "not yet valid",
+            issued(responder().validity(Validity::not_yet())),
+        ),
+        (
+            "signed by itself",
+            signed_by(Identity::self_signed(responder())),
+        ),
+    ] {
+        refused(&scene, name, staple, SIGNATURE);
+    }
+    let delegate = scene.issuer.issue(responder());
+    let alone = spec().signed_by(&delegate).no_certificates().build();
+    refused(&scene, "without its certificate", alone, SIGNATURE);
+    let wrong_key = spec().signed_by(&delegate).signing_key(stranger.key());
+    refused(&scene, "with another key", wrong_key.build(), SIGNATURE);
+    let more = spec().signed_by(&delegate).certificate(stranger.cert());
+    scene.staple(more.build());
+    scene.plain().unwrap();
+}
+
+#[test]
+fn a_delegate_may_be_revoked_unless_it_says_that_nobody_need_look() {
+    let scene = Scene::ec(|leaf| leaf);
+    let delegates = [false, true].map(|no_check| {
+        let spec = LeafSpec::ocsp_responder("responder").ocsp_no_check(no_check);
+        scene.issuer.issue(spec)
+    });
+    let crl = delegates.iter().fold(scene.issuer.crl(), |crl, delegate| {
+        crl.revoke(Revocation::of(&delegate.cert))
+    });
+    let crl = crl.build().to_pem().unwrap();
+    let crl_file = scene.bench.dir.write("crl.pem", crl);
+    let [checked, unchecked] = delegates.map(|delegate| {
+        let spec = scene.issuer.ocsp(&scene.identity.cert);
+        spec.signed_by(&delegate).build()
+    });
+    scene.staple(checked);
+    scene.plain().unwrap();
+    let error = scene.attempt(|tls| tls.crl_file(&crl_file)).unwrap_err();
+    assert_eq!(code(&error), CauseCode::OcspStapleInvalid, "{error}");
+    assert!(fact(&error, "why").contains("a CRL lists"), "{error}");
+    scene.staple(unchecked);
+    scene.attempt(|tls| tls.crl_file(&crl_file)).unwrap();
+}
+
+#[test]
+fn a_staple_cut_at_each_byte_is_refused() {
+    let scene = Scene::ec(|leaf| leaf);
+    let whole = scene.issuer.ocsp(&scene.identity.cert).build();
+    for length in 1..whole.len() {
+        refused(&scene, "cut", whole[..length].to_vec(), "no OCSP response");
+    }
+    scene.staple(whole);
+    scene.plain().unwrap();
+}
+
+#[test]
+fn a_certificate_that_demands_a_staple_gets_none_of_the_soft_ways() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let scene = Scene::new(KeyKind::EcP256, version, LeafSpec::must_staple);
+        let crl = scene.issuer.crl().build().to_pem().unwrap();
+        let crl = scene.bench.dir.write("crl.pem", crl);
+        for error in [
+            scene.plain(),
+            scene.attempt(|tls| tls.disable_ocsp_endpoint_check(true)),
+            // A CRL that does not list it does not stand in for the staple.
+            scene.attempt(|tls| tls.crl_file(crl)),
+        ] {
+            let error = error.unwrap_err();
+            assert_eq!(
+                (code(&error), error.stage()),
+                (CauseCode::MustStapleMissing, Some(Stage::Revocation)),
+                "{error}"
+            );
+            assert_eq!(fact(&error, "serial"), scene.identity.serial_hex());
+        }
+        scene
+            .attempt(|tls| tls.dangerous(|tls| tls.insecure(true)))
+            .unwrap();
+        scene
+            .attempt(|tls| tls.dangerous(|tls| tls.disable_certificate_revocation_check(true)))
+            .unwrap();
+        scene.staple(scene.issuer.ocsp(&scene.identity.cert).build());
+        assert_eq!(told(&scene.plain().unwrap()).0, RevocationStatus::Good);
+    }
+}
+
+#[test]
+fn a_good_staple_does_not_outweigh_a_crl() {
+    let scene = Scene::ec(|leaf| leaf);
+    let write =
+        |crl: openssl::x509::X509Crl| scene.bench.dir.write("crl.pem", crl.to_pem().unwrap());
+    let revoked = scene
+        .issuer
+        .crl()
+        .revoke(Revocation::of(&scene.identity.cert));
+    let file = write(revoked.build());
+    scene.staple(scene.issuer.ocsp(&scene.identity.cert).build());
+    let error = scene.attempt(|tls| tls.crl_file(file)).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedCrl, "{error}");
+    // And a CRL that does not list it is evidence where there is no staple.
+    scene.no_staple();
+    let file = write(scene.issuer.crl().build());
+    let report = scene.attempt(|tls| tls.crl_file(file).require_revocation_status(true));
+    let (status, words) = told(&report.unwrap());
+    assert_eq!(status, RevocationStatus::Good);
+    assert_eq!(words, ["CRL does not list it"]);
+}
+
+#[test]
+fn without_anything_to_check_with_nothing_is_claimed() {
+    let scene = Scene::ec(|leaf| leaf);
+    let (status, words) = told(&scene.plain().unwrap());
+    assert_eq!((status, words.len()), (RevocationStatus::NotChecked, 0));
+    let error = scene
+        .attempt(|tls| tls.require_revocation_status(true))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevocationUnknown, "{error}");
+    for relax in [true, false] {
+        let error = scene.attempt(|tls| {
+            tls.require_revocation_status(true)
+                .dangerous(|tls| match relax {
+                    true => tls.insecure(true),
+                    false => tls.disable_certificate_revocation_check(true),
+                })
+        });
+        assert_eq!(code(&error.unwrap_err()), CauseCode::OptionConflict);
+    }
+}
