@@ -293,3 +293,124 @@ fn choose(answers: impl Iterator<Item = Result<Answer, Invalid>>) -> Result<Answ
     }
     best.ok_or(fault.unwrap_or(Invalid::OtherCertificate))
 }
+
+#[cfg(test)]
+mod tests {
+    use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+
+    use super::*;
+
+    struct Rng(u64);
+
+    impl Rng {
+        /// xorshift64
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_response_larger_than_any_is_not_looked_at() {
+        let ca = Ca::root("ca", KeyKind::EcP256);
+        let leaf = ca.issue(LeafSpec::local_server());
+        let crls = Crls::default();
+        let subject = Subject {
+            certificate: &leaf.cert,
+            issuer: ca.cert(),
+            crls: &crls,
+        };
+        let spec = ca.ocsp(&leaf.cert);
+        let now = SystemTime::now();
+        let allowed = spec.clone().nonce(&[7; 60 << 10]).build();
+        assert_eq!(
+            validate(&allowed, &subject, now).unwrap().status,
+            Status::Good
+        );
+        let large = spec.nonce(&[7; 65 << 10]).build();
+        let size = large.len();
+        assert_eq!(
+            validate(&large, &subject, now),
+            Err(Invalid::TooLarge(size))
+        );
+    }
+
+    /// Random changes to sound responses, and rubbish: none is taken for good unless it is one that was
+    /// signed, and none panics. `MONGOTLS_FUZZ_ROUNDS` sets how many, `MONGOTLS_FUZZ_SECONDS` for how long.
+    #[test]
+    #[allow(clippy::print_stdout, reason = "a long run tells how far it came")]
+    fn random_and_mutated_responses_are_refused() {
+        let rounds = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        let wanted: u64 = rounds("MONGOTLS_FUZZ_ROUNDS").unwrap_or(50_000);
+        let seconds: Option<u64> = rounds("MONGOTLS_FUZZ_SECONDS");
+        let ca = Ca::root("ca", KeyKind::EcP256);
+        let leaf = ca.issue(LeafSpec::local_server());
+        let delegate = ca.issue(LeafSpec::ocsp_responder("delegate"));
+        let crls = Crls::default();
+        let subject = Subject {
+            certificate: &leaf.cert,
+            issuer: ca.cert(),
+            crls: &crls,
+        };
+        let spec = || ca.ocsp(&leaf.cert);
+        let seeds = [
+            spec().build(),
+            spec().revoked(-10, None).build(),
+            spec().unknown().build(),
+            spec().signed_by(&delegate).build(),
+            spec().nonce(b"0123456789abcdef").next_update(None).build(),
+            spec().no_singles().build(),
+        ];
+        let now = SystemTime::now();
+        let sound: Vec<_> = seeds
+            .iter()
+            .map(|seed| validate(seed, &subject, now).ok())
+            .collect();
+        let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+        let started = std::time::Instant::now();
+        let mut round = 0;
+        let is_over = |round: u64| match seconds {
+            Some(seconds) => started.elapsed().as_secs() >= seconds,
+            None => round >= wanted,
+        };
+        while !is_over(round) {
+            round += 1;
+            let which = rng.below(seeds.len());
+            let mut bytes = seeds[which].clone();
+            for _ in 0..=rng.below(4) {
+                let at = rng.below(bytes.len());
+                match rng.below(6) {
+                    0 => bytes[at] ^= 1 << rng.below(8),
+                    1 => bytes[at] = [0, 1, 0x30, 0x7f, 0x80, 0x82, 0xff][rng.below(7)],
+                    2 => bytes.truncate(at + 1),
+                    3 => drop(bytes.remove(at)),
+                    4 => bytes.insert(at, u8::try_from(rng.next() & 0xff).unwrap()),
+                    _ => {
+                        let from = rng.below(bytes.len());
+                        let piece = bytes[from.min(at)..from.max(at)].to_vec();
+                        bytes.splice(at..at, piece);
+                    }
+                }
+                if bytes.is_empty() {
+                    bytes.push(0x30);
+                }
+            }
+            let answer = validate(&bytes, &subject, now);
+            if let Ok(answer) = answer {
+                // Certificates beside the signed part may change; what is signed may not.
+                assert!(
+                    sound.iter().flatten().any(|known| *known == answer),
+                    "round {round}: {answer:?} by {bytes:02x?}"
+                );
+            }
+            assert!(ErrorStack::get().errors().is_empty(), "round {round}");
+        }
+        println!("{round} responses in {:?}", started.elapsed());
+    }
+}
