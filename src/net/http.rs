@@ -1,7 +1,7 @@
 //! One HTTP exchange within a deadline: enough to ask an OCSP responder (RFC 9110, RFC 9112).
 //!
-//! A request is one write, as HTTP/1.0, so that no server answers in chunks or keeps the connection. A reply
-//! is bounded: 16 KiB of headers, and a body of the caller's size. There is no TLS here: what an OCSP
+//! A request is one write, as HTTP/1.0, so that no server need answer in chunks or keep the connection. A
+//! reply is bounded: 16 KiB of headers, and a body of the caller's size. There is no TLS here: what an OCSP
 //! responder says is signed, and to verify the responder's own certificate would need another responder.
 
 use std::env;
@@ -187,54 +187,124 @@ fn request(url: &Url, method: Method<'_>, proxy: Option<&Proxy>) -> Vec<u8> {
 }
 
 fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpError> {
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    let (head, mut reply, length) = loop {
-        let count = stream
-            .read(&mut piece)
-            .map_err(|error| broken(&error, "did not answer"))?;
-        if count == 0 {
-            return Err(HttpError("ended the connection before its answer".into()));
-        }
-        bytes.extend_from_slice(&piece[..count]);
-        if let Some(parsed) = parse_head(&bytes)? {
-            break parsed;
-        }
-        if bytes.len() > LARGEST_HEAD {
-            return Err(HttpError("sent headers without an end".into()));
+    let mut incoming = Incoming {
+        stream,
+        bytes: Vec::new(),
+    };
+    let (mut reply, framing) = loop {
+        match parse_head(&incoming.bytes)? {
+            // An interim answer, such as 100 Continue: the final one follows.
+            Some((head, reply, _)) if (100..200).contains(&reply.status) => {
+                incoming.bytes.drain(..head);
+            }
+            Some((head, reply, framing)) => {
+                incoming.bytes.drain(..head);
+                break (reply, framing);
+            }
+            None if incoming.bytes.len() > LARGEST_HEAD => {
+                return Err(HttpError("sent headers without an end".into()));
+            }
+            None if incoming.more("did not answer")? => {}
+            None => return Err(HttpError("ended the connection before its answer".into())),
         }
     };
-    bytes.drain(..head);
     let too_large = || HttpError(format!("answered with more than {largest} bytes"));
-    if length.unwrap_or(bytes.len()) > largest {
-        return Err(too_large());
-    }
-    while length.is_none_or(|length| bytes.len() < length) {
-        let count = stream
-            .read(&mut piece)
-            .map_err(|error| broken(&error, "stopped in the middle of its answer"))?;
-        if count == 0 {
-            break;
+    reply.body = match framing {
+        Framing::Length(length) if length > largest => return Err(too_large()),
+        Framing::Length(length) => incoming.take(length)?,
+        Framing::Chunks => incoming.chunks(largest)?,
+        Framing::End => {
+            while incoming.bytes.len() <= largest && incoming.more(MIDDLE)? {}
+            if incoming.bytes.len() > largest {
+                return Err(too_large());
+            }
+            incoming.bytes
         }
-        bytes.extend_from_slice(&piece[..count]);
-        if bytes.len() > largest {
-            return Err(too_large());
+    };
+    Ok(reply)
+}
+
+const MIDDLE: &str = "stopped in the middle of its answer";
+
+/// What has come and was not used yet.
+struct Incoming<'a, R> {
+    stream: &'a mut R,
+    bytes: Vec<u8>,
+}
+
+impl<R: Read> Incoming<'_, R> {
+    /// Reads some more; false at the end. `what` tells what a failure means.
+    fn more(&mut self, what: &str) -> Result<bool, HttpError> {
+        let mut piece = [0; 4096];
+        let read = self.stream.read(&mut piece);
+        let count = read.map_err(|error| broken(&error, what))?;
+        self.bytes.extend_from_slice(&piece[..count]);
+        Ok(count > 0)
+    }
+
+    /// Reads some more, which must come.
+    fn need_more(&mut self) -> Result<(), HttpError> {
+        match self.more(MIDDLE)? {
+            true => Ok(()),
+            false => Err(HttpError(
+                "ended the connection in the middle of its answer".into(),
+            )),
         }
     }
-    match length {
-        Some(length) if bytes.len() < length => Err(HttpError(
-            "ended the connection in the middle of its answer".into(),
-        )),
-        length => {
-            bytes.truncate(length.unwrap_or(usize::MAX));
-            reply.body = bytes;
-            Ok(reply)
+
+    /// Exactly so many bytes, which the caller has found to be few.
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpError> {
+        while self.bytes.len() < length {
+            self.need_more()?;
+        }
+        Ok(self.bytes.drain(..length).collect())
+    }
+
+    /// A body in chunks (RFC 9112 §7.1), which some servers send whoever asks.
+    fn chunks(&mut self, largest: usize) -> Result<Vec<u8>, HttpError> {
+        const LONGEST_LINE: usize = 1024;
+        let faulty = || HttpError("sent a chunk that cannot be read".into());
+        let mut body = Vec::new();
+        loop {
+            let (line, size) = match httparse::parse_chunk_size(&self.bytes) {
+                Ok(httparse::Status::Complete(found)) => found,
+                Ok(httparse::Status::Partial) if self.bytes.len() <= LONGEST_LINE => {
+                    self.need_more()?;
+                    continue;
+                }
+                _ => return Err(faulty()),
+            };
+            self.bytes.drain(..line);
+            if size == 0 {
+                // What may follow, trailers, tells nothing that is looked at.
+                return Ok(body);
+            }
+            let room = largest - body.len();
+            let size = usize::try_from(size).ok().filter(|size| *size <= room);
+            let Some(size) = size else {
+                return Err(HttpError(format!(
+                    "answered with more than {largest} bytes"
+                )));
+            };
+            body.extend(self.take(size)?);
+            if self.take(2)? != b"\r\n" {
+                return Err(faulty());
+            }
         }
     }
 }
 
-/// The head of a reply, if it is all there: how long it is, what it says, and the length of the body.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Option<usize>)>, HttpError> {
+/// How the end of a body is told (RFC 9112 §6.3).
+#[derive(Debug)]
+enum Framing {
+    Length(usize),
+    Chunks,
+    /// With the end of the connection.
+    End,
+}
+
+/// The head of a reply, if it is all there: how long it is, what it says, and how its body ends.
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
@@ -247,23 +317,22 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Option<usize>)>, Htt
         let found = found.find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(found.value).ok().map(str::trim)
     };
-    if header("transfer-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return Err(HttpError("answers HTTP/1.0 in chunks".into()));
-    }
-    let length = match header("content-length") {
-        Some(digits) => Some(
+    let framing = match (header("transfer-encoding"), header("content-length")) {
+        (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunks,
+        (Some(_), _) => return Err(HttpError("answers in a coding that is not known".into())),
+        (None, Some(digits)) => Framing::Length(
             digits
                 .parse()
                 .map_err(|_| HttpError("sent a Content-Length that is no number".into()))?,
         ),
-        None => None,
+        (None, None) => Framing::End,
     };
     let reply = Reply {
         status: response.code.unwrap_or(0),
         location: header("location").map(str::to_owned),
         body: Vec::new(),
     };
-    Ok(Some((head, reply, length)))
+    Ok(Some((head, reply, framing)))
 }
 
 fn broken(error: &std::io::Error, what: &str) -> HttpError {
@@ -418,6 +487,14 @@ mod tests {
             b"ab"
         );
         assert_eq!(body("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"), b"");
+        assert_eq!(
+            body("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc"),
+            b"abc"
+        );
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        let chunks = "2;x=y\r\nab\r\n3\r\ncde\r\n0\r\nTrailer: z\r\n\r\n";
+        assert_eq!(body(&format!("{chunked}{chunks}")), b"abcde");
+        assert_eq!(body(&format!("{chunked}0\r\n\r\n")), b"");
         let redirect = read("HTTP/1.1 302 Found\r\nLocation: http://b/\r\n\r\n").unwrap();
         assert_eq!(
             (redirect.status, redirect.location.as_deref()),
@@ -438,9 +515,34 @@ mod tests {
             ),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no number"),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
-                "in chunks",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+                "not known",
             ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n",
+                "more than 10",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n3\r\n",
+                "more than 10",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n",
+                "more than 10",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
+                "cannot be read",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+                "cannot be read",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+                "in the middle",
+            ),
+            ("HTTP/1.1 100 Continue\r\n\r\n", "before its answer"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
