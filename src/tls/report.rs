@@ -179,8 +179,14 @@ impl HandshakeReport {
     /// The server's certificate is checked by OCSP and the CRLs; those above it by the CRLs alone, if the
     /// options ask for that: their responders are not asked.
     pub fn revocation(&self) -> Vec<CertificateRevocation> {
-        let below_anchor = self.verified_chain.len().saturating_sub(1);
-        let certificates = self.verified_chain.iter().take(below_anchor.max(1));
+        let chain = match self.verification {
+            Verification::None { .. } => &[],
+            // OpenSSL keeps no chain with a session.
+            _ if self.verified_chain.is_empty() => self.peer_chain.as_slice(),
+            _ => self.verified_chain.as_slice(),
+        };
+        let below_anchor = chain.len().saturating_sub(1).max(1);
+        let certificates = chain.iter().take(below_anchor);
         let found = certificates.enumerate().map(|(depth, certificate)| {
             let found = match depth {
                 0 => self.revocation.clone(),

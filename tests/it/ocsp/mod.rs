@@ -1,5 +1,7 @@
 //! Revocation by OCSP: staples, responders, what is remembered, and the drivers' own test plan.
 
+mod cache;
+mod responder;
 mod staple;
 
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,213 @@
+//! What is remembered of certificates, for how long, and what sessions rest on.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mongotls::CauseCode;
+use mongotls::tls::RevocationStatus;
+use mongotls_testbench::ocsp::Behaviour;
+use mongotls_testbench::pki::KeyKind;
+use openssl::ssl::SslVersion;
+
+use super::responder::Asked;
+use super::{Scene, Told};
+use crate::common::{code, ping_on};
+
+/// The words of the last event's steps.
+fn last(told: &Told) -> Vec<String> {
+    let told = told.lock().unwrap();
+    let steps = &told.last().unwrap().certificates[0].steps;
+    steps
+        .iter()
+        .map(|step| format!("{} {}", step.evidence, step.outcome))
+        .collect()
+}
+
+/// A command on a connection of its own.
+fn connect(client: &mongotls::Client) -> Result<(), mongotls::Error> {
+    thread::sleep(Duration::from_millis(5));
+    ping_on(client).map(drop)
+}
+
+#[test]
+fn many_connections_at_once_ask_once() {
+    let asked = Asked::new();
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_millis(300)));
+    let (client, told) = asked.scene.client(|tls| tls.session_resumption(false));
+    let start = Barrier::new(64);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                start.wait();
+                ping_on(&client).unwrap();
+            });
+        }
+    });
+    assert_eq!(asked.responder.count(), 1);
+    assert!(asked.scene.bench.server.counts().handshakes >= 2);
+    let told = told.lock().unwrap();
+    for event in told.iter() {
+        assert_eq!(event.certificates[0].status, RevocationStatus::Good);
+    }
+}
+
+#[test]
+fn many_connections_at_once_wait_once_for_a_responder_that_hangs() {
+    let asked = Asked::new();
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_secs(30)));
+    let limit = Duration::from_millis(400);
+    let (client, _) = asked
+        .scene
+        .client(|tls| tls.session_resumption(false).ocsp_responder_timeout(limit));
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| ping_on(&client).unwrap());
+        }
+    });
+    for _ in 0..5 {
+        connect(&client).unwrap();
+    }
+    assert!(started.elapsed() < limit * 4, "{:?}", started.elapsed());
+    assert_eq!(asked.responder.count(), 1);
+}
+
+#[test]
+fn an_answer_is_kept_until_its_next_update_and_no_longer() {
+    let asked = Asked::new();
+    let (client, told) = asked.scene.client(|tls| tls.session_resumption(false));
+    asked.answers(|spec| spec.next_update(Some(2)));
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert!(
+        last(&told)[0].starts_with("cache says good"),
+        "{:?}",
+        last(&told)
+    );
+    assert_eq!(asked.responder.count(), 1);
+    asked.answers(|spec| spec.revoked(-9, None));
+    thread::sleep(Duration::from_millis(2100));
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
+    // The revocation is kept too, and told as what it was.
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
+    assert_eq!(asked.responder.count(), 2);
+    // Another client has a memory of its own.
+    assert!(asked.scene.plain().is_err());
+    assert_eq!(asked.responder.count(), 3);
+}
+
+#[test]
+fn what_has_no_end_or_no_verdict_is_not_kept_for_long() {
+    for change in [
+        |spec: mongotls_testbench::pki::OcspSpec| spec.next_update(None),
+        |spec: mongotls_testbench::pki::OcspSpec| spec.unknown(),
+    ] {
+        let asked = Asked::new();
+        asked.answers(change);
+        let (client, told) = asked.scene.client(|tls| tls);
+        connect(&client).unwrap();
+        thread::sleep(Duration::from_millis(5500));
+        connect(&client).unwrap();
+        assert_eq!(asked.responder.count(), 2);
+        assert!(!last(&told)[0].starts_with("cache"), "{:?}", last(&told));
+        // No session may stand in for what was not proved for a while.
+        assert_eq!(asked.scene.bench.server.counts().resumed, 0);
+    }
+}
+
+#[test]
+fn a_staple_is_kept_and_the_fresher_answer_stays() {
+    let scene = Scene::ec(|leaf| leaf);
+    let (client, told) = scene.client(|tls| tls.session_resumption(false));
+    let spec = || scene.issuer.ocsp(&scene.identity.cert);
+    scene.staple(spec().build());
+    connect(&client).unwrap();
+    scene.no_staple();
+    connect(&client).unwrap();
+    assert!(
+        last(&told)[0].starts_with("cache says good"),
+        "{:?}",
+        last(&told)
+    );
+    // A revocation that is known is not forgotten for an older staple, which may be replayed.
+    scene.staple(spec().this_update(-30).revoked(-60, None).build());
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+    scene.staple(spec().this_update(-600).next_update(Some(7200)).build());
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{error}");
+    scene.no_staple();
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+    // A reload begins anew.
+    client.reload_tls().unwrap();
+    connect(&client).unwrap();
+}
+
+#[test]
+fn a_session_is_not_resumed_past_the_response_that_it_rests_on() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let scene = Scene::new(KeyKind::EcP256, version, |leaf| leaf);
+        let spec = || scene.issuer.ocsp(&scene.identity.cert);
+        scene.staple(spec().next_update(Some(3)).build());
+        let (client, told) = scene.client(|tls| tls);
+        connect(&client).unwrap();
+        connect(&client).unwrap();
+        let counts = scene.bench.server.counts();
+        assert_eq!((counts.handshakes, counts.resumed), (2, 1));
+        let report = client.server_report().unwrap().handshake.unwrap();
+        if report.resumed() {
+            assert!(
+                report.revocation()[0].steps[0]
+                    .outcome
+                    .contains("full handshake")
+            );
+        }
+        assert_eq!(
+            told.lock().unwrap().len(),
+            1,
+            "resumed handshakes tell nothing"
+        );
+        thread::sleep(Duration::from_millis(3100));
+        scene.staple(spec().revoked(-1, None).build());
+        let error = connect(&client).unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{version:?}");
+    }
+}
+
+#[test]
+fn a_session_is_kept_only_where_evidence_carries_it() {
+    // Nothing to check with: the certificate carries the session.
+    let scene = Scene::ec(|leaf| leaf);
+    let (client, _) = scene.client(|tls| tls);
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(scene.bench.server.counts().resumed, 1);
+    // The responder gave no answer: the next connection may learn more.
+    let asked = Asked::new();
+    asked.responder.behave(Behaviour::Status(500));
+    let (client, _) = asked.scene.client(|tls| tls);
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(asked.scene.bench.server.counts().resumed, 0);
+    // It is not to be asked: nothing more can be learned.
+    let (client, _) = asked
+        .scene
+        .client(|tls| tls.disable_ocsp_endpoint_check(true));
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(asked.scene.bench.server.counts().resumed, 1);
+    // Its answer carries the session.
+    asked.responder.behave(Behaviour::Sound);
+    let (client, _) = asked.scene.client(|tls| tls);
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(asked.scene.bench.server.counts().resumed, 2);
+}
