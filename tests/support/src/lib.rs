@@ -3,11 +3,13 @@
 //! Nothing here depends on the connector, so that no mistake is made twice and cancels out. Nothing is
 //! read from the repository, no date can run out, and nothing leaves the loopback interface.
 //!
-//! - [`pki`]: certificates, keys and CRLs, each with the defect that a test is about.
+//! - [`pki`]: certificates, keys, CRLs and OCSP responses, each with the defect that a test is about.
 //! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
+//! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it.
 //! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
-//! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads.
+//! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads;
+//!   [`http`]: requests.
 //!
 //! Whatever is started is an owned value that binds a port of its own and ends when dropped.
 #![allow(
@@ -19,7 +21,10 @@
 pub mod client;
 pub mod der;
 pub mod fault;
+pub mod http;
+pub mod http_proxy;
 pub mod net;
+pub mod ocsp;
 pub mod peers;
 pub mod pki;
 pub mod proxy;

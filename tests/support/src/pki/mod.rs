@@ -85,6 +85,26 @@ pub enum Digest {
 }
 
 impl Digest {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Md5,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+    ];
+
+    /// Its OBJECT IDENTIFIER, as DER.
+    pub(crate) fn object_identifier(self) -> Vec<u8> {
+        der::object_identifier(match self {
+            Self::Md5 => "1.2.840.113549.2.5",
+            Self::Sha1 => "1.3.14.3.2.26",
+            Self::Sha256 => "2.16.840.1.101.3.4.2.1",
+            Self::Sha384 => "2.16.840.1.101.3.4.2.2",
+            Self::Sha512 => "2.16.840.1.101.3.4.2.3",
+        })
+    }
+
     fn for_key(self, key: &PKey<Private>) -> MessageDigest {
         if key.id() == Id::ED25519 {
             return MessageDigest::null();

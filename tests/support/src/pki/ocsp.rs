@@ -131,21 +131,20 @@ impl SingleResponse {
         self
     }
 
-    fn to_der(&self) -> Vec<u8> {
+    /// issuerNameHash and issuerKeyHash.
+    pub(crate) fn hashes(&self) -> (Vec<u8>, Vec<u8>) {
         let digest = self.digest.message_digest();
         let mut name_hash = hash(digest, &self.issuer_name).unwrap().to_vec();
         let mut key_hash = hash(digest, &self.issuer_key).unwrap().to_vec();
         name_hash[0] ^= u8::from(self.wrong_name_hash);
         key_hash[0] ^= u8::from(self.wrong_key_hash);
-        let algorithm = match self.digest {
-            Digest::Md5 => "1.2.840.113549.2.5",
-            Digest::Sha1 => "1.3.14.3.2.26",
-            Digest::Sha256 => "2.16.840.1.101.3.4.2.1",
-            Digest::Sha384 => "2.16.840.1.101.3.4.2.2",
-            Digest::Sha512 => "2.16.840.1.101.3.4.2.3",
-        };
+        (name_hash, key_hash)
+    }
+
+    fn to_der(&self) -> Vec<u8> {
+        let (name_hash, key_hash) = self.hashes();
         let cert_id = der::sequence(&[
-            algorithm_identifier(algorithm, true),
+            algorithm_identifier(&self.digest.object_identifier(), true),
             der::value(der::OCTET_STRING, &name_hash),
             der::value(der::OCTET_STRING, &key_hash),
             der::value(der::INTEGER, &self.serial),
@@ -541,16 +540,12 @@ fn signature_algorithm(key: &PKey<Private>, digest: Digest) -> Vec<u8> {
         (kind, digest) => panic!("no signature of {kind:?} with {digest:?}"),
     };
     // RFC 3279 §2.2.1 and §2.2.3: RSA has NULL as parameters, ECDSA has none.
-    algorithm_identifier(dotted, key.id() == Id::RSA)
+    algorithm_identifier(&der::object_identifier(dotted), key.id() == Id::RSA)
 }
 
-fn algorithm_identifier(dotted: &str, null: bool) -> Vec<u8> {
-    let parameters = if null {
-        der::value(der::NULL, &[])
-    } else {
-        Vec::new()
-    };
-    der::sequence(&[der::object_identifier(dotted), parameters])
+fn algorithm_identifier(object_identifier: &[u8], null: bool) -> Vec<u8> {
+    let parameters: &[u8] = if null { &[der::NULL, 0] } else { &[] };
+    der::sequence(&[object_identifier, parameters])
 }
 
 /// `[1] EXPLICIT Extensions`; nothing if there are none.

@@ -1,0 +1,198 @@
+//! An HTTP proxy, for tests of what a client does about `http_proxy`.
+//!
+//! It takes requests in absolute form (RFC 9112 §3.2.2), keeps them, and forwards them, though never
+//! beyond the loopback interface; or it only keeps them. Each connection has a thread; dropping the
+//! proxy ends them all.
+
+use crate::fault::{FaultPlan, FaultyStream, Layer};
+use crate::http::{Log, Request};
+use crate::net::{Bind, Endpoint, Listening, Socket, Stop, is_timeout};
+use crate::ocsp::page;
+use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A running HTTP proxy.
+///
+/// ```
+/// use mongotls_testbench::http_proxy::HttpProxy;
+/// use mongotls_testbench::ocsp::Responder;
+///
+/// let responder = Responder::start();
+/// // Whatever name the URL has: only the proxy knows the way to it.
+/// let proxy = HttpProxy::to(responder.addr());
+/// let http_proxy = proxy.url();
+/// assert_eq!(proxy.count(), 0);
+/// ```
+#[derive(Debug)]
+pub struct HttpProxy {
+    listening: Listening,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Way {
+    ByName,
+    To(SocketAddr),
+    Nowhere(u16),
+}
+
+#[derive(Debug)]
+struct Shared {
+    way: Way,
+    authorization: Option<String>,
+    log: Log<Request>,
+    faults: FaultPlan,
+}
+
+impl HttpProxy {
+    /// Forwards to the host that the URL names, if that is on the loopback interface; else 502.
+    pub fn start() -> Self {
+        Self::serve(Way::ByName, None)
+    }
+
+    /// Forwards everything to this address, whatever host the URL names.
+    pub fn to(addr: SocketAddr) -> Self {
+        Self::serve(Way::To(addr), None)
+    }
+
+    /// Forwards nothing, and answers with this status.
+    pub fn answering(status: u16) -> Self {
+        Self::serve(Way::Nowhere(status), None)
+    }
+
+    /// Forwards everything to this address for whoever has this `user:password`; for others, 407.
+    pub fn with_password(addr: SocketAddr, credentials: &str) -> Self {
+        let encoded = openssl::base64::encode_block(credentials.as_bytes());
+        Self::serve(Way::To(addr), Some(format!("Basic {encoded}")))
+    }
+
+    fn serve(way: Way, authorization: Option<String>) -> Self {
+        let shared = Arc::new(Shared {
+            way,
+            authorization,
+            log: Log::default(),
+            faults: FaultPlan::default(),
+        });
+        let serving = Arc::clone(&shared);
+        let listening = Listening::start(&Bind::default(), move |socket, stop| {
+            // An error means that the client has gone, or that the bench has ended the connection.
+            let _ = serving.relay(&socket, stop);
+        })
+        .expect("a free port");
+        Self { listening, shared }
+    }
+
+    /// Its URL, as it stands in `http_proxy`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr())
+    }
+
+    /// Its address.
+    pub fn addr(&self) -> SocketAddr {
+        self.listening.endpoint().addr()
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.log.list()
+    }
+
+    /// How many requests there were.
+    pub fn count(&self) -> usize {
+        self.shared.log.count()
+    }
+
+    /// Waits until there were so many requests; says whether there were.
+    pub fn wait_for(&self, count: usize, limit: Duration) -> bool {
+        self.shared.log.wait_for(count, limit)
+    }
+
+    /// What goes wrong on the wire of connections to come, counted from the first byte of the answer.
+    pub fn faults(&self) -> &FaultPlan {
+        &self.shared.faults
+    }
+}
+
+impl Shared {
+    /// One request a connection.
+    fn relay(&self, client: &Socket, stop: &Stop) -> io::Result<()> {
+        let mut to = FaultyStream::new(client.clone(), None, stop);
+        let request = match Request::read(&mut BufReader::new(client.clone())) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return to.write_all(&page(400, &[]));
+            }
+            Err(error) => return Err(error),
+        };
+        self.log.push(request.clone());
+        if let Some(fault) = self.faults.take(Layer::Tcp) {
+            to.arm(fault.after, fault.action);
+        }
+        let credentials = request.header("Proxy-Authorization");
+        if self.authorization.is_some() && credentials != self.authorization.as_deref() {
+            let challenge = "Proxy-Authenticate: Basic realm=\"testbench\"";
+            return to.write_all(&page(407, &[challenge]));
+        }
+        // `CONNECT` and paths have no absolute form: they are not for a proxy of plain HTTP.
+        let Some((authority, path)) = absolute(&request.target) else {
+            return to.write_all(&page(400, &[]));
+        };
+        let addr = match &self.way {
+            Way::Nowhere(status) => return to.write_all(&page(*status, &[])),
+            Way::To(addr) => Some(*addr),
+            Way::ByName => loopback(authority),
+        };
+        match addr.and_then(|addr| Endpoint::Tcp(addr).connect().ok()) {
+            Some(upstream) => exchange(&request, path, upstream, &mut to, stop),
+            None => to.write_all(&page(502, &[])),
+        }
+    }
+}
+
+/// Sends the request on in origin form, and brings back what comes until the end.
+fn exchange(
+    request: &Request,
+    path: &str,
+    mut upstream: Socket,
+    to: &mut impl Write,
+    stop: &Stop,
+) -> io::Result<()> {
+    let mut head = format!("{} {path} HTTP/1.1\r\n", request.method);
+    for (name, value) in &request.headers {
+        let name_of_hop = name.to_ascii_lowercase();
+        if !name_of_hop.starts_with("proxy-") && name_of_hop != "connection" {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    upstream.write_all(&[head.as_bytes(), &request.body].concat())?;
+    upstream.set_read_timeout(Some(Duration::from_millis(20)));
+    let mut buffer = vec![0; 16 * 1024];
+    while !stop.is_set() {
+        match upstream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Host with port, and path, of an `http` URL.
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let rest = target.strip_prefix("http://")?;
+    Some(match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    })
+}
+
+fn loopback(authority: &str) -> Option<SocketAddr> {
+    let with_port = authority.to_socket_addrs();
+    let addrs = with_port.or_else(|_| (authority, 80).to_socket_addrs());
+    addrs.ok()?.find(|addr| addr.ip().is_loopback())
+}
