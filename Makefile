@@ -11,7 +11,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench bench-crl soak audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench bench-crl soak valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ soak: setup ## Reload every file of TLS again and again under load (a minute)
 
 bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
 	cargo bench $(LOCKED) --bench crl
+
+valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
+	sh tests/valgrind.sh
 
 audit: ## Check licences, sources, advisories and unused dependencies
 	.ci/audit
