@@ -11,7 +11,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench bench-crl soak valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help setup demo test check lint doc certs bench bench-crl soak fuzz valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,10 @@ soak: setup ## Reload every file of TLS again and again under load (a minute)
 
 bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
 	cargo bench $(LOCKED) --bench crl
+
+fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)
+	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \
+	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
 
 valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
 	sh tests/valgrind.sh
