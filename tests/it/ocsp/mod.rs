@@ -1,6 +1,7 @@
 //! Revocation by OCSP: staples, responders, what is remembered, and the drivers' own test plan.
 
 mod cache;
+mod plan;
 mod responder;
 mod staple;
 

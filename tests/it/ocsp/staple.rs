@@ -344,9 +344,10 @@ fn a_staple_with_one_fault_is_refused_for_it() {
             "no OCSP response",
         ),
         (
-            "all but one byte",
+            "all but the last bytes",
             |s| {
-                let all = s.build().len() - 1;
+                // A signature by ECDSA is some bytes longer or shorter each time.
+                let all = s.build().len() - 10;
                 s.truncated(all)
             },
             "no OCSP response",
