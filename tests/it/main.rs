@@ -17,6 +17,7 @@ mod docs;
 mod ends;
 mod ferretdb;
 mod files;
+mod guide;
 mod hello;
 mod identity;
 mod inspect;
