@@ -33,4 +33,5 @@ mod silence;
 mod strangers;
 mod target;
 mod things;
+mod troubleshooting;
 mod trust;
