@@ -21,17 +21,14 @@ use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
 use openssl::ocsp::{OcspBasicResponseRef, OcspCertId};
+#[cfg(not(ossl300))]
+use openssl::pkey::{Id, Public};
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
     X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
-};
-#[cfg(not(ossl300))]
-use openssl::{
-    nid::Nid,
-    pkey::{Id, PKey, Public},
 };
 use openssl_sys as sys;
 

@@ -1,5 +1,6 @@
 //! The command line as a process: what it prints, and how it ends.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mongotls_testbench::pki::{KeyKind, LeafSpec, PkiDir, Revocation, Validity};
@@ -18,10 +19,16 @@ pub(crate) struct Run {
 
 /// Runs the command line with these words.
 pub(crate) fn mongotls(words: &[&str]) -> Run {
+    mongotls_with(words, &[])
+}
+
+/// The same with these environment variables.
+pub(crate) fn mongotls_with(words: &[&str], environment: &[(&str, &Path)]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_mongotls"))
         .args(words)
         .stdin(Stdio::null())
         .env_remove("MONGOTLS_LOG")
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     Run {

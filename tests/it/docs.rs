@@ -1,98 +1,100 @@
-//! The examples that people copy: each command line of the README is run, and prints what stands there.
+//! The examples that people copy: each command line of the README and of the guide to TLS is run, and
+//! prints what stands there.
 
-use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir, Validity};
-use mongotls_testbench::server::{Server, ServerTls};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::cli::{Run, mongotls};
+use crate::cli::mongotls;
+use crate::guide::Desk;
 
-const README: &str = include_str!("../../README.md");
-
-/// One example: the words after `mongotls`, and the lines below.
-struct Example {
-    words: Vec<String>,
-    printed: Vec<String>,
+/// One example: the line after `$`, and the lines below.
+struct Example<'a> {
+    command: &'a str,
+    printed: Vec<&'a str>,
 }
 
-/// The blocks that begin with `$ mongotls`.
-fn examples() -> Vec<Example> {
-    let blocks = README
+/// The examples in the blocks that show a console.
+fn examples(text: &str) -> Vec<Example<'_>> {
+    let blocks = text
         .split("```console\n")
         .skip(1)
         .map(|rest| rest.split_once("```").unwrap().0);
-    let read = |block: &str| {
-        let (command, printed) = block.split_once('\n').unwrap();
-        let command = command.strip_prefix("$ mongotls ").unwrap();
-        Example {
-            words: words(command),
-            printed: printed.lines().map(str::to_owned).collect(),
-        }
+    let read = |block| {
+        let parts = str::split(block, "$ ").skip(1);
+        parts.map(|part: &str| {
+            let (command, printed) = part.split_once('\n').unwrap();
+            Example {
+                command,
+                printed: printed.lines().collect(),
+            }
+        })
     };
-    blocks.map(read).collect()
+    blocks.flat_map(read).collect()
 }
 
-/// Splits at spaces outside of single quotes.
-fn words(line: &str) -> Vec<String> {
-    let parts = line.split('\'').enumerate();
-    let split = parts.flat_map(|(index, part)| match index % 2 {
-        0 => part.split_whitespace().map(str::to_owned).collect(),
-        _ => vec![part.to_owned()],
-    });
-    split.collect()
-}
-
-/// What stays of a line when times, addresses, versions and the group are blotted out: OpenSSL 3.5 and later
-/// say X25519MLKEM768.
+/// What stays of a line when times, addresses, versions, digests and the group are blotted out: OpenSSL
+/// 3.5 and later say X25519MLKEM768.
 fn shape(line: &str) -> String {
+    let is_digest = |word: &str| word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let words = line.split_whitespace().map(|word| match word {
         word if word.starts_with(|c: char| c.is_ascii_digit() || c == ':') => "N",
+        word if is_digest(word) => "N",
         word if word.to_lowercase().starts_with("x25519") => "GROUP",
         word => word,
     });
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Runs the examples one after the other in the folder of the desk, as a reader would. What is printed
+/// must hold the lines that are shown, in their order; `...` stands for others.
+fn check(desk: &Desk, text: &str, expected: usize) {
+    let program = Path::new(env!("CARGO_BIN_EXE_mongotls")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let examples = examples(text);
+    assert_eq!(examples.len(), expected);
+    for Example { command, printed } in examples {
+        let output = Command::new("sh")
+            .args(["-c", &desk.local(command)])
+            .current_dir(desk.dir.path())
+            .env("PATH", format!("{}:{path}", program.display()))
+            .env_remove("MONGOTLS_LOG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let out = desk.foreign(&String::from_utf8_lossy(&output.stdout));
+        let err = desk.foreign(&String::from_utf8_lossy(&output.stderr));
+        let mut found = out.lines().chain(err.lines()).map(shape);
+        let shown = printed.iter().map(|line| line.trim());
+        for line in shown.filter(|line| !matches!(*line, "" | "...")) {
+            let cut = line.strip_suffix(" ...");
+            let expected = shape(cut.unwrap_or(line));
+            let matches = |line: String| match cut {
+                Some(_) => line.starts_with(&expected),
+                None => line == expected,
+            };
+            assert!(
+                found.any(matches),
+                "{command}: {line:?} is not among, or not there,\n{out}{err}"
+            );
+        }
+        assert_eq!(printed.is_empty(), out.is_empty(), "{command}: {out}{err}");
+    }
+}
+
 #[test]
 fn each_command_line_of_the_readme_prints_what_stands_there() {
-    let root = Ca::root("bench root", KeyKind::EcP256);
-    let server = Server::builder()
-        .tls(ServerTls::new(&root.issue(LeafSpec::local_server())))
-        .start();
-    let dir = PkiDir::new();
-    let ca = dir.write("ca.pem", root.cert_pem());
-    let wrong = dir.write(
-        "wrong-ca.pem",
-        Ca::root("other", KeyKind::EcP256).cert_pem(),
-    );
-    let soon = LeafSpec::client("app").validity(Validity::days(-1, 20));
-    let client = dir.write("app.pem", root.issue(soon).bundle_pem());
-    let local = |text: &str| {
-        text.replace("wrong-ca.pem", &wrong.display().to_string())
-            .replace("client.pem", &client.display().to_string())
-            .replace("=ca.pem", &format!("={}", ca.display()))
-            .replace(
-                "db.example.com:27017",
-                &format!("localhost:{}", server.port()),
-            )
-            .replace("db.example.com/", &format!("localhost:{}/", server.port()))
-    };
+    let desk = Desk::new();
     let insert = r#"{"insert": "things", "documents": [{"_id": 1, "name": "first"}]}"#;
-    let uri = local("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem");
-    assert_eq!(mongotls(&["run", &uri, "shop", insert]).code, 0);
+    let ca = desk.dir.path().join("ca.pem");
+    let uri = format!("mongodb://db.example.com/?tlsCAFile={}", ca.display());
+    assert_eq!(
+        mongotls(&["run", &desk.local(&uri), "shop", insert]).code,
+        0
+    );
+    check(&desk, include_str!("../../README.md"), 4);
+}
 
-    let examples = examples();
-    assert_eq!(examples.len(), 4);
-    for example in examples {
-        let words: Vec<String> = example.words.iter().map(|word| local(word)).collect();
-        let Run { out, err, .. } = mongotls(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        let printed: Vec<String> = out.lines().map(shape).collect();
-        for line in example
-            .printed
-            .iter()
-            .filter(|line| line.trim() != "..." && !line.trim().is_empty())
-        {
-            let expected = shape(&local(line).replace(". ...", ""));
-            let found = printed.iter().any(|line| line.starts_with(&expected));
-            assert!(found, "{words:?}: {expected:?} is not among\n{out}{err}");
-        }
-    }
+#[test]
+fn each_command_line_of_the_guide_prints_what_stands_there() {
+    check(&Desk::new(), include_str!("../../docs/tls.md"), 16);
 }

@@ -194,9 +194,10 @@ fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     };
     let heading = screen.paint(Tone::Bad, format!("{}: {}", cause.category(), cause.code()));
     screen.line(&format!("{heading}\n  {}\n", clean(error)))?;
-    let blank = format!("{:<20}", "");
+    // As wide as "issuer listed by server".
+    let blank = format!("{:<23}", "");
     for (key, value) in cause.facts().iter() {
-        let key = screen.paint(Tone::Faint, format!("{:<20}", key.replace('_', " ")));
+        let key = screen.paint(Tone::Faint, format!("{:<23}", key.replace('_', " ")));
         match value {
             FactValue::List(list) if list.len() > 1 => {
                 for (index, item) in list.iter().enumerate() {
