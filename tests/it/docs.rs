@@ -38,6 +38,7 @@ fn shape(line: &str) -> String {
     let is_digest = |word: &str| word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let words = line.split_whitespace().map(|word| match word {
         word if word.starts_with(|c: char| c.is_ascii_digit() || c == ':') => "N",
+        word if word.starts_with('(') && word[1..].starts_with(|c: char| c.is_ascii_digit()) => "N",
         word if is_digest(word) => "N",
         word if word.to_lowercase().starts_with("x25519") => "GROUP",
         word => word,

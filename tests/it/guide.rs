@@ -48,6 +48,7 @@ impl Desk {
         let leaf = |name: &str| LeafSpec::server(name).dns("localhost");
         let db = issuing.issue(leaf("db.example.com").ip("127.0.0.1"));
         let revoked = issuing.issue(leaf("revoked.example.com"));
+        let stapled = issuing.issue(leaf("stapled.example.com"));
         let client = root.issue(LeafSpec::client("app").validity(Validity::days(-1, 20)));
 
         dir.write("server.pem", db.cert_pem());
@@ -78,6 +79,10 @@ impl Desk {
             ("alias.example.com", ServerTls::new(&alias)),
             ("old.example.com", ServerTls::new(&expired)),
             ("revoked.example.com", ServerTls::new(&revoked)),
+            (
+                "stapled.example.com",
+                ServerTls::new(&stapled).staple(issuing.ocsp(&stapled.cert).build()),
+            ),
         ];
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
@@ -393,6 +398,20 @@ fn passwords() -> Outcome {
     for tls in [text, file, variable, callback] {
         connect(desk, "x509.example.com", tls)?;
     }
+    Ok(())
+}
+
+#[test]
+fn revocation_by_ocsp() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let options = TlsOptions::builder()
+        .ca_file(desk.file("ca.pem"))
+        .require_revocation_status(true)
+        .ocsp_responder_timeout(Duration::from_secs(2))
+        .build()?;
+    // end
+    connect(desk, "stapled.example.com", options)?;
     Ok(())
 }
 

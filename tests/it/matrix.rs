@@ -31,12 +31,13 @@ use serde_json::{Value, json};
 
 use crate::common::ping;
 
-/// What other tests cover, once the connector can do it: OCSP, SRV and authentication.
+/// What other tests cover: `ocsp/` for OCSP; SRV and authentication once the connector can do them.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::RevokedOcspStaple,
     CauseCode::RevokedOcspResponder,
     CauseCode::MustStapleMissing,
     CauseCode::OcspStapleInvalid,
+    CauseCode::RevocationUnknown,
     CauseCode::SrvNotFound,
     CauseCode::SrvInvalid,
     CauseCode::AuthenticationFailed,

@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mongotls::bson::{DateTime, doc};
-use mongotls::options::SpkiPin;
+use mongotls::options::{SpkiPin, TlsOptionsBuilder};
 use mongotls::{Category, CauseCode};
 use mongotls_testbench::fault::Fault;
+use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{
-    BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation,
-    Validity,
+    BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, OcspSpec, PkiDir, Purpose,
+    Revocation, Validity,
 };
 use mongotls_testbench::server::{ClientAuth, Request, Server, ServerTls};
 use mongotls_testbench::stranger::{self, Stranger};
@@ -157,10 +158,6 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
 /// Codes whose work is not built yet.
 fn not_produced(code: CauseCode) -> Option<&'static str> {
     match code {
-        CauseCode::RevokedOcspStaple
-        | CauseCode::RevokedOcspResponder
-        | CauseCode::MustStapleMissing
-        | CauseCode::OcspStapleInvalid => Some("it does not ask for OCSP responses"),
         CauseCode::SrvNotFound | CauseCode::SrvInvalid => {
             Some("it refuses `mongodb+srv` connection strings as `option-conflict`")
         }
@@ -387,6 +384,39 @@ impl Lab {
         )
     }
 
+    /// A server that sends this OCSP response.
+    fn staple(&self, change: impl FnOnce(OcspSpec) -> OcspSpec) -> Option<String> {
+        let identity = self.root.issue(leaf());
+        let staple = change(self.root.ocsp(&identity.cert)).build();
+        let tls = ServerTls::new(&identity).staple(staple);
+        self.examine(&Server::builder().tls(tls).start(), "localhost", "")
+    }
+
+    /// A server whose OCSP responder says that it is revoked.
+    fn responder(&self) -> Option<String> {
+        let responder = Responder::start();
+        let identity = self.root.issue(leaf().ocsp_url(&responder.url()));
+        let revoked = self.root.ocsp(&identity.cert);
+        let revoked = revoked.revoked(-86_400, Some(CrlReason::KEY_COMPROMISE));
+        responder.answer(&identity.cert, revoked.build());
+        let output = self.present(&identity)?;
+        let url = responder.url().replace("127.0.0.1", "192.0.2.10");
+        Some(output.replace(&url, "http://ocsp.example.com"))
+    }
+
+    /// What a program prints that asks for what a connection string has no key for.
+    fn program(
+        &self,
+        change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
+    ) -> Option<String> {
+        let server = serve(&self.root.issue(leaf()));
+        let port = server.port().to_string();
+        let bench = Bench::around(server, self.root.clone());
+        let ca = self.dir.path().join("ca.pem");
+        let error = bench.handshake(|tls| change(tls.ca_file(ca))).unwrap_err();
+        Some(self.normalise(&format!("{error:?}"), Some(&port)))
+    }
+
     /// A server that asks for a client certificate, and a client with this one.
     fn client(
         &self,
@@ -535,20 +565,9 @@ fn of_certificates(code: CauseCode) -> &'static [Inject] {
             let output = lab.leaf(|leaf| leaf.digest(Digest::Sha1));
             lab.refused(CauseCode::DigestTooWeak, output)
         }],
-        CauseCode::PinMismatch => &[|lab| {
-            // A connection string has no key for pins: this is what a program prints.
-            let server = serve(&lab.root.issue(leaf()));
-            let port = server.port().to_string();
-            let bench = Bench::around(server, lab.root.clone());
-            let error = bench
-                .handshake(|tls| {
-                    tls.ca_file(lab.dir.path().join("ca.pem"))
-                        .pinned_key(SpkiPin::from_digest([7; 32]))
-                })
-                .unwrap_err();
-            let text = format!("{error:?}");
-            Some(lab.normalise(&text, Some(&port)))
-        }],
+        CauseCode::PinMismatch => {
+            &[|lab| lab.program(|tls| tls.pinned_key(SpkiPin::from_digest([7; 32])))]
+        }
         _ => &[],
     }
 }
@@ -624,6 +643,19 @@ fn of_revocation(code: CauseCode) -> &'static [Inject] {
                 ..crl
             })
         }],
+        CauseCode::RevokedOcspStaple => {
+            &[|lab| lab.staple(|spec| spec.revoked(-86_400, Some(CrlReason::KEY_COMPROMISE)))]
+        }
+        CauseCode::RevokedOcspResponder => &[Lab::responder],
+        CauseCode::MustStapleMissing => &[|lab| lab.leaf(LeafSpec::must_staple)],
+        CauseCode::OcspStapleInvalid => &[
+            |lab| lab.staple(|spec| spec.this_update(-86_400).next_update(Some(-3600))),
+            |lab| lab.staple(|spec| spec.this_update(86_400).next_update(Some(172_800))),
+            |lab| lab.staple(OcspSpec::wrong_serial),
+        ],
+        CauseCode::RevocationUnknown => {
+            &[|lab| lab.program(|tls| tls.require_revocation_status(true))]
+        }
         _ => &[],
     }
 }

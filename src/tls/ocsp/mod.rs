@@ -308,7 +308,7 @@ impl Checker {
         let urls = responders(subject.certificate);
         let names_responders = !urls.is_empty();
         if names_responders && !self.asks_responders {
-            let what = "was not asked: tlsDisableOCSPEndpointCheck=true";
+            let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
             let evidence = Evidence::Responder(urls.join(", "));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
             outcome.found.note(step);
@@ -522,6 +522,13 @@ fn about(cause: Cause, certificate: &Certificate) -> Cause {
         .fact("issuer", certificate.issuer.as_str())
         .fact("serial", certificate.serial.as_str())
         .fact("depth", 0_u32)
+        .fact("role", "end entity")
+        .fact("not_before", certificate.not_before)
+        .fact("not_after", certificate.not_after)
+        .fact(
+            "sha256_fingerprint",
+            certificate.sha256_fingerprint.as_str(),
+        )
         .fact("checked_at", SystemTime::now())
 }
 
