@@ -52,7 +52,11 @@ impl HaProxyOptions {
         self
     }
 
-    /// Staples this OCSP response (DER). HAProxy checks it against the issuer when it starts.
+    /// Staples this OCSP response (DER).
+    ///
+    /// When HAProxy starts, it leaves a response out that it cannot read, whose CertID does not match
+    /// the certificate and this issuer, that says unknown, or whose dates are wrong; its log says so.
+    /// It does not check the signature, and staples what says revoked.
     pub fn staple(mut self, response: &[u8], issuer: &X509) -> Self {
         self.staple = Some((response.to_vec(), issuer.to_pem().unwrap()));
         self

@@ -6,6 +6,7 @@
 
 mod ferretdb;
 mod haproxy;
+mod openssl_ocsp;
 mod s_server;
 
 use crate::net::Endpoint;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use ferretdb::{FerretDb, FerretDbOptions};
 pub use haproxy::{ClientCertificates, HaProxy, HaProxyOptions};
+pub use openssl_ocsp::{OpensslOcsp, OpensslOcspOptions};
 pub use s_server::SServer;
 
 /// Why a peer could not be started, and what to do about it.
@@ -71,11 +73,29 @@ struct Peer {
     dir: PkiDir,
 }
 
+/// When a child process takes connections.
+enum Ready {
+    /// Once a connection succeeds.
+    Connects,
+    /// Once its log has these words.
+    Says(&'static str),
+}
+
 impl Peer {
     /// Starts what `command` makes for a free port, and waits until it takes connections there.
+    fn start(
+        name: &str,
+        dir: PkiDir,
+        command: impl Fn(&Path, SocketAddr) -> Command,
+    ) -> Result<Self, PeerUnavailable> {
+        Self::start_when(&Ready::Connects, name, dir, command)
+    }
+
+    /// Starts what `command` makes for a free port, and waits until it is ready.
     ///
     /// Between the choice of the port and its use another program may take it: then it tries again.
-    fn start(
+    fn start_when(
+        ready: &Ready,
         name: &str,
         dir: PkiDir,
         command: impl Fn(&Path, SocketAddr) -> Command,
@@ -94,7 +114,11 @@ impl Peer {
                 what: format!("{name} does not start: {error}"),
                 remedy: "check that it is installed and executable".into(),
             })?;
-            match wait_until_ready(&mut child, addr) {
+            let is_ready = || match ready {
+                Ready::Connects => Endpoint::Tcp(addr).connect().is_ok(),
+                Ready::Says(words) => fs::read_to_string(&log).is_ok_and(|log| log.contains(words)),
+            };
+            match wait_until_ready(&mut child, is_ready) {
                 Ok(()) => {
                     return Ok(Self {
                         child,
@@ -133,16 +157,15 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn wait_until_ready(child: &mut Child, addr: SocketAddr) -> Result<(), &'static str> {
+fn wait_until_ready(child: &mut Child, is_ready: impl Fn() -> bool) -> Result<(), &'static str> {
     let end = Instant::now() + READY_LIMIT;
-    let endpoint = Endpoint::Tcp(addr);
     loop {
-        let reached = endpoint.connect().is_ok();
-        // After connecting: if it has ended, someone else listens there.
+        let ready = is_ready();
+        // After that: if it has ended, someone else listens there.
         if !matches!(child.try_wait(), Ok(None)) {
             return Err("ended at once");
         }
-        if reached {
+        if ready {
             return Ok(());
         }
         if Instant::now() > end {

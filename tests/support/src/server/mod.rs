@@ -32,7 +32,7 @@ pub use failpoint::fail_command;
 pub use hello::{Hello, Role};
 pub use record::{ConnectionInfo, Counts, Request};
 pub use reply::ReplyFault;
-pub use tls::{ClientAuth, ServerTls};
+pub use tls::{ClientAuth, ServerTls, Staple};
 
 /// A running server.
 ///

@@ -3,6 +3,7 @@
 //! The defaults are lenient (security level 0, so that a weak certificate can be served at all): what
 //! is refused should be refused by the client under test. Versions default to TLS 1.2 and 1.3.
 
+use crate::net::lock;
 use crate::pki::Identity;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
@@ -15,7 +16,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509CrlRef};
 use std::fmt;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What the server does about a client certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum ClientAuth {
     /// answer if none came or a bad one.
     RequireLikeMongod,
 }
+
+type Choice = Arc<dyn Fn(Option<&str>) -> Option<Vec<u8>> + Send + Sync>;
 
 type NameCheck = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
 
@@ -58,7 +61,7 @@ pub struct ServerTls {
     client_cas: Vec<X509>,
     client_crl: Option<Vec<u8>>,
     tickets: usize,
-    staple: Option<Vec<u8>>,
+    staple: Option<Choice>,
     accepts_name: Option<NameCheck>,
     alert: Option<SslAlert>,
     security_level: u32,
@@ -137,8 +140,24 @@ impl ServerTls {
     }
 
     /// An OCSP response (DER) for clients that ask for one.
-    pub fn staple(mut self, response: impl Into<Vec<u8>>) -> Self {
-        self.staple = Some(response.into());
+    pub fn staple(self, response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        self.staple_with(move |_| Some(response.clone()))
+    }
+
+    /// The OCSP response that `staple` holds when a client asks for one.
+    pub fn staple_from(self, staple: &Staple) -> Self {
+        let staple = staple.clone();
+        self.staple_with(move |_| staple.take())
+    }
+
+    /// The OCSP response that `choose` returns for a client that asks for one, or none; it gets the
+    /// name that the client sent, and is called once a handshake that does not resume a session.
+    pub fn staple_with(
+        mut self,
+        choose: impl Fn(Option<&str>) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        self.staple = Some(Arc::new(choose));
         self
     }
 
@@ -238,8 +257,11 @@ impl ServerTls {
     }
 
     fn set_answers(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-        if let Some(response) = self.staple.clone() {
+        if let Some(choose) = self.staple.clone() {
             builder.set_status_callback(move |ssl| {
+                let Some(response) = choose(ssl.servername(NameType::HOST_NAME)) else {
+                    return Ok(false);
+                };
                 ssl.set_ocsp_status(&response)?;
                 Ok(true)
             })?;
@@ -260,6 +282,61 @@ impl ServerTls {
             });
         }
         Ok(())
+    }
+}
+
+/// An OCSP response to staple, which can be changed while the server runs.
+///
+/// Unlike [`Server::set_tls`](super::Server::set_tls) it leaves sessions and open connections alone.
+///
+/// ```
+/// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+/// use mongotls_testbench::server::{Server, ServerTls, Staple};
+///
+/// let ca = Ca::root("root", KeyKind::EcP256);
+/// let identity = ca.issue(LeafSpec::local_server().must_staple());
+/// let staple = Staple::new(ca.ocsp(&identity.cert).build());
+/// let server = Server::builder().tls(ServerTls::new(&identity).staple_from(&staple)).start();
+/// staple.set(ca.ocsp(&identity.cert).revoked(-60, None).build());
+/// staple.clear();
+/// assert_eq!(staple.asked(), 0);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Staple(Arc<Mutex<StapleState>>);
+
+#[derive(Debug, Default)]
+struct StapleState {
+    response: Option<Vec<u8>>,
+    asked: usize,
+}
+
+impl Staple {
+    /// This response (DER); [`Staple::default`] has none.
+    pub fn new(response: impl Into<Vec<u8>>) -> Self {
+        let staple = Self::default();
+        staple.set(response);
+        staple
+    }
+
+    /// This response from now on.
+    pub fn set(&self, response: impl Into<Vec<u8>>) {
+        lock(&self.0).response = Some(response.into());
+    }
+
+    /// None from now on: the server says nothing, although it is asked.
+    pub fn clear(&self) {
+        lock(&self.0).response = None;
+    }
+
+    /// How many handshakes asked for it, whether or not there was one.
+    pub fn asked(&self) -> usize {
+        lock(&self.0).asked
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        let mut state = lock(&self.0);
+        state.asked += 1;
+        state.response.clone()
     }
 }
 

@@ -11,4 +11,5 @@ mod pki;
 mod responder;
 mod serve;
 mod server;
+mod staple;
 mod strangers;

@@ -3,11 +3,13 @@
 use bson::doc;
 use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
 use mongotls_testbench::peers::{
-    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, SServer, or_skip,
+    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, OpensslOcsp,
+    OpensslOcspOptions, SServer, or_skip,
 };
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::Server;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
+use openssl::x509::CrlReason;
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -139,4 +141,86 @@ fn ocsp_response(ca: &Ca, identity: &Identity) -> Vec<u8> {
         assert!(made.status.success(), "{made:?}");
     }
     std::fs::read(dir.path().join("response")).unwrap()
+}
+
+/// What `openssl ocsp` as a client says about `certs`, in the order of its lines.
+fn ask_responder(url: &str, ca: &Ca, certs: &[&Identity]) -> String {
+    let dir = PkiDir::new();
+    dir.write("ca.pem", ca.cert_pem());
+    let mut command = Command::new("openssl");
+    let arguments = "ocsp -resp_text -no_nonce -CAfile ca.pem -issuer ca.pem";
+    command.args(arguments.split(' ')).args(["-url", url]);
+    for (number, identity) in certs.iter().enumerate() {
+        let name = format!("cert{number}");
+        dir.write(&name, identity.cert_pem());
+        command.args(["-cert", &name]);
+    }
+    let output = command.current_dir(dir.path()).output().unwrap();
+    [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat()
+}
+
+#[test]
+fn openssl_ocsp_knows_what_it_is_told() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let Some(responder) = or_skip(OpensslOcsp::start(&OpensslOcspOptions::new(&ca))) else {
+        return;
+    };
+    let issue = || ca.issue(LeafSpec::local_server().ocsp_url(&responder.url()));
+    let (good, gone, unknown) = (issue(), issue(), issue());
+    responder.good(&good.cert);
+    responder.revoked(&gone.cert, -86_400, Some(CrlReason::KEY_COMPROMISE));
+    let said = ask_responder(&responder.url(), &ca, &[&good, &gone, &unknown]);
+    for line in [
+        "Response verify OK",
+        "cert0: good",
+        "cert1: revoked",
+        "Reason: keyCompromise",
+        "cert2: unknown",
+        "Signature Algorithm: ecdsa-with-SHA256",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    // Each change holds for the very next request.
+    responder.good(&unknown.cert);
+    responder.revoked(&good.cert, -60, None);
+    responder.good(&gone.cert);
+    let said = ask_responder(&responder.url(), &ca, &[&good, &gone, &unknown]);
+    for line in ["cert0: revoked", "cert1: good", "cert2: good"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("Reason:"), "{said}");
+    let addr = responder.addr();
+    drop(responder);
+    assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn openssl_ocsp_takes_a_delegate_and_arguments() {
+    let ca = Ca::root("root", KeyKind::Rsa(2048));
+    let server = ca.issue(LeafSpec::local_server());
+    let delegate = ca.issue(LeafSpec::ocsp_responder("delegate"));
+    let ask = |options: &OpensslOcspOptions| {
+        let responder = or_skip(OpensslOcsp::start(options))?;
+        responder.good(&server.cert);
+        Some(ask_responder(&responder.url(), &ca, &[&server]))
+    };
+    let options = OpensslOcspOptions::new(&ca).signed_by(&delegate);
+    let Some(said) = ask(&options) else {
+        return;
+    };
+    assert!(said.contains("Response verify OK"), "{said}");
+    assert!(said.contains("OCSP Signing"), "{said}");
+    assert!(said.contains("cert0: good"), "{said}");
+    let said = ask(&options.clone().arguments(&["-resp_no_certs"])).unwrap();
+    assert!(said.contains("signer certificate not found"), "{said}");
+    let said = ask(&options.clone().arguments(&["-resp_key_id", "-nmin", "5"])).unwrap();
+    // RFC 5280 §4.2.1.2, method (1): the subject key identifier is that very hash.
+    let key_id = delegate.cert.subject_key_id().unwrap().as_slice();
+    let hex: String = key_id.iter().map(|byte| format!("{byte:02X}")).collect();
+    assert!(said.contains(&format!("Responder Id: {hex}")), "{said}");
+    assert!(said.contains("Response verify OK"), "{said}");
+    let wrong = OpensslOcsp::start(&options.arguments(&["-nonsense"])).unwrap_err();
+    assert!(wrong.what.contains("nonsense"), "{wrong}");
 }
