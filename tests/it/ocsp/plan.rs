@@ -2,13 +2,17 @@
 //! responder, three sets of options, RSA and ECDSA, responses signed by the issuer and by a delegate.
 
 use mongotls::CauseCode;
+use mongotls::tls::RevocationStatus;
 use mongotls_testbench::ocsp::Responder;
-use mongotls_testbench::peers::{HaProxy, HaProxyOptions, or_skip};
+use mongotls_testbench::peers::{
+    HaProxy, HaProxyOptions, OpensslOcsp, OpensslOcspOptions, or_skip,
+};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, OcspSpec};
 use mongotls_testbench::server::{Server, ServerTls};
 use mongotls_testbench::stranger;
+use openssl::x509::CrlReason;
 
-use crate::common::{Bench, code, ping};
+use crate::common::{Bench, code, fact, ping};
 
 /// One situation of the plan.
 #[derive(Clone, Copy, Debug)]
@@ -194,4 +198,44 @@ fn the_plan_holds_with_rsa() {
 fn the_plan_holds_where_haproxy_staples() {
     run_plan(KeyKind::EcP256, true, Front::HaProxy);
     run_plan(KeyKind::Rsa(2048), false, Front::HaProxy);
+}
+
+#[test]
+fn openssl_itself_answers_for_the_certificate() {
+    for kind in [KeyKind::EcP256, KeyKind::Rsa(2048)] {
+        for by_delegate in [false, true] {
+            for arguments in [&[][..], &["-resp_key_id"]] {
+                let ca = Ca::root("plan", kind);
+                let delegate = ca.issue(LeafSpec::ocsp_responder("delegate").key_kind(kind));
+                let options = OpensslOcspOptions::new(&ca).arguments(arguments);
+                let options = match by_delegate {
+                    true => options.signed_by(&delegate),
+                    false => options,
+                };
+                let Some(responder) = or_skip(OpensslOcsp::start(&options)) else {
+                    return;
+                };
+                let identity = ca.issue(
+                    LeafSpec::local_server()
+                        .key_kind(kind)
+                        .ocsp_url(&responder.url()),
+                );
+                let tls = ServerTls::new(&identity);
+                let bench = Bench::around(Server::builder().tls(tls).start(), ca);
+                let context = format!("{kind:?} {by_delegate} {arguments:?}");
+                let report = |bench: &Bench| bench.handshake(|tls| tls.ca_file(&bench.ca_file));
+                // Of a certificate that it does not know it says so.
+                let unknown = report(&bench).unwrap();
+                let words = super::told(&unknown).1;
+                assert!(words[0].ends_with("says unknown"), "{context}: {words:?}");
+                responder.good(&identity.cert);
+                let (status, words) = super::told(&report(&bench).unwrap());
+                assert_eq!(status, RevocationStatus::Good, "{context}: {words:?}");
+                responder.revoked(&identity.cert, -60, Some(CrlReason::KEY_COMPROMISE));
+                let error = report(&bench).map(drop).expect_err(&context);
+                assert_eq!(code(&error), CauseCode::RevokedOcspResponder, "{context}");
+                assert_eq!(fact(&error, "reason"), "keyCompromise");
+            }
+        }
+    }
 }
