@@ -95,6 +95,12 @@ fn each_defect_is_refused_for_its_own_reason() {
     let root = Ca::root("root", KeyKind::EcP256);
     let middle = root.intermediate("intermediate", KeyKind::EcP256);
     let good = || LeafSpec::local_server();
+    // OpenSSL 1.1.1 has another number for an invalid CA.
+    let no_ca = if openssl::version::number() < 0x3000_0000 {
+        24
+    } else {
+        79
+    };
     let below = |spec: CaSpec| spec.issued_by(&root).issue(LeafSpec::local_server());
 
     #[rustfmt::skip]
@@ -113,9 +119,9 @@ fn each_defect_is_refused_for_its_own_reason() {
         ("weak key", root.issue(good().key_kind(KeyKind::Rsa(1024))), 66),
         ("weak digest", middle.issue(good().digest(Digest::Sha1)), 68),
         ("MD5", root.intermediate("rsa", KeyKind::Rsa(2048)).issue(good().digest(Digest::Md5)), 68),
-        ("CA:FALSE", below(CaSpec::new("i").basic_constraints(BasicConstraints::NotCa)), 79),
-        ("no basicConstraints", below(CaSpec::new("i").basic_constraints(BasicConstraints::Absent)), 79),
-        ("no keyCertSign", below(CaSpec::new("i").without_cert_sign()), 79),
+        ("CA:FALSE", below(CaSpec::new("i").basic_constraints(BasicConstraints::NotCa)), no_ca),
+        ("no basicConstraints", below(CaSpec::new("i").basic_constraints(BasicConstraints::Absent)), no_ca),
+        ("no keyCertSign", below(CaSpec::new("i").without_cert_sign()), no_ca),
         ("path length", CaSpec::new("a").path_length(0).issued_by(&root).intermediate("b", KeyKind::EcP256).issue(good()), 25),
         ("not permitted", below(CaSpec::new("i").permit_dns("example.org")), 47),
         ("excluded", below(CaSpec::new("i").exclude_dns("localhost")), 48),
