@@ -2,6 +2,7 @@
 
 mod cache;
 mod plan;
+mod pymongo;
 mod responder;
 mod staple;
 

@@ -140,6 +140,8 @@ impl ServerTls {
     }
 
     /// An OCSP response (DER) for clients that ask for one.
+    ///
+    /// Up to OpenSSL 3.5 any bytes will do; 3.6 hands on only what it can read as a response.
     pub fn staple(self, response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         self.staple_with(move |_| Some(response.clone()))

@@ -478,9 +478,11 @@ fn settings_decide_version_cipher_and_group() {
 
 #[test]
 fn staple_reaches_a_client_that_asks() {
-    let identity = ca().issue(LeafSpec::local_server());
+    let ca = ca();
+    let identity = ca.issue(LeafSpec::local_server());
+    let response = ca.ocsp(&identity.cert).broken_signature().build();
     let server = Server::builder()
-        .tls(ServerTls::new(&identity).staple(*b"not really OCSP"))
+        .tls(ServerTls::new(&identity).staple(&*response))
         .start();
     let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
     let got = Arc::new(Mutex::new(None));
@@ -495,10 +497,7 @@ fn staple_reaches_a_client_that_asks() {
     let _stream: SslStream<_> = ssl
         .connect(TcpStream::connect(server.addr()).unwrap())
         .unwrap();
-    assert_eq!(
-        got.lock().unwrap().as_deref(),
-        Some(&b"not really OCSP"[..])
-    );
+    assert_eq!(got.lock().unwrap().as_deref(), Some(&*response));
 }
 
 #[test]
