@@ -48,8 +48,8 @@ doc: setup ## Build the documentation with warnings denied
 certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
 
-bench: setup ## Compare the client with a bare program on OpenSSL, and resumed with full handshakes
-	cargo bench $(LOCKED) --bench floor --bench resumption
+bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
+	cargo bench $(LOCKED) --bench floor --bench handshakes
 
 soak: setup ## Reload every file of TLS again and again under load (a minute)
 	cargo test $(LOCKED) --release --test soak

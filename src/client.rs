@@ -215,10 +215,15 @@ impl Client {
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
         let connection = self.check_out(self.deadline(None))?;
+        let tls = self.0.connector.tls();
+        let (full_handshakes, resumed_handshakes) =
+            tls.map(|tls| tls.handshakes()).unwrap_or_default();
         Ok(ServerReport {
             server: connection.server().clone(),
             hello: connection.hello().clone(),
             handshake: connection.handshake().cloned(),
+            full_handshakes,
+            resumed_handshakes,
         })
     }
 
@@ -395,6 +400,10 @@ pub struct ServerReport {
     pub hello: Hello,
     /// The facts of the TLS handshake; none without TLS.
     pub handshake: Option<HandshakeReport>,
+    /// How many full handshakes the client has made, with all its servers.
+    pub full_handshakes: u64,
+    /// How many sessions it has resumed.
+    pub resumed_handshakes: u64,
 }
 
 /// A connection whose hello is not out of date: a server that was a secondary when an older one was

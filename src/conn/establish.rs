@@ -104,7 +104,7 @@ impl Connector {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let fresh = TlsContext::new(tls.options())?;
+        let fresh = tls.reloaded()?;
         fresh.check_dates(now)?;
         let old = std::mem::replace(
             &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),

@@ -98,7 +98,7 @@ struct Shared {
     own: Option<OwnChain>,
     /// None where resumption is switched off, or rests on nothing.
     sessions: Option<Arc<SessionCache>>,
-    handshakes: Counters,
+    handshakes: Arc<Counters>,
 }
 
 /// How many handshakes ended well.
@@ -123,6 +123,15 @@ impl TlsContext {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
     /// not hold what it should, or if there are no trust anchors.
     pub fn new(options: &TlsOptions) -> Result<Self> {
+        Self::counting(options, Arc::default())
+    }
+
+    /// Reads the files anew, and goes on counting handshakes where this context stands.
+    pub(crate) fn reloaded(&self) -> Result<Self> {
+        Self::counting(&self.0.options, Arc::clone(&self.0.handshakes))
+    }
+
+    fn counting(options: &TlsOptions, handshakes: Arc<Counters>) -> Result<Self> {
         // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
@@ -180,7 +189,7 @@ impl TlsContext {
             ocsp,
             own,
             sessions,
-            handshakes: Counters::default(),
+            handshakes,
         })))
     }
 
@@ -247,7 +256,7 @@ impl TlsContext {
 
     /// How many handshakes of this context ended well: full ones, and resumed ones.
     pub fn handshakes(&self) -> (u64, u64) {
-        let Counters { full, resumed } = &self.0.handshakes;
+        let Counters { full, resumed } = &*self.0.handshakes;
         (
             full.load(Ordering::Relaxed),
             resumed.load(Ordering::Relaxed),

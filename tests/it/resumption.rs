@@ -146,6 +146,16 @@ fn a_client_resumes_when_its_pool_dials_again() {
         "{:?}",
         bench.server.counts()
     );
+    let report = client.server_report().unwrap();
+    let counts = (report.full_handshakes, report.resumed_handshakes);
+    assert_eq!(counts, (1, bench.server.counts().resumed));
+    // A reload drops the sessions, and not the counts.
+    client.reload_tls().unwrap();
+    let report = client.server_report().unwrap();
+    assert_eq!(
+        (report.full_handshakes, report.resumed_handshakes),
+        (2, counts.1)
+    );
 }
 
 #[test]
