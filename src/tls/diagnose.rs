@@ -89,9 +89,6 @@ pub(super) fn failed_exchange(
         if reason::SELECTION.contains(&code) {
             return no_shared_cipher(text);
         }
-        if let Some(own) = peer.own.filter(|_| reason::OWN_TOO_WEAK.contains(&code)) {
-            return own_chain_too_weak(code, text, own);
-        }
     }
     match (error.code(), io) {
         (_, Some(error)) => socket_failed(error, peer),
@@ -363,28 +360,6 @@ fn no_shared_cipher(text: &str) -> Cause {
     .fact("openssl", text)
 }
 
-/// OpenSSL looks at the intermediates above the client certificate only when it is to send them.
-fn own_chain_too_weak(code: i32, text: &str, own: &OwnChain) -> Cause {
-    let code = match code {
-        reason::CA_MD_TOO_WEAK => CauseCode::DigestTooWeak,
-        _ => CauseCode::KeyTooWeak,
-    };
-    let certificate = &own.certificate;
-    let subject = &certificate.subject;
-    Cause::new(
-        code,
-        format!("a CA above the client certificate {subject:?} is below this OpenSSL's security level: {text}"),
-        "Have the client certificate issued by a CA whose key is RSA 2048, EC P-256 or stronger and whose own certificate is signed with SHA-256 or stronger.",
-    )
-    .fact("subject", subject.as_str())
-    .fact("issuer", certificate.issuer.as_str())
-    .fact("serial", certificate.serial.as_str())
-    .fact("not_before", certificate.not_before)
-    .fact("not_after", certificate.not_after)
-    .fact_opt("path", own.path.as_deref())
-    .fact("openssl", text)
-}
-
 /// We ended the handshake, because what came breaks the protocol.
 fn broken_protocol(text: &str) -> Cause {
     Cause::new(
@@ -403,9 +378,6 @@ mod reason {
     /// From OpenSSL 3 on: in 1.1.1, where an end of file has no reason at all, the number stands for a
     /// callback that failed.
     pub(super) const UNEXPECTED_EOF: Option<i32> = if cfg!(ossl300) { Some(294) } else { None };
-    pub(super) const CA_MD_TOO_WEAK: i32 = 398;
-    /// ca key too small, ca md too weak, ee key too small.
-    pub(super) const OWN_TOO_WEAK: [i32; 3] = [397, CA_MD_TOO_WEAK, 399];
     /// no protocols available, unsupported protocol, wrong ssl version, wrong version number, version
     /// too high, version too low, inappropriate fallback.
     pub(super) const VERSION: [i32; 7] = [191, 258, 266, 267, 166, 396, 373];

@@ -457,6 +457,32 @@ pub(super) fn name_text(name: &X509NameRef) -> String {
     }
 }
 
+/// Sends a certificate after the client's own, which must be there already.
+///
+/// # Errors
+/// What OpenSSL says if it is below the security level.
+pub(super) fn add_chain_certificate(
+    context: &mut SslContextBuilder,
+    certificate: &X509,
+) -> Result<(), ErrorStack> {
+    const WITH_A_REFERENCE_OF_ITS_OWN: c_long = 1;
+    // SAFETY: context and certificate are live for the call, in which the context takes a reference of its
+    // own to the certificate.
+    let added = unsafe {
+        sys::SSL_CTX_ctrl(
+            context.as_ptr(),
+            sys::SSL_CTRL_CHAIN_CERT,
+            WITH_A_REFERENCE_OF_ITS_OWN,
+            certificate.as_ptr().cast(),
+        )
+    };
+    if added == 1 {
+        Ok(())
+    } else {
+        Err(ErrorStack::get())
+    }
+}
+
 /// The `SubjectPublicKeyInfo` of a certificate, byte for byte as it stands there (RFC 5280 §4.1.2.7); none
 /// if OpenSSL cannot encode it.
 pub(super) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {

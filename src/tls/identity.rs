@@ -97,12 +97,15 @@ impl Identity {
     pub(super) fn install(&self, context: &mut SslContextBuilder) -> Result<()> {
         context
             .set_certificate(&self.certificate)
-            .map_err(|error| self.too_weak(error))?;
+            .map_err(|error| self.too_weak(&self.certificate, error))?;
         context.set_private_key(&self.key).map_err(internal)?;
         let mut intermediates = self.intermediates.iter();
-        intermediates
-            .try_for_each(|intermediate| context.add_extra_chain_cert(intermediate.clone()))
-            .map_err(internal)
+        // Not as extra certificates: OpenSSL looks at those only when it sends them, and not every version
+        // then says what is wrong.
+        intermediates.try_for_each(|intermediate| {
+            ffi::add_chain_certificate(context, intermediate)
+                .map_err(|error| self.too_weak(intermediate, error))
+        })
     }
 
     /// What is told of it in reports and causes.
@@ -118,7 +121,7 @@ impl Identity {
     }
 
     /// OpenSSL refuses a certificate that is below its security level.
-    fn too_weak(&self, error: ErrorStack) -> Error {
+    fn too_weak(&self, certificate: &X509, error: ErrorStack) -> Error {
         const LIB_SSL: i32 = 20;
         const CA_MD_TOO_WEAK: i32 = 398;
         const KEY_TOO_SMALL: [i32; 2] = [397, 399];
@@ -131,15 +134,23 @@ impl Identity {
             Some(code) if KEY_TOO_SMALL.contains(&code) => (CauseCode::KeyTooWeak, "key"),
             _ => return internal(error),
         };
-        let certificate = Certificate::from(&*self.certificate);
+        let certificate = Certificate::from(&**certificate);
         let cause = self.origin.cause(
             code,
-            &format!("holds a certificate whose {what} is below OpenSSL's security level"),
+            &format!(
+                "holds the certificate of {:?}, whose {what} is below OpenSSL's security level",
+                certificate.subject
+            ),
             "Have a certificate issued for a key of RSA 2048, EC P-256 or stronger, signed with SHA-256 or stronger.",
         );
         let cause = cause
             .fact("subject", certificate.subject)
-            .fact("key", certificate.key);
+            .fact("issuer", certificate.issuer)
+            .fact("serial", certificate.serial)
+            .fact("not_before", certificate.not_before)
+            .fact("not_after", certificate.not_after)
+            .fact("key", certificate.key)
+            .fact("signature_algorithm", certificate.signature_algorithm);
         Error::configuration(cause).with_source(error)
     }
 }

@@ -43,7 +43,10 @@ fn shape(line: &str) -> String {
         word if word.to_lowercase().starts_with("x25519") => "GROUP",
         word => word,
     });
-    words.collect::<Vec<_>>().join(" ")
+    let mut words: Vec<_> = words.collect();
+    // A host may have one address or two.
+    words.dedup_by(|next, word| next == word && *word == "N");
+    words.join(" ")
 }
 
 /// Runs the examples one after the other in the folder of the desk, as a reader would. What is printed
