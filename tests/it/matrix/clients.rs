@@ -202,19 +202,22 @@ fn against_the_bench(kind: KeyKind, seen: &mut Seen) {
             );
         }
 
-        // A chain below the security level is refused before it is sent.
-        let weak = CaSpec::new("an old CA")
-            .key(&key(kind, "mid"))
-            .digest(Digest::Sha1)
-            .issued_by(&desk.ca);
-        let weak = weak.issue(LeafSpec::client("app").key(&key(kind, "leaf")));
-        let expected = Expected::new(CauseCode::DigestTooWeak)
-            .fact("subject", "CN=an old CA")
-            .fact("path", shown(&desk.key_file()))
-            .at(Stage::Options);
-        let uri = desk.uri(bench.addr(), Some(&weak));
-        // Not one of the codes of this file.
-        Seen::default().check(&scenario("alert", "weak chain"), &uri, &expected);
+        // A chain below the security level is refused before it is sent. OpenSSL 3.5 takes it, and the server
+        // does not know what it then gets; the look at the file warns of the weak CA in either case.
+        if openssl::version::number() < 0x3050_0000 {
+            let weak = CaSpec::new("an old CA")
+                .key(&key(kind, "mid"))
+                .digest(Digest::Sha1)
+                .issued_by(&desk.ca);
+            let weak = weak.issue(LeafSpec::client("app").key(&key(kind, "leaf")));
+            let expected = Expected::new(CauseCode::DigestTooWeak)
+                .fact("subject", "CN=an old CA")
+                .fact("path", shown(&desk.key_file()))
+                .at(Stage::Options);
+            let uri = desk.uri(bench.addr(), Some(&weak));
+            // Not one of the codes of this file.
+            Seen::default().check(&scenario("alert", "weak chain"), &uri, &expected);
+        }
 
         serve(ClientAuth::RequireLikeMongod);
         seen.check(
