@@ -77,7 +77,7 @@ pub(super) fn failed_exchange(
     {
         let code = entry.reason_code();
         if let Some(alert) = Alert::from_reason(code) {
-            return alerted(alert, peer).fact("openssl", entry.reason().unwrap_or(text));
+            return alerted(alert, peer).fact_opt("openssl", entry.reason());
         }
         if reason::UNEXPECTED_EOF == Some(code) {
             return closed(peer);

@@ -111,11 +111,12 @@ fn every_form_of_file_is_told() {
     let server = desk.mid.issue(LeafSpec::local_server());
     let crl = desk.root.crl().validity(Validity::days(-1, 90)).build();
     let key = desk.file("key.pem", server.key_pem());
+    let config = desk.file("req.cnf", "[req]\ndistinguished_name = dn\n[dn]\n");
     let request = ["req", "-new", "-subj", "/CN=x", "-key"];
     let request = openssl(
         &[
             &request[..],
-            &[key.to_str().unwrap(), "-config", "/dev/null"],
+            &[key.to_str().unwrap(), "-config", config.to_str().unwrap()],
         ]
         .concat(),
         Path::new("/dev/null"),

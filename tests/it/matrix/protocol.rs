@@ -113,6 +113,10 @@ fn s_server_has_nothing_in_common_with_the_client() {
             ),
         ];
         for (name, arguments, code, alert) in cases {
+            // That of 1.1.1 ends with its first connection where its configuration leaves no version.
+            if name == "up to TLS 1.1" && openssl::version::number() < 0x3000_0000 {
+                continue;
+            }
             let Some(server) = or_skip(SServer::start(&identity, &arguments)) else {
                 return;
             };
