@@ -1,7 +1,7 @@
 //! What is known of certificates, and who is being asked, for all connections of one context.
 //!
 //! An answer is kept under its CertID while `thisUpdate ≤ t < nextUpdate`, if it is conclusive; of two the one
-//! with the later `nextUpdate` stays. The number of answers is bounded. A certificate is asked about by
+//! with the later `nextUpdate` stays, and of two that contradict each other the younger one. The number of answers is bounded. A certificate is asked about by
 //! one connection at a time: the others wait for what that one learns. When it learned nothing, nobody asks
 //! again for [`PAUSE`], so that a dead responder does not hold every connection up.
 
@@ -59,7 +59,7 @@ impl Cache {
         }
         let mut answers = lock(&self.answers);
         match answers.get(id) {
-            Some(old) if old.answer.next_update > known.answer.next_update => return,
+            Some(old) if old.answer.outlasts(&known.answer) => return,
             Some(_) => {}
             None if answers.len() >= LARGEST => {
                 answers.retain(|_, known| known.answer.holds(now));

@@ -205,10 +205,7 @@ impl Checker {
                     self.cache.keep(id, kept, now);
                 }
                 // A staple from before a revocation that is known must not hide it.
-                let revoked = known.filter(|known| {
-                    matches!(known.answer.status, Status::Revoked { .. })
-                        && known.answer.this_update > answer.this_update
-                });
+                let revoked = known.filter(|known| known.answer.revokes(&answer));
                 match revoked {
                     Some(known) => {
                         let step = RevocationStep::new(

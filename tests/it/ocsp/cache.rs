@@ -152,6 +152,35 @@ fn a_staple_is_kept_and_the_fresher_answer_stays() {
 }
 
 #[test]
+fn a_revocation_is_not_forgotten_for_an_older_staple_that_lasts_longer() {
+    let scene = Scene::ec(|leaf| leaf);
+    let (client, _) = scene.client(|tls| tls.session_resumption(false));
+    let spec = || scene.issuer.ocsp(&scene.identity.cert);
+    let day = 24 * 60 * 60;
+    let old = spec().this_update(-600).next_update(Some(7 * day)).build();
+    let revoked = spec()
+        .this_update(-30)
+        .next_update(Some(day))
+        .revoked(-60, None);
+    scene.staple(old.clone());
+    connect(&client).unwrap();
+    scene.staple(revoked.build());
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+    // Replayed as often as one likes.
+    scene.staple(old);
+    for _ in 0..3 {
+        let error = connect(&client).unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{error}");
+    }
+    // A younger one takes it back, as after certificateHold.
+    scene.staple(spec().this_update(-10).build());
+    connect(&client).unwrap();
+    scene.no_staple();
+    connect(&client).unwrap();
+}
+
+#[test]
 fn a_session_is_not_resumed_past_the_response_that_it_rests_on() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let scene = Scene::new(KeyKind::EcP256, version, |leaf| leaf);
