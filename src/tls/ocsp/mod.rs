@@ -259,12 +259,9 @@ impl Checker {
         );
         let deadline = deadline.map_or(limit, |deadline| limit.earlier(deadline));
         let started = Instant::now();
-        let left = deadline
-            .remaining(started)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let asked = self.cache.ask_once(id, Some(left), || {
+        // None without any limit.
+        let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
+        let asked = self.cache.ask_once(id, left, || {
             let (learned, der) = responder::ask(&urls, id, subject, deadline);
             if let Some((answer, url)) = &learned.answer {
                 let known = Known {

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::CauseCode;
-use mongotls::tls::RevocationStatus;
+use mongotls::options::TlsOptions;
+use mongotls::tls::{RevocationStatus, TlsContext};
 use mongotls_testbench::ocsp::Behaviour;
 use mongotls_testbench::pki::KeyKind;
 use openssl::ssl::SslVersion;
@@ -75,6 +76,32 @@ fn many_connections_at_once_wait_once_for_a_responder_that_hangs() {
     }
     assert!(started.elapsed() < limit * 4, "{:?}", started.elapsed());
     assert_eq!(asked.responder.count(), 1);
+}
+
+#[test]
+fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
+    let asked = Asked::new();
+    asked.answers(|spec| spec.revoked(-9, None));
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_millis(600)));
+    let tls = TlsOptions::builder()
+        .ca_file(&asked.scene.bench.ca_file)
+        .ocsp_responder_timeout(Duration::MAX)
+        .build()
+        .unwrap();
+    let context = TlsContext::new(&tls).unwrap();
+    let handshake = || {
+        let socket = std::net::TcpStream::connect(asked.scene.bench.server.addr()).unwrap();
+        context.connect("localhost", socket).map(drop)
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(handshake);
+        assert!(asked.responder.wait_for(1, Duration::from_secs(5)));
+        let error = handshake().unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
+        assert!(first.join().unwrap().is_err());
+    });
 }
 
 #[test]
