@@ -262,7 +262,13 @@ impl Checker {
         // None without any limit.
         let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
         let asked = self.cache.ask_once(id, left, || {
-            let (learned, der) = responder::ask(&urls, id, subject, deadline);
+            let (mut learned, der) = responder::ask(&urls, id, subject, deadline);
+            // The rest of a connection's time, most of which the server has used up.
+            let elapsed = deadline.elapsed();
+            learned.was_cut_short = learned.answer.is_none()
+                && deadline.remaining(Instant::now()).is_err()
+                && elapsed.kind != TimeoutKind::OcspResponder
+                && left.is_some_and(|left| left < elapsed.limit / 2);
             if let Some((answer, url)) = &learned.answer {
                 let known = Known {
                     answer: answer.clone(),

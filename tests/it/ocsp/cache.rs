@@ -4,11 +4,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::CauseCode;
+use mongotls::bson::doc;
 use mongotls::options::TlsOptions;
 use mongotls::tls::{RevocationStatus, TlsContext};
+use mongotls::{CauseCode, Command};
 use mongotls_testbench::ocsp::Behaviour;
 use mongotls_testbench::pki::KeyKind;
+use mongotls_testbench::server::ServerTls;
 use openssl::ssl::SslVersion;
 
 use super::responder::Asked;
@@ -102,6 +104,29 @@ fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
         assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
         assert!(first.join().unwrap().is_err());
     });
+}
+
+/// A server that stalls until the time is nearly up must not gain five seconds without a question.
+#[test]
+fn a_question_that_had_no_time_is_asked_again() {
+    let asked = Asked::new();
+    asked.answers(|spec| spec.revoked(-9, None));
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_millis(400)));
+    let (client, _) = asked.scene.client(|tls| tls);
+    let slow = ServerTls::new(&asked.scene.identity).staple_with(|_| {
+        thread::sleep(Duration::from_millis(800));
+        None
+    });
+    asked.scene.bench.server.set_tls(&slow);
+    let command = Command::from(doc! { "ping": 1 }).timeout(Duration::from_secs(1));
+    let error = client.database("admin").run_command(command).unwrap_err();
+    assert_eq!(code(&error), CauseCode::HandshakeTimeout, "{error}");
+    asked.scene.no_staple();
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspResponder, "{error}");
+    assert_eq!(asked.responder.count(), 2);
 }
 
 #[test]
