@@ -306,8 +306,11 @@ impl Checker {
     /// No evidence was conclusive.
     fn undetermined(&self, subject: &Subject<'_>, mut outcome: Outcome) -> Outcome {
         let urls = responders(subject.certificate);
-        let names_responders = !urls.is_empty();
-        if names_responders && !self.asks_responders {
+        // The next connection may learn more. Where nobody was asked it cannot.
+        if !outcome.found.steps.is_empty() {
+            outcome.session = SessionLimit::NotKept;
+        }
+        if !urls.is_empty() && !self.asks_responders {
             let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
             let evidence = Evidence::Responder(urls.join(", "));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
@@ -318,15 +321,6 @@ impl Checker {
             true => RevocationStatus::Undetermined,
             false => RevocationStatus::NotChecked,
         };
-        let may_change = outcome
-            .found
-            .steps
-            .iter()
-            .any(|step| matches!(step.evidence, Evidence::Staple | Evidence::Responder(_)));
-        // The next connection may learn more, unless nobody is asked anyway.
-        if may_change && (self.asks_responders || !names_responders) {
-            outcome.session = SessionLimit::NotKept;
-        }
         if self.requires_status {
             outcome.refused = Some(status_unknown(subject, &outcome.found));
         }

@@ -285,6 +285,16 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     connect(&client).unwrap();
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 1);
+    // A staple that says nothing may say more next time.
+    let spec = asked.scene.issuer.ocsp(&asked.scene.identity.cert);
+    asked.scene.staple(spec.unknown().build());
+    let (client, _) = asked
+        .scene
+        .client(|tls| tls.disable_ocsp_endpoint_check(true));
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(asked.scene.bench.server.counts().resumed, 1);
+    asked.scene.no_staple();
     // Its answer carries the session.
     asked.responder.behave(Behaviour::Sound);
     let (client, _) = asked.scene.client(|tls| tls);
