@@ -26,6 +26,7 @@ use openssl::x509::X509Ref;
 
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
+use super::certificate::printable;
 use super::crl::Crls;
 use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
 use super::{Certificate, ffi};
@@ -281,7 +282,7 @@ impl Checker {
         });
         let Some((learned, by_another)) = asked else {
             let what = "another connection still waits for it".to_owned();
-            let evidence = Evidence::Responder(urls.join(", "));
+            let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, started.elapsed());
             outcome.found.note(step);
             return false;
@@ -293,7 +294,7 @@ impl Checker {
                 ""
             };
             let what = format!("{}{by}", attempt.outcome);
-            let evidence = Evidence::Responder(attempt.url);
+            let evidence = Evidence::Responder(printable(&attempt.url));
             let step = RevocationStep::new(evidence, what, attempt.duration);
             outcome.found.note(step);
         }
@@ -312,7 +313,7 @@ impl Checker {
         }
         if !urls.is_empty() && !self.asks_responders {
             let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
-            let evidence = Evidence::Responder(urls.join(", "));
+            let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
             outcome.found.note(step);
         }
