@@ -173,7 +173,7 @@ pub(super) fn instant(time: &Asn1TimeRef) -> SystemTime {
 }
 
 /// `text` with its control characters escaped, so that no name can confuse a terminal or a log.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() {

@@ -72,6 +72,8 @@ pub(super) fn load_private_key(
         // A panic must not cross C: an unanswered question ends in an error of OpenSSL's.
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| password(buffer)))
             .ok()
+            // OpenSSL writes a zero behind what it is told.
+            .filter(|length| *length <= size)
             .and_then(|length| c_int::try_from(length).ok())
             .unwrap_or(-1)
     }
@@ -746,4 +748,20 @@ unsafe extern "C" {
     fn OSSL_STORE_INFO_get1_PKEY(info: *const c_void) -> *mut sys::EVP_PKEY;
     fn OSSL_STORE_INFO_free(info: *mut c_void);
     fn SSL_group_to_name(ssl: *mut sys::SSL, id: c_int) -> *const c_char;
+}
+
+#[cfg(all(test, ossl300))]
+mod tests {
+    use mongotls_testbench::pki::{Identity, LeafSpec, PkiDir};
+
+    use super::*;
+
+    #[test]
+    fn a_password_longer_than_its_buffer_is_none() {
+        let dir = PkiDir::new();
+        let identity = Identity::self_signed(LeafSpec::client("client"));
+        let path = dir.write("key.pem", identity.encrypted_key_pem("correct horse"));
+        let uri = format!("file:{}", path.display());
+        assert!(load_private_key(&uri, &mut |buffer| buffer.len() + 4096).is_err());
+    }
 }

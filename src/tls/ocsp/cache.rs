@@ -1,9 +1,10 @@
 //! What is known of certificates, and who is being asked, for all connections of one context.
 //!
 //! An answer is kept under its CertID while `thisUpdate ≤ t < nextUpdate`, if it is conclusive; of two the one
-//! with the later `nextUpdate` stays. The number of answers is bounded. A certificate is asked about by
+//! with the later `nextUpdate` stays, and of two that contradict each other the younger one. The number of answers is bounded. A certificate is asked about by
 //! one connection at a time: the others wait for what that one learns. When it learned nothing, nobody asks
-//! again for [`PAUSE`], so that a dead responder does not hold every connection up.
+//! again for [`PAUSE`], so that a dead responder does not hold every connection up; unless it was asked when
+//! there was next to no time, which a server can bring about by stalling.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,7 +60,7 @@ impl Cache {
         }
         let mut answers = lock(&self.answers);
         match answers.get(id) {
-            Some(old) if old.answer.next_update > known.answer.next_update => return,
+            Some(old) if old.answer.outlasts(&known.answer) => return,
             Some(_) => {}
             None if answers.len() >= LARGEST => {
                 answers.retain(|_, known| known.answer.holds(now));
@@ -83,30 +84,29 @@ impl Cache {
         limit: Option<Duration>,
         ask: impl FnOnce() -> Learned,
     ) -> Option<(Learned, bool)> {
-        let question = {
+        let started = Instant::now();
+        let question = loop {
             let mut questions = lock(&self.questions);
             questions.retain(|_, question| !question.is_over());
-            match questions.get(id) {
-                Some(question) => Err(Arc::clone(question)),
-                None => {
-                    let question = Arc::<Question>::default();
-                    questions.insert(id.to_vec(), Arc::clone(&question));
-                    Ok(question)
-                }
+            let Some(question) = questions.get(id).map(Arc::clone) else {
+                let question = Arc::<Question>::default();
+                questions.insert(id.to_vec(), Arc::clone(&question));
+                break question;
+            };
+            drop(questions);
+            let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+            let learned = question.wait(left)?;
+            if !learned.was_cut_short {
+                return Some((learned, true));
             }
         };
-        match question {
-            Err(question) => question.wait(limit).map(|learned| (learned, true)),
-            Ok(question) => {
-                // Told also if `ask` panics: whoever waits goes on.
-                let mut asker = Asker {
-                    question,
-                    learned: Learned::default(),
-                };
-                asker.learned = ask();
-                Some((asker.learned.clone(), false))
-            }
-        }
+        // Told also if `ask` panics: whoever waits goes on.
+        let mut asker = Asker {
+            question,
+            learned: Learned::default(),
+        };
+        asker.learned = ask();
+        Some((asker.learned.clone(), false))
     }
 }
 
@@ -117,6 +117,8 @@ pub(super) struct Learned {
     pub(super) attempts: Vec<Attempt>,
     /// The first conclusive answer, and who gave it.
     pub(super) answer: Option<(Answer, String)>,
+    /// Whether the responders had too little time for their silence to mean anything.
+    pub(super) was_cut_short: bool,
 }
 
 /// One responder that was asked.
@@ -160,7 +162,7 @@ impl Question {
                 .as_ref()
                 .is_some_and(|(answer, _)| answer.next_update.is_some());
             // What is in the cache need not be remembered here.
-            is_kept || at.elapsed() > PAUSE
+            is_kept || learned.was_cut_short || at.elapsed() > PAUSE
         })
     }
 }

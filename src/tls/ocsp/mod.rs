@@ -26,6 +26,7 @@ use openssl::x509::X509Ref;
 
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
+use super::certificate::printable;
 use super::crl::Crls;
 use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
 use super::{Certificate, ffi};
@@ -205,10 +206,7 @@ impl Checker {
                     self.cache.keep(id, kept, now);
                 }
                 // A staple from before a revocation that is known must not hide it.
-                let revoked = known.filter(|known| {
-                    matches!(known.answer.status, Status::Revoked { .. })
-                        && known.answer.this_update > answer.this_update
-                });
+                let revoked = known.filter(|known| known.answer.revokes(&answer));
                 match revoked {
                     Some(known) => {
                         let step = RevocationStep::new(
@@ -262,13 +260,16 @@ impl Checker {
         );
         let deadline = deadline.map_or(limit, |deadline| limit.earlier(deadline));
         let started = Instant::now();
-        let left = deadline
-            .remaining(started)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let asked = self.cache.ask_once(id, Some(left), || {
-            let (learned, der) = responder::ask(&urls, id, subject, deadline);
+        // None without any limit.
+        let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
+        let asked = self.cache.ask_once(id, left, || {
+            let (mut learned, der) = responder::ask(&urls, id, subject, deadline);
+            // The rest of a connection's time, most of which the server has used up.
+            let elapsed = deadline.elapsed();
+            learned.was_cut_short = learned.answer.is_none()
+                && deadline.remaining(Instant::now()).is_err()
+                && elapsed.kind != TimeoutKind::OcspResponder
+                && left.is_some_and(|left| left < elapsed.limit / 2);
             if let Some((answer, url)) = &learned.answer {
                 let known = Known {
                     answer: answer.clone(),
@@ -281,7 +282,7 @@ impl Checker {
         });
         let Some((learned, by_another)) = asked else {
             let what = "another connection still waits for it".to_owned();
-            let evidence = Evidence::Responder(urls.join(", "));
+            let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, started.elapsed());
             outcome.found.note(step);
             return false;
@@ -293,7 +294,7 @@ impl Checker {
                 ""
             };
             let what = format!("{}{by}", attempt.outcome);
-            let evidence = Evidence::Responder(attempt.url);
+            let evidence = Evidence::Responder(printable(&attempt.url));
             let step = RevocationStep::new(evidence, what, attempt.duration);
             outcome.found.note(step);
         }
@@ -306,10 +307,13 @@ impl Checker {
     /// No evidence was conclusive.
     fn undetermined(&self, subject: &Subject<'_>, mut outcome: Outcome) -> Outcome {
         let urls = responders(subject.certificate);
-        let names_responders = !urls.is_empty();
-        if names_responders && !self.asks_responders {
+        // The next connection may learn more. Where nobody was asked it cannot.
+        if !outcome.found.steps.is_empty() {
+            outcome.session = SessionLimit::NotKept;
+        }
+        if !urls.is_empty() && !self.asks_responders {
             let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
-            let evidence = Evidence::Responder(urls.join(", "));
+            let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
             outcome.found.note(step);
         }
@@ -318,15 +322,6 @@ impl Checker {
             true => RevocationStatus::Undetermined,
             false => RevocationStatus::NotChecked,
         };
-        let may_change = outcome
-            .found
-            .steps
-            .iter()
-            .any(|step| matches!(step.evidence, Evidence::Staple | Evidence::Responder(_)));
-        // The next connection may learn more, unless nobody is asked anyway.
-        if may_change && (self.asks_responders || !names_responders) {
-            outcome.session = SessionLimit::NotKept;
-        }
         if self.requires_status {
             outcome.refused = Some(status_unknown(subject, &outcome.found));
         }

@@ -38,7 +38,8 @@ pub(super) fn ask(
 ) -> (Learned, Vec<u8>) {
     let mut learned = Learned::default();
     let (sender, replies) = mpsc::channel();
-    for url in &urls[..urls.len().min(MOST)] {
+    let (asked, passed_over) = urls.split_at(urls.len().min(MOST));
+    for url in asked {
         let (sender, url, request) = (sender.clone(), url.clone(), request.to_vec());
         let name = "mongotls-ocsp".to_owned();
         let worker = thread::Builder::new().name(name).spawn({
@@ -95,7 +96,7 @@ pub(super) fn ask(
             }
         }
     }
-    for url in urls {
+    for url in asked {
         if learned.attempts.iter().all(|attempt| attempt.url != *url) {
             let elapsed = deadline.elapsed();
             learned.attempts.push(Attempt {
@@ -104,6 +105,13 @@ pub(super) fn ask(
                 duration: elapsed.limit,
             });
         }
+    }
+    for url in passed_over {
+        learned.attempts.push(Attempt {
+            url: url.clone(),
+            outcome: format!("was not asked: only the first {MOST} are"),
+            duration: Duration::ZERO,
+        });
     }
     (learned, Vec::new())
 }

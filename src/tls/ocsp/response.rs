@@ -66,6 +66,24 @@ impl Answer {
     pub(super) fn is_conclusive(&self) -> bool {
         self.status != Status::Unknown
     }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        matches!(self.status, Status::Revoked { .. })
+    }
+
+    /// Whether a revocation is known that a later answer than `other` would have to take back.
+    pub(super) fn revokes(&self, other: &Self) -> bool {
+        self.is_revoked() && !other.is_revoked() && other.this_update <= self.this_update
+    }
+
+    /// Whether it stays in a cache where `other` could take its place: a revocation, until something younger
+    /// says otherwise; else what lasts longer.
+    pub(super) fn outlasts(&self, other: &Self) -> bool {
+        if self.is_revoked() == other.is_revoked() {
+            return self.next_update > other.next_update;
+        }
+        self.revokes(other) || self.this_update > other.this_update
+    }
 }
 
 /// Why a response is not valid.

@@ -4,10 +4,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::CauseCode;
-use mongotls::tls::RevocationStatus;
+use mongotls::bson::doc;
+use mongotls::options::TlsOptions;
+use mongotls::tls::{RevocationStatus, TlsContext};
+use mongotls::{CauseCode, Command};
 use mongotls_testbench::ocsp::Behaviour;
 use mongotls_testbench::pki::KeyKind;
+use mongotls_testbench::server::ServerTls;
 use openssl::ssl::SslVersion;
 
 use super::responder::Asked;
@@ -75,6 +78,55 @@ fn many_connections_at_once_wait_once_for_a_responder_that_hangs() {
     }
     assert!(started.elapsed() < limit * 4, "{:?}", started.elapsed());
     assert_eq!(asked.responder.count(), 1);
+}
+
+#[test]
+fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
+    let asked = Asked::new();
+    asked.answers(|spec| spec.revoked(-9, None));
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_millis(600)));
+    let tls = TlsOptions::builder()
+        .ca_file(&asked.scene.bench.ca_file)
+        .ocsp_responder_timeout(Duration::MAX)
+        .build()
+        .unwrap();
+    let context = TlsContext::new(&tls).unwrap();
+    let handshake = || {
+        let socket = std::net::TcpStream::connect(asked.scene.bench.server.addr()).unwrap();
+        context.connect("localhost", socket).map(drop)
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(handshake);
+        assert!(asked.responder.wait_for(1, Duration::from_secs(5)));
+        let error = handshake().unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
+        assert!(first.join().unwrap().is_err());
+    });
+}
+
+/// A server that stalls until the time is nearly up must not gain five seconds without a question.
+#[test]
+fn a_question_that_had_no_time_is_asked_again() {
+    let asked = Asked::new();
+    asked.answers(|spec| spec.revoked(-9, None));
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_millis(400)));
+    let (client, _) = asked.scene.client(|tls| tls);
+    let slow = ServerTls::new(&asked.scene.identity).staple_with(|_| {
+        thread::sleep(Duration::from_millis(800));
+        None
+    });
+    asked.scene.bench.server.set_tls(&slow);
+    let command = Command::from(doc! { "ping": 1 }).timeout(Duration::from_secs(1));
+    let error = client.database("admin").run_command(command).unwrap_err();
+    assert_eq!(code(&error), CauseCode::HandshakeTimeout, "{error}");
+    asked.scene.no_staple();
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspResponder, "{error}");
+    assert_eq!(asked.responder.count(), 2);
 }
 
 #[test]
@@ -152,6 +204,35 @@ fn a_staple_is_kept_and_the_fresher_answer_stays() {
 }
 
 #[test]
+fn a_revocation_is_not_forgotten_for_an_older_staple_that_lasts_longer() {
+    let scene = Scene::ec(|leaf| leaf);
+    let (client, _) = scene.client(|tls| tls.session_resumption(false));
+    let spec = || scene.issuer.ocsp(&scene.identity.cert);
+    let day = 24 * 60 * 60;
+    let old = spec().this_update(-600).next_update(Some(7 * day)).build();
+    let revoked = spec()
+        .this_update(-30)
+        .next_update(Some(day))
+        .revoked(-60, None);
+    scene.staple(old.clone());
+    connect(&client).unwrap();
+    scene.staple(revoked.build());
+    let error = connect(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+    // Replayed as often as one likes.
+    scene.staple(old);
+    for _ in 0..3 {
+        let error = connect(&client).unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{error}");
+    }
+    // A younger one takes it back, as after certificateHold.
+    scene.staple(spec().this_update(-10).build());
+    connect(&client).unwrap();
+    scene.no_staple();
+    connect(&client).unwrap();
+}
+
+#[test]
 fn a_session_is_not_resumed_past_the_response_that_it_rests_on() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let scene = Scene::new(KeyKind::EcP256, version, |leaf| leaf);
@@ -204,6 +285,16 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     connect(&client).unwrap();
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 1);
+    // A staple that says nothing may say more next time.
+    let spec = asked.scene.issuer.ocsp(&asked.scene.identity.cert);
+    asked.scene.staple(spec.unknown().build());
+    let (client, _) = asked
+        .scene
+        .client(|tls| tls.disable_ocsp_endpoint_check(true));
+    connect(&client).unwrap();
+    connect(&client).unwrap();
+    assert_eq!(asked.scene.bench.server.counts().resumed, 1);
+    asked.scene.no_staple();
     // Its answer carries the session.
     asked.responder.behave(Behaviour::Sound);
     let (client, _) = asked.scene.client(|tls| tls);

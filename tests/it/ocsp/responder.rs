@@ -383,6 +383,16 @@ fn what_is_no_http_url_is_not_asked() {
         assert_eq!(status, RevocationStatus::Undetermined, "{url}");
         assert!(words[0].contains(reason), "{words:?}");
     }
+    // What could confuse a terminal is told with its control characters escaped, and asks nobody.
+    let scene = named(&["http://127.0.0.1:1/\u{1b}[2J\r\nX: y".to_owned()]);
+    let (_, words) = told(&scene.plain().unwrap());
+    assert!(words[0].contains("cannot hold"), "{words:?}");
+    assert!(!words[0].contains(char::is_control), "{words:?}");
+    // Of many only the first are asked, and the others are not said to be slow.
+    let many: Vec<_> = (0..9).map(|n| format!("http://{nobody}/{n}")).collect();
+    let (_, words) = told(&named(&many).plain().unwrap());
+    assert_eq!(words.len(), 9);
+    assert!(words[8].contains("was not asked"), "{words:?}");
     // Only the issuers of the certificate are named: nothing to ask.
     let scene = Scene::ec(|leaf| leaf.ca_issuers_url("http://127.0.0.1:1/ca.der"));
     assert_eq!(
