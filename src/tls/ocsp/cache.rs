@@ -1,10 +1,11 @@
 //! What is known of certificates, and who is being asked, for all connections of one context.
 //!
 //! An answer is kept under its CertID while `thisUpdate ≤ t < nextUpdate`, if it is conclusive; of two the one
-//! with the later `nextUpdate` stays, and of two that contradict each other the younger one. The number of answers is bounded. A certificate is asked about by
-//! one connection at a time: the others wait for what that one learns. When it learned nothing, nobody asks
-//! again for [`PAUSE`], so that a dead responder does not hold every connection up; unless it was asked when
-//! there was next to no time, which a server can bring about by stalling.
+//! with the later `nextUpdate` stays, and of two that contradict each other the younger one. The number of
+//! answers is bounded. A certificate is asked about by one connection at a time: the others wait for what
+//! that one learns. When it learned nothing, nobody asks again for [`PAUSE`], so that a dead responder does
+//! not hold every connection up; unless it was asked when there was next to no time, which a server can
+//! bring about by stalling.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
