@@ -265,7 +265,10 @@ fn read(single: &SingleResponse, now: SystemTime) -> Result<Answer, Invalid> {
     if single.has_critical_extension {
         return Err(Invalid::CriticalExtension);
     }
-    let this_update = single.this_update.ok_or(Invalid::NoTimes)?;
+    // A time that cannot be read stands as 1970.
+    let this_update = single.this_update;
+    let this_update = this_update.filter(|at| *at != SystemTime::UNIX_EPOCH);
+    let this_update = this_update.ok_or(Invalid::NoTimes)?;
     if this_update > now + TOLERANCE {
         return Err(Invalid::NotYetValid(this_update));
     }

@@ -554,3 +554,15 @@ fn without_anything_to_check_with_nothing_is_claimed() {
         assert_eq!(code(&error.unwrap_err()), CauseCode::OptionConflict);
     }
 }
+
+#[test]
+fn a_time_that_cannot_be_read_is_no_time() {
+    let scene = Scene::ec(|leaf| leaf);
+    for text in ["garbage", "20261399000000Z", "2026"] {
+        let spec = || scene.issuer.ocsp(&scene.identity.cert);
+        let staple = spec().first(|single| single.this_update_text(text));
+        refused(&scene, text, staple.build(), "when it was made");
+        let staple = spec().first(|single| single.next_update_text(text));
+        refused(&scene, text, staple.build(), "nextUpdate");
+    }
+}
