@@ -175,8 +175,9 @@ impl Asked {
 
 /// The private key that the URI of an OpenSSL store names.
 pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
-    // The query of a URI may hold a PIN.
+    // The query of a URI may hold a PIN, and some take it in the path.
     let shown = uri.split('?').next().unwrap_or_default();
+    let shown = shown.split("pin-value").next().unwrap_or_default();
     let mut asked = Asked::default();
     let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
     let error = match outcome {

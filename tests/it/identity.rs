@@ -397,6 +397,11 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
                 None,
                 CauseCode::KeyAlgorithmUnsupported,
             ),
+            (
+                "no-such-scheme:object=key;pin-value=12345",
+                None,
+                CauseCode::KeyAlgorithmUnsupported,
+            ),
         ] {
             let error = attempt(uri, password).unwrap_err();
             assert_eq!(code(&error), expected, "{kind:?} {uri}: {error:?}");

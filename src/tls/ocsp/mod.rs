@@ -150,7 +150,7 @@ impl Checker {
                 return outcome;
             }
         } else if ffi::must_staple(subject.certificate) {
-            outcome.refused = Some(staple_missing(subject));
+            outcome.refused = Some(staple_missing(subject.certificate));
             return outcome;
         }
         if self.look_into_cache(subject, &id, &mut outcome) {
@@ -168,6 +168,18 @@ impl Checker {
             return outcome;
         }
         self.undetermined(subject, outcome)
+    }
+
+    /// The check of a certificate that is a trust anchor by itself: nobody above it could revoke it, and
+    /// no response about it could be verified.
+    fn check_anchor(&self, certificate: &X509Ref, staple: Option<&[u8]>) -> Outcome {
+        let mut outcome = Outcome::default();
+        if staple.is_none_or(<[u8]>::is_empty) && ffi::must_staple(certificate) {
+            outcome.refused = Some(staple_missing(certificate));
+        } else if self.requires_status {
+            outcome.refused = Some(status_unknown(certificate, &outcome.found));
+        }
+        outcome
     }
 
     /// Whether the staple decides.
@@ -323,7 +335,7 @@ impl Checker {
             false => RevocationStatus::NotChecked,
         };
         if self.requires_status {
-            outcome.refused = Some(status_unknown(subject, &outcome.found));
+            outcome.refused = Some(status_unknown(subject.certificate, &outcome.found));
         }
         outcome
     }
@@ -332,18 +344,19 @@ impl Checker {
 impl Check {
     fn run(&self, ssl: &SslRef) -> Outcome {
         let chain: Vec<&X509Ref> = ssl.verified_chain().into_iter().flatten().collect();
-        let [certificate, issuer, ..] = chain.as_slice() else {
-            // The certificate is a trust anchor by itself: nobody above it could revoke it.
-            return Outcome::default();
+        let outcome = match chain.as_slice() {
+            [certificate, issuer, ..] => {
+                let subject = Subject {
+                    certificate,
+                    issuer,
+                    crls: &self.checker.crls,
+                };
+                self.checker
+                    .check(&subject, ssl.ocsp_status(), self.deadline)
+            }
+            [certificate] => self.checker.check_anchor(certificate, ssl.ocsp_status()),
+            [] => Outcome::default(),
         };
-        let subject = Subject {
-            certificate,
-            issuer,
-            crls: &self.checker.crls,
-        };
-        let outcome = self
-            .checker
-            .check(&subject, ssl.ocsp_status(), self.deadline);
         self.log(&outcome);
         outcome
     }
@@ -447,8 +460,8 @@ fn revoked(subject: &Subject<'_>, answer: &Answer, origin: &Origin) -> Cause {
         .fact_opt("next_update", answer.next_update)
 }
 
-fn staple_missing(subject: &Subject<'_>) -> Cause {
-    let certificate = Certificate::from(subject.certificate);
+fn staple_missing(certificate: &X509Ref) -> Cause {
+    let certificate = Certificate::from(certificate);
     let message = format!(
         "the server's certificate {:?} demands an OCSP response from the server (must-staple), and the server sent none",
         certificate.short_name()
@@ -491,8 +504,8 @@ fn staple_invalid(subject: &Subject<'_>, invalid: &Invalid) -> Cause {
     .fact_opt("next_update", next_update)
 }
 
-fn status_unknown(subject: &Subject<'_>, found: &Found) -> Cause {
-    let certificate = Certificate::from(subject.certificate);
+fn status_unknown(certificate: &X509Ref, found: &Found) -> Cause {
+    let certificate = Certificate::from(certificate);
     let tried: Vec<_> = found
         .steps
         .iter()

@@ -566,3 +566,36 @@ fn a_time_that_cannot_be_read_is_no_time() {
         refused(&scene, text, staple.build(), "nextUpdate");
     }
 }
+
+#[test]
+fn a_server_that_is_its_own_anchor_gets_no_more_than_others() {
+    for must_staple in [false, true] {
+        let leaf = LeafSpec::local_server();
+        let identity = Identity::self_signed(match must_staple {
+            true => leaf.must_staple(),
+            false => leaf,
+        });
+        let tls = mongotls_testbench::server::ServerTls::new(&identity);
+        let server = mongotls_testbench::server::Server::builder()
+            .tls(tls)
+            .start();
+        let bench = crate::common::Bench::around(server, Ca::root("unused", KeyKind::EcP256));
+        let pem = || String::from_utf8(identity.cert_pem()).unwrap();
+        let lax = bench.handshake(|tls| tls.ca_certificates_pem(pem()));
+        let strict = bench.handshake(|tls| {
+            tls.ca_certificates_pem(pem())
+                .require_revocation_status(true)
+        });
+        match must_staple {
+            false => {
+                lax.unwrap();
+                assert_eq!(code(&strict.unwrap_err()), CauseCode::RevocationUnknown);
+            }
+            true => {
+                for error in [lax, strict] {
+                    assert_eq!(code(&error.unwrap_err()), CauseCode::MustStapleMissing);
+                }
+            }
+        }
+    }
+}
