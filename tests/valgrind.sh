@@ -8,7 +8,7 @@ command -v valgrind >/dev/null || {
     echo "valgrind.sh: there is no valgrind; install the package valgrind"
     exit 1
 }
-subjects="rotation:: resumption:: trust:: settings:: identity:: certificates:: files:: crl:: protocol:: inspect::"
+subjects="rotation:: resumption:: trust:: settings:: identity:: certificates:: files:: crl:: protocol:: inspect:: ocsp::staple::"
 tests=$(cargo test --locked --features cli,bundled-roots --test it --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/it-[^"]*\)".*/\1/p')
 [ -n "$tests" ]
