@@ -560,10 +560,15 @@ fn a_time_that_cannot_be_read_is_no_time() {
     let scene = Scene::ec(|leaf| leaf);
     for text in ["garbage", "20261399000000Z", "2026"] {
         let spec = || scene.issuer.ocsp(&scene.identity.cert);
+        // OpenSSL 3.5 does not even decode it.
+        let reason = |old| match openssl::version::number() >= 0x3050_0000 {
+            true => "",
+            false => old,
+        };
         let staple = spec().first(|single| single.this_update_text(text));
-        refused(&scene, text, staple.build(), "when it was made");
+        refused(&scene, text, staple.build(), reason("when it was made"));
         let staple = spec().first(|single| single.next_update_text(text));
-        refused(&scene, text, staple.build(), "nextUpdate");
+        refused(&scene, text, staple.build(), reason("nextUpdate"));
     }
 }
 
