@@ -344,7 +344,7 @@ impl TlsContext {
             tap.look_again();
         }
         let error = failed.error();
-        let refused = Checker::outcome(failed.ssl()).and_then(|outcome| outcome.refused);
+        let refused = Checker::conclude(failed.ssl()).and_then(|outcome| outcome.refused);
         let cause = match (watch.take(), refused, &failure) {
             (_, Some(cause), _) => cause,
             (Some(refusal), None, _) => refusal::refused_chain(
@@ -393,13 +393,15 @@ impl TlsContext {
 
     /// What is known of the revocation of the server's certificate.
     fn revocation(&self, ssl: &SslRef) -> Found {
-        if let Some(outcome) = Checker::outcome(ssl) {
+        if let Some(outcome) = Checker::conclude(ssl) {
             return outcome.found;
         }
         let mut found = Found::default();
         if ssl.session_reused() && self.0.options.checks_revocation() {
             let what = "was checked in its full handshake, and what it rests on still holds";
-            found.note(RevocationStep::new(Evidence::Session, what, Duration::ZERO));
+            found
+                .steps
+                .push(RevocationStep::new(Evidence::Session, what, Duration::ZERO));
         }
         found
     }

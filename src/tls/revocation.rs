@@ -29,7 +29,8 @@ pub enum RevocationStatus {
     Revoked,
     /// There was a check, and it came to no end. The connection goes on, unless the options ask for more.
     Undetermined,
-    /// There was no check: nothing to check with, or the options ask for none.
+    /// There was no check in this handshake: nothing to check with, or the options ask for none, or a
+    /// session was resumed, which rests on the check of its full handshake.
     #[default]
     NotChecked,
 }
@@ -113,9 +114,5 @@ impl Found {
             steps: vec![step],
             valid_until: None,
         }
-    }
-
-    pub(super) fn note(&mut self, step: RevocationStep) {
-        self.steps.push(step);
     }
 }

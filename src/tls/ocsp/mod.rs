@@ -127,10 +127,13 @@ impl Checker {
         limit.unwrap_or_default()
     }
 
-    /// What the check found; none if there was none.
-    pub(super) fn outcome(ssl: &SslRef) -> Option<Outcome> {
+    /// What the check found, once the handshake is over; none if there was none. The log is told now: a
+    /// logger of the program has no place inside a callback of OpenSSL's.
+    pub(super) fn conclude(ssl: &SslRef) -> Option<Outcome> {
         let check = ssl.ex_data(index().ok()?)?;
-        check.slot().clone()
+        let outcome = check.slot().clone()?;
+        check.log(&outcome);
+        Some(outcome)
     }
 
     /// The check of a server's certificate.
@@ -202,7 +205,8 @@ impl Checker {
         let mut note = |what: String| {
             outcome
                 .found
-                .note(RevocationStep::new(Evidence::Staple, what, took));
+                .steps
+                .push(RevocationStep::new(Evidence::Staple, what, took));
         };
         match validated {
             Ok(answer) => {
@@ -226,7 +230,7 @@ impl Checker {
                             says(&known.answer),
                             Duration::ZERO,
                         );
-                        outcome.found.note(step);
+                        outcome.found.steps.push(step);
                         decide(subject, &known.answer, &known.origin, outcome)
                     }
                     None => decide(subject, &answer, &Origin::Staple, outcome),
@@ -250,7 +254,7 @@ impl Checker {
         };
         let what = format!("{}, by {from}", says(&known.answer));
         let step = RevocationStep::new(Evidence::Cache, what, Duration::ZERO);
-        outcome.found.note(step);
+        outcome.found.steps.push(step);
         decide(subject, &known.answer, &known.origin, outcome)
     }
 
@@ -296,7 +300,7 @@ impl Checker {
             let what = "another connection still waits for it".to_owned();
             let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, started.elapsed());
-            outcome.found.note(step);
+            outcome.found.steps.push(step);
             return false;
         };
         for attempt in learned.attempts {
@@ -308,7 +312,7 @@ impl Checker {
             let what = format!("{}{by}", attempt.outcome);
             let evidence = Evidence::Responder(printable(&attempt.url));
             let step = RevocationStep::new(evidence, what, attempt.duration);
-            outcome.found.note(step);
+            outcome.found.steps.push(step);
         }
         match learned.answer {
             Some((answer, url)) => decide(subject, &answer, &Origin::Responder(url), outcome),
@@ -327,7 +331,7 @@ impl Checker {
             let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
             let evidence = Evidence::Responder(printable(&urls.join(", ")));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
-            outcome.found.note(step);
+            outcome.found.steps.push(step);
         }
         let was_looked_for = !outcome.found.steps.is_empty();
         outcome.found.status = match was_looked_for {
@@ -344,7 +348,7 @@ impl Checker {
 impl Check {
     fn run(&self, ssl: &SslRef) -> Outcome {
         let chain: Vec<&X509Ref> = ssl.verified_chain().into_iter().flatten().collect();
-        let outcome = match chain.as_slice() {
+        match chain.as_slice() {
             [certificate, issuer, ..] => {
                 let subject = Subject {
                     certificate,
@@ -356,9 +360,7 @@ impl Check {
             }
             [certificate] => self.checker.check_anchor(certificate, ssl.ocsp_status()),
             [] => Outcome::default(),
-        };
-        self.log(&outcome);
-        outcome
+        }
     }
 
     fn log(&self, outcome: &Outcome) {
@@ -418,14 +420,10 @@ fn decide(subject: &Subject<'_>, answer: &Answer, origin: &Origin, outcome: &mut
 
 /// An answer in words that complete "the staple …".
 fn says(answer: &Answer) -> String {
-    let until = match answer.next_update {
-        Some(until) => format!(", until {}", rfc3339(until)),
-        None => String::new(),
-    };
-    match &answer.status {
-        Status::Good => format!("says good{until}"),
-        Status::Revoked { .. } => format!("says revoked{until}"),
-        Status::Unknown => "says unknown".to_owned(),
+    let until = answer.next_update.filter(|_| answer.is_conclusive());
+    match until {
+        Some(until) => format!("{}, until {}", answer.status, rfc3339(until)),
+        None => answer.status.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::cache::{Attempt, Learned};
-use super::response::{self, LARGEST, Status, Subject};
+use super::response::{self, LARGEST, Subject};
 use crate::net::http::{self, HttpError, Method, Url};
 use crate::time::Deadline;
 
@@ -77,11 +77,7 @@ pub(super) fn ask(
                 }
             });
         let outcome = match &validated {
-            Ok((answer, _)) => match answer.status {
-                Status::Good => "says good".to_owned(),
-                Status::Revoked { .. } => "says revoked".to_owned(),
-                Status::Unknown => "says unknown".to_owned(),
-            },
+            Ok((answer, _)) => answer.status.to_string(),
             Err(why) => why.clone(),
         };
         learned.attempts.push(Attempt {

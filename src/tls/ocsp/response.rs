@@ -57,6 +57,17 @@ pub(super) enum Status {
     Unknown,
 }
 
+/// In words that complete "the responder …".
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Good => "says good",
+            Self::Revoked { .. } => "says revoked",
+            Self::Unknown => "says unknown",
+        })
+    }
+}
+
 impl Answer {
     /// Whether it is in force for a cache: `thisUpdate ≤ now < nextUpdate`.
     pub(super) fn holds(&self, now: SystemTime) -> bool {
