@@ -239,6 +239,8 @@ fn word(bytes: &[u8], at: usize) -> Option<i32> {
 mod tests {
     use bson::{doc, rawdoc};
 
+    use mongotls_testbench::random::{Random, rounds};
+
     use super::*;
 
     const PING: Expected = Expected {
@@ -419,40 +421,20 @@ mod tests {
         );
     }
 
-    /// A small generator of pseudo-random numbers (xorshift64*), so that a failure can be repeated.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-        }
-
-        fn below(&mut self, end: usize) -> usize {
-            usize::try_from(self.next() % end as u64).unwrap()
-        }
-    }
-
     /// One million messages: random ones, and good ones with bytes changed, cut, doubled or grown.
     /// Set `MONGOTLS_FUZZ_ROUNDS` for more.
     #[test]
     fn random_and_mutated_messages_neither_panic_nor_claim_memory() {
-        let rounds = std::env::var("MONGOTLS_FUZZ_ROUNDS")
-            .ok()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(1_000_000);
-        let mut random = Random(0x6d6f_6e67_6f74_6c73);
+        let rounds = rounds(1_000_000);
+        let mut random = Random::default();
         let document = doc! { "ok": 1.0, "cursor": { "id": 5_i64, "ns": "a.b", "firstBatch": [{ "x": "y" }, 7] } };
         let good = message(&document.to_vec().unwrap());
-        let mut read_whole = 0_u32;
+        let mut read_whole = 0_u64;
         let mut in_batches = 0;
         for _ in 0..rounds {
             let mut bytes = if random.below(4) == 0 {
-                (0..random.below(200))
-                    .map(|_| random.next().to_le_bytes()[0])
-                    .collect()
+                let count = random.below(200);
+                random.bytes(count)
             } else {
                 good.clone()
             };
@@ -482,7 +464,7 @@ mod tests {
         }
         let at = random.below(bytes.len());
         match random.below(6) {
-            0 => bytes[at] = random.next().to_le_bytes()[0],
+            0 => bytes[at] = random.number().to_le_bytes()[0],
             1 => bytes[at] ^= 1 << random.below(8),
             2 => bytes.truncate(at),
             3 => bytes.extend_from_within(at..),

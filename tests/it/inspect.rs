@@ -11,6 +11,7 @@ use mongotls::tls::FileReport;
 use mongotls_testbench::pki::{
     Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation, Validity,
 };
+use mongotls_testbench::random::{Random, rounds};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 use serde_json::{Value, json};
 
@@ -937,31 +938,11 @@ fn a_refused_chain_is_told_with_its_dates() {
     assert_eq!(facts["sent_validity"], json!([expected]));
 }
 
-/// xorshift64*: the same bytes in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-}
-
 /// Random files, and good ones with bytes changed, cut, doubled or joined. In a PEM file most changes
 /// spoil the text alone, so that some are made below it. Set `MONGOTLS_FUZZ_ROUNDS` for more.
 #[test]
 fn random_and_mutated_files_never_panic() {
-    let rounds = std::env::var("MONGOTLS_FUZZ_ROUNDS");
-    let rounds = rounds
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(3_000_u32);
+    let rounds = rounds(3_000);
     let desk = Desk::new();
     let client = desk
         .mid
@@ -982,13 +963,13 @@ fn random_and_mutated_files_never_panic() {
         ("X509 CRL", crl),
         ("PRIVATE KEY", key),
     ];
-    let mut random = Random(0x6d6f_6e67_6f74_6c73);
+    let mut random = Random::default();
     let password = Secret::from("p");
-    let (mut held, mut spoiled) = (0_u32, 0_u32);
+    let (mut held, mut spoiled) = (0_u64, 0_u64);
     for _ in 0..rounds {
         let bytes = match random.below(8) {
             0 => (0..random.below(300))
-                .map(|_| random.next().to_le_bytes()[0])
+                .map(|_| random.number().to_le_bytes()[0])
                 .collect(),
             1..=4 => mutated(&good[random.below(good.len())], &mut random),
             _ => {
@@ -1005,8 +986,8 @@ fn random_and_mutated_files_never_panic() {
             report.keys.len(),
             report.crls.len(),
         ];
-        held += u32::from(counts.iter().any(|count| *count > 0));
-        spoiled += u32::from(!report.is_ok());
+        held += u64::from(counts.iter().any(|count| *count > 0));
+        spoiled += u64::from(!report.is_ok());
         let _ = format!("{report:?}");
     }
     assert!(
@@ -1024,7 +1005,7 @@ fn mutated(good: &[u8], random: &mut Random) -> Vec<u8> {
             1 => bytes.extend_from_within(at..),
             2 => drop(bytes.remove(at)),
             3..=5 => bytes[at] ^= 1 << random.below(8),
-            _ => bytes[at] = random.next().to_le_bytes()[0],
+            _ => bytes[at] = random.number().to_le_bytes()[0],
         }
         if bytes.is_empty() {
             bytes.push(b'-');

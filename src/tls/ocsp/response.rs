@@ -329,24 +329,9 @@ fn choose(answers: impl Iterator<Item = Result<Answer, Invalid>>) -> Result<Answ
 #[cfg(test)]
 mod tests {
     use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+    use mongotls_testbench::random::{Random, rounds};
 
     use super::*;
-
-    struct Rng(u64);
-
-    impl Rng {
-        /// xorshift64
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0
-        }
-
-        fn below(&mut self, end: usize) -> usize {
-            usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
-        }
-    }
 
     #[test]
     fn a_response_larger_than_any_is_not_looked_at() {
@@ -378,9 +363,9 @@ mod tests {
     #[test]
     #[allow(clippy::print_stdout, reason = "a long run tells how far it came")]
     fn random_and_mutated_responses_are_refused() {
-        let rounds = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-        let wanted: u64 = rounds("MONGOTLS_FUZZ_ROUNDS").unwrap_or(50_000);
-        let seconds: Option<u64> = rounds("MONGOTLS_FUZZ_SECONDS");
+        let wanted = rounds(50_000);
+        let seconds = std::env::var("MONGOTLS_FUZZ_SECONDS").ok();
+        let seconds: Option<u64> = seconds.and_then(|text| text.parse().ok());
         let ca = Ca::root("ca", KeyKind::EcP256);
         let leaf = ca.issue(LeafSpec::local_server());
         let delegate = ca.issue(LeafSpec::ocsp_responder("delegate"));
@@ -404,7 +389,7 @@ mod tests {
             .iter()
             .map(|seed| validate(seed, &subject, now).ok())
             .collect();
-        let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::default();
         let started = std::time::Instant::now();
         let mut round = 0;
         let is_over = |round: u64| match seconds {
@@ -413,18 +398,24 @@ mod tests {
         };
         while !is_over(round) {
             round += 1;
-            let which = rng.below(seeds.len());
-            let mut bytes = seeds[which].clone();
-            for _ in 0..=rng.below(4) {
-                let at = rng.below(bytes.len());
-                match rng.below(6) {
-                    0 => bytes[at] ^= 1 << rng.below(8),
-                    1 => bytes[at] = [0, 1, 0x30, 0x7f, 0x80, 0x82, 0xff][rng.below(7)],
+            let which = random.below(seeds.len());
+            let mut bytes = match random.below(8) {
+                0 => {
+                    let count = 1 + random.below(300);
+                    random.bytes(count)
+                }
+                _ => seeds[which].clone(),
+            };
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len());
+                match random.below(6) {
+                    0 => bytes[at] ^= 1 << random.below(8),
+                    1 => bytes[at] = [0, 1, 0x30, 0x7f, 0x80, 0x82, 0xff][random.below(7)],
                     2 => bytes.truncate(at + 1),
                     3 => drop(bytes.remove(at)),
-                    4 => bytes.insert(at, u8::try_from(rng.next() & 0xff).unwrap()),
+                    4 => bytes.insert(at, u8::try_from(random.number() & 0xff).unwrap()),
                     _ => {
-                        let from = rng.below(bytes.len());
+                        let from = random.below(bytes.len());
                         let piece = bytes[from.min(at)..from.max(at)].to_vec();
                         bytes.splice(at..at, piece);
                     }

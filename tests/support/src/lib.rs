@@ -28,6 +28,7 @@ pub mod ocsp;
 pub mod peers;
 pub mod pki;
 pub mod proxy;
+pub mod random;
 pub mod server;
 pub mod stranger;
 pub mod wire;

@@ -1,0 +1,41 @@
+//! Numbers for tests that try a great many inputs: the same in every run, so that a failure can be repeated.
+
+/// A small generator of pseudo-random numbers (xorshift64*).
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x6d6f_6e67_6f74_6c73)
+    }
+}
+
+impl Random {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// One below `end`, which is not 0.
+    ///
+    /// # Panics
+    ///
+    /// If `end` is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.number() % end as u64).expect("a number below a usize")
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.number().to_le_bytes()[0]).collect()
+    }
+}
+
+/// How many rounds a test runs: `MONGOTLS_FUZZ_ROUNDS`, or else `default`.
+pub fn rounds(default: u64) -> u64 {
+    let wanted = std::env::var("MONGOTLS_FUZZ_ROUNDS").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
