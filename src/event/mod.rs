@@ -1,15 +1,14 @@
 //! Events: what happens inside a client, told to the program as it happens.
 
+mod tls;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::error;
 
-use crate::address::ServerAddress;
-use crate::error::Error;
-use crate::tls::CertificateRevocation;
+pub use self::tls::{RevocationEvent, TlsReloadEvent};
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
@@ -19,30 +18,6 @@ pub enum Event {
     TlsReload(TlsReloadEvent),
     /// A handshake looked for evidence of whether the server's certificate is revoked.
     Revocation(RevocationEvent),
-}
-
-/// The files of TLS were read anew, by [`Client::reload_tls`](crate::Client::reload_tls) or because one
-/// had changed.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TlsReloadEvent {
-    /// Why the new set is not used; none if it has taken over.
-    pub error: Option<Error>,
-    /// How long reading and checking took.
-    pub duration: Duration,
-}
-
-/// A handshake looked for evidence of whether the server's certificate is revoked. Resumed handshakes do not
-/// look, and tell nothing.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RevocationEvent {
-    /// The server.
-    pub server: ServerAddress,
-    /// What was found out about each certificate; empty if the connection was refused.
-    pub certificates: Vec<CertificateRevocation>,
-    /// Why the connection was refused; none if it goes on.
-    pub error: Option<Error>,
 }
 
 /// A function of the program that is told of events; none by default.
