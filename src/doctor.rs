@@ -7,6 +7,7 @@
 //! looks at the files that the options name.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocumentBuf, rawdoc};
@@ -276,7 +277,7 @@ fn examine_host(
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
-    let established = connector.establish(server, None, &mut watch);
+    let established = connector.establish(server, None, &Arc::default(), &mut watch);
     let took = watch.last.elapsed();
     let mut connection = match established {
         Ok(connection) => connection,

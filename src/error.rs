@@ -36,6 +36,7 @@ struct Inner {
     cause: Option<Cause>,
     command: Option<CommandFailure>,
     labels: Vec<String>,
+    is_pool_cleared: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -66,6 +67,8 @@ pub enum ErrorKind {
     TooLarge,
     /// A call has an argument that can never work, such as an empty command. Nothing was sent.
     InvalidArgument,
+    /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
+    ClientClosed,
 }
 
 /// How far an attempt to connect had come.
@@ -151,6 +154,7 @@ impl Error {
             cause: None,
             command: None,
             labels: Vec::new(),
+            is_pool_cleared: false,
             source: None,
         }))
     }
@@ -198,6 +202,36 @@ impl Error {
                 elapsed.kind.option()
             ),
         )
+    }
+
+    /// The client does not serve any more (CMAP, `PoolClosedError`).
+    pub(crate) fn client_closed() -> Self {
+        Self::new(ErrorKind::ClientClosed, "the client is closed")
+    }
+
+    /// The pool does not serve until its server is known to be there again (CMAP, `PoolClearedError`).
+    pub(crate) fn pool_cleared(because: Option<Self>) -> Self {
+        let message = match because {
+            Some(_) => "the connection pool was cleared because another operation failed",
+            None => "the connection pool was cleared",
+        };
+        let mut error = Self::new(ErrorKind::Network, message);
+        error.0.is_pool_cleared = true;
+        error.0.source = because.map(|because| Arc::new(because) as _);
+        error
+    }
+
+    /// A connection in use was cut off because the pool was cleared.
+    pub(crate) fn interrupted() -> Self {
+        let message = "the connection was interrupted because the connection pool was cleared";
+        let mut error = Self::new(ErrorKind::Network, message);
+        error.0.is_pool_cleared = true;
+        error
+    }
+
+    /// Whether the pool was cleared meanwhile: another try is of use, and says nothing about the server.
+    pub(crate) fn is_pool_cleared(&self) -> bool {
+        self.0.is_pool_cleared
     }
 
     /// The peer broke the wire protocol.

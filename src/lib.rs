@@ -50,6 +50,7 @@ mod cursor;
 mod database;
 mod document;
 mod error;
+mod fork;
 mod net;
 mod pool;
 mod sniff;
@@ -62,13 +63,14 @@ pub use bson;
 
 pub use address::ServerAddress;
 pub use cause::{Category, Cause, CauseCode};
-pub use client::{Client, ServerReport};
+pub use client::{Client, ClientSnapshot, ConnectionInUse, ServerReport};
 pub use command::Command;
 pub use conn::Hello;
 pub use cursor::Cursor;
 pub use database::Database;
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
+pub use pool::{PoolSnapshot, PoolState};
 pub use uri::{ConnectionString, Warning};
 
 /// Runs the examples of the README with those of this documentation.

@@ -10,8 +10,10 @@
 //! beyond its write and its read; a deadline may be overrun by a tenth at most.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::time::Deadline;
@@ -19,10 +21,12 @@ use crate::time::Deadline;
 /// A connected socket with a deadline; see the [module documentation](self).
 #[derive(Debug)]
 pub(crate) struct Socket {
-    transport: Transport,
+    transport: Arc<Transport>,
     deadline: Option<Deadline>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    /// Whether reads and writes wait, until the deadline; if not they are `WouldBlock`.
+    waits: bool,
 }
 
 #[derive(Debug)]
@@ -46,10 +50,11 @@ impl Socket {
         transport.set_read_timeout(None)?;
         transport.set_write_timeout(None)?;
         Ok(Self {
-            transport,
+            transport: Arc::new(transport),
             deadline: None,
             read_timeout: None,
             write_timeout: None,
+            waits: true,
         })
     }
 
@@ -58,9 +63,21 @@ impl Socket {
         self.deadline = deadline;
     }
 
+    /// Lets reads and writes wait, as they do at first, or not at all.
+    pub(crate) fn set_waiting(&mut self, waits: bool) -> io::Result<()> {
+        self.waits = waits;
+        self.transport.set_nonblocking(!waits)
+    }
+
+    /// Ends the connection in both directions, for whoever else holds the socket as well.
+    pub(crate) fn shut_down(&self) {
+        // One that is not connected any more has ended already.
+        let _ = self.transport.shutdown();
+    }
+
     /// The address of the peer; none for a Unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        match &self.transport {
+        match &*self.transport {
             Transport::Tcp(stream) => stream.peer_addr().ok(),
             Transport::Unix(_) => None,
         }
@@ -122,6 +139,9 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.waits {
+            return self.transport.read(buf);
+        }
         loop {
             self.arm_read()?;
             match self.transport.read(buf) {
@@ -134,6 +154,9 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !self.waits {
+            return self.transport.write(buf);
+        }
         loop {
             self.arm_write()?;
             match self.transport.write(buf) {
@@ -163,18 +186,71 @@ impl Transport {
         }
     }
 
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.read(buf),
-            Self::Unix(stream) => stream.read(buf),
+            Self::Tcp(stream) => (&*stream).read(buf),
+            Self::Unix(stream) => (&*stream).read(buf),
         }
     }
 
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+    fn write(&self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(buf),
-            Self::Unix(stream) => stream.write(buf),
+            Self::Tcp(stream) => (&*stream).write(buf),
+            Self::Unix(stream) => (&*stream).write(buf),
         }
+    }
+
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(on),
+            Self::Unix(stream) => stream.set_nonblocking(on),
+        }
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        }
+    }
+}
+
+/// Ends what a connection does from another thread: its reads and writes fail at once.
+///
+/// It is there before the connection is, so that an attempt to connect can be given up too, and it does not
+/// keep the socket open.
+#[derive(Debug, Default)]
+pub(crate) struct Interrupt {
+    is_interrupted: AtomicBool,
+    socket: Mutex<Weak<Transport>>,
+}
+
+impl Interrupt {
+    /// Makes `socket` the one to be interrupted. Fails if that has been asked for already.
+    pub(crate) fn attach(&self, socket: &Socket) -> io::Result<()> {
+        *self.socket() = Arc::downgrade(&socket.transport);
+        match self.is_interrupted() {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Cuts the connection off. The peer sees it end.
+    pub(crate) fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::SeqCst);
+        let transport = self.socket().upgrade();
+        if let Some(transport) = transport {
+            let _ = transport.shutdown();
+        }
+    }
+
+    /// Whether the connection was cut off.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::SeqCst)
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Weak<Transport>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::error::{Error, Milliseconds, Result, Stage};
 use crate::event::{Event, EventListener, RevocationEvent};
 use crate::net::{self, Unreachable};
 use crate::options::ClientOptions;
-use crate::socket::Socket;
+use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
 use crate::tls::{HandshakeReport, TlsContext};
 use crate::wire::reply::Expected;
@@ -73,13 +73,25 @@ impl Connector {
     /// options ask for what this version cannot do.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         refuse_unsupported(options)?;
+        let tls = options.tls.as_ref().map(TlsContext::new).transpose()?;
+        Self::with_tls(options, tls)
+    }
+
+    /// The same for a forked child: with nothing in it that a thread of the parent may have locked.
+    pub(crate) fn in_child(&self, options: &ClientOptions) -> Result<Arc<Self>> {
+        let inherited = self
+            .tls
+            .as_ref()
+            .and_then(|tls| Some(tls.try_lock().ok()?.in_child()));
+        match inherited {
+            Some(tls) => Self::with_tls(options, Some(tls)),
+            None => Self::new(options),
+        }
+    }
+
+    fn with_tls(options: &ClientOptions, tls: Option<TlsContext>) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            tls: options
-                .tls
-                .as_ref()
-                .map(TlsContext::new)
-                .transpose()?
-                .map(Mutex::new),
+            tls: tls.map(Mutex::new),
             reloading: Mutex::new(()),
             authenticator: Authenticator::new(options)?,
             metadata: client_metadata(options.app_name.as_deref()),
@@ -121,11 +133,13 @@ impl Connector {
         Ok(())
     }
 
-    /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`.
+    /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`, unless it is
+    /// interrupted.
     pub(crate) fn establish(
         &self,
         server: &ServerAddress,
         deadline: Option<Deadline>,
+        interrupt: &Arc<Interrupt>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let own = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
@@ -134,11 +148,16 @@ impl Connector {
             connector: self,
             server,
             deadline,
+            interrupt,
             authenticator: self.authenticator.as_ref(),
         };
-        attempt
-            .run(observer)
-            .map_err(|error| error.with_server(server))
+        attempt.run(observer).map_err(|error| {
+            let error = match interrupt.is_interrupted() {
+                true => Error::interrupted(),
+                false => error,
+            };
+            error.with_server(server)
+        })
     }
 }
 
@@ -147,6 +166,7 @@ struct Attempt<'a> {
     connector: &'a Connector,
     server: &'a ServerAddress,
     deadline: Deadline,
+    interrupt: &'a Arc<Interrupt>,
     /// Who authenticates the connection; nobody without a user.
     authenticator: Option<&'a Authenticator>,
 }
@@ -154,11 +174,15 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let socket = self.open(observer)?;
+        self.interrupt
+            .attach(&socket)
+            .map_err(|_| Error::interrupted())?;
         let stream = match self.connector.tls() {
             Some(tls) => self.secure(&tls, socket, observer)?,
             None => Stream::Plain(socket),
         };
-        let mut connection = Connection::new(self.server.clone(), stream);
+        let mut connection =
+            Connection::new(self.server.clone(), stream, Arc::clone(self.interrupt));
         let refused = |cause| Error::failed(Stage::Authentication, cause);
         let begun = self.authenticator.map(Authenticator::begin);
         let authentication = begun.transpose().map_err(refused)?;

@@ -12,6 +12,7 @@ mod metadata;
 mod probe;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
@@ -22,9 +23,10 @@ pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
 use crate::cause::{Category, Cause, CauseCode};
-use crate::error::{CommandFailure, Error, Result, Stage};
+use crate::error::{CommandFailure, Error, ErrorKind, Result, Stage};
+use crate::fork;
 use crate::sniff;
-use crate::socket::Socket;
+use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
 use crate::wire::opcode;
@@ -50,6 +52,12 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     last_request_id: i32,
     perished: Option<Perished>,
+    /// The number in the pool; 0 without one.
+    id: u64,
+    /// Cuts the connection off from another thread.
+    interrupt: Arc<Interrupt>,
+    /// How often the process had forked when the connection was made.
+    forks: u64,
 }
 
 /// Why a connection must not be used again.
@@ -65,7 +73,7 @@ pub(crate) enum Perished {
 }
 
 impl Connection {
-    fn new(server: ServerAddress, stream: Stream) -> Self {
+    fn new(server: ServerAddress, stream: Stream, interrupt: Arc<Interrupt>) -> Self {
         Self {
             server,
             stream,
@@ -73,7 +81,35 @@ impl Connection {
             buffer: Vec::new(),
             last_request_id: 0,
             perished: None,
+            id: 0,
+            interrupt,
+            forks: fork::count(),
         }
+    }
+
+    /// The number of the connection in its pool, from 1 on; 0 without a pool.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn set_id(&mut self, id: u64) {
+        self.id = id;
+    }
+
+    /// Whether the server has neither closed the connection nor said anything unasked, as far as that can be
+    /// seen without waiting.
+    pub(crate) fn is_open(&mut self) -> bool {
+        if self.stream.socket().set_waiting(false).is_err() {
+            return false;
+        }
+        let is_silent = match &mut self.stream {
+            Stream::Plain(socket) => {
+                let read = socket.read(&mut [0]);
+                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Stream::Tls(stream) => stream.is_silent(),
+        };
+        self.stream.socket().set_waiting(true).is_ok() && is_silent
     }
 
     /// The server at the other end.
@@ -118,6 +154,13 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        if self.forks != fork::count() {
+            let error = Error::new(
+                ErrorKind::Network,
+                "the connection belongs to the process that this one was forked from",
+            );
+            return Err(error.with_server(&self.server).with_stage(stage));
+        }
         let limit = self.hello.max_message_size;
         let id = self.next_request_id();
         let more = |fields: &mut request::Fields<'_>| {
@@ -214,6 +257,9 @@ impl Connection {
     ) -> Error {
         let plain = matches!(self.stream, Stream::Plain(_));
         let error = match failure {
+            ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
+                Error::interrupted().with_source(error)
+            }
             // An alert or a handshake record in answer to the first message in the clear.
             ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
                 if plain && stage == Stage::Hello && sniff::is_tls_answer(&first_bytes) =>
@@ -253,6 +299,15 @@ impl Connection {
             }
         };
         error.with_server(&self.server).with_stage(stage)
+    }
+}
+
+impl Drop for Connection {
+    /// Ends the connection even if a forked child holds on to the socket. A child itself just lets go of it.
+    fn drop(&mut self) {
+        if self.forks == fork::count() {
+            self.stream.socket().shut_down();
+        }
     }
 }
 
@@ -462,7 +517,8 @@ mod tests {
     fn a_large_request_leaves_a_small_buffer() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let stream = Stream::Plain(Socket::unix(ours).unwrap());
-        let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
+        let mut connection =
+            Connection::new(ServerAddress::unix("/tmp/m.sock"), stream, Arc::default());
         connection.hello.max_message_size = 48_000_000;
         let server = thread::spawn(move || {
             let mut length = [0; 4];

@@ -1,5 +1,6 @@
 //! Events: what happens inside a client, told to the program as it happens.
 
+mod pool;
 mod tls;
 
 use std::fmt;
@@ -8,12 +9,17 @@ use std::sync::Arc;
 
 use log::error;
 
+pub use self::pool::{
+    ConnectionCheckOutFailedReason, ConnectionClosedReason, PoolEvent, PoolEventKind, PoolOptions,
+};
 pub use self::tls::{RevocationEvent, TlsReloadEvent};
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// Something happened in the connection pool of a server.
+    Pool(PoolEvent),
     /// The files of TLS were read anew.
     TlsReload(TlsReloadEvent),
     /// A handshake looked for evidence of whether the server's certificate is revoked.

@@ -10,8 +10,8 @@ use std::ffi::CString;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::SystemTime;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
@@ -218,6 +218,28 @@ pub(super) fn mark_shut_down(ssl: &SslRef) {
     const SENT_AND_RECEIVED: c_int = 3;
     // SAFETY: the connection is live for the call, which sets a flag in it and nothing else.
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
+}
+
+/// How many forks lie between this process and the one that first [watched](watch_forks).
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// See [`crate::fork`]. Nothing of TLS; it stands here because this is the only file with `unsafe`.
+pub(crate) fn fork_count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Counts the forks from now on.
+pub(crate) fn watch_forks() {
+    static WATCH: Once = Once::new();
+    extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    WATCH.call_once(|| {
+        // SAFETY: the handler lives as long as the program. It runs in a forked child, where only what is
+        // async-signal-safe may be called; it adds to an atomic and calls nothing. A failure, for want of
+        // memory, leaves forks unnoticed.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
 }
 
 /// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.

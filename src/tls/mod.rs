@@ -60,6 +60,7 @@ pub use self::certificate::Certificate;
 use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
+pub(crate) use self::ffi::{fork_count, watch_forks};
 use self::identity::{Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
@@ -129,6 +130,24 @@ impl TlsContext {
     /// Reads the files anew, and goes on counting handshakes where this context stands.
     pub(crate) fn reloaded(&self) -> Result<Self> {
         Self::counting(&self.0.options, Arc::clone(&self.0.handshakes))
+    }
+
+    /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
+    /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
+    pub(crate) fn in_child(&self) -> Self {
+        self.reloaded().unwrap_or_else(|_| {
+            let shared = &*self.0;
+            Self(Arc::new(Shared {
+                context: shared.context.clone(),
+                options: shared.options.clone(),
+                anchors: shared.anchors.clone(),
+                crls: shared.crls.clone(),
+                ocsp: Checker::new(&shared.options, shared.crls.clone()),
+                own: shared.own.clone(),
+                sessions: shared.sessions.as_ref().map(|_| Arc::default()),
+                handshakes: Arc::clone(&shared.handshakes),
+            }))
+        })
     }
 
     fn counting(options: &TlsOptions, handshakes: Arc<Counters>) -> Result<Self> {
