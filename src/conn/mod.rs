@@ -512,7 +512,7 @@ mod tests {
     #[test]
     fn a_large_request_leaves_a_small_buffer() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let stream = Stream::Plain(Socket::unix(ours).unwrap());
+        let stream = Stream::Plain(Socket::new(Arc::new(ours.into())).unwrap());
         let mut connection =
             Connection::new(ServerAddress::unix("/tmp/m.sock"), stream, Arc::default());
         connection.hello.max_message_size = 48_000_000;
