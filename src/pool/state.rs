@@ -123,6 +123,9 @@ pub(super) struct State<C, H, W> {
     in_use: usize,
     waiters: VecDeque<(Ticket, W)>,
     next_ticket: i64,
+    /// The next ticket of a thread that lines up as the first one; below all others that there were, so that none
+    /// is ever given twice.
+    first_ticket: i64,
     /// Whether connections may be made in the background: not before the program was told that the pool is
     /// ready.
     may_populate: bool,
@@ -174,6 +177,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             in_use: 0,
             waiters: VecDeque::new(),
             next_ticket: 0,
+            first_ticket: -1,
             may_populate: false,
             closing: Vec::new(),
         }
@@ -251,11 +255,8 @@ impl<C, H: Clone, W> State<C, H, W> {
     /// Lines a thread up: at the end, or as the first one.
     pub(super) fn enqueue(&mut self, waiter: W, first: bool) -> Ticket {
         if first {
-            let head = self
-                .waiters
-                .front()
-                .map_or(self.next_ticket, |(ticket, _)| ticket.0);
-            let ticket = Ticket(head - 1);
+            let ticket = Ticket(self.first_ticket);
+            self.first_ticket -= 1;
             self.waiters.push_front((ticket, waiter));
             return ticket;
         }
@@ -306,15 +307,17 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     /// A connection is established. It is in use by the thread that established it.
     pub(super) fn established(&mut self, lease: Lease, service: Option<ServiceId>, now: Instant) {
-        let service = service.map(|id| {
+        let Some(member) = self.members.get_mut(lease.slot).and_then(Option::as_mut) else {
+            return;
+        };
+        if member.id != lease.id || member.is != Is::Pending {
+            return;
+        }
+        member.service = service.map(|id| {
             let service = self.services.entry(id).or_default();
             service.connections += 1;
             (id, service.generation)
         });
-        let Some(member) = self.member(lease) else {
-            return;
-        };
-        member.service = service;
         member.is = Is::InUse;
         member.since = now;
         self.pending -= 1;
@@ -599,3 +602,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         pending.map(|member| member.handle.clone()).collect()
     }
 }
+
+// The path is given because the model test includes this file by its path.
+#[cfg(test)]
+#[path = "state/tests.rs"]
+mod tests;

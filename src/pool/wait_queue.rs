@@ -73,6 +73,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     ) -> (CheckOut<C>, Closed<C, H>) {
         let mut state = self.lock();
         let served = state.check_out_instead(dead, connection, now, H::default);
+        self.notify_if_drained(&state);
         self.served_or_wait(state, served, true, deadline)
     }
 
@@ -280,10 +281,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         let result = change(&mut state);
         let mut grant = state.next_grant(now, H::default);
         let mut closed = state.take_closing();
-        let counts = state.counts();
-        if counts.in_use + counts.pending == 0 && state.phase() == Phase::Closed {
-            self.drained.notify_all();
-        }
+        self.notify_if_drained(&state);
         drop(state);
         while let Some((waiter, outcome)) = grant {
             waiter.deliver(outcome);
@@ -292,6 +290,13 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
             closed.append(&mut state.take_closing());
         }
         (result, closed)
+    }
+
+    fn notify_if_drained(&self, state: &Locked<C, H>) {
+        let counts = state.counts();
+        if counts.in_use + counts.pending == 0 && state.phase() == Phase::Closed {
+            self.drained.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked<C, H>> {
