@@ -13,8 +13,8 @@ use crate::conn::{Connector, Hello, Perished, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::event::{Event, TlsReloadEvent};
-use crate::options::{ClientOptions, ReadPreferenceMode};
+use crate::event::{Event, EventKind, TlsReloadEvent};
+use crate::options::{ClientOptions, DriverInfo, ReadPreferenceMode};
 use crate::pool::{Pool, PooledConnection};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
@@ -77,12 +77,13 @@ impl Inner {
                 warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
             }
         }
-        self.options
-            .listener
-            .emit(&Event::TlsReload(TlsReloadEvent {
+        let listener = &self.options.listener;
+        if listener.hears(EventKind::Tls) {
+            listener.emit(&Event::TlsReload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
                 duration: started.elapsed(),
             }));
+        }
         outcome
     }
 }
@@ -206,6 +207,16 @@ impl Client {
     /// [`Event`](crate::event::Event) say so.
     pub fn reload_tls(&self) -> Result<()> {
         self.0.reload_tls()
+    }
+
+    /// Names a library on top of this one to servers, on connections that are made from now on (specification
+    /// "MongoDB Handshake"). One that is named already is not named again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds a `|`, or if all that
+    /// is told does not fit into 512 bytes.
+    pub fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
+        self.0.connector.append_metadata(info)
     }
 
     /// What a server said about itself and, with TLS, the facts of the handshake: of a connection

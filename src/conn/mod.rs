@@ -2,13 +2,16 @@
 //!
 //! A [`Connection`] comes out of [`Connector::establish`], after TLS and hello. It belongs to one
 //! thread at a time. Each request is one write of one buffer, which is kept for the next; the reply is
-//! handed on without a copy. Whatever leaves a connection in an unknown state, such as a time-out in
+//! handed on without a copy. A request may be compressed first, and each but the first hello is told to who
+//! listens. Whatever leaves a connection in an unknown state, such as a time-out in
 //! the middle of a reply, marks it perished, and the pool then drops it.
 
 mod establish;
 mod hello;
 mod metadata;
+mod overload;
 mod probe;
+mod sensitive;
 
 use std::io::{self, Read, Write};
 
@@ -21,10 +24,12 @@ pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
+use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
 use crate::sniff;
 use crate::socket::Socket;
 use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
+use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
 use crate::wire::request::{self, DocumentSequence, TooLarge};
@@ -44,8 +49,19 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Connection {
     server: ServerAddress,
     stream: Stream,
+    /// The client's number of the connection, which its pool gives; 0 until then.
+    id: u64,
     hello: Hello,
+    /// Whether the handshake is over, authentication included.
+    established: bool,
+    commands: CommandMonitor,
+    /// How requests are compressed; not at all if none.
+    compression: Option<Compression>,
+    /// How replies may be compressed.
+    offered: Offered,
     buffer: Vec<u8>,
+    /// Where requests are compressed into.
+    compressed: Vec<u8>,
     last_request_id: i32,
     perished: Option<Perished>,
 }
@@ -67,8 +83,14 @@ impl Connection {
         Self {
             server,
             stream,
+            id: 0,
             hello: Hello::default(),
+            established: false,
+            commands: CommandMonitor::default(),
+            compression: None,
+            offered: Offered::NONE,
             buffer: Vec::new(),
+            compressed: Vec::new(),
             last_request_id: 0,
             perished: None,
         }
@@ -77,6 +99,11 @@ impl Connection {
     /// The server at the other end.
     pub(crate) fn server(&self) -> &ServerAddress {
         &self.server
+    }
+
+    /// Gives the connection its number, which events and the log name.
+    pub(crate) fn set_id(&mut self, id: u64) {
+        self.id = id;
     }
 
     /// What the server said about itself.
@@ -106,46 +133,88 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        let limit = self.hello.max_message_size;
         let id = self.next_request_id();
+        self.encode(request, id)?;
+        let is_told = self.commands.hears(!self.established);
+        let open = is_told.then(|| self.start(request, id));
+        self.compress(request);
+        let outcome = self.ask(request, id, deadline);
+        if let Some(open) = open {
+            open.end(outcome.as_deref());
+        }
+        outcome
+    }
+
+    /// Puts the message into the buffer.
+    fn encode(&mut self, request: &Request<'_>, id: i32) -> Result<()> {
+        let limit = self.hello.max_message_size;
         let more = |fields: &mut request::Fields<'_>| {
             fields.text("$db", request.database);
             if let Some(preference) = request.read_preference {
                 fields.document("$readPreference", preference);
             }
         };
-        request::encode_msg(
-            &mut self.buffer,
-            id,
-            request.body,
-            more,
-            request.sequences,
-            limit,
-        )
-        .map_err(|error| self.too_large(error))?;
-        let reply = self
-            .exchange(
-                Expected {
-                    request_id: id,
-                    opcode: opcode::MSG,
-                },
-                deadline,
-            )
-            .map_err(|failure| {
-                let name = command_name(request.body);
-                self.explain(
-                    failure,
-                    Stage::Command,
-                    &format!("the reply to {name:?}"),
-                    deadline,
-                )
-            })?;
+        let (body, sequences) = (request.body, request.sequences);
+        request::encode_msg(&mut self.buffer, id, body, more, sequences, limit)
+            .map_err(|error| self.too_large(error))
+    }
+
+    /// Compresses the message in the buffer, where that was agreed on and is allowed.
+    fn compress(&mut self, request: &Request<'_>) {
+        let Some(compression) = self.compression else {
+            return;
+        };
+        let limit = self.hello.max_message_size;
+        if sensitive::may_be_compressed(command_name(request.body))
+            && compress::wrap(&self.buffer, &mut self.compressed, compression, limit)
+        {
+            std::mem::swap(&mut self.buffer, &mut self.compressed);
+        }
+        self.compressed.clear();
+        self.compressed.shrink_to(KEPT_BUFFER);
+    }
+
+    /// Sends the message in the buffer, and reads what the server makes of the command.
+    fn ask(
+        &mut self,
+        request: &Request<'_>,
+        id: i32,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let expected = Expected {
+            request_id: id,
+            opcode: opcode::MSG,
+            offered: self.offered,
+        };
+        let reply = self.exchange(expected, deadline).map_err(|failure| {
+            let what = format!("the reply to {:?}", command_name(request.body));
+            self.explain(failure, Stage::Command, &what, deadline)
+        })?;
         if state_changed(&reply) {
             self.perished = Some(Perished::StateChange);
         }
         check(&reply)
             .map_err(|error| error.with_server(&self.server).with_stage(Stage::Command))?;
         Ok(reply)
+    }
+
+    /// Tells of the command whose message is in the buffer.
+    fn start(&self, request: &Request<'_>, id: i32) -> OpenCommand {
+        let name = command_name(request.body);
+        let info = CommandInfo {
+            command_name: name.to_owned(),
+            database_name: request.database.to_owned(),
+            request_id: id,
+            operation_id: next_operation_id(),
+            server: self.server.clone(),
+            connection_id: self.id,
+            server_connection_id: self.hello.connection_id,
+            service_id: self.hello.service_id,
+        };
+        let is_secret = sensitive::is_secret(name, request.body);
+        let command = request::folded(&self.buffer, request.sequences);
+        let commands = &self.commands;
+        commands.start(info, command, is_secret, !self.established)
     }
 
     /// Writes the buffer and reads the reply. The connection has perished unless both succeed.

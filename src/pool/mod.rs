@@ -14,6 +14,7 @@
 //! than `maxIdleTimeMS`, and knows no background work.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(crate) struct Pool {
     wait_queue_timeout: Option<Duration>,
     state: Mutex<State>,
     freed: Condvar,
+    /// The number of the newest connection.
+    last_id: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +66,7 @@ impl Pool {
             wait_queue_timeout: options.wait_queue_timeout,
             state: Mutex::default(),
             freed: Condvar::new(),
+            last_id: AtomicU64::new(0),
         }
     }
 
@@ -126,7 +130,8 @@ impl Pool {
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection> {
         let place = Place(self);
-        let connection = self.connector.establish(&self.server, deadline, &mut ())?;
+        let mut connection = self.connector.establish(&self.server, deadline, &mut ())?;
+        connection.set_id(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
         std::mem::forget(place);
         Ok(self.guard(connection, generation, true))
     }
