@@ -25,6 +25,7 @@ mod hello;
 mod identity;
 mod inspect;
 mod matrix;
+mod monitoring;
 mod ocsp;
 mod overload;
 mod pooling;
