@@ -513,34 +513,45 @@ mod tests {
     }
 
     #[test]
-    fn a_large_request_leaves_a_small_buffer() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let stream = Stream::Plain(Socket::unix(ours).unwrap());
-        let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
-        connection.hello.max_message_size = 48_000_000;
-        let server = thread::spawn(move || {
-            let mut length = [0; 4];
-            theirs.read_exact(&mut length).unwrap();
-            let rest = u64::from(u32::from_le_bytes(length)) - 4;
-            io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
-            let mut reply = Vec::new();
-            request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
-            reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
-            io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
-        });
-        let request = Request {
-            database: "db",
-            body: &rawdoc! { "insert": "x".repeat(1 << 20) },
-            sequences: &[],
-            read_preference: None,
-        };
-        connection.run(&request, None).unwrap();
-        server.join().unwrap();
-        assert_eq!(connection.perished(), None);
-        assert!(
-            connection.buffer.capacity() <= KEPT_BUFFER,
-            "{}",
-            connection.buffer.capacity()
-        );
+    fn a_large_request_leaves_small_buffers_compressed_or_not() {
+        for compression in [
+            None,
+            #[cfg(feature = "zlib")]
+            Some(Compression {
+                compressor: crate::options::Compressor::Zlib,
+                level: 0,
+            }),
+        ] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let stream = Stream::Plain(Socket::unix(ours).unwrap());
+            let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
+            connection.hello.max_message_size = 48_000_000;
+            connection.compression = compression;
+            let server = thread::spawn(move || {
+                let mut head = [0; 16];
+                theirs.read_exact(&mut head).unwrap();
+                let [size, _, _, opcode] =
+                    [0, 4, 8, 12].map(|at| u32::from_le_bytes(*head[at..].first_chunk().unwrap()));
+                let rest = u64::from(size) - 16;
+                io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
+                let mut reply = Vec::new();
+                request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
+                reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
+                io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
+                opcode
+            });
+            let request = Request {
+                database: "db",
+                body: &rawdoc! { "insert": "x".repeat(1 << 20) },
+                sequences: &[],
+                read_preference: None,
+            };
+            connection.run(&request, None).unwrap();
+            let opcode = server.join().unwrap();
+            assert_eq!(opcode, if compression.is_some() { 2012 } else { 2013 });
+            assert_eq!(connection.perished(), None);
+            let kept = [&connection.buffer, &connection.compressed].map(Vec::capacity);
+            assert!(kept[0] <= KEPT_BUFFER && kept[1] <= KEPT_BUFFER, "{kept:?}");
+        }
     }
 }

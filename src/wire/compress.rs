@@ -238,8 +238,9 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
         #[cfg(feature = "zstd")]
         Compressor::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
-            // No window beyond the size itself, whatever the frame asks for. 10 is the least that there is.
-            let log = size.next_power_of_two().ilog2().max(10);
+            // No window beyond the size itself, whatever the frame asks for; but 8 MiB, as RFC 8878, 3.1.1.1.2
+            // recommends: who compresses without knowing the size asks for one that suits any.
+            let log = size.next_power_of_two().ilog2().max(23);
             decoder.window_log_max(log).ok()?;
             take_all(&mut decoder, size)
         }

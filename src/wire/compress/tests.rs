@@ -336,6 +336,35 @@ fn a_bomb_comes_to_no_more_than_was_declared() {
     }
 }
 
+#[test]
+fn a_window_beyond_reason_is_refused() {
+    use std::io::Write;
+    let message = reply(&doc! { "ok": 1 });
+    let content = &message[HEADER_SIZE..];
+    for (log, is_read) in [(10, true), (23, true), (24, false), (27, false)] {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.window_log(log).unwrap();
+        encoder.write_all(content).unwrap();
+        // What is flushed before its end has no size in its frame.
+        encoder.flush().unwrap();
+        let data = encoder.finish().unwrap();
+        let size = i32::try_from(content.len()).unwrap();
+        let message = raw(opcode::MSG, size, id(Compressor::Zstd), &data);
+        if is_read {
+            assert!(
+                reply::read(&mut &message[..], expected(&ALL)).is_ok(),
+                "{log}"
+            );
+        } else {
+            assert_eq!(
+                refused(&message, &ALL),
+                Malformed::Compressed(Refused::Data),
+                "{log}"
+            );
+        }
+    }
+}
+
 /// Good replies with bytes changed, cut, doubled or random. Set `MONGOTLS_FUZZ_ROUNDS` for more.
 #[test]
 fn random_and_mutated_compressed_replies_neither_panic_nor_claim_memory() {
