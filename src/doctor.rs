@@ -277,7 +277,7 @@ fn examine_host(
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
-    let established = connector.establish(server, None, &Arc::default(), &mut watch);
+    let established = connector.establish(server, 0, None, &Arc::default(), &mut watch);
     let took = watch.last.elapsed();
     let mut connection = match established {
         Ok(connection) => connection,

@@ -40,8 +40,8 @@ use crate::address::ServerAddress;
 use crate::conn::{Connection, Connector};
 use crate::error::{Error, Result};
 use crate::event::{
-    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventListener, PoolEvent,
-    PoolEventKind, PoolOptions,
+    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
+    PoolEvent, PoolEventKind, PoolOptions,
 };
 use crate::fork;
 use crate::options::ClientOptions;
@@ -82,10 +82,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
     /// Errors").
     fn failed(&self, failed: &Failed<'_, Self>)
     where
-        Self: Sized,
-    {
-        let _ = failed;
-    }
+        Self: Sized;
 }
 
 /// A connection that could not be established.
@@ -96,11 +93,6 @@ pub(crate) struct Failed<'a, D: Dial> {
 }
 
 impl<D: Dial> Failed<'_, D> {
-    /// Why.
-    pub(crate) fn error(&self) -> &Error {
-        self.error
-    }
-
     /// Gives up all connections that are as old.
     pub(crate) fn clear_pool(&self) {
         self.pool
@@ -382,6 +374,10 @@ impl<D: Dial> Pool<D> {
 
     /// Gives up all connections and serves nobody until the pool is ready again, because of `error`. With
     /// `interrupt` the connections in use are cut off, and so are attempts to connect.
+    #[cfg_attr(
+        not(any(test, feature = "_internals")),
+        expect(dead_code, reason = "for monitors, which are to come")
+    )]
     pub(crate) fn clear(&self, error: Option<&Error>, interrupt: bool) {
         self.clear_unless_stale(None, error, interrupt);
     }
@@ -521,7 +517,8 @@ impl<D: Dial> Pool<D> {
     /// Tells the program and the log; never under the lock. Costs nothing where nobody listens.
     fn tell(&self, kind: impl FnOnce() -> PoolEventKind) {
         let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
-        if !is_logged && !self.listener.is_there() {
+        let is_heard = self.listener.hears(EventKind::Pool);
+        if !is_logged && !is_heard {
             return;
         }
         let event = PoolEvent {
@@ -531,7 +528,9 @@ impl<D: Dial> Pool<D> {
         if is_logged {
             debug!(target: "mongotls::pool", "{event}");
         }
-        self.listener.emit(&Event::Pool(event));
+        if is_heard {
+            self.listener.emit(&Event::Pool(event));
+        }
     }
 }
 
@@ -660,9 +659,15 @@ impl Dial for Connector {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
-        let mut connection = self.establish(server, deadline, interrupt, &mut ())?;
-        connection.set_id(id);
+        let connection = self.establish(server, id, deadline, interrupt, &mut ())?;
         Ok(Box::new(connection))
+    }
+
+    /// An overloaded server refuses connections, and is spared by not making all of them anew.
+    fn failed(&self, failed: &Failed<'_, Self>) {
+        if !failed.error.has_label("SystemOverloadedError") {
+            failed.clear_pool();
+        }
     }
 }
 

@@ -107,6 +107,8 @@ struct Shared {
 struct Counters {
     full: AtomicU64,
     resumed: AtomicU64,
+    /// Of the full ones.
+    undetermined: AtomicU64,
 }
 
 impl TlsContext {
@@ -275,11 +277,18 @@ impl TlsContext {
 
     /// How many handshakes of this context ended well: full ones, and resumed ones.
     pub fn handshakes(&self) -> (u64, u64) {
-        let Counters { full, resumed } = &*self.0.handshakes;
+        let Counters { full, resumed, .. } = &*self.0.handshakes;
         (
             full.load(Ordering::Relaxed),
             resumed.load(Ordering::Relaxed),
         )
+    }
+
+    /// How many handshakes of this context went on although the check of whether the server's certificate is
+    /// revoked came to no end (soft fail). Resumed ones rest on the check of their full one, and are not
+    /// counted again.
+    pub fn undetermined_revocations(&self) -> u64 {
+        self.0.handshakes.undetermined.load(Ordering::Relaxed)
     }
 
     /// How many CRLs are loaded.
@@ -348,6 +357,9 @@ impl TlsContext {
                     &handshakes.full
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
+                if report.revocation.status == RevocationStatus::Undetermined {
+                    handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
+                }
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
             }
             Err(HandshakeError::SetupFailure(error)) => return Err(internal(error)),

@@ -27,7 +27,7 @@ use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
-type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// The files and servers that the guide speaks of.
 pub(crate) struct Desk {
@@ -95,7 +95,7 @@ impl Desk {
     }
 
     /// The one of the examples in Rust.
-    fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         static DESK: OnceLock<Desk> = OnceLock::new();
         DESK.get_or_init(Self::new)
     }
@@ -123,7 +123,7 @@ impl Desk {
             })
     }
 
-    fn uri(&self, text: &str) -> String {
+    pub(crate) fn uri(&self, text: &str) -> String {
         let text = self.local(text);
         let folder = format!("={}/", self.dir.path().display());
         ["tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile"]
@@ -165,10 +165,15 @@ fn write_client(dir: &PkiDir, client: &Identity) {
 
 #[test]
 fn the_guide_shows_the_examples_as_they_are_run_here() {
-    let own = include_str!("guide.rs").split("// example\n").skip(1);
+    expect_shown(include_str!("guide.rs"), GUIDE);
+}
+
+/// Fails unless the examples between their marks in `source` are those of a guide, one by one.
+pub(crate) fn expect_shown(source: &str, guide: &str) {
+    let own = source.split("// example\n").skip(1);
     let own = own.filter_map(|rest| Some(rest.split_once("// end\n")?.0));
     let own: Vec<String> = own.map(|text| as_a_reader_has_it(bare(text))).collect();
-    let shown = GUIDE.split("```rust\n").skip(1);
+    let shown = guide.split("```rust\n").skip(1);
     let shown = shown.filter_map(|rest| Some(rest.split_once("```")?.0));
     let shown: Vec<String> = shown.map(bare).collect();
     for (own, shown) in own.iter().zip(&shown) {

@@ -474,7 +474,8 @@ fn a_lease_that_was_taken_away_changes_nothing() {
 
 #[test]
 fn a_connection_that_comes_back_is_closed_for_a_reason() {
-    let cases: [(bool, fn(&mut Pool), Option<Reason>); 6] = [
+    type Change = fn(&mut Pool);
+    let cases: [(bool, Change, Option<Reason>); 6] = [
         (false, |_| (), None),
         (true, |_| (), Some(Reason::Error)),
         (
@@ -716,7 +717,8 @@ fn the_head_stays_while_there_is_nothing_for_it() {
 #[test]
 fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
     let now = Instant::now();
-    let cases: [(fn(&mut Pool), Refusal); 3] = [
+    type Change = fn(&mut Pool);
+    let cases: [(Change, Refusal); 3] = [
         (|pool| drop(pool.clear(true, false)), Refusal::Paused),
         (|pool| drop(pool.clear(true, true)), Refusal::Paused),
         (|pool| drop(pool.close_pool()), Refusal::Closed),

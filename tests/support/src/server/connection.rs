@@ -6,6 +6,7 @@ use super::hello::is_hello;
 use super::record::Request;
 use super::reply::ReplyFault;
 use super::tls::ClientAuth;
+use crate::compress::{self, Compressor};
 use crate::fault::{FaultyStream, Layer, Transport};
 use crate::net::{Socket, Stop};
 use crate::wire::{
@@ -93,7 +94,8 @@ fn talk<S: Transport>(
         last_id: 0,
     };
     while let Some(frame) = Frame::read(&mut conversation.stream)? {
-        let request = conversation.read_request(frame.uncompressed()?)?;
+        let (frame, compressor) = compress::unwrap(frame)?;
+        let request = conversation.read_request(frame, compressor)?;
         shared.record.command(&request);
         if !conversation.answer(request)? {
             break;
@@ -114,7 +116,11 @@ struct Conversation<'a, S> {
 }
 
 impl<S: Transport> Conversation<'_, S> {
-    fn read_request(&mut self, frame: Frame) -> io::Result<Request> {
+    fn read_request(
+        &mut self,
+        frame: Frame,
+        compressor: Option<Compressor>,
+    ) -> io::Result<Request> {
         let (flags, database, body, sequences) = match frame.op_code {
             OP_MSG => {
                 let msg = Msg::decode(&frame.payload)?;
@@ -141,6 +147,7 @@ impl<S: Transport> Conversation<'_, S> {
             connection: self.id,
             request_id: frame.request_id,
             op_code: frame.op_code,
+            compressor,
             flags,
             name,
             database,
@@ -202,11 +209,16 @@ impl<S: Transport> Conversation<'_, S> {
             op_code,
             payload,
         };
-        let bytes = match self.shared.replies.take(&request.name) {
+        // As MongoDB does: a reply is compressed as its request was.
+        let encode = |frame: &Frame| match request.compressor {
             None => frame.encode(),
+            Some(compressor) => compress::wrap(frame, compressor).encode(),
+        };
+        let bytes = match self.shared.replies.take(&request.name) {
+            None => encode(&frame),
             Some(ReplyFault::Cut { after, action }) => {
                 self.stream.arm(after, action);
-                frame.encode()
+                encode(&frame)
             }
             Some(fault) => fault.apply(frame),
         };

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 pub use failpoint::fail_command;
 pub use hello::{Hello, Role};
 pub use record::{ConnectionInfo, Counts, Request};
-pub use reply::ReplyFault;
+pub use reply::{CompressedFault, ReplyFault};
 pub use tls::{ClientAuth, ServerTls, Staple};
 
 /// A running server.
