@@ -27,6 +27,7 @@ use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsHandshakeFailedEvent,
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
+use crate::fork;
 use crate::net::{self, Unreachable};
 use crate::options::{ClientOptions, Compressor, DriverInfo};
 use crate::socket::{Interrupt, Socket};
@@ -208,6 +209,8 @@ impl Attempt<'_> {
             Some(tls) => self.secure(&tls, socket, observer)?,
             None => Stream::Plain(socket),
         };
+        // The first read of TLS 1.3 takes in session tickets, and authentication hashes.
+        let _at_work = fork::at_work();
         let mut connection =
             Connection::new(self.server.clone(), stream, Arc::clone(self.interrupt));
         connection.id = self.id;

@@ -25,6 +25,7 @@ pub use self::tls::{
     RevocationEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
     TlsReloadEvent,
 };
+use crate::fork;
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
@@ -104,7 +105,8 @@ impl EventListener {
     /// Tells the program; never under a lock. A panic of the program's function ends here.
     pub(crate) fn emit(&self, event: &Event) {
         let Some(listen) = &self.listen else { return };
-        if catch_unwind(AssertUnwindSafe(|| listen(event))).is_err() {
+        let told = catch_unwind(AssertUnwindSafe(|| fork::outside(|| listen(event))));
+        if told.is_err() {
             error!(target: "mongotls::event", "the event listener panicked");
         }
     }

@@ -60,7 +60,7 @@ pub use self::certificate::Certificate;
 use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
-pub(crate) use self::ffi::{fork_count, watch_forks};
+pub(crate) use self::ffi::watch_forks;
 use self::identity::{Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
@@ -80,6 +80,7 @@ use self::verify::Watch;
 use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
+use crate::fork;
 use crate::options::TlsOptions;
 use crate::time::{Deadline, rfc3339};
 
@@ -153,6 +154,7 @@ impl TlsContext {
     }
 
     fn counting(options: &TlsOptions, handshakes: Arc<Counters>) -> Result<Self> {
+        let _at_work = fork::at_work();
         // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
@@ -326,6 +328,7 @@ impl TlsContext {
         deadline: Option<Deadline>,
     ) -> Result<TlsStream<S>> {
         let name = ServerName::parse(host)?;
+        let _at_work = fork::at_work();
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
         if let Some(sessions) = &self.0.sessions {
             sessions
