@@ -414,6 +414,7 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = state_changed(reply);
     let _ = Hello::read(reply).incompatibility();
     let _ = command_name(reply);
+    crate::event::read_for_the_log(reply);
 }
 
 /// Whether an answer says that the server has another role than before or is about to end, as error of
