@@ -53,7 +53,7 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
 
 bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
-	cargo bench $(LOCKED) --bench floor --bench handshakes
+	cargo bench $(LOCKED) --features $(FEATURES) --bench floor --bench handshakes
 
 soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak

@@ -132,3 +132,16 @@ impl PartialEq for EventListener {
         }
     }
 }
+
+/// Shows an answer as the log does, for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn read_for_the_log(reply: &bson::RawDocument) {
+    let whole = json::extended_json(reply, usize::MAX);
+    let cut = json::extended_json(reply, 20);
+    assert!(
+        cut == whole
+            || cut
+                .strip_suffix("...")
+                .is_some_and(|cut| whole.starts_with(cut))
+    );
+}

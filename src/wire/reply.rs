@@ -88,7 +88,7 @@ const REPLY_PREFIX: usize = HEADER_SIZE + 20;
 /// An empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
 /// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
-const TAKEN_AT_ONCE: usize = 1 << 20;
+pub(super) const TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// Reads one reply.
 pub(crate) fn read(

@@ -393,27 +393,30 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// The lines with this word, which only one test says.
-fn lines_with(target: &str, word: &str) -> Vec<String> {
+/// The lines with this word since there were so many: a port may have been that of another test's server
+/// before.
+fn lines_with(since: usize, target: &str, word: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
-    let lines = lines
+    let lines = lines[since..]
         .iter()
         .filter(|(of, line)| of == target && line.contains(word));
     lines.map(|(_, line)| line.clone()).collect()
 }
 
-fn collect_log() {
+/// Collects the log from now on; tells how many lines there are already.
+fn collect_log() -> usize {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Collector).unwrap();
         log::set_max_level(LevelFilter::Debug);
     });
+    LINES.lock().unwrap().len()
 }
 
 #[test]
 fn commands_are_logged_in_the_words_of_the_specification() {
-    collect_log();
     let server = Server::builder().start();
+    let since = collect_log();
     let (client, _) = listening_with(&server.uri(), Some(&[]), |builder| {
         builder.max_log_document_length(60_usize)
     });
@@ -423,7 +426,7 @@ fn commands_are_logged_in_the_words_of_the_specification() {
     run(doc! { "benchEcho": 1 }).unwrap_err();
     run(doc! { "saslStart": 1, "payload": "topsecret" }).unwrap_err();
     let to = format!("to 127.0.0.1:{}", server.port());
-    let lines = lines_with("mongotls::command", &to);
+    let lines = lines_with(since, "mongotls::command", &to);
     let [started, succeeded, _, failed, secret, secret_failed] = lines.as_slice() else {
         panic!("{lines:#?}");
     };
@@ -462,11 +465,11 @@ fn commands_are_logged_in_the_words_of_the_specification() {
 
 #[test]
 fn handshakes_are_logged() {
-    collect_log();
     let bench = Bench::sound();
+    let since = collect_log();
     ping_on(&bench.client("")).unwrap();
     let server = format!("localhost:{} ", bench.server.port());
-    let lines = lines_with("mongotls::tls", &server);
+    let lines = lines_with(since, "mongotls::tls", &server);
     let [started, succeeded] = lines.as_slice() else {
         panic!("{lines:#?}");
     };
@@ -485,8 +488,10 @@ fn handshakes_are_logged() {
         |leaf| leaf.validity(Validity::days(-20, -10)),
         |tls| tls,
     );
+    let since = collect_log();
     ping_on(&expired.client("")).unwrap_err();
     let lines = lines_with(
+        since,
         "mongotls::tls",
         &format!("localhost:{} failed", expired.server.port()),
     );
@@ -494,4 +499,29 @@ fn handshakes_are_logged() {
         lines.len() == 1 && lines[0].ends_with("[certificate-expired]"),
         "{lines:?}"
     );
+}
+
+/// Only a build without the feature can show it: `cargo test --features cli --test it events::`.
+#[cfg(not(feature = "zlib"))]
+#[test]
+fn a_compressor_that_is_not_built_in_is_named_and_not_offered() {
+    let since = collect_log();
+    let hello = Hello {
+        compressors: vec!["zlib".to_owned()],
+        ..Hello::default()
+    };
+    let server = Server::builder().hello(hello).start();
+    ping_on(&Client::connect(&format!("{}?compressors=zlib", server.uri())).unwrap()).unwrap();
+    let lines = lines_with(
+        since,
+        "mongotls::command",
+        "compressors: zlib is not offered",
+    );
+    assert!(
+        lines.len() == 1 && lines[0].contains("the cargo feature \"zlib\""),
+        "{lines:?}"
+    );
+    let commands = server.commands();
+    let offered = commands[0].body.get_array("compression").unwrap();
+    assert!(offered.is_empty() && commands[1].compressor.is_none());
 }

@@ -337,11 +337,18 @@ fn a_bomb_comes_to_no_more_than_was_declared() {
 }
 
 #[test]
-fn a_window_beyond_reason_is_refused() {
+fn a_window_beyond_reason_is_refused_where_one_is_needed() {
     use std::io::Write;
-    let message = reply(&doc! { "ok": 1 });
-    let content = &message[HEADER_SIZE..];
-    for (log, is_read) in [(10, true), (23, true), (24, false), (27, false)] {
+    let small = reply(&doc! { "ok": 1 });
+    let large = reply(&doc! { "ok": 1, "text": "z".repeat(2 << 20) });
+    for (message, log, is_read) in [
+        (&small, 10, true),
+        (&small, 27, true),
+        (&large, 23, true),
+        (&large, 24, false),
+        (&large, 27, false),
+    ] {
+        let content = &message[HEADER_SIZE..];
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
         encoder.window_log(log).unwrap();
         encoder.write_all(content).unwrap();
@@ -356,11 +363,8 @@ fn a_window_beyond_reason_is_refused() {
                 "{log}"
             );
         } else {
-            assert_eq!(
-                refused(&message, &ALL),
-                Malformed::Compressed(Refused::Data),
-                "{log}"
-            );
+            let refusal = refused(&message, &ALL);
+            assert_eq!(refusal, Malformed::Compressed(Refused::Data), "{log}");
         }
     }
 }
