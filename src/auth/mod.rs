@@ -90,8 +90,11 @@ impl Authenticator {
                 | AuthMechanism::Gssapi),
             ) => return Err(Error::configuration(unsupported(mechanism))),
         };
-        if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
-            scram.check_password().map_err(Error::configuration)?;
+        // Without a mechanism the server has the last word on it, and is asked first.
+        if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
+            scram
+                .check_password(mechanism)
+                .map_err(Error::configuration)?;
         }
         Ok(Some(Self {
             credential: credential.clone(),
@@ -103,10 +106,13 @@ impl Authenticator {
     pub(crate) fn begin(&self) -> Result<Attempt<'_>, Cause> {
         let speculated = match self.credential.mechanism {
             // The mechanism that hello negotiates is most often this one.
-            None => match self.scram().check_password() {
-                Ok(()) => Some(self.scram_conversation(AuthMechanism::ScramSha256)?),
-                Err(_) => None,
-            },
+            None => {
+                let likely = AuthMechanism::ScramSha256;
+                match self.scram().check_password(likely) {
+                    Ok(()) => Some(self.scram_conversation(likely)?),
+                    Err(_) => None,
+                }
+            }
             Some(
                 mechanism @ (AuthMechanism::ScramSha1
                 | AuthMechanism::ScramSha256
