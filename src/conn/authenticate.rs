@@ -36,6 +36,10 @@ impl Driver<'_> {
         mut step: Step,
     ) -> Result<Authenticated> {
         while let Step::Send(command) = step {
+            // In one piece: memory that grows leaves its old content behind.
+            connection
+                .buffer
+                .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
             let outcome = connection.run_at(
                 Stage::Authentication,
                 &Request {
@@ -74,6 +78,9 @@ impl Driver<'_> {
         error.into_failed(Stage::Authentication, cause)
     }
 }
+
+/// More than what a message adds to a command: header, flags, and the name of a database.
+const HEADER_AND_DATABASE: usize = 512;
 
 impl Connector {
     /// Asks which databases know a user that was refused, and by which mechanisms, and explains the refusal
