@@ -44,7 +44,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
+    /// An option, the connection string or a local file is wrong. No command was sent; trying again is
     /// of no use.
     Configuration,
     /// The server could not be reached or went away. A command may have run if the error is of
@@ -353,6 +353,16 @@ impl Error {
         error.0.server.clone_from(&self.0.server);
         error.0.stage = self.0.stage;
         error
+    }
+
+    /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
+    pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
+        cause.message().clone_into(&mut self.0.message);
+        self.0.cause = Some(match &self.0.server {
+            Some(server) => cause.with_server(server),
+            None => cause,
+        });
+        self
     }
 
     /// Adds the cause that this error amounts to; the rest stays.

@@ -45,13 +45,13 @@ pub(crate) struct Connector {
     /// Held by the one reload at a time, so that a slow one does not replace the set of a later one.
     reloading: Mutex<()>,
     /// None without a user.
-    authenticator: Option<Authenticator>,
+    pub(super) authenticator: Option<Authenticator>,
     metadata: Metadata,
     /// Those that the options name and that are built in, best first.
     compressors: Vec<Compressor>,
     zlib_level: i32,
     commands: CommandMonitor,
-    connect_timeout: Option<Duration>,
+    pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
     probe: Probe,
@@ -161,14 +161,35 @@ impl Connector {
         self.metadata.append(info)
     }
 
-    /// Opens the connection of that number to `server`, before `deadline` and within `connectTimeoutMS`, unless
+    /// Opens a connection to `server` for a place in a pool, before `deadline` and within `connectTimeoutMS`, unless
     /// it is interrupted.
     pub(crate) fn establish(
         &self,
         server: &ServerAddress,
-        id: u64,
+        place: &Place,
         deadline: Option<Deadline>,
-        interrupt: &Arc<Interrupt>,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
+        let user = self.authenticator.as_ref();
+        self.establish_as(user, server, place, deadline, observer)
+    }
+
+    /// The same without a place and without authentication, whatever the options say.
+    pub(crate) fn establish_without_user(
+        &self,
+        server: &ServerAddress,
+        deadline: Option<Deadline>,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
+        self.establish_as(None, server, &Place::default(), deadline, observer)
+    }
+
+    fn establish_as(
+        &self,
+        authenticator: Option<&Authenticator>,
+        server: &ServerAddress,
+        place: &Place,
+        deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let own = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
@@ -176,13 +197,12 @@ impl Connector {
         let attempt = Attempt {
             connector: self,
             server,
-            id,
+            place,
             deadline,
-            interrupt,
-            authenticator: self.authenticator.as_ref(),
+            authenticator,
         };
         attempt.run(observer).map_err(|error| {
-            let error = match interrupt.is_interrupted() {
+            let error = match place.interrupt.is_interrupted() {
                 true => Error::interrupted(),
                 false => error,
             };
@@ -191,13 +211,21 @@ impl Connector {
     }
 }
 
+/// The place in a pool that a connection is made for; the default is none.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// The number of the connection, from 1 on.
+    pub(crate) id: u64,
+    /// Cuts the connection off, and the attempt to make it.
+    pub(crate) interrupt: Arc<Interrupt>,
+}
+
 /// One attempt to connect.
 struct Attempt<'a> {
     connector: &'a Connector,
     server: &'a ServerAddress,
-    id: u64,
+    place: &'a Place,
     deadline: Deadline,
-    interrupt: &'a Arc<Interrupt>,
     /// Who authenticates the connection; nobody without a user.
     authenticator: Option<&'a Authenticator>,
 }
@@ -211,9 +239,12 @@ impl Attempt<'_> {
         };
         // The first read of TLS 1.3 takes in session tickets, and authentication hashes.
         let _at_work = fork::at_work();
-        let mut connection =
-            Connection::new(self.server.clone(), stream, Arc::clone(self.interrupt));
-        connection.id = self.id;
+        let mut connection = Connection::new(
+            self.server.clone(),
+            stream,
+            Arc::clone(&self.place.interrupt),
+        );
+        connection.id = self.place.id;
         connection.commands = self.connector.commands.clone();
         connection.offered = Offered::of(&self.connector.compressors);
         let refused = |cause| Error::failed(Stage::Authentication, cause);
@@ -274,15 +305,16 @@ impl Attempt<'_> {
         let started = Instant::now();
         let socket = match self.server {
             ServerAddress::Tcp { host, port } => {
-                let addresses = net::resolve_unless(self.interrupt, host, *port, &self.deadline)
-                    .map_err(unreachable)?;
+                let addresses =
+                    net::resolve_unless(&self.place.interrupt, host, *port, &self.deadline)
+                        .map_err(unreachable)?;
                 observer.finished(
                     Stage::Resolve,
                     started.elapsed(),
                     Learned::Addresses(&addresses),
                 );
                 let started = Instant::now();
-                let socket = net::connect_unless(self.interrupt, &addresses, &self.deadline)
+                let socket = net::connect_unless(&self.place.interrupt, &addresses, &self.deadline)
                     .map_err(unreachable)?;
                 observer.finished(
                     Stage::Connect,
@@ -292,8 +324,8 @@ impl Attempt<'_> {
                 socket
             }
             ServerAddress::Unix { path } => {
-                let socket =
-                    net::connect_unix(self.interrupt, path, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect_unix(&self.place.interrupt, path, &self.deadline)
+                    .map_err(unreachable)?;
                 observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
                 socket
             }

@@ -37,7 +37,7 @@ use self::maintenance::Maintenance;
 use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusal};
 use self::wait_queue::{CheckOut, Closed, WaitQueue};
 use crate::address::ServerAddress;
-use crate::conn::{Connection, Connector};
+use crate::conn::{self, Connection, Connector};
 use crate::error::{Error, Result};
 use crate::event::{
     ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
@@ -659,7 +659,11 @@ impl Dial for Connector {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
-        let connection = self.establish(server, id, deadline, interrupt, &mut ())?;
+        let place = conn::Place {
+            id,
+            interrupt: Arc::clone(interrupt),
+        };
+        let connection = self.establish(server, &place, deadline, &mut ())?;
         Ok(Box::new(connection))
     }
 

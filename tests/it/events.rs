@@ -348,7 +348,7 @@ fn a_handshake_that_fails_is_told_with_its_cause() {
         |leaf| leaf.validity(Validity::days(-20, -10)),
         |tls| tls,
     );
-    let (client, seen) = listening(&expired.uri(""), None);
+    let (client, seen) = listening(&expired.uri(""), Some(&[EventKind::Tls]));
     let error = ping_on(&client).unwrap_err();
     let events = seen.lock().unwrap();
     let [
