@@ -196,6 +196,51 @@ fn who_came_first_is_served_first() {
     });
 }
 
+/// A thread whose connection turns out to be dead was the first already when it got that one.
+#[test]
+fn who_lines_up_again_is_served_before_those_who_wait() {
+    explore(|| {
+        leave_to_chance(Chances::NothingAndWaitsDoNotEnd);
+        let queue = Arc::new(Queue::new(TIGHT));
+        queue.ready();
+        let place = |queue: &Queue| match queue.check_out(now(), None).0 {
+            CheckOut::Served(Outcome::Establish(lease)) => lease,
+            outcome => panic!("{outcome:?}"),
+        };
+        let dead = place(&queue);
+        queue.established(dead, None, now());
+        let dialling = place(&queue);
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let come = |name: &'static str, dead: Option<Lease>| {
+            let (queue, served) = (Arc::clone(&queue), Arc::clone(&served));
+            thread::spawn(move || {
+                let (outcome, _) = match dead {
+                    Some(dead) => queue.check_out_instead(dead, (), now(), None),
+                    None => queue.check_out(now(), None),
+                };
+                let CheckOut::Served(Outcome::Establish(lease)) = outcome else {
+                    panic!("{outcome:?}");
+                };
+                served.lock().unwrap().push(name);
+                queue.failed(lease, Reason::Error, now());
+            })
+        };
+        let wait_for = |count: usize| {
+            while queue.counts().2.waiting < count {
+                thread::yield_now();
+            }
+        };
+        let mut threads = vec![come("waits", None)];
+        wait_for(1);
+        threads.push(come("lines up again", Some(dead)));
+        wait_for(2);
+        queue.failed(dialling, Reason::Error, now());
+        join(threads);
+        assert_eq!(*served.lock().unwrap(), ["lines up again", "waits"]);
+        assert_eq!(queue.counts().2.total(), 0);
+    });
+}
+
 /// One connection, that somebody has, and the queue.
 fn one_held() -> (Arc<Queue>, Lease) {
     let limits = Limits {
