@@ -692,4 +692,6 @@ fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
 }
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
