@@ -51,7 +51,7 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
 	cargo bench $(LOCKED) --bench floor --bench handshakes
 
-soak: setup ## Reload every file of TLS again and again under load (a minute)
+soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak
 
 bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader

@@ -204,9 +204,21 @@ impl Error {
         )
     }
 
+    /// No connection became free in time (CMAP, `WaitQueueTimeoutError`); `meanwhile` says what the pool was
+    /// busy with.
+    pub(crate) fn wait_queue_timeout(elapsed: Elapsed, meanwhile: &str) -> Self {
+        let (limit, option) = (Milliseconds(elapsed.limit), elapsed.kind.option());
+        let message = format!(
+            "timed out while checking out a connection from connection pool after {limit} ({option}): {meanwhile}"
+        );
+        Self::new(ErrorKind::Timeout, message)
+    }
+
     /// The client does not serve any more (CMAP, `PoolClosedError`).
     pub(crate) fn client_closed() -> Self {
-        Self::new(ErrorKind::ClientClosed, "the client is closed")
+        let message =
+            "the client is closed: attempted to check out a connection from closed connection pool";
+        Self::new(ErrorKind::ClientClosed, message)
     }
 
     /// The pool does not serve until its server is known to be there again (CMAP, `PoolClearedError`).
@@ -219,6 +231,13 @@ impl Error {
         error.0.is_pool_cleared = true;
         error.0.source = because.map(|because| Arc::new(because) as _);
         error
+    }
+
+    /// What was asked for has been made before a fork, and stays the parent's.
+    pub(crate) fn of_the_parent() -> Self {
+        let message =
+            "the cursor or connection belongs to the process that this one was forked from";
+        Self::new(ErrorKind::InvalidArgument, message)
     }
 
     /// A connection in use was cut off because the pool was cleared.

@@ -41,6 +41,10 @@ pub mod options;
 pub mod tls;
 pub mod uri;
 
+#[cfg(feature = "_internals")]
+#[doc(hidden)]
+pub mod internals;
+
 mod address;
 mod auth;
 mod client;

@@ -174,9 +174,6 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let socket = self.open(observer)?;
-        self.interrupt
-            .attach(&socket)
-            .map_err(|_| Error::interrupted())?;
         let stream = match self.connector.tls() {
             Some(tls) => self.secure(&tls, socket, observer)?,
             None => Stream::Plain(socket),
@@ -239,14 +236,16 @@ impl Attempt<'_> {
         let started = Instant::now();
         let socket = match self.server {
             ServerAddress::Tcp { host, port } => {
-                let addresses = net::resolve(host, *port, &self.deadline).map_err(unreachable)?;
+                let addresses = net::resolve_unless(self.interrupt, host, *port, &self.deadline)
+                    .map_err(unreachable)?;
                 observer.finished(
                     Stage::Resolve,
                     started.elapsed(),
                     Learned::Addresses(&addresses),
                 );
                 let started = Instant::now();
-                let socket = net::connect(&addresses, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect_unless(self.interrupt, &addresses, &self.deadline)
+                    .map_err(unreachable)?;
                 observer.finished(
                     Stage::Connect,
                     started.elapsed(),
@@ -255,7 +254,8 @@ impl Attempt<'_> {
                 socket
             }
             ServerAddress::Unix { path } => {
-                let socket = net::connect_unix(path, &self.deadline).map_err(unreachable)?;
+                let socket =
+                    net::connect_unix(self.interrupt, path, &self.deadline).map_err(unreachable)?;
                 observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
                 socket
             }

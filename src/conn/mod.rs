@@ -23,7 +23,7 @@ pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
 use crate::cause::{Category, Cause, CauseCode};
-use crate::error::{CommandFailure, Error, ErrorKind, Result, Stage};
+use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::fork;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
@@ -155,11 +155,7 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         if self.forks != fork::count() {
-            let error = Error::new(
-                ErrorKind::Network,
-                "the connection belongs to the process that this one was forked from",
-            );
-            return Err(error.with_server(&self.server).with_stage(stage));
+            return Err(Error::of_the_parent().with_server(&self.server));
         }
         let limit = self.hello.max_message_size;
         let id = self.next_request_id();
@@ -516,7 +512,7 @@ mod tests {
     #[test]
     fn a_large_request_leaves_a_small_buffer() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let stream = Stream::Plain(Socket::unix(ours).unwrap());
+        let stream = Stream::Plain(Socket::new(Arc::new(ours.into())).unwrap());
         let mut connection =
             Connection::new(ServerAddress::unix("/tmp/m.sock"), stream, Arc::default());
         connection.hello.max_message_size = 48_000_000;

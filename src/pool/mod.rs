@@ -60,6 +60,8 @@ pub(crate) struct Pool<D: Dial = Connector> {
     checked_when_idle_for: Duration,
     /// The error for which the pool was cleared last.
     cleared_by: Mutex<Option<Error>>,
+    /// How often the process had forked when the pool was made.
+    forks: u64,
 }
 
 /// What establishes the connections of a pool.
@@ -75,6 +77,36 @@ pub(crate) trait Dial: Send + Sync + 'static {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Self::Connection>;
+
+    /// A connection could not be established; its place is not given back yet. Whoever knows the server decides
+    /// what follows, such as to [clear](Failed::clear_pool) the pool ("Server Discovery and Monitoring", "Application
+    /// Errors").
+    fn failed(&self, failed: &Failed<'_, Self>)
+    where
+        Self: Sized,
+    {
+        let _ = failed;
+    }
+}
+
+/// A connection that could not be established.
+pub(crate) struct Failed<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    lease: Lease,
+    error: &'a Error,
+}
+
+impl<D: Dial> Failed<'_, D> {
+    /// Why.
+    pub(crate) fn error(&self) -> &Error {
+        self.error
+    }
+
+    /// Gives up all connections that are as old.
+    pub(crate) fn clear_pool(&self) {
+        self.pool
+            .clear_unless_stale(Some(self.lease), Some(self.error), false);
+    }
 }
 
 /// What a pool needs to know of a connection.
@@ -160,6 +192,7 @@ impl<D: Dial> Pool<D> {
             maintenance,
             checked_when_idle_for,
             cleared_by: Mutex::new(None),
+            forks: fork::count(),
         });
         pool.tell(|| PoolEventKind::Created { options: told });
         pool
@@ -187,6 +220,9 @@ impl<D: Dial> Pool<D> {
         self: &Arc<Self>,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>> {
+        if self.forks != fork::count() {
+            return Err(Error::of_the_parent().with_server(&self.server));
+        }
         let started = Instant::now();
         self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
         let asked = Asked {
@@ -285,6 +321,11 @@ impl<D: Dial> Pool<D> {
                 Ok(connection)
             }
             Err(error) => {
+                self.dialer.failed(&Failed {
+                    pool: self,
+                    lease,
+                    error: &error,
+                });
                 std::mem::forget(place);
                 self.give_place_back(lease, Some(&error));
                 Err(error)
@@ -683,11 +724,9 @@ fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
         ..
     } = counts;
     let others = waiting.saturating_sub(1);
-    Error::timed_out(
+    Error::wait_queue_timeout(
         deadline.elapsed(),
-        &format!(
-            "the wait for a pooled connection ({in_use} in use, {pending} being established, {others} other threads waiting)"
-        ),
+        &format!("{in_use} in use, {pending} being established, {others} other threads waiting"),
     )
 }
 

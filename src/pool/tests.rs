@@ -116,7 +116,7 @@ fn the_time_out_of_the_wait_queue_says_what_the_pool_is_busy_with() {
     let error = pool.check_out(None).unwrap_err().to_string();
     assert!(
         error.ends_with(
-            "the wait for a pooled connection (2 in use, 0 being established, 0 other threads waiting) took longer than 50 ms (waitQueueTimeoutMS)"
+            "timed out while checking out a connection from connection pool after 50 ms (waitQueueTimeoutMS): 2 in use, 0 being established, 0 other threads waiting"
         ),
         "{error}"
     );
