@@ -136,19 +136,28 @@ fn use_it(site: &Site, random: &mut Random, steps: u64) {
             1 => Some(Duration::from_micros(random.below(500) as u64)),
             _ => None,
         };
+        let started = Instant::now();
         let deadline =
-            limit.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Operation));
+            limit.map(|limit| Deadline::after(started, Some(limit), TimeoutKind::Operation));
         let census = bench.enter();
         let cleared = bench.cleared.load(SeqCst);
-        let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| pool.check_out(deadline)));
         let took = started.elapsed();
         let mut connection = match outcome {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 check_failure(&error, plan, took, limit);
-                if error.is_pool_cleared() {
+                if error.is_timeout() {
+                    bench.tally.timed_out.fetch_add(1, SeqCst);
+                } else if error.is_pool_cleared() {
+                    bench.tally.refused.fetch_add(1, SeqCst);
+                    // As a monitor, which finds the server well: or else there is nothing to do but to be refused.
                     thread::yield_now();
+                    if random.below(4) == 0 {
+                        pool.ready();
+                    }
+                } else {
+                    bench.tally.failed.fetch_add(1, SeqCst);
                 }
                 continue;
             }
@@ -161,7 +170,9 @@ fn use_it(site: &Site, random: &mut Random, steps: u64) {
         };
         let used = census.add();
         connection.begin_use();
+        bench.tally.served.fetch_add(1, SeqCst);
         if !connection.is_new() {
+            bench.tally.reused.fetch_add(1, SeqCst);
             assert!(!connection.was_spoilt, "it was given back so");
             assert!(
                 connection.cleared_before >= cleared,
@@ -234,8 +245,8 @@ fn disturb(site: &Site, random: &mut Random, is_over: &mpsc::Receiver<()>) {
     pool.ready();
 }
 
-/// A storm of so many steps in all; fails if a thread does not end.
-fn storm(plan: Plan, steps: u64) {
+/// A storm of so many steps in all; fails if a thread does not end. Returns what they came to.
+fn storm(plan: Plan, steps: u64) -> [u64; 6] {
     let site = plan.site();
     site.pool.ready();
     let running = thread::scope(|scope| {
@@ -273,10 +284,22 @@ fn storm(plan: Plan, steps: u64) {
         disturber.join().map_err(|panic| bench::text(&*panic))
     });
     assert_eq!(running, Ok(()), "{plan:?}");
+    let bench = Arc::clone(&site.bench);
     let ended = catch_unwind(AssertUnwindSafe(|| site.end()));
     if let Err(panic) = ended {
         panic!("{plan:?}: {}", bench::text(&*panic));
     }
+    let dials = bench.dials.load(SeqCst);
+    let tally = &bench.tally;
+    let counts = [
+        &tally.served,
+        &tally.reused,
+        &tally.refused,
+        &tally.timed_out,
+        &tally.failed,
+    ];
+    let [served, reused, refused, timed_out, failed] = counts.map(|count| count.load(SeqCst));
+    [served, reused, refused, timed_out, failed, dials]
 }
 
 #[test]
@@ -286,14 +309,19 @@ fn a_storm_of_users_loses_nothing() {
     let first = std::env::var("MONGOTLS_FUZZ_SEED").ok();
     let first: u64 = first.and_then(|text| text.parse().ok()).unwrap_or(1);
     let started = Instant::now();
+    let mut all = [0; 6];
     for (seed, at) in (first..).zip((0..wanted).step_by(STEPS)) {
-        storm(
-            Plan::chosen_by(&mut Random::seeded(seed), seed),
-            STEPS as u64,
-        );
+        let plan = Plan::chosen_by(&mut Random::seeded(seed), seed);
+        for (all, one) in all.iter_mut().zip(storm(plan, STEPS as u64)) {
+            *all += one;
+        }
         let done = at + STEPS as u64;
         if done % 1_000_000 < STEPS as u64 {
-            println!("{done} steps, seed {seed}, {:?}", started.elapsed());
+            let [served, reused, refused, timed_out, failed, dials] = all;
+            println!(
+                "{done} steps, to seed {seed}, {:?}: {served} served ({reused} with what was there), {refused} refused, {timed_out} timed out, {failed} failed; {dials} dials",
+                started.elapsed()
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use mongotls_testbench::random::Random;
 
-use super::super::{Dial, Pooled};
+use super::super::{Dial, Failed, Pooled};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::socket::Interrupt;
@@ -52,6 +52,18 @@ pub(super) struct Bench {
     census: Mutex<Arc<Census>>,
     /// No dial fails any more.
     pub(super) has_recovered: AtomicBool,
+    pub(super) tally: Tally,
+}
+
+/// What check-outs came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) served: AtomicU64,
+    /// Of these, with a connection that was there.
+    pub(super) reused: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 /// How many connections there are to the knowledge of the users: those in use and those being established.
@@ -114,6 +126,7 @@ impl Bench {
             cleared: AtomicU64::new(0),
             census: Mutex::new(Census::new(max_size)),
             has_recovered: AtomicBool::new(false),
+            tally: Tally::default(),
         }
     }
 
@@ -205,6 +218,13 @@ impl Dial for Bench {
             random,
             alive: Arc::clone(&self.alive),
         })
+    }
+
+    fn failed(&self, failed: &Failed<'_, Self>) {
+        // As after an error that says something about the server.
+        if self.dials.load(SeqCst) % 16 == 0 {
+            failed.clear_pool();
+        }
     }
 }
 
