@@ -62,7 +62,7 @@ fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECOND
 	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
 
 model: setup ## Try many more schedules of the pool's lock and wait queue than make test does
-	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-30000} \
+	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-200000} \
 	    cargo test $(LOCKED) --release --package mongotls-model
 
 storm: setup ## Let threads loose on the pool for MONGOTLS_FUZZ_ROUNDS steps (10 million)

@@ -225,8 +225,11 @@ impl World {
     /// Nobody waits for what is there. Nothing can be said while a call still owes something to those who wait.
     fn check_waiting(&self) {
         let calls = self.calls.load(SeqCst);
+        if self.owing.load(SeqCst) > 0 {
+            return;
+        }
         let (phase, _, counts) = self.queue.counts();
-        if self.owing.load(SeqCst) > 0 || calls != self.calls.load(SeqCst) {
+        if calls != self.calls.load(SeqCst) {
             return;
         }
         assert!(counts.total() <= self.limits.max_size, "{counts:?}");
