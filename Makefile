@@ -12,7 +12,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,14 @@ bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL'
 fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)
 	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \
 	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
+
+model: setup ## Try many more schedules of the pool's lock and wait queue than make test does
+	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-200000} \
+	    cargo test $(LOCKED) --release --package mongotls-model
+
+storm: setup ## Let threads loose on the pool for MONGOTLS_FUZZ_ROUNDS steps (10 million)
+	MONGOTLS_FUZZ_ROUNDS=$${MONGOTLS_FUZZ_ROUNDS:-10000000} \
+	    cargo test $(LOCKED) --lib a_storm_of_users -- --nocapture
 
 valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
 	sh tests/valgrind.sh
