@@ -10,6 +10,7 @@
 mod auth;
 mod certificates;
 mod cli;
+mod closing;
 mod commands;
 mod common;
 #[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
