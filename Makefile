@@ -1,7 +1,8 @@
 # What there is to do here: `make` or `make help`. Everything sets up what it needs by itself.
 # docs/testing.md has the environment variables.
 
-FEATURES := cli,bundled-roots
+# All features but `vendored`, with which another OpenSSL is built; the scripts ask for them with `make features`.
+FEATURES := cli,bundled-roots,zstd,zlib,snappy
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl
 
 ifeq ($(CI),true)
@@ -11,10 +12,13 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+features:
+	@echo $(FEATURES)
 
 setup: ## Install the system packages that are missing (Debian, Ubuntu)
 	@sh tests/setup.sh test
@@ -49,7 +53,7 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
 
 bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
-	cargo bench $(LOCKED) --bench floor --bench handshakes
+	cargo bench $(LOCKED) --features $(FEATURES) --bench floor --bench handshakes
 
 soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak

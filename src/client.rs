@@ -14,9 +14,9 @@ use crate::conn::{Connector, Hello, Perished, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::event::{Event, TlsReloadEvent};
+use crate::event::{Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
-use crate::options::{ClientOptions, ReadPreferenceMode};
+use crate::options::{ClientOptions, DriverInfo, ReadPreferenceMode};
 use crate::pool::{Pool, PoolSnapshot, PooledConnection, Settings};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
@@ -122,12 +122,13 @@ impl Inner {
                 warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
             }
         }
-        self.options
-            .listener
-            .emit(&Event::TlsReload(TlsReloadEvent {
+        let listener = &self.options.listener;
+        if listener.hears(EventKind::Tls) {
+            listener.emit(&Event::TlsReload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
                 duration: started.elapsed(),
             }));
+        }
         outcome
     }
 }
@@ -255,6 +256,16 @@ impl Client {
         self.inner().reload_tls()
     }
 
+    /// Names a library on top of this one to servers, on connections that are made from now on (specification
+    /// "MongoDB Handshake"). One that is named already is not named again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds a `|`, or if all that
+    /// is told does not fit into 512 bytes.
+    pub fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
+        self.inner().connector.append_metadata(info)
+    }
+
     /// What a server said about itself and, with TLS, the facts of the handshake: of a connection
     /// that is free or, if there is none, of a new one.
     ///
@@ -279,12 +290,14 @@ impl Client {
     pub fn snapshot(&self) -> ClientSnapshot {
         let inner = self.inner();
         let tls = inner.connector.tls();
-        let (full_handshakes, resumed_handshakes) =
-            tls.map(|tls| tls.handshakes()).unwrap_or_default();
+        let tls = tls.map(|tls| (tls.handshakes(), tls.undetermined_revocations()));
+        let ((full_handshakes, resumed_handshakes), soft_failed_revocation_checks) =
+            tls.unwrap_or_default();
         ClientSnapshot {
             pools: inner.pools.iter().map(|pool| pool.snapshot()).collect(),
             full_handshakes,
             resumed_handshakes,
+            soft_failed_revocation_checks,
         }
     }
 
@@ -522,6 +535,8 @@ pub struct ClientSnapshot {
     pub full_handshakes: u64,
     /// How many TLS sessions it has resumed.
     pub resumed_handshakes: u64,
+    /// How many full handshakes went on although nobody could say whether the server's certificate is revoked.
+    pub soft_failed_revocation_checks: u64,
 }
 
 /// A connection that was in use when the client was closed.

@@ -3,18 +3,18 @@
 //!
 //! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
 //! authentication, command) for each host by itself, outside of any pool, and keeps what it finds.
-//! It changes nothing on the server: its only commands are `ping` and `buildInfo`. Before the network it
-//! looks at the files that the options name.
+//! It changes nothing on the server: beside those of authentication, its only commands are `ping` and
+//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. Before the
+//! network it looks at the files that the options name.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocumentBuf, rawdoc};
 
 use crate::address::ServerAddress;
 use crate::cause::CauseCode;
-use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
+use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions};
 use crate::time::{Deadline, TimeoutKind};
@@ -277,11 +277,12 @@ fn examine_host(
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
-    let established = connector.establish(server, None, &Arc::default(), &mut watch);
+    let established = connector.establish(server, &Place::default(), None, &mut watch);
     let took = watch.last.elapsed();
     let mut connection = match established {
         Ok(connection) => connection,
         Err(error) => {
+            let error = closer(error, server, options, connector);
             let stage = error.stage().unwrap_or(Stage::Connect);
             if stage == Stage::Revocation {
                 examination.skipped(Stage::Tls, "the revocation check ended the handshake");
@@ -303,6 +304,24 @@ fn examine_host(
     match ask(&mut connection, options) {
         Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
         Err(error) => examination.failed(Stage::Command, started.elapsed(), with_cause(error)),
+    }
+}
+
+/// Tells a refused user more than the server does.
+fn closer(
+    error: Error,
+    server: &ServerAddress,
+    options: &ClientOptions,
+    connector: &Connector,
+) -> Error {
+    match &options.credential {
+        Some(credential) if error.stage() == Some(Stage::Authentication) => {
+            let mut databases = vec!["admin"];
+            databases.extend(options.default_database.as_deref());
+            databases.dedup();
+            connector.look_closer(server, credential, &databases, error)
+        }
+        _ => error,
     }
 }
 
@@ -355,7 +374,13 @@ fn with_cause(error: Error) -> Error {
         ErrorKind::Command => CauseCode::HelloFailed,
         _ => CauseCode::NotMongodb,
     };
-    let remedy = "Look at the server's log for this command; the connection itself is sound.";
+    let remedy = match code {
+        CauseCode::AuthenticationFailed => {
+            "Name a user in the connection string, or give the user a role that may run this command; the connection \
+             itself is sound."
+        }
+        _ => "Look at the server's log for this command; the connection itself is sound.",
+    };
     error.with_cause(code, remedy)
 }
 

@@ -44,7 +44,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
+    /// An option, the connection string or a local file is wrong. No command was sent; trying again is
     /// of no use.
     Configuration,
     /// The server could not be reached or went away. A command may have run if the error is of
@@ -327,6 +327,44 @@ impl Error {
         failed.with_source(self)
     }
 
+    /// Adds labels that are not there yet.
+    pub(crate) fn with_labels(mut self, labels: &[impl AsRef<str>]) -> Self {
+        for label in labels.iter().map(AsRef::as_ref) {
+            if !self.has_label(label) {
+                self.0.labels.push(label.to_owned());
+            }
+        }
+        self
+    }
+
+    /// The error without what a server says of a command that carries a secret: of its answer code, name and
+    /// labels stay ("Command Logging and Monitoring", "Security").
+    pub(crate) fn redacted(&self) -> Self {
+        let Some(failure) = self.command() else {
+            return self.clone();
+        };
+        let failure = CommandFailure {
+            code: failure.code,
+            code_name: failure.code_name.clone(),
+            message: "REDACTED".to_owned(),
+            reply: RawDocumentBuf::new(),
+        };
+        let mut error = Self::refused(failure, self.0.labels.clone());
+        error.0.server.clone_from(&self.0.server);
+        error.0.stage = self.0.stage;
+        error
+    }
+
+    /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
+    pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
+        cause.message().clone_into(&mut self.0.message);
+        self.0.cause = Some(match &self.0.server {
+            Some(server) => cause.with_server(server),
+            None => cause,
+        });
+        self
+    }
+
     /// Adds the cause that this error amounts to; the rest stays.
     pub(crate) fn with_cause(mut self, code: CauseCode, remedy: &str) -> Self {
         let cause = Cause::new(code, self.0.message.as_str(), remedy);
@@ -377,12 +415,13 @@ impl Error {
         self.0.command.as_ref()
     }
 
-    /// The error labels that the server sent, such as `RetryableWriteError`.
+    /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`
+    /// with `RetryableError` if the network failed while a connection was being established.
     pub fn labels(&self) -> &[String] {
         &self.0.labels
     }
 
-    /// Whether the server sent that label.
+    /// Whether the error has that label.
     pub fn has_label(&self, label: &str) -> bool {
         self.0.labels.iter().any(|own| own == label)
     }

@@ -5,14 +5,117 @@
 //! would break it. So whatever holds locks or connections exists [once for each process](PerProcess): a child
 //! that asks for it gets one of its own, made anew, and looks at the parent's no more.
 //!
-//! A fork is noticed by a handler of `pthread_atfork`, so that asking whether there was one costs no system call.
-//! Programs that make processes by the bare `clone` system call are not noticed.
+//! OpenSSL too has locks, some of them for the whole process: 3.0 takes one with each algorithm that a handshake
+//! looks up. So threads of this crate say when they are [at work](at_work) in OpenSSL, and a fork waits until none
+//! is, which takes no longer than the arithmetic of a handshake: whoever waits for the network, a lock or the
+//! program's own function meanwhile [steps outside](outside). The streams of established connections do without.
+//!
+//! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
+//! Processes made by the bare system call `clone` are not noticed.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
 /// How many forks lie between this process and the one that made the first [`PerProcess`].
 pub(crate) fn count() -> u64 {
-    crate::tls::fork_count()
+    FORKS.load(Ordering::Relaxed)
+}
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many threads are at work in OpenSSL.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads are about to fork. While there is one, nobody goes to work.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// How often this thread went to work and has not come back.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A fork waits no longer than this for threads that are at work: 1 s.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// This thread is at work in OpenSSL, where it may hold locks of the whole process, until the result is dropped.
+pub(crate) fn at_work() -> AtWork {
+    if DEPTH.get() == 0 {
+        enter();
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    AtWork(())
+}
+
+/// See [`at_work`].
+#[must_use]
+pub(crate) struct AtWork(());
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Does what may take long and is not OpenSSL's, such as waiting for the network, in the middle of work.
+pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
+    /// Goes back to work, also after a panic.
+    struct Back(usize);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            enter();
+            DEPTH.set(self.0);
+        }
+    }
+    if DEPTH.get() == 0 {
+        return wait();
+    }
+    let back = Back(DEPTH.replace(0));
+    AT_WORK.fetch_sub(1, Ordering::SeqCst);
+    let result = wait();
+    drop(back);
+    result
+}
+
+fn enter() {
+    loop {
+        AT_WORK.fetch_add(1, Ordering::SeqCst);
+        if FORKING.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        while FORKING.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Before a fork: waits until no other thread is at work.
+pub(crate) fn prepare() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    let own = usize::from(DEPTH.get() > 0);
+    let begun = Instant::now();
+    while AT_WORK.load(Ordering::SeqCst) > own && begun.elapsed() < PATIENCE {
+        thread::yield_now();
+    }
+}
+
+/// After a fork, in the parent.
+pub(crate) fn in_parent() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// After a fork, in the child, whose only thread this is.
+pub(crate) fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    AT_WORK.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
+    FORKING.store(0, Ordering::SeqCst);
 }
 
 /// A value that each process has for itself.

@@ -4,46 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::ServerAddress;
 use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
-use crate::pool::{self, Dial, Failed, PooledConnection, Settings};
-use crate::socket::Interrupt;
-use crate::time::Deadline;
+use crate::pool::{self, PooledConnection, Settings};
 
-/// The pool of one server. As its monitor would, it is cleared when a connection cannot be established.
+/// The pool of one server.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<pool::Pool<Monitored>>);
+pub struct Pool(Arc<pool::Pool>);
 
 /// A connection that is checked out; dropping it checks it in.
 #[derive(Debug)]
-pub struct CheckedOut(
-    #[expect(dead_code, reason = "held until it is dropped")] PooledConnection<Monitored>,
-);
-
-#[derive(Debug)]
-struct Monitored(Arc<Connector>);
-
-impl Dial for Monitored {
-    type Connection = <Connector as Dial>::Connection;
-
-    fn dial(
-        &self,
-        server: &ServerAddress,
-        id: u64,
-        interrupt: &Arc<Interrupt>,
-        deadline: Option<Deadline>,
-    ) -> Result<Self::Connection> {
-        self.0.dial(server, id, interrupt, deadline)
-    }
-
-    fn failed(&self, failed: &Failed<'_, Self>) {
-        if !failed.error().has_label("SystemOverloadedError") {
-            failed.clear_pool();
-        }
-    }
-}
+pub struct CheckedOut(#[expect(dead_code, reason = "held until it is dropped")] PooledConnection);
 
 impl Pool {
     /// The pool of the first host, with a look after it at that interval, or never.
@@ -53,7 +25,7 @@ impl Pool {
     pub fn new(options: &ClientOptions, maintenance_interval: Option<Duration>) -> Result<Self> {
         let mut settings = Settings::new(options);
         settings.maintenance_interval = maintenance_interval;
-        let connector = Arc::new(Monitored(Connector::new(options)?));
+        let connector = Connector::new(options)?;
         Ok(Self(pool::Pool::new(
             options.hosts[0].clone(),
             connector,

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::fork;
 use crate::time::Deadline;
 
 /// A connected socket with a deadline; see the [module documentation](self).
@@ -125,7 +126,7 @@ impl Read for Socket {
         }
         loop {
             self.arm_read()?;
-            match (&*self.transport).read(buf) {
+            match fork::outside(|| (&*self.transport).read(buf)) {
                 Ok(n) => return Ok(n),
                 Err(error) => Self::retry(error)?,
             }
@@ -140,7 +141,7 @@ impl Write for Socket {
         }
         loop {
             self.arm_write()?;
-            match (&*self.transport).write(buf) {
+            match fork::outside(|| (&*self.transport).write(buf)) {
                 Ok(n) => return Ok(n),
                 Err(error) => Self::retry(error)?,
             }

@@ -19,11 +19,12 @@ mod sasl;
 mod scram;
 mod x509;
 
+use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
-use bson::{RawBsonRef, RawDocumentBuf};
+use openssl::error::ErrorStack;
 
 pub(crate) use self::conversation::{Conversation, Step};
-pub(crate) use self::refusal::Refusal;
+pub(crate) use self::refusal::{Refusal, UserMechanisms};
 use self::sasl::SaslClient;
 use self::scram::Scram;
 use crate::address::ServerAddress;
@@ -31,6 +32,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{AuthMechanism, ClientOptions, Credential};
 use crate::time::Deadline;
+use crate::tls::Library;
 
 /// Authenticates the connections of one client.
 #[derive(Debug)]
@@ -88,8 +90,11 @@ impl Authenticator {
                 | AuthMechanism::Gssapi),
             ) => return Err(Error::configuration(unsupported(mechanism))),
         };
-        if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
-            scram.check_password().map_err(Error::configuration)?;
+        // Without a mechanism the server has the last word on it, and is asked first.
+        if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
+            scram
+                .check_password(mechanism)
+                .map_err(Error::configuration)?;
         }
         Ok(Some(Self {
             credential: credential.clone(),
@@ -101,10 +106,13 @@ impl Authenticator {
     pub(crate) fn begin(&self) -> Result<Attempt<'_>, Cause> {
         let speculated = match self.credential.mechanism {
             // The mechanism that hello negotiates is most often this one.
-            None => match self.scram().check_password() {
-                Ok(()) => Some(self.scram_conversation(AuthMechanism::ScramSha256)?),
-                Err(_) => None,
-            },
+            None => {
+                let likely = AuthMechanism::ScramSha256;
+                match self.scram().check_password(likely) {
+                    Ok(()) => Some(self.scram_conversation(likely)?),
+                    Err(_) => None,
+                }
+            }
             Some(
                 mechanism @ (AuthMechanism::ScramSha1
                 | AuthMechanism::ScramSha256
@@ -212,52 +220,49 @@ impl Attempt<'_> {
         hello: &RawDocument,
         _: &Context<'_>,
     ) -> Result<(Conversation, Step), Cause> {
+        let negotiates = self.user_to_negotiate().is_some();
         let offered = Offered::read(hello);
-        if let (Some(mut conversation), Some(reply)) = (self.speculated, offered.speculative) {
-            let step = conversation.receive(reply)?;
-            return Ok((conversation, step));
+        let (mut conversation, step) = match (self.speculated, offered.speculative) {
+            (Some(mut conversation), Some(reply)) => {
+                let step = conversation.receive(reply)?;
+                (conversation, step)
+            }
+            _ => {
+                let authenticator = self.authenticator;
+                let mechanism = authenticator.credential.mechanism;
+                let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
+                let mut conversation = authenticator.conversation(mechanism)?;
+                let first = conversation.first()?;
+                (conversation, Step::Send(first))
+            }
+        };
+        if negotiates {
+            conversation.user_mechanisms = offered.user_mechanisms;
         }
-        let authenticator = self.authenticator;
-        let mechanism = authenticator.credential.mechanism;
-        let mut conversation =
-            authenticator.conversation(mechanism.unwrap_or_else(|| offered.default_mechanism()))?;
-        let first = conversation.first()?;
-        Ok((conversation, Step::Send(first)))
+        Ok((conversation, step))
     }
 }
 
 /// What an answer to hello says of authentication.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Offered<'a> {
-    /// Whether the user has keys for SCRAM-SHA-256.
-    scram_sha256: bool,
+    user_mechanisms: UserMechanisms,
     speculative: Option<&'a RawDocument>,
 }
 
 impl<'a> Offered<'a> {
-    /// A field of another type counts as absent, and so does the name of an unknown mechanism.
+    /// A field of another type counts as absent.
     fn read(hello: &'a RawDocument) -> Self {
-        let mut offered = Self::default();
-        for (key, value) in hello.iter().map_while(std::result::Result::ok) {
-            match (key.as_str(), value) {
-                ("saslSupportedMechs", RawBsonRef::Array(names)) => {
-                    let mut names = names.into_iter().map_while(std::result::Result::ok);
-                    let wanted = AuthMechanism::ScramSha256.as_str();
-                    offered.scram_sha256 = names.any(|name| name.as_str() == Some(wanted));
-                }
-                ("speculativeAuthenticate", RawBsonRef::Document(reply)) => {
-                    offered.speculative = Some(reply);
-                }
-                _ => {}
-            }
+        Self {
+            user_mechanisms: UserMechanisms::read(hello),
+            speculative: hello.get_document("speculativeAuthenticate").ok(),
         }
-        offered
     }
 
     /// "Default Authentication Methods": SCRAM-SHA-256 where it is named, or else SCRAM-SHA-1, whatever
     /// else is named.
     fn default_mechanism(&self) -> AuthMechanism {
-        match self.scram_sha256 {
+        match self.user_mechanisms.has(AuthMechanism::ScramSha256) {
             true => AuthMechanism::ScramSha256,
             false => AuthMechanism::ScramSha1,
         }
@@ -271,6 +276,24 @@ fn unsupported(mechanism: AuthMechanism) -> Cause {
         "Use a user with SCRAM or MONGODB-X509.",
     )
     .fact("mechanism", mechanism.as_str())
+}
+
+/// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
+fn library_refuses(mechanism: AuthMechanism, what: &str, error: &ErrorStack) -> Cause {
+    let reasons: Vec<&str> = error
+        .errors()
+        .iter()
+        .filter_map(openssl::error::Error::reason)
+        .collect();
+    Cause::new(
+        CauseCode::MechanismUnsupported,
+        format!("this OpenSSL refuses {what}, which {mechanism} needs"),
+        "Look at OpenSSL's configuration file (`openssl version -d` names its folder) for what it forbids.",
+    )
+    .fact("mechanism", mechanism.as_str())
+    .fact("refused", what)
+    .fact("fips", Library::inspect().fips)
+    .fact_opt("openssl", (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 /// What the server sent does not follow the rules of the mechanism, or does not prove that it knows the

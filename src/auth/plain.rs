@@ -1,5 +1,6 @@
 //! PLAIN (RFC 4616): the password itself, for a server that asks LDAP.
 
+use log::warn;
 use zeroize::Zeroizing;
 
 use super::sasl::SaslClient;
@@ -13,9 +14,28 @@ pub(super) struct Plain {
     password: Secret,
 }
 
-/// Refuses to send the password where anyone on the way could read it.
+/// Refuses to send the password where anyone on the way could read it, and what the message cannot hold.
 pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
-    if options.tls.is_some() || options.plain_without_tls {
+    let credential = options.credential.iter();
+    let mut parts = credential.flat_map(|own| {
+        own.username
+            .as_deref()
+            .into_iter()
+            .chain(own.password.as_ref().map(Secret::expose))
+    });
+    if parts.any(|part| part.contains('\0')) {
+        return Err(Cause::new(
+            CauseCode::OptionConflict,
+            "PLAIN cannot send a user name or a password that holds a NUL",
+            "Choose another password, or a user with SCRAM.",
+        )
+        .fact("mechanism", AuthMechanism::Plain.as_str()));
+    }
+    if options.tls.is_some() {
+        return Ok(());
+    }
+    if options.plain_without_tls {
+        warn!(target: "mongotls::auth", "PLAIN without TLS: everyone on the way to the server can read the password");
         return Ok(());
     }
     Err(Cause::new(

@@ -21,6 +21,7 @@ use crate::sniff::MONGODB_IN_THE_CLEAR;
 use crate::socket::Interrupt;
 use crate::time::Deadline;
 use crate::tls::TURN_TLS_ON;
+use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
 use crate::wire::{opcode, request};
 
@@ -88,6 +89,7 @@ fn ask(server: &ServerAddress, connecting: &Deadline) -> bool {
     let expected = Expected {
         request_id: 1,
         opcode: opcode::REPLY,
+        offered: Offered::NONE,
     };
     sent && reply::read(&mut socket, expected).is_ok()
 }

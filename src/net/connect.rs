@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
+use crate::fork;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 
@@ -36,12 +37,12 @@ pub(crate) fn connect_unless(
     addresses: &[SocketAddr],
     deadline: &Deadline,
 ) -> Result<Socket, Unreachable> {
-    let outcome = match addresses {
+    let outcome = fork::outside(|| match addresses {
         [address] => {
             attempt(*address, deadline, interrupt).map_err(|error| vec![(*address, error)])
         }
         _ => race(addresses, deadline, interrupt),
-    };
+    });
     let socket = outcome.map_err(|failures| failed(failures, deadline))?;
     let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
     prepare(socket).map_err(|error| {

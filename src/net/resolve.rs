@@ -10,6 +10,7 @@ use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddri
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
+use crate::fork;
 use crate::socket::Interrupt;
 use crate::time::Deadline;
 
@@ -62,7 +63,7 @@ pub(crate) fn resolve_unless(
             Ok(left) => left.unwrap_or(a_while),
             Err(elapsed) => break Err(elapsed),
         };
-        match wait.recv_timeout(left.min(a_while)) {
+        match fork::outside(|| wait.recv_timeout(left.min(a_while))) {
             Ok(answer) => break Ok(answer),
             Err(RecvTimeoutError::Timeout) if !interrupt.is_interrupted() => {}
             Err(_) => break Err(deadline.elapsed()),

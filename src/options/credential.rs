@@ -128,6 +128,8 @@ pub(crate) struct CredentialDraft {
     pub(crate) source: Option<String>,
     pub(crate) mechanism: Option<AuthMechanism>,
     pub(crate) properties: BTreeMap<String, Secret>,
+    /// Whether keys of AWS must come from the environment, and not from here.
+    pub(crate) aws_from_environment: bool,
 }
 
 impl CredentialDraft {
@@ -216,6 +218,9 @@ impl CredentialDraft {
             }
             AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
             AuthMechanism::MongodbAws => {
+                if self.aws_from_environment && (has_username || has_password) {
+                    return Err("MONGODB-AWS takes its keys from the environment alone here, and the options hold some".to_owned());
+                }
                 if has_username != has_password {
                     return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
                 }

@@ -37,11 +37,11 @@ use self::maintenance::Maintenance;
 use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusal};
 use self::wait_queue::{CheckOut, Closed, WaitQueue};
 use crate::address::ServerAddress;
-use crate::conn::{Connection, Connector};
+use crate::conn::{self, Connection, Connector};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventListener, PoolEvent,
-    PoolEventKind, PoolOptions,
+    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
+    PoolEvent, PoolEventKind, PoolOptions,
 };
 use crate::fork;
 use crate::options::ClientOptions;
@@ -83,10 +83,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
     /// Errors").
     fn failed(&self, failed: &Failed<'_, Self>)
     where
-        Self: Sized,
-    {
-        let _ = failed;
-    }
+        Self: Sized;
 }
 
 /// A connection that could not be established.
@@ -97,11 +94,6 @@ pub(crate) struct Failed<'a, D: Dial> {
 }
 
 impl<D: Dial> Failed<'_, D> {
-    /// Why.
-    pub(crate) fn error(&self) -> &Error {
-        self.error
-    }
-
     /// Gives up all connections that are as old.
     pub(crate) fn clear_pool(&self) {
         self.pool
@@ -393,6 +385,10 @@ impl<D: Dial> Pool<D> {
 
     /// Gives up all connections and serves nobody until the pool is ready again, because of `error`. With
     /// `interrupt` the connections in use are cut off, and so are attempts to connect.
+    #[cfg_attr(
+        not(any(test, feature = "_internals")),
+        expect(dead_code, reason = "for monitors, which are to come")
+    )]
     pub(crate) fn clear(&self, error: Option<&Error>, interrupt: bool) {
         self.clear_unless_stale(None, error, interrupt);
     }
@@ -536,7 +532,8 @@ impl<D: Dial> Pool<D> {
     /// Tells the program and the log; never under the lock. Costs nothing where nobody listens.
     fn tell(&self, kind: impl FnOnce() -> PoolEventKind) {
         let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
-        if !is_logged && !self.listener.is_there() {
+        let is_heard = self.listener.hears(EventKind::Pool);
+        if !is_logged && !is_heard {
             return;
         }
         let event = PoolEvent {
@@ -546,7 +543,9 @@ impl<D: Dial> Pool<D> {
         if is_logged {
             debug!(target: "mongotls::pool", "{event}");
         }
-        self.listener.emit(&Event::Pool(event));
+        if is_heard {
+            self.listener.emit(&Event::Pool(event));
+        }
     }
 }
 
@@ -692,9 +691,19 @@ impl Dial for Connector {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
-        let mut connection = self.establish(server, deadline, interrupt, &mut ())?;
-        connection.set_id(id);
+        let place = conn::Place {
+            id,
+            interrupt: Arc::clone(interrupt),
+        };
+        let connection = self.establish(server, &place, deadline, &mut ())?;
         Ok(Box::new(connection))
+    }
+
+    /// An overloaded server refuses connections, and is spared by not making all of them anew.
+    fn failed(&self, failed: &Failed<'_, Self>) {
+        if !failed.error.has_label("SystemOverloadedError") {
+            failed.clear_pool();
+        }
     }
 }
 

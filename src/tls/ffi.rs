@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::SystemTime;
 
@@ -33,6 +33,7 @@ use openssl::x509::{
 use openssl_sys as sys;
 
 use super::certificate::instant;
+use crate::fork;
 
 /// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
 /// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
@@ -220,25 +221,24 @@ pub(super) fn mark_shut_down(ssl: &SslRef) {
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
 }
 
-/// How many forks lie between this process and the one that first [watched](watch_forks).
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-/// See [`crate::fork`]. Nothing of TLS; it stands here because this is the only file with `unsafe`.
-pub(crate) fn fork_count() -> u64 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-/// Counts the forks from now on.
+/// Lets [`crate::fork`] see each fork from now on. Nothing of TLS; it stands here because this is the only file
+/// with `unsafe`.
 pub(crate) fn watch_forks() {
     static WATCH: Once = Once::new();
+    extern "C" fn prepare() {
+        fork::prepare();
+    }
+    extern "C" fn in_parent() {
+        fork::in_parent();
+    }
     extern "C" fn in_child() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
+        fork::in_child();
     }
     WATCH.call_once(|| {
-        // SAFETY: the handler lives as long as the program. It runs in a forked child, where only what is
-        // async-signal-safe may be called; it adds to an atomic and calls nothing. A failure, for want of
-        // memory, leaves forks unnoticed.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers live as long as the program and do not unwind. That of the child may do only what is
+        // async-signal-safe; it stores to atomics and calls nothing. A failure, for want of memory, leaves forks
+        // unnoticed.
+        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
     });
 }
 

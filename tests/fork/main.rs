@@ -121,6 +121,12 @@ fn fork(child: impl FnOnce()) -> libc::pid_t {
     if id != 0 {
         return id;
     }
+    // One that hangs must not outlive the test for long.
+    // SAFETY: sets a timer of this process.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::alarm(u32::try_from(LIMIT.as_secs()).unwrap() + 5);
+    }
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
     // SAFETY: ends the process.
     #[allow(unsafe_code)]

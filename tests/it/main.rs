@@ -7,14 +7,18 @@
     reason = "tests say what they need by failing"
 )]
 
+mod auth;
 mod certificates;
 mod cli;
 mod commands;
 mod common;
+#[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
+mod compression;
 mod crl;
 mod cursors;
 mod docs;
 mod ends;
+mod events;
 mod ferretdb;
 mod files;
 mod guide;
@@ -22,7 +26,9 @@ mod hello;
 mod identity;
 mod inspect;
 mod matrix;
+mod monitoring;
 mod ocsp;
+mod overload;
 mod pooling;
 mod protocol;
 mod replies;

@@ -165,6 +165,7 @@ fn summary(findings: &Findings) -> String {
                 (_, true) => "mongos".to_owned(),
                 (Some(name), _) if hello.is_writable_primary => format!("primary of {name:?}"),
                 (Some(name), _) if hello.secondary => format!("secondary of {name:?}"),
+                (Some(name), _) if hello.arbiter_only => format!("arbiter of {name:?}"),
                 (Some(name), _) => format!("member of {name:?}"),
                 (None, _) => "standalone".to_owned(),
             };
@@ -172,6 +173,14 @@ fn summary(findings: &Findings) -> String {
                 "{role}, wire versions {} to {}",
                 hello.min_wire_version, hello.max_wire_version
             )
+        }
+        Findings::Authentication {
+            mechanism,
+            source,
+            user,
+        } => {
+            let user = user.as_deref().unwrap_or("the client");
+            format!("{user} of {source}, {mechanism}")
         }
         Findings::Command {
             server_version,
@@ -303,6 +312,15 @@ fn stage_json(report: &StageReport) -> Value {
             ),
         ]),
         Findings::Hello(hello) => form::hello(hello),
+        Findings::Authentication {
+            mechanism,
+            source,
+            user,
+        } => fields([
+            ("mechanism", json!(mechanism.as_str())),
+            ("auth_source", json!(source)),
+            ("user", json!(user)),
+        ]),
         Findings::Command {
             server_version,
             round_trip,

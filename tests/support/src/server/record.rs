@@ -1,5 +1,6 @@
 //! What a server saw: connections, commands, counts.
 
+use crate::compress::Compressor;
 use crate::net::lock;
 use crate::wire::{OP_QUERY, Sequence};
 use bson::{Bson, Document};
@@ -17,6 +18,8 @@ pub struct Request {
     pub request_id: i32,
     /// [`OP_MSG`](crate::wire::OP_MSG) or [`OP_QUERY`].
     pub op_code: i32,
+    /// How it was compressed.
+    pub compressor: Option<Compressor>,
     /// Flag bits of an OP_MSG; 0 for OP_QUERY.
     pub flags: u32,
     /// The command's name, as the client spelled it: the first key of its body.
@@ -31,6 +34,8 @@ pub struct Request {
     pub app_name: Option<String>,
     /// The certificate that the client showed.
     pub client_certificate: Option<X509>,
+    /// The subject of that certificate, or of the one that a front has verified, as a MongoDB user name.
+    pub certificate_subject: Option<String>,
     /// When it was read.
     pub received: Instant,
 }
@@ -68,6 +73,8 @@ pub struct ConnectionInfo {
     pub resumed: bool,
     /// The certificate that the client showed.
     pub client_certificate: Option<X509>,
+    /// Who has logged in, as `database.name`.
+    pub user: Option<String>,
     /// Why the handshake failed, in OpenSSL's words.
     pub handshake_error: Option<String>,
     /// Whether it is still open.
