@@ -156,6 +156,11 @@ impl Connector {
         Ok(())
     }
 
+    /// Whether the hosts are load balancers.
+    pub(crate) fn is_load_balanced(&self) -> bool {
+        self.load_balanced
+    }
+
     /// Adds to what each hello says of this client, from the next connection on.
     pub(crate) fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
         self.metadata.append(info)

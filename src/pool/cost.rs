@@ -22,6 +22,10 @@ impl Dial for Nothing {
     ) -> Result<Self> {
         Ok(Self)
     }
+
+    fn failed(&self, _failed: &Failed<'_, Self>) {
+        panic!("nothing fails")
+    }
 }
 
 impl Pooled for Nothing {

@@ -259,6 +259,7 @@ impl<D: Dial> Pool<D> {
                         self.queue
                             .check_out_instead(lease, connection, now, waiting.at());
                     self.close_all(closed);
+                    self.wake_maintenance();
                     outcome = next;
                 }
                 CheckOut::Served(Outcome::Establish(lease)) => {
@@ -699,9 +700,10 @@ impl Dial for Connector {
         Ok(Box::new(connection))
     }
 
-    /// An overloaded server refuses connections, and is spared by not making all of them anew.
+    /// An overloaded server refuses connections, and is spared by not making all of them anew. Which service a
+    /// load balancer would have led to, nobody knows.
     fn failed(&self, failed: &Failed<'_, Self>) {
-        if !failed.error.has_label("SystemOverloadedError") {
+        if !failed.error.has_label("SystemOverloadedError") && !self.is_load_balanced() {
             failed.clear_pool();
         }
     }

@@ -12,6 +12,7 @@
 mod bench;
 mod ledger;
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Barrier, mpsc};
@@ -271,13 +272,10 @@ fn storm(plan: Plan, steps: u64) -> [u64; 6] {
         for _ in 0..THREADS {
             // A pool that stays paused is no lost wake-up: somebody makes it ready again and again.
             let Ok(ended) = dones.recv_timeout(STUCK) else {
-                eprintln!("stuck: {plan:?} {:?}", site.pool.snapshot());
-                // Threads of this process hang; there is no way to end them.
-                std::process::abort();
+                give_up(&format!("stuck: {plan:?} {:?}", site.pool.snapshot()));
             };
             if let Err(panic) = ended {
-                eprintln!("failed: {plan:?}: {panic}");
-                std::process::abort();
+                give_up(&format!("failed: {plan:?}: {panic}"));
             }
         }
         drop(over);
@@ -300,6 +298,13 @@ fn storm(plan: Plan, steps: u64) -> [u64; 6] {
     ];
     let [served, reused, refused, timed_out, failed] = counts.map(|count| count.load(SeqCst));
     [served, reused, refused, timed_out, failed, dials]
+}
+
+/// Ends the process: threads hang, or may, and there is no way to end them.
+fn give_up(why: &str) -> ! {
+    // Not by a macro, whose text the test harness would keep to itself.
+    let _ = writeln!(std::io::stderr(), "{why}");
+    std::process::abort();
 }
 
 #[test]
