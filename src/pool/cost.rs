@@ -11,8 +11,6 @@ struct Nothing;
 impl Dial for Nothing {
     type Connection = Self;
 
-    fn failed(&self, _failed: &Failed<'_, Self>) {}
-
     fn dial(
         &self,
         _server: &ServerAddress,
