@@ -15,6 +15,7 @@ mod commands;
 mod common;
 #[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
 mod compression;
+mod connections;
 mod crl;
 mod cursors;
 mod docs;
