@@ -140,6 +140,7 @@ causes! {
     KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not offer the key's type or encryption";
     KeyCertificateMismatch = "key-certificate-mismatch", Configuration, "the private key and the certificate do not belong together";
     NoTrustAnchors = "no-trust-anchors", Configuration, "no CA file is configured and the system has no trust anchors";
+    MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what the authentication mechanism needs";
     OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";
     InvalidUri = "invalid-uri", Configuration, "the connection string does not parse";
 
@@ -157,6 +158,8 @@ causes! {
     NotMongodb = "not-mongodb", Server, "what answers is not a MongoDB server";
     HelloFailed = "hello-failed", Server, "the server answered hello with an error or an unsupported wire version";
     AuthenticationFailed = "authentication-failed", Server, "the server refused the credential";
+    MechanismUnavailable = "mechanism-unavailable", Server, "the server does not offer the authentication mechanism";
+    ServerNotProven = "server-not-proven", Server, "the server broke the rules of the authentication mechanism, or did not prove that it knows the user";
 }
 
 impl fmt::Display for CauseCode {

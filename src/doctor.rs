@@ -15,7 +15,7 @@ use crate::address::ServerAddress;
 use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::options::ClientOptions;
+use crate::options::{AuthMechanism, ClientOptions};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{
     self, CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library,
@@ -101,6 +101,15 @@ pub enum Findings {
     },
     /// Hello: what the server said about itself.
     Hello(Box<Hello>),
+    /// Authentication: who the server takes this client for.
+    Authentication {
+        /// The mechanism.
+        mechanism: AuthMechanism,
+        /// The database that knows the user.
+        source: String,
+        /// The user; with MONGODB-X509 as the server reads it in the certificate.
+        user: Option<String>,
+    },
     /// Command: the server's version, if it told, and the time of one ping.
     Command {
         /// The version, such as `7.0.5`.
@@ -282,7 +291,13 @@ fn examine_host(
     if let Some(report) = connection.handshake() {
         warn_of_ends(report, examination);
     }
-    examination.skipped(Stage::Authentication, "no user is configured");
+    if examination.stage() != Stage::Authentication {
+        let why = match connection.hello().arbiter_only {
+            true if options.credential.is_some() => "an arbiter knows no users",
+            _ => "no user is configured",
+        };
+        examination.skipped(Stage::Authentication, why);
+    }
     let started = Instant::now();
     match ask(&mut connection, options) {
         Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
@@ -383,6 +398,11 @@ impl Observer for Watch<'_> {
             Learned::Peer(peer) => Findings::Peer(peer),
             Learned::Handshake(report) => Findings::Handshake(Box::new(report.clone())),
             Learned::Hello(hello) => Findings::Hello(Box::new(hello.clone())),
+            Learned::Authentication(authenticated) => Findings::Authentication {
+                mechanism: authenticated.mechanism,
+                source: authenticated.source.clone(),
+                user: authenticated.user.clone(),
+            },
         };
         if stage == Stage::Connect && self.examination.stage() != Stage::Resolve {
             self.examination

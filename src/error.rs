@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Timeout,
     /// TLS failed: the server's certificate was refused, or the handshake was.
     Tls,
-    /// The server refused the credential.
+    /// The server refused the credential, or did not prove that it knows the user.
     Authentication,
     /// The server answered a command, or the first hello, with an error.
     Command,
@@ -167,7 +167,12 @@ impl Error {
             }
             (Category::Configuration, _) => ErrorKind::Configuration,
             (Category::Network, _) => ErrorKind::Network,
-            (Category::Server, CauseCode::AuthenticationFailed) => ErrorKind::Authentication,
+            (
+                Category::Server,
+                CauseCode::AuthenticationFailed
+                | CauseCode::MechanismUnavailable
+                | CauseCode::ServerNotProven,
+            ) => ErrorKind::Authentication,
             (Category::Server, CauseCode::HelloFailed) => ErrorKind::Command,
             (Category::Server, _) => ErrorKind::Protocol,
             _ => ErrorKind::Tls,
@@ -258,6 +263,15 @@ impl Error {
     pub(crate) fn with_stage(mut self, stage: Stage) -> Self {
         self.0.stage.get_or_insert(stage);
         self
+    }
+
+    /// Turns the refusal of a command into the failure of an attempt to connect, which keeps the server's
+    /// answer and its labels.
+    pub(crate) fn into_failed(mut self, stage: Stage, cause: Cause) -> Self {
+        let mut failed = Self::failed(stage, cause);
+        failed.0.command = self.0.command.take();
+        failed.0.labels = std::mem::take(&mut self.0.labels);
+        failed.with_source(self)
     }
 
     /// Adds the cause that this error amounts to; the rest stays.

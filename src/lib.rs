@@ -42,6 +42,7 @@ pub mod tls;
 pub mod uri;
 
 mod address;
+mod auth;
 mod client;
 mod command;
 mod conn;

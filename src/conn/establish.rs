@@ -1,4 +1,4 @@
-//! Establishing a connection: resolve, connect, TLS, hello, each within one deadline.
+//! Establishing a connection: resolve, connect, TLS, hello, authentication, each within one deadline.
 //!
 //! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
 //! not. An error says at which stage it happened and, always, why.
@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bson::RawDocumentBuf;
+use bson::{RawDocument, RawDocumentBuf};
 
+use super::authenticate;
 use super::hello::{self, Hello};
 use super::metadata::client_metadata;
 use super::probe::{self, Probe};
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
+use crate::auth::{Attempt as Authentication, Authenticated, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
 use crate::event::{Event, EventListener, RevocationEvent};
@@ -32,6 +34,8 @@ pub(crate) struct Connector {
     tls: Option<Mutex<TlsContext>>,
     /// Held by the one reload at a time, so that a slow one does not replace the set of a later one.
     reloading: Mutex<()>,
+    /// None without a user.
+    authenticator: Option<Authenticator>,
     metadata: RawDocumentBuf,
     connect_timeout: Option<Duration>,
     load_balanced: bool,
@@ -57,6 +61,8 @@ pub(crate) enum Learned<'a> {
     Peer(Option<SocketAddr>),
     Handshake(&'a HandshakeReport),
     Hello(&'a Hello),
+    /// Not told of a connection without a user, or to an arbiter.
+    Authentication(&'a Authenticated),
 }
 
 impl Connector {
@@ -75,6 +81,7 @@ impl Connector {
                 .transpose()?
                 .map(Mutex::new),
             reloading: Mutex::new(()),
+            authenticator: Authenticator::new(options)?,
             metadata: client_metadata(options.app_name.as_deref()),
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
@@ -127,6 +134,7 @@ impl Connector {
             connector: self,
             server,
             deadline,
+            authenticator: self.authenticator.as_ref(),
         };
         attempt
             .run(observer)
@@ -139,6 +147,8 @@ struct Attempt<'a> {
     connector: &'a Connector,
     server: &'a ServerAddress,
     deadline: Deadline,
+    /// Who authenticates the connection; nobody without a user.
+    authenticator: Option<&'a Authenticator>,
 }
 
 impl Attempt<'_> {
@@ -149,14 +159,54 @@ impl Attempt<'_> {
             None => Stream::Plain(socket),
         };
         let mut connection = Connection::new(self.server.clone(), stream);
+        let refused = |cause| Error::failed(Stage::Authentication, cause);
+        let begun = self.authenticator.map(Authenticator::begin);
+        let authentication = begun.transpose().map_err(refused)?;
         let started = Instant::now();
-        connection.hello = self.hello(&mut connection)?;
+        let reply = self.hello(&mut connection, authentication.as_ref())?;
         observer.finished(
             Stage::Hello,
             started.elapsed(),
             Learned::Hello(&connection.hello),
         );
+        // An arbiter knows no users ("Authentication Handshake", step 2).
+        if let (Some(authentication), false) = (authentication, connection.hello.arbiter_only) {
+            self.authenticate(&mut connection, authentication, &reply, observer)?;
+        }
         Ok(connection)
+    }
+
+    /// The conversation that hello has begun, or one that begins now.
+    fn authenticate(
+        &self,
+        connection: &mut Connection,
+        authentication: Authentication<'_>,
+        hello: &RawDocument,
+        observer: &mut impl Observer,
+    ) -> Result<()> {
+        let Some(authenticator) = self.authenticator else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let context = Context {
+            server: self.server,
+            deadline: self.deadline,
+        };
+        let (conversation, step) = authentication
+            .start(hello, &context)
+            .map_err(|cause| Error::failed(Stage::Authentication, cause))?;
+        let driver = authenticate::Driver {
+            authenticator,
+            tls: self.connector.tls(),
+            deadline: self.deadline,
+        };
+        let authenticated = driver.run(connection, conversation, step)?;
+        observer.finished(
+            Stage::Authentication,
+            started.elapsed(),
+            Learned::Authentication(&authenticated),
+        );
+        Ok(())
     }
 
     /// A connected socket.
@@ -272,10 +322,15 @@ impl Attempt<'_> {
         }
     }
 
-    /// The first hello.
-    fn hello(&self, connection: &mut Connection) -> Result<Hello> {
+    /// The first hello. What it says of the server goes to the connection; the answer itself is handed on
+    /// for what it says of authentication.
+    fn hello(
+        &self,
+        connection: &mut Connection,
+        authentication: Option<&Authentication<'_>>,
+    ) -> Result<RawDocumentBuf> {
         let load_balanced = self.connector.load_balanced;
-        let body = hello::command(&self.connector.metadata, load_balanced);
+        let body = hello::command(&self.connector.metadata, load_balanced, authentication);
         let id = connection.next_request_id();
         let (expected, encoded) = if load_balanced {
             let encoded = request::encode_msg(
@@ -324,7 +379,10 @@ impl Attempt<'_> {
         let hello = Hello::read(&reply);
         match self.unsuitable(&hello) {
             Some(cause) => Err(Error::failed(Stage::Hello, cause)),
-            None => Ok(hello),
+            None => {
+                connection.hello = hello;
+                Ok(reply)
+            }
         }
     }
 
@@ -368,11 +426,6 @@ fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
         (
             "mongodb+srv",
             "name the hosts of the deployment in a mongodb:// connection string",
-        )
-    } else if options.credential.is_some() {
-        (
-            "authentication",
-            "leave the user out of the connection string",
         )
     } else if options.proxy.is_some() {
         ("proxyHost", "connect to the servers directly")

@@ -5,9 +5,10 @@
 //! it is `hello` as OP_MSG.
 
 use bson::oid::ObjectId;
-use bson::raw::RawDocument;
+use bson::raw::{RawDocument, cstr};
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 
+use crate::auth::Attempt;
 use crate::cause::{Cause, CauseCode};
 
 /// The wire versions that this crate speaks: MongoDB 4.2 and later.
@@ -25,6 +26,8 @@ pub struct Hello {
     pub secondary: bool,
     /// The name of the replica set that the server belongs to.
     pub set_name: Option<String>,
+    /// Whether the server is an arbiter of a replica set, which knows no users.
+    pub arbiter_only: bool,
     /// Whether the server is a router of a sharded cluster.
     pub is_mongos: bool,
     /// The oldest wire version that the server speaks.
@@ -44,12 +47,23 @@ pub struct Hello {
 }
 
 /// The command that opens a connection.
-pub(super) fn command(metadata: &RawDocumentBuf, load_balanced: bool) -> RawDocumentBuf {
-    if load_balanced {
+pub(super) fn command(
+    metadata: &RawDocumentBuf,
+    load_balanced: bool,
+    attempt: Option<&Attempt<'_>>,
+) -> RawDocumentBuf {
+    let mut command = if load_balanced {
         rawdoc! { "hello": 1_i32, "helloOk": true, "client": metadata.clone(), "loadBalanced": true }
     } else {
         rawdoc! { "isMaster": 1_i32, "helloOk": true, "client": metadata.clone() }
+    };
+    if let Some(user) = attempt.and_then(Attempt::user_to_negotiate) {
+        command.append(cstr!("saslSupportedMechs"), user);
     }
+    if let Some(first) = attempt.and_then(Attempt::speculative_command) {
+        command.append(cstr!("speculativeAuthenticate"), first.to_owned());
+    }
+    command
 }
 
 impl Hello {
@@ -68,6 +82,7 @@ impl Hello {
                     hello.is_writable_primary = yes
                 }
                 ("secondary", RawBsonRef::Boolean(yes)) => hello.secondary = yes,
+                ("arbiterOnly", RawBsonRef::Boolean(yes)) => hello.arbiter_only = yes,
                 ("setName", RawBsonRef::String(name)) => hello.set_name = Some(name.to_owned()),
                 ("msg", RawBsonRef::String(text)) => hello.is_mongos = text == "isdbgrid",
                 ("serviceId", RawBsonRef::ObjectId(id)) => hello.service_id = Some(id),

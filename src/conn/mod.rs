@@ -5,6 +5,7 @@
 //! handed on without a copy. Whatever leaves a connection in an unknown state, such as a time-out in
 //! the middle of a reply, marks it perished, and the pool then drops it.
 
+mod authenticate;
 mod establish;
 mod hello;
 mod metadata;
@@ -14,6 +15,7 @@ use std::io::{self, Read, Write};
 
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
+use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer};
 pub use self::hello::Hello;
@@ -106,6 +108,16 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        self.run_at(Stage::Command, request, deadline)
+    }
+
+    /// The same for a command that belongs to a stage of establishing the connection.
+    fn run_at(
+        &mut self,
+        stage: Stage,
+        request: &Request<'_>,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
         let limit = self.hello.max_message_size;
         let id = self.next_request_id();
         let more = |fields: &mut request::Fields<'_>| {
@@ -133,18 +145,12 @@ impl Connection {
             )
             .map_err(|failure| {
                 let name = command_name(request.body);
-                self.explain(
-                    failure,
-                    Stage::Command,
-                    &format!("the reply to {name:?}"),
-                    deadline,
-                )
+                self.explain(failure, stage, &format!("the reply to {name:?}"), deadline)
             })?;
         if state_changed(&reply) {
             self.perished = Some(Perished::StateChange);
         }
-        check(&reply)
-            .map_err(|error| error.with_server(&self.server).with_stage(Stage::Command))?;
+        check(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage))?;
         Ok(reply)
     }
 
@@ -177,6 +183,11 @@ impl Connection {
             Err(_) => Some(Perished::Alone),
         };
         reply
+    }
+
+    /// Overwrites what the last request has left in the buffer.
+    fn wipe_buffer(&mut self) {
+        self.buffer.zeroize();
     }
 
     fn next_request_id(&mut self) -> i32 {
@@ -214,6 +225,10 @@ impl Connection {
                     (Some(deadline), Stage::Hello) => Error::failed(
                         stage,
                         establish::handshake_timeout("the MongoDB handshake", deadline.elapsed()),
+                    ),
+                    (Some(deadline), Stage::Authentication) => Error::failed(
+                        stage,
+                        establish::handshake_timeout("the authentication", deadline.elapsed()),
                     ),
                     (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
                     (None, _) => Error::protocol("the socket gave up without a time limit"),

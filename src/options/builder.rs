@@ -59,6 +59,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) proxy_port: Option<u16>,
     pub(crate) proxy_username: Option<String>,
     pub(crate) proxy_password: Option<Secret>,
+    plain_without_tls: bool,
     listener: EventListener,
 }
 
@@ -157,6 +158,14 @@ impl ClientOptionsBuilder {
     #[must_use]
     pub fn auth_source(mut self, database: impl Into<String>) -> Self {
         self.credential.source = Some(database.into());
+        self
+    }
+
+    /// Lets the mechanism PLAIN send the password where TLS is off, so that everyone on the way can read
+    /// it. No connection string can ask for that.
+    #[must_use]
+    pub fn dangerously_send_plain_without_tls(mut self) -> Self {
+        self.plain_without_tls = true;
         self
     }
 
@@ -299,6 +308,7 @@ impl ClientOptionsBuilder {
             default_database: self.default_database,
             app_name: self.app_name,
             credential,
+            plain_without_tls: self.plain_without_tls,
             tls,
             replica_set: self.replica_set,
             direct_connection: self.direct_connection,

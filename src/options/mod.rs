@@ -50,6 +50,8 @@ pub struct ClientOptions {
     pub app_name: Option<String>,
     /// The user; none connects without authentication.
     pub credential: Option<Credential>,
+    /// Whether the mechanism PLAIN may send the password without TLS. Default: false.
+    pub plain_without_tls: bool,
     /// TLS; none connects in the clear.
     pub tls: Option<TlsOptions>,
 

@@ -1,0 +1,224 @@
+//! One conversation: commands to send, made of the answers that came.
+//!
+//! SASL mechanisms speak through `saslStart` and `saslContinue` ("Driver Authentication", "SASL
+//! Mechanisms"), MONGODB-X509 through one `authenticate`. Nothing in an answer is trusted: fields have
+//! their types or the conversation ends, and so it does if the server wants to go on for ever.
+
+use bson::raw::{RawDocument, cstr};
+use bson::spec::BinarySubtype;
+use bson::{RawBinaryRef, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
+use zeroize::Zeroizing;
+
+use super::sasl::SaslClient;
+use super::{Authenticated, server_not_proven};
+use crate::cause::Cause;
+use crate::options::AuthMechanism;
+
+/// The authentication of one connection by one mechanism.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    mechanism: AuthMechanism,
+    source: String,
+    user: Option<String>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sasl {
+        client: Box<dyn SaslClient>,
+        /// The server's number for the conversation; any number will do.
+        id: Option<RawBson>,
+        answers: u32,
+    },
+    X509,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// This command, on the database [`Conversation::source`]; what the server answers goes to
+    /// [`Conversation::receive`]. It may hold a secret.
+    Send(RawDocumentBuf),
+    /// Nothing: the connection is authenticated.
+    Done,
+}
+
+impl Conversation {
+    /// A conversation through SASL.
+    pub(super) fn sasl(
+        mechanism: AuthMechanism,
+        source: &str,
+        user: Option<String>,
+        client: Box<dyn SaslClient>,
+    ) -> Self {
+        let kind = Kind::Sasl {
+            client,
+            id: None,
+            answers: 0,
+        };
+        Self {
+            mechanism,
+            source: source.to_owned(),
+            user,
+            kind,
+        }
+    }
+
+    /// A conversation about the certificate of the TLS connection.
+    pub(super) fn x509(user: Option<String>) -> Self {
+        Self {
+            mechanism: AuthMechanism::MongodbX509,
+            source: "$external".to_owned(),
+            user,
+            kind: Kind::X509,
+        }
+    }
+
+    /// The mechanism.
+    pub(crate) fn mechanism(&self) -> AuthMechanism {
+        self.mechanism
+    }
+
+    /// The database that the commands go to.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What is known when the conversation is done.
+    pub(crate) fn into_authenticated(self) -> Authenticated {
+        Authenticated {
+            mechanism: self.mechanism,
+            source: self.source,
+            user: self.user,
+        }
+    }
+
+    /// The first command.
+    pub(super) fn first(&mut self) -> Result<RawDocumentBuf, Cause> {
+        let mechanism = self.mechanism.as_str();
+        match &mut self.kind {
+            Kind::Sasl { client, .. } => {
+                let payload = client.first()?;
+                let mut command = rawdoc! { "saslStart": 1_i32, "mechanism": mechanism };
+                append_payload(&mut command, &payload);
+                command.append(cstr!("autoAuthorize"), 1_i32);
+                if client.skips_empty_exchange() {
+                    command.append(cstr!("options"), rawdoc! { "skipEmptyExchange": true });
+                }
+                Ok(command)
+            }
+            Kind::X509 => {
+                let mut command = rawdoc! { "authenticate": 1_i32, "mechanism": mechanism };
+                if let Some(user) = &self.user {
+                    command.append(cstr!("user"), user.as_str());
+                }
+                Ok(command)
+            }
+        }
+    }
+
+    /// The same as hello carries it, which names the database of a SASL conversation.
+    pub(super) fn speculative(&mut self) -> Result<RawDocumentBuf, Cause> {
+        let mut command = self.first()?;
+        if let Kind::Sasl { .. } = self.kind {
+            command.append(cstr!("db"), self.source.as_str());
+        }
+        Ok(command)
+    }
+
+    /// Reads the answer to the last command, which the server carried out.
+    pub(crate) fn receive(&mut self, reply: &RawDocument) -> Result<Step, Cause> {
+        let mechanism = self.mechanism;
+        let (client, id, answers) = match &mut self.kind {
+            Kind::Sasl {
+                client,
+                id,
+                answers,
+            } => (client, id, answers),
+            Kind::X509 => {
+                if let Ok(user) = reply.get_str("user") {
+                    self.user.get_or_insert_with(|| user.to_owned());
+                }
+                return Ok(Step::Done);
+            }
+        };
+        let broken = |what: &str| server_not_proven(mechanism, what);
+        let answer = SaslAnswer::read(reply).map_err(broken)?;
+        match id {
+            Some(id) if id.as_raw_bson_ref() != answer.id => {
+                return Err(broken("it changed the conversationId"));
+            }
+            Some(_) => {}
+            None => *id = Some(answer.id.into()),
+        }
+        *answers += 1;
+        if *answers > MOST_ANSWERS {
+            return Err(broken("it does not come to an end"));
+        }
+        let payload = match client.is_complete() && answer.payload.is_empty() {
+            true => Zeroizing::default(),
+            false => client.answer(answer.payload)?,
+        };
+        if !answer.done {
+            let mut command = rawdoc! { "saslContinue": 1_i32 };
+            command.append(cstr!("conversationId"), RawBson::from(answer.id));
+            append_payload(&mut command, &payload);
+            return Ok(Step::Send(command));
+        }
+        match client.is_complete() {
+            true => Ok(Step::Done),
+            false => Err(broken("it ended the conversation early")),
+        }
+    }
+}
+
+/// The fields of an answer to `saslStart` or `saslContinue`.
+struct SaslAnswer<'a> {
+    id: RawBsonRef<'a>,
+    done: bool,
+    payload: &'a [u8],
+}
+
+impl<'a> SaslAnswer<'a> {
+    fn read(reply: &'a RawDocument) -> Result<Self, &'static str> {
+        let (mut id, mut done, mut payload) = (None, None, None);
+        for (key, value) in reply.iter().map_while(Result::ok) {
+            match (key.as_str(), value) {
+                (
+                    "conversationId",
+                    RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_),
+                ) => id = Some(value),
+                ("done", RawBsonRef::Boolean(yes)) => done = Some(yes),
+                ("payload", RawBsonRef::Binary(binary)) => payload = Some(binary.bytes),
+                _ => {}
+            }
+        }
+        let payload = payload.ok_or("its answer has no payload")?;
+        if payload.len() > LARGEST_PAYLOAD {
+            return Err("its message is too large");
+        }
+        Ok(Self {
+            id: id.ok_or("its answer has no conversationId")?,
+            done: done.ok_or("its answer does not say whether it is done")?,
+            payload,
+        })
+    }
+}
+
+fn append_payload(command: &mut RawDocumentBuf, payload: &[u8]) {
+    command.append(
+        cstr!("payload"),
+        RawBinaryRef {
+            subtype: BinarySubtype::Generic,
+            bytes: payload,
+        },
+    );
+}
+
+/// How many answers a server may take to the end: SCRAM has three, GSSAPI a few more.
+const MOST_ANSWERS: u32 = 16;
+
+/// The largest message of a server: 64 KiB. Those of SCRAM have some hundred bytes, a Kerberos token has
+/// some thousand.
+const LARGEST_PAYLOAD: usize = 64 << 10;

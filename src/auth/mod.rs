@@ -1,0 +1,286 @@
+//! Authentication: who the client is, proved to a server in a conversation. Bytes and documents only.
+//!
+//! An [`Authenticator`] is made once for a client, checks what can be checked before any connection,
+//! and keeps what the mechanisms may reuse, such as salted keys. [`Authenticator::begin`] starts an
+//! [`Attempt`] for one connection: it says what hello carries for authentication, reads what hello's
+//! answer says of it, chooses the mechanism, and becomes a [`Conversation`], which turns the answers of
+//! the server into further commands. Sockets are `conn`'s.
+//!
+//! A mechanism that must ask elsewhere for its credential does so in [`Attempt::start`], after hello and
+//! until the deadline in [`Context`]. A connection that is authenticated already is authenticated anew by
+//! [`Authenticator::anew`], without a hello.
+//!
+//! Source: "Driver Authentication", and "Speculative Authentication" in "MongoDB Handshake".
+
+mod conversation;
+mod plain;
+mod refusal;
+mod sasl;
+mod scram;
+mod x509;
+
+use bson::raw::RawDocument;
+use bson::{RawBsonRef, RawDocumentBuf};
+
+pub(crate) use self::conversation::{Conversation, Step};
+pub(crate) use self::refusal::Refusal;
+use self::sasl::SaslClient;
+use self::scram::Scram;
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+use crate::options::{AuthMechanism, ClientOptions, Credential};
+use crate::time::Deadline;
+
+/// Authenticates the connections of one client.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    credential: Credential,
+    /// What the SCRAM mechanisms share; none for others.
+    scram: Option<Scram>,
+}
+
+/// What a mechanism may need to know of a connection.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "for the mechanisms that ask elsewhere")]
+pub(crate) struct Context<'a> {
+    /// The server at the other end.
+    pub(crate) server: &'a ServerAddress,
+    /// When the connection must be established; it limits the search for a credential too.
+    pub(crate) deadline: Deadline,
+}
+
+/// How a connection was authenticated.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) mechanism: AuthMechanism,
+    /// The database that knows the user.
+    pub(crate) source: String,
+    /// The user; of MONGODB-X509 the one that the server took from the certificate.
+    pub(crate) user: Option<String>,
+}
+
+impl Authenticator {
+    /// Checks what the options say of the user; none where they name no user.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the mechanism cannot work with
+    /// the other options, or not at all in this build.
+    pub(crate) fn new(options: &ClientOptions) -> Result<Option<Self>> {
+        let Some(credential) = &options.credential else {
+            return Ok(None);
+        };
+        let scram = match credential.mechanism {
+            None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256) => {
+                Some(Scram::new(credential))
+            }
+            Some(AuthMechanism::Plain) => {
+                plain::check(options).map_err(Error::configuration)?;
+                None
+            }
+            Some(AuthMechanism::MongodbX509) => {
+                x509::check(options).map_err(Error::configuration)?;
+                None
+            }
+            Some(
+                mechanism @ (AuthMechanism::MongodbAws
+                | AuthMechanism::MongodbOidc
+                | AuthMechanism::Gssapi),
+            ) => return Err(Error::configuration(unsupported(mechanism))),
+        };
+        if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
+            scram.check_password().map_err(Error::configuration)?;
+        }
+        Ok(Some(Self {
+            credential: credential.clone(),
+            scram,
+        }))
+    }
+
+    /// Begins the authentication of a connection whose hello is about to be sent.
+    pub(crate) fn begin(&self) -> Result<Attempt<'_>, Cause> {
+        let speculated = match self.credential.mechanism {
+            // The mechanism that hello negotiates is most often this one.
+            None => match self.scram().check_password() {
+                Ok(()) => Some(self.scram_conversation(AuthMechanism::ScramSha256)?),
+                Err(_) => None,
+            },
+            Some(
+                mechanism @ (AuthMechanism::ScramSha1
+                | AuthMechanism::ScramSha256
+                | AuthMechanism::MongodbX509),
+            ) => Some(self.conversation(mechanism)?),
+            // The others must not be begun before the server is known.
+            Some(_) => None,
+        };
+        let mut attempt = Attempt {
+            authenticator: self,
+            speculated: None,
+            speculative_command: None,
+        };
+        if let Some(mut conversation) = speculated {
+            attempt.speculative_command = Some(conversation.speculative()?);
+            attempt.speculated = Some(conversation);
+        }
+        Ok(attempt)
+    }
+
+    /// Begins the authentication of a connection that is long established, when the server asks for it
+    /// (ReauthenticationRequired). Nothing is negotiated, and no hello is sent.
+    #[expect(
+        dead_code,
+        reason = "for MONGODB-OIDC, the one mechanism that servers ask again for"
+    )]
+    pub(crate) fn anew(
+        &self,
+        mechanism: AuthMechanism,
+        _: &Context<'_>,
+    ) -> Result<Conversation, Cause> {
+        self.conversation(mechanism)
+    }
+
+    /// What it means that the server refused a command of the conversation. What is kept of the
+    /// credential and may be out of date is given up here.
+    pub(crate) fn refused(&self, refusal: &Refusal<'_>) -> Cause {
+        refusal.explain(&self.credential)
+    }
+
+    /// The conversation of a mechanism.
+    fn conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
+        match mechanism {
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => {
+                self.scram_conversation(mechanism)
+            }
+            AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
+            AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
+            AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc | AuthMechanism::Gssapi => {
+                Err(unsupported(mechanism))
+            }
+        }
+    }
+
+    fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
+        Ok(self.sasl(mechanism, self.scram().client(mechanism)?))
+    }
+
+    fn sasl(&self, mechanism: AuthMechanism, client: impl SaslClient + 'static) -> Conversation {
+        let (source, user) = (&self.credential.source, &self.credential.username);
+        Conversation::sasl(mechanism, source, user.clone(), Box::new(client))
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "asked for by the SCRAM mechanisms alone"
+    )]
+    fn scram(&self) -> &Scram {
+        self.scram
+            .as_ref()
+            .expect("new() keeps it for the SCRAM mechanisms and their negotiation")
+    }
+}
+
+/// The authentication of one connection, until its conversation begins.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    authenticator: &'a Authenticator,
+    /// The conversation that hello begins, and its first command.
+    speculated: Option<Conversation>,
+    speculative_command: Option<RawDocumentBuf>,
+}
+
+impl Attempt<'_> {
+    /// The user whose mechanisms hello asks for (`saslSupportedMechs`); none where the mechanism is
+    /// given.
+    pub(crate) fn user_to_negotiate(&self) -> Option<String> {
+        let credential = &self.authenticator.credential;
+        match (credential.mechanism, &credential.username) {
+            // As it was given: the server looks for it as it stands.
+            (None, Some(user)) => Some(format!("{}.{user}", credential.source)),
+            _ => None,
+        }
+    }
+
+    /// The first command of the conversation, as hello carries it (`speculativeAuthenticate`).
+    pub(crate) fn speculative_command(&self) -> Option<&RawDocument> {
+        self.speculative_command.as_deref()
+    }
+
+    /// Chooses the mechanism by the answer to hello, and says what to send next: nothing, if that answer
+    /// has ended the conversation already.
+    pub(crate) fn start(
+        self,
+        hello: &RawDocument,
+        _: &Context<'_>,
+    ) -> Result<(Conversation, Step), Cause> {
+        let offered = Offered::read(hello);
+        if let (Some(mut conversation), Some(reply)) = (self.speculated, offered.speculative) {
+            let step = conversation.receive(reply)?;
+            return Ok((conversation, step));
+        }
+        let authenticator = self.authenticator;
+        let mechanism = authenticator.credential.mechanism;
+        let mut conversation =
+            authenticator.conversation(mechanism.unwrap_or_else(|| offered.default_mechanism()))?;
+        let first = conversation.first()?;
+        Ok((conversation, Step::Send(first)))
+    }
+}
+
+/// What an answer to hello says of authentication.
+#[derive(Debug, Default)]
+struct Offered<'a> {
+    /// Whether the user has keys for SCRAM-SHA-256.
+    scram_sha256: bool,
+    speculative: Option<&'a RawDocument>,
+}
+
+impl<'a> Offered<'a> {
+    /// A field of another type counts as absent, and so does the name of an unknown mechanism.
+    fn read(hello: &'a RawDocument) -> Self {
+        let mut offered = Self::default();
+        for (key, value) in hello.iter().map_while(std::result::Result::ok) {
+            match (key.as_str(), value) {
+                ("saslSupportedMechs", RawBsonRef::Array(names)) => {
+                    let mut names = names.into_iter().map_while(std::result::Result::ok);
+                    let wanted = AuthMechanism::ScramSha256.as_str();
+                    offered.scram_sha256 = names.any(|name| name.as_str() == Some(wanted));
+                }
+                ("speculativeAuthenticate", RawBsonRef::Document(reply)) => {
+                    offered.speculative = Some(reply);
+                }
+                _ => {}
+            }
+        }
+        offered
+    }
+
+    /// "Default Authentication Methods": SCRAM-SHA-256 where it is named, or else SCRAM-SHA-1, whatever
+    /// else is named.
+    fn default_mechanism(&self) -> AuthMechanism {
+        match self.scram_sha256 {
+            true => AuthMechanism::ScramSha256,
+            false => AuthMechanism::ScramSha1,
+        }
+    }
+}
+
+fn unsupported(mechanism: AuthMechanism) -> Cause {
+    Cause::new(
+        CauseCode::MechanismUnsupported,
+        format!("this version of mongotls does not support {mechanism} yet"),
+        "Use a user with SCRAM or MONGODB-X509.",
+    )
+    .fact("mechanism", mechanism.as_str())
+}
+
+/// What the server sent does not follow the rules of the mechanism, or does not prove that it knows the
+/// user.
+fn server_not_proven(mechanism: AuthMechanism, what: &str) -> Cause {
+    Cause::new(
+        CauseCode::ServerNotProven,
+        format!("the server did not prove by {mechanism} that it knows the user: {what}"),
+        "Somebody may stand between this client and the server: make sure that the host is the one you mean and \
+         that tls is on. Otherwise look for what speaks for the server on the way, such as a proxy.",
+    )
+    .fact("mechanism", mechanism.as_str())
+}
