@@ -1,8 +1,9 @@
 //! The proxy that the environment names, as curl and others understand it.
 
 use super::url::host_and_port;
+use super::{Request, Route};
 
-/// The proxy that the environment names for `http` (`http_proxy`, `all_proxy`, `no_proxy`).
+/// The proxy that the environment names (`http_proxy` or `https_proxy`, `all_proxy`, `no_proxy`).
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
     pub(super) host: String,
@@ -12,9 +13,30 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
+    /// The proxy for a request.
+    pub(super) fn for_request(
+        request: &Request<'_>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
+        match request.route {
+            Route::Direct => None,
+            Route::Environment => Self::for_host(&request.url.host, request.url.secure, variable),
+        }
+    }
+
+    /// What `Proxy-Authorization` says, if the proxy asks for a user.
+    pub(super) fn authorization(&self) -> Option<String> {
+        let credential = self.credential.as_deref()?;
+        Some(format!("Basic {credential}"))
+    }
+
     /// The proxy for a host. `HTTP_PROXY` in upper case is not looked at: in a CGI program whoever sends a
     /// request sets it.
-    pub(super) fn for_host(host: &str, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    fn for_host(
+        host: &str,
+        secure: bool,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
         let of_any = |names: &[&str]| {
             let mut values = names.iter().filter_map(|name| variable(name));
             values.find(|value| !value.is_empty())
@@ -23,7 +45,11 @@ impl Proxy {
         if exempt.split(',').any(|entry| covers(entry.trim(), host)) {
             return None;
         }
-        Self::parse(&of_any(&["http_proxy", "all_proxy", "ALL_PROXY"])?)
+        let names: &[&str] = match secure {
+            true => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+            false => &["http_proxy", "all_proxy", "ALL_PROXY"],
+        };
+        Self::parse(&of_any(names)?)
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -68,20 +94,25 @@ mod tests {
 
     #[test]
     fn the_proxy_is_the_one_that_the_environment_names() {
-        let proxy = |variables: &[(&str, &str)]| {
+        let of = |secure: bool, variables: &[(&str, &str)]| {
             let variable = |name: &str| {
                 let mut found = variables.iter().filter(|(key, _)| *key == name);
                 found.next().map(|(_, value)| (*value).to_owned())
             };
-            let proxy = Proxy::for_host("ocsp.example", variable);
+            let proxy = Proxy::for_host("ocsp.example", secure, variable);
             proxy.map(|proxy| format!("{}:{}", proxy.host, proxy.port))
         };
+        let proxy = |variables: &[(&str, &str)]| of(false, variables);
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(proxy(&[]), None);
         assert_eq!(proxy(&[("http_proxy", "http://p:3128/")]), some("p:3128"));
         assert_eq!(proxy(&[("http_proxy", "p")]), some("p:80"));
         assert_eq!(proxy(&[("HTTP_PROXY", "http://p:3128")]), None);
         assert_eq!(proxy(&[("https_proxy", "http://p:3128")]), None);
+        assert_eq!(of(true, &[("http_proxy", "http://p:3128")]), None);
+        for name in ["https_proxy", "HTTPS_PROXY", "all_proxy"] {
+            assert_eq!(of(true, &[(name, "http://p:3128")]), some("p:3128"));
+        }
         assert_eq!(proxy(&[("ALL_PROXY", "http://p:1")]), some("p:1"));
         assert_eq!(
             proxy(&[("http_proxy", ""), ("all_proxy", "http://p:1")]),

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use zeroize::Zeroizing;
+
 use super::HttpError;
 
 /// What came back.
@@ -9,38 +11,38 @@ use super::HttpError;
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 const LARGEST_HEAD: usize = 16 << 10;
 
+/// Reads a head without a body: the answer to CONNECT. Says the status, and whether nothing follows yet.
+pub(super) fn read_head(stream: &mut impl Read) -> Result<(u16, bool), HttpError> {
+    let mut incoming = Incoming {
+        stream,
+        bytes: room(),
+    };
+    let (reply, _) = incoming.head()?;
+    Ok((reply.status, incoming.bytes.is_empty()))
+}
+
+/// Memory for an answer of the usual size, so that it need not move, which leaves a copy behind.
+fn room() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(LARGEST_HEAD))
+}
+
+/// Reads a reply, whose body may have `largest` bytes.
 pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpError> {
     let mut incoming = Incoming {
         stream,
-        bytes: Vec::new(),
+        bytes: room(),
     };
-    let (mut reply, framing) = loop {
-        match parse_head(&incoming.bytes)? {
-            // An interim answer, such as 100 Continue: the final one follows.
-            Some((head, reply, _)) if (100..200).contains(&reply.status) => {
-                incoming.bytes.drain(..head);
-            }
-            Some((head, reply, framing)) => {
-                incoming.bytes.drain(..head);
-                break (reply, framing);
-            }
-            None if incoming.bytes.len() > LARGEST_HEAD => {
-                return Err(HttpError("sent headers without an end".into()));
-            }
-            None if incoming.more("did not answer")? => {}
-            None => return Err(HttpError("ended the connection before its answer".into())),
-        }
-    };
+    let (mut reply, framing) = incoming.head()?;
     let too_large = || HttpError(format!("answered with more than {largest} bytes"));
     reply.body = match framing {
         Framing::Length(length) if length > largest => return Err(too_large()),
-        Framing::Length(length) => incoming.take(length)?,
-        Framing::Chunks => incoming.chunks(largest)?,
+        Framing::Length(length) => incoming.take(length)?.into(),
+        Framing::Chunks => incoming.chunks(largest)?.into(),
         Framing::End => {
             while incoming.bytes.len() <= largest && incoming.more(MIDDLE)? {}
             if incoming.bytes.len() > largest {
@@ -57,14 +59,15 @@ const MIDDLE: &str = "stopped in the middle of its answer";
 /// What has come and was not used yet.
 struct Incoming<'a, R> {
     stream: &'a mut R,
-    bytes: Vec<u8>,
+    /// Zeroed when they are dropped: what a credential service says is a secret.
+    bytes: Zeroizing<Vec<u8>>,
 }
 
 impl<R: Read> Incoming<'_, R> {
     /// Reads some more; false at the end. `what` tells what a failure means.
     fn more(&mut self, what: &str) -> Result<bool, HttpError> {
-        let mut piece = [0; 4096];
-        let read = self.stream.read(&mut piece);
+        let mut piece = Zeroizing::new([0; 4096]);
+        let read = self.stream.read(&mut piece[..]);
         let count = read.map_err(|error| broken(&error, what))?;
         self.bytes.extend_from_slice(&piece[..count]);
         Ok(count > 0)
@@ -77,6 +80,25 @@ impl<R: Read> Incoming<'_, R> {
             false => Err(HttpError(
                 "ended the connection in the middle of its answer".into(),
             )),
+        }
+    }
+
+    /// The head of the final answer. Interim ones, such as 100 Continue, come before it.
+    fn head(&mut self) -> Result<(Reply, Framing), HttpError> {
+        loop {
+            match parse_head(&self.bytes)? {
+                Some((head, reply, framing)) => {
+                    self.bytes.drain(..head);
+                    if !(100..200).contains(&reply.status) {
+                        return Ok((reply, framing));
+                    }
+                }
+                None if self.bytes.len() > LARGEST_HEAD => {
+                    return Err(HttpError("sent headers without an end".into()));
+                }
+                None if self.more("did not answer")? => {}
+                None => return Err(HttpError("ended the connection before its answer".into())),
+            }
         }
     }
 
@@ -158,7 +180,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
     let reply = Reply {
         status: response.code.unwrap_or(0),
         location: header("location").map(str::to_owned),
-        body: Vec::new(),
+        body: Zeroizing::default(),
     };
     Ok(Some((head, reply, framing)))
 }
@@ -179,7 +201,7 @@ mod tests {
     #[test]
     fn replies_are_read_within_their_bounds() {
         let read = |text: &str| read_reply(&mut Cursor::new(text.as_bytes()), 10);
-        let body = |text: &str| read(text).unwrap().body;
+        let body = |text: &str| read(text).unwrap().body.to_vec();
         assert_eq!(body("HTTP/1.1 200 OK\r\n\r\nabc"), b"abc");
         assert_eq!(
             body("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc"),

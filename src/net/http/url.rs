@@ -1,10 +1,12 @@
-//! An `http` URL, taken apart and put together (RFC 3986).
+//! An `http` or `https` URL, taken apart and put together (RFC 3986).
 
 use std::fmt;
 
-/// An `http` URL, taken apart.
+/// A URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
+    /// Whether it is `https`.
+    pub(super) secure: bool,
     pub(super) host: String,
     pub(super) port: u16,
     /// Path and query, beginning with a slash.
@@ -14,22 +16,34 @@ pub(crate) struct Url {
 impl Url {
     /// Reads an absolute URL. Only `http` will do, without a user and without white space.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let is_http = text
-            .get(..7)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
-        if !is_http {
-            return Err("only http URLs are asked");
+        match Self::parse_any(text) {
+            Ok(url) if url.secure => Err("only http URLs are asked"),
+            other => other,
         }
+    }
+
+    /// The same of an `http` or `https` URL.
+    pub(crate) fn parse_any(text: &str) -> Result<Self, &'static str> {
+        let begins_with = |scheme: &str| {
+            let start = text.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
+        let (secure, start) = match (begins_with("http://"), begins_with("https://")) {
+            (true, _) => (false, "http://".len()),
+            (_, true) => (true, "https://".len()),
+            _ => return Err("only http URLs are asked"),
+        };
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("it holds a character that a URL cannot hold");
         }
-        let rest = &text[7..];
+        let rest = &text[start..];
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
-        let (host, port) = host_and_port(authority, 80)?;
+        let (host, port) = host_and_port(authority, default_port(secure))?;
         let target = target.split('#').next().unwrap_or_default();
         let slash = if target.starts_with('/') { "" } else { "/" };
         Ok(Self {
+            secure,
             host,
             port,
             target: format!("{slash}{target}"),
@@ -53,23 +67,46 @@ impl Url {
         }
     }
 
+    /// Whether it is `https`.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host: a name, or an IP address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Host and port, as a `Host` header has them.
     pub(super) fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
+        match self.port == default_port(self.secure) {
+            true => self.bracketed_host(),
+            false => self.host_and_port(),
+        }
+    }
+
+    /// The same, always with the port.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.bracketed_host(), self.port)
+    }
+
+    fn bracketed_host(&self) -> String {
+        match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.clone(),
-        };
-        match self.port {
-            80 => host,
-            port => format!("{host}:{port}"),
         }
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.target)
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.target)
     }
+}
+
+fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 pub(super) fn host_and_port(authority: &str, default: u16) -> Result<(String, u16), &'static str> {
@@ -133,6 +170,11 @@ mod tests {
         ] {
             assert!(Url::parse(wrong).is_err(), "{wrong:?}");
         }
+        let secure = Url::parse_any("HTTPS://sts.example:443/?a").unwrap();
+        assert_eq!(secure.to_string(), "https://sts.example/?a");
+        assert_eq!(secure.host_and_port(), "sts.example:443");
+        assert!(secure.is_secure() && !Url::parse_any("http://a/").unwrap().is_secure());
+        assert!(Url::parse_any("ftp://a/").is_err());
         let url = Url::parse("http://a:81/x").unwrap();
         assert_eq!(url.with_segment("MD%2B").to_string(), "http://a:81/x/MD%2B");
         assert_eq!(url.join("/y").unwrap().to_string(), "http://a:81/y");
