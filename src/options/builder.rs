@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::{
-    ClientOptions, Compressor, CredentialDraft, ProxyOptions, ReadConcern, ReadPreference,
+    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, OidcCallback,
+    OidcError, OidcRequest, OidcToken, ProxyOptions, ReadConcern, ReadPreference,
     ReadPreferenceMode, Secret, ServerMonitoringMode, SrvOptions, TagSet, TlsOptions,
     TlsOptionsBuilder, WriteConcern, option_conflict,
 };
@@ -61,6 +62,10 @@ pub struct ClientOptionsBuilder {
     pub(crate) proxy_password: Option<Secret>,
     plain_without_tls: bool,
     listener: EventListener,
+    pub(super) oidc_callback: Option<OidcCallback>,
+    oidc_callbacks: usize,
+    oidc_allowed_hosts: Option<AllowedHosts>,
+    cloud: CloudServices,
 }
 
 /// Setters that store their argument and no more.
@@ -197,6 +202,99 @@ impl ClientOptionsBuilder {
         self
     }
 
+    /// Authenticates by MONGODB-OIDC with the access tokens that this function gives: that of a workload,
+    /// which needs nobody at a keyboard.
+    ///
+    /// It is called on a thread of its own, never twice at a time, and not before 100 ms have passed since
+    /// the last call. A token is kept for the connections to come, until a server refuses it. A call that
+    /// takes longer than [`OidcRequest::timeout`], which is what is left of `connectTimeoutMS` or a minute,
+    /// fails the operation that waits; so do an error and a panic.
+    ///
+    /// ```
+    /// use std::fs;
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_callback(|request| {
+    ///         assert_eq!(request.version, 1);
+    ///         // Whatever gives a token within `request.timeout`: here a file that something else renews.
+    ///         let token = fs::read_to_string("/run/secrets/db-token")?;
+    ///         Ok(OidcToken::new(token.trim_end()))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_oidc_callback(OidcCallback::new(ask, None))
+    }
+
+    /// The same for a person: [`OidcRequest::idp_info`] says where they log in, and a
+    /// [refresh token](OidcToken::refresh_token) spares them to do so again. The callback may take five
+    /// minutes, which no other limit counts.
+    ///
+    /// The server says where to log in. So the callback is called for the hosts of
+    /// [`oidc_allowed_hosts`](Self::oidc_allowed_hosts) alone.
+    ///
+    /// ```
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// # fn log_in(_: &str, _: Option<&str>) -> Result<(String, String), std::io::Error> { unreachable!() }
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_human_callback(|request| {
+    ///         let idp = request.idp_info.as_ref().ok_or("the server names no identity provider")?;
+    ///         let refresh_token = request.refresh_token.as_ref().map(|token| token.expose());
+    ///         let (access_token, refresh_token) = log_in(&idp.issuer, refresh_token)?;
+    ///         Ok(OidcToken::new(access_token).refresh_token(refresh_token))
+    ///     })
+    ///     .oidc_allowed_hosts(["db.example"])
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_human_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        let human = Some(AllowedHosts::default());
+        self.with_oidc_callback(OidcCallback::new(ask, human))
+    }
+
+    fn with_oidc_callback(mut self, callback: OidcCallback) -> Self {
+        self.credential.mechanism = Some(AuthMechanism::MongodbOidc);
+        self.credential.has_callback = true;
+        self.oidc_callback = Some(callback);
+        self.oidc_callbacks += 1;
+        self
+    }
+
+    /// The hosts that a [human callback](Self::oidc_human_callback) may be called for, without their ports:
+    /// names, IP addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`,
+    /// `*.mongodb-qa.net`, `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
+    #[must_use]
+    pub fn oidc_allowed_hosts(
+        mut self,
+        hosts: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.oidc_allowed_hosts = Some(AllowedHosts::new(hosts));
+        self
+    }
+
+    /// Asks these credential services in place of the real ones: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn cloud_services(mut self, services: CloudServices) -> Self {
+        self.cloud = services;
+        self
+    }
+
     /// Serves reads by these members (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`).
     #[must_use]
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
@@ -271,6 +369,19 @@ impl ClientOptionsBuilder {
             max_staleness: self.max_staleness,
         };
         conflicts.extend(read_preference.check().err());
+        if self.oidc_callbacks > 1 {
+            conflicts.push("there is more than one OIDC callback".to_owned());
+        }
+        let mut oidc_callback = self.oidc_callback;
+        if let Some(hosts) = self.oidc_allowed_hosts {
+            match oidc_callback
+                .as_mut()
+                .and_then(|callback| callback.human.as_mut())
+            {
+                Some(allowed) => *allowed = hosts,
+                None => conflicts.push("oidc_allowed_hosts needs oidc_human_callback".to_owned()),
+            }
+        }
         conflicts.extend(self.write_concern.check().err());
         let credential = self
             .credential
@@ -339,6 +450,8 @@ impl ClientOptionsBuilder {
             enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
             proxy,
             listener: self.listener,
+            oidc_callback,
+            cloud: self.cloud,
         })
     }
 
