@@ -286,7 +286,7 @@ impl Client {
             sequences: &sequences,
             read_preference: preference.as_deref(),
         };
-        let reply = connection.run(&request, deadline);
+        let reply = self.0.connector.run(connection, &request, deadline);
         if connection.perished() == Some(Perished::StateChange) {
             self.choice().holds = Holds::No;
         }

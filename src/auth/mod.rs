@@ -12,7 +12,10 @@
 //!
 //! Source: "Driver Authentication", and "Speculative Authentication" in "MongoDB Handshake".
 
+mod aws;
 mod conversation;
+mod fetch;
+mod oidc;
 mod plain;
 mod refusal;
 mod sasl;
@@ -22,7 +25,10 @@ mod x509;
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 
+use self::aws::Aws;
 pub(crate) use self::conversation::{Conversation, Step};
+pub(crate) use self::oidc::AccessToken;
+use self::oidc::Oidc;
 pub(crate) use self::refusal::Refusal;
 use self::sasl::SaslClient;
 use self::scram::Scram;
@@ -38,11 +44,12 @@ pub(crate) struct Authenticator {
     credential: Credential,
     /// What the SCRAM mechanisms share; none for others.
     scram: Option<Scram>,
+    aws: Option<Aws>,
+    oidc: Option<Oidc>,
 }
 
 /// What a mechanism may need to know of a connection.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "for the mechanisms that ask elsewhere")]
 pub(crate) struct Context<'a> {
     /// The server at the other end.
     pub(crate) server: &'a ServerAddress,
@@ -58,6 +65,8 @@ pub(crate) struct Authenticated {
     pub(crate) source: String,
     /// The user; of MONGODB-X509 the one that the server took from the certificate.
     pub(crate) user: Option<String>,
+    /// The access token that the server was shown; none of another mechanism than MONGODB-OIDC.
+    pub(crate) token: Option<AccessToken>,
 }
 
 impl Authenticator {
@@ -82,23 +91,27 @@ impl Authenticator {
                 x509::check(options).map_err(Error::configuration)?;
                 None
             }
-            Some(
-                mechanism @ (AuthMechanism::MongodbAws
-                | AuthMechanism::MongodbOidc
-                | AuthMechanism::Gssapi),
-            ) => return Err(Error::configuration(unsupported(mechanism))),
+            Some(AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc) => None,
+            Some(mechanism @ AuthMechanism::Gssapi) => {
+                return Err(Error::configuration(unsupported(mechanism)));
+            }
         };
         if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
             scram.check_password().map_err(Error::configuration)?;
         }
+        let is = |mechanism| credential.mechanism == Some(mechanism);
         Ok(Some(Self {
             credential: credential.clone(),
             scram,
+            aws: is(AuthMechanism::MongodbAws).then(|| Aws::new(credential, &options.cloud)),
+            oidc: is(AuthMechanism::MongodbOidc)
+                .then(|| Oidc::new(credential, options))
+                .flatten(),
         }))
     }
 
     /// Begins the authentication of a connection whose hello is about to be sent.
-    pub(crate) fn begin(&self) -> Result<Attempt<'_>, Cause> {
+    pub(crate) fn begin(&self, context: &Context<'_>) -> Result<Attempt<'_>, Cause> {
         let speculated = match self.credential.mechanism {
             // The mechanism that hello negotiates is most often this one.
             None => match self.scram().check_password() {
@@ -109,7 +122,11 @@ impl Authenticator {
                 mechanism @ (AuthMechanism::ScramSha1
                 | AuthMechanism::ScramSha256
                 | AuthMechanism::MongodbX509),
-            ) => Some(self.conversation(mechanism)?),
+            ) => Some(self.conversation(mechanism, context)?),
+            Some(mechanism @ AuthMechanism::MongodbOidc) => {
+                let client = self.oidc()?.speculative(context);
+                client.map(|client| self.sasl(mechanism, client))
+            }
             // The others must not be begun before the server is known.
             Some(_) => None,
         };
@@ -127,36 +144,74 @@ impl Authenticator {
 
     /// Begins the authentication of a connection that is long established, when the server asks for it
     /// (ReauthenticationRequired). Nothing is negotiated, and no hello is sent.
-    #[expect(
-        dead_code,
-        reason = "for MONGODB-OIDC, the one mechanism that servers ask again for"
-    )]
     pub(crate) fn anew(
         &self,
-        mechanism: AuthMechanism,
-        _: &Context<'_>,
-    ) -> Result<Conversation, Cause> {
-        self.conversation(mechanism)
+        authenticated: &Authenticated,
+        context: &Context<'_>,
+    ) -> Result<(Conversation, Step), Cause> {
+        if let (Some(oidc), Some(token)) = (&self.oidc, &authenticated.token) {
+            oidc.invalidate(token);
+        }
+        let mut conversation = self.conversation(authenticated.mechanism, context)?;
+        let first = conversation.first()?;
+        Ok((conversation, Step::Send(first)))
     }
 
-    /// What it means that the server refused a command of the conversation. What is kept of the
-    /// credential and may be out of date is given up here.
+    /// What to try once the server has refused a command of the conversation with this code; none where the
+    /// refusal counts. MONGODB-OIDC alone has more than one way.
+    pub(crate) fn again(
+        &self,
+        conversation: &Conversation,
+        code: i32,
+        context: &Context<'_>,
+    ) -> Result<Option<(Conversation, Step)>, Cause> {
+        let (Some(oidc), Some(refused)) = (&self.oidc, conversation.token()) else {
+            return Ok(None);
+        };
+        let Some(client) = oidc.again(refused, code, context)? else {
+            return Ok(None);
+        };
+        let mut conversation = self.sasl(AuthMechanism::MongodbOidc, client);
+        let first = conversation.first()?;
+        Ok(Some((conversation, Step::Send(first))))
+    }
+
+    /// Gives up what is kept of the credential and may be out of date: an authentication has failed.
+    pub(crate) fn failed(&self) {
+        if let Some(aws) = &self.aws {
+            aws.forget();
+        }
+    }
+
+    /// What it means that the server refused a command of the conversation.
     pub(crate) fn refused(&self, refusal: &Refusal<'_>) -> Cause {
         refusal.explain(&self.credential)
     }
 
     /// The conversation of a mechanism.
-    fn conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
+    fn conversation(
+        &self,
+        mechanism: AuthMechanism,
+        context: &Context<'_>,
+    ) -> Result<Conversation, Cause> {
         match mechanism {
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => {
                 self.scram_conversation(mechanism)
             }
             AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
             AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
-            AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc | AuthMechanism::Gssapi => {
-                Err(unsupported(mechanism))
+            AuthMechanism::MongodbAws => {
+                let aws = self.aws.as_ref().ok_or_else(|| unsupported(mechanism))?;
+                Ok(self.sasl(mechanism, aws.client(context)?))
             }
+            AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc()?.begin(context)?)),
+            AuthMechanism::Gssapi => Err(unsupported(mechanism)),
         }
+    }
+
+    fn oidc(&self) -> Result<&Oidc, Cause> {
+        let oidc = self.oidc.as_ref();
+        oidc.ok_or_else(|| unsupported(AuthMechanism::MongodbOidc))
     }
 
     fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
@@ -210,17 +265,20 @@ impl Attempt<'_> {
     pub(crate) fn start(
         self,
         hello: &RawDocument,
-        _: &Context<'_>,
+        context: &Context<'_>,
     ) -> Result<(Conversation, Step), Cause> {
         let offered = Offered::read(hello);
         if let (Some(mut conversation), Some(reply)) = (self.speculated, offered.speculative) {
-            let step = conversation.receive(reply)?;
-            return Ok((conversation, step));
+            match conversation.receive(reply) {
+                // A token that hello carried in vain may have been too old.
+                Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => {}
+                step => return Ok((conversation, step?)),
+            }
         }
         let authenticator = self.authenticator;
         let mechanism = authenticator.credential.mechanism;
-        let mut conversation =
-            authenticator.conversation(mechanism.unwrap_or_else(|| offered.default_mechanism()))?;
+        let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
+        let mut conversation = authenticator.conversation(mechanism, context)?;
         let first = conversation.first()?;
         Ok((conversation, Step::Send(first)))
     }

@@ -121,6 +121,16 @@ impl Connector {
         Ok(())
     }
 
+    /// Who authenticates connections; nobody without a user.
+    pub(super) fn authenticator(&self) -> Option<&Authenticator> {
+        self.authenticator.as_ref()
+    }
+
+    /// What `connectTimeoutMS` leaves to something that begins now.
+    pub(super) fn connect_deadline(&self, now: Instant) -> Deadline {
+        Deadline::after(now, self.connect_timeout, TimeoutKind::Connect)
+    }
+
     /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`.
     pub(crate) fn establish(
         &self,
@@ -128,7 +138,7 @@ impl Connector {
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        let own = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
+        let own = self.connect_deadline(Instant::now());
         let deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
         let attempt = Attempt {
             connector: self,
@@ -160,7 +170,8 @@ impl Attempt<'_> {
         };
         let mut connection = Connection::new(self.server.clone(), stream);
         let refused = |cause| Error::failed(Stage::Authentication, cause);
-        let begun = self.authenticator.map(Authenticator::begin);
+        let context = self.context();
+        let begun = self.authenticator.map(|own| own.begin(&context));
         let authentication = begun.transpose().map_err(refused)?;
         let started = Instant::now();
         let reply = self.hello(&mut connection, authentication.as_ref())?;
@@ -188,25 +199,28 @@ impl Attempt<'_> {
             return Ok(());
         };
         let started = Instant::now();
-        let context = Context {
-            server: self.server,
-            deadline: self.deadline,
-        };
-        let (conversation, step) = authentication
-            .start(hello, &context)
-            .map_err(|cause| Error::failed(Stage::Authentication, cause))?;
+        let context = self.context();
+        let begun = authentication.start(hello, &context);
         let driver = authenticate::Driver {
             authenticator,
             tls: self.connector.tls(),
-            deadline: self.deadline,
+            context,
         };
-        let authenticated = driver.run(connection, conversation, step)?;
+        let (authenticated, _) = driver.run(connection, begun)?;
         observer.finished(
             Stage::Authentication,
             started.elapsed(),
             Learned::Authentication(&authenticated),
         );
+        connection.authenticated = Some(authenticated);
         Ok(())
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            server: self.server,
+            deadline: self.deadline,
+        }
     }
 
     /// A connected socket.

@@ -10,6 +10,7 @@ mod establish;
 mod hello;
 mod metadata;
 mod probe;
+mod reauthenticate;
 
 use std::io::{self, Read, Write};
 
@@ -21,6 +22,7 @@ pub(crate) use self::establish::{Connector, Learned, Observer};
 pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
+use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::sniff;
@@ -47,6 +49,8 @@ pub(crate) struct Connection {
     server: ServerAddress,
     stream: Stream,
     hello: Hello,
+    /// As whom; none without a user.
+    authenticated: Option<Authenticated>,
     buffer: Vec<u8>,
     last_request_id: i32,
     perished: Option<Perished>,
@@ -70,6 +74,7 @@ impl Connection {
             server,
             stream,
             hello: Hello::default(),
+            authenticated: None,
             buffer: Vec::new(),
             last_request_id: 0,
             perished: None,
