@@ -219,6 +219,12 @@ impl Cause {
         }
     }
 
+    /// Gives another remedy.
+    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
     /// Adds which server it was: `server`, `host` and `port`.
     pub(crate) fn with_server(self, server: &ServerAddress) -> Self {
         self.fact("server", server.to_string())

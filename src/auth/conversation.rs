@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::oidc::{AccessToken, Way};
 use super::sasl::SaslClient;
-use super::{Authenticated, server_not_proven};
+use super::{Authenticated, UserMechanisms, server_not_proven};
 use crate::cause::Cause;
 use crate::options::AuthMechanism;
 
@@ -23,6 +23,8 @@ pub(crate) struct Conversation {
     mechanism: AuthMechanism,
     source: String,
     user: Option<String>,
+    /// What hello has said about the user.
+    pub(super) user_mechanisms: UserMechanisms,
     kind: Kind,
 }
 
@@ -64,6 +66,7 @@ impl Conversation {
             mechanism,
             source: source.to_owned(),
             user,
+            user_mechanisms: UserMechanisms::default(),
             kind,
         }
     }
@@ -74,6 +77,7 @@ impl Conversation {
             mechanism: AuthMechanism::MongodbX509,
             source: "$external".to_owned(),
             user,
+            user_mechanisms: UserMechanisms::default(),
             kind: Kind::X509,
         }
     }
@@ -81,6 +85,11 @@ impl Conversation {
     /// The mechanism.
     pub(crate) fn mechanism(&self) -> AuthMechanism {
         self.mechanism
+    }
+
+    /// What hello has said about the user.
+    pub(crate) fn user_mechanisms(&self) -> &UserMechanisms {
+        &self.user_mechanisms
     }
 
     /// The database that the commands go to.
@@ -243,3 +252,160 @@ const MOST_ANSWERS: u32 = 16;
 /// The largest message of a server: 64 KiB. Those of SCRAM have some hundred bytes, a Kerberos token has
 /// some thousand.
 const LARGEST_PAYLOAD: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use bson::{Binary, Bson, Document, doc};
+    use mongotls_testbench::random::{Random, rounds};
+
+    use super::*;
+    use crate::cause::CauseCode;
+
+    /// A mechanism of so many messages of the server, each of which must be the word "go".
+    #[derive(Debug)]
+    struct Toy(u32);
+
+    impl SaslClient for Toy {
+        fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
+            Ok(Zeroizing::new(b"hello".to_vec()))
+        }
+
+        fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+            if message != b"go" {
+                return Err(server_not_proven(AuthMechanism::Plain, "not the word"));
+            }
+            self.0 = self.0.saturating_sub(1);
+            Ok(Zeroizing::new(b"on".to_vec()))
+        }
+
+        fn is_complete(&self) -> bool {
+            self.0 == 0
+        }
+    }
+
+    fn conversation(messages: u32) -> Conversation {
+        let mut conversation =
+            Conversation::sasl(AuthMechanism::Plain, "db", None, Box::new(Toy(messages)));
+        conversation.first().unwrap();
+        conversation
+    }
+
+    fn payload(bytes: &[u8]) -> Bson {
+        Bson::Binary(Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    fn answer(done: bool, message: &[u8]) -> Document {
+        doc! { "conversationId": 1, "done": done, "payload": payload(message), "ok": 1.0 }
+    }
+
+    fn receive(conversation: &mut Conversation, reply: &Document) -> Result<Step, Cause> {
+        conversation.receive(&RawDocumentBuf::try_from(reply).unwrap())
+    }
+
+    fn sent(step: Step) -> Document {
+        match step {
+            Step::Send(command) => Document::try_from(command).unwrap(),
+            Step::Done => panic!("nothing more is sent"),
+        }
+    }
+
+    #[test]
+    fn commands_carry_the_messages_and_the_servers_number() {
+        let mut conversation =
+            Conversation::sasl(AuthMechanism::Plain, "db", None, Box::new(Toy(2)));
+        let first = Document::try_from(conversation.first().unwrap()).unwrap();
+        let expected = doc! {
+            "saslStart": 1, "mechanism": "PLAIN", "payload": payload(b"hello"), "autoAuthorize": 1,
+        };
+        assert_eq!(first, expected);
+        let mut reply = answer(false, b"go");
+        reply.insert("conversationId", 7_i64);
+        let step = receive(&mut conversation, &reply).unwrap();
+        let expected =
+            doc! { "saslContinue": 1, "conversationId": 7_i64, "payload": payload(b"on") };
+        assert_eq!(sent(step), expected);
+        reply.insert("done", true);
+        assert!(matches!(receive(&mut conversation, &reply), Ok(Step::Done)));
+    }
+
+    #[test]
+    fn an_old_server_gets_the_empty_message_that_it_waits_for() {
+        let mut conversation = conversation(1);
+        receive(&mut conversation, &answer(false, b"go")).unwrap();
+        let step = receive(&mut conversation, &answer(false, b"")).unwrap();
+        assert_eq!(sent(step).get("payload"), Some(&payload(b"")));
+        let step = receive(&mut conversation, &answer(true, b"")).unwrap();
+        assert!(matches!(step, Step::Done));
+    }
+
+    #[test]
+    fn answers_that_break_the_rules_end_the_conversation() {
+        let with = |key: &str, value: Bson| {
+            let mut reply = answer(false, b"go");
+            reply.insert(key, value);
+            reply
+        };
+        let without = |key: &str| {
+            let mut reply = answer(false, b"go");
+            reply.remove(key);
+            reply
+        };
+        let cases = [
+            (without("conversationId"), "no conversationId"),
+            (with("conversationId", "1".into()), "no conversationId"),
+            (without("done"), "whether it is done"),
+            (with("done", 1.into()), "whether it is done"),
+            (without("payload"), "no payload"),
+            (with("payload", "Z28=".into()), "no payload"),
+            (with("payload", payload(&[0; (64 << 10) + 1])), "too large"),
+            (with("payload", payload(b"stop")), "not the word"),
+            (answer(true, b"go"), "ended the conversation early"),
+        ];
+        for (reply, why) in cases {
+            let cause = receive(&mut conversation(2), &reply).unwrap_err();
+            assert_eq!(cause.code(), CauseCode::ServerNotProven);
+            assert!(cause.message().contains(why), "{cause}");
+        }
+        let mut two = conversation(2);
+        receive(&mut two, &answer(false, b"go")).unwrap();
+        let cause = receive(&mut two, &with("conversationId", 2.into())).unwrap_err();
+        assert!(cause.message().contains("changed"), "{cause}");
+    }
+
+    #[test]
+    fn a_server_cannot_go_on_for_ever() {
+        let mut conversation = conversation(1000);
+        let reply = answer(false, b"go");
+        for _ in 0..MOST_ANSWERS {
+            sent(receive(&mut conversation, &reply).unwrap());
+        }
+        let cause = receive(&mut conversation, &reply).unwrap_err();
+        assert!(cause.message().contains("an end"), "{cause}");
+    }
+
+    #[test]
+    fn mutated_answers_are_read_or_refused() {
+        let mut random = Random::default();
+        let whole = RawDocumentBuf::try_from(&answer(false, b"go")).unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..rounds(100_000) {
+            let mut bytes = whole.as_bytes().to_vec();
+            for _ in 0..=random.below(3) {
+                let at = 4 + random.below(bytes.len() - 5);
+                bytes[at] = random.number().to_le_bytes()[0];
+            }
+            let Ok(reply) = RawDocument::from_bytes(&bytes) else {
+                continue;
+            };
+            match conversation(1).receive(reply) {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+            let _ = super::super::Offered::read(reply).default_mechanism();
+        }
+        assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
+    }
+}

@@ -22,14 +22,15 @@ mod sasl;
 mod scram;
 mod x509;
 
+use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
-use bson::{RawBsonRef, RawDocumentBuf};
+use openssl::error::ErrorStack;
 
 use self::aws::Aws;
 pub(crate) use self::conversation::{Conversation, Step};
 pub(crate) use self::oidc::AccessToken;
 use self::oidc::Oidc;
-pub(crate) use self::refusal::Refusal;
+pub(crate) use self::refusal::{Refusal, UserMechanisms};
 use self::sasl::SaslClient;
 use self::scram::Scram;
 use crate::address::ServerAddress;
@@ -37,6 +38,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{AuthMechanism, ClientOptions, Credential};
 use crate::time::Deadline;
+use crate::tls::Library;
 
 /// Authenticates the connections of one client.
 #[derive(Debug)]
@@ -267,55 +269,54 @@ impl Attempt<'_> {
         hello: &RawDocument,
         context: &Context<'_>,
     ) -> Result<(Conversation, Step), Cause> {
+        let negotiates = self.user_to_negotiate().is_some();
         let offered = Offered::read(hello);
-        if let (Some(mut conversation), Some(reply)) = (self.speculated, offered.speculative) {
-            match conversation.receive(reply) {
-                // A token that hello carried in vain may have been too old.
-                Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => {}
-                step => return Ok((conversation, step?)),
+        // A token that hello carried in vain may have been too old: then the conversation begins anew.
+        let speculated = match (self.speculated, offered.speculative) {
+            (Some(mut conversation), Some(reply)) => match conversation.receive(reply) {
+                Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => None,
+                step => Some((conversation, step?)),
+            },
+            _ => None,
+        };
+        let (mut conversation, step) = match speculated {
+            Some(begun) => begun,
+            None => {
+                let authenticator = self.authenticator;
+                let mechanism = authenticator.credential.mechanism;
+                let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
+                let mut conversation = authenticator.conversation(mechanism, context)?;
+                let first = conversation.first()?;
+                (conversation, Step::Send(first))
             }
+        };
+        if negotiates {
+            conversation.user_mechanisms = offered.user_mechanisms;
         }
-        let authenticator = self.authenticator;
-        let mechanism = authenticator.credential.mechanism;
-        let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
-        let mut conversation = authenticator.conversation(mechanism, context)?;
-        let first = conversation.first()?;
-        Ok((conversation, Step::Send(first)))
+        Ok((conversation, step))
     }
 }
 
 /// What an answer to hello says of authentication.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Offered<'a> {
-    /// Whether the user has keys for SCRAM-SHA-256.
-    scram_sha256: bool,
+    user_mechanisms: UserMechanisms,
     speculative: Option<&'a RawDocument>,
 }
 
 impl<'a> Offered<'a> {
-    /// A field of another type counts as absent, and so does the name of an unknown mechanism.
+    /// A field of another type counts as absent.
     fn read(hello: &'a RawDocument) -> Self {
-        let mut offered = Self::default();
-        for (key, value) in hello.iter().map_while(std::result::Result::ok) {
-            match (key.as_str(), value) {
-                ("saslSupportedMechs", RawBsonRef::Array(names)) => {
-                    let mut names = names.into_iter().map_while(std::result::Result::ok);
-                    let wanted = AuthMechanism::ScramSha256.as_str();
-                    offered.scram_sha256 = names.any(|name| name.as_str() == Some(wanted));
-                }
-                ("speculativeAuthenticate", RawBsonRef::Document(reply)) => {
-                    offered.speculative = Some(reply);
-                }
-                _ => {}
-            }
+        Self {
+            user_mechanisms: UserMechanisms::read(hello),
+            speculative: hello.get_document("speculativeAuthenticate").ok(),
         }
-        offered
     }
 
     /// "Default Authentication Methods": SCRAM-SHA-256 where it is named, or else SCRAM-SHA-1, whatever
     /// else is named.
     fn default_mechanism(&self) -> AuthMechanism {
-        match self.scram_sha256 {
+        match self.user_mechanisms.has(AuthMechanism::ScramSha256) {
             true => AuthMechanism::ScramSha256,
             false => AuthMechanism::ScramSha1,
         }
@@ -329,6 +330,24 @@ fn unsupported(mechanism: AuthMechanism) -> Cause {
         "Use a user with SCRAM or MONGODB-X509.",
     )
     .fact("mechanism", mechanism.as_str())
+}
+
+/// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
+fn library_refuses(mechanism: AuthMechanism, what: &str, error: &ErrorStack) -> Cause {
+    let reasons: Vec<&str> = error
+        .errors()
+        .iter()
+        .filter_map(openssl::error::Error::reason)
+        .collect();
+    Cause::new(
+        CauseCode::MechanismUnsupported,
+        format!("this OpenSSL refuses {what}, which {mechanism} needs"),
+        "Look at OpenSSL's configuration file (`openssl version -d` names its folder) for what it forbids.",
+    )
+    .fact("mechanism", mechanism.as_str())
+    .fact("refused", what)
+    .fact("fips", Library::inspect().fips)
+    .fact_opt("openssl", (!reasons.is_empty()).then(|| reasons.join("; ")))
 }
 
 /// What the server sent does not follow the rules of the mechanism, or does not prove that it knows the

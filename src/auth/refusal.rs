@@ -1,7 +1,11 @@
 //! A server's refusal of the user → a cause.
 //!
 //! Servers say little on purpose: a wrong password, an unknown user and a wrong `authSource` get the same
-//! answer. What hello has told about the user's mechanisms tells some of them apart.
+//! answer. Which mechanisms hello has named for the user tells some of them apart, since MongoDB names them
+//! only for a user that it knows ("Mechanism Negotiation via Handshake"). Codes are those of MongoDB's
+//! `error_codes.yml`.
+
+use bson::raw::RawDocument;
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::CommandFailure;
@@ -13,30 +17,208 @@ pub(crate) struct Refusal<'a> {
     pub(crate) mechanism: AuthMechanism,
     /// What the server said.
     pub(crate) failure: &'a CommandFailure,
+    /// What hello has said about the user.
+    pub(crate) known: &'a UserMechanisms,
     /// The subject of the client certificate, as the server spells it.
     pub(crate) certificate_user: Option<&'a str>,
 }
 
-impl Refusal<'_> {
-    pub(super) fn explain(&self, credential: &Credential) -> Cause {
-        let source = credential.source.as_str();
-        let Self {
-            mechanism, failure, ..
-        } = self;
-        Cause::new(
-            CauseCode::AuthenticationFailed,
-            format!(
-                "the server refused the user by {mechanism}: {}",
-                failure.message
-            ),
-            "Check the user name, the password, and authSource.",
-        )
-        .fact("mechanism", mechanism.as_str())
-        .fact_opt(
-            "user",
-            credential.username.as_deref().or(self.certificate_user),
-        )
-        .fact("auth_source", source)
-        .fact("server_code", i64::from(failure.code))
+/// The mechanisms that a server has keys of a user for (`saslSupportedMechs`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum UserMechanisms {
+    /// Nobody asked.
+    #[default]
+    NotAsked,
+    /// The server named none: it does not know the user, or does not answer such questions.
+    NotNamed,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl UserMechanisms {
+    /// What an answer to a hello says that asked for them. The names may be any; unknown ones are kept.
+    pub(crate) fn read(hello: &RawDocument) -> Self {
+        let Ok(names) = hello.get_array("saslSupportedMechs") else {
+            return Self::NotNamed;
+        };
+        let names = names.into_iter().map_while(Result::ok).take(MOST_NAMES);
+        let names = names.filter_map(|name| name.as_str().map(str::to_owned));
+        Self::Named(names.filter(|name| name.len() <= LONGEST_NAME).collect())
+    }
+
+    /// Whether a mechanism is named.
+    pub(crate) fn has(&self, mechanism: AuthMechanism) -> bool {
+        matches!(self, Self::Named(names) if names.iter().any(|name| name == mechanism.as_str()))
     }
 }
+
+impl Refusal<'_> {
+    pub(super) fn explain(&self, credential: &Credential) -> Cause {
+        let cause = match self.mechanism {
+            _ if self.is_unavailable() => self.unavailable(),
+            AuthMechanism::MongodbX509 => self.certificate(credential),
+            AuthMechanism::Plain => self.external(credential),
+            _ => self.password(credential),
+        };
+        let offered = match self.known {
+            UserMechanisms::Named(names) => Some(names.clone()),
+            _ => None,
+        };
+        let user = credential.username.as_deref().or(self.certificate_user);
+        cause
+            .fact("mechanism", self.mechanism.as_str())
+            .fact_opt("user", user)
+            .fact("auth_source", credential.source.as_str())
+            .fact_opt("user_mechanisms", offered)
+            .fact("server_code", i64::from(self.failure.code))
+            .fact("server_message", self.failure.message.as_str())
+    }
+
+    /// Whether the server does not offer the mechanism at all, or not for this user.
+    fn is_unavailable(&self) -> bool {
+        let of_server = match self.failure.code {
+            MECHANISM_UNAVAILABLE => true,
+            // Servers before 4.4.
+            BAD_VALUE => self.failure.message.contains("mechanism"),
+            _ => false,
+        };
+        of_server || self.is_not_named()
+    }
+
+    fn is_not_named(&self) -> bool {
+        matches!(self.known, UserMechanisms::Named(_)) && !self.known.has(self.mechanism)
+    }
+
+    fn unavailable(&self) -> Cause {
+        let mechanism = self.mechanism;
+        let (message, remedy) = if self.is_not_named() {
+            (
+                format!("the user has no keys for {mechanism} on the server"),
+                "Set authMechanism to a mechanism of the user, or leave it out; or set the user's password again by \
+                 updateUser, which makes keys for all mechanisms that the server offers."
+                    .to_owned(),
+            )
+        } else {
+            (
+                format!("the server does not offer {mechanism}"),
+                format!(
+                    "Set authMechanism to a mechanism that the server offers, or add {mechanism} to the server's \
+                     authenticationMechanisms (setParameter)."
+                ),
+            )
+        };
+        Cause::new(
+            CauseCode::MechanismUnavailable,
+            format!("{message}: {}", self.failure.message),
+            remedy,
+        )
+    }
+
+    /// MONGODB-X509.
+    fn certificate(&self, credential: &Credential) -> Cause {
+        let said = self.said();
+        let Some(subject) = self.certificate_user else {
+            return self
+                .other("Configure the client certificate of the user (tlsCertificateKeyFile).");
+        };
+        if let Some(user) = credential
+            .username
+            .as_deref()
+            .filter(|user| *user != subject)
+        {
+            let message = format!(
+                "the server refused the user {user:?}, and the client certificate is that of {subject:?}: {said}"
+            );
+            let remedy = "Leave the user out of the connection string, so that the server takes it from the \
+                          certificate, or configure the certificate of that user.";
+            return Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+                .fact("certificate_user", subject);
+        }
+        let message = format!(
+            "the server refused the user of the client certificate, {subject:?}, most likely because there is no \
+             such user in the database $external: {said}"
+        );
+        let remedy = format!(
+            "Create the user, with the roles that it needs: db.getSiblingDB(\"$external\").runCommand({{createUser: \
+             {subject:?}, roles: [{{role: \"readWrite\", db: \"DATABASE\"}}]}})"
+        );
+        Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+            .fact("certificate_user", subject)
+    }
+
+    /// PLAIN: somebody behind the server knows the user.
+    fn external(&self, credential: &Credential) -> Cause {
+        let remedy = match credential.source.as_str() {
+            "$external" => {
+                "Check the user name and the password with what the server asks, most often LDAP, and that the \
+                 server has the user or a role for its groups."
+            }
+            _ => {
+                "Set authSource=$external: PLAIN is for users outside of MongoDB, whom no other database has."
+            }
+        };
+        self.other(remedy)
+    }
+
+    /// SCRAM.
+    fn password(&self, credential: &Credential) -> Cause {
+        let user = credential.username.as_deref().unwrap_or_default();
+        let source = &credential.source;
+        if !matches!(self.failure.code, AUTHENTICATION_FAILED | USER_NOT_FOUND) {
+            return self.other("Look at the server's log for this connection.");
+        }
+        let (mechanism, said) = (self.mechanism, self.said());
+        let (message, remedy) = match self.known {
+            UserMechanisms::Named(_) => (
+                format!(
+                    "the server knows the user {user:?} of the database {source:?} and refused it by {mechanism}, \
+                     most likely for its password: {said}"
+                ),
+                "Correct the password; in a connection string it is percent-encoded. If it is right, see whether \
+                 the user may log in from this host only (authenticationRestrictions)."
+                    .to_owned(),
+            ),
+            UserMechanisms::NotNamed => (
+                format!(
+                    "the server refused the user {user:?} of the database {source:?} by {mechanism}, most likely \
+                     because it knows no such user there: {said}"
+                ),
+                format!(
+                    "Correct the user name, or set authSource to the database in which the user was created, most \
+                     often admin. Now it is {source:?}."
+                ),
+            ),
+            UserMechanisms::NotAsked => (
+                format!(
+                    "the server refused the user {user:?} of the database {source:?} by {mechanism}: {said}"
+                ),
+                "Check the user name, the password, and authSource, the database in which the user was created; a \
+                 server does not say which is wrong."
+                    .to_owned(),
+            ),
+        };
+        Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+    }
+
+    fn other(&self, remedy: &str) -> Cause {
+        let message = format!(
+            "the server refused the user by {}: {}",
+            self.mechanism,
+            self.said()
+        );
+        Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+    }
+
+    fn said(&self) -> &str {
+        self.failure.message.trim_end_matches('.')
+    }
+}
+
+const BAD_VALUE: i32 = 2;
+const USER_NOT_FOUND: i32 = 11;
+const AUTHENTICATION_FAILED: i32 = 18;
+const MECHANISM_UNAVAILABLE: i32 = 334;
+
+/// How many names of mechanisms are read, and how long each may be.
+const MOST_NAMES: usize = 32;
+const LONGEST_NAME: usize = 64;

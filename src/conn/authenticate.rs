@@ -78,6 +78,7 @@ impl Driver<'_> {
         let refusal = Refusal {
             mechanism: conversation.mechanism(),
             failure,
+            known: conversation.user_mechanisms(),
             certificate_user: own.map(|certificate| certificate.subject.as_str()),
         };
         let cause = self.authenticator.refused(&refusal);

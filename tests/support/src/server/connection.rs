@@ -1,7 +1,9 @@
 //! One connection, from accept to end, in a thread of its own.
 
 use super::Shared;
+use super::auth::{self, Session};
 use super::commands;
+use super::front;
 use super::hello::is_hello;
 use super::record::Request;
 use super::reply::ReplyFault;
@@ -20,11 +22,18 @@ use std::time::Instant;
 /// Serves a connection until either side ends it.
 pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
     let id = shared.record.open_connection();
-    let raw =
+    let mut raw =
         FaultyStream::new(socket, shared.faults.take(Layer::Tcp), stop).counting(&shared.traffic);
+    let subject = match shared.behind_proxy {
+        false => Ok(None),
+        true => front::read_subject(&mut raw),
+    };
+    let Ok(subject) = subject else {
+        return shared.record.update(id, |info| info.open = false);
+    };
     // Reading or writing fails when the client goes or a fault strikes: both just end the connection.
     let _ended = match shared.tls() {
-        None => talk(shared, id, None, raw, stop),
+        None => talk(shared, id, (None, subject), raw, stop),
         Some((context, auth)) => Ssl::new(&context)
             .map_err(io::Error::other)
             .and_then(|ssl| shake_hands(shared, id, ssl, raw))
@@ -34,7 +43,8 @@ pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
                 if auth == ClientAuth::RequireLikeMongod && !(trusted && certificate.is_some()) {
                     return Ok(());
                 }
-                talk(shared, id, certificate, stream, stop)
+                let subject = certificate.as_deref().map(auth::subject);
+                talk(shared, id, (certificate, subject), stream, stop)
             }),
     };
     shared.record.update(id, |info| info.open = false);
@@ -78,7 +88,7 @@ fn shake_hands<S: Transport>(
 fn talk<S: Transport>(
     shared: &Shared,
     id: u64,
-    client_certificate: Option<X509>,
+    (client_certificate, certificate_subject): (Option<X509>, Option<String>),
     stream: S,
     stop: &Stop,
 ) -> io::Result<()> {
@@ -87,6 +97,8 @@ fn talk<S: Transport>(
         shared,
         id,
         client_certificate,
+        certificate_subject,
+        session: Session::default(),
         app_name: None,
         stream: FaultyStream::new(stream, fault, stop),
         stop,
@@ -107,6 +119,8 @@ struct Conversation<'a, S> {
     shared: &'a Shared,
     id: u64,
     client_certificate: Option<X509>,
+    certificate_subject: Option<String>,
+    session: Session,
     app_name: Option<String>,
     stream: FaultyStream<S>,
     stop: &'a Stop,
@@ -148,6 +162,7 @@ impl<S: Transport> Conversation<'_, S> {
             sequences,
             app_name: self.app_name.clone(),
             client_certificate: self.client_certificate.clone(),
+            certificate_subject: self.certificate_subject.clone(),
             received: Instant::now(),
         })
     }
@@ -165,7 +180,7 @@ impl<S: Transport> Conversation<'_, S> {
             let stop = self.stop;
             let reply = match &failure.error {
                 Some(error) => Some(error.clone()),
-                None => commands::run(self.shared, &request, || stop.is_set()),
+                None => self.run(&request, || stop.is_set()),
             };
             let Some(mut reply) = reply else {
                 return Ok(false);
@@ -185,6 +200,24 @@ impl<S: Transport> Conversation<'_, S> {
                 request.body.insert("topologyVersion", version.clone());
             }
         }
+    }
+
+    /// Runs a command that the user may run.
+    fn run(&mut self, request: &Request, over: impl Fn() -> bool) -> Option<Document> {
+        let Some(auth) = &self.shared.auth else {
+            return commands::run(self.shared, request, over);
+        };
+        let mut reply = match self.session.answer(auth, request) {
+            Some(reply) => reply,
+            None => commands::run(self.shared, request, over)?,
+        };
+        if is_hello(&request.name) {
+            self.session.hello(auth, request, &mut reply);
+        }
+        let user = &self.session.user;
+        let update = |info: &mut super::record::ConnectionInfo| info.user.clone_from(user);
+        self.shared.record.update(self.id, update);
+        Some(reply)
     }
 
     fn send(&mut self, request: &Request, reply: &Document, more: bool) -> io::Result<()> {

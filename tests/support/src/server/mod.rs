@@ -9,9 +9,11 @@
 //! message, and `configureFailPoint` fails a command as MongoDB itself would. [`ServerBuilder::handle`]
 //! replaces a command's answer altogether. Everything is in memory.
 
+mod auth;
 mod commands;
 mod connection;
 mod failpoint;
+mod front;
 mod hello;
 mod record;
 mod reply;
@@ -28,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use auth::{Auth, User};
 pub use failpoint::fail_command;
 pub use hello::{Hello, Role};
 pub use record::{ConnectionInfo, Counts, Request};
@@ -62,6 +65,8 @@ impl Server {
             hello: Hello::default(),
             handlers: HashMap::new(),
             faults: FaultPlan::default(),
+            auth: None,
+            behind_proxy: false,
             log_limit: 10_000,
         }
     }
@@ -215,6 +220,8 @@ pub struct ServerBuilder {
     hello: Hello,
     handlers: HashMap<String, Handler>,
     faults: FaultPlan,
+    auth: Option<Auth>,
+    behind_proxy: bool,
     log_limit: usize,
 }
 
@@ -256,6 +263,19 @@ impl ServerBuilder {
         self
     }
 
+    /// Demands authentication.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// Expects each connection to begin with the PROXY protocol, version 2, and takes what it says of a
+    /// verified client certificate for true, as a server behind a TLS front does.
+    pub fn behind_proxy(mut self) -> Self {
+        self.behind_proxy = true;
+        self
+    }
+
     /// How many commands to remember; 0 for none, as a measurement wants. Default: 10 000.
     pub fn log_limit(mut self, limit: usize) -> Self {
         self.log_limit = limit;
@@ -273,6 +293,8 @@ impl ServerBuilder {
             hello: hello::HelloState::new(self.hello),
             handlers: self.handlers,
             faults: self.faults,
+            auth: self.auth,
+            behind_proxy: self.behind_proxy,
             replies: reply::ReplyPlan::default(),
             fail_point: failpoint::FailPoint::default(),
             store: Mutex::default(),
@@ -296,6 +318,9 @@ struct Shared {
     hello: hello::HelloState,
     handlers: HashMap<String, Handler>,
     faults: FaultPlan,
+    /// None lets everyone do everything.
+    auth: Option<Auth>,
+    behind_proxy: bool,
     replies: reply::ReplyPlan,
     fail_point: failpoint::FailPoint,
     store: Mutex<store::Store>,

@@ -31,6 +31,8 @@ pub struct Request {
     pub app_name: Option<String>,
     /// The certificate that the client showed.
     pub client_certificate: Option<X509>,
+    /// The subject of that certificate, or of the one that a front has verified, as a MongoDB user name.
+    pub certificate_subject: Option<String>,
     /// When it was read.
     pub received: Instant,
 }
@@ -68,6 +70,8 @@ pub struct ConnectionInfo {
     pub resumed: bool,
     /// The certificate that the client showed.
     pub client_certificate: Option<X509>,
+    /// Who has logged in, as `database.name`.
+    pub user: Option<String>,
     /// Why the handshake failed, in OpenSSL's words.
     pub handshake_error: Option<String>,
     /// Whether it is still open.
