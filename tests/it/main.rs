@@ -24,6 +24,7 @@ mod identity;
 mod inspect;
 mod matrix;
 mod ocsp;
+mod oidc;
 mod pooling;
 mod protocol;
 mod replies;
