@@ -3,8 +3,9 @@
 //!
 //! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
 //! authentication, command) for each host by itself, outside of any pool, and keeps what it finds.
-//! It changes nothing on the server: its only commands are `ping` and `buildInfo`. Before the network it
-//! looks at the files that the options name.
+//! It changes nothing on the server: beside those of authentication, its only commands are `ping` and
+//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. Before the
+//! network it looks at the files that the options name.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -281,6 +282,7 @@ fn examine_host(
     let mut connection = match established {
         Ok(connection) => connection,
         Err(error) => {
+            let error = closer(error, server, options, connector);
             let stage = error.stage().unwrap_or(Stage::Connect);
             if stage == Stage::Revocation {
                 examination.skipped(Stage::Tls, "the revocation check ended the handshake");
@@ -302,6 +304,24 @@ fn examine_host(
     match ask(&mut connection, options) {
         Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
         Err(error) => examination.failed(Stage::Command, started.elapsed(), with_cause(error)),
+    }
+}
+
+/// Tells a refused user more than the server does.
+fn closer(
+    error: Error,
+    server: &ServerAddress,
+    options: &ClientOptions,
+    connector: &Connector,
+) -> Error {
+    match &options.credential {
+        Some(credential) if error.stage() == Some(Stage::Authentication) => {
+            let mut databases = vec!["admin"];
+            databases.extend(options.default_database.as_deref());
+            databases.dedup();
+            connector.look_closer(server, credential, &databases, error)
+        }
+        _ => error,
     }
 }
 

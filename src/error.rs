@@ -276,6 +276,16 @@ impl Error {
         failed.with_source(self)
     }
 
+    /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
+    pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
+        cause.message().clone_into(&mut self.0.message);
+        self.0.cause = Some(match &self.0.server {
+            Some(server) => cause.with_server(server),
+            None => cause,
+        });
+        self
+    }
+
     /// Adds the cause that this error amounts to; the rest stays.
     pub(crate) fn with_cause(mut self, code: CauseCode, remedy: &str) -> Self {
         let cause = Cause::new(code, self.0.message.as_str(), remedy);

@@ -13,8 +13,23 @@ pub(super) struct Plain {
     password: Secret,
 }
 
-/// Refuses to send the password where anyone on the way could read it.
+/// Refuses to send the password where anyone on the way could read it, and what the message cannot hold.
 pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
+    let credential = options.credential.iter();
+    let mut parts = credential.flat_map(|own| {
+        own.username
+            .as_deref()
+            .into_iter()
+            .chain(own.password.as_ref().map(Secret::expose))
+    });
+    if parts.any(|part| part.contains('\0')) {
+        return Err(Cause::new(
+            CauseCode::OptionConflict,
+            "PLAIN cannot send a user name or a password that holds a NUL",
+            "Choose another password, or a user with SCRAM.",
+        )
+        .fact("mechanism", AuthMechanism::Plain.as_str()));
+    }
     if options.tls.is_some() || options.plain_without_tls {
         return Ok(());
     }

@@ -19,6 +19,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) failure: &'a CommandFailure,
     /// What hello has said about the user.
     pub(crate) known: &'a UserMechanisms,
+    /// The other databases that know a user of that name, as far as somebody has asked.
+    pub(crate) known_in: &'a [String],
     /// The subject of the client certificate, as the server spells it.
     pub(crate) certificate_user: Option<&'a str>,
 }
@@ -70,6 +72,10 @@ impl Refusal<'_> {
             .fact_opt("user", user)
             .fact("auth_source", credential.source.as_str())
             .fact_opt("user_mechanisms", offered)
+            .fact_opt(
+                "known_in",
+                (!self.known_in.is_empty()).then(|| self.known_in.to_vec()),
+            )
             .fact("server_code", i64::from(self.failure.code))
             .fact("server_message", self.failure.message.as_str())
     }
@@ -99,11 +105,17 @@ impl Refusal<'_> {
                     .to_owned(),
             )
         } else {
+            let keys = match mechanism {
+                AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => {
+                    "Leave authMechanism out, or set it to a mechanism that the user has keys for. "
+                }
+                _ => "",
+            };
             (
-                format!("the server does not offer {mechanism}"),
+                format!("the server does not offer {mechanism} to the user"),
                 format!(
-                    "Set authMechanism to a mechanism that the server offers, or add {mechanism} to the server's \
-                     authenticationMechanisms (setParameter)."
+                    "{keys}A mechanism that no user gets must be added to the server's authenticationMechanisms \
+                     (setParameter)."
                 ),
             )
         };
@@ -178,6 +190,15 @@ impl Refusal<'_> {
                  the user may log in from this host only (authenticationRestrictions)."
                     .to_owned(),
             ),
+            UserMechanisms::NotNamed if !self.known_in.is_empty() => {
+                let found = self.known_in.join(", ");
+                (
+                    format!(
+                        "the server knows the user {user:?} not in the database {source:?}, and in {found}: {said}"
+                    ),
+                    format!("Set authSource={} in the connection string.", self.known_in[0]),
+                )
+            }
             UserMechanisms::NotNamed => (
                 format!(
                     "the server refused the user {user:?} of the database {source:?} by {mechanism}, most likely \

@@ -2,16 +2,22 @@
 //!
 //! Each command is one request and one reply. A connection whose authentication fails is dropped by the
 //! caller: the error is of [`Stage::Authentication`], with the network's cause where the network failed,
-//! and that of the refusal otherwise.
+//! and that of the refusal otherwise. [`Connector::look_closer`] finds out more of a refusal than the server
+//! says, for the doctor.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bson::rawdoc;
 use zeroize::Zeroize;
 
-use super::{Connection, Request};
-use crate::auth::{Authenticated, Authenticator, Context, Conversation, Refusal, Step};
-use crate::cause::Cause;
+use super::{Connection, Connector, Request};
+use crate::address::ServerAddress;
+use crate::auth::{
+    Authenticated, Authenticator, Context, Conversation, Refusal, Step, UserMechanisms,
+};
+use crate::cause::{Cause, FactValue};
 use crate::error::{Error, Result, Stage};
+use crate::options::{AuthMechanism, Credential};
 use crate::time::Deadline;
 use crate::tls::TlsContext;
 
@@ -79,10 +85,79 @@ impl Driver<'_> {
             mechanism: conversation.mechanism(),
             failure,
             known: conversation.user_mechanisms(),
+            known_in: &[],
             certificate_user: own.map(|certificate| certificate.subject.as_str()),
         };
         let cause = self.authenticator.refused(&refusal);
         error.into_failed(Stage::Authentication, cause)
+    }
+}
+
+impl Connector {
+    /// Asks which databases know a user that was refused, and by which mechanisms, and explains the refusal
+    /// anew. Where that cannot be found out, `error` stays as it is.
+    ///
+    /// It takes one more connection, without a user. MongoDB names the mechanisms of a user in its answer to
+    /// hello before authentication, and of unknown users none.
+    pub(crate) fn look_closer(
+        &self,
+        server: &ServerAddress,
+        credential: &Credential,
+        databases: &[&str],
+        error: Error,
+    ) -> Error {
+        let mechanism = error
+            .cause()
+            .and_then(|cause| match cause.facts().get("mechanism") {
+                Some(FactValue::Text(name)) => name.parse().ok(),
+                _ => None,
+            });
+        let (Some(user), Some(authenticator)) = (&credential.username, &self.authenticator) else {
+            return error;
+        };
+        let (Some(mechanism), Some(failure)) = (mechanism, error.command()) else {
+            return error;
+        };
+        if !matches!(
+            mechanism,
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256
+        ) {
+            return error;
+        }
+        let Ok(mut connection) = self.establish_without_user(server, None, &mut ()) else {
+            return error;
+        };
+        let deadline = self.connect_deadline(Instant::now());
+        let mut ask = |database: &str| -> Result<UserMechanisms> {
+            let name = format!("{database}.{user}");
+            let body = match connection.hello.hello_ok {
+                true => rawdoc! { "hello": 1_i32, "saslSupportedMechs": name },
+                false => rawdoc! { "isMaster": 1_i32, "saslSupportedMechs": name },
+            };
+            let request = Request {
+                database: "admin",
+                body: &body,
+                sequences: &[],
+                read_preference: None,
+            };
+            let reply = connection.run(&request, Some(deadline))?;
+            Ok(UserMechanisms::read(&reply))
+        };
+        let Ok(known) = ask(&credential.source) else {
+            return error;
+        };
+        let others = databases.iter().filter(|name| **name != credential.source);
+        let knows = |name: &&&str| matches!(ask(name), Ok(UserMechanisms::Named(_)));
+        let known_in: Vec<String> = others.filter(knows).map(|&name| name.to_owned()).collect();
+        let refusal = Refusal {
+            mechanism,
+            failure,
+            known: &known,
+            known_in: &known_in,
+            certificate_user: None,
+        };
+        let cause = authenticator.refused(&refusal);
+        error.explained_anew(cause)
     }
 }
 

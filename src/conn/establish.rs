@@ -35,9 +35,9 @@ pub(crate) struct Connector {
     /// Held by the one reload at a time, so that a slow one does not replace the set of a later one.
     reloading: Mutex<()>,
     /// None without a user.
-    authenticator: Option<Authenticator>,
+    pub(super) authenticator: Option<Authenticator>,
     metadata: RawDocumentBuf,
-    connect_timeout: Option<Duration>,
+    pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
     probe: Probe,
@@ -138,13 +138,33 @@ impl Connector {
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
+        self.establish_as(self.authenticator.as_ref(), server, deadline, observer)
+    }
+
+    /// The same without authentication, whatever the options say.
+    pub(crate) fn establish_without_user(
+        &self,
+        server: &ServerAddress,
+        deadline: Option<Deadline>,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
+        self.establish_as(None, server, deadline, observer)
+    }
+
+    fn establish_as(
+        &self,
+        authenticator: Option<&Authenticator>,
+        server: &ServerAddress,
+        deadline: Option<Deadline>,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
         let own = self.connect_deadline(Instant::now());
         let deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
         let attempt = Attempt {
             connector: self,
             server,
             deadline,
-            authenticator: self.authenticator.as_ref(),
+            authenticator,
         };
         attempt
             .run(observer)

@@ -36,16 +36,14 @@ fn server() -> Server {
 fn services(variables: &[(&str, &str)]) -> CloudServices {
     let nowhere = "http://127.0.0.1:1".to_owned();
     let pairs = variables.iter();
-    let mut services = CloudServices::default();
-    services.aws_ecs.clone_from(&nowhere);
-    services.aws_ec2.clone_from(&nowhere);
-    services.aws_sts = nowhere;
-    services.variables = Some(
-        pairs
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
-    );
-    services
+    let variables = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    CloudServices {
+        aws_ecs: nowhere.clone(),
+        aws_ec2: nowhere.clone(),
+        aws_sts: nowhere,
+        variables: Some(variables.collect::<BTreeMap<_, _>>()),
+        ..CloudServices::default()
+    }
 }
 
 fn client(server: &Server, services: CloudServices) -> Client {

@@ -7,6 +7,7 @@
     reason = "tests say what they need by failing"
 )]
 
+mod auth;
 mod aws;
 mod certificates;
 mod cli;

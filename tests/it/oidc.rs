@@ -428,7 +428,7 @@ fn human_1_1_and_1_2_a_person_logs_in_where_the_server_says() {
         let bench = Bench::good();
         find(&bench.human(user, refreshing)).unwrap();
         let expected = (!user.is_empty()).then(|| "ada".to_owned());
-        assert_eq!(bench.oidc.principals(), [expected.clone()]);
+        assert_eq!(bench.oidc.principals(), std::slice::from_ref(&expected));
         let request = bench.calls.lock().unwrap()[0].clone();
         // 2.1
         assert_eq!((request.version, request.username), (1, expected));
@@ -575,16 +575,14 @@ fn in_environment(bench: &Bench, user: &str, properties: &str, services: CloudSe
 
 fn services(variables: &[(&str, &str)]) -> CloudServices {
     let pairs = variables.iter();
-    let mut services = CloudServices::default();
-    services.azure = "http://127.0.0.1:1".into();
-    services.gcp = "http://127.0.0.1:1".into();
-    services.kubernetes_token = "/nonexistent/token".into();
-    services.variables = Some(
-        pairs
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
-    );
-    services
+    let variables = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    CloudServices {
+        azure: "http://127.0.0.1:1".into(),
+        gcp: "http://127.0.0.1:1".into(),
+        kubernetes_token: "/nonexistent/token".into(),
+        variables: Some(variables.collect::<BTreeMap<_, _>>()),
+        ..CloudServices::default()
+    }
 }
 
 #[test]

@@ -140,6 +140,11 @@ impl KeyCache {
         Ok(keys)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         // Whole between any two lines.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -175,7 +180,7 @@ mod tests {
         for number in 0..100_u8 {
             get(Digest::Sha1, &[number], 1);
         }
-        assert_eq!(cache.lock().len(), MOST_ENTRIES);
+        assert_eq!(cache.len(), MOST_ENTRIES);
         assert_eq!(get(Digest::Sha1, &[99], 1), 104, "the newest are kept");
         assert_eq!(get(Digest::Sha256, b"salt", 10), 105, "the oldest are not");
     }

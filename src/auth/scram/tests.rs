@@ -90,6 +90,17 @@ fn the_published_conversations_are_spoken() {
 }
 
 #[test]
+fn the_conversations_of_a_client_share_their_keys() {
+    let scram = scram();
+    for _ in 0..3 {
+        let mut client = scram.client(AuthMechanism::ScramSha256).unwrap();
+        let first = format!("r={}more,s=QSXCR+Q6sek8bf92,i=4096", client.nonce);
+        say(&mut client, &first).unwrap();
+    }
+    assert_eq!(scram.0.cache.len(), 1);
+}
+
+#[test]
 fn a_nonce_has_24_random_bytes() {
     let nonce = |_| {
         let client = scram().client(AuthMechanism::ScramSha256).unwrap();

@@ -173,6 +173,14 @@ fn summary(findings: &Findings) -> String {
                 hello.min_wire_version, hello.max_wire_version
             )
         }
+        Findings::Authentication {
+            mechanism,
+            source,
+            user,
+        } => {
+            let user = user.as_deref().unwrap_or("the client");
+            format!("{user} of {source}, {mechanism}")
+        }
         Findings::Command {
             server_version,
             round_trip,
@@ -303,6 +311,15 @@ fn stage_json(report: &StageReport) -> Value {
             ),
         ]),
         Findings::Hello(hello) => form::hello(hello),
+        Findings::Authentication {
+            mechanism,
+            source,
+            user,
+        } => fields([
+            ("mechanism", json!(mechanism.as_str())),
+            ("auth_source", json!(source)),
+            ("user", json!(user)),
+        ]),
         Findings::Command {
             server_version,
             round_trip,

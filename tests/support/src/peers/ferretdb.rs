@@ -14,6 +14,7 @@ pub struct FerretDbOptions {
     tls: Option<Identity>,
     client_ca: Option<X509>,
     repl_set_name: Option<String>,
+    user: Option<(String, String)>,
 }
 
 impl FerretDbOptions {
@@ -33,6 +34,12 @@ impl FerretDbOptions {
     /// Demands client certificates from this authority. Only with TLS.
     pub fn client_ca(mut self, ca: &X509) -> Self {
         self.client_ca = Some(ca.clone());
+        self
+    }
+
+    /// Demands authentication, and knows this user of `admin`, with keys for both SCRAM mechanisms.
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.user = Some((name.into(), password.into()));
         self
     }
 
@@ -91,6 +98,12 @@ impl FerretDb {
             }
             if let Some(name) = &options.repl_set_name {
                 command.arg(format!("--repl-set-name={name}"));
+            }
+            if let Some((name, password)) = &options.user {
+                command
+                    .args(["--test-enable-new-auth", "--setup-database=admin"])
+                    .arg(format!("--setup-username={name}"))
+                    .arg(format!("--setup-password={password}"));
             }
             command
         })

@@ -25,6 +25,7 @@ pub struct HaProxyOptions {
     crl: Option<Vec<u8>>,
     staple: Option<(Vec<u8>, Vec<u8>)>,
     bind_options: String,
+    server_options: String,
 }
 
 impl HaProxyOptions {
@@ -37,6 +38,7 @@ impl HaProxyOptions {
             crl: None,
             staple: None,
             bind_options: String::new(),
+            server_options: String::new(),
         }
     }
 
@@ -83,6 +85,13 @@ impl HaProxyOptions {
         self.bind_options.push_str(keywords);
         self
     }
+
+    /// Any keywords of the `server` line, such as `send-proxy-v2-ssl-cn`.
+    pub fn server_option(mut self, keywords: &str) -> Self {
+        self.server_options.push(' ');
+        self.server_options.push_str(keywords);
+        self
+    }
 }
 
 /// A running HAProxy.
@@ -120,7 +129,7 @@ impl HaProxy {
             dir.write("server.pem.issuer", issuer);
         }
         Peer::start("HAProxy", dir, |folder, addr| {
-            let config = configuration(addr, &tls, options.backend);
+            let config = configuration(addr, &tls, options);
             let file = folder.join("haproxy.cfg");
             std::fs::write(&file, config).expect("a configuration file");
             let mut command = Command::new(&program);
@@ -141,7 +150,12 @@ impl HaProxy {
     }
 }
 
-fn configuration(front: SocketAddr, tls: &str, backend: SocketAddr) -> String {
+fn configuration(front: SocketAddr, tls: &str, options: &HaProxyOptions) -> String {
+    let HaProxyOptions {
+        backend,
+        server_options,
+        ..
+    } = options;
     format!(
         "global\n\
          \x20   maxconn 256\n\
@@ -155,6 +169,6 @@ fn configuration(front: SocketAddr, tls: &str, backend: SocketAddr) -> String {
          \x20   bind {front} {tls}\n\
          \x20   default_backend back\n\
          backend back\n\
-         \x20   server one {backend}\n"
+         \x20   server one {backend}{server_options}\n"
     )
 }
