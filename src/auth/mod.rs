@@ -15,6 +15,8 @@
 mod aws;
 mod conversation;
 mod fetch;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 mod oidc;
 mod plain;
 mod refusal;
@@ -46,7 +48,9 @@ pub(crate) struct Authenticator {
     credential: Credential,
     /// What the SCRAM mechanisms share; none for others.
     scram: Option<Scram>,
+    /// Where MONGODB-AWS finds credentials; none for others.
     aws: Option<Aws>,
+    /// The access token of MONGODB-OIDC; none for others.
     oidc: Option<Oidc>,
 }
 
@@ -94,9 +98,10 @@ impl Authenticator {
                 None
             }
             Some(AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc) => None,
-            Some(mechanism @ AuthMechanism::Gssapi) => {
-                return Err(Error::configuration(unsupported(mechanism)));
-            }
+            #[cfg(feature = "gssapi")]
+            Some(AuthMechanism::Gssapi) => None,
+            #[cfg(not(feature = "gssapi"))]
+            Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
         };
         if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
             scram.check_password().map_err(Error::configuration)?;
@@ -108,7 +113,8 @@ impl Authenticator {
             aws: is(AuthMechanism::MongodbAws).then(|| Aws::new(credential, &options.cloud)),
             oidc: is(AuthMechanism::MongodbOidc)
                 .then(|| Oidc::new(credential, options))
-                .flatten(),
+                .transpose()
+                .map_err(Error::configuration)?,
         }))
     }
 
@@ -126,7 +132,7 @@ impl Authenticator {
                 | AuthMechanism::MongodbX509),
             ) => Some(self.conversation(mechanism, context)?),
             Some(mechanism @ AuthMechanism::MongodbOidc) => {
-                let client = self.oidc()?.speculative(context);
+                let client = self.oidc().speculative(context);
                 client.map(|client| self.sasl(mechanism, client))
             }
             // The others must not be begun before the server is known.
@@ -202,18 +208,26 @@ impl Authenticator {
             }
             AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
             AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
-            AuthMechanism::MongodbAws => {
-                let aws = self.aws.as_ref().ok_or_else(|| unsupported(mechanism))?;
-                Ok(self.sasl(mechanism, aws.client(context)?))
+            AuthMechanism::MongodbAws => Ok(self.sasl(mechanism, self.aws().client(context)?)),
+            AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc().begin(context)?)),
+            #[cfg(feature = "gssapi")]
+            AuthMechanism::Gssapi => {
+                let client = gssapi::Gssapi::new(&self.credential).client(context)?;
+                Ok(self.sasl(mechanism, client))
             }
-            AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc()?.begin(context)?)),
-            AuthMechanism::Gssapi => Err(unsupported(mechanism)),
+            #[cfg(not(feature = "gssapi"))]
+            AuthMechanism::Gssapi => Err(not_built_in()),
         }
     }
 
-    fn oidc(&self) -> Result<&Oidc, Cause> {
-        let oidc = self.oidc.as_ref();
-        oidc.ok_or_else(|| unsupported(AuthMechanism::MongodbOidc))
+    #[expect(clippy::expect_used, reason = "asked for by MONGODB-AWS alone")]
+    fn aws(&self) -> &Aws {
+        self.aws.as_ref().expect("new() keeps it for MONGODB-AWS")
+    }
+
+    #[expect(clippy::expect_used, reason = "asked for by MONGODB-OIDC alone")]
+    fn oidc(&self) -> &Oidc {
+        self.oidc.as_ref().expect("new() keeps it for MONGODB-OIDC")
     }
 
     fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
@@ -323,13 +337,14 @@ impl<'a> Offered<'a> {
     }
 }
 
-fn unsupported(mechanism: AuthMechanism) -> Cause {
+#[cfg(not(feature = "gssapi"))]
+fn not_built_in() -> Cause {
     Cause::new(
         CauseCode::MechanismUnsupported,
-        format!("this version of mongotls does not support {mechanism} yet"),
-        "Use a user with SCRAM or MONGODB-X509.",
+        "this program is built without GSSAPI",
+        "Build mongotls with its feature gssapi, which takes the system's Kerberos library.",
     )
-    .fact("mechanism", mechanism.as_str())
+    .fact("mechanism", AuthMechanism::Gssapi.as_str())
 }
 
 /// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.

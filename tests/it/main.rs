@@ -19,6 +19,8 @@ mod docs;
 mod ends;
 mod ferretdb;
 mod files;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 mod guide;
 mod hello;
 mod identity;

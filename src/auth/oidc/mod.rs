@@ -25,7 +25,7 @@ use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::options::{
-    AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
+    AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest, option_conflict,
 };
 use crate::time::{Deadline, TimeoutKind};
 
@@ -47,13 +47,18 @@ enum Source {
 }
 
 impl Oidc {
-    /// Checked options have a callback or an environment.
-    pub(super) fn new(credential: &Credential, options: &ClientOptions) -> Option<Self> {
+    pub(super) fn new(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
         let source = match &options.oidc_callback {
             Some(callback) => Source::Callback(callback.clone()),
-            None => Source::Environment(Box::new(Environment::of(credential, &options.cloud)?)),
+            None => Environment::of(credential, &options.cloud)
+                .map(|environment| Source::Environment(Box::new(environment)))
+                .ok_or_else(|| {
+                    option_conflict(&[
+                        "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT".to_owned(),
+                    ])
+                })?,
         };
-        Some(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             source,
             username: credential.username.clone(),
             tokens: Arc::default(),
