@@ -374,7 +374,13 @@ fn with_cause(error: Error) -> Error {
         ErrorKind::Command => CauseCode::HelloFailed,
         _ => CauseCode::NotMongodb,
     };
-    let remedy = "Look at the server's log for this command; the connection itself is sound.";
+    let remedy = match code {
+        CauseCode::AuthenticationFailed => {
+            "Name a user in the connection string, or give the user a role that may run this command; the connection \
+             itself is sound."
+        }
+        _ => "Look at the server's log for this command; the connection itself is sound.",
+    };
     error.with_cause(code, remedy)
 }
 

@@ -103,8 +103,11 @@ impl Authenticator {
             #[cfg(not(feature = "gssapi"))]
             Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
         };
-        if let (Some(scram), Some(AuthMechanism::ScramSha256)) = (&scram, credential.mechanism) {
-            scram.check_password().map_err(Error::configuration)?;
+        // Without a mechanism the server has the last word on it, and is asked first.
+        if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
+            scram
+                .check_password(mechanism)
+                .map_err(Error::configuration)?;
         }
         let is = |mechanism| credential.mechanism == Some(mechanism);
         Ok(Some(Self {
@@ -122,10 +125,13 @@ impl Authenticator {
     pub(crate) fn begin(&self, context: &Context<'_>) -> Result<Attempt<'_>, Cause> {
         let speculated = match self.credential.mechanism {
             // The mechanism that hello negotiates is most often this one.
-            None => match self.scram().check_password() {
-                Ok(()) => Some(self.scram_conversation(AuthMechanism::ScramSha256)?),
-                Err(_) => None,
-            },
+            None => {
+                let likely = AuthMechanism::ScramSha256;
+                match self.scram().check_password(likely) {
+                    Ok(()) => Some(self.scram_conversation(likely)?),
+                    Err(_) => None,
+                }
+            }
             Some(
                 mechanism @ (AuthMechanism::ScramSha1
                 | AuthMechanism::ScramSha256

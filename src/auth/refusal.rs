@@ -121,7 +121,7 @@ impl Refusal<'_> {
         };
         Cause::new(
             CauseCode::MechanismUnavailable,
-            format!("{message}: {}", self.failure.message),
+            format!("{message}: {}", self.said()),
             remedy,
         )
     }

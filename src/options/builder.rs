@@ -166,6 +166,16 @@ impl ClientOptionsBuilder {
         self
     }
 
+    /// Refuses keys of AWS in a connection string or in [`credential`](Self::credential): MONGODB-AWS then
+    /// takes them from the environment, where they are renewed. Default: they are taken.
+    ///
+    /// Source: DRIVERS-3131, by which other drivers refuse them always.
+    #[must_use]
+    pub fn aws_keys_from_environment_only(mut self) -> Self {
+        self.credential.aws_from_environment = true;
+        self
+    }
+
     /// Lets the mechanism PLAIN send the password where TLS is off, so that everyone on the way can read
     /// it. No connection string can ask for that.
     #[must_use]

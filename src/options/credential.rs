@@ -130,6 +130,8 @@ pub(crate) struct CredentialDraft {
     pub(crate) properties: BTreeMap<String, Secret>,
     /// Whether the program gives the access tokens of MONGODB-OIDC.
     pub(crate) has_callback: bool,
+    /// Whether keys of AWS must come from the environment, and not from here.
+    pub(crate) aws_from_environment: bool,
 }
 
 impl CredentialDraft {
@@ -221,6 +223,9 @@ impl CredentialDraft {
             }
             AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
             AuthMechanism::MongodbAws => {
+                if self.aws_from_environment && (has_username || has_password) {
+                    return Err("MONGODB-AWS takes its keys from the environment alone here, and the options hold some".to_owned());
+                }
                 if has_username != has_password {
                     return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
                 }

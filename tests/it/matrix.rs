@@ -13,6 +13,7 @@ mod network;
 mod protocol;
 mod revocation;
 mod tools;
+pub(crate) mod users;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 
 use crate::common::ping;
 
-/// What other tests cover: `ocsp/` for OCSP; SRV and authentication once the connector can do them.
+/// What other tests cover: `ocsp/` for OCSP; SRV once the connector can do it.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::RevokedOcspStaple,
     CauseCode::RevokedOcspResponder,
@@ -40,7 +41,6 @@ const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::RevocationUnknown,
     CauseCode::SrvNotFound,
     CauseCode::SrvInvalid,
-    CauseCode::AuthenticationFailed,
 ];
 
 #[test]
@@ -53,6 +53,7 @@ fn each_code_within_scope_is_covered() {
         network::CODES,
         protocol::CODES,
         revocation::CODES,
+        users::CODES,
     ]
     .concat()
     .into_iter()

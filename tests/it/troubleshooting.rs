@@ -21,13 +21,14 @@ use mongotls_testbench::pki::{
     BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, OcspSpec, PkiDir, Purpose,
     Revocation, Validity,
 };
-use mongotls_testbench::server::{ClientAuth, Request, Server, ServerTls};
+use mongotls_testbench::server::{Auth, ClientAuth, Request, Server, ServerTls, User};
 use mongotls_testbench::stranger::{self, Stranger};
 use openssl::ssl::{SslAlert, SslVersion};
 use openssl::x509::CrlReason;
 
 use crate::cli::mongotls_with;
 use crate::common::Bench;
+use crate::matrix::users::NO_DIGESTS;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/troubleshooting.md");
 
@@ -745,13 +746,21 @@ fn of_configuration(code: CauseCode) -> &'static [Inject] {
                 [("SSL_CERT_FILE", &missing), ("SSL_CERT_DIR", Path::new(""))];
             lab.doctor_in("mongodb://localhost/?tls=true", &environment)
         }],
-        CauseCode::OptionConflict => {
-            &[
-                |lab| {
-                    lab.doctor("mongodb://localhost/?tls=false&tlsCAFile=ca.pem&tlsInsecure=true")
-                },
-            ]
-        }
+        CauseCode::OptionConflict => &[
+            |lab| lab.doctor("mongodb://localhost/?tls=false&tlsCAFile=ca.pem&tlsInsecure=true"),
+            |lab| lab.doctor("mongodb://ada:pencil@localhost/?authMechanism=PLAIN"),
+            |lab| lab.doctor("mongodb://localhost/?authMechanism=MONGODB-X509"),
+            |lab| lab.doctor("mongodb://localhost/?tls=true&authMechanism=MONGODB-X509"),
+            |lab| lab.doctor("mongodb://ada:%07@localhost/?authMechanism=SCRAM-SHA-256"),
+        ],
+        CauseCode::MechanismUnsupported => &[|lab| {
+            if openssl::version::number() < 0x3000_0000 {
+                return None;
+            }
+            let config = lab.file("openssl.cnf", NO_DIGESTS);
+            let uri = "mongodb://ada:pencil@localhost/?authMechanism=SCRAM-SHA-1";
+            lab.doctor_in(uri, &[("OPENSSL_CONF", &config)])
+        }],
         CauseCode::InvalidUri => &[|lab| lab.doctor("mongodb://localhost:0/?tls=true")],
         _ => &[],
     }
@@ -814,6 +823,36 @@ fn full() -> (TcpListener, Vec<TcpStream>) {
     (listener, queued)
 }
 
+/// Users of the examples.
+fn people() -> Auth {
+    let ada = User::new("admin", "ada", "pencil");
+    let old = User::new("admin", "old", "pencil").only(&["SCRAM-SHA-1"]);
+    Auth::new()
+        .user(ada)
+        .user(old)
+        .user(User::ldap("ldap", "pencil"))
+}
+
+impl Lab {
+    /// What the doctor prints of a user, such as `ada:pencil`, of a server that knows some.
+    fn user(&self, user: &str, options: &str) -> Option<String> {
+        self.user_of(people(), user, options)
+    }
+
+    fn user_of(&self, auth: Auth, user: &str, options: &str) -> Option<String> {
+        let tls = ServerTls::new(&self.root.issue(leaf()));
+        let tls = tls.client_auth(ClientAuth::Request, &[self.root.cert()]);
+        let server = Server::builder().tls(tls).auth(auth).start();
+        let at = if user.is_empty() { "" } else { "@" };
+        let uri = format!(
+            "mongodb://{user}{at}localhost:{}/?tls=true&tlsCAFile={}{options}",
+            server.port(),
+            self.dir.path().join("ca.pem").display()
+        );
+        self.doctor(&uri)
+    }
+}
+
 fn of_servers(code: CauseCode) -> &'static [Inject] {
     match code {
         CauseCode::NotMongodb => &[|lab| {
@@ -831,15 +870,52 @@ fn of_servers(code: CauseCode) -> &'static [Inject] {
                 lab.examine(&server, "localhost", "")
             },
         ],
-        CauseCode::AuthenticationFailed => &[|lab| {
-            let refuse = |_: &Request| {
-                let text = "not authorized on admin to execute command";
-                Some(doc! { "ok": 0.0, "code": 13, "codeName": "Unauthorized", "errmsg": text })
-            };
-            let tls = ServerTls::new(&lab.root.issue(leaf()));
-            let server = Server::builder().tls(tls).handle("ping", refuse).start();
-            lab.examine(&server, "localhost", "")
-        }],
+        CauseCode::AuthenticationFailed => &[
+            |lab| lab.user("ada:wrong", ""),
+            |lab| lab.user("eve:pencil", ""),
+            |lab| lab.user("ada:pencil", "&authSource=things"),
+            |lab| {
+                let key = lab.file(
+                    "app.pem",
+                    lab.root.issue(LeafSpec::client("app")).bundle_pem(),
+                );
+                let options = format!(
+                    "&authMechanism=MONGODB-X509&tlsCertificateKeyFile={}",
+                    key.display()
+                );
+                lab.user("", &options)
+            },
+            |lab| {
+                let options = "&authMechanism=PLAIN";
+                lab.user("ldap:wrong", options)
+            },
+            |lab| {
+                let refuse = |_: &Request| {
+                    let text = "not authorized on admin to execute command";
+                    Some(doc! { "ok": 0.0, "code": 13, "codeName": "Unauthorized", "errmsg": text })
+                };
+                let tls = ServerTls::new(&lab.root.issue(leaf()));
+                let server = Server::builder().tls(tls).handle("ping", refuse).start();
+                lab.examine(&server, "localhost", "")
+            },
+        ],
+        CauseCode::MechanismUnavailable => &[
+            |lab| lab.user("old:pencil", "&authMechanism=SCRAM-SHA-256"),
+            |lab| {
+                let auth = Auth::new().mechanisms(&["SCRAM-SHA-256"]);
+                lab.user_of(auth, "ada:pencil", "&authMechanism=PLAIN")
+            },
+        ],
+        CauseCode::ServerNotProven => &[
+            |lab| {
+                let auth = people().tamper(|reply| drop(reply.insert("done", true)));
+                lab.user_of(auth, "ada:pencil", "")
+            },
+            |lab| {
+                let weak = User::new("admin", "ada", "pencil").iterations(1000);
+                lab.user_of(Auth::new().user(weak), "ada:pencil", "")
+            },
+        ],
         _ => &[],
     }
 }

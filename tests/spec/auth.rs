@@ -1,12 +1,20 @@
 //! "Driver Authentication": the credential that a connection string leads to.
+//!
+//! On keys of AWS in a connection string the cases are of two minds: older ones want them taken, and since
+//! DRIVERS-3131 others want them refused. Clients do either: they take them, unless they were told not to
+//! (`aws_keys_from_environment_only`). A case that wants them refused is run with a client that was.
 
+use mongotls::ConnectionString;
 use mongotls::options::Secret;
 use serde_json::{Value, json};
 
-use crate::expect::{only_fields, parse, properties, same};
+use crate::expect::{only_fields, parse, properties, same, text};
 
 pub(crate) fn run(case: &Value) -> Result<(), String> {
     only_fields(case, &["description", "uri", "valid", "credential"])?;
+    if wants_aws_keys_refused(case) {
+        return refuse_aws_keys(text(case, "uri")?);
+    }
     let Some((options, _)) = parse(case)? else {
         return Ok(());
     };
@@ -21,4 +29,30 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
         }),
     };
     same("credential", &case["credential"], &actual)
+}
+
+/// Whether a case wants an error for a user and a password that MONGODB-AWS could use.
+fn wants_aws_keys_refused(case: &Value) -> bool {
+    let uri = case["uri"].as_str().unwrap_or_default();
+    let user_info = uri.split_once('@').map_or("", |(before, _)| before);
+    let has_both = user_info.trim_start_matches("mongodb://").contains(':');
+    case["valid"] == false && has_both && uri.contains("authMechanism=MONGODB-AWS")
+}
+
+fn refuse_aws_keys(uri: &str) -> Result<(), String> {
+    let builder = || ConnectionString::parse(uri).map(ConnectionString::into_builder);
+    let outcome = |built: mongotls::Result<_>| match built {
+        Ok(_) => "none".to_owned(),
+        Err(error) => format!("{error}"),
+    };
+    let told =
+        outcome(builder().and_then(|options| options.aws_keys_from_environment_only().build()));
+    if !told.contains("from the environment alone") {
+        return Err(format!(
+            "expected a refusal of the keys, got the error: {told}"
+        ));
+    }
+    // That the keys are the reason is seen by their being taken otherwise.
+    let told = outcome(builder().and_then(|options| options.build()));
+    same("error without the option", &json!("none"), &json!(told))
 }

@@ -11,10 +11,4 @@ pub(crate) struct Skip {
     pub(crate) reason: &'static str,
 }
 
-pub(crate) const SKIPS: &[Skip] = &[Skip {
-    suite: "auth/tests/legacy/connection-string.json",
-    description: "should throw an exception if username and password provided (MONGODB-AWS)",
-    reason: "for drivers that take credentials from the AWS SDK alone (DRIVERS-3131); it \
-             contradicts \"should use username and password if specified (MONGODB-AWS)\", which \
-             holds here",
-}];
+pub(crate) const SKIPS: &[Skip] = &[];

@@ -23,6 +23,14 @@ pub(super) enum Digest {
 }
 
 impl Digest {
+    /// That of SCRAM-SHA-256, or else that of SCRAM-SHA-1.
+    pub(super) fn of(mechanism: AuthMechanism) -> Self {
+        match mechanism {
+            AuthMechanism::ScramSha256 => Self::Sha256,
+            _ => Self::Sha1,
+        }
+    }
+
     pub(super) fn mechanism(self) -> AuthMechanism {
         match self {
             Self::Sha1 => AuthMechanism::ScramSha1,

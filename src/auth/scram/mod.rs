@@ -59,21 +59,18 @@ impl Scram {
         }))
     }
 
-    /// Whether the password can be used with SCRAM-SHA-256.
-    pub(super) fn check_password(&self) -> Result<(), Cause> {
-        self.0.prepared.as_ref().map(|_| ()).map_err(Cause::clone)
+    /// Whether the password can be used with a mechanism, and with this OpenSSL.
+    pub(super) fn check_password(&self, mechanism: AuthMechanism) -> Result<(), Cause> {
+        let password = self.0.password(Digest::of(mechanism));
+        password.map(|_| ())
     }
 
     /// A conversation by SCRAM-SHA-256 or SCRAM-SHA-1.
     pub(super) fn client(&self, mechanism: AuthMechanism) -> Result<Client, Cause> {
-        let digest = match mechanism {
-            AuthMechanism::ScramSha256 => Digest::Sha256,
-            _ => Digest::Sha1,
-        };
         let mut nonce = [0; NONCE_BYTES];
         rand_bytes(&mut nonce)
             .map_err(|error| library_refuses(mechanism, "random numbers", &error))?;
-        Ok(self.client_with_nonce(digest, openssl::base64::encode_block(&nonce)))
+        Ok(self.client_with_nonce(Digest::of(mechanism), openssl::base64::encode_block(&nonce)))
     }
 
     fn client_with_nonce(&self, digest: Digest, nonce: String) -> Client {
@@ -87,12 +84,16 @@ impl Scram {
 }
 
 impl Shared {
-    fn keys(&self, digest: Digest, first: &ServerFirst<'_>) -> Result<Arc<Keys>, Cause> {
+    fn password(&self, digest: Digest) -> Result<&Secret, Cause> {
         let password = match digest {
             Digest::Sha1 => &self.digested,
             Digest::Sha256 => &self.prepared,
         };
-        let password = password.as_ref().map_err(Cause::clone)?;
+        password.as_ref().map_err(Cause::clone)
+    }
+
+    fn keys(&self, digest: Digest, first: &ServerFirst<'_>) -> Result<Arc<Keys>, Cause> {
+        let password = self.password(digest)?;
         self.cache
             .get(digest, &first.salt, first.iterations, || {
                 Keys::derive(digest, password.expose(), &first.salt, first.iterations)
