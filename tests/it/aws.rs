@@ -21,19 +21,19 @@ const ID: &str = "AKIDBENCH";
 const SECRET: &str = "s3cret-key+/";
 const TOKEN: &str = "s3cret-token==";
 
-fn server_of(mechanism: AwsMechanism) -> Server {
+pub(crate) fn server_of(mechanism: AwsMechanism) -> Server {
     Server::builder()
         .auth(Auth::new().external(mechanism))
         .start()
 }
 
 /// A server that takes the key with its session token.
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     server_of(AwsMechanism::new().key(ID, SECRET, Some(TOKEN)))
 }
 
 /// Services that are not there, and an environment of these variables alone.
-fn services(variables: &[(&str, &str)]) -> CloudServices {
+pub(crate) fn services(variables: &[(&str, &str)]) -> CloudServices {
     let nowhere = "http://127.0.0.1:1".to_owned();
     let pairs = variables.iter();
     let variables = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -46,7 +46,7 @@ fn services(variables: &[(&str, &str)]) -> CloudServices {
     }
 }
 
-fn client(server: &Server, services: CloudServices) -> Client {
+pub(crate) fn client(server: &Server, services: CloudServices) -> Client {
     let options = ClientOptions::builder()
         .host(ServerAddress::tcp("127.0.0.1", server.port()))
         .auth_mechanism(AuthMechanism::MongodbAws, [("", ""); 0])
@@ -54,7 +54,7 @@ fn client(server: &Server, services: CloudServices) -> Client {
     Client::with_options(options.build().unwrap()).unwrap()
 }
 
-fn count(client: &Client) -> Result<(), Error> {
+pub(crate) fn count(client: &Client) -> Result<(), Error> {
     let command = doc! { "count": "things" };
     client.database("db").run_command(command).map(drop)
 }
@@ -69,7 +69,7 @@ fn refused(server: &Server, services: CloudServices) -> Error {
 }
 
 /// What ECS and EC2 answer, with credentials that end so far from now.
-fn credentials(left: Duration) -> String {
+pub(crate) fn credentials(left: Duration) -> String {
     let end = DateTime::from_system_time(SystemTime::now() + left);
     let end = end.try_to_rfc3339_string().unwrap();
     format!(
@@ -115,6 +115,13 @@ fn the_key_of_the_connection_string_signs() {
     let wrong = uri.replace("s3cret-key", "s3cret-kee");
     let error = count(&Client::connect(&wrong).unwrap()).unwrap_err();
     assert_eq!(code(&error), CauseCode::AuthenticationFailed);
+    assert!(
+        error
+            .cause()
+            .unwrap()
+            .remedy()
+            .contains("get-caller-identity")
+    );
     assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
 }
 
@@ -270,7 +277,7 @@ fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
 }
 
 /// A role's token in a file, and STS by TLS.
-fn sts(
+pub(crate) fn sts(
     answer: impl Fn(&str) -> Response + Send + Sync + 'static,
 ) -> (HttpServer, PkiDir, CloudServices) {
     let ca = Ca::root("sts root", KeyKind::EcP256);
