@@ -24,9 +24,9 @@ mod sasl;
 mod scram;
 mod x509;
 
-use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
 use openssl::error::ErrorStack;
+use zeroize::Zeroizing;
 
 use self::aws::Aws;
 pub(crate) use self::conversation::{Conversation, Step};
@@ -150,7 +150,8 @@ impl Authenticator {
             speculative_command: None,
         };
         if let Some(mut conversation) = speculated {
-            attempt.speculative_command = Some(conversation.speculative()?);
+            let command = conversation.speculative()?.into_bytes();
+            attempt.speculative_command = Some(command.into());
             attempt.speculated = Some(conversation);
         }
         Ok(attempt)
@@ -257,12 +258,11 @@ impl Authenticator {
 }
 
 /// The authentication of one connection, until its conversation begins.
-#[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     authenticator: &'a Authenticator,
     /// The conversation that hello begins, and its first command.
     speculated: Option<Conversation>,
-    speculative_command: Option<RawDocumentBuf>,
+    speculative_command: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Attempt<'_> {
@@ -279,7 +279,7 @@ impl Attempt<'_> {
 
     /// The first command of the conversation, as hello carries it (`speculativeAuthenticate`).
     pub(crate) fn speculative_command(&self) -> Option<&RawDocument> {
-        self.speculative_command.as_deref()
+        RawDocument::from_bytes(self.speculative_command.as_ref()?).ok()
     }
 
     /// Chooses the mechanism by the answer to hello, and says what to send next: nothing, if that answer

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocument, RawDocumentBuf};
+use zeroize::Zeroize;
 
 use super::authenticate;
 use super::hello::{self, Hello};
@@ -387,16 +388,18 @@ impl Attempt<'_> {
             request_id: id,
             opcode: expected,
         };
-        let reply = connection
-            .exchange(expected, Some(self.deadline))
-            .map_err(|failure| {
-                connection.explain(
-                    failure,
-                    Stage::Hello,
-                    "the answer to hello",
-                    Some(self.deadline),
-                )
-            })?;
+        let reply = connection.exchange(expected, Some(self.deadline));
+        // It may hold an access token, and the connection's buffer a copy.
+        body.into_bytes().zeroize();
+        connection.wipe_buffer();
+        let reply = reply.map_err(|failure| {
+            connection.explain(
+                failure,
+                Stage::Hello,
+                "the answer to hello",
+                Some(self.deadline),
+            )
+        })?;
         if let Err(refused) = check(&reply) {
             let message = format!("the server refused hello: {refused}");
             let cause = Cause::new(

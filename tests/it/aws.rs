@@ -11,11 +11,13 @@ use std::time::{Duration, SystemTime};
 use mongotls::bson::{DateTime, doc};
 use mongotls::options::{AuthMechanism, CloudServices};
 use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress, Stage};
+use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Auth, AwsMechanism, Server, ServerTls};
 
 use crate::common::{code, fact};
+use crate::matrix::Place;
 
 const ID: &str = "AKIDBENCH";
 const SECRET: &str = "s3cret-key+/";
@@ -343,6 +345,49 @@ fn a_web_identity_is_exchanged_at_sts_by_verified_tls() {
         "{error}"
     );
     assert_eq!(sts.requests().len(), 2);
+}
+
+#[test]
+fn the_real_sts_is_reached_through_a_proxy_and_nothing_secret_is_logged() {
+    let server = server();
+    let ca = Ca::root("sts root", KeyKind::EcP256);
+    let tls = ServerTls::new(&ca.issue(LeafSpec::server("sts.amazonaws.com")));
+    let sts = HttpServer::start_tls(&tls, |_| {
+        let inner = credentials(HOUR).replace("\"Token\"", "\"SessionToken\"");
+        Response::ok(format!(r#"{{"Credentials":{inner}}}"#))
+    });
+    let proxy = HttpProxy::tunnel_to(sts.addr());
+    let dir = PkiDir::new();
+    let place = Place {
+        variables: vec![
+            ("https_proxy", proxy.url()),
+            ("no_proxy", String::new()),
+            (
+                "SSL_CERT_FILE",
+                dir.write("ca.pem", ca.cert_pem()).display().to_string(),
+            ),
+            (
+                "AWS_WEB_IDENTITY_TOKEN_FILE",
+                dir.write("token", "s3cret.jwt").display().to_string(),
+            ),
+            (
+                "AWS_ROLE_ARN",
+                "arn:aws:iam::123456789012:role/bench".into(),
+            ),
+            ("MONGOTLS_LOG", "trace".into()),
+        ],
+        ..Place::default()
+    };
+    let uri = format!("{}?authMechanism=MONGODB-AWS", server.uri());
+    let (code, out, log) = place.run_aloud(&["ping", &uri]);
+    assert_eq!(code, 0, "{out}{log}");
+    let target = proxy.requests()[0].target.clone();
+    assert_eq!(target, "sts.amazonaws.com:443");
+    assert_eq!(sts.requests()[0].header("Host"), Some("sts.amazonaws.com"));
+    assert!(!format!("{out}{log}").contains("s3cret"), "{out}{log}");
+    // What the proxy sees ends with the name of the host.
+    let seen = format!("{:?}", proxy.requests());
+    assert!(!seen.contains("s3cret") && proxy.count() == 1, "{seen}");
 }
 
 #[test]

@@ -41,3 +41,5 @@ mod target;
 mod things;
 mod troubleshooting;
 mod trust;
+#[cfg(not(feature = "gssapi"))]
+mod without_gssapi;

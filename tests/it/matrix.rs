@@ -310,6 +310,14 @@ impl Place {
         object["cause"].as_str().unwrap_or("none").to_owned()
     }
 
+    /// The exit code, and what is written to standard output and standard error.
+    pub(crate) fn run_aloud(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.run(words);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().expect("an exit code");
+        (code, text(&output.stdout), text(&output.stderr))
+    }
+
     fn run(&self, words: &[&str]) -> Output {
         self.command(env!("CARGO_BIN_EXE_mongotls"), words)
             .output()

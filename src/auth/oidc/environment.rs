@@ -152,17 +152,24 @@ fn ask(
 
 fn of_file(name: &str, path: &Path) -> Result<OidcToken, Cause> {
     read_token(path).map(OidcToken::new).map_err(|why| {
-        failed(name, &format!("the token file {path:?} {why}"))
+        let remedy = "Check that this program runs where ENVIRONMENT says, as a pod with a service account whose token \
+                      is mounted, and that it may read the file.";
+        failed_with(name, &format!("the token file {path:?} {why}"), remedy)
             .fact("path", path.display().to_string())
     })
 }
 
 fn failed(name: &str, why: &str) -> Cause {
+    let remedy = "Check that this program runs in the environment that ENVIRONMENT names, that an identity is assigned \
+                  to it there, and that TOKEN_RESOURCE is the audience that the server expects.";
+    failed_with(name, why, remedy)
+}
+
+fn failed_with(name: &str, why: &str, remedy: &str) -> Cause {
     Cause::new(
         CauseCode::CredentialServiceFailed,
         format!("{name} gave no access token: {why}"),
-        "Check that this program runs in the environment that ENVIRONMENT names, that an identity is assigned to it \
-         there, and that TOKEN_RESOURCE is the audience that the server expects.",
+        remedy,
     )
     .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
     .fact("service", name)

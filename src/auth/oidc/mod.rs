@@ -298,8 +298,19 @@ fn person() -> Deadline {
     within(HUMAN_LIMIT)
 }
 
+/// `{ "jwt": token }`, written in one piece: memory that grows leaves its old content behind.
 fn jwt(token: &AccessToken) -> Zeroizing<Vec<u8>> {
-    rawdoc! { "jwt": token.expose() }.into_bytes().into()
+    let text = token.expose().as_bytes();
+    let head = b"\x02jwt\0";
+    let size = 4 + head.len() + 4 + text.len() + 2;
+    let mut message = Vec::with_capacity(size);
+    let length = |length: usize| i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes();
+    message.extend_from_slice(&length(size));
+    message.extend_from_slice(head);
+    message.extend_from_slice(&length(text.len() + 1));
+    message.extend_from_slice(text);
+    message.extend_from_slice(&[0, 0]);
+    message.into()
 }
 
 /// What the server says of the identity provider. It comes from a host that is allowed.
@@ -334,3 +345,43 @@ fn broken(what: &str) -> Cause {
 const LIMIT: Duration = Duration::from_secs(60);
 /// What a person may take.
 const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_those_of_the_specification() {
+        let tokens = Tokens::default();
+        let token = tokens.put("abcd1234", None);
+        let encoded = openssl::base64::encode_block(&jwt(&token));
+        assert_eq!(encoded, "FwAAAAJqd3QACQAAAGFiY2QxMjM0AAA=");
+        let idp = openssl::base64::decode_block(
+            "WQAAAAJpc3N1ZXIADwAAAGh0dHBzOi8vaXNzdWVyAAJjbGllbnRJZAAFAAAAYWJjZAAEcmVxdWVzdFNjb3BlcwAXAAAAAjAAAgAAAGEAAjEAAgAAAGIAAAA=",
+        );
+        let idp = read_idp(&idp.unwrap()).unwrap();
+        let expected = IdpInfo {
+            issuer: "https://issuer".into(),
+            client_id: Some("abcd".into()),
+            request_scopes: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(idp, expected);
+    }
+
+    #[test]
+    fn what_a_server_says_of_an_identity_provider_is_not_trusted() {
+        let of = |document: RawDocumentBuf| read_idp(document.as_bytes());
+        assert_eq!(of(rawdoc! {}), Err("it names no issuer"));
+        assert_eq!(of(rawdoc! { "issuer": 1 }), Err("it names no issuer"));
+        assert_eq!(read_idp(b"\xff\xff"), Err("its message is not BSON"));
+        let odd = of(rawdoc! { "issuer": "i", "clientId": 1, "requestScopes": ["a", 1] }).unwrap();
+        assert_eq!(
+            (odd.client_id, odd.request_scopes),
+            (None, vec!["a".to_owned()])
+        );
+        let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let many = bson::doc! { "issuer": "i", "requestScopes": many };
+        let many = of(RawDocumentBuf::try_from(&many).unwrap()).unwrap();
+        assert_eq!(many.request_scopes.len(), 100);
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mongotls::bson::doc;
 use mongotls::options::{CloudServices, OidcToken};
-use mongotls::{CauseCode, Client, ClientOptions, ServerAddress};
+use mongotls::{CauseCode, Client};
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::server::{Auth, AwsMechanism, OidcMechanism, Server};
 
@@ -16,7 +16,7 @@ pub(super) fn injections(code: CauseCode) -> &'static [Inject] {
             |lab| {
                 let services = crate::aws::services(&[]);
                 let output = lab.aws(services)?;
-                Some(output.replace("http://192.0.2.10:1 ", "http://169.254.169.254 "))
+                Some(real(&output, "169.254.169.254"))
             },
             |lab| {
                 lab.aws(crate::aws::services(&[(
@@ -47,7 +47,7 @@ pub(super) fn injections(code: CauseCode) -> &'static [Inject] {
                 let variable = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials");
                 let services = crate::aws::services(&[variable]);
                 let output = lab.aws(services)?;
-                Some(output.replace("http://192.0.2.10:1 ", "http://169.254.170.2 "))
+                Some(real(&output, "169.254.170.2"))
             },
             |lab| {
                 let variables = [
@@ -119,6 +119,12 @@ pub(super) fn injections(code: CauseCode) -> &'static [Inject] {
         CauseCode::KerberosFailed => &[|lab| kerberos(lab, None, "ada%40EXAMPLE.COM:wrong")],
         _ => &[],
     }
+}
+
+/// The address of a service of AWS in the place of that of nobody.
+fn real(output: &str, address: &str) -> String {
+    let output = output.replace("http://192.0.2.10:1 ", &format!("http://{address} "));
+    output.replace("192.0.2.10:1 ", &format!("{address}:80 "))
 }
 
 /// What the doctor prints of a user with a ticket of so many seconds, of a service that the KDC does not
