@@ -43,7 +43,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An option, the connection string or a local file is wrong. Nothing was sent; trying again is
+    /// An option, the connection string or a local file is wrong. No command was sent; trying again is
     /// of no use.
     Configuration,
     /// The server could not be reached or went away. A command may have run if the error is of

@@ -1,5 +1,6 @@
 //! PLAIN (RFC 4616): the password itself, for a server that asks LDAP.
 
+use log::warn;
 use zeroize::Zeroizing;
 
 use super::sasl::SaslClient;
@@ -30,7 +31,11 @@ pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
         )
         .fact("mechanism", AuthMechanism::Plain.as_str()));
     }
-    if options.tls.is_some() || options.plain_without_tls {
+    if options.tls.is_some() {
+        return Ok(());
+    }
+    if options.plain_without_tls {
+        warn!(target: "mongotls::auth", "PLAIN without TLS: everyone on the way to the server can read the password");
         return Ok(());
     }
     Err(Cause::new(

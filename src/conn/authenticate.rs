@@ -93,6 +93,9 @@ impl Driver<'_> {
     }
 }
 
+/// More than what a message adds to a command: header, flags, and the name of a database.
+const HEADER_AND_DATABASE: usize = 512;
+
 impl Connector {
     /// Asks which databases know a user that was refused, and by which mechanisms, and explains the refusal
     /// anew. Where that cannot be found out, `error` stays as it is.
@@ -169,6 +172,10 @@ fn talk(
     deadline: Deadline,
 ) -> Result<()> {
     while let Step::Send(command) = step {
+        // In one piece: memory that grows leaves its old content behind.
+        connection
+            .buffer
+            .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
         let outcome = connection.run_at(
             Stage::Authentication,
             &Request {

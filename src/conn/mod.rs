@@ -231,10 +231,15 @@ impl Connection {
                         stage,
                         establish::handshake_timeout("the MongoDB handshake", deadline.elapsed()),
                     ),
-                    (Some(deadline), Stage::Authentication) => Error::failed(
-                        stage,
-                        establish::handshake_timeout("the authentication", deadline.elapsed()),
-                    ),
+                    (Some(deadline), Stage::Authentication) => {
+                        let elapsed = deadline.elapsed();
+                        let remedy = format!(
+                            "See whether the server, or what it asks about users, is overloaded; then raise {}.",
+                            elapsed.kind.option()
+                        );
+                        let cause = establish::handshake_timeout("the authentication", elapsed);
+                        Error::failed(stage, cause.with_remedy(remedy))
+                    }
                     (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
                     (None, _) => Error::protocol("the socket gave up without a time limit"),
                 }

@@ -1,5 +1,5 @@
-//! The examples that people copy: each command line of the README and of the guide to TLS is run, and
-//! prints what stands there.
+//! The examples that people copy: each command line of the README and of the guides is run, and prints what
+//! stands there.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -101,4 +101,13 @@ fn each_command_line_of_the_readme_prints_what_stands_there() {
 #[test]
 fn each_command_line_of_the_guide_prints_what_stands_there() {
     check(&Desk::new(), include_str!("../../docs/tls.md"), 16);
+}
+
+#[test]
+fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
+    check(
+        &Desk::new(),
+        include_str!("../../docs/authentication.md"),
+        5,
+    );
 }

@@ -23,7 +23,7 @@ use mongotls::tls::{FileReport, Verification};
 use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress};
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
-use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+use mongotls_testbench::server::{Auth, ClientAuth, Server, ServerTls, User};
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
@@ -84,18 +84,37 @@ impl Desk {
                 ServerTls::new(&stapled).staple(issuing.ocsp(&stapled.cert).build()),
             ),
         ];
+        let users = |name: &str| {
+            let tls = ServerTls::new(&issuing.issue(leaf(name)));
+            tls.client_auth(ClientAuth::Request, &[root.cert()])
+        };
+        let auth = Auth::new()
+            .user(User::new("admin", "ada", "pencil"))
+            .user(User::new("shop", "till", "pa/ss"))
+            .user(User::ldap("eve", "secret"))
+            .user(User::certificate("CN=app,OU=clients,O=mongotls"));
+        let of_users = [
+            ("users.example.com", auth),
+            ("empty.example.com", Auth::new()),
+        ]
+        .map(|(name, auth)| {
+            let server = Server::builder().tls(users(name)).auth(auth);
+            (name, server.start())
+        });
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
             servers: settings
                 .map(|(name, tls)| (name, Server::builder().tls(tls).start()))
-                .into(),
+                .into_iter()
+                .chain(of_users)
+                .collect(),
             dir,
             pin: format!("sha256//{}", openssl::base64::encode_block(&key)),
         }
     }
 
     /// The one of the examples in Rust.
-    fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         static DESK: OnceLock<Desk> = OnceLock::new();
         DESK.get_or_init(Self::new)
     }
@@ -104,10 +123,11 @@ impl Desk {
     pub(crate) fn local(&self, text: &str) -> String {
         self.servers
             .iter()
-            .fold(text.to_owned(), |text, (name, server)| {
-                let local = format!("//localhost:{}", server.port());
-                text.replace(&format!("//{name}:27017"), &local)
-                    .replace(&format!("//{name}"), &local)
+            .flat_map(|(name, server)| [("//", name, server), ("@", name, server)])
+            .fold(text.to_owned(), |text, (before, name, server)| {
+                let local = format!("{before}localhost:{}", server.port());
+                text.replace(&format!("{before}{name}:27017"), &local)
+                    .replace(&format!("{before}{name}"), &local)
             })
     }
 
@@ -123,7 +143,7 @@ impl Desk {
             })
     }
 
-    fn uri(&self, text: &str) -> String {
+    pub(crate) fn uri(&self, text: &str) -> String {
         let text = self.local(text);
         let folder = format!("={}/", self.dir.path().display());
         ["tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile"]
@@ -133,7 +153,7 @@ impl Desk {
             })
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -141,7 +161,7 @@ impl Desk {
         uri.replace("file:", &format!("file:{}/", self.dir.path().display()))
     }
 
-    fn server(&self, name: &str) -> ServerAddress {
+    pub(crate) fn server(&self, name: &str) -> ServerAddress {
         ServerAddress::tcp("localhost", self.servers[name].port())
     }
 
@@ -165,10 +185,15 @@ fn write_client(dir: &PkiDir, client: &Identity) {
 
 #[test]
 fn the_guide_shows_the_examples_as_they_are_run_here() {
-    let own = include_str!("guide.rs").split("// example\n").skip(1);
+    shows(GUIDE, include_str!("guide.rs"));
+}
+
+/// Fails unless the examples of a guide are those of a source file.
+pub(crate) fn shows(guide: &str, source: &str) {
+    let own = source.split("// example\n").skip(1);
     let own = own.filter_map(|rest| Some(rest.split_once("// end\n")?.0));
     let own: Vec<String> = own.map(|text| as_a_reader_has_it(bare(text))).collect();
-    let shown = GUIDE.split("```rust\n").skip(1);
+    let shown = guide.split("```rust\n").skip(1);
     let shown = shown.filter_map(|rest| Some(rest.split_once("```")?.0));
     let shown: Vec<String> = shown.map(bare).collect();
     for (own, shown) in own.iter().zip(&shown) {
@@ -554,16 +579,21 @@ fn resumption() -> Outcome {
 
 #[test]
 fn the_causes_that_the_guide_names_are_those_of_the_table() {
-    let links = GUIDE.split("](troubleshooting.md#").skip(1);
+    assert!(names_causes(GUIDE) > 20);
+}
+
+/// Fails unless the links of a guide lead to entries of the guide to troubleshooting; says how many it has.
+pub(crate) fn names_causes(guide: &str) -> usize {
+    let links = guide.split("](troubleshooting.md#").skip(1);
     let anchors: Vec<_> = links
         .filter_map(|rest| Some(rest.split_once(')')?.0))
         .collect();
-    assert!(anchors.len() > 20);
-    for anchor in anchors {
-        let known = CauseCode::ALL.iter().any(|code| code.as_str() == anchor);
+    for anchor in &anchors {
+        let known = CauseCode::ALL.iter().any(|code| code.as_str() == *anchor);
         let category = CauseCode::ALL
             .iter()
-            .any(|code| code.category().as_str() == anchor);
+            .any(|code| code.category().as_str() == *anchor);
         assert!(known || category, "{anchor}");
     }
+    anchors.len()
 }

@@ -165,6 +165,7 @@ fn summary(findings: &Findings) -> String {
                 (_, true) => "mongos".to_owned(),
                 (Some(name), _) if hello.is_writable_primary => format!("primary of {name:?}"),
                 (Some(name), _) if hello.secondary => format!("secondary of {name:?}"),
+                (Some(name), _) if hello.arbiter_only => format!("arbiter of {name:?}"),
                 (Some(name), _) => format!("member of {name:?}"),
                 (None, _) => "standalone".to_owned(),
             };

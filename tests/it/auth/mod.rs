@@ -1,5 +1,6 @@
 //! Authentication: against the bench by every mechanism that it knows, against FerretDB, and behind HAProxy.
 
+mod guide;
 mod peers;
 mod refusals;
 mod scram;

@@ -1,7 +1,7 @@
 //! What is told of a user that the server refuses: by the library, and by the doctor, which looks closer.
 
 use mongotls::{CauseCode, ErrorKind, Stage};
-use mongotls_testbench::server::{Auth, User, fail_command};
+use mongotls_testbench::server::{Auth, Hello, ReplyFault, Role, Server, User, fail_command};
 use serde_json::{Value, json};
 
 use super::{ada, secure, server, uri, work};
@@ -219,4 +219,32 @@ fn doctor_tells_who_the_server_takes_the_client_for() {
     );
     let text = mongotls(&["doctor", &uri]).out;
     assert!(text.contains("ada of admin, SCRAM-SHA-256"), "{text}");
+}
+
+#[test]
+fn doctor_does_not_log_in_to_an_arbiter() {
+    let hello = Hello::member(Role::Arbiter, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
+    let server = Server::builder().hello(hello).auth(Auth::new()).start();
+    let text = mongotls(&["doctor", &uri(&server, "ada:pencil", "")]).out;
+    assert!(text.contains("arbiter of \"rs\""), "{text}");
+    assert!(
+        text.contains("an arbiter knows no users") && text.contains("all is well"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_authentication_without_an_answer_is_told_with_its_limit() {
+    let server = server(Auth::new().user(ada()));
+    server.spoil_replies("saslContinue", 1, ReplyFault::Silence);
+    let object = doctor(&uri(&server, "ada:pencil", "connectTimeoutMS=200"));
+    assert_eq!(
+        [&object["cause"], &object["stage"]],
+        ["handshake-timeout", "authentication"]
+    );
+    let remedy = object["remedy"].as_str().unwrap();
+    assert!(
+        remedy.contains("overloaded; then raise connectTimeoutMS"),
+        "{remedy}"
+    );
 }

@@ -1,0 +1,122 @@
+//! The examples of `docs/authentication.md` in Rust, as `guide.rs` has those of `docs/tls.md`.
+
+use std::error::Error;
+
+// example
+use mongotls::bson::doc;
+use mongotls::options::{AuthMechanism, Secret, TlsOptions};
+use mongotls::{Client, ClientOptions, ConnectionString, ErrorKind, ServerAddress};
+// end
+
+use crate::guide::{Desk, names_causes, shows};
+
+const GUIDE: &str = include_str!("../../../docs/authentication.md");
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+#[test]
+fn the_guide_shows_the_examples_as_they_are_run_here() {
+    shows(GUIDE, include_str!("guide.rs"));
+    assert!(names_causes(GUIDE) >= 5);
+}
+
+/// A command that needs authentication.
+fn count(client: &Client) -> Outcome {
+    client
+        .database("shop")
+        .run_command(doc! { "count": "things" })?;
+    Ok(())
+}
+
+#[test]
+fn uri() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(
+        &desk.uri("mongodb://till:pa%2Fss@users.example.com/?authSource=shop&tlsCAFile=ca.pem"),
+    )?;
+    client
+        .database("shop")
+        .run_command(doc! { "count": "things" })?;
+    // end
+    Ok(())
+}
+
+#[test]
+fn builder() -> Outcome {
+    let desk = Desk::get();
+    std::fs::write(desk.file("pass.txt"), "pencil\n")?;
+    // example
+    let password = std::fs::read_to_string(desk.file("pass.txt"))?;
+    let tls = TlsOptions::builder().ca_file(desk.file("ca.pem")).build()?;
+    let options = ClientOptions::builder()
+        .host(desk.server("users.example.com"))
+        .tls(tls)
+        .credential("ada", Secret::from(password.trim_end()))
+        .auth_source("admin")
+        .build()?;
+    let client = Client::with_options(options)?;
+    // end
+    count(&client)
+}
+
+#[test]
+fn added_to_a_connection_string() -> Outcome {
+    let desk = Desk::get();
+    let password = "pencil";
+    // example
+    let uri = ConnectionString::parse(&desk.uri("mongodb://users.example.com/?tlsCAFile=ca.pem"))?;
+    let options = uri.into_builder().credential("ada", password).build()?;
+    let client = Client::with_options(options)?;
+    // end
+    count(&client)
+}
+
+#[test]
+fn x509() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(&desk.uri("mongodb://users.example.com/?tlsCAFile=ca.pem&tlsCertificateKeyFile=client.pem&authMechanism=MONGODB-X509"))?;
+    // end
+    count(&client)
+}
+
+#[test]
+fn plain() -> Outcome {
+    let desk = Desk::get();
+    let options = ClientOptions::builder()
+        .host(desk.server("users.example.com"))
+        .tls(TlsOptions::builder().ca_file(desk.file("ca.pem")).build()?)
+        .credential("eve", "secret");
+    // example
+    let none: [(&str, Secret); 0] = [];
+    let options = options.auth_mechanism(AuthMechanism::Plain, none).build()?;
+    // end
+    count(&Client::with_options(options)?)
+}
+
+#[test]
+fn refusal() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client =
+        Client::connect(&desk.uri("mongodb://ada:wrong@users.example.com/?tlsCAFile=ca.pem"))?;
+    let error = client
+        .database("shop")
+        .run_command(doc! { "count": "things" })
+        .unwrap_err();
+    if error.kind() == ErrorKind::Authentication {
+        let cause = error.cause().ok_or("every failed connection has one")?;
+        eprintln!("{}: {}", cause.code(), cause.remedy());
+    }
+    // end
+    assert_eq!(error.kind(), ErrorKind::Authentication);
+    Ok(())
+}
+
+/// The guide names its address by this type, and so does the desk.
+#[test]
+fn an_address_is_that_of_the_desk() {
+    let address: ServerAddress = Desk::get().server("users.example.com");
+    assert_eq!(address.host(), "localhost");
+}
