@@ -221,6 +221,7 @@ mod tests {
     use std::time::Duration;
 
     use bson::rawdoc;
+    use mongotls_testbench::random::{Random, rounds};
 
     use super::*;
     use crate::options::Secret;
@@ -313,6 +314,23 @@ mod tests {
             let cause = client(None).answer(&message).unwrap_err();
             assert_eq!(cause.code(), CauseCode::ServerNotProven);
             assert!(cause.message().contains(reason), "{reason}: {cause}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_any_bytes_is_refused_or_answered() {
+        let sound = challenge(&[7; 2 * NONCE], "sts.us-west-2.amazonaws.com");
+        let mut random = Random::new(3);
+        for _ in 0..rounds(20_000) {
+            let mut message = sound.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.below(message.len());
+                message[at] = random.byte();
+            }
+            message.truncate(random.below(2 * message.len()));
+            if let Err(cause) = client(None).answer(&message) {
+                assert_eq!(cause.code(), CauseCode::ServerNotProven);
+            }
         }
     }
 

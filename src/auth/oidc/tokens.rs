@@ -6,6 +6,7 @@
 //! while the callback runs. Source: "Credential Caching" in "Driver Authentication".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,8 +37,8 @@ struct State {
     access: Option<(AccessToken, Option<Instant>)>,
     refresh: Option<Secret>,
     idp: Option<IdpInfo>,
-    /// Whether a call runs.
-    is_running: bool,
+    /// The process in which a call runs: after a fork the child has the state, and not the thread.
+    runs_in: Option<u32>,
     /// When the last call began.
     last_call: Option<Instant>,
     /// How many calls have ended, and how the last one did.
@@ -126,11 +127,12 @@ impl Tokens {
                     None => {}
                 }
             }
-            if !state.is_running {
+            let own = process::id();
+            if state.runs_in != Some(own) {
                 let Some(call) = call.take() else {
                     return Err(timed_out(deadline.elapsed()));
                 };
-                state.is_running = true;
+                state.runs_in = Some(own);
                 let pause = state
                     .last_call
                     .map(|last| (last + PAUSE).saturating_duration_since(Instant::now()));
@@ -140,7 +142,7 @@ impl Tokens {
                 let started =
                     thread.spawn(move || tokens.run(call, told, pause.unwrap_or_default()));
                 if let Err(error) = started {
-                    state.is_running = false;
+                    state.runs_in = None;
                     return Err(failed(format!("the system has no thread left: {error}")));
                 }
             }
@@ -182,7 +184,7 @@ impl Tokens {
             state.idp = told.idp;
             access
         }));
-        state.is_running = false;
+        state.runs_in = None;
         state.ended += 1;
         drop(state);
         self.changed.notify_all();
@@ -346,6 +348,14 @@ mod tests {
                     .is_ok()
             );
         }
+    }
+
+    #[test]
+    fn a_call_of_the_process_before_a_fork_is_not_waited_for() {
+        let tokens = Arc::new(Tokens::default());
+        tokens.state().runs_in = Some(process::id() + 1);
+        let found = tokens.get(gives("a"), Told::default(), &within(LONG));
+        assert_eq!(found.unwrap().token.expose(), "a");
     }
 
     #[test]
