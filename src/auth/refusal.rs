@@ -159,6 +159,16 @@ impl Refusal<'_> {
             return Cause::new(CauseCode::AuthenticationFailed, message, remedy)
                 .fact("certificate_user", subject);
         }
+        // MongoDB takes a certificate with the O, OU and DC of its own for that of a member.
+        if said.contains("cluster authentication") {
+            let message = format!(
+                "the server takes the client certificate {subject:?} for that of a member of its cluster: {said}"
+            );
+            let remedy =
+                "Use a client certificate that differs from those of the servers in O, OU or DC.";
+            return Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+                .fact("certificate_user", subject);
+        }
         let message = format!(
             "the server refused the user of the client certificate, {subject:?}, most likely because there is no \
              such user in the database $external: {said}"

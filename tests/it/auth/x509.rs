@@ -127,6 +127,25 @@ fn a_user_of_another_certificate_is_told_apart() {
 }
 
 #[test]
+fn a_certificate_like_those_of_the_servers_is_told_as_that() {
+    // In MongoDB's words.
+    let text = "The provided certificate can only be used for cluster authentication, not client authentication. \
+                The current configuration does not allow x.509 cluster authentication, check the --clusterAuthMode flag";
+    let auth = Auth::new().tamper(move |reply| {
+        reply.insert("code", 18);
+        reply.insert("errmsg", text);
+    });
+    let desk = Desk::new(LeafSpec::client("app"), auth);
+    let error = work(&desk.uri("")).unwrap_err();
+    assert_eq!(code(&error), CauseCode::AuthenticationFailed);
+    assert!(
+        error.to_string().contains("for that of a member"),
+        "{error}"
+    );
+    assert!(error.cause().unwrap().remedy().contains("in O, OU or DC"));
+}
+
+#[test]
 fn without_tls_or_a_certificate_nothing_is_tried() {
     for (uri, why) in [
         (
