@@ -8,7 +8,94 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Secret;
+use super::{AuthMechanism, ClientOptionsBuilder, Secret};
+
+impl ClientOptionsBuilder {
+    /// Authenticates by MONGODB-OIDC with the access tokens that this function gives: that of a workload,
+    /// which needs nobody at a keyboard.
+    ///
+    /// It is called on a thread of its own, never twice at a time, and not before 100 ms have passed since
+    /// the last call. A token is kept for the connections to come, until a server refuses it. A call that
+    /// takes longer than [`OidcRequest::timeout`], which is what is left of `connectTimeoutMS` or a minute,
+    /// fails the operation that waits; so do an error and a panic.
+    ///
+    /// ```
+    /// use std::fs;
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_callback(|request| {
+    ///         assert_eq!(request.version, 1);
+    ///         // Whatever gives a token within `request.timeout`: here a file that something else renews.
+    ///         let token = fs::read_to_string("/run/secrets/db-token")?;
+    ///         Ok(OidcToken::new(token.trim_end()))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_oidc_callback(OidcCallback::new(ask, None))
+    }
+
+    /// The same for a person: [`OidcRequest::idp_info`] says where they log in, and a
+    /// [refresh token](OidcToken::refresh_token) spares them to do so again. The callback may take five
+    /// minutes, which no other limit counts.
+    ///
+    /// The server says where to log in. So the callback is called for the hosts of
+    /// [`oidc_allowed_hosts`](Self::oidc_allowed_hosts) alone.
+    ///
+    /// ```
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// # fn log_in(_: &str, _: Option<&str>) -> Result<(String, String), std::io::Error> { unreachable!() }
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_human_callback(|request| {
+    ///         let idp = request.idp_info.as_ref().ok_or("the server names no identity provider")?;
+    ///         let refresh_token = request.refresh_token.as_ref().map(|token| token.expose());
+    ///         let (access_token, refresh_token) = log_in(&idp.issuer, refresh_token)?;
+    ///         Ok(OidcToken::new(access_token).refresh_token(refresh_token))
+    ///     })
+    ///     .oidc_allowed_hosts(["db.example"])
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_human_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        let human = Some(AllowedHosts::default());
+        self.with_oidc_callback(OidcCallback::new(ask, human))
+    }
+
+    fn with_oidc_callback(mut self, callback: OidcCallback) -> Self {
+        self.credential.mechanism = Some(AuthMechanism::MongodbOidc);
+        self.credential.has_callback = true;
+        self.oidc_callback = Some(callback);
+        self.oidc_callbacks += 1;
+        self
+    }
+
+    /// The hosts that a [human callback](Self::oidc_human_callback) may be called for, without their ports:
+    /// names, IP addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`,
+    /// `*.mongodb-qa.net`, `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
+    #[must_use]
+    pub fn oidc_allowed_hosts(
+        mut self,
+        hosts: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.oidc_allowed_hosts = Some(AllowedHosts::new(hosts));
+        self
+    }
+}
 
 /// What a callback of [`ClientOptionsBuilder`](super::ClientOptionsBuilder) is asked.
 #[derive(Clone, Debug)]

@@ -385,6 +385,15 @@ fn the_real_sts_is_reached_through_a_proxy_and_nothing_secret_is_logged() {
     assert_eq!(target, "sts.amazonaws.com:443");
     assert_eq!(sts.requests()[0].header("Host"), Some("sts.amazonaws.com"));
     assert!(!format!("{out}{log}").contains("s3cret"), "{out}{log}");
+    // A proxy that does not connect is named.
+    let other = HttpProxy::answering(403);
+    let mut place = place;
+    place.variables.retain(|(name, _)| *name != "https_proxy");
+    place.variables.push(("https_proxy", other.url()));
+    let (_, out, log) = place.run_aloud(&["ping", &uri]);
+    let said =
+        "https://sts.amazonaws.com cannot be reached: its proxy answered with HTTP status 400";
+    assert!(log.contains(said), "{out}{log}");
     // What the proxy sees ends with the name of the host.
     let seen = format!("{:?}", proxy.requests());
     assert!(!seen.contains("s3cret") && proxy.count() == 1, "{seen}");
