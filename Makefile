@@ -1,8 +1,9 @@
 # What there is to do here: `make` or `make help`. Everything sets up what it needs by itself.
 # docs/testing.md has the environment variables.
 
-FEATURES := cli,bundled-roots
-# All that the tests cover; needs the Kerberos library's headers and libclang.
+# All features but `vendored`, with which another OpenSSL is built; the scripts ask for them with `make features`.
+FEATURES := cli,bundled-roots,zstd,zlib,snappy
+# All that the tests cover; `gssapi` needs the Kerberos library's headers and libclang.
 ALL_FEATURES := $(FEATURES),gssapi
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl
 
@@ -13,10 +14,13 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help setup demo test check lint doc certs bench bench-crl soak fuzz valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+features:
+	@echo $(FEATURES)
 
 setup: ## Install the system packages that are missing (Debian, Ubuntu)
 	@sh tests/setup.sh test
@@ -52,9 +56,9 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
 
 bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
-	cargo bench $(LOCKED) --bench floor --bench handshakes
+	cargo bench $(LOCKED) --features $(FEATURES) --bench floor --bench handshakes
 
-soak: setup ## Reload every file of TLS again and again under load (a minute)
+soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak
 
 bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
@@ -63,6 +67,14 @@ bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL'
 fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)
 	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \
 	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
+
+model: setup ## Try many more schedules of the pool's lock and wait queue than make test does
+	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-200000} \
+	    cargo test $(LOCKED) --release --package mongotls-model
+
+storm: setup ## Let threads loose on the pool for MONGOTLS_FUZZ_ROUNDS steps (10 million)
+	MONGOTLS_FUZZ_ROUNDS=$${MONGOTLS_FUZZ_ROUNDS:-10000000} \
+	    cargo test $(LOCKED) --lib a_storm_of_users -- --nocapture
 
 valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
 	sh tests/valgrind.sh

@@ -21,8 +21,9 @@ use std::path::Path;
 
 use mongotls::Client;
 use mongotls::bson::rawdoc;
+use mongotls_testbench::compress::Compressor;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::server::{Hello, Server, ServerTls};
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
@@ -45,7 +46,11 @@ fn main() {
 fn serve() {
     let root = Ca::root("root", KeyKind::EcP256);
     let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
-    let server = Server::builder().tls(tls).log_limit(0).start();
+    let hello = Hello {
+        compressors: Compressor::ALL.map(|one| one.name().to_owned()).into(),
+        ..Hello::default()
+    };
+    let server = Server::builder().hello(hello).tls(tls).log_limit(0).start();
     let dir = PkiDir::new();
     println!(
         "{} {}",
@@ -77,6 +82,17 @@ fn measure(port: u16, ca_file: &Path) {
             black_box(admin.run_raw_command(ping.as_ref()).unwrap());
         },
     );
+
+    // With the features of the compressors: what a small command and its reply cost more.
+    for compressor in Compressor::ALL.map(Compressor::name) {
+        let client = Client::connect(&format!("{uri}&compressors={compressor}")).unwrap();
+        let admin = client.database("admin");
+        let compressed = || {
+            black_box(admin.run_raw_command(ping.as_ref()).unwrap());
+        };
+        let name = format!("the same, compressed with {compressor}");
+        compare(&name, 2000, || floor.ping(), compressed);
+    }
 
     let shared = context(ca_file);
     let new_client = || {

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::RawDocumentBuf;
 use log::{debug, warn};
 
+use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::command::Command;
 use crate::conn::{Connector, Hello, Perished, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::event::{Event, TlsReloadEvent};
-use crate::options::{ClientOptions, ReadPreferenceMode};
-use crate::pool::{Pool, PooledConnection};
+use crate::event::{Event, EventKind, TlsReloadEvent};
+use crate::fork::{Abandon, PerProcess};
+use crate::options::{ClientOptions, DriverInfo, ReadPreferenceMode};
+use crate::pool::{Pool, PoolSnapshot, PooledConnection, Settings};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
 use crate::watch::{Snapshot, Wanted, Watcher};
@@ -23,9 +25,14 @@ use crate::watch::{Snapshot, Wanted, Watcher};
 /// A client of a MongoDB deployment.
 ///
 /// Cheap to clone: all clones share the same connections, and every method takes `&self`, so that one
-/// client serves all threads of a program. No connection is made before the first command needs one; it
-/// is closed when the last clone is dropped. No thread runs in the background, unless the files of TLS
-/// are watched.
+/// client serves all threads of a program. No connection is made before the first command needs one, unless
+/// `minPoolSize` asks for it; all are closed when the last clone is dropped, or by [`close`](Client::close). No
+/// thread runs in the background, unless the files of TLS are watched, or `minPoolSize` or `maxIdleTimeMS` is set.
+///
+/// # Fork
+/// A client may be used on both sides of a `fork()`: the child begins with no connection and reads the files of
+/// TLS again, and the parent goes on undisturbed. A [`Cursor`](crate::Cursor) stays the parent's. Processes made
+/// by the bare system call `clone` are not noticed.
 ///
 /// ```no_run
 /// use mongotls::bson::doc;
@@ -35,7 +42,7 @@ use crate::watch::{Snapshot, Wanted, Watcher};
 /// # Ok::<(), mongotls::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<PerProcess<Arc<Inner>>>);
 
 struct Inner {
     options: ClientOptions,
@@ -48,6 +55,44 @@ struct Inner {
 }
 
 impl Inner {
+    fn new(options: ClientOptions, connector: Arc<Connector>) -> Arc<Self> {
+        let settings = Settings::new(&options);
+        let pool = |host: &ServerAddress| {
+            Pool::new(host.clone(), Arc::clone(&connector), settings.clone())
+        };
+        let pools: Vec<Arc<Pool>> = options.hosts.iter().map(pool).collect();
+        // Until servers are monitored, each is taken for there until it proves otherwise.
+        pools.iter().for_each(Pool::ready);
+        Arc::new(Self {
+            options,
+            connector,
+            pools,
+            choice: Mutex::new(Choice {
+                index: 0,
+                holds: Holds::No,
+            }),
+            watcher: OnceLock::new(),
+        })
+    }
+
+    /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
+    fn in_child(self: &Arc<Self>) -> Arc<Self> {
+        let connector = self.connector.in_child(&self.options);
+        let connector = connector.unwrap_or_else(|_| Arc::clone(&self.connector));
+        let child = Self::new(self.options.clone(), connector);
+        if let Some((seen, interval)) = child.watched() {
+            if let Err(error) = child.watch_files(seen, interval) {
+                warn!(target: "mongotls::tls", "after a fork: {error}");
+            }
+        }
+        child
+    }
+
+    /// What the files of TLS look like now, and how often to look again; none if nobody asked for that.
+    fn watched(&self) -> Option<(Snapshot, Duration)> {
+        watched(&self.options)
+    }
+
     /// Starts the thread that looks at the files of TLS. It does not keep the client alive.
     fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) -> Result<()> {
         let client = Arc::downgrade(self);
@@ -77,14 +122,34 @@ impl Inner {
                 warn!(target: "mongotls::tls", "the files of TLS are not usable, the old ones stay in force: {error}");
             }
         }
-        self.options
-            .listener
-            .emit(&Event::TlsReload(TlsReloadEvent {
+        let listener = &self.options.listener;
+        if listener.hears(EventKind::Tls) {
+            listener.emit(&Event::TlsReload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
                 duration: started.elapsed(),
             }));
+        }
         outcome
     }
+}
+
+impl Drop for Inner {
+    /// Ends the threads of the pools, and what they are at.
+    fn drop(&mut self) {
+        self.pools.iter().for_each(|pool| pool.close());
+    }
+}
+
+impl Abandon for Arc<Inner> {
+    fn abandon(&self) {
+        self.pools.iter().for_each(|pool| pool.abandon());
+    }
+}
+
+fn watched(options: &ClientOptions) -> Option<(Snapshot, Duration)> {
+    let tls = options.tls.as_ref()?;
+    let interval = tls.watch_interval()?;
+    Some((Snapshot::of(tls.files()), interval))
 }
 
 fn no_thread(error: std::io::Error) -> Error {
@@ -149,30 +214,13 @@ impl Client {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }
         // Looked at before they are read, so that no change is missed.
-        let watched = options.tls.as_ref().and_then(|tls| {
-            let interval = tls.watch_interval()?;
-            Some((Snapshot::of(tls.files()), interval))
-        });
+        let watched = watched(&options);
         let connector = Connector::new(&options)?;
-        let pools = options
-            .hosts
-            .iter()
-            .map(|host| Arc::new(Pool::new(host.clone(), Arc::clone(&connector), &options)))
-            .collect();
-        let inner = Arc::new(Inner {
-            options,
-            connector,
-            pools,
-            choice: Mutex::new(Choice {
-                index: 0,
-                holds: Holds::No,
-            }),
-            watcher: OnceLock::new(),
-        });
+        let inner = Inner::new(options, connector);
         if let Some((seen, interval)) = watched {
             inner.watch_files(seen, interval)?;
         }
-        Ok(Self(inner))
+        Ok(Self(Arc::new(PerProcess::new(inner))))
     }
 
     /// The database of that name. No command is sent.
@@ -182,7 +230,7 @@ impl Client {
 
     /// The database that the connection string names, if it names one.
     pub fn default_database(&self) -> Option<Database> {
-        self.0
+        self.inner()
             .options
             .default_database
             .as_deref()
@@ -191,7 +239,7 @@ impl Client {
 
     /// The options in force.
     pub fn options(&self) -> &ClientOptions {
-        &self.0.options
+        &self.inner().options
     }
 
     /// Reads the files of TLS anew: CA, CRL, certificate and key.
@@ -205,7 +253,17 @@ impl Client {
     /// one then stays in force; the log, target `mongotls::tls`, and an
     /// [`Event`](crate::event::Event) say so.
     pub fn reload_tls(&self) -> Result<()> {
-        self.0.reload_tls()
+        self.inner().reload_tls()
+    }
+
+    /// Names a library on top of this one to servers, on connections that are made from now on (specification
+    /// "MongoDB Handshake"). One that is named already is not named again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds a `|`, or if all that
+    /// is told does not fit into 512 bytes.
+    pub fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
+        self.inner().connector.append_metadata(info)
     }
 
     /// What a server said about itself and, with TLS, the facts of the handshake: of a connection
@@ -215,7 +273,7 @@ impl Client {
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
         let connection = self.check_out(self.deadline(None))?;
-        let tls = self.0.connector.tls();
+        let tls = self.inner().connector.tls();
         let (full_handshakes, resumed_handshakes) =
             tls.map(|tls| tls.handshakes()).unwrap_or_default();
         Ok(ServerReport {
@@ -225,6 +283,61 @@ impl Client {
             full_handshakes,
             resumed_handshakes,
         })
+    }
+
+    /// How many connections and waiting threads there are now, and what TLS has done so far: cheap enough to be
+    /// asked for every second.
+    pub fn snapshot(&self) -> ClientSnapshot {
+        let inner = self.inner();
+        let tls = inner.connector.tls();
+        let tls = tls.map(|tls| (tls.handshakes(), tls.undetermined_revocations()));
+        let ((full_handshakes, resumed_handshakes), soft_failed_revocation_checks) =
+            tls.unwrap_or_default();
+        ClientSnapshot {
+            pools: inner.pools.iter().map(|pool| pool.snapshot()).collect(),
+            full_handshakes,
+            resumed_handshakes,
+            soft_failed_revocation_checks,
+        }
+    }
+
+    /// Closes the client and all its clones: no command is served any more, connections that are not in use are
+    /// closed, attempts to connect are given up, and its threads end. Waits until what is in use has come back,
+    /// for no longer than `limit`.
+    ///
+    /// Returns what was still in use then; empty if nothing was. Such a connection is closed when its command or
+    /// its cursor ends. Commands that come later fail with
+    /// [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
+    ///
+    /// ```no_run
+    /// # let client = mongotls::Client::connect("mongodb://db.example.com/")?;
+    /// for connection in client.close(std::time::Duration::from_secs(5)) {
+    ///     eprintln!("still in use: {connection}");
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn close(&self, limit: Duration) -> Vec<ConnectionInUse> {
+        let now = Instant::now();
+        let inner = self.inner();
+        inner.pools.iter().for_each(|pool| pool.close());
+        if let Some(watcher) = inner.watcher.get() {
+            watcher.end();
+        }
+        let until = now.checked_add(limit);
+        let still = inner.pools.iter().flat_map(|pool| {
+            let server = pool.server();
+            let in_use = pool.drain(until).into_iter();
+            in_use.map(move |(connection_id, since)| ConnectionInUse {
+                server: server.clone(),
+                connection_id,
+                for_so_long: since.elapsed(),
+            })
+        });
+        still.collect()
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        self.0.get(Inner::in_child)
     }
 
     /// Runs a command on a server that is chosen now.
@@ -251,7 +364,7 @@ impl Client {
         let body = command.body()?;
         match home {
             Home::Server(pool) => {
-                let mut connection = pool.check_out(deadline)?;
+                let mut connection = check_out(pool, deadline)?;
                 self.run_on(&mut connection, database, body, command, deadline)
             }
             Home::Connection(connection) => {
@@ -269,7 +382,7 @@ impl Client {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         let own = self
-            .0
+            .inner()
             .options
             .socket_timeout
             .map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
@@ -277,7 +390,7 @@ impl Client {
             (Some(deadline), Some(own)) => Some(deadline.earlier(own)),
             (deadline, own) => deadline.or(own),
         };
-        let is_direct = self.0.pools.len() == 1;
+        let is_direct = self.inner().pools.len() == 1;
         let preference = read_preference(connection.hello(), command, is_direct)?;
         let sequences = command.sequences();
         let request = Request {
@@ -286,9 +399,15 @@ impl Client {
             sequences: &sequences,
             read_preference: preference.as_deref(),
         };
-        let reply = self.0.connector.run(connection, &request, deadline);
-        if connection.perished() == Some(Perished::StateChange) {
-            self.choice().holds = Holds::No;
+        let reply = self.inner().connector.run(connection, &request, deadline);
+        // Such a failure speaks against the other connections to the server too.
+        match connection.perished() {
+            Some(Perished::Alone) | None => {}
+            Some(Perished::Network) => connection.clear_pool(reply.as_ref().err()),
+            Some(Perished::StateChange) => {
+                connection.clear_pool(reply.as_ref().err());
+                self.choice().holds = Holds::No;
+            }
         }
         reply
     }
@@ -296,9 +415,9 @@ impl Client {
     /// A connection to a writable server of the seed list or, if none can be reached, to one that can
     /// be read from.
     fn check_out(&self, deadline: Option<Deadline>) -> Result<PooledConnection> {
-        let pools = &self.0.pools;
+        let pools = &self.inner().pools;
         if let [pool] = pools.as_slice() {
-            return pool.check_out(deadline);
+            return check_out(pool, deadline);
         }
         let choice = *self.choice();
         let is_kept = match choice.holds {
@@ -307,7 +426,7 @@ impl Client {
             Holds::Until(end) => Instant::now() < end,
         };
         if is_kept {
-            match pools[choice.index].check_out(deadline) {
+            match check_out(&pools[choice.index], deadline) {
                 Ok(connection) if connection.hello().is_writable_primary => return Ok(connection),
                 Ok(connection) if matches!(choice.holds, Holds::Until(_)) => return Ok(connection),
                 Ok(_) => {}
@@ -331,7 +450,7 @@ impl Client {
         mut failures: Vec<Error>,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection> {
-        let pools = &self.0.pools;
+        let pools = &self.inner().pools;
         let (mut read_only, mut other) = (None, None);
         for offset in 0..pools.len() - failures.len() {
             let index = (first + offset) % pools.len();
@@ -356,7 +475,7 @@ impl Client {
         match read_only.or(other) {
             Some(index) => {
                 self.choose(index, Holds::Until(Instant::now() + READ_ONLY_FOR));
-                pools[index].check_out(deadline)
+                check_out(&pools[index], deadline)
             }
             None => Err(Error::all_failed(failures)),
         }
@@ -367,12 +486,12 @@ impl Client {
     }
 
     fn choice(&self) -> MutexGuard<'_, Choice> {
-        let choice = self.0.choice.lock();
+        let choice = self.inner().choice.lock();
         choice.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {
-        let (limit, kind) = match (limit, self.0.options.timeout) {
+        let (limit, kind) = match (limit, self.inner().options.timeout) {
             (Some(limit), _) => (limit, TimeoutKind::Operation),
             (None, Some(limit)) => (limit, TimeoutKind::Client),
             (None, None) => return None,
@@ -385,7 +504,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("options", &self.0.options)
+            .field("options", self.options())
             .finish_non_exhaustive()
     }
 }
@@ -395,7 +514,7 @@ impl fmt::Debug for Client {
 #[non_exhaustive]
 pub struct ServerReport {
     /// The server.
-    pub server: crate::ServerAddress,
+    pub server: ServerAddress,
     /// What it said about itself.
     pub hello: Hello,
     /// The facts of the TLS handshake; none without TLS.
@@ -406,21 +525,76 @@ pub struct ServerReport {
     pub resumed_handshakes: u64,
 }
 
+/// What a client holds and has done, at an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientSnapshot {
+    /// The pools, one for each server.
+    pub pools: Vec<PoolSnapshot>,
+    /// How many full TLS handshakes the client has made, with all its servers.
+    pub full_handshakes: u64,
+    /// How many TLS sessions it has resumed.
+    pub resumed_handshakes: u64,
+    /// How many full handshakes went on although nobody could say whether the server's certificate is revoked.
+    pub soft_failed_revocation_checks: u64,
+}
+
+/// A connection that was in use when the client was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInUse {
+    /// The server.
+    pub server: ServerAddress,
+    /// The number of the connection in its pool, as in [events](crate::event).
+    pub connection_id: u64,
+    /// How long ago it was checked out.
+    pub for_so_long: Duration,
+}
+
+impl fmt::Display for ConnectionInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            server,
+            connection_id,
+            for_so_long,
+        } = self;
+        write!(
+            f,
+            "connection {connection_id} to {server}, for {} ms",
+            for_so_long.as_millis()
+        )
+    }
+}
+
 /// A connection whose hello is not out of date: a server that was a secondary when an older one was
 /// established may be the primary now.
 fn fresh(pool: &Arc<Pool>, deadline: Option<Deadline>) -> Result<PooledConnection> {
-    let connection = pool.check_out(deadline)?;
+    let connection = check_out(pool, deadline)?;
     if connection.hello().is_writable_primary || connection.is_new() {
         return Ok(connection);
     }
-    connection.clear_pool();
-    pool.check_out(deadline)
+    connection.clear_pool(None);
+    drop(connection);
+    check_out(pool, deadline)
+}
+
+/// A connection of the pool. One that was cleared meanwhile is taken for ready again: the dial will tell.
+fn check_out(pool: &Arc<Pool>, deadline: Option<Deadline>) -> Result<PooledConnection> {
+    loop {
+        match pool.check_out(deadline) {
+            Err(error) if error.is_pool_cleared() && has_time(deadline) => pool.ready(),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether the search goes on after an error: the host cannot be reached, and there is time left.
 fn goes_on(error: &Error, deadline: Option<Deadline>) -> bool {
-    let has_time = deadline.is_none_or(|deadline| deadline.remaining(Instant::now()).is_ok());
-    has_time && error.is_of_establishing()
+    has_time(deadline) && error.is_of_establishing()
+}
+
+fn has_time(deadline: Option<Deadline>) -> bool {
+    deadline.is_none_or(|deadline| deadline.remaining(Instant::now()).is_ok())
 }
 
 /// The value of `$readPreference`, where the server needs one (specification "Server Selection",

@@ -14,7 +14,7 @@ use bson::{RawDocumentBuf, rawdoc};
 
 use crate::address::ServerAddress;
 use crate::cause::CauseCode;
-use crate::conn::{Connection, Connector, Hello, Learned, Observer, Request};
+use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions};
 use crate::time::{Deadline, TimeoutKind};
@@ -277,7 +277,7 @@ fn examine_host(
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
-    let established = connector.establish(server, None, &mut watch);
+    let established = connector.establish(server, &Place::default(), None, &mut watch);
     let took = watch.last.elapsed();
     let mut connection = match established {
         Ok(connection) => connection,

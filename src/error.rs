@@ -36,6 +36,7 @@ struct Inner {
     cause: Option<Cause>,
     command: Option<CommandFailure>,
     labels: Vec<String>,
+    is_pool_cleared: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -67,6 +68,8 @@ pub enum ErrorKind {
     TooLarge,
     /// A call has an argument that can never work, such as an empty command. Nothing was sent.
     InvalidArgument,
+    /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
+    ClientClosed,
 }
 
 /// How far an attempt to connect had come.
@@ -152,6 +155,7 @@ impl Error {
             cause: None,
             command: None,
             labels: Vec::new(),
+            is_pool_cleared: false,
             source: None,
         }))
     }
@@ -200,6 +204,55 @@ impl Error {
                 elapsed.kind.option()
             ),
         )
+    }
+
+    /// No connection became free in time (CMAP, `WaitQueueTimeoutError`); `meanwhile` says what the pool was
+    /// busy with.
+    pub(crate) fn wait_queue_timeout(elapsed: Elapsed, meanwhile: &str) -> Self {
+        let (limit, option) = (Milliseconds(elapsed.limit), elapsed.kind.option());
+        let message = format!(
+            "timed out while checking out a connection from connection pool after {limit} ({option}): {meanwhile}"
+        );
+        Self::new(ErrorKind::Timeout, message)
+    }
+
+    /// The client does not serve any more (CMAP, `PoolClosedError`).
+    pub(crate) fn client_closed() -> Self {
+        let message =
+            "the client is closed: attempted to check out a connection from closed connection pool";
+        Self::new(ErrorKind::ClientClosed, message)
+    }
+
+    /// The pool does not serve until its server is known to be there again (CMAP, `PoolClearedError`).
+    pub(crate) fn pool_cleared(because: Option<Self>) -> Self {
+        let message = match because {
+            Some(_) => "the connection pool was cleared because another operation failed",
+            None => "the connection pool was cleared",
+        };
+        let mut error = Self::new(ErrorKind::Network, message);
+        error.0.is_pool_cleared = true;
+        error.0.source = because.map(|because| Arc::new(because) as _);
+        error
+    }
+
+    /// What was asked for has been made before a fork, and stays the parent's.
+    pub(crate) fn of_the_parent() -> Self {
+        let message =
+            "the cursor or connection belongs to the process that this one was forked from";
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// A connection in use was cut off because the pool was cleared.
+    pub(crate) fn interrupted() -> Self {
+        let message = "the connection was interrupted because the connection pool was cleared";
+        let mut error = Self::new(ErrorKind::Network, message);
+        error.0.is_pool_cleared = true;
+        error
+    }
+
+    /// Whether the pool was cleared meanwhile: another try is of use, and says nothing about the server.
+    pub(crate) fn is_pool_cleared(&self) -> bool {
+        self.0.is_pool_cleared
     }
 
     /// The peer broke the wire protocol.
@@ -276,6 +329,34 @@ impl Error {
         failed.with_source(self)
     }
 
+    /// Adds labels that are not there yet.
+    pub(crate) fn with_labels(mut self, labels: &[impl AsRef<str>]) -> Self {
+        for label in labels.iter().map(AsRef::as_ref) {
+            if !self.has_label(label) {
+                self.0.labels.push(label.to_owned());
+            }
+        }
+        self
+    }
+
+    /// The error without what a server says of a command that carries a secret: of its answer code, name and
+    /// labels stay ("Command Logging and Monitoring", "Security").
+    pub(crate) fn redacted(&self) -> Self {
+        let Some(failure) = self.command() else {
+            return self.clone();
+        };
+        let failure = CommandFailure {
+            code: failure.code,
+            code_name: failure.code_name.clone(),
+            message: "REDACTED".to_owned(),
+            reply: RawDocumentBuf::new(),
+        };
+        let mut error = Self::refused(failure, self.0.labels.clone());
+        error.0.server.clone_from(&self.0.server);
+        error.0.stage = self.0.stage;
+        error
+    }
+
     /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
     pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
         cause.message().clone_into(&mut self.0.message);
@@ -336,12 +417,13 @@ impl Error {
         self.0.command.as_ref()
     }
 
-    /// The error labels that the server sent, such as `RetryableWriteError`.
+    /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`
+    /// with `RetryableError` if the network failed while a connection was being established.
     pub fn labels(&self) -> &[String] {
         &self.0.labels
     }
 
-    /// Whether the server sent that label.
+    /// Whether the error has that label.
     pub fn has_label(&self, label: &str) -> bool {
         self.0.labels.iter().any(|own| own == label)
     }

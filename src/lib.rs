@@ -33,6 +33,8 @@
 //! - `vendored`: links an OpenSSL built from source instead of the system's.
 //! - `bundled-roots`: Mozilla's root certificates, where the system has no trust anchors.
 //! - `cli`: the command line, `mongotls`.
+//! - `zstd`, `zlib`, `snappy`: compression of messages, one compressor each; what the connection string names
+//!   (`compressors`) and a feature has built in is offered to servers.
 
 pub mod cause;
 pub mod doctor;
@@ -40,6 +42,10 @@ pub mod event;
 pub mod options;
 pub mod tls;
 pub mod uri;
+
+#[cfg(feature = "_internals")]
+#[doc(hidden)]
+pub mod internals;
 
 mod address;
 mod auth;
@@ -50,6 +56,7 @@ mod cursor;
 mod database;
 mod document;
 mod error;
+mod fork;
 mod net;
 mod pool;
 mod sniff;
@@ -62,13 +69,14 @@ pub use bson;
 
 pub use address::ServerAddress;
 pub use cause::{Category, Cause, CauseCode};
-pub use client::{Client, ServerReport};
+pub use client::{Client, ClientSnapshot, ConnectionInUse, ServerReport};
 pub use command::Command;
 pub use conn::Hello;
 pub use cursor::Cursor;
 pub use database::Database;
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
+pub use pool::{PoolSnapshot, PoolState};
 pub use uri::{ConnectionString, Warning};
 
 /// Runs the examples of the README with those of this documentation.

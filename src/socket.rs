@@ -1,4 +1,4 @@
-//! One socket, TCP or Unix, that keeps to a total deadline.
+//! One socket, TCP or Unix, that keeps to a total deadline and can be cut off from another thread.
 //!
 //! It sits under OpenSSL, because one `SSL_read` may do many reads of the socket: each of them gets
 //! only what is left of the deadline, so that a peer which sends a byte a second cannot stretch it.
@@ -10,39 +10,28 @@
 //! beyond its write and its read; a deadline may be overrun by a tenth at most.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::fork;
 use crate::time::Deadline;
 
 /// A connected socket with a deadline; see the [module documentation](self).
 #[derive(Debug)]
 pub(crate) struct Socket {
-    transport: Transport,
+    transport: Arc<socket2::Socket>,
     deadline: Option<Deadline>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-}
-
-#[derive(Debug)]
-enum Transport {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    /// Whether reads and writes wait, until the deadline; if not they are `WouldBlock`.
+    waits: bool,
 }
 
 impl Socket {
-    /// Takes over a connected TCP stream; its time-outs are reset.
-    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
-        Self::new(Transport::Tcp(stream))
-    }
-
-    /// Takes over a connected Unix stream; its time-outs are reset.
-    pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
-        Self::new(Transport::Unix(stream))
-    }
-
-    fn new(transport: Transport) -> io::Result<Self> {
+    /// Takes over a connected socket; its time-outs are reset.
+    pub(crate) fn new(transport: Arc<socket2::Socket>) -> io::Result<Self> {
         transport.set_read_timeout(None)?;
         transport.set_write_timeout(None)?;
         Ok(Self {
@@ -50,6 +39,7 @@ impl Socket {
             deadline: None,
             read_timeout: None,
             write_timeout: None,
+            waits: true,
         })
     }
 
@@ -58,12 +48,21 @@ impl Socket {
         self.deadline = deadline;
     }
 
+    /// Lets reads and writes wait, as they do at first, or not at all.
+    pub(crate) fn set_waiting(&mut self, waits: bool) -> io::Result<()> {
+        self.waits = waits;
+        self.transport.set_nonblocking(!waits)
+    }
+
+    /// Ends the connection in both directions, for whoever else holds the socket as well.
+    pub(crate) fn shut_down(&self) {
+        // One that is not connected any more has ended already.
+        let _ = self.transport.shutdown(Shutdown::Both);
+    }
+
     /// The address of the peer; none for a Unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        match &self.transport {
-            Transport::Tcp(stream) => stream.peer_addr().ok(),
-            Transport::Unix(_) => None,
-        }
+        self.transport.peer_addr().ok()?.as_socket()
     }
 
     /// Lets the next read block for no longer than the deadline allows.
@@ -122,9 +121,12 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.waits {
+            return (&*self.transport).read(buf);
+        }
         loop {
             self.arm_read()?;
-            match self.transport.read(buf) {
+            match fork::outside(|| (&*self.transport).read(buf)) {
                 Ok(n) => return Ok(n),
                 Err(error) => Self::retry(error)?,
             }
@@ -134,9 +136,12 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !self.waits {
+            return (&*self.transport).write(buf);
+        }
         loop {
             self.arm_write()?;
-            match self.transport.write(buf) {
+            match fork::outside(|| (&*self.transport).write(buf)) {
                 Ok(n) => return Ok(n),
                 Err(error) => Self::retry(error)?,
             }
@@ -148,38 +153,59 @@ impl Write for Socket {
     }
 }
 
-impl Transport {
-    fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(limit),
-            Self::Unix(stream) => stream.set_read_timeout(limit),
+/// Ends what a connection does from another thread: its reads and writes fail at once.
+///
+/// It is there before the connection is, so that an attempt to connect can be given up too, and it does not
+/// keep the socket open.
+#[derive(Debug, Default)]
+pub(crate) struct Interrupt {
+    is_interrupted: AtomicBool,
+    /// The sockets of attempts to connect that run side by side, or the one that has come of them.
+    sockets: Mutex<Vec<Weak<socket2::Socket>>>,
+}
+
+impl Interrupt {
+    /// Adds a socket to those that are to be cut off, before it connects or later. Fails if that has been asked
+    /// for already.
+    pub(crate) fn attach(&self, socket: &Arc<socket2::Socket>) -> io::Result<()> {
+        let mut sockets = self.sockets();
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(Arc::downgrade(socket));
+        drop(sockets);
+        match self.is_interrupted() {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
         }
     }
 
-    fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(limit),
-            Self::Unix(stream) => stream.set_write_timeout(limit),
+    /// Cuts the connection off. The peer sees it end.
+    pub(crate) fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::SeqCst);
+        let sockets = std::mem::take(&mut *self.sockets());
+        for socket in sockets.iter().filter_map(Weak::upgrade) {
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buf),
-            Self::Unix(stream) => stream.read(buf),
-        }
+    /// Whether the connection was cut off.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::SeqCst)
     }
 
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(buf),
-            Self::Unix(stream) => stream.write(buf),
-        }
+    /// How many sockets there are to be cut off.
+    #[cfg(test)]
+    pub(crate) fn attached(&self) -> usize {
+        self.sockets().len()
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<Weak<socket2::Socket>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     use super::*;
@@ -187,7 +213,7 @@ mod tests {
 
     fn pair(limit: Duration) -> (Socket, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut socket = Socket::unix(ours).unwrap();
+        let mut socket = Socket::new(Arc::new(ours.into())).unwrap();
         socket.set_deadline(Some(Deadline::after(
             Instant::now(),
             Some(limit),

@@ -61,6 +61,11 @@ impl Deadline {
         }
     }
 
+    /// The instant; none never comes.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
     /// Whichever of the two ends first.
     pub(crate) fn earlier(self, other: Self) -> Self {
         match (self.at, other.at) {

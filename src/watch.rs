@@ -54,11 +54,17 @@ pub(crate) enum Wanted {
     NoMore,
 }
 
-impl Drop for Watcher {
-    /// Does not wait for the thread, which may be the one that drops the last client.
-    fn drop(&mut self) {
+impl Watcher {
+    /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
+    pub(crate) fn end(&self) {
         *self.0.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 echo "Building the command line and the test bench."
-cargo build --quiet --workspace --features cli,bundled-roots
+cargo build --quiet --workspace --features "$(make --silent features)"
 PATH=${CARGO_TARGET_DIR:-target}/debug:$PATH
 
 # shellcheck source=tests/serve.sh

@@ -20,6 +20,7 @@ use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::fork;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
 use crate::time::Deadline;
@@ -265,11 +266,11 @@ fn bounded<T: Send + 'static>(
             "Raise the limit of threads of this process.",
         )
     })?;
-    match deadline.remaining(Instant::now()) {
+    fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => outcome.recv_timeout(left).map_err(|_| late())?,
         Ok(None) => outcome.recv().map_err(|_| late())?,
         Err(_) => Err(late()),
-    }
+    })
 }
 
 /// The routine error of a status, without what else is in its bits (RFC 2744 §3.9.1).

@@ -1,5 +1,8 @@
 //! Establishing a connection: resolve, connect, TLS, hello, authentication, each within one deadline.
 //!
+//! Hello agrees on a compressor ("OP_COMPRESSED"). An error of the network on the way has the labels by which
+//! an overloaded server is spared ([`overload`](super::overload)).
+//!
 //! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
 //! not. An error says at which stage it happened and, always, why.
 
@@ -8,23 +11,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocument, RawDocumentBuf};
+use log::{debug, warn};
 use zeroize::Zeroize;
 
 use super::authenticate;
 use super::hello::{self, Hello};
-use super::metadata::client_metadata;
+use super::metadata::Metadata;
+use super::overload;
 use super::probe::{self, Probe};
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
 use crate::auth::{Attempt as Authentication, Authenticated, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
-use crate::event::{Event, EventListener, RevocationEvent};
+use crate::event::{
+    CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsHandshakeFailedEvent,
+    TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
+};
+use crate::fork;
 use crate::net::{self, Unreachable};
-use crate::options::ClientOptions;
-use crate::socket::Socket;
+use crate::options::{ClientOptions, Compressor, DriverInfo};
+use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
 use crate::tls::{HandshakeReport, TlsContext};
+use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
 
@@ -37,7 +47,11 @@ pub(crate) struct Connector {
     reloading: Mutex<()>,
     /// None without a user.
     pub(super) authenticator: Option<Authenticator>,
-    metadata: RawDocumentBuf,
+    metadata: Metadata,
+    /// Those that the options name and that are built in, best first.
+    compressors: Vec<Compressor>,
+    zlib_level: i32,
+    commands: CommandMonitor,
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
@@ -74,22 +88,43 @@ impl Connector {
     /// options ask for what this version cannot do.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         refuse_unsupported(options)?;
-        Ok(Arc::new(Self {
-            tls: options
-                .tls
-                .as_ref()
-                .map(TlsContext::new)
-                .transpose()?
-                .map(Mutex::new),
+        Self::made(options).map(Arc::new)
+    }
+
+    /// The same for a forked child: with nothing in it that a thread of the parent may have locked.
+    pub(crate) fn in_child(&self, options: &ClientOptions) -> Result<Arc<Self>> {
+        let inherited = self
+            .tls
+            .as_ref()
+            .and_then(|tls| Some(tls.try_lock().ok()?.in_child()));
+        let mut child = match inherited {
+            Some(tls) => Self::with_tls(options, Some(tls))?,
+            None => Self::made(options)?,
+        };
+        child.metadata = self.metadata.in_child(child.metadata);
+        Ok(Arc::new(child))
+    }
+
+    fn made(options: &ClientOptions) -> Result<Self> {
+        let tls = options.tls.as_ref().map(TlsContext::new).transpose()?;
+        Self::with_tls(options, tls)
+    }
+
+    fn with_tls(options: &ClientOptions, tls: Option<TlsContext>) -> Result<Self> {
+        Ok(Self {
+            tls: tls.map(Mutex::new),
             reloading: Mutex::new(()),
             authenticator: Authenticator::new(options)?,
-            metadata: client_metadata(options.app_name.as_deref()),
+            metadata: Metadata::new(options.app_name.as_deref(), &options.driver_info)?,
+            compressors: built_in(&options.compressors),
+            zlib_level: options.zlib_compression_level,
+            commands: CommandMonitor::new(&options.listener, options.max_log_document_length),
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
             probe: Probe::default(),
             listener: options.listener.clone(),
-        }))
+        })
     }
 
     /// The TLS context in force; none without TLS.
@@ -132,30 +167,39 @@ impl Connector {
         Deadline::after(now, self.connect_timeout, TimeoutKind::Connect)
     }
 
-    /// Opens a connection to `server`, before `deadline` and within `connectTimeoutMS`.
+    /// Adds to what each hello says of this client, from the next connection on.
+    pub(crate) fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
+        self.metadata.append(info)
+    }
+
+    /// Opens a connection to `server` for a place in a pool, before `deadline` and within `connectTimeoutMS`, unless
+    /// it is interrupted.
     pub(crate) fn establish(
         &self,
         server: &ServerAddress,
+        place: &Place,
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        self.establish_as(self.authenticator.as_ref(), server, deadline, observer)
+        let user = self.authenticator.as_ref();
+        self.establish_as(user, server, place, deadline, observer)
     }
 
-    /// The same without authentication, whatever the options say.
+    /// The same without a place and without authentication, whatever the options say.
     pub(crate) fn establish_without_user(
         &self,
         server: &ServerAddress,
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        self.establish_as(None, server, deadline, observer)
+        self.establish_as(None, server, &Place::default(), deadline, observer)
     }
 
     fn establish_as(
         &self,
         authenticator: Option<&Authenticator>,
         server: &ServerAddress,
+        place: &Place,
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
@@ -164,19 +208,34 @@ impl Connector {
         let attempt = Attempt {
             connector: self,
             server,
+            place,
             deadline,
             authenticator,
         };
-        attempt
-            .run(observer)
-            .map_err(|error| error.with_server(server))
+        attempt.run(observer).map_err(|error| {
+            let error = match place.interrupt.is_interrupted() {
+                true => Error::interrupted(),
+                false => error,
+            };
+            overload::label(error.with_server(server))
+        })
     }
+}
+
+/// The place in a pool that a connection is made for; the default is none.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// The number of the connection, from 1 on.
+    pub(crate) id: u64,
+    /// Cuts the connection off, and the attempt to make it.
+    pub(crate) interrupt: Arc<Interrupt>,
 }
 
 /// One attempt to connect.
 struct Attempt<'a> {
     connector: &'a Connector,
     server: &'a ServerAddress,
+    place: &'a Place,
     deadline: Deadline,
     /// Who authenticates the connection; nobody without a user.
     authenticator: Option<&'a Authenticator>,
@@ -189,7 +248,16 @@ impl Attempt<'_> {
             Some(tls) => self.secure(&tls, socket, observer)?,
             None => Stream::Plain(socket),
         };
-        let mut connection = Connection::new(self.server.clone(), stream);
+        // The first read of TLS 1.3 takes in session tickets, and authentication hashes.
+        let _at_work = fork::at_work();
+        let mut connection = Connection::new(
+            self.server.clone(),
+            stream,
+            Arc::clone(&self.place.interrupt),
+        );
+        connection.id = self.place.id;
+        connection.commands = self.connector.commands.clone();
+        connection.offered = Offered::of(&self.connector.compressors);
         let refused = |cause| Error::failed(Stage::Authentication, cause);
         let context = self.context();
         let begun = self.authenticator.map(|own| own.begin(&context));
@@ -201,10 +269,12 @@ impl Attempt<'_> {
             started.elapsed(),
             Learned::Hello(&connection.hello),
         );
+        connection.compression = self.agreed(&connection.hello);
         // An arbiter knows no users ("Authentication Handshake", step 2).
         if let (Some(authentication), false) = (authentication, connection.hello.arbiter_only) {
             self.authenticate(&mut connection, authentication, &reply, observer)?;
         }
+        connection.established = true;
         Ok(connection)
     }
 
@@ -250,14 +320,17 @@ impl Attempt<'_> {
         let started = Instant::now();
         let socket = match self.server {
             ServerAddress::Tcp { host, port } => {
-                let addresses = net::resolve(host, *port, &self.deadline).map_err(unreachable)?;
+                let addresses =
+                    net::resolve_unless(&self.place.interrupt, host, *port, &self.deadline)
+                        .map_err(unreachable)?;
                 observer.finished(
                     Stage::Resolve,
                     started.elapsed(),
                     Learned::Addresses(&addresses),
                 );
                 let started = Instant::now();
-                let socket = net::connect(&addresses, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect_unless(&self.place.interrupt, &addresses, &self.deadline)
+                    .map_err(unreachable)?;
                 observer.finished(
                     Stage::Connect,
                     started.elapsed(),
@@ -266,7 +339,8 @@ impl Attempt<'_> {
                 socket
             }
             ServerAddress::Unix { path } => {
-                let socket = net::connect_unix(path, &self.deadline).map_err(unreachable)?;
+                let socket = net::connect_unix(&self.place.interrupt, path, &self.deadline)
+                    .map_err(unreachable)?;
                 observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
                 socket
             }
@@ -286,12 +360,19 @@ impl Attempt<'_> {
             ServerAddress::Tcp { host, .. } => host.as_str(),
             ServerAddress::Unix { .. } => "localhost",
         };
+        self.tell_handshake();
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
         let stream = tls
             .connect_to(&self.server.to_string(), host, socket, Some(self.deadline))
-            .map_err(|error| self.explain_handshake(error))?;
+            .map_err(|error| {
+                let took = started.elapsed();
+                let error = overload::label(self.explain_handshake(error).with_server(self.server));
+                self.tell_handshake_end(Err(&error), took);
+                error
+            })?;
         self.tell_revocation(Ok(stream.report()));
+        self.tell_handshake_end(Ok(stream.report()), started.elapsed());
         observer.finished(
             Stage::Tls,
             started.elapsed(),
@@ -300,10 +381,66 @@ impl Attempt<'_> {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
+    /// Tells of the handshake's beginning.
+    fn tell_handshake(&self) {
+        let server = self.server;
+        debug!(target: "mongotls::tls", "TLS handshake with {server} started");
+        let listener = &self.connector.listener;
+        if listener.hears(EventKind::Tls) {
+            let server = server.clone();
+            listener.emit(&Event::TlsHandshakeStarted(TlsHandshakeStartedEvent {
+                server,
+            }));
+        }
+    }
+
+    /// Tells of the handshake's end.
+    fn tell_handshake_end(&self, outcome: Result<&HandshakeReport, &Error>, duration: Duration) {
+        let server = self.server;
+        let ms = duration.as_millis();
+        let is_heard = self.connector.listener.hears(EventKind::Tls);
+        let event = match outcome {
+            Ok(report) => {
+                let (protocol, cipher) = (report.protocol(), report.cipher());
+                let (resumed, revocation) = (report.resumed(), report.own_revocation());
+                debug!(
+                    target: "mongotls::tls",
+                    "TLS handshake with {server} succeeded in {ms} ms: {protocol}, {cipher}, {}, revocation {}",
+                    if resumed { "resumed" } else { "full" },
+                    revocation.as_str()
+                );
+                is_heard.then(|| {
+                    Event::TlsHandshakeSucceeded(TlsHandshakeSucceededEvent {
+                        server: server.clone(),
+                        protocol: protocol.to_owned(),
+                        cipher: cipher.to_owned(),
+                        resumed,
+                        revocation,
+                        duration,
+                    })
+                })
+            }
+            Err(error) => {
+                let code = error.cause().map_or("", |cause| cause.code().as_str());
+                debug!(target: "mongotls::tls", "TLS handshake with {server} failed after {ms} ms: {error} [{code}]");
+                is_heard.then(|| {
+                    Event::TlsHandshakeFailed(TlsHandshakeFailedEvent {
+                        server: server.clone(),
+                        error: error.clone(),
+                        duration,
+                    })
+                })
+            }
+        };
+        if let Some(event) = event {
+            self.connector.listener.emit(&event);
+        }
+    }
+
     /// Tells the program what evidence was found; of a refusal, if that was the reason.
     fn tell_revocation(&self, outcome: Result<&HandshakeReport, &Error>) {
         let listener = &self.connector.listener;
-        if !listener.is_there() {
+        if !listener.hears(EventKind::Tls) {
             return;
         }
         let (certificates, error) = match outcome {
@@ -365,7 +502,9 @@ impl Attempt<'_> {
         authentication: Option<&Authentication<'_>>,
     ) -> Result<RawDocumentBuf> {
         let load_balanced = self.connector.load_balanced;
-        let body = hello::command(&self.connector.metadata, load_balanced, authentication);
+        let metadata = self.connector.metadata.current();
+        let compressors = &self.connector.compressors;
+        let body = hello::command(&metadata, load_balanced, compressors, authentication);
         let id = connection.next_request_id();
         let (expected, encoded) = if load_balanced {
             let encoded = request::encode_msg(
@@ -387,6 +526,7 @@ impl Attempt<'_> {
         let expected = Expected {
             request_id: id,
             opcode: expected,
+            offered: connection.offered,
         };
         let reply = connection.exchange(expected, Some(self.deadline));
         // It may hold an access token, and the connection's buffer a copy.
@@ -411,7 +551,8 @@ impl Attempt<'_> {
                 "server_code",
                 refused.command().map(|failure| i64::from(failure.code)),
             );
-            return Err(Error::failed(Stage::Hello, cause).with_source(refused));
+            let error = Error::failed(Stage::Hello, cause).with_labels(refused.labels());
+            return Err(error.with_source(refused));
         }
         let hello = Hello::read(&reply);
         match self.unsuitable(&hello) {
@@ -421,6 +562,19 @@ impl Attempt<'_> {
                 Ok(reply)
             }
         }
+    }
+
+    /// How requests are compressed: with the first compressor that both sides know.
+    fn agreed(&self, hello: &Hello) -> Option<Compression> {
+        let ours = &self.connector.compressors;
+        let first = ours.iter().find(|one| hello.compressors.contains(one));
+        if first.is_none() && !ours.is_empty() {
+            debug!(target: "mongotls::command", "{} knows none of the compressors: nothing is compressed", self.server);
+        }
+        first.map(|compressor| Compression {
+            compressor: *compressor,
+            level: self.connector.zlib_level,
+        })
     }
 
     /// Why the server cannot serve this client, if it cannot.
@@ -454,6 +608,20 @@ impl Attempt<'_> {
                 .fact_opt("found_set", hello.set_name.as_deref()),
         )
     }
+}
+
+/// The compressors that are built in; the others are named in the log.
+fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
+    let (built_in, missing): (Vec<Compressor>, Vec<Compressor>) =
+        wanted.iter().partition(|one| one.is_built_in());
+    for compressor in missing {
+        let name = compressor.as_str();
+        warn!(
+            target: "mongotls::command",
+            "compressors: {name} is not offered to servers, since this program was built without the cargo feature \"{name}\" of mongotls"
+        );
+    }
+    built_in
 }
 
 /// Options that are understood and whose work is not built yet. Going on without it would do something

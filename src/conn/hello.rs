@@ -5,11 +5,12 @@
 //! it is `hello` as OP_MSG.
 
 use bson::oid::ObjectId;
-use bson::raw::{RawDocument, cstr};
-use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::raw::RawDocument;
+use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr, rawdoc};
 
 use crate::auth::Attempt;
 use crate::cause::{Cause, CauseCode};
+use crate::options::Compressor;
 
 /// The wire versions that this crate speaks: MongoDB 4.2 and later.
 pub(crate) const WIRE_VERSIONS: std::ops::RangeInclusive<i32> = 8..=29;
@@ -44,19 +45,28 @@ pub struct Hello {
     pub connection_id: Option<i64>,
     /// The service behind a load balancer.
     pub service_id: Option<ObjectId>,
+    /// The compressors that both sides know. Requests are compressed with the first that the client names.
+    pub compressors: Vec<Compressor>,
 }
 
-/// The command that opens a connection.
+/// The command that opens a connection. `backpressure` says that errors of an overloaded server are
+/// understood ("Client Backpressure", "Handshake changes").
 pub(super) fn command(
-    metadata: &RawDocumentBuf,
+    metadata: &RawDocument,
     load_balanced: bool,
+    compressors: &[Compressor],
     attempt: Option<&Attempt<'_>>,
 ) -> RawDocumentBuf {
     let mut command = if load_balanced {
-        rawdoc! { "hello": 1_i32, "helloOk": true, "client": metadata.clone(), "loadBalanced": true }
+        rawdoc! { "hello": 1_i32, "helloOk": true, "loadBalanced": true }
     } else {
-        rawdoc! { "isMaster": 1_i32, "helloOk": true, "client": metadata.clone() }
+        rawdoc! { "isMaster": 1_i32, "helloOk": true }
     };
+    let mut names = RawArrayBuf::new();
+    compressors.iter().for_each(|one| names.push(one.as_str()));
+    command.append(cstr!("client"), metadata);
+    command.append(cstr!("compression"), names);
+    command.append(cstr!("backpressure"), true);
     if let Some(user) = attempt.and_then(Attempt::user_to_negotiate) {
         command.append(cstr!("saslSupportedMechs"), user);
     }
@@ -86,6 +96,14 @@ impl Hello {
                 ("setName", RawBsonRef::String(name)) => hello.set_name = Some(name.to_owned()),
                 ("msg", RawBsonRef::String(text)) => hello.is_mongos = text == "isdbgrid",
                 ("serviceId", RawBsonRef::ObjectId(id)) => hello.service_id = Some(id),
+                ("compression", RawBsonRef::Array(names)) => {
+                    let names = names.into_iter().map_while(Result::ok);
+                    for known in names.filter_map(|name| name.as_str()?.parse().ok()) {
+                        if !hello.compressors.contains(&known) {
+                            hello.compressors.push(known);
+                        }
+                    }
+                }
                 (_, number) => hello.read_number(key.as_str(), number),
             }
         }

@@ -1,17 +1,95 @@
 //! Who this client is, as the first hello tells the server for its log.
 //!
-//! Source: "MongoDB Handshake", "Hello Command" and "Limitations". The document is made once for a
-//! client. It is at most 512 bytes long; what does not fit goes in the order of the specification:
-//! `env` but for its name, `os` but for its type, all of `env`, the end of `platform`.
+//! Source: "MongoDB Handshake", "Hello Command", "Supporting Wrapping Libraries" and "Limitations". The document
+//! is made once for a client, and anew when a library on top of this one adds its name. It is at most 512 bytes
+//! long; what does not fit goes in the order of the specification: `env` but for its name, `os` but for its
+//! type, all of `env`, the end of `platform`.
 
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::{Document, RawDocumentBuf, doc};
 
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+use crate::options::DriverInfo;
+
 /// The limit on the whole document, BSON overhead included.
 const MAX_SIZE: usize = 512;
+
+/// What each hello says of the client. The lock is held to copy a pointer, or to add a library.
+#[derive(Debug)]
+pub(super) struct Metadata(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    facts: Facts,
+    /// The value of the field `client`.
+    encoded: Arc<RawDocumentBuf>,
+}
+
+impl Metadata {
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the libraries' names do not fit.
+    pub(super) fn new(app_name: Option<&str>, libraries: &[DriverInfo]) -> Result<Self> {
+        let mut facts = Facts::gather(app_name);
+        facts.libraries = libraries.to_vec();
+        let encoded = fit(&facts).ok_or_else(|| {
+            let remedy =
+                "Shorten what driver_info says: all of it must fit into 512 bytes with the rest.";
+            Error::configuration(Cause::new(CauseCode::OptionConflict, TOO_LONG, remedy))
+        })?;
+        let encoded = Arc::new(encoded);
+        Ok(Self(Mutex::new(State { facts, encoded })))
+    }
+
+    /// The same for a forked child; as at first where a thread of the parent may hold the lock.
+    pub(super) fn in_child(&self, at_first: Self) -> Self {
+        match self.0.try_lock() {
+            Ok(state) => Self(Mutex::new(State {
+                facts: state.facts.clone(),
+                encoded: Arc::clone(&state.encoded),
+            })),
+            Err(_) => at_first,
+        }
+    }
+
+    /// Adds a library, if it is not there already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds what must not be in
+    /// it, or if they do not fit.
+    pub(super) fn append(&self, info: &DriverInfo) -> Result<()> {
+        if !info.is_sound() {
+            let what = "a DriverInfo needs a name, and its texts hold no '|' and no NUL";
+            return Err(Error::invalid_argument(what));
+        }
+        let mut state = self.state();
+        if state.facts.libraries.contains(info) {
+            return Ok(());
+        }
+        let mut facts = state.facts.clone();
+        facts.libraries.push(info.clone());
+        let encoded = fit(&facts).ok_or_else(|| Error::invalid_argument(TOO_LONG))?;
+        let encoded = Arc::new(encoded);
+        *state = State { facts, encoded };
+        Ok(())
+    }
+
+    /// The value of the field `client` of the first hello.
+    pub(super) fn current(&self) -> Arc<RawDocumentBuf> {
+        Arc::clone(&self.state().encoded)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const TOO_LONG: &str =
+    "what servers are told of the client does not fit into 512 bytes, even shortened";
 
 /// The facts that go into the document, apart from where they come from.
 #[derive(Clone, Debug, Default)]
@@ -23,34 +101,48 @@ struct Facts {
     /// Function as a service: `name` first.
     faas: Document,
     container: Document,
+    libraries: Vec<DriverInfo>,
 }
 
-/// The value of the field `client` of the first hello.
-pub(crate) fn client_metadata(app_name: Option<&str>) -> RawDocumentBuf {
-    let facts = Facts {
-        app_name: app_name.map(str::to_owned),
-        os_name: fs::read_to_string("/etc/os-release")
-            .ok()
-            .as_deref()
-            .and_then(pretty_name),
-        architecture: env::consts::ARCH,
-        platform: format!(
-            "rustc >= {}, {}",
-            env!("CARGO_PKG_RUST_VERSION"),
-            openssl::version::version()
-        ),
-        faas: faas(|name| env::var(name).ok().filter(|value| !value.is_empty())),
-        container: container(
-            Path::new("/.dockerenv").exists(),
-            env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
-        ),
-    };
-    fit(&facts)
+impl Facts {
+    /// What there is to tell, but for libraries on top.
+    fn gather(app_name: Option<&str>) -> Self {
+        Self {
+            app_name: app_name.map(str::to_owned),
+            os_name: fs::read_to_string("/etc/os-release")
+                .ok()
+                .as_deref()
+                .and_then(pretty_name),
+            architecture: env::consts::ARCH,
+            platform: format!(
+                "rustc >= {}, {}",
+                env!("CARGO_PKG_RUST_VERSION"),
+                openssl::version::version()
+            ),
+            faas: faas(|name| env::var(name).ok().filter(|value| !value.is_empty())),
+            container: container(
+                Path::new("/.dockerenv").exists(),
+                env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()),
+            ),
+            libraries: Vec::new(),
+        }
+    }
+
+    /// A text of this crate, and behind it those of the libraries on top.
+    fn joined(&self, own: &str, of: fn(&DriverInfo) -> Option<&str>) -> String {
+        let mut text = own.to_owned();
+        for more in self.libraries.iter().filter_map(of) {
+            text.push(DriverInfo::DELIMITER);
+            text.push_str(more);
+        }
+        text
+    }
 }
 
-/// The largest document that fits.
-fn fit(facts: &Facts) -> RawDocumentBuf {
+/// The largest document that fits; none if what must stay does not.
+fn fit(facts: &Facts) -> Option<RawDocumentBuf> {
     let mut facts = facts.clone();
+    facts.platform = facts.joined(&facts.platform, |library| library.platform.as_deref());
     let mut encoded = encode(&facts);
     let steps: [fn(&mut Facts); 3] = [
         |facts| {
@@ -69,7 +161,7 @@ fn fit(facts: &Facts) -> RawDocumentBuf {
     ];
     for step in steps {
         if encoded.as_bytes().len() <= MAX_SIZE {
-            return encoded;
+            return Some(encoded);
         }
         step(&mut facts);
         encoded = encode(&facts);
@@ -77,7 +169,7 @@ fn fit(facts: &Facts) -> RawDocumentBuf {
     while encoded.as_bytes().len() > MAX_SIZE && facts.platform.pop().is_some() {
         encoded = encode(&facts);
     }
-    encoded
+    (encoded.as_bytes().len() <= MAX_SIZE).then_some(encoded)
 }
 
 fn encode(facts: &Facts) -> RawDocumentBuf {
@@ -85,10 +177,11 @@ fn encode(facts: &Facts) -> RawDocumentBuf {
     if let Some(name) = &facts.app_name {
         client.insert("application", doc! { "name": name });
     }
-    client.insert(
-        "driver",
-        doc! { "name": "mongotls", "version": env!("CARGO_PKG_VERSION") },
-    );
+    let name = facts.joined("mongotls", |library| Some(&library.name));
+    let version = facts.joined(env!("CARGO_PKG_VERSION"), |library| {
+        library.version.as_deref()
+    });
+    client.insert("driver", doc! { "name": name, "version": version });
     let mut os = doc! { "type": os_type() };
     if let Some(name) = &facts.os_name {
         os.insert("name", name);
@@ -190,7 +283,12 @@ mod tests {
             platform: "p".repeat(40),
             faas: doc! { "name": "aws.lambda", "memory_mb": 1024, "region": "r".repeat(20) },
             container: doc! { "runtime": "docker" },
+            libraries: Vec::new(),
         }
+    }
+
+    fn fit(facts: &Facts) -> RawDocumentBuf {
+        super::fit(facts).unwrap()
     }
 
     fn fields(raw: &RawDocumentBuf) -> Document {
@@ -267,6 +365,44 @@ mod tests {
         assert!(
             !client.contains_key("env") && client.get_str("platform").unwrap().starts_with('ä')
         );
+    }
+
+    #[test]
+    fn libraries_on_top_stand_behind_a_bar_and_once() {
+        let metadata = Metadata::new(None, &[DriverInfo::new("store").version("2")]).unwrap();
+        let shop = DriverInfo::new("shop").platform("here");
+        let before = metadata.current();
+        metadata.append(&shop).unwrap();
+        metadata.append(&shop).unwrap();
+        let driver = |raw: &RawDocumentBuf| fields(raw).get_document("driver").unwrap().clone();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            driver(&metadata.current()),
+            doc! { "name": "mongotls|store|shop", "version": format!("{version}|2") }
+        );
+        let platform = fields(&metadata.current());
+        assert!(platform.get_str("platform").unwrap().ends_with("|here"));
+        assert_eq!(driver(&before).get_str("name").unwrap(), "mongotls|store");
+    }
+
+    #[test]
+    fn a_library_that_does_not_fit_or_holds_a_bar_is_refused_and_changes_nothing() {
+        let metadata = Metadata::new(None, &[]).unwrap();
+        let before = metadata.current();
+        for (info, word) in [
+            (DriverInfo::new("a|b"), "'|'"),
+            (DriverInfo::new(""), "needs a name"),
+            (DriverInfo::new("a").version("1|2"), "'|'"),
+            (DriverInfo::new("a").platform("\0"), "NUL"),
+            (DriverInfo::new("a".repeat(480)), "512 bytes"),
+        ] {
+            let error = metadata.append(&info).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        assert_eq!(metadata.current(), before);
+        let error = Metadata::new(None, &[DriverInfo::new("a".repeat(480))]).unwrap_err();
+        assert_eq!(error.cause().unwrap().code(), CauseCode::OptionConflict);
     }
 
     #[test]

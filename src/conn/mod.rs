@@ -2,33 +2,40 @@
 //!
 //! A [`Connection`] comes out of [`Connector::establish`], after TLS and hello. It belongs to one
 //! thread at a time. Each request is one write of one buffer, which is kept for the next; the reply is
-//! handed on without a copy. Whatever leaves a connection in an unknown state, such as a time-out in
+//! handed on without a copy. A request may be compressed first, and each but the first hello is told to who
+//! listens. Whatever leaves a connection in an unknown state, such as a time-out in
 //! the middle of a reply, marks it perished, and the pool then drops it.
 
 mod authenticate;
 mod establish;
 mod hello;
 mod metadata;
+mod overload;
 mod probe;
 mod reauthenticate;
+mod sensitive;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
-pub(crate) use self::establish::{Connector, Learned, Observer};
+pub(crate) use self::establish::{Connector, Learned, Observer, Place};
 pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
+use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
+use crate::fork;
 use crate::sniff;
-use crate::socket::Socket;
+use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
+use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
 use crate::wire::request::{self, DocumentSequence, TooLarge};
@@ -48,12 +55,27 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Connection {
     server: ServerAddress,
     stream: Stream,
+    /// The client's number of the connection, which its pool gives; 0 until then.
+    id: u64,
     hello: Hello,
     /// As whom; none without a user.
     authenticated: Option<Authenticated>,
+    /// Whether the handshake is over, authentication included.
+    established: bool,
+    commands: CommandMonitor,
+    /// How requests are compressed; not at all if none.
+    compression: Option<Compression>,
+    /// How replies may be compressed.
+    offered: Offered,
     buffer: Vec<u8>,
+    /// Where requests are compressed into.
+    compressed: Vec<u8>,
     last_request_id: i32,
     perished: Option<Perished>,
+    /// Cuts the connection off from another thread.
+    interrupt: Arc<Interrupt>,
+    /// How often the process had forked when the connection was made.
+    forks: u64,
 }
 
 /// Why a connection must not be used again.
@@ -69,16 +91,40 @@ pub(crate) enum Perished {
 }
 
 impl Connection {
-    fn new(server: ServerAddress, stream: Stream) -> Self {
+    fn new(server: ServerAddress, stream: Stream, interrupt: Arc<Interrupt>) -> Self {
         Self {
             server,
             stream,
+            id: 0,
             hello: Hello::default(),
             authenticated: None,
+            established: false,
+            commands: CommandMonitor::default(),
+            compression: None,
+            offered: Offered::NONE,
             buffer: Vec::new(),
+            compressed: Vec::new(),
             last_request_id: 0,
             perished: None,
+            interrupt,
+            forks: fork::count(),
         }
+    }
+
+    /// Whether the server has neither closed the connection nor said anything unasked, as far as that can be
+    /// seen without waiting.
+    pub(crate) fn is_open(&mut self) -> bool {
+        if self.stream.socket().set_waiting(false).is_err() {
+            return false;
+        }
+        let is_silent = match &mut self.stream {
+            Stream::Plain(socket) => {
+                let read = socket.read(&mut [0]);
+                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Stream::Tls(stream) => stream.is_silent(),
+        };
+        self.stream.socket().set_waiting(true).is_ok() && is_silent
     }
 
     /// The server at the other end.
@@ -123,40 +169,91 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        let limit = self.hello.max_message_size;
+        if self.forks != fork::count() {
+            return Err(Error::of_the_parent().with_server(&self.server));
+        }
         let id = self.next_request_id();
+        self.encode(request, id)?;
+        let is_told = self.commands.hears(!self.established);
+        let open = is_told.then(|| self.start(request, id));
+        self.compress(request);
+        let outcome = self.ask(stage, request, id, deadline);
+        if let Some(open) = open {
+            open.end(outcome.as_deref());
+        }
+        outcome
+    }
+
+    /// Puts the message into the buffer.
+    fn encode(&mut self, request: &Request<'_>, id: i32) -> Result<()> {
+        let limit = self.hello.max_message_size;
         let more = |fields: &mut request::Fields<'_>| {
             fields.text("$db", request.database);
             if let Some(preference) = request.read_preference {
                 fields.document("$readPreference", preference);
             }
         };
-        request::encode_msg(
-            &mut self.buffer,
-            id,
-            request.body,
-            more,
-            request.sequences,
-            limit,
-        )
-        .map_err(|error| self.too_large(error))?;
-        let reply = self
-            .exchange(
-                Expected {
-                    request_id: id,
-                    opcode: opcode::MSG,
-                },
-                deadline,
-            )
-            .map_err(|failure| {
-                let name = command_name(request.body);
-                self.explain(failure, stage, &format!("the reply to {name:?}"), deadline)
-            })?;
+        let (body, sequences) = (request.body, request.sequences);
+        request::encode_msg(&mut self.buffer, id, body, more, sequences, limit)
+            .map_err(|error| self.too_large(error))
+    }
+
+    /// Compresses the message in the buffer, where that was agreed on and is allowed.
+    fn compress(&mut self, request: &Request<'_>) {
+        let Some(compression) = self.compression else {
+            return;
+        };
+        let limit = self.hello.max_message_size;
+        if sensitive::may_be_compressed(command_name(request.body))
+            && compress::wrap(&self.buffer, &mut self.compressed, compression, limit)
+        {
+            std::mem::swap(&mut self.buffer, &mut self.compressed);
+        }
+        self.compressed.clear();
+        self.compressed.shrink_to(KEPT_BUFFER);
+    }
+
+    /// Sends the message in the buffer, and reads what the server makes of the command.
+    fn ask(
+        &mut self,
+        stage: Stage,
+        request: &Request<'_>,
+        id: i32,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let expected = Expected {
+            request_id: id,
+            opcode: opcode::MSG,
+            offered: self.offered,
+        };
+        let reply = self.exchange(expected, deadline).map_err(|failure| {
+            let what = format!("the reply to {:?}", command_name(request.body));
+            self.explain(failure, stage, &what, deadline)
+        })?;
         if state_changed(&reply) {
             self.perished = Some(Perished::StateChange);
         }
         check(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage))?;
         Ok(reply)
+    }
+
+    /// Tells of the command whose message is in the buffer.
+    fn start(&self, request: &Request<'_>, id: i32) -> OpenCommand {
+        let name = command_name(request.body);
+        let info = CommandInfo {
+            command_name: name.to_owned(),
+            database_name: request.database.to_owned(),
+            request_id: id,
+            operation_id: next_operation_id(),
+            server: self.server.clone(),
+            connection_id: self.id,
+            server_connection_id: self.hello.connection_id,
+            service_id: self.hello.service_id,
+        };
+        let is_secret = sensitive::is_secret(name, request.body);
+        let command = request::folded(&self.buffer, request.sequences);
+        let commands = &self.commands;
+        commands.start(info, command, is_secret, !self.established)
     }
 
     /// Writes the buffer and reads the reply. The connection has perished unless both succeed.
@@ -219,6 +316,9 @@ impl Connection {
     ) -> Error {
         let plain = matches!(self.stream, Stream::Plain(_));
         let error = match failure {
+            ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
+                Error::interrupted().with_source(error)
+            }
             // An alert or a handshake record in answer to the first message in the clear.
             ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
                 if plain && stage == Stage::Hello && sniff::is_tls_answer(&first_bytes) =>
@@ -263,6 +363,15 @@ impl Connection {
             }
         };
         error.with_server(&self.server).with_stage(stage)
+    }
+}
+
+impl Drop for Connection {
+    /// Ends the connection even if a forked child holds on to the socket. A child itself just lets go of it.
+    fn drop(&mut self) {
+        if self.forks == fork::count() {
+            self.stream.socket().shut_down();
+        }
     }
 }
 
@@ -370,6 +479,7 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = state_changed(reply);
     let _ = Hello::read(reply).incompatibility();
     let _ = command_name(reply);
+    crate::event::read_for_the_log(reply);
 }
 
 /// Whether an answer says that the server has another role than before or is about to end, as error of
@@ -456,6 +566,7 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+    use crate::options::Compressor;
 
     #[test]
     fn a_connection_that_the_network_gave_up_is_lost_and_not_late() {
@@ -469,34 +580,46 @@ mod tests {
     }
 
     #[test]
-    fn a_large_request_leaves_a_small_buffer() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let stream = Stream::Plain(Socket::unix(ours).unwrap());
-        let mut connection = Connection::new(ServerAddress::unix("/tmp/m.sock"), stream);
-        connection.hello.max_message_size = 48_000_000;
-        let server = thread::spawn(move || {
-            let mut length = [0; 4];
-            theirs.read_exact(&mut length).unwrap();
-            let rest = u64::from(u32::from_le_bytes(length)) - 4;
-            io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
-            let mut reply = Vec::new();
-            request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
-            reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
-            io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
-        });
-        let request = Request {
-            database: "db",
-            body: &rawdoc! { "insert": "x".repeat(1 << 20) },
-            sequences: &[],
-            read_preference: None,
-        };
-        connection.run(&request, None).unwrap();
-        server.join().unwrap();
-        assert_eq!(connection.perished(), None);
-        assert!(
-            connection.buffer.capacity() <= KEPT_BUFFER,
-            "{}",
-            connection.buffer.capacity()
-        );
+    fn a_large_request_leaves_small_buffers_compressed_or_not() {
+        for compressor in [None, Some(Compressor::Zlib)] {
+            if compressor.is_some_and(|one| !one.is_built_in()) {
+                continue;
+            }
+            let compression = compressor.map(|compressor| Compression {
+                compressor,
+                level: 0,
+            });
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let stream = Stream::Plain(Socket::new(Arc::new(ours.into())).unwrap());
+            let mut connection =
+                Connection::new(ServerAddress::unix("/tmp/m.sock"), stream, Arc::default());
+            connection.hello.max_message_size = 48_000_000;
+            connection.compression = compression;
+            let server = thread::spawn(move || {
+                let mut head = [0; 16];
+                theirs.read_exact(&mut head).unwrap();
+                let [size, _, _, opcode] =
+                    [0, 4, 8, 12].map(|at| u32::from_le_bytes(*head[at..].first_chunk().unwrap()));
+                let rest = u64::from(size) - 16;
+                io::copy(&mut (&mut theirs).take(rest), &mut io::sink()).unwrap();
+                let mut reply = Vec::new();
+                request::encode_msg(&mut reply, 1, &rawdoc! { "ok": 1 }, |_| (), &[], 100).unwrap();
+                reply[8..12].copy_from_slice(&1_i32.to_le_bytes()); // answers request 1
+                io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
+                opcode
+            });
+            let request = Request {
+                database: "db",
+                body: &rawdoc! { "insert": "x".repeat(1 << 20) },
+                sequences: &[],
+                read_preference: None,
+            };
+            connection.run(&request, None).unwrap();
+            let opcode = server.join().unwrap();
+            assert_eq!(opcode, if compression.is_some() { 2012 } else { 2013 });
+            assert_eq!(connection.perished(), None);
+            let kept = [&connection.buffer, &connection.compressed].map(Vec::capacity);
+            assert!(kept[0] <= KEPT_BUFFER && kept[1] <= KEPT_BUFFER, "{kept:?}");
+        }
     }
 }

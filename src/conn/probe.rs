@@ -18,8 +18,10 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::net;
 use crate::sniff::MONGODB_IN_THE_CLEAR;
+use crate::socket::Interrupt;
 use crate::time::Deadline;
 use crate::tls::TURN_TLS_ON;
+use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
 use crate::wire::{opcode, request};
 
@@ -77,7 +79,7 @@ fn ask(server: &ServerAddress, connecting: &Deadline) -> bool {
     let socket = match server {
         ServerAddress::Tcp { host, port } => net::resolve(host, *port, &deadline)
             .and_then(|addresses| net::connect(&addresses, &deadline)),
-        ServerAddress::Unix { path } => net::connect_unix(path, &deadline),
+        ServerAddress::Unix { path } => net::connect_unix(&Interrupt::default(), path, &deadline),
     };
     let Ok(mut socket) = socket else { return false };
     socket.set_deadline(Some(deadline));
@@ -87,6 +89,7 @@ fn ask(server: &ServerAddress, connecting: &Deadline) -> bool {
     let expected = Expected {
         request_id: 1,
         opcode: opcode::REPLY,
+        offered: Offered::NONE,
     };
     sent && reply::read(&mut socket, expected).is_ok()
 }

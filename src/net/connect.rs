@@ -1,20 +1,20 @@
 //! Addresses to a connected socket.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
-use crate::socket::Socket;
+use crate::fork;
+use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 
 /// How long an attempt has for itself before the next address is tried beside it (RFC 8305 §5).
@@ -28,13 +28,24 @@ pub(crate) fn connect(
     addresses: &[SocketAddr],
     deadline: &Deadline,
 ) -> Result<Socket, Unreachable> {
-    let outcome = match addresses {
-        [address] => attempt(*address, deadline).map_err(|error| vec![(*address, error)]),
-        _ => race(addresses, deadline),
-    };
-    let stream = outcome.map_err(|failures| failed(failures, deadline))?;
-    let peer = stream.peer_addr();
-    prepare(stream).map_err(|error| {
+    connect_unless(&Arc::default(), addresses, deadline)
+}
+
+/// The same, unless it is interrupted.
+pub(crate) fn connect_unless(
+    interrupt: &Arc<Interrupt>,
+    addresses: &[SocketAddr],
+    deadline: &Deadline,
+) -> Result<Socket, Unreachable> {
+    let outcome = fork::outside(|| match addresses {
+        [address] => {
+            attempt(*address, deadline, interrupt).map_err(|error| vec![(*address, error)])
+        }
+        _ => race(addresses, deadline, interrupt),
+    });
+    let socket = outcome.map_err(|failures| failed(failures, deadline))?;
+    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
+    prepare(socket).map_err(|error| {
         let failures = peer
             .map(|address| vec![(address, error)])
             .unwrap_or_default();
@@ -42,17 +53,22 @@ pub(crate) fn connect(
     })
 }
 
-/// Connects to the Unix socket at `path`.
-pub(crate) fn connect_unix(path: &Path, deadline: &Deadline) -> Result<Socket, Unreachable> {
+/// Connects to the Unix socket at `path`, unless it is interrupted.
+pub(crate) fn connect_unix(
+    interrupt: &Interrupt,
+    path: &Path,
+    deadline: &Deadline,
+) -> Result<Socket, Unreachable> {
     let connected = || {
-        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let socket = Arc::new(socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?);
+        interrupt.attach(&socket)?;
         // While the server's backlog is full, the kernel waits as long as a write may.
         let left = deadline
             .remaining(Instant::now())
             .map_err(|_| io::ErrorKind::TimedOut)?;
         socket.set_write_timeout(left)?;
         socket.connect(&SockAddr::unix(path)?)?;
-        Socket::unix(UnixStream::from(OwnedFd::from(socket)))
+        Socket::new(socket)
     };
     connected().map_err(|error| Unreachable {
         stage: Stage::Connect,
@@ -95,18 +111,34 @@ fn unix_failed(path: &Path, error: &io::Error, deadline: &Deadline) -> Cause {
     Cause::new(code, format!("no connection to {path}: {error}"), remedy)
 }
 
-fn attempt(address: SocketAddr, deadline: &Deadline) -> io::Result<TcpStream> {
-    match deadline.remaining(Instant::now()) {
-        Ok(Some(left)) => TcpStream::connect_timeout(&address, left),
-        Ok(None) => TcpStream::connect(address),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+/// The socket is among those to be interrupted before it connects: the kernel then gives the attempt up.
+fn attempt(
+    address: SocketAddr,
+    deadline: &Deadline,
+    interrupt: &Interrupt,
+) -> io::Result<Arc<socket2::Socket>> {
+    let left = deadline
+        .remaining(Instant::now())
+        .map_err(|_| io::ErrorKind::TimedOut)?;
+    let domain = Domain::for_address(address);
+    let socket = Arc::new(socket2::Socket::new(
+        domain,
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?);
+    interrupt.attach(&socket)?;
+    match left {
+        Some(left) => socket.connect_timeout(&address.into(), left)?,
+        None => socket.connect(&address.into())?,
     }
+    Ok(socket)
 }
 
 fn race(
     addresses: &[SocketAddr],
     deadline: &Deadline,
-) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+    interrupt: &Arc<Interrupt>,
+) -> Result<Arc<socket2::Socket>, Vec<(SocketAddr, io::Error)>> {
     let (report, results) = mpsc::channel();
     let mut failures = Vec::new();
     let mut waiting = addresses.iter().copied();
@@ -114,12 +146,12 @@ fn race(
     loop {
         let next = waiting.next();
         if let Some(address) = next {
-            let (report, deadline) = (report.clone(), *deadline);
+            let (report, deadline, interrupt) = (report.clone(), *deadline, Arc::clone(interrupt));
             let spawned = thread::Builder::new()
                 .name("mongotls-connect".into())
                 .spawn(move || {
                     // A stream that comes too late is dropped, and so closed, with the channel.
-                    let _ = report.send((address, attempt(address, &deadline)));
+                    let _ = report.send((address, attempt(address, &deadline, &interrupt)));
                 });
             match spawned {
                 Ok(_) => running += 1,
@@ -150,14 +182,14 @@ fn race(
 }
 
 /// What MongoDB's drivers set on a socket: no delay, and keepalive after two minutes of silence.
-fn prepare(stream: TcpStream) -> io::Result<Socket> {
-    stream.set_nodelay(true)?;
+fn prepare(socket: Arc<socket2::Socket>) -> io::Result<Socket> {
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(120))
         .with_interval(Duration::from_secs(10))
         .with_retries(9);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Socket::tcp(stream)
+    socket.set_tcp_keepalive(&keepalive)?;
+    Socket::new(socket)
 }
 
 /// One cause for all failed attempts: that of the attempt which came closest to the server.
@@ -282,6 +314,46 @@ mod tests {
         );
     }
 
+    /// A listener with a full backlog: the kernel drops what asks for a connection.
+    fn deaf() -> (socket2::Socket, SocketAddr, Vec<socket2::Socket>) {
+        let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut kept = Vec::new();
+        loop {
+            let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            match socket.connect_timeout(&address.into(), Duration::from_millis(100)) {
+                Ok(()) => kept.push(socket),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (listener, address, kept)
+    }
+
+    #[test]
+    fn an_attempt_to_connect_can_be_interrupted() {
+        let (_listener, address, _kept) = deaf();
+        for addresses in [vec![address], vec![address, address]] {
+            let interrupt = Arc::<Interrupt>::default();
+            let (other, count) = (Arc::clone(&interrupt), addresses.len());
+            let dial = thread::spawn(move || {
+                let deadline = within(Duration::from_secs(60));
+                connect_unless(&other, &addresses, &deadline).is_err()
+            });
+            let started = Instant::now();
+            while interrupt.attached() < count {
+                assert!(started.elapsed() < Duration::from_secs(10));
+                thread::yield_now();
+            }
+            interrupt.interrupt();
+            assert!(dial.join().unwrap());
+            assert!(started.elapsed() < Duration::from_secs(10));
+        }
+    }
+
     #[test]
     fn when_all_refuse_each_attempt_is_named() {
         let addresses = [refusing(), refusing()];
@@ -368,7 +440,11 @@ mod tests {
         // The kernel keeps a connection or two for the server that never comes.
         let mut kept = Vec::new();
         let unreachable = loop {
-            match connect_unix(&path, &within(Duration::from_millis(100))) {
+            match connect_unix(
+                &Interrupt::default(),
+                &path,
+                &within(Duration::from_millis(100)),
+            ) {
                 Ok(socket) if kept.len() < 10 => kept.push(socket),
                 Ok(_) => panic!("the backlog has no end"),
                 Err(unreachable) => break unreachable,

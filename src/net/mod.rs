@@ -16,8 +16,8 @@ use crate::time::Elapsed;
 
 #[cfg(feature = "gssapi")]
 pub(crate) use self::canonical::canonical_name;
-pub(crate) use self::connect::{connect, connect_unix};
-pub(crate) use self::resolve::resolve;
+pub(crate) use self::connect::{connect, connect_unix, connect_unless};
+pub(crate) use self::resolve::{resolve, resolve_unless};
 
 /// A failed attempt to reach a server, not yet an error: the caller knows which server it was.
 pub(crate) struct Unreachable {

@@ -1,15 +1,17 @@
 //! Names to addresses.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
+use crate::fork;
+use crate::socket::Interrupt;
 use crate::time::Deadline;
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
@@ -18,6 +20,16 @@ use crate::time::Deadline;
 /// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to
 /// itself once the deadline has passed.
 pub(crate) fn resolve(
+    host: &str,
+    port: u16,
+    deadline: &Deadline,
+) -> Result<Vec<SocketAddr>, Unreachable> {
+    resolve_unless(&Interrupt::default(), host, port, deadline)
+}
+
+/// The same, unless it is interrupted.
+pub(crate) fn resolve_unless(
+    interrupt: &Interrupt,
     host: &str,
     port: u16,
     deadline: &Deadline,
@@ -45,10 +57,17 @@ pub(crate) fn resolve(
             &format!("no thread for the resolver: {error}"),
         )));
     }
-    let outcome = match deadline.remaining(Instant::now()) {
-        Ok(Some(left)) => wait.recv_timeout(left).map_err(|_| deadline.elapsed()),
-        Ok(None) => wait.recv().map_err(|_| deadline.elapsed()),
-        Err(elapsed) => Err(elapsed),
+    let outcome = loop {
+        let a_while = Duration::from_millis(100);
+        let left = match deadline.remaining(Instant::now()) {
+            Ok(left) => left.unwrap_or(a_while),
+            Err(elapsed) => break Err(elapsed),
+        };
+        match fork::outside(|| wait.recv_timeout(left.min(a_while))) {
+            Ok(answer) => break Ok(answer),
+            Err(RecvTimeoutError::Timeout) if !interrupt.is_interrupted() => {}
+            Err(_) => break Err(deadline.elapsed()),
+        }
     };
     match outcome {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(not_found(host))),

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use super::{
-    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, OidcCallback,
-    ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret, ServerMonitoringMode,
-    SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern, option_conflict,
+    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
+    OidcCallback, ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
+    ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
+    option_conflict,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventListener};
+use crate::event::{Event, EventKind, EventListener};
 use crate::options::AuthMechanism;
 
 /// Collects [`ClientOptions`]; each setter's unit, range and default stand at the field it sets.
@@ -60,6 +61,8 @@ pub struct ClientOptionsBuilder {
     pub(crate) proxy_username: Option<String>,
     pub(crate) proxy_password: Option<Secret>,
     plain_without_tls: bool,
+    driver_info: Vec<DriverInfo>,
+    max_log_document_length: Option<usize>,
     listener: EventListener,
     pub(super) oidc_callback: Option<OidcCallback>,
     pub(super) oidc_callbacks: usize,
@@ -219,6 +222,25 @@ impl ClientOptionsBuilder {
         self
     }
 
+    /// The same for events of some kinds alone, so that the others cost nothing.
+    #[must_use]
+    pub fn event_listener_for(
+        mut self,
+        kinds: &[EventKind],
+        listen: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = EventListener::new(listen);
+        self.listener.limit_to(kinds);
+        self
+    }
+
+    /// Names a library on top of this one to servers; each call adds one.
+    #[must_use]
+    pub fn driver_info(mut self, info: DriverInfo) -> Self {
+        self.driver_info.push(info);
+        self
+    }
+
     /// Serves reads by these members (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`).
     #[must_use]
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
@@ -267,6 +289,8 @@ impl ClientOptionsBuilder {
         compressors: Vec<Compressor> => compressors;
         /// Sets [`ClientOptions::zlib_compression_level`].
         zlib_compression_level: i32;
+        /// Sets [`ClientOptions::max_log_document_length`].
+        max_log_document_length: usize;
         /// Sets [`ClientOptions::read_concern`].
         read_concern: ReadConcern => read_concern;
         /// Sets [`ClientOptions::write_concern`].
@@ -373,6 +397,8 @@ impl ClientOptionsBuilder {
             max_adaptive_retries: self.max_adaptive_retries.unwrap_or(2),
             enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
             proxy,
+            driver_info: self.driver_info,
+            max_log_document_length: self.max_log_document_length.unwrap_or(1000),
             listener: self.listener,
             oidc_callback,
             cloud: self.cloud,
@@ -456,6 +482,10 @@ impl ClientOptionsBuilder {
         refuse(
             self.app_name.as_ref().is_some_and(over_long),
             "appName is longer than 128 bytes",
+        );
+        refuse(
+            !self.driver_info.iter().all(DriverInfo::is_sound),
+            "driver_info needs a name, and its texts hold no '|' and no NUL",
         );
         refuse(
             self.max_connecting == Some(0),

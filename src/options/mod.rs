@@ -10,6 +10,7 @@ mod builder;
 mod cloud;
 mod concern;
 mod credential;
+mod driver;
 mod oidc;
 mod pin;
 mod protocol;
@@ -27,6 +28,7 @@ pub use self::concern::{
 };
 pub(crate) use self::credential::CredentialDraft;
 pub use self::credential::{AuthMechanism, Credential};
+pub use self::driver::DriverInfo;
 pub(crate) use self::oidc::{AllowedHosts, OidcCallback};
 pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
 pub use self::pin::{InvalidPin, SpkiPin};
@@ -54,6 +56,8 @@ pub struct ClientOptions {
     pub default_database: Option<String>,
     /// The application's name in the server's log (`appName`); at most 128 bytes.
     pub app_name: Option<String>,
+    /// Libraries on top of this one, named to servers beside it. Default: none. Source: "MongoDB Handshake".
+    pub driver_info: Vec<DriverInfo>,
     /// The user; none connects without authentication.
     pub credential: Option<Credential>,
     /// Whether the mechanism PLAIN may send the password without TLS. Default: false.
@@ -104,7 +108,8 @@ pub struct ClientOptions {
     /// Accepted and without effect: it rules drivers of one thread (`serverSelectionTryOnce`).
     pub server_selection_try_once: Option<bool>,
 
-    /// The compressors to offer, best first (`compressors`). Default: none.
+    /// The compressors to offer, best first (`compressors`). Each needs the cargo feature of its name.
+    /// Default: none. Source: "OP_COMPRESSED".
     pub compressors: Vec<Compressor>,
     /// The level of zlib (`zlibCompressionLevel`); -1 to 9. Default: -1, zlib's own.
     pub zlib_compression_level: i32,
@@ -129,6 +134,10 @@ pub struct ClientOptions {
     /// The SOCKS5 proxy that connections go through (`proxyHost` and its companions). Source:
     /// "SOCKS5 Support".
     pub proxy: Option<ProxyOptions>,
+
+    /// How much of a command, a reply or an error is shown in the log, in bytes of Extended JSON. Default:
+    /// 1000. Source: "Logging".
+    pub max_log_document_length: usize,
 
     /// Who is told of events.
     pub(crate) listener: EventListener,
@@ -169,6 +178,16 @@ impl Compressor {
             Self::Snappy => "snappy",
             Self::Zlib => "zlib",
             Self::Zstd => "zstd",
+        }
+    }
+
+    /// Whether the cargo feature of the same name is on. A compressor that is not built in is not offered
+    /// to servers; the client then warns in the log.
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Self::Snappy => cfg!(feature = "snappy"),
+            Self::Zlib => cfg!(feature = "zlib"),
+            Self::Zstd => cfg!(feature = "zstd"),
         }
     }
 }

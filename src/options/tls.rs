@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{ProtocolOptions, Secret, SpkiPin};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::fork;
 
 /// The TLS options of a client.
 ///
@@ -255,7 +256,7 @@ pub(crate) struct PasswordCallback(Arc<dyn Fn() -> Option<Secret> + Send + Sync>
 
 impl PasswordCallback {
     pub(crate) fn ask(&self) -> Option<Secret> {
-        (self.0)()
+        fork::outside(|| (self.0)())
     }
 }
 

@@ -1,226 +1,637 @@
 //! Connections to one server, shared by threads.
 //!
 //! A thread checks a connection out, is alone with it, and checks it in by dropping the guard. What is
-//! free is handed out newest first, so that connections beyond what the load needs grow old. Nothing
-//! dials, closes or logs under the lock. Whoever frees a place wakes a waiter; a place that a dial has
-//! taken is given back if the dial fails or panics.
+//! available is handed out newest first, so that connections beyond what the load needs grow old; who must wait
+//! is served in the order of arrival. The rules are a plain value (`state.rs`), the lock around it and the
+//! waiting threads are in `wait_queue.rs`, and this file does what may take time: it dials, closes, and tells
+//! the program, always with the lock released. `maintenance.rs` is the thread in the background, which exists
+//! only where the options give it work.
 //!
-//! Each connection has the pool's generation of when its dial began. When one perishes in a way that
-//! speaks against the others too, the pool is cleared: the generation is raised, what is free is
-//! closed, and what is older than the generation is closed at check-in (CMAP, "Clearing a Connection
-//! Pool"). So a server that was restarted costs one failed command, not one for each connection.
+//! A pool begins paused and serves check-outs once it is [`ready`](Pool::ready). Each connection has the pool's
+//! generation of when it was created; [`clear`](Pool::clear) raises the generation and pauses the pool, so that
+//! a server that was restarted costs one failed command, not one for each connection.
 //!
-//! This is the first pool: it keeps `maxPoolSize` and `waitQueueTimeoutMS`, drops connections older
-//! than `maxIdleTimeMS`, and knows no background work.
+//! Source: CMAP.
+
+mod maintenance;
+mod state;
+mod wait_queue;
+
+/// What the wait queue is built on. The model test puts its own in this place.
+mod sync {
+    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+    pub(super) fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+}
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bson::oid::ObjectId;
+use log::{Level, debug, log_enabled};
+
+use self::maintenance::Maintenance;
+use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusal};
+use self::wait_queue::{CheckOut, Closed, WaitQueue};
 use crate::address::ServerAddress;
-use crate::conn::{Connection, Connector, Perished};
-use crate::error::{Error, Result};
+use crate::conn::{self, Connection, Connector};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{
+    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
+    PoolEvent, PoolEventKind, PoolOptions,
+};
+use crate::fork;
 use crate::options::ClientOptions;
+use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};
 
 /// The pool of one server.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct Pool<D: Dial = Connector> {
     server: ServerAddress,
-    connector: Arc<Connector>,
-    max_size: usize,
-    max_idle_time: Option<Duration>,
+    dialer: Arc<D>,
+    queue: WaitQueue<D::Connection, Arc<Interrupt>>,
     wait_queue_timeout: Option<Duration>,
-    state: Mutex<State>,
-    freed: Condvar,
+    listener: EventListener,
+    maintenance: Option<Maintenance>,
+    checked_when_idle_for: Duration,
+    /// The error for which the pool was cleared last.
+    cleared_by: Mutex<Option<Error>>,
+    /// How often the process had forked when the pool was made.
+    forks: u64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// Free connections of this generation and when they were checked in, oldest first.
-    available: Vec<(Connection, Instant)>,
-    /// Connections that exist or are being established.
-    total: usize,
-    /// How often the pool was cleared.
-    generation: u64,
+/// What establishes the connections of a pool.
+pub(crate) trait Dial: Send + Sync + 'static {
+    /// A connection, ready for use.
+    type Connection: Pooled;
+
+    /// Establishes the connection of that number, until `deadline` or until it is interrupted.
+    fn dial(
+        &self,
+        server: &ServerAddress,
+        id: u64,
+        interrupt: &Arc<Interrupt>,
+        deadline: Option<Deadline>,
+    ) -> Result<Self::Connection>;
+
+    /// A connection could not be established; its place is not given back yet. Whoever knows the server decides
+    /// what follows, such as to [clear](Failed::clear_pool) the pool ("Server Discovery and Monitoring", "Application
+    /// Errors").
+    fn failed(&self, failed: &Failed<'_, Self>)
+    where
+        Self: Sized;
 }
 
-impl Pool {
-    pub(crate) fn new(
-        server: ServerAddress,
-        connector: Arc<Connector>,
-        options: &ClientOptions,
-    ) -> Self {
+/// A connection that could not be established.
+pub(crate) struct Failed<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    lease: Lease,
+    error: &'a Error,
+}
+
+impl<D: Dial> Failed<'_, D> {
+    /// Gives up all connections that are as old.
+    pub(crate) fn clear_pool(&self) {
+        self.pool
+            .clear_unless_stale(Some(self.lease), Some(self.error), false);
+    }
+}
+
+/// What a pool needs to know of a connection.
+pub(crate) trait Pooled: Send + 'static {
+    /// Whether it must not be used again.
+    fn has_perished(&self) -> bool;
+
+    /// Whether the peer has not closed it, as far as that can be seen without waiting.
+    fn is_open(&mut self) -> bool;
+
+    /// The service behind a load balancer that it leads to.
+    fn service_id(&self) -> Option<ObjectId>;
+}
+
+/// How a pool is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    limits: Limits,
+    wait_queue_timeout: Option<Duration>,
+    listener: EventListener,
+    told: PoolOptions,
+    /// How often the maintenance looks after the pool at least; none for never.
+    pub(crate) maintenance_interval: Option<Duration>,
+    /// How long a connection may be unused and still be handed out without a look at its socket.
+    checked_when_idle_for: Duration,
+}
+
+impl Settings {
+    pub(crate) fn new(options: &ClientOptions) -> Self {
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let unless = |value: u32, default: u32| (value != default).then_some(value);
         Self {
-            server,
-            connector,
-            // 0 means no limit.
-            max_size: match options.max_pool_size {
-                0 => usize::MAX,
-                size => usize::try_from(size).unwrap_or(usize::MAX),
+            limits: Limits {
+                // 0 means no limit.
+                max_size: match options.max_pool_size {
+                    0 => usize::MAX,
+                    size => count(size),
+                },
+                min_size: count(options.min_pool_size),
+                max_connecting: count(options.max_connecting),
+                max_idle_time: options.max_idle_time,
             },
-            max_idle_time: options.max_idle_time,
             wait_queue_timeout: options.wait_queue_timeout,
-            state: Mutex::default(),
-            freed: Condvar::new(),
+            listener: options.listener.clone(),
+            told: PoolOptions {
+                max_pool_size: unless(options.max_pool_size, 100),
+                min_pool_size: unless(options.min_pool_size, 0),
+                max_connecting: unless(options.max_connecting, 2),
+                max_idle_time: options.max_idle_time,
+                wait_queue_timeout: options.wait_queue_timeout,
+            },
+            maintenance_interval: Some(maintenance::INTERVAL),
+            checked_when_idle_for: CHECKED_WHEN_IDLE_FOR,
+        }
+    }
+}
+
+impl<D: Dial> Pool<D> {
+    /// An empty pool, paused.
+    pub(crate) fn new(server: ServerAddress, dialer: Arc<D>, settings: Settings) -> Arc<Self> {
+        let Settings {
+            limits,
+            wait_queue_timeout,
+            listener,
+            told,
+            maintenance_interval,
+            checked_when_idle_for,
+        } = settings;
+        let has_work = limits.min_size > 0 || limits.max_idle_time.is_some();
+        let maintenance = maintenance_interval.filter(|_| has_work).map(|interval| {
+            Maintenance::new(
+                limits
+                    .max_idle_time
+                    .map_or(interval, |idle| interval.min(idle)),
+            )
+        });
+        let pool = Arc::new(Self {
+            server,
+            dialer,
+            queue: WaitQueue::new(limits),
+            wait_queue_timeout,
+            listener,
+            maintenance,
+            checked_when_idle_for,
+            cleared_by: Mutex::new(None),
+            forks: fork::count(),
+        });
+        pool.tell(|| PoolEventKind::Created { options: told });
+        pool
+    }
+
+    /// Lets the pool serve check-outs, unless it is closed.
+    pub(crate) fn ready(self: &Arc<Self>) {
+        if !self.queue.ready() {
+            return;
+        }
+        self.tell(|| PoolEventKind::Ready);
+        // Not before the program knows: it must not see connections made in a pool that is not ready.
+        self.queue.allow_populating();
+        if let Some(maintenance) = &self.maintenance {
+            maintenance.start(self);
+            maintenance.wake();
         }
     }
 
-    /// A free connection, or a new one if there is room, or whichever becomes free first.
+    /// A connection that is available, or a new one if there is room, or whichever comes first.
+    ///
+    /// The wait is limited by `waitQueueTimeoutMS` and by `deadline`, the time to establish a new connection by
+    /// `connectTimeoutMS` and by `deadline`.
     pub(crate) fn check_out(
         self: &Arc<Self>,
         deadline: Option<Deadline>,
-    ) -> Result<PooledConnection> {
-        let now = Instant::now();
-        let own = Deadline::after(now, self.wait_queue_timeout, TimeoutKind::WaitQueue);
+    ) -> Result<PooledConnection<D>> {
+        if self.forks != fork::count() {
+            return Err(Error::of_the_parent().with_server(&self.server));
+        }
+        let started = Instant::now();
+        self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
+        let asked = Asked {
+            pool: self,
+            started,
+        };
+        let outcome = self.find(started, deadline);
+        std::mem::forget(asked);
+        match &outcome {
+            Ok(connection) => self.tell(|| PoolEventKind::ConnectionCheckedOut {
+                connection_id: connection.lease.id,
+                duration: started.elapsed(),
+            }),
+            Err((reason, error)) => self.tell(|| PoolEventKind::ConnectionCheckOutFailed {
+                reason: *reason,
+                error: error.clone(),
+                duration: started.elapsed(),
+            }),
+        }
+        outcome.map_err(|(_, error)| error)
+    }
+
+    fn find(
+        self: &Arc<Self>,
+        started: Instant,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
+        let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
         let waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
-        let mut idle_too_long = Vec::new();
-        let mut state = self.lock();
+        let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
+        self.close_all(closed);
         loop {
-            while let Some((connection, since)) = state.available.pop() {
-                if self
-                    .max_idle_time
-                    .is_some_and(|limit| now.duration_since(since) > limit)
-                {
-                    state.total -= 1;
-                    idle_too_long.push(connection);
-                    continue;
+            match outcome {
+                CheckOut::Served(Outcome::Reuse(lease, mut connection, since)) => {
+                    if Instant::now().duration_since(since) < self.checked_when_idle_for
+                        || connection.is_open()
+                    {
+                        return Ok(self.guard(lease, connection, false));
+                    }
+                    let now = Instant::now();
+                    let (next, closed) =
+                        self.queue
+                            .check_out_instead(lease, connection, now, waiting.at());
+                    self.close_all(closed);
+                    outcome = next;
                 }
-                let generation = state.generation;
-                drop(state);
-                return Ok(self.guard(connection, generation, false));
-            }
-            if state.total < self.max_size {
-                state.total += 1;
-                let generation = state.generation;
-                drop(state);
-                drop(idle_too_long);
-                return self.establish(generation, deadline);
-            }
-            let left = match waiting.remaining(Instant::now()) {
-                Ok(left) => left,
-                Err(elapsed) => {
-                    return Err(
-                        Error::timed_out(elapsed, "the wait for a pooled connection")
-                            .with_server(&self.server),
-                    );
+                CheckOut::Served(Outcome::Establish(lease)) => {
+                    let connection = self.establish(lease, deadline);
+                    return connection
+                        .map(|connection| {
+                            let service = connection.service_id().map(|id| id.bytes());
+                            let now = Instant::now();
+                            self.close_all(self.queue.established(lease, service, now));
+                            self.guard(lease, connection, true)
+                        })
+                        .map_err(|error| (ConnectionCheckOutFailedReason::ConnectionError, error));
                 }
-            };
-            state = match left {
-                Some(left) => self
-                    .freed
-                    .wait_timeout(state, left)
-                    .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state),
-                None => self
-                    .freed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
+                CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {
+                    let error = Error::client_closed().with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::PoolClosed, error));
+                }
+                CheckOut::Served(Outcome::Refused(Refusal::Paused)) => {
+                    let error = Error::pool_cleared(self.cleared_by()).with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
+                }
+                CheckOut::TimedOut(counts) => {
+                    let error = waited_too_long(&waiting, counts).with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::Timeout, error));
+                }
+            }
         }
     }
 
-    /// Dials in the place that the caller has taken.
+    /// Dials in a place that was given out for that. If it fails or panics the place is given back.
     fn establish(
         self: &Arc<Self>,
-        generation: u64,
+        lease: Lease,
         deadline: Option<Deadline>,
-    ) -> Result<PooledConnection> {
-        let place = Place(self);
-        let connection = self.connector.establish(&self.server, deadline, &mut ())?;
-        std::mem::forget(place);
-        Ok(self.guard(connection, generation, true))
+    ) -> Result<D::Connection> {
+        let started = Instant::now();
+        self.tell(|| PoolEventKind::ConnectionCreated {
+            connection_id: lease.id,
+        });
+        let place = Place { pool: self, lease };
+        let interrupt = self.queue.handle(lease).unwrap_or_default();
+        match self
+            .dialer
+            .dial(&self.server, lease.id, &interrupt, deadline)
+        {
+            Ok(connection) => {
+                std::mem::forget(place);
+                self.tell(|| PoolEventKind::ConnectionReady {
+                    connection_id: lease.id,
+                    duration: started.elapsed(),
+                });
+                Ok(connection)
+            }
+            Err(error) => {
+                self.dialer.failed(&Failed {
+                    pool: self,
+                    lease,
+                    error: &error,
+                });
+                std::mem::forget(place);
+                self.give_place_back(lease, Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Establishes a connection if there are fewer than `minPoolSize`; false if none is wanted or it failed.
+    fn populate(self: &Arc<Self>) -> bool {
+        let Some(lease) = self.queue.populate(Instant::now()) else {
+            return false;
+        };
+        match self.establish(lease, None) {
+            Ok(connection) => {
+                let service = connection.service_id().map(|id| id.bytes());
+                self.close_all(
+                    self.queue
+                        .populated(lease, connection, service, Instant::now()),
+                );
+                true
+            }
+            // The event and the log have it; the next run is another chance.
+            Err(_) => false,
+        }
+    }
+
+    fn give_place_back(&self, lease: Lease, error: Option<&Error>) {
+        let closed = self.queue.failed(lease, Reason::Error, Instant::now());
+        let is_own = |closing: &Closing<_, _>| closing.id == lease.id;
+        let (own, others): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_own);
+        for closing in own {
+            self.tell_closed(closing.id, closing.reason, error);
+        }
+        self.close_all(others);
     }
 
     fn guard(
         self: &Arc<Self>,
-        connection: Connection,
-        generation: u64,
+        lease: Lease,
+        connection: D::Connection,
         is_new: bool,
-    ) -> PooledConnection {
+    ) -> PooledConnection<D> {
         PooledConnection {
             pool: Arc::clone(self),
             connection: Some(connection),
-            generation,
+            lease,
             is_new,
+            forks: fork::count(),
         }
     }
 
-    fn check_in(&self, connection: Connection, generation: u64) {
-        match connection.perished() {
-            Some(Perished::Network | Perished::StateChange) => self.clear(generation),
-            Some(Perished::Alone) => {}
-            None => {
-                let now = Instant::now();
-                let mut state = self.lock();
-                if state.generation == generation {
-                    state.available.push((connection, now));
-                    drop(state);
-                    self.freed.notify_one();
-                    return;
-                }
-            }
-        }
-        drop(connection);
-        self.give_place_back();
-    }
-
-    /// Gives up all connections of `generation`, unless that has happened already: of many that
-    /// perish together, only the first one clears the pool.
-    fn clear(&self, generation: u64) {
-        let state = self.lock();
-        if state.generation == generation {
-            self.begin_generation(state);
+    fn check_in(&self, connection: D::Connection, lease: Lease) {
+        self.tell(|| PoolEventKind::ConnectionCheckedIn {
+            connection_id: lease.id,
+        });
+        let perished = connection.has_perished();
+        let closed = self
+            .queue
+            .check_in(lease, connection, perished, Instant::now());
+        if !closed.is_empty() {
+            self.close_all(closed);
+            self.wake_maintenance();
         }
     }
 
-    /// Retires all connections that there are: the free ones now, those in use when they are checked in.
+    /// Gives up all connections and serves nobody until the pool is ready again, because of `error`. With
+    /// `interrupt` the connections in use are cut off, and so are attempts to connect.
+    #[cfg_attr(
+        not(any(test, feature = "_internals")),
+        expect(dead_code, reason = "for monitors, which are to come")
+    )]
+    pub(crate) fn clear(&self, error: Option<&Error>, interrupt: bool) {
+        self.clear_unless_stale(None, error, interrupt);
+    }
+
+    /// The same because of what happened to the connection `on`; without effect if the pool has been cleared
+    /// since that one was created.
+    fn clear_unless_stale(&self, on: Option<Lease>, error: Option<&Error>, interrupt: bool) {
+        // Locked until the pool is cleared: nobody is refused for what it was cleared for before, and what did not
+        // clear it leaves no trace.
+        let mut cleared_by = self
+            .cleared_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(cleared) = self.queue.clear(on, true, interrupt) else {
+            return;
+        };
+        *cleared_by = error.cloned();
+        drop(cleared_by);
+        if cleared.was_ready {
+            self.tell(|| PoolEventKind::Cleared {
+                service_id: None,
+                interrupt_in_use_connections: interrupt,
+            });
+        }
+        cleared.dials.iter().for_each(|dial| dial.interrupt());
+        self.close_all(cleared.closed);
+        self.close_all(self.queue.wake(Instant::now()));
+    }
+
+    /// Gives up the connections to one service behind a load balancer; the pool goes on serving.
+    fn clear_service(&self, on: Lease, service: ObjectId) {
+        let Some(closed) = self
+            .queue
+            .clear_service(on, &service.bytes(), Instant::now())
+        else {
+            return;
+        };
+        self.tell(|| PoolEventKind::Cleared {
+            service_id: Some(service),
+            interrupt_in_use_connections: false,
+        });
+        self.close_all(closed);
+        self.wake_maintenance();
+    }
+
+    /// Retires all connections that there are: the available ones now, those in use when they are checked in.
+    /// The pool goes on serving.
     pub(crate) fn retire(&self) {
-        self.begin_generation(self.lock());
+        if let Some(cleared) = self.queue.clear(None, false, false) {
+            self.close_all(cleared.closed);
+            self.close_all(self.queue.wake(Instant::now()));
+            self.wake_maintenance();
+        }
     }
 
-    fn begin_generation(&self, mut state: MutexGuard<'_, State>) {
-        state.generation += 1;
-        let stale = std::mem::take(&mut state.available);
-        state.total -= stale.len();
-        drop(state);
-        self.freed.notify_all();
-        drop(stale);
+    /// Closes the pool: what is available now, what is in use when it is checked in, and what is being established
+    /// at once. Who waits gets an error.
+    pub(crate) fn close(&self) {
+        let Some(cleared) = self.queue.close() else {
+            return;
+        };
+        if let Some(maintenance) = &self.maintenance {
+            maintenance.end();
+        }
+        cleared.dials.iter().for_each(|dial| dial.interrupt());
+        self.close_all(cleared.closed);
+        self.tell(|| PoolEventKind::Closed);
+        self.close_all(self.queue.wake(Instant::now()));
     }
 
-    fn give_place_back(&self) {
-        self.lock().total -= 1;
-        self.freed.notify_one();
+    /// Waits until nothing of a closed pool is in use, or `until`; returns what still is, and since when.
+    pub(crate) fn drain(&self, until: Option<Instant>) -> Vec<(u64, Instant)> {
+        self.queue.drain(until)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock, and the state is whole between any two lines.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The server.
+    pub(crate) fn server(&self) -> &ServerAddress {
+        &self.server
+    }
+
+    /// How many connections and waiting threads there are.
+    pub(crate) fn snapshot(&self) -> PoolSnapshot {
+        let (phase, generation, counts) = self.queue.counts();
+        PoolSnapshot {
+            server: self.server.clone(),
+            state: match phase {
+                Phase::Paused => PoolState::Paused,
+                Phase::Ready => PoolState::Ready,
+                Phase::Closed => PoolState::Closed,
+            },
+            generation,
+            available: counts.available,
+            in_use: counts.in_use,
+            pending: counts.pending,
+            waiting: counts.waiting,
+        }
+    }
+
+    /// In a forked child, closes what the parent had available, without a word to the servers.
+    pub(crate) fn abandon(&self) {
+        drop(self.queue.abandon());
+    }
+
+    fn cleared_by(&self) -> Option<Error> {
+        self.cleared_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn wake_maintenance(&self) {
+        if let Some(maintenance) = &self.maintenance {
+            maintenance.wake();
+        }
+    }
+
+    fn close_all(&self, closed: Closed<D::Connection, Arc<Interrupt>>) {
+        for closing in closed {
+            if let Some(handle) = closing.handle {
+                handle.interrupt();
+            }
+            self.tell_closed(closing.id, closing.reason, None);
+            drop(closing.connection);
+        }
+    }
+
+    fn tell_closed(&self, connection_id: u64, reason: Option<Reason>, error: Option<&Error>) {
+        let Some(reason) = reason else { return };
+        self.tell(|| PoolEventKind::ConnectionClosed {
+            connection_id,
+            reason: match reason {
+                Reason::Stale => ConnectionClosedReason::Stale,
+                Reason::Idle => ConnectionClosedReason::Idle,
+                Reason::Error => ConnectionClosedReason::Error,
+                Reason::PoolClosed => ConnectionClosedReason::PoolClosed,
+            },
+            error: error.cloned(),
+        });
+    }
+
+    /// Tells the program and the log; never under the lock. Costs nothing where nobody listens.
+    fn tell(&self, kind: impl FnOnce() -> PoolEventKind) {
+        let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
+        let is_heard = self.listener.hears(EventKind::Pool);
+        if !is_logged && !is_heard {
+            return;
+        }
+        let event = PoolEvent {
+            server: self.server.clone(),
+            kind: kind(),
+        };
+        if is_logged {
+            debug!(target: "mongotls::pool", "{event}");
+        }
+        if is_heard {
+            self.listener.emit(&Event::Pool(event));
+        }
     }
 }
 
-/// The place of a connection that is being established; dropping it gives the place back.
-struct Place<'a>(&'a Pool);
-
-impl Drop for Place<'_> {
+impl<D: Dial> Drop for Pool<D> {
     fn drop(&mut self) {
-        self.0.give_place_back();
+        if let Some(maintenance) = &self.maintenance {
+            maintenance.end();
+        }
+    }
+}
+
+/// What a pool holds at an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// The server whose pool it is.
+    pub server: ServerAddress,
+    /// Whether the pool serves check-outs.
+    pub state: PoolState,
+    /// How often the pool was cleared.
+    pub generation: u64,
+    /// The connections that are ready to be checked out.
+    pub available: usize,
+    /// The connections that are checked out.
+    pub in_use: usize,
+    /// The connections that are being established.
+    pub pending: usize,
+    /// The threads that wait for a connection.
+    pub waiting: usize,
+}
+
+/// Whether a pool serves check-outs. Source: CMAP, "Connection Pool".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolState {
+    /// Not until the server is known to be there.
+    Paused,
+    /// It does.
+    Ready,
+    /// Never again.
+    Closed,
+}
+
+/// The place of a connection that is being established; dropping it, when the dial panics, gives it back.
+struct Place<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    lease: Lease,
+}
+
+impl<D: Dial> Drop for Place<'_, D> {
+    fn drop(&mut self) {
+        self.pool.give_place_back(self.lease, None);
+    }
+}
+
+/// A check-out that is under way; dropping it, when the dial panics, tells that it has failed.
+struct Asked<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    started: Instant,
+}
+
+impl<D: Dial> Drop for Asked<'_, D> {
+    fn drop(&mut self) {
+        let message = "the attempt to establish a connection panicked";
+        self.pool.tell(|| PoolEventKind::ConnectionCheckOutFailed {
+            reason: ConnectionCheckOutFailedReason::ConnectionError,
+            error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
+            duration: self.started.elapsed(),
+        });
     }
 }
 
 /// A connection that is checked out. Dropping it checks it in.
 #[derive(Debug)]
-pub(crate) struct PooledConnection {
-    pool: Arc<Pool>,
+pub(crate) struct PooledConnection<D: Dial = Connector> {
+    pool: Arc<Pool<D>>,
     /// There until the guard is dropped.
-    connection: Option<Connection>,
-    /// The pool's when the dial began.
-    generation: u64,
+    connection: Option<D::Connection>,
+    lease: Lease,
     is_new: bool,
+    /// How often the process had forked at check-out.
+    forks: u64,
 }
 
-impl PooledConnection {
+impl<D: Dial> PooledConnection<D> {
     /// The pool that the connection belongs to.
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
+    pub(crate) fn pool(&self) -> &Arc<Pool<D>> {
         &self.pool
     }
 
@@ -229,117 +640,108 @@ impl PooledConnection {
         self.is_new
     }
 
-    /// Gives this connection up with all that are as old.
-    pub(crate) fn clear_pool(self) {
-        self.pool.clear(self.generation);
+    /// Gives up all connections that are as old as this one, because of `error`.
+    pub(crate) fn clear_pool(&self, error: Option<&Error>) {
+        match self.service_id() {
+            Some(service) => self.pool.clear_service(self.lease, service),
+            None => self.pool.clear_unless_stale(Some(self.lease), error, false),
+        }
     }
 }
 
-impl Deref for PooledConnection {
-    type Target = Connection;
+impl<D: Dial> Deref for PooledConnection<D> {
+    type Target = D::Connection;
 
     #[expect(clippy::expect_used, reason = "only drop takes the connection")]
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &D::Connection {
         self.connection
             .as_ref()
             .expect("the connection is there until drop")
     }
 }
 
-impl DerefMut for PooledConnection {
+impl<D: Dial> DerefMut for PooledConnection<D> {
     #[expect(clippy::expect_used, reason = "only drop takes the connection")]
-    fn deref_mut(&mut self) -> &mut Connection {
+    fn deref_mut(&mut self) -> &mut D::Connection {
         self.connection
             .as_mut()
             .expect("the connection is there until drop")
     }
 }
 
-impl Drop for PooledConnection {
+impl<D: Dial> Drop for PooledConnection<D> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.check_in(connection, self.generation);
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        // After a fork the pool is the parent's, and its lock may be held for ever.
+        if self.forks == fork::count() {
+            self.pool.check_in(connection, self.lease);
         }
     }
+}
+
+impl Dial for Connector {
+    type Connection = Box<Connection>;
+
+    fn dial(
+        &self,
+        server: &ServerAddress,
+        id: u64,
+        interrupt: &Arc<Interrupt>,
+        deadline: Option<Deadline>,
+    ) -> Result<Box<Connection>> {
+        let place = conn::Place {
+            id,
+            interrupt: Arc::clone(interrupt),
+        };
+        let connection = self.establish(server, &place, deadline, &mut ())?;
+        Ok(Box::new(connection))
+    }
+
+    /// An overloaded server refuses connections, and is spared by not making all of them anew.
+    fn failed(&self, failed: &Failed<'_, Self>) {
+        if !failed.error.has_label("SystemOverloadedError") {
+            failed.clear_pool();
+        }
+    }
+}
+
+impl Pooled for Box<Connection> {
+    fn has_perished(&self) -> bool {
+        self.perished().is_some()
+    }
+
+    fn is_open(&mut self) -> bool {
+        Connection::is_open(self)
+    }
+
+    fn service_id(&self) -> Option<ObjectId> {
+        self.hello().service_id
+    }
+}
+
+/// How long a connection may be unused and still be handed out without a look at its socket: 1 s.
+const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
+
+/// No connection became free in time. Says what the pool was busy with.
+fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
+    let Counts {
+        in_use,
+        pending,
+        waiting,
+        ..
+    } = counts;
+    let others = waiting.saturating_sub(1);
+    Error::wait_queue_timeout(
+        deadline.elapsed(),
+        &format!("{in_use} in use, {pending} being established, {others} other threads waiting"),
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use mongotls_testbench::fault::Fault;
-    use mongotls_testbench::server::Server;
-
-    use super::*;
-
-    /// A pool of so many connections, in which nobody waits for long.
-    fn pool_of(server: &Server, size: usize) -> Arc<Pool> {
-        let uri = format!("{}?maxPoolSize={size}&waitQueueTimeoutMS=50", server.uri());
-        let (options, _) = ClientOptions::parse(&uri).unwrap();
-        let connector = Connector::new(&options).unwrap();
-        let address = options.hosts[0].clone();
-        Arc::new(Pool::new(address, connector, &options))
-    }
-
-    #[test]
-    fn a_panic_gives_the_connection_back() {
-        let server = Server::builder().start();
-        let pool = pool_of(&server, 1);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let _connection = pool.check_out(None).unwrap();
-            assert!(pool.check_out(None).unwrap_err().is_timeout());
-            panic!("a bug of the program");
-        }));
-        let payload = outcome.unwrap_err();
-        assert_eq!(payload.downcast_ref(), Some(&"a bug of the program"));
-        drop(pool.check_out(None).unwrap());
-        assert_eq!(server.counts().accepted, 1);
-    }
-
-    /// So many connections that are checked out at once.
-    fn connections(pool: &Arc<Pool>, count: usize) -> Vec<PooledConnection> {
-        (0..count).map(|_| pool.check_out(None).unwrap()).collect()
-    }
-
-    #[test]
-    fn clearing_closes_what_is_free_now_and_what_is_in_use_at_check_in() {
-        let server = Server::builder().start();
-        let pool = pool_of(&server, 3);
-        let mut open = connections(&pool, 3);
-        drop(open.pop());
-        open.remove(0).clear_pool();
-        let state = |pool: &Pool| {
-            let state = pool.lock();
-            (state.available.len(), state.total)
-        };
-        assert_eq!(state(&pool), (0, 1), "one is still in use");
-        drop(open);
-        assert_eq!(state(&pool), (0, 0));
-        drop(pool.check_out(None).unwrap());
-        assert_eq!(state(&pool), (1, 1));
-        assert_eq!(server.counts().accepted, 4);
-    }
-
-    #[test]
-    fn a_stale_connection_does_not_clear_what_is_younger() {
-        let server = Server::builder().start();
-        let pool = pool_of(&server, 3);
-        let mut old = connections(&pool, 2);
-        old.remove(0).clear_pool();
-        drop(pool.check_out(None).unwrap());
-        old.remove(0).clear_pool();
-        assert!(!pool.check_out(None).unwrap().is_new());
-        assert_eq!(server.counts().accepted, 3);
-    }
-
-    #[test]
-    fn a_failed_dial_gives_its_place_back() {
-        let server = Server::builder().start();
-        let pool = pool_of(&server, 1);
-        server.faults().next(3, Fault::close_after(0));
-        for _ in 0..3 {
-            assert!(!pool.check_out(None).unwrap_err().is_timeout());
-        }
-        drop(pool.check_out(None).unwrap());
-    }
-}
+mod cost;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod tests;

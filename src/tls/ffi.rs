@@ -10,8 +10,8 @@ use std::ffi::CString;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::SystemTime;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
@@ -33,6 +33,7 @@ use openssl::x509::{
 use openssl_sys as sys;
 
 use super::certificate::instant;
+use crate::fork;
 
 /// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
 /// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
@@ -218,6 +219,27 @@ pub(super) fn mark_shut_down(ssl: &SslRef) {
     const SENT_AND_RECEIVED: c_int = 3;
     // SAFETY: the connection is live for the call, which sets a flag in it and nothing else.
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
+}
+
+/// Lets [`crate::fork`] see each fork from now on. Nothing of TLS; it stands here because this is the only file
+/// with `unsafe`.
+pub(crate) fn watch_forks() {
+    static WATCH: Once = Once::new();
+    extern "C" fn prepare() {
+        fork::prepare();
+    }
+    extern "C" fn in_parent() {
+        fork::in_parent();
+    }
+    extern "C" fn in_child() {
+        fork::in_child();
+    }
+    WATCH.call_once(|| {
+        // SAFETY: the handlers live as long as the program and do not unwind. That of the child may do only what is
+        // async-signal-safe; it stores to atomics and calls nothing. A failure, for want of memory, leaves forks
+        // unnoticed.
+        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+    });
 }
 
 /// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.

@@ -60,6 +60,7 @@ pub use self::certificate::Certificate;
 use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
+pub(crate) use self::ffi::watch_forks;
 use self::identity::{Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
@@ -79,6 +80,7 @@ use self::verify::Watch;
 use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
+use crate::fork;
 use crate::options::TlsOptions;
 use crate::time::{Deadline, rfc3339};
 
@@ -106,6 +108,8 @@ struct Shared {
 struct Counters {
     full: AtomicU64,
     resumed: AtomicU64,
+    /// Of the full ones.
+    undetermined: AtomicU64,
 }
 
 impl TlsContext {
@@ -131,7 +135,26 @@ impl TlsContext {
         Self::counting(&self.0.options, Arc::clone(&self.0.handshakes))
     }
 
+    /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
+    /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
+    pub(crate) fn in_child(&self) -> Self {
+        self.reloaded().unwrap_or_else(|_| {
+            let shared = &*self.0;
+            Self(Arc::new(Shared {
+                context: shared.context.clone(),
+                options: shared.options.clone(),
+                anchors: shared.anchors.clone(),
+                crls: shared.crls.clone(),
+                ocsp: Checker::new(&shared.options, shared.crls.clone()),
+                own: shared.own.clone(),
+                sessions: shared.sessions.as_ref().map(|_| Arc::default()),
+                handshakes: Arc::clone(&shared.handshakes),
+            }))
+        })
+    }
+
     fn counting(options: &TlsOptions, handshakes: Arc<Counters>) -> Result<Self> {
+        let _at_work = fork::at_work();
         // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
@@ -256,11 +279,18 @@ impl TlsContext {
 
     /// How many handshakes of this context ended well: full ones, and resumed ones.
     pub fn handshakes(&self) -> (u64, u64) {
-        let Counters { full, resumed } = &*self.0.handshakes;
+        let Counters { full, resumed, .. } = &*self.0.handshakes;
         (
             full.load(Ordering::Relaxed),
             resumed.load(Ordering::Relaxed),
         )
+    }
+
+    /// How many handshakes of this context went on although the check of whether the server's certificate is
+    /// revoked came to no end (soft fail). Resumed ones rest on the check of their full one, and are not
+    /// counted again.
+    pub fn undetermined_revocations(&self) -> u64 {
+        self.0.handshakes.undetermined.load(Ordering::Relaxed)
     }
 
     /// How many CRLs are loaded.
@@ -298,6 +328,7 @@ impl TlsContext {
         deadline: Option<Deadline>,
     ) -> Result<TlsStream<S>> {
         let name = ServerName::parse(host)?;
+        let _at_work = fork::at_work();
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
         if let Some(sessions) = &self.0.sessions {
             sessions
@@ -329,6 +360,9 @@ impl TlsContext {
                     &handshakes.full
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
+                if report.revocation.status == RevocationStatus::Undetermined {
+                    handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
+                }
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
             }
             Err(HandshakeError::SetupFailure(error)) => return Err(internal(error)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
-use super::revocation::{CertificateRevocation, Found};
+use super::revocation::{CertificateRevocation, Found, RevocationStatus};
 use super::{Certificate, ffi};
 
 /// The facts of one finished TLS handshake.
@@ -202,6 +202,11 @@ impl HandshakeReport {
             }
         });
         found.collect()
+    }
+
+    /// The status of the server's own certificate, without the rest of the chain.
+    pub(crate) fn own_revocation(&self) -> RevocationStatus {
+        self.revocation.status
     }
 
     /// How long the handshake took.

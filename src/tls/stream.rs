@@ -98,6 +98,15 @@ impl<S> Drop for TlsStream<S> {
 }
 
 impl<S: Read + Write> TlsStream<S> {
+    /// Whether the peer has neither ended the connection nor sent data, on a stream under TLS that does not
+    /// wait. Takes in what is no data, such as a session ticket.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let read = self.stream.ssl_read(&mut [0]);
+        let waits = read.is_err_and(|error| error.code() == ssl::ErrorCode::WANT_READ);
+        self.stream.get_mut().take_failure();
+        waits
+    }
+
     /// The alert that the peer sent before it cut the connection, if it did. A server that refuses the
     /// client's certificate in TLS 1.3 may be gone before the first write.
     fn last_words(&mut self, cut: &io::Error) -> Option<io::Error> {

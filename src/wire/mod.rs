@@ -2,11 +2,13 @@
 //!
 //! A request is encoded whole into one buffer, so that it leaves in one write ([`request`]). A reply
 //! is read from anything that reads, checked before memory is allocated for it, and handed on as raw
-//! BSON without a copy ([`reply`]). Every length comes from outside and is never trusted.
+//! BSON without a copy ([`reply`]). Either may be wrapped in a compressed message ([`compress`]). Every length
+//! comes from outside and is never trusted.
 //!
-//! Sources: the "OP_MSG" specification of the MongoDB drivers, and "MongoDB Wire Protocol" of the
+//! Sources: the "OP_MSG" and "OP_COMPRESSED" specifications of the MongoDB drivers, and "MongoDB Wire Protocol" of the
 //! MongoDB manual. All integers are little-endian.
 
+pub(crate) mod compress;
 pub(crate) mod reply;
 pub(crate) mod request;
 
@@ -20,6 +22,7 @@ pub(crate) const HEADER_SIZE: usize = 16;
 pub(crate) mod opcode {
     pub(crate) const REPLY: i32 = 1;
     pub(crate) const QUERY: i32 = 2004;
+    pub(crate) const COMPRESSED: i32 = 2012;
     pub(crate) const MSG: i32 = 2013;
 }
 
@@ -27,4 +30,18 @@ pub(crate) mod opcode {
 pub(crate) mod flag {
     pub(crate) const CHECKSUM_PRESENT: u32 = 1;
     pub(crate) const REQUIRED: u32 = 0xFFFF;
+}
+
+/// The integer at `at`, if the bytes reach so far.
+fn word(bytes: &[u8], at: usize) -> Option<i32> {
+    bytes
+        .get(at..at + 4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i32::from_le_bytes)
+}
+
+/// A length of the protocol. One that does not fit belongs to a message over every limit, which is
+/// refused as a whole.
+fn length(size: usize) -> i32 {
+    i32::try_from(size).unwrap_or(i32::MAX)
 }

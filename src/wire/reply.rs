@@ -1,4 +1,4 @@
-//! Reading replies: OP_MSG, and OP_REPLY for the first hello.
+//! Reading replies: OP_MSG, and OP_REPLY for the first hello; either may come in OP_COMPRESSED.
 //!
 //! The header is checked before anything is allocated. Memory for a large reply grows with the bytes
 //! that come, so that a length alone cannot claim it. The document's own length must fit the message; its elements
@@ -9,7 +9,8 @@ use std::io::{self, Read};
 
 use bson::RawDocumentBuf;
 
-use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode};
+use super::compress::{self, Offered, Refused, Wrapping};
+use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode, word};
 
 /// Which answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) struct Expected {
     pub(crate) request_id: i32,
     /// [`opcode::MSG`] or [`opcode::REPLY`].
     pub(crate) opcode: i32,
+    /// How it may be compressed, whether the request was or not.
+    pub(crate) offered: Offered,
 }
 
 /// Why no reply was read.
@@ -54,6 +57,8 @@ pub(crate) enum Malformed {
     DocumentLength,
     /// The document is not framed as BSON.
     Document,
+    /// It is compressed, and cannot be unwrapped.
+    Compressed(Refused),
 }
 
 impl fmt::Display for Malformed {
@@ -69,6 +74,7 @@ impl fmt::Display for Malformed {
                 f.write_str("the length of the document does not fit the message")
             }
             Self::Document => f.write_str("the document is not well-formed BSON"),
+            Self::Compressed(refused) => write!(f, "{refused}"),
         }
     }
 }
@@ -82,57 +88,116 @@ const REPLY_PREFIX: usize = HEADER_SIZE + 20;
 /// An empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
 /// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
-const TAKEN_AT_ONCE: usize = 1 << 20;
+pub(super) const TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// Reads one reply.
 pub(crate) fn read(
     stream: &mut impl Read,
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
-    let is_msg = expected.opcode == opcode::MSG;
-    let prefix = if is_msg { MSG_PREFIX } else { REPLY_PREFIX };
+    let prefix = expected.prefix();
     let mut head = [0; REPLY_PREFIX];
-    let head = &mut head[..prefix];
-    let size = read_prefix(stream, head, expected)?;
+    let size = read_prefix(stream, &mut head, expected)?;
+    if word(&head, HEADER_SIZE - 4) == Some(opcode::COMPRESSED) {
+        let sent = &head[..compress::PREFIX];
+        let malformed = |what| ReadError::Malformed {
+            what,
+            first_bytes: sent.to_vec(),
+        };
+        let smallest = prefix - HEADER_SIZE + SMALLEST_DOCUMENT;
+        let wrapping = Wrapping::check(sent, size, expected.opcode, smallest, expected.offered)
+            .map_err(|refused| malformed(Malformed::Compressed(refused)))?;
+        let bytes = read_rest(stream, size - sent.len()).map_err(|error| ReadError::Io {
+            error,
+            first_bytes: sent.to_vec(),
+        })?;
+        let mut content = compress::unwrap(bytes, wrapping)
+            .map_err(|refused| malformed(Malformed::Compressed(refused)))?;
+        let mut inner = [0; REPLY_PREFIX];
+        let fields = prefix - HEADER_SIZE;
+        inner[HEADER_SIZE..prefix].copy_from_slice(&content[..fields]);
+        content.drain(..fields);
+        let checksum = check_fields(&inner[..prefix], expected).map_err(malformed)?;
+        return document(content, checksum, expected).map_err(malformed);
+    }
+    let head = &head[..prefix];
     let malformed = |what| ReadError::Malformed {
         what,
         first_bytes: head.to_vec(),
     };
-    let checksum = if is_msg {
-        check_msg(head).map_err(malformed)?
-    } else {
-        check_reply(head).map_err(malformed)?
-    };
-
-    let mut rest = read_rest(stream, size - prefix).map_err(|error| ReadError::Io {
+    let checksum = check_fields(head, expected).map_err(malformed)?;
+    let rest = read_rest(stream, size - prefix).map_err(|error| ReadError::Io {
         error,
         first_bytes: head.to_vec(),
     })?;
-    let end = rest.len() - checksum;
+    document(rest, checksum, expected).map_err(malformed)
+}
+
+impl Expected {
+    /// The bytes before the document.
+    fn prefix(self) -> usize {
+        if self.is_msg() {
+            MSG_PREFIX
+        } else {
+            REPLY_PREFIX
+        }
+    }
+
+    fn is_msg(self) -> bool {
+        self.opcode == opcode::MSG
+    }
+}
+
+/// The document in `rest`, which ends with so many bytes of `checksum`.
+fn document(
+    mut rest: Vec<u8>,
+    checksum: usize,
+    expected: Expected,
+) -> Result<RawDocumentBuf, Malformed> {
+    let end = rest
+        .len()
+        .checked_sub(checksum)
+        .ok_or(Malformed::DocumentLength)?;
     let document_size = word(&rest, 0).and_then(|size| usize::try_from(size).ok());
     match document_size {
         Some(size) if size == end => {}
         // What follows the body is another section, which no reply to a command has.
-        Some(size) if is_msg && (SMALLEST_DOCUMENT..end).contains(&size) => {
-            return Err(malformed(Malformed::Section(rest[size])));
+        Some(size) if expected.is_msg() && (SMALLEST_DOCUMENT..end).contains(&size) => {
+            return Err(Malformed::Section(rest[size]));
         }
-        _ => return Err(malformed(Malformed::DocumentLength)),
+        _ => return Err(Malformed::DocumentLength),
     }
     rest.truncate(end);
-    RawDocumentBuf::from_bytes(rest).map_err(|_| malformed(Malformed::Document))
+    RawDocumentBuf::from_bytes(rest).map_err(|_| Malformed::Document)
 }
 
-/// Fills `head`, checking the header as soon as it is there; returns the size of the message.
+/// Checks the fields between header and document; returns how many bytes of checksum end the message.
+fn check_fields(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
+    if expected.is_msg() {
+        check_msg(head)
+    } else {
+        check_reply(head)
+    }
+}
+
+/// Fills the beginning of `head`, up to the document or the compressed bytes, checking the header as soon as
+/// it is there; returns the size of the message.
 fn read_prefix(
     stream: &mut impl Read,
     head: &mut [u8],
     expected: Expected,
 ) -> Result<usize, ReadError> {
+    let mut smallest = expected.prefix() + SMALLEST_DOCUMENT;
+    let mut want = expected.prefix();
+    if expected.offered.has_any() {
+        smallest = smallest.min(compress::PREFIX + 1);
+        want = want.min(compress::PREFIX);
+    }
     let mut have = 0;
     let mut size = None;
     let mut checked = false;
-    while have < head.len() {
-        let taken = match stream.read(&mut head[have..]) {
+    while have < want {
+        let taken = match stream.read(&mut head[have..want]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             other => other,
         };
@@ -152,10 +217,15 @@ fn read_prefix(
         };
         // Something that is no MongoDB server may greet with less than a header, and then wait.
         if size.is_none() && have >= LENGTH_SIZE {
-            size = Some(check_length(head).map_err(malformed)?);
+            size = Some(check_length(head, smallest).map_err(malformed)?);
         }
         if !checked && have >= HEADER_SIZE {
-            check_header(head, expected).map_err(malformed)?;
+            if check_header(head, expected).map_err(malformed)? {
+                want = compress::PREFIX;
+            } else {
+                want = expected.prefix();
+                check_length(head, want + SMALLEST_DOCUMENT).map_err(malformed)?;
+            }
             checked = true;
         }
     }
@@ -163,25 +233,26 @@ fn read_prefix(
 }
 
 /// The size of the message, by its first field.
-fn check_length(head: &[u8]) -> Result<usize, Malformed> {
+fn check_length(head: &[u8], smallest: usize) -> Result<usize, Malformed> {
     let length = word(head, 0).unwrap_or(0);
-    let smallest = head.len() + SMALLEST_DOCUMENT;
     usize::try_from(length)
         .ok()
         .filter(|size| (smallest..=MAX_MESSAGE_SIZE).contains(size))
         .ok_or(Malformed::Length(length))
 }
 
-fn check_header(head: &[u8], expected: Expected) -> Result<(), Malformed> {
+/// Checks the header; returns whether the message is compressed.
+fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
     let field = |at| word(head, at).unwrap_or(0);
     let (response_to, opcode) = (field(8), field(12));
-    if opcode != expected.opcode {
+    let is_compressed = opcode == opcode::COMPRESSED && expected.offered.has_any();
+    if opcode != expected.opcode && !is_compressed {
         return Err(Malformed::Opcode(opcode));
     }
     if response_to != expected.request_id {
         return Err(Malformed::ResponseTo(response_to));
     }
-    Ok(())
+    Ok(is_compressed)
 }
 
 /// Checks flags and section kind; returns how many bytes of checksum end the message.
@@ -215,8 +286,8 @@ fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// Reads the `size` bytes that follow the prefix.
-fn read_rest(stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
+/// Reads `size` bytes, into memory that grows as they come.
+pub(super) fn read_rest(stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < size {
         let have = bytes.len();
@@ -226,13 +297,6 @@ fn read_rest(stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
         stream.read_exact(&mut bytes[have..])?;
     }
     Ok(bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<i32> {
-    bytes
-        .get(at..at + 4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -246,6 +310,7 @@ mod tests {
     const PING: Expected = Expected {
         request_id: 9,
         opcode: opcode::MSG,
+        offered: Offered::NONE,
     };
 
     /// An OP_MSG that answers request 9 with `document`.
@@ -365,6 +430,7 @@ mod tests {
         let expected = Expected {
             request_id: 9,
             opcode: opcode::REPLY,
+            offered: Offered::NONE,
         };
         let document = rawdoc! { "ok": 1.0 };
         let mut bytes = Vec::new();

@@ -1,8 +1,9 @@
 //! Encoding requests: OP_MSG for commands, OP_QUERY for the first hello.
 
-use bson::RawDocument;
+use bson::raw::CStr;
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
 
-use super::opcode;
+use super::{HEADER_SIZE, length, opcode, word};
 
 /// Documents that travel beside the body of a command, such as those of an insert (an OP_MSG section
 /// of kind 1).
@@ -95,6 +96,37 @@ pub(crate) fn encode_msg(
     finish(buffer, limit)
 }
 
+/// The command in a message of [`encode_msg`] as one document: the sequences are arrays in it.
+pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawDocumentBuf {
+    let body = message
+        .get(MSG_PREFIX..)
+        .and_then(|rest| first_document(rest));
+    let mut command = body.map(|(body, _)| body.to_owned()).unwrap_or_default();
+    for sequence in sequences {
+        let mut documents = RawArrayBuf::new();
+        let mut rest = sequence.documents;
+        while let Some((document, after)) = first_document(rest) {
+            documents.push(document.to_owned());
+            rest = after;
+        }
+        // An identifier with a NUL is refused long before.
+        if let Ok(key) = <&CStr>::try_from(sequence.identifier) {
+            command.append(key, documents);
+        }
+    }
+    command
+}
+
+/// The document at the beginning, and what follows it.
+fn first_document(bytes: &[u8]) -> Option<(&RawDocument, &[u8])> {
+    let size = usize::try_from(word(bytes, 0)?).ok()?;
+    let (document, rest) = bytes.split_at_checked(size)?;
+    Some((RawDocument::from_bytes(document).ok()?, rest))
+}
+
+/// The bytes before the body of an OP_MSG: header, flags, kind.
+const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
+
 /// Encodes a command as OP_QUERY on `admin.$cmd` into `buffer`, whose content is replaced.
 pub(crate) fn encode_query(
     buffer: &mut Vec<u8>,
@@ -134,12 +166,6 @@ fn finish(buffer: &mut [u8], limit: usize) -> Result<(), TooLarge> {
 fn patch(buffer: &mut [u8], start: usize) {
     let size = length(buffer.len() - start).to_le_bytes();
     buffer[start..start + 4].copy_from_slice(&size);
-}
-
-/// A length of the protocol. One that does not fit belongs to a message over every limit, which is
-/// refused as a whole.
-fn length(size: usize) -> i32 {
-    i32::try_from(size).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]
@@ -196,6 +222,25 @@ mod tests {
         assert_eq!(tail[..5], [1, 26, 0, 0, 0]);
         assert_eq!(&tail[5..15], b"documents\0");
         assert_eq!(&tail[15..], document.as_bytes());
+    }
+
+    #[test]
+    fn the_folded_command_has_sequences_as_arrays() {
+        let mut buffer = Vec::new();
+        let documents = [doc! { "_id": 1 }, doc! { "_id": 2, "x": [] }].map(raw);
+        let bytes = documents.each_ref().map(|one| one.as_bytes()).concat();
+        let sequences = [("documents", &bytes[..]), ("none", &[])];
+        let sequences = sequences.map(|(identifier, documents)| DocumentSequence {
+            identifier,
+            documents,
+        });
+        let insert = raw(doc! { "insert": "c" });
+        let more = |fields: &mut Fields<'_>| fields.text("$db", "d");
+        encode_msg(&mut buffer, 1, &insert, more, &sequences, 1000).unwrap();
+        let expected = doc! {
+            "insert": "c", "$db": "d", "documents": [{ "_id": 1 }, { "_id": 2, "x": [] }], "none": [],
+        };
+        assert_eq!(folded(&buffer, &sequences), raw(expected));
     }
 
     #[test]

@@ -43,6 +43,15 @@ fn end_everywhere(
         let error =
             ping_on(&client).expect_err(&format!("{action:?} after {after} bytes of {lengths:?}"));
         check(after, lengths, &error);
+        // What an overloaded server does to new connections, and to no others.
+        let of_establishing = error.stage() != Some(Stage::Command);
+        for label in ["SystemOverloadedError", "RetryableError"] {
+            assert_eq!(
+                error.has_label(label),
+                of_establishing,
+                "after {after}: {error}"
+            );
+        }
     }
     let accepted = server.counts().accepted;
     ping_on(&client).unwrap();

@@ -29,7 +29,7 @@ use mongotls_testbench::server::{
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
-type Outcome = Result<(), Box<dyn Error>>;
+pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// The files and servers that the guide speaks of.
 pub(crate) struct Desk {
@@ -198,11 +198,11 @@ fn write_client(dir: &PkiDir, client: &Identity) {
 
 #[test]
 fn the_guide_shows_the_examples_as_they_are_run_here() {
-    shows(GUIDE, include_str!("guide.rs"));
+    expect_shown(include_str!("guide.rs"), GUIDE);
 }
 
-/// Fails unless the examples of a guide are those of a source file.
-pub(crate) fn shows(guide: &str, source: &str) {
+/// Fails unless the examples between their marks in `source` are those of a guide, one by one.
+pub(crate) fn expect_shown(source: &str, guide: &str) {
     let own = source.split("// example\n").skip(1);
     let own = own.filter_map(|rest| Some(rest.split_once("// end\n")?.0));
     let own: Vec<String> = own.map(|text| as_a_reader_has_it(bare(text))).collect();

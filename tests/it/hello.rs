@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Bson, Document, doc, rawdoc};
-use mongotls::options::{ReadPreference, ReadPreferenceMode};
-use mongotls::{CauseCode, Client, Command, Error, ErrorKind, Stage};
+use mongotls::options::{DriverInfo, ReadPreference, ReadPreferenceMode};
+use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind, Stage};
 use mongotls_testbench::server::{Hello, Request, Role, Server, fail_command};
 use mongotls_testbench::wire::{OP_MSG, OP_QUERY};
 
@@ -51,7 +51,16 @@ fn the_first_message_is_a_legacy_hello_with_the_metadata_of_the_client() {
             (OP_QUERY, "admin")
         );
         let keys: Vec<_> = hello.body.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["isMaster", "helloOk", "client"]);
+        let expected = [
+            "isMaster",
+            "helloOk",
+            "client",
+            "compression",
+            "backpressure",
+        ];
+        assert_eq!(keys, expected);
+        assert_eq!(hello.body.get_array("compression").unwrap(), &[]);
+        assert_eq!(hello.body.get("backpressure"), Some(&Bson::Boolean(true)));
         assert_eq!(hello.body.get("isMaster"), Some(&Bson::Int32(1)));
         assert_eq!(hello.body.get("helloOk"), Some(&Bson::Boolean(true)));
 
@@ -96,6 +105,49 @@ fn the_metadata_keeps_to_512_bytes_with_the_longest_name() {
     );
     let size = metadata.to_vec().unwrap().len();
     assert!(size <= 512, "{size} bytes: {metadata}");
+}
+
+#[test]
+fn a_library_on_top_is_named_on_connections_made_after_it_was_added() {
+    let server = Server::builder().start();
+    let builder = ConnectionString::parse(&server.uri())
+        .unwrap()
+        .into_builder();
+    let options = builder
+        .driver_info(DriverInfo::new("store").version("2"))
+        .build()
+        .unwrap();
+    let client = Client::with_options(options).unwrap();
+    ping_on(&client).unwrap();
+    client
+        .append_metadata(&DriverInfo::new("shop").platform("till"))
+        .unwrap();
+    ping_on(&client).unwrap();
+    assert_eq!(
+        server.count_of("isMaster"),
+        1,
+        "no connection is made for that"
+    );
+    server.cut();
+    // The connection is gone, which the next command finds out.
+    while ping_on(&client).is_err() {}
+    let hellos = server.commands_named("isMaster");
+    let told = |at: usize, part: &str, field: &str| {
+        let client = hellos[at].body.get_document("client").unwrap();
+        let text = match part {
+            "" => client.get_str(field),
+            part => client.get_document(part).unwrap().get_str(field),
+        };
+        text.unwrap().to_owned()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(told(0, "driver", "name"), "mongotls|store");
+    assert_eq!(told(0, "driver", "version"), format!("{version}|2"));
+    assert_eq!(told(1, "driver", "name"), "mongotls|store|shop");
+    assert_eq!(told(1, "driver", "version"), format!("{version}|2"));
+    assert!(told(1, "", "platform").ends_with("|till") && !told(0, "", "platform").contains('|'));
+    let error = client.append_metadata(&DriverInfo::new("a|b")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -194,7 +246,10 @@ fn behind_a_load_balancer_hello_is_op_msg_and_names_the_service() {
     let metadata = body.remove("client").unwrap();
     assert_eq!(
         body,
-        doc! { "hello": 1, "helloOk": true, "loadBalanced": true, "$db": "admin" }
+        doc! {
+            "hello": 1, "helloOk": true, "loadBalanced": true, "compression": [], "backpressure": true,
+            "$db": "admin"
+        }
     );
     assert!(metadata.as_document().unwrap().to_vec().unwrap().len() <= 512);
     assert_eq!(first.app_name.as_deref(), Some("balanced"));

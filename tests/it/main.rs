@@ -13,10 +13,13 @@ mod certificates;
 mod cli;
 mod commands;
 mod common;
+#[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
+mod compression;
 mod crl;
 mod cursors;
 mod docs;
 mod ends;
+mod events;
 mod ferretdb;
 mod files;
 #[cfg(feature = "gssapi")]
@@ -26,8 +29,10 @@ mod hello;
 mod identity;
 mod inspect;
 mod matrix;
+mod monitoring;
 mod ocsp;
 mod oidc;
+mod overload;
 mod pooling;
 mod protocol;
 mod replies;

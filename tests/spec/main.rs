@@ -21,6 +21,7 @@
 )]
 
 mod auth;
+mod cmap;
 mod concern;
 mod connection_string;
 mod expect;
@@ -55,6 +56,10 @@ const FORMATS: &[Format] = &[
     Format {
         folder: "read-write-concern/tests/document",
         run: concern::run_document,
+    },
+    Format {
+        folder: "connection-monitoring-and-pooling/tests/cmap-format",
+        run: cmap::run,
     },
 ];
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::skips::SKIPS;
 
-/// A folder of files with `{"tests": [case, …]}`.
+/// A folder of files with `{"tests": [case, …]}`, or with one case each.
 pub(crate) struct Format {
     /// The folder below the root.
     pub(crate) folder: &'static str,
@@ -128,6 +128,7 @@ fn read_cases(file: &Path) -> Result<Vec<Value>, String> {
     let mut content: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
     match content["tests"].take() {
         Value::Array(cases) if !cases.is_empty() => Ok(cases),
+        Value::Null if content["operations"].is_array() => Ok(vec![content]),
         _ => Err("no cases under \"tests\"".to_owned()),
     }
 }

@@ -6,12 +6,12 @@
 //! while the callback runs. Source: "Credential Caching" in "Driver Authentication".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, CauseCode};
+use crate::fork;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
 use crate::time::{Deadline, Elapsed};
 
@@ -37,8 +37,8 @@ struct State {
     access: Option<(AccessToken, Option<Instant>)>,
     refresh: Option<Secret>,
     idp: Option<IdpInfo>,
-    /// The process in which a call runs: after a fork the child has the state, and not the thread.
-    runs_in: Option<u32>,
+    /// How often the process had forked when the call that runs began: a child has the state, and not the thread.
+    runs_in: Option<u64>,
     /// When the last call ended.
     last_call: Option<Instant>,
     /// How many calls have ended, and how the last one did.
@@ -127,7 +127,7 @@ impl Tokens {
                     None => {}
                 }
             }
-            let own = process::id();
+            let own = fork::count();
             if state.runs_in != Some(own) {
                 let Some(call) = call.take() else {
                     return Err(timed_out(deadline.elapsed()));
@@ -149,7 +149,7 @@ impl Tokens {
             awaited.get_or_insert(state.ended);
             is_kept = false;
             let left = deadline.remaining(Instant::now()).map_err(timed_out)?;
-            state = match left {
+            state = fork::outside(|| match left {
                 Some(left) => {
                     let waited = self.changed.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
@@ -158,7 +158,7 @@ impl Tokens {
                     .changed
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
-            };
+            });
         }
     }
 
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn a_call_of_the_process_before_a_fork_is_not_waited_for() {
         let tokens = Arc::new(Tokens::default());
-        tokens.state().runs_in = Some(process::id() + 1);
+        tokens.state().runs_in = Some(fork::count() + 1);
         let found = tokens.get(gives("a"), Told::default(), &within(LONG));
         assert_eq!(found.unwrap().token.expose(), "a");
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::response::Answer;
+use crate::fork;
 
 /// How many answers are kept.
 const LARGEST: usize = 1024;
@@ -141,7 +142,7 @@ impl Question {
     fn wait(&self, limit: Option<Duration>) -> Option<Learned> {
         let learned = lock(&self.learned);
         let unanswered = |learned: &mut Option<_>| learned.is_none();
-        let learned = match limit {
+        let learned = fork::outside(|| match limit {
             Some(limit) => {
                 let waited = self.answered.wait_timeout_while(learned, limit, unanswered);
                 waited.unwrap_or_else(PoisonError::into_inner).0
@@ -150,7 +151,7 @@ impl Question {
                 let waited = self.answered.wait_while(learned, unanswered);
                 waited.unwrap_or_else(PoisonError::into_inner)
             }
-        };
+        });
         learned.as_ref().map(|(_, learned)| learned.clone())
     }
 

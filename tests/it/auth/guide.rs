@@ -8,7 +8,7 @@ use mongotls::options::{AuthMechanism, OidcToken, Secret, TlsOptions};
 use mongotls::{Client, ClientOptions, ConnectionString, ErrorKind, ServerAddress};
 // end
 
-use crate::guide::{Desk, names_causes, shows};
+use crate::guide::{Desk, expect_shown, names_causes};
 
 const GUIDE: &str = include_str!("../../../docs/authentication.md");
 
@@ -16,7 +16,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 #[test]
 fn the_guide_shows_the_examples_as_they_are_run_here() {
-    shows(GUIDE, include_str!("guide.rs"));
+    expect_shown(include_str!("guide.rs"), GUIDE);
     assert!(names_causes(GUIDE) >= 5);
 }
 

@@ -1,5 +1,6 @@
 //! What is remembered of certificates, for how long, and what sessions rest on.
 
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use mongotls_testbench::server::ServerTls;
 use openssl::ssl::SslVersion;
 
 use super::responder::Asked;
-use super::{Scene, Told};
+use super::{Scene, Told, leaf};
 use crate::common::{code, ping_on};
 
 /// The words of the last event's steps.
@@ -301,4 +302,27 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     connect(&client).unwrap();
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 2);
+}
+
+/// What was let pass without certainty is counted, handshake by handshake, and told.
+#[test]
+fn checks_that_come_to_no_end_are_counted() {
+    let scene = Scene::ec(|leaf| leaf);
+    let answer = || scene.issuer.ocsp(&scene.identity.cert);
+    let tls = TlsOptions::builder().ca_file(&scene.bench.ca_file);
+    let context = TlsContext::new(&tls.build().unwrap()).unwrap();
+    let counted = || {
+        let stream = TcpStream::connect(scene.bench.server.addr()).unwrap();
+        let stream = context.connect("127.0.0.1", stream).unwrap();
+        let status = leaf(stream.report()).status;
+        (status, context.undetermined_revocations())
+    };
+    // No evidence is there to look for.
+    assert_eq!(counted(), (RevocationStatus::NotChecked, 0));
+    scene.staple(answer().unknown().build());
+    assert_eq!(counted(), (RevocationStatus::Undetermined, 1));
+    assert_eq!(counted(), (RevocationStatus::Undetermined, 2));
+    scene.staple(answer().build());
+    assert_eq!(counted(), (RevocationStatus::Good, 2));
+    assert_eq!(context.handshakes(), (4, 0));
 }

@@ -20,6 +20,7 @@
 )]
 
 pub mod client;
+pub mod compress;
 pub mod der;
 pub mod fault;
 pub mod http;

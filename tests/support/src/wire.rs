@@ -2,7 +2,7 @@
 //!
 //! Were both to share one implementation, a mistake in it would cancel out. So this one is small,
 //! slow and literal: bytes in, owned documents out. It knows OP_QUERY and OP_REPLY (for a legacy
-//! hello), OP_MSG with both kinds of section, and OP_COMPRESSED with the `noop` compressor.
+//! hello), and OP_MSG with both kinds of section; OP_COMPRESSED is in [`compress`](crate::compress).
 //!
 //! All integers are little-endian. Source: "MongoDB Wire Protocol" in MongoDB's manual and the
 //! OP_MSG specification. Malformed input is an [`io::Error`] of kind `InvalidData`.
@@ -86,31 +86,6 @@ impl Frame {
         }
         out.extend_from_slice(&self.payload);
         out
-    }
-
-    /// Takes the wrapping off an OP_COMPRESSED message; others come back as they are.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` for a compressor other than `noop`.
-    pub fn uncompressed(self) -> io::Result<Self> {
-        if self.op_code != OP_COMPRESSED {
-            return Ok(self);
-        }
-        let mut rest = &self.payload[..];
-        let op_code = take_i32(&mut rest)?;
-        let _uncompressed_size = take_i32(&mut rest)?;
-        match take::<1>(&mut rest)? {
-            [0] => Ok(Self {
-                op_code,
-                payload: rest.to_vec(),
-                ..self
-            }),
-            [id] => Err(io::Error::new(
-                ErrorKind::Unsupported,
-                format!("the bench does not know compressor {id}"),
-            )),
-        }
     }
 }
 

@@ -25,6 +25,20 @@ impl Identity {
         spec.self_signed()
     }
 
+    /// What [`bundle_pem`](Self::bundle_pem) has written.
+    ///
+    /// # Panics
+    ///
+    /// If it is something else.
+    pub fn from_bundle_pem(pem: &[u8]) -> Self {
+        let mut certs = X509::stack_from_pem(pem).unwrap();
+        Self {
+            cert: certs.remove(0),
+            key: PKey::private_key_from_pem(pem).unwrap(),
+            chain: certs,
+        }
+    }
+
     /// The same without its intermediates: a server that sends its end entity alone.
     pub fn without_chain(mut self) -> Self {
         self.chain.clear();

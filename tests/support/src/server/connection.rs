@@ -8,6 +8,7 @@ use super::hello::is_hello;
 use super::record::Request;
 use super::reply::ReplyFault;
 use super::tls::ClientAuth;
+use crate::compress::{self, Compressor};
 use crate::fault::{FaultyStream, Layer, Transport};
 use crate::net::{Socket, Stop};
 use crate::wire::{
@@ -105,7 +106,8 @@ fn talk<S: Transport>(
         last_id: 0,
     };
     while let Some(frame) = Frame::read(&mut conversation.stream)? {
-        let request = conversation.read_request(frame.uncompressed()?)?;
+        let (frame, compressor) = compress::unwrap(frame)?;
+        let request = conversation.read_request(frame, compressor)?;
         shared.record.command(&request);
         if !conversation.answer(request)? {
             break;
@@ -128,7 +130,11 @@ struct Conversation<'a, S> {
 }
 
 impl<S: Transport> Conversation<'_, S> {
-    fn read_request(&mut self, frame: Frame) -> io::Result<Request> {
+    fn read_request(
+        &mut self,
+        frame: Frame,
+        compressor: Option<Compressor>,
+    ) -> io::Result<Request> {
         let (flags, database, body, sequences) = match frame.op_code {
             OP_MSG => {
                 let msg = Msg::decode(&frame.payload)?;
@@ -155,6 +161,7 @@ impl<S: Transport> Conversation<'_, S> {
             connection: self.id,
             request_id: frame.request_id,
             op_code: frame.op_code,
+            compressor,
             flags,
             name,
             database,
@@ -235,11 +242,16 @@ impl<S: Transport> Conversation<'_, S> {
             op_code,
             payload,
         };
-        let bytes = match self.shared.replies.take(&request.name) {
+        // As MongoDB does: a reply is compressed as its request was.
+        let encode = |frame: &Frame| match request.compressor {
             None => frame.encode(),
+            Some(compressor) => compress::wrap(frame, compressor).encode(),
+        };
+        let bytes = match self.shared.replies.take(&request.name) {
+            None => encode(&frame),
             Some(ReplyFault::Cut { after, action }) => {
                 self.stream.arm(after, action);
-                frame.encode()
+                encode(&frame)
             }
             Some(fault) => fault.apply(frame),
         };

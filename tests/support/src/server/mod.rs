@@ -40,7 +40,7 @@ pub use failpoint::fail_command;
 pub use hello::{Hello, Role};
 pub use oidc::OidcMechanism;
 pub use record::{ConnectionInfo, Counts, Request};
-pub use reply::ReplyFault;
+pub use reply::{CompressedFault, ReplyFault};
 pub use tls::{ClientAuth, ServerTls, Staple};
 
 /// A running server.

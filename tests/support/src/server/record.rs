@@ -1,5 +1,6 @@
 //! What a server saw: connections, commands, counts.
 
+use crate::compress::Compressor;
 use crate::net::lock;
 use crate::wire::{OP_QUERY, Sequence};
 use bson::{Bson, Document};
@@ -17,6 +18,8 @@ pub struct Request {
     pub request_id: i32,
     /// [`OP_MSG`](crate::wire::OP_MSG) or [`OP_QUERY`].
     pub op_code: i32,
+    /// How it was compressed.
+    pub compressor: Option<Compressor>,
     /// Flag bits of an OP_MSG; 0 for OP_QUERY.
     pub flags: u32,
     /// The command's name, as the client spelled it: the first key of its body.

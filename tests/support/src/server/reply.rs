@@ -3,6 +3,7 @@
 //! Where a [`Fault`](crate::fault::Fault) cuts bytes, a [`ReplyFault`] leaves the transport alone and
 //! sends a message that a client must refuse, or must not be led astray by.
 
+use crate::compress::{Compressor, wrap, wrap_as};
 use crate::fault::Action;
 use crate::net::lock;
 use crate::wire::{CHECKSUM_PRESENT, Frame, MORE_TO_COME, crc32c};
@@ -34,6 +35,10 @@ pub enum ReplyFault {
     TrailingBytes(usize),
     /// The body section comes twice.
     TwoBodies,
+    /// It is not compressed, although its request was.
+    Uncompressed,
+    /// It is compressed so, whether its request was or not, and wrong in one respect if any.
+    Compressed(Compressor, Option<CompressedFault>),
     /// These bytes instead of the whole message.
     Replace(Vec<u8>),
     /// So many bytes of the reply pass, then the action happens.
@@ -43,6 +48,42 @@ pub enum ReplyFault {
         /// What happens then.
         action: Action,
     },
+}
+
+/// What is wrong with a compressed reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompressedFault {
+    /// `uncompressedSize` has this value.
+    Size(i32),
+    /// The compressor has this number.
+    Number(u8),
+    /// `originalOpcode` has this value.
+    OpCode(i32),
+    /// The last `n` compressed bytes are missing.
+    Truncated(usize),
+    /// This follows the compressed bytes.
+    Trailing(Vec<u8>),
+    /// So many zeros are compressed instead, and the true size of the reply is declared.
+    Bomb(usize),
+}
+
+impl CompressedFault {
+    fn apply(&self, reply: &Frame, compressor: Compressor) -> Frame {
+        let mut size = i32::try_from(reply.payload.len()).unwrap_or(i32::MAX);
+        let (mut op_code, mut number) = (reply.op_code, compressor as u8);
+        let mut compressed = compressor.compress(&reply.payload);
+        match self {
+            Self::Size(wrong) => size = *wrong,
+            Self::Number(wrong) => number = *wrong,
+            Self::OpCode(wrong) => op_code = *wrong,
+            Self::Truncated(bytes) => {
+                compressed.truncate(compressed.len().saturating_sub(*bytes));
+            }
+            Self::Trailing(bytes) => compressed.extend(bytes),
+            Self::Bomb(zeros) => compressed = compressor.compress(&vec![0; *zeros]),
+        }
+        wrap_as(reply, op_code, size, number, &compressed)
+    }
 }
 
 impl ReplyFault {
@@ -65,7 +106,11 @@ impl ReplyFault {
                 bytes[end..].copy_from_slice(&sum.to_le_bytes());
                 return bytes;
             }
-            Self::Cut { .. } => {}
+            Self::Cut { .. } | Self::Uncompressed => {}
+            Self::Compressed(compressor, None) => return wrap(&reply, *compressor).encode(),
+            Self::Compressed(compressor, Some(fault)) => {
+                return fault.apply(&reply, *compressor).encode();
+            }
             Self::WrongResponseTo => reply.response_to = reply.response_to.wrapping_add(1),
             Self::OpCode(code) => reply.op_code = *code,
             Self::Truncated(bytes) => {

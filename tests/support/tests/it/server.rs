@@ -5,7 +5,7 @@ use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, Revocation};
 use mongotls_testbench::server::{ClientAuth, Hello, Role, Server, ServerTls, fail_command};
-use mongotls_testbench::wire::{EXHAUST_ALLOWED, MORE_TO_COME, Msg, OP_MSG, Sequence};
+use mongotls_testbench::wire::{EXHAUST_ALLOWED, Frame, MORE_TO_COME, Msg, OP_MSG, Sequence};
 use openssl::ssl::{
     Ssl, SslAlert, SslContext, SslMethod, SslSessionCacheMode, SslStream, SslVerifyMode,
     SslVersion, StatusType,
@@ -83,6 +83,45 @@ fn ping_of_hand_built_bytes_gets_bytes_by_the_book() {
     assert_eq!(reply[8..12], 42_i32.to_le_bytes());
     assert_eq!(reply[12..21], *b"\xdd\x07\0\0\0\0\0\0\0");
     assert_eq!(reply[21..], *b"\x11\0\0\0\x01ok\0\0\0\0\0\0\0\xf0\x3f\0");
+}
+
+#[test]
+fn compressed_messages_are_read_and_answered_in_kind() {
+    use mongotls_testbench::compress::{Compressor, unwrap, wrap, wrap_as};
+    let server = Server::builder().start();
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    let ping = Frame {
+        request_id: 5,
+        response_to: 0,
+        op_code: OP_MSG,
+        payload: Msg::of(doc! { "ping": 1, "$db": "admin" }).encode(),
+    };
+    let all = [
+        Compressor::Noop,
+        Compressor::Snappy,
+        Compressor::Zlib,
+        Compressor::Zstd,
+    ];
+    for compressor in all {
+        let wrapped = wrap(&ping, compressor).encode();
+        assert_eq!(wrapped[12..20], *b"\xdc\x07\0\0\xdd\x07\0\0");
+        assert_eq!(wrapped[24], compressor as u8);
+        stream.write_all(&wrapped).unwrap();
+        let reply = Frame::read(&mut stream).unwrap().unwrap();
+        let (reply, found) = unwrap(reply).unwrap();
+        assert_eq!((found, reply.response_to), (Some(compressor), 5));
+        let reply = Msg::decode(&reply.payload).unwrap().body;
+        assert_eq!(reply.get_f64("ok").unwrap(), 1.0);
+        let seen = server.commands().pop().unwrap();
+        assert_eq!(seen.compressor, Some(compressor));
+
+        let size = i32::try_from(ping.payload.len()).unwrap();
+        let data = compressor.compress(&ping.payload);
+        let bad = wrap_as(&ping, OP_MSG, size + 1, compressor as u8, &data);
+        assert_eq!(unwrap(bad).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+    let unknown = wrap_as(&ping, OP_MSG, 1, 4, b"x");
+    assert_eq!(unwrap(unknown).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]

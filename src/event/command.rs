@@ -1,0 +1,239 @@
+//! Events and log lines of commands.
+//!
+//! Source: "Command Logging and Monitoring". Each command that starts also ends, with the same request id.
+//! Commands that carry secrets are told without them. Where nobody listens and the log is off, a command is
+//! neither copied nor timed.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+use bson::oid::ObjectId;
+use bson::raw::RawDocument;
+use log::{Level, debug, log_enabled};
+
+use super::json::extended_json;
+use super::{Event, EventKind, EventListener};
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+
+/// What the events of one command have in common.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CommandInfo {
+    /// The command's name, such as `find`.
+    pub command_name: String,
+    /// The database that it is run on.
+    pub database_name: String,
+    /// The number of the request: the same when the command starts and when it ends, and unique for its
+    /// connection.
+    pub request_id: i32,
+    /// The number of the operation that the command belongs to, unique in the process.
+    pub operation_id: i64,
+    /// The server.
+    pub server: ServerAddress,
+    /// The client's number of the connection, unique for the server; 0 for one that is being established.
+    pub connection_id: u64,
+    /// The server's number of the connection, as in its log, if it tells.
+    pub server_connection_id: Option<i64>,
+    /// The service behind a load balancer.
+    pub service_id: Option<ObjectId>,
+}
+
+/// A command is about to be sent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandStartedEvent {
+    /// Which command, and where.
+    pub info: CommandInfo,
+    /// The command as the server sees it, document sequences as arrays. Empty if it carries a secret.
+    pub command: RawDocumentBuf,
+}
+
+/// The server carried a command out (`ok: 1`).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandSucceededEvent {
+    /// Which command, and where.
+    pub info: CommandInfo,
+    /// From before the request was written until the reply was read.
+    pub duration: Duration,
+    /// The server's reply. Empty if the command carries a secret.
+    pub reply: RawDocumentBuf,
+}
+
+/// A command failed: the server refused it, or the connection failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandFailedEvent {
+    /// Which command, and where.
+    pub info: CommandInfo,
+    /// From before the request was written until it was known.
+    pub duration: Duration,
+    /// Why. Of a server's refusal of a command that carries a secret: its code, its name and its labels.
+    pub failure: Error,
+}
+
+/// Whom commands are told to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandMonitor {
+    listener: EventListener,
+    document_length: usize,
+}
+
+impl CommandMonitor {
+    /// `document_length` is the limit on documents in the log, in bytes.
+    pub(crate) fn new(listener: &EventListener, document_length: usize) -> Self {
+        Self {
+            listener: listener.clone(),
+            document_length,
+        }
+    }
+
+    /// Whether a command is told to anybody. Those of the handshake are not logged.
+    pub(crate) fn hears(&self, of_handshake: bool) -> bool {
+        self.listener.hears(EventKind::Command) || logs(of_handshake)
+    }
+
+    /// Tells that a command is about to be sent. What it gives must be told the end.
+    pub(crate) fn start(
+        &self,
+        info: CommandInfo,
+        command: RawDocumentBuf,
+        is_secret: bool,
+        of_handshake: bool,
+    ) -> OpenCommand {
+        let command = if is_secret {
+            RawDocumentBuf::new()
+        } else {
+            command
+        };
+        let open = OpenCommand {
+            monitor: self.clone(),
+            info,
+            is_secret,
+            is_logged: logs(of_handshake),
+            started: Instant::now(),
+        };
+        open.log("started on", "", |length| {
+            format!("Command: {}", extended_json(&command, length))
+        });
+        if self.listener.hears(EventKind::Command) {
+            let info = open.info.clone();
+            self.listener
+                .emit(&Event::CommandStarted(CommandStartedEvent {
+                    info,
+                    command,
+                }));
+        }
+        OpenCommand {
+            // Without the time that the listener took.
+            started: Instant::now(),
+            ..open
+        }
+    }
+}
+
+/// A command that has been told of, and has not ended.
+#[derive(Debug)]
+#[must_use = "whatever starts must end"]
+pub(crate) struct OpenCommand {
+    monitor: CommandMonitor,
+    info: CommandInfo,
+    is_secret: bool,
+    is_logged: bool,
+    started: Instant,
+}
+
+impl OpenCommand {
+    /// Tells how the command ended.
+    pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>) {
+        let duration = self.started.elapsed();
+        let took = format!(" in {} ms", duration.as_millis());
+        let listener = &self.monitor.listener;
+        match outcome {
+            Ok(reply) => {
+                let empty = RawDocumentBuf::new();
+                let reply = if self.is_secret { &empty } else { reply };
+                self.log("succeeded on", &took, |length| {
+                    format!("Command reply: {}", extended_json(reply, length))
+                });
+                if listener.hears(EventKind::Command) {
+                    listener.emit(&Event::CommandSucceeded(CommandSucceededEvent {
+                        reply: reply.to_owned(),
+                        duration,
+                        info: self.info,
+                    }));
+                }
+            }
+            Err(error) => {
+                let redacted = self.is_secret.then(|| error.redacted());
+                let error = redacted.as_ref().unwrap_or(error);
+                self.log("failed on", &took, |length| {
+                    let reply = error.command().map(|failure| {
+                        format!(" (reply: {})", extended_json(&failure.reply, length))
+                    });
+                    format!("Error: {error}{}", reply.unwrap_or_default())
+                });
+                if listener.hears(EventKind::Command) {
+                    listener.emit(&Event::CommandFailed(CommandFailedEvent {
+                        failure: error.clone(),
+                        duration,
+                        info: self.info,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// One line, in the words of the specification.
+    fn log(&self, what: &str, took: &str, rest: impl FnOnce(usize) -> String) {
+        if !self.is_logged {
+            return;
+        }
+        let CommandInfo {
+            command_name,
+            database_name,
+            request_id,
+            operation_id,
+            server,
+            connection_id,
+            ..
+        } = &self.info;
+        let server_id = Known(" and server-generated ID ", self.info.server_connection_id);
+        let service = Known(" with service ID ", self.info.service_id);
+        let rest = rest(self.monitor.document_length);
+        debug!(
+            target: TARGET,
+            "Command {command_name:?} {what} database {database_name:?}{took} using a connection with \
+             driver-generated ID {connection_id}{server_id} to {server}{service}. The requestID is {request_id} \
+             and the operation ID is {operation_id}. {rest}"
+        );
+    }
+}
+
+/// A number for an operation.
+pub(crate) fn next_operation_id() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Where the log of commands goes.
+const TARGET: &str = "mongotls::command";
+
+fn logs(of_handshake: bool) -> bool {
+    !of_handshake && log_enabled!(target: TARGET, Level::Debug)
+}
+
+/// Words and a value, where there is one.
+struct Known<T>(&'static str, Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Known<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.1 {
+            Some(value) => write!(f, "{}{value}", self.0),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Events: what happens inside a client, told to the program as it happens.
+//!
+//! The program's function runs on the thread that the event happens on, and that thread waits for it; it is
+//! called under no lock. If it panics, the log says so, and the client goes on.
+
+mod command;
+mod json;
+mod pool;
+mod tls;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use log::error;
+
+pub use self::command::{
+    CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
+};
+pub(crate) use self::command::{CommandMonitor, OpenCommand, next_operation_id};
+pub use self::pool::{
+    ConnectionCheckOutFailedReason, ConnectionClosedReason, PoolEvent, PoolEventKind, PoolOptions,
+};
+pub use self::tls::{
+    RevocationEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
+    TlsReloadEvent,
+};
+use crate::fork;
+
+/// Something that happened inside a client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Something happened in the connection pool of a server.
+    Pool(PoolEvent),
+    /// The files of TLS were read anew.
+    TlsReload(TlsReloadEvent),
+    /// A handshake looked for evidence of whether the server's certificate is revoked.
+    Revocation(RevocationEvent),
+    /// A TLS handshake begins.
+    TlsHandshakeStarted(TlsHandshakeStartedEvent),
+    /// A TLS handshake ended well.
+    TlsHandshakeSucceeded(TlsHandshakeSucceededEvent),
+    /// A TLS handshake failed.
+    TlsHandshakeFailed(TlsHandshakeFailedEvent),
+    /// A command is about to be sent.
+    CommandStarted(CommandStartedEvent),
+    /// The server carried a command out.
+    CommandSucceeded(CommandSucceededEvent),
+    /// A command failed.
+    CommandFailed(CommandFailedEvent),
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// Handshakes, evidence of revocation, and reloads of the files of TLS.
+    Tls,
+    /// Commands. Each is copied for its listener, with its reply.
+    Command,
+    /// Connection pools.
+    Pool,
+}
+
+impl EventKind {
+    fn bit(self) -> u8 {
+        match self {
+            Self::Tls => 1,
+            Self::Command => 2,
+            Self::Pool => 4,
+        }
+    }
+}
+
+/// A function of the program that is told of events; none by default.
+#[derive(Clone, Default)]
+pub(crate) struct EventListener {
+    listen: Option<Arc<Listen>>,
+    /// Which kinds of events it is told of.
+    kinds: u8,
+}
+
+type Listen = dyn Fn(&Event) + Send + Sync;
+
+impl EventListener {
+    /// A function that is told of events of all kinds.
+    pub(crate) fn new(listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self {
+            listen: Some(Arc::new(listen)),
+            kinds: u8::MAX,
+        }
+    }
+
+    /// Tells it of those kinds alone.
+    pub(crate) fn limit_to(&mut self, kinds: &[EventKind]) {
+        self.kinds = kinds.iter().fold(0, |all, kind| all | kind.bit());
+    }
+
+    /// Whether anybody listens to events of that kind. Asked before an event is made.
+    pub(crate) fn hears(&self, kind: EventKind) -> bool {
+        self.listen.is_some() && self.kinds & kind.bit() != 0
+    }
+
+    /// Tells the program; never under a lock. A panic of the program's function ends here.
+    pub(crate) fn emit(&self, event: &Event) {
+        let Some(listen) = &self.listen else { return };
+        let told = catch_unwind(AssertUnwindSafe(|| fork::outside(|| listen(event))));
+        if told.is_err() {
+            error!(target: "mongotls::event", "the event listener panicked");
+        }
+    }
+}
+
+impl fmt::Debug for EventListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.listen {
+            Some(_) => "<listener>",
+            None => "none",
+        })
+    }
+}
+
+/// Two listeners are the same if they are one.
+impl PartialEq for EventListener {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.listen, &other.listen) {
+            (Some(one), Some(other_one)) => {
+                Arc::ptr_eq(one, other_one) && self.kinds == other.kinds
+            }
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+/// Shows an answer as the log does, for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn read_for_the_log(reply: &bson::RawDocument) {
+    let whole = json::extended_json(reply, usize::MAX);
+    let cut = json::extended_json(reply, 20);
+    assert!(
+        cut == whole
+            || cut
+                .strip_suffix("...")
+                .is_some_and(|cut| whole.starts_with(cut))
+    );
+}

@@ -1,0 +1,289 @@
+//! The events of connection pools. Source: CMAP, "Connection Pool Monitoring".
+//!
+//! `Display` is the line of the log, target `mongotls::pool`, level debug (CMAP, "Connection Pool Logging").
+
+use std::fmt;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+
+use crate::address::ServerAddress;
+use crate::error::Error;
+
+/// Something that happened in the connection pool of a server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolEvent {
+    /// The server whose pool it is.
+    pub server: ServerAddress,
+    /// What happened.
+    pub kind: PoolEventKind,
+}
+
+/// What happened in a pool.
+///
+/// Events of one thread come in the order in which things happen. `connection_id` counts the connections of a
+/// pool from 1 on; it is not the server's.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PoolEventKind {
+    /// The pool was created, paused.
+    Created {
+        /// The options that differ from their defaults.
+        options: PoolOptions,
+    },
+    /// The pool serves check-outs from now on.
+    Ready,
+    /// All connections of the pool, or those to one service, are out of date.
+    Cleared {
+        /// The service behind a load balancer; none where the whole pool was cleared.
+        service_id: Option<ObjectId>,
+        /// Whether connections in use were cut off too.
+        interrupt_in_use_connections: bool,
+    },
+    /// The pool was closed for good.
+    Closed,
+    /// A connection is about to be established.
+    ConnectionCreated {
+        /// Its number.
+        connection_id: u64,
+    },
+    /// A connection is established: TCP, TLS, hello and authentication.
+    ConnectionReady {
+        /// Its number.
+        connection_id: u64,
+        /// How long that took, from [`ConnectionCreated`](Self::ConnectionCreated) on.
+        duration: Duration,
+    },
+    /// A connection has left the pool.
+    ConnectionClosed {
+        /// Its number.
+        connection_id: u64,
+        /// Why.
+        reason: ConnectionClosedReason,
+        /// What happened to it, if that is the reason and known.
+        error: Option<Error>,
+    },
+    /// A thread asks for a connection.
+    ConnectionCheckOutStarted,
+    /// It does not get one.
+    ConnectionCheckOutFailed {
+        /// Why.
+        reason: ConnectionCheckOutFailedReason,
+        /// The error that the thread gets.
+        error: Error,
+        /// How long it has waited.
+        duration: Duration,
+    },
+    /// It gets this one.
+    ConnectionCheckedOut {
+        /// The connection's number.
+        connection_id: u64,
+        /// How long it has waited.
+        duration: Duration,
+    },
+    /// A connection comes back.
+    ConnectionCheckedIn {
+        /// Its number.
+        connection_id: u64,
+    },
+}
+
+/// The options of a pool that differ from their defaults; the others are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// `maxPoolSize`; 0 means no limit.
+    pub max_pool_size: Option<u32>,
+    /// `minPoolSize`.
+    pub min_pool_size: Option<u32>,
+    /// `maxConnecting`.
+    pub max_connecting: Option<u32>,
+    /// `maxIdleTimeMS`.
+    pub max_idle_time: Option<Duration>,
+    /// `waitQueueTimeoutMS`.
+    pub wait_queue_timeout: Option<Duration>,
+}
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionClosedReason {
+    /// The pool was cleared after the connection was created, or the files of TLS were read anew.
+    Stale,
+    /// It was unused for longer than `maxIdleTimeMS`.
+    Idle,
+    /// It could not be established, it failed, or the server closed it.
+    Error,
+    /// The pool was closed.
+    PoolClosed,
+}
+
+/// Why a check-out failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionCheckOutFailedReason {
+    /// The pool is closed.
+    PoolClosed,
+    /// No connection became free in time.
+    Timeout,
+    /// The pool was cleared, or a new connection could not be established.
+    ConnectionError,
+}
+
+impl ConnectionClosedReason {
+    /// The reason as CMAP spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Idle => "idle",
+            Self::Error => "error",
+            Self::PoolClosed => "poolClosed",
+        }
+    }
+}
+
+impl ConnectionCheckOutFailedReason {
+    /// The reason as CMAP spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PoolClosed => "poolClosed",
+            Self::Timeout => "timeout",
+            Self::ConnectionError => "connectionError",
+        }
+    }
+}
+
+impl PoolEventKind {
+    /// The event's name in CMAP.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "ConnectionPoolCreated",
+            Self::Ready => "ConnectionPoolReady",
+            Self::Cleared { .. } => "ConnectionPoolCleared",
+            Self::Closed => "ConnectionPoolClosed",
+            Self::ConnectionCreated { .. } => "ConnectionCreated",
+            Self::ConnectionReady { .. } => "ConnectionReady",
+            Self::ConnectionClosed { .. } => "ConnectionClosed",
+            Self::ConnectionCheckOutStarted => "ConnectionCheckOutStarted",
+            Self::ConnectionCheckOutFailed { .. } => "ConnectionCheckOutFailed",
+            Self::ConnectionCheckedOut { .. } => "ConnectionCheckedOut",
+            Self::ConnectionCheckedIn { .. } => "ConnectionCheckedIn",
+        }
+    }
+}
+
+impl fmt::Display for PoolEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = &self.server;
+        match &self.kind {
+            PoolEventKind::Created { options } => {
+                write!(f, "Connection pool created for {server}{options}")
+            }
+            PoolEventKind::Ready => write!(f, "Connection pool ready for {server}"),
+            PoolEventKind::Cleared { service_id, .. } => {
+                write!(f, "Connection pool for {server} cleared")?;
+                match service_id {
+                    Some(id) => write!(f, " for serviceId {id}"),
+                    None => Ok(()),
+                }
+            }
+            PoolEventKind::Closed => write!(f, "Connection pool closed for {server}"),
+            PoolEventKind::ConnectionCreated { connection_id } => write!(
+                f,
+                "Connection created: address={server}, driver-generated ID={connection_id}"
+            ),
+            PoolEventKind::ConnectionReady {
+                connection_id,
+                duration,
+            } => write!(
+                f,
+                "Connection ready: address={server}, driver-generated ID={connection_id}, established in={} ms",
+                duration.as_millis()
+            ),
+            PoolEventKind::ConnectionClosed {
+                connection_id,
+                reason,
+                error,
+            } => {
+                write!(
+                    f,
+                    "Connection closed: address={server}, driver-generated ID={connection_id}. Reason: {reason}"
+                )?;
+                match error {
+                    Some(error) => write!(f, ". Error: {error}"),
+                    None => Ok(()),
+                }
+            }
+            PoolEventKind::ConnectionCheckOutStarted => {
+                write!(f, "Checkout started for connection to {server}")
+            }
+            PoolEventKind::ConnectionCheckOutFailed {
+                reason,
+                error,
+                duration,
+            } => write!(
+                f,
+                "Checkout failed for connection to {server}. Reason: {reason}. Error: {error}. Duration: {} ms",
+                duration.as_millis()
+            ),
+            PoolEventKind::ConnectionCheckedOut {
+                connection_id,
+                duration,
+            } => write!(
+                f,
+                "Connection checked out: address={server}, driver-generated ID={connection_id}, duration={} ms",
+                duration.as_millis()
+            ),
+            PoolEventKind::ConnectionCheckedIn { connection_id } => write!(
+                f,
+                "Connection checked in: address={server}, driver-generated ID={connection_id}"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PoolOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |value: Option<u32>| value.map(u128::from);
+        let millis = |value: Option<Duration>| value.map(|value| value.as_millis());
+        let rows = [
+            ("maxIdleTimeMS", millis(self.max_idle_time)),
+            ("minPoolSize", count(self.min_pool_size)),
+            ("maxPoolSize", count(self.max_pool_size)),
+            ("maxConnecting", count(self.max_connecting)),
+            ("waitQueueTimeoutMS", millis(self.wait_queue_timeout)),
+        ];
+        let set = rows
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        for (index, (name, value)) in set.enumerate() {
+            let before = if index == 0 { " using options " } else { ", " };
+            write!(f, "{before}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ConnectionClosedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stale => "Connection became stale because the pool was cleared",
+            Self::Idle => {
+                "Connection has been available but unused for longer than the configured max idle time"
+            }
+            Self::Error => "An error occurred while using the connection",
+            Self::PoolClosed => "Connection pool was closed",
+        })
+    }
+}
+
+impl fmt::Display for ConnectionCheckOutFailedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PoolClosed => "Connection pool was closed",
+            Self::Timeout => "Wait queue timeout elapsed without a connection becoming available",
+            Self::ConnectionError => "An error occurred while trying to establish a new connection",
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! What must not outlive a `fork()`.
+//!
+//! A forked child has the memory of its parent, one of its threads, and all of its file descriptors. A lock that
+//! another thread held stays locked for ever, and a connection is still the parent's: one byte from the child
+//! would break it. So whatever holds locks or connections exists [once for each process](PerProcess): a child
+//! that asks for it gets one of its own, made anew, and looks at the parent's no more.
+//!
+//! OpenSSL too has locks, some of them for the whole process: 3.0 takes one with each algorithm that a handshake
+//! looks up. So threads of this crate say when they are [at work](at_work) in OpenSSL, and a fork waits until none
+//! is, which takes no longer than the arithmetic of a handshake: whoever waits for the network, a lock or the
+//! program's own function meanwhile [steps outside](outside). The streams of established connections do without.
+//!
+//! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
+//! Processes made by the bare system call `clone` are not noticed.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use once_cell::race::OnceBox;
+
+/// How many forks lie between this process and the one that made the first [`PerProcess`].
+pub(crate) fn count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many threads are at work in OpenSSL.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads are about to fork. While there is one, nobody goes to work.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// How often this thread went to work and has not come back.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A fork waits no longer than this for threads that are at work: 1 s.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// This thread is at work in OpenSSL, where it may hold locks of the whole process, until the result is dropped.
+pub(crate) fn at_work() -> AtWork {
+    if DEPTH.get() == 0 {
+        enter();
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    AtWork(())
+}
+
+/// See [`at_work`].
+#[must_use]
+pub(crate) struct AtWork(());
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Does what may take long and is not OpenSSL's, such as waiting for the network, in the middle of work.
+pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
+    /// Goes back to work, also after a panic.
+    struct Back(usize);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            enter();
+            DEPTH.set(self.0);
+        }
+    }
+    if DEPTH.get() == 0 {
+        return wait();
+    }
+    let back = Back(DEPTH.replace(0));
+    AT_WORK.fetch_sub(1, Ordering::SeqCst);
+    let result = wait();
+    drop(back);
+    result
+}
+
+fn enter() {
+    loop {
+        AT_WORK.fetch_add(1, Ordering::SeqCst);
+        if FORKING.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        while FORKING.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Before a fork: waits until no other thread is at work.
+pub(crate) fn prepare() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    let own = usize::from(DEPTH.get() > 0);
+    let begun = Instant::now();
+    while AT_WORK.load(Ordering::SeqCst) > own && begun.elapsed() < PATIENCE {
+        thread::yield_now();
+    }
+}
+
+/// After a fork, in the parent.
+pub(crate) fn in_parent() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// After a fork, in the child, whose only thread this is.
+pub(crate) fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    AT_WORK.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
+    FORKING.store(0, Ordering::SeqCst);
+}
+
+/// A value that each process has for itself.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T: Abandon> {
+    forks: u64,
+    /// There until it is dropped.
+    value: Option<T>,
+    /// That of a child, in the child. Made without a lock: another thread may have been at it during the fork.
+    child: OnceBox<PerProcess<T>>,
+}
+
+/// What a child does with what it has inherited.
+pub(crate) trait Abandon {
+    /// Gives back what can be given back without waiting for a lock and without a word to a peer. The rest stays
+    /// where it is until the process ends: nothing is dropped.
+    fn abandon(&self);
+}
+
+impl<T: Abandon> PerProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        crate::tls::watch_forks();
+        Self {
+            forks: count(),
+            value: Some(value),
+            child: OnceBox::new(),
+        }
+    }
+
+    /// The value of this process; `make` makes it from that of the parent.
+    pub(crate) fn get(&self, make: impl Fn(&T) -> T) -> &T {
+        let mut own = self;
+        while own.forks != count() {
+            let inherited = own.value();
+            own = own.child.get_or_init(|| {
+                inherited.abandon();
+                Box::new(Self::new(make(inherited)))
+            });
+        }
+        own.value()
+    }
+
+    #[expect(clippy::expect_used, reason = "only drop takes the value")]
+    fn value(&self) -> &T {
+        self.value.as_ref().expect("the value is there until drop")
+    }
+}
+
+impl<T: Abandon> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let value = self.value.take();
+        if self.forks != count() {
+            // Dropping it may wait for a lock that nobody will release, or for a thread that is not here.
+            std::mem::forget(value);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the runners of the specifications' own tests need of the inside. No part of the API: it changes with any
+//! version, and is there only with the feature `_internals`, which this crate's tests switch on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conn::Connector;
+use crate::error::{Error, Result};
+use crate::options::ClientOptions;
+use crate::pool::{self, PooledConnection, Settings};
+
+/// The pool of one server.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<pool::Pool>);
+
+/// A connection that is checked out; dropping it checks it in.
+#[derive(Debug)]
+pub struct CheckedOut(#[expect(dead_code, reason = "held until it is dropped")] PooledConnection);
+
+impl Pool {
+    /// The pool of the first host, with a look after it at that interval, or never.
+    ///
+    /// # Errors
+    /// As [`Client::with_options`](crate::Client::with_options).
+    pub fn new(options: &ClientOptions, maintenance_interval: Option<Duration>) -> Result<Self> {
+        let mut settings = Settings::new(options);
+        settings.maintenance_interval = maintenance_interval;
+        let connector = Connector::new(options)?;
+        Ok(Self(pool::Pool::new(
+            options.hosts[0].clone(),
+            connector,
+            settings,
+        )))
+    }
+
+    /// Marks the pool ready.
+    pub fn ready(&self) {
+        self.0.ready();
+    }
+
+    /// Checks a connection out.
+    ///
+    /// # Errors
+    /// If there is none to be had.
+    pub fn check_out(&self) -> Result<CheckedOut> {
+        self.0.check_out(None).map(CheckedOut)
+    }
+
+    /// Clears the pool.
+    pub fn clear(&self, interrupt_in_use_connections: bool) {
+        self.0.clear(None, interrupt_in_use_connections);
+    }
+
+    /// Closes the pool.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// Whether an error is CMAP's `PoolClearedError`.
+pub fn is_pool_cleared(error: &Error) -> bool {
+    error.is_pool_cleared()
+}

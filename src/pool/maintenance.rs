@@ -1,0 +1,134 @@
+//! The thread in the background of a pool (CMAP, "Background Thread"): it closes connections that were unused
+//! for longer than `maxIdleTimeMS`, and establishes some while there are fewer than `minPoolSize`.
+//!
+//! It exists only where one of these options is set, begins when the pool is ready for the first time, and does
+//! not keep the pool alive. A run does what there is to do and ends; the next one begins when a connection will
+//! have been unused for too long, when the pool wakes the thread, or after an interval.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{error, warn};
+
+use super::{Dial, Pool};
+
+/// The interval between two runs that nothing else calls for: 10 s, as `heartbeatFrequencyMS`.
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The shortest interval, however short `maxIdleTimeMS` is: 10 ms.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The maintenance of one pool.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    interval: Duration,
+    started: Once,
+    signal: Arc<Signal>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+/// What the pool wants of the thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wanted {
+    #[default]
+    Nothing,
+    Run,
+    End,
+}
+
+impl Maintenance {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            interval: interval.max(SHORTEST),
+            started: Once::new(),
+            signal: Arc::default(),
+        }
+    }
+
+    /// Starts the thread, once.
+    pub(super) fn start<D: Dial>(&self, pool: &Arc<Pool<D>>) {
+        self.started.call_once(|| {
+            let (signal, interval) = (Arc::clone(&self.signal), self.interval);
+            let weak = Arc::downgrade(pool);
+            let spawned = thread::Builder::new()
+                .name("mongotls-pool".to_owned())
+                .spawn(move || look_after(&weak, &signal, interval));
+            if let Err(error) = spawned {
+                warn!(target: "mongotls::pool", "no thread for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
+            }
+        });
+    }
+
+    /// Lets the next run begin now.
+    pub(super) fn wake(&self) {
+        self.signal.want(Wanted::Run);
+    }
+
+    /// Ends the thread after its run. Does not wait for it: it may be the one that drops the pool.
+    pub(super) fn end(&self) {
+        self.signal.want(Wanted::End);
+    }
+}
+
+fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration) {
+    loop {
+        let Some(pool) = pool.upgrade() else { return };
+        // Functions of the program may be called while a connection is established. That one of them panics must
+        // not end the maintenance; the next run is another chance.
+        let next_idle = catch_unwind(AssertUnwindSafe(|| run(&pool, signal))).unwrap_or_else(|_| {
+            error!(target: "mongotls::pool", "the maintenance of the pool of {} panicked", pool.server());
+            None
+        });
+        drop(pool);
+        let now = Instant::now();
+        let until_idle = next_idle.map_or(interval, |next| next.saturating_duration_since(now));
+        if signal.wait(until_idle.clamp(SHORTEST, interval)) == Wanted::End {
+            return;
+        }
+    }
+}
+
+/// One run; returns when the next connection will have been unused for too long.
+fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
+    let (next_idle, closed) = pool.queue.close_idle(Instant::now());
+    pool.close_all(closed);
+    while !signal.is_ended() && pool.populate() {}
+    next_idle
+}
+
+impl Signal {
+    fn want(&self, wanted: Wanted) {
+        let mut current = self.lock();
+        if *current != Wanted::End {
+            *current = wanted;
+        }
+        drop(current);
+        self.changed.notify_all();
+    }
+
+    fn is_ended(&self) -> bool {
+        *self.lock() == Wanted::End
+    }
+
+    fn wait(&self, limit: Duration) -> Wanted {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), limit, |wanted| *wanted == Wanted::Nothing);
+        let (mut current, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match *current {
+            Wanted::End => Wanted::End,
+            _ => std::mem::take(&mut *current),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,835 @@
+//! The rules of CMAP, without threads and with the time passed in.
+
+use super::*;
+
+/// A connection is the number under which it was established, a thread is a word.
+type Pool = State<u64, u64, &'static str>;
+
+/// Something that happens to a pool.
+type Happens = fn(&mut Pool);
+
+const LIMITS: Limits = Limits {
+    max_size: 100,
+    min_size: 0,
+    max_connecting: 2,
+    max_idle_time: None,
+};
+
+const SERVICE: ServiceId = [1; 12];
+const OTHER: ServiceId = [2; 12];
+
+fn paused(limits: Limits) -> Pool {
+    State::new(limits)
+}
+
+fn ready(limits: Limits) -> Pool {
+    let mut pool = paused(limits);
+    assert!(pool.ready());
+    pool.allow_populating();
+    pool
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What a check-out comes to, without what tests are not about.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Reuse(u64),
+    Establish(u64),
+    Refused(Refusal),
+    Wait,
+}
+
+fn told(outcome: Option<&Outcome<u64>>) -> Told {
+    match outcome {
+        Some(Outcome::Reuse(lease, connection, _)) => {
+            assert_eq!(lease.id, *connection);
+            Told::Reuse(lease.id)
+        }
+        Some(Outcome::Establish(lease)) => Told::Establish(lease.id),
+        Some(Outcome::Refused(refusal)) => Told::Refused(*refusal),
+        None => Told::Wait,
+    }
+}
+
+impl Pool {
+    fn ask(&mut self, now: Instant) -> Told {
+        let next = self.last_id + 1;
+        told(self.check_out(now, || next).as_ref())
+    }
+
+    /// A place for a new connection, as a check-out gets it.
+    fn place(&mut self, now: Instant) -> Lease {
+        let next = self.last_id + 1;
+        match self.check_out(now, || next) {
+            Some(Outcome::Establish(lease)) => lease,
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    /// The same while connections are available.
+    fn place_beside(&mut self, now: Instant) -> Lease {
+        let available = std::mem::take(&mut self.available);
+        let place = self.place(now);
+        self.available = available;
+        place
+    }
+
+    /// A connection in use that is new.
+    fn new_in_use(&mut self, service: Option<ServiceId>, now: Instant) -> Lease {
+        let lease = self.place(now);
+        self.established(lease, service, now);
+        lease
+    }
+
+    fn reuse(&mut self, now: Instant) -> Lease {
+        match self.check_out(now, || unreachable!()) {
+            Some(Outcome::Reuse(lease, ..)) => lease,
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    fn give_back(&mut self, lease: Lease, now: Instant) {
+        self.check_in(lease, lease.id, false, now);
+    }
+
+    /// So many available connections, checked in a second apart, from `now` on.
+    fn fill(&mut self, count: u64, now: Instant) -> Vec<Lease> {
+        let leases: Vec<_> = (0..count).map(|_| self.new_in_use(None, now)).collect();
+        for (age, lease) in (0..).zip(&leases) {
+            self.give_back(*lease, now + seconds(age));
+        }
+        leases
+    }
+
+    /// The numbers and the reasons of what was closed since the last time.
+    fn closed(&mut self) -> Vec<(u64, Option<Reason>)> {
+        let closed = self.take_closing();
+        closed.iter().map(|it| (it.id, it.reason)).collect()
+    }
+
+    /// Available, in use, pending, waiting.
+    fn numbers(&self) -> [usize; 4] {
+        let counts = self.counts();
+        // The counts agree with the members that there are.
+        let members = self.members.iter().flatten();
+        let is = |what| members.clone().filter(|member| member.is == what).count();
+        assert_eq!(counts.available, is(Is::Available));
+        assert_eq!(counts.in_use, is(Is::InUse));
+        assert_eq!(counts.pending, is(Is::Pending));
+        assert_eq!(
+            counts.total() + self.free.len(),
+            self.members.len(),
+            "no slot is lost"
+        );
+        [
+            counts.available,
+            counts.in_use,
+            counts.pending,
+            counts.waiting,
+        ]
+    }
+
+    fn pause(&mut self) {
+        self.clear(true, false);
+    }
+
+    fn shut(&mut self) {
+        self.close_pool();
+    }
+
+    fn grant(&mut self, now: Instant) -> Option<(&'static str, Told)> {
+        let next = self.last_id + 1;
+        let (waiter, outcome) = self.next_grant(now, || next)?;
+        Some((waiter, told(Some(&outcome))))
+    }
+}
+
+#[test]
+fn a_pool_begins_paused_and_empty() {
+    let now = Instant::now();
+    let mut pool = paused(Limits {
+        min_size: 3,
+        ..LIMITS
+    });
+    assert_eq!(pool.phase(), Phase::Paused);
+    assert_eq!(pool.generation(), 0);
+    assert_eq!(pool.ask(now), Told::Refused(Refusal::Paused));
+    assert_eq!(pool.populate(now, || 0), None);
+    assert_eq!(pool.numbers(), [0; 4]);
+}
+
+#[test]
+fn only_a_paused_pool_becomes_ready() {
+    let mut pool = paused(LIMITS);
+    assert!(pool.ready());
+    assert!(!pool.ready(), "it is already");
+    pool.clear(true, false);
+    assert!(pool.ready());
+    pool.close_pool();
+    assert!(!pool.ready());
+    assert_eq!(pool.phase(), Phase::Closed);
+    pool.allow_populating();
+    assert!(!pool.may_populate);
+}
+
+#[test]
+fn connections_are_numbered_from_one_in_order_of_creation() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    let first = pool.place(now);
+    let second = pool.place(now);
+    assert_eq!((first.id, second.id), (1, 2));
+    // Neither failures nor slots that are used again change that.
+    pool.failed(first, Reason::Error);
+    assert_eq!(pool.place(now).id, 3);
+    pool.established(second, None, now);
+    pool.check_in(second, 2, true, now);
+    assert_eq!(pool.place(now).id, 4);
+    assert_eq!(pool.numbers(), [0, 0, 2, 0]);
+}
+
+#[test]
+fn the_connection_checked_in_last_is_handed_out_first() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(3, now);
+    let later = now + seconds(3);
+    let order: Vec<_> = (0..3).map(|_| pool.ask(later)).collect();
+    assert_eq!(order, [Told::Reuse(3), Told::Reuse(2), Told::Reuse(1)]);
+    assert_eq!(pool.ask(later), Told::Establish(4));
+    assert_eq!(pool.closed(), []);
+}
+
+#[test]
+fn a_check_out_says_since_when_the_connection_was_available() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(2, now);
+    let later = now + seconds(7);
+    let Some(Outcome::Reuse(lease, _, since)) = pool.check_out(later, || 0) else {
+        panic!("it is available");
+    };
+    assert_eq!(since, now + seconds(1));
+    assert_eq!(pool.in_use().collect::<Vec<_>>(), [(lease.id, later)]);
+}
+
+#[test]
+fn no_more_than_max_connecting_are_established_at_once() {
+    let now = Instant::now();
+    for max_connecting in 1..5 {
+        let mut pool = ready(Limits {
+            max_connecting,
+            ..LIMITS
+        });
+        let places: Vec<_> = (0..max_connecting).map(|_| pool.place(now)).collect();
+        assert_eq!(pool.ask(now), Told::Wait);
+        // Both ends of a dial make room.
+        pool.established(places[0], None, now);
+        let next = pool.place(now);
+        assert_eq!(pool.ask(now), Told::Wait);
+        pool.failed(next, Reason::Error);
+        pool.place(now);
+        assert_eq!(pool.ask(now), Told::Wait);
+    }
+}
+
+#[test]
+fn no_more_than_max_pool_size_exist_at_once() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_size: 3,
+        ..LIMITS
+    });
+    let in_use = pool.new_in_use(None, now);
+    let [one, two] = [pool.place(now), pool.place(now)];
+    pool.established(one, None, now);
+    assert_eq!(pool.ask(now), Told::Wait, "those being established count");
+    pool.established(two, None, now);
+    assert_eq!(pool.ask(now), Told::Wait, "those in use count");
+    pool.give_back(in_use, now);
+    assert_eq!(pool.ask(now), Told::Reuse(1));
+    pool.check_in(one, 2, true, now);
+    assert_eq!(pool.ask(now), Told::Establish(4), "the perished do not");
+}
+
+#[test]
+fn without_max_pool_size_there_is_no_limit() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_size: usize::MAX,
+        ..LIMITS
+    });
+    for id in 1..=5000 {
+        assert_eq!(pool.new_in_use(None, now).id, id);
+    }
+    assert_eq!(pool.numbers(), [0, 5000, 0, 0]);
+}
+
+#[test]
+fn a_pool_is_populated_up_to_min_pool_size_and_max_connecting() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        min_size: 3,
+        ..LIMITS
+    });
+    let one = pool.populate(now, || 0).unwrap();
+    let two = pool.populate(now, || 0).unwrap();
+    assert!(pool.lacks_connections());
+    assert_eq!(pool.populate(now, || 0), None, "two are being established");
+    pool.established(one, None, now);
+    pool.give_back(one, now);
+    pool.established(two, None, now);
+    pool.give_back(two, now);
+    let in_use = pool.reuse(now);
+    let three = pool.populate(now, || 0).unwrap();
+    assert!(!pool.lacks_connections(), "what is in use counts");
+    assert_eq!(pool.populate(now, || 0), None);
+    pool.failed(three, Reason::Error);
+    assert!(pool.lacks_connections());
+    pool.check_in(in_use, in_use.id, true, now);
+    assert!(pool.populate(now, || 0).is_some());
+}
+
+#[test]
+fn a_pool_is_populated_only_after_the_program_knows_that_it_is_ready() {
+    let now = Instant::now();
+    let limits = Limits {
+        min_size: 1,
+        ..LIMITS
+    };
+    let mut pool = paused(limits);
+    pool.allow_populating();
+    assert_eq!(pool.populate(now, || 0), None, "it is paused");
+    pool.ready();
+    assert_eq!(pool.populate(now, || 0), None, "nobody was told");
+    pool.allow_populating();
+    assert!(pool.populate(now, || 0).is_some());
+    let mut pool = ready(limits);
+    pool.clear(true, false);
+    pool.ready();
+    assert_eq!(pool.populate(now, || 0), None, "nobody was told");
+    let mut pool = ready(limits);
+    pool.clear(false, false);
+    assert!(
+        pool.populate(now, || 0).is_some(),
+        "retiring does not pause"
+    );
+    let mut pool = ready(limits);
+    pool.close_pool();
+    assert_eq!(pool.populate(now, || 0), None);
+    assert!(!pool.lacks_connections());
+}
+
+#[test]
+fn population_keeps_to_max_pool_size_even_below_min_pool_size() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        min_size: 2,
+        max_size: 1,
+        ..LIMITS
+    });
+    assert!(pool.populate(now, || 0).is_some());
+    assert_eq!(pool.populate(now, || 0), None);
+}
+
+#[test]
+fn clearing_makes_everything_stale() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(2, now);
+    let in_use = pool.reuse(now);
+    let dialling = pool.place_beside(now);
+    assert!(!pool.is_stale(in_use));
+    let (was_ready, dials) = pool.clear(true, false);
+    assert!(was_ready);
+    assert!(dials.is_empty());
+    assert_eq!(pool.generation(), 1);
+    assert_eq!(pool.phase(), Phase::Paused);
+    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
+    assert!(pool.is_stale(in_use) && pool.is_stale(dialling));
+    assert_eq!(pool.numbers(), [0, 1, 1, 0]);
+    // They leave when they come back, also once the pool is ready again.
+    pool.ready();
+    pool.established(dialling, None, now);
+    for lease in [in_use, dialling] {
+        pool.give_back(lease, now);
+        assert_eq!(pool.closed(), [(lease.id, Some(Reason::Stale))]);
+    }
+    assert_eq!(pool.numbers(), [0; 4]);
+    let fresh = pool.new_in_use(None, now);
+    assert_eq!(fresh.generation, 1);
+    assert!(!pool.is_stale(fresh));
+}
+
+#[test]
+fn clearing_a_paused_pool_raises_the_generation_and_says_so() {
+    let mut pool = paused(LIMITS);
+    assert!(!pool.clear(true, false).0);
+    assert_eq!(pool.generation(), 1);
+    pool.ready();
+    assert!(pool.clear(true, true).0);
+    assert!(!pool.clear(true, true).0, "no second event");
+    assert_eq!((pool.generation(), pool.phase()), (3, Phase::Paused));
+}
+
+#[test]
+fn clearing_does_not_open_a_closed_pool() {
+    let mut pool = ready(LIMITS);
+    pool.close_pool();
+    for (pause, interrupt) in [(true, false), (true, true), (false, false)] {
+        assert!(!pool.clear(pause, interrupt).0);
+        assert_eq!(pool.phase(), Phase::Closed);
+        assert!(!pool.ready());
+    }
+}
+
+#[test]
+fn retiring_does_not_pause() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(2, now);
+    let in_use = pool.reuse(now);
+    pool.clear(false, false);
+    assert_eq!(pool.phase(), Phase::Ready);
+    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
+    assert_eq!(pool.ask(now), Told::Establish(3));
+    pool.give_back(in_use, now);
+    assert_eq!(pool.closed(), [(2, Some(Reason::Stale))]);
+}
+
+#[test]
+fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(3, now);
+    let [one, two] = [pool.reuse(now), pool.reuse(now)];
+    let dialling = pool.place_beside(now);
+    assert_eq!(pool.numbers(), [1, 2, 1, 0]);
+    let (_, dials) = pool.clear(true, true);
+    assert_eq!(dials, [dialling.id], "what is being established, by handle");
+    assert_eq!(pool.numbers(), [0, 0, 1, 0]);
+    let mut gone = pool.take_closing();
+    gone.sort_by_key(|closing| closing.id);
+    let seen: Vec<_> = gone
+        .iter()
+        .map(|it| (it.id, it.reason, it.connection, it.handle))
+        .collect();
+    let stale = Some(Reason::Stale);
+    assert_eq!(
+        seen,
+        [
+            (1, stale, Some(1), None),
+            (2, stale, None, Some(2)),
+            (3, stale, None, Some(3)),
+        ],
+        "the available one by itself, the others by their handles"
+    );
+    // Their slots are given to others before they come back.
+    pool.ready();
+    let fresh = [pool.new_in_use(None, now), pool.new_in_use(None, now)];
+    assert_eq!(pool.handle(one), None);
+    for (late, perished) in [(one, false), (two, true)] {
+        assert!(pool.is_stale(late));
+        pool.check_in(late, late.id, perished, now);
+        let closing = pool.take_closing().pop().unwrap();
+        assert_eq!(
+            (closing.id, closing.reason, closing.connection),
+            (late.id, None, Some(late.id)),
+            "it was told already, and is closed by whoever had it"
+        );
+    }
+    assert_eq!(pool.numbers(), [0, 2, 1, 0]);
+    assert!(fresh.iter().all(|lease| !pool.is_stale(*lease)));
+    // The dial ends by itself.
+    pool.failed(dialling, Reason::Error);
+    assert_eq!(pool.closed(), [(dialling.id, Some(Reason::Error))]);
+    assert_eq!(pool.numbers(), [0, 2, 0, 0]);
+}
+
+#[test]
+fn a_lease_that_was_taken_away_changes_nothing() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    let gone = pool.new_in_use(Some(SERVICE), now);
+    pool.clear(true, true);
+    pool.ready();
+    pool.take_closing();
+    let other = pool.new_in_use(Some(SERVICE), now);
+    assert_eq!(gone.slot, other.slot);
+    let before = pool.numbers();
+    pool.established(gone, Some(SERVICE), now);
+    pool.check_in(gone, 1, false, now);
+    pool.failed(gone, Reason::Error);
+    let again = pool.check_out_instead(gone, 1, now, || 3);
+    assert_eq!(told(again.as_ref()), Told::Establish(3));
+    assert!(pool.closed().iter().all(|it| *it == (1, None)));
+    assert_eq!(before, [0, 1, 0, 0]);
+    assert_eq!(pool.numbers(), [0, 1, 1, 0]);
+    pool.check_in(other, 2, true, now);
+    assert!(
+        pool.services.is_empty(),
+        "the count of the service is right"
+    );
+}
+
+#[test]
+fn a_connection_that_comes_back_is_closed_for_a_reason() {
+    let cases: [(bool, Happens, Option<Reason>); 6] = [
+        (false, |_| (), None),
+        (true, |_| (), Some(Reason::Error)),
+        (
+            false,
+            |pool| drop(pool.clear(true, false)),
+            Some(Reason::Stale),
+        ),
+        (
+            true,
+            |pool| drop(pool.clear(true, false)),
+            Some(Reason::Error),
+        ),
+        (
+            false,
+            |pool| drop(pool.close_pool()),
+            Some(Reason::PoolClosed),
+        ),
+        (
+            true,
+            |pool| drop(pool.close_pool()),
+            Some(Reason::PoolClosed),
+        ),
+    ];
+    for (number, (perished, happens, reason)) in cases.into_iter().enumerate() {
+        let now = Instant::now();
+        let mut pool = ready(LIMITS);
+        let lease = pool.new_in_use(None, now);
+        happens(&mut pool);
+        pool.check_in(lease, 1, perished, now);
+        let closing = pool.take_closing().pop();
+        assert_eq!(closing.and_then(|it| it.reason), reason, "case {number}");
+        assert_eq!(
+            pool.numbers(),
+            [usize::from(reason.is_none()), 0, 0, 0],
+            "case {number}"
+        );
+    }
+}
+
+#[test]
+fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
+    let now = Instant::now();
+    let cases = [
+        (9, Told::Reuse(1)),
+        (10, Told::Reuse(1)),
+        (11, Told::Establish(2)),
+    ];
+    for (age, expected) in cases {
+        let mut pool = ready(Limits {
+            max_idle_time: Some(seconds(10)),
+            ..LIMITS
+        });
+        pool.fill(1, now);
+        let is_idle = expected != Told::Reuse(1);
+        assert_eq!(pool.ask(now + seconds(age)), expected);
+        let closed = pool.closed();
+        assert_eq!(closed == [(1, Some(Reason::Idle))], is_idle, "{closed:?}");
+    }
+    // Without the option nothing is too old, and what is in use is never idle.
+    let mut pool = ready(LIMITS);
+    pool.fill(1, now);
+    assert_eq!(pool.ask(now + seconds(1_000_000)), Told::Reuse(1));
+}
+
+#[test]
+fn the_time_in_use_is_not_idle_time() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_idle_time: Some(seconds(10)),
+        ..LIMITS
+    });
+    let lease = pool.new_in_use(None, now);
+    pool.close_idle(now + seconds(60));
+    pool.give_back(lease, now + seconds(60));
+    assert_eq!(pool.ask(now + seconds(65)), Told::Reuse(1));
+}
+
+#[test]
+fn idle_connections_are_closed_oldest_first_and_the_next_instant_is_told() {
+    let now = Instant::now();
+    let limit = seconds(10);
+    let limits = Limits {
+        max_idle_time: Some(limit),
+        ..LIMITS
+    };
+    // They came back at 0, 1 and 2 s.
+    let cases: [(u64, &[u64], Option<u64>); 6] = [
+        (0, &[], Some(10)),
+        (10, &[], Some(10)),
+        (11, &[1], Some(11)),
+        (12, &[1, 2], Some(12)),
+        (13, &[1, 2, 3], None),
+        (99, &[1, 2, 3], None),
+    ];
+    for (at, expected, next) in cases {
+        let mut pool = ready(limits);
+        pool.fill(3, now);
+        let told = pool.close_idle(now + seconds(at));
+        assert_eq!(told, next.map(|next| now + seconds(next)), "at {at} s");
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|id| (*id, Some(Reason::Idle)))
+            .collect();
+        assert_eq!(pool.closed(), expected, "at {at} s");
+        assert_eq!(pool.numbers()[0], 3 - expected.len());
+    }
+    let mut pool = ready(LIMITS);
+    pool.fill(3, now);
+    assert_eq!(pool.close_idle(now + seconds(1_000_000)), None);
+    assert_eq!(pool.closed(), []);
+}
+
+#[test]
+fn clearing_a_service_leaves_the_others_alone() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_connecting: 9,
+        ..LIMITS
+    });
+    let leases: Vec<_> = [SERVICE, SERVICE, OTHER, SERVICE]
+        .map(|service| pool.new_in_use(Some(service), now))
+        .into();
+    pool.give_back(leases[0], now);
+    pool.give_back(leases[2], now);
+    let dialling = pool.place_beside(now);
+    assert!(pool.clear_service(&SERVICE));
+    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
+    assert_eq!((pool.phase(), pool.generation()), (Phase::Ready, 0));
+    let stale: Vec<_> = leases.iter().map(|lease| pool.is_stale(*lease)).collect();
+    assert_eq!(stale, [true, true, false, true]);
+    // A connection gets the generation of when its handshake is over.
+    pool.established(dialling, Some(SERVICE), now);
+    assert!(!pool.is_stale(dialling));
+    pool.give_back(leases[1], now);
+    pool.give_back(dialling, now);
+    assert_eq!(pool.closed(), [(2, Some(Reason::Stale))]);
+    assert_eq!(pool.ask(now), Told::Reuse(dialling.id));
+    assert_eq!(pool.ask(now), Told::Reuse(leases[2].id));
+}
+
+#[test]
+fn a_service_is_forgotten_with_its_last_connection() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    assert!(!pool.clear_service(&SERVICE), "nothing is known of it");
+    let one = pool.new_in_use(Some(SERVICE), now);
+    let two = pool.new_in_use(Some(SERVICE), now);
+    assert_eq!(pool.services[&SERVICE].connections, 2);
+    assert!(pool.clear_service(&SERVICE));
+    assert_eq!(pool.services[&SERVICE].generation, 1);
+    pool.check_in(one, 1, true, now);
+    assert_eq!(pool.services[&SERVICE].connections, 1);
+    pool.give_back(two, now);
+    assert!(pool.services.is_empty());
+    assert!(!pool.clear_service(&SERVICE));
+    // Each way out of the pool counts.
+    let ways: [fn(&mut Pool, Lease, Instant); 5] = [
+        |pool, lease, now| pool.check_in(lease, 0, true, now),
+        |pool, _, _| drop(pool.clear(true, true)),
+        |pool, lease, now| {
+            pool.give_back(lease, now);
+            pool.clear(true, false);
+        },
+        |pool, lease, now| {
+            pool.give_back(lease, now);
+            pool.close_pool();
+        },
+        |pool, lease, now| {
+            pool.check_out_instead(lease, 0, now, || 0);
+        },
+    ];
+    for (number, leave) in ways.into_iter().enumerate() {
+        let mut pool = ready(LIMITS);
+        let lease = pool.new_in_use(Some(SERVICE), now);
+        leave(&mut pool, lease, now);
+        assert!(pool.services.is_empty(), "way {number}");
+    }
+}
+
+#[test]
+fn closing_closes_what_is_available_and_refuses() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    pool.fill(3, now);
+    let in_use = pool.reuse(now);
+    let dialling = pool.place_beside(now);
+    let (is_new, dials) = pool.close_pool();
+    assert!(is_new);
+    assert_eq!(dials, [dialling.id]);
+    let closed = Some(Reason::PoolClosed);
+    assert_eq!(pool.closed(), [(1, closed), (2, closed)]);
+    assert_eq!(pool.ask(now), Told::Refused(Refusal::Closed));
+    assert_eq!(pool.close_pool(), (false, vec![]));
+    pool.give_back(in_use, now);
+    pool.failed(dialling, Reason::Error);
+    assert_eq!(pool.closed(), [(3, closed), (4, Some(Reason::Error))]);
+    assert_eq!(pool.numbers(), [0; 4]);
+}
+
+#[test]
+fn who_comes_later_does_not_overtake() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_size: 1,
+        ..LIMITS
+    });
+    let lease = pool.new_in_use(None, now);
+    assert_eq!(pool.ask(now), Told::Wait);
+    pool.enqueue("early", false);
+    pool.give_back(lease, now);
+    assert_eq!(pool.ask(now), Told::Wait, "the connection is for another");
+    assert_eq!(pool.grant(now), Some(("early", Told::Reuse(1))));
+    assert_eq!(pool.grant(now), None);
+    assert_eq!(pool.numbers(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn the_head_stays_while_there_is_nothing_for_it() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_size: 2,
+        max_connecting: 1,
+        ..LIMITS
+    });
+    let dialling = pool.place(now);
+    assert_eq!(pool.ask(now), Told::Wait);
+    for name in ["a", "b", "c"] {
+        pool.enqueue(name, false);
+    }
+    assert_eq!(pool.grant(now), None, "one dial at a time");
+    pool.established(dialling, None, now);
+    assert_eq!(pool.grant(now), Some(("a", Told::Establish(2))));
+    assert_eq!(pool.grant(now), None);
+    pool.check_in(dialling, 1, true, now);
+    assert_eq!(pool.grant(now), None, "still one dial at a time");
+    assert_eq!(pool.numbers(), [0, 0, 1, 2]);
+}
+
+#[test]
+fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
+    let now = Instant::now();
+    let cases: [(Happens, Refusal); 3] = [
+        (|pool| drop(pool.clear(true, false)), Refusal::Paused),
+        (|pool| drop(pool.clear(true, true)), Refusal::Paused),
+        (|pool| drop(pool.close_pool()), Refusal::Closed),
+    ];
+    for (happens, refusal) in cases {
+        let mut pool = ready(Limits {
+            max_size: 1,
+            ..LIMITS
+        });
+        pool.new_in_use(None, now);
+        pool.enqueue("a", false);
+        pool.enqueue("b", false);
+        happens(&mut pool);
+        for name in ["a", "b"] {
+            assert_eq!(pool.grant(now), Some((name, Told::Refused(refusal))));
+        }
+        assert_eq!(pool.grant(now), None);
+    }
+}
+
+#[test]
+fn a_thread_that_leaves_is_passed_over() {
+    let mut pool = paused(LIMITS);
+    let tickets = ["a", "b", "c", "d"].map(|name| pool.enqueue(name, false));
+    assert!(tickets.is_sorted());
+    assert!(pool.leave(tickets[1]));
+    assert!(!pool.leave(tickets[1]), "only once");
+    assert!(pool.leave(tickets[3]));
+    let now = Instant::now();
+    let names: Vec<_> = std::iter::from_fn(|| pool.grant(now))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(names, ["a", "c"]);
+    assert!(!pool.leave(tickets[0]), "it was served");
+}
+
+#[test]
+fn who_lines_up_again_is_the_first_and_can_leave() {
+    let now = Instant::now();
+    let mut pool = paused(LIMITS);
+    let a = pool.enqueue("a", false);
+    let b = pool.enqueue("b", true);
+    let c = pool.enqueue("c", true);
+    let d = pool.enqueue("d", false);
+    assert!(c < b && b < a && a < d);
+    assert!(pool.leave(b));
+    let names: Vec<_> = std::iter::from_fn(|| pool.grant(now))
+        .map(|it| it.0)
+        .collect();
+    assert_eq!(names, ["c", "a", "d"]);
+}
+
+/// One that was served just as its time was up asks to leave by a ticket that is not in the queue any more. It
+/// must not be anybody else's.
+#[test]
+fn no_ticket_is_given_twice() {
+    let now = Instant::now();
+    for first in [false, true] {
+        let mut pool = paused(LIMITS);
+        let served = pool.enqueue("served", first);
+        assert!(pool.grant(now).is_some());
+        let other = pool.enqueue("other", true);
+        assert_ne!(served, other);
+        assert!(!pool.leave(served));
+        assert_eq!(pool.counts().waiting, 1);
+    }
+}
+
+#[test]
+fn a_dead_connection_is_replaced_by_the_next_best() {
+    let now = Instant::now();
+    let mut pool = ready(Limits {
+        max_size: 2,
+        max_connecting: 1,
+        ..LIMITS
+    });
+    pool.fill(2, now);
+    let dead = pool.reuse(now);
+    let next = pool.check_out_instead(dead, 2, now, || 3);
+    assert_eq!(told(next.as_ref()), Told::Reuse(1));
+    assert_eq!(pool.closed(), [(2, Some(Reason::Error))]);
+    let Some(Outcome::Reuse(dead, ..)) = next else {
+        unreachable!()
+    };
+    // Its place is free for the new connection, although somebody waits.
+    pool.enqueue("other", false);
+    let next = pool.check_out_instead(dead, 1, now, || 3);
+    assert_eq!(told(next.as_ref()), Told::Establish(3));
+    assert_eq!(pool.grant(now), None);
+    // It has to wait if too many are being established, and is told if the pool is not ready.
+    let mut pool = ready(Limits {
+        max_size: 2,
+        max_connecting: 1,
+        ..LIMITS
+    });
+    pool.fill(1, now);
+    let dead = pool.reuse(now);
+    pool.place(now);
+    assert!(pool.check_out_instead(dead, 1, now, || 3).is_none());
+    assert_eq!(pool.numbers(), [0, 0, 1, 0]);
+    for (happens, refusal) in [
+        (Pool::pause as Happens, Refusal::Paused),
+        (Pool::shut, Refusal::Closed),
+    ] {
+        let mut pool = ready(LIMITS);
+        pool.fill(1, now);
+        let dead = pool.reuse(now);
+        happens(&mut pool);
+        let next = pool.check_out_instead(dead, 1, now, || 3);
+        assert_eq!(told(next.as_ref()), Told::Refused(refusal));
+        assert_eq!(pool.numbers(), [0; 4]);
+    }
+}

@@ -1,0 +1,271 @@
+//! OP_COMPRESSED: a message wrapped in another, with zstd, zlib or snappy.
+//!
+//! Source: "OP_COMPRESSED". A request that is encoded whole is wrapped by [`wrap`]. Of a reply, [`Wrapping`]
+//! is checked before anything is allocated, and [`unwrap`] gives what was in it: never more than was
+//! declared, in memory that grows with the bytes that come out. A size that the compressed bytes cannot come
+//! to, by the rules of their format, is refused at once.
+//!
+//! The state of a compressor is made for each message and dropped with it, for some 10 µs (`make bench`): that
+//! of zlib and zstd has hundreds of kilobytes, which a pool of idle connections would hold for nothing.
+
+use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, opcode};
+use crate::options::Compressor;
+
+/// The header, and the three fields of OP_COMPRESSED.
+pub(crate) const PREFIX: usize = HEADER_SIZE + 9;
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compression {
+    pub(crate) compressor: Compressor,
+    /// The level of zlib; the others have that of their library.
+    pub(crate) level: i32,
+}
+
+/// Compressors that were offered to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered(u8);
+
+impl Offered {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Those of `wanted` that are built in.
+    pub(crate) fn of(wanted: &[Compressor]) -> Self {
+        let built_in = wanted.iter().filter(|one| one.is_built_in());
+        Self(built_in.fold(0, |set, one| set | 1 << id(*one)))
+    }
+
+    pub(crate) fn has_any(self) -> bool {
+        self.0 != 0
+    }
+
+    fn has(self, compressor: Compressor) -> bool {
+        self.0 & 1 << id(compressor) != 0
+    }
+}
+
+/// What is wrong with a compressed reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// What it wraps is not the answer that is waited for.
+    Opcode(i32),
+    /// No compressor has that number.
+    Unknown(u8),
+    /// The client has not offered that compressor.
+    NotOffered(Compressor),
+    /// The size that is declared is below the smallest or above the largest, or the compressed bytes cannot
+    /// come to it.
+    Size(i32),
+    /// The bytes are not of the compressor's format, or come to another size than declared.
+    Data,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Opcode(opcode) => write!(f, "opcode {opcode} was not expected in OP_COMPRESSED"),
+            Self::Unknown(id) => write!(f, "no compressor has the number {id}"),
+            Self::NotOffered(compressor) => {
+                write!(
+                    f,
+                    "the compressor {:?} was not offered",
+                    compressor.as_str()
+                )
+            }
+            Self::Size(size) => write!(f, "the compressed bytes cannot come to {size} bytes"),
+            Self::Data => f.write_str("the compressed bytes do not come to what was declared"),
+        }
+    }
+}
+
+/// The fields of OP_COMPRESSED in a reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wrapping {
+    /// None is `noop`: the bytes stand as they are.
+    compressor: Option<Compressor>,
+    /// The size of what is wrapped, without a header.
+    size: usize,
+}
+
+impl Wrapping {
+    /// Checks the fields in `head`, which holds [`PREFIX`] bytes, of a message of `message_size` bytes.
+    /// `inner` is the opcode that is waited for, `smallest` the least size of what is wrapped.
+    pub(crate) fn check(
+        head: &[u8],
+        message_size: usize,
+        inner: i32,
+        smallest: usize,
+        offered: Offered,
+    ) -> Result<Self, Refused> {
+        let field = |at| super::word(head, at).unwrap_or(0);
+        let (found, declared) = (field(HEADER_SIZE), field(HEADER_SIZE + 4));
+        if found != inner {
+            return Err(Refused::Opcode(found));
+        }
+        let compressor = match head.get(PREFIX - 1) {
+            Some(0) => None,
+            Some(number) => Some(by_id(*number).ok_or(Refused::Unknown(*number))?),
+            None => return Err(Refused::Data),
+        };
+        if let Some(compressor) = compressor.filter(|one| !offered.has(*one)) {
+            return Err(Refused::NotOffered(compressor));
+        }
+        let most = most_of(compressor, message_size.saturating_sub(PREFIX));
+        let most = most.min(MAX_MESSAGE_SIZE - HEADER_SIZE);
+        let size = usize::try_from(declared)
+            .ok()
+            .filter(|size| (smallest..=most).contains(size))
+            .ok_or(Refused::Size(declared))?;
+        Ok(Self { compressor, size })
+    }
+}
+
+/// Wraps `message`, a request with its header, into `out`, whose content is replaced. Returns whether there
+/// is something to send in `out`: not if it would exceed `limit`, or if the compressor fails.
+pub(crate) fn wrap(message: &[u8], out: &mut Vec<u8>, with: Compression, limit: usize) -> bool {
+    let Some((header, content)) = message.split_at_checked(HEADER_SIZE) else {
+        return false;
+    };
+    out.clear();
+    out.extend_from_slice(&header[..12]);
+    out.extend_from_slice(&opcode::COMPRESSED.to_le_bytes());
+    out.extend_from_slice(&header[12..]);
+    out.extend_from_slice(&super::length(content.len()).to_le_bytes());
+    out.push(id(with.compressor));
+    if compress(content, out, with).is_none() || out.len() > limit {
+        return false;
+    }
+    let size = super::length(out.len()).to_le_bytes();
+    out[..4].copy_from_slice(&size);
+    true
+}
+
+/// What is wrapped, without a header, from the `bytes` that follow the [`PREFIX`].
+pub(crate) fn unwrap(bytes: Vec<u8>, wrapping: Wrapping) -> Result<Vec<u8>, Refused> {
+    let Wrapping { compressor, size } = wrapping;
+    let unwrapped = match compressor {
+        None => (bytes.len() == size).then_some(bytes),
+        Some(compressor) => decompress(compressor, &bytes, size),
+    };
+    unwrapped.ok_or(Refused::Data)
+}
+
+/// The most that so many compressed bytes can come to.
+fn most_of(compressor: Option<Compressor>, compressed: usize) -> usize {
+    match compressor {
+        None => compressed,
+        // A copy of 64 bytes takes 3 ("Snappy compressed format description", 2.2.2).
+        Some(Compressor::Snappy) => (compressed / 3 + 1).saturating_mul(64),
+        // A copy of 258 bytes takes 2 bits (RFC 1951, 3.2.5).
+        Some(Compressor::Zlib) => compressed.saturating_mul(1032),
+        // A block of 128 KiB takes 4 bytes (RFC 8878, 3.1.1.2: three of header, one that is repeated).
+        Some(Compressor::Zstd) => (compressed / 4 + 1).saturating_mul(128 << 10),
+    }
+}
+
+fn id(compressor: Compressor) -> u8 {
+    match compressor {
+        Compressor::Snappy => 1,
+        Compressor::Zlib => 2,
+        Compressor::Zstd => 3,
+    }
+}
+
+fn by_id(number: u8) -> Option<Compressor> {
+    let all = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
+    all.into_iter().find(|one| id(*one) == number)
+}
+
+/// Appends `content` to `out`, compressed; none if that fails or the compressor is not built in.
+#[cfg_attr(
+    not(any(feature = "zstd", feature = "zlib", feature = "snappy")),
+    expect(unused_variables, clippy::ptr_arg, reason = "nothing is built in")
+)]
+fn compress(content: &[u8], out: &mut Vec<u8>, with: Compression) -> Option<()> {
+    match with.compressor {
+        #[cfg(feature = "snappy")]
+        Compressor::Snappy => {
+            let start = out.len();
+            out.resize(start + snap::raw::max_compress_len(content.len()), 0);
+            let written = snap::raw::Encoder::new().compress(content, &mut out[start..]);
+            out.truncate(start + written.ok()?);
+            Some(())
+        }
+        #[cfg(feature = "zlib")]
+        Compressor::Zlib => {
+            use std::io::Write;
+            let level = u32::try_from(with.level)
+                .map_or_else(|_| flate2::Compression::default(), flate2::Compression::new);
+            let mut encoder = flate2::write::ZlibEncoder::new(out, level);
+            encoder.write_all(content).ok()?;
+            encoder.finish().ok().map(|_| ())
+        }
+        #[cfg(feature = "zstd")]
+        Compressor::Zstd => {
+            let start = out.len();
+            out.resize(start + zstd::zstd_safe::compress_bound(content.len()), 0);
+            // The specification names no level; 0 is the library's own.
+            let written = zstd::bulk::compress_to_buffer(content, &mut out[start..], 0);
+            out.truncate(start + written.ok()?);
+            Some(())
+        }
+        #[cfg(not(all(feature = "zstd", feature = "zlib", feature = "snappy")))]
+        _ => None,
+    }
+}
+
+/// What `bytes` come to, if that is `size` bytes and nothing follows.
+#[cfg_attr(
+    not(any(feature = "zstd", feature = "zlib", feature = "snappy")),
+    expect(unused_variables, reason = "nothing is built in")
+)]
+fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u8>> {
+    match compressor {
+        #[cfg(feature = "snappy")]
+        Compressor::Snappy => {
+            // The data begin with the size that they come to, and nothing writes beyond it.
+            if snap::raw::decompress_len(bytes).ok()? != size {
+                return None;
+            }
+            snap::raw::Decoder::new().decompress_vec(bytes).ok()
+        }
+        #[cfg(feature = "zlib")]
+        Compressor::Zlib => {
+            let mut decoder = flate2::bufread::ZlibDecoder::new(bytes);
+            let content = take_all(&mut decoder, size)?;
+            decoder.into_inner().is_empty().then_some(content)
+        }
+        #[cfg(feature = "zstd")]
+        Compressor::Zstd if size <= super::reply::TAKEN_AT_ONCE => {
+            // The output is the window: faster, and nothing is allocated beside it.
+            let mut content = vec![0; size];
+            let written = zstd::bulk::decompress_to_buffer(bytes, &mut content[..]).ok()?;
+            (written == size).then_some(content)
+        }
+        #[cfg(feature = "zstd")]
+        Compressor::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
+            // No window beyond the size itself, whatever the frame asks for; but 8 MiB, as RFC 8878, 3.1.1.1.2
+            // recommends: who compresses without knowing the size asks for one that suits any.
+            let log = size.next_power_of_two().ilog2().max(23);
+            decoder.window_log_max(log).ok()?;
+            take_all(&mut decoder, size)
+        }
+        #[cfg(not(all(feature = "zstd", feature = "zlib", feature = "snappy")))]
+        _ => None,
+    }
+}
+
+/// Reads `size` bytes, after which the stream must end.
+#[cfg(any(feature = "zstd", feature = "zlib"))]
+fn take_all(stream: &mut impl std::io::Read, size: usize) -> Option<Vec<u8>> {
+    let content = super::reply::read_rest(stream, size).ok()?;
+    match stream.read(&mut [0]) {
+        Ok(0) => Some(content),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
+mod tests;

@@ -1,0 +1,298 @@
+//! A pre-forking server: what happens to a client on both sides of a `fork()`.
+//!
+//! The parent has a client with TLS and threads that use it without a pause. It forks children that use the same
+//! client. Each child must end in time and without an error, on connections of its own; the parent must not notice
+//! anything: not one of its connections is closed, not one of its commands fails.
+//!
+//! The bench server is a process of its own, this program started again with the word `serve`, because a forked
+//! child holds everything that its parent has open.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for developers"
+)]
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{self, Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mongotls::bson::{Document, doc};
+use mongotls::event::{Event, PoolEventKind};
+use mongotls::options::ClientOptions;
+use mongotls::{Client, ConnectionString, Cursor, ErrorKind};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::{Server, ServerTls};
+
+const CHILDREN: usize = 8;
+const COMMANDS: usize = 1000;
+/// How many children are forked while the parent's threads are in the middle of handshakes.
+const IN_A_STORM: usize = 100;
+/// How long a child may take before it counts as hanging.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("serve") => serve(),
+        Some("--list") => {}
+        _ => {
+            let bench = Bench::start();
+            pre_forking_server(&bench);
+            forks_in_a_storm_of_handshakes(&bench);
+            a_cursor_stays_the_parents(&bench);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The server; ends with its input.
+fn serve() {
+    let dir = PkiDir::new();
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let file = dir.write("ca.pem", ca.cert_pem());
+    let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
+    let server = Server::builder().tls(tls).log_limit(0).start();
+    println!("{}?tls=true&tlsCAFile={}", server.uri(), file.display());
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+struct Bench {
+    process: Child,
+    uri: String,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let mut process = Command::new(env::current_exe().unwrap())
+            .arg("serve")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut uri = String::new();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut uri).unwrap();
+        Self {
+            process,
+            uri: uri.trim().to_owned(),
+        }
+    }
+
+    /// A client, and how many of its connections were closed.
+    fn client(&self, options: &str) -> (Client, Arc<AtomicU64>) {
+        let uri = format!("{}&{options}", self.uri);
+        let closed = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&closed);
+        let builder = ConnectionString::parse(&uri).unwrap().into_builder();
+        let options: ClientOptions = builder
+            .event_listener(move |event| {
+                let Event::Pool(event) = event else { return };
+                if matches!(event.kind, PoolEventKind::ConnectionClosed { .. }) {
+                    counting.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+            .build()
+            .unwrap();
+        (Client::with_options(options).unwrap(), closed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Runs `child` in a forked process, which ends with it. The number is that of the process.
+fn fork(child: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the child has one thread, and the locks that other threads held. It uses the library that is tested
+    // for just that, and the allocator and standard output, of which glibc takes care; it ends without running
+    // what the parent has registered for its end.
+    #[allow(unsafe_code)]
+    let id = unsafe { libc::fork() };
+    assert!(id >= 0, "{}", io::Error::last_os_error());
+    if id != 0 {
+        return id;
+    }
+    // One that hangs must not outlive the test for long.
+    // SAFETY: sets a timer of this process.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::alarm(u32::try_from(LIMIT.as_secs()).unwrap() + 5);
+    }
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+    // SAFETY: ends the process.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(i32::from(outcome.is_err()))
+    }
+}
+
+/// Waits for a forked process; fails if it does, and if it does not end in time.
+fn wait_for(id: libc::pid_t, until: Instant) {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is valid for the call.
+        #[allow(unsafe_code)]
+        let ended = unsafe { libc::waitpid(id, &mut status, libc::WNOHANG) };
+        if ended == id {
+            assert_eq!(status, 0, "the child {id} failed");
+            return;
+        }
+        if Instant::now() > until {
+            // SAFETY: the process is this one's child and has not been waited for, so that the number is its own.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::kill(id, libc::SIGKILL);
+            }
+            panic!("the child {id} hangs");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Threads that do the same again and again until told to stop; each returns how often.
+struct Busy {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<usize>>,
+}
+
+impl Busy {
+    fn start(threads: usize, work: impl Fn() + Clone + Send + 'static) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let spawn = |_| {
+            let (over, work) = (Arc::clone(&over), work.clone());
+            thread::spawn(move || {
+                let mut count = 0;
+                while !over.load(Ordering::Relaxed) {
+                    work();
+                    count += 1;
+                }
+                count
+            })
+        };
+        let threads = (0..threads).map(spawn).collect();
+        Self { over, threads }
+    }
+
+    fn stop(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        let counts = self
+            .threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap());
+        counts.sum()
+    }
+}
+
+fn ping(client: &Client) {
+    // A reply that belongs to another process would show another number.
+    let own = i64::from(process::id());
+    let database = client.database("admin");
+    let reply = database.run_command(doc! { "benchEcho": own }).unwrap();
+    assert_eq!(reply.get_i64("benchEcho").unwrap(), own);
+}
+
+fn pre_forking_server(bench: &Bench) {
+    let (client, closed) = bench.client("maxPoolSize=4&maxConnecting=4&minPoolSize=2");
+    let busy = {
+        let client = client.clone();
+        Busy::start(3, move || ping(&client))
+    };
+    let until = Instant::now() + LIMIT;
+    let before = client.snapshot();
+    let children: Vec<_> = (0..CHILDREN)
+        .map(|_| {
+            fork(|| {
+                let snapshot = client.snapshot();
+                assert_eq!(snapshot.pools[0].in_use, 0, "{snapshot:?}");
+                let workers: Vec<_> = (0..2)
+                    .map(|_| {
+                        let client = client.clone();
+                        thread::spawn(move || (0..COMMANDS / 2).for_each(|_| ping(&client)))
+                    })
+                    .collect();
+                workers
+                    .into_iter()
+                    .for_each(|worker| worker.join().unwrap());
+                let snapshot = client.snapshot();
+                assert!(snapshot.pools[0].available >= 1, "{snapshot:?}");
+                assert!(client.close(Duration::from_secs(5)).is_empty());
+            })
+        })
+        .collect();
+    children
+        .into_iter()
+        .for_each(|child| wait_for(child, until));
+    let commands = busy.stop();
+    assert_eq!(
+        closed.load(Ordering::SeqCst),
+        0,
+        "connections of the parent were closed"
+    );
+    let after = client.snapshot();
+    assert_eq!(before.pools[0].generation, after.pools[0].generation);
+    ping(&client);
+    println!(
+        "ok: {CHILDREN} children with {COMMANDS} commands each, and {commands} of the parent meanwhile"
+    );
+}
+
+/// The parent's threads are in handshakes, in the pool's lock and in the middle of connecting when it forks.
+fn forks_in_a_storm_of_handshakes(bench: &Bench) {
+    let (client, _) = bench.client("maxPoolSize=3&maxConnecting=3&waitQueueTimeoutMS=20000");
+    let busy = {
+        let uri = bench.uri.clone();
+        let client = client.clone();
+        Busy::start(4, move || {
+            ping(&client);
+            ping(&Client::connect(&uri).unwrap());
+        })
+    };
+    let until = Instant::now() + LIMIT;
+    for _ in 0..IN_A_STORM {
+        let id = fork(|| {
+            ping(&client);
+        });
+        wait_for(id, until);
+        client.reload_tls().unwrap();
+    }
+    let commands = busy.stop();
+    println!(
+        "ok: {IN_A_STORM} children of a parent in handshakes, and {commands} of these meanwhile"
+    );
+}
+
+fn a_cursor_stays_the_parents(bench: &Bench) {
+    let (client, _) = bench.client("");
+    let database = client.database("fork");
+    let documents: Vec<_> = (0..10).map(|n| doc! { "n": n }).collect();
+    database
+        .run_command(doc! { "insert": "numbers", "documents": documents })
+        .unwrap();
+    let cursor = database.run_cursor_command(doc! { "find": "numbers", "batchSize": 2 });
+    let mut cursor: Option<Cursor<Document>> = Some(cursor.unwrap());
+    assert!(cursor.as_mut().unwrap().next().unwrap().is_ok());
+    let id = fork(|| {
+        ping(&client);
+        let mut cursor = cursor.take().unwrap();
+        // What is left of the first batch is here; the next one would be the parent's.
+        assert!(cursor.next().unwrap().is_ok());
+        let error = cursor.next().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains("forked"), "{error}");
+        // Must not close it on the server.
+        drop(cursor);
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    let rest: Vec<_> = cursor.unwrap().map(Result::unwrap).collect();
+    assert_eq!(rest.len(), 9);
+    println!("ok: a cursor stays the parent's");
+}

@@ -1,0 +1,527 @@
+//! Events and log lines of commands and TLS handshakes.
+
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use mongotls::bson::oid::ObjectId;
+use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongotls::event::{
+    CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent, Event, EventKind,
+};
+use mongotls::options::ClientOptionsBuilder;
+use mongotls::tls::RevocationStatus;
+use mongotls::{CauseCode, Client, Command, ConnectionString, ErrorKind, ServerAddress, Stage};
+use mongotls_testbench::pki::{KeyKind, Validity};
+use mongotls_testbench::server::{Hello, Server, fail_command};
+
+use crate::common::{Bench, code, ping_on};
+
+type Seen = Arc<Mutex<Vec<Event>>>;
+
+/// A client whose events are collected.
+fn listening(uri: &str, kinds: Option<&[EventKind]>) -> (Client, Seen) {
+    listening_with(uri, kinds, |builder| builder)
+}
+
+fn listening_with(
+    uri: &str,
+    kinds: Option<&[EventKind]>,
+    change: impl FnOnce(ClientOptionsBuilder) -> ClientOptionsBuilder,
+) -> (Client, Seen) {
+    let seen = Seen::default();
+    let store = Arc::clone(&seen);
+    let listen = move |event: &Event| store.lock().unwrap().push(event.clone());
+    let builder = change(ConnectionString::parse(uri).unwrap().into_builder());
+    let builder = match kinds {
+        Some(kinds) => builder.event_listener_for(kinds, listen),
+        None => builder.event_listener(listen),
+    };
+    (
+        Client::with_options(builder.build().unwrap()).unwrap(),
+        seen,
+    )
+}
+
+/// The events of commands so far, each with the other of its pair; fails if one has none.
+fn commands(
+    seen: &Seen,
+) -> Vec<(
+    CommandStartedEvent,
+    Result<CommandSucceededEvent, CommandFailedEvent>,
+)> {
+    let events = std::mem::take(&mut *seen.lock().unwrap());
+    let mut pairs = Vec::new();
+    let mut open: Option<CommandStartedEvent> = None;
+    for event in events {
+        let end = match event {
+            Event::CommandStarted(started) => {
+                assert!(open.replace(started).is_none());
+                continue;
+            }
+            Event::CommandSucceeded(event) => Ok(event),
+            Event::CommandFailed(event) => Err(event),
+            _ => continue,
+        };
+        let started = open.take().expect("what ends has begun");
+        let info = match &end {
+            Ok(event) => &event.info,
+            Err(event) => &event.info,
+        };
+        assert_eq!(*info, started.info);
+        pairs.push((started, end));
+    }
+    assert!(open.is_none(), "{open:?} does not end");
+    pairs
+}
+
+fn document(raw: &RawDocumentBuf) -> Document {
+    Document::try_from(raw).unwrap()
+}
+
+// --- commands ---
+
+#[test]
+fn a_command_that_succeeds_is_told_with_all_that_belongs_to_it() {
+    let server = Server::builder().start();
+    let (client, seen) = listening(&server.uri(), None);
+    let insert = Command::from(doc! { "insert": "c", "ordered": true })
+        .documents("documents", [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
+    client.database("db").run_command(insert).unwrap();
+    ping_on(&client).unwrap();
+    let pairs = commands(&seen);
+    let [(insert, inserted), (ping, _)] = pairs.as_slice() else {
+        panic!("{pairs:?}");
+    };
+    let sent = doc! { "insert": "c", "ordered": true, "$db": "db", "documents": [{ "_id": 1 }, { "_id": 2 }] };
+    assert_eq!(document(&insert.command), sent);
+    let inserted = inserted.as_ref().unwrap();
+    let reply = document(&inserted.reply);
+    assert_eq!(
+        (reply.get_i32("n").unwrap(), reply.get_f64("ok").unwrap()),
+        (2, 1.0)
+    );
+    assert!(inserted.duration > Duration::ZERO && inserted.duration < Duration::from_secs(5));
+    let CommandInfo {
+        command_name,
+        database_name,
+        request_id,
+        operation_id,
+        server: address,
+        connection_id,
+        server_connection_id,
+        service_id,
+        ..
+    } = &insert.info;
+    assert_eq!(
+        (command_name.as_str(), database_name.as_str()),
+        ("insert", "db")
+    );
+    let seen = server.commands_named("insert");
+    assert_eq!(*request_id, seen[0].request_id);
+    assert_eq!(
+        *server_connection_id,
+        i64::try_from(seen[0].connection).ok()
+    );
+    assert_eq!(*address, ServerAddress::tcp("127.0.0.1", server.port()));
+    assert_eq!((*connection_id, *service_id), (1, None));
+    assert!(ping.info.request_id > *request_id && ping.info.operation_id > *operation_id);
+}
+
+#[test]
+fn the_service_behind_a_load_balancer_is_named() {
+    let service = ObjectId::new();
+    let mut hello = Hello::mongos();
+    hello.extra.insert("serviceId", service);
+    let server = Server::builder().hello(hello).start();
+    let (client, seen) = listening(&format!("{}?loadBalanced=true", server.uri()), None);
+    ping_on(&client).unwrap();
+    assert_eq!(commands(&seen)[0].0.info.service_id, Some(service));
+}
+
+#[test]
+fn what_fails_is_told_with_the_error_that_the_caller_gets() {
+    let server = Server::builder().start();
+    let (client, seen) = listening(&format!("{}?socketTimeoutMS=300", server.uri()), None);
+    let failures = [
+        (
+            doc! { "errorCode": 112, "errorLabels": ["X"] },
+            ErrorKind::Command,
+        ),
+        (doc! { "closeConnection": true }, ErrorKind::Network),
+        (
+            doc! { "blockConnection": true, "blockTimeMS": 900 },
+            ErrorKind::Timeout,
+        ),
+    ];
+    for (data, kind) in failures {
+        server.configure_fail_point(&fail_command(1, &["ping"], data));
+        let error = ping_on(&client).unwrap_err();
+        let mut pairs = commands(&seen);
+        let (started, end) = pairs.pop().unwrap();
+        assert_eq!(
+            (pairs.len(), started.info.command_name.as_str()),
+            (0, "ping")
+        );
+        let failed = end.unwrap_err();
+        assert_eq!(failed.failure.kind(), kind);
+        assert_eq!(failed.failure.to_string(), error.to_string());
+        assert_eq!(failed.failure.labels(), error.labels());
+        let least = if kind == ErrorKind::Timeout { 300 } else { 0 };
+        assert!(failed.duration >= Duration::from_millis(least));
+    }
+    // An error in a successful reply is part of it.
+    let failure = doc! { "writeConcernError": { "code": 64, "errmsg": "m" } };
+    server.configure_fail_point(&fail_command(1, &["insert"], failure));
+    let insert = doc! { "insert": "c", "documents": [{ "_id": 1 }] };
+    client.database("db").run_command(insert).unwrap();
+    let (_, end) = commands(&seen).pop().unwrap();
+    assert!(document(&end.unwrap().reply).contains_key("writeConcernError"));
+}
+
+#[test]
+fn a_cursor_is_told_batch_by_batch_and_its_end_too() {
+    let server = Server::builder().start();
+    let (client, seen) = listening(&server.uri(), Some(&[EventKind::Command]));
+    let database = client.database("db");
+    let documents = (0..5).map(|id| rawdoc! { "_id": id });
+    database
+        .run_command(Command::from(doc! { "insert": "c" }).documents("documents", documents))
+        .unwrap();
+    let find = || doc! { "find": "c", "batchSize": 2 };
+    let all = database
+        .run_cursor_command::<Document>(find())
+        .unwrap()
+        .batch_size(2);
+    assert_eq!(all.count(), 5);
+    drop(database.run_cursor_command::<Document>(find()).unwrap());
+    let names: Vec<_> = commands(&seen)
+        .into_iter()
+        .map(|(started, _)| started.info.command_name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "insert",
+            "find",
+            "getMore",
+            "getMore",
+            "find",
+            "killCursors"
+        ]
+    );
+}
+
+#[test]
+fn commands_that_carry_secrets_are_told_without_them() {
+    const SECRET: &str = "topsecret";
+    let answer = |_: &_| Some(doc! { "ok": 1, "payload": SECRET });
+    let names = "authenticate saslStart saslContinue getnonce createUser updateUser copydbgetnonce copydbsaslstart \
+                 copydb hello isMaster ismaster";
+    let names: Vec<&str> = names.split_whitespace().collect();
+    // The client's own hello is answered as ever.
+    let handled = names.iter().fold(Server::builder(), |server, name| {
+        if name.to_lowercase() == "ismaster" {
+            server
+        } else {
+            server.handle(name, answer)
+        }
+    });
+    let server = handled.start();
+    let (client, seen) = listening(&server.uri(), None);
+    let database = client.database("admin");
+    for name in &names {
+        let command =
+            doc! { *name: 1, "pwd": SECRET, "speculativeAuthenticate": { "payload": SECRET } };
+        database.run_command(command.clone()).unwrap();
+        let (started, end) = commands(&seen).pop().unwrap();
+        assert_eq!(started.info.command_name, *name);
+        assert_eq!(
+            (document(&started.command), document(&end.unwrap().reply)),
+            (doc! {}, doc! {}),
+            "{name}"
+        );
+
+        let failure = doc! { "errorCode": 18, "errorLabels": ["L"] };
+        server.configure_fail_point(&fail_command(1, &[name], failure));
+        let error = database.run_command(command).unwrap_err();
+        assert!(error.to_string().contains("failCommand"), "{error}");
+        let (_, end) = commands(&seen).pop().unwrap();
+        let failure = end.unwrap_err().failure;
+        let command = failure.command().unwrap();
+        assert_eq!(
+            (command.code, command.code_name.as_str()),
+            (18, "AuthenticationFailed")
+        );
+        assert_eq!(failure.labels(), ["L"]);
+        assert!(
+            command.reply.is_empty() && !format!("{failure:?} {command:?}").contains("failCommand")
+        );
+    }
+    // Without credentials a hello is no secret.
+    database
+        .run_command(doc! { "isMaster": 1, "x": 2 })
+        .unwrap();
+    let (started, end) = commands(&seen).pop().unwrap();
+    assert!(document(&started.command).contains_key("x") && !end.unwrap().reply.is_empty());
+}
+
+#[test]
+fn a_listener_that_panics_or_asks_for_other_events_ends_nothing() {
+    let server = Server::builder().start();
+    let builder = ConnectionString::parse(&server.uri())
+        .unwrap()
+        .into_builder();
+    let options = builder
+        .event_listener(|_| panic!("a bug of the program"))
+        .build()
+        .unwrap();
+    let client = Client::with_options(options).unwrap();
+    for _ in 0..3 {
+        ping_on(&client).unwrap();
+    }
+    assert_eq!(server.counts().accepted, 1);
+    let (client, seen) = listening(&server.uri(), Some(&[EventKind::Tls]));
+    ping_on(&client).unwrap();
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_listener_may_use_the_client_itself() {
+    let server = Server::builder().start();
+    let held: Arc<Mutex<Option<Client>>> = Arc::default();
+    let client = Arc::clone(&held);
+    let options = ConnectionString::parse(&server.uri()).unwrap().into_builder().event_listener(move |event| {
+        // Only of the ping, so that it comes to an end.
+        if matches!(event, Event::CommandStarted(started) if started.info.command_name == "ping") {
+            let client = client.lock().unwrap().clone().unwrap();
+            client.database("db").run_command(doc! { "benchEcho": 1 }).unwrap();
+        }
+    });
+    let client = Client::with_options(options.build().unwrap()).unwrap();
+    *held.lock().unwrap() = Some(client.clone());
+    ping_on(&client).unwrap();
+    assert_eq!(server.count_of("benchEcho"), 1);
+    *held.lock().unwrap() = None;
+}
+
+// --- TLS ---
+
+#[test]
+fn handshakes_are_told_from_beginning_to_end() {
+    let bench = Bench::sound();
+    let (client, seen) = listening(&bench.uri(""), Some(&[EventKind::Tls]));
+    let address = ServerAddress::tcp("localhost", bench.server.port());
+    for _ in 0..2 {
+        ping_on(&client).unwrap();
+        client.reload_tls().unwrap();
+        let events = std::mem::take(&mut *seen.lock().unwrap());
+        let [
+            Event::TlsHandshakeStarted(started),
+            Event::TlsHandshakeSucceeded(ended),
+            Event::TlsReload(_),
+        ] = events.as_slice()
+        else {
+            panic!("{events:?}");
+        };
+        assert_eq!((&started.server, &ended.server), (&address, &address));
+        assert!(
+            ended.protocol.starts_with("TLSv1.") && ended.cipher.starts_with("TLS_"),
+            "{ended:?}"
+        );
+        assert!(!ended.resumed, "a reload begins without sessions");
+        assert_eq!(ended.revocation, RevocationStatus::NotChecked);
+        assert!(ended.duration > Duration::ZERO);
+    }
+    let close = || fail_command(1, &["ping"], doc! { "closeConnection": true });
+    bench.server.configure_fail_point(&close());
+    ping_on(&client).unwrap_err();
+    ping_on(&client).unwrap();
+    let last = seen.lock().unwrap().pop();
+    assert!(matches!(last, Some(Event::TlsHandshakeSucceeded(ended)) if ended.resumed));
+}
+
+#[test]
+fn a_handshake_that_fails_is_told_with_its_cause() {
+    let expired = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::days(-20, -10)),
+        |tls| tls,
+    );
+    let (client, seen) = listening(&expired.uri(""), Some(&[EventKind::Tls]));
+    let error = ping_on(&client).unwrap_err();
+    let events = seen.lock().unwrap();
+    let [
+        Event::TlsHandshakeStarted(_),
+        Event::TlsHandshakeFailed(failed),
+    ] = events.as_slice()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(
+        (code(&failed.error), failed.error.stage()),
+        (CauseCode::CertificateExpired, Some(Stage::Tls))
+    );
+    assert_eq!(failed.error.to_string(), error.to_string());
+    assert_eq!(
+        failed.server,
+        ServerAddress::tcp("localhost", expired.server.port())
+    );
+    assert!(failed.duration > Duration::ZERO);
+}
+
+// --- the log ---
+
+/// All lines of this process below `mongotls`, with their targets.
+static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+struct Collector;
+
+impl Log for Collector {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Debug
+            && ["mongotls::command", "mongotls::tls"].contains(&metadata.target())
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = (record.target().to_owned(), record.args().to_string());
+            LINES.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The lines with this word since there were so many: a port may have been that of another test's server
+/// before.
+fn lines_with(since: usize, target: &str, word: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    let lines = lines[since..]
+        .iter()
+        .filter(|(of, line)| of == target && line.contains(word));
+    lines.map(|(_, line)| line.clone()).collect()
+}
+
+/// Collects the log from now on; tells how many lines there are already.
+fn collect_log() -> usize {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Collector).unwrap();
+        log::set_max_level(LevelFilter::Debug);
+    });
+    LINES.lock().unwrap().len()
+}
+
+#[test]
+fn commands_are_logged_in_the_words_of_the_specification() {
+    let server = Server::builder().start();
+    let since = collect_log();
+    let (client, _) = listening_with(&server.uri(), Some(&[]), |builder| {
+        builder.max_log_document_length(60_usize)
+    });
+    let run = |command: Document| client.database("logged").run_command(command);
+    run(doc! { "benchEcho": "ä".repeat(100) }).unwrap();
+    server.configure_fail_point(&fail_command(1, &["benchEcho"], doc! { "errorCode": 112 }));
+    run(doc! { "benchEcho": 1 }).unwrap_err();
+    run(doc! { "saslStart": 1, "payload": "topsecret" }).unwrap_err();
+    let to = format!("to 127.0.0.1:{}", server.port());
+    let lines = lines_with(since, "mongotls::command", &to);
+    let [started, succeeded, _, failed, secret, secret_failed] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    let using = format!(
+        "using a connection with driver-generated ID 1 and server-generated ID 1 {to}. The requestID is 2 and the operation ID is "
+    );
+    assert!(
+        started.starts_with(&format!(
+            "Command \"benchEcho\" started on database \"logged\" {using}"
+        )),
+        "{started}"
+    );
+    let shown = format!("Command: {{\"benchEcho\":\"{}...", "ä".repeat(23));
+    assert!(started.ends_with(&shown), "{started}");
+    assert!(
+        succeeded.starts_with("Command \"benchEcho\" succeeded on database \"logged\" in "),
+        "{succeeded}"
+    );
+    assert!(
+        succeeded.contains(&format!(" ms {using}")) && succeeded.contains("Command reply: {"),
+        "{succeeded}"
+    );
+    assert!(
+        failed.contains("failed on database")
+            && failed.contains("Error: ")
+            && failed.contains("(reply: {"),
+        "{failed}"
+    );
+    assert!(secret.ends_with("Command: {}"), "{secret}");
+    assert!(
+        secret_failed.contains("REDACTED") && !lines.iter().any(|line| line.contains("topsecret"))
+    );
+    // The hello of the handshake is no command of the log.
+    assert!(!lines.iter().any(|line| line.contains("isMaster")));
+}
+
+#[test]
+fn handshakes_are_logged() {
+    let bench = Bench::sound();
+    let since = collect_log();
+    ping_on(&bench.client("")).unwrap();
+    let server = format!("localhost:{} ", bench.server.port());
+    let lines = lines_with(since, "mongotls::tls", &server);
+    let [started, succeeded] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    assert_eq!(*started, format!("TLS handshake with {server}started"));
+    assert!(
+        succeeded.starts_with(&format!("TLS handshake with {server}succeeded in ")),
+        "{succeeded}"
+    );
+    assert!(
+        succeeded.ends_with(", full, revocation not-checked"),
+        "{succeeded}"
+    );
+
+    let expired = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::days(-20, -10)),
+        |tls| tls,
+    );
+    let since = collect_log();
+    ping_on(&expired.client("")).unwrap_err();
+    let lines = lines_with(
+        since,
+        "mongotls::tls",
+        &format!("localhost:{} failed", expired.server.port()),
+    );
+    assert!(
+        lines.len() == 1 && lines[0].ends_with("[certificate-expired]"),
+        "{lines:?}"
+    );
+}
+
+/// Only a build without the feature can show it: `cargo test --features cli --test it events::`.
+#[cfg(not(feature = "zlib"))]
+#[test]
+fn a_compressor_that_is_not_built_in_is_named_and_not_offered() {
+    let since = collect_log();
+    let hello = Hello {
+        compressors: vec!["zlib".to_owned()],
+        ..Hello::default()
+    };
+    let server = Server::builder().hello(hello).start();
+    ping_on(&Client::connect(&format!("{}?compressors=zlib", server.uri())).unwrap()).unwrap();
+    let lines = lines_with(
+        since,
+        "mongotls::command",
+        "compressors: zlib is not offered",
+    );
+    assert!(
+        lines.len() == 1 && lines[0].contains("the cargo feature \"zlib\""),
+        "{lines:?}"
+    );
+    let commands = server.commands();
+    let offered = commands[0].body.get_array("compression").unwrap();
+    assert!(offered.is_empty() && commands[1].compressor.is_none());
+}

@@ -1,0 +1,173 @@
+//! The labels of an overloaded server: which failures of connecting have them.
+//!
+//! `ends.rs` shows that every close and reset before the answer to hello has them, at each byte.
+
+use std::net::TcpListener;
+
+use mongotls::bson::doc;
+use mongotls::{CauseCode, Error, Stage};
+use mongotls_testbench::fault::Fault;
+use mongotls_testbench::pki::{Ca, KeyKind, Validity};
+use mongotls_testbench::server::{ClientAuth, Server, fail_command};
+
+use crate::common::{Bench, code, ping_error, ping_on};
+
+const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
+
+/// Whether the error has both labels; never one alone.
+fn is_labelled(error: &Error) -> bool {
+    let both = error.labels() == LABELS;
+    assert!(both || error.labels().is_empty(), "{:?}", error.labels());
+    both
+}
+
+fn expect(error: &Error, cause: CauseCode, stage: Stage, labelled: bool) {
+    assert_eq!(
+        (code(error), error.stage()),
+        (cause, Some(stage)),
+        "{error}"
+    );
+    assert_eq!(is_labelled(error), labelled, "{error}");
+}
+
+#[test]
+fn errors_of_the_network_have_the_labels() {
+    // Nothing listens: the port was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = ping_error(&format!("mongodb://{free}/"));
+    expect(&error, CauseCode::ConnectionRefused, Stage::Connect, true);
+
+    let bench = Bench::sound();
+    let limit = "&connectTimeoutMS=300";
+    for (after, cause) in [(0, Stage::Tls), (200, Stage::Tls)] {
+        bench.server.faults().next(1, Fault::stall_after(after));
+        let error = ping_error(&bench.uri(limit));
+        expect(&error, CauseCode::HandshakeTimeout, cause, true);
+    }
+    bench.server.faults().clear();
+    let block = doc! { "blockConnection": true, "blockTimeMS": 1000 };
+    bench
+        .server
+        .configure_fail_point(&fail_command(1, &["isMaster"], block));
+    let error = ping_error(&bench.uri(limit));
+    expect(&error, CauseCode::HandshakeTimeout, Stage::Hello, true);
+
+    // Closed before the answer to hello, in the clear and on TLS.
+    let close = || fail_command(1, &["isMaster"], doc! { "closeConnection": true });
+    bench.server.configure_fail_point(&close());
+    expect(
+        &ping_error(&bench.uri("")),
+        CauseCode::ConnectionClosed,
+        Stage::Hello,
+        true,
+    );
+    let plain = Server::builder().start();
+    plain.configure_fail_point(&close());
+    expect(
+        &ping_error(&plain.uri()),
+        CauseCode::ServerRequiresTls,
+        Stage::Hello,
+        true,
+    );
+
+    // A close that is taken for a missing certificate may be one of overload.
+    let ca = Ca::root("clients", KeyKind::EcP256);
+    let picky = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf,
+        |tls| tls.client_auth(ClientAuth::RequireLikeMongod, &[ca.cert()]),
+    );
+    let error = ping_error(&picky.uri(""));
+    expect(
+        &error,
+        CauseCode::ClientCertificateRequired,
+        Stage::Hello,
+        true,
+    );
+}
+
+#[test]
+fn what_cannot_come_of_overload_has_none() {
+    let error = ping_error("mongodb://no-such-host.invalid/?connectTimeoutMS=2000");
+    assert_eq!(
+        (error.stage(), is_labelled(&error)),
+        (Some(Stage::Resolve), false)
+    );
+
+    let expired = Bench::with(
+        KeyKind::EcP256,
+        |leaf| leaf.validity(Validity::days(-20, -10)),
+        |tls| tls,
+    );
+    expect(
+        &ping_error(&expired.uri("")),
+        CauseCode::CertificateExpired,
+        Stage::Tls,
+        false,
+    );
+    let bench = Bench::sound();
+    let stranger = Bench::sound();
+    let uri = bench.uri("").replace(
+        bench.ca_file.to_str().unwrap(),
+        stranger.ca_file.to_str().unwrap(),
+    );
+    let error = ping_error(&uri);
+    assert_eq!(
+        (error.stage(), is_labelled(&error)),
+        (Some(Stage::Tls), false),
+        "{error}"
+    );
+
+    let plain = Server::builder().start();
+    let error = ping_error(
+        &bench
+            .uri("")
+            .replace(&bench.server.port().to_string(), &plain.port().to_string()),
+    );
+    expect(&error, CauseCode::ServerNotTls, Stage::Tls, false);
+    plain
+        .faults()
+        .next(1, Fault::garbage_after(0, b"HTTP/1.1 400\r\n\r\n".to_vec()));
+    expect(
+        &ping_error(&plain.uri()),
+        CauseCode::NotMongodb,
+        Stage::Hello,
+        false,
+    );
+
+    // What the server says in words, it says of itself.
+    for labels in [&[][..], &["SystemOverloadedError"]] {
+        let failure = doc! { "errorCode": 462, "errorLabels": labels.to_vec() };
+        let fail = fail_command(1, &["isMaster"], failure);
+        bench.server.configure_fail_point(&fail);
+        let error = ping_error(&bench.uri(""));
+        assert_eq!(code(&error), CauseCode::HelloFailed);
+        assert_eq!(error.labels(), labels);
+    }
+}
+
+#[test]
+fn a_command_has_them_only_from_the_server() {
+    let bench = Bench::sound();
+    let client = bench.client("");
+    ping_on(&client).unwrap();
+    bench.server.configure_fail_point(&fail_command(
+        1,
+        &["ping"],
+        doc! { "closeConnection": true },
+    ));
+    let error = ping_on(&client).unwrap_err();
+    assert_eq!(
+        (error.stage(), is_labelled(&error)),
+        (Some(Stage::Command), false),
+        "{error}"
+    );
+    let failure = doc! { "errorCode": 462, "errorLabels": LABELS.to_vec() };
+    bench
+        .server
+        .configure_fail_point(&fail_command(1, &["ping"], failure));
+    assert!(is_labelled(&ping_on(&client).unwrap_err()));
+}
