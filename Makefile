@@ -3,6 +3,8 @@
 
 # All features but `vendored`, with which another OpenSSL is built; the scripts ask for them with `make features`.
 FEATURES := cli,bundled-roots,zstd,zlib,snappy
+# All that the tests cover; `gssapi` needs the Kerberos library's headers and libclang.
+ALL_FEATURES := $(FEATURES),gssapi
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl
 
 ifeq ($(CI),true)
@@ -37,7 +39,7 @@ test: setup ## Run all tests; builds FerretDB the first time if Go is there
 	    echo '*** The lines above say why, and what to install.'; \
 	    echo '***********************************************************************'; \
 	}
-	cargo test $(LOCKED) --workspace --features $(FEATURES)
+	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
 
 check: lint doc certs test ## Run all that CI runs
 
@@ -45,9 +47,10 @@ lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
+	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings
 
 doc: setup ## Build the documentation with warnings denied
-	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --workspace --features $(FEATURES)
+	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --workspace --features $(ALL_FEATURES)
 
 certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check

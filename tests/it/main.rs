@@ -8,6 +8,7 @@
 )]
 
 mod auth;
+mod aws;
 mod certificates;
 mod cli;
 mod closing;
@@ -23,6 +24,8 @@ mod ends;
 mod events;
 mod ferretdb;
 mod files;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 mod guide;
 mod hello;
 mod identity;
@@ -30,6 +33,7 @@ mod inspect;
 mod matrix;
 mod monitoring;
 mod ocsp;
+mod oidc;
 mod overload;
 mod pooling;
 mod protocol;
@@ -44,3 +48,5 @@ mod target;
 mod things;
 mod troubleshooting;
 mod trust;
+#[cfg(not(feature = "gssapi"))]
+mod without_gssapi;
