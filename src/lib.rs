@@ -12,7 +12,7 @@
 //!
 //! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. A client is shared by all threads
 //!   of a program; no async runtime is involved, and no thread runs in the background
-//!   unless the files of TLS are watched.
+//!   unless an option needs one.
 //! - [`ClientOptions`] say how, from a connection string ([`uri`]) or from a builder ([`options`]).
 //! - [`Error`] is the one error. That of a failed connection holds a [`Cause`]: a stable
 //!   [`code`](CauseCode), the facts, and a remedy for people ([`cause`]).
