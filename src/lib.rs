@@ -33,6 +33,7 @@
 //! - `vendored`: links an OpenSSL built from source instead of the system's.
 //! - `bundled-roots`: Mozilla's root certificates, where the system has no trust anchors.
 //! - `cli`: the command line, `mongotls`.
+//! - `gssapi`: Kerberos by the system's library.
 //! - `zstd`, `zlib`, `snappy`: compression of messages, one compressor each; what the connection string names
 //!   (`compressors`) and a feature has built in is offered to servers.
 
