@@ -3,6 +3,8 @@
 
 # All features but `vendored`, with which another OpenSSL is built; the scripts ask for them with `make features`.
 FEATURES := cli,bundled-roots,zstd,zlib,snappy
+# All that the tests cover; `gssapi` needs the Kerberos library's headers and libclang.
+ALL_FEATURES := $(FEATURES),gssapi
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl
 
 ifeq ($(CI),true)
@@ -12,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +39,7 @@ test: setup ## Run all tests; builds FerretDB the first time if Go is there
 	    echo '*** The lines above say why, and what to install.'; \
 	    echo '***********************************************************************'; \
 	}
-	cargo test $(LOCKED) --workspace --features $(FEATURES)
+	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
 
 check: lint doc certs test ## Run all that CI runs
 
@@ -45,9 +47,10 @@ lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
+	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings
 
 doc: setup ## Build the documentation with warnings denied
-	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --workspace --features $(FEATURES)
+	RUSTDOCFLAGS='-D warnings' cargo doc $(LOCKED) --no-deps --workspace --features $(ALL_FEATURES)
 
 certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
@@ -64,6 +67,14 @@ bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL'
 fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)
 	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \
 	    cargo test $(LOCKED) --release --lib random_and_mutated_responses -- --nocapture
+
+model: setup ## Try many more schedules of the pool's lock and wait queue than make test does
+	MONGOTLS_MODEL_SCHEDULES=$${MONGOTLS_MODEL_SCHEDULES:-200000} \
+	    cargo test $(LOCKED) --release --package mongotls-model
+
+storm: setup ## Let threads loose on the pool for MONGOTLS_FUZZ_ROUNDS steps (10 million)
+	MONGOTLS_FUZZ_ROUNDS=$${MONGOTLS_FUZZ_ROUNDS:-10000000} \
+	    cargo test $(LOCKED) --lib a_storm_of_users -- --nocapture
 
 valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
 	sh tests/valgrind.sh

@@ -29,6 +29,8 @@ pub enum Category {
     ClientCertificate,
     /// An option or a local file is wrong; nothing was sent.
     Configuration,
+    /// The user's credential could not be obtained; the server was not asked, or not to the end.
+    Credential,
     /// The server could not be reached, or went away.
     Network,
     /// The connection is fine and what answers on it is not, or refuses.
@@ -44,6 +46,7 @@ impl Category {
             Self::Revocation => "revocation",
             Self::ClientCertificate => "client-certificate",
             Self::Configuration => "configuration",
+            Self::Credential => "credential",
             Self::Network => "network",
             Self::Server => "server",
         }
@@ -143,6 +146,15 @@ causes! {
     MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what the authentication mechanism needs";
     OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";
     InvalidUri = "invalid-uri", Configuration, "the connection string does not parse";
+
+    AwsCredentialsMissing = "aws-credentials-missing", Credential, "no source has AWS credentials";
+    AwsStsRefused = "aws-sts-refused", Credential, "AWS STS refused to give credentials for the web identity";
+    CredentialServiceFailed = "credential-service-failed", Credential, "the environment's source of credentials does not give them";
+    OidcCallbackFailed = "oidc-callback-failed", Credential, "the program's OIDC callback gave no token in time";
+    OidcHostNotAllowed = "oidc-host-not-allowed", Credential, "a person would be asked to log in for a host that is not among the allowed ones";
+    KerberosTicketMissing = "kerberos-ticket-missing", Credential, "there is no Kerberos ticket for the user, or it has expired";
+    KerberosServiceUnknown = "kerberos-service-unknown", Credential, "the KDC does not know the service principal of the server";
+    KerberosFailed = "kerberos-failed", Credential, "the Kerberos library failed for another reason";
 
     DnsNotFound = "dns-not-found", Network, "the host name does not exist";
     DnsFailed = "dns-failed", Network, "the resolver failed";

@@ -399,7 +399,7 @@ impl Client {
             sequences: &sequences,
             read_preference: preference.as_deref(),
         };
-        let reply = connection.run(&request, deadline);
+        let reply = self.inner().connector.run(connection, &request, deadline);
         // Such a failure speaks against the other connections to the server too.
         match connection.perished() {
             Some(Perished::Alone) | None => {}

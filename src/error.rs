@@ -55,7 +55,8 @@ pub enum ErrorKind {
     Timeout,
     /// TLS failed: the server's certificate was refused, or the handshake was.
     Tls,
-    /// The server refused the credential, or did not prove that it knows the user.
+    /// The server refused the credential, or did not prove that it knows the user, or the credential could
+    /// not be obtained.
     Authentication,
     /// The server answered a command, or the first hello, with an error.
     Command,
@@ -170,6 +171,7 @@ impl Error {
                 ErrorKind::Timeout
             }
             (Category::Configuration, _) => ErrorKind::Configuration,
+            (Category::Credential, _) => ErrorKind::Authentication,
             (Category::Network, _) => ErrorKind::Network,
             (
                 Category::Server,

@@ -20,6 +20,10 @@ pub(crate) enum TimeoutKind {
     Operation,
     /// `ocsp_responder_timeout`: one look for an OCSP answer.
     OcspResponder,
+    /// One look for a credential at a service of a cloud.
+    CredentialService,
+    /// One call of an OIDC callback.
+    OidcCallback,
 }
 
 impl TimeoutKind {
@@ -32,6 +36,8 @@ impl TimeoutKind {
             Self::Client => "timeoutMS",
             Self::Operation => "the time limit of the call",
             Self::OcspResponder => "ocsp_responder_timeout",
+            Self::CredentialService => "the limit of a credential service",
+            Self::OidcCallback => "the limit of an OIDC callback",
         }
     }
 }
@@ -66,6 +72,14 @@ impl Deadline {
             (Some(own), Some(others)) if others < own => other,
             (None, Some(_)) => other,
             _ => self,
+        }
+    }
+
+    /// The same, that much later: for time that the limit does not count.
+    pub(crate) fn extended(self, by: Duration) -> Self {
+        Self {
+            at: self.at.and_then(|at| at.checked_add(by)),
+            ..self
         }
     }
 

@@ -4,11 +4,14 @@
 //! Mechanisms"), MONGODB-X509 through one `authenticate`. Nothing in an answer is trusted: fields have
 //! their types or the conversation ends, and so it does if the server wants to go on for ever.
 
+use std::time::Duration;
+
 use bson::raw::{RawDocument, cstr};
 use bson::spec::BinarySubtype;
 use bson::{RawBinaryRef, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
 use zeroize::Zeroizing;
 
+use super::oidc::{AccessToken, Way};
 use super::sasl::SaslClient;
 use super::{Authenticated, UserMechanisms, server_not_proven};
 use crate::cause::Cause;
@@ -96,10 +99,28 @@ impl Conversation {
 
     /// What is known when the conversation is done.
     pub(crate) fn into_authenticated(self) -> Authenticated {
+        let token = self.token().and_then(|(_, token)| token.cloned());
         Authenticated {
             mechanism: self.mechanism,
             source: self.source,
             user: self.user,
+            token,
+        }
+    }
+
+    /// The access token, and how it was come by; none of another mechanism than MONGODB-OIDC.
+    pub(super) fn token(&self) -> Option<(Way, Option<&AccessToken>)> {
+        match &self.kind {
+            Kind::Sasl { client, .. } => client.token(),
+            Kind::X509 => None,
+        }
+    }
+
+    /// How long a person was waited for, which no limit counts.
+    pub(crate) fn time_of_person(&self) -> Duration {
+        match &self.kind {
+            Kind::Sasl { client, .. } => client.time_of_person(),
+            Kind::X509 => Duration::ZERO,
         }
     }
 

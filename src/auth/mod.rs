@@ -12,18 +12,26 @@
 //!
 //! Source: "Driver Authentication", and "Speculative Authentication" in "MongoDB Handshake".
 
+mod aws;
 mod conversation;
+mod fetch;
+#[cfg(feature = "gssapi")]
+mod gssapi;
+mod oidc;
 mod plain;
 mod refusal;
 mod sasl;
 mod scram;
 mod x509;
 
-use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
 use openssl::error::ErrorStack;
+use zeroize::Zeroizing;
 
+use self::aws::Aws;
 pub(crate) use self::conversation::{Conversation, Step};
+pub(crate) use self::oidc::AccessToken;
+use self::oidc::Oidc;
 pub(crate) use self::refusal::{Refusal, UserMechanisms};
 use self::sasl::SaslClient;
 use self::scram::Scram;
@@ -40,11 +48,14 @@ pub(crate) struct Authenticator {
     credential: Credential,
     /// What the SCRAM mechanisms share; none for others.
     scram: Option<Scram>,
+    /// Where MONGODB-AWS finds credentials; none for others.
+    aws: Option<Aws>,
+    /// The access token of MONGODB-OIDC; none for others.
+    oidc: Option<Oidc>,
 }
 
 /// What a mechanism may need to know of a connection.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "for the mechanisms that ask elsewhere")]
 pub(crate) struct Context<'a> {
     /// The server at the other end.
     pub(crate) server: &'a ServerAddress,
@@ -60,6 +71,8 @@ pub(crate) struct Authenticated {
     pub(crate) source: String,
     /// The user; of MONGODB-X509 the one that the server took from the certificate.
     pub(crate) user: Option<String>,
+    /// The access token that the server was shown; none of another mechanism than MONGODB-OIDC.
+    pub(crate) token: Option<AccessToken>,
 }
 
 impl Authenticator {
@@ -84,11 +97,11 @@ impl Authenticator {
                 x509::check(options).map_err(Error::configuration)?;
                 None
             }
-            Some(
-                mechanism @ (AuthMechanism::MongodbAws
-                | AuthMechanism::MongodbOidc
-                | AuthMechanism::Gssapi),
-            ) => return Err(Error::configuration(unsupported(mechanism))),
+            Some(AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc) => None,
+            #[cfg(feature = "gssapi")]
+            Some(AuthMechanism::Gssapi) => None,
+            #[cfg(not(feature = "gssapi"))]
+            Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
         };
         // Without a mechanism the server has the last word on it, and is asked first.
         if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
@@ -96,14 +109,20 @@ impl Authenticator {
                 .check_password(mechanism)
                 .map_err(Error::configuration)?;
         }
+        let is = |mechanism| credential.mechanism == Some(mechanism);
         Ok(Some(Self {
             credential: credential.clone(),
             scram,
+            aws: is(AuthMechanism::MongodbAws).then(|| Aws::new(credential, &options.cloud)),
+            oidc: is(AuthMechanism::MongodbOidc)
+                .then(|| Oidc::new(credential, options))
+                .transpose()
+                .map_err(Error::configuration)?,
         }))
     }
 
     /// Begins the authentication of a connection whose hello is about to be sent.
-    pub(crate) fn begin(&self) -> Result<Attempt<'_>, Cause> {
+    pub(crate) fn begin(&self, context: &Context<'_>) -> Result<Attempt<'_>, Cause> {
         let speculated = match self.credential.mechanism {
             // The mechanism that hello negotiates is most often this one.
             None => {
@@ -117,7 +136,11 @@ impl Authenticator {
                 mechanism @ (AuthMechanism::ScramSha1
                 | AuthMechanism::ScramSha256
                 | AuthMechanism::MongodbX509),
-            ) => Some(self.conversation(mechanism)?),
+            ) => Some(self.conversation(mechanism, context)?),
+            Some(mechanism @ AuthMechanism::MongodbOidc) => {
+                let client = self.oidc().speculative(context);
+                client.map(|client| self.sasl(mechanism, client))
+            }
             // The others must not be begun before the server is known.
             Some(_) => None,
         };
@@ -127,7 +150,8 @@ impl Authenticator {
             speculative_command: None,
         };
         if let Some(mut conversation) = speculated {
-            attempt.speculative_command = Some(conversation.speculative()?);
+            let command = conversation.speculative()?.into_bytes();
+            attempt.speculative_command = Some(command.into());
             attempt.speculated = Some(conversation);
         }
         Ok(attempt)
@@ -135,36 +159,82 @@ impl Authenticator {
 
     /// Begins the authentication of a connection that is long established, when the server asks for it
     /// (ReauthenticationRequired). Nothing is negotiated, and no hello is sent.
-    #[expect(
-        dead_code,
-        reason = "for MONGODB-OIDC, the one mechanism that servers ask again for"
-    )]
     pub(crate) fn anew(
         &self,
-        mechanism: AuthMechanism,
-        _: &Context<'_>,
-    ) -> Result<Conversation, Cause> {
-        self.conversation(mechanism)
+        authenticated: &Authenticated,
+        context: &Context<'_>,
+    ) -> Result<(Conversation, Step), Cause> {
+        if let (Some(oidc), Some(token)) = (&self.oidc, &authenticated.token) {
+            oidc.invalidate(token);
+        }
+        let mut conversation = self.conversation(authenticated.mechanism, context)?;
+        let first = conversation.first()?;
+        Ok((conversation, Step::Send(first)))
     }
 
-    /// What it means that the server refused a command of the conversation. What is kept of the
-    /// credential and may be out of date is given up here.
+    /// What to try once the server has refused a command of the conversation with this code; none where the
+    /// refusal counts. MONGODB-OIDC alone has more than one way.
+    pub(crate) fn again(
+        &self,
+        conversation: &Conversation,
+        code: i32,
+        context: &Context<'_>,
+    ) -> Result<Option<(Conversation, Step)>, Cause> {
+        let (Some(oidc), Some(refused)) = (&self.oidc, conversation.token()) else {
+            return Ok(None);
+        };
+        let Some(client) = oidc.again(refused, code, context)? else {
+            return Ok(None);
+        };
+        let mut conversation = self.sasl(AuthMechanism::MongodbOidc, client);
+        let first = conversation.first()?;
+        Ok(Some((conversation, Step::Send(first))))
+    }
+
+    /// Gives up what is kept of the credential and may be out of date: an authentication has failed.
+    pub(crate) fn failed(&self) {
+        if let Some(aws) = &self.aws {
+            aws.forget();
+        }
+    }
+
+    /// What it means that the server refused a command of the conversation.
     pub(crate) fn refused(&self, refusal: &Refusal<'_>) -> Cause {
         refusal.explain(&self.credential)
     }
 
     /// The conversation of a mechanism.
-    fn conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
+    fn conversation(
+        &self,
+        mechanism: AuthMechanism,
+        context: &Context<'_>,
+    ) -> Result<Conversation, Cause> {
         match mechanism {
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => {
                 self.scram_conversation(mechanism)
             }
             AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
             AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
-            AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc | AuthMechanism::Gssapi => {
-                Err(unsupported(mechanism))
+            AuthMechanism::MongodbAws => Ok(self.sasl(mechanism, self.aws().client(context)?)),
+            AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc().begin(context)?)),
+            #[cfg(feature = "gssapi")]
+            AuthMechanism::Gssapi => {
+                let client = gssapi::Gssapi::new(&self.credential).client(context)?;
+                Ok(self.sasl(mechanism, client))
             }
+            #[cfg(not(feature = "gssapi"))]
+            AuthMechanism::Gssapi => Err(not_built_in()),
         }
+    }
+
+    #[expect(clippy::expect_used, reason = "asked for by MONGODB-AWS alone")]
+    fn aws(&self) -> &Aws {
+        self.aws.as_ref().expect("new() keeps it for MONGODB-AWS")
+    }
+
+    #[expect(clippy::expect_used, reason = "asked for by MONGODB-OIDC alone")]
+    fn oidc(&self) -> &Oidc {
+        self.oidc.as_ref().expect("new() keeps it for MONGODB-OIDC")
     }
 
     fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
@@ -188,12 +258,11 @@ impl Authenticator {
 }
 
 /// The authentication of one connection, until its conversation begins.
-#[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     authenticator: &'a Authenticator,
     /// The conversation that hello begins, and its first command.
     speculated: Option<Conversation>,
-    speculative_command: Option<RawDocumentBuf>,
+    speculative_command: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Attempt<'_> {
@@ -210,7 +279,7 @@ impl Attempt<'_> {
 
     /// The first command of the conversation, as hello carries it (`speculativeAuthenticate`).
     pub(crate) fn speculative_command(&self) -> Option<&RawDocument> {
-        self.speculative_command.as_deref()
+        RawDocument::from_bytes(self.speculative_command.as_ref()?).ok()
     }
 
     /// Chooses the mechanism by the answer to hello, and says what to send next: nothing, if that answer
@@ -218,20 +287,25 @@ impl Attempt<'_> {
     pub(crate) fn start(
         self,
         hello: &RawDocument,
-        _: &Context<'_>,
+        context: &Context<'_>,
     ) -> Result<(Conversation, Step), Cause> {
         let negotiates = self.user_to_negotiate().is_some();
         let offered = Offered::read(hello);
-        let (mut conversation, step) = match (self.speculated, offered.speculative) {
-            (Some(mut conversation), Some(reply)) => {
-                let step = conversation.receive(reply)?;
-                (conversation, step)
-            }
-            _ => {
+        // A token that hello carried in vain may have been too old: then the conversation begins anew.
+        let speculated = match (self.speculated, offered.speculative) {
+            (Some(mut conversation), Some(reply)) => match conversation.receive(reply) {
+                Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => None,
+                step => Some((conversation, step?)),
+            },
+            _ => None,
+        };
+        let (mut conversation, step) = match speculated {
+            Some(begun) => begun,
+            None => {
                 let authenticator = self.authenticator;
                 let mechanism = authenticator.credential.mechanism;
                 let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
-                let mut conversation = authenticator.conversation(mechanism)?;
+                let mut conversation = authenticator.conversation(mechanism, context)?;
                 let first = conversation.first()?;
                 (conversation, Step::Send(first))
             }
@@ -269,13 +343,14 @@ impl<'a> Offered<'a> {
     }
 }
 
-fn unsupported(mechanism: AuthMechanism) -> Cause {
+#[cfg(not(feature = "gssapi"))]
+fn not_built_in() -> Cause {
     Cause::new(
         CauseCode::MechanismUnsupported,
-        format!("this version of mongotls does not support {mechanism} yet"),
-        "Use a user with SCRAM or MONGODB-X509.",
+        "this program is built without GSSAPI",
+        "Build mongotls with its feature gssapi, which takes the system's Kerberos library.",
     )
-    .fact("mechanism", mechanism.as_str())
+    .fact("mechanism", AuthMechanism::Gssapi.as_str())
 }
 
 /// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.

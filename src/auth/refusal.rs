@@ -60,7 +60,20 @@ impl Refusal<'_> {
             _ if self.is_unavailable() => self.unavailable(),
             AuthMechanism::MongodbX509 => self.certificate(credential),
             AuthMechanism::Plain => self.external(credential),
-            _ => self.password(credential),
+            AuthMechanism::MongodbAws => self.other(
+                "See whose keys they are by `aws sts get-caller-identity`, and that the server has that ARN as a user of \
+                 $external; check that the keys are in force, and that the clock is right: AWS STS takes no signature \
+                 that is older than 15 minutes.",
+            ),
+            AuthMechanism::MongodbOidc => self.other(
+                "Check that the token's issuer and audience are those of the server's oidcIdentityProviders, that it has \
+                 not expired, and that the server has the user or a role for its groups; the server's log says which.",
+            ),
+            AuthMechanism::Gssapi => self.other(
+                "Check that the server has the principal, with its realm, as a user of $external; its log tells what \
+                 its Kerberos library says of its own key table and clock.",
+            ),
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => self.password(credential),
         };
         let offered = match self.known {
             UserMechanisms::Named(names) => Some(names.clone()),

@@ -1,9 +1,11 @@
 //! What a SASL mechanism is to a conversation: bytes in, bytes out (RFC 4422).
 
 use std::fmt;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::oidc::{AccessToken, Way};
 use crate::cause::Cause;
 
 /// The client's side of a SASL mechanism, for one connection.
@@ -23,5 +25,16 @@ pub(crate) trait SaslClient: fmt::Debug + Send {
     /// an empty one (`skipEmptyExchange`).
     fn skips_empty_exchange(&self) -> bool {
         false
+    }
+
+    /// The access token that the server is shown, once there is one, and how it was come by; none of
+    /// another mechanism than MONGODB-OIDC.
+    fn token(&self) -> Option<(Way, Option<&AccessToken>)> {
+        None
+    }
+
+    /// How long a person was waited for, which no limit counts.
+    fn time_of_person(&self) -> Duration {
+        Duration::ZERO
     }
 }

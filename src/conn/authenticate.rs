@@ -5,18 +5,20 @@
 //! and that of the refusal otherwise. [`Connector::look_closer`] finds out more of a refusal than the server
 //! says, for the doctor.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bson::rawdoc;
 use zeroize::Zeroize;
 
 use super::{Connection, Connector, Request};
 use crate::address::ServerAddress;
-use crate::auth::{Authenticated, Authenticator, Conversation, Refusal, Step, UserMechanisms};
-use crate::cause::FactValue;
+use crate::auth::{
+    Authenticated, Authenticator, Context, Conversation, Refusal, Step, UserMechanisms,
+};
+use crate::cause::{Cause, FactValue};
 use crate::error::{Error, Result, Stage};
 use crate::options::{AuthMechanism, Credential};
-use crate::time::{Deadline, TimeoutKind};
+use crate::time::Deadline;
 use crate::tls::TlsContext;
 
 /// What a conversation needs beside the connection.
@@ -24,41 +26,53 @@ pub(super) struct Driver<'a> {
     pub(super) authenticator: &'a Authenticator,
     /// None without TLS.
     pub(super) tls: Option<TlsContext>,
-    pub(super) deadline: Deadline,
+    pub(super) context: Context<'a>,
 }
 
 impl Driver<'_> {
-    /// Goes on from `step` until the conversation is done.
+    /// Goes on from what `begun` says until a conversation is done. Says how long a person took too, which
+    /// no limit counts.
     pub(super) fn run(
+        &self,
+        connection: &mut Connection,
+        begun: Result<(Conversation, Step), Cause>,
+    ) -> Result<(Authenticated, Duration)> {
+        let outcome = begun
+            .map_err(failed)
+            .and_then(|(conversation, step)| self.converse(connection, conversation, step));
+        if outcome.is_err() {
+            self.authenticator.failed();
+        }
+        outcome
+    }
+
+    /// Goes on until a conversation is done, with another one where the mechanism has more than one way.
+    fn converse(
         &self,
         connection: &mut Connection,
         mut conversation: Conversation,
         mut step: Step,
-    ) -> Result<Authenticated> {
-        while let Step::Send(command) = step {
-            // In one piece: memory that grows leaves its old content behind.
-            connection
-                .buffer
-                .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
-            let outcome = connection.run_at(
-                Stage::Authentication,
-                &Request {
-                    database: conversation.source(),
-                    body: &command,
-                    sequences: &[],
-                    read_preference: None,
-                },
-                Some(self.deadline),
-            );
-            // It may hold a password, and the connection's buffer a copy.
-            command.into_bytes().zeroize();
-            connection.wipe_buffer();
-            let reply = outcome.map_err(|error| self.explain(error, &conversation))?;
-            step = conversation
-                .receive(&reply)
-                .map_err(|cause| Error::failed(Stage::Authentication, cause))?;
+    ) -> Result<(Authenticated, Duration)> {
+        let mut of_persons = Duration::ZERO;
+        let mut context = self.context;
+        loop {
+            let outcome = talk(connection, &mut conversation, step, context.deadline);
+            of_persons += conversation.time_of_person();
+            context.deadline = self.context.deadline.extended(of_persons);
+            let Err(error) = outcome else {
+                return Ok((conversation.into_authenticated(), of_persons));
+            };
+            let Some(failure) = error.command() else {
+                return Err(error);
+            };
+            let again = self
+                .authenticator
+                .again(&conversation, failure.code, &context);
+            match again.map_err(failed)? {
+                Some(next) => (conversation, step) = next,
+                None => return Err(self.explain(error, &conversation)),
+            }
         }
-        Ok(conversation.into_authenticated())
     }
 
     /// Turns the server's answer to a command into the failure of the authentication.
@@ -116,7 +130,7 @@ impl Connector {
         let Ok(mut connection) = self.establish_without_user(server, None, &mut ()) else {
             return error;
         };
-        let deadline = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
+        let deadline = self.connect_deadline(Instant::now());
         let mut ask = |database: &str| -> Result<UserMechanisms> {
             let name = format!("{database}.{user}");
             let body = match connection.hello.hello_ok {
@@ -148,4 +162,38 @@ impl Connector {
         let cause = authenticator.refused(&refusal);
         error.explained_anew(cause)
     }
+}
+
+/// Carries one conversation to its end, or to the server's refusal.
+fn talk(
+    connection: &mut Connection,
+    conversation: &mut Conversation,
+    mut step: Step,
+    deadline: Deadline,
+) -> Result<()> {
+    while let Step::Send(command) = step {
+        // In one piece: memory that grows leaves its old content behind.
+        connection
+            .buffer
+            .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
+        let outcome = connection.run_at(
+            Stage::Authentication,
+            &Request {
+                database: conversation.source(),
+                body: &command,
+                sequences: &[],
+                read_preference: None,
+            },
+            Some(deadline.extended(conversation.time_of_person())),
+        );
+        // It may hold a password, and the connection's buffer a copy.
+        command.into_bytes().zeroize();
+        connection.wipe_buffer();
+        step = conversation.receive(&outcome?).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn failed(cause: Cause) -> Error {
+    Error::failed(Stage::Authentication, cause)
 }

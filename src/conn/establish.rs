@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocument, RawDocumentBuf};
 use log::{debug, warn};
+use zeroize::Zeroize;
 
 use super::authenticate;
 use super::hello::{self, Hello};
@@ -156,6 +157,21 @@ impl Connector {
         Ok(())
     }
 
+    /// Whether the hosts are load balancers.
+    pub(crate) fn is_load_balanced(&self) -> bool {
+        self.load_balanced
+    }
+
+    /// Who authenticates connections; nobody without a user.
+    pub(super) fn authenticator(&self) -> Option<&Authenticator> {
+        self.authenticator.as_ref()
+    }
+
+    /// What `connectTimeoutMS` leaves to something that begins now.
+    pub(super) fn connect_deadline(&self, now: Instant) -> Deadline {
+        Deadline::after(now, self.connect_timeout, TimeoutKind::Connect)
+    }
+
     /// Adds to what each hello says of this client, from the next connection on.
     pub(crate) fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
         self.metadata.append(info)
@@ -192,7 +208,7 @@ impl Connector {
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        let own = Deadline::after(Instant::now(), self.connect_timeout, TimeoutKind::Connect);
+        let own = self.connect_deadline(Instant::now());
         let deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
         let attempt = Attempt {
             connector: self,
@@ -248,7 +264,8 @@ impl Attempt<'_> {
         connection.commands = self.connector.commands.clone();
         connection.offered = Offered::of(&self.connector.compressors);
         let refused = |cause| Error::failed(Stage::Authentication, cause);
-        let begun = self.authenticator.map(Authenticator::begin);
+        let context = self.context();
+        let begun = self.authenticator.map(|own| own.begin(&context));
         let authentication = begun.transpose().map_err(refused)?;
         let started = Instant::now();
         let reply = self.hello(&mut connection, authentication.as_ref())?;
@@ -278,25 +295,28 @@ impl Attempt<'_> {
             return Ok(());
         };
         let started = Instant::now();
-        let context = Context {
-            server: self.server,
-            deadline: self.deadline,
-        };
-        let (conversation, step) = authentication
-            .start(hello, &context)
-            .map_err(|cause| Error::failed(Stage::Authentication, cause))?;
+        let context = self.context();
+        let begun = authentication.start(hello, &context);
         let driver = authenticate::Driver {
             authenticator,
             tls: self.connector.tls(),
-            deadline: self.deadline,
+            context,
         };
-        let authenticated = driver.run(connection, conversation, step)?;
+        let (authenticated, _) = driver.run(connection, begun)?;
         observer.finished(
             Stage::Authentication,
             started.elapsed(),
             Learned::Authentication(&authenticated),
         );
+        connection.authenticated = Some(authenticated);
         Ok(())
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            server: self.server,
+            deadline: self.deadline,
+        }
     }
 
     /// A connected socket.
@@ -513,16 +533,18 @@ impl Attempt<'_> {
             opcode: expected,
             offered: connection.offered,
         };
-        let reply = connection
-            .exchange(expected, Some(self.deadline))
-            .map_err(|failure| {
-                connection.explain(
-                    failure,
-                    Stage::Hello,
-                    "the answer to hello",
-                    Some(self.deadline),
-                )
-            })?;
+        let reply = connection.exchange(expected, Some(self.deadline));
+        // It may hold an access token, and the connection's buffer a copy.
+        body.into_bytes().zeroize();
+        connection.wipe_buffer();
+        let reply = reply.map_err(|failure| {
+            connection.explain(
+                failure,
+                Stage::Hello,
+                "the answer to hello",
+                Some(self.deadline),
+            )
+        })?;
         if let Err(refused) = check(&reply) {
             let message = format!("the server refused hello: {refused}");
             let cause = Cause::new(

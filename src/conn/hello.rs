@@ -71,7 +71,7 @@ pub(super) fn command(
         command.append(cstr!("saslSupportedMechs"), user);
     }
     if let Some(first) = attempt.and_then(Attempt::speculative_command) {
-        command.append(cstr!("speculativeAuthenticate"), first.to_owned());
+        command.append(cstr!("speculativeAuthenticate"), first);
     }
     command
 }

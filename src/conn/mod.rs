@@ -12,6 +12,7 @@ mod hello;
 mod metadata;
 mod overload;
 mod probe;
+mod reauthenticate;
 mod sensitive;
 
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ pub(crate) use self::establish::{Connector, Learned, Observer, Place};
 pub use self::hello::Hello;
 pub(crate) use self::hello::integer;
 use crate::address::ServerAddress;
+use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
@@ -56,6 +58,8 @@ pub(crate) struct Connection {
     /// The client's number of the connection, which its pool gives; 0 until then.
     id: u64,
     hello: Hello,
+    /// As whom; none without a user.
+    authenticated: Option<Authenticated>,
     /// Whether the handshake is over, authentication included.
     established: bool,
     commands: CommandMonitor,
@@ -93,6 +97,7 @@ impl Connection {
             stream,
             id: 0,
             hello: Hello::default(),
+            authenticated: None,
             established: false,
             commands: CommandMonitor::default(),
             compression: None,

@@ -4,6 +4,8 @@
 //! can be made to wait longer than its deadline, not even by the system's resolver. No lock is held
 //! and nothing is kept from one call to the next.
 
+#[cfg(feature = "gssapi")]
+mod canonical;
 mod connect;
 pub(crate) mod http;
 mod resolve;
@@ -12,6 +14,8 @@ use crate::cause::Cause;
 use crate::error::{Milliseconds, Stage};
 use crate::time::Elapsed;
 
+#[cfg(feature = "gssapi")]
+pub(crate) use self::canonical::canonical_name;
 pub(crate) use self::connect::{connect, connect_unix, connect_unless};
 pub(crate) use self::resolve::{resolve, resolve_unless};
 

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::{
-    ClientOptions, Compressor, CredentialDraft, DriverInfo, ProxyOptions, ReadConcern,
-    ReadPreference, ReadPreferenceMode, Secret, ServerMonitoringMode, SrvOptions, TagSet,
-    TlsOptions, TlsOptionsBuilder, WriteConcern, option_conflict,
+    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
+    OidcCallback, ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
+    ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
+    option_conflict,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
@@ -63,6 +64,10 @@ pub struct ClientOptionsBuilder {
     driver_info: Vec<DriverInfo>,
     max_log_document_length: Option<usize>,
     listener: EventListener,
+    pub(super) oidc_callback: Option<OidcCallback>,
+    pub(super) oidc_callbacks: usize,
+    pub(super) oidc_allowed_hosts: Option<AllowedHosts>,
+    cloud: CloudServices,
 }
 
 /// Setters that store their argument and no more.
@@ -209,6 +214,14 @@ impl ClientOptionsBuilder {
         self
     }
 
+    /// Asks these credential services in place of the real ones: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn cloud_services(mut self, services: CloudServices) -> Self {
+        self.cloud = services;
+        self
+    }
+
     /// The same for events of some kinds alone, so that the others cost nothing.
     #[must_use]
     pub fn event_listener_for(
@@ -304,6 +317,19 @@ impl ClientOptionsBuilder {
             max_staleness: self.max_staleness,
         };
         conflicts.extend(read_preference.check().err());
+        if self.oidc_callbacks > 1 {
+            conflicts.push("there is more than one OIDC callback".to_owned());
+        }
+        let mut oidc_callback = self.oidc_callback;
+        if let Some(hosts) = self.oidc_allowed_hosts {
+            match oidc_callback
+                .as_mut()
+                .and_then(|callback| callback.human.as_mut())
+            {
+                Some(allowed) => *allowed = hosts,
+                None => conflicts.push("oidc_allowed_hosts needs oidc_human_callback".to_owned()),
+            }
+        }
         conflicts.extend(self.write_concern.check().err());
         let credential = self
             .credential
@@ -374,6 +400,8 @@ impl ClientOptionsBuilder {
             driver_info: self.driver_info,
             max_log_document_length: self.max_log_document_length.unwrap_or(1000),
             listener: self.listener,
+            oidc_callback,
+            cloud: self.cloud,
         })
     }
 

@@ -128,6 +128,8 @@ pub(crate) struct CredentialDraft {
     pub(crate) source: Option<String>,
     pub(crate) mechanism: Option<AuthMechanism>,
     pub(crate) properties: BTreeMap<String, Secret>,
+    /// Whether the program gives the access tokens of MONGODB-OIDC.
+    pub(crate) has_callback: bool,
     /// Whether keys of AWS must come from the environment, and not from here.
     pub(crate) aws_from_environment: bool,
 }
@@ -181,6 +183,9 @@ impl CredentialDraft {
             .as_deref()
             .is_some_and(|name| !name.is_empty());
         let has_password = self.password.is_some();
+        if self.has_callback && self.mechanism != Some(AuthMechanism::MongodbOidc) {
+            return Err("an OIDC callback needs authMechanism=MONGODB-OIDC".to_owned());
+        }
         let Some(mechanism) = self.mechanism else {
             return match has_username {
                 true if self.properties.is_empty() => Ok(()),
@@ -250,8 +255,16 @@ impl CredentialDraft {
     fn check_oidc_environment(&self, has_username: bool) -> Result<(), String> {
         let environment = self.property("ENVIRONMENT");
         let has_resource = self.properties.contains_key("TOKEN_RESOURCE");
+        if self.has_callback {
+            return match self.properties.is_empty() {
+                true => Ok(()),
+                false => Err(
+                    "MONGODB-OIDC takes a callback or authMechanismProperties, not both".to_owned(),
+                ),
+            };
+        }
         match environment {
-            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties".to_owned()),
+            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties, or a callback of the program".to_owned()),
             Some("azure" | "gcp") if !has_resource => Err(
                 "MONGODB-OIDC needs a TOKEN_RESOURCE in authMechanismProperties for azure and gcp"
                     .to_owned(),

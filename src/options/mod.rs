@@ -7,9 +7,11 @@
 //! Secrets are [`Secret`]: zeroed when dropped, never printed.
 
 mod builder;
+mod cloud;
 mod concern;
 mod credential;
 mod driver;
+mod oidc;
 mod pin;
 mod protocol;
 mod secret;
@@ -19,12 +21,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
+#[doc(hidden)]
+pub use self::cloud::CloudServices;
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, TagSet, WriteConcern,
 };
 pub(crate) use self::credential::CredentialDraft;
 pub use self::credential::{AuthMechanism, Credential};
 pub use self::driver::DriverInfo;
+pub(crate) use self::oidc::{AllowedHosts, OidcCallback};
+pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
 pub use self::pin::{InvalidPin, SpkiPin};
 pub(crate) use self::protocol::ProtocolList;
 pub use self::protocol::{ProtocolOptions, TlsVersion};
@@ -135,6 +141,10 @@ pub struct ClientOptions {
 
     /// Who is told of events.
     pub(crate) listener: EventListener,
+    /// Who gives the access tokens of MONGODB-OIDC; none with a built-in environment.
+    pub(crate) oidc_callback: Option<OidcCallback>,
+    /// Which credential services are asked.
+    pub(crate) cloud: CloudServices,
 }
 
 /// How servers are monitored. Source: "Server Discovery and Monitoring".

@@ -5,11 +5,12 @@
 //! not keep the pool alive. A run does what there is to do and ends; the next one begins when a connection will
 //! have been unused for too long, when the pool wakes the thread, or after an interval.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{error, warn};
 
 use super::{Dial, Pool};
 
@@ -79,7 +80,12 @@ impl Maintenance {
 fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
-        let next_idle = run(&pool, signal);
+        // Functions of the program may be called while a connection is established. That one of them panics must
+        // not end the maintenance; the next run is another chance.
+        let next_idle = catch_unwind(AssertUnwindSafe(|| run(&pool, signal))).unwrap_or_else(|_| {
+            error!(target: "mongotls::pool", "the maintenance of the pool of {} panicked", pool.server());
+            None
+        });
         drop(pool);
         let now = Instant::now();
         let until_idle = next_idle.map_or(interval, |next| next.saturating_duration_since(now));

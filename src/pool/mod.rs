@@ -38,7 +38,7 @@ use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusa
 use self::wait_queue::{CheckOut, Closed, WaitQueue};
 use crate::address::ServerAddress;
 use crate::conn::{self, Connection, Connector};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
     PoolEvent, PoolEventKind, PoolOptions,
@@ -57,6 +57,7 @@ pub(crate) struct Pool<D: Dial = Connector> {
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
     maintenance: Option<Maintenance>,
+    checked_when_idle_for: Duration,
     /// The error for which the pool was cleared last.
     cleared_by: Mutex<Option<Error>>,
     /// How often the process had forked when the pool was made.
@@ -121,6 +122,8 @@ pub(crate) struct Settings {
     told: PoolOptions,
     /// How often the maintenance looks after the pool at least; none for never.
     pub(crate) maintenance_interval: Option<Duration>,
+    /// How long a connection may be unused and still be handed out without a look at its socket.
+    checked_when_idle_for: Duration,
 }
 
 impl Settings {
@@ -148,6 +151,7 @@ impl Settings {
                 wait_queue_timeout: options.wait_queue_timeout,
             },
             maintenance_interval: Some(maintenance::INTERVAL),
+            checked_when_idle_for: CHECKED_WHEN_IDLE_FOR,
         }
     }
 }
@@ -161,6 +165,7 @@ impl<D: Dial> Pool<D> {
             listener,
             told,
             maintenance_interval,
+            checked_when_idle_for,
         } = settings;
         let has_work = limits.min_size > 0 || limits.max_idle_time.is_some();
         let maintenance = maintenance_interval.filter(|_| has_work).map(|interval| {
@@ -177,6 +182,7 @@ impl<D: Dial> Pool<D> {
             wait_queue_timeout,
             listener,
             maintenance,
+            checked_when_idle_for,
             cleared_by: Mutex::new(None),
             forks: fork::count(),
         });
@@ -211,7 +217,12 @@ impl<D: Dial> Pool<D> {
         }
         let started = Instant::now();
         self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
+        let asked = Asked {
+            pool: self,
+            started,
+        };
         let outcome = self.find(started, deadline);
+        std::mem::forget(asked);
         match &outcome {
             Ok(connection) => self.tell(|| PoolEventKind::ConnectionCheckedOut {
                 connection_id: connection.lease.id,
@@ -238,7 +249,7 @@ impl<D: Dial> Pool<D> {
         loop {
             match outcome {
                 CheckOut::Served(Outcome::Reuse(lease, mut connection, since)) => {
-                    if Instant::now().duration_since(since) < CHECKED_WHEN_IDLE_FOR
+                    if Instant::now().duration_since(since) < self.checked_when_idle_for
                         || connection.is_open()
                     {
                         return Ok(self.guard(lease, connection, false));
@@ -248,6 +259,7 @@ impl<D: Dial> Pool<D> {
                         self.queue
                             .check_out_instead(lease, connection, now, waiting.at());
                     self.close_all(closed);
+                    self.wake_maintenance();
                     outcome = next;
                 }
                 CheckOut::Served(Outcome::Establish(lease)) => {
@@ -385,13 +397,17 @@ impl<D: Dial> Pool<D> {
     /// The same because of what happened to the connection `on`; without effect if the pool has been cleared
     /// since that one was created.
     fn clear_unless_stale(&self, on: Option<Lease>, error: Option<&Error>, interrupt: bool) {
-        *self
+        // Locked until the pool is cleared: nobody is refused for what it was cleared for before, and what did not
+        // clear it leaves no trace.
+        let mut cleared_by = self
             .cleared_by
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = error.cloned();
+            .unwrap_or_else(PoisonError::into_inner);
         let Some(cleared) = self.queue.clear(on, true, interrupt) else {
             return;
         };
+        *cleared_by = error.cloned();
+        drop(cleared_by);
         if cleared.was_ready {
             self.tell(|| PoolEventKind::Cleared {
                 service_id: None,
@@ -585,6 +601,23 @@ impl<D: Dial> Drop for Place<'_, D> {
     }
 }
 
+/// A check-out that is under way; dropping it, when the dial panics, tells that it has failed.
+struct Asked<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    started: Instant,
+}
+
+impl<D: Dial> Drop for Asked<'_, D> {
+    fn drop(&mut self) {
+        let message = "the attempt to establish a connection panicked";
+        self.pool.tell(|| PoolEventKind::ConnectionCheckOutFailed {
+            reason: ConnectionCheckOutFailedReason::ConnectionError,
+            error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
+            duration: self.started.elapsed(),
+        });
+    }
+}
+
 /// A connection that is checked out. Dropping it checks it in.
 #[derive(Debug)]
 pub(crate) struct PooledConnection<D: Dial = Connector> {
@@ -667,9 +700,10 @@ impl Dial for Connector {
         Ok(Box::new(connection))
     }
 
-    /// An overloaded server refuses connections, and is spared by not making all of them anew.
+    /// An overloaded server refuses connections, and is spared by not making all of them anew. Which service a
+    /// load balancer would have led to, nobody knows.
     fn failed(&self, failed: &Failed<'_, Self>) {
-        if !failed.error.has_label("SystemOverloadedError") {
+        if !failed.error.has_label("SystemOverloadedError") && !self.is_load_balanced() {
             failed.clear_pool();
         }
     }
@@ -707,5 +741,9 @@ fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
     )
 }
 
+#[cfg(test)]
+mod cost;
+#[cfg(test)]
+mod storm;
 #[cfg(test)]
 mod tests;

@@ -108,6 +108,6 @@ fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
     check(
         &Desk::new(),
         include_str!("../../docs/authentication.md"),
-        5,
+        6,
     );
 }

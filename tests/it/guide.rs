@@ -23,7 +23,9 @@ use mongotls::tls::{FileReport, Verification};
 use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress};
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
-use mongotls_testbench::server::{Auth, ClientAuth, Server, ServerTls, User};
+use mongotls_testbench::server::{
+    Auth, AwsMechanism, ClientAuth, OidcMechanism, Server, ServerTls, User,
+};
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
@@ -93,7 +95,12 @@ impl Desk {
             .user(User::new("shop", "till", "pa/ss"))
             .user(User::ldap("eve", "secret"))
             .user(User::certificate("CN=app,OU=clients,O=mongotls"));
+        let oidc = OidcMechanism::new();
+        oidc.accept("t0ken");
+        let aws = AwsMechanism::new().key("AKIDEXAMPLE", "secret", None);
         let of_users = [
+            ("aws.example.com", Auth::new().external(aws)),
+            ("oidc.example.com", Auth::new().external(oidc)),
             ("users.example.com", auth),
             ("empty.example.com", Auth::new()),
         ]
@@ -165,6 +172,12 @@ impl Desk {
         ServerAddress::tcp("localhost", self.servers[name].port())
     }
 
+    /// Where the server of that name is.
+    pub(crate) fn host(&self, name: &str) -> &'static str {
+        assert!(self.servers.contains_key(name));
+        "localhost"
+    }
+
     /// The pin of db.example.com, or a sound one that is not.
     fn pin(&self, text: &str) -> &str {
         match text.contains("AAAA") {
@@ -210,6 +223,7 @@ fn as_a_reader_has_it(mut text: String) -> String {
         ("&desk.file(\"", "Path::new(\"", "\")"),
         ("desk.file(\"", "\"", "\""),
         ("desk.pin(\"", "\"", "\""),
+        ("desk.host(\"", "\"", "\""),
         ("desk.server(\"", "ServerAddress::tcp(\"", "\",27017)"),
     ] {
         while let Some((before, rest)) = text.split_once(call) {

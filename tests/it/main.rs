@@ -8,12 +8,15 @@
 )]
 
 mod auth;
+mod aws;
 mod certificates;
 mod cli;
+mod closing;
 mod commands;
 mod common;
 #[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
 mod compression;
+mod connections;
 mod crl;
 mod cursors;
 mod docs;
@@ -21,6 +24,8 @@ mod ends;
 mod events;
 mod ferretdb;
 mod files;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 mod guide;
 mod hello;
 mod identity;
@@ -28,6 +33,7 @@ mod inspect;
 mod matrix;
 mod monitoring;
 mod ocsp;
+mod oidc;
 mod overload;
 mod pooling;
 mod protocol;
@@ -42,3 +48,5 @@ mod target;
 mod things;
 mod troubleshooting;
 mod trust;
+#[cfg(not(feature = "gssapi"))]
+mod without_gssapi;

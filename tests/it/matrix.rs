@@ -7,6 +7,7 @@
 
 mod chains;
 mod clients;
+mod credentials;
 mod files;
 mod names;
 mod network;
@@ -32,13 +33,20 @@ use serde_json::{Value, json};
 
 use crate::common::ping;
 
-/// What other tests cover: `ocsp/` for OCSP; SRV once the connector can do it.
+/// What other tests cover: `ocsp/` for OCSP; `aws.rs`, `oidc.rs` and `gssapi.rs` for credentials that come from
+/// elsewhere, whose services and callbacks a command line cannot be given; SRV once the connector can do it.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::RevokedOcspStaple,
     CauseCode::RevokedOcspResponder,
     CauseCode::MustStapleMissing,
     CauseCode::OcspStapleInvalid,
     CauseCode::RevocationUnknown,
+    CauseCode::AwsStsRefused,
+    CauseCode::OidcCallbackFailed,
+    CauseCode::OidcHostNotAllowed,
+    CauseCode::KerberosTicketMissing,
+    CauseCode::KerberosServiceUnknown,
+    CauseCode::KerberosFailed,
     CauseCode::SrvNotFound,
     CauseCode::SrvInvalid,
 ];
@@ -48,6 +56,7 @@ fn each_code_within_scope_is_covered() {
     let covered: BTreeSet<&str> = [
         chains::CODES,
         clients::CODES,
+        credentials::CODES,
         files::CODES,
         names::CODES,
         network::CODES,
@@ -80,6 +89,7 @@ impl Expected {
         let stage = match code.category() {
             Category::Revocation => Stage::Revocation,
             Category::Configuration => Stage::Options,
+            Category::Credential => Stage::Authentication,
             Category::Network => Stage::Connect,
             Category::Server => Stage::Hello,
             _ => Stage::Tls,
@@ -298,6 +308,14 @@ impl Place {
     pub(crate) fn client_code(&self, uri: &str) -> String {
         let (_, object) = self.json(&["ping", uri, "--json"]);
         object["cause"].as_str().unwrap_or("none").to_owned()
+    }
+
+    /// The exit code, and what is written to standard output and standard error.
+    pub(crate) fn run_aloud(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.run(words);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().expect("an exit code");
+        (code, text(&output.stdout), text(&output.stderr))
     }
 
     fn run(&self, words: &[&str]) -> Output {

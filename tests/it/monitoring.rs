@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind};
+use mongotls::event::{Event, EventKind, PoolEventKind};
 use mongotls::{Client, ConnectionString};
 // end
 
@@ -69,6 +69,29 @@ fn handshakes() -> Outcome {
             .is_err()
     );
     assert_eq!(handshakes.recv()?, "issuer-unknown");
+    // end
+    Ok(())
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "as the guide shows it")]
+fn waits() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let (told, waits) = mpsc::channel();
+    let uri = &desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem");
+    let options = ConnectionString::parse(uri)?
+        .into_builder()
+        .event_listener_for(&[EventKind::Pool], move |event| {
+            let Event::Pool(pool) = event else { return };
+            if let PoolEventKind::ConnectionCheckedOut { duration, .. } = pool.kind {
+                let _ = told.send(duration);
+            }
+        })
+        .build()?;
+    let client = Client::with_options(options)?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
+    println!("waited {} µs", waits.recv()?.as_micros());
     // end
     Ok(())
 }

@@ -5,6 +5,8 @@
 //! by one fixed value each. With `MONGOTLS_BLESS=1` the generated parts of the file are written anew;
 //! what people wrote beside them stays.
 
+mod credentials;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
@@ -490,6 +492,7 @@ fn injections(code: CauseCode) -> &'static [Inject] {
         Category::Revocation => of_revocation(code),
         Category::ClientCertificate => of_client_certificates(code),
         Category::Configuration => of_configuration(code),
+        Category::Credential => credentials::injections(code),
         Category::Network => of_network(code),
         _ => of_servers(code),
     }

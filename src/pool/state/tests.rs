@@ -5,6 +5,9 @@ use super::*;
 /// A connection is the number under which it was established, a thread is a word.
 type Pool = State<u64, u64, &'static str>;
 
+/// Something that happens to a pool.
+type Happens = fn(&mut Pool);
+
 const LIMITS: Limits = Limits {
     max_size: 100,
     min_size: 0,
@@ -474,8 +477,7 @@ fn a_lease_that_was_taken_away_changes_nothing() {
 
 #[test]
 fn a_connection_that_comes_back_is_closed_for_a_reason() {
-    type Change = fn(&mut Pool);
-    let cases: [(bool, Change, Option<Reason>); 6] = [
+    let cases: [(bool, Happens, Option<Reason>); 6] = [
         (false, |_| (), None),
         (true, |_| (), Some(Reason::Error)),
         (
@@ -717,8 +719,7 @@ fn the_head_stays_while_there_is_nothing_for_it() {
 #[test]
 fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
     let now = Instant::now();
-    type Change = fn(&mut Pool);
-    let cases: [(Change, Refusal); 3] = [
+    let cases: [(Happens, Refusal); 3] = [
         (|pool| drop(pool.clear(true, false)), Refusal::Paused),
         (|pool| drop(pool.clear(true, true)), Refusal::Paused),
         (|pool| drop(pool.close_pool()), Refusal::Closed),
@@ -820,7 +821,7 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     assert!(pool.check_out_instead(dead, 1, now, || 3).is_none());
     assert_eq!(pool.numbers(), [0, 0, 1, 0]);
     for (happens, refusal) in [
-        (Pool::pause as fn(&mut Pool), Refusal::Paused),
+        (Pool::pause as Happens, Refusal::Paused),
         (Pool::shut, Refusal::Closed),
     ] {
         let mut pool = ready(LIMITS);

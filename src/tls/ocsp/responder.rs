@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::cache::{Attempt, Learned};
 use super::response::{self, LARGEST, Subject};
-use crate::net::http::{self, HttpError, Method, Url};
+use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::time::Deadline;
 
 /// How many responders of one certificate are asked; more are passed over.
@@ -142,7 +142,14 @@ fn fetch(url: &str, request: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Http
 /// One exchange, and what redirects lead to.
 fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http::Reply, HttpError> {
     for _ in 0..=REDIRECTS {
-        let reply = http::exchange(&url, method, LARGEST, deadline)?;
+        let request = Request {
+            url: &url,
+            method,
+            headers: &[],
+            largest: LARGEST,
+            route: Route::Environment,
+        };
+        let reply = http::exchange(&request, deadline)?;
         let redirects = matches!(reply.status, 301 | 302 | 303 | 307 | 308);
         let Some(location) = reply.location.as_deref().filter(|_| redirects) else {
             return Ok(reply);
@@ -156,7 +163,7 @@ fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http:
 
 fn body(reply: http::Reply) -> Result<Vec<u8>, HttpError> {
     match reply.status {
-        200 => Ok(reply.body),
+        200 => Ok(reply.body.to_vec()),
         status => Err(HttpError(format!("answered with HTTP status {status}"))),
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 
 // example
 use mongotls::bson::doc;
-use mongotls::options::{AuthMechanism, Secret, TlsOptions};
+use mongotls::options::{AuthMechanism, OidcToken, Secret, TlsOptions};
 use mongotls::{Client, ClientOptions, ConnectionString, ErrorKind, ServerAddress};
 // end
 
@@ -91,6 +91,55 @@ fn plain() -> Outcome {
     // example
     let none: [(&str, Secret); 0] = [];
     let options = options.auth_mechanism(AuthMechanism::Plain, none).build()?;
+    // end
+    count(&Client::with_options(options)?)
+}
+
+#[test]
+fn access_token_of_the_program() -> Outcome {
+    let desk = Desk::get();
+    std::fs::write(desk.file("token"), "t0ken\n")?;
+    // example
+    let uri = ConnectionString::parse(
+        &desk.uri("mongodb://oidc.example.com/?tlsCAFile=ca.pem&authMechanism=MONGODB-OIDC"),
+    )?;
+    let options = uri
+        .into_builder()
+        .oidc_callback(|_| {
+            // Whatever gives a token in time: here a file that something else renews.
+            let token = std::fs::read_to_string(desk.file("token"))?;
+            Ok(OidcToken::new(token.trim_end()))
+        })
+        .build()?;
+    let client = Client::with_options(options)?;
+    // end
+    count(&client)
+}
+
+#[test]
+fn access_token_of_a_person() -> Outcome {
+    fn log_in(issuer: &str, _: Option<&str>) -> Result<(String, String), std::io::Error> {
+        assert_eq!(issuer, "https://idp.example");
+        Ok(("t0ken".into(), "refresh".into()))
+    }
+    let desk = Desk::get();
+    let uri = ConnectionString::parse(
+        &desk.uri("mongodb://oidc.example.com/?tlsCAFile=ca.pem&authMechanism=MONGODB-OIDC"),
+    )?;
+    // example
+    let options = uri
+        .into_builder()
+        .oidc_human_callback(|request| {
+            let idp = request
+                .idp_info
+                .as_ref()
+                .ok_or("the server names no identity provider")?;
+            let old = request.refresh_token.as_ref().map(|token| token.expose());
+            let (access_token, refresh_token) = log_in(&idp.issuer, old)?;
+            Ok(OidcToken::new(access_token).refresh_token(refresh_token))
+        })
+        .oidc_allowed_hosts([desk.host("oidc.example.com")])
+        .build()?;
     // end
     count(&Client::with_options(options)?)
 }

@@ -11,6 +11,8 @@ use crate::ocsp::page;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// A running HTTP proxy.
@@ -36,6 +38,7 @@ enum Way {
     ByName,
     To(SocketAddr),
     Nowhere(u16),
+    Tunnel(SocketAddr),
 }
 
 #[derive(Debug)]
@@ -66,6 +69,11 @@ impl HttpProxy {
     pub fn with_password(addr: SocketAddr, credentials: &str) -> Self {
         let encoded = openssl::base64::encode_block(credentials.as_bytes());
         Self::serve(Way::To(addr), Some(format!("Basic {encoded}")))
+    }
+
+    /// Takes `CONNECT` to any host, and tunnels to this address (RFC 9110 §9.3.6).
+    pub fn tunnel_to(addr: SocketAddr) -> Self {
+        Self::serve(Way::Tunnel(addr), None)
     }
 
     fn serve(way: Way, authorization: Option<String>) -> Self {
@@ -136,11 +144,17 @@ impl Shared {
             let challenge = "Proxy-Authenticate: Basic realm=\"testbench\"";
             return to.write_all(&page(407, &[challenge]));
         }
+        if let (Way::Tunnel(addr), "CONNECT") = (&self.way, request.method.as_str()) {
+            let upstream = Endpoint::Tcp(*addr).connect()?;
+            to.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+            return tunnel(client, &upstream, stop);
+        }
         // `CONNECT` and paths have no absolute form: they are not for a proxy of plain HTTP.
         let Some((authority, path)) = absolute(&request.target) else {
             return to.write_all(&page(400, &[]));
         };
         let addr = match &self.way {
+            Way::Tunnel(_) => return to.write_all(&page(405, &[])),
             Way::Nowhere(status) => return to.write_all(&page(*status, &[])),
             Way::To(addr) => Some(*addr),
             Way::ByName => loopback(authority),
@@ -150,6 +164,31 @@ impl Shared {
             None => to.write_all(&page(502, &[])),
         }
     }
+}
+
+/// Carries bytes both ways until either side ends.
+fn tunnel(client: &Socket, upstream: &Socket, stop: &Stop) -> io::Result<()> {
+    let over = AtomicBool::new(false);
+    let carry = |mut from: Socket, mut to: Socket| -> io::Result<()> {
+        from.set_read_timeout(Some(Duration::from_millis(20)));
+        let mut buffer = vec![0; 16 * 1024];
+        while !stop.is_set() && !over.load(Ordering::Relaxed) {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => to.write_all(&buffer[..count])?,
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let there = scope.spawn(|| carry(client.clone(), upstream.clone()));
+        let back = carry(upstream.clone(), client.clone());
+        over.store(true, Ordering::Relaxed);
+        there.join().expect("no panic").and(back)
+    })
 }
 
 /// Sends the request on in origin form, and brings back what comes until the end.

@@ -6,7 +6,8 @@
 //! - [`pki`]: certificates, keys, CRLs and OCSP responses, each with the defect that a test is about.
 //! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
-//! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it.
+//! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
+//!   answers as a test says.
 //! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
 //! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads;
 //!   [`http`]: requests.
@@ -24,6 +25,7 @@ pub mod der;
 pub mod fault;
 pub mod http;
 pub mod http_proxy;
+pub mod http_server;
 pub mod net;
 pub mod ocsp;
 pub mod peers;

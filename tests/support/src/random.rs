@@ -11,6 +11,13 @@ impl Default for Random {
 }
 
 impl Random {
+    /// The numbers of that seed.
+    pub fn seeded(seed: u64) -> Self {
+        // Neighbours shall not begin alike, and 0 would stay 0.
+        let mixed = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self((mixed ^ (mixed >> 29)).max(1))
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;

@@ -6,6 +6,7 @@
 
 mod ferretdb;
 mod haproxy;
+mod kdc;
 mod openssl_ocsp;
 mod s_server;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use ferretdb::{FerretDb, FerretDbOptions};
 pub use haproxy::{ClientCertificates, HaProxy, HaProxyOptions};
+pub use kdc::Kdc;
 pub use openssl_ocsp::{OpensslOcsp, OpensslOcspOptions};
 pub use s_server::SServer;
 

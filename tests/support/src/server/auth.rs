@@ -2,10 +2,11 @@
 //!
 //! Answers as MongoDB does: `saslSupportedMechs` only for users that it knows, no word in hello about a
 //! `speculativeAuthenticate` that fails, one text for every wrong credential, and error 13 for a command
-//! before authentication. [`Auth::tamper`] changes any answer on its way to the client. Written from RFC 5802
+//! before authentication. [`Auth::external`] adds mechanisms. [`Auth::tamper`] changes any answer on its way to the client. Written from RFC 5802
 //! and the driver specification, and shares no code with the client under test.
 
 use super::commands::{failure, ok};
+use super::external::{ExternalConversation, ExternalMechanism, Said};
 use super::record::Request;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
@@ -38,6 +39,7 @@ pub struct Auth {
     speculative: bool,
     skips_empty_exchange: bool,
     tamper: Option<Tamper>,
+    external: Vec<Arc<dyn ExternalMechanism>>,
 }
 
 /// Someone who may log in.
@@ -60,7 +62,15 @@ impl Auth {
             speculative: true,
             skips_empty_exchange: true,
             tamper: None,
+            external: Vec::new(),
         }
+    }
+
+    /// Offers a mechanism that is not the bench's own, or one for users whom others know.
+    pub fn external(mut self, mechanism: impl ExternalMechanism + 'static) -> Self {
+        self.mechanisms.push(mechanism.name().to_owned());
+        self.external.push(Arc::new(mechanism));
+        self
     }
 
     /// Lets a user in.
@@ -187,6 +197,7 @@ pub(super) struct Session {
     /// `database.name`, once it is proved.
     pub(super) user: Option<String>,
     conversation: Option<Conversation>,
+    external: Option<Box<dyn ExternalConversation>>,
 }
 
 /// A SCRAM conversation that waits for `client_final`, or for the empty message after `server_final`.
@@ -252,11 +263,17 @@ impl Session {
 
     fn start(&mut self, auth: &Auth, database: &str, command: &Document) -> Document {
         self.conversation = None;
+        self.external = None;
         let mechanism = command.get_str("mechanism").unwrap_or_default();
         if !auth.mechanisms.iter().any(|name| name == mechanism) {
             let text =
                 format!("Received authentication for mechanism {mechanism} which is not enabled");
             return failure(334, "MechanismUnavailable", &text);
+        }
+        let mut external = auth.external.iter();
+        if let Some(external) = external.find(|external| external.name() == mechanism) {
+            self.external = Some(external.start());
+            return self.external(command);
         }
         let message = payload(command);
         let outcome = match mechanism {
@@ -312,7 +329,28 @@ impl Session {
         Some(said(false, &first))
     }
 
+    /// One more message of a mechanism that is not the bench's own.
+    fn external(&mut self, command: &Document) -> Document {
+        let message = command.get_binary_generic("payload");
+        let message = message.map(|bytes| bytes.as_slice()).unwrap_or_default();
+        let answer = self.external.as_mut().and_then(|own| own.answer(message));
+        if !matches!(answer, Some(Said::More(_))) {
+            self.external = None;
+        }
+        match answer {
+            Some(Said::More(bytes)) => said_bytes(false, bytes),
+            Some(Said::Done(user)) => {
+                self.user = Some(format!("$external.{user}"));
+                said(true, "")
+            }
+            None => refused(),
+        }
+    }
+
     fn go_on(&mut self, command: &Document) -> Document {
+        if self.external.is_some() {
+            return self.external(command);
+        }
         let Some(mut conversation) = self.conversation.take() else {
             return failure(17, "ProtocolError", "No SASL session state found");
         };
@@ -422,9 +460,13 @@ fn refused() -> Document {
 }
 
 fn said(done: bool, message: &str) -> Document {
+    said_bytes(done, message.into())
+}
+
+fn said_bytes(done: bool, bytes: Vec<u8>) -> Document {
     let payload = Bson::Binary(Binary {
         subtype: BinarySubtype::Generic,
-        bytes: message.into(),
+        bytes,
     });
     let mut reply = doc! { "conversationId": 1, "done": done, "payload": payload };
     reply.extend(ok());

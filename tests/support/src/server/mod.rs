@@ -10,11 +10,14 @@
 //! replaces a command's answer altogether. Everything is in memory.
 
 mod auth;
+mod aws;
 mod commands;
 mod connection;
+mod external;
 mod failpoint;
 mod front;
 mod hello;
+mod oidc;
 mod record;
 mod reply;
 mod store;
@@ -31,8 +34,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use auth::{Auth, User};
+pub use aws::AwsMechanism;
+pub use external::{ExternalConversation, ExternalMechanism, Said};
 pub use failpoint::fail_command;
 pub use hello::{Hello, Role};
+pub use oidc::OidcMechanism;
 pub use record::{ConnectionInfo, Counts, Request};
 pub use reply::{CompressedFault, ReplyFault};
 pub use tls::{ClientAuth, ServerTls, Staple};

@@ -188,7 +188,7 @@ impl ServerTls {
         self.client_auth
     }
 
-    pub(super) fn context(&self) -> Result<SslContext, ErrorStack> {
+    pub(crate) fn context(&self) -> Result<SslContext, ErrorStack> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         // First of all: it decides which certificates may be loaded.
         builder.set_security_level(self.security_level);

@@ -1,0 +1,355 @@
+//! MONGODB-AWS: the server asks AWS STS who signed a request that the client has signed.
+//!
+//! Two messages, each a BSON document: a nonce, and, once the server has added its own and named the STS
+//! host, the `Authorization` header of a `GetCallerIdentity` request that holds both. Credentials are found
+//! in [`credentials`], signatures made in [`sigv4`]. Source: "MONGODB-AWS" in "Driver Authentication".
+
+mod credentials;
+mod services;
+mod sigv4;
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bson::raw::{RawDocument, cstr};
+use bson::spec::BinarySubtype;
+use bson::{RawBinaryRef, RawDocumentBuf};
+use openssl::rand::rand_bytes;
+use zeroize::Zeroizing;
+
+use self::credentials::{AwsCredentials, Sources};
+pub(super) use self::services::read_token;
+use super::sasl::SaslClient;
+use super::{Context, server_not_proven};
+use crate::cause::{Cause, CauseCode};
+use crate::options::{AuthMechanism, CloudServices, Credential};
+use crate::time::rfc3339;
+
+/// What the connections of one client share.
+#[derive(Debug)]
+pub(super) struct Aws(Sources);
+
+impl Aws {
+    pub(super) fn new(credential: &Credential, services: &CloudServices) -> Self {
+        Self(Sources::new(credential, services))
+    }
+
+    /// Finds credentials, and begins the conversation of a connection.
+    pub(super) fn client(&self, context: &Context<'_>) -> Result<AwsClient, Cause> {
+        let now = SystemTime::now();
+        let credentials = self.0.find(now, &context.deadline)?;
+        let mut nonce = [0; NONCE];
+        rand_bytes(&mut nonce).map_err(|error| unable(&error))?;
+        Ok(AwsClient {
+            credentials,
+            nonce,
+            time: amz_date(now),
+            is_complete: false,
+        })
+    }
+
+    /// Forgets credentials that are kept: an authentication has failed.
+    pub(super) fn forget(&self) {
+        self.0.forget();
+    }
+}
+
+/// The client's side of one conversation.
+pub(super) struct AwsClient {
+    credentials: AwsCredentials,
+    nonce: [u8; NONCE],
+    /// As `X-Amz-Date` has it.
+    time: String,
+    is_complete: bool,
+}
+
+impl SaslClient for AwsClient {
+    fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let mut message = RawDocumentBuf::new();
+        message.append(cstr!("r"), binary(&self.nonce));
+        // The flag of channel binding: none.
+        message.append(cstr!("p"), i32::from(b'n'));
+        Ok(message.into_bytes().into())
+    }
+
+    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let broken = |what: &str| server_not_proven(AuthMechanism::MongodbAws, what);
+        if self.is_complete {
+            return Err(broken("it sent a message where none is due"));
+        }
+        let challenge = Challenge::read(message, &self.nonce).map_err(broken)?;
+        let header = self.sign(&challenge).map_err(|error| unable(&error))?;
+        let mut answer = RawDocumentBuf::new();
+        answer.append(cstr!("a"), header);
+        answer.append(cstr!("d"), self.time.as_str());
+        if let Some(token) = &self.credentials.session_token {
+            answer.append(cstr!("t"), token.expose());
+        }
+        self.is_complete = true;
+        Ok(answer.into_bytes().into())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
+
+impl AwsClient {
+    /// The `Authorization` header of the request that the server will send to STS.
+    fn sign(&self, challenge: &Challenge<'_>) -> Result<String, openssl::error::ErrorStack> {
+        let nonce = openssl::base64::encode_block(challenge.nonce);
+        let length = BODY.len().to_string();
+        let mut headers = vec![
+            ("content-length", length.as_str()),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("host", challenge.host),
+            ("x-amz-date", &self.time),
+            ("x-mongodb-gs2-cb-flag", "n"),
+            ("x-mongodb-server-nonce", &nonce),
+        ];
+        if let Some(token) = &self.credentials.session_token {
+            headers.push(("x-amz-security-token", token.expose()));
+        }
+        let request = sigv4::Request {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers: &headers,
+            body: BODY.as_bytes(),
+        };
+        let scope = sigv4::Scope {
+            time: &self.time,
+            region: challenge.region,
+            service: "sts",
+        };
+        let credentials = &self.credentials;
+        sigv4::authorization(
+            &request,
+            &scope,
+            &credentials.access_key_id,
+            credentials.secret_access_key.expose(),
+        )
+    }
+}
+
+impl fmt::Debug for AwsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsClient").finish_non_exhaustive()
+    }
+}
+
+/// The first message of the server.
+#[derive(Debug, PartialEq, Eq)]
+struct Challenge<'a> {
+    nonce: &'a [u8],
+    host: &'a str,
+    region: &'a str,
+}
+
+impl<'a> Challenge<'a> {
+    fn read(message: &'a [u8], own: &[u8; NONCE]) -> Result<Self, &'static str> {
+        let document = RawDocument::from_bytes(message).map_err(|_| "its message is not BSON")?;
+        let nonce = document
+            .get_binary(cstr!("s"))
+            .map_err(|_| "it sent no nonce")?;
+        if nonce.subtype != BinarySubtype::Generic || nonce.bytes.len() != 2 * NONCE {
+            return Err("its nonce has another length than 64 bytes");
+        }
+        if !nonce.bytes.starts_with(own) {
+            return Err("its nonce does not begin with ours");
+        }
+        let host = document
+            .get_str(cstr!("h"))
+            .map_err(|_| "it names no STS host")?;
+        let region = region(host).ok_or("it names an STS host that is none")?;
+        Ok(Self {
+            nonce: nonce.bytes,
+            host,
+            region,
+        })
+    }
+}
+
+/// The region that a host of STS is in; none if the host is not one.
+fn region(host: &str) -> Option<&str> {
+    const DEFAULT: &str = "us-east-1";
+    let labels: Vec<&str> = host.split('.').collect();
+    // Nothing but the characters of a host name can end a header early.
+    let is_label = |label: &&str| {
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(is_host)
+    };
+    if host.len() > 255 || !labels.iter().all(is_label) {
+        return None;
+    }
+    match (host, labels.as_slice()) {
+        ("sts.amazonaws.com" | "aws.amazonaws.com", _) => Some(DEFAULT),
+        (_, [_, region, ..]) => Some(region),
+        _ => Some(DEFAULT),
+    }
+}
+
+/// An instant as AWS writes it: `20150830T123600Z`.
+fn amz_date(time: SystemTime) -> String {
+    rfc3339(time).replace(['-', ':'], "")
+}
+
+fn binary(bytes: &[u8]) -> RawBinaryRef<'_> {
+    RawBinaryRef {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
+}
+
+fn unable(error: &openssl::error::ErrorStack) -> Cause {
+    Cause::new(
+        CauseCode::MechanismUnsupported,
+        format!("this OpenSSL refuses what MONGODB-AWS needs: {error}"),
+        "MONGODB-AWS signs by HMAC with SHA-256: make sure that the configuration of OpenSSL offers both, and random numbers.",
+    )
+    .fact("mechanism", AuthMechanism::MongodbAws.as_str())
+}
+
+/// The request that is signed.
+const BODY: &str = "Action=GetCallerIdentity&Version=2011-06-15";
+
+/// How many bytes either side's part of the nonce has.
+const NONCE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bson::rawdoc;
+    use mongotls_testbench::random::{Random, rounds};
+
+    use super::*;
+    use crate::options::Secret;
+
+    fn client(token: Option<&str>) -> AwsClient {
+        AwsClient {
+            credentials: AwsCredentials {
+                access_key_id: "AKIDEXAMPLE".into(),
+                secret_access_key: Secret::from("s3cret-key"),
+                session_token: token.map(Secret::from),
+            },
+            nonce: [7; NONCE],
+            time: amz_date(SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160)),
+            is_complete: false,
+        }
+    }
+
+    fn challenge(nonce: &[u8], host: &str) -> Vec<u8> {
+        let mut message = RawDocumentBuf::new();
+        message.append(cstr!("s"), binary(nonce));
+        message.append(cstr!("h"), host);
+        message.into_bytes()
+    }
+
+    #[test]
+    fn a_conversation_signs_both_nonces_and_the_token() {
+        let mut client = client(Some("s3cret-token"));
+        let first = client.first().unwrap();
+        let first = RawDocument::from_bytes(&first).unwrap();
+        assert_eq!(first.get_binary(cstr!("r")).unwrap().bytes, [7; NONCE]);
+        assert_eq!(first.get_i32(cstr!("p")).unwrap(), 110);
+        assert!(!client.is_complete());
+        let nonce = [[7; NONCE], [9; NONCE]].concat();
+        let second = client.answer(&challenge(&nonce, "sts.eu-central-1.amazonaws.com"));
+        let second = second.unwrap();
+        let second = RawDocument::from_bytes(&second).unwrap();
+        let header = second.get_str(cstr!("a")).unwrap();
+        assert!(
+            header.starts_with(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/eu-central-1/sts/aws4_request, \
+             SignedHeaders=content-length;content-type;host;x-amz-date;x-amz-security-token;\
+             x-mongodb-gs2-cb-flag;x-mongodb-server-nonce, Signature="
+            ),
+            "{header}"
+        );
+        assert_eq!(second.get_str(cstr!("d")).unwrap(), "20150830T123600Z");
+        assert_eq!(second.get_str(cstr!("t")).unwrap(), "s3cret-token");
+        assert!(client.is_complete());
+        assert!(client.answer(b"more").is_err());
+        assert!(!format!("{client:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn without_a_session_token_none_is_sent_or_signed() {
+        let mut client = client(None);
+        let nonce = [7; 2 * NONCE];
+        let second = client.answer(&challenge(&nonce, "localhost")).unwrap();
+        let second = RawDocument::from_bytes(&second).unwrap();
+        assert!(second.get(cstr!("t")).unwrap().is_none());
+        assert!(
+            !second
+                .get_str(cstr!("a"))
+                .unwrap()
+                .contains("security-token")
+        );
+    }
+
+    #[test]
+    fn a_server_that_breaks_the_rules_gets_no_signature() {
+        let good = [7; 2 * NONCE];
+        let long = format!("a.{}", "b".repeat(254));
+        let cases = [
+            (challenge(&good[1..], "localhost"), "another length"),
+            (
+                challenge(&[8; 2 * NONCE], "localhost"),
+                "does not begin with ours",
+            ),
+            (challenge(&good, ""), "an STS host that is none"),
+            (challenge(&good, &long), "an STS host that is none"),
+            (
+                challenge(&good, "a\r\nx-evil:1"),
+                "an STS host that is none",
+            ),
+            (rawdoc! { "h": "localhost" }.into_bytes(), "no nonce"),
+            (rawdoc! { "s": "text" }.into_bytes(), "no nonce"),
+            (b"\x05\0\0\0".to_vec(), "not BSON"),
+            (Vec::new(), "not BSON"),
+        ];
+        for (message, reason) in cases {
+            let cause = client(None).answer(&message).unwrap_err();
+            assert_eq!(cause.code(), CauseCode::ServerNotProven);
+            assert!(cause.message().contains(reason), "{reason}: {cause}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_any_bytes_is_refused_or_answered() {
+        let sound = challenge(&[7; 2 * NONCE], "sts.us-west-2.amazonaws.com");
+        let mut random = Random::default();
+        for _ in 0..rounds(20_000) {
+            let mut message = sound.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.below(message.len());
+                message[at] = random.bytes(1)[0];
+            }
+            message.truncate(random.below(2 * message.len()));
+            if let Err(cause) = client(None).answer(&message) {
+                assert_eq!(cause.code(), CauseCode::ServerNotProven);
+            }
+        }
+    }
+
+    #[test]
+    fn regions_are_those_of_the_specification() {
+        for (host, expected) in [
+            ("sts.amazonaws.com", Some("us-east-1")),
+            ("sts.us-west-2.amazonaws.com", Some("us-west-2")),
+            ("sts.us-west-2.amazonaws.com.ch", Some("us-west-2")),
+            ("example.com", Some("com")),
+            ("localhost", Some("us-east-1")),
+            ("sts..com", None),
+            (".amazonaws.com", None),
+            ("sts.amazonaws.", None),
+            ("", None),
+        ] {
+            assert_eq!(region(host), expected, "{host}");
+        }
+        assert_eq!(region(&"a".repeat(255)), Some("us-east-1"));
+        assert_eq!(region(&"a".repeat(256)), None);
+    }
+}

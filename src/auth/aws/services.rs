@@ -1,0 +1,359 @@
+//! The services of AWS that give credentials: STS, the agent of ECS, the metadata service of EC2.
+//!
+//! Each answer is bounded in size and time, and must be the JSON that the specification describes. Source:
+//! "AssumeRoleWithWebIdentity", "ECS endpoint" and "EC2 endpoint" in "Driver Authentication".
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use openssl::rand::rand_bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::credentials::{AwsCredentials, Temporary};
+use crate::auth::fetch::{FetchError, Query, excerpt, fetch};
+use crate::net::http::Method;
+use crate::options::{CloudServices, Secret};
+use crate::time::Deadline;
+
+/// Why a service gave nothing, in words that complete "the service …"; for a local reason, of its own.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something on this host is missing; nothing was asked.
+    Local(String),
+    /// The service did not answer, or not in its language.
+    Service(String),
+    /// It understood and said no.
+    Refused(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(why) | Self::Service(why) | Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Self::Service(error.to_string())
+    }
+}
+
+/// Exchanges the token in the file at `path` for credentials of `role`.
+pub(super) fn web_identity(
+    services: &CloudServices,
+    path: &str,
+    role: &str,
+    session: Option<String>,
+    deadline: &Deadline,
+) -> Result<Temporary, Failure> {
+    let token = read_token(Path::new(path))
+        .map_err(|why| Failure::Local(format!("the token file {path:?} {why}")))?;
+    let session = match session {
+        Some(name) => name,
+        None => random_session_name()?,
+    };
+    let escape = |text: &str| utf8_percent_encode(text, FORM).to_string();
+    // In the body, where no log on the way keeps it.
+    let body = Zeroizing::new(format!(
+        "Action=AssumeRoleWithWebIdentity&RoleSessionName={}&RoleArn={}&WebIdentityToken={}&Version=2011-06-15",
+        escape(&session),
+        escape(role),
+        Zeroizing::new(escape(token.expose())).as_str(),
+    ));
+    let answer = fetch(
+        &Query {
+            url: &format!("{}/", services.aws_sts),
+            method: Method::Post(body.as_bytes(), "application/x-www-form-urlencoded"),
+            headers: &[("Accept", "application/json")],
+            ca_file: services.aws_sts_ca_file.as_deref(),
+        },
+        deadline,
+    );
+    let body = answer.map_err(|error| match error {
+        FetchError::Refused { status, body } if (400..500).contains(&status) => {
+            Failure::Refused(refusal(status, &body))
+        }
+        error => Failure::Service(format!("{} {error}", services.aws_sts)),
+    })?;
+    parse_sts(&body).map_err(|why| Failure::Service(format!("{} {why}", services.aws_sts)))
+}
+
+/// Asks the agent of ECS at the path that the environment names.
+pub(super) fn ecs(
+    services: &CloudServices,
+    path: &str,
+    deadline: &Deadline,
+) -> Result<Temporary, Failure> {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let url = format!("{}{slash}{path}", services.aws_ecs);
+    let body = fetch(&get(&url, &[("Accept", "application/json")]), deadline)?;
+    parse(&body).map_err(Failure::Service)
+}
+
+/// Asks the metadata service of EC2, by version 2 of its protocol.
+pub(super) fn ec2(services: &CloudServices, deadline: &Deadline) -> Result<Temporary, Failure> {
+    let base = &services.aws_ec2;
+    let token = fetch(
+        &Query {
+            url: &format!("{base}/latest/api/token"),
+            method: Method::Put,
+            headers: &[("X-aws-ec2-metadata-token-ttl-seconds", "30")],
+            ca_file: None,
+        },
+        deadline,
+    )?;
+    let unreadable =
+        |what: &str| Failure::Service(format!("answered with {what} that cannot be read"));
+    let token = std::str::from_utf8(&token).map_err(|_| unreadable("a session token"))?;
+    let headers = [("X-aws-ec2-metadata-token", token.trim())];
+    let roles = format!("{base}/latest/meta-data/iam/security-credentials/");
+    let names = fetch(&get(&roles, &headers), deadline)?;
+    let names = std::str::from_utf8(&names).map_err(|_| unreadable("a role name"))?;
+    let role = names.lines().next().unwrap_or_default().trim();
+    // IAM allows letters, digits and some marks in the name of a role.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+    if role.is_empty() || role.len() > 128 || !role.chars().all(is_name) {
+        return Err(unreadable("a role name"));
+    }
+    let body = fetch(&get(&format!("{roles}{role}"), &headers), deadline)?;
+    parse(&body).map_err(Failure::Service)
+}
+
+fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> Query<'a> {
+    Query {
+        url,
+        method: Method::Get,
+        headers,
+        ca_file: None,
+    }
+}
+
+/// The token in a file, which may be of a few thousand bytes.
+pub(in crate::auth) fn read_token(path: &Path) -> Result<Secret, String> {
+    const LARGEST: u64 = 64 << 10;
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut text = Zeroizing::new(String::with_capacity(16 << 10));
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.take(LARGEST + 1).read_to_string(&mut text);
+    let length = length.map_err(unreadable)?;
+    if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST {
+        return Err("is too large for a token".to_owned());
+    }
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        token => Ok(Secret::from(token)),
+    }
+}
+
+fn random_session_name() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    rand_bytes(&mut bytes)
+        .map_err(|error| Failure::Local(format!("there are no random numbers: {error}")))?;
+    Ok(format!("mongotls-{:016x}", u64::from_be_bytes(bytes)))
+}
+
+/// The JSON of ECS and EC2, and what STS wraps. Further fields are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    access_key_id: Option<String>,
+    #[serde(default, deserialize_with = "secret")]
+    secret_access_key: Option<Secret>,
+    #[serde(default, deserialize_with = "secret")]
+    token: Option<Secret>,
+    #[serde(default, deserialize_with = "secret")]
+    session_token: Option<Secret>,
+    expiration: Option<Expiration>,
+}
+
+/// STS gives seconds since 1970, the others RFC 3339.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Expiration {
+    Text(String),
+    Seconds(f64),
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Secret::from))
+}
+
+fn parse(body: &[u8]) -> Result<Temporary, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    answer.into_temporary()
+}
+
+fn parse_sts(body: &[u8]) -> Result<Temporary, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Response {
+        assume_role_with_web_identity_response: Option<Wrapped>,
+        credentials: Option<Answer>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Wrapped {
+        assume_role_with_web_identity_result: Option<Credentials>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Credentials {
+        credentials: Option<Answer>,
+    }
+    let response: Response = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    let wrapped = response
+        .assume_role_with_web_identity_response
+        .and_then(|wrapped| wrapped.assume_role_with_web_identity_result)
+        .and_then(|result| result.credentials);
+    let answer = wrapped.or(response.credentials);
+    answer
+        .ok_or("answered without Credentials")?
+        .into_temporary()
+}
+
+/// Where the JSON breaks; serde_json's words may repeat a value.
+fn not_json(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    format!(
+        "answered with something other than the JSON of credentials (line {line}, column {column})"
+    )
+}
+
+impl Answer {
+    fn into_temporary(self) -> Result<Temporary, String> {
+        let missing = |name: &str| format!("answered without {name}");
+        let present = |value: &Secret| !value.expose().is_empty();
+        let expiration = self.expiration.and_then(|expiration| match expiration {
+            Expiration::Text(text) => bson::DateTime::parse_rfc3339_str(text).ok(),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "saturates, and the year 10^8 is for ever"
+            )]
+            Expiration::Seconds(seconds) => {
+                Some(bson::DateTime::from_millis((seconds * 1000.0) as i64))
+            }
+        });
+        let access_key_id = self.access_key_id.filter(|id| !id.is_empty());
+        Ok(Temporary {
+            credentials: AwsCredentials {
+                access_key_id: access_key_id.ok_or_else(|| missing("AccessKeyId"))?,
+                secret_access_key: self
+                    .secret_access_key
+                    .filter(present)
+                    .ok_or_else(|| missing("SecretAccessKey"))?,
+                session_token: Some(
+                    self.session_token
+                        .or(self.token)
+                        .filter(present)
+                        .ok_or_else(|| missing("a session token"))?,
+                ),
+            },
+            expiration: expiration.map(bson::DateTime::to_system_time),
+        })
+    }
+}
+
+/// What STS says when it refuses: `{"Error": {"Code": …, "Message": …}}`.
+fn refusal(status: u16, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Response {
+        error: Said,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Said {
+        code: String,
+        message: Option<String>,
+    }
+    match serde_json::from_slice::<Response>(body) {
+        Ok(Response { error }) => {
+            let message = error.message.unwrap_or_default();
+            let text = excerpt(format!("{}: {message}", error.code).as_bytes());
+            format!("it answered {text}")
+        }
+        Err(_) => format!("it answered with HTTP status {status}"),
+    }
+}
+
+/// What is escaped in a form: all but the unreserved characters of RFC 3986.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn answers_are_read_in_the_forms_of_each_service() {
+        let of_ecs = br#"{"RoleArn":"arn","AccessKeyId":"AKID","SecretAccessKey":"s","Token":"t","Expiration":"2026-08-12T17:00:03Z"}"#;
+        let found = parse(of_ecs).unwrap();
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_786_554_003);
+        assert_eq!(found.expiration, Some(end));
+        assert_eq!(found.credentials.access_key_id, "AKID");
+        assert_eq!(found.credentials.session_token, Some(Secret::from("t")));
+        let inner = r#"{"AccessKeyId":"A","SecretAccessKey":"s","SessionToken":"t","Expiration":1786554003.0}"#;
+        let of_sts = format!(
+            r#"{{"AssumeRoleWithWebIdentityResponse":{{"AssumeRoleWithWebIdentityResult":{{"Credentials":{inner}}}}}}}"#
+        );
+        assert_eq!(parse_sts(of_sts.as_bytes()).unwrap().expiration, Some(end));
+        let of_spec = format!(r#"{{"Credentials":{inner}}}"#);
+        assert_eq!(parse_sts(of_spec.as_bytes()), parse_sts(of_sts.as_bytes()));
+    }
+
+    #[test]
+    fn answers_of_another_form_are_refused_and_not_repeated() {
+        for (body, reason) in [
+            ("", "line 1, column 0"),
+            ("<html>s3cret", "line 1, column 1"),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":["s3cret"]}"#,
+                "line 1, column",
+            ),
+            ("{}", "without AccessKeyId"),
+            (r#"{"AccessKeyId":""}"#, "without AccessKeyId"),
+            (
+                r#"{"AccessKeyId":"A","Token":"s3cret"}"#,
+                "without SecretAccessKey",
+            ),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":"s3cret"}"#,
+                "without a session token",
+            ),
+        ] {
+            let why = parse(body.as_bytes()).unwrap_err();
+            assert!(
+                why.contains(reason) && !why.contains("s3cret"),
+                "{body}: {why}"
+            );
+        }
+        assert!(
+            parse_sts(b"{}")
+                .unwrap_err()
+                .contains("without Credentials")
+        );
+        let ends = r#"{"AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":"soon"}"#;
+        assert_eq!(parse(ends.as_bytes()).unwrap().expiration, None);
+    }
+
+    #[test]
+    fn a_refusal_of_sts_is_told_in_its_words() {
+        let said = br#"{"Error":{"Code":"AccessDenied","Message":"Not authorized to\nperform","Type":"Sender"},"RequestId":"x"}"#;
+        assert_eq!(
+            refusal(403, said),
+            "it answered AccessDenied: Not authorized to perform"
+        );
+        assert_eq!(refusal(403, b"<xml/>"), "it answered with HTTP status 403");
+    }
+}

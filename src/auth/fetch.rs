@@ -1,0 +1,144 @@
+//! Asking a credential service by HTTP or HTTPS, bounded in time and size.
+//!
+//! Services on the link of the host are asked in the clear and never through a proxy; others by HTTPS,
+//! with a certificate that is verified as that of a database server is.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::net::http::{self, HttpError, Method, Request, Route, Url};
+use crate::options::TlsOptions;
+use crate::time::{Deadline, TimeoutKind};
+use crate::tls::TlsContext;
+
+/// What to ask.
+pub(super) struct Query<'a> {
+    /// The whole URL.
+    pub(super) url: &'a str,
+    pub(super) method: Method<'a>,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    /// The trust anchors for `https`; none means the system's.
+    pub(super) ca_file: Option<&'a Path>,
+}
+
+/// Why nothing usable came, in words that complete "the service …".
+#[derive(Debug)]
+pub(super) enum FetchError {
+    /// There was no answer.
+    Unreachable(String),
+    /// There was an answer, and it was none.
+    Refused {
+        status: u16,
+        body: Zeroizing<Vec<u8>>,
+    },
+}
+
+/// Asks, and gives the body of an answer with status 200.
+///
+/// `deadline` is that of the connection; one exchange may take no more than 10 s of it ("Driver
+/// Authentication", "ECS endpoint"). Redirects are not followed.
+pub(super) fn fetch(
+    query: &Query<'_>,
+    deadline: &Deadline,
+) -> Result<Zeroizing<Vec<u8>>, FetchError> {
+    let unreachable = |HttpError(why)| FetchError::Unreachable(why);
+    let own = Deadline::after(Instant::now(), Some(LIMIT), TimeoutKind::CredentialService);
+    let deadline = deadline.earlier(own);
+    let url = Url::parse_any(query.url)
+        .map_err(|why| FetchError::Unreachable(format!("was not asked: {why}")))?;
+    let request = Request {
+        url: &url,
+        method: query.method,
+        headers: query.headers,
+        largest: LARGEST,
+        route: match url.is_secure() {
+            true => Route::Environment,
+            false => Route::Direct,
+        },
+    };
+    let reply = match url.is_secure() {
+        false => http::exchange(&request, &deadline).map_err(unreachable)?,
+        true => {
+            let failed = |error: crate::Error| {
+                FetchError::Unreachable(match error.cause() {
+                    Some(cause) => format!("cannot be reached by TLS: {}", cause.message()),
+                    None => format!("cannot be reached by TLS: {error}"),
+                })
+            };
+            let mut options = TlsOptions::builder();
+            if let Some(path) = query.ca_file {
+                options = options.ca_file(path);
+            }
+            let tls = options
+                .build()
+                .and_then(|options| TlsContext::new(&options));
+            let tls = tls.map_err(failed)?;
+            let socket = http::open(&request, &deadline).map_err(unreachable)?;
+            let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline));
+            http::talk(&mut stream.map_err(failed)?, &request).map_err(unreachable)?
+        }
+    };
+    match reply.status {
+        200 => Ok(reply.body),
+        status => Err(FetchError::Refused {
+            status,
+            body: reply.body,
+        }),
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => f.write_str(why),
+            Self::Refused { status, body } => {
+                write!(f, "answered with HTTP status {status}")?;
+                let text = excerpt(body);
+                match text.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ": {text}"),
+                }
+            }
+        }
+    }
+}
+
+/// The beginning of a text from outside, in one line that no terminal takes for a command.
+pub(super) fn excerpt(text: &[u8]) -> String {
+    const LONGEST: usize = 500;
+    let text = String::from_utf8_lossy(text);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let mut shown: String = line
+        .chars()
+        .take(LONGEST)
+        .filter(|c| !c.is_control())
+        .collect();
+    if line.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// What one exchange may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest answer: a token of a cloud has some thousand bytes.
+const LARGEST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_one_short_line_without_commands() {
+        assert_eq!(excerpt(b" a\r\n\tb\x1b[31mc\0 \xff "), "a b[31mc \u{fffd}");
+        assert_eq!(excerpt(b""), "");
+        let long = excerpt("é".repeat(600).as_bytes());
+        assert_eq!(long.chars().count(), 501);
+        assert!(long.ends_with('…'));
+    }
+}

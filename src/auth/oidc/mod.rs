@@ -1,0 +1,387 @@
+//! MONGODB-OIDC: an access token of an identity provider, shown to the server.
+//!
+//! For a workload one message is enough: the token that is kept, or a new one of the environment or of the
+//! program's callback. For a person the server is first asked which identity provider is meant, unless a
+//! refresh token is at hand. A token that was kept and is refused is given up, and the next way is tried:
+//! see [`Oidc::again`]. Source: "MONGODB-OIDC" in "Driver Authentication".
+
+mod environment;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::raw::{RawDocument, cstr};
+use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
+use zeroize::Zeroizing;
+
+use self::environment::Environment;
+pub(crate) use self::tokens::AccessToken;
+use self::tokens::{Call, Found, Tokens, Told, failed};
+use super::fetch::excerpt;
+use super::sasl::SaslClient;
+use super::{Context, server_not_proven};
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::options::{
+    AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest, option_conflict,
+};
+use crate::time::{Deadline, TimeoutKind};
+
+/// What the connections of one client share.
+#[derive(Debug)]
+pub(super) struct Oidc(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    username: Option<String>,
+    tokens: Arc<Tokens>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Environment(Box<Environment>),
+    Callback(OidcCallback),
+}
+
+impl Oidc {
+    pub(super) fn new(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
+        let source = match &options.oidc_callback {
+            Some(callback) => Source::Callback(callback.clone()),
+            None => Environment::of(credential, &options.cloud)
+                .map(|environment| Source::Environment(Box::new(environment)))
+                .ok_or_else(|| {
+                    option_conflict(&[
+                        "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT".to_owned(),
+                    ])
+                })?,
+        };
+        Ok(Self(Arc::new(Shared {
+            source,
+            username: credential.username.clone(),
+            tokens: Arc::default(),
+        })))
+    }
+
+    /// What hello may carry: the token that is kept.
+    pub(super) fn speculative(&self, context: &Context<'_>) -> Option<OidcClient> {
+        self.0.check_host(context.server).ok()?;
+        let token = self.0.tokens.kept(Instant::now())?;
+        Some(self.client(Way::Kept, Some(token), None))
+    }
+
+    /// Begins the conversation of a connection, with the first way that there is.
+    pub(super) fn begin(&self, context: &Context<'_>) -> Result<OidcClient, Cause> {
+        self.0.check_host(context.server)?;
+        match self.0.tokens.kept(Instant::now()) {
+            Some(token) => Ok(self.client(Way::Kept, Some(token), None)),
+            None => self.next(Way::Kept, context),
+        }
+    }
+
+    /// After a refusal by the server: gives up what was refused, and begins the next way; none if there is
+    /// no other, so that the refusal counts.
+    pub(super) fn again(
+        &self,
+        (way, token): (Way, Option<&AccessToken>),
+        code: i32,
+        context: &Context<'_>,
+    ) -> Result<Option<OidcClient>, Cause> {
+        /// AuthenticationFailed, and ReauthenticationRequired.
+        const REFUSALS: [i32; 2] = [18, 391];
+        if way == Way::Fresh || !REFUSALS.contains(&code) {
+            return Ok(None);
+        }
+        if let Some(token) = token {
+            self.0.tokens.invalidate(token);
+        }
+        let mut client = self.next(way, context)?;
+        if client.token.is_some() && client.way == Way::Kept {
+            // One that another connection has got meanwhile: good enough for a last try.
+            client.way = Way::Fresh;
+        }
+        Ok(Some(client))
+    }
+
+    /// Before a connection is authenticated anew: gives up the token that it was authenticated with.
+    pub(super) fn invalidate(&self, token: &AccessToken) {
+        self.0.tokens.invalidate(token);
+    }
+
+    /// The way after `way`.
+    fn next(&self, way: Way, context: &Context<'_>) -> Result<OidcClient, Cause> {
+        let shared = &self.0;
+        if !shared.is_human() {
+            let Found { token, is_kept } =
+                shared.token(Told::default(), &shared.limit(&context.deadline))?;
+            // Another connection may have been faster: then it is not ours, and may be too old.
+            let way = if is_kept { Way::Kept } else { Way::Fresh };
+            return Ok(self.client(way, Some(token), None));
+        }
+        if let (Way::Kept, Some(told)) = (way, shared.tokens.refresh()) {
+            let started = Instant::now();
+            match shared.token(told, &shared.limit(&context.deadline)) {
+                Ok(Found { token, .. }) => {
+                    return Ok(self.client(Way::Refreshed, Some(token), Some(started)));
+                }
+                Err(_) => {
+                    shared.tokens.forget_refresh();
+                    return Ok(self.client(Way::Fresh, None, Some(started)));
+                }
+            }
+        }
+        Ok(self.client(Way::Fresh, None, None))
+    }
+
+    fn client(&self, way: Way, token: Option<AccessToken>, since: Option<Instant>) -> OidcClient {
+        OidcClient {
+            shared: Arc::clone(&self.0),
+            way,
+            is_complete: token.is_some(),
+            token,
+            away: since.map(|since| since.elapsed()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Shared {
+    fn is_human(&self) -> bool {
+        matches!(&self.source, Source::Callback(callback) if callback.human.is_some())
+    }
+
+    /// Refuses to send a person to the identity provider of a host that is none of theirs.
+    fn check_host(&self, server: &ServerAddress) -> Result<(), Cause> {
+        let Source::Callback(OidcCallback {
+            human: Some(allowed),
+            ..
+        }) = &self.source
+        else {
+            return Ok(());
+        };
+        // A Unix socket is this host.
+        let host = match server {
+            ServerAddress::Tcp { host, .. } => host.as_str(),
+            ServerAddress::Unix { .. } => "localhost",
+        };
+        if allowed.allow(host) {
+            return Ok(());
+        }
+        Err(Cause::new(
+            CauseCode::OidcHostNotAllowed,
+            format!("nobody is asked to log in for {host:?}: the allowed hosts are {allowed}"),
+            "If the host is one of yours, name it in oidc_allowed_hosts.",
+        )
+        .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
+        .fact("allowed_hosts", allowed.to_string()))
+    }
+
+    /// When a call must have ended: five minutes for a person, and otherwise a minute or the limit of the
+    /// connection.
+    fn limit(&self, connection: &Deadline) -> Deadline {
+        match self.is_human() {
+            true => person(),
+            false => connection.earlier(within(LIMIT)),
+        }
+    }
+
+    /// The token that is kept, or that of a call.
+    fn token(&self, told: Told, deadline: &Deadline) -> Result<Found, Cause> {
+        let (source, username, deadline_of_call) =
+            (self.source.clone(), self.username.clone(), *deadline);
+        let Told { idp, refresh } = told.clone();
+        let call: Call = Box::new(move || match source {
+            Source::Environment(environment) => environment.token(&deadline_of_call),
+            Source::Callback(callback) => {
+                let now = Instant::now();
+                let timeout = deadline_of_call
+                    .remaining(now)
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default();
+                let request = OidcRequest {
+                    version: OidcRequest::VERSION,
+                    timeout,
+                    deadline: now + timeout,
+                    username,
+                    idp_info: idp,
+                    refresh_token: refresh,
+                };
+                let answer = callback.ask(&request);
+                answer.map_err(|error| failed(excerpt(error.to_string().as_bytes())))
+            }
+        });
+        self.tokens.get(call, told, deadline)
+    }
+}
+
+/// How the token of a conversation was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It was kept from before.
+    Kept,
+    /// A refresh token got it.
+    Refreshed,
+    /// It was asked for just now.
+    Fresh,
+}
+
+/// The client's side of one conversation.
+pub(super) struct OidcClient {
+    shared: Arc<Shared>,
+    way: Way,
+    /// None until a person has logged in.
+    token: Option<AccessToken>,
+    is_complete: bool,
+    /// What a person took.
+    away: Duration,
+}
+
+impl SaslClient for OidcClient {
+    fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let message = match (&self.token, &self.shared.username) {
+            (Some(token), _) => return Ok(jwt(token)),
+            (None, Some(user)) => rawdoc! { "n": user.as_str() },
+            (None, None) => RawDocumentBuf::new(),
+        };
+        Ok(message.into_bytes().into())
+    }
+
+    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        if self.is_complete {
+            return Err(broken("it sent a message where none is due"));
+        }
+        let idp = read_idp(message).map_err(broken)?;
+        let started = Instant::now();
+        let shared = &self.shared;
+        // A connection that was faster may have brought a token meanwhile.
+        let told = Told {
+            idp: Some(idp),
+            refresh: None,
+        };
+        let found = shared.token(told, &person())?;
+        self.away += started.elapsed();
+        self.is_complete = true;
+        let message = jwt(&found.token);
+        self.token = Some(found.token);
+        Ok(message)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn token(&self) -> Option<(Way, Option<&AccessToken>)> {
+        Some((self.way, self.token.as_ref()))
+    }
+
+    fn time_of_person(&self) -> Duration {
+        self.away
+    }
+}
+
+impl fmt::Debug for OidcClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OidcClient")
+            .field("way", &self.way)
+            .finish_non_exhaustive()
+    }
+}
+
+fn within(limit: Duration) -> Deadline {
+    Deadline::after(Instant::now(), Some(limit), TimeoutKind::OidcCallback)
+}
+
+/// When a person must be done.
+fn person() -> Deadline {
+    within(HUMAN_LIMIT)
+}
+
+/// `{ "jwt": token }`, written in one piece: memory that grows leaves its old content behind.
+fn jwt(token: &AccessToken) -> Zeroizing<Vec<u8>> {
+    let text = token.expose().as_bytes();
+    let head = b"\x02jwt\0";
+    let size = 4 + head.len() + 4 + text.len() + 2;
+    let mut message = Vec::with_capacity(size);
+    let length = |length: usize| i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes();
+    message.extend_from_slice(&length(size));
+    message.extend_from_slice(head);
+    message.extend_from_slice(&length(text.len() + 1));
+    message.extend_from_slice(text);
+    message.extend_from_slice(&[0, 0]);
+    message.into()
+}
+
+/// What the server says of the identity provider. It comes from a host that is allowed.
+fn read_idp(message: &[u8]) -> Result<IdpInfo, &'static str> {
+    const MOST_SCOPES: usize = 100;
+    let document = RawDocument::from_bytes(message).map_err(|_| "its message is not BSON")?;
+    let issuer = document
+        .get_str(cstr!("issuer"))
+        .map_err(|_| "it names no issuer")?;
+    let client_id = document.get_str(cstr!("clientId")).ok();
+    let scopes = match document.get(cstr!("requestScopes")) {
+        Ok(Some(RawBsonRef::Array(scopes))) => scopes
+            .into_iter()
+            .map_while(Result::ok)
+            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .take(MOST_SCOPES)
+            .collect(),
+        _ => Vec::new(),
+    };
+    Ok(IdpInfo {
+        issuer: issuer.to_owned(),
+        client_id: client_id.map(str::to_owned),
+        request_scopes: scopes,
+    })
+}
+
+fn broken(what: &str) -> Cause {
+    server_not_proven(AuthMechanism::MongodbOidc, what)
+}
+
+/// What a call may take, where the connection has no limit.
+const LIMIT: Duration = Duration::from_secs(60);
+/// What a person may take.
+const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_those_of_the_specification() {
+        let tokens = Tokens::default();
+        let token = tokens.put("abcd1234", None);
+        let encoded = openssl::base64::encode_block(&jwt(&token));
+        assert_eq!(encoded, "FwAAAAJqd3QACQAAAGFiY2QxMjM0AAA=");
+        let idp = openssl::base64::decode_block(
+            "WQAAAAJpc3N1ZXIADwAAAGh0dHBzOi8vaXNzdWVyAAJjbGllbnRJZAAFAAAAYWJjZAAEcmVxdWVzdFNjb3BlcwAXAAAAAjAAAgAAAGEAAjEAAgAAAGIAAAA=",
+        );
+        let idp = read_idp(&idp.unwrap()).unwrap();
+        let expected = IdpInfo {
+            issuer: "https://issuer".into(),
+            client_id: Some("abcd".into()),
+            request_scopes: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(idp, expected);
+    }
+
+    #[test]
+    fn what_a_server_says_of_an_identity_provider_is_not_trusted() {
+        let of = |document: RawDocumentBuf| read_idp(document.as_bytes());
+        assert_eq!(of(rawdoc! {}), Err("it names no issuer"));
+        assert_eq!(of(rawdoc! { "issuer": 1 }), Err("it names no issuer"));
+        assert_eq!(read_idp(b"\xff\xff"), Err("its message is not BSON"));
+        let odd = of(rawdoc! { "issuer": "i", "clientId": 1, "requestScopes": ["a", 1] }).unwrap();
+        assert_eq!(
+            (odd.client_id, odd.request_scopes),
+            (None, vec!["a".to_owned()])
+        );
+        let many: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let many = bson::doc! { "issuer": "i", "requestScopes": many };
+        let many = of(RawDocumentBuf::try_from(&many).unwrap()).unwrap();
+        assert_eq!(many.request_scopes.len(), 100);
+    }
+}

@@ -1,0 +1,139 @@
+//! The proxy that the environment names, as curl and others understand it.
+
+use super::url::host_and_port;
+use super::{Request, Route};
+
+/// The proxy that the environment names (`http_proxy` or `https_proxy`, `all_proxy`, `no_proxy`).
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Proxy {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// User and password as Basic authentication has them (RFC 7617).
+    pub(super) credential: Option<String>,
+}
+
+impl Proxy {
+    /// The proxy for a request.
+    pub(super) fn for_request(
+        request: &Request<'_>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
+        match request.route {
+            Route::Direct => None,
+            Route::Environment => Self::for_host(&request.url.host, request.url.secure, variable),
+        }
+    }
+
+    /// What `Proxy-Authorization` says, if the proxy asks for a user.
+    pub(super) fn authorization(&self) -> Option<String> {
+        let credential = self.credential.as_deref()?;
+        Some(format!("Basic {credential}"))
+    }
+
+    /// The proxy for a host. `HTTP_PROXY` in upper case is not looked at: in a CGI program whoever sends a
+    /// request sets it.
+    fn for_host(
+        host: &str,
+        secure: bool,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
+        let of_any = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| variable(name));
+            values.find(|value| !value.is_empty())
+        };
+        let exempt = of_any(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        if exempt.split(',').any(|entry| covers(entry.trim(), host)) {
+            return None;
+        }
+        let names: &[&str] = match secure {
+            true => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+            false => &["http_proxy", "all_proxy", "ALL_PROXY"],
+        };
+        Self::parse(&of_any(names)?)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            // Another kind of proxy is none for us.
+            Some(_) => return None,
+            None => text,
+        };
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(user), authority),
+            None => (None, authority),
+        };
+        let (host, port) = host_and_port(authority, 80).ok()?;
+        let credential = user.map(|user| {
+            let decoded: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
+            openssl::base64::encode_block(&decoded)
+        });
+        Some(Self {
+            host,
+            port,
+            credential,
+        })
+    }
+}
+
+/// Whether an entry of `no_proxy` is for a host: it is the host, a domain above it, or `*`.
+fn covers(entry: &str, host: &str) -> bool {
+    let domain = entry
+        .trim_start_matches('*')
+        .trim_start_matches('.')
+        .to_ascii_lowercase();
+    let host = host.to_ascii_lowercase();
+    entry == "*"
+        || (!domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_is_the_one_that_the_environment_names() {
+        let of = |secure: bool, variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let mut found = variables.iter().filter(|(key, _)| *key == name);
+                found.next().map(|(_, value)| (*value).to_owned())
+            };
+            let proxy = Proxy::for_host("ocsp.example", secure, variable);
+            proxy.map(|proxy| format!("{}:{}", proxy.host, proxy.port))
+        };
+        let proxy = |variables: &[(&str, &str)]| of(false, variables);
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(proxy(&[]), None);
+        assert_eq!(proxy(&[("http_proxy", "http://p:3128/")]), some("p:3128"));
+        assert_eq!(proxy(&[("http_proxy", "p")]), some("p:80"));
+        assert_eq!(proxy(&[("HTTP_PROXY", "http://p:3128")]), None);
+        assert_eq!(proxy(&[("https_proxy", "http://p:3128")]), None);
+        assert_eq!(of(true, &[("http_proxy", "http://p:3128")]), None);
+        for name in ["https_proxy", "HTTPS_PROXY", "all_proxy"] {
+            assert_eq!(of(true, &[(name, "http://p:3128")]), some("p:3128"));
+        }
+        assert_eq!(proxy(&[("ALL_PROXY", "http://p:1")]), some("p:1"));
+        assert_eq!(
+            proxy(&[("http_proxy", ""), ("all_proxy", "http://p:1")]),
+            some("p:1")
+        );
+        assert_eq!(proxy(&[("all_proxy", "socks5://p:1")]), None);
+        for (exempt, expected) in [
+            ("*", None),
+            ("ocsp.example", None),
+            ("x, EXAMPLE", None),
+            (".example", None),
+            ("*.example", None),
+            ("csp.example", some("p:80")),
+            ("", some("p:80")),
+            (",", some("p:80")),
+        ] {
+            assert_eq!(
+                proxy(&[("http_proxy", "p"), ("no_proxy", exempt)]),
+                expected,
+                "{exempt:?}"
+            );
+        }
+    }
+}

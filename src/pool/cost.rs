@@ -1,0 +1,107 @@
+//! What a check-out of an available connection costs: no allocation, and no system call.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::*;
+
+/// A dialler whose connections are nothing.
+struct Nothing;
+
+impl Dial for Nothing {
+    type Connection = Self;
+
+    fn dial(
+        &self,
+        _server: &ServerAddress,
+        _id: u64,
+        _interrupt: &Arc<Interrupt>,
+        _deadline: Option<Deadline>,
+    ) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn failed(&self, _failed: &Failed<'_, Self>) {
+        panic!("nothing fails")
+    }
+}
+
+impl Pooled for Nothing {
+    fn has_perished(&self) -> bool {
+        false
+    }
+
+    fn is_open(&mut self) -> bool {
+        panic!("nothing was unused for so long")
+    }
+
+    fn service_id(&self) -> Option<ObjectId> {
+        None
+    }
+}
+
+/// A pool with one connection, with limits for everything, that nobody listens to.
+fn pool() -> Arc<Pool<Nothing>> {
+    let uri = "mongodb://db.example/?maxPoolSize=2&maxIdleTimeMS=60000&waitQueueTimeoutMS=60000";
+    let (options, _) = ClientOptions::parse(uri).unwrap();
+    let settings = Settings::new(&options);
+    let pool = Pool::new(options.hosts[0].clone(), Arc::new(Nothing), settings);
+    pool.ready();
+    drop(pool.check_out(None).unwrap());
+    pool
+}
+
+/// One check-out with a deadline, and the check-in.
+fn once(pool: &Arc<Pool<Nothing>>) {
+    let limit = Some(Duration::from_secs(30));
+    let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
+    let connection = pool.check_out(Some(deadline)).unwrap();
+    assert!(!connection.is_new());
+}
+
+#[test]
+fn a_check_out_allocates_nothing() {
+    let pool = pool();
+    let info = allocation_counter::measure(|| (0..1000).for_each(|_| once(&pool)));
+    assert_eq!(info.count_total, 0, "{info:?}");
+    // It can tell.
+    let info = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(info.count_total, 1, "{info:?}");
+}
+
+/// Runs itself under strace, with and without many check-outs. Where there is no strace, or it may not trace, it
+/// says so and is no test.
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn a_check_out_makes_no_system_call() {
+    if let Ok(count) = std::env::var(CHILD) {
+        let pool = pool();
+        (0..count.parse().unwrap()).for_each(|_: u32| once(&pool));
+        return;
+    }
+    let calls = |count: u32| {
+        let log = std::env::temp_dir().join(format!("mongotls-{}-{count}", std::process::id()));
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-o"])
+            .arg(&log)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "pool::cost::a_check_out_makes_no_system_call"])
+            .env(CHILD, count.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let calls = fs::read_to_string(&log).unwrap_or_default().lines().count();
+        let _ = fs::remove_file(&log);
+        traced.is_ok_and(|status| status.success()).then_some(calls)
+    };
+    let (Some(without), Some(with)) = (calls(0), calls(100_000)) else {
+        eprintln!("SKIPPED: strace is not there, or may not trace");
+        return;
+    };
+    assert!(without > 0);
+    // Some come and go: the process itself begins and ends with a few hundred.
+    assert!(with < without + 100, "{with}, without check-outs {without}");
+}
+
+/// Set in the process that strace looks at: how many check-outs it makes.
+const CHILD: &str = "MONGOTLS_COST_CHILD";

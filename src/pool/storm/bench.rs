@@ -1,0 +1,291 @@
+//! Connections that are none, and the dialler that makes them. Counts from outside what the pool may not exceed.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::resume_unwind;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use mongotls_testbench::random::Random;
+
+use super::super::{Dial, Failed, Pooled};
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+use crate::socket::Interrupt;
+use crate::time::Deadline;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faults {
+    /// A dial takes up to so many microseconds.
+    pub(super) slow: usize,
+    /// One dial in so many fails; 0 for none. Likewise the following.
+    pub(super) fail_one_in: u64,
+    pub(super) panic_one_in: u64,
+    /// Connections that have been unused turn out to be closed.
+    pub(super) dead_one_in: usize,
+    /// Connections lead to one of two services.
+    pub(super) behind_load_balancer: bool,
+    pub(super) seed: u64,
+}
+
+/// What dials.
+#[derive(Debug)]
+pub(super) struct Bench {
+    faults: Faults,
+    max_size: usize,
+    max_connecting: usize,
+    dialling: AtomicUsize,
+    pub(super) most_dialling: AtomicUsize,
+    pub(super) dials: AtomicU64,
+    /// The dials that have exceeded no limit. A panic that says otherwise is not heard of in the background.
+    pub(super) sound_dials: AtomicU64,
+    /// The connections that have not been dropped.
+    pub(super) alive: Arc<AtomicUsize>,
+    /// How often somebody has begun to clear the pool, and how often that was over.
+    clearing: AtomicU64,
+    pub(super) cleared: AtomicU64,
+    census: Mutex<Arc<Census>>,
+    /// No dial fails any more.
+    pub(super) has_recovered: AtomicBool,
+    pub(super) tally: Tally,
+}
+
+/// What check-outs came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) served: AtomicU64,
+    /// Of these, with a connection that was there.
+    pub(super) reused: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+/// How many connections there are to the knowledge of the users: those in use and those being established.
+///
+/// An interruption takes connections away from their users, who learn it late: then there is a new census, for
+/// the check-outs that begin afterwards.
+#[derive(Debug)]
+pub(super) struct Census {
+    used: AtomicUsize,
+    max_size: usize,
+    is_void: AtomicBool,
+}
+
+/// One of them; gone when dropped.
+#[derive(Debug)]
+pub(super) struct Used(Arc<Census>);
+
+thread_local! {
+    /// The census of the check-out that this thread is at.
+    static CENSUS: RefCell<Option<Arc<Census>>> = const { RefCell::new(None) };
+}
+
+impl Census {
+    fn new(max_size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            max_size,
+            is_void: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn add(self: &Arc<Self>) -> Used {
+        let used = self.used.fetch_add(1, SeqCst) + 1;
+        assert!(
+            used <= self.max_size || self.is_void.load(SeqCst),
+            "{used} connections at once"
+        );
+        Used(Arc::clone(self))
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Bench {
+    pub(super) fn new(faults: Faults, max_size: usize, max_connecting: usize) -> Self {
+        Self {
+            faults,
+            max_size,
+            max_connecting,
+            dialling: AtomicUsize::new(0),
+            most_dialling: AtomicUsize::new(0),
+            dials: AtomicU64::new(0),
+            sound_dials: AtomicU64::new(0),
+            alive: Arc::default(),
+            clearing: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
+            census: Mutex::new(Census::new(max_size)),
+            has_recovered: AtomicBool::new(false),
+            tally: Tally::default(),
+        }
+    }
+
+    /// This thread is about to check out.
+    pub(super) fn enter(&self) -> Arc<Census> {
+        let census = Arc::clone(&self.census.lock().unwrap());
+        CENSUS.set(Some(Arc::clone(&census)));
+        census
+    }
+
+    /// Clears the pool; by one thread at a time.
+    pub(super) fn clearing(&self, interrupts: bool, clear: impl FnOnce()) {
+        if interrupts {
+            self.census.lock().unwrap().is_void.store(true, SeqCst);
+        }
+        self.clearing.fetch_add(1, SeqCst);
+        clear();
+        self.cleared.fetch_add(1, SeqCst);
+        if interrupts {
+            *self.census.lock().unwrap() = Census::new(self.max_size);
+        }
+    }
+
+    fn goes_wrong(&self, random: &mut Random, one_in: u64) -> bool {
+        one_in > 0 && !self.has_recovered.load(SeqCst) && random.number() % one_in == 0
+    }
+}
+
+/// One dial, which ends when this is dropped.
+struct Dialling<'a> {
+    bench: &'a Bench,
+    _used: Used,
+}
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        self.bench.dialling.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Dial for Bench {
+    type Connection = Mock;
+
+    fn dial(
+        &self,
+        _server: &ServerAddress,
+        id: u64,
+        interrupt: &Arc<Interrupt>,
+        _deadline: Option<Deadline>,
+    ) -> Result<Mock> {
+        let cleared_before = self.clearing.load(SeqCst);
+        self.dials.fetch_add(1, SeqCst);
+        let dialling = self.dialling.fetch_add(1, SeqCst) + 1;
+        self.most_dialling.fetch_max(dialling, SeqCst);
+        assert!(dialling <= self.max_connecting, "{dialling} dials at once");
+        // The thread in the background is at no check-out.
+        let census = CENSUS.with_borrow(Clone::clone);
+        let census = census.unwrap_or_else(|| Arc::clone(&self.census.lock().unwrap()));
+        let ends = Dialling {
+            bench: self,
+            _used: census.add(),
+        };
+        self.sound_dials.fetch_add(1, SeqCst);
+        let mut random = Random::seeded(self.faults.seed.rotate_left(32) ^ id);
+        if self.faults.slow > 0 {
+            let micros = random.below(self.faults.slow) as u64;
+            thread::sleep(Duration::from_micros(micros));
+        }
+        if self.goes_wrong(&mut random, self.faults.panic_one_in) {
+            // Without the hook, which would print each one.
+            resume_unwind(Box::new(PANIC));
+        }
+        if interrupt.is_interrupted() {
+            return Err(Error::interrupted());
+        }
+        if self.goes_wrong(&mut random, self.faults.fail_one_in) {
+            return Err(Error::protocol(FAILURE));
+        }
+        drop(ends);
+        self.alive.fetch_add(1, SeqCst);
+        let service = [[1; 12], [2; 12]][random.below(2)];
+        Ok(Mock {
+            cleared_before,
+            service: self.faults.behind_load_balancer.then_some(service),
+            was_spoilt: false,
+            dead_one_in: self.faults.dead_one_in,
+            is_used: AtomicBool::new(false),
+            interrupt: Arc::clone(interrupt),
+            random,
+            alive: Arc::clone(&self.alive),
+        })
+    }
+
+    fn failed(&self, failed: &Failed<'_, Self>) {
+        // As after an error that says something about the server.
+        if self.dials.load(SeqCst) % 16 == 0 {
+            failed.clear_pool();
+        }
+    }
+}
+
+/// A connection that is none.
+#[derive(Debug)]
+pub(crate) struct Mock {
+    /// How often the pool was cleared, to the end or not, when the dial began.
+    pub(super) cleared_before: u64,
+    service: Option<[u8; 12]>,
+    pub(super) was_spoilt: bool,
+    dead_one_in: usize,
+    is_used: AtomicBool,
+    interrupt: Arc<Interrupt>,
+    random: Random,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Mock {
+    /// Nobody else uses it.
+    pub(super) fn begin_use(&self) {
+        assert!(!self.is_used.swap(true, SeqCst), "two use it");
+    }
+
+    pub(super) fn end_use(&self) {
+        assert!(self.is_used.swap(false, SeqCst));
+    }
+
+    pub(super) fn perish(&mut self) {
+        self.was_spoilt = true;
+    }
+}
+
+impl Pooled for Mock {
+    fn has_perished(&self) -> bool {
+        self.was_spoilt || self.interrupt.is_interrupted()
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.dead_one_in == 0 || self.random.below(self.dead_one_in) != 0
+    }
+
+    fn service_id(&self) -> Option<ObjectId> {
+        self.service.map(ObjectId::from_bytes)
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What a panic says.
+pub(super) fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "a panic without text".to_owned())
+}
+
+/// What a dial panics with.
+pub(super) const PANIC: &str = "a bug of the dialler";
+
+/// What a dial fails with.
+pub(super) const FAILURE: &str = "the server does not like it";

@@ -1,0 +1,165 @@
+//! The events of a pool, checked as they come and balanced at the end.
+//!
+//! Events of different threads may be told in another order than that in which things happened, since nothing is
+//! told under the lock. What holds all the same: the events of one thread, and those of one connection, save that
+//! an interruption closes a connection while a thread uses it.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::event::{ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, PoolEventKind};
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    connections: HashMap<u64, Life>,
+    asked: u64,
+    answered: u64,
+    is_pool_closed: bool,
+    /// What was wrong: a listener's panic would go unseen.
+    wrong: Vec<String>,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Life {
+    is_ready: bool,
+    is_out: bool,
+    closed: Option<ConnectionClosedReason>,
+}
+
+thread_local! {
+    /// When this thread asked, if it has had no answer.
+    static ASKED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// How long the connection took that this thread has established since it asked.
+    static ESTABLISHED: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// The number of the last connection that this thread has created.
+    static LAST: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Ledger {
+    pub(super) fn note(&self, event: &Event) {
+        let Event::Pool(event) = event else { return };
+        let mut entries = self.entries.lock().unwrap();
+        if let Err(wrong) = entries.note(&event.kind) {
+            entries.wrong.push(format!("{wrong}: {event:?}"));
+        }
+    }
+
+    /// Once the pool is closed and nobody uses it.
+    pub(super) fn check_at_the_end(&self, dials: u64) {
+        let entries = self.entries.lock().unwrap();
+        let (wrong, count) = (entries.wrong.first(), entries.wrong.len());
+        assert_eq!(wrong, None, "and {count} in all");
+        assert_eq!(entries.asked, entries.answered);
+        assert!(entries.is_pool_closed);
+        let count = entries.connections.len() as u64;
+        assert_eq!(count, dials, "each dial is told, and nothing else");
+        for id in 1..=count {
+            let life = &entries.connections[&id];
+            assert!(life.closed.is_some() && !life.is_out, "{id}: {life:?}");
+        }
+    }
+}
+
+impl Entries {
+    fn note(&mut self, kind: &PoolEventKind) -> Result<(), &'static str> {
+        match kind {
+            PoolEventKind::ConnectionCreated { connection_id } => {
+                if LAST.replace(*connection_id) >= *connection_id {
+                    return Err("numbers do not rise");
+                }
+                let before = self.connections.insert(*connection_id, Life::default());
+                check(before.is_none(), "created twice")
+            }
+            PoolEventKind::ConnectionReady {
+                connection_id,
+                duration,
+            } => {
+                ESTABLISHED.set(Some(*duration));
+                let life = self.life(*connection_id)?;
+                let was_ready = std::mem::replace(&mut life.is_ready, true);
+                check(!was_ready && life.closed.is_none(), "ready too late")
+            }
+            PoolEventKind::ConnectionClosed {
+                connection_id,
+                reason,
+                error,
+            } => {
+                let life = self.life(*connection_id)?;
+                check(life.closed.replace(*reason).is_none(), "closed twice")?;
+                let is_error = *reason == ConnectionClosedReason::Error;
+                check(life.is_ready || is_error, "closed before it was ready")?;
+                check(error.is_none() || is_error, "an error that is no reason")
+            }
+            PoolEventKind::ConnectionCheckOutStarted => {
+                self.asked += 1;
+                ESTABLISHED.set(None);
+                let before = ASKED.replace(Some(Instant::now()));
+                check(before.is_none(), "asked without an answer")
+            }
+            PoolEventKind::ConnectionCheckedOut {
+                connection_id,
+                duration,
+            } => {
+                self.answer(*duration)?;
+                let life = self.life(*connection_id)?;
+                check(life.is_ready, "checked out before it was ready")?;
+                let was_out = std::mem::replace(&mut life.is_out, true);
+                check(!was_out, "checked out twice")?;
+                // An interruption may be told before.
+                let closed = life.closed;
+                let was_cut = closed.is_none_or(|why| why == ConnectionClosedReason::Stale);
+                check(was_cut, "checked out after it was closed")
+            }
+            PoolEventKind::ConnectionCheckedIn { connection_id } => {
+                let life = self.life(*connection_id)?;
+                let was_out = std::mem::replace(&mut life.is_out, false);
+                check(was_out, "checked in without having been out")
+            }
+            PoolEventKind::ConnectionCheckOutFailed {
+                duration, reason, ..
+            } => {
+                let is_refusal = *reason == ConnectionCheckOutFailedReason::PoolClosed;
+                check(!is_refusal, "nobody asks a closed pool here")?;
+                self.answer(*duration)
+            }
+            PoolEventKind::Closed => {
+                check(!self.is_pool_closed, "closed twice")?;
+                self.is_pool_closed = true;
+                Ok(())
+            }
+            PoolEventKind::Created { .. }
+            | PoolEventKind::Ready
+            | PoolEventKind::Cleared { .. } => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, duration: Duration) -> Result<(), &'static str> {
+        self.answered += 1;
+        let asked = ASKED.take().ok_or("an answer that nobody asked for")?;
+        // The pool takes the time before it tells.
+        check(duration <= asked.elapsed() + SLACK, "it took too long")?;
+        match ESTABLISHED.take() {
+            Some(established) => check(established <= duration, "shorter than its part"),
+            None => Ok(()),
+        }
+    }
+
+    fn life(&mut self, id: u64) -> Result<&mut Life, &'static str> {
+        self.connections.get_mut(&id).ok_or("it was not created")
+    }
+}
+
+fn check(is_so: bool, wrong: &'static str) -> Result<(), &'static str> {
+    is_so.then_some(()).ok_or(wrong)
+}
+
+/// How long a thread may be kept from running between the clock and the event.
+const SLACK: Duration = Duration::from_secs(5);

@@ -1,0 +1,300 @@
+//! `Client::close`, the snapshot, and the pool as a program sees it from outside.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mongotls::bson::doc;
+use mongotls::bson::oid::ObjectId;
+use mongotls::event::{ConnectionClosedReason, Event, EventKind, PoolEvent, PoolEventKind};
+use mongotls::{Client, ConnectionString, Error, ErrorKind, PoolState};
+use mongotls_testbench::fault::Fault;
+use mongotls_testbench::server::{Hello, Server, fail_command};
+
+use crate::common::{expect_open, ping_on, plain_client, while_busy};
+
+type Seen = Arc<Mutex<Vec<PoolEvent>>>;
+
+/// A client whose events of the pool are kept.
+fn watched(uri: &str) -> (Client, Seen) {
+    let seen = Seen::default();
+    let store = Arc::clone(&seen);
+    let builder = ConnectionString::parse(uri).unwrap().into_builder();
+    let options = builder.event_listener_for(&[EventKind::Pool], move |event| {
+        let Event::Pool(event) = event else {
+            panic!("another kind was not asked for: {event:?}")
+        };
+        store.lock().unwrap().push(event.clone());
+    });
+    let client = Client::with_options(options.build().unwrap()).unwrap();
+    (client, seen)
+}
+
+fn names(seen: &Seen) -> Vec<&'static str> {
+    let seen = seen.lock().unwrap();
+    seen.iter().map(|event| event.kind.name()).collect()
+}
+
+#[test]
+fn a_command_is_told_from_check_out_to_check_in() {
+    let server = Server::builder().start();
+    let (client, seen) = watched(&format!("{}?maxPoolSize=7", server.uri()));
+    ping_on(&client).unwrap();
+    ping_on(&client).unwrap();
+    drop(client);
+    assert_eq!(
+        names(&seen),
+        [
+            "ConnectionPoolCreated",
+            "ConnectionPoolReady",
+            "ConnectionCheckOutStarted",
+            "ConnectionCreated",
+            "ConnectionReady",
+            "ConnectionCheckedOut",
+            "ConnectionCheckedIn",
+            "ConnectionCheckOutStarted",
+            "ConnectionCheckedOut",
+            "ConnectionCheckedIn",
+            "ConnectionClosed",
+            "ConnectionPoolClosed",
+        ]
+    );
+    let seen = seen.lock().unwrap();
+    let lines: Vec<String> = seen.iter().map(ToString::to_string).collect();
+    let server = format!("127.0.0.1:{}", server.port());
+    assert_eq!(
+        lines[0],
+        format!("Connection pool created for {server} using options maxPoolSize=7")
+    );
+    assert_eq!(
+        lines[10],
+        format!(
+            "Connection closed: address={server}, driver-generated ID=1. Reason: Connection pool was closed"
+        )
+    );
+    let (Some(established), Some(waited)) = (duration(&seen[4]), duration(&seen[5])) else {
+        panic!("{seen:?}")
+    };
+    assert!(
+        established <= waited,
+        "the check-out includes the handshake"
+    );
+}
+
+fn duration(event: &PoolEvent) -> Option<Duration> {
+    match event.kind {
+        PoolEventKind::ConnectionReady { duration, .. }
+        | PoolEventKind::ConnectionCheckedOut { duration, .. } => Some(duration),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_snapshot_counts_what_is_there_and_who_waits() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=10000");
+    let empty = client.snapshot().pools.remove(0);
+    assert_eq!(
+        (empty.state, empty.available, empty.in_use),
+        (PoolState::Ready, 0, 0)
+    );
+    while_busy(&server, &client, || {
+        let waiting = client.clone();
+        let waiting = thread::spawn(move || ping_on(&waiting).map(drop));
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let pool = client.snapshot().pools.remove(0);
+            assert_eq!((pool.available, pool.in_use, pool.pending), (0, 1, 0));
+            if pool.waiting == 1 {
+                break;
+            }
+            assert!(Instant::now() < until, "{pool:?}");
+            thread::yield_now();
+        }
+        drop(waiting);
+    });
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let pool = client.snapshot().pools.remove(0);
+        if (pool.available, pool.in_use, pool.pending, pool.waiting) == (1, 0, 0, 0) {
+            break;
+        }
+        assert!(Instant::now() < until, "{pool:?}");
+        thread::yield_now();
+    }
+    let snapshot = client.snapshot();
+    assert_eq!(
+        (snapshot.full_handshakes, snapshot.resumed_handshakes),
+        (0, 0)
+    );
+}
+
+fn is_closed(error: &Error) -> bool {
+    error.kind() == ErrorKind::ClientClosed && error.to_string().contains("the client is closed")
+}
+
+#[test]
+fn a_closed_client_serves_nobody_and_has_no_connections() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "minPoolSize=2");
+    ping_on(&client).unwrap();
+    let clone = client.clone();
+    assert!(client.close(Duration::from_secs(5)).is_empty());
+    expect_open(&server, 0);
+    for client in [&client, &clone] {
+        assert!(is_closed(&ping_on(client).unwrap_err()));
+    }
+    assert_eq!(client.snapshot().pools[0].state, PoolState::Closed);
+    // A second time is no error, and waits for nothing.
+    assert!(clone.close(Duration::MAX).is_empty());
+}
+
+#[test]
+fn closing_waits_for_what_is_in_use() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    let blocks = doc! { "blockConnection": true, "blockTimeMS": 300 };
+    server.configure_fail_point(&fail_command(1, &["ping"], blocks));
+    let busy = client.clone();
+    let busy = thread::spawn(move || ping_on(&busy).map(drop));
+    assert!(
+        server.wait_until(Duration::from_secs(10), |server| server.count_of("ping")
+            == 1)
+    );
+    let started = Instant::now();
+    assert!(client.close(Duration::from_secs(10)).is_empty());
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "it ends when the command does"
+    );
+    busy.join().unwrap().expect("the command goes on");
+    expect_open(&server, 0);
+}
+
+#[test]
+fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
+    let server = Server::builder().start();
+    let client = plain_client(&server, "");
+    while_busy(&server, &client, || {
+        let started = Instant::now();
+        let in_use = client.close(Duration::from_millis(100));
+        let took = started.elapsed();
+        assert!((100..2000).contains(&took.as_millis()), "{took:?}");
+        let [in_use] = in_use.as_slice() else {
+            panic!("{in_use:?}")
+        };
+        assert_eq!(
+            (&in_use.server, in_use.connection_id),
+            (&client.options().hosts[0], 1)
+        );
+        assert!(in_use.for_so_long >= Duration::from_millis(100));
+        let text = in_use.to_string();
+        let expected = format!("connection 1 to 127.0.0.1:{}, for ", server.port());
+        assert!(text.starts_with(&expected), "{text}");
+    });
+    expect_open(&server, 0);
+}
+
+#[test]
+fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
+    let server = Server::builder().start();
+    server.faults().next(1, Fault::stall_after(0));
+    let client = plain_client(&server, "maxPoolSize=1&connectTimeoutMS=60000");
+    let ping = |client: &Client| {
+        let client = client.clone();
+        thread::spawn(move || ping_on(&client).unwrap_err())
+    };
+    let dials = ping(&client);
+    assert!(
+        server.wait_until(Duration::from_secs(10), |server| server.counts().accepted
+            == 1)
+    );
+    let waits = ping(&client);
+    while client.snapshot().pools[0].waiting == 0 {
+        thread::yield_now();
+    }
+    let started = Instant::now();
+    assert!(client.close(Duration::from_secs(30)).is_empty());
+    for thread in [dials, waits] {
+        let error = thread.join().unwrap();
+        assert!(is_closed(&error), "{error:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn behind_a_load_balancer_a_failure_clears_one_service() {
+    let hello = |service: ObjectId| {
+        let mut hello = Hello::mongos();
+        hello.extra = doc! { "serviceId": service };
+        hello
+    };
+    let services = [ObjectId::new(), ObjectId::new()];
+    let server = Server::builder().hello(hello(services[0])).start();
+    let (client, seen) = watched(&format!("{}?loadBalanced=true", server.uri()));
+    // Two connections to the first service, and one to the second.
+    let three = doc! { "blockConnection": true, "blockTimeMS": 200 };
+    server.configure_fail_point(&fail_command(3, &["benchEcho"], three));
+    thread::scope(|scope| {
+        let echo = || client.database("db").run_command(doc! { "benchEcho": 1 });
+        scope.spawn(echo);
+        scope.spawn(echo);
+        assert!(server.wait_until(
+            Duration::from_secs(10),
+            |server| server.count_of("benchEcho") == 2
+        ));
+        server.set_hello(|own| *own = hello(services[1]));
+        scope.spawn(echo);
+    });
+    assert_eq!(client.snapshot().pools[0].available, 3);
+    // The newest is the one to the second service, unless it came back first; ask until a connection to the
+    // first one has failed.
+    let close = doc! { "closeConnection": true };
+    server.configure_fail_point(&fail_command(1, &["ping"], close));
+    ping_on(&client).unwrap_err();
+    let cleared: Vec<ObjectId> = {
+        let seen = seen.lock().unwrap();
+        let service = |event: &PoolEvent| match event.kind {
+            PoolEventKind::Cleared { service_id, .. } => service_id,
+            _ => None,
+        };
+        seen.iter().filter_map(service).collect()
+    };
+    let [cleared] = cleared.as_slice() else {
+        panic!("{:?}", names(&seen))
+    };
+    let left = if *cleared == services[0] { 1 } else { 2 };
+    let pool = client.snapshot().pools.remove(0);
+    assert_eq!((pool.state, pool.available), (PoolState::Ready, left));
+    ping_on(&client).unwrap();
+    assert_eq!(
+        server.counts().accepted,
+        3,
+        "the other service's connection is used"
+    );
+}
+
+#[test]
+fn the_pool_keeps_min_pool_size_connections_and_closes_idle_ones() {
+    let server = Server::builder().start();
+    let (client, seen) = watched(&format!("{}?minPoolSize=3&maxIdleTimeMS=200", server.uri()));
+    assert!(server.wait_until(Duration::from_secs(10), |server| server.counts().open == 3));
+    // In place of those that idled for too long there are others.
+    assert!(
+        server.wait_until(Duration::from_secs(10), |server| server.counts().accepted
+            >= 6)
+    );
+    drop(client);
+    expect_open(&server, 0);
+    let seen = seen.lock().unwrap();
+    let idle = seen.iter().filter(|event| {
+        matches!(
+            event.kind,
+            PoolEventKind::ConnectionClosed {
+                reason: ConnectionClosedReason::Idle,
+                ..
+            }
+        )
+    });
+    assert!(idle.count() >= 3);
+}

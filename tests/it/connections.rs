@@ -1,0 +1,87 @@
+//! The examples of `docs/connections.md`, run and compared as those of `docs/tls.md`.
+
+// example
+use std::time::Duration;
+
+use mongotls::bson::doc;
+use mongotls::{Client, ErrorKind};
+// end
+
+use crate::guide::{Desk, Outcome, expect_shown};
+
+#[test]
+fn the_guide_shows_the_examples_as_they_are_run_here() {
+    let guide = include_str!("../../docs/connections.md");
+    expect_shown(include_str!("connections.rs"), guide);
+}
+
+#[test]
+#[allow(clippy::print_stdout, reason = "as the guide shows it")]
+fn looking_at_the_pool() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(
+        &desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem&maxPoolSize=20"),
+    )?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
+    let snapshot = client.snapshot();
+    for pool in &snapshot.pools {
+        println!(
+            "{}: {} available, {} in use, {} being established, {} threads waiting",
+            pool.server, pool.available, pool.in_use, pool.pending, pool.waiting
+        );
+    }
+    println!(
+        "{} full and {} resumed handshakes, {} with unknown revocation",
+        snapshot.full_handshakes,
+        snapshot.resumed_handshakes,
+        snapshot.soft_failed_revocation_checks
+    );
+    // end
+    assert_eq!(snapshot.pools[0].available, 1);
+    Ok(())
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "as the guide shows it")]
+fn closing() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?;
+    let admin = client.database("admin");
+    admin.run_command(doc! { "ping": 1 })?;
+    for connection in client.close(Duration::from_secs(5)) {
+        eprintln!("still in use: {connection}");
+    }
+    let error = admin.run_command(doc! { "ping": 1 }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ClientClosed);
+    // end
+    Ok(())
+}
+
+#[test]
+fn a_client_works_wherever_an_async_program_lets_it_block() {
+    let desk = Desk::get();
+    let client =
+        Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem")).unwrap();
+    let ping = move || {
+        client
+            .database("admin")
+            .run_command(doc! { "ping": 1 })
+            .map(|_| client)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let client =
+        runtime.block_on(async { tokio::task::spawn_blocking(ping).await.unwrap().unwrap() });
+    // Not what one should do, and no panic either: the last clone ends within the runtime.
+    runtime.block_on(async move {
+        client
+            .database("admin")
+            .run_command(doc! { "ping": 1 })
+            .unwrap();
+        drop(client);
+    });
+}

@@ -1,0 +1,126 @@
+//! What the wait queue is built on, in the model: the mutex and the condition of shuttle, with time-outs.
+//!
+//! Each thread has a clock of its own. It stands still until a wait with a time limit ends by time, which is a
+//! choice: such a wait may end at any moment, or never. Any wait may end without a reason too, as those of real
+//! conditions may.
+
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{LazyLock, LockResult};
+use std::time::{Duration, Instant};
+
+pub(super) use std::sync::{Arc, PoisonError};
+
+use crate::world::{chance, time_is_up};
+
+/// How much time passes when a wait ends by time: a day.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+shuttle::thread_local! {
+    static PASSED: Cell<Duration> = Cell::new(Duration::ZERO);
+}
+
+/// The clock of this thread.
+pub(super) fn now() -> Instant {
+    *BEGINNING + PASSED.with(Cell::get)
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+#[derive(Debug)]
+pub(super) struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    /// There until it is dropped.
+    guard: Option<shuttle::sync::MutexGuard<'a, T>>,
+}
+
+impl<T> Mutex<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(super) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        Ok(MutexGuard {
+            mutex: self,
+            guard: Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)),
+        })
+    }
+
+    pub(super) fn try_lock(&self) -> Result<MutexGuard<'_, T>, ()> {
+        let guard = self.0.try_lock().map_err(drop)?;
+        Ok(MutexGuard {
+            mutex: self,
+            guard: Some(guard),
+        })
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.guard.as_ref().expect("it is held until drop")
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.guard.as_mut().expect("it is held until drop")
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Condvar(shuttle::sync::Condvar);
+
+impl Condvar {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(super) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+
+    pub(super) fn wait<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        let mutex = guard.mutex;
+        let held = guard.guard.take();
+        if chance(8) {
+            drop(held);
+            return mutex.lock();
+        }
+        guard.guard = held.map(|held| self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+        Ok(guard)
+    }
+
+    /// Ends by time, after whatever the other threads do meanwhile; or not by time at all.
+    pub(super) fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        _limit: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, ())> {
+        if !time_is_up() {
+            return self
+                .wait(guard)
+                .map(|guard| (guard, ()))
+                .map_err(|_| unreachable!());
+        }
+        let mutex = guard.mutex;
+        drop(guard);
+        shuttle::thread::yield_now();
+        PASSED.with(|passed| passed.set(passed.get() + LONG));
+        mutex
+            .lock()
+            .map(|guard| (guard, ()))
+            .map_err(|_| unreachable!())
+    }
+}

@@ -1,0 +1,320 @@
+//! The world around the wait queue: what `src/pool/mod.rs` does, with connections that only count themselves, and
+//! the invariants as they are seen from outside.
+//!
+//! The counters are locks and atomics of std: all threads of a schedule run on one thread of the system, and
+//! nothing but the queue's own locks shall be a place to switch.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use shuttle::rand::{Rng, thread_rng};
+
+use crate::state::{Lease, Limits, Outcome, Phase, Reason, Refusal, ServiceId};
+use crate::sync::now;
+use crate::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
+
+/// What happens by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chances {
+    Everything,
+    /// Waits end by time as soon as they have begun.
+    NothingAndWaitsEnd,
+    NothingAndWaitsDoNotEnd,
+}
+
+thread_local! {
+    static CHANCES: Cell<Chances> = const { Cell::new(Chances::Everything) };
+}
+
+/// Something that happens once in so many times.
+pub(crate) fn chance(times: u32) -> bool {
+    CHANCES.get() == Chances::Everything && thread_rng().gen_ratio(1, times)
+}
+
+/// Whether a wait ends by time.
+pub(crate) fn time_is_up() -> bool {
+    CHANCES.get() == Chances::NothingAndWaitsEnd || chance(2)
+}
+
+/// Sets it for this thread of the system.
+pub(crate) fn leave_to_chance(what: Chances) {
+    CHANCES.set(what);
+}
+
+/// A connection, which counts itself.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What is interrupted.
+pub(crate) type Handle = Arc<AtomicBool>;
+
+/// A pool, as the program sees it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) queue: WaitQueue<Connection, Handle>,
+    limits: Limits,
+    /// Whether connections in use are ever taken away: then one may be held that does not count any more.
+    interrupts: bool,
+    alive: Arc<AtomicUsize>,
+    dialling: AtomicUsize,
+    held: AtomicUsize,
+    /// The calls that have not done yet what they owe to the threads that wait, and how many there were.
+    owing: AtomicUsize,
+    calls: AtomicUsize,
+    /// The numbers of the connections that were told to be closed.
+    closed: Mutex<Vec<u64>>,
+    created: Mutex<Vec<u64>>,
+}
+
+/// A connection that is checked out.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    connection: Connection,
+}
+
+/// Why there is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Refused(Refusal),
+    TimedOut,
+    Dial,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits, interrupts: bool) -> Arc<Self> {
+        let world = Arc::new(Self {
+            queue: WaitQueue::new(limits),
+            limits,
+            interrupts,
+            alive: Arc::default(),
+            dialling: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            owing: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            closed: Mutex::default(),
+            created: Mutex::default(),
+        });
+        world.queue.ready();
+        world.queue.allow_populating();
+        world
+    }
+
+    pub(crate) fn check_out(&self, has_limit: bool) -> Result<Held, Failure> {
+        let deadline = has_limit.then(|| now() + Duration::from_secs(1));
+        let (mut outcome, closed) = self.queue.check_out(now(), deadline);
+        self.close(closed);
+        loop {
+            match outcome {
+                CheckOut::Served(Outcome::Reuse(lease, connection, _)) => {
+                    assert_eq!(lease.id, connection.id);
+                    self.hold();
+                    if !chance(4) {
+                        return Ok(Held { lease, connection });
+                    }
+                    self.let_go();
+                    let (next, closed) =
+                        self.queue
+                            .check_out_instead(lease, connection, now(), deadline);
+                    self.close(closed);
+                    outcome = next;
+                }
+                CheckOut::Served(Outcome::Establish(lease)) => {
+                    let connection = self.dial(lease).ok_or(Failure::Dial)?;
+                    // As what is being established: the lease is one.
+                    self.hold();
+                    let service = chance(2).then_some(SERVICE);
+                    self.owe(|| self.queue.established(lease, service, now()));
+                    return Ok(Held { lease, connection });
+                }
+                CheckOut::Served(Outcome::Refused(refusal)) => {
+                    return Err(Failure::Refused(refusal));
+                }
+                CheckOut::TimedOut(_) => {
+                    assert!(has_limit, "it waits for ever");
+                    return Err(Failure::TimedOut);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn check_in(&self, held: Held) {
+        let perished = chance(4);
+        let Held { lease, connection } = held;
+        self.let_go();
+        self.owe(|| self.queue.check_in(lease, connection, perished, now()));
+    }
+
+    /// What the thread in the background does.
+    pub(crate) fn populate(&self) {
+        let Some(lease) = self.queue.populate(now()) else {
+            return;
+        };
+        if let Some(connection) = self.dial(lease) {
+            self.owe(|| {
+                self.queue
+                    .populated(lease, connection, Some(SERVICE), now())
+            });
+        }
+    }
+
+    /// With `pause`, until it is ready again.
+    pub(crate) fn clear(&self, pause: bool, interrupt: bool) {
+        assert!(self.interrupts || !interrupt);
+        self.owe(|| {
+            if let Some(cleared) = self.queue.clear(None, pause, interrupt) {
+                self.cut(cleared);
+            }
+            self.queue.wake(now())
+        });
+    }
+
+    pub(crate) fn clear_service(&self, held: &Held) {
+        self.owe(|| {
+            let closed = self.queue.clear_service(held.lease, &SERVICE, now());
+            closed.unwrap_or_default()
+        });
+    }
+
+    pub(crate) fn close_idle(&self) {
+        self.owe(|| self.queue.close_idle(now() + Duration::from_secs(100)).1);
+    }
+
+    pub(crate) fn close_pool(&self) {
+        self.owe(|| {
+            let Some(cleared) = self.queue.close() else {
+                return Vec::new();
+            };
+            self.cut(cleared);
+            self.queue.wake(now())
+        });
+    }
+
+    /// Once nobody uses the pool any more.
+    pub(crate) fn check_at_the_end(&self) {
+        let (_, _, counts) = self.queue.counts();
+        assert_eq!((counts.in_use, counts.pending, counts.waiting), (0, 0, 0));
+        assert_eq!(self.alive.load(SeqCst), counts.available, "lost or leaked");
+        let created = self.created.lock().unwrap();
+        let mut closed = self.closed.lock().unwrap().clone();
+        closed.sort_unstable();
+        let told = closed.len();
+        closed.dedup();
+        assert_eq!(closed.len(), told, "told to be closed twice");
+        assert_eq!(
+            created.len(),
+            told + counts.available,
+            "each is there or closed"
+        );
+        let mut numbers = created.clone();
+        numbers.sort_unstable();
+        assert!(numbers.iter().copied().eq(1..=created.len() as u64));
+    }
+
+    /// Nobody waits for what is there. Nothing can be said while a call still owes something to those who wait.
+    fn check_waiting(&self) {
+        let calls = self.calls.load(SeqCst);
+        if self.owing.load(SeqCst) > 0 {
+            return;
+        }
+        let (phase, _, counts) = self.queue.counts();
+        if calls != self.calls.load(SeqCst) {
+            return;
+        }
+        assert!(counts.total() <= self.limits.max_size, "{counts:?}");
+        assert!(counts.pending <= self.limits.max_connecting, "{counts:?}");
+        if counts.waiting == 0 {
+            return;
+        }
+        assert_eq!(
+            phase,
+            Phase::Ready,
+            "nobody waits for a pool that does not serve"
+        );
+        assert_eq!(counts.available, 0, "{counts:?}");
+        let is_full = counts.total() == self.limits.max_size;
+        let is_busy = counts.pending == self.limits.max_connecting;
+        assert!(is_full || is_busy, "{counts:?}");
+    }
+
+    fn dial(&self, lease: Lease) -> Option<Connection> {
+        self.created.lock().unwrap().push(lease.id);
+        let dialling = self.dialling.fetch_add(1, SeqCst) + 1;
+        assert!(dialling <= self.limits.max_connecting, "{dialling} dial");
+        self.check_size();
+        let handle = self
+            .queue
+            .handle(lease)
+            .expect("no place is taken away while it dials");
+        shuttle::thread::yield_now();
+        self.dialling.fetch_sub(1, SeqCst);
+        if chance(4) || handle.load(SeqCst) {
+            self.owe(|| self.queue.failed(lease, Reason::Error, now()));
+            return None;
+        }
+        self.alive.fetch_add(1, SeqCst);
+        Some(Connection {
+            id: lease.id,
+            alive: Arc::clone(&self.alive),
+        })
+    }
+
+    fn hold(&self) {
+        self.held.fetch_add(1, SeqCst);
+        self.check_size();
+    }
+
+    fn let_go(&self) {
+        self.held.fetch_sub(1, SeqCst);
+    }
+
+    fn check_size(&self) {
+        let size = self.held.load(SeqCst) + self.dialling.load(SeqCst);
+        assert!(
+            self.interrupts || size <= self.limits.max_size,
+            "{size} at once"
+        );
+    }
+
+    /// Makes a call that owes what it frees to those who wait.
+    fn owe(&self, call: impl FnOnce() -> Closed<Connection, Handle>) {
+        self.calls.fetch_add(1, SeqCst);
+        self.owing.fetch_add(1, SeqCst);
+        let closed = call();
+        self.owing.fetch_sub(1, SeqCst);
+        self.close(closed);
+        self.check_waiting();
+    }
+
+    fn cut(&self, cleared: Cleared<Connection, Handle>) {
+        for dial in cleared.dials {
+            dial.store(true, SeqCst);
+        }
+        self.close(cleared.closed);
+    }
+
+    fn close(&self, closed: Closed<Connection, Handle>) {
+        for closing in closed {
+            if let Some(connection) = &closing.connection {
+                assert_eq!(closing.id, connection.id);
+            }
+            if closing.reason.is_some() {
+                self.closed.lock().unwrap().push(closing.id);
+            }
+        }
+    }
+}
+
+/// The service that connections of the model lead to.
+const SERVICE: ServiceId = [7; 12];
