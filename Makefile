@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test check lint doc certs bench bench-crl soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl bench-pool soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,7 @@ check: lint doc certs test ## Run all that CI runs
 
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
+	cargo fmt --manifest-path benches/peers/Cargo.toml --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings
@@ -63,6 +64,11 @@ soak: setup ## Reload every file of TLS, then kill the server every second, unde
 
 bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL's own loader
 	cargo bench $(LOCKED) --bench crl
+
+# In a workspace of its own: whoever builds the library does not build its peers.
+bench-pool: setup ## Compare the pool with those of r2d2 and of the mongodb crate (4 minutes)
+	cargo run $(LOCKED) --release --manifest-path benches/peers/Cargo.toml \
+	    --target-dir $${CARGO_TARGET_DIR:-target}/peers
 
 fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)
 	MONGOTLS_FUZZ_SECONDS=$${MONGOTLS_FUZZ_SECONDS:-600} \

@@ -246,15 +246,17 @@ impl<D: Dial> Pool<D> {
         let waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
         let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
         self.close_all(closed);
+        // Not the clock again: what a thread has waited for was in use meanwhile.
+        let mut now = started;
         loop {
             match outcome {
                 CheckOut::Served(Outcome::Reuse(lease, mut connection, since)) => {
-                    if Instant::now().duration_since(since) < self.checked_when_idle_for
+                    if now.duration_since(since) < self.checked_when_idle_for
                         || connection.is_open()
                     {
                         return Ok(self.guard(lease, connection, false));
                     }
-                    let now = Instant::now();
+                    now = Instant::now();
                     let (next, closed) =
                         self.queue
                             .check_out_instead(lease, connection, now, waiting.at());

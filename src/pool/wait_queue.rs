@@ -279,15 +279,18 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     ) -> (R, Closed<C, H>) {
         let mut state = self.lock();
         let result = change(&mut state);
-        let mut grant = state.next_grant(now, H::default);
-        let mut closed = state.take_closing();
+        let mut next = || state.next_grant(now, H::default);
+        let first = next();
+        // Seldom more than one: then nothing is allocated.
+        let others: Vec<_> = match first {
+            Some(_) => std::iter::from_fn(next).collect(),
+            None => Vec::new(),
+        };
+        let closed = state.take_closing();
         self.notify_if_drained(&state);
         drop(state);
-        while let Some((waiter, outcome)) = grant {
+        for (waiter, outcome) in first.into_iter().chain(others) {
             waiter.deliver(outcome);
-            let mut state = self.lock();
-            grant = state.next_grant(now, H::default);
-            closed.append(&mut state.take_closing());
         }
         (result, closed)
     }
