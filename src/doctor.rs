@@ -272,6 +272,11 @@ fn examine_host(
             .warnings
             .push(format!("{option}=true relaxes the check of the server"));
     }
+    let mechanism = options.credential.as_ref().and_then(|own| own.mechanism);
+    if mechanism == Some(AuthMechanism::MongodbOidc) && options.tls.is_none() {
+        let why = "MONGODB-OIDC without TLS: everyone on the way to the server can read the access token, and log in with it; add tls=true";
+        examination.warnings.push(why.to_owned());
+    }
     let mut watch = Watch {
         examination,
         crls: connector.tls().map(|tls| tls.crl_count()),
@@ -294,7 +299,7 @@ fn examine_host(
         warn_of_ends(report, examination);
     }
     if examination.stage() != Stage::Authentication {
-        let why = match connection.hello().arbiter_only {
+        let why = match connection.hello().is_arbiter() {
             true if options.credential.is_some() => "an arbiter knows no users",
             _ => "no user is configured",
         };

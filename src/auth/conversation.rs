@@ -126,11 +126,18 @@ impl Conversation {
 
     /// The first command.
     pub(super) fn first(&mut self) -> Result<RawDocumentBuf, Cause> {
+        self.first_with_room(0)
+    }
+
+    /// The first command, to which the caller may add so many bytes.
+    fn first_with_room(&mut self, more: usize) -> Result<RawDocumentBuf, Cause> {
         let mechanism = self.mechanism.as_str();
         match &mut self.kind {
             Kind::Sasl { client, .. } => {
                 let payload = client.first()?;
-                let mut command = rawdoc! { "saslStart": 1_i32, "mechanism": mechanism };
+                let mut command = with_room(COMMAND + payload.len() + more);
+                command.append(cstr!("saslStart"), 1_i32);
+                command.append(cstr!("mechanism"), mechanism);
                 append_payload(&mut command, &payload);
                 command.append(cstr!("autoAuthorize"), 1_i32);
                 if client.skips_empty_exchange() {
@@ -150,7 +157,7 @@ impl Conversation {
 
     /// The same as hello carries it, which names the database of a SASL conversation.
     pub(super) fn speculative(&mut self) -> Result<RawDocumentBuf, Cause> {
-        let mut command = self.first()?;
+        let mut command = self.first_with_room(self.source.len())?;
         if let Kind::Sasl { .. } = self.kind {
             command.append(cstr!("db"), self.source.as_str());
         }
@@ -191,12 +198,14 @@ impl Conversation {
             false => client.answer(answer.payload)?,
         };
         if !answer.done {
-            let mut command = rawdoc! { "saslContinue": 1_i32 };
+            let mut command = with_room(COMMAND + payload.len());
+            command.append(cstr!("saslContinue"), 1_i32);
             command.append(cstr!("conversationId"), RawBson::from(answer.id));
             append_payload(&mut command, &payload);
             return Ok(Step::Send(command));
         }
-        match client.is_complete() {
+        // What it has not waited for is part of the proof.
+        match client.is_complete() && payload.is_empty() {
             true => Ok(Step::Done),
             false => Err(broken("it ended the conversation early")),
         }
@@ -246,6 +255,17 @@ fn append_payload(command: &mut RawDocumentBuf, payload: &[u8]) {
     );
 }
 
+/// An empty document that takes so many bytes before it moves: memory that grows leaves its old content
+/// behind, and with it a secret.
+pub(crate) fn with_room(bytes: usize) -> RawDocumentBuf {
+    let mut empty = Vec::with_capacity(bytes);
+    empty.extend_from_slice(&[5, 0, 0, 0, 0]);
+    RawDocumentBuf::from_bytes(empty).unwrap_or_default()
+}
+
+/// More than what a command takes beside the message, and the name of a database.
+const COMMAND: usize = 256;
+
 /// How many answers a server may take to the end: SCRAM has three, GSSAPI a few more.
 const MOST_ANSWERS: u32 = 16;
 
@@ -275,7 +295,8 @@ mod tests {
                 return Err(server_not_proven(AuthMechanism::Plain, "not the word"));
             }
             self.0 = self.0.saturating_sub(1);
-            Ok(Zeroizing::new(b"on".to_vec()))
+            let answer: &[u8] = if self.0 == 0 { b"" } else { b"on" };
+            Ok(Zeroizing::new(answer.to_vec()))
         }
 
         fn is_complete(&self) -> bool {
@@ -373,6 +394,54 @@ mod tests {
         receive(&mut two, &answer(false, b"go")).unwrap();
         let cause = receive(&mut two, &with("conversationId", 2.into())).unwrap_err();
         assert!(cause.message().contains("changed"), "{cause}");
+    }
+
+    #[test]
+    fn commands_with_a_secret_are_written_in_one_piece() {
+        /// A mechanism whose first message is of so many bytes.
+        #[derive(Debug)]
+        struct Long(usize);
+
+        impl SaslClient for Long {
+            fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
+                Ok(Zeroizing::new(vec![b'x'; self.0]))
+            }
+
+            fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+                Ok(Zeroizing::new(vec![b'x'; message.len() * self.0]))
+            }
+
+            fn is_complete(&self) -> bool {
+                false
+            }
+
+            fn skips_empty_exchange(&self) -> bool {
+                true
+            }
+        }
+
+        let database = "d".repeat(64);
+        for length in [0, 1, 7, 30, 100, 1000, 20_000] {
+            let make = || {
+                let client = Box::new(Long(length));
+                Conversation::sasl(AuthMechanism::MongodbOidc, &database, None, client)
+            };
+            let first = make().first().unwrap().into_bytes();
+            let speculative = make().speculative().unwrap().into_bytes();
+            let mut conversation = make();
+            let Step::Send(next) = receive(&mut conversation, &answer(false, b"g")).unwrap() else {
+                panic!("more is sent");
+            };
+            // Memory that grew would be another size.
+            for (command, room) in [
+                (&first, COMMAND),
+                (&speculative, COMMAND + database.len()),
+                (&next.into_bytes(), COMMAND),
+            ] {
+                assert!(command.len() > length && command.len() <= command.capacity());
+                assert_eq!(command.capacity(), room + length, "{length}");
+            }
+        }
     }
 
     #[test]

@@ -96,10 +96,10 @@ impl fmt::Display for FetchError {
             Self::Unreachable(why) => f.write_str(why),
             Self::Refused { status, body } => {
                 write!(f, "answered with HTTP status {status}")?;
-                let text = excerpt(body);
-                match text.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, ": {text}"),
+                // What comes with another status may be the credential after all.
+                match excerpt(body) {
+                    text if *status >= 400 && !text.is_empty() => write!(f, ": {text}"),
+                    _ => Ok(()),
                 }
             }
         }

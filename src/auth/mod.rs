@@ -29,7 +29,7 @@ use openssl::error::ErrorStack;
 use zeroize::Zeroizing;
 
 use self::aws::Aws;
-pub(crate) use self::conversation::{Conversation, Step};
+pub(crate) use self::conversation::{Conversation, Step, with_room};
 pub(crate) use self::oidc::AccessToken;
 use self::oidc::Oidc;
 pub(crate) use self::refusal::{Refusal, UserMechanisms};
@@ -103,6 +103,9 @@ impl Authenticator {
             #[cfg(not(feature = "gssapi"))]
             Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
         };
+        if scram.is_some() && credential.password.is_none() {
+            return Err(Error::configuration(password_missing()));
+        }
         // Without a mechanism the server has the last word on it, and is asked first.
         if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
             scram
@@ -341,6 +344,15 @@ impl<'a> Offered<'a> {
             false => AuthMechanism::ScramSha1,
         }
     }
+}
+
+fn password_missing() -> Cause {
+    Cause::new(
+        CauseCode::OptionConflict,
+        "the user has no password, and SCRAM, by which users log in without authMechanism, needs one",
+        "Add the password behind the user name, as user:password, percent-encoded; or set authMechanism to one that \
+         needs none.",
+    )
 }
 
 #[cfg(not(feature = "gssapi"))]

@@ -93,8 +93,9 @@ impl Driver<'_> {
     }
 }
 
-/// More than what a message adds to a command: header, flags, and the name of a database.
-const HEADER_AND_DATABASE: usize = 512;
+/// More than what a message adds to a command: header, flags, and the name of a database. A buffer with that
+/// room need not grow, which would leave its old content behind, and with it a secret.
+pub(super) const HEADER_AND_DATABASE: usize = 512;
 
 impl Connector {
     /// Asks which databases know a user that was refused, and by which mechanisms, and explains the refusal
@@ -172,7 +173,6 @@ fn talk(
     deadline: Deadline,
 ) -> Result<()> {
     while let Step::Send(command) = step {
-        // In one piece: memory that grows leaves its old content behind.
         connection
             .buffer
             .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);

@@ -276,7 +276,7 @@ impl Attempt<'_> {
         );
         connection.compression = self.agreed(&connection.hello);
         // An arbiter knows no users ("Authentication Handshake", step 2).
-        if let (Some(authentication), false) = (authentication, connection.hello.arbiter_only) {
+        if let (Some(authentication), false) = (authentication, connection.hello.is_arbiter()) {
             self.authenticate(&mut connection, authentication, &reply, observer)?;
         }
         connection.established = true;
@@ -511,6 +511,9 @@ impl Attempt<'_> {
         let compressors = &self.connector.compressors;
         let body = hello::command(&metadata, load_balanced, compressors, authentication);
         let id = connection.next_request_id();
+        connection
+            .buffer
+            .reserve(body.as_bytes().len() + authenticate::HEADER_AND_DATABASE);
         let (expected, encoded) = if load_balanced {
             let encoded = request::encode_msg(
                 &mut connection.buffer,

@@ -6,9 +6,9 @@
 
 use bson::oid::ObjectId;
 use bson::raw::RawDocument;
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr, rawdoc};
+use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
-use crate::auth::Attempt;
+use crate::auth::{Attempt, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::Compressor;
 
@@ -57,26 +57,48 @@ pub(super) fn command(
     compressors: &[Compressor],
     attempt: Option<&Attempt<'_>>,
 ) -> RawDocumentBuf {
-    let mut command = if load_balanced {
-        rawdoc! { "hello": 1_i32, "helloOk": true, "loadBalanced": true }
-    } else {
-        rawdoc! { "isMaster": 1_i32, "helloOk": true }
+    let user = attempt.and_then(Attempt::user_to_negotiate);
+    let first = attempt.and_then(Attempt::speculative_command);
+    let mut command = with_room(
+        OWN_FIELDS
+            + metadata.as_bytes().len()
+            + user.as_ref().map_or(0, String::len)
+            + first.map_or(0, |first| first.as_bytes().len()),
+    );
+    let name = match load_balanced {
+        true => cstr!("hello"),
+        false => cstr!("isMaster"),
     };
+    command.append(name, 1_i32);
+    command.append(cstr!("helloOk"), true);
+    if load_balanced {
+        command.append(cstr!("loadBalanced"), true);
+    }
     let mut names = RawArrayBuf::new();
     compressors.iter().for_each(|one| names.push(one.as_str()));
     command.append(cstr!("client"), metadata);
     command.append(cstr!("compression"), names);
     command.append(cstr!("backpressure"), true);
-    if let Some(user) = attempt.and_then(Attempt::user_to_negotiate) {
+    if let Some(user) = user {
         command.append(cstr!("saslSupportedMechs"), user);
     }
-    if let Some(first) = attempt.and_then(Attempt::speculative_command) {
+    if let Some(first) = first {
         command.append(cstr!("speculativeAuthenticate"), first);
     }
     command
 }
 
+/// More than what the fields take that are always the same: names of fields and of compressors.
+const OWN_FIELDS: usize = 512;
+
 impl Hello {
+    /// Whether the server is an arbiter by the rules of "Server Discovery And Monitoring", which tells more
+    /// than [`arbiter_only`](Self::arbiter_only): on its connections nobody authenticates.
+    pub(crate) fn is_arbiter(&self) -> bool {
+        let is_other = self.is_writable_primary || self.secondary || self.is_mongos;
+        self.arbiter_only && self.set_name.is_some() && !is_other
+    }
+
     /// Reads the fields of a successful answer. A field of another type counts as absent.
     pub(super) fn read(reply: &RawDocument) -> Self {
         let mut hello = Self {
@@ -183,6 +205,8 @@ pub(crate) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use bson::rawdoc;
+
     use super::*;
 
     #[test]

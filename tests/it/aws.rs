@@ -420,7 +420,7 @@ fn what_sts_refuses_is_told_in_its_words() {
 #[test]
 fn a_web_identity_without_its_file_or_its_role_is_told() {
     let server = server();
-    let (sts, dir, mut services) = sts(|_| Response::status(500, ""));
+    let (sts, dir, services) = sts(|_| Response::status(500, ""));
     fs::write(dir.path().join("token"), " \n").unwrap();
     let error = refused(&server, services.clone());
     assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
@@ -429,10 +429,65 @@ fn a_web_identity_without_its_file_or_its_role_is_told() {
     let error = refused(&server, services.clone());
     assert!(error.to_string().contains("cannot be read"), "{error}");
     assert!(sts.requests().is_empty());
-    services.variables.as_mut().unwrap().remove("AWS_ROLE_ARN");
-    let error = refused(&server, services);
-    assert_eq!(code(&error), CauseCode::AwsCredentialsMissing);
-    assert!(error.to_string().contains("AWS_ROLE_ARN is not"), "{error}");
+    // Half of it is no source: the next one is asked, and where that has nothing either, this is named.
+    for (left_out, said) in [
+        ("AWS_ROLE_ARN", "AWS_ROLE_ARN is not set"),
+        (
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+        ),
+    ] {
+        let mut services = services.clone();
+        services.variables.as_mut().unwrap().remove(left_out);
+        let error = refused(&server, services.clone());
+        assert_eq!(code(&error), CauseCode::AwsCredentialsMissing);
+        assert!(error.to_string().contains(said), "{error}");
+        let remedy = error.cause().unwrap().remedy();
+        assert!(remedy.contains(&format!("Set {left_out} too")), "{remedy}");
+        let ec2 = ec2(HOUR);
+        services.aws_ec2 = ec2.url();
+        count(&client(&server, services)).unwrap();
+    }
+    assert!(sts.requests().is_empty());
+}
+
+#[test]
+fn what_a_service_says_is_not_shown_where_it_may_hold_a_secret() {
+    let server = server();
+    // Credentials with a status that is another than 200.
+    for status in [203, 206, 302] {
+        let agent = HttpServer::start(move |_| Response::status(status, credentials(HOUR)));
+        let mut services = services(&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")]);
+        services.aws_ecs = agent.url();
+        let error = refused(&server, services);
+        assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
+        let said = format!("HTTP status {status}");
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+    // A page about a failure that repeats the request.
+    for status in [400, 500] {
+        let (_sts, _dir, services) = sts(move |body| Response::status(status, body));
+        let error = refused(&server, services);
+        let said = format!("HTTP status {status}");
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_ends_before_the_signature_is_not_believed() {
+    let mechanism = AwsMechanism::new().key(ID, SECRET, None);
+    let auth = Auth::new().external(mechanism);
+    let server = Server::builder()
+        .auth(auth.tamper(|reply| drop(reply.insert("done", true))))
+        .start();
+    let of_environment = [("AWS_ACCESS_KEY_ID", ID), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let error = refused(&server, services(&of_environment));
+    assert_eq!(code(&error), CauseCode::ServerNotProven);
+    assert!(
+        error.to_string().contains("ended the conversation early"),
+        "{error}"
+    );
+    assert_eq!(server.count_of("count"), 0);
 }
 
 #[test]
@@ -443,7 +498,7 @@ fn without_any_source_each_is_named_with_its_reason() {
     for part in [
         "the connection string names no access key",
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set",
-        "AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN are not both set",
+        "AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN are not set",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is not set",
         "the EC2 metadata service at http://127.0.0.1:1 cannot be reached",
     ] {

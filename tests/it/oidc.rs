@@ -711,3 +711,25 @@ fn options_show_no_token() {
     assert!(!format!("{options:?}").contains("s3cret"));
     assert_eq!(options, options.clone());
 }
+
+#[test]
+fn an_access_token_in_the_clear_is_warned_of() {
+    let without =
+        "mongodb://127.0.0.1:1/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s";
+    let warning = "can read the access token";
+    for (uri, expected) in [
+        (without.to_owned(), true),
+        (format!("{without}&tls=true"), false),
+    ] {
+        let run =
+            crate::cli::mongotls_with(&["doctor", &uri], &[("MONGOTLS_LOG", "warn".as_ref())]);
+        assert!(
+            run.out.contains("connection-refused"),
+            "{}{}",
+            run.out,
+            run.err
+        );
+        assert_eq!(run.out.contains(warning), expected, "{}", run.out);
+        assert_eq!(run.err.contains(warning), expected, "{}", run.err);
+    }
+}

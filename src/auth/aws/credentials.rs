@@ -125,15 +125,10 @@ impl Sources {
     fn ask(&self, deadline: &Deadline) -> Result<Temporary, Cause> {
         let services = &self.services;
         let variable = |name: &str| services.variable(name);
-        match (variable(TOKEN_FILE), variable(ROLE_ARN)) {
-            (Some(path), Some(role)) => {
-                let session = variable("AWS_ROLE_SESSION_NAME");
-                return services::web_identity(services, &path, &role, session, deadline)
-                    .map_err(|failure| sts_failed(&failure, &role));
-            }
-            (None, None) => {}
-            (Some(_), None) => return Err(half_set(TOKEN_FILE, ROLE_ARN)),
-            (None, Some(_)) => {}
+        if let (Some(path), Some(role)) = (variable(TOKEN_FILE), variable(ROLE_ARN)) {
+            let session = variable("AWS_ROLE_SESSION_NAME");
+            return services::web_identity(services, &path, &role, session, deadline)
+                .map_err(|failure| sts_failed(&failure, &role));
         }
         if let Some(path) = variable(ECS_URI) {
             return services::ecs(services, &path, deadline).map_err(|failure| {
@@ -150,10 +145,28 @@ impl Sources {
 
     /// No source has credentials: each is named, with why.
     fn none(&self, failure: &Failure) -> Cause {
+        let is_set = |name: &str| self.services.variable(name).is_some();
+        let half = match (is_set(TOKEN_FILE), is_set(ROLE_ARN)) {
+            (true, _) => Some((TOKEN_FILE, ROLE_ARN)),
+            (_, true) => Some((ROLE_ARN, TOKEN_FILE)),
+            _ => None,
+        };
+        let (web_identity, remedy) = match half {
+            Some((set, missing)) => (
+                format!("{set} is set, and {missing} is not set"),
+                format!("Set {missing} too, for a web identity; otherwise set {KEY_ID} and {KEY}."),
+            ),
+            None => (
+                format!("{TOKEN_FILE} and {ROLE_ARN} are not set"),
+                format!(
+                    "Set {KEY_ID} and {KEY}, or run where a role is attached: an EC2 instance, an ECS task or an EKS pod."
+                ),
+            ),
+        };
         let tried = [
             "the connection string names no access key".to_owned(),
             format!("{KEY_ID} and {KEY} are not set"),
-            format!("{TOKEN_FILE} and {ROLE_ARN} are not both set"),
+            web_identity,
             format!("{ECS_URI} is not set"),
             format!(
                 "the EC2 metadata service at {} {failure}",
@@ -163,7 +176,7 @@ impl Sources {
         cause(
             CauseCode::AwsCredentialsMissing,
             format!("no AWS credentials were found: {}", tried.join("; ")),
-            format!("Set {KEY_ID} and {KEY}, or run where a role is attached: an EC2 instance, an ECS task or an EKS pod."),
+            remedy,
         )
         .fact("sources", tried.to_vec())
     }
@@ -190,14 +203,6 @@ fn sts_failed(failure: &Failure, role: &str) -> Cause {
         remedy,
     )
     .fact("role", role)
-}
-
-fn half_set(set: &str, missing: &str) -> Cause {
-    cause(
-        CauseCode::AwsCredentialsMissing,
-        format!("{set} is set, and {missing} is not"),
-        format!("Set {missing} to the role that the web identity is to assume, or unset {set}."),
-    )
 }
 
 fn cause(code: CauseCode, message: String, remedy: impl Into<String>) -> Cause {

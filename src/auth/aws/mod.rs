@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use self::credentials::{AwsCredentials, Sources};
 pub(super) use self::services::read_token;
 use super::sasl::SaslClient;
-use super::{Context, server_not_proven};
+use super::{Context, server_not_proven, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::{AuthMechanism, CloudServices, Credential};
 use crate::time::rfc3339;
@@ -79,7 +79,9 @@ impl SaslClient for AwsClient {
         }
         let challenge = Challenge::read(message, &self.nonce).map_err(broken)?;
         let header = self.sign(&challenge).map_err(|error| unable(&error))?;
-        let mut answer = RawDocumentBuf::new();
+        let token = self.credentials.session_token.as_ref();
+        let token = token.map_or(0, |token| token.expose().len());
+        let mut answer = with_room(64 + header.len() + self.time.len() + token);
         answer.append(cstr!("a"), header);
         answer.append(cstr!("d"), self.time.as_str());
         if let Some(token) = &self.credentials.session_token {

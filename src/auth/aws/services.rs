@@ -79,6 +79,11 @@ pub(super) fn web_identity(
         FetchError::Refused { status, body } if (400..500).contains(&status) => {
             Failure::Refused(refusal(status, &body))
         }
+        // Without the body: a page about a failure may repeat the request, and so the token.
+        FetchError::Refused { status, .. } => Failure::Service(format!(
+            "{} answered with HTTP status {status}",
+            services.aws_sts
+        )),
         error => Failure::Service(format!("{} {error}", services.aws_sts)),
     })?;
     parse_sts(&body).map_err(|why| Failure::Service(format!("{} {why}", services.aws_sts)))

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bson::raw::{RawDocument, cstr};
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
+use log::warn;
 use zeroize::Zeroizing;
 
 use self::environment::Environment;
@@ -48,6 +49,9 @@ enum Source {
 
 impl Oidc {
     pub(super) fn new(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
+        if options.tls.is_none() {
+            warn!(target: "mongotls::auth", "MONGODB-OIDC without TLS: everyone on the way to the server can read the access token, and log in with it");
+        }
         let source = match &options.oidc_callback {
             Some(callback) => Source::Callback(callback.clone()),
             None => Environment::of(credential, &options.cloud)

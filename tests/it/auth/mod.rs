@@ -130,6 +130,33 @@ fn an_arbiter_knows_no_users_and_is_not_asked() {
 }
 
 #[test]
+fn nobody_but_a_whole_arbiter_is_spared_the_authentication() {
+    // With a set, and yet a primary; and without a set.
+    let primary = Hello::member(Role::Primary, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
+    for hello in [primary, Hello::default()] {
+        let extra = doc! { "arbiterOnly": true };
+        let hello = Hello { extra, ..hello };
+        let server = Server::builder().hello(hello).auth(Auth::new()).start();
+        let error = work(&uri(&server, "ada:pencil", "")).unwrap_err();
+        assert_eq!(code(&error), CauseCode::AuthenticationFailed, "{error}");
+        assert_eq!(error.stage(), Some(Stage::Authentication));
+        assert_eq!(server.count_of("count"), 0);
+    }
+}
+
+#[test]
+fn a_user_without_a_password_is_refused_before_any_connection() {
+    let server = server(Auth::new().user(User::new("admin", "ada", "")));
+    let error = Client::connect(&uri(&server, "ada", "")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(code(&error), CauseCode::OptionConflict);
+    assert!(error.to_string().contains("no password"), "{error}");
+    assert_eq!(server.counts().accepted, 0);
+    // An empty one is a password.
+    work(&uri(&server, "ada:", "")).unwrap();
+}
+
+#[test]
 fn each_connection_is_authenticated_before_its_first_command() {
     let server = server(Auth::new().user(ada()));
     let client = Client::connect(&uri(&server, "ada:pencil", "maxPoolSize=8")).unwrap();
