@@ -61,8 +61,6 @@ impl Inner {
             Pool::new(host.clone(), Arc::clone(&connector), settings.clone())
         };
         let pools: Vec<Arc<Pool>> = options.hosts.iter().map(pool).collect();
-        // Until servers are monitored, each is taken for there until it proves otherwise.
-        pools.iter().for_each(Pool::ready);
         Arc::new(Self {
             options,
             connector,
@@ -73,6 +71,13 @@ impl Inner {
             }),
             watcher: OnceLock::new(),
         })
+    }
+
+    /// Tells the program of the pools, and lets them serve.
+    fn begin(&self) {
+        self.pools.iter().for_each(|pool| pool.announce());
+        // Until servers are monitored, each is taken for there until it proves otherwise.
+        self.pools.iter().for_each(Pool::ready);
     }
 
     /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
@@ -143,6 +148,10 @@ impl Drop for Inner {
 impl Abandon for Arc<Inner> {
     fn abandon(&self) {
         self.pools.iter().for_each(|pool| pool.abandon());
+    }
+
+    fn begin(&self) {
+        Inner::begin(self);
     }
 }
 
@@ -220,6 +229,7 @@ impl Client {
         if let Some((seen, interval)) = watched {
             inner.watch_files(seen, interval)?;
         }
+        inner.begin();
         Ok(Self(Arc::new(PerProcess::new(inner))))
     }
 

@@ -133,6 +133,10 @@ pub(crate) trait Abandon {
     /// Gives back what can be given back without waiting for a lock and without a word to a peer. The rest stays
     /// where it is until the process ends: nothing is dropped.
     fn abandon(&self);
+
+    /// Begins its work in the child. Until now nobody but its maker knew it, and functions of the program, which
+    /// may ask for it, were not called; if another thread was faster, it is dropped without having begun.
+    fn begin(&self);
 }
 
 impl<T: Abandon> PerProcess<T> {
@@ -149,13 +153,25 @@ impl<T: Abandon> PerProcess<T> {
     pub(crate) fn get(&self, make: impl Fn(&T) -> T) -> &T {
         let mut own = self;
         while own.forks != count() {
-            let inherited = own.value();
-            own = own.child.get_or_init(|| {
-                inherited.abandon();
-                Box::new(Self::new(make(inherited)))
-            });
+            match own.child.get() {
+                Some(child) => own = child,
+                None => own.make_child(&make),
+            }
         }
         own.value()
+    }
+
+    /// Makes that of a child; of several threads that do so at the same time, one succeeds.
+    fn make_child(&self, make: impl Fn(&T) -> T) {
+        let inherited = self.value();
+        inherited.abandon();
+        let made = Box::new(Self::new(make(inherited)));
+        if self.child.set(made).is_err() {
+            return;
+        }
+        if let Some(child) = self.child.get() {
+            child.value().begin();
+        }
     }
 
     #[expect(clippy::expect_used, reason = "only drop takes the value")]

@@ -26,11 +26,9 @@ impl Pool {
         let mut settings = Settings::new(options);
         settings.maintenance_interval = maintenance_interval;
         let connector = Connector::new(options)?;
-        Ok(Self(pool::Pool::new(
-            options.hosts[0].clone(),
-            connector,
-            settings,
-        )))
+        let pool = pool::Pool::new(options.hosts[0].clone(), connector, settings);
+        pool.announce();
+        Ok(Self(pool))
     }
 
     /// Marks the pool ready.

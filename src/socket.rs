@@ -27,6 +27,8 @@ pub(crate) struct Socket {
     write_timeout: Option<Duration>,
     /// Whether reads and writes wait, until the deadline; if not they are `WouldBlock`.
     waits: bool,
+    /// How often the process had forked when the connection was made.
+    forks: u64,
 }
 
 impl Socket {
@@ -40,6 +42,7 @@ impl Socket {
             read_timeout: None,
             write_timeout: None,
             waits: true,
+            forks: fork::count(),
         })
     }
 
@@ -54,15 +57,33 @@ impl Socket {
         self.transport.set_nonblocking(!waits)
     }
 
-    /// Ends the connection in both directions, for whoever else holds the socket as well.
+    /// Ends the connection in both directions, for whoever else holds the socket as well; not in a forked child, to
+    /// whose parent it belongs.
     pub(crate) fn shut_down(&self) {
-        // One that is not connected any more has ended already.
-        let _ = self.transport.shutdown(Shutdown::Both);
+        if !self.is_inherited() {
+            // One that is not connected any more has ended already.
+            let _ = self.transport.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether the process has forked since, and this is the child.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
     }
 
     /// The address of the peer; none for a Unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.transport.peer_addr().ok()?.as_socket()
+    }
+
+    /// Fails in a forked child, which may be in the middle of what its parent has begun: the program's function for
+    /// events can fork at any step.
+    fn refuse_in_child(&self) -> io::Result<()> {
+        if !self.is_inherited() {
+            return Ok(());
+        }
+        let why = "the connection belongs to the process that this one was forked from";
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
     }
 
     /// Lets the next read block for no longer than the deadline allows.
@@ -121,6 +142,7 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.refuse_in_child()?;
         if !self.waits {
             return (&*self.transport).read(buf);
         }
@@ -136,6 +158,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.refuse_in_child()?;
         if !self.waits {
             return (&*self.transport).write(buf);
         }

@@ -16,6 +16,8 @@ pub(crate) enum TimeoutKind {
     WaitQueue,
     /// `timeoutMS`: one operation in all.
     Client,
+    /// The wait for a pooled connection of the listener for events.
+    Listener,
     /// A limit given with the call itself.
     Operation,
     /// `ocsp_responder_timeout`: one look for an OCSP answer.
@@ -34,6 +36,7 @@ impl TimeoutKind {
             Self::Socket => "socketTimeoutMS",
             Self::WaitQueue => "waitQueueTimeoutMS",
             Self::Client => "timeoutMS",
+            Self::Listener => "the limit of an event listener",
             Self::Operation => "the time limit of the call",
             Self::OcspResponder => "ocsp_responder_timeout",
             Self::CredentialService => "the limit of a credential service",

@@ -30,7 +30,6 @@ use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
-use crate::fork;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
@@ -74,8 +73,6 @@ pub(crate) struct Connection {
     perished: Option<Perished>,
     /// Cuts the connection off from another thread.
     interrupt: Arc<Interrupt>,
-    /// How often the process had forked when the connection was made.
-    forks: u64,
 }
 
 /// Why a connection must not be used again.
@@ -107,7 +104,6 @@ impl Connection {
             last_request_id: 0,
             perished: None,
             interrupt,
-            forks: fork::count(),
         }
     }
 
@@ -169,7 +165,7 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        if self.forks != fork::count() {
+        if self.stream.socket().is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let id = self.next_request_id();
@@ -369,9 +365,7 @@ impl Connection {
 impl Drop for Connection {
     /// Ends the connection even if a forked child holds on to the socket. A child itself just lets go of it.
     fn drop(&mut self) {
-        if self.forks == fork::count() {
-            self.stream.socket().shut_down();
-        }
+        self.stream.socket().shut_down();
     }
 }
 

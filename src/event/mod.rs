@@ -8,6 +8,7 @@ mod json;
 mod pool;
 mod tls;
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -105,11 +106,22 @@ impl EventListener {
     /// Tells the program; never under a lock. A panic of the program's function ends here.
     pub(crate) fn emit(&self, event: &Event) {
         let Some(listen) = &self.listen else { return };
+        let was_listening = LISTENING.replace(true);
         let told = catch_unwind(AssertUnwindSafe(|| fork::outside(|| listen(event))));
+        LISTENING.set(was_listening);
         if told.is_err() {
             error!(target: "mongotls::event", "the event listener panicked");
         }
     }
+}
+
+thread_local! {
+    static LISTENING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in the program's function.
+pub(crate) fn is_listening() -> bool {
+    LISTENING.get()
 }
 
 impl fmt::Debug for EventListener {

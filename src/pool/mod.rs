@@ -27,6 +27,7 @@ mod sync {
 }
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ use crate::address::ServerAddress;
 use crate::conn::{self, Connection, Connector};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
+    self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
     PoolEvent, PoolEventKind, PoolOptions,
 };
 use crate::fork;
@@ -60,6 +61,10 @@ pub(crate) struct Pool<D: Dial = Connector> {
     checked_when_idle_for: Duration,
     /// The error for which the pool was cleared last.
     cleared_by: Mutex<Option<Error>>,
+    /// What the program is told of the options.
+    told: PoolOptions,
+    /// Whether the program knows of the pool.
+    is_announced: AtomicBool,
     /// How often the process had forked when the pool was made.
     forks: u64,
 }
@@ -157,7 +162,7 @@ impl Settings {
 }
 
 impl<D: Dial> Pool<D> {
-    /// An empty pool, paused.
+    /// An empty pool, paused. The program does not know of it before it is [announced](Self::announce).
     pub(crate) fn new(server: ServerAddress, dialer: Arc<D>, settings: Settings) -> Arc<Self> {
         let Settings {
             limits,
@@ -175,7 +180,7 @@ impl<D: Dial> Pool<D> {
                     .map_or(interval, |idle| interval.min(idle)),
             )
         });
-        let pool = Arc::new(Self {
+        Arc::new(Self {
             server,
             dialer,
             queue: WaitQueue::new(limits),
@@ -184,10 +189,18 @@ impl<D: Dial> Pool<D> {
             maintenance,
             checked_when_idle_for,
             cleared_by: Mutex::new(None),
+            told,
+            is_announced: AtomicBool::new(false),
             forks: fork::count(),
+        })
+    }
+
+    /// Tells the program that there is the pool: once whoever made it is ready for the program's function to use it.
+    pub(crate) fn announce(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+        self.tell(|| PoolEventKind::Created {
+            options: self.told.clone(),
         });
-        pool.tell(|| PoolEventKind::Created { options: told });
-        pool
     }
 
     /// Lets the pool serve check-outs, unless it is closed.
@@ -212,7 +225,7 @@ impl<D: Dial> Pool<D> {
         self: &Arc<Self>,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>> {
-        if self.forks != fork::count() {
+        if self.is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let started = Instant::now();
@@ -243,7 +256,11 @@ impl<D: Dial> Pool<D> {
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
         let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
-        let waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
+        let mut waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
+        if event::is_listening() {
+            let limit = Some(LISTENER_WAITS);
+            waiting = waiting.earlier(Deadline::after(started, limit, TimeoutKind::Listener));
+        }
         let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
         self.close_all(closed);
         // Not the clock again: what a thread has waited for was in use meanwhile.
@@ -273,7 +290,7 @@ impl<D: Dial> Pool<D> {
                             self.close_all(self.queue.established(lease, service, now));
                             self.guard(lease, connection, true)
                         })
-                        .map_err(|error| (ConnectionCheckOutFailedReason::ConnectionError, error));
+                        .map_err(|error| (why_not(&error), error));
                 }
                 CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {
                     let error = Error::client_closed().with_server(&self.server);
@@ -303,19 +320,34 @@ impl<D: Dial> Pool<D> {
         });
         let place = Place { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
-        match self
+        let outcome = self
             .dialer
-            .dial(&self.server, lease.id, &interrupt, deadline)
-        {
+            .dial(&self.server, lease.id, &interrupt, deadline);
+        if outcome.is_ok() {
+            self.tell(|| PoolEventKind::ConnectionReady {
+                connection_id: lease.id,
+                duration: started.elapsed(),
+            });
+        }
+        if self.is_inherited() {
+            // The program's function has forked, and this is the child. The place is the parent's.
+            std::mem::forget(place);
+            return Err(Error::of_the_parent().with_server(&self.server));
+        }
+        let outcome = match outcome {
+            // In the last moment, or by the program as it was told.
+            Ok(_) if interrupt.is_interrupted() => {
+                Err(Error::interrupted().with_server(&self.server))
+            }
+            outcome => outcome,
+        };
+        match outcome {
             Ok(connection) => {
                 std::mem::forget(place);
-                self.tell(|| PoolEventKind::ConnectionReady {
-                    connection_id: lease.id,
-                    duration: started.elapsed(),
-                });
                 Ok(connection)
             }
             Err(error) => {
+                let error = self.unless_closed(error);
                 self.dialer.failed(&Failed {
                     pool: self,
                     lease,
@@ -326,6 +358,15 @@ impl<D: Dial> Pool<D> {
                 Err(error)
             }
         }
+    }
+
+    /// The error of an attempt to connect; where it was cut off because the pool was closed, that is the error.
+    fn unless_closed(&self, error: Error) -> Error {
+        let (phase, ..) = self.queue.counts();
+        if error.is_pool_cleared() && phase == Phase::Closed {
+            return Error::client_closed().with_server(&self.server);
+        }
+        error
     }
 
     /// Establishes a connection if there are fewer than `minPoolSize`; false if none is wanted or it failed.
@@ -348,9 +389,16 @@ impl<D: Dial> Pool<D> {
     }
 
     fn give_place_back(&self, lease: Lease, error: Option<&Error>) {
-        let closed = self.queue.failed(lease, Reason::Error, Instant::now());
+        let is_closed = error.is_some_and(|error| error.kind() == ErrorKind::ClientClosed);
+        let reason = if is_closed {
+            Reason::PoolClosed
+        } else {
+            Reason::Error
+        };
+        let closed = self.queue.failed(lease, reason, Instant::now());
         let is_own = |closing: &Closing<_, _>| closing.id == lease.id;
         let (own, others): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_own);
+        let error = error.filter(|_| !is_closed);
         for closing in own {
             self.tell_closed(closing.id, closing.reason, error);
         }
@@ -458,7 +506,9 @@ impl<D: Dial> Pool<D> {
         }
         cleared.dials.iter().for_each(|dial| dial.interrupt());
         self.close_all(cleared.closed);
-        self.tell(|| PoolEventKind::Closed);
+        if self.is_announced.load(Ordering::Relaxed) {
+            self.tell(|| PoolEventKind::Closed);
+        }
         self.close_all(self.queue.wake(Instant::now()));
     }
 
@@ -493,6 +543,11 @@ impl<D: Dial> Pool<D> {
     /// In a forked child, closes what the parent had available, without a word to the servers.
     pub(crate) fn abandon(&self) {
         drop(self.queue.abandon());
+    }
+
+    /// Whether the pool is the parent's, and its lock may be held for ever.
+    fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
     }
 
     fn cleared_by(&self) -> Option<Error> {
@@ -645,6 +700,9 @@ impl<D: Dial> PooledConnection<D> {
 
     /// Gives up all connections that are as old as this one, because of `error`.
     pub(crate) fn clear_pool(&self, error: Option<&Error>) {
+        if self.pool.is_inherited() {
+            return;
+        }
         match self.service_id() {
             Some(service) => self.pool.clear_service(self.lease, service),
             None => self.pool.clear_unless_stale(Some(self.lease), error, false),
@@ -725,8 +783,20 @@ impl Pooled for Box<Connection> {
     }
 }
 
+/// How long the listener for events waits for a connection: 2 s. The thread that it is called on may hold one itself,
+/// and so may all others, so that none would ever be free.
+const LISTENER_WAITS: Duration = Duration::from_secs(2);
+
 /// How long a connection may be unused and still be handed out without a look at its socket: 1 s.
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
+
+/// What a check-out that was to establish a connection failed for.
+fn why_not(error: &Error) -> ConnectionCheckOutFailedReason {
+    match error.kind() {
+        ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
+        _ => ConnectionCheckOutFailedReason::ConnectionError,
+    }
+}
 
 /// No connection became free in time. Says what the pool was busy with.
 fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {

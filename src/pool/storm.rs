@@ -90,6 +90,7 @@ impl Plan {
         settings.wait_queue_timeout = self.wait_limit;
         settings.checked_when_idle_for = Duration::from_micros(50);
         let pool = Pool::new(options.hosts[0].clone(), Arc::clone(&bench), settings);
+        pool.announce();
         Site {
             pool,
             bench,

@@ -17,8 +17,8 @@
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{self, Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
             a_cursor_stays_the_parents(&bench);
+            a_listener_uses_the_client_in_the_child(&bench);
+            a_child_that_leaves_a_listener_writes_nothing(&bench);
         }
     }
     ExitCode::SUCCESS
@@ -295,4 +297,87 @@ fn a_cursor_stays_the_parents(bench: &Bench) {
     let rest: Vec<_> = cursor.unwrap().map(Result::unwrap).collect();
     assert_eq!(rest.len(), 9);
     println!("ok: a cursor stays the parent's");
+}
+
+/// In the child the pools are made anew, and the listener is told of it: by then the client must be usable.
+fn a_listener_uses_the_client_in_the_child(bench: &Bench) {
+    let own: Arc<OnceLock<Client>> = Arc::default();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (to_use, names) = (Arc::clone(&own), Arc::clone(&told));
+    let options = ConnectionString::parse(&bench.uri).unwrap().into_builder();
+    let options = options.event_listener(move |event| {
+        let Event::Pool(event) = event else { return };
+        names.lock().unwrap().push(event.kind.name());
+        if let (PoolEventKind::Created { .. }, Some(client)) = (&event.kind, to_use.get()) {
+            ping(client);
+        }
+    });
+    let client = Client::with_options(options.build().unwrap()).unwrap();
+    own.set(client.clone()).unwrap();
+    ping(&client);
+    let id = fork(|| {
+        told.lock().unwrap().clear();
+        // Several threads make what the child needs; one of them is told of.
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| ping(&client));
+            }
+        });
+        let told = told.lock().unwrap();
+        let count = |name| told.iter().filter(|one| **one == name).count();
+        assert_eq!(count("ConnectionPoolCreated"), 1, "{told:?}");
+        assert_eq!(count("ConnectionPoolClosed"), 0, "{told:?}");
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    ping(&client);
+    println!("ok: a listener uses the client in the child");
+}
+
+/// A listener forks in the middle of an attempt to connect and of a command, and the child goes on from there.
+fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
+    let is_child = Arc::new(AtomicBool::new(false));
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let (forked, children) = (Arc::clone(&is_child), Arc::clone(&ids));
+    let options = ConnectionString::parse(&bench.uri).unwrap().into_builder();
+    let options = options.event_listener(move |event| {
+        let is_it = match event {
+            Event::TlsHandshakeStarted(_) | Event::TlsHandshakeSucceeded(_) => true,
+            Event::CommandStarted(started) => started.info.command_name == "ping",
+            _ => false,
+        };
+        if !is_it || forked.load(Ordering::SeqCst) {
+            return;
+        }
+        // SAFETY: as in `fork`; the child ends below, after what it was in the middle of.
+        #[allow(unsafe_code)]
+        let id = unsafe { libc::fork() };
+        if id == 0 {
+            forked.store(true, Ordering::SeqCst);
+            // SAFETY: sets a timer of this process.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::alarm(20);
+            }
+        } else {
+            children.lock().unwrap().push(id);
+            // The child is done with it before the parent goes on.
+            wait_for(id, Instant::now() + LIMIT);
+        }
+    });
+    let client = Client::with_options(options.build().unwrap()).unwrap();
+    let outcome = client.database("admin").run_command(doc! { "ping": 1 });
+    if is_child.load(Ordering::SeqCst) {
+        let failed = outcome.is_err();
+        let goes_on = client.database("admin").run_command(doc! { "ping": 1 });
+        // SAFETY: ends the process.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(i32::from(!failed) + 2 * i32::from(goes_on.is_err()))
+        }
+    }
+    outcome.unwrap();
+    ping(&client);
+    // At two points of the handshake, and in the command.
+    assert_eq!(ids.lock().unwrap().len(), 3);
+    println!("ok: a child that leaves a listener writes nothing");
 }

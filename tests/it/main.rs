@@ -30,6 +30,7 @@ mod guide;
 mod hello;
 mod identity;
 mod inspect;
+mod listeners;
 mod matrix;
 mod monitoring;
 mod ocsp;

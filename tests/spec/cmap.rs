@@ -74,7 +74,23 @@ struct Run {
 #[derive(Default)]
 struct Held {
     labelled: Mutex<HashMap<String, CheckedOut>>,
+    /// Told when there is one more with a label.
+    labelled_more: Condvar,
     others: Mutex<Vec<CheckedOut>>,
+}
+
+impl Held {
+    /// The connection of that label. A case may have waited for the event that tells of it, after which its thread
+    /// is still to put it here.
+    fn take(&self, label: &str) -> Option<CheckedOut> {
+        let is_missing = |labelled: &mut HashMap<_, _>| !labelled.contains_key(label);
+        let labelled = lock(&self.labelled);
+        let waited = self
+            .labelled_more
+            .wait_timeout_while(labelled, LONG, is_missing);
+        let (mut labelled, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        labelled.remove(label)
+    }
 }
 
 /// A thread that performs operations in their order, and ends with the first error.
@@ -186,14 +202,19 @@ fn on_pool(pool: &Pool, held: &Held, operation: &Value) -> Result<(), Failure> {
         "checkOut" => {
             let connection = pool.check_out().map_err(Failure::Pool)?;
             match operation["label"].as_str() {
-                Some(label) => drop(lock(&held.labelled).insert(label.to_owned(), connection)),
+                Some(label) => {
+                    drop(lock(&held.labelled).insert(label.to_owned(), connection));
+                    held.labelled_more.notify_all();
+                }
                 None => lock(&held.others).push(connection),
             }
         }
         "checkIn" => {
             let label = text(operation, "connection")?;
-            let connection = lock(&held.labelled).remove(label);
-            drop(connection.ok_or_else(|| format!("no connection {label}"))?);
+            drop(
+                held.take(label)
+                    .ok_or_else(|| format!("no connection {label}"))?,
+            );
         }
         other => return Err(format!("the runner does not know the operation {other}").into()),
     }
