@@ -28,10 +28,10 @@ pub(crate) fn our_client(port: u16, waits: Option<Arc<Waits>>) -> mongotls::Clie
     let mut options = our_options(port);
     if let Some(waits) = waits {
         options = options.event_listener_for(&[EventKind::Pool], move |event| {
-            if let Event::Pool(event) = event {
-                if let PoolEventKind::ConnectionCheckedOut { duration, .. } = event.kind {
-                    waits.note(duration);
-                }
+            if let Event::Pool(event) = event
+                && let PoolEventKind::ConnectionCheckedOut { duration, .. } = event.kind
+            {
+                waits.note(duration);
             }
         });
     }
