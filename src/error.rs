@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
+use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
@@ -37,6 +38,7 @@ struct Inner {
     command: Option<CommandFailure>,
     labels: Vec<String>,
     is_pool_cleared: bool,
+    service_id: Option<ObjectId>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -156,6 +158,7 @@ impl Error {
             command: None,
             labels: Vec::new(),
             is_pool_cleared: false,
+            service_id: None,
             source: None,
         }))
     }
@@ -248,6 +251,17 @@ impl Error {
         let mut error = Self::new(ErrorKind::Network, message);
         error.0.is_pool_cleared = true;
         error
+    }
+
+    /// Adds the service behind a load balancer that had answered hello before the attempt to connect failed.
+    pub(crate) fn with_service(mut self, service_id: Option<ObjectId>) -> Self {
+        self.0.service_id = service_id;
+        self
+    }
+
+    /// See [`with_service`](Self::with_service).
+    pub(crate) fn service_id(&self) -> Option<ObjectId> {
+        self.0.service_id
     }
 
     /// Whether the pool was cleared meanwhile: another try is of use, and says nothing about the server.

@@ -302,7 +302,9 @@ impl Attempt<'_> {
             tls: self.connector.tls(),
             context,
         };
-        let (authenticated, _) = driver.run(connection, begun)?;
+        let outcome = driver.run(connection, begun);
+        let service_id = connection.hello.service_id;
+        let (authenticated, _) = outcome.map_err(|error| error.with_service(service_id))?;
         observer.finished(
             Stage::Authentication,
             started.elapsed(),

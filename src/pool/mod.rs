@@ -104,6 +104,11 @@ impl<D: Dial> Failed<'_, D> {
         self.pool
             .clear_unless_stale(Some(self.lease), Some(self.error), false);
     }
+
+    /// Gives up all connections to that service behind a load balancer.
+    pub(crate) fn clear_service(&self, service: ObjectId) {
+        self.pool.clear_service(self.lease, service);
+    }
 }
 
 /// What a pool needs to know of a connection.
@@ -761,10 +766,15 @@ impl Dial for Connector {
     }
 
     /// An overloaded server refuses connections, and is spared by not making all of them anew. Which service a
-    /// load balancer would have led to, nobody knows.
+    /// load balancer leads to is known from hello on ("Load Balancer Support", "Initial Handshake Errors").
     fn failed(&self, failed: &Failed<'_, Self>) {
-        if !failed.error.has_label("SystemOverloadedError") && !self.is_load_balanced() {
-            failed.clear_pool();
+        if failed.error.has_label("SystemOverloadedError") {
+            return;
+        }
+        match failed.error.service_id() {
+            _ if !self.is_load_balanced() => failed.clear_pool(),
+            Some(service) => failed.clear_service(service),
+            None => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use mongotls::bson::oid::ObjectId;
 use mongotls::event::{ConnectionClosedReason, Event, EventKind, PoolEvent, PoolEventKind};
 use mongotls::{Client, ConnectionString, Error, ErrorKind, PoolState};
 use mongotls_testbench::fault::Fault;
-use mongotls_testbench::server::{Hello, Server, fail_command};
+use mongotls_testbench::server::{Auth, Hello, Server, User, fail_command};
 
 use crate::common::{expect_open, ping_on, plain_client, while_busy};
 
@@ -272,6 +272,39 @@ fn behind_a_load_balancer_a_failure_clears_one_service() {
         3,
         "the other service's connection is used"
     );
+}
+
+/// Once hello is answered the service is known, so that a refused user is no longer an error that says nothing.
+#[test]
+fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
+    let service = ObjectId::new();
+    let mut hello = Hello::mongos();
+    hello.extra = doc! { "serviceId": service };
+    let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
+    let server = Server::builder().hello(hello).auth(auth).start();
+    let host = format!("127.0.0.1:{}", server.port());
+    let (client, seen) = watched(&format!("mongodb://ada:pencil@{host}/?loadBalanced=true"));
+    let cleared = || -> Vec<Option<ObjectId>> {
+        let seen = seen.lock().unwrap();
+        let service = |event: &PoolEvent| match event.kind {
+            PoolEventKind::Cleared { service_id, .. } => Some(service_id),
+            _ => None,
+        };
+        seen.iter().filter_map(service).collect()
+    };
+    while_busy(&server, &client, || {
+        for (command, expected) in [("hello", vec![]), ("saslContinue", vec![Some(service)])] {
+            let refuse = doc! { "errorCode": 18 };
+            server.configure_fail_point(&fail_command(1, &[command], refuse));
+            let error = ping_on(&client).unwrap_err();
+            assert!(error.to_string().contains("failCommand"), "{error}");
+            assert_eq!(cleared(), expected, "{command}");
+        }
+    });
+    // The one that was in use then is out of date.
+    let pool = client.snapshot().pools.remove(0);
+    assert_eq!((pool.state, pool.available), (PoolState::Ready, 0));
+    ping_on(&client).unwrap();
 }
 
 #[test]

@@ -64,36 +64,35 @@ fn on_threads(threads: usize, work: impl Fn() + Clone + Send + 'static) {
 #[test]
 fn a_listener_runs_a_command_in_every_event_on_one_thread() {
     let bench = Bench::sound();
-    let (told, names) = mpsc::channel();
-    let client = acting(&bench.uri("&minPoolSize=1"), move |client, event| {
-        let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
-        told.send((format!("{event:?}"), outcome.is_ok())).unwrap();
-    });
-    on_threads(1, {
-        let client = client.clone();
-        move || {
+    let kinds = [
+        "ConnectionCheckOutStarted",
+        "ConnectionCreated",
+        "TlsHandshakeStarted",
+        "TlsHandshakeSucceeded",
+        "ConnectionReady",
+        "ConnectionCheckedOut",
+        "CommandStarted",
+        "CommandSucceeded",
+        "ConnectionCheckedIn",
+        "TlsReload",
+        "ConnectionClosed",
+    ];
+    for kind in kinds {
+        let (told, outcomes) = mpsc::channel();
+        let client = acting(&bench.uri(""), move |client, event| {
+            if format!("{event:?}").contains(kind) {
+                let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
+                told.send(outcome).unwrap();
+            }
+        });
+        on_threads(1, move || {
             ping_on(&client).unwrap();
             client.reload_tls().unwrap();
             ping_on(&client).unwrap();
-            client.close(Duration::from_secs(5));
-        }
-    });
-    let seen: Vec<(String, bool)> = names.try_iter().collect();
-    let after_close = |name: &str| name.contains("PoolClosed") || name.contains("kind: Closed");
-    for (name, ok) in &seen {
-        assert!(*ok || after_close(name), "{name}");
-    }
-    for kind in [
-        "ConnectionCreated",
-        "TlsHandshakeStarted",
-        "TlsReload",
-        "CommandStarted",
-        "CheckedIn",
-    ] {
-        assert!(
-            seen.iter().any(|(name, _)| name.contains(kind)),
-            "{kind}: {seen:?}"
-        );
+        });
+        let outcomes: Vec<_> = outcomes.try_iter().collect();
+        assert!(!outcomes.is_empty(), "{kind} did not come");
+        assert!(outcomes.iter().all(Result::is_ok), "{kind}: {outcomes:?}");
     }
 }
 
@@ -233,9 +232,10 @@ fn threads_that_wait_for_a_server_that_refuses_all_do_not_ask_for_ever() {
             );
         }
     });
+    // An attempt that fails sends those that wait to ask again, each time one fewer.
     let asked = events.try_iter().count();
     assert!(
-        (THREADS..=THREADS * 5).contains(&asked),
+        (THREADS..=THREADS * THREADS).contains(&asked),
         "{asked} check-outs of {THREADS} threads"
     );
 }
