@@ -104,7 +104,7 @@ impl Authenticator {
             Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
         };
         if scram.is_some() && credential.password.is_none() {
-            return Err(Error::configuration(password_missing()));
+            return Err(Error::configuration(password_missing(credential)));
         }
         // Without a mechanism the server has the last word on it, and is asked first.
         if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
@@ -346,13 +346,14 @@ impl<'a> Offered<'a> {
     }
 }
 
-fn password_missing() -> Cause {
+fn password_missing(credential: &Credential) -> Cause {
     Cause::new(
         CauseCode::OptionConflict,
         "the user has no password, and SCRAM, by which users log in without authMechanism, needs one",
         "Add the password behind the user name, as user:password, percent-encoded; or set authMechanism to one that \
          needs none.",
     )
+    .fact_opt("user", credential.username.as_deref())
 }
 
 #[cfg(not(feature = "gssapi"))]

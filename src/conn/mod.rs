@@ -247,7 +247,11 @@ impl Connection {
             service_id: self.hello.service_id,
         };
         let is_secret = sensitive::is_secret(name, request.body);
-        let command = request::folded(&self.buffer, request.sequences);
+        // A secret is not even copied.
+        let command = match is_secret {
+            true => RawDocumentBuf::new(),
+            false => request::folded(&self.buffer, request.sequences),
+        };
         let commands = &self.commands;
         commands.start(info, command, is_secret, !self.established)
     }

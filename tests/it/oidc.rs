@@ -683,6 +683,25 @@ fn kubernetes_has_the_token_in_a_file() {
 }
 
 #[test]
+fn an_environment_that_stalls_is_named_and_no_callback() {
+    let bench = Bench::good();
+    let stalls = HttpServer::start(|_| Response::ok("late").after(Duration::from_secs(60)));
+    let mut services = services(&[]);
+    services.azure = stalls.url();
+    services.gcp = stalls.url();
+    for (environment, name) in [("azure", "Azure"), ("gcp", "Google Cloud")] {
+        let properties = format!("ENVIRONMENT:{environment},TOKEN_RESOURCE:x&connectTimeoutMS=300");
+        let client = in_environment(&bench, "", &properties, services.clone());
+        let error = at_limit(Duration::from_millis(300), || refused(&client));
+        assert_eq!(code(&error), CauseCode::CredentialServiceFailed, "{error}");
+        let said = format!("{name} gave no access token: ");
+        assert!(error.to_string().contains(&said), "{error}");
+        let remedy = error.cause().unwrap().remedy();
+        assert!(!remedy.contains("callback"), "{remedy}");
+    }
+}
+
+#[test]
 fn the_test_environment_reads_the_file_that_the_variable_names() {
     let bench = Bench::good();
     let dir = PkiDir::new();

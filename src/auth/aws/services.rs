@@ -353,6 +353,18 @@ mod tests {
     }
 
     #[test]
+    fn an_end_of_any_size_is_read() {
+        for (end, is_over) in [("-1e300", true), ("1e300", false), ("-9.3e15", true)] {
+            let body = format!(
+                r#"{{"AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":{end}}}"#
+            );
+            let found = parse(body.as_bytes()).unwrap();
+            let over = found.expiration.unwrap() < SystemTime::now();
+            assert_eq!(over, is_over, "{end}");
+        }
+    }
+
+    #[test]
     fn a_refusal_of_sts_is_told_in_its_words() {
         let said = br#"{"Error":{"Code":"AccessDenied","Message":"Not authorized to\nperform","Type":"Sender"},"RequestId":"x"}"#;
         assert_eq!(

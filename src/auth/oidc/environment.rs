@@ -57,6 +57,16 @@ impl Environment {
         })
     }
 
+    /// What people call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Azure { .. } => AZURE,
+            Kind::Gcp { .. } => GCP,
+            Kind::Kubernetes => KUBERNETES,
+            Kind::Test => TEST,
+        }
+    }
+
     /// An access token. Nothing is kept here.
     pub(super) fn token(&self, deadline: &Deadline) -> Result<OidcToken, Cause> {
         match &self.kind {
@@ -65,10 +75,10 @@ impl Environment {
                 client_id,
             } => self.azure(resource, client_id.as_deref(), deadline),
             Kind::Gcp { resource } => self.gcp(resource, deadline),
-            Kind::Kubernetes => of_file("Kubernetes", &self.kubernetes_file()),
+            Kind::Kubernetes => of_file(KUBERNETES, &self.kubernetes_file()),
             Kind::Test => match self.services.variable("OIDC_TOKEN_FILE") {
-                Some(path) => of_file("the test environment", Path::new(&path)),
-                None => Err(failed("the test environment", "OIDC_TOKEN_FILE is not set")),
+                Some(path) => of_file(TEST, Path::new(&path)),
+                None => Err(failed(TEST, "OIDC_TOKEN_FILE is not set")),
             },
         }
     }
@@ -79,7 +89,7 @@ impl Environment {
         client_id: Option<&str>,
         deadline: &Deadline,
     ) -> Result<OidcToken, Cause> {
-        const NAME: &str = "Azure";
+        const NAME: &str = AZURE;
         let base = &self.services.azure;
         let mut url = format!(
             "{base}/metadata/identity/oauth2/token?api-version=2018-02-01&resource={}",
@@ -101,7 +111,7 @@ impl Environment {
     }
 
     fn gcp(&self, resource: &str, deadline: &Deadline) -> Result<OidcToken, Cause> {
-        const NAME: &str = "Google Cloud";
+        const NAME: &str = GCP;
         let base = &self.services.gcp;
         let url = format!(
             "{base}/computeMetadata/v1/instance/service-accounts/default/identity?audience={}",
@@ -159,7 +169,8 @@ fn of_file(name: &str, path: &Path) -> Result<OidcToken, Cause> {
     })
 }
 
-fn failed(name: &str, why: &str) -> Cause {
+/// The environment gave no token.
+pub(super) fn failed(name: &str, why: &str) -> Cause {
     let remedy = "Check that this program runs in the environment that ENVIRONMENT names, that an identity is assigned \
                   to it there, and that TOKEN_RESOURCE is the audience that the server expects.";
     failed_with(name, why, remedy)
@@ -183,3 +194,8 @@ fn escape(text: &str) -> String {
         .remove(b'~');
     utf8_percent_encode(text, QUERY).to_string()
 }
+
+const AZURE: &str = "Azure";
+const GCP: &str = "Google Cloud";
+const KUBERNETES: &str = "Kubernetes";
+const TEST: &str = "the test environment";

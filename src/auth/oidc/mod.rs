@@ -63,9 +63,12 @@ impl Oidc {
                 })?,
         };
         Ok(Self(Arc::new(Shared {
+            tokens: Arc::new(match &source {
+                Source::Environment(environment) => Tokens::of_environment(environment.name()),
+                Source::Callback(_) => Tokens::default(),
+            }),
             source,
             username: credential.username.clone(),
-            tokens: Arc::default(),
         })))
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::environment;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
@@ -30,6 +31,8 @@ impl AccessToken {
 pub(super) struct Tokens {
     state: Mutex<State>,
     changed: Condvar,
+    /// The environment that is asked; none where it is a callback of the program.
+    environment: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +67,14 @@ pub(super) struct Told {
 pub(super) type Call = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
 
 impl Tokens {
+    /// Tokens that the environment of that name gives.
+    pub(super) fn of_environment(name: &'static str) -> Self {
+        Self {
+            environment: Some(name),
+            ..Self::default()
+        }
+    }
+
     /// The token that is kept.
     pub(super) fn kept(&self, now: Instant) -> Option<AccessToken> {
         self.state().kept(now)
@@ -130,7 +141,7 @@ impl Tokens {
             let own = fork::count();
             if state.runs_in != Some(own) {
                 let Some(call) = call.take() else {
-                    return Err(timed_out(deadline.elapsed()));
+                    return Err(self.timed_out(deadline.elapsed()));
                 };
                 state.runs_in = Some(own);
                 let pause = state
@@ -143,12 +154,13 @@ impl Tokens {
                     thread.spawn(move || tokens.run(call, told, pause.unwrap_or_default()));
                 if let Err(error) = started {
                     state.runs_in = None;
-                    return Err(failed(format!("the system has no thread left: {error}")));
+                    return Err(self.failed(format!("the system has no thread left: {error}")));
                 }
             }
             awaited.get_or_insert(state.ended);
             is_kept = false;
-            let left = deadline.remaining(Instant::now()).map_err(timed_out)?;
+            let left = deadline.remaining(Instant::now());
+            let left = left.map_err(|elapsed| self.timed_out(elapsed))?;
             state = fork::outside(|| match left {
                 Some(left) => {
                     let waited = self.changed.wait_timeout(state, left);
@@ -166,9 +178,9 @@ impl Tokens {
     fn run(&self, call: Call, told: Told, pause: Duration) {
         thread::sleep(pause);
         let outcome = catch_unwind(AssertUnwindSafe(call))
-            .unwrap_or_else(|_| Err(failed("it panicked".to_owned())))
+            .unwrap_or_else(|_| Err(self.failed("it panicked".to_owned())))
             .and_then(|token| match token.access_token.expose().is_empty() {
-                true => Err(failed("it gave an empty access token".to_owned())),
+                true => Err(self.failed("it gave an empty access token".to_owned())),
                 false => Ok(token),
             });
         let mut state = self.state();
@@ -188,6 +200,24 @@ impl Tokens {
         state.ended += 1;
         drop(state);
         self.changed.notify_all();
+    }
+
+    fn failed(&self, why: String) -> Cause {
+        match self.environment {
+            Some(name) => environment::failed(name, &why),
+            None => failed(why),
+        }
+    }
+
+    fn timed_out(&self, elapsed: Elapsed) -> Cause {
+        let limit = crate::error::Milliseconds(elapsed.limit);
+        let option = elapsed.kind.option();
+        self.failed(format!("it did not end within {limit} ({option})"))
+            .fact(
+                "limit_ms",
+                i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX),
+            )
+            .fact("option", option)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -218,17 +248,6 @@ pub(super) fn failed(why: String) -> Cause {
         "Look at the program's OIDC callback, and at the identity provider that it asks.",
     )
     .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
-}
-
-fn timed_out(elapsed: Elapsed) -> Cause {
-    let limit = crate::error::Milliseconds(elapsed.limit);
-    let option = elapsed.kind.option();
-    failed(format!("it did not end within {limit} ({option})"))
-        .fact(
-            "limit_ms",
-            i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX),
-        )
-        .fact("option", option)
 }
 
 /// How long after the end of a call the next one may begin. The specification counts from its beginning, which

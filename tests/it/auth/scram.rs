@@ -89,6 +89,86 @@ fn where_the_server_names_no_mechanisms_sha_1_is_tried() {
 }
 
 #[test]
+fn no_list_of_a_server_leads_to_another_mechanism_than_scram() {
+    let lists = [
+        (
+            doc! { "m": ["PLAIN", "MONGODB-OIDC", "GSSAPI"] },
+            "SCRAM-SHA-1",
+        ),
+        (doc! { "m": [] }, "SCRAM-SHA-1"),
+        (doc! { "m": "PLAIN" }, "SCRAM-SHA-1"),
+        (doc! { "m": [1, "scram-sha-256"] }, "SCRAM-SHA-1"),
+        (
+            doc! { "m": ["PLAIN", 7, "SCRAM-SHA-512", "SCRAM-SHA-256"] },
+            "SCRAM-SHA-256",
+        ),
+    ];
+    for (list, taken) in lists {
+        let extra = doc! { "saslSupportedMechs": list.get("m").unwrap() };
+        let hello = Hello {
+            extra,
+            ..Hello::default()
+        };
+        // A user that the server does not know, about whom the bench itself says nothing.
+        let auth = Auth::new().without_speculation();
+        let server = Server::builder().hello(hello).auth(auth).start();
+        work(&uri(&server, "bob:s3cret", "")).unwrap_err();
+        let starts = server.commands_named("saslStart");
+        let names: Vec<&str> = starts
+            .iter()
+            .map(|start| start.body.get_str("mechanism").unwrap())
+            .collect();
+        assert_eq!(names, [taken], "{list}");
+        assert!(
+            starts
+                .iter()
+                .all(|start| !said(&start.body).contains("s3cret"))
+        );
+    }
+}
+
+#[test]
+fn an_answer_to_another_conversation_in_hello_proves_nothing() {
+    let payload = |text: &str| {
+        let mut reply = doc! { "conversationId": 1 };
+        say(&mut reply, text);
+        reply
+    };
+    let first = "r=abcdef0123456789,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+    for (message, done, why) in [
+        (first, false, "does not continue"),
+        (first, true, "does not continue"),
+        ("", true, "no nonce"),
+        (
+            "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+            true,
+            "no nonce",
+        ),
+    ] {
+        let mut answer = payload(message);
+        answer.insert("done", done);
+        let hello = Hello {
+            extra: doc! { "speculativeAuthenticate": answer },
+            ..Hello::default()
+        };
+        let auth = Auth::new().user(ada()).without_speculation();
+        for options in ["", "authMechanism=SCRAM-SHA-1"] {
+            let server = Server::builder()
+                .hello(hello.clone())
+                .auth(auth.clone())
+                .start();
+            let error = work(&uri(&server, "ada:pencil", options)).unwrap_err();
+            assert_eq!(code(&error), CauseCode::ServerNotProven, "{error}");
+            assert!(error.to_string().contains(why), "{why}: {error}");
+            assert_eq!(
+                server.count_of("count") + server.count_of("saslContinue"),
+                0
+            );
+        }
+    }
+}
+
+#[test]
 fn names_and_passwords_of_any_characters_go_through() {
     // "Driver Authentication", "Test Plan", step 4, and what URIs and SCRAM escape.
     let people = [
