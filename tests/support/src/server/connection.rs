@@ -3,6 +3,7 @@
 use super::Shared;
 use super::auth::{self, Session};
 use super::commands;
+use super::failpoint::Failure;
 use super::front;
 use super::hello::is_hello;
 use super::record::Request;
@@ -108,8 +109,10 @@ fn talk<S: Transport>(
     while let Some(frame) = Frame::read(&mut conversation.stream)? {
         let (frame, compressor) = compress::unwrap(frame)?;
         let request = conversation.read_request(frame, compressor)?;
+        // First: whoever sees the command in the record may set the fail point anew.
+        let failure = shared.fail_point.check(&request).unwrap_or_default();
         shared.record.command(&request);
-        if !conversation.answer(request)? {
+        if !conversation.answer(request, &failure)? {
             break;
         }
     }
@@ -175,8 +178,7 @@ impl<S: Transport> Conversation<'_, S> {
     }
 
     /// Answers a command; says whether the conversation goes on.
-    fn answer(&mut self, mut request: Request) -> io::Result<bool> {
-        let failure = self.shared.fail_point.check(&request).unwrap_or_default();
+    fn answer(&mut self, mut request: Request, failure: &Failure) -> io::Result<bool> {
         if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection {
             return Ok(false);
         }
