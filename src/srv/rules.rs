@@ -123,11 +123,12 @@ fn below(end: usize) -> Result<usize> {
     loop {
         let mut bytes = [0; 8];
         rand_bytes(&mut bytes).map_err(|error| {
-            Error::configuration(Cause::new(
+            let cause = Cause::new(
                 CauseCode::DnsFailed,
                 format!("OpenSSL has no random bytes to choose hosts with: {error}"),
                 "Look at OpenSSL's configuration, and at the random source of the system.",
-            ))
+            );
+            Error::failed(Stage::Resolve, cause)
         })?;
         let number = u64::from_ne_bytes(bytes);
         if number < fair {
@@ -287,9 +288,9 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
         .iter()
         .map(|(server, trouble)| format!("{server} {trouble}"))
         .collect();
-    let told = match (told.is_empty(), elapsed) {
-        (true, _) => "no name server was asked".to_owned(),
-        (false, _) => told.join("; "),
+    let told = match told.is_empty() {
+        true => "no name server was asked".to_owned(),
+        false => told.join("; "),
     };
     // A server that said something says more than those that are silent.
     let answer = troubles.iter().find_map(|(_, trouble)| match trouble {

@@ -93,10 +93,10 @@ impl Resolver {
     /// The text of a `resolv.conf`; lines that make no sense are passed over, as elsewhere.
     fn configured(text: &[u8]) -> Self {
         let (config, _) = Config::parse_with_errors(text);
-        let servers = config.nameservers.iter().filter_map(|server| match server {
-            ScopedIp::V4(address) => Some(IpAddr::from(*address).to_string()),
-            ScopedIp::V6(address, None) => Some(address.to_string()),
-            ScopedIp::V6(address, Some(zone)) => Some(format!("{address}%{zone}")),
+        let servers = config.nameservers.iter().map(|server| match server {
+            ScopedIp::V4(address) => address.to_string(),
+            ScopedIp::V6(address, None) => address.to_string(),
+            ScopedIp::V6(address, Some(zone)) => format!("{address}%{zone}"),
         });
         let mut servers: Vec<SocketAddr> = servers
             .take(MAX_SERVERS)
