@@ -7,6 +7,7 @@ use openssl::rand::rand_bytes;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
+use crate::fork;
 use crate::net::dns::{Failure, Resolver, Trouble};
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
 use crate::uri::{TxtOptions, Warning};
@@ -122,7 +123,11 @@ fn below(end: usize) -> Result<usize> {
     let fair = u64::MAX - u64::MAX % end;
     loop {
         let mut bytes = [0; 8];
-        rand_bytes(&mut bytes).map_err(|error| {
+        let drawn = {
+            let _at_work = fork::at_work();
+            rand_bytes(&mut bytes)
+        };
+        drawn.map_err(|error| {
             let cause = Cause::new(
                 CauseCode::DnsFailed,
                 format!("OpenSSL has no random bytes to choose hosts with: {error}"),

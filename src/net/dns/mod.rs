@@ -18,6 +18,7 @@ use openssl::rand::rand_bytes;
 use resolv_conf::{Config, ScopedIp};
 
 use self::message::{Kind, Query, Record, Reply};
+use crate::fork;
 use crate::time::{Deadline, Elapsed};
 
 /// Who is asked, and how patiently.
@@ -229,7 +230,11 @@ fn ask(query: &Query<'_>, server: SocketAddr, until: Instant) -> Result<Vec<Reco
     let mut tcp = false;
     loop {
         let mut id = [0; 2];
-        rand_bytes(&mut id).map_err(|error| {
+        let drawn = {
+            let _at_work = fork::at_work();
+            rand_bytes(&mut id)
+        };
+        drawn.map_err(|error| {
             Unsuccessful::NotAsked(format!("OpenSSL has no random bytes: {error}"))
         })?;
         let id = u16::from_ne_bytes(id);
