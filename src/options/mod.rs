@@ -22,6 +22,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
+#[cfg(feature = "srv")]
 pub(crate) use self::builder::Deployment;
 #[doc(hidden)]
 pub use self::cloud::CloudServices;

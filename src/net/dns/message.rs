@@ -187,7 +187,7 @@ const IN: QCLASS = QCLASS::CLASS(CLASS::IN);
 
 /// The longest answer by UDP that is asked for, which no usual network has to cut: the recommendation of DNS Flag
 /// Day 2020.
-pub(super) const UDP_SIZE: u16 = 1232;
+const UDP_SIZE: u16 = 1232;
 
 /// The sizes of RFC 1035 §4.1: a header, and the least that a question and a record can be.
 const HEADER: usize = 12;

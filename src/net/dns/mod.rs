@@ -274,8 +274,7 @@ fn by_udp(
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     socket.send(bytes)?;
-    // One byte more than is asked for: what is longer still was cut, and does not parse.
-    let mut buffer = [0; message::UDP_SIZE as usize + 1];
+    let mut buffer = [0; UDP_BUFFER];
     let mut foreign = 0_u32;
     loop {
         let Some(left) = left(until) else {
@@ -346,6 +345,9 @@ const PORT: u16 = 53;
 
 /// As many as other resolvers ask.
 const MAX_SERVERS: usize = 3;
+
+/// More than is asked for, since not every server keeps to that; what is longer still is cut, and does not parse.
+const UDP_BUFFER: usize = 4096;
 
 /// More than anybody writes into `resolv.conf`.
 const MAX_CONFIG: u64 = 64 * 1024;
