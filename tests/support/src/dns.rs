@@ -25,7 +25,6 @@ struct Record {
 ///
 /// let zone = Zone::parse(
 ///     r#"
-///     # name                    type  data
 ///     _mongodb._tcp.db.example. SRV   27017 one.db.example.
 ///     db.example.               TXT   "replicaSet=" "rs0"
 ///     one.db.example.           A     127.0.0.1
