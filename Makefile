@@ -2,7 +2,7 @@
 # docs/testing.md has the environment variables.
 
 # All features but `vendored`, with which another OpenSSL is built; the scripts ask for them with `make features`.
-FEATURES := cli,bundled-roots,zstd,zlib,snappy
+FEATURES := cli,bundled-roots,zstd,zlib,snappy,srv
 # All that the tests cover; `gssapi` needs the Kerberos library's headers and libclang.
 ALL_FEATURES := $(FEATURES),gssapi
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl

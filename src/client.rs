@@ -18,6 +18,7 @@ use crate::event::{Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
 use crate::options::{ClientOptions, DriverInfo, ReadPreferenceMode};
 use crate::pool::{Pool, PoolSnapshot, PooledConnection, Settings};
+use crate::srv;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
 use crate::watch::{Snapshot, Wanted, Watcher};
@@ -200,11 +201,12 @@ const READ_ONLY_FOR: Duration = Duration::from_secs(10);
 impl Client {
     /// Makes a client from a connection string.
     ///
-    /// The files that TLS needs are read now; the network is not used yet. Warnings about the
-    /// connection string go to the log, target `mongotls::uri`.
+    /// The files that TLS needs are read now; the network is not used yet, but for DNS with `mongodb+srv`. Warnings
+    /// about the connection string go to the log, target `mongotls::uri`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong;
+    /// with `mongodb+srv` also those of [`Stage::Resolve`](crate::Stage::Resolve).
     pub fn connect(uri: &str) -> Result<Self> {
         let (options, warnings) = ClientOptions::parse(uri)?;
         for warning in warnings {
@@ -215,10 +217,17 @@ impl Client {
 
     /// Makes a client from options.
     ///
+    /// With `mongodb+srv`, DNS is asked now, for no longer than `connectTimeoutMS`; [`options`](Self::options) then
+    /// show the hosts and what a TXT record adds.
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file that the options name is wrong, or if they ask for what
-    /// this version cannot do.
-    pub fn with_options(options: ClientOptions) -> Result<Self> {
+    /// this version cannot do; with `mongodb+srv` also [`ErrorKind::Network`](crate::ErrorKind::Network) and
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of [`Stage::Resolve`](crate::Stage::Resolve).
+    pub fn with_options(mut options: ClientOptions) -> Result<Self> {
+        if options.srv.is_some() {
+            srv::resolve(&mut options)?;
+        }
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }

@@ -17,6 +17,8 @@ use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions};
+use crate::srv;
+pub use crate::srv::SeedList;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{
     self, CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library,
@@ -44,6 +46,9 @@ pub struct Examination {
     pub error: Option<Error>,
     /// What is well and still worth knowing.
     pub warnings: Vec<String>,
+    /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
+    /// hosts, and part of the stage [`Stage::Resolve`].
+    pub seed_list: Option<SeedList>,
 }
 
 /// What was found at one stage.
@@ -170,10 +175,23 @@ impl Examination {
 /// Examines every host that a connection string names.
 pub fn examine(uri: &str) -> Diagnosis {
     let started = Instant::now();
+    let parsed = ClientOptions::parse(uri).map(|(options, found)| {
+        let warnings = found.iter().map(Warning::to_string).collect();
+        (options, warnings)
+    });
+    examine_parsed(started, parsed)
+}
+
+/// Examines every host that options name.
+pub fn examine_options(options: &ClientOptions) -> Diagnosis {
+    examine_parsed(Instant::now(), Ok((options.clone(), Vec::new())))
+}
+
+fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>) -> Diagnosis {
     let mut warnings = Vec::new();
     let mut files = Vec::new();
-    let prepared = ClientOptions::parse(uri).and_then(|(options, found)| {
-        warnings.extend(found.iter().map(Warning::to_string));
+    let prepared = parsed.and_then(|(options, found)| {
+        warnings = found;
         let tls = options.tls.iter();
         files.extend(tls.flat_map(|tls| FileReport::of_options(tls, SystemTime::now())));
         let connector = Connector::new(&options)?;
@@ -186,38 +204,58 @@ pub fn examine(uri: &str) -> Diagnosis {
         Err(_) => Severity::Warning,
     };
     warnings.extend(files.iter().flat_map(|file| warnings_of(file, worst)));
-    let blank = |server| Examination {
+    let blank = |server, seed_list| Examination {
         server,
         stages: Vec::new(),
         error: None,
         warnings: warnings.clone(),
+        seed_list,
     };
-    let (options, connector) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            let mut examination = blank(None);
-            examination.failed(Stage::Options, took, error);
-            if let Some(report) = examination.stages.last_mut() {
-                report.findings = Findings::Options {
-                    trust_anchors: None,
-                    files,
-                    library: Some(Library::inspect()),
-                };
-            }
-            return Diagnosis {
-                examinations: vec![examination],
+    let unusable = |error| {
+        let mut examination = blank(None, None);
+        examination.failed(Stage::Options, took, error);
+        if let Some(report) = examination.stages.last_mut() {
+            report.findings = Findings::Options {
+                trust_anchors: None,
+                files: files.clone(),
+                library: Some(Library::inspect()),
             };
         }
+        Diagnosis {
+            examinations: vec![examination],
+        }
     };
+    let (mut options, mut connector) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return unusable(error),
+    };
+    let of_options = |connector: &Connector| Findings::Options {
+        trust_anchors: connector.tls().map(|tls| tls.trust_anchors().clone()),
+        files: files.clone(),
+        library: connector.tls().map(|_| Library::inspect()),
+    };
+    let mut seed_list = None;
+    if options.srv.is_some() {
+        let asked = Instant::now();
+        // A TXT record may change what connections are made for.
+        let completed = srv::resolve(&mut options)
+            .and_then(|seed_list| Ok((seed_list, Connector::new(&options)?)));
+        match completed {
+            Ok((found, anew)) => (seed_list, connector) = (Some(found), anew),
+            Err(error) if error.stage() == Some(Stage::Resolve) => {
+                let mut examination = blank(None, None);
+                examination.passed(Stage::Options, took, of_options(&connector));
+                examination.failed(Stage::Resolve, asked.elapsed(), error);
+                return Diagnosis {
+                    examinations: vec![examination],
+                };
+            }
+            Err(error) => return unusable(error),
+        }
+    }
     let hosts = options.hosts.iter().map(|host| {
-        let mut examination = blank(Some(host.clone()));
-        let trust_anchors = connector.tls().map(|tls| tls.trust_anchors().clone());
-        let findings = Findings::Options {
-            trust_anchors,
-            files: files.clone(),
-            library: connector.tls().map(|_| Library::inspect()),
-        };
-        examination.passed(Stage::Options, took, findings);
+        let mut examination = blank(Some(host.clone()), seed_list.clone());
+        examination.passed(Stage::Options, took, of_options(&connector));
         examine_host(host, &options, &connector, &mut examination);
         examination
     });

@@ -36,6 +36,7 @@
 //! - `gssapi`: Kerberos by the system's library.
 //! - `zstd`, `zlib`, `snappy`: compression of messages, one compressor each; what the connection string names
 //!   (`compressors`) and a feature has built in is offered to servers.
+//! - `srv`: connection strings with `mongodb+srv`, whose hosts and options are in DNS.
 
 pub mod cause;
 pub mod doctor;
@@ -62,6 +63,7 @@ mod net;
 mod pool;
 mod sniff;
 mod socket;
+mod srv;
 mod time;
 mod watch;
 mod wire;

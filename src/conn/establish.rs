@@ -637,15 +637,9 @@ fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
 /// Options that are understood and whose work is not built yet. Going on without it would do something
 /// else than was asked for.
 fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
-    let (what, remedy) = if options.srv.is_some() {
-        (
-            "mongodb+srv",
-            "name the hosts of the deployment in a mongodb:// connection string",
-        )
-    } else if options.proxy.is_some() {
-        ("proxyHost", "connect to the servers directly")
-    } else {
-        return Ok(());
+    let (what, remedy) = match options.proxy {
+        Some(_) => ("proxyHost", "connect to the servers directly"),
+        None => return Ok(()),
     };
     let cause = Cause::new(
         CauseCode::OptionConflict,

@@ -7,6 +7,8 @@
 #[cfg(feature = "gssapi")]
 mod canonical;
 mod connect;
+#[cfg(feature = "srv")]
+pub(crate) mod dns;
 pub(crate) mod http;
 mod resolve;
 

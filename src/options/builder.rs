@@ -4,10 +4,11 @@
 //! need two options stand there and nowhere else, so that text and program obey the same ones; all
 //! conflicts are reported at once.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
+    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo, Given,
     OidcCallback, ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
     ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
     option_conflict,
@@ -60,6 +61,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) proxy_port: Option<u16>,
     pub(crate) proxy_username: Option<String>,
     pub(crate) proxy_password: Option<Secret>,
+    dns_server: Option<SocketAddr>,
     plain_without_tls: bool,
     driver_info: Vec<DriverInfo>,
     max_log_document_length: Option<usize>,
@@ -303,6 +305,8 @@ impl ClientOptionsBuilder {
         max_adaptive_retries: u32;
         /// Sets [`ClientOptions::enable_overload_retargeting`].
         enable_overload_retargeting: bool;
+        /// Sets [`ClientOptions::dns_server`].
+        dns_server: SocketAddr;
     }
 
     /// Checks the options against each other and fills in the defaults.
@@ -331,6 +335,10 @@ impl ClientOptionsBuilder {
             }
         }
         conflicts.extend(self.write_concern.check().err());
+        let given = Given {
+            auth_source: self.credential.source.is_some(),
+            load_balanced: self.load_balanced.is_some(),
+        };
         let credential = self
             .credential
             .finish(self.default_database.as_deref())
@@ -355,6 +363,7 @@ impl ClientOptionsBuilder {
                 .srv_service_name
                 .unwrap_or_else(|| "mongodb".to_owned()),
             max_hosts: self.srv_max_hosts.unwrap_or(0),
+            given,
         });
         let proxy = self.proxy_host.map(|host| ProxyOptions {
             host,
@@ -364,6 +373,7 @@ impl ClientOptionsBuilder {
         Ok(ClientOptions {
             hosts: self.hosts,
             srv,
+            dns_server: self.dns_server,
             default_database: self.default_database,
             app_name: self.app_name,
             credential,
@@ -413,39 +423,23 @@ impl ClientOptionsBuilder {
                 conflicts.push(why.to_owned());
             }
         };
-        let several_hosts = self.hosts.len() > 1;
         let srv = self.srv_host.is_some();
-        let some_srv_hosts = self.srv_max_hosts.is_some_and(|max| max > 0);
-
         refuse(self.hosts.is_empty() && !srv, "no host is given");
-        // "URI Options", "directConnection URI option with multiple seeds or SRV URI".
-        let direct = self.direct_connection == Some(true);
         refuse(
-            direct && several_hosts,
-            "directConnection=true allows one host only",
+            !self.hosts.is_empty() && srv,
+            "mongodb+srv cannot be used with hosts of the program's",
         );
-        refuse(
-            direct && srv,
-            "directConnection=true cannot be used with mongodb+srv",
-        );
-        // "Load Balancer Support", "URI Validation".
-        let load_balanced = self.load_balanced == Some(true);
-        refuse(
-            load_balanced && several_hosts,
-            "loadBalanced=true allows one host only",
-        );
-        refuse(
-            load_balanced && self.replica_set.is_some(),
-            "loadBalanced=true cannot be used with replicaSet",
-        );
-        refuse(
-            load_balanced && direct,
-            "loadBalanced=true cannot be used with directConnection=true",
-        );
-        refuse(
-            load_balanced && some_srv_hosts,
-            "loadBalanced=true cannot be used with srvMaxHosts",
-        );
+        let deployment = Deployment {
+            hosts: self.hosts.len(),
+            srv,
+            max_hosts: self.srv_max_hosts.unwrap_or(0),
+            replica_set: self.replica_set.is_some(),
+            direct: self.direct_connection == Some(true),
+            load_balanced: self.load_balanced == Some(true),
+        };
+        for why in deployment.conflicts() {
+            refuse(true, why);
+        }
         // "Initial DNS Seedlist Discovery", "URI Validation".
         refuse(
             !srv && self.srv_service_name.is_some(),
@@ -454,10 +448,6 @@ impl ClientOptionsBuilder {
         refuse(
             !srv && self.srv_max_hosts.is_some(),
             "srvMaxHosts needs mongodb+srv",
-        );
-        refuse(
-            some_srv_hosts && self.replica_set.is_some(),
-            "srvMaxHosts cannot be used with replicaSet",
         );
         // "SOCKS5 Support".
         let no_proxy = self.proxy_host.is_none();
@@ -510,6 +500,63 @@ impl ClientOptionsBuilder {
         );
         conflicts.extend(self.tls.iter().flat_map(TlsOptionsBuilder::conflicts));
         conflicts
+    }
+}
+
+/// What the rules about the kind of a deployment look at: of the options at first, and of what DNS adds to them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deployment {
+    /// How many hosts are known.
+    pub(crate) hosts: usize,
+    /// Whether DNS tells them.
+    pub(crate) srv: bool,
+    /// How many of those to take; 0 means all.
+    pub(crate) max_hosts: u32,
+    pub(crate) replica_set: bool,
+    pub(crate) direct: bool,
+    pub(crate) load_balanced: bool,
+}
+
+impl Deployment {
+    /// Which rules are broken.
+    pub(crate) fn conflicts(&self) -> Vec<&'static str> {
+        let several_hosts = self.hosts > 1;
+        let some_srv_hosts = self.max_hosts > 0;
+        let rules = [
+            // "URI Options", "directConnection URI option with multiple seeds or SRV URI".
+            (
+                self.direct && several_hosts && !self.srv,
+                "directConnection=true allows one host only",
+            ),
+            (
+                self.direct && self.srv,
+                "directConnection=true cannot be used with mongodb+srv",
+            ),
+            // "Load Balancer Support", "URI Validation".
+            (
+                self.load_balanced && several_hosts,
+                "loadBalanced=true allows one host only",
+            ),
+            (
+                self.load_balanced && self.replica_set,
+                "loadBalanced=true cannot be used with replicaSet",
+            ),
+            (
+                self.load_balanced && self.direct,
+                "loadBalanced=true cannot be used with directConnection=true",
+            ),
+            (
+                self.load_balanced && some_srv_hosts,
+                "loadBalanced=true cannot be used with srvMaxHosts",
+            ),
+            // "Initial DNS Seedlist Discovery", "URI Validation".
+            (
+                some_srv_hosts && self.replica_set,
+                "srvMaxHosts cannot be used with replicaSet",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(broken, _)| *broken);
+        broken.map(|(_, why)| why).collect()
     }
 }
 

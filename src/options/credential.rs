@@ -72,7 +72,7 @@ impl AuthMechanism {
     }
 
     /// Whether the user lives outside of MongoDB, in `$external`, whatever the database is.
-    fn is_always_external(self) -> bool {
+    pub(crate) fn is_always_external(self) -> bool {
         matches!(
             self,
             Self::MongodbX509 | Self::Gssapi | Self::MongodbAws | Self::MongodbOidc

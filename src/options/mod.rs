@@ -17,10 +17,13 @@ mod protocol;
 mod secret;
 mod tls;
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
+#[cfg(feature = "srv")]
+pub(crate) use self::builder::Deployment;
 #[doc(hidden)]
 pub use self::cloud::CloudServices;
 pub use self::concern::{
@@ -48,10 +51,15 @@ use crate::event::EventListener;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// The servers to begin with (the seed list), in their order. At least one, unless `srv` is set.
+    /// The servers to begin with (the seed list), in their order. At least one, unless `srv` is set; a client
+    /// then fills it with what DNS answers.
     pub hosts: Vec<ServerAddress>,
     /// The name whose DNS records hold the seed list (`mongodb+srv://`).
     pub srv: Option<SrvOptions>,
+    /// The name server that is asked about `mongodb+srv://`, by UDP and TCP. Default: those of `/etc/resolv.conf`,
+    /// or 127.0.0.1 if it names none. The addresses of hosts come from the system's resolver, whatever stands here.
+    /// Source: this library; no key of a connection string sets it.
+    pub dns_server: Option<SocketAddr>,
     /// The database named in the connection string.
     pub default_database: Option<String>,
     /// The application's name in the server's log (`appName`); at most 128 bytes.
@@ -213,6 +221,16 @@ pub struct SrvOptions {
     pub service_name: String,
     /// How many hosts to pick from the records (`srvMaxHosts`; 0 means all). Default: 0.
     pub max_hosts: u32,
+    /// What the connection string or the program says itself, and DNS does not change.
+    pub(crate) given: Given,
+}
+
+/// Which options stand in the connection string, or were set by the program, although the field does not show it:
+/// those of a TXT record give way to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) auth_source: bool,
+    pub(crate) load_balanced: bool,
 }
 
 /// A SOCKS5 proxy.

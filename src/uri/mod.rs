@@ -38,6 +38,8 @@ mod keys;
 mod options;
 mod syntax;
 mod trouble;
+#[cfg(feature = "srv")]
+mod txt;
 mod values;
 
 #[cfg(test)]
@@ -46,6 +48,8 @@ mod hostile;
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "srv")]
+pub(crate) use self::txt::TxtOptions;
 use crate::error::Result;
 use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
 

@@ -44,6 +44,8 @@ mod rotation;
 mod seeds;
 mod settings;
 mod silence;
+#[cfg(feature = "srv")]
+mod srv;
 mod strangers;
 mod target;
 mod things;
@@ -51,3 +53,5 @@ mod troubleshooting;
 mod trust;
 #[cfg(not(feature = "gssapi"))]
 mod without_gssapi;
+#[cfg(not(feature = "srv"))]
+mod without_srv;

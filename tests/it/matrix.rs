@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use crate::common::ping;
 
 /// What other tests cover: `ocsp/` for OCSP; `aws.rs`, `oidc.rs` and `gssapi.rs` for credentials that come from
-/// elsewhere, whose services and callbacks a command line cannot be given; SRV once the connector can do it.
+/// elsewhere, whose services and callbacks a command line cannot be given; `srv.rs` for SRV, whose name server neither.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::RevokedOcspStaple,
     CauseCode::RevokedOcspResponder,

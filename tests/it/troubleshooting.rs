@@ -6,6 +6,8 @@
 //! what people wrote beside them stays.
 
 mod credentials;
+#[cfg(feature = "srv")]
+mod srv;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -132,9 +134,6 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
     let mut meaning = code.meaning().to_owned();
     meaning[..1].make_ascii_uppercase();
     let mut text = format!("{meaning}.\n\n");
-    if let Some(why) = not_produced(code) {
-        return text + &format!("This version does not produce it yet: {why}.\n");
-    }
     let mut told = Vec::new();
     for inject in injections(code) {
         match inject(lab) {
@@ -156,16 +155,6 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
         text += &format!("- `{}`: {}\n", other.message, other.remedy);
     }
     text
-}
-
-/// Codes whose work is not built yet.
-fn not_produced(code: CauseCode) -> Option<&'static str> {
-    match code {
-        CauseCode::SrvNotFound | CauseCode::SrvInvalid => {
-            Some("it refuses `mongodb+srv` connection strings as `option-conflict`")
-        }
-        _ => None,
-    }
 }
 
 /// The parts of a failure that was printed.
@@ -771,6 +760,11 @@ fn of_configuration(code: CauseCode) -> &'static [Inject] {
 
 fn of_network(code: CauseCode) -> &'static [Inject] {
     match code {
+        #[cfg(feature = "srv")]
+        CauseCode::SrvNotFound | CauseCode::SrvInvalid => srv::injections(code),
+        // The entry stays.
+        #[cfg(not(feature = "srv"))]
+        CauseCode::SrvNotFound | CauseCode::SrvInvalid => &[|_| None],
         // The system has no such interface, and asks no name server.
         CauseCode::DnsNotFound => &[|lab| {
             let output = lab.doctor("mongodb://[fe80::1%25nosuch]/")?;

@@ -27,6 +27,8 @@ mod connection_string;
 mod expect;
 mod runner;
 mod skips;
+#[cfg(feature = "srv")]
+mod srv;
 mod uri_options;
 
 use std::env;
@@ -60,6 +62,21 @@ const FORMATS: &[Format] = &[
     Format {
         folder: "connection-monitoring-and-pooling/tests/cmap-format",
         run: cmap::run,
+    },
+    #[cfg(feature = "srv")]
+    Format {
+        folder: "initial-dns-seedlist-discovery/tests/replica-set",
+        run: srv::run,
+    },
+    #[cfg(feature = "srv")]
+    Format {
+        folder: "initial-dns-seedlist-discovery/tests/load-balanced",
+        run: srv::run,
+    },
+    #[cfg(feature = "srv")]
+    Format {
+        folder: "initial-dns-seedlist-discovery/tests/sharded",
+        run: srv::run,
     },
 ];
 

@@ -126,9 +126,12 @@ fn run_suite(file: &Path, suite: &str, format: &Format, report: &mut Report) {
 fn read_cases(file: &Path) -> Result<Vec<Value>, String> {
     let text = fs::read_to_string(file).map_err(|why| why.to_string())?;
     let mut content: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
-    match content["tests"].take() {
+    let cases = content.get_mut("tests").map(Value::take);
+    match cases.unwrap_or_default() {
         Value::Array(cases) if !cases.is_empty() => Ok(cases),
-        Value::Null if content["operations"].is_array() => Ok(vec![content]),
+        Value::Null if content["operations"].is_array() || content["uri"].is_string() => {
+            Ok(vec![content])
+        }
         _ => Err("no cases under \"tests\"".to_owned()),
     }
 }

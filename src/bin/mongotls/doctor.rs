@@ -2,10 +2,10 @@
 
 use std::io;
 
-use mongotls::Error;
 use mongotls::cause::FactValue;
-use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, StageReport, examine};
+use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine};
 use mongotls::tls::{CertificateRevocation, Library};
+use mongotls::{Error, Stage};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Screen, Tone, clean, ms};
@@ -36,6 +36,9 @@ fn print(screen: &mut Screen, diagnosis: &Diagnosis) -> io::Result<()> {
         }
         for report in &examination.stages {
             print_stage(screen, report)?;
+            if let (Stage::Resolve, Some(found)) = (report.stage, &examination.seed_list) {
+                print_seed_list(screen, found)?;
+            }
         }
         for warning in &examination.warnings {
             let mark = screen.paint(Tone::Warning, "warning");
@@ -93,6 +96,21 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
                 })
         }
         _ => Ok(()),
+    }
+}
+
+/// What DNS said about the name in the connection string.
+fn print_seed_list(screen: &mut Screen, found: &SeedList) -> io::Result<()> {
+    let hosts: Vec<String> = found.hosts.iter().map(ToString::to_string).collect();
+    let (srv, took) = (hosts.join(", "), ms(found.duration));
+    screen.line(&format!(
+        "    SRV {} {} ({took})",
+        clean(&found.query),
+        clean(srv)
+    ))?;
+    match &found.txt {
+        Some(txt) => screen.line(&format!("    TXT {}", clean(txt))),
+        None => screen.line("    no TXT record"),
     }
 }
 
@@ -258,12 +276,29 @@ fn examination_json(examination: &Examination) -> Value {
             examination
                 .stages
                 .iter()
-                .map(stage_json)
+                .map(|report| {
+                    let mut stage = stage_json(report);
+                    if let (Stage::Resolve, Some(found)) = (report.stage, &examination.seed_list) {
+                        stage["srv"] = seed_list_json(found);
+                    }
+                    stage
+                })
                 .collect::<Vec<_>>()
         ),
     );
     object.insert("warnings".to_owned(), json!(examination.warnings));
     Value::Object(object)
+}
+
+fn seed_list_json(found: &SeedList) -> Value {
+    let texts = |list: Vec<String>| json!(list);
+    json!({
+        "query": found.query,
+        "hosts": texts(found.hosts.iter().map(ToString::to_string).collect()),
+        "txt": found.txt,
+        "name_servers": texts(found.name_servers.iter().map(ToString::to_string).collect()),
+        "duration_ms": form::ms(found.duration),
+    })
 }
 
 fn stage_json(report: &StageReport) -> Value {

@@ -8,6 +8,7 @@
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
 //!   answers as a test says.
+//! - [`dns`]: a DNS server that breaks on demand.
 //! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
 //! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads;
 //!   [`http`]: requests.
@@ -22,6 +23,7 @@
 pub mod client;
 pub mod compress;
 pub mod der;
+pub mod dns;
 pub mod fault;
 pub mod http;
 pub mod http_proxy;

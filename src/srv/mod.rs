@@ -1,0 +1,100 @@
+//! `mongodb+srv`: the hosts, and some options, of a deployment come from DNS. Source: "Initial DNS Seedlist
+//! Discovery".
+//!
+//! [`resolve`] asks for SRV and TXT records, once a client is made, and completes its options; what the answers must
+//! be like stands in `rules`. Without the cargo feature `srv` it refuses.
+
+#[cfg(feature = "srv")]
+mod rules;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::address::ServerAddress;
+use crate::error::Result;
+use crate::options::ClientOptions;
+
+/// What DNS says about the name in a `mongodb+srv` connection string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeedList {
+    /// The name whose SRV records were asked for.
+    pub query: String,
+    /// The hosts of the SRV records in the order of the answer, also those that `srvMaxHosts` leaves out.
+    pub hosts: Vec<ServerAddress>,
+    /// The TXT record, its strings joined; none if there is none.
+    pub txt: Option<String>,
+    /// The name servers that could be asked.
+    pub name_servers: Vec<SocketAddr>,
+    /// How long both answers took.
+    pub duration: Duration,
+}
+
+/// Asks DNS for the hosts of `options`, which have `srv`, and completes them. All of it takes no longer than
+/// `connectTimeoutMS`.
+///
+/// # Errors
+/// At [`Stage::Resolve`](crate::Stage::Resolve), if DNS does not answer or answers what the specification refuses;
+/// [`CauseCode::OptionConflict`](crate::CauseCode::OptionConflict), if the options of a TXT record do not go with the
+/// others.
+#[cfg(feature = "srv")]
+pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
+    use std::time::Instant;
+
+    use log::{debug, warn};
+
+    use crate::net::dns::Resolver;
+    use crate::time::{Deadline, TimeoutKind};
+
+    let Some(srv) = options.srv.clone() else {
+        return Err(crate::Error::invalid_argument(
+            "there is no name to look up",
+        ));
+    };
+    let started = Instant::now();
+    let deadline = Deadline::after(started, options.connect_timeout, TimeoutKind::Connect);
+    let resolver = Resolver::new(options.dns_server);
+
+    let query = rules::query_name(&srv);
+    let records = resolver
+        .srv(&query, &deadline)
+        .map_err(|failure| rules::no_srv(&srv.host, &query, failure, &resolver))?;
+    let hosts = rules::hosts(&srv.host, &query, records, &resolver)?;
+    let host = rules::bare(&srv.host);
+    let records = resolver
+        .txt(&host, &deadline)
+        .or_else(|failure| rules::no_txt(&srv.host, &host, failure, &resolver))?;
+    let (txt, found, warnings) = rules::txt(&srv.host, records)?;
+    for warning in warnings {
+        warn!(target: "mongotls::uri", "{warning}");
+    }
+
+    let seeds = rules::some_of(hosts.clone(), srv.max_hosts)?;
+    rules::complete(options, &srv, seeds, found)?;
+    debug!(
+        target: "mongotls::dns",
+        "{query} has {} hosts, {} are used; {host} has {} TXT record",
+        hosts.len(),
+        options.hosts.len(),
+        if txt.is_some() { "a" } else { "no" }
+    );
+    Ok(SeedList {
+        query,
+        hosts,
+        txt,
+        name_servers: resolver.servers().to_vec(),
+        duration: started.elapsed(),
+    })
+}
+
+/// Refuses: this program was built without a resolver.
+#[cfg(not(feature = "srv"))]
+pub(crate) fn resolve(_: &mut ClientOptions) -> Result<SeedList> {
+    use crate::cause::{Cause, CauseCode};
+
+    Err(crate::Error::configuration(Cause::new(
+        CauseCode::OptionConflict,
+        "this program was built without mongodb+srv: the cargo feature \"srv\" of mongotls is off",
+        "Build with the feature \"srv\", or name the hosts of the deployment in a mongodb:// connection string.",
+    )))
+}
