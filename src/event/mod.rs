@@ -66,7 +66,7 @@ pub enum EventKind {
     Command,
     /// Connection pools.
     Pool,
-    /// Discovery and monitoring of servers.
+    /// Discovery and monitoring of servers. This version does not tell of them yet.
     Sdam,
 }
 

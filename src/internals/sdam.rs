@@ -195,6 +195,7 @@ pub fn topology(
             .servers
             .insert(server.address.clone(), Arc::new(server));
     }
+    topology.refresh();
     topology
 }
 
