@@ -319,6 +319,52 @@ mod tests {
     }
 
     #[test]
+    fn what_a_member_says_of_its_set_is_read_and_nonsense_left_out() {
+        let address = |name: &str| ServerAddress::tcp(name, 27017);
+        let reply = rawdoc! {
+            "hosts": ["A:27017", "b", 7, "no host", "[::1]:1"], "arbiters": ["c:27017"], "me": "a:0", "primary": "B:27017",
+            "tags": { "dc": "east", "rank": 1 }, "setVersion": 3.0, "electionId": ObjectId::from_bytes([1; 12]),
+            "lastWrite": { "lastWriteDate": DateTime::from_millis(5), "opTime": 1 }, "hidden": true,
+            "topologyVersion": { "processId": ObjectId::from_bytes([2; 12]), "counter": 4_i64 },
+            "logicalSessionTimeoutMinutes": 30, "isWritablePrimary": false, "ismaster": true,
+        };
+        let hello = Hello::read(&reply);
+        let hosts = [address("a"), address("b"), ServerAddress::tcp("::1", 1)];
+        assert_eq!(hello.hosts, BTreeSet::from(hosts));
+        assert_eq!(hello.arbiters, BTreeSet::from([address("c")]));
+        assert_eq!((hello.me, hello.primary), (None, Some(address("b"))));
+        let tags = BTreeMap::from([("dc".to_owned(), "east".to_owned())]);
+        assert_eq!((hello.tags, hello.set_version), (tags, Some(3)));
+        assert_eq!(hello.election_id, Some(ObjectId::from_bytes([1; 12])));
+        assert_eq!(hello.last_write_date, Some(DateTime::from_millis(5)));
+        assert_eq!(hello.topology_version.unwrap().counter, 4);
+        assert_eq!(hello.logical_session_timeout_minutes, Some(30));
+        assert!(hello.hidden && !hello.is_writable_primary);
+    }
+
+    #[test]
+    fn topology_versions_compare_within_one_process_alone() {
+        let version = |process: u8, counter| {
+            let process_id = ObjectId::from_bytes([process; 12]);
+            Some(TopologyVersion {
+                process_id,
+                counter,
+            })
+        };
+        for (answer, known, is_earlier, is_no_later) in [
+            (version(1, 1), version(1, 2), true, true),
+            (version(1, 2), version(1, 2), false, true),
+            (version(1, 3), version(1, 2), false, false),
+            (version(2, 1), version(1, 2), false, false),
+            (None, version(1, 2), false, false),
+            (version(1, 1), None, false, false),
+        ] {
+            assert_eq!(TopologyVersion::is_earlier(answer, known), is_earlier);
+            assert_eq!(TopologyVersion::is_no_later(answer, known), is_no_later);
+        }
+    }
+
+    #[test]
     fn wire_versions_out_of_reach_are_refused_with_what_to_update() {
         let hello = |min, max| Hello {
             min_wire_version: min,

@@ -22,6 +22,7 @@ use crate::options::ClientOptions;
 pub(crate) struct Topology {
     /// Tells the events of this topology from those of others.
     id: ObjectId,
+    /// How many hosts the client began with, or DNS names now.
     seeds: usize,
     description: Arc<TopologyDescription>,
 }
@@ -100,13 +101,14 @@ impl Topology {
     }
 
     /// Takes in the hosts that DNS names now, where routers may come and go: new ones are added, and those that are
-    /// not named any more are removed. None if the topology is of another kind, or the list is empty.
+    /// not named any more are removed. With `srvMaxHosts` they are the caller's choice. None if the topology is of another kind, or the list is empty.
     pub(crate) fn replace_hosts(&mut self, hosts: &BTreeSet<ServerAddress>) -> Option<Update> {
         let may_change = [TopologyType::Unknown, TopologyType::Sharded];
         if !may_change.contains(&self.description.topology_type) || hosts.is_empty() {
             return None;
         }
         let mut next = (*self.description).clone();
+        self.seeds = hosts.len();
         next.servers.retain(|address, _| hosts.contains(address));
         hosts.iter().for_each(|host| add(&mut next, host));
         Some(self.replace(next, None, Vec::new()))

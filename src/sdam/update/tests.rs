@@ -145,6 +145,15 @@ fn hosts_of_dns_come_and_go_where_there_are_routers() {
         ServerType::Mongos
     );
     assert!(topology.replace_hosts(&BTreeSet::new()).is_none());
+
+    // A standalone among several hosts is none of the deployment, however many there were at first.
+    let mut topology = open("mongodb://a");
+    topology.replace_hosts(&addresses(&["a", "b"])).unwrap();
+    let hello = Hello::read(&rawdoc! { "ok": 1, "maxWireVersion": 21 });
+    let standalone = ServerDescription::from_hello(address("a"), &hello, Instant::now());
+    topology.update(standalone).unwrap();
+    assert_eq!(topology.description().topology_type, TopologyType::Unknown);
+    assert_eq!(names(topology.description().servers.keys()), ["b"]);
     assert!(
         open("mongodb://a/?replicaSet=rs")
             .replace_hosts(&addresses(&["c"]))
