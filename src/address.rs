@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The address of one server, as in the seed list of a connection string.
 ///
@@ -75,6 +76,40 @@ impl fmt::Display for ServerAddress {
     }
 }
 
+/// Reads `host`, `host:port` or `[address]:port`, as servers name each other.
+impl FromStr for ServerAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, "")) => (address, None),
+            Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(())?)),
+            None => match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let is_address = text.starts_with('[');
+        if is_address != host.contains(':') || (is_address && ip_address(host).is_none()) {
+            return Err(());
+        }
+        let is_foreign = |c: char| c.is_whitespace() || c.is_control() || "/@,[]".contains(c);
+        if host.is_empty() || host.len() > MAX_NAME || host.contains(is_foreign) {
+            return Err(());
+        }
+        let port = match port {
+            // `parse` would take a sign.
+            Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => return Err(()),
+            Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or(())?,
+            None => Self::DEFAULT_PORT,
+        };
+        Ok(Self::tcp(host, port))
+    }
+}
+
+/// The longest name of DNS, in bytes (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 253;
+
 /// `host` as an IP address, if it is one. A zone (`fe80::1%eth0`) is not part of the address.
 pub(crate) fn ip_address(host: &str) -> Option<IpAddr> {
     match host.split_once('%') {
@@ -99,6 +134,40 @@ mod tests {
             ServerAddress::unix("/tmp/M.sock").to_string(),
             "/tmp/M.sock"
         );
+    }
+
+    #[test]
+    fn addresses_are_read_as_servers_write_them() {
+        for (text, expected) in [
+            ("Db.Example:27018", ServerAddress::tcp("db.example", 27018)),
+            ("db", ServerAddress::tcp("db", 27017)),
+            ("[::1]:5", ServerAddress::tcp("::1", 5)),
+            ("[FE80::1%eth0]", ServerAddress::tcp("fe80::1%eth0", 27017)),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            ":1",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:b",
+            "a:1:2",
+            "::1",
+            "[::1",
+            "[::1]5",
+            "[a]:1",
+            "[]:1",
+            "a b:1",
+            "a\n",
+            "/tmp/m.sock",
+            "u@a",
+        ] {
+            assert_eq!(text.parse::<ServerAddress>(), Err(()), "{text}");
+        }
+        assert!("a".repeat(254).parse::<ServerAddress>().is_err());
     }
 
     #[test]

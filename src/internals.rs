@@ -1,6 +1,8 @@
 //! What the runners of the specifications' own tests need of the inside. No part of the API: it changes with any
 //! version, and is there only with the feature `_internals`, which this crate's tests switch on.
 
+pub mod sdam;
+
 use std::sync::Arc;
 use std::time::Duration;
 

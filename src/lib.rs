@@ -61,6 +61,14 @@ mod error;
 mod fork;
 mod net;
 mod pool;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the monitors and the selection of a server that use it come next"
+    )
+)]
+mod sdam;
 mod sniff;
 mod socket;
 mod srv;
@@ -74,7 +82,7 @@ pub use address::ServerAddress;
 pub use cause::{Category, Cause, CauseCode};
 pub use client::{Client, ClientSnapshot, ConnectionInUse, ServerReport};
 pub use command::Command;
-pub use conn::Hello;
+pub use conn::{Hello, TopologyVersion};
 pub use cursor::Cursor;
 pub use database::Database;
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};

@@ -4,10 +4,14 @@
 //! the legacy hello as OP_QUERY with `helloOk`, which every server understands; behind a load balancer
 //! it is `hello` as OP_MSG.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::DateTime;
 use bson::oid::ObjectId;
-use bson::raw::RawDocument;
+use bson::raw::{RawArray, RawDocument};
 use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
+use crate::address::ServerAddress;
 use crate::auth::{Attempt, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::Compressor;
@@ -15,7 +19,7 @@ use crate::options::Compressor;
 /// The wire versions that this crate speaks: MongoDB 4.2 and later.
 pub(crate) const WIRE_VERSIONS: std::ops::RangeInclusive<i32> = 8..=29;
 
-/// What a server says about itself when a connection is established.
+/// What a server says about itself, when a connection is established and when it is monitored.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Hello {
@@ -29,8 +33,38 @@ pub struct Hello {
     pub set_name: Option<String>,
     /// Whether the server is an arbiter of a replica set, which knows no users.
     pub arbiter_only: bool,
+    /// Whether the server is a member of a replica set that does not know its set: it is not initialized, or was
+    /// removed.
+    pub is_replica_set: bool,
+    /// Whether the server is a hidden member of a replica set, which serves no reads.
+    pub hidden: bool,
     /// Whether the server is a router of a sharded cluster.
     pub is_mongos: bool,
+    /// Whether the server is mongocryptd, which helps to encrypt and holds no data.
+    pub is_cryptd: bool,
+    /// The address of the server as its replica set knows it.
+    pub me: Option<ServerAddress>,
+    /// The members of the replica set that may become primary. Of more than 1000 members the rest is left out,
+    /// here and below, as are addresses that make no sense.
+    pub hosts: BTreeSet<ServerAddress>,
+    /// The members that cannot become primary.
+    pub passives: BTreeSet<ServerAddress>,
+    /// The members without data.
+    pub arbiters: BTreeSet<ServerAddress>,
+    /// Whom the server takes for the primary.
+    pub primary: Option<ServerAddress>,
+    /// The version of the replica set's configuration.
+    pub set_version: Option<i64>,
+    /// The election that made the server primary.
+    pub election_id: Option<ObjectId>,
+    /// The tags of the member.
+    pub tags: BTreeMap<String, String>,
+    /// The primary's time when it made the last write that the member has.
+    pub last_write_date: Option<DateTime>,
+    /// How long sessions live, in minutes; none without sessions.
+    pub logical_session_timeout_minutes: Option<i64>,
+    /// Which state of the server the answer is of; none before MongoDB 4.4.
+    pub topology_version: Option<TopologyVersion>,
     /// The oldest wire version that the server speaks.
     pub min_wire_version: i32,
     /// The newest wire version that the server speaks.
@@ -47,6 +81,16 @@ pub struct Hello {
     pub service_id: Option<ObjectId>,
     /// The compressors that both sides know. Requests are compressed with the first that the client names.
     pub compressors: Vec<Compressor>,
+}
+
+/// Which state of a server an answer is of: the server counts its states, from each start on anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopologyVersion {
+    /// The process; another after each start.
+    pub process_id: ObjectId,
+    /// The number of the state.
+    pub counter: i64,
 }
 
 /// The command that opens a connection. `backpressure` says that errors of an overloaded server are
@@ -100,22 +144,40 @@ impl Hello {
     }
 
     /// Reads the fields of a successful answer. A field of another type counts as absent.
-    pub(super) fn read(reply: &RawDocument) -> Self {
+    pub(crate) fn read(reply: &RawDocument) -> Self {
         let mut hello = Self {
             max_bson_object_size: 16 << 20,
             max_message_size: crate::wire::MAX_MESSAGE_SIZE,
             max_write_batch_size: 100_000,
             ..Self::default()
         };
+        let mut is_master = false;
+        let mut is_writable_primary = None;
         for (key, value) in reply.iter().map_while(Result::ok) {
             match (key.as_str(), value) {
                 ("helloOk", RawBsonRef::Boolean(yes)) => hello.hello_ok = yes,
-                ("ismaster" | "isWritablePrimary", RawBsonRef::Boolean(yes)) => {
-                    hello.is_writable_primary = yes
-                }
+                ("ismaster", RawBsonRef::Boolean(yes)) => is_master = yes,
+                ("isWritablePrimary", RawBsonRef::Boolean(yes)) => is_writable_primary = Some(yes),
                 ("secondary", RawBsonRef::Boolean(yes)) => hello.secondary = yes,
                 ("arbiterOnly", RawBsonRef::Boolean(yes)) => hello.arbiter_only = yes,
+                ("isreplicaset", RawBsonRef::Boolean(yes)) => hello.is_replica_set = yes,
+                ("hidden", RawBsonRef::Boolean(yes)) => hello.hidden = yes,
+                ("iscryptd", RawBsonRef::Boolean(yes)) => hello.is_cryptd = yes,
                 ("setName", RawBsonRef::String(name)) => hello.set_name = Some(name.to_owned()),
+                ("me", RawBsonRef::String(address)) => hello.me = address.parse().ok(),
+                ("primary", RawBsonRef::String(address)) => hello.primary = address.parse().ok(),
+                ("hosts", RawBsonRef::Array(list)) => hello.hosts = addresses(list),
+                ("passives", RawBsonRef::Array(list)) => hello.passives = addresses(list),
+                ("arbiters", RawBsonRef::Array(list)) => hello.arbiters = addresses(list),
+                ("electionId", RawBsonRef::ObjectId(id)) => hello.election_id = Some(id),
+                ("tags", RawBsonRef::Document(tags)) => hello.tags = texts(tags),
+                ("lastWrite", RawBsonRef::Document(last)) => {
+                    let date = last.get_datetime("lastWriteDate");
+                    hello.last_write_date = date.ok();
+                }
+                ("topologyVersion", RawBsonRef::Document(version)) => {
+                    hello.topology_version = TopologyVersion::read(version);
+                }
                 ("msg", RawBsonRef::String(text)) => hello.is_mongos = text == "isdbgrid",
                 ("serviceId", RawBsonRef::ObjectId(id)) => hello.service_id = Some(id),
                 ("compression", RawBsonRef::Array(names)) => {
@@ -129,6 +191,7 @@ impl Hello {
                 (_, number) => hello.read_number(key.as_str(), number),
             }
         }
+        hello.is_writable_primary = is_writable_primary.unwrap_or(is_master);
         hello
     }
 
@@ -152,6 +215,10 @@ impl Hello {
                     u32::try_from(number).unwrap_or(self.max_write_batch_size)
             }
             "connectionId" => self.connection_id = Some(number),
+            "setVersion" => self.set_version = Some(number),
+            "logicalSessionTimeoutMinutes" => {
+                self.logical_session_timeout_minutes = Some(number);
+            }
             _ => {}
         }
     }
@@ -186,6 +253,54 @@ impl Hello {
         )
     }
 }
+
+impl TopologyVersion {
+    pub(super) fn read(version: &RawDocument) -> Option<Self> {
+        Some(Self {
+            process_id: version.get_object_id("processId").ok()?,
+            counter: integer(version.get("counter").ok()??)?,
+        })
+    }
+
+    /// The version that stands in an answer, of whatever command.
+    pub(crate) fn of_answer(answer: &RawDocument) -> Option<Self> {
+        Self::read(answer.get_document("topologyVersion").ok()?)
+    }
+
+    /// Whether `answer` is of an earlier state than `known`. What cannot be compared counts as later
+    /// ("topologyVersion Comparison").
+    pub(crate) fn is_earlier(answer: Option<Self>, known: Option<Self>) -> bool {
+        Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer < known)
+    }
+
+    /// Whether `answer` is of an earlier state than `known`, or of the same.
+    pub(crate) fn is_no_later(answer: Option<Self>, known: Option<Self>) -> bool {
+        Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer <= known)
+    }
+
+    fn both_of_one_process(answer: Option<Self>, known: Option<Self>) -> Option<(i64, i64)> {
+        let (answer, known) = (answer?, known?);
+        (answer.process_id == known.process_id).then_some((answer.counter, known.counter))
+    }
+}
+
+/// The addresses of a list, up to [`MAX_MEMBERS`].
+fn addresses(list: &RawArray) -> BTreeSet<ServerAddress> {
+    let texts = list.into_iter().map_while(Result::ok);
+    texts
+        .take(MAX_MEMBERS)
+        .filter_map(|text| text.as_str()?.parse().ok())
+        .collect()
+}
+
+fn texts(tags: &RawDocument) -> BTreeMap<String, String> {
+    let tags = tags.iter().map_while(Result::ok);
+    tags.filter_map(|(key, value)| Some((key.to_string(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// How many members of a replica set are taken note of; MongoDB allows 50.
+const MAX_MEMBERS: usize = 1000;
 
 /// A number of any of BSON's types, if it is whole.
 pub(crate) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
@@ -225,6 +340,52 @@ mod tests {
             (hello.set_name.as_deref(), hello.connection_id),
             (Some("rs"), Some(7))
         );
+    }
+
+    #[test]
+    fn what_a_member_says_of_its_set_is_read_and_nonsense_left_out() {
+        let address = |name: &str| ServerAddress::tcp(name, 27017);
+        let reply = rawdoc! {
+            "hosts": ["A:27017", "b", 7, "no host", "[::1]:1"], "arbiters": ["c:27017"], "me": "a:0", "primary": "B:27017",
+            "tags": { "dc": "east", "rank": 1 }, "setVersion": 3.0, "electionId": ObjectId::from_bytes([1; 12]),
+            "lastWrite": { "lastWriteDate": DateTime::from_millis(5), "opTime": 1 }, "hidden": true,
+            "topologyVersion": { "processId": ObjectId::from_bytes([2; 12]), "counter": 4_i64 },
+            "logicalSessionTimeoutMinutes": 30, "isWritablePrimary": false, "ismaster": true,
+        };
+        let hello = Hello::read(&reply);
+        let hosts = [address("a"), address("b"), ServerAddress::tcp("::1", 1)];
+        assert_eq!(hello.hosts, BTreeSet::from(hosts));
+        assert_eq!(hello.arbiters, BTreeSet::from([address("c")]));
+        assert_eq!((hello.me, hello.primary), (None, Some(address("b"))));
+        let tags = BTreeMap::from([("dc".to_owned(), "east".to_owned())]);
+        assert_eq!((hello.tags, hello.set_version), (tags, Some(3)));
+        assert_eq!(hello.election_id, Some(ObjectId::from_bytes([1; 12])));
+        assert_eq!(hello.last_write_date, Some(DateTime::from_millis(5)));
+        assert_eq!(hello.topology_version.unwrap().counter, 4);
+        assert_eq!(hello.logical_session_timeout_minutes, Some(30));
+        assert!(hello.hidden && !hello.is_writable_primary);
+    }
+
+    #[test]
+    fn topology_versions_compare_within_one_process_alone() {
+        let version = |process: u8, counter| {
+            let process_id = ObjectId::from_bytes([process; 12]);
+            Some(TopologyVersion {
+                process_id,
+                counter,
+            })
+        };
+        for (answer, known, is_earlier, is_no_later) in [
+            (version(1, 1), version(1, 2), true, true),
+            (version(1, 2), version(1, 2), false, true),
+            (version(1, 3), version(1, 2), false, false),
+            (version(2, 1), version(1, 2), false, false),
+            (None, version(1, 2), false, false),
+            (version(1, 1), None, false, false),
+        ] {
+            assert_eq!(TopologyVersion::is_earlier(answer, known), is_earlier);
+            assert_eq!(TopologyVersion::is_no_later(answer, known), is_no_later);
+        }
     }
 
     #[test]

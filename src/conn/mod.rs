@@ -14,6 +14,7 @@ mod overload;
 mod probe;
 mod reauthenticate;
 mod sensitive;
+mod state_change;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -23,8 +24,11 @@ use bson::{RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer, Place};
-pub use self::hello::Hello;
-pub(crate) use self::hello::integer;
+pub use self::hello::{Hello, TopologyVersion};
+pub(crate) use self::hello::{WIRE_VERSIONS, integer};
+#[cfg(feature = "_internals")]
+pub(crate) use self::overload::label as label_overload;
+pub(crate) use self::state_change::StateChange;
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
@@ -226,7 +230,7 @@ impl Connection {
             let what = format!("the reply to {:?}", command_name(request.body));
             self.explain(failure, stage, &what, deadline)
         })?;
-        if state_changed(&reply) {
+        if StateChange::read(&reply).is_some() {
             self.perished = Some(Perished::StateChange);
         }
         check(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage))?;
@@ -426,7 +430,7 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
 }
 
 /// Whether the server carried the command out. What it says otherwise becomes the error.
-fn check(reply: &RawDocument) -> Result<()> {
+pub(crate) fn check(reply: &RawDocument) -> Result<()> {
     let mut ok = false;
     let mut code = 0;
     let (mut code_name, mut message) = (String::new(), String::new());
@@ -474,28 +478,10 @@ fn check(reply: &RawDocument) -> Result<()> {
 #[cfg(test)]
 pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = check(reply);
-    let _ = state_changed(reply);
+    let _ = StateChange::read(reply);
     let _ = Hello::read(reply).incompatibility();
     let _ = command_name(reply);
     crate::event::read_for_the_log(reply);
-}
-
-/// Whether an answer says that the server has another role than before or is about to end, as error of
-/// the command or of its write concern ("Server Discovery and Monitoring", "Error handling").
-fn state_changed(reply: &RawDocument) -> bool {
-    /// InterruptedAtShutdown, InterruptedDueToReplStateChange, NotPrimaryOrSecondary,
-    /// PrimarySteppedDown, ShutdownInProgress, NotWritablePrimary, NotPrimaryNoSecondaryOk,
-    /// LegacyNotPrimary.
-    const CODES: [i64; 8] = [11600, 11602, 13436, 189, 91, 10107, 13435, 10058];
-    let failed = reply.iter().map_while(std::result::Result::ok);
-    let mut failed = failed.filter_map(|(key, value)| match (key.as_str(), value) {
-        ("code", code) => integer(code),
-        ("writeConcernError", RawBsonRef::Document(error)) => {
-            error.get("code").ok().flatten().and_then(integer)
-        }
-        _ => None,
-    });
-    failed.any(|code| CODES.contains(&code))
 }
 
 /// TLS is off, and the server does not answer a message in the clear.

@@ -20,7 +20,7 @@ use crate::error::{Error, Stage};
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
 /// Adds the labels to an error of an attempt to connect, where they belong.
-pub(super) fn label(error: Error) -> Error {
+pub(crate) fn label(error: Error) -> Error {
     if may_be_overload(&error) {
         error.with_labels(&LABELS)
     } else {

@@ -6,6 +6,7 @@
 mod command;
 mod json;
 mod pool;
+mod sdam;
 mod tls;
 
 use std::cell::Cell;
@@ -22,11 +23,13 @@ pub(crate) use self::command::{CommandMonitor, OpenCommand, next_operation_id};
 pub use self::pool::{
     ConnectionCheckOutFailedReason, ConnectionClosedReason, PoolEvent, PoolEventKind, PoolOptions,
 };
+pub use self::sdam::{MonitoringConnection, SdamEvent, SdamEventKind};
 pub use self::tls::{
     RevocationEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
     TlsReloadEvent,
 };
 use crate::fork;
+pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub enum Event {
     CommandSucceeded(CommandSucceededEvent),
     /// A command failed.
     CommandFailed(CommandFailedEvent),
+    /// Something was found out about the deployment.
+    Sdam(SdamEvent),
 }
 
 /// What an event is about.
@@ -62,6 +67,8 @@ pub enum EventKind {
     Command,
     /// Connection pools.
     Pool,
+    /// Discovery and monitoring of servers. This version does not tell of them yet.
+    Sdam,
 }
 
 impl EventKind {
@@ -70,6 +77,7 @@ impl EventKind {
             Self::Tls => 1,
             Self::Command => 2,
             Self::Pool => 4,
+            Self::Sdam => 8,
         }
     }
 }

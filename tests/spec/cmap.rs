@@ -30,7 +30,6 @@ const FIELDS: &[&str] = &[
     "error",
     "events",
     "ignore",
-    "tests",
 ];
 
 pub(crate) fn run(case: &Value) -> Result<(), String> {

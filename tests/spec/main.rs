@@ -26,6 +26,8 @@ mod concern;
 mod connection_string;
 mod expect;
 mod runner;
+mod sdam;
+mod selection;
 mod skips;
 #[cfg(feature = "srv")]
 mod srv;
@@ -77,6 +79,26 @@ const FORMATS: &[Format] = &[
     Format {
         folder: "initial-dns-seedlist-discovery/tests/sharded",
         run: srv::run,
+    },
+    Format {
+        folder: "server-discovery-and-monitoring/tests",
+        run: sdam::run,
+    },
+    Format {
+        folder: "server-selection/tests/server_selection",
+        run: selection::run,
+    },
+    Format {
+        folder: "server-selection/tests/rtt",
+        run: selection::run_rtt,
+    },
+    Format {
+        folder: "server-selection/tests/in_window",
+        run: selection::run_in_window,
+    },
+    Format {
+        folder: "max-staleness/tests",
+        run: selection::run,
     },
 ];
 

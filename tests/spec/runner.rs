@@ -12,7 +12,7 @@ use crate::skips::SKIPS;
 
 /// A folder of files with `{"tests": [case, …]}`, or with one case each.
 pub(crate) struct Format {
-    /// The folder below the root.
+    /// The folder below the root, with its own folders, apart from those of the unified format.
     pub(crate) folder: &'static str,
     /// Runs one case; an error says what was expected and what came.
     pub(crate) run: fn(&Value) -> Result<(), String>,
@@ -49,8 +49,8 @@ pub(crate) fn run_format(root: &Path, format: &Format, selected: &str, report: &
         }
     };
     for file in files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let suite = format!("{}/{name}", format.folder);
+        let path = file.strip_prefix(root).unwrap_or(&file);
+        let suite = path.to_string_lossy().into_owned();
         if suite.contains(selected) {
             run_suite(&file, &suite, format, report);
         }
@@ -58,14 +58,22 @@ pub(crate) fn run_format(root: &Path, format: &Format, selected: &str, report: &
 }
 
 fn json_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() && !path.ends_with("unified") {
+                folders.push(path);
+            } else if path
+                .extension()
                 .is_some_and(|extension| extension == "json")
-        })
-        .collect();
+            {
+                files.push(path);
+            }
+        }
+    }
     files.sort();
     match files.is_empty() {
         true => Err("no JSON file in the folder".to_owned()),
@@ -126,15 +134,21 @@ fn run_suite(file: &Path, suite: &str, format: &Format, report: &mut Report) {
 fn read_cases(file: &Path) -> Result<Vec<Value>, String> {
     let text = fs::read_to_string(file).map_err(|why| why.to_string())?;
     let mut content: Value = serde_json::from_str(&text).map_err(|why| why.to_string())?;
-    let cases = content.get_mut("tests").map(Value::take);
-    match cases.unwrap_or_default() {
+    match content.get_mut("tests").map_or(Value::Null, Value::take) {
         Value::Array(cases) if !cases.is_empty() => Ok(cases),
-        Value::Null if content["operations"].is_array() || content["uri"].is_string() => {
-            Ok(vec![content])
-        }
+        Value::Null if ONE_CASE.iter().any(|field| !content[field].is_null()) => Ok(vec![content]),
         _ => Err("no cases under \"tests\"".to_owned()),
     }
 }
+
+/// The fields by which a file is told that is one case.
+const ONE_CASE: [&str; 5] = [
+    "operations",
+    "phases",
+    "topology_description",
+    "avg_rtt_ms",
+    "uri",
+];
 
 fn run_case(case: &Value, format: &Format) -> Result<(), String> {
     // A panic is this case's failure, not the end of the run.

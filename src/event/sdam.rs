@@ -1,0 +1,295 @@
+//! The events of server discovery and monitoring. Source: "SDAM Logging and Monitoring".
+//!
+//! `Display` is the line of the log, target `mongotls::topology`, level debug ("Log Messages").
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use bson::oid::ObjectId;
+
+use super::json::extended_json;
+use crate::address::ServerAddress;
+use crate::error::Error;
+use crate::sdam::{ServerDescription, TopologyDescription};
+
+/// Something that was found out about a deployment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SdamEvent {
+    /// Which topology; each client has one.
+    pub topology_id: ObjectId,
+    /// What happened.
+    pub kind: SdamEventKind,
+}
+
+/// What was found out.
+///
+/// Events of one topology come one after another, in the order in which things happen.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SdamEventKind {
+    /// The topology begins: the first event.
+    TopologyOpening,
+    /// The topology ends: the last event.
+    TopologyClosed,
+    /// What is known of the deployment has changed.
+    TopologyDescriptionChanged {
+        /// What was known before.
+        previous: Arc<TopologyDescription>,
+        /// What is known now.
+        new: Arc<TopologyDescription>,
+    },
+    /// A server was found.
+    ServerOpening {
+        /// The server.
+        server: ServerAddress,
+    },
+    /// A server does not belong to the topology any more.
+    ServerClosed {
+        /// The server.
+        server: ServerAddress,
+    },
+    /// What is known of a server has changed, apart from round trip times.
+    ServerDescriptionChanged {
+        /// What was known before.
+        previous: Arc<ServerDescription>,
+        /// What is known now.
+        new: Arc<ServerDescription>,
+    },
+    /// A server is about to be checked; before a connection is opened, if there is none. One of the next two follows.
+    ServerHeartbeatStarted {
+        /// On which connection.
+        connection: MonitoringConnection,
+        /// Whether the server answers only when there is news, or the interval of checks has passed.
+        awaited: bool,
+    },
+    /// The server has answered.
+    ServerHeartbeatSucceeded {
+        /// On which connection.
+        connection: MonitoringConnection,
+        /// Whether the server held the answer back until there was news.
+        awaited: bool,
+        /// How long it took; a round trip time unless `awaited`.
+        duration: Duration,
+        /// The answer.
+        reply: RawDocumentBuf,
+    },
+    /// The check failed.
+    ServerHeartbeatFailed {
+        /// On which connection.
+        connection: MonitoringConnection,
+        /// Whether the server was to hold the answer back until there was news.
+        awaited: bool,
+        /// How long it took.
+        duration: Duration,
+        /// Why.
+        failure: Error,
+    },
+}
+
+/// The connection on which a server is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MonitoringConnection {
+    /// The server.
+    pub server: ServerAddress,
+    /// The client's number of the connection; it counts apart from those of the pool.
+    pub connection_id: u64,
+    /// The server's number of the connection, as in its log, if it is known.
+    pub server_connection_id: Option<i64>,
+}
+
+impl SdamEventKind {
+    /// The event's name in the specification, without its `Event`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TopologyOpening => "TopologyOpening",
+            Self::TopologyClosed => "TopologyClosed",
+            Self::TopologyDescriptionChanged { .. } => "TopologyDescriptionChanged",
+            Self::ServerOpening { .. } => "ServerOpening",
+            Self::ServerClosed { .. } => "ServerClosed",
+            Self::ServerDescriptionChanged { .. } => "ServerDescriptionChanged",
+            Self::ServerHeartbeatStarted { .. } => "ServerHeartbeatStarted",
+            Self::ServerHeartbeatSucceeded { .. } => "ServerHeartbeatSucceeded",
+            Self::ServerHeartbeatFailed { .. } => "ServerHeartbeatFailed",
+        }
+    }
+}
+
+impl fmt::Display for MonitoringConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (server, id) = (&self.server, self.connection_id);
+        write!(f, "{server} on connection with driver-generated ID {id}")?;
+        match self.server_connection_id {
+            Some(id) => write!(f, " and server-generated ID {id}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SdamEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.topology_id;
+        match &self.kind {
+            SdamEventKind::TopologyOpening => {
+                write!(f, "Starting monitoring for topology with ID {id}")
+            }
+            SdamEventKind::TopologyClosed => {
+                write!(f, "Stopped monitoring for topology with ID {id}")
+            }
+            SdamEventKind::TopologyDescriptionChanged { previous, new } => write!(
+                f,
+                "Description changed for topology with ID {id}. Previous description: {previous}. New description: {new}"
+            ),
+            SdamEventKind::ServerOpening { server } => {
+                write!(
+                    f,
+                    "Starting monitoring for server {server} in topology with ID {id}"
+                )
+            }
+            SdamEventKind::ServerClosed { server } => {
+                write!(
+                    f,
+                    "Stopped monitoring for server {server} in topology with ID {id}"
+                )
+            }
+            SdamEventKind::ServerDescriptionChanged { previous, new } => write!(
+                f,
+                "Description changed for server in topology with ID {id}. Previous description: {previous}. New description: {new}"
+            ),
+            SdamEventKind::ServerHeartbeatStarted {
+                connection,
+                awaited,
+            } => write!(
+                f,
+                "Heartbeat started for {connection} in topology with ID {id}. Awaited: {awaited}"
+            ),
+            SdamEventKind::ServerHeartbeatSucceeded {
+                connection,
+                awaited,
+                duration,
+                reply,
+            } => write!(
+                f,
+                "Heartbeat succeeded in {} ms for {connection} in topology with ID {id}. Awaited: {awaited}. Reply: {}",
+                duration.as_millis(),
+                extended_json(reply, MAX_REPLY)
+            ),
+            SdamEventKind::ServerHeartbeatFailed {
+                connection,
+                awaited,
+                duration,
+                failure,
+            } => write!(
+                f,
+                "Heartbeat failed in {} ms for {connection} in topology with ID {id}. Awaited: {awaited}. Failure: {failure}",
+                duration.as_millis()
+            ),
+        }
+    }
+}
+
+/// How much of an answer stands in the line of the log, in bytes ("Logging", the default).
+const MAX_REPLY: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log_are_those_of_the_specification() {
+        let connection = MonitoringConnection {
+            server: ServerAddress::tcp("a", 1),
+            connection_id: 3,
+            server_connection_id: None,
+        };
+        let known = MonitoringConnection {
+            server_connection_id: Some(9),
+            ..connection.clone()
+        };
+        let duration = Duration::from_millis(5);
+        let server = || ServerAddress::tcp("a", 1);
+        let unknown = Arc::new(TopologyDescription::default());
+        let of_server = Arc::new(ServerDescription::unknown(server()));
+        for (kind, name, line) in [
+            (
+                SdamEventKind::TopologyOpening,
+                "TopologyOpening",
+                "Starting monitoring for topology with ID ID",
+            ),
+            (
+                SdamEventKind::TopologyClosed,
+                "TopologyClosed",
+                "Stopped monitoring for topology with ID ID",
+            ),
+            (
+                SdamEventKind::TopologyDescriptionChanged {
+                    previous: Arc::clone(&unknown),
+                    new: unknown,
+                },
+                "TopologyDescriptionChanged",
+                "Description changed for topology with ID ID. Previous description: Unknown. New description: Unknown",
+            ),
+            (
+                SdamEventKind::ServerOpening { server: server() },
+                "ServerOpening",
+                "Starting monitoring for server a:1 in topology with ID ID",
+            ),
+            (
+                SdamEventKind::ServerClosed { server: server() },
+                "ServerClosed",
+                "Stopped monitoring for server a:1 in topology with ID ID",
+            ),
+            (
+                SdamEventKind::ServerDescriptionChanged {
+                    previous: Arc::clone(&of_server),
+                    new: of_server,
+                },
+                "ServerDescriptionChanged",
+                "Description changed for server in topology with ID ID. Previous description: a:1 (Unknown). New \
+                 description: a:1 (Unknown)",
+            ),
+            (
+                SdamEventKind::ServerHeartbeatStarted {
+                    connection: connection.clone(),
+                    awaited: true,
+                },
+                "ServerHeartbeatStarted",
+                "Heartbeat started for a:1 on connection with driver-generated ID 3 in topology with ID ID. Awaited: true",
+            ),
+            (
+                SdamEventKind::ServerHeartbeatSucceeded {
+                    connection: known,
+                    awaited: false,
+                    duration,
+                    reply: rawdoc! { "ok": 1 },
+                },
+                "ServerHeartbeatSucceeded",
+                "Heartbeat succeeded in 5 ms for a:1 on connection with driver-generated ID 3 and server-generated ID 9 \
+                 in topology with ID ID. Awaited: false. Reply: {\"ok\":1}",
+            ),
+            (
+                SdamEventKind::ServerHeartbeatFailed {
+                    connection,
+                    awaited: false,
+                    duration,
+                    failure: Error::protocol("x"),
+                },
+                "ServerHeartbeatFailed",
+                "Heartbeat failed in 5 ms for a:1 on connection with driver-generated ID 3 in topology with ID ID. \
+                 Awaited: false. Failure: x",
+            ),
+        ] {
+            let event = SdamEvent {
+                topology_id: ObjectId::new(),
+                kind,
+            };
+            let text = event.to_string().replace(&event.topology_id.to_hex(), "ID");
+            assert_eq!((event.kind.name(), text.as_str()), (name, line));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The topology with pools that only count their generations, and server selection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::raw::RawDocument;
+
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::conn::{self, Hello};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::event::{SdamEvent, ServerDescription, ServerType, TopologyDescription, TopologyType};
+use crate::options::{ClientOptions, ReadPreference};
+use crate::sdam::errors::{ApplicationError, Clear, Outcome, What};
+use crate::sdam::rtt;
+use crate::sdam::selection::{self, Operation};
+use crate::sdam::update::{self, Update};
+
+/// The topology of a client without monitors. Its servers have pools without connections.
+#[derive(Debug)]
+pub struct Topology {
+    state: update::Topology,
+    generations: BTreeMap<ServerAddress, u64>,
+    events: Vec<SdamEvent>,
+}
+
+/// An error of an operation of the program.
+#[derive(Clone, Debug)]
+pub struct OperationError<'a> {
+    /// The generation of the pool that the connection is of; none for that of now.
+    pub generation: Option<u64>,
+    /// The newest wire version of the connection.
+    pub max_wire_version: i32,
+    /// Whether the connection was being established.
+    pub before_handshake: bool,
+    /// What happened.
+    pub kind: OperationErrorKind<'a>,
+}
+
+/// What kind of error it is.
+#[derive(Clone, Copy, Debug)]
+pub enum OperationErrorKind<'a> {
+    /// The network failed.
+    Network,
+    /// The network was too slow.
+    Timeout,
+    /// The server gave this answer.
+    Command(&'a RawDocument),
+}
+
+impl Topology {
+    /// The topology of a client with those options, which name their hosts.
+    pub fn new(options: &ClientOptions) -> Self {
+        let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
+        let (state, events) = update::Topology::open(options, &seeds);
+        Self {
+            state,
+            generations: seeds.into_iter().map(|seed| (seed, 0)).collect(),
+            events,
+        }
+    }
+
+    /// What is known now.
+    pub fn description(&self) -> Arc<TopologyDescription> {
+        Arc::clone(self.state.description())
+    }
+
+    /// How often the pool of a server was cleared.
+    pub fn generation(&self, server: &ServerAddress) -> Option<u64> {
+        self.generations.get(server).copied()
+    }
+
+    /// The events since they were last taken.
+    pub fn take_events(&mut self) -> Vec<SdamEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Ends the topology.
+    pub fn close(&mut self) {
+        self.events.extend(self.state.close());
+    }
+
+    /// A check of a server brought this answer, or none since the network failed.
+    pub fn checked(&mut self, server: &ServerAddress, reply: Option<&RawDocument>) {
+        let answer = match reply {
+            Some(reply) => conn::check(reply).map(|()| Hello::read(reply)),
+            None => Err(failed(Stage::Command, CauseCode::ConnectionReset)),
+        };
+        match answer {
+            Ok(hello) => {
+                self.update(ServerDescription::from_hello(
+                    server.clone(),
+                    &hello,
+                    Instant::now(),
+                ));
+            }
+            Err(error) => {
+                if let Some(known) = self.description().servers.get(server) {
+                    self.carry_out(server, Outcome::of_check(known, &error));
+                }
+            }
+        }
+    }
+
+    /// An operation of the program ended in an error.
+    pub fn operation_failed(&mut self, server: &ServerAddress, error: &OperationError<'_>) {
+        let stage = match (error.before_handshake, error.kind) {
+            (true, OperationErrorKind::Command(_)) => Stage::Authentication,
+            (true, _) => Stage::Hello,
+            (false, _) => Stage::Command,
+        };
+        let failure = match error.kind {
+            OperationErrorKind::Command(reply) => conn::check(reply).err(),
+            OperationErrorKind::Network => Some(failed(stage, CauseCode::ConnectionReset)),
+            OperationErrorKind::Timeout if error.before_handshake => {
+                Some(failed(stage, CauseCode::HandshakeTimeout))
+            }
+            OperationErrorKind::Timeout => Some(Error::new(ErrorKind::Timeout, "too slow")),
+        };
+        // As the pool does for whatever ends an attempt to connect.
+        let failure = failure.map(|failure| conn::label_overload(failure.with_stage(stage)));
+        let what = match (&failure, error.kind) {
+            (Some(failure), _) => What::Error(failure),
+            (None, OperationErrorKind::Command(reply)) => What::Reply(reply),
+            (None, _) => return,
+        };
+        let now = self.generation(server);
+        let error = ApplicationError {
+            server,
+            what,
+            is_stale: error
+                .generation
+                .is_some_and(|generation| Some(generation) < now),
+            max_wire_version: error.max_wire_version,
+            service_id: None,
+        };
+        let outcome = Outcome::of_operation(self.state.description(), error);
+        self.carry_out(server, outcome);
+    }
+
+    fn carry_out(&mut self, server: &ServerAddress, outcome: Outcome) {
+        if let Some(description) = outcome.description {
+            self.update(description);
+        }
+        if let (Clear::Pool { .. }, Some(generation)) =
+            (outcome.clear, self.generations.get_mut(server))
+        {
+            *generation += 1;
+        }
+    }
+
+    fn update(&mut self, description: ServerDescription) {
+        let Some(update) = self.state.update(description) else {
+            return;
+        };
+        self.follow(&update);
+    }
+
+    fn follow(&mut self, update: &Update) {
+        for closed in update.closed() {
+            self.generations.remove(closed);
+        }
+        for opened in update.opened() {
+            self.generations.insert(opened.clone(), 0);
+        }
+        self.events.extend(update.events());
+    }
+}
+
+fn failed(stage: Stage, code: CauseCode) -> Error {
+    Error::failed(stage, Cause::new(code, "simulated", "None."))
+}
+
+/// A server of which only these are known; the rest is for the caller to fill in.
+pub fn server(address: ServerAddress, server_type: ServerType) -> ServerDescription {
+    let mut server = ServerDescription::unknown(address);
+    server.server_type = server_type;
+    server
+}
+
+/// A topology of those servers.
+pub fn topology(
+    topology_type: TopologyType,
+    servers: Vec<ServerDescription>,
+    heartbeat_frequency: Duration,
+) -> TopologyDescription {
+    let mut topology = TopologyDescription {
+        topology_type,
+        heartbeat_frequency,
+        ..TopologyDescription::default()
+    };
+    for server in servers {
+        topology
+            .servers
+            .insert(server.address.clone(), Arc::new(server));
+    }
+    topology.refresh();
+    topology
+}
+
+/// The servers that may carry an operation out; a read if there is a preference.
+///
+/// # Errors
+/// If the preference can never be met.
+pub fn suitable<'t>(
+    topology: &'t TopologyDescription,
+    preference: Option<&ReadPreference>,
+    deprioritized: &[ServerAddress],
+) -> Result<Vec<&'t Arc<ServerDescription>>> {
+    let operation = preference.map_or(Operation::Write, Operation::Read);
+    topology.suitable(operation, deprioritized)
+}
+
+/// Those that are fast enough.
+pub fn in_latency_window(
+    suitable: Vec<&Arc<ServerDescription>>,
+    local_threshold: Duration,
+) -> Vec<&Arc<ServerDescription>> {
+    selection::in_latency_window(suitable, local_threshold)
+}
+
+/// The one that is chosen; `below` gives random numbers below its argument.
+pub fn choose<'t>(
+    window: &[&'t Arc<ServerDescription>],
+    operation_count: impl Fn(&ServerAddress) -> usize,
+    below: impl FnMut(usize) -> usize,
+) -> Option<&'t Arc<ServerDescription>> {
+    selection::choose(window, operation_count, below)
+}
+
+/// The average round trip time after a sample.
+pub fn moving_average(before: Option<Duration>, sample: Duration) -> Duration {
+    rtt::moving_average(before, sample)
+}

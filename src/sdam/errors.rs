@@ -1,0 +1,473 @@
+//! What follows from an error: of an operation of the program, or of a check.
+//!
+//! In: the error or the answer, and what is known of the server. Out: an [`Outcome`], which the caller carries out
+//! under the lock of the topology: first the description ([`Topology::update`](super::update::Topology::update)),
+//! then the pool, then the monitor. Sources: "Server Discovery and Monitoring", "Error handling"; "Server
+//! Monitoring", "Network or command error during server check"; "Client Backpressure"; "Load Balancer Support",
+//! "Error Handling".
+
+use bson::oid::ObjectId;
+use bson::raw::RawDocument;
+
+use super::description::{ServerDescription, TopologyDescription, TopologyType};
+use crate::address::ServerAddress;
+use crate::conn::{StateChange, TopologyVersion, WIRE_VERSIONS};
+use crate::error::{CommandFailure, Error, ErrorKind};
+
+/// What an operation of the program met with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ApplicationError<'a> {
+    /// The server that it was sent to.
+    pub(crate) server: &'a ServerAddress,
+    /// What came of it.
+    pub(crate) what: What<'a>,
+    /// Whether the pool, or the part of it for the service, has been cleared since the connection was created, or
+    /// since the attempt to create it began.
+    pub(crate) is_stale: bool,
+    /// The newest wire version that the server speaks, by the connection's own hello.
+    pub(crate) max_wire_version: i32,
+    /// The service behind a load balancer, by the connection's own hello.
+    pub(crate) service_id: Option<ObjectId>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What<'a> {
+    /// It failed, while a connection was made for it or on one.
+    Error(&'a Error),
+    /// The server carried it out (`ok: 1`). The answer may hold an error of the write concern.
+    Reply(&'a RawDocument),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outcome {
+    /// What is known of the server now; none if that does not change.
+    pub(crate) description: Option<ServerDescription>,
+    /// What becomes of the connections.
+    pub(crate) clear: Clear,
+    /// What the monitor does.
+    pub(crate) check: Check,
+}
+
+/// What becomes of the connections of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Clear {
+    /// Nothing.
+    #[default]
+    No,
+    /// All are out of date; those in use are cut off too if so asked.
+    Pool {
+        /// Whether connections in use are cut off.
+        interrupt_in_use_connections: bool,
+    },
+    /// Those to one service behind a load balancer are out of date.
+    Service(ObjectId),
+}
+
+/// What the monitor of the server does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// It goes on as before.
+    #[default]
+    AsBefore,
+    /// It checks the server at once, though not sooner than 500 ms after the last check.
+    Request,
+    /// It ends the check that is going on, closes its connection and waits for the next one.
+    Cancel,
+    /// It checks the server once more without any pause.
+    Retry,
+}
+
+impl Outcome {
+    /// What follows from how an operation ended.
+    pub(crate) fn of_operation(
+        topology: &TopologyDescription,
+        error: ApplicationError<'_>,
+    ) -> Self {
+        let Some(known) = topology.servers.get(error.server) else {
+            return Self::default();
+        };
+        let answer = error.what.answer();
+        let version = answer.and_then(TopologyVersion::of_answer);
+        if error.is_stale || TopologyVersion::is_no_later(version, known.topology_version) {
+            return Self::default();
+        }
+        let change = answer.and_then(StateChange::read);
+        let is_load_balanced = topology.topology_type == TopologyType::LoadBalanced;
+        let clear = match error.service_id {
+            _ if !is_load_balanced => Clear::Pool {
+                interrupt_in_use_connections: false,
+            },
+            Some(id) => Clear::Service(id),
+            // Before hello was answered nobody knows which service it was.
+            None => Clear::No,
+        };
+        if let Some(change) = change {
+            // Servers before MongoDB 4.2 close all connections then.
+            let is_old = error.max_wire_version < *WIRE_VERSIONS.start();
+            let mut description =
+                ServerDescription::failed(error.server.clone(), error.what.text());
+            description.topology_version = change.topology_version;
+            return Self {
+                description: (!is_load_balanced).then_some(description),
+                clear: match change.is_shutting_down || is_old {
+                    true => clear,
+                    false => Clear::No,
+                },
+                check: match is_load_balanced {
+                    true => Check::AsBefore,
+                    false => Check::Request,
+                },
+            };
+        }
+        match error.what {
+            What::Error(failure) if speaks_against_server(failure) => Self {
+                description: (!is_load_balanced)
+                    .then(|| ServerDescription::failed(error.server.clone(), failure.clone())),
+                clear,
+                check: match is_load_balanced {
+                    true => Check::AsBefore,
+                    false => Check::Cancel,
+                },
+            },
+            _ => Self::default(),
+        }
+    }
+
+    /// What follows from a check that failed. `known` is what was known of the server before.
+    ///
+    /// Labels of overload do not count: they spare a server that answers its monitor.
+    pub(crate) fn of_check(known: &ServerDescription, error: &Error) -> Self {
+        let is_of_network = is_network_error(error) || error.is_timeout();
+        Self {
+            description: Some(ServerDescription::failed(
+                known.address.clone(),
+                error.clone(),
+            )),
+            clear: Clear::Pool {
+                interrupt_in_use_connections: error.is_timeout(),
+            },
+            check: match is_of_network && known.is_available() {
+                true => Check::Retry,
+                false => Check::AsBefore,
+            },
+        }
+    }
+}
+
+impl<'a> What<'a> {
+    /// The server's answer, if there is one.
+    fn answer(self) -> Option<&'a RawDocument> {
+        match self {
+            Self::Error(error) => error.command().map(|failure| &*failure.reply),
+            Self::Reply(reply) => Some(reply),
+        }
+    }
+
+    /// The error that the description holds.
+    fn text(self) -> Error {
+        match self {
+            Self::Error(error) => error.clone(),
+            Self::Reply(reply) => {
+                let failure = reply.get_document("writeConcernError").ok();
+                let text = |key| failure.and_then(|failure| failure.get_str(key).ok());
+                let code = failure.and_then(|failure| failure.get_i32("code").ok());
+                let failure = CommandFailure {
+                    code: code.unwrap_or(0),
+                    code_name: text("codeName").unwrap_or_default().to_owned(),
+                    message: text("errmsg").unwrap_or_default().to_owned(),
+                    reply: reply.to_owned(),
+                };
+                Error::refused(failure, Vec::new())
+            }
+        }
+    }
+}
+
+/// Whether an error, which is no change of state, makes the server unknown.
+fn speaks_against_server(error: &Error) -> bool {
+    match () {
+        // It says that another error has spoken already.
+        () if error.is_pool_cleared() => false,
+        // An overloaded server is spared.
+        () if error.has_label("SystemOverloadedError") => false,
+        // Authentication is part of it.
+        () if error.is_of_establishing() => true,
+        // A time-out may come of a slow operation.
+        () => is_network_error(error),
+    }
+}
+
+/// Whether the network failed, apart from time-outs. TLS counts: a server may refuse the client's certificate after
+/// the handshake.
+fn is_network_error(error: &Error) -> bool {
+    let of_network = [ErrorKind::Network, ErrorKind::Tls];
+    of_network.contains(&error.kind()) && !error.is_pool_cleared()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bson::rawdoc;
+
+    use super::*;
+    use crate::cause::{Cause, CauseCode};
+    use crate::error::Stage;
+    use crate::sdam::ServerType;
+
+    const PROCESS: ObjectId = ObjectId::from_bytes([7; 12]);
+    const SERVICE: ObjectId = ObjectId::from_bytes([8; 12]);
+
+    fn address() -> ServerAddress {
+        ServerAddress::tcp("a", 27017)
+    }
+
+    /// A topology of one server, in its state 5.
+    fn topology(topology_type: TopologyType) -> TopologyDescription {
+        let mut server = ServerDescription::unknown(address());
+        server.server_type = ServerType::RsPrimary;
+        server.topology_version = TopologyVersion::of_answer(&rawdoc! {
+            "topologyVersion": { "processId": PROCESS, "counter": 5 },
+        });
+        let mut topology = TopologyDescription {
+            topology_type,
+            ..TopologyDescription::default()
+        };
+        topology.servers.insert(address(), Arc::new(server));
+        topology
+    }
+
+    /// What is done, in words, for an error of a connection that speaks wire version 21.
+    fn outcome(topology_type: TopologyType, what: What<'_>) -> String {
+        let server = address();
+        let error = ApplicationError {
+            server: &server,
+            what,
+            is_stale: false,
+            max_wire_version: 21,
+            service_id: None,
+        };
+        words(&Outcome::of_operation(&topology(topology_type), error))
+    }
+
+    fn words(outcome: &Outcome) -> String {
+        let mut words = Vec::new();
+        if outcome.description.is_some() {
+            words.push("unknown");
+        }
+        words.push(match outcome.clear {
+            Clear::No => "keep",
+            Clear::Pool {
+                interrupt_in_use_connections: false,
+            } => "clear",
+            Clear::Pool { .. } => "interrupt",
+            Clear::Service(_) => "service",
+        });
+        words.push(match outcome.check {
+            Check::AsBefore => "as before",
+            Check::Request => "request",
+            Check::Cancel => "cancel",
+            Check::Retry => "retry",
+        });
+        words.join(", ")
+    }
+
+    fn failed(stage: Stage, code: CauseCode) -> Error {
+        Error::failed(stage, Cause::new(code, "m", "r"))
+    }
+
+    fn refused(reply: bson::RawDocumentBuf) -> Error {
+        crate::conn::check(&reply).unwrap_err()
+    }
+
+    const NOTHING: &str = "keep, as before";
+
+    #[test]
+    fn errors_count_by_stage_and_kind() {
+        use CauseCode as C;
+        let overloaded =
+            failed(Stage::Connect, C::ConnectionRefused).with_labels(&["SystemOverloadedError"]);
+        for (error, expected) in [
+            (
+                failed(Stage::Command, C::ConnectionReset),
+                "unknown, clear, cancel",
+            ),
+            (
+                failed(Stage::Command, C::ClientCertificateRejected),
+                "unknown, clear, cancel",
+            ),
+            (
+                Error::new(ErrorKind::Timeout, "slow").with_stage(Stage::Command),
+                NOTHING,
+            ),
+            (Error::protocol("x").with_stage(Stage::Command), NOTHING),
+            (
+                failed(Stage::Resolve, C::DnsFailed),
+                "unknown, clear, cancel",
+            ),
+            (
+                failed(Stage::Tls, C::CertificateExpired),
+                "unknown, clear, cancel",
+            ),
+            (
+                failed(Stage::Authentication, C::AuthenticationFailed),
+                "unknown, clear, cancel",
+            ),
+            (
+                failed(Stage::Authentication, C::HandshakeTimeout),
+                "unknown, clear, cancel",
+            ),
+            (overloaded, NOTHING),
+            (Error::pool_cleared(None), NOTHING),
+            (Error::interrupted().with_stage(Stage::Connect), NOTHING),
+            (Error::client_closed(), NOTHING),
+            (Error::invalid_argument("x"), NOTHING),
+            (
+                refused(rawdoc! { "ok": 0, "code": 11000 }).with_stage(Stage::Command),
+                NOTHING,
+            ),
+        ] {
+            let what = What::Error(&error);
+            assert_eq!(
+                outcome(TopologyType::ReplicaSetWithPrimary, what),
+                expected,
+                "{error:?}"
+            );
+            // Without the service there is nothing to be done behind a load balancer.
+            assert_eq!(
+                outcome(TopologyType::LoadBalanced, what),
+                NOTHING,
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn changes_of_state_make_the_server_unknown_and_ask_for_a_check() {
+        let of = |reply| {
+            outcome(
+                TopologyType::ReplicaSetWithPrimary,
+                What::Error(&refused(reply)),
+            )
+        };
+        assert_eq!(
+            of(rawdoc! { "ok": 0, "code": 10107 }),
+            "unknown, keep, request"
+        );
+        assert_eq!(
+            of(rawdoc! { "ok": 0, "code": 91 }),
+            "unknown, clear, request"
+        );
+        assert_eq!(
+            of(rawdoc! { "ok": 0, "code": 1, "errmsg": "not master" }),
+            NOTHING
+        );
+        let of_write_concern =
+            rawdoc! { "ok": 1, "writeConcernError": { "code": 11600, "errmsg": "x" } };
+        let server = address();
+        let error = ApplicationError {
+            server: &server,
+            what: What::Reply(&of_write_concern),
+            is_stale: false,
+            max_wire_version: 21,
+            service_id: None,
+        };
+        let outcome = Outcome::of_operation(&topology(TopologyType::Sharded), error);
+        assert_eq!(words(&outcome), "unknown, clear, request");
+        let text = outcome.description.unwrap().error.unwrap().to_string();
+        assert_eq!(text, "the server answered with error 11600: x");
+        // Connections of old servers do not outlive it.
+        let old = refused(rawdoc! { "ok": 0, "code": 10107 });
+        let error = ApplicationError {
+            what: What::Error(&old),
+            max_wire_version: 7,
+            ..error
+        };
+        let outcome = Outcome::of_operation(&topology(TopologyType::Sharded), error);
+        assert_eq!(words(&outcome), "unknown, clear, request");
+    }
+
+    #[test]
+    fn what_is_out_of_date_changes_nothing() {
+        let of = |process: ObjectId, counter: i64, is_stale| {
+            let reply = rawdoc! {
+                "ok": 0, "code": 10107, "topologyVersion": { "processId": process, "counter": counter },
+            };
+            let (server, error) = (address(), refused(reply));
+            let error = ApplicationError {
+                server: &server,
+                what: What::Error(&error),
+                is_stale,
+                max_wire_version: 21,
+                service_id: None,
+            };
+            words(&Outcome::of_operation(
+                &topology(TopologyType::ReplicaSetWithPrimary),
+                error,
+            ))
+        };
+        assert_eq!(of(PROCESS, 6, false), "unknown, keep, request");
+        assert_eq!(of(PROCESS, 5, false), NOTHING);
+        assert_eq!(of(PROCESS, 4, false), NOTHING);
+        assert_eq!(of(SERVICE, 1, false), "unknown, keep, request");
+        assert_eq!(of(PROCESS, 6, true), NOTHING);
+    }
+
+    #[test]
+    fn behind_a_load_balancer_only_the_service_is_cleared() {
+        let of = |error: Error| {
+            let server = address();
+            let error = ApplicationError {
+                server: &server,
+                what: What::Error(&error),
+                is_stale: false,
+                max_wire_version: 21,
+                service_id: Some(SERVICE),
+            };
+            words(&Outcome::of_operation(
+                &topology(TopologyType::LoadBalanced),
+                error,
+            ))
+        };
+        assert_eq!(
+            of(failed(Stage::Command, CauseCode::ConnectionReset)),
+            "service, as before"
+        );
+        assert_eq!(
+            of(failed(
+                Stage::Authentication,
+                CauseCode::AuthenticationFailed
+            )),
+            "service, as before"
+        );
+        assert_eq!(
+            of(refused(rawdoc! { "ok": 0, "code": 91 })),
+            "service, as before"
+        );
+        assert_eq!(of(refused(rawdoc! { "ok": 0, "code": 10107 })), NOTHING);
+    }
+
+    #[test]
+    fn a_failed_check_clears_the_pool_and_is_repeated_if_the_network_failed() {
+        let known = topology(TopologyType::Single).servers[&address()].clone();
+        let unknown = ServerDescription::unknown(address());
+        let reset = failed(Stage::Command, CauseCode::ConnectionReset);
+        let slow = failed(Stage::Connect, CauseCode::ConnectTimeout)
+            .with_labels(&["SystemOverloadedError"]);
+        let said_no = refused(rawdoc! { "ok": 0 });
+        for (known, error, expected) in [
+            (&*known, &reset, "unknown, clear, retry"),
+            (&unknown, &reset, "unknown, clear, as before"),
+            (&*known, &slow, "unknown, interrupt, retry"),
+            (&*known, &said_no, "unknown, clear, as before"),
+        ] {
+            assert_eq!(
+                words(&Outcome::of_check(known, error)),
+                expected,
+                "{error:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Which servers an operation may go to, and which of them it goes to.
+//!
+//! In: the topology, what the operation asks for, and how busy servers are. Out: servers. Waiting until there is
+//! one is the caller's. Hedged reads are the server's affair. Source: "Server Selection".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+use super::staleness::Staleness;
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result, Stage};
+use crate::options::{ReadPreference, ReadPreferenceMode, TagSet};
+
+/// What an operation asks of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation<'a> {
+    /// It reads, by that preference.
+    Read(&'a ReadPreference),
+    /// It writes.
+    Write,
+}
+
+type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
+
+impl TopologyDescription {
+    /// The servers that may carry out an operation. Those in `deprioritized` are left out, unless nobody else is
+    /// there.
+    ///
+    /// # Errors
+    /// If a server speaks no wire version that the client speaks, or if the read preference can never be met by a
+    /// replica set.
+    pub(crate) fn suitable(
+        &self,
+        operation: Operation<'_>,
+        deprioritized: &[ServerAddress],
+    ) -> Result<Servers<'_>> {
+        if let Some(why) = &self.compatibility_error {
+            let remedy = "Update the server to MongoDB 4.2 or later, or mongotls to a release that knows this server.";
+            return Err(Error::failed(
+                Stage::Hello,
+                Cause::new(CauseCode::HelloFailed, why.as_str(), remedy),
+            ));
+        }
+        if let Operation::Read(preference) = operation {
+            self.check(preference)?;
+        }
+        let others = |server: &ServerDescription| !deprioritized.contains(&server.address);
+        let suitable = self.suitable_of(operation, others);
+        match suitable.is_empty() && !deprioritized.is_empty() {
+            true => Ok(self.suitable_of(operation, |_| true)),
+            false => Ok(suitable),
+        }
+    }
+
+    /// Whether a server that can be read from is known. Without a preference, it is the primary that counts.
+    pub fn has_readable_server(&self, preference: Option<&ReadPreference>) -> bool {
+        let primary = ReadPreference::default();
+        let operation = Operation::Read(preference.unwrap_or(&primary));
+        self.suitable(operation, &[])
+            .is_ok_and(|servers| !servers.is_empty())
+    }
+
+    /// Whether a server that can be written to is known.
+    pub fn has_writable_server(&self) -> bool {
+        self.suitable(Operation::Write, &[])
+            .is_ok_and(|servers| !servers.is_empty())
+    }
+
+    fn is_replica_set(&self) -> bool {
+        let kinds = [
+            TopologyType::ReplicaSetNoPrimary,
+            TopologyType::ReplicaSetWithPrimary,
+        ];
+        kinds.contains(&self.topology_type)
+    }
+
+    /// What no option of its own can tell: how a limit of staleness goes with the interval of checks.
+    fn check(&self, preference: &ReadPreference) -> Result<()> {
+        if !self.is_replica_set() {
+            return Ok(());
+        }
+        preference.check().map_err(Error::invalid_argument)?;
+        let smallest = self.heartbeat_frequency.saturating_add(IDLE_WRITE_PERIOD);
+        match preference.max_staleness {
+            Some(limit) if limit < smallest => Err(Error::invalid_argument(format!(
+                "maxStalenessSeconds must be heartbeatFrequencyMS and 10 s or more, in all {} s",
+                smallest.as_secs_f64()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn suitable_of(
+        &self,
+        operation: Operation<'_>,
+        admit: impl Fn(&ServerDescription) -> bool,
+    ) -> Servers<'_> {
+        let of_type = |wanted: ServerType| -> Servers<'_> {
+            self.of_type(wanted)
+                .filter(|server| admit(server))
+                .collect()
+        };
+        match (self.topology_type, operation) {
+            (TopologyType::Unknown, _) => Vec::new(),
+            (TopologyType::Single, _) => {
+                let servers = self.servers.values();
+                servers
+                    .filter(|server| server.is_available() && admit(server))
+                    .collect()
+            }
+            (TopologyType::Sharded, _) => of_type(ServerType::Mongos),
+            (TopologyType::LoadBalanced, _) => of_type(ServerType::LoadBalancer),
+            (_, Operation::Write) => of_type(ServerType::RsPrimary),
+            (_, Operation::Read(preference)) => {
+                let primary = of_type(ServerType::RsPrimary);
+                let secondaries = of_type(ServerType::RsSecondary);
+                let eligible = |candidates| self.eligible(candidates, preference);
+                match preference.mode {
+                    ReadPreferenceMode::Primary => primary,
+                    ReadPreferenceMode::PrimaryPreferred if primary.is_empty() => {
+                        eligible(secondaries)
+                    }
+                    ReadPreferenceMode::PrimaryPreferred => primary,
+                    ReadPreferenceMode::Secondary => eligible(secondaries),
+                    ReadPreferenceMode::SecondaryPreferred => match eligible(secondaries) {
+                        none if none.is_empty() => primary,
+                        some => some,
+                    },
+                    ReadPreferenceMode::Nearest => eligible([primary, secondaries].concat()),
+                }
+            }
+        }
+    }
+
+    /// The candidates that are fresh enough, and have the tags.
+    fn eligible<'t>(
+        &self,
+        mut candidates: Servers<'t>,
+        preference: &ReadPreference,
+    ) -> Servers<'t> {
+        if let Some(limit) = preference.max_staleness {
+            let staleness = Staleness::new(self);
+            candidates.retain(|server| staleness.is_within(server, limit));
+        }
+        let sets = &preference.tag_sets;
+        if sets.is_empty() {
+            return candidates;
+        }
+        // The first set that anybody matches decides.
+        let decisive = sets
+            .iter()
+            .find(|set| candidates.iter().any(|server| has_tags(server, set)));
+        candidates.retain(|server| decisive.is_some_and(|set| has_tags(server, set)));
+        candidates
+    }
+}
+
+/// The servers whose round trips are at most by `local_threshold` slower than those of the fastest. One without a
+/// measurement stays, and is no measure for the others: it was known before it was timed.
+pub(crate) fn in_latency_window(
+    mut suitable: Servers<'_>,
+    local_threshold: Duration,
+) -> Servers<'_> {
+    let fastest = suitable
+        .iter()
+        .filter_map(|server| server.round_trip_time)
+        .min();
+    let end = fastest.map(|fastest| fastest.saturating_add(local_threshold));
+    // None is less than any time.
+    suitable.retain(|server| server.round_trip_time <= end);
+    suitable
+}
+
+/// Chooses one server: of two at random the one that has fewer operations to carry out. `below` gives a number below
+/// its argument, each as likely as the others.
+pub(crate) fn choose<'t>(
+    window: &[&'t Arc<ServerDescription>],
+    operation_count: impl Fn(&ServerAddress) -> usize,
+    mut below: impl FnMut(usize) -> usize,
+) -> Option<&'t Arc<ServerDescription>> {
+    let (first, second) = match window {
+        [] => return None,
+        [only] => return Some(only),
+        [..] => {
+            let first = below(window.len());
+            // Of the others, each as likely.
+            let second = (first + 1 + below(window.len() - 1)) % window.len();
+            (window[first], window[second])
+        }
+    };
+    // In random order already, so that it does not matter who is taken if the counts are the same.
+    match operation_count(&second.address) < operation_count(&first.address) {
+        true => Some(second),
+        false => Some(first),
+    }
+}
+
+fn has_tags(server: &ServerDescription, wanted: &TagSet) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| server.tags.get(key) == Some(value))
+}
+
+/// How often an idle primary writes ("idleWritePeriodMS").
+const IDLE_WRITE_PERIOD: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,428 @@
+//! How the description of a server changes that of the topology.
+//!
+//! In: one description after another, in the order of the checks; a list of hosts, from DNS. Out: an [`Update`],
+//! from which follow the monitors to start and to stop and the events to tell. The caller holds the lock of the
+//! topology meanwhile, and acts after it. Sources: "Server Discovery and Monitoring", "Updating the
+//! TopologyDescription"; "Polling SRV Records for mongos Discovery"; "Load Balancer Support", "Monitoring".
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+
+use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+use crate::address::ServerAddress;
+use crate::conn::TopologyVersion;
+use crate::error::{Error, ErrorKind};
+use crate::event::{SdamEvent, SdamEventKind};
+use crate::options::ClientOptions;
+
+/// The topology of a client, as it is known now.
+#[derive(Clone, Debug)]
+pub(crate) struct Topology {
+    /// Tells the events of this topology from those of others.
+    id: ObjectId,
+    /// How many hosts the client began with, or DNS names now.
+    seeds: usize,
+    description: Arc<TopologyDescription>,
+}
+
+/// The topology before and after a change.
+#[derive(Clone, Debug)]
+pub(crate) struct Update {
+    pub(crate) previous: Arc<TopologyDescription>,
+    pub(crate) current: Arc<TopologyDescription>,
+    /// The description that was taken in, where it was one.
+    server: Option<Arc<ServerDescription>>,
+    /// Former primaries: they are to be checked at once.
+    pub(crate) recheck: Vec<ServerAddress>,
+    id: ObjectId,
+}
+
+impl Topology {
+    /// The topology of a client that begins with those hosts: the seed list, or what DNS said. The events are those
+    /// of the beginning. Behind a load balancer this is the end of it: nothing changes any more.
+    pub(crate) fn open(
+        options: &ClientOptions,
+        seeds: &BTreeSet<ServerAddress>,
+    ) -> (Self, Vec<SdamEvent>) {
+        let topology_type = match () {
+            () if options.load_balanced => TopologyType::LoadBalanced,
+            () if options.direct_connection == Some(true) => TopologyType::Single,
+            () if options.replica_set.is_some() => TopologyType::ReplicaSetNoPrimary,
+            () => TopologyType::Unknown,
+        };
+        let mut description = TopologyDescription {
+            topology_type,
+            set_name: options.replica_set.clone(),
+            heartbeat_frequency: options.heartbeat_frequency,
+            ..TopologyDescription::default()
+        };
+        seeds.iter().for_each(|seed| add(&mut description, seed));
+        let mut topology = Self {
+            id: ObjectId::new(),
+            seeds: seeds.len(),
+            description: Arc::new(description),
+        };
+        let mut events = topology.opening_events();
+        if options.load_balanced {
+            let mut next = (*topology.description).clone();
+            for seed in seeds {
+                put(&mut next, ServerDescription::load_balancer(seed.clone()));
+            }
+            events.extend(topology.replace(next, None, Vec::new()).events());
+        }
+        (topology, events)
+    }
+
+    /// What is known now.
+    pub(crate) fn description(&self) -> &Arc<TopologyDescription> {
+        &self.description
+    }
+
+    /// Takes in what a check of a server brought, or an error that made it unknown. None if nothing follows: the
+    /// server is not of the topology any more, or its answer is older than what is known.
+    pub(crate) fn update(&mut self, mut server: ServerDescription) -> Option<Update> {
+        let known = self.description.servers.get(&server.address)?;
+        let is_fixed = self.description.topology_type == TopologyType::LoadBalanced;
+        if is_fixed || TopologyVersion::is_earlier(server.topology_version, known.topology_version)
+        {
+            return None;
+        }
+        // The answer to a connection's first hello is no measurement.
+        if server.is_available() && server.round_trip_time.is_none() {
+            server.round_trip_time = known.round_trip_time;
+            server.min_round_trip_time = known.min_round_trip_time;
+        }
+        let server = Arc::new(server);
+        let mut next = (*self.description).clone();
+        let recheck = take_in(&mut next, &server, self.seeds);
+        Some(self.replace(next, Some(server), recheck))
+    }
+
+    /// Takes in the hosts that DNS names now, where routers may come and go: new ones are added, and those that are
+    /// not named any more are removed. With `srvMaxHosts` they are the caller's choice. None if the topology is of another kind, or the list is empty.
+    pub(crate) fn replace_hosts(&mut self, hosts: &BTreeSet<ServerAddress>) -> Option<Update> {
+        let may_change = [TopologyType::Unknown, TopologyType::Sharded];
+        if !may_change.contains(&self.description.topology_type) || hosts.is_empty() {
+            return None;
+        }
+        let mut next = (*self.description).clone();
+        self.seeds = hosts.len();
+        next.servers.retain(|address, _| hosts.contains(address));
+        hosts.iter().for_each(|host| add(&mut next, host));
+        Some(self.replace(next, None, Vec::new()))
+    }
+
+    /// Removes all servers, at the end of the client; returns the last events.
+    pub(crate) fn close(&mut self) -> Vec<SdamEvent> {
+        let empty = TopologyDescription {
+            heartbeat_frequency: self.description.heartbeat_frequency,
+            ..TopologyDescription::default()
+        };
+        let mut events = self.replace(empty, None, Vec::new()).events();
+        events.push(event(self.id, SdamEventKind::TopologyClosed));
+        events
+    }
+
+    fn replace(
+        &mut self,
+        mut next: TopologyDescription,
+        server: Option<Arc<ServerDescription>>,
+        recheck: Vec<ServerAddress>,
+    ) -> Update {
+        next.refresh();
+        let current = Arc::new(next);
+        let previous = std::mem::replace(&mut self.description, Arc::clone(&current));
+        Update {
+            previous,
+            current,
+            server,
+            recheck,
+            id: self.id,
+        }
+    }
+
+    fn opening_events(&self) -> Vec<SdamEvent> {
+        let update = Update {
+            previous: Arc::new(TopologyDescription {
+                heartbeat_frequency: self.description.heartbeat_frequency,
+                ..TopologyDescription::default()
+            }),
+            current: Arc::clone(&self.description),
+            server: None,
+            recheck: Vec::new(),
+            id: self.id,
+        };
+        let opened = update.opened().cloned();
+        let opened = opened.map(|server| SdamEventKind::ServerOpening { server });
+        let kinds = [SdamEventKind::TopologyOpening, update.topology_changed()];
+        let kinds = kinds.into_iter().chain(opened);
+        kinds.map(|kind| event(self.id, kind)).collect()
+    }
+}
+
+impl Update {
+    /// The servers that came: each needs a monitor.
+    pub(crate) fn opened(&self) -> impl Iterator<Item = &ServerAddress> {
+        let previous = &self.previous.servers;
+        let current = self.current.servers.keys();
+        current.filter(|address| !previous.contains_key(address))
+    }
+
+    /// The servers that went: their monitors and pools end.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &ServerAddress> {
+        let current = &self.current.servers;
+        let previous = self.previous.servers.keys();
+        previous.filter(|address| !current.contains_key(address))
+    }
+
+    /// The server whose pool is to be marked ready before anybody learns of the change, if it is there.
+    pub(crate) fn makes_ready(&self) -> Option<&ServerAddress> {
+        let address = &self.server.as_ref()?.address;
+        let server = self.current.servers.get(address)?;
+        let is_direct = self.current.topology_type == TopologyType::Single;
+        let is_of_use =
+            server.server_type.is_data_bearing() || (is_direct && server.is_available());
+        is_of_use.then_some(address)
+    }
+
+    /// Whether the last server went: none can come any more, which is worth a warning.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.current.servers.is_empty() && !self.previous.servers.is_empty()
+    }
+
+    /// What is to be told, in its order.
+    pub(crate) fn events(&self) -> Vec<SdamEvent> {
+        let mut kinds: Vec<SdamEventKind> = Vec::new();
+        let own = self.server.as_ref().map(|server| &server.address);
+        // The server that was checked comes first, though the answer may have removed it.
+        kinds.extend(own.and_then(|address| self.server_changed(address)));
+        let others = self.previous.servers.keys();
+        let others = others.filter(|address| own != Some(address));
+        kinds.extend(others.filter_map(|address| self.server_changed(address)));
+        let opened = self.opened().cloned();
+        kinds.extend(opened.map(|server| SdamEventKind::ServerOpening { server }));
+        let closed = self.closed().cloned();
+        kinds.extend(closed.map(|server| SdamEventKind::ServerClosed { server }));
+        if self.previous != self.current {
+            kinds.push(self.topology_changed());
+        }
+        let events = kinds.into_iter().map(|kind| event(self.id, kind));
+        events.collect()
+    }
+
+    fn server_changed(&self, address: &ServerAddress) -> Option<SdamEventKind> {
+        let previous = self.previous.servers.get(address)?;
+        let removed = self
+            .server
+            .as_ref()
+            .filter(|server| server.address == *address);
+        let new = self.current.servers.get(address).or(removed)?;
+        (previous != new).then(|| SdamEventKind::ServerDescriptionChanged {
+            previous: Arc::clone(previous),
+            new: Arc::clone(new),
+        })
+    }
+
+    fn topology_changed(&self) -> SdamEventKind {
+        SdamEventKind::TopologyDescriptionChanged {
+            previous: Arc::clone(&self.previous),
+            new: Arc::clone(&self.current),
+        }
+    }
+}
+
+fn event(topology_id: ObjectId, kind: SdamEventKind) -> SdamEvent {
+    SdamEvent { topology_id, kind }
+}
+
+/// "TopologyType table". Returns the former primaries.
+fn take_in(
+    topology: &mut TopologyDescription,
+    server: &Arc<ServerDescription>,
+    seeds: usize,
+) -> Vec<ServerAddress> {
+    use ServerType as S;
+    use TopologyType as T;
+    topology
+        .servers
+        .insert(server.address.clone(), Arc::clone(server));
+    match (topology.topology_type, server.server_type) {
+        (T::Single, _) => verify_set_name(topology, server),
+        (T::LoadBalanced, _) | (_, S::LoadBalancer) => {}
+        (T::Unknown, S::Standalone) if seeds == 1 => topology.topology_type = T::Single,
+        (T::Unknown, S::Mongos) => topology.topology_type = T::Sharded,
+        (T::Sharded, S::Unknown | S::Mongos) => {}
+        (T::Sharded, _) | (T::Unknown, S::Standalone) => remove(topology, server),
+        (T::Unknown | T::ReplicaSetNoPrimary, S::Unknown | S::RsGhost) => {}
+        (T::ReplicaSetNoPrimary, S::Standalone | S::Mongos) => remove(topology, server),
+        (T::ReplicaSetWithPrimary, S::Unknown | S::RsGhost) => check_if_has_primary(topology),
+        (T::ReplicaSetWithPrimary, S::Standalone | S::Mongos) => {
+            remove(topology, server);
+            check_if_has_primary(topology);
+        }
+        (_, S::RsPrimary) => return update_rs_from_primary(topology, server),
+        (T::ReplicaSetWithPrimary, S::RsSecondary | S::RsArbiter | S::RsOther) => {
+            update_rs_with_primary_from_member(topology, server);
+        }
+        (_, S::RsSecondary | S::RsArbiter | S::RsOther) => {
+            topology.topology_type = T::ReplicaSetNoPrimary;
+            update_rs_without_primary(topology, server);
+        }
+    }
+    Vec::new()
+}
+
+/// "Verifying setName with TopologyType Single".
+fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescription) {
+    let (Some(wanted), true) = (&topology.set_name, server.is_available()) else {
+        return;
+    };
+    if server.set_name.as_ref() == Some(wanted) {
+        return;
+    }
+    let found = match &server.set_name {
+        Some(name) => format!("the replica set {name:?}"),
+        None => "no replica set".to_owned(),
+    };
+    let text = format!("the server belongs to {found}, not to {wanted:?}");
+    let error = Error::new(ErrorKind::Configuration, text).with_server(&server.address);
+    put(
+        topology,
+        ServerDescription::failed(server.address.clone(), error),
+    );
+}
+
+/// "updateRSWithoutPrimary".
+fn update_rs_without_primary(topology: &mut TopologyDescription, server: &ServerDescription) {
+    let set_name = topology
+        .set_name
+        .get_or_insert_with(|| server.set_name.clone().unwrap_or_default());
+    if Some(&*set_name) != server.set_name.as_ref() {
+        return remove(topology, server);
+    }
+    server.members().for_each(|member| add(topology, member));
+    if is_misaddressed(server) {
+        remove(topology, server);
+    }
+}
+
+/// "updateRSWithPrimaryFromMember".
+fn update_rs_with_primary_from_member(
+    topology: &mut TopologyDescription,
+    server: &ServerDescription,
+) {
+    if topology.set_name != server.set_name || is_misaddressed(server) {
+        remove(topology, server);
+    }
+    check_if_has_primary(topology);
+}
+
+/// "updateRSFromPrimary". Returns the former primaries.
+fn update_rs_from_primary(
+    topology: &mut TopologyDescription,
+    server: &ServerDescription,
+) -> Vec<ServerAddress> {
+    let set_name = topology
+        .set_name
+        .get_or_insert_with(|| server.set_name.clone().unwrap_or_default());
+    if Some(&*set_name) != server.set_name.as_ref() {
+        remove(topology, server);
+        check_if_has_primary(topology);
+        return Vec::new();
+    }
+    if !take_in_election(topology, server) {
+        demote(topology, &server.address, "electionId/setVersion mismatch");
+        check_if_has_primary(topology);
+        return Vec::new();
+    }
+    let others = topology.of_type(ServerType::RsPrimary);
+    let others = others.map(|other| other.address.clone());
+    let former: Vec<_> = others.filter(|other| *other != server.address).collect();
+    for address in &former {
+        demote(topology, address, "discovery of newer primary");
+    }
+    server.members().for_each(|member| add(topology, member));
+    let members: BTreeSet<&ServerAddress> = server.members().collect();
+    topology
+        .servers
+        .retain(|address, _| members.contains(address));
+    check_if_has_primary(topology);
+    former
+        .into_iter()
+        .filter(|address| topology.servers.contains_key(address))
+        .collect()
+}
+
+/// "Using electionId and setVersion to detect stale primaries": whether the primary is no older than any that was
+/// seen; then its election counts from now on.
+fn take_in_election(topology: &mut TopologyDescription, server: &ServerDescription) -> bool {
+    if server.max_wire_version >= ELECTIONS_FIRST {
+        // Nothing at all is less than anything.
+        let own = (server.election_id, server.set_version);
+        if own < (topology.max_election_id, topology.max_set_version) {
+            return false;
+        }
+        (topology.max_election_id, topology.max_set_version) = own;
+        return true;
+    }
+    if let (Some(version), Some(election)) = (server.set_version, server.election_id) {
+        if let (Some(max_version), Some(max_election)) =
+            (topology.max_set_version, topology.max_election_id)
+        {
+            if (version, election) < (max_version, max_election) {
+                return false;
+            }
+        }
+        topology.max_election_id = Some(election);
+    }
+    topology.max_set_version = topology.max_set_version.max(server.set_version);
+    true
+}
+
+/// "checkIfHasPrimary".
+fn check_if_has_primary(topology: &mut TopologyDescription) {
+    topology.topology_type = match topology.primary() {
+        Some(_) => TopologyType::ReplicaSetWithPrimary,
+        None => TopologyType::ReplicaSetNoPrimary,
+    };
+}
+
+/// A primary that is none any more. Its pool stays: servers since MongoDB 4.2 keep the connections.
+fn demote(topology: &mut TopologyDescription, address: &ServerAddress, why: &str) {
+    let text = format!("primary marked stale due to {why}");
+    let error = Error::new(ErrorKind::Network, text).with_server(address);
+    put(topology, ServerDescription::failed(address.clone(), error));
+}
+
+/// Whether the replica set knows the server by another address.
+fn is_misaddressed(server: &ServerDescription) -> bool {
+    server.me.as_ref().is_some_and(|me| *me != server.address)
+}
+
+fn remove(topology: &mut TopologyDescription, server: &ServerDescription) {
+    topology.servers.remove(&server.address);
+}
+
+fn put(topology: &mut TopologyDescription, server: ServerDescription) {
+    topology
+        .servers
+        .insert(server.address.clone(), Arc::new(server));
+}
+
+/// Adds a server unless it is there; up to [`MAX_SERVERS`].
+fn add(topology: &mut TopologyDescription, address: &ServerAddress) {
+    if topology.servers.len() < MAX_SERVERS && !topology.servers.contains_key(address) {
+        put(topology, ServerDescription::unknown(address.clone()));
+    }
+}
+
+/// From this wire version on (MongoDB 6.0) elections come before versions of the configuration.
+const ELECTIONS_FIRST: i32 = 17;
+
+/// How many servers a topology may have: servers name each other, and each needs a thread.
+const MAX_SERVERS: usize = 1000;
+
+#[cfg(test)]
+mod tests;
