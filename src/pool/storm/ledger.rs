@@ -95,7 +95,9 @@ impl Entries {
                 let life = self.life(*connection_id)?;
                 check(life.closed.replace(*reason).is_none(), "closed twice")?;
                 let is_error = *reason == ConnectionClosedReason::Error;
-                check(life.is_ready || is_error, "closed before it was ready")?;
+                // An attempt to connect ends by itself, or with its pool.
+                let ends_a_dial = is_error || *reason == ConnectionClosedReason::PoolClosed;
+                check(life.is_ready || ends_a_dial, "closed before it was ready")?;
                 check(error.is_none() || is_error, "an error that is no reason")
             }
             PoolEventKind::ConnectionCheckOutStarted => {
