@@ -421,7 +421,6 @@ impl<D: Dial> Pool<D> {
             connection: Some(connection),
             lease,
             is_new,
-            forks: fork::count(),
         }
     }
 
@@ -688,8 +687,6 @@ pub(crate) struct PooledConnection<D: Dial = Connector> {
     connection: Option<D::Connection>,
     lease: Lease,
     is_new: bool,
-    /// How often the process had forked at check-out.
-    forks: u64,
 }
 
 impl<D: Dial> PooledConnection<D> {
@@ -740,8 +737,7 @@ impl<D: Dial> Drop for PooledConnection<D> {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        // After a fork the pool is the parent's, and its lock may be held for ever.
-        if self.forks == fork::count() {
+        if !self.pool.is_inherited() {
             self.pool.check_in(connection, self.lease);
         }
     }
