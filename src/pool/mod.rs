@@ -13,6 +13,8 @@
 //!
 //! Source: CMAP.
 
+mod dial;
+mod guard;
 mod maintenance;
 mod state;
 mod wait_queue;
@@ -26,7 +28,6 @@ mod sync {
     }
 }
 
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,11 +35,13 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use log::{Level, debug, log_enabled};
 
+pub(crate) use self::dial::{Dial, Failed, Pooled};
+pub(crate) use self::guard::PooledConnection;
 use self::maintenance::Maintenance;
 use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusal};
 use self::wait_queue::{CheckOut, Closed, WaitQueue};
 use crate::address::ServerAddress;
-use crate::conn::{self, Connection, Connector};
+use crate::conn::Connector;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
@@ -67,60 +70,6 @@ pub(crate) struct Pool<D: Dial = Connector> {
     is_announced: AtomicBool,
     /// How often the process had forked when the pool was made.
     forks: u64,
-}
-
-/// What establishes the connections of a pool.
-pub(crate) trait Dial: Send + Sync + 'static {
-    /// A connection, ready for use.
-    type Connection: Pooled;
-
-    /// Establishes the connection of that number, until `deadline` or until it is interrupted.
-    fn dial(
-        &self,
-        server: &ServerAddress,
-        id: u64,
-        interrupt: &Arc<Interrupt>,
-        deadline: Option<Deadline>,
-    ) -> Result<Self::Connection>;
-
-    /// A connection could not be established; its place is not given back yet. Whoever knows the server decides
-    /// what follows, such as to [clear](Failed::clear_pool) the pool ("Server Discovery and Monitoring", "Application
-    /// Errors").
-    fn failed(&self, failed: &Failed<'_, Self>)
-    where
-        Self: Sized;
-}
-
-/// A connection that could not be established.
-pub(crate) struct Failed<'a, D: Dial> {
-    pool: &'a Pool<D>,
-    lease: Lease,
-    error: &'a Error,
-}
-
-impl<D: Dial> Failed<'_, D> {
-    /// Gives up all connections that are as old.
-    pub(crate) fn clear_pool(&self) {
-        self.pool
-            .clear_unless_stale(Some(self.lease), Some(self.error), false);
-    }
-
-    /// Gives up all connections to that service behind a load balancer.
-    pub(crate) fn clear_service(&self, service: ObjectId) {
-        self.pool.clear_service(self.lease, service);
-    }
-}
-
-/// What a pool needs to know of a connection.
-pub(crate) trait Pooled: Send + 'static {
-    /// Whether it must not be used again.
-    fn has_perished(&self) -> bool;
-
-    /// Whether the peer has not closed it, as far as that can be seen without waiting.
-    fn is_open(&mut self) -> bool;
-
-    /// The service behind a load balancer that it leads to.
-    fn service_id(&self) -> Option<ObjectId>;
 }
 
 /// How a pool is made.
@@ -676,116 +625,6 @@ impl<D: Dial> Drop for Asked<'_, D> {
             error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
             duration: self.started.elapsed(),
         });
-    }
-}
-
-/// A connection that is checked out. Dropping it checks it in.
-#[derive(Debug)]
-pub(crate) struct PooledConnection<D: Dial = Connector> {
-    pool: Arc<Pool<D>>,
-    /// There until the guard is dropped.
-    connection: Option<D::Connection>,
-    lease: Lease,
-    is_new: bool,
-}
-
-impl<D: Dial> PooledConnection<D> {
-    /// The pool that the connection belongs to.
-    pub(crate) fn pool(&self) -> &Arc<Pool<D>> {
-        &self.pool
-    }
-
-    /// Whether the connection was established for this check-out.
-    pub(crate) fn is_new(&self) -> bool {
-        self.is_new
-    }
-
-    /// Gives up all connections that are as old as this one, because of `error`.
-    pub(crate) fn clear_pool(&self, error: Option<&Error>) {
-        if self.pool.is_inherited() {
-            return;
-        }
-        match self.service_id() {
-            Some(service) => self.pool.clear_service(self.lease, service),
-            None => self.pool.clear_unless_stale(Some(self.lease), error, false),
-        }
-    }
-}
-
-impl<D: Dial> Deref for PooledConnection<D> {
-    type Target = D::Connection;
-
-    #[expect(clippy::expect_used, reason = "only drop takes the connection")]
-    fn deref(&self) -> &D::Connection {
-        self.connection
-            .as_ref()
-            .expect("the connection is there until drop")
-    }
-}
-
-impl<D: Dial> DerefMut for PooledConnection<D> {
-    #[expect(clippy::expect_used, reason = "only drop takes the connection")]
-    fn deref_mut(&mut self) -> &mut D::Connection {
-        self.connection
-            .as_mut()
-            .expect("the connection is there until drop")
-    }
-}
-
-impl<D: Dial> Drop for PooledConnection<D> {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        if !self.pool.is_inherited() {
-            self.pool.check_in(connection, self.lease);
-        }
-    }
-}
-
-impl Dial for Connector {
-    type Connection = Box<Connection>;
-
-    fn dial(
-        &self,
-        server: &ServerAddress,
-        id: u64,
-        interrupt: &Arc<Interrupt>,
-        deadline: Option<Deadline>,
-    ) -> Result<Box<Connection>> {
-        let place = conn::Place {
-            id,
-            interrupt: Arc::clone(interrupt),
-        };
-        let connection = self.establish(server, &place, deadline, &mut ())?;
-        Ok(Box::new(connection))
-    }
-
-    /// An overloaded server refuses connections, and is spared by not making all of them anew. Which service a
-    /// load balancer leads to is known from hello on ("Load Balancer Support", "Initial Handshake Errors").
-    fn failed(&self, failed: &Failed<'_, Self>) {
-        if failed.error.has_label("SystemOverloadedError") {
-            return;
-        }
-        match failed.error.service_id() {
-            _ if !self.is_load_balanced() => failed.clear_pool(),
-            Some(service) => failed.clear_service(service),
-            None => {}
-        }
-    }
-}
-
-impl Pooled for Box<Connection> {
-    fn has_perished(&self) -> bool {
-        self.perished().is_some()
-    }
-
-    fn is_open(&mut self) -> bool {
-        Connection::is_open(self)
-    }
-
-    fn service_id(&self) -> Option<ObjectId> {
-        self.hello().service_id
     }
 }
 
