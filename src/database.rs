@@ -79,8 +79,8 @@ impl Database {
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
         let command = command.into();
-        let (reply, connection) = self.client.run(&self.name, &command)?;
-        Cursor::open(self.client.clone(), connection, reply, &command)
+        let (reply, checked) = self.client.run(&self.name, &command)?;
+        Cursor::open(self.client.clone(), checked, reply, &command)
     }
 }
 

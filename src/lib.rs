@@ -61,13 +61,6 @@ mod error;
 mod fork;
 mod net;
 mod pool;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the monitors and the selection of a server that use it come next"
-    )
-)]
 mod sdam;
 mod sniff;
 mod socket;

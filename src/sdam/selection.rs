@@ -3,6 +3,7 @@
 //! In: the topology, what the operation asks for, and how busy servers are. Out: servers. Waiting until there is
 //! one is the caller's. Hedged reads are the server's affair. Source: "Server Selection".
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,28 @@ pub(crate) enum Operation<'a> {
     Read(&'a ReadPreference),
     /// It writes.
     Write,
+}
+
+impl fmt::Display for Operation<'_> {
+    /// What is asked for, as it stands after "no server for".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Read(preference) = self else {
+            return f.write_str("a write");
+        };
+        write!(f, "a read by {}", preference.mode)?;
+        for set in &preference.tag_sets {
+            let tags: Vec<String> = set
+                .iter()
+                .map(|(key, value)| format!("{key}:{value}"))
+                .collect();
+            write!(f, ", tags {}", if tags.is_empty() { "any" } else { "" })?;
+            f.write_str(&tags.join(","))?;
+        }
+        match preference.max_staleness {
+            Some(limit) => write!(f, ", maxStalenessSeconds {}", limit.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
 }
 
 type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
@@ -175,11 +198,11 @@ pub(crate) fn in_latency_window(
 
 /// Chooses one server: of two at random the one that has fewer operations to carry out. `below` gives a number below
 /// its argument, each as likely as the others.
-pub(crate) fn choose<'t>(
-    window: &[&'t Arc<ServerDescription>],
-    operation_count: impl Fn(&ServerAddress) -> usize,
+pub(crate) fn choose<T>(
+    window: &[T],
+    operation_count: impl Fn(&T) -> usize,
     mut below: impl FnMut(usize) -> usize,
-) -> Option<&'t Arc<ServerDescription>> {
+) -> Option<&T> {
     let (first, second) = match window {
         [] => return None,
         [only] => return Some(only),
@@ -187,11 +210,11 @@ pub(crate) fn choose<'t>(
             let first = below(window.len());
             // Of the others, each as likely.
             let second = (first + 1 + below(window.len() - 1)) % window.len();
-            (window[first], window[second])
+            (&window[first], &window[second])
         }
     };
     // In random order already, so that it does not matter who is taken if the counts are the same.
-    match operation_count(&second.address) < operation_count(&first.address) {
+    match operation_count(second) < operation_count(first) {
         true => Some(second),
         false => Some(first),
     }

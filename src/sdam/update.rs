@@ -12,14 +12,14 @@ use bson::oid::ObjectId;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
-use crate::conn::TopologyVersion;
-use crate::error::{Error, ErrorKind};
+use crate::conn::{TopologyVersion, wrong_set};
+use crate::error::{Error, ErrorKind, Stage};
 use crate::event::{SdamEvent, SdamEventKind};
 use crate::options::ClientOptions;
 
 /// The topology of a client, as it is known now.
 #[derive(Clone, Debug)]
-pub(crate) struct Topology {
+pub(crate) struct State {
     /// Tells the events of this topology from those of others.
     id: ObjectId,
     /// How many hosts the client began with, or DNS names now.
@@ -39,7 +39,7 @@ pub(crate) struct Update {
     id: ObjectId,
 }
 
-impl Topology {
+impl State {
     /// The topology of a client that begins with those hosts: the seed list, or what DNS said. The events are those
     /// of the beginning. Behind a load balancer this is the end of it: nothing changes any more.
     pub(crate) fn open(
@@ -73,6 +73,11 @@ impl Topology {
             events.extend(topology.replace(next, None, Vec::new()).events());
         }
         (topology, events)
+    }
+
+    /// What tells the events of this topology from those of others.
+    pub(crate) fn id(&self) -> ObjectId {
+        self.id
     }
 
     /// What is known now.
@@ -187,6 +192,35 @@ impl Update {
         is_of_use.then_some(address)
     }
 
+    /// Why the server that was checked does not belong to the topology, if it was found not to.
+    pub(crate) fn why_removed(&self) -> Option<(ServerAddress, String)> {
+        let server = self.server.as_ref()?;
+        if self.current.servers.contains_key(&server.address) {
+            return None;
+        }
+        let wanted = self.current.set_name.as_ref();
+        let why = match (server.server_type, &server.me) {
+            (ServerType::Standalone, _) => match wanted {
+                Some(wanted) => wrong_set(None, wanted).message().to_owned(),
+                None => "it is a server on its own, and one of several hosts".to_owned(),
+            },
+            (ServerType::Mongos, _) => "it is a router, and not of a replica set".to_owned(),
+            (_, _) if wanted.is_none() => {
+                "it is of a replica set, and not a router of the sharded cluster".to_owned()
+            }
+            (_, _) if server.set_name.as_ref() != wanted => {
+                let wanted = wanted.map_or("", String::as_str);
+                let cause = wrong_set(server.set_name.as_deref(), wanted);
+                cause.message().to_owned()
+            }
+            (_, Some(me)) if *me != server.address => {
+                format!("its replica set knows it as {me}, and names members by such addresses")
+            }
+            _ => "it is not among the members that the primary names".to_owned(),
+        };
+        Some((server.address.clone(), why))
+    }
+
     /// Whether the last server went: none can come any more, which is worth a warning.
     pub(crate) fn is_emptied(&self) -> bool {
         self.current.servers.is_empty() && !self.previous.servers.is_empty()
@@ -282,12 +316,8 @@ fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescriptio
     if server.set_name.as_ref() == Some(wanted) {
         return;
     }
-    let found = match &server.set_name {
-        Some(name) => format!("the replica set {name:?}"),
-        None => "no replica set".to_owned(),
-    };
-    let text = format!("the server belongs to {found}, not to {wanted:?}");
-    let error = Error::new(ErrorKind::Configuration, text).with_server(&server.address);
+    let cause = wrong_set(server.set_name.as_deref(), wanted);
+    let error = Error::failed(Stage::Hello, cause).with_server(&server.address);
     put(
         topology,
         ServerDescription::failed(server.address.clone(), error),

@@ -91,7 +91,7 @@ fn a_server_that_was_never_timed_is_in_the_window_and_no_measure() {
 fn of_two_different_servers_the_less_busy_one_is_chosen() {
     let servers = ["a", "b", "c"].map(|name| server(name, ServerType::Mongos, None));
     let window: Vec<_> = servers.iter().collect();
-    let busy = |address: &ServerAddress| match address.host().as_str() {
+    let busy = |server: &&Arc<ServerDescription>| match server.address.host().as_str() {
         "a" => 1,
         "b" => 2,
         _ => 3,
