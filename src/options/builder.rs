@@ -188,7 +188,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Goes through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
+    /// Goes to all servers through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
     #[must_use]
     pub fn proxy(mut self, host: impl Into<String>, port: u16) -> Self {
         self.proxy_host = Some(host.into());
@@ -196,15 +196,16 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Authenticates to the proxy (`proxyUsername`, `proxyPassword`).
+    /// Authenticates to the proxy, if it asks for it (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). A text
+    /// without a byte counts as none.
     #[must_use]
     pub fn proxy_credential(
         mut self,
         username: impl Into<String>,
         password: impl Into<Secret>,
     ) -> Self {
-        self.proxy_username = Some(username.into());
-        self.proxy_password = Some(password.into());
+        self.proxy_username = Some(username.into()).filter(|text| !text.is_empty());
+        self.proxy_password = Some(password.into()).filter(|text| !text.expose().is_empty());
         self
     }
 
@@ -467,6 +468,23 @@ impl ClientOptionsBuilder {
             self.proxy_username.is_some() != self.proxy_password.is_some(),
             "proxyUsername and proxyPassword go together",
         );
+        let over_long = |text: &str| text.len() > ProxyOptions::MAX_LENGTH;
+        refuse(self.proxy_host.as_deref() == Some(""), "proxyHost is empty");
+        refuse(self.proxy_port == Some(0), "proxyPort must be 1 or more");
+        refuse(
+            self.proxy_username.as_deref().is_some_and(over_long),
+            "proxyUsername is longer than 255 bytes",
+        );
+        let password = self.proxy_password.as_ref().map(Secret::expose);
+        refuse(
+            password.is_some_and(over_long),
+            "proxyPassword is longer than 255 bytes",
+        );
+        let is_over_long = |address: &ServerAddress| matches!(address, ServerAddress::Tcp { host, .. } if over_long(host));
+        refuse(
+            !no_proxy && self.hosts.iter().any(is_over_long),
+            "the name of a host is longer than the 255 bytes that can be told a proxy (proxyHost)",
+        );
         // Ranges; a connection string warns of a value outside of one before it comes here.
         let over_long = |name: &String| name.len() > ClientOptions::MAX_APP_NAME;
         refuse(
@@ -619,6 +637,38 @@ mod tests {
             text.contains("maxConnecting") && text.contains("replicaSet"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_a_proxy_cannot_be_told_is_a_conflict_that_names_the_option() {
+        let long = "x".repeat(256);
+        let fits = &long[..255];
+        let conflict = |builder: ClientOptionsBuilder| builder.build().unwrap_err().to_string();
+        let of = |user: &str, password: &str| {
+            let builder = one_host().proxy("p", 1080);
+            builder.proxy_credential(user, password)
+        };
+        assert!(of(fits, fits).build().is_ok());
+        for (builder, option) in [
+            (of(&long, "secret"), "proxyUsername is longer"),
+            (of("bob", &long), "proxyPassword is longer"),
+            (of("", "secret"), "go together"),
+            (of("bob", ""), "go together"),
+            (one_host().proxy("p", 0), "proxyPort must be"),
+            (one_host().proxy("", 1080), "proxyHost is empty"),
+            (
+                of("", "").host(ServerAddress::tcp(&long, 1)),
+                "name of a host is longer",
+            ),
+        ] {
+            let text = conflict(builder);
+            assert!(text.contains(option), "{option}: {text}");
+            assert!(!text.contains("secret") && !text.contains(fits), "{text}");
+        }
+        // Texts without a byte are ignored ("SOCKS5 Support"), and without a proxy a name may have any length.
+        assert_eq!(of("", "").build().unwrap().proxy.unwrap().credential, None);
+        let far = one_host().host(ServerAddress::tcp(&long, 1));
+        assert!(far.build().is_ok());
     }
 
     #[test]

@@ -139,8 +139,8 @@ pub struct ClientOptions {
     /// Source: "Client Backpressure".
     pub enable_overload_retargeting: bool,
 
-    /// The SOCKS5 proxy that connections go through (`proxyHost` and its companions). Source:
-    /// "SOCKS5 Support".
+    /// The SOCKS5 proxy that all TCP connections to MongoDB servers go through, without exception (`proxyHost` and its
+    /// companions). Default: none. Source: "SOCKS5 Support".
     pub proxy: Option<ProxyOptions>,
 
     /// How much of a command, a reply or an error is shown in the log, in bytes of Extended JSON. Default:
@@ -233,16 +233,30 @@ pub(crate) struct Given {
     pub(crate) load_balanced: bool,
 }
 
-/// A SOCKS5 proxy.
+/// A SOCKS5 proxy. It resolves the names of servers; its own name is resolved here.
+///
+/// Unix sockets do not go through it, and neither do questions to DNS (`mongodb+srv`), to OCSP responders and to
+/// services that give credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProxyOptions {
-    /// Its name or address (`proxyHost`).
+    /// Its name or address (`proxyHost`). An IPv6 address may stand in brackets.
     pub host: String,
-    /// Its port (`proxyPort`). Default: 1080.
+    /// Its port (`proxyPort`; 1 and up). Default: 1080.
     pub port: u16,
-    /// Its user and password (`proxyUsername`, `proxyPassword`); both or none.
+    /// Its user and password (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). They are sent in the clear, if the
+    /// proxy asks for them. Default: none; only proxies that ask for nobody can then be passed.
     pub credential: Option<(String, Secret)>,
+}
+
+impl ProxyOptions {
+    /// The longest user, password and name of a server, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
+    pub const MAX_LENGTH: usize = 255;
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> ServerAddress {
+        ServerAddress::tcp(&self.host, self.port)
+    }
 }
 
 impl ClientOptions {
