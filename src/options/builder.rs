@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo, Given,
-    OidcCallback, ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
+    OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
     ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
     option_conflict,
 };
@@ -57,10 +57,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) retry_writes: Option<bool>,
     pub(crate) max_adaptive_retries: Option<u32>,
     pub(crate) enable_overload_retargeting: Option<bool>,
-    pub(crate) proxy_host: Option<String>,
-    pub(crate) proxy_port: Option<u16>,
-    pub(crate) proxy_username: Option<String>,
-    pub(crate) proxy_password: Option<Secret>,
+    pub(crate) proxy: ProxyDraft,
     dns_server: Option<SocketAddr>,
     plain_without_tls: bool,
     driver_info: Vec<DriverInfo>,
@@ -191,8 +188,8 @@ impl ClientOptionsBuilder {
     /// Goes to all servers through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
     #[must_use]
     pub fn proxy(mut self, host: impl Into<String>, port: u16) -> Self {
-        self.proxy_host = Some(host.into());
-        self.proxy_port = Some(port);
+        self.proxy.host = Some(host.into());
+        self.proxy.port = Some(port);
         self
     }
 
@@ -204,8 +201,8 @@ impl ClientOptionsBuilder {
         username: impl Into<String>,
         password: impl Into<Secret>,
     ) -> Self {
-        self.proxy_username = Some(username.into()).filter(|text| !text.is_empty());
-        self.proxy_password = Some(password.into()).filter(|text| !text.expose().is_empty());
+        self.proxy.username = Some(username.into()).filter(|text| !text.is_empty());
+        self.proxy.password = Some(password.into()).filter(|text| !text.expose().is_empty());
         self
     }
 
@@ -366,11 +363,6 @@ impl ClientOptionsBuilder {
             max_hosts: self.srv_max_hosts.unwrap_or(0),
             given,
         });
-        let proxy = self.proxy_host.map(|host| ProxyOptions {
-            host,
-            port: self.proxy_port.unwrap_or(1080),
-            credential: self.proxy_username.zip(self.proxy_password),
-        });
         Ok(ClientOptions {
             hosts: self.hosts,
             srv,
@@ -407,7 +399,7 @@ impl ClientOptionsBuilder {
             retry_writes: self.retry_writes.unwrap_or(true),
             max_adaptive_retries: self.max_adaptive_retries.unwrap_or(2),
             enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
-            proxy,
+            proxy: self.proxy.finish(),
             driver_info: self.driver_info,
             max_log_document_length: self.max_log_document_length.unwrap_or(1000),
             listener: self.listener,
@@ -450,41 +442,9 @@ impl ClientOptionsBuilder {
             !srv && self.srv_max_hosts.is_some(),
             "srvMaxHosts needs mongodb+srv",
         );
-        // "SOCKS5 Support".
-        let no_proxy = self.proxy_host.is_none();
-        refuse(
-            no_proxy && self.proxy_port.is_some(),
-            "proxyPort needs proxyHost",
-        );
-        refuse(
-            no_proxy && self.proxy_username.is_some(),
-            "proxyUsername needs proxyHost",
-        );
-        refuse(
-            no_proxy && self.proxy_password.is_some(),
-            "proxyPassword needs proxyHost",
-        );
-        refuse(
-            self.proxy_username.is_some() != self.proxy_password.is_some(),
-            "proxyUsername and proxyPassword go together",
-        );
-        let over_long = |text: &str| text.len() > ProxyOptions::MAX_LENGTH;
-        refuse(self.proxy_host.as_deref() == Some(""), "proxyHost is empty");
-        refuse(self.proxy_port == Some(0), "proxyPort must be 1 or more");
-        refuse(
-            self.proxy_username.as_deref().is_some_and(over_long),
-            "proxyUsername is longer than 255 bytes",
-        );
-        let password = self.proxy_password.as_ref().map(Secret::expose);
-        refuse(
-            password.is_some_and(over_long),
-            "proxyPassword is longer than 255 bytes",
-        );
-        let is_over_long = |address: &ServerAddress| matches!(address, ServerAddress::Tcp { host, .. } if over_long(host));
-        refuse(
-            !no_proxy && self.hosts.iter().any(is_over_long),
-            "the name of a host is longer than the 255 bytes that can be told a proxy (proxyHost)",
-        );
+        for why in self.proxy.conflicts(&self.hosts) {
+            refuse(true, why);
+        }
         // Ranges; a connection string warns of a value outside of one before it comes here.
         let over_long = |name: &String| name.len() > ClientOptions::MAX_APP_NAME;
         refuse(
@@ -637,38 +597,6 @@ mod tests {
             text.contains("maxConnecting") && text.contains("replicaSet"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn what_a_proxy_cannot_be_told_is_a_conflict_that_names_the_option() {
-        let long = "x".repeat(256);
-        let fits = &long[..255];
-        let conflict = |builder: ClientOptionsBuilder| builder.build().unwrap_err().to_string();
-        let of = |user: &str, password: &str| {
-            let builder = one_host().proxy("p", 1080);
-            builder.proxy_credential(user, password)
-        };
-        assert!(of(fits, fits).build().is_ok());
-        for (builder, option) in [
-            (of(&long, "secret"), "proxyUsername is longer"),
-            (of("bob", &long), "proxyPassword is longer"),
-            (of("", "secret"), "go together"),
-            (of("bob", ""), "go together"),
-            (one_host().proxy("p", 0), "proxyPort must be"),
-            (one_host().proxy("", 1080), "proxyHost is empty"),
-            (
-                of("", "").host(ServerAddress::tcp(&long, 1)),
-                "name of a host is longer",
-            ),
-        ] {
-            let text = conflict(builder);
-            assert!(text.contains(option), "{option}: {text}");
-            assert!(!text.contains("secret") && !text.contains(fits), "{text}");
-        }
-        // Texts without a byte are ignored ("SOCKS5 Support"), and without a proxy a name may have any length.
-        assert_eq!(of("", "").build().unwrap().proxy.unwrap().credential, None);
-        let far = one_host().host(ServerAddress::tcp(&long, 1));
-        assert!(far.build().is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod driver;
 mod oidc;
 mod pin;
 mod protocol;
+mod proxy;
 mod secret;
 mod tls;
 
@@ -37,6 +38,8 @@ pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
 pub use self::pin::{InvalidPin, SpkiPin};
 pub(crate) use self::protocol::ProtocolList;
 pub use self::protocol::{ProtocolOptions, TlsVersion};
+pub(crate) use self::proxy::ProxyDraft;
+pub use self::proxy::ProxyOptions;
 pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
@@ -231,32 +234,6 @@ pub struct SrvOptions {
 pub(crate) struct Given {
     pub(crate) auth_source: bool,
     pub(crate) load_balanced: bool,
-}
-
-/// A SOCKS5 proxy. It resolves the names of servers; its own name is resolved here.
-///
-/// Unix sockets do not go through it, and neither do questions to DNS (`mongodb+srv`), to OCSP responders and to
-/// services that give credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ProxyOptions {
-    /// Its name or address (`proxyHost`). An IPv6 address may stand in brackets.
-    pub host: String,
-    /// Its port (`proxyPort`; 1 and up). Default: 1080.
-    pub port: u16,
-    /// Its user and password (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). They are sent in the clear, if the
-    /// proxy asks for them. Default: none; only proxies that ask for nobody can then be passed.
-    pub credential: Option<(String, Secret)>,
-}
-
-impl ProxyOptions {
-    /// The longest user, password and name of a server, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
-    pub const MAX_LENGTH: usize = 255;
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> ServerAddress {
-        ServerAddress::tcp(&self.host, self.port)
-    }
 }
 
 impl ClientOptions {
