@@ -16,7 +16,7 @@ use crate::address::ServerAddress;
 use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::options::{AuthMechanism, ClientOptions};
+use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::srv;
 pub use crate::srv::SeedList;
 use crate::time::{Deadline, TimeoutKind};
@@ -96,6 +96,20 @@ pub enum Findings {
     Addresses(Vec<SocketAddr>),
     /// Connect: the address that answered; none for a Unix socket.
     Peer(Option<SocketAddr>),
+    /// Resolve, where there is a proxy: its addresses. The name of the server is left to it.
+    ProxyAddresses {
+        /// Where the proxy listens, as the options have it.
+        proxy: ServerAddress,
+        /// Its addresses in the order in which they are tried.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Connect, where there is a proxy: it answered, and has connected to the server.
+    ProxyPeer {
+        /// Where the proxy listens, as the options have it.
+        proxy: ServerAddress,
+        /// The address of the proxy that answered.
+        peer: Option<SocketAddr>,
+    },
     /// TLS: the facts of the handshake.
     Handshake(Box<HandshakeReport>),
     /// Revocation: what was found out about each certificate.
@@ -317,6 +331,10 @@ fn examine_host(
     }
     let mut watch = Watch {
         examination,
+        proxy: match server {
+            ServerAddress::Tcp { .. } => options.proxy.as_ref().map(ProxyOptions::address),
+            ServerAddress::Unix { .. } => None,
+        },
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
@@ -454,6 +472,8 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
 /// Turns the stages of an attempt to connect into those of an examination.
 struct Watch<'a> {
     examination: &'a mut Examination,
+    /// What is gone through; none if nothing is.
+    proxy: Option<ServerAddress>,
     /// How many CRLs TLS uses; none without TLS.
     crls: Option<usize>,
     last: Instant,
@@ -463,8 +483,17 @@ impl Observer for Watch<'_> {
     fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>) {
         self.last = Instant::now();
         let findings = match learned {
-            Learned::Addresses(addresses) => Findings::Addresses(addresses.to_vec()),
-            Learned::Peer(peer) => Findings::Peer(peer),
+            Learned::Addresses(addresses) => match self.proxy.clone() {
+                Some(proxy) => Findings::ProxyAddresses {
+                    proxy,
+                    addresses: addresses.to_vec(),
+                },
+                None => Findings::Addresses(addresses.to_vec()),
+            },
+            Learned::Peer(peer) => match self.proxy.clone() {
+                Some(proxy) => Findings::ProxyPeer { proxy, peer },
+                None => Findings::Peer(peer),
+            },
             Learned::Handshake(report) => Findings::Handshake(Box::new(report.clone())),
             Learned::Hello(hello) => Findings::Hello(Box::new(hello.clone())),
             Learned::Authentication(authenticated) => Findings::Authentication {

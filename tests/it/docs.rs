@@ -104,6 +104,11 @@ fn each_command_line_of_the_guide_prints_what_stands_there() {
 }
 
 #[test]
+fn each_command_line_of_the_guide_to_connections_prints_what_stands_there() {
+    check(&Desk::new(), include_str!("../../docs/connections.md"), 1);
+}
+
+#[test]
 fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
     check(
         &Desk::new(),

@@ -26,6 +26,7 @@ use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocatio
 use mongotls_testbench::server::{
     Auth, AwsMechanism, ClientAuth, OidcMechanism, Server, ServerTls, User,
 };
+use mongotls_testbench::socks5::Socks5Proxy;
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
@@ -35,6 +36,8 @@ pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 pub(crate) struct Desk {
     pub(crate) dir: PkiDir,
     servers: BTreeMap<&'static str, Server>,
+    /// proxy.example.com, which lets everybody in.
+    pub(crate) proxy: Socks5Proxy,
     pin: String,
 }
 
@@ -116,6 +119,7 @@ impl Desk {
                 .chain(of_users)
                 .collect(),
             dir,
+            proxy: Socks5Proxy::start(),
             pin: format!("sha256//{}", openssl::base64::encode_block(&key)),
         }
     }
@@ -128,10 +132,13 @@ impl Desk {
 
     /// The text with this host's servers for the names that the guide has.
     pub(crate) fn local(&self, text: &str) -> String {
+        let port = self.proxy.addr().port();
+        let proxy = format!("proxyHost=localhost&proxyPort={port}");
+        let text = text.replace("proxyHost=proxy.example.com", &proxy);
         self.servers
             .iter()
             .flat_map(|(name, server)| [("//", name, server), ("@", name, server)])
-            .fold(text.to_owned(), |text, (before, name, server)| {
+            .fold(text, |text, (before, name, server)| {
                 let local = format!("{before}localhost:{}", server.port());
                 text.replace(&format!("{before}{name}:27017"), &local)
                     .replace(&format!("{before}{name}"), &local)
@@ -140,14 +147,14 @@ impl Desk {
 
     /// The text with the names of the guide for this host's servers.
     pub(crate) fn foreign(&self, text: &str) -> String {
-        self.servers
-            .iter()
-            .fold(text.to_owned(), |text, (name, server)| {
-                text.replace(
-                    &format!("localhost:{}", server.port()),
-                    &format!("{name}:27017"),
-                )
-            })
+        let proxy = format!("localhost:{}", self.proxy.addr().port());
+        let text = text.replace(&proxy, "proxy.example.com:1080");
+        self.servers.iter().fold(text, |text, (name, server)| {
+            text.replace(
+                &format!("localhost:{}", server.port()),
+                &format!("{name}:27017"),
+            )
+        })
     }
 
     pub(crate) fn uri(&self, text: &str) -> String {

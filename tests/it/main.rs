@@ -44,6 +44,7 @@ mod rotation;
 mod seeds;
 mod settings;
 mod silence;
+mod socks5;
 #[cfg(feature = "srv")]
 mod srv;
 mod strangers;

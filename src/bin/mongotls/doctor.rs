@@ -1,6 +1,7 @@
 //! `mongotls doctor`: an examination as text to scan, or as one JSON object.
 
 use std::io;
+use std::net::SocketAddr;
 
 use mongotls::cause::FactValue;
 use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine};
@@ -155,12 +156,15 @@ fn summary(findings: &Findings) -> String {
             trust_anchors: None,
             ..
         } => "TLS is off".to_owned(),
-        Findings::Addresses(addresses) => addresses
-            .iter()
-            .map(|address| address.ip().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
+        Findings::Addresses(addresses) => ips(addresses),
+        Findings::ProxyAddresses { proxy, addresses } => {
+            format!("{}, of the proxy {proxy}", ips(addresses))
+        }
         Findings::Peer(Some(address)) => address.to_string(),
+        Findings::ProxyPeer { proxy, peer } => match peer {
+            Some(peer) => format!("through the proxy {proxy} at {peer}"),
+            None => format!("through the proxy {proxy}"),
+        },
         Findings::Handshake(handshake) => {
             let group = handshake
                 .group()
@@ -212,6 +216,14 @@ fn summary(findings: &Findings) -> String {
         }
         _ => String::new(),
     }
+}
+
+fn ips(addresses: &[SocketAddr]) -> String {
+    let ips: Vec<String> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
+    ips.join(", ")
 }
 
 fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
@@ -290,13 +302,17 @@ fn examination_json(examination: &Examination) -> Value {
     Value::Object(object)
 }
 
+/// A list of things as they are printed.
+fn texts(list: &[impl ToString]) -> Value {
+    json!(list.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
 fn seed_list_json(found: &SeedList) -> Value {
-    let texts = |list: Vec<String>| json!(list);
     json!({
         "query": found.query,
-        "hosts": texts(found.hosts.iter().map(ToString::to_string).collect()),
+        "hosts": texts(&found.hosts),
         "txt": found.txt,
-        "name_servers": texts(found.name_servers.iter().map(ToString::to_string).collect()),
+        "name_servers": texts(&found.name_servers),
         "duration_ms": form::ms(found.duration),
     })
 }
@@ -328,16 +344,16 @@ fn stage_json(report: &StageReport) -> Value {
             ("openssl", json!(library.as_ref().map(form::library))),
             ("files", form::files(files)),
         ]),
-        Findings::Addresses(addresses) => fields([(
-            "addresses",
-            json!(
-                addresses
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            ),
-        )]),
+        Findings::Addresses(addresses) => fields([("addresses", texts(addresses))]),
+        Findings::ProxyAddresses { proxy, addresses } => fields([
+            ("proxy", json!(proxy.to_string())),
+            ("addresses", texts(addresses)),
+        ]),
         Findings::Peer(peer) => fields([("peer", json!(peer.map(|peer| peer.to_string())))]),
+        Findings::ProxyPeer { proxy, peer } => fields([
+            ("proxy", json!(proxy.to_string())),
+            ("peer", json!(peer.map(|peer| peer.to_string()))),
+        ]),
         Findings::Handshake(handshake) => form::handshake(handshake),
         Findings::Revocation { crls, certificates } => fields([
             ("crls", json!(crls)),
