@@ -24,7 +24,7 @@ use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
 use mongotls_testbench::server::{
-    Auth, AwsMechanism, ClientAuth, OidcMechanism, Server, ServerTls, User,
+    Auth, AwsMechanism, ClientAuth, Hello, OidcMechanism, Role, Server, ServerTls, User,
 };
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
@@ -108,12 +108,17 @@ impl Desk {
             let server = Server::builder().tls(users(name)).auth(auth);
             (name, server.start())
         });
+        let set = ServerTls::new(&issuing.issue(leaf("rs.example.com")));
+        let set = Server::builder().tls(set).start();
+        let inside = set.addr().to_string();
+        set.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &inside, &[&inside]));
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
             servers: settings
                 .map(|(name, tls)| (name, Server::builder().tls(tls).start()))
                 .into_iter()
                 .chain(of_users)
+                .chain([("rs.example.com", set)])
                 .collect(),
             dir,
             pin: format!("sha256//{}", openssl::base64::encode_block(&key)),
@@ -138,16 +143,19 @@ impl Desk {
             })
     }
 
-    /// The text with the names of the guide for this host's servers.
+    /// The text with the names of the guide for this host's servers, and the address inside of a network for the one
+    /// that a replica set is known by.
     pub(crate) fn foreign(&self, text: &str) -> String {
-        self.servers
-            .iter()
-            .fold(text.to_owned(), |text, (name, server)| {
-                text.replace(
-                    &format!("localhost:{}", server.port()),
-                    &format!("{name}:27017"),
-                )
-            })
+        let inside = self.servers["rs.example.com"].addr().to_string();
+        let text = text
+            .replace(&inside, "10.0.0.7:27017")
+            .replace("\"127.0.0.1\"", "\"10.0.0.7\"");
+        self.servers.iter().fold(text, |text, (name, server)| {
+            text.replace(
+                &format!("localhost:{}", server.port()),
+                &format!("{name}:27017"),
+            )
+        })
     }
 
     pub(crate) fn uri(&self, text: &str) -> String {

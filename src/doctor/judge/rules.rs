@@ -35,12 +35,11 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
         anchors_differ,
         not_all_examined,
     ];
-    let of_all = match follows(case.options) {
-        true => of_all,
-        false => &[],
-    };
-    let mut findings: Vec<_> = of_all.iter().filter_map(|rule| rule(case)).collect();
-    if follows(case.options) {
+    let mut findings = Vec::new();
+    // What is wrong with the only host is told by its own error.
+    let is_told = matches!(case.examinations, [only] if only.error.is_some());
+    if follows(case.options) && !is_told {
+        findings.extend(of_all.iter().filter_map(|rule| rule(case)));
         findings.extend(other_address(case));
     }
     findings.extend(clock_differs(case));

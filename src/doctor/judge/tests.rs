@@ -6,7 +6,7 @@ use super::*;
 use crate::cause::{Cause, CauseCode};
 use crate::conn::Hello;
 use crate::doctor::topology::TopologyFindingCode as Code;
-use crate::doctor::{Findings, Outcome, StageReport};
+use crate::doctor::{Diagnosis, Findings, Outcome, StageReport};
 use crate::error::{Error, Stage};
 
 /// A host at the default port; a name may bring its own port.
@@ -365,6 +365,12 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             ],
             vec![],
         ),
+        // The one host tells by itself what is wrong.
+        (
+            "mongodb://a/?replicaSet=rs",
+            vec![of_another_set("a", None)],
+            vec![],
+        ),
         // All failed alike, the seed included: no name is to blame.
         (
             "mongodb://a,b/?replicaSet=rs",
@@ -566,6 +572,46 @@ fn clocks_are_compared_with_a_tolerance() {
     examinations[0].clock_ahead = Some(i64::MIN);
     let report = judged("mongodb://a/?directConnection=true", &mut examinations);
     assert_eq!(codes(&report), [(Code::ClockDiffers, WARNING)]);
+}
+
+#[test]
+fn the_failure_that_tells_most_is_that_of_a_host_that_a_client_would_use() {
+    let diagnosis = |mut examinations: Vec<Examination>, uri: &str| Diagnosis {
+        topology: Some(judged(uri, &mut examinations)),
+        examinations,
+    };
+    let uri = "mongodb://x,a/?replicaSet=rs";
+    let told = |found: &Diagnosis| found.failed().unwrap().server.clone().unwrap();
+    // The primary does not name x.
+    let hosts = ["a", "b"];
+    let all = vec![unresolved("x"), primary("a", &hosts), unresolved("b")];
+    let found = diagnosis(all, uri);
+    assert_eq!((found.is_ok(), told(&found)), (false, host("b")));
+    assert_eq!(found.error().unwrap().server(), Some(&host("b")));
+    let all = vec![unresolved("x"), primary("a", &["a"])];
+    let found = diagnosis(all, uri);
+    assert_eq!((found.is_ok(), told(&found)), (false, host("x")));
+    // Each host by itself is well.
+    let all = vec![secondary("x", &["a", "x"]), secondary("a", &["a", "x"])];
+    let found = diagnosis(all.clone(), uri);
+    assert!(!found.is_ok() && found.failed().is_none());
+    let error = found.error().unwrap();
+    let cause = error.cause().unwrap();
+    assert_eq!(
+        (cause.code(), error.stage()),
+        (CauseCode::HelloFailed, Some(Stage::Hello))
+    );
+    assert_eq!(
+        cause.facts().get("finding").unwrap().to_string(),
+        "no-primary"
+    );
+    assert_eq!(
+        cause.message(),
+        message(found.topology.as_ref().unwrap(), Code::NoPrimary)
+    );
+    // A warning is none.
+    let found = diagnosis(all, &format!("{uri}&readPreference=nearest"));
+    assert!(found.is_ok() && found.error().is_none());
 }
 
 #[test]
