@@ -144,11 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_connection_asks_its_host_alone() {
-        let found = examine_all(&options("mongodb://a/?directConnection=true"), |server| {
-            examination(server, member("rs", server, &["a", "b"]))
-        });
-        assert_eq!(names(&found), ["a:27017"]);
+    fn a_host_that_is_to_be_taken_alone_is() {
+        for option in ["directConnection", "loadBalanced"] {
+            let options = options(&format!("mongodb://a/?{option}=true"));
+            let found = examine_all(&options, |server| {
+                examination(server, member("rs", server, &["a", "b"]))
+            });
+            assert_eq!(names(&found), ["a:27017"], "{option}");
+        }
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub(super) fn explain(case: &Case<'_>) -> Explained {
             continue;
         }
         explained.errors.push((at, told_anew(error, cause, member)));
+        // Another rule tells of those.
+        if is_of_another_set(cause) {
+            continue;
+        }
         match alike.iter_mut().find(|(code, _)| *code == cause.code()) {
             Some((_, places)) => places.push(at),
             None => alike.push((cause.code(), vec![at])),
@@ -113,6 +117,10 @@ fn remedy(cause: &Cause, server: &ServerAddress) -> Option<String> {
     use CauseCode as C;
     let host = server.host();
     match cause.code() {
+        C::HelloFailed if is_of_another_set(cause) => Some(format!(
+            "The replica set's configuration has the host {server}, and what answers there is none of its members: start it \
+             with the --replSet of the others, let the name lead to the member, or remove it (rs.remove())."
+        )),
         C::DnsNotFound | C::DnsFailed => Some(format!(
             "The replica set's configuration has the name {host:?}, so each client must resolve it: add it to DNS or to \
              /etc/hosts here, or change the host of the member (rs.reconfig()) to a name that members and clients resolve."
@@ -128,6 +136,11 @@ fn remedy(cause: &Cause, server: &ServerAddress) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Whether the connection was given up because of the set that the host belongs to.
+fn is_of_another_set(cause: &Cause) -> bool {
+    cause.facts().get("expected_set").is_some()
 }
 
 /// What works until then: the one seed that is well, best the primary.
@@ -154,3 +167,6 @@ fn stop_gap(case: &Case<'_>, advertisers: &[&ServerAddress]) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
