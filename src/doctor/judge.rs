@@ -172,16 +172,18 @@ fn members_of(
     servers: &[ServerDescription],
     topology: &TopologyDescription,
 ) -> Vec<Member> {
-    let mut advertisers: HashMap<&ServerAddress, Vec<ServerAddress>> = HashMap::new();
+    let none = servers.iter().map(|server| (&server.address, Vec::new()));
+    let mut advertisers: HashMap<&ServerAddress, Vec<ServerAddress>> = none.collect();
     for server in servers
         .iter()
         .filter(|server| is_member(server.server_type))
     {
         let named: BTreeSet<_> = advertised_members(server).collect();
         for other in named.into_iter().filter(|named| **named != server.address) {
-            let own = advertisers.entry(other).or_default();
-            if own.len() < ADVERTISERS {
-                own.push(server.address.clone());
+            if let Some(own) = advertisers.get_mut(other) {
+                if own.len() < ADVERTISERS {
+                    own.push(server.address.clone());
+                }
             }
         }
     }

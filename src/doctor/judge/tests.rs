@@ -498,6 +498,31 @@ fn what_is_left_out_is_told() {
 }
 
 #[test]
+fn what_a_thousand_hosts_say_at_length_is_judged_in_bounded_time() {
+    let names: Vec<String> = (0..1000).map(|at| format!("h{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for make in [primary, secondary] {
+        let host = |(at, name): (usize, &&str)| {
+            // Each leaves another one out.
+            let mut own = names.clone();
+            own.remove(at);
+            changed(make(name, &own), |hello| hello.me = None)
+        };
+        let mut examinations: Vec<_> = names.iter().enumerate().map(host).collect();
+        let started = Instant::now();
+        let report = judged("mongodb://h0/?replicaSet=rs", &mut examinations);
+        assert!(started.elapsed() < Duration::from_secs(30));
+        let longest = report.findings.iter().map(|found| found.message.len());
+        assert!(longest.max().unwrap() < 1000, "{report:?}");
+        let named = report
+            .members
+            .iter()
+            .map(|member| member.advertised_by.len());
+        assert_eq!(named.max(), Some(ADVERTISERS));
+    }
+}
+
+#[test]
 fn codes_are_unique_and_well_formed() {
     let codes: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(codes.len(), Code::ALL.len());
