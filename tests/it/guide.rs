@@ -24,7 +24,7 @@ use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
 use mongotls_testbench::server::{
-    Auth, AwsMechanism, ClientAuth, OidcMechanism, Server, ServerTls, User,
+    Auth, AwsMechanism, ClientAuth, Hello, OidcMechanism, Role, Server, ServerTls, User,
 };
 use mongotls_testbench::socks5::Socks5Proxy;
 
@@ -111,12 +111,17 @@ impl Desk {
             let server = Server::builder().tls(users(name)).auth(auth);
             (name, server.start())
         });
+        let set = ServerTls::new(&issuing.issue(leaf("rs.example.com")));
+        let set = Server::builder().tls(set).start();
+        let inside = set.addr().to_string();
+        set.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &inside, &[&inside]));
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
             servers: settings
                 .map(|(name, tls)| (name, Server::builder().tls(tls).start()))
                 .into_iter()
                 .chain(of_users)
+                .chain([("rs.example.com", set)])
                 .collect(),
             dir,
             proxy: Socks5Proxy::start(),
@@ -145,10 +150,15 @@ impl Desk {
             })
     }
 
-    /// The text with the names of the guide for this host's servers.
+    /// The text with the names of the guide for this host's servers, and the address inside of a network for the one
+    /// that a replica set is known by.
     pub(crate) fn foreign(&self, text: &str) -> String {
         let proxy = format!("localhost:{}", self.proxy.addr().port());
         let text = text.replace(&proxy, "proxy.example.com:1080");
+        let inside = self.servers["rs.example.com"].addr().to_string();
+        let text = text
+            .replace(&inside, "10.0.0.7:27017")
+            .replace("\"127.0.0.1\"", "\"10.0.0.7\"");
         self.servers.iter().fold(text, |text, (name, server)| {
             text.replace(
                 &format!("localhost:{}", server.port()),

@@ -19,6 +19,7 @@ mod compression;
 mod connections;
 mod crl;
 mod cursors;
+mod deployments;
 mod docs;
 mod ends;
 mod events;
