@@ -165,6 +165,7 @@ causes! {
     ConnectionClosed = "connection-closed", Network, "the peer closed the connection";
     NetworkUnreachable = "network-unreachable", Network, "there is no route to the host";
     ConnectTimeout = "connect-timeout", Network, "the TCP connection was not established in time";
+    ProxyFailed = "proxy-failed", Network, "the SOCKS5 proxy did not connect to the server, for a reason that has no other code";
     HandshakeTimeout = "handshake-timeout", Network, "the TLS or MongoDB handshake did not end in time";
 
     NotMongodb = "not-mongodb", Server, "what answers is not a MongoDB server";
@@ -217,6 +218,12 @@ impl Cause {
             Some(value) => self.fact(key, value),
             None => self,
         }
+    }
+
+    /// Gives another message.
+    pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
     }
 
     /// Gives another remedy.

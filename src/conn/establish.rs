@@ -1,5 +1,6 @@
 //! Establishing a connection: resolve, connect, TLS, hello, authentication, each within one deadline.
 //!
+//! With a proxy its name is resolved, and it connects to the server; from TLS on all is the server's.
 //! Hello agrees on a compressor ("OP_COMPRESSED"). An error of the network on the way has the labels by which
 //! an overloaded server is spared ([`overload`](super::overload)).
 //!
@@ -29,8 +30,8 @@ use crate::event::{
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
 use crate::fork;
-use crate::net::{self, Unreachable};
-use crate::options::{ClientOptions, Compressor, DriverInfo};
+use crate::net::{Unreachable, Way};
+use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
 use crate::tls::{HandshakeReport, TlsContext};
@@ -55,6 +56,8 @@ pub(crate) struct Connector {
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
+    /// What connections go through, but those to Unix sockets.
+    pub(super) proxy: Option<ProxyOptions>,
     probe: Probe,
     listener: EventListener,
 }
@@ -72,7 +75,9 @@ impl Observer for () {
 
 /// What a stage found out.
 pub(crate) enum Learned<'a> {
+    /// With a proxy, those of the proxy.
     Addresses(&'a [SocketAddr]),
+    /// With a proxy, its address.
     Peer(Option<SocketAddr>),
     Handshake(&'a HandshakeReport),
     Hello(&'a Hello),
@@ -85,9 +90,8 @@ impl Connector {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file is wrong, or if the
-    /// options ask for what this version cannot do.
+    /// options ask for what this build cannot do.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
-        refuse_unsupported(options)?;
         Self::made(options).map(Arc::new)
     }
 
@@ -122,6 +126,7 @@ impl Connector {
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
+            proxy: options.proxy.clone(),
             probe: Probe::default(),
             listener: options.listener.clone(),
         })
@@ -392,34 +397,24 @@ impl<'a> Attempt<'a> {
     /// A connected socket.
     fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
         let unreachable = |Unreachable { stage, cause }| Error::failed(stage, cause);
-        let started = Instant::now();
-        let socket = match self.server {
-            ServerAddress::Tcp { host, port } => {
-                let addresses =
-                    net::resolve_unless(&self.place.interrupt, host, *port, &self.deadline)
-                        .map_err(unreachable)?;
-                observer.finished(
-                    Stage::Resolve,
-                    started.elapsed(),
-                    Learned::Addresses(&addresses),
-                );
-                let started = Instant::now();
-                let socket = net::connect_unless(&self.place.interrupt, &addresses, &self.deadline)
-                    .map_err(unreachable)?;
-                observer.finished(
-                    Stage::Connect,
-                    started.elapsed(),
-                    Learned::Peer(socket.peer_addr()),
-                );
-                socket
-            }
-            ServerAddress::Unix { path } => {
-                let socket = net::connect_unix(&self.place.interrupt, path, &self.deadline)
-                    .map_err(unreachable)?;
-                observer.finished(Stage::Connect, started.elapsed(), Learned::Peer(None));
-                socket
-            }
+        let way = Way {
+            server: self.server,
+            proxy: self.connector.proxy.as_ref(),
+            interrupt: &self.place.interrupt,
+            deadline: &self.deadline,
         };
+        let started = Instant::now();
+        let addresses = way.resolve().map_err(unreachable)?;
+        if let Some(addresses) = &addresses {
+            let learned = Learned::Addresses(addresses);
+            observer.finished(Stage::Resolve, started.elapsed(), learned);
+        }
+        let started = Instant::now();
+        let socket = way
+            .connect(&addresses.unwrap_or_default())
+            .map_err(unreachable)?;
+        let learned = Learned::Peer(socket.peer_addr());
+        observer.finished(Stage::Connect, started.elapsed(), learned);
         Ok(socket)
     }
 
@@ -552,10 +547,11 @@ impl<'a> Attempt<'a> {
         );
         if ended
             && received == Some(0)
-            && self
-                .connector
-                .probe
-                .speaks_mongodb_in_the_clear(self.server, &self.deadline)
+            && self.connector.probe.speaks_mongodb_in_the_clear(
+                self.server,
+                self.connector.proxy.as_ref(),
+                &self.deadline,
+            )
         {
             return Error::failed(Stage::Tls, probe::server_not_tls());
         }
@@ -689,21 +685,6 @@ fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
         );
     }
     built_in
-}
-
-/// Options that are understood and whose work is not built yet. Going on without it would do something
-/// else than was asked for.
-fn refuse_unsupported(options: &ClientOptions) -> Result<()> {
-    let (what, remedy) = match options.proxy {
-        Some(_) => ("proxyHost", "connect to the servers directly"),
-        None => return Ok(()),
-    };
-    let cause = Cause::new(
-        CauseCode::OptionConflict,
-        format!("this version of mongotls does not support {what} yet"),
-        format!("For now, {remedy}."),
-    );
-    Err(Error::configuration(cause))
 }
 
 /// The TLS or MongoDB handshake did not end in time.

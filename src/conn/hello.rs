@@ -62,6 +62,8 @@ pub struct Hello {
     pub tags: BTreeMap<String, String>,
     /// The primary's time when it made the last write that the member has.
     pub last_write_date: Option<DateTime>,
+    /// The server's clock when it answered.
+    pub local_time: Option<DateTime>,
     /// How long sessions live, in minutes; none without sessions.
     pub logical_session_timeout_minutes: Option<i64>,
     /// Which state of the server the answer is of; none before MongoDB 4.4.
@@ -209,6 +211,7 @@ impl Hello {
                 ("passives", RawBsonRef::Array(list)) => hello.passives = addresses(list),
                 ("arbiters", RawBsonRef::Array(list)) => hello.arbiters = addresses(list),
                 ("electionId", RawBsonRef::ObjectId(id)) => hello.election_id = Some(id),
+                ("localTime", RawBsonRef::DateTime(time)) => hello.local_time = Some(time),
                 ("tags", RawBsonRef::Document(tags)) => hello.tags = texts(tags),
                 ("lastWrite", RawBsonRef::Document(last)) => {
                     let date = last.get_datetime("lastWriteDate");
@@ -389,7 +392,7 @@ mod tests {
             "tags": { "dc": "east", "rank": 1 }, "setVersion": 3.0, "electionId": ObjectId::from_bytes([1; 12]),
             "lastWrite": { "lastWriteDate": DateTime::from_millis(5), "opTime": 1 }, "hidden": true,
             "topologyVersion": { "processId": ObjectId::from_bytes([2; 12]), "counter": 4_i64 },
-            "logicalSessionTimeoutMinutes": 30, "isWritablePrimary": false, "ismaster": true,
+            "localTime": DateTime::from_millis(7), "logicalSessionTimeoutMinutes": 30, "isWritablePrimary": false, "ismaster": true,
         };
         let hello = Hello::read(&reply);
         let hosts = [address("a"), address("b"), ServerAddress::tcp("::1", 1)];
@@ -400,6 +403,7 @@ mod tests {
         assert_eq!((hello.tags, hello.set_version), (tags, Some(3)));
         assert_eq!(hello.election_id, Some(ObjectId::from_bytes([1; 12])));
         assert_eq!(hello.last_write_date, Some(DateTime::from_millis(5)));
+        assert_eq!(hello.local_time, Some(DateTime::from_millis(7)));
         assert_eq!(hello.topology_version.unwrap().counter, 4);
         assert_eq!(hello.logical_session_timeout_minutes, Some(30));
         assert!(hello.hidden && !hello.is_writable_primary);

@@ -7,6 +7,11 @@
 //! authentication. Whoever handles an error with these labels leaves the pool and the server's description as
 //! they are.
 //!
+//! A SOCKS5 proxy that cannot be reached, or refuses this client, says nothing of the server: such an error has no
+//! labels. Once the proxy was asked to connect to the server it is another matter: what then comes, a refusal by the
+//! server or a time-out, may come of the server, as it may without a proxy, and has the labels under the same codes. What
+//! the proxy itself objects to ends in a code of its own (`proxy-failed`), which has none.
+//!
 //! Sources: "Client Backpressure"; CMAP, "Establishing a Connection"; "Server Discovery and Monitoring",
 //! "Network error when reading or writing".
 
@@ -37,7 +42,13 @@ fn may_be_overload(error: &Error) -> bool {
     of_network
         && error
             .cause()
-            .is_some_and(|cause| is_of_network(cause, error))
+            .is_some_and(|cause| is_of_network(cause, error) && !is_of_proxy(cause))
+}
+
+/// Whether it happened before a proxy was asked to connect to the server.
+fn is_of_proxy(cause: &Cause) -> bool {
+    let facts = cause.facts();
+    facts.get("proxy").is_some() && facts.get("step") != Some(&"connect".into())
 }
 
 fn is_of_network(cause: &Cause, error: &Error) -> bool {
@@ -133,6 +144,21 @@ mod tests {
             labelled += usize::from(plain);
         }
         assert_eq!(labelled, OF_NETWORK.len() * 3);
+    }
+
+    #[test]
+    fn what_speaks_of_a_proxy_has_none_and_what_the_proxy_says_of_the_server_has_them() {
+        let labelled = |code, step: Option<&str>| {
+            let cause = Cause::new(code, "m", "r").fact("proxy", "p:1080");
+            is_labelled(Error::failed(Stage::Connect, cause.fact_opt("step", step)))
+        };
+        for code in OF_NETWORK {
+            for step in [None, Some("greeting"), Some("login")] {
+                assert!(!labelled(code, step), "{code} {step:?}");
+            }
+            assert!(labelled(code, Some("connect")), "{code}");
+        }
+        assert!(!labelled(CauseCode::ProxyFailed, Some("connect")));
     }
 
     #[test]

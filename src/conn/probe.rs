@@ -4,11 +4,11 @@
 //! rest, or closes; either looks like a network fault. So, after TLS has failed without a byte of an
 //! answer, one hello in the clear is sent on a connection of its own. It holds nothing but the word
 //! `isMaster`; its answer is read for one bit and thrown away. The connection that was asked for is
-//! never made in the clear.
+//! never made in the clear. It goes the same way as that one, by the same proxy if there is one.
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
@@ -16,9 +16,9 @@ use log::debug;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
-use crate::net;
+use crate::net::Way;
+use crate::options::ProxyOptions;
 use crate::sniff::MONGODB_IN_THE_CLEAR;
-use crate::socket::Interrupt;
 use crate::time::Deadline;
 use crate::tls::TURN_TLS_ON;
 use crate::wire::compress::Offered;
@@ -44,6 +44,7 @@ impl Probe {
     pub(super) fn speaks_mongodb_in_the_clear(
         &self,
         server: &ServerAddress,
+        proxy: Option<&ProxyOptions>,
         connecting: &Deadline,
     ) -> bool {
         const VALID_FOR: Duration = Duration::from_secs(10);
@@ -58,7 +59,7 @@ impl Probe {
             };
         }
         debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
-        let answer = if ask(server, connecting) {
+        let answer = if ask(server, proxy, connecting) {
             Answer::SpeaksInTheClear
         } else {
             Answer::No
@@ -72,15 +73,19 @@ impl Probe {
     }
 }
 
-fn ask(server: &ServerAddress, connecting: &Deadline) -> bool {
+fn ask(server: &ServerAddress, proxy: Option<&ProxyOptions>, connecting: &Deadline) -> bool {
     let elapsed = connecting.elapsed();
     let limit = (elapsed.limit / 10).min(Duration::from_secs(1));
     let deadline = Deadline::after(Instant::now(), Some(limit), elapsed.kind);
-    let socket = match server {
-        ServerAddress::Tcp { host, port } => net::resolve(host, *port, &deadline)
-            .and_then(|addresses| net::connect(&addresses, &deadline)),
-        ServerAddress::Unix { path } => net::connect_unix(&Interrupt::default(), path, &deadline),
+    let way = Way {
+        server,
+        proxy,
+        interrupt: &Arc::default(),
+        deadline: &deadline,
     };
+    let socket = way
+        .resolve()
+        .and_then(|addresses| way.connect(&addresses.unwrap_or_default()));
     let Ok(mut socket) = socket else { return false };
     socket.set_deadline(Some(deadline));
     let mut buffer = Vec::new();

@@ -1,6 +1,7 @@
 //! Reaching a server: from an address to a connected socket, within a deadline.
 //!
-//! [`resolve`] turns a name into addresses in the order of RFC 8305; [`connect`] tries them. Neither
+//! A [`Way`] leads to a MongoDB server, by its own addresses or through a SOCKS5 proxy; [`http`] asks other servers.
+//! For both `resolve` turns a name into addresses in the order of RFC 8305, and `connect` tries them. Neither
 //! can be made to wait longer than its deadline, not even by the system's resolver. No lock is held
 //! and nothing is kept from one call to the next.
 
@@ -11,6 +12,8 @@ mod connect;
 pub(crate) mod dns;
 pub(crate) mod http;
 mod resolve;
+mod socks5;
+mod way;
 
 use crate::cause::Cause;
 use crate::error::{Milliseconds, Stage};
@@ -18,8 +21,9 @@ use crate::time::Elapsed;
 
 #[cfg(feature = "gssapi")]
 pub(crate) use self::canonical::canonical_name;
-pub(crate) use self::connect::{connect, connect_unix, connect_unless};
-pub(crate) use self::resolve::{resolve, resolve_unless};
+use self::connect::connect;
+use self::resolve::resolve;
+pub(crate) use self::way::Way;
 
 /// A failed attempt to reach a server, not yet an error: the caller knows which server it was.
 pub(crate) struct Unreachable {

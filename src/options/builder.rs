@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo, Given,
-    OidcCallback, ProxyOptions, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
+    OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
     ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
     option_conflict,
 };
@@ -57,10 +57,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) retry_writes: Option<bool>,
     pub(crate) max_adaptive_retries: Option<u32>,
     pub(crate) enable_overload_retargeting: Option<bool>,
-    pub(crate) proxy_host: Option<String>,
-    pub(crate) proxy_port: Option<u16>,
-    pub(crate) proxy_username: Option<String>,
-    pub(crate) proxy_password: Option<Secret>,
+    pub(crate) proxy: ProxyDraft,
     dns_server: Option<SocketAddr>,
     plain_without_tls: bool,
     driver_info: Vec<DriverInfo>,
@@ -188,23 +185,24 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Goes through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
+    /// Goes to all servers through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
     #[must_use]
     pub fn proxy(mut self, host: impl Into<String>, port: u16) -> Self {
-        self.proxy_host = Some(host.into());
-        self.proxy_port = Some(port);
+        self.proxy.host = Some(host.into());
+        self.proxy.port = Some(port);
         self
     }
 
-    /// Authenticates to the proxy (`proxyUsername`, `proxyPassword`).
+    /// Authenticates to the proxy, if it asks for it (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). A text
+    /// without a byte counts as none.
     #[must_use]
     pub fn proxy_credential(
         mut self,
         username: impl Into<String>,
         password: impl Into<Secret>,
     ) -> Self {
-        self.proxy_username = Some(username.into());
-        self.proxy_password = Some(password.into());
+        self.proxy.username = Some(username.into()).filter(|text| !text.is_empty());
+        self.proxy.password = Some(password.into()).filter(|text| !text.expose().is_empty());
         self
     }
 
@@ -365,11 +363,6 @@ impl ClientOptionsBuilder {
             max_hosts: self.srv_max_hosts.unwrap_or(0),
             given,
         });
-        let proxy = self.proxy_host.map(|host| ProxyOptions {
-            host,
-            port: self.proxy_port.unwrap_or(1080),
-            credential: self.proxy_username.zip(self.proxy_password),
-        });
         Ok(ClientOptions {
             hosts: self.hosts,
             srv,
@@ -406,7 +399,7 @@ impl ClientOptionsBuilder {
             retry_writes: self.retry_writes.unwrap_or(true),
             max_adaptive_retries: self.max_adaptive_retries.unwrap_or(2),
             enable_overload_retargeting: self.enable_overload_retargeting.unwrap_or(false),
-            proxy,
+            proxy: self.proxy.finish(),
             driver_info: self.driver_info,
             max_log_document_length: self.max_log_document_length.unwrap_or(1000),
             listener: self.listener,
@@ -449,24 +442,9 @@ impl ClientOptionsBuilder {
             !srv && self.srv_max_hosts.is_some(),
             "srvMaxHosts needs mongodb+srv",
         );
-        // "SOCKS5 Support".
-        let no_proxy = self.proxy_host.is_none();
-        refuse(
-            no_proxy && self.proxy_port.is_some(),
-            "proxyPort needs proxyHost",
-        );
-        refuse(
-            no_proxy && self.proxy_username.is_some(),
-            "proxyUsername needs proxyHost",
-        );
-        refuse(
-            no_proxy && self.proxy_password.is_some(),
-            "proxyPassword needs proxyHost",
-        );
-        refuse(
-            self.proxy_username.is_some() != self.proxy_password.is_some(),
-            "proxyUsername and proxyPassword go together",
-        );
+        for why in self.proxy.conflicts(&self.hosts) {
+            refuse(true, why);
+        }
         // Ranges; a connection string warns of a value outside of one before it comes here.
         let over_long = |name: &String| name.len() > ClientOptions::MAX_APP_NAME;
         refuse(

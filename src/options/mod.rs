@@ -14,6 +14,7 @@ mod driver;
 mod oidc;
 mod pin;
 mod protocol;
+mod proxy;
 mod secret;
 mod tls;
 
@@ -37,6 +38,8 @@ pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
 pub use self::pin::{InvalidPin, SpkiPin};
 pub(crate) use self::protocol::ProtocolList;
 pub use self::protocol::{ProtocolOptions, TlsVersion};
+pub(crate) use self::proxy::ProxyDraft;
+pub use self::proxy::ProxyOptions;
 pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
@@ -139,8 +142,8 @@ pub struct ClientOptions {
     /// Source: "Client Backpressure".
     pub enable_overload_retargeting: bool,
 
-    /// The SOCKS5 proxy that connections go through (`proxyHost` and its companions). Source:
-    /// "SOCKS5 Support".
+    /// The SOCKS5 proxy that all TCP connections to MongoDB servers go through, without exception (`proxyHost` and its
+    /// companions). Default: none. Source: "SOCKS5 Support".
     pub proxy: Option<ProxyOptions>,
 
     /// How much of a command, a reply or an error is shown in the log, in bytes of Extended JSON. Default:
@@ -231,18 +234,6 @@ pub struct SrvOptions {
 pub(crate) struct Given {
     pub(crate) auth_source: bool,
     pub(crate) load_balanced: bool,
-}
-
-/// A SOCKS5 proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ProxyOptions {
-    /// Its name or address (`proxyHost`).
-    pub host: String,
-    /// Its port (`proxyPort`). Default: 1080.
-    pub port: u16,
-    /// Its user and password (`proxyUsername`, `proxyPassword`); both or none.
-    pub credential: Option<(String, Secret)>,
 }
 
 impl ClientOptions {

@@ -107,7 +107,7 @@ keys! {
     // The SOCKS5 proxy.
     "proxyHost"                 Never       Other(values::proxy_host);
     "proxyPort"                 Never       Other(values::proxy_port);
-    "proxyUsername"             Never       Text(|o, v| o.proxy_username = Some(v));
+    "proxyUsername"             Never       Text(|o, v| o.proxy.username = Some(v));
     "proxyPassword"             Never       Other(values::proxy_password);
 }
 

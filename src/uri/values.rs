@@ -249,13 +249,13 @@ pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
             "is empty".to_owned(),
             "Name the proxy, or remove the option.",
         ),
-        _ => store(&mut builder.proxy_host, text.to_owned()),
+        _ => store(&mut builder.proxy.host, text.to_owned()),
     }
 }
 
 pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match integer(text).and_then(|port| u16::try_from(port).ok()) {
-        Some(port @ 1..) => store(&mut builder.proxy_port, port),
+        Some(port @ 1..) => store(&mut builder.proxy.port, port),
         _ => Ignored("is not a number from 1 to 65535".to_owned()),
     }
 }
@@ -264,7 +264,7 @@ pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
 pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
         "" => empty(),
-        _ => store(&mut builder.proxy_password, Secret::new(text)),
+        _ => store(&mut builder.proxy.password, Secret::new(text)),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn mongotls_with(words: &[&str], environment: &[(&str, &Path)]) -> Ru
 }
 
 /// What `doctor --json` prints, with its exit code.
-fn doctor(uri: &str) -> (i32, Value) {
+pub(crate) fn doctor(uri: &str) -> (i32, Value) {
     let run = mongotls(&["doctor", uri, "--json"]);
     let object = serde_json::from_str(&run.out)
         .unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err));

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::{Client, ErrorKind};
+use mongotls::options::Secret;
+use mongotls::{Client, ConnectionString, ErrorKind};
 // end
 
 use crate::guide::{Desk, Outcome, expect_shown};
@@ -13,6 +14,28 @@ use crate::guide::{Desk, Outcome, expect_shown};
 fn the_guide_shows_the_examples_as_they_are_run_here() {
     let guide = include_str!("../../docs/connections.md");
     expect_shown(include_str!("connections.rs"), guide);
+}
+
+#[test]
+fn through_a_proxy() -> Outcome {
+    let desk = Desk::new();
+    // example
+    let options = ConnectionString::parse(
+        &desk
+            .uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem&proxyHost=proxy.example.com"),
+    )?
+    .into_builder()
+    .proxy_credential("bob", Secret::new("correct horse"))
+    .build()?;
+    let client = Client::with_options(options)?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
+    // end
+    let [visit] = desk.proxy.visits().try_into().unwrap();
+    assert_eq!(
+        (visit.host.as_str(), visit.methods),
+        ("localhost", vec![0, 2])
+    );
+    Ok(())
 }
 
 #[test]

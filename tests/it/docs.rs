@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use mongotls::doctor::TopologyFindingCode;
+
 use crate::cli::mongotls;
 use crate::guide::Desk;
 
@@ -34,7 +36,7 @@ fn examples(text: &str) -> Vec<Example<'_>> {
 
 /// What stays of a line when times, addresses, versions, digests and the group are blotted out: OpenSSL
 /// 3.5 and later say X25519MLKEM768.
-fn shape(line: &str) -> String {
+pub(crate) fn shape(line: &str) -> String {
     let is_digest = |word: &str| word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let words = line.split_whitespace().map(|word| match word {
         word if word.starts_with(|c: char| c.is_ascii_digit() || c == ':') => "N",
@@ -95,12 +97,38 @@ fn each_command_line_of_the_readme_prints_what_stands_there() {
         mongotls(&["run", &desk.local(&uri), "shop", insert]).code,
         0
     );
-    check(&desk, include_str!("../../README.md"), 4);
+    check(&desk, include_str!("../../README.md"), 5);
 }
 
 #[test]
 fn each_command_line_of_the_guide_prints_what_stands_there() {
     check(&Desk::new(), include_str!("../../docs/tls.md"), 16);
+}
+
+#[test]
+fn each_command_line_of_the_guide_to_connections_prints_what_stands_there() {
+    check(&Desk::new(), include_str!("../../docs/connections.md"), 1);
+}
+
+#[test]
+fn each_command_line_of_the_guide_to_deployments_prints_what_stands_there() {
+    check(&Desk::new(), include_str!("../../docs/doctor.md"), 1);
+}
+
+#[test]
+fn the_guide_to_deployments_has_each_finding_with_its_meaning() {
+    let guide = include_str!("../../docs/doctor.md");
+    let rows: Vec<&str> = guide
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let codes = TopologyFindingCode::ALL.iter();
+    let expected = codes.map(|code| format!("| `{code}` | {} |", code.meaning()));
+    let expected: Vec<String> = expected.collect();
+    assert_eq!(rows.len(), expected.len());
+    for (row, expected) in rows.iter().zip(&expected) {
+        assert!(row.starts_with(expected), "{row}: not {expected}");
+    }
 }
 
 #[test]

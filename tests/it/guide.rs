@@ -24,8 +24,9 @@ use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
 use mongotls_testbench::server::{
-    Auth, AwsMechanism, ClientAuth, OidcMechanism, Server, ServerTls, User,
+    Auth, AwsMechanism, ClientAuth, Hello, OidcMechanism, Role, Server, ServerTls, User,
 };
+use mongotls_testbench::socks5::Socks5Proxy;
 
 const GUIDE: &str = include_str!("../../docs/tls.md");
 
@@ -35,6 +36,8 @@ pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 pub(crate) struct Desk {
     pub(crate) dir: PkiDir,
     servers: BTreeMap<&'static str, Server>,
+    /// proxy.example.com, which lets everybody in.
+    pub(crate) proxy: Socks5Proxy,
     pin: String,
 }
 
@@ -108,14 +111,20 @@ impl Desk {
             let server = Server::builder().tls(users(name)).auth(auth);
             (name, server.start())
         });
+        let set = ServerTls::new(&issuing.issue(leaf("rs.example.com")));
+        let set = Server::builder().tls(set).start();
+        let inside = set.addr().to_string();
+        set.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &inside, &[&inside]));
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
             servers: settings
                 .map(|(name, tls)| (name, Server::builder().tls(tls).start()))
                 .into_iter()
                 .chain(of_users)
+                .chain([("rs.example.com", set)])
                 .collect(),
             dir,
+            proxy: Socks5Proxy::start(),
             pin: format!("sha256//{}", openssl::base64::encode_block(&key)),
         }
     }
@@ -128,26 +137,34 @@ impl Desk {
 
     /// The text with this host's servers for the names that the guide has.
     pub(crate) fn local(&self, text: &str) -> String {
+        let port = self.proxy.addr().port();
+        let proxy = format!("proxyHost=localhost&proxyPort={port}");
+        let text = text.replace("proxyHost=proxy.example.com", &proxy);
         self.servers
             .iter()
             .flat_map(|(name, server)| [("//", name, server), ("@", name, server)])
-            .fold(text.to_owned(), |text, (before, name, server)| {
+            .fold(text, |text, (before, name, server)| {
                 let local = format!("{before}localhost:{}", server.port());
                 text.replace(&format!("{before}{name}:27017"), &local)
                     .replace(&format!("{before}{name}"), &local)
             })
     }
 
-    /// The text with the names of the guide for this host's servers.
+    /// The text with the names of the guide for this host's servers, and the address inside of a network for the one
+    /// that a replica set is known by.
     pub(crate) fn foreign(&self, text: &str) -> String {
-        self.servers
-            .iter()
-            .fold(text.to_owned(), |text, (name, server)| {
-                text.replace(
-                    &format!("localhost:{}", server.port()),
-                    &format!("{name}:27017"),
-                )
-            })
+        let proxy = format!("localhost:{}", self.proxy.addr().port());
+        let text = text.replace(&proxy, "proxy.example.com:1080");
+        let inside = self.servers["rs.example.com"].addr().to_string();
+        let text = text
+            .replace(&inside, "10.0.0.7:27017")
+            .replace("\"127.0.0.1\"", "\"10.0.0.7\"");
+        self.servers.iter().fold(text, |text, (name, server)| {
+            text.replace(
+                &format!("localhost:{}", server.port()),
+                &format!("{name}:27017"),
+            )
+        })
     }
 
     pub(crate) fn uri(&self, text: &str) -> String {

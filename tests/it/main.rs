@@ -19,6 +19,7 @@ mod compression;
 mod connections;
 mod crl;
 mod cursors;
+mod deployments;
 mod docs;
 mod ends;
 mod events;
@@ -44,6 +45,7 @@ mod rotation;
 mod seeds;
 mod settings;
 mod silence;
+mod socks5;
 #[cfg(feature = "srv")]
 mod srv;
 mod strangers;

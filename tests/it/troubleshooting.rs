@@ -26,6 +26,7 @@ use mongotls_testbench::pki::{
     Revocation, Validity,
 };
 use mongotls_testbench::server::{Auth, ClientAuth, Request, Server, ServerTls, User};
+use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy, Socks5ProxyBuilder};
 use mongotls_testbench::stranger::{self, Stranger};
 use openssl::ssl::{SslAlert, SslVersion};
 use openssl::x509::CrlReason;
@@ -795,11 +796,45 @@ fn of_network(code: CauseCode) -> &'static [Inject] {
             let (listener, _queued) = full();
             lab.doctor_at(listener.local_addr().unwrap(), "&connectTimeoutMS=300")
         }],
+        CauseCode::ProxyFailed => &[
+            |lab| lab.proxy(Socks5Proxy::builder().login("bob", "pw"), "", None),
+            |lab| {
+                let closed = Socks5Proxy::builder().login("bob", "pw");
+                lab.proxy(closed, "&proxyUsername=bob&proxyPassword=guess", None)
+            },
+            |lab| lab.proxied(Misbehaviour::Greeting(b"HTTP/1.1 400 Bad Request".to_vec())),
+            |lab| lab.proxied(Misbehaviour::Reply(vec![5, 1, 0, 1])),
+            |lab| lab.proxied(Misbehaviour::Reply(vec![5, 2, 0, 1])),
+            |lab| lab.proxied(Misbehaviour::Reply(vec![5, 8, 0, 1])),
+        ],
         CauseCode::HandshakeTimeout => &[|lab| {
             let server = stranger::silent();
             lab.doctor_at(server.addr(), "&connectTimeoutMS=300")
         }],
         _ => &[],
+    }
+}
+
+impl Lab {
+    /// What the doctor prints of a sound server behind a proxy that answers like this.
+    fn proxied(&self, how: Misbehaviour) -> Option<String> {
+        self.proxy(Socks5Proxy::builder(), "", Some(how))
+    }
+
+    /// The same behind any proxy, with further options.
+    fn proxy(
+        &self,
+        proxy: Socks5ProxyBuilder,
+        options: &str,
+        how: Option<Misbehaviour>,
+    ) -> Option<String> {
+        let server = serve(&self.root.issue(leaf()));
+        let proxy = proxy.start();
+        how.into_iter().for_each(|how| proxy.misbehave(how));
+        let options = format!("&{}{options}", proxy.options());
+        let output = self.examine(&server, "localhost", &options)?;
+        let place = format!("192.0.2.10:{}", proxy.addr().port());
+        Some(output.replace(&place, "proxy.example.com:1080"))
     }
 }
 

@@ -13,7 +13,8 @@ mongotls: connect to MongoDB over TLS, and find out why it fails
 Usage:
   mongotls ping URI [-c N] [--json]       connect, ping N times (default 1) and time it
   mongotls run URI DB COMMAND [--all]     run one command; prints the reply
-  mongotls doctor URI [--json]            examine each stage of a connection
+  mongotls doctor URI [--json]            examine each stage of a connection, to each host
+                                          and each member that they name
   mongotls inspect FILE... [--json]       tell what files of certificates, keys and CRLs hold,
                                           and what is wrong with them
 

@@ -1,6 +1,8 @@
-//! `mongotls doctor`: an examination as text to scan, or as one JSON object.
+//! `mongotls doctor`: an examination as text to scan, or as one JSON object. What it shows of one host stands here, what
+//! it shows of several together in `deployment`.
 
 use std::io;
+use std::net::SocketAddr;
 
 use mongotls::cause::FactValue;
 use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine};
@@ -9,7 +11,7 @@ use mongotls::{Error, Stage};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, inspect, json as form};
+use crate::{Verdict, deployment, inspect, json as form};
 
 pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<Verdict> {
     let diagnosis = examine(uri);
@@ -26,29 +28,56 @@ pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<V
 }
 
 fn print(screen: &mut Screen, diagnosis: &Diagnosis) -> io::Result<()> {
-    for (index, examination) in diagnosis.examinations.iter().enumerate() {
-        if index > 0 {
-            screen.line("")?;
-        }
+    let topology = diagnosis.topology.as_ref();
+    if let (Some(topology), true) = (topology, diagnosis.examinations.len() > 1) {
+        return deployment::print(screen, diagnosis, topology);
+    }
+    for examination in &diagnosis.examinations {
         if let Some(server) = &examination.server {
             let heading = screen.paint(Tone::Strong, clean(server));
             screen.line(&heading)?;
         }
-        for report in &examination.stages {
-            print_stage(screen, report)?;
-            if let (Stage::Resolve, Some(found)) = (report.stage, &examination.seed_list) {
-                print_seed_list(screen, found)?;
-            }
-        }
+        print_stages(screen, examination, |_| true)?;
         for warning in &examination.warnings {
             let mark = screen.paint(Tone::Warning, "warning");
             screen.line(&format!("  {mark}  {}", clean(warning)))?;
         }
-        match &examination.error {
-            Some(error) => print_failure(screen, error)?,
-            None => {
-                let verdict = screen.paint(Tone::Good, "all is well");
-                screen.line(&format!("  {verdict}"))?;
+        if let Some(error) = &examination.error {
+            print_failure(screen, error)?;
+        }
+    }
+    let findings = topology.map_or(&[][..], |topology| &topology.findings);
+    if !findings.is_empty() && diagnosis.failed().is_some() {
+        screen.line("")?;
+    }
+    deployment::print_findings(screen, findings)?;
+    if diagnosis.is_ok() {
+        let verdict = screen.paint(Tone::Good, "all is well");
+        screen.line(&format!("  {verdict}"))?;
+    }
+    Ok(())
+}
+
+/// Prints the stages that are wanted; with that of DNS goes what it said, or with the options where that is left out.
+pub(crate) fn print_stages(
+    screen: &mut Screen,
+    examination: &Examination,
+    wanted: impl Fn(Stage) -> bool,
+) -> io::Result<()> {
+    let seed_list_after = match wanted(Stage::Options) && !wanted(Stage::Resolve) {
+        true => Stage::Options,
+        false => Stage::Resolve,
+    };
+    let mut seed_list = examination
+        .seed_list
+        .as_ref()
+        .filter(|_| wanted(Stage::Options));
+    let reports = examination.stages.iter();
+    for report in reports.filter(|report| wanted(report.stage)) {
+        print_stage(screen, report)?;
+        if report.stage == seed_list_after {
+            if let Some(found) = seed_list.take() {
+                print_seed_list(screen, found)?;
             }
         }
     }
@@ -155,12 +184,15 @@ fn summary(findings: &Findings) -> String {
             trust_anchors: None,
             ..
         } => "TLS is off".to_owned(),
-        Findings::Addresses(addresses) => addresses
-            .iter()
-            .map(|address| address.ip().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
+        Findings::Addresses(addresses) => ips(addresses),
+        Findings::ProxyAddresses { proxy, addresses } => {
+            format!("{}, of the proxy {proxy}", ips(addresses))
+        }
         Findings::Peer(Some(address)) => address.to_string(),
+        Findings::ProxyPeer { proxy, peer } => match peer {
+            Some(peer) => format!("through the proxy {proxy} at {peer}"),
+            None => format!("through the proxy {proxy}"),
+        },
         Findings::Handshake(handshake) => {
             let group = handshake
                 .group()
@@ -214,7 +246,15 @@ fn summary(findings: &Findings) -> String {
     }
 }
 
-fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
+fn ips(addresses: &[SocketAddr]) -> String {
+    let ips: Vec<String> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
+    ips.join(", ")
+}
+
+pub(crate) fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     screen.line("")?;
     let Some(cause) = error.cause() else {
         return screen.line(&clean(error));
@@ -239,24 +279,29 @@ fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     screen.line(&format!("\n{heading}\n  {}", clean(cause.remedy())))
 }
 
-/// One host: its object. Several: an object of the same form that tells the first failure, with the
-/// objects of all hosts in `servers`.
+/// One host: its object. Several: an object of the same form that tells the failure that tells most, with the
+/// objects of all hosts in `servers`, and what they are together in `topology`.
 fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
-    let objects: Vec<Value> = diagnosis
-        .examinations
-        .iter()
-        .map(examination_json)
-        .collect();
     let telling = diagnosis
-        .examinations
-        .iter()
-        .position(|examination| examination.error.is_some())
-        .unwrap_or(0);
-    let Some(mut object) = objects.get(telling).cloned() else {
+        .failed()
+        .or_else(|| diagnosis.examinations.first());
+    let Some(mut object) = telling.map(examination_json) else {
         return json!({ "ok": false });
     };
-    if objects.len() > 1 {
-        object["servers"] = json!(objects);
+    if let (Some(error), None) = (diagnosis.error(), diagnosis.failed()) {
+        object["ok"] = json!(false);
+        for (key, value) in form::failure(Some(&error)) {
+            object[&key] = value;
+        }
+    }
+    let several = diagnosis.examinations.len() > 1;
+    if several {
+        let servers = diagnosis.examinations.iter().map(examination_json);
+        object["servers"] = servers.collect();
+    }
+    let topology = diagnosis.topology.as_ref();
+    if let Some(topology) = topology.filter(|it| several || !it.findings.is_empty()) {
+        object["topology"] = deployment::json(diagnosis, topology);
     }
     object
 }
@@ -290,13 +335,17 @@ fn examination_json(examination: &Examination) -> Value {
     Value::Object(object)
 }
 
+/// A list of things as they are printed.
+fn texts(list: &[impl ToString]) -> Value {
+    json!(list.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
 fn seed_list_json(found: &SeedList) -> Value {
-    let texts = |list: Vec<String>| json!(list);
     json!({
         "query": found.query,
-        "hosts": texts(found.hosts.iter().map(ToString::to_string).collect()),
+        "hosts": texts(&found.hosts),
         "txt": found.txt,
-        "name_servers": texts(found.name_servers.iter().map(ToString::to_string).collect()),
+        "name_servers": texts(&found.name_servers),
         "duration_ms": form::ms(found.duration),
     })
 }
@@ -328,16 +377,16 @@ fn stage_json(report: &StageReport) -> Value {
             ("openssl", json!(library.as_ref().map(form::library))),
             ("files", form::files(files)),
         ]),
-        Findings::Addresses(addresses) => fields([(
-            "addresses",
-            json!(
-                addresses
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            ),
-        )]),
+        Findings::Addresses(addresses) => fields([("addresses", texts(addresses))]),
+        Findings::ProxyAddresses { proxy, addresses } => fields([
+            ("proxy", json!(proxy.to_string())),
+            ("addresses", texts(addresses)),
+        ]),
         Findings::Peer(peer) => fields([("peer", json!(peer.map(|peer| peer.to_string())))]),
+        Findings::ProxyPeer { proxy, peer } => fields([
+            ("proxy", json!(proxy.to_string())),
+            ("peer", json!(peer.map(|peer| peer.to_string()))),
+        ]),
         Findings::Handshake(handshake) => form::handshake(handshake),
         Findings::Revocation { crls, certificates } => fields([
             ("crls", json!(crls)),

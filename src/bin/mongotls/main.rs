@@ -6,6 +6,7 @@
 //! asked for failed or the doctor found a failure, 2 the command line is wrong.
 
 mod args;
+mod deployment;
 mod doctor;
 mod inspect;
 mod json;

@@ -225,7 +225,8 @@ fn doctor_tells_who_the_server_takes_the_client_for() {
 fn doctor_does_not_log_in_to_an_arbiter() {
     let hello = Hello::member(Role::Arbiter, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
     let server = Server::builder().hello(hello).auth(Auth::new()).start();
-    let text = mongotls(&["doctor", &uri(&server, "ada:pencil", "")]).out;
+    let uri = uri(&server, "ada:pencil", "directConnection=true");
+    let text = mongotls(&["doctor", &uri]).out;
     assert!(text.contains("arbiter of \"rs\""), "{text}");
     assert!(
         text.contains("an arbiter knows no users") && text.contains("all is well"),

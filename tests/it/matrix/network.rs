@@ -10,6 +10,7 @@ use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{CaSpec, KeyKind, LeafSpec};
 use mongotls_testbench::server::{Role, Server, ServerTls, fail_command};
+use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy};
 use mongotls_testbench::stranger;
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::ConnectionClosed,
     CauseCode::NetworkUnreachable,
     CauseCode::ConnectTimeout,
+    CauseCode::ProxyFailed,
     CauseCode::HandshakeTimeout,
     CauseCode::NotMongodb,
     CauseCode::HelloFailed,
@@ -110,6 +112,35 @@ fn ports_and_networks_that_cannot_be_reached_are_told_apart() {
         CauseCode::NetworkUnreachable,
         CauseCode::ConnectTimeout,
     ]);
+}
+
+#[test]
+fn a_proxy_that_does_not_lead_to_the_server_says_what_it_objects_to() {
+    let code = CauseCode::ProxyFailed;
+    let mut seen = Seen::default();
+    for kind in KINDS {
+        let bench = bench(kind);
+        let proxy = Socks5Proxy::builder().login("bob", "pw").start();
+        let expected = Expected::new(code)
+            .fact("proxy", proxy.addr().to_string())
+            .fact("host", "localhost");
+        let uri = |user: &str| bench.uri(&format!("&{}{user}", proxy.options()));
+        let bob = uri("&proxyUsername=bob&proxyPassword=pw");
+        let greeting = expected.clone().fact("step", "greeting");
+        let lacks = greeting.clone().says("proxyUsername");
+        seen.check("no user", &uri(""), &lacks);
+        let wrong = uri("&proxyUsername=bob&proxyPassword=guess");
+        let refused = expected.clone().fact("step", "login").fact("user", "bob");
+        seen.check("a wrong password", &wrong, &refused);
+        proxy.reply_with(2);
+        let ruled_out = expected.fact("step", "connect").fact("reply", 2);
+        seen.check("a rule", &bob, &ruled_out.says("rules of the proxy"));
+        let page = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+        proxy.misbehave(Misbehaviour::Greeting(page));
+        let other = greeting.fact("looks_like", "HTTP").says("proxyPort");
+        seen.check("a web server", &bob, &other);
+    }
+    seen.are(&[code]);
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Shared {
 }
 
 /// Carries bytes both ways until either side ends.
-fn tunnel(client: &Socket, upstream: &Socket, stop: &Stop) -> io::Result<()> {
+pub(crate) fn tunnel(client: &Socket, upstream: &Socket, stop: &Stop) -> io::Result<()> {
     let over = AtomicBool::new(false);
     let carry = |mut from: Socket, mut to: Socket| -> io::Result<()> {
         from.set_read_timeout(Some(Duration::from_millis(20)));

@@ -8,7 +8,7 @@
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
 //!   answers as a test says.
-//! - [`dns`]: a DNS server that breaks on demand.
+//! - [`dns`]: a DNS server that breaks on demand; [`socks5`]: a SOCKS5 proxy that does.
 //! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
 //! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads;
 //!   [`http`]: requests.
@@ -35,5 +35,6 @@ pub mod pki;
 pub mod proxy;
 pub mod random;
 pub mod server;
+pub mod socks5;
 pub mod stranger;
 pub mod wire;

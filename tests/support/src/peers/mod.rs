@@ -7,6 +7,7 @@
 mod ferretdb;
 mod haproxy;
 mod kdc;
+mod microsocks;
 mod openssl_ocsp;
 mod s_server;
 
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 pub use ferretdb::{FerretDb, FerretDbOptions};
 pub use haproxy::{ClientCertificates, HaProxy, HaProxyOptions};
 pub use kdc::Kdc;
+pub use microsocks::MicroSocks;
 pub use openssl_ocsp::{OpensslOcsp, OpensslOcspOptions};
 pub use s_server::SServer;
 

@@ -11,5 +11,6 @@ mod pki;
 mod responder;
 mod serve;
 mod server;
+mod socks5;
 mod staple;
 mod strangers;

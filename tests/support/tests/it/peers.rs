@@ -3,13 +3,14 @@
 use bson::doc;
 use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
 use mongotls_testbench::peers::{
-    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, OpensslOcsp,
-    OpensslOcspOptions, SServer, or_skip,
+    ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, MicroSocks,
+    OpensslOcsp, OpensslOcspOptions, SServer, or_skip,
 };
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::Server;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
 use openssl::x509::CrlReason;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -223,4 +224,31 @@ fn openssl_ocsp_takes_a_delegate_and_arguments() {
     assert!(said.contains("Response verify OK"), "{said}");
     let wrong = OpensslOcsp::start(&options.arguments(&["-nonsense"])).unwrap_err();
     assert!(wrong.what.contains("nonsense"), "{wrong}");
+}
+
+#[test]
+fn microsocks_makes_connections_for_its_user() {
+    let Some(proxy) = or_skip(MicroSocks::start(Some(("bob", "pw")))) else {
+        return;
+    };
+    let server = Server::builder().start();
+    let mut stream = TcpStream::connect(proxy.addr()).unwrap();
+    let request = [
+        &[5, 1, 0, 1, 127, 0, 0, 1],
+        &server.port().to_be_bytes()[..],
+    ]
+    .concat();
+    let messages: [(&[u8], usize); 3] =
+        [(&[5, 1, 2], 2), (b"\x01\x03bob\x02pw", 2), (&request, 10)];
+    for (message, length) in messages {
+        stream.write_all(message).unwrap();
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer).unwrap();
+    }
+    assert!(RawClient::over(stream).legacy_hello().is_ok());
+    assert!(
+        proxy.log().contains("connected to 127.0.0.1"),
+        "{}",
+        proxy.log()
+    );
 }

@@ -1,305 +1,24 @@
-//! The examination of a deployment, stage by stage: what was learned, how long it took, and why it
-//! ended if it did.
+//! The examination of one host: an attempt to connect, watched stage by stage, and two commands on the connection.
 //!
-//! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
-//! authentication, command) for each host by itself, outside of any pool, and keeps what it finds.
-//! It changes nothing on the server: beside those of authentication, its only commands are `ping` and
-//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. Before the
-//! network it looks at the files that the options name.
+//! In: a host, and what all connections share. Out: the stages of an [`Examination`], its error and its warnings.
+//! Nothing here knows of other hosts; many threads do this side by side.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{DateTime, RawDocumentBuf, rawdoc};
 
+use super::{Examination, Findings};
 use crate::address::ServerAddress;
 use crate::cause::CauseCode;
 use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::options::{AuthMechanism, ClientOptions};
-use crate::srv;
-pub use crate::srv::SeedList;
+use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{
-    self, CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library,
-    RevocationStatus, Severity, TrustAnchors,
-};
-use crate::uri::Warning;
+use crate::tls::{self, CertificateRevocation, HandshakeReport, RevocationStatus};
 
-/// What an examination found.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Diagnosis {
-    /// One for each host; a single one without a host if the options are not usable.
-    pub examinations: Vec<Examination>,
-}
-
-/// What was found about one host.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Examination {
-    /// The host; none if the options are not usable.
-    pub server: Option<ServerAddress>,
-    /// The stages that were reached, in their order; the last one may have failed.
-    pub stages: Vec<StageReport>,
-    /// Why it ended; none if all is well.
-    pub error: Option<Error>,
-    /// What is well and still worth knowing.
-    pub warnings: Vec<String>,
-    /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
-    /// hosts, and part of the stage [`Stage::Resolve`].
-    pub seed_list: Option<SeedList>,
-}
-
-/// What was found at one stage.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StageReport {
-    /// The stage.
-    pub stage: Stage,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// How long it took.
-    pub duration: Duration,
-    /// What was learned.
-    pub findings: Findings,
-}
-
-/// How a stage ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Well.
-    Passed,
-    /// With the error of the examination.
-    Failed,
-    /// There was nothing to do, for the reason given.
-    Skipped(String),
-}
-
-/// What a stage learned.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Findings {
-    /// Nothing.
-    None,
-    /// Options: whether TLS is on, and what it trusts.
-    Options {
-        /// Where the trust anchors come from; none without TLS, or if the stage failed.
-        trust_anchors: Option<TrustAnchors>,
-        /// The files that the options name: the CA file, those with CRLs, the client certificate.
-        files: Vec<FileReport>,
-        /// The OpenSSL in use; none without TLS.
-        library: Option<Library>,
-    },
-    /// Resolve: the addresses in the order in which they are tried.
-    Addresses(Vec<SocketAddr>),
-    /// Connect: the address that answered; none for a Unix socket.
-    Peer(Option<SocketAddr>),
-    /// TLS: the facts of the handshake.
-    Handshake(Box<HandshakeReport>),
-    /// Revocation: what was found out about each certificate.
-    Revocation {
-        /// How many CRLs were used.
-        crls: usize,
-        /// The certificates of the verified chain below its anchor, the server's first.
-        certificates: Vec<CertificateRevocation>,
-    },
-    /// Hello: what the server said about itself.
-    Hello(Box<Hello>),
-    /// Authentication: who the server takes this client for.
-    Authentication {
-        /// The mechanism.
-        mechanism: AuthMechanism,
-        /// The database that knows the user.
-        source: String,
-        /// The user; with MONGODB-X509 as the server reads it in the certificate.
-        user: Option<String>,
-    },
-    /// Command: the server's version, if it told, and the time of one ping.
-    Command {
-        /// The version, such as `7.0.5`.
-        server_version: Option<String>,
-        /// The time from sending `ping` to its reply.
-        round_trip: Duration,
-    },
-}
-
-impl Diagnosis {
-    /// Whether all is well with every host.
-    pub fn is_ok(&self) -> bool {
-        self.examinations
-            .iter()
-            .all(|examination| examination.error.is_none())
-    }
-}
-
-impl Examination {
-    /// The stage that was reached last.
-    pub fn stage(&self) -> Stage {
-        self.stages
-            .last()
-            .map_or(Stage::Options, |report| report.stage)
-    }
-
-    fn passed(&mut self, stage: Stage, duration: Duration, findings: Findings) {
-        self.stages.push(StageReport {
-            stage,
-            outcome: Outcome::Passed,
-            duration,
-            findings,
-        });
-    }
-
-    fn skipped(&mut self, stage: Stage, why: &str) {
-        let outcome = Outcome::Skipped(why.to_owned());
-        self.stages.push(StageReport {
-            stage,
-            outcome,
-            duration: Duration::ZERO,
-            findings: Findings::None,
-        });
-    }
-
-    fn failed(&mut self, stage: Stage, duration: Duration, error: Error) {
-        self.stages.push(StageReport {
-            stage,
-            outcome: Outcome::Failed,
-            duration,
-            findings: Findings::None,
-        });
-        self.error = Some(error);
-    }
-}
-
-/// Examines every host that a connection string names.
-pub fn examine(uri: &str) -> Diagnosis {
-    let started = Instant::now();
-    let parsed = ClientOptions::parse(uri).map(|(options, found)| {
-        let warnings = found.iter().map(Warning::to_string).collect();
-        (options, warnings)
-    });
-    examine_parsed(started, parsed)
-}
-
-/// Examines every host that options name.
-pub fn examine_options(options: &ClientOptions) -> Diagnosis {
-    examine_parsed(Instant::now(), Ok((options.clone(), Vec::new())))
-}
-
-fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>) -> Diagnosis {
-    let mut warnings = Vec::new();
-    let mut files = Vec::new();
-    let prepared = parsed.and_then(|(options, found)| {
-        warnings = found;
-        let tls = options.tls.iter();
-        files.extend(tls.flat_map(|tls| FileReport::of_options(tls, SystemTime::now())));
-        let connector = Connector::new(&options)?;
-        Ok((options, connector))
-    });
-    let took = started.elapsed();
-    // The server has the last word on a file that loads; one that does not is told by the error.
-    let worst = match prepared {
-        Ok(_) => Severity::Failure,
-        Err(_) => Severity::Warning,
-    };
-    warnings.extend(files.iter().flat_map(|file| warnings_of(file, worst)));
-    let blank = |server, seed_list| Examination {
-        server,
-        stages: Vec::new(),
-        error: None,
-        warnings: warnings.clone(),
-        seed_list,
-    };
-    let unusable = |error| {
-        let mut examination = blank(None, None);
-        examination.failed(Stage::Options, took, error);
-        if let Some(report) = examination.stages.last_mut() {
-            report.findings = Findings::Options {
-                trust_anchors: None,
-                files: files.clone(),
-                library: Some(Library::inspect()),
-            };
-        }
-        Diagnosis {
-            examinations: vec![examination],
-        }
-    };
-    let (mut options, mut connector) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return unusable(error),
-    };
-    let of_options = |connector: &Connector| Findings::Options {
-        trust_anchors: connector.tls().map(|tls| tls.trust_anchors().clone()),
-        files: files.clone(),
-        library: connector.tls().map(|_| Library::inspect()),
-    };
-    let mut seed_list = None;
-    if options.srv.is_some() {
-        let asked = Instant::now();
-        // A TXT record may change what connections are made for.
-        let completed = srv::resolve(&mut options)
-            .and_then(|seed_list| Ok((seed_list, Connector::new(&options)?)));
-        match completed {
-            Ok((found, anew)) => (seed_list, connector) = (Some(found), anew),
-            Err(error) if error.stage() == Some(Stage::Resolve) => {
-                let mut examination = blank(None, None);
-                examination.passed(Stage::Options, took, of_options(&connector));
-                examination.failed(Stage::Resolve, asked.elapsed(), error);
-                return Diagnosis {
-                    examinations: vec![examination],
-                };
-            }
-            Err(error) => return unusable(error),
-        }
-    }
-    let hosts = options.hosts.iter().map(|host| {
-        let mut examination = blank(Some(host.clone()), seed_list.clone());
-        examination.passed(Stage::Options, took, of_options(&connector));
-        examine_host(host, &options, &connector, &mut examination);
-        examination
-    });
-    Diagnosis {
-        examinations: hosts.collect(),
-    }
-}
-
-/// What is wrong with a file, up to a severity. Much of one kind, as in a bundle of old CAs, is told by
-/// the first and a number.
-fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
-    const TOLD_EACH: usize = 3;
-    let name = format!(
-        "{} {:?}",
-        file.option.unwrap_or_default(),
-        file.path.display().to_string()
-    );
-    let findings = file
-        .findings
-        .iter()
-        .filter(|finding| finding.severity <= worst);
-    let mut kinds: Vec<(FindingCode, Vec<&str>)> = Vec::new();
-    for finding in findings {
-        match kinds.iter_mut().find(|(code, _)| *code == finding.code) {
-            Some((_, messages)) => messages.push(&finding.message),
-            None => kinds.push((finding.code, vec![&finding.message])),
-        }
-    }
-    let told = kinds.iter().flat_map(|(_, messages)| {
-        let more = match messages.len() {
-            count if count > TOLD_EACH => format!("; and {} more like it", count - 1),
-            _ => String::new(),
-        };
-        let each = if more.is_empty() { TOLD_EACH } else { 1 };
-        let name = &name;
-        messages
-            .iter()
-            .take(each)
-            .map(move |message| format!("{name}: {message}{more}"))
-    });
-    told.collect()
-}
-
-fn examine_host(
+/// Goes through all stages of a connection to one host, and adds what it finds to an examination that has the stage of
+/// the options behind it.
+pub(super) fn examine(
     server: &ServerAddress,
     options: &ClientOptions,
     connector: &Connector,
@@ -317,6 +36,10 @@ fn examine_host(
     }
     let mut watch = Watch {
         examination,
+        proxy: match server {
+            ServerAddress::Tcp { .. } => options.proxy.as_ref().map(ProxyOptions::address),
+            ServerAddress::Unix { .. } => None,
+        },
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
@@ -454,6 +177,8 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
 /// Turns the stages of an attempt to connect into those of an examination.
 struct Watch<'a> {
     examination: &'a mut Examination,
+    /// What is gone through; none if nothing is.
+    proxy: Option<ServerAddress>,
     /// How many CRLs TLS uses; none without TLS.
     crls: Option<usize>,
     last: Instant,
@@ -463,8 +188,17 @@ impl Observer for Watch<'_> {
     fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>) {
         self.last = Instant::now();
         let findings = match learned {
-            Learned::Addresses(addresses) => Findings::Addresses(addresses.to_vec()),
-            Learned::Peer(peer) => Findings::Peer(peer),
+            Learned::Addresses(addresses) => match self.proxy.clone() {
+                Some(proxy) => Findings::ProxyAddresses {
+                    proxy,
+                    addresses: addresses.to_vec(),
+                },
+                None => Findings::Addresses(addresses.to_vec()),
+            },
+            Learned::Peer(peer) => match self.proxy.clone() {
+                Some(proxy) => Findings::ProxyPeer { proxy, peer },
+                None => Findings::Peer(peer),
+            },
             Learned::Handshake(report) => Findings::Handshake(Box::new(report.clone())),
             Learned::Hello(hello) => Findings::Hello(Box::new(hello.clone())),
             Learned::Authentication(authenticated) => Findings::Authentication {
@@ -473,6 +207,9 @@ impl Observer for Watch<'_> {
                 user: authenticated.user.clone(),
             },
         };
+        if let Findings::Hello(hello) = &findings {
+            self.examination.clock_ahead = clock_ahead(hello, took, SystemTime::now());
+        }
         if stage == Stage::Connect && self.examination.stage() != Stage::Resolve {
             self.examination
                 .skipped(Stage::Resolve, "a Unix socket has no name to resolve");
@@ -495,6 +232,14 @@ impl Observer for Watch<'_> {
             _ => {}
         }
     }
+}
+
+/// By how many milliseconds the server's clock is ahead, if its hello came at `now` and took so long: in the middle of
+/// that time it read its clock.
+fn clock_ahead(hello: &Hello, took: Duration, now: SystemTime) -> Option<i64> {
+    let theirs = hello.local_time?.timestamp_millis();
+    let ours = DateTime::from_system_time(now - took / 2).timestamp_millis();
+    theirs.checked_sub(ours)
 }
 
 impl Watch<'_> {
@@ -531,6 +276,21 @@ mod tests {
     use mongotls_testbench::server::{ReplyFault, Server, fail_command};
 
     use super::*;
+    use crate::doctor::examine;
+
+    #[test]
+    fn a_clock_is_compared_with_the_middle_of_the_round_trip() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let of = |ms| Hello {
+            local_time: Some(DateTime::from_millis(ms)),
+            ..Hello::default()
+        };
+        let took = Duration::from_secs(2);
+        assert_eq!(clock_ahead(&of(999_000), took, now), Some(0));
+        assert_eq!(clock_ahead(&of(939_500), took, now), Some(-59_500));
+        assert_eq!(clock_ahead(&of(i64::MIN), took, now), None);
+        assert_eq!(clock_ahead(&Hello::default(), took, now), None);
+    }
 
     #[test]
     fn a_refused_ping_is_told_once_with_its_cause() {

@@ -1,0 +1,229 @@
+//! What follows from all examinations together.
+//!
+//! In: the options and what was found about each host. Out: a [`TopologyReport`]. Nothing here opens a socket. What a
+//! client would make of the hosts is not decided here but by the same [`Topology`] that a client has; the rules here say
+//! in words what is wrong with it. Source: "Server Discovery and Monitoring".
+
+mod advertised;
+mod rules;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Examination;
+use super::topology::{Member, TopologyReport};
+use crate::address::ServerAddress;
+use crate::options::ClientOptions;
+use crate::sdam::update::Topology;
+use crate::sdam::{ServerDescription, ServerType, TopologyDescription};
+use crate::tls::Severity;
+
+/// How many of those that name a member are noted; MongoDB allows 50 members.
+const ADVERTISERS: usize = 50;
+
+/// How many hosts a message names before it counts the rest.
+const NAMED: usize = 5;
+
+/// Everything that a rule may look at.
+struct Case<'a> {
+    options: &'a ClientOptions,
+    examinations: &'a [Examination],
+    /// What each host said of itself; in the order of the examinations, as are the members.
+    servers: &'a [ServerDescription],
+    members: &'a [Member],
+    topology: &'a TopologyDescription,
+    is_complete: bool,
+}
+
+/// Judges all examinations together. The error of a member that fails under the name that another one gave it learns who
+/// that was, and what to do about the name.
+pub(super) fn judge(
+    options: &ClientOptions,
+    examinations: &mut [Examination],
+    is_complete: bool,
+) -> TopologyReport {
+    let servers: Vec<_> = examinations.iter().filter_map(description_of).collect();
+    let topology = as_a_client_would(options, &servers);
+    let members = members_of(options, examinations, &servers, &topology);
+    let case = Case {
+        options,
+        examinations,
+        servers: &servers,
+        members: &members,
+        topology: &topology,
+        is_complete,
+    };
+    let mut findings = rules::findings(&case);
+    let told_anew = match follows(options) {
+        true => advertised::explain(&case),
+        false => advertised::Explained::default(),
+    };
+    findings.extend(told_anew.findings);
+    findings.sort_by_key(|finding| finding.severity != Severity::Failure);
+    for (at, error) in told_anew.errors {
+        examinations[at].error = Some(error);
+    }
+    TopologyReport {
+        description: topology,
+        members,
+        findings,
+    }
+}
+
+/// Whether a client asks the members that a server names.
+fn follows(options: &ClientOptions) -> bool {
+    options.direct_connection != Some(true) && !options.load_balanced
+}
+
+/// The hosts that a host names: the members of its replica set, and itself as they know it.
+pub(super) fn named_by(
+    options: &ClientOptions,
+    examination: &Examination,
+) -> BTreeSet<ServerAddress> {
+    let server = match follows(options) {
+        true => description_of(examination),
+        false => None,
+    };
+    let server = server.filter(|server| is_member(server.server_type));
+    let named = server.iter().flat_map(advertised_members);
+    named.cloned().collect()
+}
+
+/// All members of the replica set by the word of this one, and itself by the address that it has there.
+fn advertised_members(server: &ServerDescription) -> impl Iterator<Item = &ServerAddress> {
+    server.members().chain(&server.me)
+}
+
+/// Whether it is a member of a replica set that knows its set.
+fn is_member(server_type: ServerType) -> bool {
+    matches!(
+        server_type,
+        ServerType::RsPrimary
+            | ServerType::RsSecondary
+            | ServerType::RsArbiter
+            | ServerType::RsOther
+    )
+}
+
+/// What is known of a host after its examination; none for one that is not about a host. An error after hello, such as
+/// that of a refused user, does not keep a client from taking a host for what it is.
+fn description_of(examination: &Examination) -> Option<ServerDescription> {
+    let address = examination.server.clone()?;
+    if let Some(hello) = examination.hello() {
+        return Some(ServerDescription::from_hello(
+            address,
+            hello,
+            Instant::now(),
+        ));
+    }
+    let Some(error) = &examination.error else {
+        return Some(ServerDescription::unknown(address));
+    };
+    let facts = error.cause().map(|cause| cause.facts());
+    let fact = |key| {
+        facts
+            .and_then(|facts| facts.get(key))
+            .map(ToString::to_string)
+    };
+    // The connection was given up because of the set, and the rest of the answer with it.
+    if fact("expected_set").is_some() {
+        let set_name = fact("found_set");
+        return Some(ServerDescription {
+            server_type: match set_name {
+                Some(_) => ServerType::RsOther,
+                None => ServerType::Standalone,
+            },
+            set_name,
+            ..ServerDescription::unknown(address)
+        });
+    }
+    Some(ServerDescription::failed(address, error.clone()))
+}
+
+/// What a client knows after it has asked each host once, in that order, and once more those that are named again after
+/// they were dropped.
+fn as_a_client_would(
+    options: &ClientOptions,
+    servers: &[ServerDescription],
+) -> Arc<TopologyDescription> {
+    let seeds = options.hosts.iter().cloned().collect();
+    let (mut topology, _) = Topology::open(options, &seeds);
+    let mut asked = vec![0; servers.len()];
+    loop {
+        let mut news = false;
+        for (server, asked) in servers.iter().zip(&mut asked) {
+            let known = topology.description().servers.get(&server.address);
+            let is_due = known.is_some_and(|known| !known.is_available() && known.error.is_none());
+            if is_due && *asked < 2 {
+                *asked += 1;
+                news |= topology.update(server.clone()).is_some();
+            }
+        }
+        if !news {
+            return Arc::clone(topology.description());
+        }
+    }
+}
+
+fn members_of(
+    options: &ClientOptions,
+    examinations: &[Examination],
+    servers: &[ServerDescription],
+    topology: &TopologyDescription,
+) -> Vec<Member> {
+    let none = servers.iter().map(|server| (&server.address, Vec::new()));
+    let mut advertisers: HashMap<&ServerAddress, Vec<ServerAddress>> = none.collect();
+    for server in servers
+        .iter()
+        .filter(|server| is_member(server.server_type))
+    {
+        let named: BTreeSet<_> = advertised_members(server).collect();
+        for other in named.into_iter().filter(|named| **named != server.address) {
+            if let Some(own) = advertisers.get_mut(other) {
+                if own.len() < ADVERTISERS {
+                    own.push(server.address.clone());
+                }
+            }
+        }
+    }
+    let seeds: BTreeSet<_> = options.hosts.iter().collect();
+    let member = |(server, examination): (&ServerDescription, &Examination)| Member {
+        server: server.address.clone(),
+        is_seed: seeds.contains(&server.address),
+        advertised_by: advertisers.remove(&server.address).unwrap_or_default(),
+        server_type: match examination.hello() {
+            Some(_) => server.server_type,
+            None => ServerType::Unknown,
+        },
+        is_kept: topology.servers.contains_key(&server.address),
+    };
+    servers.iter().zip(examinations).map(member).collect()
+}
+
+/// Several hosts in one phrase; of many the first few and a number.
+fn list<'a>(servers: impl IntoIterator<Item = &'a ServerAddress>) -> String {
+    let servers: Vec<_> = servers.into_iter().collect();
+    let shown = match servers.len() {
+        few @ ..=NAMED => few,
+        _ => NAMED - 1,
+    };
+    let (shown, more) = servers.split_at(shown);
+    let mut names: Vec<String> = shown.iter().map(ToString::to_string).collect();
+    if !more.is_empty() {
+        names.push(format!("{} more", more.len()));
+    }
+    match names.pop() {
+        Some(last) if names.is_empty() => last,
+        Some(last) => format!("{} and {last}", names.join(", ")),
+        None => "none".to_owned(),
+    }
+}
+
+/// The word for one or for several.
+fn number_of<'a>(count: usize, one: &'a str, several: &'a str) -> &'a str {
+    if count == 1 { one } else { several }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

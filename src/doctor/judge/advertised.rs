@@ -1,0 +1,172 @@
+//! The seed works and the advertised host fails: a client connects by one name, learns from the server by what names its
+//! replica set knows the members, and connects by those from then on.
+//!
+//! Which they are stands in the configuration of the replica set (`rs.conf()`). They may be names that resolve among the
+//! members alone, addresses inside of a network of containers, or names that the certificates lack. A connection string
+//! that works for one connection then fails for a client, and shows a name that nobody has typed.
+
+use super::super::topology::{Member, TopologyFinding, TopologyFindingCode};
+use super::{Case, list, number_of};
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode, FactValue};
+use crate::error::{Error, Stage};
+use crate::sdam::ServerType;
+use crate::tls::Severity;
+
+/// What is to be told of members that fail under the names that others gave them.
+#[derive(Default)]
+pub(super) struct Explained {
+    /// The errors that take the place of the old, by the place of the examination.
+    pub(super) errors: Vec<(usize, Error)>,
+    pub(super) findings: Vec<TopologyFinding>,
+}
+
+/// Explains each member that no seed list has and that cannot be used. One finding tells of all that fail alike.
+pub(super) fn explain(case: &Case<'_>) -> Explained {
+    let mut explained = Explained::default();
+    let mut alike: Vec<(CauseCode, Vec<usize>)> = Vec::new();
+    for (at, (member, examination)) in case.members.iter().zip(case.examinations).enumerate() {
+        let Some(error) = &examination.error else {
+            continue;
+        };
+        let (Some(cause), Some(stage)) = (error.cause(), error.stage()) else {
+            continue;
+        };
+        // Who is refused at the one is refused at all.
+        if member.is_seed || stage > Stage::Hello {
+            continue;
+        }
+        explained.errors.push((at, told_anew(error, cause, member)));
+        // Another rule tells of those.
+        if is_of_another_set(cause) {
+            continue;
+        }
+        match alike.iter_mut().find(|(code, _)| *code == cause.code()) {
+            Some((_, places)) => places.push(at),
+            None => alike.push((cause.code(), vec![at])),
+        }
+    }
+    let findings = alike.iter().filter_map(|(_, places)| finding(case, places));
+    explained.findings = findings.collect();
+    explained
+}
+
+/// The error with the fact who named the host, and with the remedy for its name if that is the reason.
+fn told_anew(error: &Error, cause: &Cause, member: &Member) -> Error {
+    let by = member.advertised_by.iter().map(ToString::to_string);
+    let mut cause = cause.clone();
+    if let Some(remedy) = remedy(&cause, &member.server) {
+        cause = cause.with_remedy(remedy);
+    }
+    let cause = cause.fact("advertised_by", FactValue::List(by.collect()));
+    error.clone().explained_anew(cause)
+}
+
+/// The finding about members that fail alike, if a seed that names one of them answers.
+fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
+    let failed: Vec<&Member> = places.iter().map(|at| &case.members[*at]).collect();
+    let error = case.examinations[*places.first()?].error.as_ref()?;
+    let cause = error.cause()?;
+    let answering: Vec<&Member> = case
+        .members
+        .iter()
+        .filter(|member| member.server_type != ServerType::Unknown)
+        .collect();
+    // The seed may have named them by way of other members.
+    let seed = answering.iter().find(|member| member.is_seed)?;
+    let named_by = |other: &ServerAddress| {
+        let mut failed = failed.iter();
+        failed.any(|member| member.advertised_by.contains(other))
+    };
+    let advertisers = answering.iter().map(|member| &member.server);
+    let advertisers: Vec<_> = advertisers.filter(|other| named_by(other)).collect();
+    let who = match advertisers.contains(&&seed.server) {
+        true => format!(
+            "{} {}, and {}",
+            list(advertisers.iter().copied()),
+            number_of(advertisers.len(), "answers", "answer"),
+            match (advertisers.len(), failed.len()) {
+                (1, 1) => "the member that it names does not work",
+                (1, _) => "the members that it names do not work",
+                (_, 1) => "the member that they name does not work",
+                _ => "the members that they name do not work",
+            }
+        ),
+        false => format!(
+            "{} answers, and {} named by {} {} not work",
+            seed.server,
+            number_of(failed.len(), "the member", "the members"),
+            list(advertisers.iter().copied()),
+            number_of(failed.len(), "does", "do"),
+        ),
+    };
+    let hosts = list(failed.iter().map(|member| &member.server));
+    let (code, meaning) = (cause.code(), cause.code().meaning());
+    let own = remedy(cause, &failed[0].server).unwrap_or_else(|| cause.remedy().to_owned());
+    Some(TopologyFinding {
+        code: TopologyFindingCode::AdvertisedHostFails,
+        severity: Severity::Failure,
+        message: format!("{who}: {hosts} ({code}: {meaning})"),
+        remedy: format!("{own}{}", stop_gap(case, &advertisers)),
+        servers: failed.iter().map(|member| member.server.clone()).collect(),
+    })
+}
+
+/// What to do about a host of the configuration, where the reason is that it is this name or address.
+fn remedy(cause: &Cause, server: &ServerAddress) -> Option<String> {
+    use CauseCode as C;
+    let host = server.host();
+    match cause.code() {
+        C::HelloFailed if is_of_another_set(cause) => Some(format!(
+            "The replica set's configuration has the host {server}, and what answers there is none of its members: start it \
+             with the --replSet of the others, let the name lead to the member, or remove it (rs.remove())."
+        )),
+        C::DnsNotFound | C::DnsFailed => Some(format!(
+            "The replica set's configuration has the name {host:?}, so each client must resolve it: add it to DNS or to \
+             /etc/hosts here, or change the host of the member (rs.reconfig()) to a name that members and clients resolve."
+        )),
+        C::ConnectionRefused | C::NetworkUnreachable | C::ConnectTimeout => Some(format!(
+            "The replica set's configuration has the address {server}, so each client must reach it: start the member, \
+             open the way to it, or change its host (rs.reconfig()) to an address that members and clients reach."
+        )),
+        C::HostnameMismatch | C::IpAddressMismatch | C::NoSubjectAltName => Some(format!(
+            "The replica set's configuration has the host {host:?}, so the member's certificate must name it: issue one \
+             with {host:?} in its subject alternative names, or change the host of the member (rs.reconfig()) to a name \
+             that the certificate has."
+        )),
+        _ => None,
+    }
+}
+
+/// Whether the connection was given up because of the set that the host belongs to.
+fn is_of_another_set(cause: &Cause) -> bool {
+    cause.facts().get("expected_set").is_some()
+}
+
+/// What works until then: the one seed that is well, best the primary.
+fn stop_gap(case: &Case<'_>, advertisers: &[&ServerAddress]) -> String {
+    let mut usable: Vec<&Member> = case
+        .members
+        .iter()
+        .zip(case.examinations)
+        .filter(|(member, examination)| member.is_seed && examination.error.is_none())
+        .map(|(member, _)| member)
+        .filter(|member| advertisers.contains(&&member.server))
+        .collect();
+    usable.sort_by_key(|member| member.server_type != ServerType::RsPrimary);
+    match usable.first() {
+        Some(member) => format!(
+            " Until then, directConnection=true with {} as the only host reaches that {} alone.",
+            member.server,
+            match member.server_type {
+                ServerType::RsPrimary => "primary",
+                ServerType::RsSecondary => "secondary",
+                _ => "member",
+            }
+        ),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

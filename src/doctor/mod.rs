@@ -1,0 +1,393 @@
+//! The examination of a deployment, stage by stage: what was learned, how long it took, and why it
+//! ended if it did.
+//!
+//! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
+//! authentication, command) for each host by itself, outside of any pool, and keeps what it finds. The hosts are those
+//! of the connection string or of DNS and, as for a client, the members of a replica set that they name, and that
+//! those name. It changes nothing on the server: beside those of authentication, its only commands are `ping` and
+//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. Before the
+//! network it looks at the files that the options name.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | what is found, as plain data; from options to hosts |
+//! | `deployment.rs` | the threads: many hosts side by side, until no new one is named |
+//! | `host.rs` | the examination of one host |
+//! | `topology.rs` | what all examinations together amount to: what a client makes of them, as plain data |
+//! | `judge.rs` | the rules: what is wrong with the hosts taken together |
+
+mod deployment;
+mod host;
+mod judge;
+mod topology;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use self::topology::{Member, TopologyFinding, TopologyFindingCode, TopologyReport};
+use crate::address::ServerAddress;
+use crate::conn::{Connector, Hello};
+use crate::error::{Error, Result, Stage};
+use crate::options::{AuthMechanism, ClientOptions};
+use crate::srv;
+pub use crate::srv::SeedList;
+use crate::tls::{
+    CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library, Severity,
+    TrustAnchors,
+};
+use crate::uri::Warning;
+
+/// What an examination found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// One for each host; a single one without a host if the options are not usable. First come the hosts of the seed
+    /// list in its order, then the members that were found, sorted.
+    pub examinations: Vec<Examination>,
+    /// What the hosts together amount to; none if the options are not usable, or DNS names no hosts.
+    pub topology: Option<TopologyReport>,
+}
+
+/// What was found about one host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Examination {
+    /// The host; none if the options are not usable.
+    pub server: Option<ServerAddress>,
+    /// The stages that were reached, in their order; the last one may have failed.
+    pub stages: Vec<StageReport>,
+    /// Why it ended; none if all is well.
+    pub error: Option<Error>,
+    /// What is well and still worth knowing.
+    pub warnings: Vec<String>,
+    /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
+    /// hosts, and part of the stage [`Stage::Resolve`].
+    pub seed_list: Option<SeedList>,
+    /// By how many milliseconds the server's clock is ahead of this host's, give or take half the time that hello
+    /// took; less than 0 where it is behind, none if the server did not tell.
+    pub clock_ahead: Option<i64>,
+}
+
+/// What was found at one stage.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Stage,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+    /// What was learned.
+    pub findings: Findings,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Well.
+    Passed,
+    /// With the error of the examination.
+    Failed,
+    /// There was nothing to do, for the reason given.
+    Skipped(String),
+}
+
+/// What a stage learned.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Findings {
+    /// Nothing.
+    None,
+    /// Options: whether TLS is on, and what it trusts.
+    Options {
+        /// Where the trust anchors come from; none without TLS, or if the stage failed.
+        trust_anchors: Option<TrustAnchors>,
+        /// The files that the options name: the CA file, those with CRLs, the client certificate.
+        files: Vec<FileReport>,
+        /// The OpenSSL in use; none without TLS.
+        library: Option<Library>,
+    },
+    /// Resolve: the addresses in the order in which they are tried.
+    Addresses(Vec<SocketAddr>),
+    /// Connect: the address that answered; none for a Unix socket.
+    Peer(Option<SocketAddr>),
+    /// Resolve, where there is a proxy: its addresses. The name of the server is left to it.
+    ProxyAddresses {
+        /// Where the proxy listens, as the options have it.
+        proxy: ServerAddress,
+        /// Its addresses in the order in which they are tried.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Connect, where there is a proxy: it answered, and has connected to the server.
+    ProxyPeer {
+        /// Where the proxy listens, as the options have it.
+        proxy: ServerAddress,
+        /// The address of the proxy that answered.
+        peer: Option<SocketAddr>,
+    },
+    /// TLS: the facts of the handshake.
+    Handshake(Box<HandshakeReport>),
+    /// Revocation: what was found out about each certificate.
+    Revocation {
+        /// How many CRLs were used.
+        crls: usize,
+        /// The certificates of the verified chain below its anchor, the server's first.
+        certificates: Vec<CertificateRevocation>,
+    },
+    /// Hello: what the server said about itself.
+    Hello(Box<Hello>),
+    /// Authentication: who the server takes this client for.
+    Authentication {
+        /// The mechanism.
+        mechanism: AuthMechanism,
+        /// The database that knows the user.
+        source: String,
+        /// The user; with MONGODB-X509 as the server reads it in the certificate.
+        user: Option<String>,
+    },
+    /// Command: the server's version, if it told, and the time of one ping.
+    Command {
+        /// The version, such as `7.0.5`.
+        server_version: Option<String>,
+        /// The time from sending `ping` to its reply.
+        round_trip: Duration,
+    },
+}
+
+impl Diagnosis {
+    /// Whether all is well with every host, and with all of them together.
+    pub fn is_ok(&self) -> bool {
+        let findings = self.topology.iter().flat_map(|topology| &topology.findings);
+        let mut examinations = self.examinations.iter();
+        examinations.all(|examination| examination.error.is_none())
+            && findings
+                .into_iter()
+                .all(|finding| finding.severity != Severity::Failure)
+    }
+
+    /// The failed examination that tells most: the first of a host that a client would use, or else the first.
+    pub fn failed(&self) -> Option<&Examination> {
+        let failed = || {
+            let examinations = self.examinations.iter();
+            examinations.filter(|examination| examination.error.is_some())
+        };
+        let is_used = |examination: &&Examination| match (&self.topology, &examination.server) {
+            (Some(topology), Some(server)) => topology.description.servers.contains_key(server),
+            _ => false,
+        };
+        failed().find(is_used).or_else(|| failed().next())
+    }
+
+    /// Why not all is well: the error of the examination that [tells most](Self::failed), or, where every host by
+    /// itself is well, the first failure of all of them together.
+    pub fn error(&self) -> Option<Error> {
+        if let Some(failed) = self.failed() {
+            return failed.error.clone();
+        }
+        let mut findings = self.topology.iter().flat_map(|topology| &topology.findings);
+        let failure = findings.find(|finding| finding.severity == Severity::Failure)?;
+        Some(failure.to_error())
+    }
+}
+
+impl Examination {
+    /// The stage that was reached last.
+    pub fn stage(&self) -> Stage {
+        self.stages
+            .last()
+            .map_or(Stage::Options, |report| report.stage)
+    }
+
+    /// What the server said about itself, if it came to that.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.stages
+            .iter()
+            .find_map(|report| match &report.findings {
+                Findings::Hello(hello) => Some(&**hello),
+                _ => None,
+            })
+    }
+
+    /// The facts of the TLS handshake, if there was one and it ended well.
+    pub fn handshake(&self) -> Option<&HandshakeReport> {
+        self.stages
+            .iter()
+            .find_map(|report| match &report.findings {
+                Findings::Handshake(report) => Some(&**report),
+                _ => None,
+            })
+    }
+
+    fn passed(&mut self, stage: Stage, duration: Duration, findings: Findings) {
+        self.stages.push(StageReport {
+            stage,
+            outcome: Outcome::Passed,
+            duration,
+            findings,
+        });
+    }
+
+    fn skipped(&mut self, stage: Stage, why: &str) {
+        let outcome = Outcome::Skipped(why.to_owned());
+        self.stages.push(StageReport {
+            stage,
+            outcome,
+            duration: Duration::ZERO,
+            findings: Findings::None,
+        });
+    }
+
+    fn failed(&mut self, stage: Stage, duration: Duration, error: Error) {
+        self.stages.push(StageReport {
+            stage,
+            outcome: Outcome::Failed,
+            duration,
+            findings: Findings::None,
+        });
+        self.error = Some(error);
+    }
+}
+
+/// Examines every host that a connection string names, and every member that those name.
+///
+/// With `directConnection=true` or `loadBalanced=true` the one host is examined alone. Up to 16 hosts are examined at the
+/// same time, each within `connectTimeoutMS` for the connection, and no more than 1000 members in all.
+pub fn examine(uri: &str) -> Diagnosis {
+    let started = Instant::now();
+    let parsed = ClientOptions::parse(uri).map(|(options, found)| {
+        let warnings = found.iter().map(Warning::to_string).collect();
+        (options, warnings)
+    });
+    examine_parsed(started, parsed)
+}
+
+/// Examines every host that options name, and every member that those name, as [`examine`] does.
+pub fn examine_options(options: &ClientOptions) -> Diagnosis {
+    examine_parsed(Instant::now(), Ok((options.clone(), Vec::new())))
+}
+
+fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>) -> Diagnosis {
+    let mut warnings = Vec::new();
+    let mut files = Vec::new();
+    let prepared = parsed.and_then(|(options, found)| {
+        warnings = found;
+        let tls = options.tls.iter();
+        files.extend(tls.flat_map(|tls| FileReport::of_options(tls, SystemTime::now())));
+        let connector = Connector::new(&options)?;
+        Ok((options, connector))
+    });
+    let took = started.elapsed();
+    // The server has the last word on a file that loads; one that does not is told by the error.
+    let worst = match prepared {
+        Ok(_) => Severity::Failure,
+        Err(_) => Severity::Warning,
+    };
+    warnings.extend(files.iter().flat_map(|file| warnings_of(file, worst)));
+    let blank = |server, seed_list| Examination {
+        server,
+        stages: Vec::new(),
+        error: None,
+        warnings: warnings.clone(),
+        seed_list,
+        clock_ahead: None,
+    };
+    let unusable = |error| {
+        let mut examination = blank(None, None);
+        examination.failed(Stage::Options, took, error);
+        if let Some(report) = examination.stages.last_mut() {
+            report.findings = Findings::Options {
+                trust_anchors: None,
+                files: files.clone(),
+                library: Some(Library::inspect()),
+            };
+        }
+        alone(examination)
+    };
+    let (mut options, mut connector) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return unusable(error),
+    };
+    let of_options = |connector: &Connector| Findings::Options {
+        trust_anchors: connector.tls().map(|tls| tls.trust_anchors().clone()),
+        files: files.clone(),
+        library: connector.tls().map(|_| Library::inspect()),
+    };
+    let mut seed_list = None;
+    if options.srv.is_some() {
+        let asked = Instant::now();
+        // A TXT record may change what connections are made for.
+        let completed = srv::resolve(&mut options)
+            .and_then(|seed_list| Ok((seed_list, Connector::new(&options)?)));
+        match completed {
+            Ok((found, anew)) => (seed_list, connector) = (Some(found), anew),
+            Err(error) if error.stage() == Some(Stage::Resolve) => {
+                let mut examination = blank(None, None);
+                examination.passed(Stage::Options, took, of_options(&connector));
+                examination.failed(Stage::Resolve, asked.elapsed(), error);
+                return alone(examination);
+            }
+            Err(error) => return unusable(error),
+        }
+    }
+    let of_options = of_options(&connector);
+    let found = deployment::examine_all(&options, |server| {
+        let mut examination = blank(Some(server.clone()), seed_list.clone());
+        examination.passed(Stage::Options, took, of_options.clone());
+        host::examine(server, &options, &connector, &mut examination);
+        examination
+    });
+    let deployment::Found {
+        mut examinations,
+        is_complete,
+    } = found;
+    let topology = judge::judge(&options, &mut examinations, is_complete);
+    Diagnosis {
+        examinations,
+        topology: Some(topology),
+    }
+}
+
+/// What was found before there were hosts.
+fn alone(examination: Examination) -> Diagnosis {
+    Diagnosis {
+        examinations: vec![examination],
+        topology: None,
+    }
+}
+
+/// What is wrong with a file, up to a severity. Much of one kind, as in a bundle of old CAs, is told by
+/// the first and a number.
+fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
+    const TOLD_EACH: usize = 3;
+    let name = format!(
+        "{} {:?}",
+        file.option.unwrap_or_default(),
+        file.path.display().to_string()
+    );
+    let findings = file
+        .findings
+        .iter()
+        .filter(|finding| finding.severity <= worst);
+    let mut kinds: Vec<(FindingCode, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        match kinds.iter_mut().find(|(code, _)| *code == finding.code) {
+            Some((_, messages)) => messages.push(&finding.message),
+            None => kinds.push((finding.code, vec![&finding.message])),
+        }
+    }
+    let told = kinds.iter().flat_map(|(_, messages)| {
+        let more = match messages.len() {
+            count if count > TOLD_EACH => format!("; and {} more like it", count - 1),
+            _ => String::new(),
+        };
+        let each = if more.is_empty() { TOLD_EACH } else { 1 };
+        let name = &name;
+        messages
+            .iter()
+            .take(each)
+            .map(move |message| format!("{name}: {message}{more}"))
+    });
+    told.collect()
+}

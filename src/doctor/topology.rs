@@ -1,0 +1,121 @@
+//! What all hosts together amount to, as plain data.
+//!
+//! [`judge`](super::judge) makes it from the examinations of the hosts; the command line prints it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode, FactValue};
+use crate::error::{Error, Stage};
+use crate::sdam::{ServerType, TopologyDescription};
+use crate::tls::Severity;
+
+/// What a client makes of all hosts together, and what is wrong with that.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopologyReport {
+    /// What a client would know of the deployment, by the rules of "Server Discovery and Monitoring", had it asked each
+    /// host once: the type, the name of the replica set, and the servers that it would use.
+    pub description: Arc<TopologyDescription>,
+    /// One for each examination, in the same order.
+    pub members: Vec<Member>,
+    /// What is wrong, or worth knowing, that no host by itself shows; failures first.
+    pub findings: Vec<TopologyFinding>,
+}
+
+/// A host, and its place among the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The host, as the seed list or another member names it.
+    pub server: ServerAddress,
+    /// Whether the seed list has it: the connection string, or what DNS said.
+    pub is_seed: bool,
+    /// The other hosts that name it as a member of their replica set, or itself by this address (`me`).
+    pub advertised_by: Vec<ServerAddress>,
+    /// What the host says that it is; [`Unknown`](ServerType::Unknown) if it did not come to that.
+    pub server_type: ServerType,
+    /// Whether a client would keep the host: it drops those that do not belong to the others.
+    pub is_kept: bool,
+}
+
+/// Something that is wrong with the hosts together, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopologyFinding {
+    /// The stable name.
+    pub code: TopologyFindingCode,
+    /// Whether the deployment is well in spite of it.
+    pub severity: Severity,
+    /// What was found, in one line, lower case, without a full stop.
+    pub message: String,
+    /// What to do about it: one or two sentences.
+    pub remedy: String,
+    /// The hosts that it is about.
+    pub servers: Vec<ServerAddress>,
+}
+
+/// One row of the table: the variant, its code and when it applies.
+macro_rules! codes {
+    ($($variant:ident = $code:literal, $when:literal;)*) => {
+        /// The stable name of a finding about a deployment.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum TopologyFindingCode {
+            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
+        }
+
+        impl TopologyFindingCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code as text: lower case words joined by hyphens.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// When the code applies, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $when,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    AdvertisedHostFails = "advertised-host-fails", "a host of the seed list answers, and a member that it names fails";
+    ForeignSet = "foreign-set", "a host belongs to another replica set, or to none although one is asked for";
+    MixedKinds = "mixed-kinds", "some hosts are mongos, and some are members of a replica set";
+    StandaloneDropped = "standalone-dropped", "a host is a standalone, and not the only one";
+    NotInitialized = "not-initialized", "a host is a member of a replica set that does not know its set";
+    OtherAddress = "other-address", "a member calls itself by another address than the one that leads to it";
+    NotAMember = "not-a-member", "a host of the seed list is not among the members that the primary names";
+    SeveralPrimaries = "several-primaries", "more than one member says that it is the primary";
+    NoPrimary = "no-primary", "no member says that it is the primary";
+    NoServerLeft = "no-server-left", "a client would drop every host";
+    NotInService = "not-in-service", "a member is starting, recovering or being removed";
+    MembersDisagree = "members-disagree", "members name different members";
+    ReplicaSetNotNamed = "replica-set-not-named", "several hosts are given, and not the replica set that they must belong to";
+    AnchorsDiffer = "anchors-differ", "the certificates of the hosts lead to different CAs";
+    ClockDiffers = "clock-differs", "the clock of a host and the one here differ";
+    NotAllExamined = "not-all-examined", "more hosts are named than are examined";
+}
+
+impl TopologyFinding {
+    /// The finding as the failure of a connection to the deployment: no host by itself has failed.
+    pub(super) fn to_error(&self) -> Error {
+        let cause = Cause::new(CauseCode::HelloFailed, &*self.message, &*self.remedy);
+        let servers = self.servers.iter().map(ToString::to_string).collect();
+        let cause = cause
+            .fact("finding", self.code.as_str())
+            .fact("servers", FactValue::List(servers));
+        Error::failed(Stage::Hello, cause)
+    }
+}
+
+impl fmt::Display for TopologyFindingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

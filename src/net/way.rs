@@ -1,0 +1,57 @@
+//! The way to a server: directly, or through a proxy.
+//!
+//! All connections to MongoDB servers are made here, and where there is a proxy none goes around it: the parts of this
+//! folder that connect are not to be had outside of it. Unix sockets lead nowhere but to this host, and need no proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::connect::{connect_unix, connect_unless};
+use super::resolve::resolve_unless;
+use super::{Unreachable, socks5};
+use crate::address::ServerAddress;
+use crate::options::ProxyOptions;
+use crate::socket::{Interrupt, Socket};
+use crate::time::Deadline;
+
+/// How to get to a server, until when, and what may interrupt it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) server: &'a ServerAddress,
+    /// None goes directly.
+    pub(crate) proxy: Option<&'a ProxyOptions>,
+    pub(crate) interrupt: &'a Arc<Interrupt>,
+    pub(crate) deadline: &'a Deadline,
+}
+
+impl Way<'_> {
+    /// The addresses to connect to, best first: those of the server or, where there is a proxy, those of the proxy, which
+    /// alone then resolves the server's name. None for a Unix socket.
+    pub(crate) fn resolve(&self) -> Result<Option<Vec<SocketAddr>>, Unreachable> {
+        let addresses =
+            |host: &str, port| resolve_unless(self.interrupt, host, port, self.deadline);
+        match (self.server, self.proxy) {
+            (ServerAddress::Unix { .. }, _) => Ok(None),
+            (ServerAddress::Tcp { host, port }, None) => addresses(host, *port).map(Some),
+            (ServerAddress::Tcp { .. }, Some(proxy)) => {
+                let found = addresses(&proxy.address().host(), proxy.port);
+                let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);
+                found.map(Some).map_err(of_proxy)
+            }
+        }
+    }
+
+    /// A connection to the server, by the first of `addresses` that answers.
+    pub(crate) fn connect(&self, addresses: &[SocketAddr]) -> Result<Socket, Unreachable> {
+        let connect = || connect_unless(self.interrupt, addresses, self.deadline);
+        match (self.server, self.proxy) {
+            (ServerAddress::Unix { path }, _) => connect_unix(self.interrupt, path, self.deadline),
+            (ServerAddress::Tcp { .. }, None) => connect(),
+            (ServerAddress::Tcp { host, port }, Some(proxy)) => {
+                let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);
+                let socket = connect().map_err(of_proxy)?;
+                socks5::pass(socket, proxy, host, *port, self.deadline)
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Through a SOCKS5 proxy: what works, on the bench's proxy and on a real one. Source: "SOCKS5 Support".
+
+mod failures;
+
+use std::net::ToSocketAddrs;
+use std::sync::{Arc, Mutex};
+
+use mongotls::bson::doc;
+use mongotls::doctor::{self, Findings};
+use mongotls::event::Event;
+use mongotls::options::Secret;
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress, Stage};
+use mongotls_testbench::fault::Fault;
+use mongotls_testbench::net::Bind;
+use mongotls_testbench::ocsp::Responder;
+use mongotls_testbench::peers::{MicroSocks, or_skip};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::{Auth, Server, ServerTls, User, fail_command};
+use mongotls_testbench::socks5::{Socks5Proxy, Visit};
+use serde_json::{Value, json};
+
+use crate::cli::mongotls;
+use crate::common::{Bench, code, fact, ping, ping_error, ping_on};
+
+/// A name that only a proxy can resolve (RFC 6761).
+const NAME: &str = "db.mongotls.invalid";
+
+/// A server on TLS whose certificate has that name alone, and none of this host.
+fn named() -> Bench {
+    let spec = |_| LeafSpec::server(NAME);
+    Bench::with(KeyKind::EcP256, spec, |tls| tls)
+}
+
+/// A connection string for the name, with these options.
+fn uri_of(bench: &Bench, options: &str) -> String {
+    let ca = bench.ca_file.display();
+    format!("mongodb://{NAME}/?tls=true&tlsCAFile={ca}&{options}")
+}
+
+fn bob() -> Option<(String, String)> {
+    Some(("bob".to_owned(), "p@ss".to_owned()))
+}
+
+/// What a visitor asks for who wants that name, and was asked for `login`.
+fn visit(methods: &[u8], login: Option<(String, String)>) -> Visit {
+    Visit {
+        methods: methods.to_vec(),
+        login,
+        address_type: 3,
+        host: NAME.to_owned(),
+        port: 27017,
+    }
+}
+
+/// The table of the specification's test plan, with TLS and without: proxies that ask for a user and proxies that do not,
+/// clients that have one and clients that do not.
+#[test]
+fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() {
+    let bench = named();
+    let plain = Server::builder().start();
+    for tls in [true, false] {
+        let server = if tls { &bench.server } else { &plain };
+        let open = Socks5Proxy::builder().name(NAME, server.addr());
+        let closed = open.clone().login("bob", "p@ss").start();
+        let open = open.start();
+        let known = "proxyUsername=bob&proxyPassword=p%40ss";
+        let unknown = "proxyUsername=eve&proxyPassword=guess";
+        let eve = Some(("eve".to_owned(), "guess".to_owned()));
+        for (proxy, user, expected, lets_in) in [
+            (&open, "", visit(&[0], None), true),
+            (&open, known, visit(&[0, 2], None), true),
+            (&open, unknown, visit(&[0, 2], None), true),
+            (&closed, known, visit(&[0, 2], bob()), true),
+            (
+                &closed,
+                "",
+                Visit {
+                    methods: vec![0],
+                    ..Visit::default()
+                },
+                false,
+            ),
+            (
+                &closed,
+                unknown,
+                Visit {
+                    methods: vec![0, 2],
+                    login: eve,
+                    ..Visit::default()
+                },
+                false,
+            ),
+        ] {
+            let options = format!("{}&{user}&directConnection=true", proxy.options());
+            let uri = match tls {
+                true => uri_of(&bench, &options),
+                false => format!("mongodb://{NAME}/?{options}"),
+            };
+            let before = server.counts().accepted;
+            let outcome = ping(&uri);
+            assert_eq!(outcome.is_ok(), lets_in, "{uri}: {outcome:?}");
+            assert_eq!(proxy.visits().last(), Some(&expected), "{uri}");
+            let made = server.counts().accepted - before;
+            assert_eq!(made, u64::from(lets_in), "{uri}");
+            if let Err(error) = outcome {
+                assert_eq!(code(&error), CauseCode::ProxyFailed);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_builder_leads_through_the_proxy_too() {
+    let server = Server::builder().start();
+    let proxy = Socks5Proxy::builder()
+        .name(NAME, server.addr())
+        .login("bob", "p@ss")
+        .start();
+    let builder = ClientOptions::builder()
+        .host(ServerAddress::tcp(NAME, 27017))
+        .proxy("127.0.0.1", proxy.addr().port())
+        .proxy_credential("bob", Secret::new("p@ss"));
+    let client = Client::with_options(builder.build().unwrap()).unwrap();
+    ping_on(&client).unwrap();
+    assert_eq!(proxy.visits(), [visit(&[0, 2], bob())]);
+}
+
+/// All of it at once; and nothing that is told of the connection names the proxy.
+#[test]
+fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
+    let ca = Ca::root("bench root", KeyKind::EcP256);
+    let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
+    let tls = ServerTls::new(&ca.issue(LeafSpec::server(NAME)));
+    let bench = Bench::around(Server::builder().tls(tls).auth(auth).start(), ca);
+    let proxy = Socks5Proxy::builder()
+        .name(NAME, bench.server.addr())
+        .login("bob", "p@ss")
+        .start();
+    let options = format!("{}&proxyUsername=bob&proxyPassword=p%40ss", proxy.options());
+    let uri = uri_of(&bench, &options).replace("//", "//ada:pencil@");
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&seen);
+    let builder = ConnectionString::parse(&uri)
+        .unwrap()
+        .into_builder()
+        .event_listener(move |event: &Event| heard.lock().unwrap().push(format!("{event:?}")));
+    let client = Client::with_options(builder.build().unwrap()).unwrap();
+    client
+        .database("db")
+        .run_command(doc! { "count": "things" })
+        .unwrap();
+    let connections = bench.server.connections();
+    assert_eq!(connections[0].user.as_deref(), Some("admin.ada"));
+    // Another connection resumes the session that the first one had with this server.
+    let close = fail_command(1, &["ping"], doc! { "closeConnection": true });
+    bench.server.configure_fail_point(&close);
+    ping_on(&client).unwrap_err();
+    ping_on(&client).unwrap();
+    let snapshot = client.snapshot();
+    assert_eq!(
+        (snapshot.full_handshakes, snapshot.resumed_handshakes),
+        (1, 1)
+    );
+    let seen = seen.lock().unwrap();
+    let port = proxy.addr().port().to_string();
+    assert!(seen.iter().any(|event| event.contains("CommandSucceeded")));
+    for event in seen.iter() {
+        assert!(!event.contains(&port) && !event.contains("p@ss"), "{event}");
+    }
+}
+
+#[test]
+fn tls_verifies_the_name_of_the_server_and_not_that_of_the_proxy() {
+    // The certificate names this host, as the one of a proxy here would.
+    let bench = Bench::sound();
+    let proxy = Socks5Proxy::builder()
+        .name(NAME, bench.server.addr())
+        .start();
+    let error = ping_error(&uri_of(&bench, &proxy.options()));
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::HostnameMismatch, Some(Stage::Tls))
+    );
+    assert_eq!(fact(&error, "host"), NAME);
+}
+
+#[test]
+fn addresses_are_sent_as_addresses_and_a_proxy_may_have_one_of_ipv6() {
+    let v4 = Server::builder().start();
+    let proxy = Socks5Proxy::start();
+    let last = |proxy: &Socks5Proxy| {
+        let visit = proxy.visits().pop().unwrap();
+        (visit.address_type, visit.host, visit.port)
+    };
+    let options = proxy.options();
+    ping(&format!("{}?{options}", v4.uri())).unwrap();
+    assert_eq!(last(&proxy), (1, "127.0.0.1".to_owned(), v4.port()));
+    ping(&format!("mongodb://LocalHost:{}/?{options}", v4.port())).unwrap();
+    assert_eq!(last(&proxy), (3, "localhost".to_owned(), v4.port()));
+
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This host has no IPv6.
+    }
+    let v6 = Server::builder().bind(Bind::V6(0)).start();
+    let proxy = Socks5Proxy::builder().bind(Bind::V6(0)).start();
+    for host in ["::1", "[::1]", "%5B%3A%3A1%5D"] {
+        let uri = format!(
+            "{}?proxyHost={host}&proxyPort={}",
+            v6.uri(),
+            proxy.addr().port()
+        );
+        ping(&uri).unwrap();
+        assert_eq!(last(&proxy), (4, "::1".to_owned(), v6.port()), "{host}");
+    }
+    // Of the addresses of the proxy's name all are tried.
+    let mut addresses = ("localhost", 1).to_socket_addrs().unwrap();
+    if addresses.any(|address| address.is_ipv6()) {
+        let port = proxy.addr().port();
+        ping(&format!(
+            "{}?proxyHost=localhost&proxyPort={port}",
+            v6.uri()
+        ))
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_unix_socket_needs_no_proxy() {
+    let dir = PkiDir::new();
+    let path = dir.path().join("mongodb.sock");
+    let server = Server::builder().bind(Bind::Unix(path)).start();
+    let proxy = Socks5Proxy::start();
+    let uri = format!("{}?{}", server.uri(), proxy.options());
+    ping(&uri).unwrap();
+    assert_eq!(proxy.visits(), []);
+    let found = doctor::examine(&uri).examinations.remove(0);
+    assert!(
+        found
+            .stages
+            .iter()
+            .any(|stage| matches!(stage.findings, Findings::Peer(None)))
+    );
+}
+
+/// The look in the clear at a server that leaves the ClientHello unanswered goes the same way.
+#[test]
+fn the_look_in_the_clear_goes_through_the_proxy() {
+    let server = Server::builder().start();
+    let proxy = Socks5Proxy::builder().name(NAME, server.addr()).start();
+    server.faults().next(1, Fault::close_after(0));
+    let options = proxy.options();
+    let error = ping_error(&format!(
+        "mongodb://{NAME}/?tls=true&tlsInsecure=true&{options}"
+    ));
+    assert_eq!(code(&error), CauseCode::ServerNotTls);
+    assert_eq!(proxy.visits(), [visit(&[0], None), visit(&[0], None)]);
+    assert_eq!(server.counts().accepted, 2);
+}
+
+/// The specification sends connections to MongoDB through the proxy, and names no others of those made here.
+#[test]
+fn ocsp_responders_are_asked_directly() {
+    let responder = Responder::start();
+    let ca = Ca::root("bench root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::server(NAME).ocsp_url(&responder.url()));
+    responder.answer(&identity.cert, ca.ocsp(&identity.cert).build());
+    let server = Server::builder().tls(ServerTls::new(&identity)).start();
+    let bench = Bench::around(server, ca);
+    let proxy = Socks5Proxy::builder()
+        .name(NAME, bench.server.addr())
+        .start();
+    ping(&uri_of(&bench, &proxy.options())).unwrap();
+    assert_eq!(proxy.visits(), [visit(&[0], None)]);
+    assert_eq!(responder.requests().len(), 1);
+}
+
+#[cfg(feature = "srv")]
+#[test]
+fn dns_is_asked_from_here_for_a_seed_list_and_the_proxy_for_its_hosts() {
+    use mongotls_testbench::dns::{DnsServer, Zone};
+
+    let server = Server::builder().start();
+    let proxy = Socks5Proxy::builder().name(NAME, server.addr()).start();
+    let zone = format!("_mongodb._tcp.mongotls.invalid. SRV 27017 {NAME}.");
+    let dns = DnsServer::start(Zone::parse(&zone));
+    let uri = format!(
+        "mongodb+srv://mongotls.invalid/?tls=false&{}",
+        proxy.options()
+    );
+    let options = ConnectionString::parse(&uri)
+        .unwrap()
+        .into_builder()
+        .dns_server(dns.addr())
+        .build()
+        .unwrap();
+    ping_on(&Client::with_options(options).unwrap()).unwrap();
+    assert_eq!(proxy.visits(), [visit(&[0], None)]);
+}
+
+#[test]
+fn the_doctor_shows_the_proxy_where_it_looks_for_the_server() {
+    let bench = named();
+    let proxy = Socks5Proxy::builder()
+        .name(NAME, bench.server.addr())
+        .start();
+    let port = proxy.addr().port();
+    let uri = uri_of(&bench, &format!("proxyHost=127.0.0.1&proxyPort={port}"));
+    let run = mongotls(&["doctor", &uri]);
+    assert_eq!(run.code, 0, "{}", run.out);
+    let line = |stage: &str| {
+        let mut lines = run.out.lines();
+        lines
+            .find(|line| line.trim_start().starts_with(stage))
+            .unwrap_or_else(|| panic!("{}", run.out))
+    };
+    let of_proxy = format!("127.0.0.1, of the proxy 127.0.0.1:{port}");
+    assert!(line("resolve").ends_with(&of_proxy), "{}", run.out);
+    let through = format!("through the proxy 127.0.0.1:{port} at 127.0.0.1:{port}");
+    assert!(line("connect").ends_with(&through), "{}", run.out);
+
+    let run = mongotls(&["doctor", &uri, "--json"]);
+    let object: Value = serde_json::from_str(&run.out).unwrap();
+    let stage = |name: &str| {
+        let stages = object["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["name"] == name).unwrap()
+    };
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(stage("resolve")["proxy"], json!(address));
+    assert_eq!(stage("resolve")["addresses"], json!([address]));
+    assert_eq!(stage("connect")["proxy"], json!(address));
+    assert_eq!(stage("connect")["peer"], json!(address));
+    assert_eq!(object["server"], json!(format!("{NAME}:27017")));
+
+    let found = doctor::examine(&uri).examinations.remove(0);
+    let findings: Vec<_> = found.stages.iter().map(|stage| &stage.findings).collect();
+    assert!(
+        matches!(findings[1], Findings::ProxyAddresses { addresses, .. } if addresses == &[proxy.addr()])
+    );
+    assert!(matches!(findings[2], Findings::ProxyPeer { peer, .. } if *peer == Some(proxy.addr())));
+}
+
+#[test]
+fn a_real_proxy_is_passed() {
+    let Some(open) = or_skip(MicroSocks::start(None)) else {
+        return;
+    };
+    let closed = or_skip(MicroSocks::start(Some(("bob", "p@ss")))).unwrap();
+    let ca = Ca::root("bench root", KeyKind::EcP256);
+    let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
+    let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
+    let bench = Bench::around(Server::builder().tls(tls).auth(auth).start(), ca);
+    let of = |host: &str, proxy: &MicroSocks, user: &str| {
+        let port = proxy.addr().port();
+        let options = format!("&proxyHost=localhost&proxyPort={port}{user}");
+        bench.uri_for(&format!("ada:pencil@{host}"), &options)
+    };
+    let bob = "&proxyUsername=bob&proxyPassword=p%40ss";
+    for host in ["localhost", "127.0.0.1"] {
+        for (proxy, user) in [(&open, ""), (&open, bob), (&closed, bob)] {
+            ping(&of(host, proxy, user)).unwrap();
+        }
+    }
+    let log = closed.log();
+    let port = bench.server.port();
+    assert!(
+        log.contains(&format!("connected to localhost:{port}")),
+        "{log}"
+    );
+
+    let error = ping_error(&of("localhost", &closed, ""));
+    assert_eq!(code(&error), CauseCode::ProxyFailed);
+    assert!(error.to_string().contains("without user and password"));
+    let eve = "&proxyUsername=eve&proxyPassword=guess";
+    let error = ping_error(&of("localhost", &closed, eve));
+    assert_eq!(code(&error), CauseCode::ProxyFailed);
+    assert_eq!(fact(&error, "user"), "eve");
+    let nobody = mongotls_testbench::stranger::nobody();
+    let uri = format!(
+        "mongodb://{nobody}/?proxyHost=127.0.0.1&proxyPort={}",
+        open.addr().port()
+    );
+    let error = ping_error(&uri);
+    assert_eq!(code(&error), CauseCode::ConnectionRefused);
+    assert_eq!(fact(&error, "reply"), "5");
+}
