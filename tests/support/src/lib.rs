@@ -5,6 +5,8 @@
 //!
 //! - [`pki`]: certificates, keys, CRLs and OCSP responses, each with the defect that a test is about.
 //! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
+//! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that part
+//!   them; [`node`] is one of them.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
 //!   answers as a test says.
@@ -29,12 +31,15 @@ pub mod http;
 pub mod http_proxy;
 pub mod http_server;
 pub mod net;
+pub mod node;
 pub mod ocsp;
 pub mod peers;
 pub mod pki;
 pub mod proxy;
 pub mod random;
+pub mod replica_set;
 pub mod server;
+pub mod sharded_cluster;
 pub mod socks5;
 pub mod stranger;
 pub mod wire;

@@ -8,6 +8,7 @@ mod faults;
 mod ocsp;
 mod peers;
 mod pki;
+mod replica_set;
 mod responder;
 mod serve;
 mod server;
