@@ -18,6 +18,8 @@ use crate::event::{Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
 use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
 use crate::pool::PoolSnapshot;
+use crate::random;
+use crate::retry::{self, Attempts, Decision};
 use crate::sdam::errors::What;
 use crate::sdam::selection::Operation;
 use crate::sdam::{PooledConnection, Selected, ServerPool, ServerType, Topology, TopologyType};
@@ -54,6 +56,9 @@ struct Inner {
     topology: Arc<Topology>,
     /// Looks at the files of TLS, if the options ask for it.
     watcher: OnceLock<Watcher>,
+    /// Looks for new hosts in DNS, with `mongodb+srv`.
+    #[cfg(feature = "srv")]
+    polling: OnceLock<crate::ending::Ending>,
 }
 
 impl Inner {
@@ -64,7 +69,26 @@ impl Inner {
             connector,
             topology,
             watcher: OnceLock::new(),
+            #[cfg(feature = "srv")]
+            polling: OnceLock::new(),
         })
+    }
+
+    /// Tells the program of the topology, and starts the threads in the background.
+    fn begin(&self) {
+        self.topology.begin();
+        #[cfg(feature = "srv")]
+        if let Some(polling) = self.poll() {
+            // Nobody else sets it.
+            let _ = self.polling.set(polling);
+        }
+    }
+
+    #[cfg(feature = "srv")]
+    fn poll(&self) -> Option<crate::ending::Ending> {
+        use crate::srv::polling;
+        let topology = Arc::downgrade(&self.topology);
+        polling::start(topology, &self.options, polling::SHORTEST)
     }
 
     /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
@@ -138,7 +162,7 @@ impl Abandon for Arc<Inner> {
     }
 
     fn begin(&self) {
-        self.topology.begin();
+        Inner::begin(self);
     }
 }
 
@@ -197,7 +221,7 @@ impl Client {
         if let Some((seen, interval)) = watched {
             inner.watch_files(seen, interval)?;
         }
-        inner.topology.begin();
+        inner.begin();
         Ok(Self(Arc::new(PerProcess::new(inner))))
     }
 
@@ -251,7 +275,10 @@ impl Client {
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
         let deadline = self.deadline(None);
-        let (_, connection) = self.check_out(&ReadPreference::default(), deadline)?;
+        let primary = ReadPreference::default();
+        let topology = &self.inner().topology;
+        let selected = topology.select(Operation::Read(&primary), &[], deadline)?;
+        let connection = self.check_out(&selected, deadline)?;
         let tls = self.inner().connector.tls();
         let (full_handshakes, resumed_handshakes) =
             tls.map(|tls| tls.handshakes()).unwrap_or_default();
@@ -302,6 +329,10 @@ impl Client {
         if let Some(watcher) = inner.watcher.get() {
             watcher.end();
         }
+        #[cfg(feature = "srv")]
+        if let Some(polling) = inner.polling.get() {
+            polling.end();
+        }
         let until = now.checked_add(limit);
         let still = inner.topology.pools().into_iter().flat_map(|pool| {
             let in_use = pool.drain(until).into_iter();
@@ -318,9 +349,10 @@ impl Client {
         self.0.get(Inner::in_child)
     }
 
-    /// Runs a command on a server that is chosen now.
+    /// Runs a command on a server that is chosen now, and again where that is allowed.
     pub(crate) fn run(
         &self,
+        operation: retry::Operation,
         database: &str,
         command: &Command,
     ) -> Result<(RawDocumentBuf, Checked)> {
@@ -328,7 +360,53 @@ impl Client {
         let body = command.body()?;
         let primary = ReadPreference::default();
         let preference = command.preference().unwrap_or(&primary);
-        let (selected, connection) = self.check_out(preference, deadline)?;
+        let options = &self.inner().options;
+        let mut attempts = Attempts::new(operation, options, deadline.is_some());
+        let mut deprioritized = Vec::new();
+        let mut last: Option<Error> = None;
+        loop {
+            let topology = &self.inner().topology;
+            let reading = Operation::Read(preference);
+            let selected = match (topology.select(reading, &deprioritized, deadline), last) {
+                (Ok(selected), _) => selected,
+                // It tells more than that nobody else is there.
+                (Err(_), Some(before)) => return Err(before),
+                (Err(error), None) => return Err(error),
+            };
+            let outcome = self.attempt(&selected, database, body, command, deadline);
+            let error = match outcome {
+                Ok(answered) => return Ok(answered),
+                Err(error) => retry::label_write(error, body, options),
+            };
+            let is_sharded = selected.topology_type == TopologyType::Sharded;
+            let Decision::Retry { pause, elsewhere } = attempts.failed(&error, is_sharded) else {
+                return Err(error);
+            };
+            let pause = pause.mul_f64(random::fraction());
+            let left = deadline.map(|deadline| deadline.remaining(Instant::now()));
+            match left {
+                Some(Err(_)) => return Err(error),
+                Some(Ok(Some(left))) if left <= pause => return Err(error),
+                _ => std::thread::sleep(pause),
+            }
+            debug!(target: "mongotls::command", "another attempt after: {error}");
+            if elsewhere {
+                deprioritized.push(selected.server.address().clone());
+            }
+            last = Some(error);
+        }
+    }
+
+    /// Runs a command on that server.
+    fn attempt(
+        &self,
+        selected: &Selected,
+        database: &str,
+        body: &bson::RawDocument,
+        command: &Command,
+        deadline: Option<Deadline>,
+    ) -> Result<(RawDocumentBuf, Checked)> {
+        let connection = self.check_out(selected, deadline)?;
         let mut checked = Checked {
             topology_type: selected.topology_type,
             server_type: selected.description.server_type,
@@ -394,19 +472,17 @@ impl Client {
         reply
     }
 
-    /// A server, and a connection to it.
+    /// A connection to a server that was chosen.
     fn check_out(
         &self,
-        preference: &ReadPreference,
+        selected: &Selected,
         deadline: Option<Deadline>,
-    ) -> Result<(Selected, PooledConnection)> {
-        let topology = &self.inner().topology;
-        let selected = topology.select(Operation::Read(preference), &[], deadline)?;
+    ) -> Result<PooledConnection> {
         let connection = selected.server.pool().check_out(deadline)?;
         if connection.is_new() {
-            topology.greeted(&connection);
+            self.inner().topology.greeted(&connection);
         }
-        Ok((selected, connection))
+        Ok(connection)
     }
 
     fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {

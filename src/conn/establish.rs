@@ -162,11 +162,6 @@ impl Connector {
         Ok(())
     }
 
-    /// Whether the hosts are load balancers.
-    pub(crate) fn is_load_balanced(&self) -> bool {
-        self.load_balanced
-    }
-
     /// Who authenticates connections; nobody without a user.
     pub(super) fn authenticator(&self) -> Option<&Authenticator> {
         self.authenticator.as_ref()

@@ -1,7 +1,6 @@
 //! What is known of a topology at an instant, with its servers, for whoever needs one.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::server::{Server, ServerPool};
 use crate::address::ServerAddress;
 use crate::error::Result;
 use crate::options::ReadPreferenceMode;
+use crate::random::below;
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -121,27 +121,5 @@ impl Snapshot {
 impl Selected {
     fn operation_count(&self) -> usize {
         self.server.pool.operation_count()
-    }
-}
-
-/// A number below `end`, without a lock and without a system call; nothing depends on that nobody can guess it.
-fn below(end: usize) -> usize {
-    let random = RandomState::new().build_hasher().finish();
-    let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
-    usize::try_from(random % end).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_number_below_the_end_comes_about_as_often() {
-        let mut counts = [0; 4];
-        (0..4000).for_each(|_| counts[below(4)] += 1);
-        assert!(
-            counts.iter().all(|count| (850..1150).contains(count)),
-            "{counts:?}"
-        );
     }
 }

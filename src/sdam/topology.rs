@@ -281,6 +281,7 @@ impl Topology {
     }
 
     /// DNS names these hosts now.
+    #[cfg(feature = "srv")]
     pub(crate) fn replace_hosts(&self, hosts: &BTreeSet<ServerAddress>) {
         let mut locked = self.lock();
         if locked.is_closed {

@@ -107,6 +107,7 @@ impl State {
 
     /// Takes in the hosts that DNS names now, where routers may come and go: new ones are added, and those that are
     /// not named any more are removed. With `srvMaxHosts` they are the caller's choice. None if the topology is of another kind, or the list is empty.
+    #[cfg(any(test, feature = "srv"))]
     pub(crate) fn replace_hosts(&mut self, hosts: &BTreeSet<ServerAddress>) -> Option<Update> {
         let may_change = [TopologyType::Unknown, TopologyType::Sharded];
         if !may_change.contains(&self.description.topology_type) || hosts.is_empty() {
