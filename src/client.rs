@@ -22,7 +22,9 @@ use crate::random;
 use crate::retry::{self, Attempts, Decision};
 use crate::sdam::errors::What;
 use crate::sdam::selection::Operation;
-use crate::sdam::{PooledConnection, Selected, ServerPool, ServerType, Topology, TopologyType};
+use crate::sdam::{
+    PooledConnection, Selected, ServerPool, ServerType, Topology, TopologyDescription, TopologyType,
+};
 use crate::srv;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
@@ -300,6 +302,7 @@ impl Client {
         let ((full_handshakes, resumed_handshakes), soft_failed_revocation_checks) =
             tls.unwrap_or_default();
         ClientSnapshot {
+            topology: Arc::clone(inner.topology.snapshot().description()),
             pools: inner.topology.pool_snapshots(),
             full_handshakes,
             resumed_handshakes,
@@ -521,9 +524,11 @@ pub struct ServerReport {
 }
 
 /// What a client holds and has done, at an instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClientSnapshot {
+    /// What is known of the deployment: its kind, and each server with its type and its last error.
+    pub topology: Arc<TopologyDescription>,
     /// The pools, one for each server.
     pub pools: Vec<PoolSnapshot>,
     /// How many full TLS handshakes the client has made, with all its servers.

@@ -55,8 +55,8 @@ pub(super) struct Locked {
     pub(super) snapshot: Arc<Snapshot>,
     has_begun: bool,
     pub(super) is_closed: bool,
-    /// Why servers left that nobody took for a part of the deployment in the end, the latest last.
-    pub(super) left: Vec<(ServerAddress, String)>,
+    /// Of servers that were found not to belong to the deployment, why; the latest last.
+    pub(super) left: Vec<Error>,
 }
 
 impl Topology {
@@ -431,10 +431,10 @@ impl Topology {
             started.push(Effect::Start(Arc::clone(&server)));
             servers.insert(address.clone(), server);
         }
-        if let Some((address, why)) = update.why_removed() {
-            locked.left.retain(|(other, _)| *other != address);
+        if let Some(why) = update.why_removed() {
+            locked.left.retain(|other| other.server() != why.server());
             locked.left.truncate(MOST_LEFT - 1);
-            locked.left.push((address, why));
+            locked.left.push(why);
         }
         let recheck = update.recheck.iter();
         for server in recheck.filter_map(|address| servers.get(address)) {

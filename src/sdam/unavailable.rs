@@ -5,7 +5,8 @@
 //!   db1.example.com:27017  RSSecondary
 //!   db2.example.com:27017  Unknown: TLS handshake failed: certificate "db2" expired at … [certificate-expired]
 //!       remedy: Renew …
-//!   db9.example.com:27017  left out: the server belongs to the replica set "other", not to "rs0"
+//!   db9.example.com:27017  left out: MongoDB handshake failed: the server belongs to … [hello-failed]
+//!       remedy: Correct …
 //! ```
 //!
 //! Its cause is that of the server which tells most: one that will not mend by itself goes first.
@@ -14,7 +15,6 @@ use std::fmt::Write as _;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use super::selection::Operation;
-use crate::address::ServerAddress;
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
 use crate::time::Elapsed;
 
@@ -30,17 +30,18 @@ pub(super) enum Ending {
 /// See the [module documentation](self).
 pub(super) fn error(
     topology: &TopologyDescription,
-    left: &[(ServerAddress, String)],
+    left: &[Error],
     operation: Operation<'_>,
     ending: Ending,
 ) -> Error {
-    let errors = || topology.servers.values().filter_map(|it| it.error.as_ref());
-    let telling = errors()
+    let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
+    let telling = known()
         .find(|error| error.is_beyond_waiting())
-        .or_else(|| errors().find(|error| error.cause().is_some()));
+        .or_else(|| known().find(|error| error.cause().is_some()))
+        .or_else(|| left.last());
     let kind = match (ending, telling) {
         (Ending::Late(_), _) => ErrorKind::Timeout,
-        (Ending::Hopeless, Some(error)) if topology.servers.len() == 1 && left.is_empty() => {
+        (Ending::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
             // Nothing is to be added to what it says.
             return error.clone();
         }
@@ -53,7 +54,10 @@ pub(super) fn error(
         let _ = write!(text, " within {limit} ({})", elapsed.kind.option());
     }
     let _ = write!(text, ": {}", state(topology));
-    let addresses = topology.servers.keys().chain(left.iter().map(|(it, _)| it));
+    let addresses = topology
+        .servers
+        .keys()
+        .chain(left.iter().filter_map(Error::server));
     let width = addresses.map(|it| it.to_string().len()).max().unwrap_or(0);
     for (address, server) in topology.servers.iter().take(MOST_SHOWN) {
         let _ = write!(
@@ -68,8 +72,10 @@ pub(super) fn error(
     if hidden > 0 {
         let _ = write!(text, "\n  and {hidden} more");
     }
-    for (address, why) in left {
-        let _ = write!(text, "\n  {:width$}  left out: {why}", address.to_string());
+    for error in left {
+        let address = error.server().map(ToString::to_string).unwrap_or_default();
+        let _ = write!(text, "\n  {address:width$}  left out: ");
+        explain(&mut text, error);
     }
     Error::no_server(kind, text, telling)
 }
@@ -118,6 +124,18 @@ fn describe(text: &mut String, server: &ServerDescription) {
     }
 }
 
+fn explain(text: &mut String, error: &Error) {
+    let _ = write!(text, "{}", WithoutServer(error));
+    if let Some(cause) = error.cause() {
+        let _ = write!(
+            text,
+            " [{}]\n      remedy: {}",
+            cause.code(),
+            cause.remedy()
+        );
+    }
+}
+
 /// How many servers are shown.
 const MOST_SHOWN: usize = 50;
 
@@ -127,6 +145,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::address::ServerAddress;
     use crate::cause::{Cause, CauseCode};
     use crate::error::Stage;
     use crate::options::ReadPreference;
@@ -178,7 +197,8 @@ mod tests {
                 ServerDescription::unknown(address("d")),
             ],
         );
-        let left = [(address("e"), "it is a router".to_owned())];
+        let left = failed("e", Stage::Hello, CauseCode::HelloFailed).error;
+        let left = [left.unwrap()];
         let error = error(&topology, &left, Operation::Write, late());
         assert_eq!(
             error.to_string(),
@@ -189,7 +209,8 @@ mod tests {
   d:27017          Unknown: not checked yet
   long-name:27017  Unknown: TLS handshake failed: it did not work [certificate-expired]
       remedy: Do this.
-  e:27017          left out: it is a router"
+  e:27017          left out: MongoDB handshake failed: it did not work [hello-failed]
+      remedy: Do this."
         );
         assert_eq!(error.kind(), ErrorKind::Timeout);
         // The certificate does not mend by itself; a server that is down may come up.

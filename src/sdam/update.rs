@@ -12,6 +12,7 @@ use bson::oid::ObjectId;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
+use crate::cause::{Cause, CauseCode};
 use crate::conn::{TopologyVersion, wrong_set};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::event::{SdamEvent, SdamEventKind};
@@ -194,32 +195,43 @@ impl Update {
     }
 
     /// Why the server that was checked does not belong to the topology, if it was found not to.
-    pub(crate) fn why_removed(&self) -> Option<(ServerAddress, String)> {
+    pub(crate) fn why_removed(&self) -> Option<Error> {
         let server = self.server.as_ref()?;
         if self.current.servers.contains_key(&server.address) {
             return None;
         }
-        let wanted = self.current.set_name.as_ref();
-        let why = match (server.server_type, &server.me) {
-            (ServerType::Standalone, _) => match wanted {
-                Some(wanted) => wrong_set(None, wanted).message().to_owned(),
-                None => "it is a server on its own, and one of several hosts".to_owned(),
+        let foreign = |message: String, remedy| Cause::new(CauseCode::HelloFailed, message, remedy);
+        let wanted = self.current.set_name.as_deref();
+        let found = server.set_name.as_deref();
+        let cause = match (server.server_type, wanted) {
+            (ServerType::Standalone, None) => foreign(
+                "the server stands on its own, and is one of several hosts".to_owned(),
+                "Name the members of one replica set or the routers of one sharded cluster, or this server alone.",
+            ),
+            (ServerType::Mongos, _) => foreign(
+                "the server is a router of a sharded cluster, and no member of a replica set"
+                    .to_owned(),
+                "Remove replicaSet from the connection string, or name the members of that set.",
+            ),
+            (_, None) => foreign(
+                "the server is a member of a replica set, and no router of the sharded cluster"
+                    .to_owned(),
+                "Name the routers of the cluster alone.",
+            ),
+            (_, Some(wanted)) if found != Some(wanted) => wrong_set(found, wanted),
+            _ => match &server.me {
+                Some(me) if *me != server.address => foreign(
+                    format!("its replica set knows the server as {me}, and names its members so"),
+                    "Name the server in the connection string as the configuration of the set does, or change the \
+                     configuration (rs.reconfig); for this one server alone, add directConnection=true.",
+                ),
+                _ => foreign(
+                    "the server is not among the members that the primary names".to_owned(),
+                    "Add the member to the configuration of the set (rs.add), or take it out of the connection string.",
+                ),
             },
-            (ServerType::Mongos, _) => "it is a router, and not of a replica set".to_owned(),
-            (_, _) if wanted.is_none() => {
-                "it is of a replica set, and not a router of the sharded cluster".to_owned()
-            }
-            (_, _) if server.set_name.as_ref() != wanted => {
-                let wanted = wanted.map_or("", String::as_str);
-                let cause = wrong_set(server.set_name.as_deref(), wanted);
-                cause.message().to_owned()
-            }
-            (_, Some(me)) if *me != server.address => {
-                format!("its replica set knows it as {me}, and names members by such addresses")
-            }
-            _ => "it is not among the members that the primary names".to_owned(),
         };
-        Some((server.address.clone(), why))
+        Some(Error::failed(Stage::Hello, cause).with_server(&server.address))
     }
 
     /// Whether the last server went: none can come any more, which is worth a warning.

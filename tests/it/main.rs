@@ -39,6 +39,7 @@ mod oidc;
 mod overload;
 mod pooling;
 mod protocol;
+mod replica_set;
 mod replies;
 mod resumption;
 mod rotation;
