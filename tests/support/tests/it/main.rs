@@ -5,6 +5,7 @@
 )]
 
 mod faults;
+mod monitoring;
 mod ocsp;
 mod peers;
 mod pki;
@@ -12,5 +13,6 @@ mod replica_set;
 mod responder;
 mod serve;
 mod server;
+mod sharded_cluster;
 mod staple;
 mod strangers;
