@@ -387,7 +387,11 @@ fn update_rs_from_primary(
         demote(topology, address, "discovery of newer primary");
     }
     server.members().for_each(|member| add(topology, member));
-    let members: BTreeSet<&ServerAddress> = server.members().collect();
+    let mut members: BTreeSet<&ServerAddress> = server.members().collect();
+    if members.is_empty() {
+        // FerretDB with TLS alone knows no address of its own, and names an empty one.
+        members.insert(&server.address);
+    }
     topology
         .servers
         .retain(|address, _| members.contains(address));

@@ -1,6 +1,8 @@
 //! Replica sets over TLS, simulated by the bench: who is written to and read from, what happens when the primary
 //! changes or cannot be reached, and what the client costs the servers meanwhile.
 
+mod ferretdb;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;

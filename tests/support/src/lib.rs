@@ -8,6 +8,7 @@
 //! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that part
 //!   them; [`node`] is one of them.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
+//! - [`front`]: a TLS front that gives a server another address.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
 //!   answers as a test says.
 //! - [`dns`]: a DNS server that breaks on demand; [`socks5`]: a SOCKS5 proxy that does.
@@ -27,6 +28,7 @@ pub mod compress;
 pub mod der;
 pub mod dns;
 pub mod fault;
+pub mod front;
 pub mod http;
 pub mod http_proxy;
 pub mod http_server;

@@ -338,6 +338,7 @@ impl Listening {
                     socket.close_gently(&stop);
                 });
             }
+            listener.end();
         };
         listening.workers.spawn("bench-accept", accept);
         Ok(listening)
@@ -425,6 +426,16 @@ impl Listener {
                 Ok((Self::Unix(listener), Endpoint::Unix(path.clone())))
             }
         }
+    }
+
+    /// Stops listening, for all descriptors: a process that is just being started has a copy of this one,
+    /// and would keep the port taken for a moment after it is closed.
+    fn end(&self) {
+        // An error means that it does not listen any more.
+        let _ = match self {
+            Self::Tcp(tcp) => SockRef::from(tcp).shutdown(Shutdown::Both),
+            Self::Unix(unix) => SockRef::from(unix).shutdown(Shutdown::Both),
+        };
     }
 
     fn accept(&self) -> io::Result<Socket> {

@@ -158,8 +158,8 @@ mod tests {
             check(2, plain, 1102),
         ]);
         assert_eq!(checks.shortest_interval(), Some(Duration::from_millis(500)));
-        assert_eq!(checks.most_within(Duration::from_millis(500)), 4);
-        assert_eq!(checks.most_within(Duration::from_millis(499)), 3);
+        assert_eq!(checks.most_within(Duration::from_millis(502)), 4);
+        assert_eq!(checks.most_within(Duration::from_millis(501)), 3);
         assert_eq!(checks.clone().of_kind(streaming).len(), 1);
         assert_eq!(checks.of_kind(streaming).shortest_interval(), None);
         assert_eq!(most_within(&[], Duration::from_secs(1)), 0);

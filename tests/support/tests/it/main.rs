@@ -5,6 +5,7 @@
 )]
 
 mod faults;
+mod monitoring;
 mod ocsp;
 mod peers;
 mod pki;
@@ -12,6 +13,7 @@ mod replica_set;
 mod responder;
 mod serve;
 mod server;
+mod sharded_cluster;
 mod socks5;
 mod staple;
 mod strangers;

@@ -5,10 +5,11 @@ use bson::{Bson, Document, doc};
 use mongotls_testbench::client::RawClient;
 use mongotls_testbench::node::NodeOptions;
 use mongotls_testbench::replica_set::{MemberKind, Partition, ReplicaSet};
-use mongotls_testbench::server::{CheckKind, ServerTls, Standing, fail_command};
+use mongotls_testbench::server::{CheckKind, Role, ServerTls, Standing, fail_command};
 use mongotls_testbench::wire::{EXHAUST_ALLOWED, MORE_TO_COME, Msg, OP_MSG};
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -122,6 +123,32 @@ fn each_election_has_a_greater_id_and_a_newer_topology_version() {
     for index in 0..3 {
         let hello = hello(&set, index);
         assert!(hello.get_bool("secondary").unwrap() && !hello.contains_key("primary"));
+    }
+}
+
+#[test]
+fn there_are_never_two_primaries_that_hear_of_each_other() {
+    let set = three();
+    // Held here: to ask the set would wait until the election is over.
+    let nodes = [set.node(0), set.node(1)];
+    let role = |index: usize| nodes[index].server().hello().role;
+    for _ in 0..200 {
+        set.elect(1);
+        let ready = Barrier::new(2);
+        // Back to the member that comes first in every list.
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let end = Instant::now() + SOON;
+                ready.wait();
+                while role(0) != Role::Primary {
+                    assert!(Instant::now() < end, "it was elected");
+                }
+                role(1)
+            });
+            ready.wait();
+            set.elect(0);
+            assert_eq!(watcher.join().unwrap(), Role::Secondary);
+        });
     }
 }
 
@@ -300,6 +327,10 @@ fn a_member_comes_back_from_death_as_another_process_on_the_same_port() {
     let set = three();
     let mut client = connect(&set, 0);
     insert(&mut client, 1);
+    insert(&mut client, 2);
+    let cursor = doc! { "find": "c", "batchSize": 1 };
+    client.command("db", cursor).unwrap();
+    assert_eq!(set.node(0).server().open_cursors(), 1);
     let before = hello(&set, 0);
     let off = fail_command(9, &["ping"], doc! { "errorCode": 1 });
     set.node(0).server().configure_fail_point(&off);
@@ -321,11 +352,12 @@ fn a_member_comes_back_from_death_as_another_process_on_the_same_port() {
     assert!(after.get_bool("secondary").unwrap());
     assert_ne!(version(&before).0, version(&after).0);
     assert_eq!(set.primary(), None);
+    assert_eq!(set.node(0).server().open_cursors(), 0);
     let pong = connect(&set, 0).command("admin", doc! { "ping": 1 });
     assert_eq!(pong.unwrap().get_f64("ok").unwrap(), 1.0);
     set.elect(0);
-    assert_eq!(insert(&mut connect(&set, 0), 2).get_i32("n").unwrap(), 1);
-    assert_eq!(set.documents("db.c").len(), 2);
+    assert_eq!(insert(&mut connect(&set, 0), 3).get_i32("n").unwrap(), 1);
+    assert_eq!(set.documents("db.c").len(), 3);
 }
 
 #[test]
