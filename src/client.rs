@@ -33,9 +33,13 @@ use crate::watch::{Snapshot, Wanted, Watcher};
 /// A client of a MongoDB deployment.
 ///
 /// Cheap to clone: all clones share the same connections, and every method takes `&self`, so that one
-/// client serves all threads of a program. No connection is made before the first command needs one, unless
-/// `minPoolSize` asks for it; all are closed when the last clone is dropped, or by [`close`](Client::close). No
-/// thread runs in the background, unless the files of TLS are watched, or `minPoolSize` or `maxIdleTimeMS` is set.
+/// client serves all threads of a program. All connections are closed when the last clone is dropped, or by
+/// [`close`](Client::close).
+///
+/// Each server is checked by a thread in the background, on a connection of its own, and a second one measures
+/// round trips where servers tell of changes by themselves (MongoDB 4.4 and later); commands go to the server that
+/// they need, and wait for it up to `serverSelectionTimeoutMS`. Further threads run only where an option needs one:
+/// the files of TLS are watched, `minPoolSize` or `maxIdleTimeMS` is set, or DNS is looked at again (`mongodb+srv`).
 ///
 /// # Fork
 /// A client may be used on both sides of a `fork()`: the child begins with no connection and reads the files of
@@ -186,7 +190,8 @@ fn no_thread(error: std::io::Error) -> Error {
 impl Client {
     /// Makes a client from a connection string.
     ///
-    /// The files that TLS needs are read now; the network is not used yet, but for DNS with `mongodb+srv`. Warnings
+    /// The files that TLS needs are read now, and DNS is asked with `mongodb+srv`; servers are looked for in the
+    /// background, and that none is found shows with the first command. Warnings
     /// about the connection string go to the log, target `mongotls::uri`.
     ///
     /// # Errors

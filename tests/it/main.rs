@@ -52,6 +52,7 @@ mod srv;
 mod strangers;
 mod target;
 mod things;
+mod topologies;
 mod troubleshooting;
 mod trust;
 #[cfg(not(feature = "gssapi"))]
