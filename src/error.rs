@@ -279,10 +279,15 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// There is no server for an operation, as `text` says; `telling` is the error of the server that tells most.
+    /// There is no server for an operation, as `text` says. `telling` is the error of the server that tells most; this
+    /// one has its cause, answer and labels, and no stage, for nothing of the operation was sent.
     pub(crate) fn no_server(kind: ErrorKind, text: String, telling: Option<&Self>) -> Self {
-        let mut error = Self::new(kind, text);
-        error.0.cause = telling.and_then(|telling| telling.0.cause.clone());
+        let mut error = telling.map_or_else(|| Self::new(kind, ""), Self::clone);
+        error.0.kind = kind;
+        error.0.message = text;
+        error.0.server = None;
+        error.0.stage = None;
+        error.0.source = None;
         error
     }
 
@@ -293,7 +298,9 @@ impl Error {
         let Some(cause) = &self.0.cause else {
             return false;
         };
-        let is_of_network = self.has_label("SystemOverloadedError");
+        // An overloaded server closes before the TLS handshake is over, and not after it.
+        let may_be_overload =
+            self.has_label("SystemOverloadedError") && cause.category() != C::ClientCertificate;
         let is_certain = match cause.category() {
             C::Certificate | C::Protocol | C::Revocation | C::ClientCertificate => true,
             C::Configuration => true,
@@ -304,7 +311,7 @@ impl Error {
             }
             _ => false,
         };
-        is_certain && !is_of_network
+        is_certain && !may_be_overload
     }
 
     /// A command does not fit the server's limits; nothing was sent.

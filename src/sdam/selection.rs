@@ -11,6 +11,7 @@ use super::description::{ServerDescription, ServerType, TopologyDescription, Top
 use super::staleness::Staleness;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::conn::WIRE_VERSIONS;
 use crate::error::{Error, Result, Stage};
 use crate::options::{ReadPreference, ReadPreferenceMode, TagSet};
 
@@ -59,12 +60,16 @@ impl TopologyDescription {
         operation: Operation<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
-        if let Some(why) = &self.compatibility_error {
-            let remedy = "Update the server to MongoDB 4.2 or later, or mongotls to a release that knows this server.";
-            return Err(Error::failed(
-                Stage::Hello,
-                Cause::new(CauseCode::HelloFailed, why.as_str(), remedy),
-            ));
+        if let Some((server, why)) = self.incompatible() {
+            let is_old = server.max_wire_version < *WIRE_VERSIONS.start();
+            let remedy = match is_old {
+                true => "Update the server to MongoDB 4.2 or later.",
+                false => "Update mongotls to a release that knows this server.",
+            };
+            let cause = Cause::new(CauseCode::HelloFailed, why, remedy)
+                .fact("min_wire_version", i64::from(server.min_wire_version))
+                .fact("max_wire_version", i64::from(server.max_wire_version));
+            return Err(Error::failed(Stage::Hello, cause).with_server(&server.address));
         }
         if let Operation::Read(preference) = operation {
             self.check(preference)?;

@@ -109,7 +109,7 @@ fn the_key_of_the_connection_string_signs() {
         server.port()
     );
     count(&Client::connect(&uri).unwrap()).unwrap();
-    let user = server.connections()[0].user.clone();
+    let user = server.program_connections()[0].user.clone();
     assert_eq!(
         user.as_deref(),
         Some("$external.arn:aws:iam::123456789012:user/AKIDBENCH")

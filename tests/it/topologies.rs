@@ -53,7 +53,7 @@ fn a_limit_of_time() -> Outcome {
     let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_secs(2));
     match client.database("admin").run_command(ping) {
         Err(error) if error.kind() == ErrorKind::Timeout => {
-            eprintln!("not within two seconds: {error}")
+            eprintln!("not within two seconds: {error}");
         }
         outcome => println!("{}", outcome?),
     }
