@@ -344,6 +344,13 @@ impl TopologyDescription {
             .filter(move |server| server.server_type == wanted)
     }
 
+    /// The server that this client cannot work with, if there is one.
+    pub(crate) fn incompatible_server(&self) -> Option<&ServerDescription> {
+        let mut servers = self.servers.values();
+        let server = servers.find(|server| server.compatibility_error().is_some());
+        server.map(AsRef::as_ref)
+    }
+
     /// Computes anew what follows from all servers together.
     pub(crate) fn refresh(&mut self) {
         let mut servers = self.servers.values();

@@ -61,10 +61,14 @@ impl TopologyDescription {
     ) -> Result<Servers<'_>> {
         if let Some(why) = &self.compatibility_error {
             let remedy = "Update the server to MongoDB 4.2 or later, or mongotls to a release that knows this server.";
-            return Err(Error::failed(
-                Stage::Hello,
-                Cause::new(CauseCode::HelloFailed, why.as_str(), remedy),
-            ));
+            let mut cause = Cause::new(CauseCode::HelloFailed, why.as_str(), remedy);
+            if let Some(server) = self.incompatible_server() {
+                cause = cause
+                    .with_server(&server.address)
+                    .fact("min_wire_version", i64::from(server.min_wire_version))
+                    .fact("max_wire_version", i64::from(server.max_wire_version));
+            }
+            return Err(Error::failed(Stage::Hello, cause));
         }
         if let Operation::Read(preference) = operation {
             self.check(preference)?;
