@@ -17,6 +17,7 @@ mod tools;
 pub(crate) mod users;
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -172,7 +173,7 @@ impl Seen {
         self.check_error(scenario, &attempt, expected);
         let is_network = expected.code.category() == Category::Network;
         // A server may refuse hello while it starts.
-        let is_refusal = expected.stage == Stage::Hello && attempt.command().is_some();
+        let is_refusal = expected.code == CauseCode::HelloFailed && attempt.source().is_some();
         let is_awaited = is_network || is_refusal || attempt.has_label("SystemOverloadedError");
         if !is_awaited {
             let error = ping(uri).expect_err(scenario);
