@@ -101,7 +101,7 @@ fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() 
             if lets_in {
                 ping(&uri).unwrap_or_else(|error| panic!("{uri}: {error}"));
             } else {
-                assert_eq!(code(&waiting_error(&uri)), CauseCode::ProxyFailed, "{uri}");
+                assert_eq!(code(&attempt_error(&uri)), CauseCode::ProxyFailed, "{uri}");
             }
             // The monitor and the program come the same way.
             let visits = proxy.visits().split_off(visits);
