@@ -68,6 +68,10 @@ fn serve() {
 }
 
 fn measure(count: usize, uri: &str) {
+    // Those of the last client are on their way out.
+    while status("Threads:") > 1 {
+        thread::sleep(Duration::from_millis(10));
+    }
     let (memory, threads) = (status("VmRSS:"), status("Threads:"));
     let started = Instant::now();
     let client = Client::connect(uri).unwrap();

@@ -334,23 +334,13 @@ impl<'a> Attempt<'a> {
         let begun = self.authenticator().map(|own| own.begin(&context));
         let authentication = begun.transpose().map_err(refused)?;
         let started = Instant::now();
-        let reply = self
-            .hello(&mut connection, authentication.as_ref())
-            .inspect_err(|_| self.forget_sessions())?;
+        let reply = self.hello(&mut connection, authentication.as_ref())?;
         observer.finished(
             Stage::Hello,
             started.elapsed(),
             Learned::Hello(&connection.hello),
         );
         Ok((connection, reply, authentication))
-    }
-
-    /// A session of a connection that came to nothing is not resumed: a server that ends connections over the client's
-    /// certificate does not ask for it again, and the next error would say less.
-    fn forget_sessions(&self) {
-        if let Some(tls) = self.connector.tls() {
-            tls.forget_sessions(&self.server.to_string());
-        }
     }
 
     /// Those that are offered to the server.

@@ -365,6 +365,9 @@ impl Connection {
             }
             ReadError::Io { error, first_bytes } => {
                 let begun = !first_bytes.is_empty();
+                if let (Stream::Tls(stream), Stage::Hello) = (&self.stream, stage) {
+                    stream.forget_sessions();
+                }
                 let cause = match &self.stream {
                     Stream::Tls(stream) => stream
                         .explain(&error)

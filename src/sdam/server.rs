@@ -28,8 +28,8 @@ pub(crate) struct Server {
     pub(super) control: Control,
     /// Those of the server since it is known.
     round_trip_times: Mutex<RoundTripTimes>,
-    /// When the last check ended; none before the first.
-    checked: Mutex<Option<Instant>>,
+    /// When the last check failed; none if it did not.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl Server {
@@ -47,7 +47,7 @@ impl Server {
             pool: Pool::new(address.clone(), dialer, settings),
             control: Control::default(),
             round_trip_times: Mutex::default(),
-            checked: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -66,14 +66,13 @@ impl Server {
         times.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the last check ended.
-    pub(super) fn checked(&self) -> Option<Instant> {
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the last check failed; none if it did not.
+    pub(super) fn failed(&self) -> Option<Instant> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_checked(&self, now: Instant) {
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        *checked = Some(now);
+    pub(super) fn set_failed(&self, at: Option<Instant>) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 }
 

@@ -255,7 +255,7 @@ impl Topology {
     /// A check of a server succeeded.
     pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
         let mut locked = self.lock();
-        server.set_checked(Instant::now());
+        server.set_failed(None);
         if !locked.is_closed && locked.snapshot.has(server) {
             self.update(&mut locked, server, description);
         }
@@ -266,7 +266,7 @@ impl Topology {
     /// A check of a server failed; what its monitor does next.
     pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
         let mut locked = self.lock();
-        server.set_checked(Instant::now());
+        server.set_failed(Some(Instant::now()));
         let known = locked.state.description().servers.get(server.address());
         let known = known.filter(|_| !locked.is_closed && locked.snapshot.has(server));
         let check = known.cloned().map_or(Check::AsBefore, |known| {
@@ -331,9 +331,10 @@ impl Topology {
         }
         servers.values().all(|description| {
             let server = locked.snapshot.server(&description.address);
-            let checked = server.and_then(|server| server.checked());
-            // No later check could have been made than one that is younger than the shortest pause.
-            let is_fresh = checked.is_some_and(|at| {
+            let failed = server.and_then(|server| server.failed());
+            // No later check could have been made than one that is younger than the shortest pause. An error of the
+            // program's own connection alone is no reason: the next check may find the server well.
+            let is_fresh = failed.is_some_and(|at| {
                 at >= since || now.saturating_duration_since(at) < MIN_HEARTBEAT_FREQUENCY
             });
             is_fresh

@@ -318,13 +318,6 @@ impl TlsContext {
         self.connect_to(host, host, stream, None)
     }
 
-    /// Resumes no session with `server` that there is.
-    pub(crate) fn forget_sessions(&self, server: &str) {
-        if let Some(sessions) = &self.0.sessions {
-            sessions.forget(server);
-        }
-    }
-
     /// The same with the server `server`, whose sessions are not those of another one on the same host.
     pub(crate) fn connect_to<S: Read + Write>(
         &self,
@@ -380,7 +373,9 @@ impl TlsContext {
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
         };
 
-        self.forget_sessions(server);
+        if let Some(sessions) = &self.0.sessions {
+            sessions.forget(server);
+        }
         let tap = failed.get_mut();
         let failure = tap.take_failure();
         if failure.is_none() {

@@ -148,6 +148,13 @@ impl SessionCache {
         self.lock().remove(server);
     }
 
+    /// Forgets all sessions with the server of a connection.
+    pub(super) fn forget_server_of(ssl: &SslRef) {
+        if let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) {
+            ticketing.cache.forget(&ticketing.server);
+        }
+    }
+
     /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.
     fn take(&self, server: &str, now: SystemTime) -> Option<Kept> {
         let mut servers = self.lock();

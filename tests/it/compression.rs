@@ -153,10 +153,7 @@ fn large_inserts_and_cursors_come_through_as_they_are() {
 #[test]
 fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
     let server = server_with(&Compressor::ALL);
-    let client = at_rest(
-        &server,
-        &format!("{}?compressors=zlib,snappy,zstd", server.uri()),
-    );
+    let client = at_rest(&format!("{}?compressors=zlib,snappy,zstd", server.uri()));
     ping_on(&client).unwrap();
     let mut ways = vec![ReplyFault::Uncompressed];
     let others = [
@@ -178,7 +175,7 @@ fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
     // The answer to the first hello, before anything is agreed on.
     for compressor in others {
         let uri = format!("{}?compressors=zlib,snappy,zstd", server.uri());
-        let client = at_rest(&server, &uri);
+        let client = at_rest(&uri);
         server.spoil_replies("isMaster", 1, ReplyFault::Compressed(compressor, None));
         ping_on(&client).unwrap();
     }

@@ -375,7 +375,7 @@ fn a_hello_that_the_server_refuses_tells_its_code() {
             .handle("isMaster", move |_| Some(reply.clone()))
             .start();
         // It may be about to end, or to start: a command waits for that.
-        let client = plain_client(&server, "serverSelectionTimeoutMS=100");
+        let client = plain_client(&server, "serverSelectionTimeoutMS=300");
         let error = ping_on(&client).unwrap_err();
         assert_eq!(
             (code(&error), error.kind()),
@@ -397,6 +397,8 @@ fn a_hello_that_the_server_refuses_tells_its_code() {
     let server = Server::builder().start();
     server.configure_fail_point(&fail_command(1, &["isMaster"], doc! { "errorCode": 91 }));
     let client = plain_client(&server, "");
+    let refused = |server: &Server| server.count_of("isMaster") > 0;
+    assert!(server.wait_until(Duration::from_secs(10), refused));
     let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
     let error = client.database("admin").run_command(ping).unwrap_err();
     assert_eq!(

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use mongotls::bson::{Document, RawDocumentBuf, doc};
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::{CauseCode, ErrorKind, Stage};
 use mongotls_testbench::fault::{Action, Fault};
 use mongotls_testbench::server::{ReplyFault, Server};
 use mongotls_testbench::wire::{CHECKSUM_PRESENT, EXHAUST_ALLOWED, Frame, OP_MSG, OP_REPLY};
@@ -25,7 +25,7 @@ fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
     let lengths = Lengths::measure(
         Some(&bench),
         &bench.server,
-        &at_rest(&bench.server, &bench.uri_for("127.0.0.1", "")),
+        &at_rest(&bench.uri_for("127.0.0.1", "")),
     );
     let kinds: [(&str, Vec<u8>); 5] = [
         ("ones", vec![0xff; 64]),

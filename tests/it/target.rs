@@ -15,7 +15,7 @@ use mongotls_testbench::pki::KeyKind;
 use mongotls_testbench::server::Server;
 use openssl::ssl::SslVersion;
 
-use crate::common::{Bench, ping_error, ping_on};
+use crate::common::{Bench, expect_ready, ping_error, ping_on};
 
 /// The limit of tests that wait for it.
 pub(crate) const LIMIT: Duration = Duration::from_millis(800);
@@ -83,18 +83,16 @@ impl Target {
 
     /// The same, whose [monitor is at rest](at_rest).
     pub(crate) fn settled(&self, options: &str) -> Client {
-        at_rest(self.server(), &self.uri(options))
+        at_rest(&self.uri(options))
     }
 }
 
 /// A client whose monitor has checked the server and does so again after a minute or on request: the next connection
 /// is the program's. `uri` has at least a `?` at its end.
-pub(crate) fn at_rest(server: &Server, uri: &str) -> Client {
-    let before = server.checks().len();
+pub(crate) fn at_rest(uri: &str) -> Client {
     let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=60000");
     let client = Client::connect(&uri).unwrap();
-    let checked = server.wait_until(FAR, |server| server.checks().len() > before);
-    assert!(checked, "{:?}", server.counts());
+    expect_ready(&client);
     client
 }
 

@@ -67,7 +67,11 @@ fn an_incompatible_deployment_serves_nobody() {
         error.to_string().contains("reports wire version 0"),
         "{error}"
     );
-    assert_eq!(error.cause().unwrap().code(), CauseCode::HelloFailed);
+    let cause = error.cause().unwrap();
+    assert_eq!(cause.code(), CauseCode::HelloFailed);
+    let fact = |key| cause.facts().get(key).map(ToString::to_string);
+    assert_eq!(fact("host").as_deref(), Some("a"));
+    assert_eq!(fact("max_wire_version").as_deref(), Some("0"));
     assert!(!topology.has_writable_server());
 }
 
