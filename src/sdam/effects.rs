@@ -11,6 +11,7 @@ use bson::oid::ObjectId;
 
 use super::server::{Dialer, Server};
 use crate::event::SdamEvent;
+use crate::fork;
 use crate::pool::{Clearing, Lease};
 use crate::socket::Interrupt;
 
@@ -20,8 +21,8 @@ pub(super) enum Effect {
     Tell(SdamEvent),
     /// Warn that no server is left.
     Warn,
-    /// Announce the pool, and start the monitor.
-    Start(Arc<Server>),
+    /// Tell that there is the pool.
+    Announce(Arc<Server>),
     /// Close the pool.
     End(Arc<Server>),
     /// The pool was made ready.
@@ -42,6 +43,8 @@ pub(super) struct Effects(Mutex<Queue>);
 struct Queue {
     waiting: VecDeque<Effect>,
     is_running: bool,
+    /// Servers whose monitors are to be started.
+    new: Vec<Arc<Server>>,
 }
 
 impl Effects {
@@ -50,13 +53,26 @@ impl Effects {
         self.lock().waiting.extend(effects);
     }
 
-    /// Forgets what is queued.
-    pub(super) fn clear(&self) {
-        self.lock().waiting.clear();
+    /// Queues servers that are new, likewise. Their monitors do not wait for their turn: a function of the program that
+    /// is told of something may use a server, and waits until it is found.
+    pub(super) fn push_new(&self, servers: Vec<Arc<Server>>) {
+        let mut queue = self.lock();
+        queue
+            .waiting
+            .extend(servers.iter().cloned().map(Effect::Announce));
+        queue.new.extend(servers);
     }
 
-    /// Does all that is queued, unless a thread is at it, this one or another.
-    pub(super) fn run(&self, mut act: impl FnMut(Effect)) {
+    /// Forgets what is queued.
+    pub(super) fn clear(&self) {
+        let mut queue = self.lock();
+        queue.waiting.clear();
+        queue.new.clear();
+    }
+
+    /// Starts the monitors of new servers, and does all that is queued, unless a thread is at it, this one or another.
+    /// A monitor that has just been started does not do it: the thread that started it is the one.
+    pub(super) fn run(&self, start: impl Fn(Arc<Server>), mut act: impl FnMut(Effect)) {
         /// Lets others go on, also after a panic.
         struct Running<'a>(&'a Effects);
         impl Drop for Running<'_> {
@@ -65,12 +81,16 @@ impl Effects {
             }
         }
         let mut queue = self.lock();
-        if queue.is_running || queue.waiting.is_empty() {
-            return;
-        }
+        let new = std::mem::take(&mut queue.new);
+        let is_free = !queue.is_running;
         queue.is_running = true;
         drop(queue);
-        let running = Running(self);
+        let running = is_free.then(|| Running(self));
+        new.into_iter().for_each(start);
+        let Some(running) = running else {
+            return;
+        };
+        let forks = fork::count();
         loop {
             let mut queue = self.lock();
             let Some(effect) = queue.waiting.pop_front() else {
@@ -82,6 +102,12 @@ impl Effects {
             };
             drop(queue);
             act(effect);
+            if fork::count() != forks {
+                // The program's function has forked, and this is the child: the rest is the parent's, and so is the
+                // lock.
+                std::mem::forget(running);
+                return;
+            }
         }
     }
 
@@ -112,15 +138,18 @@ mod tests {
         warns(&effects, 2);
         let mut done = 0;
         let mut nested = 0;
-        effects.run(|_| {
-            done += 1;
-            if done == 1 {
-                warns(&effects, 1);
-                effects.run(|_| nested += 1);
-            }
-        });
+        effects.run(
+            |_| (),
+            |_| {
+                done += 1;
+                if done == 1 {
+                    warns(&effects, 1);
+                    effects.run(|_| (), |_| nested += 1);
+                }
+            },
+        );
         assert_eq!((done, nested), (3, 0));
-        effects.run(|_| done += 1);
+        effects.run(|_| (), |_| done += 1);
         assert_eq!(done, 3);
     }
 
@@ -128,10 +157,10 @@ mod tests {
     fn a_panic_leaves_the_rest_to_the_next() {
         let effects = Effects::default();
         warns(&effects, 2);
-        let run = || effects.run(|_| panic!("on purpose"));
+        let run = || effects.run(|_| (), |_| panic!("on purpose"));
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
         let mut done = 0;
-        effects.run(|_| done += 1);
+        effects.run(|_| (), |_| done += 1);
         assert_eq!(done, 1);
     }
 }

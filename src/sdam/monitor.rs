@@ -24,6 +24,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::conn::{Answer, CheckConnection, Connector, TopologyVersion};
 use crate::error::{Error, Result};
 use crate::event::{MonitoringConnection, SdamEventKind};
+use crate::fork;
 
 /// What the threads of all servers share.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ struct Monitor {
     connection: Option<Open>,
     /// Whether the thread is there that measures round trips.
     measures: bool,
+    /// How often the process had forked when the monitor was started.
+    forks: u64,
 }
 
 /// The connection for checks.
@@ -69,6 +72,7 @@ pub(super) fn start(
         settings: settings.clone(),
         connection: None,
         measures: false,
+        forks: fork::count(),
     };
     if let Err(error) = spawn("mongotls-monitor", move || monitor.run()) {
         let address = server.address();
@@ -100,6 +104,11 @@ impl Monitor {
                 Begin::Never => return,
             }
             let outcome = self.check();
+            if self.is_inherited() {
+                // The program's function has forked on this thread, and this is the child: nothing is left to do here.
+                std::mem::forget(self.connection.take());
+                return;
+            }
             let end = control.finish();
             if outcome.is_err() {
                 self.connection = None;
@@ -140,6 +149,9 @@ impl Monitor {
             connection: connection(told),
             awaited: is_awaited,
         });
+        if self.is_inherited() {
+            return Err(Error::of_the_parent());
+        }
         let started = Instant::now();
         let outcome = match (&mut self.connection, awaited) {
             (None, _) => {
@@ -190,6 +202,11 @@ impl Monitor {
                 Err(error)
             }
         }
+    }
+
+    /// Whether this is a forked child of the process that the monitor is of.
+    fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
     }
 
     /// Whether the next check begins at once.

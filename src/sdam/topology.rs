@@ -25,6 +25,7 @@ use crate::address::ServerAddress;
 use crate::conn::{Connector, is_function};
 use crate::error::Error;
 use crate::event::{Event, EventKind, EventListener, SdamEvent, SdamEventKind};
+use crate::fork;
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
 
@@ -32,6 +33,8 @@ use crate::pool::{self, Lease, PoolSnapshot};
 #[derive(Debug)]
 pub(crate) struct Topology {
     own: Weak<Self>,
+    /// How often the process had forked when the topology was made.
+    forks: u64,
     id: ObjectId,
     connector: Arc<Connector>,
     pools: pool::Settings,
@@ -83,6 +86,7 @@ impl Topology {
             let snapshot = Snapshot::new(description, servers, options.local_threshold);
             Self {
                 own: Weak::clone(own),
+                forks: fork::count(),
                 id: state.id(),
                 connector: Arc::clone(connector),
                 monitors: monitor::Settings {
@@ -114,7 +118,7 @@ impl Topology {
         let mut locked = self.lock();
         locked.has_begun = true;
         let servers = locked.snapshot.servers().values();
-        self.effects.push(servers.cloned().map(Effect::Start));
+        self.effects.push_new(servers.cloned().collect());
         let is_fixed = locked.snapshot.is_load_balanced();
         for server in locked.snapshot.servers().values().filter(|_| is_fixed) {
             if server.pool.mark_ready() {
@@ -208,6 +212,9 @@ impl Topology {
     }
 
     fn application_failed(&self, pool: &ServerPool, on: Lease, error: ApplicationError<'_>) {
+        if self.is_inherited() {
+            return;
+        }
         let mut locked = self.lock();
         let snapshot = Arc::clone(&locked.snapshot);
         let Some(server) = snapshot.of_pool(pool).filter(|_| !locked.is_closed) else {
@@ -230,6 +237,9 @@ impl Topology {
     /// A new connection of the program has its server's hello: that is as good as a check ("Clients update the
     /// topology from each handshake").
     pub(crate) fn greeted(&self, connection: &PooledConnection) {
+        if self.is_inherited() {
+            return;
+        }
         let address = connection.pool().server().clone();
         let mut locked = self.lock();
         let snapshot = Arc::clone(&locked.snapshot);
@@ -301,7 +311,7 @@ impl Topology {
 
     /// Tells the program and the log, after all that has been told before.
     pub(super) fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
-        if self.is_heard() {
+        if self.is_heard() && !self.is_inherited() {
             let event = SdamEvent {
                 topology_id: self.id,
                 kind: kind(),
@@ -343,6 +353,11 @@ impl Topology {
                     .as_ref()
                     .is_some_and(Error::is_beyond_waiting)
         })
+    }
+
+    /// Whether the topology is the parent's, and its lock may be held for ever.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
     }
 
     /// Waits for a new snapshot until `end`; none never comes.
@@ -429,7 +444,7 @@ impl Topology {
         let mut started = Vec::new();
         for address in update.opened() {
             let server = Server::new(address, &self.connector, &self.own, self.pools.clone());
-            started.push(Effect::Start(Arc::clone(&server)));
+            started.push(Arc::clone(&server));
             servers.insert(address.clone(), server);
         }
         if let Some(why) = update.why_removed() {
@@ -449,7 +464,7 @@ impl Topology {
             self.effects.push(events.map(Effect::Tell));
         }
         self.effects.push(ended);
-        self.effects.push(started);
+        self.effects.push_new(started);
         let current = Arc::clone(&update.current);
         locked.snapshot = Arc::new(Snapshot::new(current, servers, self.local_threshold));
         self.changed.notify_all();
@@ -457,7 +472,15 @@ impl Topology {
 
     /// Does what is queued, unless another thread is at it. Never under the lock.
     fn act(&self) {
-        self.effects.run(|effect| match effect {
+        if self.is_inherited() {
+            return;
+        }
+        let start = |server: Arc<Server>| {
+            if !self.snapshot().is_load_balanced() {
+                monitor::start(&self.own, &server, &self.connector, &self.monitors);
+            }
+        };
+        self.effects.run(start, |effect| match effect {
             Effect::Tell(event) => {
                 debug!(target: "mongotls::topology", "{event}");
                 if self.listener.hears(EventKind::Sdam) {
@@ -468,12 +491,7 @@ impl Topology {
                 target: "mongotls::topology",
                 "no server is left of the deployment: none belongs to what the connection string asks for"
             ),
-            Effect::Start(server) => {
-                server.pool.announce();
-                if !self.snapshot().is_load_balanced() {
-                    monitor::start(&self.own, &server, &self.connector, &self.monitors);
-                }
-            }
+            Effect::Announce(server) => server.pool.announce(),
             Effect::End(server) => server.pool.close(),
             Effect::Ready(server) => server.pool.follow_ready(),
             Effect::Cleared(server, clearing) => server.pool.follow_cleared(clearing),
