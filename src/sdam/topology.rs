@@ -174,11 +174,11 @@ impl Topology {
         }
     }
 
-    /// Lets no connection live on that was made before.
+    /// Lets no connection live on that was made before; monitors soon make new ones.
     pub(crate) fn retire(&self) {
         for server in self.snapshot().servers().values() {
             server.pool.retire();
-            server.control.cancel().interrupt();
+            server.control.retire();
         }
     }
 
