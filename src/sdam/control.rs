@@ -1,7 +1,7 @@
 //! How others steer the monitor of a server: they ask for a check, cut one off, or end it.
 //!
-//! A check is asked for where the monitor sleeps between two; one that goes on already is answer enough. Two checks
-//! lie at least half a second apart, counted from the end of the first ("minHeartbeatFrequencyMS").
+//! A check is asked for where the monitor sleeps between two; one that goes on already is answer enough, unless it is
+//! cut off. Two checks lie at least half a second apart, counted from the end of the first ("minHeartbeatFrequencyMS").
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,12 +25,23 @@ struct State {
     is_checking: bool,
     /// Somebody asked for a check while none went on.
     is_requested: bool,
+    /// Somebody asked for a check while one went on: it is the answer, unless it is cut off.
+    is_awaited: bool,
     /// The check that goes on, or the connection that the next one would use, was cut off.
     is_cancelled: bool,
     /// Cuts off the connection for checks.
     interrupt: Arc<Interrupt>,
     /// Cuts off the one that round trips are measured on.
     other_interrupt: Arc<Interrupt>,
+}
+
+impl State {
+    fn take_interrupts(&mut self) -> [Arc<Interrupt>; 2] {
+        [
+            std::mem::take(&mut self.interrupt),
+            std::mem::take(&mut self.other_interrupt),
+        ]
+    }
 }
 
 /// How a check begins.
@@ -59,8 +70,9 @@ impl Control {
     /// Asks for a check as soon as may be.
     pub(super) fn request(&self) {
         let mut state = self.lock();
-        let is_answered = state.is_checking && !state.is_cancelled;
-        if !is_answered && !state.is_requested {
+        if state.is_checking && !state.is_cancelled {
+            state.is_awaited = true;
+        } else if !state.is_requested {
             state.is_requested = true;
             self.changed.notify_all();
         }
@@ -74,14 +86,22 @@ impl Control {
         std::mem::take(&mut state.interrupt)
     }
 
+    /// Cuts off both connections, which are out of date, and asks for a check on a new one.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.is_cancelled = true;
+        state.is_requested = true;
+        let interrupts = state.take_interrupts();
+        drop(state);
+        self.changed.notify_all();
+        interrupts.iter().for_each(|it| it.interrupt());
+    }
+
     /// Ends the monitor. Does not wait for it: it may be the one that calls.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.has_ended = true;
-        let interrupts = [
-            std::mem::take(&mut state.interrupt),
-            std::mem::take(&mut state.other_interrupt),
-        ];
+        let interrupts = state.take_interrupts();
         drop(state);
         self.changed.notify_all();
         interrupts.iter().for_each(|it| it.interrupt());
@@ -92,6 +112,7 @@ impl Control {
         let mut state = self.lock();
         state.is_checking = true;
         state.is_requested = false;
+        state.is_awaited = false;
         let was_cancelled = std::mem::take(&mut state.is_cancelled);
         match () {
             () if state.has_ended => Begin::Never,
@@ -126,6 +147,9 @@ impl Control {
     pub(super) fn finish(&self) -> End {
         let mut state = self.lock();
         state.is_checking = false;
+        if state.is_cancelled && state.is_awaited {
+            state.is_requested = true;
+        }
         match () {
             () if state.has_ended => End::Ended,
             () if state.is_cancelled => End::Cancelled,
@@ -215,6 +239,37 @@ mod tests {
         control.cancel().interrupt();
         assert!(interrupt.is_interrupted());
         assert_eq!(control.begin(), Begin::Anew);
+    }
+
+    #[test]
+    fn who_waits_for_a_check_that_is_cut_off_gets_the_next_one() {
+        let control = Control::default();
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.request();
+        control.cancel().interrupt();
+        assert_eq!(control.finish(), End::Cancelled);
+        let start = Instant::now();
+        assert!(control.wait(LONG));
+        assert!(start.elapsed() < LONG);
+        // It is the answer: nothing more is asked for.
+        assert_eq!(control.begin(), Begin::Anew);
+        assert_eq!(control.finish(), End::OfItself);
+        assert!(!control.lock().is_requested);
+    }
+
+    #[test]
+    fn connections_that_are_out_of_date_are_replaced_soon() {
+        let control = Control::default();
+        let interrupts = [control.renew(), control.renew_other()];
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.retire();
+        assert!(interrupts.iter().all(|it| it.is_interrupted()));
+        assert_eq!(control.finish(), End::Cancelled);
+        let start = Instant::now();
+        assert!(control.wait(LONG));
+        assert!(start.elapsed() < LONG);
+        assert_eq!(control.begin(), Begin::Anew);
+        assert!(!control.renew().is_interrupted() && !control.renew_other().is_interrupted());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use super::server::{Dialer, Server};
 use crate::event::SdamEvent;
 use crate::fork;
 use crate::pool::{Clearing, Lease};
-use crate::socket::Interrupt;
 
 /// One thing to do.
 pub(super) enum Effect {
@@ -31,8 +30,6 @@ pub(super) enum Effect {
     Cleared(Arc<Server>, Clearing<Dialer>),
     /// Give up the connections to one service behind a load balancer.
     ClearService(Arc<Server>, Lease, ObjectId),
-    /// Cut the check of a server off.
-    Interrupt(Arc<Interrupt>),
 }
 
 /// See the [module documentation](self).

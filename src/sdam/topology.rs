@@ -178,11 +178,11 @@ impl Topology {
         }
     }
 
-    /// Lets no connection live on that was made before.
+    /// Lets no connection live on that was made before; monitors soon make new ones.
     pub(crate) fn retire(&self) {
         for server in self.snapshot().servers().values() {
             server.pool.retire();
-            server.control.cancel().interrupt();
+            server.control.retire();
         }
     }
 
@@ -414,10 +414,8 @@ impl Topology {
         match outcome.check {
             Check::AsBefore | Check::Retry => {}
             Check::Request => server.control.request(),
-            Check::Cancel => {
-                let interrupt = server.control.cancel();
-                self.effects.push([Effect::Interrupt(interrupt)]);
-            }
+            // At once, not in the order of what is told: a listener may wait for what the next check finds.
+            Check::Cancel => server.control.cancel().interrupt(),
         }
     }
 
@@ -496,7 +494,6 @@ impl Topology {
             Effect::Ready(server) => server.pool.follow_ready(),
             Effect::Cleared(server, clearing) => server.pool.follow_cleared(clearing),
             Effect::ClearService(server, on, service) => server.pool.clear_service(on, service),
-            Effect::Interrupt(interrupt) => interrupt.interrupt(),
         });
     }
 }
