@@ -11,6 +11,7 @@
 //! Writes are the program's to retry, which knows what they do: errors after which the server lets it send the same
 //! `txnNumber` again have the label `RetryableWriteError` ("Retryable Writes").
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use bson::RawBsonRef;
@@ -95,7 +96,9 @@ impl Attempts {
         let is_overloaded = error.has_label("SystemOverloadedError");
         let is_retryable = match self.operation {
             _ if is_overloaded && error.has_label("RetryableError") => true,
-            _ if error.is_pool_cleared() && error.stage() != Some(Stage::Command) => true,
+            _ if error.is_pool_cleared() && error.stage() != Some(Stage::Command) => {
+                !is_of_refused_user(error)
+            }
             Operation::Read => may_be_read_again(error),
             Operation::Other => false,
         };
@@ -126,6 +129,12 @@ const BASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause: 10 s.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether the pool was cleared because a user was refused: who waited would be refused too.
+fn is_of_refused_user(error: &Error) -> bool {
+    let cleared_by = error.source().and_then(|it| it.downcast_ref::<Error>());
+    cleared_by.is_some_and(|it| it.stage() == Some(Stage::Authentication))
+}
 
 /// "Retryable Error" of "Retryable Reads".
 fn may_be_read_again(error: &Error) -> bool {
@@ -222,6 +231,12 @@ mod tests {
             (reset(Stage::Command), 1, 0),
             (reset(Stage::Connect), 1, 0),
             (Error::pool_cleared(None), 1, 1),
+            (Error::pool_cleared(Some(reset(Stage::Connect))), 1, 1),
+            (
+                Error::pool_cleared(Some(reset(Stage::Authentication))),
+                0,
+                0,
+            ),
             (Error::interrupted().with_stage(Stage::Command), 1, 0),
             (Error::client_closed(), 0, 0),
             (Error::protocol("x"), 0, 0),

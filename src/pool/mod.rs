@@ -70,6 +70,8 @@ pub(crate) struct Pool<D: Dial> {
     told: PoolOptions,
     /// Whether the program knows of the pool.
     is_announced: AtomicBool,
+    /// Whether the pool is ready and the program does not know yet.
+    is_ready_untold: AtomicBool,
     /// How often the process had forked when the pool was made.
     forks: u64,
 }
@@ -147,6 +149,7 @@ impl<D: Dial> Pool<D> {
             cleared_by: Mutex::new(None),
             told,
             is_announced: AtomicBool::new(false),
+            is_ready_untold: AtomicBool::new(false),
             forks: fork::count(),
         })
     }
@@ -171,11 +174,20 @@ impl<D: Dial> Pool<D> {
     /// holds a lock; true if the pool was paused, and then the caller does the [rest](Self::follow_ready) without
     /// the lock.
     pub(crate) fn mark_ready(&self) -> bool {
-        self.queue.ready()
+        let was_paused = self.queue.ready();
+        if was_paused {
+            self.is_ready_untold.store(true, Ordering::Release);
+        }
+        was_paused
     }
 
-    /// The second half: tells the program, and lets the thread in the background begin.
+    /// The second half, unless it is done: tells the program, and lets the thread in the background begin. A check-out
+    /// may come before whoever made the pool ready gets to it.
     pub(crate) fn follow_ready(self: &Arc<Self>) {
+        let is_untold = self.is_ready_untold.load(Ordering::Acquire);
+        if !is_untold || !self.is_ready_untold.swap(false, Ordering::AcqRel) {
+            return;
+        }
         self.tell(|| PoolEventKind::Ready);
         // Not before the program knows: it must not see connections made in a pool that is not ready.
         self.queue.allow_populating();
@@ -196,6 +208,7 @@ impl<D: Dial> Pool<D> {
         if self.is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
+        self.follow_ready();
         let started = Instant::now();
         self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
         let asked = Asked {

@@ -60,7 +60,8 @@ impl TopologyDescription {
         operation: Operation<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
-        if let Some((server, why)) = self.incompatible() {
+        let incompatible = self.compatibility_error.as_ref();
+        if let Some((server, why)) = incompatible.and_then(|_| self.incompatible()) {
             let is_old = server.max_wire_version < *WIRE_VERSIONS.start();
             let remedy = match is_old {
                 true => "Update the server to MongoDB 4.2 or later.",

@@ -268,6 +268,10 @@ impl Topology {
         server.set_failed(None);
         if !locked.is_closed && locked.snapshot.has(server) {
             self.update(&mut locked, server, description);
+            // It answered, and is not what was asked for.
+            let known = locked.state.description().servers.get(server.address());
+            let is_refused = known.is_some_and(|known| known.error.is_some());
+            server.set_failed(is_refused.then(Instant::now));
         }
         drop(locked);
         self.act();

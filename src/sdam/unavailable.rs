@@ -5,7 +5,7 @@
 //!   db1.example.com:27017  RSSecondary
 //!   db2.example.com:27017  Unknown: TLS handshake failed: certificate "db2" expired at … [certificate-expired]
 //!       remedy: Renew …
-//!   db9.example.com:27017  left out: MongoDB handshake failed: the server belongs to … [hello-failed]
+//!   db9.example.com:27017  left out: the server belongs to … [hello-failed]
 //!       remedy: Correct …
 //! ```
 //!
@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use super::selection::Operation;
+use crate::cause::Cause;
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
 use crate::time::Elapsed;
 
@@ -74,8 +75,9 @@ pub(super) fn error(
     }
     for error in left {
         let address = error.server().map(ToString::to_string).unwrap_or_default();
-        let _ = write!(text, "\n  {address:width$}  left out: ");
-        explain(&mut text, error);
+        let why = error.cause().map_or("", Cause::message);
+        let _ = write!(text, "\n  {address:width$}  left out: {why}");
+        add_remedy(&mut text, error);
     }
     Error::no_server(kind, text, telling)
 }
@@ -110,22 +112,15 @@ fn describe(text: &mut String, server: &ServerDescription) {
     match &server.error {
         Some(error) => {
             let _ = write!(text, ": {}", WithoutServer(error));
-            if let Some(cause) = error.cause() {
-                let _ = write!(
-                    text,
-                    " [{}]\n      remedy: {}",
-                    cause.code(),
-                    cause.remedy()
-                );
-            }
+            add_remedy(text, error);
         }
         None if server.server_type == ServerType::Unknown => text.push_str(": not checked yet"),
         None => {}
     }
 }
 
-fn explain(text: &mut String, error: &Error) {
-    let _ = write!(text, "{}", WithoutServer(error));
+/// The code of the cause, and what to do, where there is one.
+fn add_remedy(text: &mut String, error: &Error) {
     if let Some(cause) = error.cause() {
         let _ = write!(
             text,
@@ -146,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::address::ServerAddress;
-    use crate::cause::{Cause, CauseCode};
+    use crate::cause::CauseCode;
     use crate::error::Stage;
     use crate::options::ReadPreference;
     use crate::time::TimeoutKind;
@@ -209,7 +204,7 @@ mod tests {
   d:27017          Unknown: not checked yet
   long-name:27017  Unknown: TLS handshake failed: it did not work [certificate-expired]
       remedy: Do this.
-  e:27017          left out: MongoDB handshake failed: it did not work [hello-failed]
+  e:27017          left out: it did not work [hello-failed]
       remedy: Do this."
         );
         assert_eq!(error.kind(), ErrorKind::Timeout);

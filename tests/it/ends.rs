@@ -21,7 +21,8 @@ fn end_everywhere(
     action: &Action,
     check: impl Fn(u64, Lengths, &Error),
 ) {
-    let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1";
+    // Each attempt is seen by itself.
+    let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1&maxAdaptiveRetries=0";
     let server = target.server();
     // Above TLS the bytes of messages count; those of a server without TLS are the same.
     let plain = (layer == Layer::Message).then(|| Target::new(false));

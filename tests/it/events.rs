@@ -228,7 +228,12 @@ fn commands_that_carry_secrets_are_told_without_them() {
         }
     });
     let server = handled.start();
-    let (client, seen) = listening(&server.uri(), None);
+    // Monitors say hello too: this one does so once.
+    let uri = format!(
+        "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=60000",
+        server.uri()
+    );
+    let (client, seen) = listening(&uri, None);
     let database = client.database("admin");
     for name in &names {
         let command =

@@ -64,7 +64,7 @@ fn when_no_host_can_be_used_the_error_names_each_with_its_reason() {
         (web.addr(), "looks like HTTP"),
         (
             alone.addr(),
-            "left out: it is a server on its own, and one of several hosts",
+            "left out: the server stands on its own, and is one of several hosts",
         ),
     ] {
         let own = text

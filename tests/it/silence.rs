@@ -145,8 +145,11 @@ fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
     // Made beforehand: keys and certificates take time that others are measured in.
     let cases = cases.map(|case| {
         let target = Target::without_tickets(case.1);
-        let limited = target.settled(&format!("connectTimeoutMS={}", LIMIT.as_millis()));
-        let patient = target.settled("connectTimeoutMS=60000");
+        let limited = target.settled(&format!(
+            "connectTimeoutMS={}&maxAdaptiveRetries=0",
+            LIMIT.as_millis()
+        ));
+        let patient = target.settled("connectTimeoutMS=60000&maxAdaptiveRetries=0");
         (target, limited, patient, case)
     });
     for_each(cases, |(target, limited, patient, case)| {

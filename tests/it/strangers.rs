@@ -70,7 +70,7 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
 #[test]
 fn the_hello_in_the_clear_is_tried_when_a_server_closes_without_a_byte() {
     let bench = Bench::sound();
-    let client = at_rest(&bench.uri(""));
+    let client = at_rest(&bench.uri("&maxAdaptiveRetries=0"));
     bench.server.forget_commands();
     // The monitor's connection was the first one.
     for accepted in [3, 4] {

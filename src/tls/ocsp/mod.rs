@@ -130,8 +130,7 @@ impl Checker {
     /// What the check found so far; none if there was none.
     pub(super) fn found(ssl: &SslRef) -> Option<Found> {
         let check = ssl.ex_data(index().ok()?)?;
-        let found = check.slot().as_ref().map(|outcome| outcome.found.clone());
-        found
+        check.slot().as_ref().map(|outcome| outcome.found.clone())
     }
 
     /// What the check found, once the handshake is over; none if there was none. The log is told now: a
