@@ -1,8 +1,8 @@
 //! FerretDB under the name of a replica set, over TLS: by its address and by SRV records.
 
+use mongotls::Client;
 use mongotls::bson::{Document, doc};
 use mongotls::event::TopologyType;
-use mongotls::{Client, ConnectionString};
 use mongotls_testbench::front::Front;
 use mongotls_testbench::peers::{FerretDb, FerretDbOptions, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
@@ -59,6 +59,7 @@ fn the_set_works_by_its_address_whoever_ends_tls() {
 #[cfg(feature = "srv")]
 #[test]
 fn the_set_works_by_srv_records() {
+    use mongotls::ConnectionString;
     use mongotls_testbench::dns::{DnsServer, Zone};
     use mongotls_testbench::socks5::Socks5Proxy;
 
