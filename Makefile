@@ -14,10 +14,10 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test check lint doc certs bench bench-crl bench-pool soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test check lint doc certs bench bench-crl bench-pool bench-topology soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 features:
 	@echo $(FEATURES)
@@ -58,6 +58,9 @@ certs: setup ## Check that vendor-certs/ holds what its README says
 
 bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
 	cargo bench $(LOCKED) --features $(FEATURES) --bench floor --bench handshakes
+
+bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 minutes)
+	cargo bench $(LOCKED) --bench topology
 
 soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak

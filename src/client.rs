@@ -1,7 +1,7 @@
 //! The client: what a program holds on to, and shares between its threads.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::RawDocumentBuf;
@@ -10,14 +10,21 @@ use log::{debug, warn};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::command::Command;
-use crate::conn::{Connector, Hello, Perished, Request};
+use crate::conn::{Connector, Hello, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
-use crate::options::{ClientOptions, DriverInfo, ReadPreferenceMode};
-use crate::pool::{Pool, PoolSnapshot, PooledConnection, Settings};
+use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
+use crate::pool::PoolSnapshot;
+use crate::random;
+use crate::retry::{self, Attempts, Decision};
+use crate::sdam::errors::What;
+use crate::sdam::selection::Operation;
+use crate::sdam::{
+    PooledConnection, Selected, ServerPool, ServerType, Topology, TopologyDescription, TopologyType,
+};
 use crate::srv;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::HandshakeReport;
@@ -26,9 +33,13 @@ use crate::watch::{Snapshot, Wanted, Watcher};
 /// A client of a MongoDB deployment.
 ///
 /// Cheap to clone: all clones share the same connections, and every method takes `&self`, so that one
-/// client serves all threads of a program. No connection is made before the first command needs one, unless
-/// `minPoolSize` asks for it; all are closed when the last clone is dropped, or by [`close`](Client::close). No
-/// thread runs in the background, unless the files of TLS are watched, or `minPoolSize` or `maxIdleTimeMS` is set.
+/// client serves all threads of a program. All connections are closed when the last clone is dropped, or by
+/// [`close`](Client::close).
+///
+/// Each server is checked by a thread in the background, on a connection of its own, and a second one measures
+/// round trips where servers tell of changes by themselves (MongoDB 4.4 and later); commands go to the server that
+/// they need, and wait for it up to `serverSelectionTimeoutMS`. Further threads run only where an option needs one:
+/// the files of TLS are watched, `minPoolSize` or `maxIdleTimeMS` is set, or DNS is looked at again (`mongodb+srv`).
 ///
 /// # Fork
 /// A client may be used on both sides of a `fork()`: the child begins with no connection and reads the files of
@@ -48,37 +59,42 @@ pub struct Client(Arc<PerProcess<Arc<Inner>>>);
 struct Inner {
     options: ClientOptions,
     connector: Arc<Connector>,
-    /// One for each host, in the order of the seed list.
-    pools: Vec<Arc<Pool>>,
-    choice: Mutex<Choice>,
+    topology: Arc<Topology>,
     /// Looks at the files of TLS, if the options ask for it.
     watcher: OnceLock<Watcher>,
+    /// Looks for new hosts in DNS, with `mongodb+srv`.
+    #[cfg(feature = "srv")]
+    polling: OnceLock<crate::ending::Ending>,
 }
 
 impl Inner {
     fn new(options: ClientOptions, connector: Arc<Connector>) -> Arc<Self> {
-        let settings = Settings::new(&options);
-        let pool = |host: &ServerAddress| {
-            Pool::new(host.clone(), Arc::clone(&connector), settings.clone())
-        };
-        let pools: Vec<Arc<Pool>> = options.hosts.iter().map(pool).collect();
+        let topology = Topology::new(&options, &connector);
         Arc::new(Self {
             options,
             connector,
-            pools,
-            choice: Mutex::new(Choice {
-                index: 0,
-                holds: Holds::No,
-            }),
+            topology,
             watcher: OnceLock::new(),
+            #[cfg(feature = "srv")]
+            polling: OnceLock::new(),
         })
     }
 
-    /// Tells the program of the pools, and lets them serve.
+    /// Tells the program of the topology, and starts the threads in the background.
     fn begin(&self) {
-        self.pools.iter().for_each(|pool| pool.announce());
-        // Until servers are monitored, each is taken for there until it proves otherwise.
-        self.pools.iter().for_each(Pool::ready);
+        self.topology.begin();
+        #[cfg(feature = "srv")]
+        if let Some(polling) = self.poll() {
+            // Nobody else sets it.
+            let _ = self.polling.set(polling);
+        }
+    }
+
+    #[cfg(feature = "srv")]
+    fn poll(&self) -> Option<crate::ending::Ending> {
+        use crate::srv::polling;
+        let topology = Arc::downgrade(&self.topology);
+        polling::start(topology, &self.options, polling::SHORTEST)
     }
 
     /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
@@ -121,7 +137,7 @@ impl Inner {
         let outcome = self.connector.reload_tls(SystemTime::now());
         match &outcome {
             Ok(()) => {
-                self.pools.iter().for_each(|pool| pool.retire());
+                self.topology.retire();
                 debug!(target: "mongotls::tls", "the files of TLS were read anew");
             }
             Err(error) => {
@@ -140,15 +156,15 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Ends the threads of the pools, and what they are at.
+    /// Ends the threads of the topology and its pools, and what they are at.
     fn drop(&mut self) {
-        self.pools.iter().for_each(|pool| pool.close());
+        self.topology.close();
     }
 }
 
 impl Abandon for Arc<Inner> {
     fn abandon(&self) {
-        self.pools.iter().for_each(|pool| pool.abandon());
+        self.topology.abandon();
     }
 
     fn begin(&self) {
@@ -171,37 +187,11 @@ fn no_thread(error: std::io::Error) -> Error {
     Error::configuration(cause).with_source(error)
 }
 
-/// Which host of the seed list commands go to.
-///
-/// A stand-in for the monitors of "Server Discovery and Monitoring": servers are asked only when a
-/// connection to them is established. A writable server is kept until it cannot be reached or says
-/// that its state has changed. Where none is writable, one that can be read from is kept for
-/// [`READ_ONLY_FOR`], so that hosts which cannot be reached are not tried with each command.
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    /// The host that was chosen last; a search begins here.
-    index: usize,
-    /// How long the choice holds.
-    holds: Holds,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Holds {
-    /// The next command searches.
-    No,
-    /// While its connections say that the server takes writes.
-    WhileWritable,
-    Until(Instant),
-}
-
-/// How long a server that only reads is used before a writable one is looked for again: 10 s, as
-/// `heartbeatFrequencyMS`.
-const READ_ONLY_FOR: Duration = Duration::from_secs(10);
-
 impl Client {
     /// Makes a client from a connection string.
     ///
-    /// The files that TLS needs are read now; the network is not used yet, but for DNS with `mongodb+srv`. Warnings
+    /// The files that TLS needs are read now, and DNS is asked with `mongodb+srv`; servers are looked for in the
+    /// background, and that none is found shows with the first command. Warnings
     /// about the connection string go to the log, target `mongotls::uri`.
     ///
     /// # Errors
@@ -223,10 +213,14 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file that the options name is wrong, or if they ask for what
     /// this version cannot do; with `mongodb+srv` also [`ErrorKind::Network`](crate::ErrorKind::Network) and
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of [`Stage::Resolve`](crate::Stage::Resolve).
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of [`Stage::Resolve`](crate::Stage::Resolve);
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without a host.
     pub fn with_options(mut options: ClientOptions) -> Result<Self> {
         if options.srv.is_some() {
             srv::resolve(&mut options)?;
+        }
+        if options.hosts.is_empty() {
+            return Err(Error::invalid_argument("there is no server to connect to"));
         }
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
@@ -291,7 +285,11 @@ impl Client {
     /// # Errors
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
-        let connection = self.check_out(self.deadline(None))?;
+        let deadline = self.deadline(None);
+        let primary = ReadPreference::default();
+        let topology = &self.inner().topology;
+        let selected = topology.select(Operation::Read(&primary), &[], deadline)?;
+        let connection = self.check_out(&selected, deadline)?;
         let tls = self.inner().connector.tls();
         let (full_handshakes, resumed_handshakes) =
             tls.map(|tls| tls.handshakes()).unwrap_or_default();
@@ -313,7 +311,8 @@ impl Client {
         let ((full_handshakes, resumed_handshakes), soft_failed_revocation_checks) =
             tls.unwrap_or_default();
         ClientSnapshot {
-            pools: inner.pools.iter().map(|pool| pool.snapshot()).collect(),
+            topology: Arc::clone(inner.topology.snapshot().description()),
+            pools: inner.topology.pool_snapshots(),
             full_handshakes,
             resumed_handshakes,
             soft_failed_revocation_checks,
@@ -338,16 +337,19 @@ impl Client {
     pub fn close(&self, limit: Duration) -> Vec<ConnectionInUse> {
         let now = Instant::now();
         let inner = self.inner();
-        inner.pools.iter().for_each(|pool| pool.close());
+        inner.topology.close();
         if let Some(watcher) = inner.watcher.get() {
             watcher.end();
         }
+        #[cfg(feature = "srv")]
+        if let Some(polling) = inner.polling.get() {
+            polling.end();
+        }
         let until = now.checked_add(limit);
-        let still = inner.pools.iter().flat_map(|pool| {
-            let server = pool.server();
+        let still = inner.topology.pools().into_iter().flat_map(|pool| {
             let in_use = pool.drain(until).into_iter();
             in_use.map(move |(connection_id, since)| ConnectionInUse {
-                server: server.clone(),
+                server: pool.server().clone(),
                 connection_id,
                 for_so_long: since.elapsed(),
             })
@@ -359,17 +361,71 @@ impl Client {
         self.0.get(Inner::in_child)
     }
 
-    /// Runs a command on a server that is chosen now.
+    /// Runs a command on a server that is chosen now, and again where that is allowed.
     pub(crate) fn run(
         &self,
+        operation: retry::Operation,
         database: &str,
         command: &Command,
-    ) -> Result<(RawDocumentBuf, PooledConnection)> {
+    ) -> Result<(RawDocumentBuf, Checked)> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
-        let mut connection = self.check_out(deadline)?;
-        let reply = self.run_on(&mut connection, database, body, command, deadline)?;
-        Ok((reply, connection))
+        let primary = ReadPreference::default();
+        let preference = command.preference().unwrap_or(&primary);
+        let options = &self.inner().options;
+        let mut attempts = Attempts::new(operation, options, deadline.is_some());
+        let mut deprioritized = Vec::new();
+        let mut last: Option<Error> = None;
+        loop {
+            let topology = &self.inner().topology;
+            let reading = Operation::Read(preference);
+            let selected = match (topology.select(reading, &deprioritized, deadline), last) {
+                (Ok(selected), _) => selected,
+                // It tells more than that nobody else is there.
+                (Err(_), Some(before)) => return Err(before),
+                (Err(error), None) => return Err(error),
+            };
+            let outcome = self.attempt(&selected, database, body, command, deadline);
+            let error = match outcome {
+                Ok(answered) => return Ok(answered),
+                Err(error) => retry::label_write(error, body, options),
+            };
+            let is_sharded = selected.topology_type == TopologyType::Sharded;
+            let Decision::Retry { pause, elsewhere } = attempts.failed(&error, is_sharded) else {
+                return Err(error);
+            };
+            let pause = pause.mul_f64(random::fraction());
+            let left = deadline.map(|deadline| deadline.remaining(Instant::now()));
+            match left {
+                Some(Err(_)) => return Err(error),
+                Some(Ok(Some(left))) if left <= pause => return Err(error),
+                _ => std::thread::sleep(pause),
+            }
+            debug!(target: "mongotls::command", "another attempt after: {error}");
+            if elsewhere {
+                deprioritized.push(selected.server.address().clone());
+            }
+            last = Some(error);
+        }
+    }
+
+    /// Runs a command on that server.
+    fn attempt(
+        &self,
+        selected: &Selected,
+        database: &str,
+        body: &bson::RawDocument,
+        command: &Command,
+        deadline: Option<Deadline>,
+    ) -> Result<(RawDocumentBuf, Checked)> {
+        let connection = self.check_out(selected, deadline)?;
+        let mut checked = Checked {
+            topology_type: selected.topology_type,
+            server_type: selected.description.server_type,
+            connection,
+        };
+        let reply = self.run_on(&mut checked, database, body, command, deadline)?;
+        Ok((reply, checked))
     }
 
     /// Runs a command where a cursor lives.
@@ -382,35 +438,31 @@ impl Client {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         match home {
-            Home::Server(pool) => {
-                let mut connection = check_out(pool, deadline)?;
-                self.run_on(&mut connection, database, body, command, deadline)
+            Home::Server(server) => {
+                let mut checked = server.check_out(deadline)?;
+                self.run_on(&mut checked, database, body, command, deadline)
             }
-            Home::Connection(connection) => {
-                self.run_on(connection, database, body, command, deadline)
-            }
+            Home::Connection(checked) => self.run_on(checked, database, body, command, deadline),
         }
     }
 
     fn run_on(
         &self,
-        connection: &mut PooledConnection,
+        checked: &mut Checked,
         database: &str,
         body: &bson::RawDocument,
         command: &Command,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        let own = self
-            .inner()
-            .options
-            .socket_timeout
-            .map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
+        let inner = self.inner();
+        let own = inner.options.socket_timeout;
+        let own =
+            own.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
         let deadline = match (deadline, own) {
             (Some(deadline), Some(own)) => Some(deadline.earlier(own)),
             (deadline, own) => deadline.or(own),
         };
-        let is_direct = self.inner().pools.len() == 1;
-        let preference = read_preference(connection.hello(), command, is_direct)?;
+        let preference = checked.read_preference(command)?;
         let sequences = command.sequences();
         let request = Request {
             database,
@@ -418,95 +470,31 @@ impl Client {
             sequences: &sequences,
             read_preference: preference.as_deref(),
         };
-        let reply = self.inner().connector.run(connection, &request, deadline);
-        // Such a failure speaks against the other connections to the server too.
-        match connection.perished() {
-            Some(Perished::Alone) | None => {}
-            Some(Perished::Network) => connection.clear_pool(reply.as_ref().err()),
-            Some(Perished::StateChange) => {
-                connection.clear_pool(reply.as_ref().err());
-                self.choice().holds = Holds::No;
-            }
+        let connection = &mut checked.connection;
+        let reply = inner.connector.run(connection, &request, deadline);
+        match &reply {
+            Err(error) => inner
+                .topology
+                .operation_ended(connection, What::Error(error)),
+            Ok(reply) if connection.says_state_changed() => inner
+                .topology
+                .operation_ended(connection, What::Reply(reply)),
+            Ok(_) => {}
         }
         reply
     }
 
-    /// A connection to a writable server of the seed list or, if none can be reached, to one that can
-    /// be read from.
-    fn check_out(&self, deadline: Option<Deadline>) -> Result<PooledConnection> {
-        let pools = &self.inner().pools;
-        if let [pool] = pools.as_slice() {
-            return check_out(pool, deadline);
-        }
-        let choice = *self.choice();
-        let is_kept = match choice.holds {
-            Holds::No => false,
-            Holds::WhileWritable => true,
-            Holds::Until(end) => Instant::now() < end,
-        };
-        if is_kept {
-            match check_out(&pools[choice.index], deadline) {
-                Ok(connection) if connection.hello().is_writable_primary => return Ok(connection),
-                Ok(connection) if matches!(choice.holds, Holds::Until(_)) => return Ok(connection),
-                Ok(_) => {}
-                Err(error) if goes_on(&error, deadline) => {
-                    return self.search(choice.index + 1, vec![error], deadline);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.search(choice.index, Vec::new(), deadline)
-    }
-
-    /// Asks the hosts in their order, beginning with `first`, until one is writable. `failures` are
-    /// those of the hosts just before it, which are not asked again.
-    ///
-    /// Only a host that cannot be reached is passed over. A full pool or a limit that has passed says
-    /// nothing about the server, and the command must not go to one that refuses it.
-    fn search(
+    /// A connection to a server that was chosen.
+    fn check_out(
         &self,
-        first: usize,
-        mut failures: Vec<Error>,
+        selected: &Selected,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection> {
-        let pools = &self.inner().pools;
-        let (mut read_only, mut other) = (None, None);
-        for offset in 0..pools.len() - failures.len() {
-            let index = (first + offset) % pools.len();
-            match fresh(&pools[index], deadline) {
-                Ok(connection) if connection.hello().is_writable_primary => {
-                    self.choose(index, Holds::WhileWritable);
-                    return Ok(connection);
-                }
-                // Checked in meanwhile: a dial elsewhere may take long.
-                Ok(connection) if connection.hello().secondary => {
-                    read_only = read_only.or(Some(index));
-                }
-                // An arbiter, or a member that starts: it answers, and refuses to be read from.
-                Ok(_) => other = other.or(Some(index)),
-                Err(error) if goes_on(&error, deadline) => {
-                    debug!(target: "mongotls::client", "{error}");
-                    failures.push(error);
-                }
-                Err(error) => return Err(error),
-            }
+        let connection = selected.server.pool().check_out(deadline)?;
+        if connection.is_new() {
+            self.inner().topology.greeted(&connection);
         }
-        match read_only.or(other) {
-            Some(index) => {
-                self.choose(index, Holds::Until(Instant::now() + READ_ONLY_FOR));
-                check_out(&pools[index], deadline)
-            }
-            None => Err(Error::all_failed(failures)),
-        }
-    }
-
-    fn choose(&self, index: usize, holds: Holds) {
-        *self.choice() = Choice { index, holds };
-    }
-
-    fn choice(&self) -> MutexGuard<'_, Choice> {
-        let choice = self.inner().choice.lock();
-        choice.unwrap_or_else(PoisonError::into_inner)
+        Ok(connection)
     }
 
     fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {
@@ -545,9 +533,11 @@ pub struct ServerReport {
 }
 
 /// What a client holds and has done, at an instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClientSnapshot {
+    /// What is known of the deployment: its kind, and each server with its type and its last error.
+    pub topology: Arc<TopologyDescription>,
     /// The pools, one for each server.
     pub pools: Vec<PoolSnapshot>,
     /// How many full TLS handshakes the client has made, with all its servers.
@@ -585,57 +575,59 @@ impl fmt::Display for ConnectionInUse {
     }
 }
 
-/// A connection whose hello is not out of date: a server that was a secondary when an older one was
-/// established may be the primary now.
-fn fresh(pool: &Arc<Pool>, deadline: Option<Deadline>) -> Result<PooledConnection> {
-    let connection = check_out(pool, deadline)?;
-    if connection.hello().is_writable_primary || connection.is_new() {
-        return Ok(connection);
-    }
-    connection.clear_pool(None);
-    drop(connection);
-    check_out(pool, deadline)
+/// A connection that is checked out, and what its server was chosen as.
+pub(crate) struct Checked {
+    pub(crate) connection: PooledConnection,
+    topology_type: TopologyType,
+    server_type: ServerType,
 }
 
-/// A connection of the pool. One that was cleared meanwhile is taken for ready again: the dial will tell.
-fn check_out(pool: &Arc<Pool>, deadline: Option<Deadline>) -> Result<PooledConnection> {
-    loop {
-        match pool.check_out(deadline) {
-            Err(error) if error.is_pool_cleared() && has_time(deadline) => pool.ready(),
-            outcome => return outcome,
+impl Checked {
+    /// Where the next commands of a cursor go that was opened here.
+    pub(crate) fn server(&self) -> HomeServer {
+        HomeServer {
+            pool: Arc::clone(self.connection.pool()),
+            topology_type: self.topology_type,
+            server_type: self.server_type,
         }
     }
+
+    /// The value of `$readPreference`, where the server needs one ("Server Selection", "Passing a Read Preference").
+    fn read_preference(&self, command: &Command) -> Result<Option<RawDocumentBuf>> {
+        let is_direct = self.topology_type == TopologyType::Single;
+        let is_member = !matches!(
+            self.server_type,
+            ServerType::Standalone | ServerType::Mongos
+        );
+        let other = command
+            .preference()
+            .filter(|preference| preference.mode != ReadPreferenceMode::Primary);
+        let document = match other {
+            _ if self.server_type == ServerType::Standalone => return Ok(None),
+            Some(preference) => preference.to_document(),
+            // A member that is talked to directly must answer, whether it is the primary or not.
+            None if is_direct && is_member => bson::doc! { "mode": "primaryPreferred" },
+            None => return Ok(None),
+        };
+        RawDocumentBuf::try_from(&document)
+            .map(Some)
+            .map_err(|error| Error::bson("the read preference cannot be encoded", error))
+    }
 }
 
-/// Whether the search goes on after an error: the host cannot be reached, and there is time left.
-fn goes_on(error: &Error, deadline: Option<Deadline>) -> bool {
-    has_time(deadline) && error.is_of_establishing()
+/// The server that holds a cursor.
+pub(crate) struct HomeServer {
+    pool: Arc<ServerPool>,
+    topology_type: TopologyType,
+    server_type: ServerType,
 }
 
-fn has_time(deadline: Option<Deadline>) -> bool {
-    deadline.is_none_or(|deadline| deadline.remaining(Instant::now()).is_ok())
-}
-
-/// The value of `$readPreference`, where the server needs one (specification "Server Selection",
-/// "Passing a Read Preference").
-fn read_preference(
-    hello: &Hello,
-    command: &Command,
-    is_direct: bool,
-) -> Result<Option<RawDocumentBuf>> {
-    // Topology type Single: a member that is talked to directly must answer, whether it is the
-    // primary or not.
-    let chosen = command
-        .preference()
-        .filter(|preference| !is_direct || preference.mode != ReadPreferenceMode::Primary);
-    let document = match chosen {
-        Some(preference) if hello.set_name.is_some() || hello.is_mongos => preference.to_document(),
-        None if hello.set_name.is_some() && !hello.is_writable_primary => {
-            bson::doc! { "mode": "primaryPreferred" }
-        }
-        _ => return Ok(None),
-    };
-    RawDocumentBuf::try_from(&document)
-        .map(Some)
-        .map_err(|error| Error::bson("the read preference cannot be encoded", error))
+impl HomeServer {
+    fn check_out(&self, deadline: Option<Deadline>) -> Result<Checked> {
+        Ok(Checked {
+            connection: self.pool.check_out(deadline)?,
+            topology_type: self.topology_type,
+            server_type: self.server_type,
+        })
+    }
 }

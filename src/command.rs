@@ -77,11 +77,10 @@ impl Command {
     /// Says which members of a replica set or of the shards of a cluster may run the command. Default:
     /// the primary, whatever the client's own read preference is (specification "Run Command").
     ///
-    /// This version passes the preference on to the server and does not choose the server by it:
-    /// commands go to a writable server of the seed list and, if none can be reached, to one that can
-    /// be read from. A member of a replica set that is the only host of the client answers reads even
-    /// if it is not the primary; without a preference, or with `primary`, it is told so by
-    /// `primaryPreferred`. A server on its own is not told of any preference.
+    /// A server is chosen by it, and it is passed on to members and routers. A member of a replica set that
+    /// is talked to directly (`directConnection=true`) answers reads even if it is not the primary; without
+    /// a preference, or with `primary`, it is told so by `primaryPreferred`. A server on its own is not told
+    /// of any preference.
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
         self.read_preference = Some(preference);
         self

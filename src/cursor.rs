@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::RawDocument;
@@ -11,12 +10,11 @@ use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
 use log::debug;
 use serde::de::DeserializeOwned;
 
-use crate::client::Client;
+use crate::client::{Checked, Client, HomeServer};
 use crate::command::Command;
 use crate::conn::integer;
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::{Pool, PooledConnection};
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
@@ -53,16 +51,16 @@ pub struct Cursor<T = Document> {
 /// Where the commands of a cursor must go.
 pub(crate) enum Home {
     /// To the server that holds it, on any connection.
-    Server(Arc<Pool>),
+    Server(HomeServer),
     /// To the connection that opened it ("Load Balancer Support", "Connection Pinning").
-    Connection(Box<PooledConnection>),
+    Connection(Box<Checked>),
 }
 
 impl<T> Cursor<T> {
     /// Reads the reply of the command that opened the cursor.
     pub(crate) fn open(
         client: Client,
-        connection: PooledConnection,
+        checked: Checked,
         reply: RawDocumentBuf,
         command: &Command,
     ) -> Result<Self> {
@@ -73,9 +71,9 @@ impl<T> Cursor<T> {
             .ok_or_else(|| malformed("a namespace"))?;
         let is_pinned = client.options().load_balanced && opened.cursor_id != 0;
         let home = if is_pinned {
-            Home::Connection(Box::new(connection))
+            Home::Connection(Box::new(checked))
         } else {
-            Home::Server(Arc::clone(connection.pool()))
+            Home::Server(checked.server())
         };
         Ok(Self {
             client,
@@ -172,8 +170,8 @@ impl<T> Cursor<T> {
 
     /// Gives a connection back that nothing needs any more.
     fn unpin(&mut self) {
-        if let Home::Connection(connection) = &self.home {
-            self.home = Home::Server(Arc::clone(connection.pool()));
+        if let Home::Connection(checked) = &self.home {
+            self.home = Home::Server(checked.server());
         }
     }
 
@@ -200,8 +198,7 @@ impl<T: DeserializeOwned> Iterator for Cursor<T> {
 
 impl<T> Drop for Cursor<T> {
     fn drop(&mut self) {
-        let is_cut_off =
-            matches!(&self.home, Home::Connection(pinned) if pinned.perished().is_some());
+        let is_cut_off = matches!(&self.home, Home::Connection(pinned) if pinned.connection.perished().is_some());
         if self.id == 0 || is_cut_off || std::thread::panicking() {
             return;
         }

@@ -5,11 +5,12 @@ use std::fmt;
 use bson::{Document, RawDocumentBuf};
 use serde::de::DeserializeOwned;
 
-use crate::client::Client;
+use crate::client::{Checked, Client};
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::document::{to_document, to_typed};
 use crate::error::Result;
+use crate::retry;
 
 /// One database of a deployment. Cheap to clone.
 #[derive(Clone)]
@@ -46,11 +47,19 @@ impl Database {
 
     /// Runs a command and returns the reply as a value of type `T`.
     ///
+    /// A read (`find`, `aggregate` without `$out` and `$merge`, `count`, `distinct`, `listCollections`,
+    /// `listDatabases`, `listIndexes`) that is no part of a transaction is tried once more, on a server chosen anew,
+    /// after an error of the network or a change of the server's state, unless `retryReads=false`; with `timeoutMS` or a
+    /// limit of its own, as often as fits into that (specification "Retryable Reads"). [`run_command`](Self::run_command)
+    /// sends what it is given once.
+    ///
     /// # Errors
     /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
     /// reply does not fit `T`.
     pub fn run_command_as<T: DeserializeOwned>(&self, command: impl Into<Command>) -> Result<T> {
-        to_typed(&self.run_raw_command(command)?)
+        let command = command.into();
+        let (reply, _) = self.run_typed(&command)?;
+        to_typed(&reply)
     }
 
     /// Runs a command and returns the reply as the server sent it.
@@ -58,11 +67,13 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
-        let (reply, _) = self.client.run(&self.name, &command.into())?;
+        let operation = retry::Operation::Other;
+        let (reply, _) = self.client.run(operation, &self.name, &command.into())?;
         Ok(reply)
     }
 
-    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`.
+    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is tried again as with
+    /// [`run_command_as`](Self::run_command_as); fetching further batches is not.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};
@@ -79,8 +90,16 @@ impl Database {
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
         let command = command.into();
-        let (reply, connection) = self.client.run(&self.name, &command)?;
-        Cursor::open(self.client.clone(), connection, reply, &command)
+        let (reply, checked) = self.run_typed(&command)?;
+        Cursor::open(self.client.clone(), checked, reply, &command)
+    }
+
+    /// Runs a command whose reads may be tried again.
+    fn run_typed(&self, command: &Command) -> Result<(RawDocumentBuf, Checked)> {
+        let operation = command
+            .body()
+            .map_or(retry::Operation::Other, retry::Operation::of);
+        self.client.run(operation, &self.name, command)
     }
 }
 

@@ -279,20 +279,39 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// None of several servers could be used; the first error stands for the others.
-    pub(crate) fn all_failed(mut failures: Vec<Self>) -> Self {
-        if failures.len() == 1 {
-            return failures.remove(0);
-        }
-        let texts: Vec<String> = failures.iter().map(Self::to_string).collect();
-        let Some(first) = failures.into_iter().next() else {
-            return Self::invalid_argument("there is no server to connect to");
-        };
-        let mut error = first;
-        error.0.message = format!("no server can be used: {}", texts.join("; "));
+    /// There is no server for an operation, as `text` says. `telling` is the error of the server that tells most; this
+    /// one has its cause, answer and labels, and no stage, for nothing of the operation was sent.
+    pub(crate) fn no_server(kind: ErrorKind, text: String, telling: Option<&Self>) -> Self {
+        let mut error = telling.map_or_else(|| Self::new(kind, ""), Self::clone);
+        error.0.kind = kind;
+        error.0.message = text;
         error.0.server = None;
         error.0.stage = None;
+        error.0.source = None;
         error
+    }
+
+    /// Whether it will be the same however long one waits: a certificate, a setting or the protocol is wrong, and not
+    /// the network or a server that is starting.
+    pub(crate) fn is_beyond_waiting(&self) -> bool {
+        use crate::cause::Category as C;
+        let Some(cause) = &self.0.cause else {
+            return false;
+        };
+        // An overloaded server closes before the TLS handshake is over, and not after it.
+        let may_be_overload =
+            self.has_label("SystemOverloadedError") && cause.category() != C::ClientCertificate;
+        let is_certain = match cause.category() {
+            C::Certificate | C::Protocol | C::Revocation | C::ClientCertificate => true,
+            C::Configuration => true,
+            // What a server says in words may be that it starts or ends.
+            C::Server => {
+                let codes = [CauseCode::NotMongodb, CauseCode::HelloFailed];
+                codes.contains(&cause.code()) && self.0.command.is_none() && self.0.source.is_none()
+            }
+            _ => false,
+        };
+        is_certain && !may_be_overload
     }
 
     /// A command does not fit the server's limits; nothing was sent.
@@ -453,11 +472,21 @@ impl fmt::Display for Error {
         if let Some(server) = &self.0.server {
             write!(f, "server {server}: ")?;
         }
-        match self.0.stage {
+        write!(f, "{}", WithoutServer(self))
+    }
+}
+
+/// The text of an error where the server is named already.
+pub(crate) struct WithoutServer<'a>(pub(crate) &'a Error);
+
+impl fmt::Display for WithoutServer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = &self.0.0;
+        match error.stage {
             Some(Stage::Options) | None => {}
             Some(stage) => write!(f, "{}: ", stage.failure())?,
         }
-        f.write_str(&self.0.message)
+        f.write_str(&error.message)
     }
 }
 

@@ -9,15 +9,17 @@ use std::time::Duration;
 use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
-use crate::pool::{self, PooledConnection, Settings};
+use crate::pool::{self, Alone, PooledConnection, Settings};
 
 /// The pool of one server.
 #[derive(Clone, Debug)]
-pub struct Pool(Arc<pool::Pool>);
+pub struct Pool(Arc<pool::Pool<Alone>>);
 
 /// A connection that is checked out; dropping it checks it in.
 #[derive(Debug)]
-pub struct CheckedOut(#[expect(dead_code, reason = "held until it is dropped")] PooledConnection);
+pub struct CheckedOut(
+    #[expect(dead_code, reason = "held until it is dropped")] PooledConnection<Alone>,
+);
 
 impl Pool {
     /// The pool of the first host, with a look after it at that interval, or never.
@@ -28,7 +30,8 @@ impl Pool {
         let mut settings = Settings::new(options);
         settings.maintenance_interval = maintenance_interval;
         let connector = Connector::new(options)?;
-        let pool = pool::Pool::new(options.hosts[0].clone(), connector, settings);
+        let dialer = Arc::new(Alone(connector));
+        let pool = pool::Pool::new(options.hosts[0].clone(), dialer, settings);
         pool.announce();
         Ok(Self(pool))
     }

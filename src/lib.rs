@@ -11,8 +11,7 @@
 //! # The parts
 //!
 //! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. A client is shared by all threads
-//!   of a program; no async runtime is involved, and no thread runs in the background
-//!   unless an option needs one.
+//!   of a program; no async runtime is involved, and two threads for each server look after it.
 //! - [`ClientOptions`] say how, from a connection string ([`uri`]) or from a builder ([`options`]).
 //! - [`Error`] is the one error. That of a failed connection holds a [`Cause`]: a stable
 //!   [`code`](CauseCode), the facts, and a remedy for people ([`cause`]).
@@ -57,17 +56,13 @@ mod conn;
 mod cursor;
 mod database;
 mod document;
+mod ending;
 mod error;
 mod fork;
 mod net;
 mod pool;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the monitors and the selection of a server that use it come next"
-    )
-)]
+mod random;
+mod retry;
 mod sdam;
 mod sniff;
 mod socket;

@@ -12,6 +12,8 @@ pub(crate) enum TimeoutKind {
     Connect,
     /// `socketTimeoutMS`: one command and its reply.
     Socket,
+    /// `serverSelectionTimeoutMS`: the wait for a server.
+    ServerSelection,
     /// `waitQueueTimeoutMS`: the wait for a pooled connection.
     WaitQueue,
     /// `timeoutMS`: one operation in all.
@@ -34,6 +36,7 @@ impl TimeoutKind {
         match self {
             Self::Connect => "connectTimeoutMS",
             Self::Socket => "socketTimeoutMS",
+            Self::ServerSelection => "serverSelectionTimeoutMS",
             Self::WaitQueue => "waitQueueTimeoutMS",
             Self::Client => "timeoutMS",
             Self::Listener => "the limit of an event listener",

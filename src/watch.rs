@@ -8,18 +8,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A thread that looks at files; it ends when this is dropped.
-pub(crate) struct Watcher(Arc<Signal>);
+use crate::ending::Ending;
 
-#[derive(Default)]
-struct Signal {
-    ended: Mutex<bool>,
-    changed: Condvar,
-}
+/// A thread that looks at files; it ends when this is dropped.
+pub(crate) struct Watcher(Ending);
 
 impl Watcher {
     /// Calls `reload` whenever one of the files has changed since they were `seen`, until it says that it
@@ -32,18 +27,18 @@ impl Watcher {
         interval: Duration,
         reload: impl Fn() -> Wanted + Send + 'static,
     ) -> std::io::Result<Self> {
-        let signal = Arc::<Signal>::default();
-        let own = Arc::clone(&signal);
+        let ending = Ending::default();
+        let sleep = ending.sleep();
         thread::Builder::new()
             .name("mongotls-watch".to_owned())
             .spawn(move || {
-                while !own.ends_within(interval) {
+                while !sleep.ends_within(interval) {
                     if seen.renew() && reload() == Wanted::NoMore {
                         return;
                     }
                 }
             })?;
-        Ok(Self(signal))
+        Ok(Self(ending))
     }
 }
 
@@ -57,24 +52,7 @@ pub(crate) enum Wanted {
 impl Watcher {
     /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
     pub(crate) fn end(&self) {
-        *self.0.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Signal {
-    fn ends_within(&self, interval: Duration) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .changed
-            .wait_timeout_while(ended, interval, |ended| !*ended);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        self.0.end();
     }
 }
 

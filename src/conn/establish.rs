@@ -162,11 +162,6 @@ impl Connector {
         Ok(())
     }
 
-    /// Whether the hosts are load balancers.
-    pub(crate) fn is_load_balanced(&self) -> bool {
-        self.load_balanced
-    }
-
     /// Who authenticates connections; nobody without a user.
     pub(super) fn authenticator(&self) -> Option<&Authenticator> {
         self.authenticator.as_ref()
@@ -214,21 +209,44 @@ impl Connector {
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let own = self.connect_deadline(Instant::now());
-        let deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
         let attempt = Attempt {
             connector: self,
             server,
             place,
-            deadline,
-            authenticator,
+            deadline: deadline.map_or(own, |deadline| deadline.earlier(own)),
+            purpose: Purpose::Commands(authenticator),
         };
-        attempt.run(observer).map_err(|error| {
-            let error = match place.interrupt.is_interrupted() {
-                true => Error::interrupted(),
-                false => error,
-            };
-            overload::label(error.with_server(server))
-        })
+        attempt.explained(attempt.run(observer))
+    }
+
+    /// Opens a connection for checks of `server`, within `connectTimeoutMS`: without a user and without compression.
+    /// Returns the answer to its hello too, and how long that took. What the server is, is not judged.
+    pub(super) fn establish_for_checks(
+        &self,
+        server: &ServerAddress,
+        place: &Place,
+    ) -> Result<(Connection, RawDocumentBuf, Duration)> {
+        let attempt = Attempt {
+            connector: self,
+            server,
+            place,
+            deadline: self.connect_deadline(Instant::now()),
+            purpose: Purpose::Checks,
+        };
+        let mut took = Duration::ZERO;
+        let greeted = attempt.greet(&mut took);
+        let (mut connection, reply, _) = attempt.explained(greeted)?;
+        connection.established = true;
+        Ok((connection, reply, took))
+    }
+}
+
+/// Keeps how long hello took.
+impl Observer for Duration {
+    fn finished(&mut self, stage: Stage, took: Duration, _: Learned<'_>) {
+        if stage == Stage::Hello {
+            *self = took;
+        }
     }
 }
 
@@ -247,12 +265,55 @@ struct Attempt<'a> {
     server: &'a ServerAddress,
     place: &'a Place,
     deadline: Deadline,
-    /// Who authenticates the connection; nobody without a user.
-    authenticator: Option<&'a Authenticator>,
+    purpose: Purpose<'a>,
 }
 
-impl Attempt<'_> {
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// Commands of the program, as this user; of nobody without one.
+    Commands(Option<&'a Authenticator>),
+    /// Checks of the server ("Server Monitoring", "Servers are monitored with dedicated sockets").
+    Checks,
+}
+
+impl<'a> Attempt<'a> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
+        let (mut connection, reply, authentication) = self.greet(observer)?;
+        connection.compression = self.agreed(&connection.hello);
+        // The first commands of authentication hash.
+        let _at_work = fork::at_work();
+        // An arbiter knows no users ("Authentication Handshake", step 2).
+        if let (Some(authentication), false) = (authentication, connection.hello.is_arbiter()) {
+            self.authenticate(&mut connection, authentication, &reply, observer)?;
+        }
+        connection.established = true;
+        Ok(connection)
+    }
+
+    /// The error of this attempt, with what its caller has done meanwhile and the labels that belong to it.
+    fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| {
+            let error = match self.place.interrupt.is_interrupted() {
+                true => Error::interrupted(),
+                false => error,
+            };
+            overload::label(error.with_server(self.server))
+        })
+    }
+
+    fn authenticator(&self) -> Option<&'a Authenticator> {
+        match self.purpose {
+            Purpose::Commands(authenticator) => authenticator,
+            Purpose::Checks => None,
+        }
+    }
+
+    /// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
+    fn greet(
+        &self,
+        observer: &mut impl Observer,
+    ) -> Result<(Connection, RawDocumentBuf, Option<Authentication<'a>>)> {
         let socket = self.open(observer)?;
         let stream = match self.connector.tls() {
             Some(tls) => self.secure(&tls, socket, observer)?,
@@ -267,10 +328,10 @@ impl Attempt<'_> {
         );
         connection.id = self.place.id;
         connection.commands = self.connector.commands.clone();
-        connection.offered = Offered::of(&self.connector.compressors);
+        connection.offered = Offered::of(self.compressors());
         let refused = |cause| Error::failed(Stage::Authentication, cause);
         let context = self.context();
-        let begun = self.authenticator.map(|own| own.begin(&context));
+        let begun = self.authenticator().map(|own| own.begin(&context));
         let authentication = begun.transpose().map_err(refused)?;
         let started = Instant::now();
         let reply = self.hello(&mut connection, authentication.as_ref())?;
@@ -279,13 +340,15 @@ impl Attempt<'_> {
             started.elapsed(),
             Learned::Hello(&connection.hello),
         );
-        connection.compression = self.agreed(&connection.hello);
-        // An arbiter knows no users ("Authentication Handshake", step 2).
-        if let (Some(authentication), false) = (authentication, connection.hello.is_arbiter()) {
-            self.authenticate(&mut connection, authentication, &reply, observer)?;
+        Ok((connection, reply, authentication))
+    }
+
+    /// Those that are offered to the server.
+    fn compressors(&self) -> &'a [Compressor] {
+        match self.purpose {
+            Purpose::Commands(_) => &self.connector.compressors,
+            Purpose::Checks => &[],
         }
-        connection.established = true;
-        Ok(connection)
     }
 
     /// The conversation that hello has begun, or one that begins now.
@@ -296,7 +359,7 @@ impl Attempt<'_> {
         hello: &RawDocument,
         observer: &mut impl Observer,
     ) -> Result<()> {
-        let Some(authenticator) = self.authenticator else {
+        let Some(authenticator) = self.authenticator() else {
             return Ok(());
         };
         let started = Instant::now();
@@ -506,7 +569,7 @@ impl Attempt<'_> {
     ) -> Result<RawDocumentBuf> {
         let load_balanced = self.connector.load_balanced;
         let metadata = self.connector.metadata.current();
-        let compressors = &self.connector.compressors;
+        let compressors = self.compressors();
         let body = hello::command(&metadata, load_balanced, compressors, authentication);
         let id = connection.next_request_id();
         connection
@@ -561,7 +624,11 @@ impl Attempt<'_> {
             return Err(error.with_source(refused));
         }
         let hello = Hello::read(&reply);
-        match self.unsuitable(&hello) {
+        let unsuitable = match self.purpose {
+            Purpose::Commands(_) => self.unsuitable(&hello),
+            Purpose::Checks => None,
+        };
+        match unsuitable {
             Some(cause) => Err(Error::failed(Stage::Hello, cause)),
             None => {
                 connection.hello = hello;
@@ -597,22 +664,7 @@ impl Attempt<'_> {
         }
         let wanted = self.connector.replica_set.as_deref()?;
         let found = hello.set_name.as_deref();
-        if found == Some(wanted) {
-            return None;
-        }
-        let found = found.map_or("no replica set".to_owned(), |name| {
-            format!("the replica set {name:?}")
-        });
-        let cause = Cause::new(
-            CauseCode::HelloFailed,
-            format!("the server belongs to {found}, not to {wanted:?}"),
-            "Correct replicaSet in the connection string, or connect to a member of that set.",
-        );
-        Some(
-            cause
-                .fact("expected_set", wanted)
-                .fact_opt("found_set", hello.set_name.as_deref()),
-        )
+        (found != Some(wanted)).then(|| hello::wrong_set(found, wanted))
     }
 }
 

@@ -5,6 +5,7 @@
 //! it is `hello` as OP_MSG.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bson::DateTime;
 use bson::oid::ObjectId;
@@ -132,6 +133,44 @@ pub(super) fn command(
         command.append(cstr!("speculativeAuthenticate"), first);
     }
     command
+}
+
+/// The command of a check after that on a connection whose server has answered the first hello. With `awaited` the
+/// server answers once its state is another one, or the time is up.
+pub(super) fn check_command(
+    hello_ok: bool,
+    awaited: Option<(TopologyVersion, Duration)>,
+) -> RawDocumentBuf {
+    let mut command = RawDocumentBuf::new();
+    match hello_ok {
+        true => command.append(cstr!("hello"), 1_i32),
+        false => command.append(cstr!("isMaster"), 1_i32),
+    }
+    command.append(cstr!("helloOk"), true);
+    if let Some((version, limit)) = awaited {
+        let mut known = RawDocumentBuf::new();
+        known.append(cstr!("processId"), version.process_id);
+        known.append(cstr!("counter"), version.counter);
+        command.append(cstr!("topologyVersion"), known);
+        let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        command.append(cstr!("maxAwaitTimeMS"), limit);
+    }
+    command
+}
+
+/// The server belongs to another replica set than the one that was asked for, or to none.
+pub(crate) fn wrong_set(found: Option<&str>, wanted: &str) -> Cause {
+    let set = found.map_or("no replica set".to_owned(), |name| {
+        format!("the replica set {name:?}")
+    });
+    let cause = Cause::new(
+        CauseCode::HelloFailed,
+        format!("the server belongs to {set}, not to {wanted:?}"),
+        "Correct replicaSet in the connection string, or connect to a member of that set.",
+    );
+    cause
+        .fact("expected_set", wanted)
+        .fact_opt("found_set", found)
 }
 
 /// More than what the fields take that are always the same: names of fields and of compressors.

@@ -222,6 +222,11 @@ fn pretty_name(os_release: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned()).filter(|name| !name.is_empty())
 }
 
+/// Whether the program runs as a function on such a platform.
+pub(crate) fn is_function() -> bool {
+    !faas(|name| env::var(name).ok().filter(|value| !value.is_empty())).is_empty()
+}
+
 /// The function platform, from its environment variables; empty if there is none, or more than one.
 fn faas(var: impl Fn(&str) -> Option<String>) -> Document {
     let lambda = var("AWS_EXECUTION_ENV").is_some_and(|value| value.starts_with("AWS_Lambda_"))

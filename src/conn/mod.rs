@@ -10,6 +10,7 @@ mod authenticate;
 mod establish;
 mod hello;
 mod metadata;
+mod monitoring;
 mod overload;
 mod probe;
 mod reauthenticate;
@@ -25,7 +26,9 @@ use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer, Place};
 pub use self::hello::{Hello, TopologyVersion};
-pub(crate) use self::hello::{WIRE_VERSIONS, integer};
+pub(crate) use self::hello::{WIRE_VERSIONS, integer, wrong_set};
+pub(crate) use self::metadata::is_function;
+pub(crate) use self::monitoring::{Answer, CheckConnection};
 #[cfg(feature = "_internals")]
 pub(crate) use self::overload::label as label_overload;
 pub(crate) use self::state_change::StateChange;
@@ -74,6 +77,8 @@ pub(crate) struct Connection {
     /// Where requests are compressed into.
     compressed: Vec<u8>,
     last_request_id: i32,
+    /// Whether the last answer says that the server's state has changed.
+    says_state_changed: bool,
     perished: Option<Perished>,
     /// Cuts the connection off from another thread.
     interrupt: Arc<Interrupt>,
@@ -87,8 +92,6 @@ pub(crate) enum Perished {
     Alone,
     /// The network failed: other connections to the server are no better.
     Network,
-    /// The server said that its state has changed: what it told each connection is out of date.
-    StateChange,
 }
 
 impl Connection {
@@ -106,6 +109,7 @@ impl Connection {
             buffer: Vec::new(),
             compressed: Vec::new(),
             last_request_id: 0,
+            says_state_changed: false,
             perished: None,
             interrupt,
         }
@@ -145,6 +149,11 @@ impl Connection {
         }
     }
 
+    /// Whether the last answer says that the server's state has changed.
+    pub(crate) fn says_state_changed(&self) -> bool {
+        self.says_state_changed
+    }
+
     /// Why the connection must not be used again; none while it may be.
     pub(crate) fn perished(&self) -> Option<Perished> {
         self.perished
@@ -152,8 +161,7 @@ impl Connection {
 
     /// Sends a command and waits for its reply, until `deadline`.
     ///
-    /// An answer with `ok: 0` is an error that leaves the connection usable, unless it says that the
-    /// server's state has changed: hello is that of connection time, and so is out of date.
+    /// An answer with `ok: 0` is an error that leaves the connection usable.
     pub(crate) fn run(
         &mut self,
         request: &Request<'_>,
@@ -230,9 +238,7 @@ impl Connection {
             let what = format!("the reply to {:?}", command_name(request.body));
             self.explain(failure, stage, &what, deadline)
         })?;
-        if StateChange::read(&reply).is_some() {
-            self.perished = Some(Perished::StateChange);
-        }
+        self.says_state_changed = StateChange::read(&reply).is_some();
         check(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage))?;
         Ok(reply)
     }
@@ -266,6 +272,15 @@ impl Connection {
         expected: Expected,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
+        self.exchange_by(deadline, |stream| reply::read(stream, expected))
+    }
+
+    /// The same with another way to read the reply.
+    fn exchange_by<T>(
+        &mut self,
+        deadline: Option<Deadline>,
+        read: impl FnOnce(&mut Stream) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         // Also what a panic would leave behind.
         self.perished = Some(Perished::Alone);
         self.stream.socket().set_deadline(deadline);
@@ -280,7 +295,7 @@ impl Connection {
                 error,
                 first_bytes: Vec::new(),
             })
-            .and_then(|()| reply::read(&mut self.stream, expected));
+            .and_then(|()| read(&mut self.stream));
         self.perished = match &reply {
             Ok(_) => None,
             Err(ReadError::Io { error, .. }) if error.kind() != io::ErrorKind::TimedOut => {
@@ -350,6 +365,9 @@ impl Connection {
             }
             ReadError::Io { error, first_bytes } => {
                 let begun = !first_bytes.is_empty();
+                if let (Stream::Tls(stream), Stage::Hello) = (&self.stream, stage) {
+                    stream.forget_sessions();
+                }
                 let cause = match &self.stream {
                     Stream::Tls(stream) => stream
                         .explain(&error)

@@ -1,7 +1,7 @@
 //! What follows from all examinations together.
 //!
 //! In: the options and what was found about each host. Out: a [`TopologyReport`]. Nothing here opens a socket. What a
-//! client would make of the hosts is not decided here but by the same [`Topology`] that a client has; the rules here say
+//! client would make of the hosts is not decided here but by the same [`State`] that a client has; the rules here say
 //! in words what is wrong with it. Source: "Server Discovery and Monitoring".
 
 mod advertised;
@@ -15,7 +15,7 @@ use super::Examination;
 use super::topology::{Member, TopologyReport};
 use crate::address::ServerAddress;
 use crate::options::ClientOptions;
-use crate::sdam::update::Topology;
+use crate::sdam::update::State;
 use crate::sdam::{ServerDescription, ServerType, TopologyDescription};
 use crate::tls::Severity;
 
@@ -148,7 +148,7 @@ fn as_a_client_would(
     servers: &[ServerDescription],
 ) -> Arc<TopologyDescription> {
     let seeds = options.hosts.iter().cloned().collect();
-    let (mut topology, _) = Topology::open(options, &seeds);
+    let (mut topology, _) = State::open(options, &seeds);
     let mut asked = vec![0; servers.len()];
     loop {
         let mut news = false;

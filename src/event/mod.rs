@@ -67,7 +67,7 @@ pub enum EventKind {
     Command,
     /// Connection pools.
     Pool,
-    /// Discovery and monitoring of servers. This version does not tell of them yet.
+    /// Discovery and monitoring of servers. Each answer of a server is copied for its listener.
     Sdam,
 }
 

@@ -20,7 +20,7 @@ use crate::sdam::update::{self, Update};
 /// The topology of a client without monitors. Its servers have pools without connections.
 #[derive(Debug)]
 pub struct Topology {
-    state: update::Topology,
+    state: update::State,
     generations: BTreeMap<ServerAddress, u64>,
     events: Vec<SdamEvent>,
 }
@@ -53,7 +53,7 @@ impl Topology {
     /// The topology of a client with those options, which name their hosts.
     pub fn new(options: &ClientOptions) -> Self {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
-        let (state, events) = update::Topology::open(options, &seeds);
+        let (state, events) = update::State::open(options, &seeds);
         Self {
             state,
             generations: seeds.into_iter().map(|seed| (seed, 0)).collect(),
@@ -226,7 +226,7 @@ pub fn choose<'t>(
     operation_count: impl Fn(&ServerAddress) -> usize,
     below: impl FnMut(usize) -> usize,
 ) -> Option<&'t Arc<ServerDescription>> {
-    selection::choose(window, operation_count, below)
+    selection::choose(window, |server| operation_count(&server.address), below).copied()
 }
 
 /// The average round trip time after a sample.

@@ -21,7 +21,7 @@ impl Dial for Nothing {
         Ok(Self)
     }
 
-    fn failed(&self, _failed: &Failed<'_, Self>) {
+    fn failed(&self, _pool: &Pool<Self>, _on: Lease, _error: &Error) {
         panic!("nothing fails")
     }
 }

@@ -9,7 +9,7 @@ use bson::oid::ObjectId;
 use super::Pool;
 use super::state::Lease;
 use crate::address::ServerAddress;
-use crate::conn::{self, Connection, Connector};
+use crate::conn::Connection;
 use crate::error::{Error, Result};
 use crate::socket::Interrupt;
 use crate::time::Deadline;
@@ -28,32 +28,11 @@ pub(crate) trait Dial: Send + Sync + 'static {
         deadline: Option<Deadline>,
     ) -> Result<Self::Connection>;
 
-    /// A connection could not be established; its place is not given back yet. Whoever knows the server decides
-    /// what follows, such as to [clear](Failed::clear_pool) the pool ("Server Discovery and Monitoring", "Application
-    /// Errors").
-    fn failed(&self, failed: &Failed<'_, Self>)
+    /// A connection could not be established; its place, `on`, is not given back yet. Whoever knows the server decides
+    /// what follows ("Server Discovery and Monitoring", "Error handling").
+    fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error)
     where
         Self: Sized;
-}
-
-/// A connection that could not be established.
-pub(crate) struct Failed<'a, D: Dial> {
-    pub(super) pool: &'a Pool<D>,
-    pub(super) lease: Lease,
-    pub(super) error: &'a Error,
-}
-
-impl<D: Dial> Failed<'_, D> {
-    /// Gives up all connections that are as old.
-    pub(crate) fn clear_pool(&self) {
-        self.pool
-            .clear_unless_stale(Some(self.lease), Some(self.error), false);
-    }
-
-    /// Gives up all connections to that service behind a load balancer.
-    pub(crate) fn clear_service(&self, service: ObjectId) {
-        self.pool.clear_service(self.lease, service);
-    }
 }
 
 /// What a pool needs to know of a connection.
@@ -68,38 +47,6 @@ pub(crate) trait Pooled: Send + 'static {
     fn service_id(&self) -> Option<ObjectId>;
 }
 
-impl Dial for Connector {
-    type Connection = Box<Connection>;
-
-    fn dial(
-        &self,
-        server: &ServerAddress,
-        id: u64,
-        interrupt: &Arc<Interrupt>,
-        deadline: Option<Deadline>,
-    ) -> Result<Box<Connection>> {
-        let place = conn::Place {
-            id,
-            interrupt: Arc::clone(interrupt),
-        };
-        let connection = self.establish(server, &place, deadline, &mut ())?;
-        Ok(Box::new(connection))
-    }
-
-    /// An overloaded server refuses connections, and is spared by not making all of them anew. Which service a
-    /// load balancer leads to is known from hello on ("Load Balancer Support", "Initial Handshake Errors").
-    fn failed(&self, failed: &Failed<'_, Self>) {
-        if failed.error.has_label("SystemOverloadedError") {
-            return;
-        }
-        match failed.error.service_id() {
-            _ if !self.is_load_balanced() => failed.clear_pool(),
-            Some(service) => failed.clear_service(service),
-            None => {}
-        }
-    }
-}
-
 impl Pooled for Box<Connection> {
     fn has_perished(&self) -> bool {
         self.perished().is_some()
@@ -111,5 +58,37 @@ impl Pooled for Box<Connection> {
 
     fn service_id(&self) -> Option<ObjectId> {
         self.hello().service_id
+    }
+}
+
+/// Dials for a pool without a topology, which exists in tests alone: whatever ends an attempt clears the pool, but an
+/// overloaded server.
+#[cfg(any(test, feature = "_internals"))]
+#[derive(Debug)]
+pub(crate) struct Alone(pub(crate) Arc<crate::conn::Connector>);
+
+#[cfg(any(test, feature = "_internals"))]
+impl Dial for Alone {
+    type Connection = Box<Connection>;
+
+    fn dial(
+        &self,
+        server: &ServerAddress,
+        id: u64,
+        interrupt: &Arc<Interrupt>,
+        deadline: Option<Deadline>,
+    ) -> Result<Box<Connection>> {
+        let place = crate::conn::Place {
+            id,
+            interrupt: Arc::clone(interrupt),
+        };
+        let connection = self.0.establish(server, &place, deadline, &mut ())?;
+        Ok(Box::new(connection))
+    }
+
+    fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error) {
+        if !error.has_label("SystemOverloadedError") {
+            pool.clear_because_of(on, Some(error));
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::state::Lease;
-use super::{Dial, Pool, Pooled};
-use crate::conn::Connector;
+use super::{Dial, Pool};
+#[cfg(test)]
 use crate::error::Error;
 
 /// A connection that is checked out. Dropping it checks it in.
 #[derive(Debug)]
-pub(crate) struct PooledConnection<D: Dial = Connector> {
+pub(crate) struct PooledConnection<D: Dial> {
     pub(super) pool: Arc<Pool<D>>,
     /// There until the guard is dropped.
     pub(super) connection: Option<D::Connection>,
@@ -29,15 +29,15 @@ impl<D: Dial> PooledConnection<D> {
         self.is_new
     }
 
+    /// Its place in the pool.
+    pub(crate) fn lease(&self) -> Lease {
+        self.lease
+    }
+
     /// Gives up all connections that are as old as this one, because of `error`.
+    #[cfg(test)]
     pub(crate) fn clear_pool(&self, error: Option<&Error>) {
-        if self.pool.is_inherited() {
-            return;
-        }
-        match self.service_id() {
-            Some(service) => self.pool.clear_service(self.lease, service),
-            None => self.pool.clear_unless_stale(Some(self.lease), error, false),
-        }
+        self.pool.clear_because_of(self.lease, error);
     }
 }
 

@@ -35,13 +35,15 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use log::{Level, debug, log_enabled};
 
-pub(crate) use self::dial::{Dial, Failed, Pooled};
+#[cfg(any(test, feature = "_internals"))]
+pub(crate) use self::dial::Alone;
+pub(crate) use self::dial::{Dial, Pooled};
 pub(crate) use self::guard::PooledConnection;
 use self::maintenance::Maintenance;
-use self::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, Refusal};
-use self::wait_queue::{CheckOut, Closed, WaitQueue};
+pub(crate) use self::state::Lease;
+use self::state::{Closing, Counts, Limits, Outcome, Phase, Reason, Refusal};
+use self::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
 use crate::address::ServerAddress;
-use crate::conn::Connector;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
@@ -54,7 +56,7 @@ use crate::time::{Deadline, TimeoutKind};
 
 /// The pool of one server.
 #[derive(Debug)]
-pub(crate) struct Pool<D: Dial = Connector> {
+pub(crate) struct Pool<D: Dial> {
     server: ServerAddress,
     dialer: Arc<D>,
     queue: WaitQueue<D::Connection, Arc<Interrupt>>,
@@ -68,6 +70,8 @@ pub(crate) struct Pool<D: Dial = Connector> {
     told: PoolOptions,
     /// Whether the program knows of the pool.
     is_announced: AtomicBool,
+    /// Whether the pool is ready and the program does not know yet.
+    is_ready_untold: AtomicBool,
     /// How often the process had forked when the pool was made.
     forks: u64,
 }
@@ -145,6 +149,7 @@ impl<D: Dial> Pool<D> {
             cleared_by: Mutex::new(None),
             told,
             is_announced: AtomicBool::new(false),
+            is_ready_untold: AtomicBool::new(false),
             forks: fork::count(),
         })
     }
@@ -158,8 +163,29 @@ impl<D: Dial> Pool<D> {
     }
 
     /// Lets the pool serve check-outs, unless it is closed.
+    #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn ready(self: &Arc<Self>) {
-        if !self.queue.ready() {
+        if self.mark_ready() {
+            self.follow_ready();
+        }
+    }
+
+    /// The first half of making the pool ready: it serves from now on. Nothing that takes time, for a caller that
+    /// holds a lock; true if the pool was paused, and then the caller does the [rest](Self::follow_ready) without
+    /// the lock.
+    pub(crate) fn mark_ready(&self) -> bool {
+        let was_paused = self.queue.ready();
+        if was_paused {
+            self.is_ready_untold.store(true, Ordering::Release);
+        }
+        was_paused
+    }
+
+    /// The second half, unless it is done: tells the program, and lets the thread in the background begin. A check-out
+    /// may come before whoever made the pool ready gets to it.
+    pub(crate) fn follow_ready(self: &Arc<Self>) {
+        let is_untold = self.is_ready_untold.load(Ordering::Acquire);
+        if !is_untold || !self.is_ready_untold.swap(false, Ordering::AcqRel) {
             return;
         }
         self.tell(|| PoolEventKind::Ready);
@@ -182,6 +208,7 @@ impl<D: Dial> Pool<D> {
         if self.is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
+        self.follow_ready();
         let started = Instant::now();
         self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
         let asked = Asked {
@@ -302,11 +329,7 @@ impl<D: Dial> Pool<D> {
             }
             Err(error) => {
                 let error = self.unless_closed(error);
-                self.dialer.failed(&Failed {
-                    pool: self,
-                    lease,
-                    error: &error,
-                });
+                self.dialer.failed(self, lease, &error);
                 std::mem::forget(place);
                 self.give_place_back(lease, Some(&error));
                 Err(error)
@@ -389,28 +412,36 @@ impl<D: Dial> Pool<D> {
 
     /// Gives up all connections and serves nobody until the pool is ready again, because of `error`. With
     /// `interrupt` the connections in use are cut off, and so are attempts to connect.
-    #[cfg_attr(
-        not(any(test, feature = "_internals")),
-        expect(dead_code, reason = "for monitors, which are to come")
-    )]
+    #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn clear(&self, error: Option<&Error>, interrupt: bool) {
-        self.clear_unless_stale(None, error, interrupt);
+        if let Some(clearing) = self.mark_cleared(None, error, interrupt) {
+            self.follow_cleared(clearing);
+        }
     }
 
-    /// The same because of what happened to the connection `on`; without effect if the pool has been cleared
-    /// since that one was created.
-    fn clear_unless_stale(&self, on: Option<Lease>, error: Option<&Error>, interrupt: bool) {
+    /// The first half of clearing the pool: it serves nobody from now on. Nothing that takes time, for a caller that
+    /// holds a lock, and does the [rest](Self::follow_cleared) without it. With `on`, because of what happened to
+    /// that connection; none if the pool has been cleared since that one was created.
+    pub(crate) fn mark_cleared(
+        &self,
+        on: Option<Lease>,
+        error: Option<&Error>,
+        interrupt: bool,
+    ) -> Option<Clearing<D>> {
         // Locked until the pool is cleared: nobody is refused for what it was cleared for before, and what did not
         // clear it leaves no trace.
         let mut cleared_by = self
             .cleared_by
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(cleared) = self.queue.clear(on, true, interrupt) else {
-            return;
-        };
+        let cleared = self.queue.clear(on, true, interrupt)?;
         *cleared_by = error.cloned();
-        drop(cleared_by);
+        Some(Clearing { cleared, interrupt })
+    }
+
+    /// The second half: tells the program, closes what was given up, and wakes who waits.
+    pub(crate) fn follow_cleared(&self, clearing: Clearing<D>) {
+        let Clearing { cleared, interrupt } = clearing;
         if cleared.was_ready {
             self.tell(|| PoolEventKind::Cleared {
                 service_id: None,
@@ -422,8 +453,27 @@ impl<D: Dial> Pool<D> {
         self.close_all(self.queue.wake(Instant::now()));
     }
 
+    /// Gives up all connections that are as old as `on`, because of `error`.
+    #[cfg(any(test, feature = "_internals"))]
+    pub(crate) fn clear_because_of(&self, on: Lease, error: Option<&Error>) {
+        if let Some(clearing) = self.mark_cleared(Some(on), error, false) {
+            self.follow_cleared(clearing);
+        }
+    }
+
+    /// Whether the pool has been cleared since that connection was created, or the attempt to create it began.
+    pub(crate) fn is_stale(&self, on: Lease) -> bool {
+        self.queue.is_stale(on)
+    }
+
+    /// How many operations are at work with the pool: with a connection, or waiting for one.
+    pub(crate) fn operation_count(&self) -> usize {
+        let (_, _, counts) = self.queue.counts();
+        counts.in_use + counts.pending + counts.waiting
+    }
+
     /// Gives up the connections to one service behind a load balancer; the pool goes on serving.
-    fn clear_service(&self, on: Lease, service: ObjectId) {
+    pub(crate) fn clear_service(&self, on: Lease, service: ObjectId) {
         let Some(closed) = self
             .queue
             .clear_service(on, &service.bytes(), Instant::now())
@@ -566,6 +616,13 @@ impl<D: Dial> Drop for Pool<D> {
             maintenance.end();
         }
     }
+}
+
+/// What is left to do when a pool has been cleared.
+#[must_use = "the program is to be told, and connections are to be closed"]
+pub(crate) struct Clearing<D: Dial> {
+    cleared: Cleared<D::Connection, Arc<Interrupt>>,
+    interrupt: bool,
 }
 
 /// What a pool holds at an instant.

@@ -10,25 +10,25 @@ use mongotls_testbench::server::{Server, ServerTls, fail_command};
 use openssl::ssl::SslVersion;
 
 use super::*;
-use crate::conn::Request;
+use crate::conn::{Connector, Request};
 
 /// A pool that is ready, with these options of the connection string.
-fn pool_with(server: &Server, options: &str) -> Arc<Pool> {
+fn pool_with(server: &Server, options: &str) -> Arc<Pool<Alone>> {
     let uri = format!("{}?{options}", server.uri());
     let (options, _) = ClientOptions::parse(&uri).unwrap();
-    let connector = Connector::new(&options).unwrap();
-    let pool = Pool::new(options.hosts[0].clone(), connector, Settings::new(&options));
+    let dialer = Arc::new(Alone(Connector::new(&options).unwrap()));
+    let pool = Pool::new(options.hosts[0].clone(), dialer, Settings::new(&options));
     pool.ready();
     pool
 }
 
 /// A pool of so many connections, in which nobody waits for long.
-fn pool_of(server: &Server, size: usize) -> Arc<Pool> {
+fn pool_of(server: &Server, size: usize) -> Arc<Pool<Alone>> {
     pool_with(server, &format!("maxPoolSize={size}&waitQueueTimeoutMS=50"))
 }
 
 /// Available, in use.
-fn counts(pool: &Pool) -> (usize, usize) {
+fn counts(pool: &Pool<Alone>) -> (usize, usize) {
     let snapshot = pool.snapshot();
     (snapshot.available, snapshot.in_use)
 }
@@ -49,7 +49,7 @@ fn a_panic_gives_the_connection_back() {
 }
 
 /// So many connections that are checked out at once.
-fn connections(pool: &Arc<Pool>, count: usize) -> Vec<PooledConnection> {
+fn connections(pool: &Arc<Pool<Alone>>, count: usize) -> Vec<PooledConnection<Alone>> {
     (0..count).map(|_| pool.check_out(None).unwrap()).collect()
 }
 
@@ -207,7 +207,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_costs_no_command() {
     }
 }
 
-fn ping(connection: &mut PooledConnection) -> Result<RawDocumentBuf> {
+fn ping(connection: &mut PooledConnection<Alone>) -> Result<RawDocumentBuf> {
     let request = Request {
         database: "admin",
         body: &rawdoc! { "ping": 1_i32 },

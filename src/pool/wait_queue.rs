@@ -225,6 +225,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.act(now, |state| state.close_idle(now))
     }
 
+    /// Whether a connection is out of date.
+    pub(super) fn is_stale(&self, lease: Lease) -> bool {
+        self.lock().is_stale(lease)
+    }
+
     pub(super) fn counts(&self) -> (Phase, u64, Counts) {
         let state = self.lock();
         (state.phase(), state.generation(), state.counts())

@@ -344,10 +344,15 @@ impl TopologyDescription {
             .filter(move |server| server.server_type == wanted)
     }
 
+    /// The first server that this client cannot work with, and why.
+    pub(crate) fn incompatible(&self) -> Option<(&ServerDescription, String)> {
+        let mut servers = self.servers.values();
+        servers.find_map(|server| Some((&**server, server.compatibility_error()?)))
+    }
+
     /// Computes anew what follows from all servers together.
     pub(crate) fn refresh(&mut self) {
-        let mut servers = self.servers.values();
-        self.compatibility_error = servers.find_map(|server| server.compatibility_error());
+        self.compatibility_error = self.incompatible().map(|(_, why)| why);
         let with_data = self.servers.values();
         let with_data = with_data.filter(|server| server.server_type.is_data_bearing());
         // None is less than any number, and stands for the whole.

@@ -1,7 +1,7 @@
 //! What follows from an error: of an operation of the program, or of a check.
 //!
 //! In: the error or the answer, and what is known of the server. Out: an [`Outcome`], which the caller carries out
-//! under the lock of the topology: first the description ([`Topology::update`](super::update::Topology::update)),
+//! under the lock of the topology: first the description ([`State::update`](super::update::State::update)),
 //! then the pool, then the monitor. Sources: "Server Discovery and Monitoring", "Error handling"; "Server
 //! Monitoring", "Network or command error during server check"; "Client Backpressure"; "Load Balancer Support",
 //! "Error Handling".

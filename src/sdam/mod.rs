@@ -1,9 +1,9 @@
-//! Server discovery and monitoring, and server selection: what is known of a deployment, as plain values.
+//! Server discovery and monitoring, and server selection.
 //!
-//! Nothing here opens a socket, starts a thread or reads the clock. What a check of a server brought goes in as a
-//! [`ServerDescription`]; out comes what changed ([`update::Update`]), or, for an error, what is to be done
-//! ([`errors::Outcome`]). Descriptions do not change: a new one takes the place of the old, so that a thread may
-//! read one as long as it likes.
+//! The rules are plain values that open no socket, start no thread and read no clock. What a check of a server brought
+//! goes in as a [`ServerDescription`]; out comes what changed ([`update::Update`]), or, for an error, what is to be
+//! done ([`errors::Outcome`]). Descriptions do not change: a new one takes the place of the old, so that a thread may
+//! read one as long as it likes. Around them [`Topology`] is the lock, the monitors are the threads.
 //!
 //! | file | holds |
 //! |---|---|
@@ -12,15 +12,31 @@
 //! | `errors.rs` | what follows from an error of an operation, or of a check |
 //! | `selection.rs` `staleness.rs` | which servers an operation may go to, and which of them it goes to |
 //! | `rtt.rs` | round trip times |
+//! | `topology.rs` `snapshot.rs` | the topology that threads share, and what it is at an instant |
+//! | `effects.rs` | what follows from changes, in their order |
+//! | `server.rs` | one server: its pool, its monitor |
+//! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
+//! | `waiting.rs` `unavailable.rs` | the wait for a server, and the error when there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server
 //! Selection", "Max Staleness", "Load Balancer Support".
 
+mod control;
 pub(crate) mod description;
+mod effects;
 pub(crate) mod errors;
+mod monitor;
 pub(crate) mod rtt;
 pub(crate) mod selection;
+mod server;
+mod snapshot;
 mod staleness;
+mod topology;
+mod unavailable;
 pub(crate) mod update;
+mod waiting;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+pub(crate) use self::server::{PooledConnection, ServerPool};
+pub(crate) use self::snapshot::Selected;
+pub(crate) use self::topology::Topology;

@@ -3,6 +3,7 @@
 //! In: the topology, what the operation asks for, and how busy servers are. Out: servers. Waiting until there is
 //! one is the caller's. Hedged reads are the server's affair. Source: "Server Selection".
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::description::{ServerDescription, ServerType, TopologyDescription, Top
 use super::staleness::Staleness;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::conn::WIRE_VERSIONS;
 use crate::error::{Error, Result, Stage};
 use crate::options::{ReadPreference, ReadPreferenceMode, TagSet};
 
@@ -20,6 +22,28 @@ pub(crate) enum Operation<'a> {
     Read(&'a ReadPreference),
     /// It writes.
     Write,
+}
+
+impl fmt::Display for Operation<'_> {
+    /// What is asked for, as it stands after "no server for".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Read(preference) = self else {
+            return f.write_str("a write");
+        };
+        write!(f, "a read by {}", preference.mode)?;
+        for set in &preference.tag_sets {
+            let tags: Vec<String> = set
+                .iter()
+                .map(|(key, value)| format!("{key}:{value}"))
+                .collect();
+            write!(f, ", tags {}", if tags.is_empty() { "any" } else { "" })?;
+            f.write_str(&tags.join(","))?;
+        }
+        match preference.max_staleness {
+            Some(limit) => write!(f, ", maxStalenessSeconds {}", limit.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
 }
 
 type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
@@ -36,12 +60,17 @@ impl TopologyDescription {
         operation: Operation<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
-        if let Some(why) = &self.compatibility_error {
-            let remedy = "Update the server to MongoDB 4.2 or later, or mongotls to a release that knows this server.";
-            return Err(Error::failed(
-                Stage::Hello,
-                Cause::new(CauseCode::HelloFailed, why.as_str(), remedy),
-            ));
+        let incompatible = self.compatibility_error.as_ref();
+        if let Some((server, why)) = incompatible.and_then(|_| self.incompatible()) {
+            let is_old = server.max_wire_version < *WIRE_VERSIONS.start();
+            let remedy = match is_old {
+                true => "Update the server to MongoDB 4.2 or later.",
+                false => "Update mongotls to a release that knows this server.",
+            };
+            let cause = Cause::new(CauseCode::HelloFailed, why, remedy)
+                .fact("min_wire_version", i64::from(server.min_wire_version))
+                .fact("max_wire_version", i64::from(server.max_wire_version));
+            return Err(Error::failed(Stage::Hello, cause).with_server(&server.address));
         }
         if let Operation::Read(preference) = operation {
             self.check(preference)?;
@@ -175,11 +204,11 @@ pub(crate) fn in_latency_window(
 
 /// Chooses one server: of two at random the one that has fewer operations to carry out. `below` gives a number below
 /// its argument, each as likely as the others.
-pub(crate) fn choose<'t>(
-    window: &[&'t Arc<ServerDescription>],
-    operation_count: impl Fn(&ServerAddress) -> usize,
+pub(crate) fn choose<T>(
+    window: &[T],
+    operation_count: impl Fn(&T) -> usize,
     mut below: impl FnMut(usize) -> usize,
-) -> Option<&'t Arc<ServerDescription>> {
+) -> Option<&T> {
     let (first, second) = match window {
         [] => return None,
         [only] => return Some(only),
@@ -187,11 +216,11 @@ pub(crate) fn choose<'t>(
             let first = below(window.len());
             // Of the others, each as likely.
             let second = (first + 1 + below(window.len() - 1)) % window.len();
-            (window[first], window[second])
+            (&window[first], &window[second])
         }
     };
     // In random order already, so that it does not matter who is taken if the counts are the same.
-    match operation_count(&second.address) < operation_count(&first.address) {
+    match operation_count(second) < operation_count(first) {
         true => Some(second),
         false => Some(first),
     }

@@ -12,14 +12,15 @@ use bson::oid::ObjectId;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
-use crate::conn::TopologyVersion;
-use crate::error::{Error, ErrorKind};
+use crate::cause::{Cause, CauseCode};
+use crate::conn::{TopologyVersion, wrong_set};
+use crate::error::{Error, ErrorKind, Stage};
 use crate::event::{SdamEvent, SdamEventKind};
 use crate::options::ClientOptions;
 
 /// The topology of a client, as it is known now.
 #[derive(Clone, Debug)]
-pub(crate) struct Topology {
+pub(crate) struct State {
     /// Tells the events of this topology from those of others.
     id: ObjectId,
     /// How many hosts the client began with, or DNS names now.
@@ -39,7 +40,7 @@ pub(crate) struct Update {
     id: ObjectId,
 }
 
-impl Topology {
+impl State {
     /// The topology of a client that begins with those hosts: the seed list, or what DNS said. The events are those
     /// of the beginning. Behind a load balancer this is the end of it: nothing changes any more.
     pub(crate) fn open(
@@ -75,6 +76,11 @@ impl Topology {
         (topology, events)
     }
 
+    /// What tells the events of this topology from those of others.
+    pub(crate) fn id(&self) -> ObjectId {
+        self.id
+    }
+
     /// What is known now.
     pub(crate) fn description(&self) -> &Arc<TopologyDescription> {
         &self.description
@@ -102,6 +108,7 @@ impl Topology {
 
     /// Takes in the hosts that DNS names now, where routers may come and go: new ones are added, and those that are
     /// not named any more are removed. With `srvMaxHosts` they are the caller's choice. None if the topology is of another kind, or the list is empty.
+    #[cfg(any(test, feature = "srv"))]
     pub(crate) fn replace_hosts(&mut self, hosts: &BTreeSet<ServerAddress>) -> Option<Update> {
         let may_change = [TopologyType::Unknown, TopologyType::Sharded];
         if !may_change.contains(&self.description.topology_type) || hosts.is_empty() {
@@ -185,6 +192,46 @@ impl Update {
         let is_of_use =
             server.server_type.is_data_bearing() || (is_direct && server.is_available());
         is_of_use.then_some(address)
+    }
+
+    /// Why the server that was checked does not belong to the topology, if it was found not to.
+    pub(crate) fn why_removed(&self) -> Option<Error> {
+        let server = self.server.as_ref()?;
+        if self.current.servers.contains_key(&server.address) {
+            return None;
+        }
+        let foreign = |message: String, remedy| Cause::new(CauseCode::HelloFailed, message, remedy);
+        let wanted = self.current.set_name.as_deref();
+        let found = server.set_name.as_deref();
+        let cause = match (server.server_type, wanted) {
+            (ServerType::Standalone, None) => foreign(
+                "the server stands on its own, and is one of several hosts".to_owned(),
+                "Name the members of one replica set or the routers of one sharded cluster, or this server alone.",
+            ),
+            (ServerType::Mongos, _) => foreign(
+                "the server is a router of a sharded cluster, and no member of a replica set"
+                    .to_owned(),
+                "Remove replicaSet from the connection string, or name the members of that set.",
+            ),
+            (_, None) => foreign(
+                "the server is a member of a replica set, and no router of the sharded cluster"
+                    .to_owned(),
+                "Name the routers of the cluster alone.",
+            ),
+            (_, Some(wanted)) if found != Some(wanted) => wrong_set(found, wanted),
+            _ => match &server.me {
+                Some(me) if *me != server.address => foreign(
+                    format!("its replica set knows the server as {me}, and names its members so"),
+                    "Name the server in the connection string as the configuration of the set does, or change the \
+                     configuration (rs.reconfig); for this one server alone, add directConnection=true.",
+                ),
+                _ => foreign(
+                    "the server is not among the members that the primary names".to_owned(),
+                    "Add the member to the configuration of the set (rs.add), or take it out of the connection string.",
+                ),
+            },
+        };
+        Some(Error::failed(Stage::Hello, cause).with_server(&server.address))
     }
 
     /// Whether the last server went: none can come any more, which is worth a warning.
@@ -282,12 +329,8 @@ fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescriptio
     if server.set_name.as_ref() == Some(wanted) {
         return;
     }
-    let found = match &server.set_name {
-        Some(name) => format!("the replica set {name:?}"),
-        None => "no replica set".to_owned(),
-    };
-    let text = format!("the server belongs to {found}, not to {wanted:?}");
-    let error = Error::new(ErrorKind::Configuration, text).with_server(&server.address);
+    let cause = wrong_set(server.set_name.as_deref(), wanted);
+    let error = Error::failed(Stage::Hello, cause).with_server(&server.address);
     put(
         topology,
         ServerDescription::failed(server.address.clone(), error),
@@ -344,7 +387,11 @@ fn update_rs_from_primary(
         demote(topology, address, "discovery of newer primary");
     }
     server.members().for_each(|member| add(topology, member));
-    let members: BTreeSet<&ServerAddress> = server.members().collect();
+    let mut members: BTreeSet<&ServerAddress> = server.members().collect();
+    if members.is_empty() {
+        // FerretDB with TLS alone knows no address of its own, and names an empty one.
+        members.insert(&server.address);
+    }
     topology
         .servers
         .retain(|address, _| members.contains(address));

@@ -5,6 +5,8 @@
 //! be like stands in `rules`. Without the cargo feature `srv` it refuses.
 
 #[cfg(feature = "srv")]
+pub(crate) mod polling;
+#[cfg(feature = "srv")]
 mod rules;
 
 use std::net::SocketAddr;
@@ -28,6 +30,8 @@ pub struct SeedList {
     pub name_servers: Vec<SocketAddr>,
     /// How long both answers took.
     pub duration: Duration,
+    /// How long the SRV records may be remembered: the shortest of their times to live.
+    pub ttl: Duration,
 }
 
 /// Asks DNS for the hosts of `options`, which have `srv`, and completes them. All of it takes no longer than
@@ -56,7 +60,7 @@ pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
     let resolver = Resolver::new(options.dns_server);
 
     let query = rules::query_name(&srv);
-    let records = resolver
+    let (records, ttl) = resolver
         .srv(&query, &deadline)
         .map_err(|failure| rules::no_srv(&srv.host, &query, failure, &resolver))?;
     let hosts = rules::hosts(&srv.host, &query, records, &resolver)?;
@@ -84,6 +88,7 @@ pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
         txt,
         name_servers: resolver.servers().to_vec(),
         duration: started.elapsed(),
+        ttl,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use log::warn;
 use openssl::rand::rand_bytes;
 
 use crate::address::ServerAddress;
@@ -62,6 +63,28 @@ pub(super) fn hosts(
         }
     }
     Ok(hosts)
+}
+
+/// The hosts of SRV records that may be followed, none twice; the others are named in the log.
+pub(super) fn known_hosts(
+    name: &str,
+    query: &str,
+    records: Vec<(String, u16)>,
+) -> Vec<ServerAddress> {
+    let mut hosts = Vec::with_capacity(records.len());
+    for (target, port) in records {
+        let host = bare(&target);
+        if let Err(why) = check(name, &host, port) {
+            let shown = target.escape_debug();
+            warn!(target: "mongotls::dns", "an SRV record of {query:?} names \"{shown}\", port {port}, which {why}: left out");
+            continue;
+        }
+        let address = ServerAddress::tcp(&host, port);
+        if !hosts.contains(&address) {
+            hosts.push(address);
+        }
+    }
+    hosts
 }
 
 /// The part of a name that hosts must share: all but the first part, where there are three or more.

@@ -46,7 +46,7 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
@@ -70,7 +70,6 @@ pub use self::inspect::{
 pub use self::library::{Library, openssl_version};
 use self::ocsp::Checker;
 pub use self::report::{HandshakeReport, Verification};
-use self::revocation::Found;
 pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
 use self::session::SessionCache;
 use self::stream::Tap;
@@ -347,7 +346,12 @@ impl TlsContext {
                 let sent = self.0.own.is_some();
                 let mut report =
                     HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
-                report.revocation = self.revocation(stream.ssl());
+                report.revocation = Checker::conclude(stream.ssl())
+                    .map(|outcome| outcome.found)
+                    .unwrap_or_default();
+                if let Some(proof) = SessionCache::resumed(stream.ssl()) {
+                    report.rest_on(&proof, self.0.options.checks_revocation());
+                }
                 report.checks_whole_chain = options.check_whole_chain();
                 if self.0.anchors == TrustAnchors::NotUsed {
                     // Without anchors every chain fails, which says nothing about this one.
@@ -360,7 +364,7 @@ impl TlsContext {
                     &handshakes.full
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
-                if report.revocation.status == RevocationStatus::Undetermined {
+                if !report.resumed && report.revocation.status == RevocationStatus::Undetermined {
                     handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
                 }
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
@@ -423,21 +427,6 @@ impl TlsContext {
         }
         let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
         Err(Error::failed(Stage::Tls, refusal::unauthenticated(cipher)))
-    }
-
-    /// What is known of the revocation of the server's certificate.
-    fn revocation(&self, ssl: &SslRef) -> Found {
-        if let Some(outcome) = Checker::conclude(ssl) {
-            return outcome.found;
-        }
-        let mut found = Found::default();
-        if ssl.session_reused() && self.0.options.checks_revocation() {
-            let what = "was checked in its full handshake, and what it rests on still holds";
-            found
-                .steps
-                .push(RevocationStep::new(Evidence::Session, what, Duration::ZERO));
-        }
-        found
     }
 
     /// A connection that knows whom to expect.

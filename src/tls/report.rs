@@ -6,7 +6,8 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
-use super::revocation::{CertificateRevocation, Found, RevocationStatus};
+use super::revocation::{CertificateRevocation, Evidence, Found, RevocationStatus, RevocationStep};
+use super::session::Proof;
 use super::{Certificate, ffi};
 
 /// The facts of one finished TLS handshake.
@@ -63,7 +64,7 @@ impl HandshakeReport {
     pub(super) fn of(ssl: &SslRef, verifies: (bool, bool), sent: bool, duration: Duration) -> Self {
         let peer_chain = match ssl.peer_cert_chain() {
             Some(chain) if !chain.is_empty() => chain.iter().map(|cert| cert.to_owned()).collect(),
-            // A resumed session of TLS 1.3 keeps the end entity alone.
+            // A server may send no chain but its own certificate.
             _ => ssl.peer_certificate().into_iter().collect(),
         };
         let verification = match verifies {
@@ -109,6 +110,18 @@ impl HandshakeReport {
         }
     }
 
+    /// Takes over what the full handshake has shown whose session was resumed.
+    pub(super) fn rest_on(&mut self, proof: &Proof, checks_revocation: bool) {
+        self.peer_chain.clone_from(&proof.peer_chain);
+        self.verified_chain.clone_from(&proof.verified_chain);
+        self.revocation.clone_from(&proof.revocation);
+        if checks_revocation {
+            let what = "was checked in its full handshake, and what it rests on still holds";
+            let step = RevocationStep::new(Evidence::Session, what, Duration::ZERO);
+            self.revocation.steps.push(step);
+        }
+    }
+
     /// The protocol version, such as `TLSv1.3`.
     pub fn protocol(&self) -> &str {
         self.protocol
@@ -125,7 +138,8 @@ impl HandshakeReport {
         self.group.as_deref()
     }
 
-    /// Whether an earlier session was resumed, so that no certificate was sent.
+    /// Whether an earlier session was resumed, so that no certificate was sent: chains and revocation are then those of
+    /// its full handshake, and still hold.
     pub fn resumed(&self) -> bool {
         self.resumed
     }
@@ -181,8 +195,6 @@ impl HandshakeReport {
     pub fn revocation(&self) -> Vec<CertificateRevocation> {
         let chain = match self.verification {
             Verification::None { .. } => &[],
-            // OpenSSL keeps no chain with a session.
-            _ if self.verified_chain.is_empty() => self.peer_chain.as_slice(),
             _ => self.verified_chain.as_slice(),
         };
         let below_anchor = chain.len().saturating_sub(1).max(1);

@@ -29,8 +29,7 @@ pub enum RevocationStatus {
     Revoked,
     /// There was a check, and it came to no end. The connection goes on, unless the options ask for more.
     Undetermined,
-    /// There was no check in this handshake: nothing to check with, or the options ask for none, or a
-    /// session was resumed, which rests on the check of its full handshake.
+    /// There was no check: nothing to check with, or the options ask for none.
     #[default]
     NotChecked,
 }

@@ -18,10 +18,13 @@ use std::time::SystemTime;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMode, SslVersion};
+use openssl::stack::StackRef;
+use openssl::x509::X509;
 
 use super::certificate::instant;
 use super::ffi;
 use super::ocsp::{Checker, SessionLimit};
+use super::revocation::Found;
 
 /// How many tickets are kept for one server. A server sends two with each full handshake.
 const TICKETS: usize = 8;
@@ -37,14 +40,35 @@ pub(super) struct SessionCache(Mutex<HashMap<String, Vec<Kept>>>);
 struct Kept {
     session: SslSession,
     valid_until: SystemTime,
+    proof: Arc<Proof>,
+}
+
+/// What a full handshake has shown of the server: OpenSSL keeps little of it with a session.
+#[derive(Clone, Default)]
+pub(super) struct Proof {
+    pub(super) peer_chain: Vec<X509>,
+    pub(super) verified_chain: Vec<X509>,
+    pub(super) revocation: Found,
+}
+
+impl Proof {
+    /// Of a handshake that is far enough for its session to be kept.
+    fn of(ssl: &SslRef) -> Self {
+        let owned = |chain: &StackRef<X509>| chain.iter().map(|cert| cert.to_owned()).collect();
+        Self {
+            peer_chain: ssl.peer_cert_chain().map(owned).unwrap_or_default(),
+            verified_chain: ssl.verified_chain().map(owned).unwrap_or_default(),
+            revocation: Checker::found(ssl).unwrap_or_default(),
+        }
+    }
 }
 
 /// What a connection needs to know when a session arrives: where to keep it, and what it rests on.
 struct Ticketing {
     cache: Arc<SessionCache>,
     server: String,
-    /// When the evidence of the session that was offered ends.
-    offered_until: Option<SystemTime>,
+    /// The session that was offered.
+    offered: Option<Kept>,
 }
 
 /// Lets a context hand its sessions over. `crls_until` is the first `nextUpdate` of its CRLs.
@@ -54,12 +78,14 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
         };
-        let evidence = match ticketing.offered_until.filter(|_| ssl.session_reused()) {
-            Some(until) => Some(until),
-            None => chain_until(ssl),
+        let evidence = match ticketing.offered.as_ref().filter(|_| ssl.session_reused()) {
+            Some(offered) => Some((offered.valid_until, Arc::clone(&offered.proof))),
+            None => chain_until(ssl).map(|until| (until, Arc::new(Proof::of(ssl)))),
         };
         // Without a verified chain there is nothing to rest on.
-        let Some(until) = evidence else { return };
+        let Some((until, proof)) = evidence else {
+            return;
+        };
         let valid_until = crls_until.map_or(until, |crls| crls.min(until));
         let valid_until = match Checker::session_limit(ssl) {
             SessionLimit::None => valid_until,
@@ -71,6 +97,7 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
             Kept {
                 session,
                 valid_until,
+                proof,
             },
         );
     });
@@ -100,15 +127,32 @@ impl SessionCache {
         let ticketing = Ticketing {
             cache: Arc::clone(self),
             server: server.to_owned(),
-            offered_until: kept.map(|kept| kept.valid_until),
+            offered: kept,
         };
         ssl.set_ex_data(index()?, ticketing);
         Ok(())
     }
 
+    /// What the full handshake has shown whose session was resumed; none of a full handshake.
+    pub(super) fn resumed(ssl: &SslRef) -> Option<Arc<Proof>> {
+        let ticketing = ssl.ex_data(index().ok()?)?;
+        let offered = ticketing
+            .offered
+            .as_ref()
+            .filter(|_| ssl.session_reused())?;
+        Some(Arc::clone(&offered.proof))
+    }
+
     /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
     pub(super) fn forget(&self, server: &str) {
         self.lock().remove(server);
+    }
+
+    /// Forgets all sessions with the server of a connection.
+    pub(super) fn forget_server_of(ssl: &SslRef) {
+        if let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) {
+            ticketing.cache.forget(&ticketing.server);
+        }
     }
 
     /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.

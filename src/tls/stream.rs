@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use openssl::ssl::{self, SslStream};
 
+use super::session::SessionCache;
 use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
 use crate::sniff;
@@ -48,6 +49,12 @@ impl<S> TlsStream<S> {
     /// The stream under TLS. Reading from it or writing to it breaks the connection.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream.get_mut().inner
+    }
+
+    /// Forgets the sessions with this server, so that the next handshake is a full one. A server may have ended the
+    /// connection for the sake of the client's certificate, which it does not ask for where a session is resumed.
+    pub(crate) fn forget_sessions(&self) {
+        SessionCache::forget_server_of(self.stream.ssl());
     }
 
     /// Why the first read or write after the handshake failed, in terms of TLS: an alert, a close or a

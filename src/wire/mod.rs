@@ -29,6 +29,8 @@ pub(crate) mod opcode {
 /// The flags of OP_MSG; those below bit 16 must be understood.
 pub(crate) mod flag {
     pub(crate) const CHECKSUM_PRESENT: u32 = 1;
+    pub(crate) const MORE_TO_COME: u32 = 2;
+    pub(crate) const EXHAUST_ALLOWED: u32 = 1 << 16;
     pub(crate) const REQUIRED: u32 = 0xFFFF;
 }
 

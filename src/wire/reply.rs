@@ -87,6 +87,8 @@ const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
 const REPLY_PREFIX: usize = HEADER_SIZE + 20;
 /// An empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
+/// In the first byte of the flags.
+const MORE_TO_COME_BIT: u8 = flag::MORE_TO_COME.to_le_bytes()[0];
 /// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
 pub(super) const TAKEN_AT_ONCE: usize = 1 << 20;
 
@@ -95,9 +97,33 @@ pub(crate) fn read(
     stream: &mut impl Read,
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
-    let prefix = expected.prefix();
     let mut head = [0; REPLY_PREFIX];
     let size = read_prefix(stream, &mut head, expected)?;
+    read_document(stream, head, size, expected)
+}
+
+/// Reads one of the replies to an OP_MSG that allows more than one, uncompressed (`moreToCome`). If another follows
+/// without being asked for, the request id that it answers: that of this reply.
+pub(crate) fn read_one_of_many(
+    stream: &mut impl Read,
+    expected: Expected,
+) -> Result<(RawDocumentBuf, Option<i32>), ReadError> {
+    let mut head = [0; REPLY_PREFIX];
+    let size = read_prefix(stream, &mut head, expected)?;
+    let flags = &mut head[HEADER_SIZE..HEADER_SIZE + 4];
+    let more = flags[0] & MORE_TO_COME_BIT != 0;
+    flags[0] &= !MORE_TO_COME_BIT;
+    let next = word(&head, 4).filter(|_| more);
+    Ok((read_document(stream, head, size, expected)?, next))
+}
+
+fn read_document(
+    stream: &mut impl Read,
+    head: [u8; REPLY_PREFIX],
+    size: usize,
+    expected: Expected,
+) -> Result<RawDocumentBuf, ReadError> {
+    let prefix = expected.prefix();
     if word(&head, HEADER_SIZE - 4) == Some(opcode::COMPRESSED) {
         let sent = &head[..compress::PREFIX];
         let malformed = |what| ReadError::Malformed {
@@ -258,7 +284,7 @@ fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
 /// Checks flags and section kind; returns how many bytes of checksum end the message.
 fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
     let flags = word(head, HEADER_SIZE).map_or(0, |flags| u32::from_ne_bytes(flags.to_ne_bytes()));
-    // moreToCome is for exhaust cursors, which nobody here asks for.
+    // moreToCome comes where it was allowed alone, and is taken off there.
     if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
         return Err(Malformed::Flags(flags));
     }
@@ -467,6 +493,27 @@ mod tests {
             buf.fill(0);
             Ok(buf.len().min(1))
         }
+    }
+
+    #[test]
+    fn more_replies_are_announced_where_they_may_come_and_refused_elsewhere() {
+        let document = rawdoc! { "ok": 1 };
+        let mut bytes = message(document.as_bytes());
+        set_word(&mut bytes, 4, 77);
+        let one = |bytes: &[u8]| read_one_of_many(&mut &*bytes, PING).unwrap();
+        assert_eq!(one(&bytes), (document.clone(), None));
+        set_word(&mut bytes, 16, 2);
+        assert_eq!(one(&bytes), (document, Some(77)));
+        assert_eq!(malformed(&bytes, PING), Malformed::Flags(2));
+        set_word(&mut bytes, 16, 6);
+        let refused = read_one_of_many(&mut &bytes[..], PING);
+        assert!(matches!(
+            refused,
+            Err(ReadError::Malformed {
+                what: Malformed::Flags(4),
+                ..
+            })
+        ));
     }
 
     #[test]

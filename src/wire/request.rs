@@ -3,7 +3,7 @@
 use bson::raw::CStr;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
 
-use super::{HEADER_SIZE, length, opcode, word};
+use super::{HEADER_SIZE, flag, length, opcode, word};
 
 /// Documents that travel beside the body of a command, such as those of an insert (an OP_MSG section
 /// of kind 1).
@@ -94,6 +94,13 @@ pub(crate) fn encode_msg(
         patch(buffer, start);
     }
     finish(buffer, limit)
+}
+
+/// Lets the server answer the message of [`encode_msg`] in `buffer` more than once.
+pub(crate) fn allow_exhaust(buffer: &mut [u8]) {
+    if let Some(flags) = buffer.get_mut(HEADER_SIZE..HEADER_SIZE + 4) {
+        flags.copy_from_slice(&flag::EXHAUST_ALLOWED.to_le_bytes());
+    }
 }
 
 /// The command in a message of [`encode_msg`] as one document: the sequences are arrays in it.

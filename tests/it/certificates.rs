@@ -11,7 +11,7 @@ use mongotls_testbench::pki::{
     BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation,
     Usage, Validity,
 };
-use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::server::{ConnectionInfo, Server, ServerTls};
 use openssl::ssl::SslVersion;
 use openssl::x509::CrlReason;
 
@@ -396,13 +396,15 @@ fn names_are_sent_as_sni_and_addresses_are_not() {
     let bench = Bench::sound();
     ping(&bench.uri("")).unwrap();
     ping(&bench.uri_for("127.0.0.1", "")).unwrap();
-    let names: Vec<_> = bench
-        .server
-        .connections()
-        .into_iter()
-        .map(|connection| connection.sni)
-        .collect();
-    assert_eq!(names, [Some("localhost".to_owned()), None]);
+    let names = |connections: Vec<ConnectionInfo>| {
+        let names = connections.into_iter().map(|connection| connection.sni);
+        names.collect::<Vec<_>>()
+    };
+    let name = || Some("localhost".to_owned());
+    assert_eq!(names(bench.server.program_connections()), [name(), None]);
+    // Those of the monitors too.
+    let all = names(bench.server.connections());
+    assert_eq!(all, [name(), name(), None, None]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `Client::close`, the snapshot, and the pool as a program sees it from outside.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use mongotls::{Client, ConnectionString, Error, ErrorKind, PoolState};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::server::{Auth, Hello, Server, User, fail_command};
 
-use crate::common::{expect_open, ping_on, plain_client, while_busy};
+use crate::common::{expect_open, expect_ready, ping_on, plain_client, while_busy};
 
 type Seen = Arc<Mutex<Vec<PoolEvent>>>;
 
@@ -93,6 +95,7 @@ fn duration(event: &PoolEvent) -> Option<Duration> {
 fn a_snapshot_counts_what_is_there_and_who_waits() {
     let server = Server::builder().start();
     let client = plain_client(&server, "maxPoolSize=1&waitQueueTimeoutMS=10000");
+    expect_ready(&client);
     let empty = client.snapshot().pools.remove(0);
     assert_eq!(
         (empty.state, empty.available, empty.in_use),
@@ -198,8 +201,9 @@ fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
 #[test]
 fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
     let server = Server::builder().start();
-    server.faults().next(1, Fault::stall_after(0));
     let client = plain_client(&server, "maxPoolSize=1&connectTimeoutMS=60000");
+    expect_ready(&client);
+    server.faults().next(1, Fault::stall_after(0));
     let ping = |client: &Client| {
         let client = client.clone();
         thread::spawn(move || ping_on(&client).unwrap_err())
@@ -207,7 +211,7 @@ fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
     let dials = ping(&client);
     assert!(
         server.wait_until(Duration::from_secs(10), |server| server.counts().accepted
-            == 1)
+            == 2)
     );
     let waits = ping(&client);
     while client.snapshot().pools[0].waiting == 0 {
@@ -219,6 +223,27 @@ fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
         let error = thread.join().unwrap();
         assert!(is_closed(&error), "{error:?}");
     }
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn closing_ends_the_wait_for_a_server_and_the_attempt_of_its_monitor() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = silent.local_addr().unwrap();
+    let client = Client::connect(&format!("mongodb://{host}/?connectTimeoutMS=60000")).unwrap();
+    let waits = client.clone();
+    let waits = thread::spawn(move || ping_on(&waits).unwrap_err());
+    let (mut monitor, _) = silent.accept().unwrap();
+    let started = Instant::now();
+    assert!(client.close(Duration::from_secs(30)).is_empty());
+    let error = waits.join().unwrap();
+    assert!(is_closed(&error), "{error:?}");
+    // Its connection comes to an end, after the hello that nobody answered.
+    monitor
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut hello = Vec::new();
+    monitor.read_to_end(&mut hello).unwrap();
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
@@ -311,11 +336,12 @@ fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
 fn the_pool_keeps_min_pool_size_connections_and_closes_idle_ones() {
     let server = Server::builder().start();
     let (client, seen) = watched(&format!("{}?minPoolSize=3&maxIdleTimeMS=200", server.uri()));
-    assert!(server.wait_until(Duration::from_secs(10), |server| server.counts().open == 3));
+    // One more is the monitor's.
+    assert!(server.wait_until(Duration::from_secs(10), |server| server.counts().open == 4));
     // In place of those that idled for too long there are others.
     assert!(
         server.wait_until(Duration::from_secs(10), |server| server.counts().accepted
-            >= 6)
+            >= 7)
     );
     drop(client);
     expect_open(&server, 0);

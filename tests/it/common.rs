@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, doc};
+use mongotls::doctor;
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::HandshakeReport;
-use mongotls::{CauseCode, Client, ClientOptions, Error, ServerAddress};
+use mongotls::{CauseCode, Client, ClientOptions, Error, PoolState, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Server, ServerTls, fail_command};
+use mongotls_testbench::server::{Hello, Request, Server, ServerTls, fail_command};
 use openssl::ssl::{SslContext, SslMethod};
 
 /// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
@@ -66,8 +68,8 @@ impl Bench {
         )
     }
 
-    /// The handshake of a client with options that only the builder has, beginning with none: without
-    /// the CA file.
+    /// A handshake with options that only the builder has, beginning with none: without the CA file. It is that of
+    /// the doctor, for it makes one and a full one: a client's monitor makes one too, whose session is resumed.
     pub(crate) fn handshake(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -75,8 +77,21 @@ impl Bench {
         let tls = change(TlsOptions::builder()).build()?;
         let address = ServerAddress::tcp("localhost", self.server.port());
         let options = ClientOptions::builder().host(address).tls(tls).build()?;
-        let report = Client::with_options(options)?.server_report()?;
-        Ok(report.handshake.unwrap())
+        let examination = doctor::examine_options(&options).examinations.remove(0);
+        match examination.error {
+            Some(error) => Err(error),
+            None => Ok(examination.handshake().unwrap().clone()),
+        }
+    }
+
+    /// Makes the server a router behind a load balancer, and returns the option for it: such a client has no
+    /// monitors, so that each handshake is one of a command.
+    pub(crate) fn without_monitors(&self) -> &'static str {
+        self.server.set_hello(|hello| {
+            *hello = Hello::mongos();
+            hello.extra = doc! { "serviceId": ObjectId::new() };
+        });
+        "&loadBalanced=true"
     }
 
     pub(crate) fn client(&self, options: &str) -> Client {
@@ -156,7 +171,34 @@ pub(crate) fn at_limit<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     timed(limit, limit + limit / 5 + Duration::from_millis(60), work)
 }
 
-/// Waits until the server holds that many connections and no other.
+/// Waits until a monitor has found the client's one server, so that commands can be sent to it.
+pub(crate) fn expect_ready(client: &Client) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while client.snapshot().pools[0].state != PoolState::Ready {
+        assert!(Instant::now() < until, "{:?}", client.snapshot());
+        thread::yield_now();
+    }
+}
+
+/// The commands on connections of the program, their hellos included; not the checks of monitors.
+pub(crate) fn program_commands(server: &Server) -> Vec<Request> {
+    let seen = server.program_connections();
+    let mut commands = server.commands();
+    commands.retain(|command| seen.iter().any(|it| it.id == command.connection));
+    commands
+}
+
+/// Waits until the server holds that many connections that ran a command, and no other but those of monitors.
+pub(crate) fn expect_program_open(server: &Server, connections: usize) {
+    let open = |server: &Server| {
+        let seen = server.program_connections().into_iter();
+        seen.filter(|connection| connection.open).count()
+    };
+    let settled = server.wait_until(Duration::from_secs(5), |server| open(server) == connections);
+    assert!(settled, "{} open, not {connections}", open(server));
+}
+
+/// Waits until the server holds that many connections and no other, monitors' included.
 pub(crate) fn expect_open(server: &Server, connections: u64) {
     let settled = server.wait_until(Duration::from_secs(5), |server| {
         server.counts().open == connections

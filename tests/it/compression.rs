@@ -9,7 +9,8 @@ use mongotls::{CauseCode, Client, Command, ErrorKind, Stage};
 use mongotls_testbench::compress::Compressor;
 use mongotls_testbench::server::{CompressedFault, Hello, ReplyFault, Server, fail_command};
 
-use crate::common::{code, expect_open, ping_on, plain_client, timed};
+use crate::common::{code, expect_program_open, ping_on, plain_client, program_commands, timed};
+use crate::target::at_rest;
 
 /// A server that takes these compressors.
 fn server_with(compressors: &[Compressor]) -> Server {
@@ -49,7 +50,7 @@ fn the_first_compressor_of_the_client_that_the_server_knows_is_used() {
             ping_on(&client).unwrap();
         }
         assert_eq!(of_pings(&server), [expected; 2], "{ours} {theirs:?}");
-        let hello = &server.commands()[0];
+        let hello = &program_commands(&server)[0];
         assert_eq!(hello.compressor, None);
         let offered = hello.body.get_array("compression").unwrap().iter();
         let offered: Vec<_> = offered.map(|name| name.as_str().unwrap()).collect();
@@ -152,7 +153,7 @@ fn large_inserts_and_cursors_come_through_as_they_are() {
 #[test]
 fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
     let server = server_with(&Compressor::ALL);
-    let client = plain_client(&server, "compressors=zlib,snappy,zstd");
+    let client = at_rest(&format!("{}?compressors=zlib,snappy,zstd", server.uri()));
     ping_on(&client).unwrap();
     let mut ways = vec![ReplyFault::Uncompressed];
     let others = [
@@ -170,11 +171,13 @@ fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
         let hello = client.database("admin").run_command(doc! { "hello": 1 });
         hello.unwrap_or_else(|error| panic!("{way:?}: {error}"));
     }
-    expect_open(&server, 1);
+    expect_program_open(&server, 1);
     // The answer to the first hello, before anything is agreed on.
     for compressor in others {
+        let uri = format!("{}?compressors=zlib,snappy,zstd", server.uri());
+        let client = at_rest(&uri);
         server.spoil_replies("isMaster", 1, ReplyFault::Compressed(compressor, None));
-        ping_on(&plain_client(&server, "compressors=zlib,snappy,zstd")).unwrap();
+        ping_on(&client).unwrap();
     }
 }
 
@@ -191,7 +194,7 @@ fn an_error_of_a_command_is_read_from_a_compressed_reply() {
     );
     assert!(error.has_label("X"));
     ping_on(&client).unwrap();
-    expect_open(&server, 1);
+    expect_program_open(&server, 1);
 }
 
 // --- replies that are compressed wrongly ---
@@ -247,7 +250,7 @@ fn a_reply_that_is_compressed_wrongly_costs_its_connection_and_says_why() {
             assert!(error.to_string().contains(words), "{fault:?}: {error}");
             // The same client works again, on a new connection.
             ping_on(&client).unwrap();
-            expect_open(&server, 1);
+            expect_program_open(&server, 1);
         }
     }
 }

@@ -10,10 +10,10 @@ use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls, fail_command};
 use openssl::ssl::SslVersion;
 
-use crate::common::{Bench, code, expect_open, fact, ping_on, plain_client};
-use crate::target::{Lengths, Target, steady};
+use crate::common::{Bench, code, expect_open, fact, ping_on};
+use crate::target::{FAR, Lengths, Target, steady};
 
-/// Ends a connection after each number of bytes in turn; `check` sees each error. Afterwards the same
+/// Ends a connection of the program's after each number of bytes in turn; `check` sees each error. Afterwards the same
 /// client works, and none of its connections is left.
 fn end_everywhere(
     target: &Target,
@@ -21,27 +21,27 @@ fn end_everywhere(
     action: &Action,
     check: impl Fn(u64, Lengths, &Error),
 ) {
-    let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1";
+    // Each attempt is seen by itself.
+    let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1&maxAdaptiveRetries=0";
     let server = target.server();
-    let mut lengths = Lengths::measure(
-        target.bench.as_ref().filter(|_| layer == Layer::Tcp),
-        server,
-        &target.client(options),
-    );
-    if layer == Layer::Message {
-        // Above TLS the bytes of messages count; those of a server without TLS are the same.
-        let plain = Server::builder().start();
-        lengths = Lengths::measure(None, &plain, &plain_client(&plain, ""));
-    }
+    // Above TLS the bytes of messages count; those of a server without TLS are the same.
+    let plain = (layer == Layer::Message).then(|| Target::new(false));
+    let measured = plain.as_ref().unwrap_or(target);
+    let of_measured = measured.settled("");
+    let lengths = Lengths::measure(measured.bench.as_ref(), measured.server(), &of_measured);
+    drop(of_measured);
     assert!(lengths.hello > 100 && lengths.ping > 30, "{lengths:?}");
 
-    let client = target.client(options);
+    let client = target.settled(options);
+    let established = lengths.handshake + lengths.hello;
     for after in 0..lengths.total() {
+        // An error of a command speaks against the server, and the client looks at it anew before it goes on.
+        let other = (after >= established).then(|| target.settled(options));
         server
             .faults()
             .next(1, Fault::new(after, action.clone()).on(layer));
-        let error =
-            ping_on(&client).expect_err(&format!("{action:?} after {after} bytes of {lengths:?}"));
+        let error = ping_on(other.as_ref().unwrap_or(&client))
+            .expect_err(&format!("{action:?} after {after} bytes of {lengths:?}"));
         check(after, lengths, &error);
         // What an overloaded server does to new connections, and to no others.
         let of_establishing = error.stage() != Some(Stage::Command);
@@ -52,11 +52,16 @@ fn end_everywhere(
                 "after {after}: {error}"
             );
         }
+        if after + 1 == lengths.total() {
+            ping_on(&other.unwrap()).unwrap();
+        }
     }
+    // The connection of its monitor is all that is left.
+    expect_open(server, 1);
     let accepted = server.counts().accepted;
     ping_on(&client).unwrap();
     assert_eq!(server.counts().accepted, accepted + 1);
-    expect_open(server, 1);
+    expect_open(server, 2);
 }
 
 /// What the error of an ended connection on TLS tells beside its code.
@@ -211,7 +216,7 @@ fn an_end_at_each_byte_of_replies_in_the_clear_is_told() {
 fn an_idle_connection_that_the_server_ended_fails_one_command() {
     for tls in [true, false] {
         let target = Target::new(tls);
-        let client = target.client("");
+        let client = target.settled("");
         ping_on(&client).unwrap();
         target.server().cut();
         expect_open(target.server(), 0);
@@ -220,7 +225,23 @@ fn an_idle_connection_that_the_server_ended_fails_one_command() {
         let ends = [CauseCode::ConnectionClosed, CauseCode::ConnectionReset];
         assert!(ends.contains(&code(&error)), "{error}");
         ping_on(&client).unwrap();
-        assert_eq!(target.server().counts().accepted, 2);
+        assert_eq!(target.server().program_connections().len(), 2);
+    }
+}
+
+#[test]
+fn an_idle_connection_fails_no_command_whose_end_the_monitor_has_seen() {
+    for tls in [true, false] {
+        let target = Target::new(tls);
+        let client = target.client("serverMonitoringMode=stream");
+        ping_on(&client).unwrap();
+        let server = target.server();
+        server.cut();
+        // The monitor's next connection comes after what it has made of the end of the last one.
+        let checks = |server: &Server| server.checks().handshakes().len();
+        assert!(server.wait_until(FAR, |server| checks(server) == 2));
+        ping_on(&client).unwrap();
+        assert_eq!(server.program_connections().len(), 2);
     }
 }
 

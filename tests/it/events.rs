@@ -228,7 +228,12 @@ fn commands_that_carry_secrets_are_told_without_them() {
         }
     });
     let server = handled.start();
-    let (client, seen) = listening(&server.uri(), None);
+    // Monitors say hello too: this one does so once.
+    let uri = format!(
+        "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=60000",
+        server.uri()
+    );
+    let (client, seen) = listening(&uri, None);
     let database = client.database("admin");
     for name in &names {
         let command =
@@ -280,7 +285,7 @@ fn a_listener_that_panics_or_asks_for_other_events_ends_nothing() {
     for _ in 0..3 {
         ping_on(&client).unwrap();
     }
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
     let (client, seen) = listening(&server.uri(), Some(&[EventKind::Tls]));
     ping_on(&client).unwrap();
     assert!(seen.lock().unwrap().is_empty());
@@ -310,7 +315,10 @@ fn a_listener_may_use_the_client_itself() {
 #[test]
 fn handshakes_are_told_from_beginning_to_end() {
     let bench = Bench::sound();
-    let (client, seen) = listening(&bench.uri(""), Some(&[EventKind::Tls]));
+    let (client, seen) = listening(
+        &bench.uri(bench.without_monitors()),
+        Some(&[EventKind::Tls]),
+    );
     let address = ServerAddress::tcp("localhost", bench.server.port());
     for _ in 0..2 {
         ping_on(&client).unwrap();
@@ -339,6 +347,19 @@ fn handshakes_are_told_from_beginning_to_end() {
     ping_on(&client).unwrap();
     let last = seen.lock().unwrap().pop();
     assert!(matches!(last, Some(Event::TlsHandshakeSucceeded(ended)) if ended.resumed));
+}
+
+#[test]
+fn the_handshake_of_a_monitor_is_told_too_and_comes_first() {
+    let bench = Bench::sound();
+    let (client, seen) = listening(&bench.uri(""), Some(&[EventKind::Tls]));
+    ping_on(&client).unwrap();
+    let seen = seen.lock().unwrap();
+    let ended = seen.iter().filter_map(|event| match event {
+        Event::TlsHandshakeSucceeded(ended) => Some(ended.resumed),
+        _ => None,
+    });
+    assert_eq!(ended.collect::<Vec<_>>(), [false, true], "{seen:?}");
 }
 
 #[test]
@@ -431,7 +452,8 @@ fn commands_are_logged_in_the_words_of_the_specification() {
         panic!("{lines:#?}");
     };
     let using = format!(
-        "using a connection with driver-generated ID 1 and server-generated ID 1 {to}. The requestID is 2 and the operation ID is "
+        "using a connection with driver-generated ID 1 and server-generated ID {} {to}. The requestID is 2 and the operation ID is ",
+        server.program_connections()[0].id
     );
     assert!(
         started.starts_with(&format!(
@@ -470,18 +492,22 @@ fn handshakes_are_logged() {
     ping_on(&bench.client("")).unwrap();
     let server = format!("localhost:{} ", bench.server.port());
     let lines = lines_with(since, "mongotls::tls", &server);
-    let [started, succeeded] = lines.as_slice() else {
-        panic!("{lines:#?}");
-    };
-    assert_eq!(*started, format!("TLS handshake with {server}started"));
-    assert!(
-        succeeded.starts_with(&format!("TLS handshake with {server}succeeded in ")),
-        "{succeeded}"
-    );
-    assert!(
-        succeeded.ends_with(", full, revocation not-checked"),
-        "{succeeded}"
-    );
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    // The monitor's, and that of the command.
+    for (pair, kind) in lines.chunks(2).zip(["full", "resumed"]) {
+        let [started, succeeded] = pair else {
+            panic!("{pair:?}");
+        };
+        assert_eq!(*started, format!("TLS handshake with {server}started"));
+        assert!(
+            succeeded.starts_with(&format!("TLS handshake with {server}succeeded in ")),
+            "{succeeded}"
+        );
+        assert!(
+            succeeded.ends_with(&format!(", {kind}, revocation not-checked")),
+            "{succeeded}"
+        );
+    }
 
     let expired = Bench::with(
         KeyKind::EcP256,

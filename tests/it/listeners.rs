@@ -2,16 +2,16 @@
 
 use std::cell::Cell;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
 use mongotls::event::{Event, EventKind, PoolEventKind};
-use mongotls::{Client, ClientOptions, ConnectionString, ErrorKind};
-use mongotls_testbench::server::{Server, fail_command};
+use mongotls::{Client, ClientOptions, ConnectionString, Error, ErrorKind, PoolState};
+use mongotls_testbench::server::{Auth, CheckKind, Server, User, fail_command};
 
-use crate::common::{Bench, ping_on};
+use crate::common::{Bench, expect_ready, ping_on};
 
 /// The client that a listener uses. Taken out at the end, so that it goes.
 type Own = Arc<OnceLock<Client>>;
@@ -21,6 +21,16 @@ thread_local! {
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether this thread is the one that checks a server.
+fn is_monitor() -> bool {
+    thread::current().name() == Some("mongotls-monitor")
+}
+
+/// Whether a command gave up because the listener must not wait for long.
+fn is_limit_of_listeners(error: &Error) -> bool {
+    error.kind() == ErrorKind::Timeout && error.to_string().contains("listener")
+}
+
 /// A client whose listener calls `act` with it and each event that `act` itself does not bring about.
 fn acting(uri: &str, act: impl Fn(&Client, &Event) + Send + Sync + 'static) -> Client {
     let own = Own::default();
@@ -28,6 +38,10 @@ fn acting(uri: &str, act: impl Fn(&Client, &Event) + Send + Sync + 'static) -> C
     let builder = ConnectionString::parse(uri).unwrap().into_builder();
     let options: ClientOptions = builder
         .event_listener(move |event| {
+            // A monitor may be faster than the one who makes the client.
+            while is_monitor() && to_use.get().is_none() {
+                thread::yield_now();
+            }
             let Some(client) = to_use.get().filter(|_| !LISTENS.replace(true)) else {
                 return;
             };
@@ -63,7 +77,6 @@ fn on_threads(threads: usize, work: impl Fn() + Clone + Send + 'static) {
 
 #[test]
 fn a_listener_runs_a_command_in_every_event_on_one_thread() {
-    let bench = Bench::sound();
     let kinds = [
         "ConnectionCheckOutStarted",
         "ConnectionCreated",
@@ -76,36 +89,84 @@ fn a_listener_runs_a_command_in_every_event_on_one_thread() {
         "ConnectionCheckedIn",
         "TlsReload",
         "ConnectionClosed",
+        "ServerHeartbeatStarted",
+        "ServerHeartbeatSucceeded",
     ];
-    for kind in kinds {
+    // What comes once, maybe before the listener has its client, and again when the server is lost and found.
+    let of_changes = [
+        "ServerDescriptionChanged",
+        "TopologyDescriptionChanged",
+        "ConnectionPoolReady",
+    ];
+    let check = &|kind: &'static str| {
+        let bench = Arc::new(Bench::sound());
         let (told, outcomes) = mpsc::channel();
         let client = acting(&bench.uri(""), move |client, event| {
-            if format!("{event:?}").contains(kind) {
+            if name(event).contains(kind) {
+                // The monitor itself tells of its first check before it has found the server.
+                let is_early =
+                    is_monitor() && client.snapshot().pools[0].state == PoolState::Paused;
                 let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
-                told.send(outcome).unwrap();
+                // At the end nobody hears it.
+                let _ = told.send((is_early, outcome));
             }
         });
+        let own = Arc::clone(&bench);
         on_threads(1, move || {
             ping_on(&client).unwrap();
             client.reload_tls().unwrap();
             ping_on(&client).unwrap();
+            if of_changes.contains(&kind) {
+                let streams = |server: &Server| {
+                    let checks = server.checks().of_kind(CheckKind::Streaming);
+                    let last = checks.list().last().map(|check| check.connection);
+                    let mut connections = server.connections().into_iter();
+                    connections.any(|connection| connection.open && Some(connection.id) == last)
+                };
+                assert!(own.server.wait_until(Duration::from_secs(10), streams));
+                let close = doc! { "closeConnection": true };
+                own.server
+                    .configure_fail_point(&fail_command(1, &["ping"], close));
+                ping_on(&client).unwrap_err();
+                ping_on(&client).unwrap();
+            }
         });
         let outcomes: Vec<_> = outcomes.try_iter().collect();
         assert!(!outcomes.is_empty(), "{kind} did not come");
-        assert!(outcomes.iter().all(Result::is_ok), "{kind}: {outcomes:?}");
+        for (is_early, outcome) in &outcomes {
+            let is_right = match outcome {
+                Ok(_) => !is_early,
+                Err(error) => *is_early && is_limit_of_listeners(error),
+            };
+            assert!(is_right, "{kind}: {outcomes:?}");
+        }
+    };
+    thread::scope(|scope| {
+        for kind in kinds.into_iter().chain(of_changes) {
+            scope.spawn(move || check(kind));
+        }
+    });
+}
+
+/// The name of an event, as its fields show it.
+fn name(event: &Event) -> String {
+    match event {
+        Event::Pool(event) => event.kind.name().to_owned(),
+        Event::Sdam(event) => event.kind.name().to_owned(),
+        event => format!("{event:?}"),
     }
 }
 
 #[test]
 fn listeners_on_several_threads_do_not_wait_for_each_other_for_ever() {
     let bench = Bench::sound();
-    let client = acting(&bench.uri("&maxPoolSize=3&maxConnecting=2"), |client, _| {
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let store = Arc::clone(&failures);
+    let uri = bench.uri("&maxPoolSize=3&maxConnecting=2");
+    let client = acting(&uri, move |client, _| {
         // In the worst case all places belong to threads that are in here.
         let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
-        if let Err(error) = outcome {
-            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-            assert!(error.to_string().contains("listener"), "{error}");
-        }
+        store.lock().unwrap().extend(outcome.err());
     });
     on_threads(4, {
         let client = client.clone();
@@ -114,6 +175,8 @@ fn listeners_on_several_threads_do_not_wait_for_each_other_for_ever() {
     let snapshot = client.snapshot();
     let pool = &snapshot.pools[0];
     assert_eq!((pool.in_use, pool.pending, pool.waiting), (0, 0, 0));
+    let failures = failures.lock().unwrap();
+    assert!(failures.iter().all(is_limit_of_listeners), "{failures:?}");
 }
 
 #[test]
@@ -159,17 +222,18 @@ fn a_listener_may_close_the_client_in_any_event() {
 #[test]
 fn an_attempt_to_connect_that_ends_with_the_client_says_so() {
     let server = Server::builder().start();
-    let block = doc! { "blockConnection": true, "blockTimeMS": 5000 };
-    server.configure_fail_point(&fail_command(1, &["hello", "isMaster"], block));
     let (told, events) = mpsc::channel();
-    let builder = ConnectionString::parse(&server.uri())
-        .unwrap()
-        .into_builder();
+    let uri = format!("{}?serverMonitoringMode=poll", server.uri());
+    let builder = ConnectionString::parse(&uri).unwrap().into_builder();
     let options = builder.event_listener_for(&[EventKind::Pool], move |event| {
         let Event::Pool(event) = event else { return };
         told.send(event.clone()).unwrap();
     });
     let client = Client::with_options(options.build().unwrap()).unwrap();
+    // The monitor has its answer; the one that comes next is the command's.
+    expect_ready(&client);
+    let block = doc! { "blockConnection": true, "blockTimeMS": 5000 };
+    server.configure_fail_point(&fail_command(1, &["hello", "isMaster"], block));
     let begun = Instant::now();
     let error = thread::scope(|scope| {
         let waiting = scope.spawn(|| ping_on(&client).unwrap_err());
@@ -200,42 +264,68 @@ fn an_attempt_to_connect_that_ends_with_the_client_says_so() {
     );
 }
 
-#[test]
-fn threads_that_wait_for_a_server_that_refuses_all_do_not_ask_for_ever() {
-    const THREADS: usize = 32;
-    let server = Server::builder().start();
-    let refuse = doc! { "errorCode": 91 };
-    server.configure_fail_point(&fail_command(1000, &["hello", "isMaster"], refuse));
+/// An error and what it comes from.
+fn texts(error: &Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        texts.push(error.to_string());
+        source = error.source();
+    }
+    texts
+}
+
+/// Pings on 32 threads, all of which fail; how many connections were asked for, and what the errors say.
+fn all_fail(uri: &str) -> (usize, Vec<Vec<String>>) {
     let (told, events) = mpsc::channel();
-    let builder = ConnectionString::parse(&server.uri())
-        .unwrap()
-        .into_builder();
+    let builder = ConnectionString::parse(uri).unwrap().into_builder();
     let options = builder.event_listener_for(&[EventKind::Pool], move |event| {
         if matches!(event, Event::Pool(event) if matches!(event.kind, PoolEventKind::ConnectionCheckOutStarted)) {
             told.send(()).unwrap();
         }
     });
     let client = Client::with_options(options.build().unwrap()).unwrap();
+    let (failed, errors) = mpsc::channel();
     on_threads(THREADS, {
         let client = client.clone();
-        move || {
-            let error = ping_on(&client).unwrap_err();
-            let mut texts = vec![error.to_string()];
-            let mut source = std::error::Error::source(&error);
-            while let Some(error) = source {
-                texts.push(error.to_string());
-                source = error.source();
-            }
-            assert!(
-                texts.iter().any(|text| text.contains("refused hello")),
-                "{texts:?}"
-            );
-        }
+        move || failed.send(texts(&ping_on(&client).unwrap_err())).unwrap()
     });
-    // An attempt that fails sends those that wait to ask again, each time one fewer.
-    let asked = events.try_iter().count();
-    assert!(
-        (THREADS..=THREADS * THREADS).contains(&asked),
-        "{asked} check-outs of {THREADS} threads"
-    );
+    (events.try_iter().count(), errors.try_iter().collect())
+}
+
+const THREADS: usize = 32;
+
+#[test]
+fn threads_that_wait_for_a_server_that_refuses_its_monitor_do_not_ask_for_ever() {
+    let server = Server::builder().start();
+    let refuse = doc! { "errorCode": 91 };
+    server.configure_fail_point(&fail_command(1000, &["hello", "isMaster"], refuse));
+    let uri = format!("{}?serverSelectionTimeoutMS=1200", server.uri());
+    let (asked, errors) = all_fail(&uri);
+    for texts in errors {
+        assert!(texts[0].contains("refused hello"), "{texts:?}");
+        assert!(texts[0].contains("serverSelectionTimeoutMS"), "{texts:?}");
+    }
+    assert_eq!(asked, 0, "no connection is asked for without a server");
+    // The first check, and one each half second for all threads together.
+    let checks = server.counts().accepted;
+    assert!((2..=4).contains(&checks), "{checks} checks");
+}
+
+#[test]
+fn threads_that_wait_for_a_server_that_refuses_all_users_do_not_ask_for_ever() {
+    let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
+    let server = Server::builder().auth(auth).start();
+    let refuse = doc! { "errorCode": 91 };
+    server.configure_fail_point(&fail_command(1000, &["saslStart", "saslContinue"], refuse));
+    let uri = format!("mongodb://ada:pencil@127.0.0.1:{}/", server.port());
+    let (asked, errors) = all_fail(&uri);
+    for texts in errors {
+        assert!(
+            texts.iter().any(|text| text.contains("failCommand")),
+            "{texts:?}"
+        );
+    }
+    // Whoever waited for a connection is sent away by the first attempt that fails.
+    assert_eq!(asked, THREADS);
 }

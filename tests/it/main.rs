@@ -39,6 +39,7 @@ mod oidc;
 mod overload;
 mod pooling;
 mod protocol;
+mod replica_set;
 mod replies;
 mod resumption;
 mod rotation;
@@ -51,6 +52,7 @@ mod srv;
 mod strangers;
 mod target;
 mod things;
+mod topologies;
 mod troubleshooting;
 mod trust;
 #[cfg(not(feature = "gssapi"))]

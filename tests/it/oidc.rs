@@ -131,7 +131,7 @@ fn machine_1_1_the_callback_is_called_during_authentication() {
     find(&bench.machine(good)).unwrap();
     assert_eq!(bench.calls(), 1);
     assert_eq!(
-        bench.server.connections()[0].user.as_deref(),
+        bench.server.program_connections()[0].user.as_deref(),
         Some("$external.idp/s3cret-good")
     );
 }
@@ -276,7 +276,7 @@ fn machine_4_a_user_who_is_asked_for_again_shows_a_new_token() {
     find(&client).unwrap();
     assert_eq!(bench.calls(), 2);
     // On the same connection, and without another hello.
-    assert_eq!(bench.server.counts().accepted, 1);
+    assert_eq!(bench.server.program_connections().len(), 1);
     assert_eq!(bench.server.count_of("find"), 3);
 }
 
@@ -311,7 +311,7 @@ fn a_user_who_stays_unknown_is_an_error_and_the_connection_is_given_up() {
     bench.ask_for_user();
     let error = refused(&client);
     assert_eq!(code(&error), CauseCode::AuthenticationFailed);
-    crate::common::expect_open(&bench.server, 0);
+    crate::common::expect_program_open(&bench.server, 0);
     // A second request for the user in one command is not answered again.
     bench.oidc.accept("s3cret-bad");
     find(&client).unwrap();

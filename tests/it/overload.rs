@@ -10,7 +10,8 @@ use mongotls_testbench::fault::Fault;
 use mongotls_testbench::pki::{Ca, KeyKind, Validity};
 use mongotls_testbench::server::{ClientAuth, Server, fail_command};
 
-use crate::common::{Bench, code, ping_error, ping_on};
+use crate::common::{Bench, code, ping_on};
+use crate::target::attempt_error;
 
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
@@ -37,14 +38,14 @@ fn errors_of_the_network_have_the_labels() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = ping_error(&format!("mongodb://{free}/"));
+    let error = attempt_error(&format!("mongodb://{free}/"));
     expect(&error, CauseCode::ConnectionRefused, Stage::Connect, true);
 
     let bench = Bench::sound();
     let limit = "&connectTimeoutMS=300";
     for (after, cause) in [(0, Stage::Tls), (200, Stage::Tls)] {
         bench.server.faults().next(1, Fault::stall_after(after));
-        let error = ping_error(&bench.uri(limit));
+        let error = attempt_error(&bench.uri(limit));
         expect(&error, CauseCode::HandshakeTimeout, cause, true);
     }
     bench.server.faults().clear();
@@ -52,14 +53,14 @@ fn errors_of_the_network_have_the_labels() {
     bench
         .server
         .configure_fail_point(&fail_command(1, &["isMaster"], block));
-    let error = ping_error(&bench.uri(limit));
+    let error = attempt_error(&bench.uri(limit));
     expect(&error, CauseCode::HandshakeTimeout, Stage::Hello, true);
 
     // Closed before the answer to hello, in the clear and on TLS.
     let close = || fail_command(1, &["isMaster"], doc! { "closeConnection": true });
     bench.server.configure_fail_point(&close());
     expect(
-        &ping_error(&bench.uri("")),
+        &attempt_error(&bench.uri("")),
         CauseCode::ConnectionClosed,
         Stage::Hello,
         true,
@@ -67,7 +68,7 @@ fn errors_of_the_network_have_the_labels() {
     let plain = Server::builder().start();
     plain.configure_fail_point(&close());
     expect(
-        &ping_error(&plain.uri()),
+        &attempt_error(&plain.uri()),
         CauseCode::ServerRequiresTls,
         Stage::Hello,
         true,
@@ -80,7 +81,7 @@ fn errors_of_the_network_have_the_labels() {
         |leaf| leaf,
         |tls| tls.client_auth(ClientAuth::RequireLikeMongod, &[ca.cert()]),
     );
-    let error = ping_error(&picky.uri(""));
+    let error = attempt_error(&picky.uri(""));
     expect(
         &error,
         CauseCode::ClientCertificateRequired,
@@ -91,7 +92,7 @@ fn errors_of_the_network_have_the_labels() {
 
 #[test]
 fn what_cannot_come_of_overload_has_none() {
-    let error = ping_error("mongodb://no-such-host.invalid/?connectTimeoutMS=2000");
+    let error = attempt_error("mongodb://no-such-host.invalid/?connectTimeoutMS=2000");
     assert_eq!(
         (error.stage(), is_labelled(&error)),
         (Some(Stage::Resolve), false)
@@ -103,7 +104,7 @@ fn what_cannot_come_of_overload_has_none() {
         |tls| tls,
     );
     expect(
-        &ping_error(&expired.uri("")),
+        &attempt_error(&expired.uri("")),
         CauseCode::CertificateExpired,
         Stage::Tls,
         false,
@@ -114,7 +115,7 @@ fn what_cannot_come_of_overload_has_none() {
         bench.ca_file.to_str().unwrap(),
         stranger.ca_file.to_str().unwrap(),
     );
-    let error = ping_error(&uri);
+    let error = attempt_error(&uri);
     assert_eq!(
         (error.stage(), is_labelled(&error)),
         (Some(Stage::Tls), false),
@@ -122,7 +123,7 @@ fn what_cannot_come_of_overload_has_none() {
     );
 
     let plain = Server::builder().start();
-    let error = ping_error(
+    let error = attempt_error(
         &bench
             .uri("")
             .replace(&bench.server.port().to_string(), &plain.port().to_string()),
@@ -132,7 +133,7 @@ fn what_cannot_come_of_overload_has_none() {
         .faults()
         .next(1, Fault::garbage_after(0, b"HTTP/1.1 400\r\n\r\n".to_vec()));
     expect(
-        &ping_error(&plain.uri()),
+        &attempt_error(&plain.uri()),
         CauseCode::NotMongodb,
         Stage::Hello,
         false,
@@ -143,7 +144,7 @@ fn what_cannot_come_of_overload_has_none() {
         let failure = doc! { "errorCode": 462, "errorLabels": labels.to_vec() };
         let fail = fail_command(1, &["isMaster"], failure);
         bench.server.configure_fail_point(&fail);
-        let error = ping_error(&bench.uri(""));
+        let error = attempt_error(&bench.uri(""));
         assert_eq!(code(&error), CauseCode::HelloFailed);
         assert_eq!(error.labels(), labels);
     }
@@ -166,8 +167,9 @@ fn a_command_has_them_only_from_the_server() {
         "{error}"
     );
     let failure = doc! { "errorCode": 462, "errorLabels": LABELS.to_vec() };
+    // Twice it is tried again (maxAdaptiveRetries).
     bench
         .server
-        .configure_fail_point(&fail_command(1, &["ping"], failure));
+        .configure_fail_point(&fail_command(3, &["ping"], failure));
     assert!(is_labelled(&ping_on(&client).unwrap_err()));
 }

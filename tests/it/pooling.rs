@@ -11,12 +11,17 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress};
+use mongotls::{
+    CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, PoolState, ServerAddress,
+};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{ReplyFault, Server, ServerTls, fail_command};
 use serde::Deserialize;
 
-use crate::common::{Bench, at_limit, code, expect_open, ping_on, plain_client, timed, while_busy};
+use crate::common::{
+    Bench, at_limit, code, expect_open, expect_program_open, expect_ready, ping_on, plain_client,
+    timed, while_busy,
+};
 use crate::things::{Thing, find, with_things};
 
 // --- threads and the pool ---
@@ -45,7 +50,8 @@ fn threads_share_a_client_and_never_exceed_the_pool() {
         } else {
             String::new()
         };
-        let client = plain_client(&server, &format!("maxPoolSize=4{tls_options}"));
+        let options = format!("maxPoolSize=4&serverMonitoringMode=poll{tls_options}");
+        let client = plain_client(&server, &options);
         thread::scope(|scope| {
             for worker in 0..32 {
                 let client = client.clone();
@@ -64,7 +70,9 @@ fn threads_share_a_client_and_never_exceed_the_pool() {
         });
         let counts = server.counts();
         assert_eq!(counts.commands["benchWork"], 6400);
-        assert!(counts.accepted <= 4, "{counts:?}");
+        // One is the monitor's; it polls, so that it needs no second one.
+        assert!(counts.accepted <= 4 + 1, "{counts:?}");
+        assert!(server.program_connections().len() <= 4);
         assert!(
             (2..=4).contains(&most.load(Ordering::SeqCst)),
             "{most:?} at once"
@@ -80,7 +88,7 @@ fn connections_that_break_do_not_use_the_pool_up() {
     let server = Server::builder().log_limit(0).start();
     let client = plain_client(&server, "maxPoolSize=3&waitQueueTimeoutMS=10000");
     server.configure_fail_point(&fail_command(
-        100,
+        10,
         &["ping"],
         doc! { "closeConnection": true },
     ));
@@ -89,25 +97,47 @@ fn connections_that_break_do_not_use_the_pool_up() {
         for _ in 0..16 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    if let Err(error) = ping_on(&client) {
-                        assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
-                        failures.fetch_add(1, Ordering::SeqCst);
+                    let Err(error) = ping_on(&client) else {
+                        continue;
+                    };
+                    // A failure sends those away who wait for a connection.
+                    if error
+                        .to_string()
+                        .contains("the connection pool was cleared")
+                    {
+                        let because = std::error::Error::source(&error).unwrap();
+                        assert!(
+                            because.to_string().contains("closed the connection"),
+                            "{because}"
+                        );
+                        continue;
                     }
+                    assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
+                    failures.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
     });
-    assert_eq!(failures.into_inner(), 100);
-    let counts = server.counts();
-    // Each failure may take with it what else was in use.
-    assert!((101..=105).contains(&counts.accepted), "{counts:?}");
-    assert!(server.wait_until(Duration::from_secs(5), |server| server.counts().open <= 3));
+    assert_eq!(failures.into_inner(), 10);
+    let made = server.program_connections().len();
+    // Each failure ends its own connection, and the others of the pool with it.
+    assert!((11..=33).contains(&made), "{made}");
+    let pool = client.snapshot().pools.remove(0);
+    assert_eq!(
+        (pool.state, pool.in_use, pool.waiting),
+        (PoolState::Ready, 0, 0)
+    );
+    // Three of the pool, and the monitor's.
+    assert!(
+        server.wait_until(Duration::from_secs(5), |server| server.counts().open
+            <= 3 + 1)
+    );
 }
 
-#[test]
-fn a_server_that_ends_all_connections_fails_one_command() {
+/// Eight connections, and the end of all; how the next commands fare.
+fn after_a_cut(mode: &str, noticed: impl FnOnce(&Server)) -> Vec<Result<(), Error>> {
     let server = Server::builder().start();
-    let client = plain_client(&server, "");
+    let client = plain_client(&server, &format!("serverMonitoringMode={mode}"));
     let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
     server.configure_fail_point(&fail_command(8, &["benchEcho"], block));
     thread::scope(|scope| {
@@ -115,14 +145,30 @@ fn a_server_that_ends_all_connections_fails_one_command() {
             scope.spawn(|| client.database("db").run_command(doc! { "benchEcho": 1 }));
         }
     });
-    assert_eq!(server.counts().accepted, 8);
+    assert_eq!(server.program_connections().len(), 8);
     server.cut();
-    expect_open(&server, 0);
-    ping_on(&client).unwrap_err();
-    for _ in 0..8 {
-        ping_on(&client).unwrap();
-    }
-    assert_eq!(server.counts().accepted, 9);
+    expect_program_open(&server, 0);
+    noticed(&server);
+    let outcomes = (0..9).map(|_| ping_on(&client).map(drop)).collect();
+    assert_eq!(server.program_connections().len(), 9);
+    outcomes
+}
+
+#[test]
+fn a_server_that_ends_all_connections_fails_one_command() {
+    let mut outcomes = after_a_cut("poll", |_| {}).into_iter();
+    let error = outcomes.next().unwrap().unwrap_err();
+    assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
+    assert!(outcomes.all(|outcome| outcome.is_ok()));
+}
+
+#[test]
+fn a_monitor_that_waits_at_the_server_notices_its_end_before_any_command() {
+    let is_back = |server: &Server| server.checks().handshakes().len() == 2;
+    let outcomes = after_a_cut("stream", |server| {
+        assert!(server.wait_until(Duration::from_secs(10), is_back));
+    });
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
 
 #[test]
@@ -135,7 +181,7 @@ fn a_command_that_takes_too_long_costs_its_own_connection_only() {
     let error = client.database("db").run_command(ping).unwrap_err();
     assert!(error.is_timeout());
     ping_on(&client).unwrap();
-    assert_eq!(server.counts().accepted, 2);
+    assert_eq!(server.program_connections().len(), 2);
 }
 
 #[test]
@@ -156,7 +202,7 @@ fn the_wait_for_a_connection_ends_at_wait_queue_timeout() {
         );
     });
     ping_on(&client).unwrap();
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
 }
 
 #[test]
@@ -222,7 +268,8 @@ fn a_waiter_gets_the_connection_as_soon_as_it_is_free() {
             });
         }
     });
-    assert_eq!((waiting.into_inner(), server.counts().accepted), (8, 1));
+    let made = server.program_connections().len();
+    assert_eq!((waiting.into_inner(), made), (8, 1));
 }
 
 #[test]
@@ -231,14 +278,15 @@ fn a_connection_that_was_idle_too_long_is_replaced() {
     let client = plain_client(&server, "maxIdleTimeMS=150");
     ping_on(&client).unwrap();
     ping_on(&client).unwrap();
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
     // The time itself is what this is about.
     thread::sleep(Duration::from_millis(200));
     ping_on(&client).unwrap();
-    assert_eq!(server.counts().accepted, 2);
-    expect_open(&server, 1);
-    let last = server.commands().pop().unwrap();
-    assert_eq!(last.connection, 2);
+    let made = server.program_connections();
+    assert_eq!(made.len(), 2);
+    expect_program_open(&server, 1);
+    let last = server.commands_named("ping").pop().unwrap();
+    assert_eq!(last.connection, made[1].id);
 }
 
 #[test]
@@ -272,7 +320,7 @@ fn a_panic_of_a_thread_loses_no_connection() {
         assert_eq!(message(in_thread.unwrap_err()), "another bug");
         ping_on(&client).unwrap();
     }
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
 }
 
 // --- the life of a client ---
@@ -292,16 +340,19 @@ fn a_client_is_shared_between_threads() {
 }
 
 #[test]
-fn nothing_is_sent_before_the_first_command() {
+fn only_the_monitor_connects_before_the_first_command() {
     let bench = Bench::sound();
     let client = bench.client("&minPoolSize=0");
     let database = client.database("db");
     let _ = (client.clone(), client.default_database(), database.name());
     let refused = database.run_command(doc! {}).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
-    assert_eq!(bench.server.counts().accepted, 0);
-    ping_on(&client).unwrap();
+    expect_ready(&client);
     assert_eq!(bench.server.counts().accepted, 1);
+    assert!(bench.server.program_connections().is_empty());
+    ping_on(&client).unwrap();
+    assert_eq!(bench.server.counts().accepted, 2);
+    assert_eq!(bench.server.program_connections().len(), 1);
 }
 
 #[test]
@@ -316,14 +367,16 @@ fn connections_end_with_the_last_clone() {
         };
         // Two connections: one is busy while the other is made.
         while_busy(server, &client, || ping_on(&client).map(drop).unwrap());
-        expect_open(server, 2);
+        expect_program_open(server, 2);
         let clone = client.clone();
         let database = clone.database("db");
         drop(client);
         drop(clone);
         database.run_command(doc! { "ping": 1 }).unwrap();
-        assert_eq!((server.counts().open, server.counts().accepted), (2, 2));
+        expect_program_open(server, 2);
+        assert_eq!(server.program_connections().len(), 2);
         drop(database);
+        // The monitor's ends too.
         expect_open(server, 0);
     }
 }

@@ -9,6 +9,7 @@ use mongotls_testbench::stranger;
 use openssl::ssl::{SslAlert, SslVersion};
 
 use crate::common::{Bench, code, fact, ping, ping_error};
+use crate::target::attempt_error;
 
 #[test]
 fn a_server_without_a_common_version_or_cipher_is_told() {
@@ -191,11 +192,15 @@ impl Clients {
         &self,
         identity: Option<&mongotls_testbench::pki::Identity>,
     ) -> Result<(), mongotls::Error> {
+        ping(&self.uri(identity))
+    }
+
+    fn uri(&self, identity: Option<&mongotls_testbench::pki::Identity>) -> String {
         let option = identity.map(|identity| {
             let path = self.bench.dir.write("client.pem", identity.bundle_pem());
             format!("&tlsCertificateKeyFile={}", path.display())
         });
-        ping(&self.bench.uri(&option.unwrap_or_default()))
+        self.bench.uri(&option.unwrap_or_default())
     }
 }
 
@@ -242,12 +247,17 @@ fn refusals_of_the_client_certificate_are_told_apart() {
 fn a_server_that_closes_instead_of_sending_an_alert_is_understood() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
-        let error = clients.attempt(None).unwrap_err();
-        assert_eq!(
-            code(&error),
-            CauseCode::ClientCertificateRequired,
-            "{version:?}: {error}"
-        );
+        let uri = clients.uri(None);
+        // Each attempt tells the same, since none resumes a session, and no client waits for another.
+        for error in [attempt_error(&uri), ping_error(&uri), ping_error(&uri)] {
+            assert_eq!(
+                code(&error),
+                CauseCode::ClientCertificateRequired,
+                "{version:?}: {error}"
+            );
+        }
+        let counts = clients.bench.server.counts();
+        assert!(counts.handshakes >= 3 && counts.resumed == 0, "{counts:?}");
     }
 }
 
@@ -325,7 +335,7 @@ fn a_client_certificate_that_the_server_drops_in_silence_is_looked_at_by_the_cli
             (&expired, CauseCode::ClientCertificateExpired),
             (&server_only, CauseCode::ClientCertificateRejected),
         ] {
-            let error = clients.attempt(Some(client)).unwrap_err();
+            let error = attempt_error(&clients.uri(Some(client)));
             assert_eq!(code(&error), expected, "{version:?}: {error}");
             assert_eq!(fact(&error, "issuer_listed_by_server"), "yes");
         }

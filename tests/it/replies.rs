@@ -8,21 +8,25 @@ use std::io::Write;
 use std::time::Duration;
 
 use mongotls::bson::{Document, RawDocumentBuf, doc};
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::{CauseCode, ErrorKind, Stage};
 use mongotls_testbench::fault::{Action, Fault};
 use mongotls_testbench::server::{ReplyFault, Server};
 use mongotls_testbench::wire::{CHECKSUM_PRESENT, EXHAUST_ALLOWED, Frame, OP_MSG, OP_REPLY};
 use openssl::ssl::SslVersion;
 
-use crate::common::{code, expect_open, ping_on, plain_client, timed};
-use crate::target::{FAR, Lengths, Target, for_each, steady};
+use crate::common::{code, expect_program_open, ping_on, plain_client, timed};
+use crate::target::{FAR, Lengths, Target, at_rest, attempt_error, for_each, steady};
 
 // --- garbage ---
 
 #[test]
 fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
     let bench = steady(SslVersion::TLS1_3);
-    let lengths = Lengths::measure(Some(&bench), &bench.server, &bench.client(""));
+    let lengths = Lengths::measure(
+        Some(&bench),
+        &bench.server,
+        &at_rest(&bench.uri_for("127.0.0.1", "")),
+    );
     let kinds: [(&str, Vec<u8>); 5] = [
         ("ones", vec![0xff; 64]),
         ("zeros", vec![0; 64]),
@@ -55,11 +59,9 @@ fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
                 .faults()
                 .all(Fault::garbage_after(after, garbage.clone()));
             let uri = bench.uri_for("127.0.0.1", "&connectTimeoutMS=400");
-            let client = Client::connect(&uri).unwrap();
             let error = timed(Duration::ZERO, Duration::from_millis(540), || {
-                ping_on(&client)
-            })
-            .expect_err(name);
+                attempt_error(&uri)
+            });
             let stage = error.stage().unwrap();
             assert_eq!(stage, lengths.stage(after), "{name} after {after}: {error}");
             let seen = code(&error);
@@ -106,7 +108,7 @@ fn garbage_after_the_handshake_ends_with_a_cause() {
             );
             ping_on(&client).unwrap();
         }
-        expect_open(target.server(), 1);
+        expect_program_open(target.server(), 1);
     }
 }
 
@@ -166,9 +168,13 @@ fn a_reply_that_breaks_the_protocol_costs_its_connection() {
             );
             assert!(error.to_string().contains(text), "{fault:?}: {error}");
             ping_on(&client).unwrap();
-            assert_eq!(target.server().counts().accepted, accepted, "{fault:?}");
+            assert_eq!(
+                target.server().program_connections().len(),
+                accepted,
+                "{fault:?}"
+            );
         }
-        expect_open(target.server(), 1);
+        expect_program_open(target.server(), 1);
     }
 }
 
@@ -188,10 +194,9 @@ fn an_answer_to_hello_that_breaks_the_protocol_is_not_mongodb() {
     ];
     for tls in [true, false] {
         let target = Target::new(tls);
-        let client = target.client("");
         for (fault, text) in &faults {
             target.server().spoil_replies("isMaster", 1, fault.clone());
-            let error = timed(Duration::ZERO, FAR, || ping_on(&client)).expect_err(text);
+            let error = timed(Duration::ZERO, FAR, || attempt_error(&target.uri("")));
             assert_eq!(
                 (error.kind(), code(&error), error.stage()),
                 (
@@ -203,8 +208,7 @@ fn an_answer_to_hello_that_breaks_the_protocol_is_not_mongodb() {
             );
             assert!(error.to_string().contains(text), "{fault:?}: {error}");
         }
-        ping_on(&client).unwrap();
-        expect_open(target.server(), 1);
+        assert!(target.server().program_connections().is_empty());
     }
 }
 
@@ -224,7 +228,7 @@ fn what_a_reply_may_hold_costs_nothing() {
         let reply = ping_on(&client).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         assert_eq!(reply, doc! { "ok": 1.0 });
     }
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
 }
 
 #[test]
@@ -256,7 +260,8 @@ fn a_second_reply_is_not_taken_for_the_next_ones() {
 
 // --- replies that hold what they must not ---
 
-/// Answers the next `ping` on the one connection of `server` with this document, whatever it holds.
+/// Answers the next `ping` on the program's one connection with this document, whatever it holds. The client polls, so
+/// that the last command is the program's, or a first hello.
 fn answer_ping_with(server: &Server, document: &[u8]) {
     let last = server
         .commands()
@@ -292,7 +297,7 @@ fn nested(levels: usize) -> Vec<u8> {
 #[test]
 fn a_reply_of_ten_thousand_levels_is_an_error_and_no_crash() {
     let server = Server::builder().start();
-    let client = plain_client(&server, "");
+    let client = plain_client(&server, "serverMonitoringMode=poll");
     client.server_report().unwrap();
     let database = client.database("admin");
     let reply = nested(10_000);
@@ -322,7 +327,7 @@ fn a_reply_of_ten_thousand_levels_is_an_error_and_no_crash() {
     );
     answer_ping_with(&server, &nested(150));
     database.run_command(doc! { "ping": 1 }).unwrap();
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
 }
 
 #[test]
@@ -333,7 +338,7 @@ fn a_reply_that_is_no_valid_bson_is_a_bson_error() {
     let unknown_kind = b"\x11\0\0\0\x10ok\0\x01\0\0\0\x42t\0\0";
     let text_without_end = b"\x15\0\0\0\x10ok\0\x01\0\0\0\x02t\0\xff\0\0\0";
     let server = Server::builder().start();
-    let client = plain_client(&server, "");
+    let client = plain_client(&server, "serverMonitoringMode=poll");
     client.server_report().unwrap();
     for (name, reply) in [
         ("text at the top", &text_at_top[..]),
@@ -351,5 +356,5 @@ fn a_reply_that_is_no_valid_bson_is_a_bson_error() {
         // The message was whole, so that the connection is sound.
         ping_on(&client).unwrap();
     }
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(server.program_connections().len(), 1);
 }

@@ -128,9 +128,19 @@ fn a_session_is_not_offered_to_another_name_nor_by_another_context() {
 }
 
 #[test]
+fn the_first_command_resumes_the_session_of_the_monitor() {
+    let bench = Bench::sound();
+    let client = bench.client("");
+    let report = client.server_report().unwrap();
+    assert!(report.handshake.unwrap().resumed());
+    let counts = (report.full_handshakes, report.resumed_handshakes);
+    assert_eq!(counts, (1, 1));
+}
+
+#[test]
 fn a_client_resumes_when_its_pool_dials_again() {
     let bench = Bench::sound();
-    let client: Client = bench.client("&maxIdleTimeMS=1");
+    let client: Client = bench.client(&format!("&maxIdleTimeMS=1{}", bench.without_monitors()));
     for _ in 0..3 {
         client
             .database("admin")

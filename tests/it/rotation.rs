@@ -10,9 +10,9 @@ use mongotls::event::Event;
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::{CauseCode, Client, ClientOptions, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation, Validity};
-use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+use mongotls_testbench::server::{ClientAuth, ConnectionInfo, Server, ServerTls};
 
-use crate::common::{Bench, code, ping_on};
+use crate::common::{Bench, code, expect_program_open, ping_on};
 
 /// A server that wants a client certificate, and a client whose files can be rewritten.
 struct Rotation {
@@ -22,13 +22,19 @@ struct Rotation {
 
 impl Rotation {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with more options, beginning with `&`.
+    fn with(options: &str) -> Self {
         let ca = Ca::root("bench root", KeyKind::EcP256);
         let identity = ca.issue(LeafSpec::local_server());
         let tls = ServerTls::new(&identity).client_auth(ClientAuth::Require, &[ca.cert()]);
         let bench = Bench::around(Server::builder().tls(tls).start(), ca);
         let first = bench.ca.issue(LeafSpec::client("first"));
         let file = bench.dir.write("client.pem", first.bundle_pem());
-        let client = bench.client(&format!("&tlsCertificateKeyFile={}", file.display()));
+        let key = file.display();
+        let client = bench.client(&format!("&tlsCertificateKeyFile={key}{options}"));
         Self { bench, client }
     }
 
@@ -43,10 +49,15 @@ impl Rotation {
     /// The subject of the certificate that the newest connection was made with.
     fn presented(&self) -> String {
         ping_on(&self.client).unwrap();
-        let last = self.bench.server.connections().pop().unwrap();
-        let certificate = last.client_certificate.unwrap();
-        mongotls::tls::Certificate::from(&*certificate).subject
+        let last = self.bench.server.program_connections().pop().unwrap();
+        subject(&last)
     }
+}
+
+/// The subject of the certificate that the client showed.
+fn subject(connection: &ConnectionInfo) -> String {
+    let certificate = connection.client_certificate.as_ref().unwrap();
+    mongotls::tls::Certificate::from(&**certificate).subject
 }
 
 #[test]
@@ -65,12 +76,52 @@ fn a_new_certificate_is_used_from_the_next_command_on() {
         "{}",
         rotation.presented()
     );
+    expect_program_open(&rotation.bench.server, 1);
+}
+
+/// The connections that are open and that only checks were made on.
+fn monitors(server: &Server) -> Vec<ConnectionInfo> {
+    let mut monitors = server.connections();
+    monitors.retain(|connection| connection.open && connection.is_monitor());
+    monitors
+}
+
+#[test]
+fn monitors_take_a_new_certificate_soon() {
+    let rotation = Rotation::with("&serverMonitoringMode=stream&heartbeatFrequencyMS=500");
+    let server = &rotation.bench.server;
+    // One streams, the other one measures round trips.
+    let limit = Duration::from_secs(20);
+    assert!(server.wait_until(limit, |server| monitors(server).len() == 2));
+    rotation.write("second", Validity::days(-1, 10));
+    rotation.client.reload_tls().unwrap();
+    let are_new = |monitors: &[ConnectionInfo]| {
+        let mut subjects = monitors.iter().map(subject);
+        monitors.len() == 2 && subjects.all(|subject| subject.contains("CN=second"))
+    };
+    assert!(server.wait_until(limit, |server| are_new(&monitors(server))));
+}
+
+#[test]
+fn a_reload_amid_the_first_check_holds_no_command_up() {
+    let ca = Ca::root("bench root", KeyKind::EcP256);
+    let slow = ServerTls::new(&ca.issue(LeafSpec::local_server())).staple_with(|_| {
+        thread::sleep(Duration::from_millis(300));
+        None
+    });
+    let bench = Bench::around(Server::builder().tls(slow).start(), ca);
+    let client = bench.client("&serverSelectionTimeoutMS=5000");
     assert!(
-        rotation
-            .bench
+        bench
             .server
-            .wait_until(Duration::from_secs(5), |server| server.counts().open == 1)
+            .wait_until(Duration::from_secs(5), |server| server.counts().accepted
+                == 1)
     );
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| ping_on(&client).map(drop));
+        client.reload_tls().unwrap();
+        waits.join().unwrap().unwrap();
+    });
 }
 
 #[test]
@@ -105,7 +156,7 @@ fn a_set_that_is_not_sound_leaves_the_old_one_in_force() {
     );
     assert!(rotation.presented().contains("CN=first"));
     assert_eq!(
-        rotation.bench.server.counts().accepted,
+        rotation.bench.server.program_connections().len(),
         1,
         "the old connection was kept"
     );
@@ -127,7 +178,7 @@ fn a_revoked_server_is_not_let_in_by_an_old_ticket_after_a_reload() {
         bench
             .server
             .wait_until(Duration::from_secs(5), |server| server.counts().resumed
-                == 1)
+                == 2)
     );
     write(
         bench

@@ -1,60 +1,112 @@
 //! The hosts of a connection string: which of several is used, and how each kind is reached.
 //!
-//! A host that cannot be reached is passed over, a primary goes before a secondary, and the choice
-//! is kept while it holds. Hosts may be Unix sockets and IPv6 addresses, with TLS and without.
+//! They are seeds: what a server says of its deployment decides who takes a command. A seed that cannot be reached is
+//! passed over, and one that does not belong to the deployment is left out. Hosts may be Unix sockets and IPv6
+//! addresses, with TLS and without.
 
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Client, Command, ErrorKind, ServerAddress, Stage};
+use mongotls::event::{Event, EventKind, SdamEventKind};
+use mongotls::options::{ReadPreference, ReadPreferenceMode};
+use mongotls::{
+    CauseCode, Client, Command, ConnectionString, Error, ErrorKind, ServerAddress, Stage,
+};
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Hello, Role, Server, ServerTls, fail_command};
+use mongotls_testbench::replica_set::{MemberKind, ReplicaSet};
+use mongotls_testbench::server::{Hello, Server, ServerTls, Standing, fail_command};
+use mongotls_testbench::sharded_cluster::ShardedCluster;
 use mongotls_testbench::stranger;
 
-use crate::common::{Bench, at_limit, code, fact, ping_on, timed, while_busy};
+use crate::common::{Bench, at_limit, code, ping_on, timed, while_busy};
+use crate::target::{LIMIT, attempt_error, waiting_error};
+
+/// An insert of one document.
+fn insert_on(client: &Client) -> Result<(), Error> {
+    let insert = doc! { "insert": "things", "documents": [{}] };
+    client.database("db").run_command(insert).map(drop)
+}
+
+/// How many commands of that name each member of a set of two has run.
+fn counts_of(set: &ReplicaSet, command: &str) -> [u64; 2] {
+    [0, 1].map(|index| set.node(index).server().count_of(command))
+}
+
+fn pair() -> ReplicaSet {
+    ReplicaSet::builder("rs0").members(2).start()
+}
 
 #[test]
-fn a_host_that_cannot_be_reached_is_passed_over() {
-    let server = Server::builder().start();
+fn a_seed_that_cannot_be_reached_is_passed_over() {
+    let set = pair();
     let nobody = stranger::nobody();
-    let client = Client::connect(&format!("mongodb://{nobody},{}/", server.addr())).unwrap();
-    ping_on(&client).unwrap();
+    // The one seed that answers is a secondary; it names the primary.
+    let uri = format!("mongodb://{nobody},{}/?replicaSet=rs0", set.address(1));
+    let client = Client::connect(&uri).unwrap();
+    insert_on(&client).unwrap();
     let report = client.server_report().unwrap();
-    assert_eq!(
-        report.server,
-        ServerAddress::tcp("127.0.0.1", server.port())
-    );
-    assert_eq!(server.counts().accepted, 1);
+    assert_eq!(report.server.to_string(), set.address(0));
+    assert_eq!(counts_of(&set, "insert"), [1, 0]);
+    assert_eq!(set.node(1).server().program_connections().len(), 0);
 }
 
 #[test]
 fn when_no_host_can_be_used_the_error_names_each_with_its_reason() {
     let nobody = stranger::nobody();
     let web = stranger::http_server();
-    let old = Server::builder()
-        .hello(Hello {
-            max_wire_version: 6,
-            ..Hello::default()
-        })
-        .start();
-    let uri = format!("mongodb://{nobody},{},{}/", web.addr(), old.addr());
-    let error = ping_on(&Client::connect(&uri).unwrap()).unwrap_err();
+    let alone = Server::builder().start();
+    let uri = format!("mongodb://{nobody},{},{}/", web.addr(), alone.addr());
+    let error = waiting_error(&uri);
     let text = error.to_string();
     for (address, reason) in [
         (nobody, "connection refused"),
         (web.addr(), "looks like HTTP"),
-        (old.addr(), "wire version 6 is too old"),
+        (
+            alone.addr(),
+            "left out: the server stands on its own, and is one of several hosts",
+        ),
     ] {
         let own = text
-            .split("; server ")
-            .find(|part| part.contains(&address.to_string()) && part.contains(reason));
-        assert!(own.is_some(), "{address} with {reason:?} in {text}");
+            .lines()
+            .find(|line| line.trim_start().starts_with(&address.to_string()));
+        assert!(
+            own.is_some_and(|line| line.contains(reason)),
+            "{address} with {reason:?} in {text}"
+        );
     }
-    // The first host stands for the others.
-    assert_eq!(
-        (error.kind(), code(&error)),
-        (ErrorKind::Network, CauseCode::ConnectionRefused)
+    // The one that does not mend by itself stands for the others.
+    assert_eq!(code(&error), CauseCode::NotMongodb);
+    assert_eq!(alone.program_connections().len(), 0);
+}
+
+#[test]
+fn an_old_server_ends_the_wait_at_once() {
+    let old = || {
+        let hello = Hello {
+            max_wire_version: 6,
+            ..Hello::mongos()
+        };
+        Server::builder().hello(hello).start()
+    };
+    let (one, other) = (old(), old());
+    for uri in [
+        one.uri(),
+        format!("mongodb://{},{}/", one.addr(), other.addr()),
+    ] {
+        let error = ping_on(&Client::connect(&uri).unwrap()).unwrap_err();
+        assert_eq!(
+            (code(&error), error.stage()),
+            (CauseCode::HelloFailed, Some(Stage::Hello)),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(text.contains("reports wire version 6"), "{text}");
+    }
+    let error = attempt_error(&one.uri());
+    assert!(
+        error.to_string().contains("wire version 6 is too old"),
+        "{error}"
     );
 }
 
@@ -69,112 +121,178 @@ fn the_limit_of_a_call_covers_all_hosts_together() {
     let client = Client::connect(&format!("mongodb://{}/", hosts.join(","))).unwrap();
     let ping = Command::from(doc! { "ping": 1 }).timeout(limit);
     let error = at_limit(limit, || client.database("db").run_command(ping)).unwrap_err();
-    assert_eq!(
-        (error.kind(), code(&error)),
-        (ErrorKind::Timeout, CauseCode::HandshakeTimeout)
-    );
-    assert_eq!(fact(&error, "option"), "the time limit of the call");
-    // The first host has used the limit up; the others were not tried.
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let text = error.to_string();
     assert!(
-        error
-            .to_string()
-            .starts_with(&format!("server {}: ", hosts[0])),
-        "{error}"
+        text.starts_with(
+            "no server for a read by primary within 400 ms (the time limit of the call): "
+        ),
+        "{text}"
     );
-}
-
-/// A primary, a secondary, and a client of both whose seed list begins with the primary.
-fn replica_set(options: &str) -> (Server, Server, Client) {
-    let member = |role| {
-        Server::builder()
-            .hello(Hello::member(role, "rs0", "a:1", &["a:1", "b:1"]))
-            .start()
-    };
-    let (primary, secondary) = (member(Role::Primary), member(Role::Secondary));
-    let uri = format!(
-        "mongodb://{},{}/?{options}",
-        primary.addr(),
-        secondary.addr()
-    );
-    (primary, secondary, Client::connect(&uri).unwrap())
+    // All of them are asked at the same time, and none has answered.
+    for host in hosts {
+        assert!(
+            text.contains(&format!("{host}  Unknown: not checked yet")),
+            "{text}"
+        );
+    }
 }
 
 #[test]
 fn a_full_pool_does_not_send_a_command_to_a_secondary() {
+    let set = pair();
     let options = "maxPoolSize=1&waitQueueTimeoutMS=200";
-    let (primary, secondary, client) = replica_set(options);
+    let client = Client::connect(&set.uri(options)).unwrap();
     ping_on(&client).unwrap();
-    while_busy(&primary, &client, || {
-        let insert = doc! { "insert": "things", "documents": [{}] };
-        let error = client.database("db").run_command(insert).unwrap_err();
+    while_busy(set.node(0).server(), &client, || {
+        let error = insert_on(&client).unwrap_err();
         assert!(
             error.to_string().contains("200 ms (waitQueueTimeoutMS)"),
             "{error}"
         );
     });
-    assert_eq!(secondary.counts().accepted, 0);
+    assert_eq!(set.node(1).server().program_connections().len(), 0);
 }
 
 #[test]
 fn after_a_failover_the_next_command_finds_the_new_primary() {
-    let (first, second, client) = replica_set("");
-    let set = |server: &Server, role| server.set_hello(|hello| hello.role = role);
-    let mut old = (&first, &second);
+    let set = pair();
+    // Not told by the monitors, which ask every minute: the old primary says that it is none.
+    let options = "serverMonitoringMode=poll&heartbeatFrequencyMS=60000";
+    let client = Client::connect(&set.uri(options)).unwrap();
+    let mut old = 0;
     for _ in 0..3 {
         ping_on(&client).unwrap();
-        let (from, to) = old;
-        set(from, Role::Secondary);
-        set(to, Role::Primary);
-        let failure = doc! { "errorCode": 10107 };
-        from.configure_fail_point(&fail_command(1, &["insert"], failure));
-        let insert = || {
-            let insert = doc! { "insert": "things", "documents": [{}] };
-            client.database("db").run_command(insert)
-        };
-        let (before, others) = (to.count_of("insert"), from.count_of("insert"));
-        assert_eq!(insert().unwrap_err().command().unwrap().code, 10107);
-        insert().unwrap();
-        insert().unwrap();
-        assert_eq!(to.count_of("insert"), before + 2);
-        assert_eq!(from.count_of("insert"), others + 1);
-        old = (to, from);
+        let new = 1 - old;
+        set.elect(new);
+        let before = counts_of(&set, "insert");
+        assert_eq!(
+            insert_on(&client).unwrap_err().command().unwrap().code,
+            10107
+        );
+        insert_on(&client).unwrap();
+        insert_on(&client).unwrap();
+        let after = counts_of(&set, "insert");
+        assert_eq!(after[new], before[new] + 2);
+        assert_eq!(after[old], before[old] + 1);
+        old = new;
     }
 }
 
 #[test]
-fn without_a_primary_a_secondary_goes_before_what_cannot_be_read_from() {
-    let (first, second, client) = replica_set("");
-    first.set_hello(|hello| hello.role = Role::Arbiter);
-    ping_on(&client).unwrap();
-    assert_eq!((first.count_of("ping"), second.count_of("ping")), (0, 1));
+fn a_failover_that_the_monitors_have_seen_fails_no_command() {
+    let set = pair();
+    let (told, primaries) = std::sync::mpsc::channel();
+    let options = ConnectionString::parse(&set.uri("serverMonitoringMode=stream"))
+        .unwrap()
+        .into_builder()
+        .event_listener_for(&[EventKind::Sdam], move |event| {
+            let Event::Sdam(event) = event else { return };
+            if let SdamEventKind::TopologyDescriptionChanged { new, .. } = &event.kind {
+                let primary = new.primary().map(|server| server.address.to_string());
+                let _ = told.send(primary);
+            }
+        })
+        .build()
+        .unwrap();
+    let client = Client::with_options(options).unwrap();
+    insert_on(&client).unwrap();
+    set.elect(1);
+    let new = set.address(1);
+    while primaries.recv_timeout(Duration::from_secs(5)).unwrap() != Some(new.clone()) {}
+    insert_on(&client).unwrap();
+    assert_eq!(counts_of(&set, "insert"), [1, 1]);
 }
 
 #[test]
-fn a_dead_host_is_not_tried_with_each_command_where_no_host_is_writable() {
+fn without_a_primary_secondaries_are_read_from_and_others_are_not() {
+    let kinds = [
+        MemberKind::Data(Standing::Host),
+        MemberKind::Data(Standing::Host),
+        MemberKind::Arbiter,
+    ];
+    let set = ReplicaSet::builder("rs0").kinds(&kinds).start();
+    set.kill(0);
+    let seeds = set.uri_with_seeds(&[1, 2], "");
+    let client = Client::connect(&seeds).unwrap();
+    let read = || Command::from(doc! { "ping": 1 });
+    let modes = [
+        ReadPreferenceMode::PrimaryPreferred,
+        ReadPreferenceMode::Secondary,
+    ];
+    for mode in modes {
+        let preference = ReadPreference {
+            mode,
+            ..ReadPreference::default()
+        };
+        let ping = read().read_preference(preference);
+        client.database("db").run_command(ping).unwrap();
+    }
+    assert_eq!(set.node(1).server().count_of("ping"), 2);
+    assert_eq!(set.node(2).server().count_of("ping"), 0);
+    let ping = read().timeout(LIMIT);
+    let error = at_limit(LIMIT, || client.database("db").run_command(ping)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("replica set \"rs0\" without a known primary"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{}  RSSecondary", set.address(1))),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{}  RSArbiter", set.address(2))),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_dead_host_holds_up_no_command() {
     let silent = stranger::silent();
-    let (_, secondary, _) = replica_set("");
+    let set = pair();
     let uri = format!(
-        "mongodb://{},{}/?connectTimeoutMS=400",
+        "mongodb://{},{}/?replicaSet=rs0&connectTimeoutMS=400",
         silent.addr(),
-        secondary.addr()
+        set.address(0)
     );
     let client = Client::connect(&uri).unwrap();
-    at_limit(Duration::from_millis(400), || ping_on(&client)).unwrap();
     timed(Duration::ZERO, Duration::from_millis(300), || {
         for _ in 0..20 {
             ping_on(&client).unwrap();
         }
     });
-    assert_eq!(secondary.counts().accepted, 1);
-    // A server that says that it does not take writes is a reason to search at once.
+    assert_eq!(set.node(0).server().program_connections().len(), 1);
+    // Nor does it after the primary said that it is none any more, and then is again.
     let failure = doc! { "errorCode": 13435 };
-    secondary.configure_fail_point(&fail_command(1, &["ping"], failure));
+    let failing = fail_command(1, &["ping"], failure);
+    set.node(0).server().configure_fail_point(&failing);
     ping_on(&client).unwrap_err();
-    secondary.set_hello(|hello| hello.role = Role::Primary);
+    set.step_down();
+    set.elect(0);
     timed(Duration::ZERO, Duration::from_millis(300), || {
         ping_on(&client)
     })
     .unwrap();
+}
+
+#[test]
+fn a_router_that_is_gone_leaves_its_work_to_the_others() {
+    let cluster = ShardedCluster::start(2, Default::default());
+    let client = Client::connect(&cluster.uri("")).unwrap();
+    cluster.node(0).proxy().refuse();
+    cluster.node(0).proxy().cut();
+    let other = cluster.node(1);
+    let mut pings = 0;
+    // A ping that was on its way to the first one may fail.
+    while other.server().count_of("ping") < 5 {
+        pings += 1;
+        assert!(pings < 100, "{:?}", other.server().counts());
+        let _ = ping_on(&client);
+    }
+    for _ in 0..10 {
+        ping_on(&client).unwrap();
+    }
 }
 
 #[test]
@@ -213,15 +331,18 @@ fn a_server_on_a_unix_socket_is_reached_with_tls_and_without() {
         "mongodb://{}/",
         gone.display().to_string().replace('/', "%2F")
     );
-    let error = ping_on(&Client::connect(&uri).unwrap()).unwrap_err();
+    let error = attempt_error(&uri);
     assert_eq!(
         (code(&error), error.stage()),
         (CauseCode::ConnectionRefused, Some(Stage::Connect))
     );
-    assert!(
-        error.to_string().contains(&gone.display().to_string()),
-        "{error}"
-    );
+    for error in [error, waiting_error(&uri)] {
+        assert_eq!(code(&error), CauseCode::ConnectionRefused);
+        assert!(
+            error.to_string().contains(&gone.display().to_string()),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -250,7 +371,12 @@ fn a_server_on_ipv6_is_reached_with_tls_and_without() {
     );
     assert!(report.handshake.is_some());
     // An address is not sent as server name.
-    assert_eq!(bench.server.connections()[0].sni, None);
+    let connections = bench.server.connections();
+    assert!(
+        connections
+            .iter()
+            .all(|connection| connection.sni.is_none())
+    );
 }
 
 #[test]

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
-use mongotls::{Client, Stage};
+use mongotls::{Client, Error, ErrorKind, Stage, doctor};
 use mongotls_testbench::fault::Action;
 use mongotls_testbench::pki::KeyKind;
 use mongotls_testbench::server::Server;
 use openssl::ssl::SslVersion;
 
-use crate::common::{Bench, ping_on, plain_client};
+use crate::common::{Bench, expect_ready, ping_error, ping_on};
 
 /// The limit of tests that wait for it.
 pub(crate) const LIMIT: Duration = Duration::from_millis(800);
@@ -43,9 +43,19 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(tls: bool) -> Self {
+        Self::with(tls.then(Bench::sound))
+    }
+
+    /// One that lets no session be resumed: each handshake is a full one.
+    pub(crate) fn without_tickets(tls: bool) -> Self {
+        let bench = || Bench::with(KeyKind::EcP256, |spec| spec, |tls| tls.tickets(0));
+        Self::with(tls.then(bench))
+    }
+
+    fn with(bench: Option<Bench>) -> Self {
         Self {
-            bench: tls.then(Bench::sound),
-            plain: (!tls).then(|| Server::builder().start()),
+            plain: bench.is_none().then(|| Server::builder().start()),
+            bench,
         }
     }
 
@@ -57,16 +67,64 @@ impl Target {
             .unwrap()
     }
 
-    /// A client with these options (`name=value&…`).
-    pub(crate) fn client(&self, options: &str) -> Client {
+    /// A connection string with these options (`name=value&…`).
+    pub(crate) fn uri(&self, options: &str) -> String {
         match &self.bench {
             // By address: no resolver and no second family of addresses in what is timed.
-            Some(bench) => {
-                Client::connect(&bench.uri_for("127.0.0.1", &format!("&{options}"))).unwrap()
-            }
-            None => plain_client(self.server(), options),
+            Some(bench) => bench.uri_for("127.0.0.1", &format!("&{options}")),
+            None => format!("{}?{options}", self.server().uri()),
         }
     }
+
+    /// A client with these options.
+    pub(crate) fn client(&self, options: &str) -> Client {
+        Client::connect(&self.uri(options)).unwrap()
+    }
+
+    /// The same, whose [monitor is at rest](at_rest).
+    pub(crate) fn settled(&self, options: &str) -> Client {
+        at_rest(&self.uri(options))
+    }
+}
+
+/// A client whose monitor has checked the server and does so again after a minute or on request: the next connection
+/// is the program's. `uri` has at least a `?` at its end.
+pub(crate) fn at_rest(uri: &str) -> Client {
+    let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=60000");
+    let client = Client::connect(&uri).unwrap();
+    expect_ready(&client);
+    client
+}
+
+/// The error of one attempt to connect, and of a ping after it: that of the doctor's look at the first host.
+pub(crate) fn attempt_error(uri: &str) -> Error {
+    let examination = doctor::examine(uri).examinations.remove(0);
+    examination.error.expect("the attempt succeeded")
+}
+
+/// The error of a client that waits for a server until [`LIMIT`]: it says so, and shows the cause of the attempts that
+/// failed.
+pub(crate) fn waiting_error(uri: &str) -> Error {
+    let joint = if uri.contains('?') { '&' } else { '?' };
+    let limit = LIMIT.as_millis();
+    let error = ping_error(&format!("{uri}{joint}serverSelectionTimeoutMS={limit}"));
+    let text = error.to_string();
+    let cause = error.cause().unwrap_or_else(|| panic!("no cause: {text}"));
+    assert_eq!((error.kind(), error.stage()), (ErrorKind::Timeout, None));
+    assert!(
+        text.starts_with(&format!(
+            "no server for a read by primary within {limit} ms (serverSelectionTimeoutMS): "
+        )),
+        "{text}"
+    );
+    let told = format!(
+        "{} [{}]\n      remedy: {}",
+        cause.message(),
+        cause.code(),
+        cause.remedy()
+    );
+    assert!(text.contains(&told), "{told:?} in {text}");
+    error
 }
 
 /// Runs `check` for each case at once, since most of them only wait.
@@ -87,10 +145,12 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// Counts them on sound connections.
+    /// Counts them on the connections of a client that is the first one of its server, of which none resumes a session.
     pub(crate) fn measure(bench: Option<&Bench>, server: &Server, client: &Client) -> Self {
         let sent = || server.counts().sent;
-        let begin = sent();
+        client.server_report().unwrap();
+        // The monitor's connection and the program's, each greeted alike.
+        let greeted = sent();
         // Kept until the end: closing it would draw a close_notify.
         let _alone = bench.map(|bench| {
             let options = TlsOptions::builder()
@@ -101,11 +161,10 @@ impl Lengths {
             let context = TlsContext::new(&options).unwrap();
             context.connect("127.0.0.1", stream).unwrap()
         });
-        let handshake = sent() - begin;
-        client.server_report().unwrap();
-        let hello = sent() - begin - 2 * handshake;
+        let handshake = sent() - greeted;
+        let hello = greeted / 2 - handshake;
         ping_on(client).unwrap();
-        let ping = sent() - begin - 2 * handshake - hello;
+        let ping = sent() - greeted - handshake;
         Self {
             handshake,
             hello,

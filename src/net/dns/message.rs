@@ -26,7 +26,12 @@ pub(super) enum Kind {
 pub(super) enum Record {
     /// Where a service is: the target as text, escaped where it holds more than letters, digits, `-` and `_`,
     /// without a dot at the end; priority and weight do not matter to a MongoDB client.
-    Srv { target: String, port: u16 },
+    Srv {
+        target: String,
+        port: u16,
+        /// How long the record may be remembered, in seconds.
+        ttl: u32,
+    },
     /// The strings of a TXT record, joined; none if they are not UTF-8.
     Txt(Option<String>),
 }
@@ -110,6 +115,7 @@ impl Query<'_> {
             (Kind::Srv, RData::SRV(srv)) => Some(Record::Srv {
                 target: text(&srv.target),
                 port: srv.port,
+                ttl: record.ttl,
             }),
             (Kind::Txt, RData::TXT(txt)) => Some(Record::Txt(String::try_from(txt).ok())),
             _ => None,
@@ -230,6 +236,7 @@ mod tests {
         let target = |target: &str, port| Record::Srv {
             target: target.to_owned(),
             port,
+            ttl: 60,
         };
         assert_eq!(
             query.read(7, &answer(&query, 7)),

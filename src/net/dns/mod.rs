@@ -122,18 +122,24 @@ impl Resolver {
         &self.servers
     }
 
-    /// The targets and ports of the SRV records at `name`; empty if it has none.
+    /// The targets and ports of the SRV records at `name`, empty if it has none; and how long all of them may be
+    /// remembered.
     pub(crate) fn srv(
         &self,
         name: &str,
         deadline: &Deadline,
-    ) -> Result<Vec<(String, u16)>, Failure> {
+    ) -> Result<(Vec<(String, u16)>, Duration), Failure> {
         let records = self.look_up(name, Kind::Srv, deadline)?.into_iter();
+        let mut shortest = None;
         let srv = records.filter_map(|record| match record {
-            Record::Srv { target, port } => Some((target, port)),
+            Record::Srv { target, port, ttl } => {
+                shortest = Some(shortest.map_or(ttl, |shortest: u32| shortest.min(ttl)));
+                Some((target, port))
+            }
             Record::Txt(_) => None,
         });
-        Ok(srv.collect())
+        let srv = srv.collect();
+        Ok((srv, Duration::from_secs(shortest.unwrap_or(0).into())))
     }
 
     /// The TXT records at `name`, the strings of each joined, or none where they are not UTF-8; empty if it has none.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use mongotls_testbench::random::Random;
 
-use super::super::{Dial, Failed, Pooled};
+use super::super::{Dial, Lease, Pool, Pooled};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::socket::Interrupt;
@@ -220,10 +220,10 @@ impl Dial for Bench {
         })
     }
 
-    fn failed(&self, failed: &Failed<'_, Self>) {
+    fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error) {
         // As after an error that says something about the server.
         if self.dials.load(SeqCst) % 16 == 0 {
-            failed.clear_pool();
+            pool.clear_because_of(on, Some(error));
         }
     }
 }

@@ -67,7 +67,11 @@ fn an_incompatible_deployment_serves_nobody() {
         error.to_string().contains("reports wire version 0"),
         "{error}"
     );
-    assert_eq!(error.cause().unwrap().code(), CauseCode::HelloFailed);
+    let cause = error.cause().unwrap();
+    assert_eq!(cause.code(), CauseCode::HelloFailed);
+    let fact = |key| cause.facts().get(key).map(ToString::to_string);
+    assert_eq!(fact("host").as_deref(), Some("a"));
+    assert_eq!(fact("max_wire_version").as_deref(), Some("0"));
     assert!(!topology.has_writable_server());
 }
 
@@ -91,7 +95,7 @@ fn a_server_that_was_never_timed_is_in_the_window_and_no_measure() {
 fn of_two_different_servers_the_less_busy_one_is_chosen() {
     let servers = ["a", "b", "c"].map(|name| server(name, ServerType::Mongos, None));
     let window: Vec<_> = servers.iter().collect();
-    let busy = |address: &ServerAddress| match address.host().as_str() {
+    let busy = |server: &&Arc<ServerDescription>| match server.address.host().as_str() {
         "a" => 1,
         "b" => 2,
         _ => 3,

@@ -127,6 +127,12 @@ impl Checker {
         limit.unwrap_or_default()
     }
 
+    /// What the check found so far; none if there was none.
+    pub(super) fn found(ssl: &SslRef) -> Option<Found> {
+        let check = ssl.ex_data(index().ok()?)?;
+        check.slot().as_ref().map(|outcome| outcome.found.clone())
+    }
+
     /// What the check found, once the handshake is over; none if there was none. The log is told now: a
     /// logger of the program has no place inside a callback of OpenSSL's.
     pub(super) fn conclude(ssl: &SslRef) -> Option<Outcome> {

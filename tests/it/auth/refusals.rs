@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ada, secure, server, uri, work};
 use crate::cli::mongotls;
-use crate::common::{code, expect_open, fact};
+use crate::common::{code, expect_program_open, fact};
 
 /// What the doctor says.
 fn doctor(uri: &str) -> Value {
@@ -93,7 +93,7 @@ fn each_refusal_is_told_with_what_is_likely_and_what_to_do() {
         assert_eq!(error.stage(), Some(Stage::Authentication));
         assert_eq!(error.command().unwrap().code, 18);
         assert!(error.to_string().contains(case.library), "{error}");
-        expect_open(&server, 0);
+        expect_program_open(&server, 0);
 
         let object = doctor(&uri);
         let context = format!("{uri}: {object:#}");

@@ -6,11 +6,17 @@ use mongotls::{CauseCode, Client, ErrorKind, Stage};
 use mongotls_testbench::server::{Auth, Hello, Server, User};
 
 use super::{ada, server, uri, users, work};
-use crate::common::{code, expect_open, fact};
+use crate::common::{code, expect_program_open, fact};
 
 /// What hello asked for.
+/// The first hello of the program's first connection.
 fn hello(server: &Server) -> Document {
-    server.commands().swap_remove(0).body
+    let connection = server.program_connections()[0].id;
+    let mut commands = server.commands().into_iter();
+    commands
+        .find(|it| it.connection == connection)
+        .unwrap()
+        .body
 }
 
 #[test]
@@ -298,7 +304,7 @@ fn a_server_that_does_not_prove_itself_gets_no_command() {
             assert!(error.to_string().contains(why), "{why}: {error}");
             assert_eq!(fact(&error, "mechanism"), "SCRAM-SHA-256");
             assert_eq!(server.count_of("count"), 0);
-            expect_open(&server, 0);
+            expect_program_open(&server, 0);
         }
     }
 }

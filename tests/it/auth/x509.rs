@@ -58,7 +58,9 @@ fn the_server_takes_the_user_from_the_certificate() {
     );
     // hello carried the whole of it.
     assert_eq!(desk.bench.server.count_of("authenticate"), 0);
-    let hello = desk.bench.server.commands().swap_remove(0).body;
+    let hello = crate::common::program_commands(&desk.bench.server)
+        .swap_remove(0)
+        .body;
     let command = hello.get_document("speculativeAuthenticate").unwrap();
     assert!(!command.contains_key("user"));
     assert_eq!(command.get_str("mechanism").unwrap(), "MONGODB-X509");

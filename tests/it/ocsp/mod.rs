@@ -58,7 +58,7 @@ impl Scene {
         self.bench.server.set_tls(&tls);
     }
 
-    /// One handshake of a new client.
+    /// One full handshake.
     fn attempt(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -71,16 +71,19 @@ impl Scene {
         self.attempt(|tls| tls)
     }
 
-    /// A client that stays and that keeps no connection for long, and what it tells.
+    /// A client that stays and that keeps no connection for long, and what it tells. It has no monitors, so that each
+    /// handshake is one of a command.
     fn client(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
     ) -> (Client, Told) {
         let told = Told::default();
         let list = Arc::clone(&told);
+        self.bench.without_monitors();
         let tls = change(TlsOptions::builder().ca_file(&self.bench.ca_file));
         let options = ClientOptions::builder()
             .host(ServerAddress::tcp("localhost", self.bench.server.port()))
+            .load_balanced(true)
             .tls(tls.build().unwrap())
             .max_idle_time(Duration::from_millis(1))
             .max_connecting(64_u32)

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use mongotls::doctor;
 use mongotls::tls::RevocationStatus;
 use mongotls::{CauseCode, Error, Stage};
 use mongotls_testbench::fault::{Action, Fault};
@@ -361,7 +362,7 @@ fn the_limit_of_the_connection_holds_for_the_responders_too() {
     let error: Error = timed(
         Duration::from_millis(500),
         Duration::from_millis(900),
-        || crate::common::ping_error(&uri),
+        || doctor::examine(&uri).examinations.remove(0).error.unwrap(),
     );
     // Nothing of the limit is left for the rest of the handshake.
     assert_eq!(code(&error), CauseCode::HandshakeTimeout, "{error}");

@@ -11,7 +11,7 @@ use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy};
 use mongotls_testbench::stranger::{self, Stranger};
 
 use crate::common::{at_limit, code, fact, ping, ping_error, ping_on};
-use crate::target::{LIMIT, for_each, trickle};
+use crate::target::{LIMIT, attempt_error, for_each, trickle, waiting_error};
 
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
@@ -41,9 +41,9 @@ impl Scene {
         format!("{}?{}{options}", self.server.uri(), self.proxy.options())
     }
 
-    /// The error of a first ping, at the stage connect, that names server and proxy and holds no password.
+    /// The error of an attempt, at the stage connect, that names server and proxy and holds no password.
     fn error(&self, options: &str) -> Error {
-        let error = ping_error(&self.uri(options));
+        let error = attempt_error(&self.uri(options));
         assert_eq!(error.stage(), Some(Stage::Connect), "{error}");
         assert_eq!(fact(&error, "proxy"), self.proxy.addr().to_string());
         assert_eq!(fact(&error, "server"), self.server.addr().to_string());
@@ -84,6 +84,13 @@ fn each_reply_has_its_cause_and_nobody_goes_around_the_proxy() {
         // What the network behind the proxy does may come of an overloaded server; what the proxy wants may not.
         assert_eq!(is_labelled(&error), cause != C::ProxyFailed, "{error}");
     }
+    // A client that waits tells the same of its monitor's attempts, and does not go around the proxy either.
+    scene.proxy.reply_with(2);
+    let error = waiting_error(&scene.uri(""));
+    assert_eq!(
+        (code(&error), &*fact(&error, "reply")),
+        (C::ProxyFailed, "2")
+    );
     assert_eq!(scene.server.counts().accepted, 0);
     scene.proxy.behave();
     ping(&scene.uri("")).unwrap();
@@ -285,7 +292,7 @@ fn what_is_no_proxy_is_told_by_what_it_looks_like_and_quickly() {
         let addr = stranger.addr();
         let options = format!("proxyHost={}&proxyPort={}", addr.ip(), addr.port());
         let started = Instant::now();
-        let error = ping_error(&format!("{}?{options}", server.uri()));
+        let error = attempt_error(&format!("{}?{options}", server.uri()));
         assert!(started.elapsed() < Duration::from_secs(5));
         assert_eq!(code(&error), CauseCode::ProxyFailed, "{error}");
         assert_eq!(fact(&error, "looks_like"), expected);
@@ -303,7 +310,7 @@ fn a_proxy_out_of_reach_is_said_to_be_the_proxy() {
             "{}?proxyHost={host}&proxyPort={port}&connectTimeoutMS=20000",
             server.uri()
         );
-        let error = ping_error(&uri);
+        let error = attempt_error(&uri);
         let words = format!("the SOCKS5 proxy {host}:{port} cannot be reached");
         assert!(error.to_string().contains(&words), "{error}");
         assert_eq!(fact(&error, "proxy"), format!("{host}:{port}"));

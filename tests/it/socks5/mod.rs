@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::cli::mongotls;
 use crate::common::{Bench, code, fact, ping, ping_error, ping_on};
+use crate::target::{attempt_error, waiting_error};
 
 /// A name that only a proxy can resolve (RFC 6761).
 const NAME: &str = "db.mongotls.invalid";
@@ -96,15 +97,19 @@ fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() 
                 true => uri_of(&bench, &options),
                 false => format!("mongodb://{NAME}/?{options}"),
             };
-            let before = server.counts().accepted;
-            let outcome = ping(&uri);
-            assert_eq!(outcome.is_ok(), lets_in, "{uri}: {outcome:?}");
-            assert_eq!(proxy.visits().last(), Some(&expected), "{uri}");
-            let made = server.counts().accepted - before;
-            assert_eq!(made, u64::from(lets_in), "{uri}");
-            if let Err(error) = outcome {
-                assert_eq!(code(&error), CauseCode::ProxyFailed);
+            let (before, visits) = (server.counts().accepted, proxy.visits().len());
+            if lets_in {
+                ping(&uri).unwrap_or_else(|error| panic!("{uri}: {error}"));
+            } else {
+                assert_eq!(code(&attempt_error(&uri)), CauseCode::ProxyFailed, "{uri}");
             }
+            // The monitor and the program come the same way.
+            let visits = proxy.visits().split_off(visits);
+            assert!(visits.iter().all(|visit| *visit == expected), "{visits:?}");
+            assert!(!visits.is_empty(), "{uri}");
+            let made = server.counts().accepted - before;
+            let expected = if lets_in { visits.len() } else { 0 };
+            assert_eq!(made, expected as u64, "{uri}");
         }
     }
 }
@@ -122,7 +127,11 @@ fn the_builder_leads_through_the_proxy_too() {
         .proxy_credential("bob", Secret::new("p@ss"));
     let client = Client::with_options(builder.build().unwrap()).unwrap();
     ping_on(&client).unwrap();
-    assert_eq!(proxy.visits(), [visit(&[0, 2], bob())]);
+    // The monitor's and the program's.
+    assert_eq!(
+        proxy.visits(),
+        [visit(&[0, 2], bob()), visit(&[0, 2], bob())]
+    );
 }
 
 /// All of it at once; and nothing that is told of the connection names the proxy.
@@ -149,18 +158,22 @@ fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
         .database("db")
         .run_command(doc! { "count": "things" })
         .unwrap();
-    let connections = bench.server.connections();
+    let connections = bench.server.program_connections();
     assert_eq!(connections[0].user.as_deref(), Some("admin.ada"));
-    // Another connection resumes the session that the first one had with this server.
-    let close = fail_command(1, &["ping"], doc! { "closeConnection": true });
-    bench.server.configure_fail_point(&close);
-    ping_on(&client).unwrap_err();
-    ping_on(&client).unwrap();
+    // It has resumed the session that the monitor's connection had with this server.
     let snapshot = client.snapshot();
     assert_eq!(
         (snapshot.full_handshakes, snapshot.resumed_handshakes),
         (1, 1)
     );
+    // So do those after it.
+    let close = fail_command(1, &["ping"], doc! { "closeConnection": true });
+    bench.server.configure_fail_point(&close);
+    ping_on(&client).unwrap_err();
+    ping_on(&client).unwrap();
+    let snapshot = client.snapshot();
+    assert_eq!(snapshot.full_handshakes, 1);
+    assert!(snapshot.resumed_handshakes > 1, "{snapshot:?}");
     let seen = seen.lock().unwrap();
     let port = proxy.addr().port().to_string();
     assert!(seen.iter().any(|event| event.contains("CommandSucceeded")));
@@ -270,7 +283,8 @@ fn ocsp_responders_are_asked_directly() {
         .name(NAME, bench.server.addr())
         .start();
     ping(&uri_of(&bench, &proxy.options())).unwrap();
-    assert_eq!(proxy.visits(), [visit(&[0], None)]);
+    // The monitor's and the program's.
+    assert_eq!(proxy.visits(), [visit(&[0], None), visit(&[0], None)]);
     assert_eq!(responder.requests().len(), 1);
 }
 
@@ -294,7 +308,8 @@ fn dns_is_asked_from_here_for_a_seed_list_and_the_proxy_for_its_hosts() {
         .build()
         .unwrap();
     ping_on(&Client::with_options(options).unwrap()).unwrap();
-    assert_eq!(proxy.visits(), [visit(&[0], None)]);
+    // The monitor's and the program's.
+    assert_eq!(proxy.visits(), [visit(&[0], None), visit(&[0], None)]);
 }
 
 #[test]
@@ -367,11 +382,11 @@ fn a_real_proxy_is_passed() {
         "{log}"
     );
 
-    let error = ping_error(&of("localhost", &closed, ""));
+    let error = attempt_error(&of("localhost", &closed, ""));
     assert_eq!(code(&error), CauseCode::ProxyFailed);
     assert!(error.to_string().contains("without user and password"));
     let eve = "&proxyUsername=eve&proxyPassword=guess";
-    let error = ping_error(&of("localhost", &closed, eve));
+    let error = waiting_error(&of("localhost", &closed, eve));
     assert_eq!(code(&error), CauseCode::ProxyFailed);
     assert_eq!(fact(&error, "user"), "eve");
     let nobody = mongotls_testbench::stranger::nobody();
@@ -379,7 +394,7 @@ fn a_real_proxy_is_passed() {
         "mongodb://{nobody}/?proxyHost=127.0.0.1&proxyPort={}",
         open.addr().port()
     );
-    let error = ping_error(&uri);
+    let error = waiting_error(&uri);
     assert_eq!(code(&error), CauseCode::ConnectionRefused);
     assert_eq!(fact(&error, "reply"), "5");
 }

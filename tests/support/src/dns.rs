@@ -15,6 +15,8 @@ use std::time::Duration;
 struct Record {
     name: Vec<u8>,
     kind: u16,
+    /// Seconds.
+    ttl: u32,
     data: Vec<u8>,
 }
 
@@ -54,6 +56,14 @@ impl Zone {
         self
     }
 
+    /// All of them may be remembered for so many seconds. Default: 60.
+    pub fn ttl(mut self, seconds: u32) -> Self {
+        for record in &mut self.0 {
+            record.ttl = seconds;
+        }
+        self
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -82,7 +92,7 @@ impl Zone {
             records.extend([0xc0, 12]);
             records.extend(record.kind.to_be_bytes());
             records.extend(1_u16.to_be_bytes());
-            records.extend(60_u32.to_be_bytes());
+            records.extend(record.ttl.to_be_bytes());
             records.extend(u16::try_from(record.data.len()).unwrap().to_be_bytes());
             records.extend(&record.data);
         }
@@ -407,7 +417,12 @@ impl Record {
             }
             _ => panic!("{line}"),
         };
-        Self { name, kind, data }
+        Self {
+            name,
+            kind,
+            ttl: 60,
+            data,
+        }
     }
 }
 

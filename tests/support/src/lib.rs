@@ -5,7 +5,10 @@
 //!
 //! - [`pki`]: certificates, keys, CRLs and OCSP responses, each with the defect that a test is about.
 //! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
+//! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that part
+//!   them; [`node`] is one of them.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
+//! - [`front`]: a TLS front that gives a server another address.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
 //!   answers as a test says.
 //! - [`dns`]: a DNS server that breaks on demand; [`socks5`]: a SOCKS5 proxy that does.
@@ -25,16 +28,20 @@ pub mod compress;
 pub mod der;
 pub mod dns;
 pub mod fault;
+pub mod front;
 pub mod http;
 pub mod http_proxy;
 pub mod http_server;
 pub mod net;
+pub mod node;
 pub mod ocsp;
 pub mod peers;
 pub mod pki;
 pub mod proxy;
 pub mod random;
+pub mod replica_set;
 pub mod server;
+pub mod sharded_cluster;
 pub mod socks5;
 pub mod stranger;
 pub mod wire;

@@ -7,9 +7,10 @@
 //! A [`Socket`] is shared, never duplicated: the system sends RST only when the last descriptor of a
 //! connection closes, so a forgotten copy would turn a reset into an orderly end.
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -120,6 +121,55 @@ impl Stop {
     }
 }
 
+/// A port of its own that stays its own while nobody listens there: who connects is refused.
+///
+/// Held on `127.0.0.1`, and on `::1` where there is one, so that nobody else answers for `localhost`.
+#[derive(Debug)]
+pub(crate) struct Port {
+    number: u16,
+    _v6: Option<socket2::Socket>,
+    _v4: socket2::Socket,
+}
+
+impl Port {
+    /// A free one.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn reserve() -> io::Result<Self> {
+        // One that is free for IPv4 may be taken for IPv6.
+        for _ in 0..50 {
+            let v4 = hold((Ipv4Addr::LOCALHOST, 0).into())?;
+            let addr = v4.local_addr()?.as_socket().expect("a TCP address");
+            let v6 = match hold((Ipv6Addr::LOCALHOST, addr.port()).into()) {
+                Ok(v6) => Some(v6),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+                Err(_) => None,
+            };
+            return Ok(Self {
+                number: addr.port(),
+                _v6: v6,
+                _v4: v4,
+            });
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+/// A socket that is bound and does not listen. With `SO_REUSEADDR`, which listeners have too, one may
+/// listen beside it.
+fn hold(addr: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
@@ -168,6 +218,22 @@ impl Socket {
     /// Whether [`reset_on_close`](Self::reset_on_close) was called.
     pub(crate) fn will_reset(&self) -> bool {
         self.0.reset.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has ended its side, found out without reading.
+    ///
+    /// For a peer that has nothing to send: under TLS a byte is a `close_notify`, which hides the FIN.
+    pub(crate) fn has_ended(&self, over_tls: bool) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let flags = MSG_PEEK | MSG_DONTWAIT;
+        let seen = match &self.0.stream {
+            Stream::Tcp(tcp) => SockRef::from(tcp).recv_with_flags(&mut byte, flags),
+            Stream::Unix(unix) => SockRef::from(unix).recv_with_flags(&mut byte, flags),
+        };
+        match seen {
+            Ok(count) => count == 0 || over_tls,
+            Err(error) => !is_timeout(&error),
+        }
     }
 
     /// Limits how long a read waits.
@@ -272,6 +338,7 @@ impl Listening {
                     socket.close_gently(&stop);
                 });
             }
+            listener.end();
         };
         listening.workers.spawn("bench-accept", accept);
         Ok(listening)
@@ -282,12 +349,30 @@ impl Listening {
         &self.endpoint
     }
 
+    /// Tells its threads to end, and does not wait for them.
+    pub(crate) fn stop(&self) {
+        self.stop.set();
+    }
+
     /// Ends every connection that is open now, with FIN; goes on listening.
     pub fn cut(&self) {
-        let open: Vec<_> = lock(&self.sockets).drain(..).collect();
-        for shared in open.iter().filter_map(Weak::upgrade) {
-            Socket(shared).shutdown(Shutdown::Both);
+        for socket in self.take_open() {
+            socket.shutdown(Shutdown::Both);
         }
+    }
+
+    /// The same with RST, once whoever serves the connection notices that there is no more to read.
+    pub fn reset(&self) {
+        for socket in self.take_open() {
+            socket.reset_on_close();
+            socket.shutdown(Shutdown::Read);
+        }
+    }
+
+    fn take_open(&self) -> impl Iterator<Item = Socket> {
+        let open: Vec<_> = lock(&self.sockets).drain(..).collect();
+        let open = open.into_iter().filter_map(|shared| shared.upgrade());
+        open.map(Socket)
     }
 }
 
@@ -341,6 +426,16 @@ impl Listener {
                 Ok((Self::Unix(listener), Endpoint::Unix(path.clone())))
             }
         }
+    }
+
+    /// Stops listening, for all descriptors: a process that is just being started has a copy of this one,
+    /// and would keep the port taken for a moment after it is closed.
+    fn end(&self) {
+        // An error means that it does not listen any more.
+        let _ = match self {
+            Self::Tcp(tcp) => SockRef::from(tcp).shutdown(Shutdown::Both),
+            Self::Unix(unix) => SockRef::from(unix).shutdown(Shutdown::Both),
+        };
     }
 
     fn accept(&self) -> io::Result<Socket> {
@@ -403,6 +498,10 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
 }
+
+// Of Linux, whose `recv` they are for: a crate for two numbers is not worth it.
+const MSG_PEEK: i32 = 0x02;
+const MSG_DONTWAIT: i32 = 0x40;
 
 /// How long a closed connection waits for its peer to close too.
 const LINGER: Duration = Duration::from_secs(2);

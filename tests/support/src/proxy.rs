@@ -1,18 +1,19 @@
 //! A TCP proxy that can cut, hold and spoil what passes between a client and any server.
 //!
 //! It stands in front of servers that the bench does not control (FerretDB, HAProxy) and simulates the
-//! network between. A [`Fault`](crate::fault::Fault) of [`Layer::Tcp`] applies to the bytes that the
+//! network between, and in front of the members of a [`ReplicaSet`](crate::replica_set::ReplicaSet). Its
+//! port stays its own also while it refuses connections. Before several servers it balances load. A [`Fault`](crate::fault::Fault) of [`Layer::Tcp`] applies to the bytes that the
 //! client receives; the proxy sees no messages, so [`Layer::Message`] means nothing here. Each
 //! connection has two threads, one a direction; dropping the proxy ends them.
 
 use crate::fault::{FaultPlan, FaultyStream, Layer, Transport};
-use crate::net::{Bind, Endpoint, Listening, Socket, Stop, lock};
+use crate::net::{Bind, Endpoint, Listening, Port, Socket, Stop, lock};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running proxy.
 ///
@@ -24,18 +25,26 @@ use std::time::Duration;
 /// let proxy = Proxy::start(server.endpoint());
 /// let uri = format!("mongodb://{}/", proxy.addr());
 /// proxy.cut();
+/// proxy.refuse(); // a connection is refused, as by a host where nothing listens
+/// proxy.admit();
 /// ```
 #[derive(Debug)]
 pub struct Proxy {
-    listening: Listening,
+    // Before `shared`, so that its threads have ended when the rest goes.
+    listening: Mutex<Option<Listening>>,
+    endpoint: Endpoint,
     shared: Arc<Shared>,
+    port: Port,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
+    servers: Mutex<Vec<Endpoint>>,
     faults: FaultPlan,
     gate: Gate,
+    resets: AtomicBool,
     cuts: AtomicU64,
+    accepted: Mutex<Vec<Instant>>,
 }
 
 impl Proxy {
@@ -45,26 +54,41 @@ impl Proxy {
     ///
     /// If no port can be bound.
     pub fn start(server: &Endpoint) -> Self {
-        let shared = Arc::new(Shared::default());
-        let (server, serving) = (server.clone(), Arc::clone(&shared));
-        let listening = Listening::start(&Bind::default(), move |client, stop| {
-            // If the server cannot be reached, the client's connection just ends.
-            if let Ok(upstream) = server.connect() {
-                serving.relay(&client, &upstream, stop);
-            }
-        })
-        .expect("a free port");
-        Self { listening, shared }
+        Self::balance(std::slice::from_ref(server))
+    }
+
+    /// The same for several servers, of which each connection gets the next: a load balancer.
+    ///
+    /// # Panics
+    ///
+    /// If no port can be bound.
+    pub fn balance(servers: &[Endpoint]) -> Self {
+        let port = Port::reserve().expect("a free port");
+        let addr = (Ipv4Addr::LOCALHOST, port.number()).into();
+        let proxy = Self {
+            listening: Mutex::default(),
+            endpoint: Endpoint::Tcp(addr),
+            shared: Arc::default(),
+            port,
+        };
+        proxy.set_servers(servers);
+        proxy.admit();
+        proxy
     }
 
     /// Its address.
     pub fn addr(&self) -> SocketAddr {
-        self.listening.endpoint().addr()
+        self.endpoint.addr()
     }
 
     /// Where it listens.
     pub fn endpoint(&self) -> &Endpoint {
-        self.listening.endpoint()
+        &self.endpoint
+    }
+
+    /// Which servers it connects on to from now on, each in its turn.
+    pub fn set_servers(&self, servers: &[Endpoint]) {
+        *lock(&self.shared.servers) = servers.to_vec();
     }
 
     /// Which connections to come get a fault.
@@ -72,10 +96,17 @@ impl Proxy {
         &self.shared.faults
     }
 
+    /// When it took connections, those that it reset at once among them; oldest first.
+    pub fn accepted(&self) -> Vec<Instant> {
+        lock(&self.shared.accepted).clone()
+    }
+
     /// Ends every open connection, on both sides; goes on listening.
     pub fn cut(&self) {
         self.shared.cuts.fetch_add(1, Ordering::SeqCst);
-        self.listening.cut();
+        if let Some(listening) = &*lock(&self.listening) {
+            listening.cut();
+        }
     }
 
     /// Holds all bytes, in both directions; connections stay open, new ones are taken.
@@ -87,21 +118,88 @@ impl Proxy {
     pub fn resume(&self) {
         self.shared.gate.set(false);
     }
+
+    /// Ends every open connection with RST, and each new one as soon as it is taken.
+    pub fn reset(&self) {
+        self.shared.resets.store(true, Ordering::SeqCst);
+        self.shared.cuts.fetch_add(1, Ordering::SeqCst);
+        if let Some(listening) = &*lock(&self.listening) {
+            listening.reset();
+        }
+    }
+
+    /// Ends every open connection, and has the system refuse new ones: nobody listens.
+    pub fn refuse(&self) {
+        let listening = lock(&self.listening).take();
+        self.shared.cuts.fetch_add(1, Ordering::SeqCst);
+        drop(listening);
+    }
+
+    /// Takes connections again, after [`reset`](Self::reset) or [`refuse`](Self::refuse).
+    ///
+    /// # Panics
+    ///
+    /// If the port, which is reserved, cannot be bound.
+    pub fn admit(&self) {
+        self.shared.resets.store(false, Ordering::SeqCst);
+        let mut listening = lock(&self.listening);
+        if listening.is_none() {
+            let serving = Arc::clone(&self.shared);
+            let started = Listening::start(&Bind::V4(self.port.number()), move |client, stop| {
+                serving.serve(&client, stop);
+            });
+            *listening = Some(started.expect("the reserved port"));
+        }
+    }
 }
 
 impl Shared {
-    fn relay(&self, client: &Socket, upstream: &Socket, stop: &Stop) {
+    fn serve(&self, client: &Socket, stop: &Stop) {
+        lock(&self.accepted).push(Instant::now());
         let cuts = self.cuts.load(Ordering::SeqCst);
+        if self.resets.load(Ordering::SeqCst) {
+            return client.reset_on_close();
+        }
+        // If the server cannot be reached, the client's connection just ends.
+        let Some(server) = self.next_server() else {
+            return;
+        };
+        if let Ok(upstream) = server.connect() {
+            // We were cut, or the proxy ends: nothing held is of use any more.
+            let over = || stop.is_set() || self.cuts.load(Ordering::SeqCst) != cuts;
+            self.relay(client, &upstream, stop, over);
+        }
+    }
+
+    fn next_server(&self) -> Option<Endpoint> {
+        let mut servers = lock(&self.servers);
+        let next = servers.first().cloned();
+        if !servers.is_empty() {
+            servers.rotate_left(1);
+        }
+        next
+    }
+
+    fn relay(
+        &self,
+        client: &Socket,
+        upstream: &Socket,
+        stop: &Stop,
+        over: impl Fn() -> bool + Copy + Send,
+    ) {
         let fault = self.faults.take(Layer::Tcp);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                self.copy(client.clone(), upstream.clone(), stop);
+            scope.spawn(move || {
+                self.copy(client.clone(), upstream.clone(), over);
                 // The client ended: tell the server, and do not wait for it if we were cut.
-                let cut = stop.is_set() || self.cuts.load(Ordering::SeqCst) != cuts;
-                upstream.shutdown(if cut { Shutdown::Both } else { Shutdown::Write });
+                upstream.shutdown(if over() {
+                    Shutdown::Both
+                } else {
+                    Shutdown::Write
+                });
             });
             let mut to_client = FaultyStream::new(client.clone(), fault, stop);
-            self.copy(upstream.clone(), &mut to_client, stop);
+            self.copy(upstream.clone(), &mut to_client, over);
             upstream.shutdown(Shutdown::Read);
             if client.will_reset() {
                 client.shutdown(Shutdown::Read); // so that the other thread lets go of the socket
@@ -111,11 +209,13 @@ impl Shared {
         });
     }
 
-    fn copy(&self, mut from: impl Read, mut to: impl Write, stop: &Stop) {
+    /// What is read waits at the gate, and so does the end.
+    fn copy(&self, mut from: impl Read, mut to: impl Write, over: impl Fn() -> bool) {
         let mut buffer = vec![0; 16 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            self.gate.pass(stop);
-            if to.write_all(&buffer[..count]).is_err() {
+        loop {
+            let count = from.read(&mut buffer).unwrap_or(0);
+            let open = self.gate.pass(&over);
+            if count == 0 || !open || to.write_all(&buffer[..count]).is_err() {
                 break;
             }
         }
@@ -135,14 +235,19 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    fn pass(&self, stop: &Stop) {
+    /// Waits until it is open; says whether that came before it was all over.
+    fn pass(&self, over: impl Fn() -> bool) -> bool {
         let mut closed = lock(&self.closed);
-        while *closed && !stop.is_set() {
+        while *closed {
+            if over() {
+                return false;
+            }
             closed = self
                 .opened
                 .wait_timeout(closed, Duration::from_millis(10))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        true
     }
 }

@@ -44,6 +44,13 @@ impl FerretDbOptions {
     }
 
     /// Says in hello that it is the primary of a replica set of that name.
+    ///
+    /// FerretDB 1.24 names one host, and that is the text of its option `--listen-addr`, where it speaks
+    /// without TLS: here [`FerretDb::addr`]. With TLS alone, as after [`tls`](Self::tls), that text is
+    /// empty and so is the host, by which no client finds it. If it listened in plain as well, the host
+    /// would be that port, which speaks no TLS; and there is no option for another name. So over TLS it
+    /// can be a set only behind a [`Front`](crate::front::Front), which names itself. It tells neither
+    /// `me` nor `primary`, `setVersion`, `electionId` or `topologyVersion`.
     pub fn repl_set_name(mut self, name: &str) -> Self {
         self.repl_set_name = Some(name.into());
         self

@@ -14,9 +14,15 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
         }
     }
     if is_hello(&request.name) {
-        return shared.hello.answer(request, over);
+        let last_write = || lock(&shared.store).last_write();
+        return shared.hello.answer(request, over, last_write);
     }
+    // Before the look at its role: what is let through then is done before another is elected.
     let mut store = lock(&shared.store);
+    if let Some(refusal) = shared.hello.refusal(request) {
+        return Some(refusal);
+    }
+    store.note(request);
     Some(match request.name.as_str() {
         "ping" | "endSessions" | "logout" => ok(),
         "buildInfo" | "buildinfo" => build_info(),

@@ -5,7 +5,7 @@ use super::auth::{self, Session};
 use super::commands;
 use super::failpoint::Failure;
 use super::front;
-use super::hello::is_hello;
+use super::hello::{is_awaitable, is_hello};
 use super::record::Request;
 use super::reply::ReplyFault;
 use super::tls::ClientAuth;
@@ -35,7 +35,7 @@ pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
     };
     // Reading or writing fails when the client goes or a fault strikes: both just end the connection.
     let _ended = match shared.tls() {
-        None => talk(shared, id, (None, subject), raw, stop),
+        None => talk(shared, id, (None, subject), (raw, false), stop),
         Some((context, auth)) => Ssl::new(&context)
             .map_err(io::Error::other)
             .and_then(|ssl| shake_hands(shared, id, ssl, raw))
@@ -46,7 +46,7 @@ pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
                     return Ok(());
                 }
                 let subject = certificate.as_deref().map(auth::subject);
-                talk(shared, id, (certificate, subject), stream, stop)
+                talk(shared, id, (certificate, subject), (stream, true), stop)
             }),
     };
     shared.record.update(id, |info| info.open = false);
@@ -91,7 +91,7 @@ fn talk<S: Transport>(
     shared: &Shared,
     id: u64,
     (client_certificate, certificate_subject): (Option<X509>, Option<String>),
-    stream: S,
+    (stream, over_tls): (S, bool),
     stop: &Stop,
 ) -> io::Result<()> {
     let fault = shared.faults.take(Layer::Message);
@@ -103,6 +103,7 @@ fn talk<S: Transport>(
         session: Session::default(),
         app_name: None,
         stream: FaultyStream::new(stream, fault, stop),
+        over_tls,
         stop,
         last_id: 0,
     };
@@ -112,7 +113,7 @@ fn talk<S: Transport>(
         // First: whoever sees the command in the record may set the fail point anew.
         let failure = shared.fail_point.check(&request).unwrap_or_default();
         shared.record.command(&request);
-        if !conversation.answer(request, &failure)? {
+        if !conversation.answer(request, failure)? {
             break;
         }
     }
@@ -128,6 +129,7 @@ struct Conversation<'a, S> {
     session: Session,
     app_name: Option<String>,
     stream: FaultyStream<S>,
+    over_tls: bool,
     stop: &'a Stop,
     last_id: i32,
 }
@@ -178,18 +180,16 @@ impl<S: Transport> Conversation<'_, S> {
     }
 
     /// Answers a command; says whether the conversation goes on.
-    fn answer(&mut self, mut request: Request, failure: &Failure) -> io::Result<bool> {
-        if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection {
-            return Ok(false);
-        }
-        let streams = is_hello(&request.name)
-            && request.flags & EXHAUST_ALLOWED != 0
-            && request.body.contains_key("maxAwaitTimeMS");
+    fn answer(&mut self, mut request: Request, mut failure: Failure) -> io::Result<bool> {
+        let streams = is_awaitable(&request) && request.flags & EXHAUST_ALLOWED != 0;
         loop {
-            let stop = self.stop;
+            if failure.block.is_some_and(|block| self.stop.wait(block)) || failure.close_connection
+            {
+                return Ok(false);
+            }
             let reply = match &failure.error {
                 Some(error) => Some(error.clone()),
-                None => self.run(&request, || stop.is_set()),
+                None => self.run(&request),
             };
             let Some(mut reply) = reply else {
                 return Ok(false);
@@ -198,21 +198,25 @@ impl<S: Transport> Conversation<'_, S> {
             if request.flags & MORE_TO_COME != 0 {
                 return Ok(true); // the client wants no reply
             }
-            let goes_on = streams && reply.get("topologyVersion").is_some();
-            self.send(&request, &reply, goes_on)?;
-            if !goes_on {
+            let version = reply.get("topologyVersion").cloned();
+            let version =
+                version.filter(|_| streams && reply.get_f64("ok").is_ok_and(|ok| ok == 1.0));
+            self.send(&request, &reply, version.is_some())?;
+            let Some(version) = version else {
                 return Ok(true);
-            }
-            // An exhaust hello: each reply answers the one before it, and tells what is known now.
+            };
+            // An exhaust hello: each reply answers the one before it, and tells what is known now. A
+            // fail point sees each as a command of its own.
             request.request_id = self.last_id;
-            if let Some(version) = reply.get("topologyVersion") {
-                request.body.insert("topologyVersion", version.clone());
-            }
+            request.body.insert("topologyVersion", version);
+            failure = self.shared.fail_point.check(&request).unwrap_or_default();
         }
     }
 
     /// Runs a command that the user may run.
-    fn run(&mut self, request: &Request, over: impl Fn() -> bool) -> Option<Document> {
+    fn run(&mut self, request: &Request) -> Option<Document> {
+        let (stop, socket) = (self.stop, self.stream.socket());
+        let over = || stop.is_set() || socket.has_ended(self.over_tls);
         let Some(auth) = &self.shared.auth else {
             return commands::run(self.shared, request, over);
         };

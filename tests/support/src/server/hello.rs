@@ -2,8 +2,11 @@
 //!
 //! [`Hello`] holds what a server says of itself; a test may change it under a running server, which
 //! raises `topologyVersion` and so wakes the monitors that wait in an awaitable hello. Source:
-//! "Server Discovery And Monitoring" and "MongoDB Handshake" of the driver specifications.
+//! "Server Discovery And Monitoring", "Server Monitoring" and "MongoDB Handshake" of the driver
+//! specifications.
 
+use super::commands::failure;
+use super::failpoint::integer;
 use super::record::Request;
 use crate::net::lock;
 use bson::oid::ObjectId;
@@ -29,6 +32,18 @@ pub enum Role {
     Mongos,
 }
 
+/// Which list of its set names a member that holds data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// `hosts`: it can become primary.
+    #[default]
+    Host,
+    /// `passives`: it cannot.
+    Passive,
+    /// None: clients are not meant to know it. Only its own answer has its name.
+    Hidden,
+}
+
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
@@ -36,8 +51,22 @@ pub struct Hello {
     pub role: Role,
     /// `setName`.
     pub set_name: Option<String>,
+    /// `setVersion`; told where there is a `set_name`.
+    pub set_version: i32,
+    /// `electionId`; told by a primary alone.
+    pub election_id: Option<ObjectId>,
     /// `hosts`.
     pub hosts: Vec<String>,
+    /// `passives`; left out if there are none.
+    pub passives: Vec<String>,
+    /// `arbiters`; left out if there are none.
+    pub arbiters: Vec<String>,
+    /// `passive`, and `hidden`.
+    pub standing: Standing,
+    /// `tags`; left out if there are none.
+    pub tags: Document,
+    /// How far the date in `lastWrite` is behind the last write; `None` leaves `lastWrite` out.
+    pub lag: Option<Duration>,
     /// `me`.
     pub me: Option<String>,
     /// `primary`.
@@ -54,6 +83,8 @@ pub struct Hello {
     pub max_write_batch_size: i32,
     /// `logicalSessionTimeoutMinutes`; `None` leaves it out.
     pub logical_session_timeout_minutes: Option<i32>,
+    /// `serviceId`, for a client that says `loadBalanced: true`.
+    pub service_id: Option<ObjectId>,
     /// Whether to send `topologyVersion`, which lets monitors stream.
     pub topology_version: bool,
     /// Compressors that it takes; the answer names those that the client offered too.
@@ -67,7 +98,14 @@ impl Default for Hello {
         Self {
             role: Role::Standalone,
             set_name: None,
+            set_version: 1,
+            election_id: None,
             hosts: Vec::new(),
+            passives: Vec::new(),
+            arbiters: Vec::new(),
+            standing: Standing::Host,
+            tags: Document::new(),
+            lag: None,
             me: None,
             primary: None,
             min_wire_version: 0,
@@ -76,6 +114,7 @@ impl Default for Hello {
             max_message_size_bytes: 48_000_000,
             max_write_batch_size: 100_000,
             logical_session_timeout_minutes: Some(30),
+            service_id: None,
             topology_version: true,
             compressors: Vec::new(),
             extra: Document::new(),
@@ -104,7 +143,7 @@ impl Hello {
         }
     }
 
-    fn answer(&self, request: &Request, version: Bson) -> Document {
+    fn answer(&self, request: &Request, version: Document, last_write: DateTime) -> Document {
         let legacy_name = request.name != "hello";
         let writable = matches!(self.role, Role::Standalone | Role::Primary | Role::Mongos);
         let writable_key = if legacy_name {
@@ -126,10 +165,7 @@ impl Hello {
             Role::Standalone | Role::Primary | Role::OtherMember => {}
         }
         if let Some(set_name) = &self.set_name {
-            answer.insert("setName", set_name);
-            answer.insert("setVersion", 1);
-            answer.insert("hosts", self.hosts.clone());
-            answer.insert("secondary", self.role == Role::Secondary);
+            self.tell_of_set(&mut answer, set_name, last_write);
         }
         for (key, value) in [("me", &self.me), ("primary", &self.primary)] {
             if let Some(value) = value {
@@ -149,6 +185,9 @@ impl Hello {
         if let Some(minutes) = self.logical_session_timeout_minutes {
             answer.insert("logicalSessionTimeoutMinutes", minutes);
         }
+        if let (Some(id), Ok(true)) = (self.service_id, request.body.get_bool("loadBalanced")) {
+            answer.insert("serviceId", id);
+        }
         let offered = request.body.get_array("compression").into_iter().flatten();
         let common: Vec<&Bson> = offered
             .filter(|name| {
@@ -163,61 +202,244 @@ impl Hello {
         answer.insert("ok", 1.0);
         answer
     }
+
+    fn tell_of_set(&self, answer: &mut Document, set_name: &str, last_write: DateTime) {
+        answer.insert("setName", set_name);
+        answer.insert("setVersion", self.set_version);
+        answer.insert("hosts", self.hosts.clone());
+        answer.insert("secondary", self.role == Role::Secondary);
+        for (key, list) in [("passives", &self.passives), ("arbiters", &self.arbiters)] {
+            if !list.is_empty() {
+                answer.insert(key, list.clone());
+            }
+        }
+        if self.standing != Standing::Host {
+            answer.insert("passive", true);
+        }
+        if self.standing == Standing::Hidden {
+            answer.insert("hidden", true);
+        }
+        if !self.tags.is_empty() {
+            answer.insert("tags", self.tags.clone());
+        }
+        if let (Some(id), Role::Primary) = (self.election_id, self.role) {
+            answer.insert("electionId", id);
+        }
+        if let (Some(lag), Role::Primary | Role::Secondary) = (self.lag, self.role) {
+            let lag = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+            let date = DateTime::from_millis(last_write.timestamp_millis().saturating_sub(lag));
+            answer.insert("lastWrite", doc! { "lastWriteDate": date });
+        }
+    }
+
+    /// Why a member in this role does not run the command, as MongoDB says it.
+    ///
+    /// What writes runs on a primary alone; what reads, where the read preference allows it.
+    fn refusal(&self, request: &Request) -> Option<Document> {
+        if let Role::Standalone | Role::Primary | Role::Mongos = self.role {
+            return None;
+        }
+        let preference = request.body.get_document("$readPreference");
+        let mode = preference.and_then(|preference| preference.get_str("mode"));
+        let primary_alone = matches!(mode, Err(_) | Ok("primary"));
+        match Effect::of(&request.name) {
+            Effect::Neither => None,
+            Effect::Write => Some(failure(10107, "NotWritablePrimary", "not primary")),
+            Effect::Read if primary_alone => Some(failure(
+                13435,
+                "NotPrimaryNoSecondaryOk",
+                "not primary and secondaryOk=false",
+            )),
+            Effect::Read if self.role != Role::Secondary => Some(failure(
+                13436,
+                "NotPrimaryOrSecondary",
+                "node is not in primary or recovering state",
+            )),
+            Effect::Read => None,
+        }
+    }
+}
+
+/// What a command does with data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Read,
+    Write,
+    /// Nothing, or it goes on with what another has begun, which its own server alone can.
+    Neither,
+}
+
+impl Effect {
+    pub(super) fn of(command: &str) -> Self {
+        match command {
+            "insert" | "update" | "delete" | "findAndModify" | "findandmodify" | "bulkWrite"
+            | "create" | "createIndexes" | "drop" | "dropDatabase" | "dropIndexes" | "collMod"
+            | "renameCollection" | "commitTransaction" | "abortTransaction" => Self::Write,
+            "find" | "count" | "distinct" | "aggregate" | "listCollections" | "listIndexes"
+            | "listDatabases" | "dbStats" | "collStats" => Self::Read,
+            _ => Self::Neither,
+        }
+    }
 }
 
 /// A [`Hello`] that can change, and wakes those who wait for that.
 #[derive(Debug)]
 pub(super) struct HelloState {
-    current: Mutex<(Hello, i64)>,
+    current: Mutex<Current>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Current {
+    hello: Hello,
     process_id: ObjectId,
+    counter: i64,
+}
+
+impl Current {
+    fn version(&self) -> Document {
+        doc! { "processId": self.process_id, "counter": self.counter }
+    }
 }
 
 impl HelloState {
     pub(super) fn new(hello: Hello) -> Self {
         Self {
-            current: Mutex::new((hello, 0)),
+            current: Mutex::new(Current {
+                hello,
+                process_id: ObjectId::new(),
+                counter: 0,
+            }),
             changed: Condvar::new(),
-            process_id: ObjectId::new(),
         }
+    }
+
+    pub(super) fn get(&self) -> Hello {
+        lock(&self.current).hello.clone()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Hello)) {
         let mut current = lock(&self.current);
-        change(&mut current.0);
-        current.1 += 1;
+        change(&mut current.hello);
+        current.counter += 1;
         self.changed.notify_all();
     }
 
+    /// What a new process does: another id, and a counter that begins anew.
+    pub(super) fn restart(&self) {
+        let mut current = lock(&self.current);
+        current.process_id = ObjectId::new();
+        current.counter = 0;
+        self.changed.notify_all();
+    }
+
+    /// Wakes all who wait, so that they see whether there is still a point.
+    pub(super) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Why the command is not run in the role of now; with `topologyVersion`, as all errors of that kind.
+    pub(super) fn refusal(&self, request: &Request) -> Option<Document> {
+        let current = lock(&self.current);
+        let mut refusal = current.hello.refusal(request)?;
+        if current.hello.topology_version {
+            refusal.insert("topologyVersion", current.version());
+        }
+        Some(refusal)
+    }
+
     /// The answer; `None` if `over` said, during an awaitable hello, that there is no point any more.
-    pub(super) fn answer(&self, request: &Request, over: impl Fn() -> bool) -> Option<Document> {
-        let known = request.body.get_document("topologyVersion");
-        let known = known.and_then(|version| version.get_i64("counter"));
-        let limit = match request.body.get("maxAwaitTimeMS") {
-            Some(Bson::Int64(ms)) => u64::try_from(*ms).ok(),
-            Some(Bson::Int32(ms)) => u64::try_from(*ms).ok(),
-            _ => None,
+    ///
+    /// It waits only for a client that knows this process, and what this process says now.
+    pub(super) fn answer(
+        &self,
+        request: &Request,
+        over: impl Fn() -> bool,
+        last_write: impl Fn() -> DateTime,
+    ) -> Option<Document> {
+        let asked = match Awaited::read(&request.body) {
+            Ok(asked) => asked,
+            Err(refusal) => return Some(refusal),
         };
         let mut current = lock(&self.current);
-        if let (Ok(known), Some(limit)) = (known, limit) {
-            let end = Instant::now() + Duration::from_millis(limit);
-            while current.1 == known && Instant::now() < end {
+        if let Some(asked) = asked {
+            let is_same = |current: &Current| asked.process_id == current.process_id;
+            if is_same(&current) && asked.counter > current.counter {
+                let message = "the counter of topologyVersion is greater than the server's";
+                return Some(failure(31382, "Location31382", message));
+            }
+            while is_same(&current) && asked.counter == current.counter {
+                let left = asked.end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
                 if over() {
                     return None;
                 }
                 current = self
                     .changed
-                    .wait_timeout(current, Duration::from_millis(10))
+                    .wait_timeout(current, left.min(GLANCE))
                     .unwrap_or_else(PoisonError::into_inner)
                     .0;
             }
         }
-        let version = doc! { "processId": self.process_id, "counter": current.1 };
-        Some(current.0.answer(request, version.into()))
+        let (hello, version) = (current.hello.clone(), current.version());
+        drop(current); // not held while the data is locked: a command does that in the other order
+        Some(hello.answer(request, version, last_write()))
     }
+}
+
+/// What an awaitable hello asks for.
+struct Awaited {
+    process_id: ObjectId,
+    counter: i64,
+    end: Instant,
+}
+
+impl Awaited {
+    /// None for a hello that wants its answer at once; an error if one of the two is missing.
+    fn read(body: &Document) -> Result<Option<Self>, Document> {
+        let version = body.get("topologyVersion");
+        let limit = body.get("maxAwaitTimeMS");
+        let (version, limit) = match (version, limit) {
+            (None, None) => return Ok(None),
+            (Some(version), Some(limit)) => (version, limit),
+            _ => {
+                let message = "'topologyVersion' and 'maxAwaitTimeMS' need each other";
+                return Err(failure(31368, "Location31368", message));
+            }
+        };
+        let version = version.as_document();
+        let process_id = version.and_then(|version| version.get_object_id("processId").ok());
+        let counter = version.and_then(|version| version.get_i64("counter").ok());
+        let limit = integer(limit).and_then(|ms| u64::try_from(ms).ok());
+        match (process_id, counter, limit) {
+            (Some(process_id), Some(counter), Some(limit)) => Ok(Some(Self {
+                process_id,
+                counter,
+                end: Instant::now() + Duration::from_millis(limit.min(A_DAY)),
+            })),
+            _ => Err(failure(
+                14,
+                "TypeMismatch",
+                "'topologyVersion' or 'maxAwaitTimeMS' is malformed",
+            )),
+        }
+    }
+}
+
+/// Whether this hello is one whose answer may be waited for.
+pub(super) fn is_awaitable(request: &Request) -> bool {
+    is_hello(&request.name) && request.body.contains_key("maxAwaitTimeMS")
 }
 
 /// Whether this is `hello` or an old spelling of it.
 pub(super) fn is_hello(name: &str) -> bool {
     name == "hello" || name.eq_ignore_ascii_case("ismaster")
 }
+
+/// How often who waits looks whether its client is still there.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Milliseconds; who waits longer than that waits for ever.
+const A_DAY: u64 = 86_400_000;

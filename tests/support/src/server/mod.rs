@@ -11,6 +11,7 @@
 
 mod auth;
 mod aws;
+mod checks;
 mod commands;
 mod connection;
 mod external;
@@ -35,12 +36,14 @@ use std::time::{Duration, Instant};
 
 pub use auth::{Auth, User};
 pub use aws::AwsMechanism;
+pub use checks::{Check, CheckKind, Checks, most_within};
 pub use external::{ExternalConversation, ExternalMechanism, Said};
 pub use failpoint::fail_command;
-pub use hello::{Hello, Role};
+pub use hello::{Hello, Role, Standing};
 pub use oidc::OidcMechanism;
 pub use record::{ConnectionInfo, Counts, Request};
 pub use reply::{CompressedFault, ReplyFault};
+pub use store::Data;
 pub use tls::{ClientAuth, ServerTls, Staple};
 
 /// A running server.
@@ -73,6 +76,7 @@ impl Server {
             faults: FaultPlan::default(),
             auth: None,
             behind_proxy: false,
+            data: Data::default(),
             log_limit: 10_000,
         }
     }
@@ -129,6 +133,36 @@ impl Server {
         self.shared.hello.change(change);
     }
 
+    /// What it says of itself.
+    pub fn hello(&self) -> Hello {
+        self.shared.hello.get()
+    }
+
+    /// Becomes another process on the same address: all connections end, its cursors and its fail point
+    /// are gone, and `topologyVersion` has another process id. Its documents stay, and what it has seen.
+    pub fn restart(&self) {
+        self.shared.hello.restart();
+        lock(&self.shared.store).restart();
+        let off = bson::doc! { "configureFailPoint": "failCommand", "mode": "off" };
+        self.configure_fail_point(&off);
+        self.cut();
+    }
+
+    /// Cuts it off from those it shares [`Data`] with: it goes on with a copy of its own.
+    pub(crate) fn cut_off(&self, as_primary: bool) {
+        lock(&self.shared.store).cut_off(as_primary);
+    }
+
+    /// Ends that: what was written to it alone is lost.
+    pub(crate) fn rejoin(&self) {
+        lock(&self.shared.store).rejoin();
+    }
+
+    /// The reads and writes that it ran as a primary that was cut off, oldest first.
+    pub(crate) fn stale(&self) -> Vec<Request> {
+        lock(&self.shared.store).stale()
+    }
+
     /// Which connections to come get a [`Fault`].
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
@@ -181,6 +215,18 @@ impl Server {
         self.shared.record.connections()
     }
 
+    /// The hellos on connections that ran nothing else: the checks of monitors.
+    pub fn checks(&self) -> Checks {
+        self.shared.record.checks()
+    }
+
+    /// The connections that ran a command other than hello: those of the program, and not those of monitors.
+    pub fn program_connections(&self) -> Vec<ConnectionInfo> {
+        let mut connections = self.connections();
+        connections.retain(|info| info.other_commands > 0);
+        connections
+    }
+
     /// How much it has seen.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -219,6 +265,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.listening.stop();
+        self.shared.hello.wake();
+    }
+}
+
 /// How to start a [`Server`].
 pub struct ServerBuilder {
     bind: Bind,
@@ -228,6 +281,7 @@ pub struct ServerBuilder {
     faults: FaultPlan,
     auth: Option<Auth>,
     behind_proxy: bool,
+    data: Data,
     log_limit: usize,
 }
 
@@ -282,6 +336,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Shares its documents with other servers; cursors stay its own.
+    pub fn data(mut self, data: &Data) -> Self {
+        self.data = data.clone();
+        self
+    }
+
     /// How many commands to remember; 0 for none, as a measurement wants. Default: 10 000.
     pub fn log_limit(mut self, limit: usize) -> Self {
         self.log_limit = limit;
@@ -303,7 +363,7 @@ impl ServerBuilder {
             behind_proxy: self.behind_proxy,
             replies: reply::ReplyPlan::default(),
             fail_point: failpoint::FailPoint::default(),
-            store: Mutex::default(),
+            store: Mutex::new(store::Store::sharing(&self.data)),
             record: record::Record::new(self.log_limit),
             traffic: Arc::default(),
         });

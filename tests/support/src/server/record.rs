@@ -1,5 +1,7 @@
 //! What a server saw: connections, commands, counts.
 
+use super::checks::{Check, Checks};
+use super::hello::{Effect, is_hello};
 use crate::compress::Compressor;
 use crate::net::lock;
 use crate::wire::{OP_QUERY, Sequence};
@@ -46,6 +48,11 @@ impl Request {
         self.op_code == OP_QUERY
     }
 
+    /// Whether it changes data, and so is for a primary alone.
+    pub fn is_write(&self) -> bool {
+        Effect::of(&self.name) == Effect::Write
+    }
+
     /// The documents under `field`: an array in the body, a document sequence, or both.
     pub fn documents(&self, field: &str) -> Vec<Document> {
         let in_body = self.body.get_array(field).into_iter().flatten();
@@ -79,6 +86,17 @@ pub struct ConnectionInfo {
     pub handshake_error: Option<String>,
     /// Whether it is still open.
     pub open: bool,
+    /// How many hellos came.
+    pub hellos: u64,
+    /// How many other commands came.
+    pub other_commands: u64,
+}
+
+impl ConnectionInfo {
+    /// Whether it is a monitor's, as far as can be seen: it ran hello, and never anything else.
+    pub fn is_monitor(&self) -> bool {
+        self.hellos > 0 && self.other_commands == 0
+    }
 }
 
 /// How much a server has seen.
@@ -106,6 +124,7 @@ pub struct Counts {
 struct Seen {
     connections: BTreeMap<u64, ConnectionInfo>,
     commands: VecDeque<Request>,
+    hellos: VecDeque<Check>,
     counts: BTreeMap<String, u64>,
 }
 
@@ -149,6 +168,21 @@ impl Record {
     pub(super) fn command(&self, request: &Request) {
         let mut seen = lock(&self.seen);
         *seen.counts.entry(request.name.clone()).or_default() += 1;
+        let mut first = false;
+        if let Some(info) = seen.connections.get_mut(&request.connection) {
+            if is_hello(&request.name) {
+                first = info.hellos == 0;
+                info.hellos += 1;
+            } else {
+                info.other_commands += 1;
+            }
+        }
+        if let Some(check) = Check::of(request, first) {
+            if seen.hellos.len() == HELLO_LIMIT {
+                seen.hellos.pop_front();
+            }
+            seen.hellos.push_back(check);
+        }
         if self.limit > 0 {
             if seen.commands.len() == self.limit {
                 seen.commands.pop_front();
@@ -164,6 +198,15 @@ impl Record {
 
     pub(super) fn commands(&self) -> Vec<Request> {
         lock(&self.seen).commands.iter().cloned().collect()
+    }
+
+    pub(super) fn checks(&self) -> Checks {
+        let seen = lock(&self.seen);
+        let by_monitor = |check: &&Check| {
+            let info = seen.connections.get(&check.connection);
+            info.is_some_and(ConnectionInfo::is_monitor)
+        };
+        Checks::new(seen.hellos.iter().filter(by_monitor).cloned())
     }
 
     /// Counts all but the bytes.
@@ -198,3 +241,6 @@ impl Record {
             .unwrap_or_else(PoisonError::into_inner);
     }
 }
+
+/// How many hellos are remembered, whatever the limit of the log.
+const HELLO_LIMIT: usize = 100_000;

@@ -2,15 +2,58 @@
 //!
 //! Enough of a database to insert, find by equality, page through results and delete. What it does not
 //! know (an operator in a filter) it refuses by an error, rather than give a wrong result.
+//!
+//! [`Data`] can be shared by the members of a set, while cursors are known to their own server alone. A
+//! member that is cut off goes on with a copy, and loses what was written to it when it comes back.
 
 use super::commands::{failure, ok};
 use super::failpoint::integer;
+use super::hello::Effect;
 use super::record::Request;
+use crate::net::lock;
 use bson::oid::ObjectId;
-use bson::{Bson, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-#[derive(Debug, Default)]
+/// The documents of a server, or of several that share them.
+#[derive(Clone, Debug, Default)]
+pub struct Data(Arc<Mutex<Content>>);
+
+#[derive(Clone, Debug)]
+struct Content {
+    collections: BTreeMap<String, Collection>,
+    last_write: DateTime,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self {
+            collections: BTreeMap::new(),
+            last_write: DateTime::now(),
+        }
+    }
+}
+
+impl Data {
+    /// The documents of `database.collection`, in the order of their insertion.
+    pub fn documents(&self, namespace: &str) -> Vec<Document> {
+        let content = self.lock();
+        let collection = content.collections.get(namespace);
+        collection.map_or_else(Vec::new, |collection| collection.documents.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        lock(&self.0)
+    }
+
+    fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Collection {
     documents: Vec<Document>,
     ids: HashSet<Vec<u8>>,
@@ -22,27 +65,87 @@ struct Cursor {
     rest: VecDeque<Document>,
 }
 
-/// All databases of one server, by `database.collection`.
+/// What one server knows: documents, and the cursors that it has opened.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    collections: BTreeMap<String, Collection>,
+    data: Data,
     cursors: BTreeMap<i64, Cursor>,
-    next_cursor: i64,
+    /// Where the server is cut off from its set: the data of the others.
+    left: Option<Data>,
+    /// Whether it was primary when that happened.
+    stale_primary: bool,
+    stale: Vec<Request>,
 }
 
 impl Store {
+    pub(super) fn sharing(data: &Data) -> Self {
+        Self {
+            data: data.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// From now on it sees and writes a copy of its own.
+    pub(super) fn cut_off(&mut self, as_primary: bool) {
+        if self.left.is_none() {
+            let own = self.data.copy();
+            self.left = Some(std::mem::replace(&mut self.data, own));
+        }
+        self.stale_primary = as_primary;
+    }
+
+    /// It sees again what the others see; what it wrote alone is lost.
+    pub(super) fn rejoin(&mut self) {
+        if let Some(data) = self.left.take() {
+            self.data = data;
+        }
+        self.stale_primary = false;
+    }
+
+    /// Cursors do not survive their process.
+    pub(super) fn restart(&mut self) {
+        self.cursors.clear();
+    }
+
+    /// Notes a command that is going to be run.
+    pub(super) fn note(&mut self, request: &Request) {
+        let effect = Effect::of(&request.name);
+        if effect == Effect::Write {
+            self.data.lock().last_write = DateTime::now();
+        }
+        if self.stale_primary && effect != Effect::Neither {
+            self.stale.push(request.clone());
+        }
+    }
+
+    /// The reads and writes that it has run as a primary that was cut off.
+    pub(super) fn stale(&self) -> Vec<Request> {
+        self.stale.clone()
+    }
+
+    /// When it was last written to. A primary that is idle writes nothing from time to time, so that
+    /// the date goes on; a secondary that is cut off gets none of that.
+    pub(super) fn last_write(&self) -> DateTime {
+        let mut content = self.data.lock();
+        let now = DateTime::now();
+        let idle = now.timestamp_millis() - content.last_write.timestamp_millis();
+        if idle > IDLE_WRITES && (self.left.is_none() || self.stale_primary) {
+            content.last_write = now;
+        }
+        content.last_write
+    }
+
     pub(super) fn open_cursors(&self) -> usize {
         self.cursors.len()
     }
 
     pub(super) fn documents(&self, namespace: &str) -> Vec<Document> {
-        self.collections
-            .get(namespace)
-            .map_or_else(Vec::new, |collection| collection.documents.clone())
+        self.data.documents(namespace)
     }
 
     pub(super) fn insert(&mut self, request: &Request) -> Document {
-        let collection = self.collections.entry(namespace(request)).or_default();
+        let mut content = self.data.lock();
+        let collection = content.collections.entry(namespace(request)).or_default();
         let ordered = request.body.get_bool("ordered").unwrap_or(true);
         let mut inserted = 0;
         let mut errors = Vec::new();
@@ -94,13 +197,13 @@ impl Store {
         let id = if rest.is_empty() || single {
             0
         } else {
-            self.next_cursor += 1;
+            let id = NEXT_CURSOR.fetch_add(1, Ordering::Relaxed);
             let cursor = Cursor {
                 namespace: namespace.clone(),
                 rest,
             };
-            self.cursors.insert(self.next_cursor, cursor);
-            self.next_cursor
+            self.cursors.insert(id, cursor);
+            id
         };
         doc! { "cursor": { "firstBatch": batch, "id": id, "ns": namespace }, "ok": 1.0 }
     }
@@ -159,7 +262,8 @@ impl Store {
                 Some(1) => 1,
                 _ => usize::MAX,
             };
-            let Some(collection) = self.collections.get_mut(&namespace(request)) else {
+            let mut content = self.data.lock();
+            let Some(collection) = content.collections.get_mut(&namespace(request)) else {
                 continue;
             };
             let ids = &mut collection.ids;
@@ -178,7 +282,7 @@ impl Store {
 
     pub(super) fn drop_collection(&mut self, request: &Request) -> Document {
         let namespace = namespace(request);
-        match self.collections.remove(&namespace) {
+        match self.data.lock().collections.remove(&namespace) {
             Some(_) => doc! { "nIndexesWas": 1, "ns": namespace, "ok": 1.0 },
             None => failure(26, "NamespaceNotFound", "ns not found"),
         }
@@ -186,7 +290,9 @@ impl Store {
 
     pub(super) fn drop_database(&mut self, request: &Request) -> Document {
         let prefix = format!("{}.", request.database);
-        self.collections
+        let mut content = self.data.lock();
+        content
+            .collections
             .retain(|name, _| !name.starts_with(&prefix));
         let mut reply = ok();
         reply.insert("dropped", &request.database);
@@ -195,7 +301,8 @@ impl Store {
 
     pub(super) fn list_collections(&self, request: &Request) -> Document {
         let prefix = format!("{}.", request.database);
-        let names = self.collections.keys();
+        let content = self.data.lock();
+        let names = content.collections.keys();
         let batch: Vec<Document> = names
             .filter_map(|name| name.strip_prefix(&prefix))
             .map(|name| {
@@ -208,7 +315,8 @@ impl Store {
 
     pub(super) fn list_databases(&self) -> Document {
         let mut sizes = BTreeMap::<&str, i64>::new();
-        for (name, collection) in &self.collections {
+        let content = self.data.lock();
+        for (name, collection) in &content.collections {
             let database = name.split_once('.').map_or(name.as_str(), |(db, _)| db);
             *sizes.entry(database).or_default() +=
                 i64::try_from(collection.documents.len()).unwrap_or(i64::MAX);
@@ -227,7 +335,8 @@ impl Store {
         filter: Option<&Document>,
     ) -> Result<Vec<Document>, Document> {
         check_filter(filter)?;
-        let documents = self.collections.get(namespace);
+        let content = self.data.lock();
+        let documents = content.collections.get(namespace);
         let documents = documents.into_iter().flat_map(|c| &c.documents);
         Ok(documents
             .filter(|document| matches(document, filter))
@@ -292,3 +401,9 @@ fn take_batch(rest: &mut VecDeque<Document>, size: usize) -> Vec<Document> {
     }
     batch
 }
+
+/// Counted for all servers, so that no cursor is found on a server that did not open it.
+static NEXT_CURSOR: AtomicI64 = AtomicI64::new(1);
+
+/// How often an idle primary writes nothing, in milliseconds: `periodicNoopIntervalSecs` of MongoDB.
+const IDLE_WRITES: i64 = 10_000;

@@ -10,6 +10,8 @@ use mongotls_testbench::wire::{MORE_TO_COME, Msg, OP_MSG, crc32c};
 use openssl::ssl::{ShutdownState, SslStream};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How a stream ended.
@@ -299,4 +301,32 @@ fn proxy_relays_spoils_holds_and_cuts() {
     let begun = Instant::now();
     drop(proxy);
     assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_port_is_refused_and_taken_again_while_programs_are_started() {
+    let server = Server::builder().start();
+    let proxy = Proxy::start(server.endpoint());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A child has a copy of every socket until it has become another program.
+        scope.spawn(|| {
+            for _ in 0..2000 {
+                Command::new("true").status().unwrap();
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let refusals = (0..200).map(|_| {
+            proxy.refuse();
+            let refusal = TcpStream::connect(proxy.addr()).map(drop);
+            proxy.admit();
+            TcpStream::connect(proxy.addr()).unwrap();
+            refusal.map_err(|error| error.kind())
+        });
+        let refusals: Vec<_> = refusals.collect();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(refusals, [Err(ErrorKind::ConnectionRefused); 200]);
+    });
 }

@@ -5,12 +5,15 @@
 )]
 
 mod faults;
+mod monitoring;
 mod ocsp;
 mod peers;
 mod pki;
+mod replica_set;
 mod responder;
 mod serve;
 mod server;
+mod sharded_cluster;
 mod socks5;
 mod staple;
 mod strangers;

@@ -1,13 +1,15 @@
 //! Real programs as peers. One that is missing is skipped, aloud.
 
-use bson::doc;
+use bson::{Document, doc};
 use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
+use mongotls_testbench::front::Front;
 use mongotls_testbench::peers::{
     ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, MicroSocks,
     OpensslOcsp, OpensslOcspOptions, SServer, or_skip,
 };
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
-use mongotls_testbench::server::Server;
+use mongotls_testbench::server::{Server, ServerTls};
+use mongotls_testbench::wire::{MORE_TO_COME, Msg, OP_MSG};
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslRef, StatusType};
 use openssl::x509::CrlReason;
 use std::io::{Read, Write};
@@ -38,17 +40,64 @@ fn ferretdb_answers_over_tls_and_keeps_documents() {
     assert!(std::net::TcpStream::connect(addr).is_err());
 }
 
+fn hosts(hello: &Document) -> Vec<&str> {
+    let hosts = hello.get_array("hosts").unwrap().iter();
+    hosts.map(|host| host.as_str().unwrap()).collect()
+}
+
 #[test]
 fn ferretdb_runs_without_tls_as_a_replica_set() {
     let options = FerretDbOptions::plain().repl_set_name("rs0");
     let Some(server) = or_skip(FerretDb::start(&options)) else {
         return;
     };
-    let hello = RawClient::connect(server.addr())
-        .unwrap()
-        .legacy_hello()
-        .unwrap();
+    let mut client = RawClient::connect(server.addr()).unwrap();
+    let hello = client.legacy_hello().unwrap();
     assert_eq!(hello.get_str("setName").unwrap(), "rs0");
+    assert_eq!(hosts(&hello), [server.addr().to_string()]);
+    for key in [
+        "me",
+        "primary",
+        "setVersion",
+        "electionId",
+        "topologyVersion",
+    ] {
+        assert!(!hello.contains_key(key), "{key}");
+    }
+}
+
+#[test]
+fn ferretdb_is_a_replica_set_over_tls_behind_a_front_alone() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let connect = |addr| RawClient::connect_tls(addr, "localhost", ca.cert()).unwrap();
+    let options = FerretDbOptions::tls(&identity).repl_set_name("rs0");
+    let Some(server) = or_skip(FerretDb::start(&options)) else {
+        return;
+    };
+    let hello = connect(server.addr()).legacy_hello().unwrap();
+    assert_eq!(hosts(&hello), [""]);
+
+    let server = FerretDb::start(&FerretDbOptions::plain().repl_set_name("rs0")).unwrap();
+    let front = Front::start("localhost", &ServerTls::new(&identity), server.addr());
+    assert_eq!(
+        front.address(),
+        format!("localhost:{}", front.addr().port())
+    );
+    let mut client = connect(front.addr());
+    let by_query = client.legacy_hello().unwrap();
+    let by_msg = client.command("admin", doc! { "hello": 1 }).unwrap();
+    for hello in [by_query, by_msg] {
+        assert_eq!(hello.get_str("setName").unwrap(), "rs0");
+        assert_eq!(hosts(&hello), [front.address()]);
+    }
+    let insert = doc! { "insert": "c", "documents": [{ "hosts": 1, "setName": 2 }] };
+    let mut unacknowledged = Msg::of(insert.clone());
+    unacknowledged.flags = MORE_TO_COME;
+    unacknowledged.body.insert("$db", "db");
+    client.send(OP_MSG, unacknowledged.encode()).unwrap();
+    let reply = client.command("db", insert).unwrap();
+    assert_eq!(reply.get_i32("n").unwrap(), 1, "{reply}");
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! Random numbers on which no secret depends: cheap, without a lock and without a system call. Where somebody must not
+//! guess them, OpenSSL's are taken.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// A number below `end`, each about as likely; 0 if `end` is 0.
+pub(crate) fn below(end: usize) -> usize {
+    let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
+    usize::try_from(any() % end).unwrap_or(0)
+}
+
+/// A number from 0 up to 1.
+pub(crate) fn fraction() -> f64 {
+    let bits = u32::try_from(any() >> 32).unwrap_or(0);
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// The keys of the standard library's hash maps are random, and others with each map.
+fn any() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_below_the_end_comes_about_as_often() {
+        let mut counts = [0; 4];
+        (0..4000).for_each(|_| counts[below(4)] += 1);
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
+        assert_eq!((below(1), below(0)), (0, 0));
+    }
+
+    #[test]
+    fn fractions_fill_the_range_and_do_not_reach_its_end() {
+        let mut counts = [0; 4];
+        for _ in 0..4000 {
+            let fraction = fraction();
+            assert!((0.0..1.0).contains(&fraction));
+            let quarter = [0.25, 0.5, 0.75, 1.0]
+                .iter()
+                .position(|end| fraction < *end);
+            counts[quarter.unwrap()] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

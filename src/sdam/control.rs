@@ -1,0 +1,294 @@
+//! How others steer the monitor of a server: they ask for a check, cut one off, or end it.
+//!
+//! A check is asked for where the monitor sleeps between two; one that goes on already is answer enough, unless it is
+//! cut off. Two checks lie at least half a second apart, counted from the end of the first ("minHeartbeatFrequencyMS").
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::socket::Interrupt;
+
+/// The shortest pause between two checks: 500 ms, which no option changes. Source: "Server Monitoring".
+pub(super) const MIN_HEARTBEAT_FREQUENCY: Duration = Duration::from_millis(500);
+
+/// See the [module documentation](self).
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    has_ended: bool,
+    /// A check goes on.
+    is_checking: bool,
+    /// Somebody asked for a check while none went on.
+    is_requested: bool,
+    /// Somebody asked for a check while one went on: it is the answer, unless it is cut off.
+    is_awaited: bool,
+    /// The check that goes on, or the connection that the next one would use, was cut off.
+    is_cancelled: bool,
+    /// Cuts off the connection for checks.
+    interrupt: Arc<Interrupt>,
+    /// Cuts off the one that round trips are measured on.
+    other_interrupt: Arc<Interrupt>,
+}
+
+impl State {
+    fn take_interrupts(&mut self) -> [Arc<Interrupt>; 2] {
+        [
+            std::mem::take(&mut self.interrupt),
+            std::mem::take(&mut self.other_interrupt),
+        ]
+    }
+}
+
+/// How a check begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// On the connection that there is, if there is one.
+    AsBefore,
+    /// On a new connection: the one that there is was cut off.
+    Anew,
+    /// Not at all: the monitor is to end.
+    Never,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself: its outcome counts.
+    OfItself,
+    /// It was cut off, and says nothing of the server.
+    Cancelled,
+    /// The monitor is to end.
+    Ended,
+}
+
+impl Control {
+    /// Asks for a check as soon as may be.
+    pub(super) fn request(&self) {
+        let mut state = self.lock();
+        if state.is_checking && !state.is_cancelled {
+            state.is_awaited = true;
+        } else if !state.is_requested {
+            state.is_requested = true;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Makes the check that goes on void, and the connection for checks; the caller
+    /// [interrupts](Interrupt::interrupt) what it gets.
+    pub(super) fn cancel(&self) -> Arc<Interrupt> {
+        let mut state = self.lock();
+        state.is_cancelled = true;
+        std::mem::take(&mut state.interrupt)
+    }
+
+    /// Cuts off both connections, which are out of date, and asks for a check on a new one.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.is_cancelled = true;
+        state.is_requested = true;
+        let interrupts = state.take_interrupts();
+        drop(state);
+        self.changed.notify_all();
+        interrupts.iter().for_each(|it| it.interrupt());
+    }
+
+    /// Ends the monitor. Does not wait for it: it may be the one that calls.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.has_ended = true;
+        let interrupts = state.take_interrupts();
+        drop(state);
+        self.changed.notify_all();
+        interrupts.iter().for_each(|it| it.interrupt());
+    }
+
+    /// A check is about to begin.
+    pub(super) fn begin(&self) -> Begin {
+        let mut state = self.lock();
+        state.is_checking = true;
+        state.is_requested = false;
+        state.is_awaited = false;
+        let was_cancelled = std::mem::take(&mut state.is_cancelled);
+        match () {
+            () if state.has_ended => Begin::Never,
+            () if was_cancelled => Begin::Anew,
+            () => Begin::AsBefore,
+        }
+    }
+
+    /// What cuts off the connection that is about to be opened for checks.
+    pub(super) fn renew(&self) -> Arc<Interrupt> {
+        let mut state = self.lock();
+        state.interrupt = Self::fresh(state.has_ended || state.is_cancelled);
+        Arc::clone(&state.interrupt)
+    }
+
+    /// The same for the connection that round trips are measured on.
+    pub(super) fn renew_other(&self) -> Arc<Interrupt> {
+        let mut state = self.lock();
+        state.other_interrupt = Self::fresh(state.has_ended);
+        Arc::clone(&state.other_interrupt)
+    }
+
+    fn fresh(is_over: bool) -> Arc<Interrupt> {
+        let interrupt = Arc::<Interrupt>::default();
+        if is_over {
+            interrupt.interrupt();
+        }
+        interrupt
+    }
+
+    /// A check has ended.
+    pub(super) fn finish(&self) -> End {
+        let mut state = self.lock();
+        state.is_checking = false;
+        if state.is_cancelled && state.is_awaited {
+            state.is_requested = true;
+        }
+        match () {
+            () if state.has_ended => End::Ended,
+            () if state.is_cancelled => End::Cancelled,
+            () => End::OfItself,
+        }
+    }
+
+    /// Waits for the next check: `interval`, or less where one is asked for. False if the monitor is to end.
+    pub(super) fn wait(&self, interval: Duration) -> bool {
+        let start = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if state.has_ended {
+                return false;
+            }
+            let pause = match state.is_requested {
+                true => MIN_HEARTBEAT_FREQUENCY,
+                false => interval,
+            };
+            let left = pause.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits so long, whatever is asked for; false if the monitor is to end.
+    pub(super) fn pause(&self, interval: Duration) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), interval, |state| !state.has_ended);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_request_shortens_the_wait_to_half_a_second_and_one_amid_a_check_is_void() {
+        let control = Control::default();
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.request();
+        assert_eq!(control.finish(), End::OfItself);
+        let start = Instant::now();
+        assert!(control.wait(Duration::from_millis(600)));
+        assert!(start.elapsed() >= Duration::from_millis(600));
+        control.request();
+        let start = Instant::now();
+        assert!(control.wait(LONG));
+        let took = start.elapsed();
+        assert!(took >= MIN_HEARTBEAT_FREQUENCY && took < LONG, "{took:?}");
+        // The next check takes it up.
+        assert_eq!(control.begin(), Begin::AsBefore);
+        assert_eq!(control.finish(), End::OfItself);
+        assert!(!control.lock().is_requested);
+    }
+
+    #[test]
+    fn what_is_cut_off_does_not_count_and_the_next_check_has_a_new_connection() {
+        let control = Control::default();
+        let interrupt = control.renew();
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.cancel().interrupt();
+        assert!(interrupt.is_interrupted());
+        // A check that does not count answers nobody.
+        control.request();
+        assert_eq!(control.finish(), End::Cancelled);
+        assert!(control.lock().is_requested);
+        assert_eq!(control.begin(), Begin::Anew);
+        let interrupt = control.renew();
+        assert!(!interrupt.is_interrupted());
+        assert_eq!(control.finish(), End::OfItself);
+        // Between two checks the connection is cut off all the same.
+        control.cancel().interrupt();
+        assert!(interrupt.is_interrupted());
+        assert_eq!(control.begin(), Begin::Anew);
+    }
+
+    #[test]
+    fn who_waits_for_a_check_that_is_cut_off_gets_the_next_one() {
+        let control = Control::default();
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.request();
+        control.cancel().interrupt();
+        assert_eq!(control.finish(), End::Cancelled);
+        let start = Instant::now();
+        assert!(control.wait(LONG));
+        assert!(start.elapsed() < LONG);
+        // It is the answer: nothing more is asked for.
+        assert_eq!(control.begin(), Begin::Anew);
+        assert_eq!(control.finish(), End::OfItself);
+        assert!(!control.lock().is_requested);
+    }
+
+    #[test]
+    fn connections_that_are_out_of_date_are_replaced_soon() {
+        let control = Control::default();
+        let interrupts = [control.renew(), control.renew_other()];
+        assert_eq!(control.begin(), Begin::AsBefore);
+        control.retire();
+        assert!(interrupts.iter().all(|it| it.is_interrupted()));
+        assert_eq!(control.finish(), End::Cancelled);
+        let start = Instant::now();
+        assert!(control.wait(LONG));
+        assert!(start.elapsed() < LONG);
+        assert_eq!(control.begin(), Begin::Anew);
+        assert!(!control.renew().is_interrupted() && !control.renew_other().is_interrupted());
+    }
+
+    #[test]
+    fn the_end_cuts_off_both_connections_wakes_who_waits_and_stays() {
+        let control = Arc::new(Control::default());
+        let interrupts = [control.renew(), control.renew_other()];
+        let (sender, receiver) = mpsc::channel();
+        let waits: [fn(&Control) -> bool; 2] = [|it| it.wait(LONG), |it| it.pause(LONG)];
+        for wait in waits {
+            let (control, sender) = (Arc::clone(&control), sender.clone());
+            thread::spawn(move || sender.send(wait(&control)));
+        }
+        control.end();
+        for _ in 0..2 {
+            assert_eq!(receiver.recv_timeout(LONG), Ok(false));
+        }
+        assert!(interrupts.iter().all(|it| it.is_interrupted()));
+        assert!(control.renew().is_interrupted() && control.renew_other().is_interrupted());
+        assert_eq!(control.begin(), Begin::Never);
+        assert_eq!(control.finish(), End::Ended);
+    }
+}

@@ -1,0 +1,296 @@
+//! The threads that check a server.
+//!
+//! The monitor opens a connection of its own, whose hello is the first check. Where the server lets it, the next checks
+//! wait at the server until its state is another one (streaming), so that news comes at once; otherwise the monitor
+//! asks every `heartbeatFrequencyMS`. What waits at the server measures no round trip, so a second thread asks for an
+//! answer at that interval, on a connection of its own, beginning one interval after the first: until then the
+//! monitor's hello is the measure.
+//!
+//! Neither thread keeps the topology alive, and both end with [`Control::end`]. Source: "Server Monitoring".
+
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::control::{Begin, Control, End};
+use super::description::ServerDescription;
+use super::errors::Check;
+use super::server::Server;
+use super::topology::Topology;
+use crate::cause::{Cause, CauseCode};
+use crate::conn::{Answer, CheckConnection, Connector, TopologyVersion};
+use crate::error::{Error, Result};
+use crate::event::{MonitoringConnection, SdamEventKind};
+use crate::fork;
+
+/// What the threads of all servers share.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// `heartbeatFrequencyMS`.
+    pub(super) interval: Duration,
+    /// `connectTimeoutMS`.
+    pub(super) limit: Option<Duration>,
+    /// Whether servers that can hold answers back are asked to.
+    pub(super) streams: bool,
+}
+
+/// The monitor of one server.
+struct Monitor {
+    topology: Weak<Topology>,
+    server: Arc<Server>,
+    connector: Arc<Connector>,
+    settings: Settings,
+    connection: Option<Open>,
+    /// Whether the thread is there that measures round trips.
+    measures: bool,
+    /// How often the process had forked when the monitor was started.
+    forks: u64,
+}
+
+/// The connection for checks.
+struct Open {
+    connection: CheckConnection,
+    id: u64,
+    /// The state that the last answer is of; none where the server cannot hold answers back.
+    version: Option<TopologyVersion>,
+}
+
+/// Starts the monitor of a server.
+pub(super) fn start(
+    topology: &Weak<Topology>,
+    server: &Arc<Server>,
+    connector: &Arc<Connector>,
+    settings: &Settings,
+) {
+    let monitor = Monitor {
+        topology: Weak::clone(topology),
+        server: Arc::clone(server),
+        connector: Arc::clone(connector),
+        settings: settings.clone(),
+        connection: None,
+        measures: false,
+        forks: fork::count(),
+    };
+    if let Err(error) = spawn("mongotls-monitor", move || monitor.run()) {
+        let address = server.address();
+        warn!(target: "mongotls::topology", "no thread to monitor {address}: {error}");
+        if let Some(topology) = topology.upgrade() {
+            let cause = Cause::new(
+                CauseCode::OptionConflict,
+                format!("the system has no thread left to monitor the server: {error}"),
+                "Raise the limit of threads of this process, and make the client anew.",
+            );
+            topology.check_failed(server, Error::configuration(cause).with_server(address));
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map(drop)
+}
+
+impl Monitor {
+    fn run(mut self) {
+        let server = Arc::clone(&self.server);
+        let control = &server.control;
+        loop {
+            match control.begin() {
+                Begin::AsBefore => {}
+                Begin::Anew => self.connection = None,
+                Begin::Never => return,
+            }
+            let outcome = self.check();
+            if self.is_inherited() {
+                // The program's function has forked on this thread, and this is the child: nothing is left to do here.
+                std::mem::forget(self.connection.take());
+                return;
+            }
+            let end = control.finish();
+            if outcome.is_err() {
+                self.connection = None;
+            }
+            let at_once = match (end, outcome) {
+                (End::Ended, _) => return,
+                // Whoever cut the check off has said what there is to say of the server.
+                (End::Cancelled, _) => {
+                    self.connection = None;
+                    false
+                }
+                (End::OfItself, Ok((answer, is_round_trip))) => {
+                    self.succeeded(&answer, is_round_trip)
+                }
+                (End::OfItself, Err(error)) => self.failed(error),
+            };
+            if !at_once && !control.wait(self.settings.interval) {
+                return;
+            }
+        }
+    }
+
+    /// One check; says too whether it measured a round trip.
+    fn check(&mut self) -> Result<(Answer, bool)> {
+        let awaited = self.connection.as_ref().and_then(|open| open.version);
+        let awaited = awaited.filter(|_| self.settings.streams);
+        let (id, told) = match &self.connection {
+            Some(open) => (open.id, open.connection.server_connection_id()),
+            None => (self.next_id(), None),
+        };
+        let connection = |told| MonitoringConnection {
+            server: self.server.address().clone(),
+            connection_id: id,
+            server_connection_id: told,
+        };
+        let is_awaited = awaited.is_some();
+        self.tell(|| SdamEventKind::ServerHeartbeatStarted {
+            connection: connection(told),
+            awaited: is_awaited,
+        });
+        if self.is_inherited() {
+            return Err(Error::of_the_parent());
+        }
+        let started = Instant::now();
+        let outcome = match (&mut self.connection, awaited) {
+            (None, _) => {
+                let interrupt = self.server.control.renew();
+                let opened = self
+                    .connector
+                    .open_for_checks(self.server.address(), id, &interrupt);
+                opened.map(|(connection, answer)| {
+                    let version = None;
+                    self.connection = Some(Open {
+                        connection,
+                        id,
+                        version,
+                    });
+                    answer
+                })
+            }
+            (Some(open), Some(version)) => {
+                let Settings {
+                    interval, limit, ..
+                } = self.settings;
+                open.connection.wait_for_change(version, interval, limit)
+            }
+            (Some(open), None) => open.connection.ask(self.settings.limit),
+        };
+        match outcome {
+            Ok(answer) => {
+                let mut told = told;
+                if let Some(open) = &mut self.connection {
+                    open.version = answer.hello.topology_version;
+                    told = open.connection.server_connection_id();
+                }
+                self.tell(|| SdamEventKind::ServerHeartbeatSucceeded {
+                    connection: connection(told),
+                    awaited: is_awaited,
+                    duration: answer.took,
+                    reply: answer.reply.clone(),
+                });
+                Ok((answer, !is_awaited))
+            }
+            Err(error) => {
+                self.tell(|| SdamEventKind::ServerHeartbeatFailed {
+                    connection: connection(told),
+                    awaited: is_awaited,
+                    duration: started.elapsed(),
+                    failure: error.clone(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether this is a forked child of the process that the monitor is of.
+    fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
+    }
+
+    /// Whether the next check begins at once.
+    fn succeeded(&mut self, answer: &Answer, is_round_trip: bool) -> bool {
+        let Some(topology) = self.topology.upgrade() else {
+            return false;
+        };
+        let address = self.server.address().clone();
+        let mut description = ServerDescription::from_hello(address, &answer.hello, Instant::now());
+        let mut times = self.server.round_trip_times();
+        if is_round_trip {
+            times.record(answer.took);
+        }
+        description.round_trip_time = times.average();
+        description.min_round_trip_time = times.minimum();
+        drop(times);
+        topology.checked(&self.server, description);
+        let is_streaming = self.settings.streams && answer.hello.topology_version.is_some();
+        if is_streaming && !self.measures {
+            self.measures = true;
+            self.measure();
+        }
+        is_streaming
+    }
+
+    /// Whether the next check begins at once.
+    fn failed(&mut self, error: Error) -> bool {
+        self.server.round_trip_times().reset();
+        let Some(topology) = self.topology.upgrade() else {
+            return false;
+        };
+        topology.check_failed(&self.server, error) == Check::Retry
+    }
+
+    fn next_id(&self) -> u64 {
+        let topology = self.topology.upgrade();
+        topology.map_or(0, |topology| topology.next_monitoring_id())
+    }
+
+    fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
+        if let Some(topology) = self.topology.upgrade() {
+            topology.tell(kind);
+        }
+    }
+
+    /// Starts the thread that measures round trips.
+    fn measure(&self) {
+        let (topology, server) = (Weak::clone(&self.topology), Arc::clone(&self.server));
+        let (connector, settings) = (Arc::clone(&self.connector), self.settings.clone());
+        let run = move || measure(&topology, &server, &connector, &settings);
+        if let Err(error) = spawn("mongotls-rtt", run) {
+            let address = self.server.address();
+            warn!(target: "mongotls::topology", "no thread to measure round trips to {address}: {error}");
+        }
+    }
+}
+
+/// Measures a round trip at each interval. Failures tell nothing of the server: the monitor has its own.
+fn measure(topology: &Weak<Topology>, server: &Server, connector: &Connector, settings: &Settings) {
+    let control: &Control = &server.control;
+    let mut open: Option<CheckConnection> = None;
+    while control.pause(settings.interval) {
+        let outcome = match &mut open {
+            Some(connection) => connection.ask(settings.limit),
+            None => {
+                let Some(topology) = topology.upgrade() else {
+                    return;
+                };
+                let id = topology.next_monitoring_id();
+                drop(topology);
+                let interrupt = control.renew_other();
+                let opened = connector.open_for_checks(server.address(), id, &interrupt);
+                opened.map(|(connection, answer)| {
+                    open = Some(connection);
+                    answer
+                })
+            }
+        };
+        match outcome {
+            Ok(answer) => server.round_trip_times().record(answer.took),
+            Err(error) => {
+                open = None;
+                debug!(target: "mongotls::topology", "no round trip measured: {error}");
+            }
+        }
+    }
+}

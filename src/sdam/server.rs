@@ -1,0 +1,111 @@
+//! One server of a topology: its pool, and what its monitor and others tell each other.
+//!
+//! The server of an address that left the topology and came back is another one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use super::control::Control;
+use super::rtt::RoundTripTimes;
+use super::topology::Topology;
+use crate::address::ServerAddress;
+use crate::conn::{Connection, Connector, Place};
+use crate::error::{Error, Result};
+use crate::pool::{self, Dial, Lease, Pool};
+use crate::socket::Interrupt;
+use crate::time::Deadline;
+
+/// The pool of a server of a topology.
+pub(crate) type ServerPool = Pool<Dialer>;
+
+/// A connection of such a pool that is checked out.
+pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
+
+/// A server as the topology holds it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(super) pool: Arc<ServerPool>,
+    pub(super) control: Control,
+    /// Those of the server since it is known.
+    round_trip_times: Mutex<RoundTripTimes>,
+    /// When the last check failed; none if it did not.
+    failed: Mutex<Option<Instant>>,
+}
+
+impl Server {
+    pub(super) fn new(
+        address: &ServerAddress,
+        connector: &Arc<Connector>,
+        topology: &Weak<Topology>,
+        settings: pool::Settings,
+    ) -> Arc<Self> {
+        let dialer = Arc::new(Dialer {
+            connector: Arc::clone(connector),
+            topology: Weak::clone(topology),
+        });
+        Arc::new(Self {
+            pool: Pool::new(address.clone(), dialer, settings),
+            control: Control::default(),
+            round_trip_times: Mutex::default(),
+            failed: Mutex::default(),
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &ServerAddress {
+        self.pool.server()
+    }
+
+    /// Its connections.
+    pub(crate) fn pool(&self) -> &Arc<ServerPool> {
+        &self.pool
+    }
+
+    pub(super) fn round_trip_times(&self) -> MutexGuard<'_, RoundTripTimes> {
+        let times = self.round_trip_times.lock();
+        times.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the last check failed; none if it did not.
+    pub(super) fn failed(&self) -> Option<Instant> {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_failed(&self, at: Option<Instant>) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
+/// Establishes the connections of a pool, and tells the topology of those that cannot be.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    connector: Arc<Connector>,
+    topology: Weak<Topology>,
+}
+
+impl Dial for Dialer {
+    type Connection = Box<Connection>;
+
+    fn dial(
+        &self,
+        server: &ServerAddress,
+        id: u64,
+        interrupt: &Arc<Interrupt>,
+        deadline: Option<Deadline>,
+    ) -> Result<Box<Connection>> {
+        let place = Place {
+            id,
+            interrupt: Arc::clone(interrupt),
+        };
+        let connection = self
+            .connector
+            .establish(server, &place, deadline, &mut ())?;
+        Ok(Box::new(connection))
+    }
+
+    fn failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
+        if let Some(topology) = self.topology.upgrade() {
+            topology.connection_failed(pool, on, error);
+        }
+    }
+}

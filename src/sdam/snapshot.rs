@@ -1,0 +1,125 @@
+//! What is known of a topology at an instant, with its servers, for whoever needs one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::description::{ServerDescription, TopologyDescription, TopologyType};
+use super::selection::{self, Operation};
+use super::server::{Server, ServerPool};
+use crate::address::ServerAddress;
+use crate::error::Result;
+use crate::options::ReadPreferenceMode;
+use crate::random::below;
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    description: Arc<TopologyDescription>,
+    servers: BTreeMap<ServerAddress, Arc<Server>>,
+    local_threshold: Duration,
+    /// The servers that are fit for writes, and for reads from the primary, and are near enough: what most operations
+    /// ask for, computed once.
+    writable: Vec<Selected>,
+}
+
+/// A server that was chosen for an operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected {
+    pub(crate) server: Arc<Server>,
+    pub(crate) description: Arc<ServerDescription>,
+    pub(crate) topology_type: TopologyType,
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        description: Arc<TopologyDescription>,
+        servers: BTreeMap<ServerAddress, Arc<Server>>,
+        local_threshold: Duration,
+    ) -> Self {
+        let mut snapshot = Self {
+            description,
+            servers,
+            local_threshold,
+            writable: Vec::new(),
+        };
+        let suitable = snapshot.description.suitable(Operation::Write, &[]);
+        let window =
+            suitable.map(|suitable| selection::in_latency_window(suitable, local_threshold));
+        snapshot.writable = window
+            .iter()
+            .flatten()
+            .filter_map(|description| snapshot.selected(description))
+            .collect();
+        snapshot
+    }
+
+    pub(crate) fn description(&self) -> &Arc<TopologyDescription> {
+        &self.description
+    }
+
+    pub(crate) fn servers(&self) -> &BTreeMap<ServerAddress, Arc<Server>> {
+        &self.servers
+    }
+
+    pub(crate) fn server(&self, address: &ServerAddress) -> Option<&Arc<Server>> {
+        self.servers.get(address)
+    }
+
+    /// Whether it is this server, and not another one of the same address.
+    pub(super) fn has(&self, server: &Arc<Server>) -> bool {
+        let known = self.servers.get(server.address());
+        known.is_some_and(|known| Arc::ptr_eq(known, server))
+    }
+
+    /// The server that has this pool.
+    pub(super) fn of_pool(&self, pool: &ServerPool) -> Option<&Arc<Server>> {
+        let known = self.servers.get(pool.server());
+        known.filter(|server| std::ptr::eq(Arc::as_ptr(&server.pool), pool))
+    }
+
+    pub(crate) fn is_load_balanced(&self) -> bool {
+        self.description.topology_type == TopologyType::LoadBalanced
+    }
+
+    /// One of the servers that may carry out an operation and are near enough; none if there is none. Those in
+    /// `deprioritized` come last.
+    ///
+    /// # Errors
+    /// As [`TopologyDescription::suitable`].
+    pub(super) fn choose(
+        &self,
+        operation: Operation<'_>,
+        deprioritized: &[ServerAddress],
+    ) -> Result<Option<Selected>> {
+        let is_common = match operation {
+            Operation::Write => true,
+            Operation::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
+        };
+        if is_common && deprioritized.is_empty() && !self.writable.is_empty() {
+            let chosen = selection::choose(&self.writable, Selected::operation_count, below);
+            return Ok(chosen.cloned());
+        }
+        let suitable = self.description.suitable(operation, deprioritized)?;
+        let window = selection::in_latency_window(suitable, self.local_threshold);
+        let window: Vec<Selected> = window
+            .into_iter()
+            .filter_map(|description| self.selected(description))
+            .collect();
+        Ok(selection::choose(&window, Selected::operation_count, below).cloned())
+    }
+
+    fn selected(&self, description: &Arc<ServerDescription>) -> Option<Selected> {
+        Some(Selected {
+            server: Arc::clone(self.servers.get(&description.address)?),
+            description: Arc::clone(description),
+            topology_type: self.description.topology_type,
+        })
+    }
+}
+
+impl Selected {
+    fn operation_count(&self) -> usize {
+        self.server.pool.operation_count()
+    }
+}

@@ -1,0 +1,506 @@
+//! The topology of a client: what is known, shared by its threads and kept up to date by monitors.
+//!
+//! One lock guards what is known and the states of the pools, so that no server is chosen whose pool is not ready.
+//! Nothing that takes time happens under it: what follows from a change (to tell the program, to close connections,
+//! to start and end threads) is queued in its order ([`Effects`]), and done without the lock. Readers copy a pointer
+//! to a [`Snapshot`]. Sources: "Server Discovery and Monitoring", "Server Monitoring", "Server Selection".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use log::{Level, debug, log_enabled, warn};
+
+use super::control::MIN_HEARTBEAT_FREQUENCY;
+use super::description::ServerDescription;
+use super::effects::{Effect, Effects};
+use super::errors::{ApplicationError, Check, Clear, Outcome, What};
+use super::monitor;
+use super::server::{PooledConnection, Server, ServerPool};
+use super::snapshot::Snapshot;
+use super::update::{State, Update};
+use crate::address::ServerAddress;
+use crate::conn::{Connector, is_function};
+use crate::error::Error;
+use crate::event::{Event, EventKind, EventListener, SdamEvent, SdamEventKind};
+use crate::fork;
+use crate::options::{ClientOptions, ServerMonitoringMode};
+use crate::pool::{self, Lease, PoolSnapshot};
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct Topology {
+    own: Weak<Self>,
+    /// How often the process had forked when the topology was made.
+    forks: u64,
+    id: ObjectId,
+    connector: Arc<Connector>,
+    pools: pool::Settings,
+    monitors: monitor::Settings,
+    listener: EventListener,
+    pub(super) local_threshold: Duration,
+    pub(super) selection_timeout: Duration,
+    /// Whether hosts may come from DNS later.
+    is_polled: bool,
+    locked: Mutex<Locked>,
+    /// Told of each new snapshot.
+    changed: Condvar,
+    effects: Effects,
+    last_monitoring_id: AtomicU64,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(super) struct Locked {
+    state: State,
+    pub(super) snapshot: Arc<Snapshot>,
+    has_begun: bool,
+    pub(super) is_closed: bool,
+    /// Of servers that were found not to belong to the deployment, why; the latest last.
+    pub(super) left: Vec<Error>,
+}
+
+impl Topology {
+    /// The topology of a client with those options, whose hosts are known. Nothing happens before
+    /// [`begin`](Self::begin).
+    pub(crate) fn new(options: &ClientOptions, connector: &Arc<Connector>) -> Arc<Self> {
+        let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
+        let (state, events) = State::open(options, &seeds);
+        let streams = match options.server_monitoring_mode {
+            ServerMonitoringMode::Auto => !is_function(),
+            ServerMonitoringMode::Stream => true,
+            ServerMonitoringMode::Poll => false,
+        };
+        Arc::new_cyclic(|own| {
+            let pools = pool::Settings::new(options);
+            let server = |seed: &ServerAddress| {
+                let server = Server::new(seed, connector, own, pools.clone());
+                (seed.clone(), server)
+            };
+            let servers: BTreeMap<_, _> = seeds.iter().map(server).collect();
+            let effects = Effects::default();
+            effects.push(events.into_iter().map(Effect::Tell));
+            let description = Arc::clone(state.description());
+            let snapshot = Snapshot::new(description, servers, options.local_threshold);
+            Self {
+                own: Weak::clone(own),
+                forks: fork::count(),
+                id: state.id(),
+                connector: Arc::clone(connector),
+                monitors: monitor::Settings {
+                    interval: options.heartbeat_frequency,
+                    limit: options.connect_timeout,
+                    streams,
+                },
+                listener: options.listener.clone(),
+                local_threshold: options.local_threshold,
+                selection_timeout: options.server_selection_timeout,
+                is_polled: options.srv.is_some(),
+                locked: Mutex::new(Locked {
+                    state,
+                    snapshot: Arc::new(snapshot),
+                    has_begun: false,
+                    is_closed: false,
+                    left: Vec::new(),
+                }),
+                changed: Condvar::new(),
+                effects,
+                last_monitoring_id: AtomicU64::new(0),
+                pools,
+            }
+        })
+    }
+
+    /// Tells the program of the topology and its pools, and starts the monitors.
+    pub(crate) fn begin(&self) {
+        let mut locked = self.lock();
+        locked.has_begun = true;
+        let servers = locked.snapshot.servers().values();
+        self.effects.push_new(servers.cloned().collect());
+        let is_fixed = locked.snapshot.is_load_balanced();
+        for server in locked.snapshot.servers().values().filter(|_| is_fixed) {
+            if server.pool.mark_ready() {
+                self.effects.push([Effect::Ready(Arc::clone(server))]);
+            }
+        }
+        drop(locked);
+        self.act();
+    }
+
+    /// What is known now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock().snapshot)
+    }
+
+    /// What the pools hold.
+    pub(crate) fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
+        let snapshot = self.snapshot();
+        let servers = snapshot.servers().values();
+        servers.map(|server| server.pool.snapshot()).collect()
+    }
+
+    /// The pools there are; after the [end](Self::close) those that there were.
+    pub(crate) fn pools(&self) -> Vec<Arc<ServerPool>> {
+        let snapshot = self.snapshot();
+        let servers = snapshot.servers().values();
+        servers.map(|server| Arc::clone(&server.pool)).collect()
+    }
+
+    /// Ends monitors and pools, and refuses whoever waits for a server.
+    pub(crate) fn close(&self) {
+        let mut locked = self.lock();
+        if std::mem::replace(&mut locked.is_closed, true) {
+            return;
+        }
+        if locked.has_begun {
+            let events = locked.state.close();
+            self.effects.push(events.into_iter().map(Effect::Tell));
+        } else {
+            self.effects.clear();
+        }
+        let snapshot = Arc::clone(&locked.snapshot);
+        drop(locked);
+        self.changed.notify_all();
+        for server in snapshot.servers().values() {
+            server.control.end();
+            server.pool.close();
+        }
+        self.act();
+    }
+
+    /// In a forked child, closes what the parent's pools had available, without a word to the servers.
+    pub(crate) fn abandon(&self) {
+        if let Ok(locked) = self.locked.try_lock() {
+            let servers = locked.snapshot.servers().values();
+            servers.for_each(|server| server.pool.abandon());
+        }
+    }
+
+    /// Lets no connection live on that was made before; monitors soon make new ones.
+    pub(crate) fn retire(&self) {
+        for server in self.snapshot().servers().values() {
+            server.pool.retire();
+            server.control.retire();
+        }
+    }
+
+    /// An operation of the program has ended with an error, or with an answer that may tell of one.
+    pub(crate) fn operation_ended(&self, connection: &PooledConnection, what: What<'_>) {
+        let error = ApplicationError {
+            server: connection.pool().server(),
+            what,
+            is_stale: false,
+            max_wire_version: connection.hello().max_wire_version,
+            service_id: connection.hello().service_id,
+        };
+        self.application_failed(connection.pool(), connection.lease(), error);
+    }
+
+    /// A connection could not be established.
+    pub(super) fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
+        let error = ApplicationError {
+            server: pool.server(),
+            what: What::Error(error),
+            is_stale: false,
+            // What a server says before its hello is of no version.
+            max_wire_version: i32::MAX,
+            service_id: error.service_id(),
+        };
+        self.application_failed(pool, on, error);
+    }
+
+    fn application_failed(&self, pool: &ServerPool, on: Lease, error: ApplicationError<'_>) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut locked = self.lock();
+        let snapshot = Arc::clone(&locked.snapshot);
+        let Some(server) = snapshot.of_pool(pool).filter(|_| !locked.is_closed) else {
+            return;
+        };
+        let error = ApplicationError {
+            is_stale: pool.is_stale(on),
+            ..error
+        };
+        let because = match error.what {
+            What::Error(error) => Some(error),
+            What::Reply(_) => None,
+        };
+        let outcome = Outcome::of_operation(locked.state.description(), error);
+        self.carry_out(&mut locked, server, outcome, Some(on), because);
+        drop(locked);
+        self.act();
+    }
+
+    /// A new connection of the program has its server's hello: that is as good as a check ("Clients update the
+    /// topology from each handshake").
+    pub(crate) fn greeted(&self, connection: &PooledConnection) {
+        if self.is_inherited() {
+            return;
+        }
+        let address = connection.pool().server().clone();
+        let mut locked = self.lock();
+        let snapshot = Arc::clone(&locked.snapshot);
+        let Some(server) = snapshot.of_pool(connection.pool()) else {
+            return;
+        };
+        if locked.is_closed || connection.pool().is_stale(connection.lease()) {
+            return;
+        }
+        let hello = connection.hello();
+        let known = locked.state.description().servers.get(&address);
+        let now = Instant::now();
+        let description = ServerDescription::from_hello(address, hello, now);
+        // Most tell nothing new.
+        if known.is_none_or(|known| **known == description) {
+            return;
+        }
+        self.update(&mut locked, server, description);
+        drop(locked);
+        self.act();
+    }
+
+    /// A check of a server succeeded.
+    pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
+        let mut locked = self.lock();
+        server.set_failed(None);
+        if !locked.is_closed && locked.snapshot.has(server) {
+            self.update(&mut locked, server, description);
+            // It answered, and is not what was asked for.
+            let known = locked.state.description().servers.get(server.address());
+            let is_refused = known.is_some_and(|known| known.error.is_some());
+            server.set_failed(is_refused.then(Instant::now));
+        }
+        drop(locked);
+        self.act();
+    }
+
+    /// A check of a server failed; what its monitor does next.
+    pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
+        let mut locked = self.lock();
+        server.set_failed(Some(Instant::now()));
+        let known = locked.state.description().servers.get(server.address());
+        let known = known.filter(|_| !locked.is_closed && locked.snapshot.has(server));
+        let check = known.cloned().map_or(Check::AsBefore, |known| {
+            let outcome = Outcome::of_check(&known, &error);
+            let check = outcome.check;
+            self.carry_out(&mut locked, server, outcome, None, Some(&error));
+            check
+        });
+        drop(locked);
+        self.act();
+        check
+    }
+
+    /// DNS names these hosts now.
+    #[cfg(feature = "srv")]
+    pub(crate) fn replace_hosts(&self, hosts: &BTreeSet<ServerAddress>) {
+        let mut locked = self.lock();
+        if locked.is_closed {
+            return;
+        }
+        if let Some(update) = locked.state.replace_hosts(hosts) {
+            self.follow(&mut locked, &update);
+        }
+        drop(locked);
+        self.act();
+    }
+
+    /// The number of a new connection for checks.
+    pub(super) fn next_monitoring_id(&self) -> u64 {
+        self.last_monitoring_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Tells the program and the log, after all that has been told before.
+    pub(super) fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
+        if self.is_heard() && !self.is_inherited() {
+            let event = SdamEvent {
+                topology_id: self.id,
+                kind: kind(),
+            };
+            self.effects.push([Effect::Tell(event)]);
+            self.act();
+        }
+    }
+
+    fn is_heard(&self) -> bool {
+        self.listener.hears(EventKind::Sdam)
+            || log_enabled!(target: "mongotls::topology", Level::Debug)
+    }
+
+    /// Asks all monitors for a check.
+    pub(super) fn request_checks(snapshot: &Snapshot) {
+        for server in snapshot.servers().values() {
+            server.control.request();
+        }
+    }
+
+    /// Whether no check can find a server any more, so that waiting for one is of no use.
+    pub(super) fn is_hopeless(&self, locked: &Locked, since: Instant, now: Instant) -> bool {
+        let servers = &locked.snapshot.description().servers;
+        if servers.is_empty() {
+            return !self.is_polled;
+        }
+        servers.values().all(|description| {
+            let server = locked.snapshot.server(&description.address);
+            let failed = server.and_then(|server| server.failed());
+            // No later check could have been made than one that is younger than the shortest pause. An error of the
+            // program's own connection alone is no reason: the next check may find the server well.
+            let is_fresh = failed.is_some_and(|at| {
+                at >= since || now.saturating_duration_since(at) < MIN_HEARTBEAT_FREQUENCY
+            });
+            is_fresh
+                && description
+                    .error
+                    .as_ref()
+                    .is_some_and(Error::is_beyond_waiting)
+        })
+    }
+
+    /// Whether the topology is the parent's, and its lock may be held for ever.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.forks != fork::count()
+    }
+
+    /// Waits for a new snapshot until `end`; none never comes.
+    pub(super) fn wait<'a>(
+        &self,
+        locked: MutexGuard<'a, Locked>,
+        left: Option<Duration>,
+    ) -> MutexGuard<'a, Locked> {
+        match left {
+            Some(left) => {
+                let waited = self.changed.wait_timeout(locked, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => {
+                let waited = self.changed.wait(locked);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry_out(
+        &self,
+        locked: &mut Locked,
+        server: &Arc<Server>,
+        outcome: Outcome,
+        on: Option<Lease>,
+        because: Option<&Error>,
+    ) {
+        if let Some(description) = outcome.description {
+            self.update(locked, server, description);
+        }
+        match outcome.clear {
+            Clear::No => {}
+            Clear::Pool {
+                interrupt_in_use_connections: interrupt,
+            } => {
+                if let Some(clearing) = server.pool.mark_cleared(on, because, interrupt) {
+                    let server = Arc::clone(server);
+                    self.effects.push([Effect::Cleared(server, clearing)]);
+                }
+            }
+            Clear::Service(service) => {
+                if let Some(on) = on {
+                    let server = Arc::clone(server);
+                    self.effects
+                        .push([Effect::ClearService(server, on, service)]);
+                }
+            }
+        }
+        match outcome.check {
+            Check::AsBefore | Check::Retry => {}
+            Check::Request => server.control.request(),
+            // At once, not in the order of what is told: a listener may wait for what the next check finds.
+            Check::Cancel => server.control.cancel().interrupt(),
+        }
+    }
+
+    fn update(&self, locked: &mut Locked, server: &Arc<Server>, description: ServerDescription) {
+        let Some(update) = locked.state.update(description) else {
+            return;
+        };
+        if update.makes_ready() == Some(server.address()) && server.pool.mark_ready() {
+            self.effects.push([Effect::Ready(Arc::clone(server))]);
+        }
+        self.follow(locked, &update);
+    }
+
+    /// Publishes a change, and queues what follows from it.
+    fn follow(&self, locked: &mut Locked, update: &Update) {
+        let mut servers = locked.snapshot.servers().clone();
+        let mut ended = Vec::new();
+        for address in update.closed() {
+            if let Some(server) = servers.remove(address) {
+                server.control.end();
+                ended.push(Effect::End(server));
+            }
+        }
+        let mut started = Vec::new();
+        for address in update.opened() {
+            let server = Server::new(address, &self.connector, &self.own, self.pools.clone());
+            started.push(Arc::clone(&server));
+            servers.insert(address.clone(), server);
+        }
+        if let Some(why) = update.why_removed() {
+            locked.left.retain(|other| other.server() != why.server());
+            locked.left.truncate(MOST_LEFT - 1);
+            locked.left.push(why);
+        }
+        let recheck = update.recheck.iter();
+        for server in recheck.filter_map(|address| servers.get(address)) {
+            server.control.request();
+        }
+        if update.is_emptied() && !self.is_polled {
+            self.effects.push([Effect::Warn]);
+        }
+        if self.is_heard() {
+            let events = update.events().into_iter();
+            self.effects.push(events.map(Effect::Tell));
+        }
+        self.effects.push(ended);
+        self.effects.push_new(started);
+        let current = Arc::clone(&update.current);
+        locked.snapshot = Arc::new(Snapshot::new(current, servers, self.local_threshold));
+        self.changed.notify_all();
+    }
+
+    /// Does what is queued, unless another thread is at it. Never under the lock.
+    fn act(&self) {
+        if self.is_inherited() {
+            return;
+        }
+        let start = |server: Arc<Server>| {
+            if !self.snapshot().is_load_balanced() {
+                monitor::start(&self.own, &server, &self.connector, &self.monitors);
+            }
+        };
+        self.effects.run(start, |effect| match effect {
+            Effect::Tell(event) => {
+                debug!(target: "mongotls::topology", "{event}");
+                if self.listener.hears(EventKind::Sdam) {
+                    self.listener.emit(&Event::Sdam(event));
+                }
+            }
+            Effect::Warn => warn!(
+                target: "mongotls::topology",
+                "no server is left of the deployment: none belongs to what the connection string asks for"
+            ),
+            Effect::Announce(server) => server.pool.announce(),
+            Effect::End(server) => server.pool.close(),
+            Effect::Ready(server) => server.pool.follow_ready(),
+            Effect::Cleared(server, clearing) => server.pool.follow_cleared(clearing),
+            Effect::ClearService(server, on, service) => server.pool.clear_service(on, service),
+        });
+    }
+}
+
+/// How many servers that left are remembered.
+const MOST_LEFT: usize = 20;

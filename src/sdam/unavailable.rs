@@ -1,0 +1,253 @@
+//! The error of an operation that no server is there for: one readable block with the state of each server.
+//!
+//! ```text
+//! no server for a write within 30 s (serverSelectionTimeoutMS): replica set "rs0" without a known primary
+//!   db1.example.com:27017  RSSecondary
+//!   db2.example.com:27017  Unknown: TLS handshake failed: certificate "db2" expired at … [certificate-expired]
+//!       remedy: Renew …
+//!   db9.example.com:27017  left out: the server belongs to … [hello-failed]
+//!       remedy: Correct …
+//! ```
+//!
+//! Its cause is that of the server which tells most: one that will not mend by itself goes first.
+
+use std::fmt::Write as _;
+
+use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+use super::selection::Operation;
+use crate::cause::Cause;
+use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
+use crate::time::Elapsed;
+
+/// Why nobody waits any longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    /// The time is up.
+    Late(Elapsed),
+    /// It would be of no use.
+    Hopeless,
+}
+
+/// See the [module documentation](self).
+pub(super) fn error(
+    topology: &TopologyDescription,
+    left: &[Error],
+    operation: Operation<'_>,
+    ending: Ending,
+) -> Error {
+    let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
+    let telling = known()
+        .find(|error| error.is_beyond_waiting())
+        .or_else(|| known().find(|error| error.cause().is_some()))
+        .or_else(|| left.last());
+    let kind = match (ending, telling) {
+        (Ending::Late(_), _) => ErrorKind::Timeout,
+        (Ending::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
+            // Nothing is to be added to what it says.
+            return error.clone();
+        }
+        (Ending::Hopeless, Some(error)) => error.kind(),
+        (Ending::Hopeless, None) => ErrorKind::Configuration,
+    };
+    let mut text = format!("no server for {operation}");
+    if let Ending::Late(elapsed) = ending {
+        let limit = Milliseconds(elapsed.limit);
+        let _ = write!(text, " within {limit} ({})", elapsed.kind.option());
+    }
+    let _ = write!(text, ": {}", state(topology));
+    let addresses = topology
+        .servers
+        .keys()
+        .chain(left.iter().filter_map(Error::server));
+    let width = addresses.map(|it| it.to_string().len()).max().unwrap_or(0);
+    for (address, server) in topology.servers.iter().take(MOST_SHOWN) {
+        let _ = write!(
+            text,
+            "\n  {:width$}  {}",
+            address.to_string(),
+            server.server_type
+        );
+        describe(&mut text, server);
+    }
+    let hidden = topology.servers.len().saturating_sub(MOST_SHOWN);
+    if hidden > 0 {
+        let _ = write!(text, "\n  and {hidden} more");
+    }
+    for error in left {
+        let address = error.server().map(ToString::to_string).unwrap_or_default();
+        let why = error.cause().map_or("", Cause::message);
+        let _ = write!(text, "\n  {address:width$}  left out: {why}");
+        add_remedy(&mut text, error);
+    }
+    Error::no_server(kind, text, telling)
+}
+
+/// What is wrong with the topology as a whole.
+fn state(topology: &TopologyDescription) -> String {
+    let set = match &topology.set_name {
+        Some(name) => format!("replica set {name:?}"),
+        None => "replica set".to_owned(),
+    };
+    match topology.topology_type {
+        _ if topology.servers.is_empty() => "no server is left of the deployment".to_owned(),
+        TopologyType::ReplicaSetNoPrimary => format!("{set} without a known primary"),
+        TopologyType::ReplicaSetWithPrimary => {
+            format!("{set} has a primary, and no member that is asked for")
+        }
+        TopologyType::Sharded => "no router of the sharded cluster is there".to_owned(),
+        TopologyType::Single | TopologyType::LoadBalanced => "the server is not there".to_owned(),
+        TopologyType::Unknown => "no server has answered".to_owned(),
+    }
+}
+
+fn describe(text: &mut String, server: &ServerDescription) {
+    let tags: Vec<String> = server
+        .tags
+        .iter()
+        .map(|(key, value)| format!("{key}:{value}"))
+        .collect();
+    if !tags.is_empty() {
+        let _ = write!(text, ", tags {}", tags.join(","));
+    }
+    match &server.error {
+        Some(error) => {
+            let _ = write!(text, ": {}", WithoutServer(error));
+            add_remedy(text, error);
+        }
+        None if server.server_type == ServerType::Unknown => text.push_str(": not checked yet"),
+        None => {}
+    }
+}
+
+/// The code of the cause, and what to do, where there is one.
+fn add_remedy(text: &mut String, error: &Error) {
+    if let Some(cause) = error.cause() {
+        let _ = write!(
+            text,
+            " [{}]\n      remedy: {}",
+            cause.code(),
+            cause.remedy()
+        );
+    }
+}
+
+/// How many servers are shown.
+const MOST_SHOWN: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::address::ServerAddress;
+    use crate::cause::CauseCode;
+    use crate::error::Stage;
+    use crate::options::ReadPreference;
+    use crate::time::TimeoutKind;
+
+    fn address(name: &str) -> ServerAddress {
+        ServerAddress::tcp(name, 27017)
+    }
+
+    fn topology(
+        topology_type: TopologyType,
+        servers: Vec<ServerDescription>,
+    ) -> TopologyDescription {
+        let servers = servers.into_iter();
+        TopologyDescription {
+            topology_type,
+            set_name: Some("rs0".to_owned()),
+            servers: servers
+                .map(|server| (server.address.clone(), Arc::new(server)))
+                .collect(),
+            ..TopologyDescription::default()
+        }
+    }
+
+    fn failed(name: &str, stage: Stage, code: CauseCode) -> ServerDescription {
+        let cause = Cause::new(code, "it did not work", "Do this.");
+        let error = Error::failed(stage, cause).with_server(&address(name));
+        ServerDescription::failed(address(name), error)
+    }
+
+    fn late() -> Ending {
+        Ending::Late(Elapsed {
+            limit: Duration::from_secs(30),
+            kind: TimeoutKind::ServerSelection,
+        })
+    }
+
+    #[test]
+    fn a_late_error_shows_each_server_with_its_state_cause_and_remedy() {
+        let mut secondary = ServerDescription::unknown(address("c"));
+        secondary.server_type = ServerType::RsSecondary;
+        secondary.tags.insert("dc".to_owned(), "east".to_owned());
+        let topology = topology(
+            TopologyType::ReplicaSetNoPrimary,
+            vec![
+                failed("a", Stage::Connect, CauseCode::ConnectionRefused),
+                failed("long-name", Stage::Tls, CauseCode::CertificateExpired),
+                secondary,
+                ServerDescription::unknown(address("d")),
+            ],
+        );
+        let left = failed("e", Stage::Hello, CauseCode::HelloFailed).error;
+        let left = [left.unwrap()];
+        let error = error(&topology, &left, Operation::Write, late());
+        assert_eq!(
+            error.to_string(),
+            "no server for a write within 30 s (serverSelectionTimeoutMS): replica set \"rs0\" without a known primary
+  a:27017          Unknown: connecting failed: it did not work [connection-refused]
+      remedy: Do this.
+  c:27017          RSSecondary, tags dc:east
+  d:27017          Unknown: not checked yet
+  long-name:27017  Unknown: TLS handshake failed: it did not work [certificate-expired]
+      remedy: Do this.
+  e:27017          left out: it did not work [hello-failed]
+      remedy: Do this."
+        );
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        // The certificate does not mend by itself; a server that is down may come up.
+        let cause = error.cause().unwrap();
+        assert_eq!(cause.code(), CauseCode::CertificateExpired);
+        assert_eq!(
+            cause.facts().get("server").map(ToString::to_string),
+            Some("long-name:27017".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_error_of_the_one_hopeless_server_stands_for_itself() {
+        let server = failed("a", Stage::Tls, CauseCode::CertificateExpired);
+        let own = server.error.clone().unwrap();
+        let one = topology(TopologyType::Unknown, vec![server]);
+        let read = ReadPreference::default();
+        let shown = error(&one, &[], Operation::Read(&read), Ending::Hopeless);
+        assert_eq!(shown.to_string(), own.to_string());
+        assert_eq!((shown.kind(), shown.stage()), (own.kind(), own.stage()));
+        let two = topology(
+            TopologyType::Unknown,
+            vec![
+                failed("a", Stage::Tls, CauseCode::CertificateExpired),
+                failed("b", Stage::Tls, CauseCode::HostnameMismatch),
+            ],
+        );
+        let shown = error(&two, &[], Operation::Write, Ending::Hopeless);
+        assert!(
+            shown
+                .to_string()
+                .starts_with("no server for a write: no server has answered\n")
+        );
+        assert_eq!(shown.kind(), ErrorKind::Tls);
+    }
+
+    #[test]
+    fn many_servers_are_not_all_shown() {
+        let servers = (0..60).map(|n| ServerDescription::unknown(address(&format!("s{n}"))));
+        let topology = topology(TopologyType::Sharded, servers.collect());
+        let text = error(&topology, &[], Operation::Write, late()).to_string();
+        assert_eq!(text.lines().count(), 52);
+        assert!(text.ends_with("and 10 more"), "{text}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Choosing a server for an operation, and waiting until there is one.
+//!
+//! A thread that finds none asks all monitors for a check and sleeps until something changes, no longer than
+//! `serverSelectionTimeoutMS` and its own limit. It gives up at once where waiting is of no use: every server has just
+//! been checked, and refused by its certificate or by settings that no check mends. Other clients wait then too;
+//! MongoDB's shell does not, for the same reason. Source: "Server Selection", "Multi-threaded or asynchronous server
+//! selection".
+
+use std::time::{Duration, Instant};
+
+use log::{Level, debug, info, log_enabled};
+
+use super::selection::Operation;
+use super::snapshot::Selected;
+use super::topology::{Locked, Topology};
+use super::unavailable::{self, Ending};
+use crate::address::ServerAddress;
+use crate::error::{Error, Result};
+use crate::event;
+use crate::time::{Deadline, TimeoutKind};
+
+impl Topology {
+    /// A server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Those in `deprioritized` come last.
+    ///
+    /// # Errors
+    /// Of the kind [`Timeout`](crate::ErrorKind::Timeout), with the state of each server; where waiting is of no use,
+    /// that of the one server, or of all together. [`ClientClosed`](crate::ErrorKind::ClientClosed) if it is.
+    pub(crate) fn select(
+        &self,
+        operation: Operation<'_>,
+        deprioritized: &[ServerAddress],
+        deadline: Option<Deadline>,
+    ) -> Result<Selected> {
+        let locked = self.lock();
+        let is_closed = locked.is_closed;
+        let snapshot = locked.snapshot.clone();
+        drop(locked);
+        if is_closed {
+            return Err(Error::client_closed());
+        }
+        let is_logged = log_enabled!(target: "mongotls::server_selection", Level::Debug);
+        if is_logged {
+            debug!(
+                target: "mongotls::server_selection",
+                "Server selection started for {operation}. Topology description: {}",
+                snapshot.description()
+            );
+        }
+        let outcome = match snapshot.choose(operation, deprioritized) {
+            Ok(Some(selected)) => Ok(selected),
+            Ok(None) => self.wait_for(operation, deprioritized, deadline),
+            Err(error) => Err(error),
+        };
+        if is_logged {
+            match &outcome {
+                Ok(selected) => debug!(
+                    target: "mongotls::server_selection",
+                    "Server selection succeeded for {operation}. Server: {}",
+                    selected.server.address()
+                ),
+                Err(error) => debug!(
+                    target: "mongotls::server_selection",
+                    "Server selection failed for {operation}. Failure: {error}"
+                ),
+            }
+        }
+        outcome
+    }
+
+    fn wait_for(
+        &self,
+        operation: Operation<'_>,
+        deprioritized: &[ServerAddress],
+        deadline: Option<Deadline>,
+    ) -> Result<Selected> {
+        let started = Instant::now();
+        let own = Deadline::after(
+            started,
+            Some(self.selection_timeout),
+            TimeoutKind::ServerSelection,
+        );
+        let mut deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
+        if event::is_listening() {
+            let limit = Some(LISTENER_WAITS);
+            deadline = deadline.earlier(Deadline::after(started, limit, TimeoutKind::Listener));
+        }
+        info!(
+            target: "mongotls::server_selection",
+            "Waiting for suitable server to become available for {operation}. Topology description: {}",
+            self.snapshot().description()
+        );
+        let mut locked = self.lock();
+        loop {
+            if locked.is_closed {
+                return Err(Error::client_closed());
+            }
+            if let Some(selected) = locked.snapshot.choose(operation, deprioritized)? {
+                return Ok(selected);
+            }
+            let now = Instant::now();
+            if self.is_hopeless(&locked, started, now) {
+                return Err(no_server(&locked, operation, Ending::Hopeless));
+            }
+            let left = match deadline.remaining(now) {
+                Ok(left) => left,
+                Err(elapsed) => return Err(no_server(&locked, operation, Ending::Late(elapsed))),
+            };
+            Self::request_checks(&locked.snapshot);
+            locked = self.wait(locked, left);
+        }
+    }
+}
+
+fn no_server(locked: &Locked, operation: Operation<'_>, ending: Ending) -> Error {
+    unavailable::error(
+        locked.snapshot.description(),
+        &locked.left,
+        operation,
+        ending,
+    )
+}
+
+/// How long the listener for events waits for a server: 2 s. The thread that it is called on may be the one that would
+/// find it.
+const LISTENER_WAITS: Duration = Duration::from_secs(2);

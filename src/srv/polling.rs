@@ -1,0 +1,282 @@
+//! Asking DNS again and again for the routers of a sharded cluster.
+//!
+//! A thread asks for the SRV records once their time to live is over, though not sooner than a minute after the last
+//! time, and tells the topology of the hosts; after a failure it asks at `heartbeatFrequencyMS`. A record that must not
+//! be followed is left out. It ends once the deployment turns out to be no sharded cluster. Source: "Polling SRV Records
+//! for mongos Discovery".
+
+use std::collections::BTreeSet;
+use std::sync::Weak;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::rules;
+use crate::address::ServerAddress;
+use crate::ending::Ending;
+use crate::error::Result;
+use crate::net::dns::Resolver;
+use crate::options::{ClientOptions, SrvOptions};
+use crate::sdam::{Topology, TopologyType};
+use crate::time::{Deadline, TimeoutKind};
+
+/// The shortest interval: a minute, whatever the records say.
+pub(crate) const SHORTEST: Duration = Duration::from_secs(60);
+
+/// What is asked for, and how.
+struct Polling {
+    topology: Weak<Topology>,
+    srv: SrvOptions,
+    resolver: Resolver,
+    /// `connectTimeoutMS`, for each time.
+    limit: Option<Duration>,
+    /// `heartbeatFrequencyMS`.
+    after_failure: Duration,
+    shortest: Duration,
+}
+
+/// Starts the thread. It does not keep the topology alive, and ends with the result.
+pub(crate) fn start(
+    topology: Weak<Topology>,
+    options: &ClientOptions,
+    shortest: Duration,
+) -> Option<Ending> {
+    let polling = Polling {
+        topology,
+        srv: options.srv.clone()?,
+        resolver: Resolver::new(options.dns_server),
+        limit: options.connect_timeout,
+        after_failure: options.heartbeat_frequency,
+        shortest,
+    };
+    let ending = Ending::default();
+    let sleep = ending.sleep();
+    let run = move || {
+        let mut interval = polling.shortest;
+        while !sleep.ends_within(interval) {
+            match polling.round() {
+                Some(next) => interval = next,
+                None => return,
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("mongotls-srv".to_owned());
+    match thread.spawn(run) {
+        Ok(_) => Some(ending),
+        Err(error) => {
+            warn!(target: "mongotls::dns", "no thread to look for new hosts in DNS: {error}");
+            None
+        }
+    }
+}
+
+impl Polling {
+    /// Asks once; returns when to ask again, or none if there is nothing to ask for any more.
+    fn round(&self) -> Option<Duration> {
+        let may_change = |topology: &Topology| {
+            let kind = topology.snapshot().description().topology_type;
+            [TopologyType::Unknown, TopologyType::Sharded].contains(&kind)
+        };
+        let is_wanted = self.topology.upgrade().is_some_and(|it| may_change(&it));
+        if !is_wanted {
+            return None;
+        }
+        // Nothing is held meanwhile: it may take long.
+        let query = rules::query_name(&self.srv);
+        let (found, ttl) = match self.ask(&query) {
+            Ok(found) => found,
+            Err(error) => {
+                warn!(target: "mongotls::dns", "the hosts stay as they are: {error}");
+                return Some(self.after_failure);
+            }
+        };
+        let hosts = rules::known_hosts(&self.srv.host, &query, found);
+        if hosts.is_empty() {
+            warn!(target: "mongotls::dns", "the hosts stay as they are: no SRV record of {query:?} may be followed");
+            return Some(self.after_failure);
+        }
+        let topology = self.topology.upgrade()?;
+        let snapshot = topology.snapshot();
+        match self.chosen(hosts, &snapshot.description().servers.keys().collect()) {
+            Ok(hosts) => {
+                debug!(target: "mongotls::dns", "{query} has {} hosts now", hosts.len());
+                topology.replace_hosts(&hosts);
+            }
+            Err(error) => warn!(target: "mongotls::dns", "the hosts stay as they are: {error}"),
+        }
+        Some(ttl.max(self.shortest))
+    }
+
+    fn ask(&self, query: &str) -> Result<(Vec<(String, u16)>, Duration)> {
+        let deadline = Deadline::after(Instant::now(), self.limit, TimeoutKind::Connect);
+        self.resolver
+            .srv(query, &deadline)
+            .map_err(|failure| rules::no_srv(&self.srv.host, query, failure, &self.resolver))
+    }
+
+    /// With `srvMaxHosts`, those that are there already and some of the others.
+    fn chosen(
+        &self,
+        hosts: Vec<ServerAddress>,
+        present: &BTreeSet<&ServerAddress>,
+    ) -> Result<BTreeSet<ServerAddress>> {
+        let max = usize::try_from(self.srv.max_hosts).unwrap_or(usize::MAX);
+        if max == 0 || max >= hosts.len() {
+            return Ok(hosts.into_iter().collect());
+        }
+        let (mut kept, new): (Vec<_>, Vec<_>) =
+            hosts.into_iter().partition(|host| present.contains(host));
+        kept.truncate(max);
+        let missing = u32::try_from(max - kept.len()).unwrap_or(u32::MAX);
+        if missing > 0 {
+            kept.extend(rules::some_of(new, missing)?);
+        }
+        Ok(kept.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mongotls_testbench::dns::{DnsFault, DnsServer, Zone};
+    use mongotls_testbench::server::{Hello, Server};
+
+    use super::*;
+    use crate::conn::Connector;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const INTERVAL: Duration = Duration::from_millis(20);
+
+    /// A topology on the routers that a zone names, and its polling.
+    struct Bench {
+        dns: DnsServer,
+        topology: Arc<Topology>,
+        ending: Ending,
+    }
+
+    impl Bench {
+        fn start(hosts: &[(&str, u16)], options: &str) -> Self {
+            let dns = DnsServer::start(zone(hosts));
+            let uri = format!("mongodb+srv://db.test.example/?tls=false{options}");
+            let (mut options, _) = ClientOptions::parse(&uri).unwrap();
+            options.dns_server = Some(dns.addr());
+            options.heartbeat_frequency = INTERVAL;
+            crate::srv::resolve(&mut options).unwrap();
+            let topology = Topology::new(&options, &Connector::new(&options).unwrap());
+            let own = Arc::downgrade(&topology);
+            let ending = start(own, &options, INTERVAL).unwrap();
+            Self {
+                dns,
+                topology,
+                ending,
+            }
+        }
+
+        fn hosts(&self) -> Vec<String> {
+            let snapshot = self.topology.snapshot();
+            let servers = snapshot.description().servers.keys();
+            servers.map(ToString::to_string).collect()
+        }
+
+        fn await_hosts(&self, expected: &[&str]) {
+            let started = Instant::now();
+            while self.hosts() != expected {
+                assert!(started.elapsed() < PATIENCE, "{:?}", self.hosts());
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+
+        /// Until DNS was asked so often once more.
+        fn await_rounds(&self, count: usize) {
+            let (started, before) = (Instant::now(), self.dns.asked().len());
+            while self.dns.asked().len() < before + count {
+                assert!(started.elapsed() < PATIENCE);
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn zone(hosts: &[(&str, u16)]) -> Zone {
+        let record = |(host, port): &(&str, u16)| {
+            format!("_mongodb._tcp.db.test.example. SRV {port} {host}.\n")
+        };
+        Zone::parse(&hosts.iter().map(record).collect::<String>()).ttl(0)
+    }
+
+    #[test]
+    fn hosts_come_and_go_with_their_records() {
+        let bench = Bench::start(&[("a.test.example", 1), ("b.test.example", 2)], "");
+        assert_eq!(bench.hosts(), ["a.test.example:1", "b.test.example:2"]);
+        let before = Arc::clone(
+            &bench.topology.snapshot().servers()[&ServerAddress::tcp("b.test.example", 2)],
+        );
+        bench
+            .dns
+            .set_zone(zone(&[("b.test.example", 2), ("c.test.example", 3)]));
+        bench.await_hosts(&["b.test.example:2", "c.test.example:3"]);
+        let snapshot = bench.topology.snapshot();
+        let after = &snapshot.servers()[&ServerAddress::tcp("b.test.example", 2)];
+        assert!(Arc::ptr_eq(&before, after), "who stays is left alone");
+    }
+
+    #[test]
+    fn what_must_not_be_followed_or_cannot_be_asked_changes_nothing() {
+        let bench = Bench::start(&[("a.test.example", 1)], "");
+        bench.dns.set_zone(zone(&[("evil.example", 1)]));
+        bench.await_rounds(3);
+        assert_eq!(bench.hosts(), ["a.test.example:1"]);
+        bench.dns.set_zone(Zone::default());
+        bench.await_rounds(3);
+        assert_eq!(bench.hosts(), ["a.test.example:1"]);
+        bench.dns.set_fault(DnsFault::Code(2));
+        bench.await_rounds(3);
+        assert_eq!(bench.hosts(), ["a.test.example:1"]);
+        bench.dns.set_fault(DnsFault::None);
+        bench
+            .dns
+            .set_zone(zone(&[("evil.example", 1), ("b.test.example", 2)]));
+        bench.await_hosts(&["b.test.example:2"]);
+    }
+
+    #[test]
+    fn with_srv_max_hosts_those_that_are_there_stay_and_gaps_are_filled() {
+        let all = [
+            ("a.test.example", 1),
+            ("b.test.example", 2),
+            ("c.test.example", 3),
+        ];
+        let bench = Bench::start(&all, "&srvMaxHosts=2");
+        let before = bench.hosts();
+        assert_eq!(before.len(), 2);
+        bench.await_rounds(3);
+        assert_eq!(bench.hosts(), before);
+        let stays = before[0].clone();
+        let name = stays.split(':').next().unwrap();
+        let port = all.iter().find(|(host, _)| *host == name).unwrap().1;
+        let new = [(name, port), ("d.test.example", 4), ("e.test.example", 5)];
+        bench.dns.set_zone(zone(&new));
+        let started = Instant::now();
+        while bench.hosts() == before {
+            assert!(started.elapsed() < PATIENCE);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let after = bench.hosts();
+        assert!(after.len() == 2 && after.contains(&stays), "{after:?}");
+    }
+
+    #[test]
+    fn a_replica_set_is_not_asked_for_and_the_end_is_at_once() {
+        let router = Server::builder().hello(Hello::mongos()).start();
+        let host = [("localhost.test.example", router.port())];
+        let bench = Bench::start(&host, "&replicaSet=rs0");
+        // The thread has gone without a question beyond the two of the beginning.
+        let started = Instant::now();
+        while Arc::weak_count(&bench.topology) > 0 && started.elapsed() < Duration::from_secs(1) {
+            thread::sleep(INTERVAL);
+        }
+        assert_eq!(bench.dns.asked().len(), 2);
+        bench.ending.end();
+    }
+}

@@ -1,0 +1,205 @@
+//! One server of a deployment: a bench server, and the proxy before it, whose address is the known one.
+//!
+//! [`NodeOptions`] say how the servers of a deployment are made; [`ReplicaSet`](crate::replica_set::ReplicaSet)
+//! and [`ShardedCluster`](crate::sharded_cluster::ShardedCluster) make them. What is done to the network
+//! is done in the proxy, so that the server's own record stays true.
+
+use crate::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use crate::proxy::Proxy;
+use crate::server::{Checks, Data, Hello, Server, ServerBuilder, ServerTls};
+use std::fmt;
+use std::path::PathBuf;
+
+/// A server behind its proxy.
+#[derive(Debug)]
+pub struct Node {
+    // Before `server`: what the proxy holds open has ended when the server goes.
+    proxy: Proxy,
+    server: Server,
+    tls: Option<ServerTls>,
+    host: String,
+}
+
+impl Node {
+    /// Where clients find it: `localhost:PORT`, with the port of its proxy.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port())
+    }
+
+    /// The host of that address.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port of its proxy.
+    pub fn port(&self) -> u16 {
+        self.proxy.addr().port()
+    }
+
+    /// The server, which has a port of its own that no client is told.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The network before it.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// What monitors asked; see [`Server::checks`].
+    pub fn checks(&self) -> Checks {
+        self.server.checks()
+    }
+
+    /// Nobody listens there any more, and all connections are gone.
+    pub(crate) fn kill(&self) {
+        self.proxy.refuse();
+        self.server.cut();
+    }
+
+    /// It becomes a new process, which still lets nobody in; sessions from before cannot be resumed.
+    pub(crate) fn restart(&self) {
+        self.server.restart();
+        if let Some(tls) = &self.tls {
+            self.server.set_tls(tls);
+        }
+    }
+
+    /// The network works.
+    pub(crate) fn connect(&self) {
+        self.proxy.admit();
+        self.proxy.resume();
+    }
+}
+
+type TlsOf = dyn Fn(&Ca, usize) -> ServerTls + Send + Sync;
+type HostOf = dyn Fn(usize) -> String + Send + Sync;
+type Setup = dyn Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync;
+
+/// How the servers of a deployment are made; what it takes is the index of one.
+pub struct NodeOptions {
+    tls: Option<Box<TlsOf>>,
+    host: Box<HostOf>,
+    setup: Box<Setup>,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            host: Box::new(|_| "localhost".into()),
+            setup: Box::new(|_, builder| builder),
+        }
+    }
+}
+
+impl NodeOptions {
+    /// Plain, at `localhost`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With TLS, each with a sound certificate for `localhost` and `127.0.0.1`.
+    pub fn secure(self) -> Self {
+        self.tls(|ca, _| ServerTls::new(&ca.issue(LeafSpec::local_server())))
+    }
+
+    /// With TLS as `tls` says, which is given the authority that clients trust.
+    pub fn tls(mut self, tls: impl Fn(&Ca, usize) -> ServerTls + Send + Sync + 'static) -> Self {
+        self.tls = Some(Box::new(tls));
+        self
+    }
+
+    /// At these hosts instead of `localhost`; all of them must lead to `127.0.0.1`.
+    pub fn host(mut self, host: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        self.host = Box::new(host);
+        self
+    }
+
+    /// Set up further by `setup`: users, handlers, faults. Bind, hello and TLS are not for it to set.
+    pub fn setup(
+        mut self,
+        setup: impl Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.setup = Box::new(setup);
+        self
+    }
+}
+
+impl fmt::Debug for NodeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeOptions")
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the servers of one deployment, and knows what clients need for them.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    options: NodeOptions,
+    data: Data,
+    trust: Option<Trust>,
+}
+
+#[derive(Debug)]
+struct Trust {
+    ca: Ca,
+    ca_file: PathBuf,
+    _dir: PkiDir,
+}
+
+impl Maker {
+    pub(crate) fn new(options: NodeOptions) -> Self {
+        let trust = options.tls.as_ref().map(|_| {
+            let (ca, dir) = (Ca::root("deployment", KeyKind::EcP256), PkiDir::new());
+            Trust {
+                ca_file: dir.write("ca.pem", ca.cert_pem()),
+                ca,
+                _dir: dir,
+            }
+        });
+        Self {
+            options,
+            data: Data::default(),
+            trust,
+        }
+    }
+
+    pub(crate) fn make(&self, index: usize, hello: Hello) -> Node {
+        let mut builder = Server::builder().data(&self.data).hello(hello);
+        let tls = self.trust.as_ref().zip(self.options.tls.as_ref());
+        let tls = tls.map(|(trust, tls)| tls(&trust.ca, index));
+        if let Some(tls) = &tls {
+            builder = builder.tls(tls.clone());
+        }
+        let server = (self.options.setup)(index, builder).start();
+        Node {
+            proxy: Proxy::start(server.endpoint()),
+            server,
+            tls,
+            host: (self.options.host)(index),
+        }
+    }
+
+    /// What all servers share.
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The authority that clients trust; none without TLS.
+    pub(crate) fn ca(&self) -> Option<&Ca> {
+        self.trust.as_ref().map(|trust| &trust.ca)
+    }
+
+    /// The connection string of these hosts, with the options for TLS, `first` and `more`.
+    pub(crate) fn uri(&self, hosts: &[String], first: &str, more: &str) -> String {
+        let tls = self.trust.as_ref().map_or_else(String::new, |trust| {
+            format!("tls=true&tlsCAFile={}", trust.ca_file.display())
+        });
+        let options = [first, &tls, more];
+        let options = options.into_iter().filter(|part| !part.is_empty());
+        let options = options.collect::<Vec<_>>().join("&");
+        format!("mongodb://{}/?{options}", hosts.join(","))
+    }
+}
