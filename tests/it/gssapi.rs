@@ -159,7 +159,7 @@ fn with_a_password() {
 fn with_a_ticket() {
     let server = server();
     count(&server, "ada%40BENCH.TEST", "").unwrap();
-    let user = server.connections()[0].user.clone();
+    let user = server.program_connections()[0].user.clone();
     assert_eq!(user.as_deref(), Some("$external.ada@BENCH.TEST"));
     // Another service on another name, of a realm that is given or not.
     let properties = "&authMechanismProperties=SERVICE_NAME:other,SERVICE_HOST:service.bench";
