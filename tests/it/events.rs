@@ -228,7 +228,9 @@ fn commands_that_carry_secrets_are_told_without_them() {
         }
     });
     let server = handled.start();
-    let (client, seen) = listening(&server.uri(), None);
+    // The monitor's first hello is answered as ever too, and there is no second one.
+    let options = "serverMonitoringMode=poll&heartbeatFrequencyMS=3600000";
+    let (client, seen) = listening(&format!("{}?{options}", server.uri()), None);
     let database = client.database("admin");
     for name in &names {
         let command =
