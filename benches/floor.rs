@@ -3,6 +3,9 @@
 //! `cargo bench --bench floor` runs both in turn against a server of the test bench and prints the CPU
 //! time of the client's thread, as medians, and their ratio. The server is a process of its own: this
 //! program, started again with the word `serve`.
+//!
+//! New clients go through a load balancer, as far as they can tell: they have no monitors, so that all they do is done by
+//! the thread that is measured, with one full handshake, as the floor does it.
 
 #![allow(
     missing_docs,
@@ -20,7 +23,8 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use mongotls::Client;
-use mongotls::bson::rawdoc;
+use mongotls::bson::oid::ObjectId;
+use mongotls::bson::{doc, rawdoc};
 use mongotls_testbench::compress::Compressor;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Hello, Server, ServerTls};
@@ -48,7 +52,8 @@ fn serve() {
     let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
     let hello = Hello {
         compressors: Compressor::ALL.map(|one| one.name().to_owned()).into(),
-        ..Hello::default()
+        extra: doc! { "serviceId": ObjectId::new() },
+        ..Hello::mongos()
     };
     let server = Server::builder().hello(hello).tls(tls).log_limit(0).start();
     let dir = PkiDir::new();
@@ -95,6 +100,7 @@ fn measure(port: u16, ca_file: &Path) {
     }
 
     let shared = context(ca_file);
+    let uri = format!("{uri}&loadBalanced=true");
     let new_client = || {
         let client = Client::connect(&uri).unwrap();
         black_box(
