@@ -3,6 +3,7 @@
 //! Replies come as documents, as types and raw, and errors of the server come whole. Document
 //! sequences and the largest command are here too, and what is refused before anything is sent.
 
+use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::{Command, ErrorKind, ServerAddress, Stage};
 use mongotls_testbench::server::{Hello, Server, fail_command};
@@ -271,12 +272,14 @@ fn several_sequences_keep_their_order_and_may_be_empty() {
 #[test]
 fn a_command_may_be_as_large_as_the_server_accepts_and_no_larger() {
     const LIMIT: usize = 100_000;
+    // Behind a load balancer, where there are no monitors: every byte is one of a command.
     let hello = Hello {
         max_message_size_bytes: 100_000,
-        ..Hello::default()
+        extra: doc! { "serviceId": ObjectId::new() },
+        ..Hello::mongos()
     };
     let server = Server::builder().hello(hello).start();
-    let client = plain_client(&server, "");
+    let client = plain_client(&server, "loadBalanced=true");
     ping_on(&client).unwrap();
     let insert = |padding: usize, as_sequence: bool| {
         let document = rawdoc! { "x": " ".repeat(padding) };

@@ -38,7 +38,8 @@ fn the_command_line_never_prints_the_password() {
         uri(&known, "ada:pen%2Fcil%07", "authMechanism=SCRAM-SHA-256"),
         uri(&known, "ada:pen%2Fcil", "authMechanism=MONGODB-X509"),
         uri(&known, "ada:pen%2Fcil", "authMechanism=MONGODB-AWS"),
-        "mongodb://ada:pen%2Fcil@127.0.0.1:1/?connectTimeoutMS=100".to_owned(),
+        "mongodb://ada:pen%2Fcil@127.0.0.1:1/?connectTimeoutMS=100&serverSelectionTimeoutMS=100"
+            .to_owned(),
         plain
             .uri("&authMechanism=PLAIN")
             .replace("mongodb://", "mongodb://ada:pen%2Fcil@"),
