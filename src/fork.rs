@@ -8,7 +8,9 @@
 //! OpenSSL too has locks, some of them for the whole process: 3.0 takes one with each algorithm that a handshake
 //! looks up. So threads of this crate say when they are [at work](at_work) in OpenSSL, and a fork waits until none
 //! is, which takes no longer than the arithmetic of a handshake: whoever waits for the network, a lock or the
-//! program's own function meanwhile [steps outside](outside). The streams of established connections do without.
+//! program's own function meanwhile [steps outside](outside). The streams of established connections do without, but
+//! for the first time on each thread: OpenSSL keeps a list of its threads under such a lock, and takes it again when one
+//! of them ends. So a thread [is introduced](introduce) at work, and is at work once more at its end.
 //!
 //! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
 //! Processes made by the bare system call `clone` are not noticed.
@@ -36,6 +38,20 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// How often this thread went to work and has not come back.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Whether OpenSSL knows this thread.
+    static IS_KNOWN: Cell<bool> = const { Cell::new(false) };
+    /// Dropped when this thread ends, before OpenSSL's own clean-up would begin.
+    static LEAVING: Leaving = const { Leaving };
+}
+
+/// Takes the thread off OpenSSL's list when it is dropped.
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let _at_work = at_work();
+        crate::tls::leave_thread();
+    }
 }
 
 /// A fork waits no longer than this for threads that are at work: 1 s.
@@ -47,7 +63,19 @@ pub(crate) fn at_work() -> AtWork {
         enter();
     }
     DEPTH.set(DEPTH.get() + 1);
+    if !IS_KNOWN.replace(true) {
+        crate::tls::enter_thread();
+        // A thread that is ending already has nobody who would do it.
+        let _ = LEAVING.try_with(|_| ());
+    }
     AtWork(())
+}
+
+/// This thread is about to use OpenSSL without being at work.
+pub(crate) fn introduce() {
+    if !IS_KNOWN.get() {
+        drop(at_work());
+    }
 }
 
 /// See [`at_work`].

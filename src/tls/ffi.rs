@@ -242,6 +242,19 @@ pub(crate) fn watch_forks() {
     });
 }
 
+/// Lets OpenSSL put this thread on its list of threads, and leaves the thread's errors as they are.
+pub(crate) fn enter_thread() {
+    // SAFETY: looks at this thread's own errors, which OpenSSL makes when they are first asked for.
+    unsafe { sys::ERR_peek_last_error() };
+}
+
+/// Frees what OpenSSL keeps for this thread, as it would when the thread has ended; it begins anew if the thread goes on.
+pub(crate) fn leave_thread() {
+    // SAFETY: frees what belongs to this thread alone, and forgets it. No call of OpenSSL is under way on it: the one
+    // caller is at the thread's end.
+    unsafe { OPENSSL_thread_stop() };
+}
+
 /// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.
 pub(super) struct SingleResponse {
     /// Whether it is about one of the certificates that were asked for.
@@ -689,6 +702,7 @@ fn request_index() -> Result<Index<Ssl, AtomicBool>, ErrorStack> {
 type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
 
 unsafe extern "C" {
+    fn OPENSSL_thread_stop();
     fn OCSP_resp_count(response: *mut sys::OCSP_BASICRESP) -> c_int;
     fn OCSP_resp_get0(response: *mut sys::OCSP_BASICRESP, index: c_int) -> *mut c_void;
     fn OCSP_SINGLERESP_get0_id(single: *const c_void) -> *const sys::OCSP_CERTID;

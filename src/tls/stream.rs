@@ -8,6 +8,7 @@ use openssl::ssl::{self, SslStream};
 use super::session::SessionCache;
 use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
+use crate::fork;
 use crate::sniff;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
@@ -89,6 +90,7 @@ impl<S: Read + Write> TlsStream<S> {
     /// # Errors
     /// What the stream under TLS says.
     pub fn shutdown(&mut self) -> io::Result<()> {
+        fork::introduce();
         match self.stream.shutdown() {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into_io_error().unwrap_or_else(io::Error::other)),
@@ -100,6 +102,7 @@ impl<S> Drop for TlsStream<S> {
     /// OpenSSL takes a connection that goes away without close_notify for broken, and its session for
     /// unfit to be resumed. A pool closes connections that are sound, so it is told otherwise.
     fn drop(&mut self) {
+        fork::introduce();
         ffi::mark_shut_down(self.stream.ssl());
     }
 }
@@ -108,6 +111,7 @@ impl<S: Read + Write> TlsStream<S> {
     /// Whether the peer has neither ended the connection nor sent data, on a stream under TLS that does not
     /// wait. Takes in what is no data, such as a session ticket.
     pub(crate) fn is_silent(&mut self) -> bool {
+        fork::introduce();
         let read = self.stream.ssl_read(&mut [0]);
         let waits = read.is_err_and(|error| error.code() == ssl::ErrorCode::WANT_READ);
         self.stream.get_mut().take_failure();
@@ -130,6 +134,7 @@ impl<S: Read + Write> TlsStream<S> {
 
 impl<S: Read + Write> Read for TlsStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        fork::introduce();
         let read = self.stream.read(buf);
         self.stream.get_mut().in_own_words(read)
     }
@@ -137,6 +142,7 @@ impl<S: Read + Write> Read for TlsStream<S> {
 
 impl<S: Read + Write> Write for TlsStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        fork::introduce();
         let written = self.stream.write(buf);
         let written = self.stream.get_mut().in_own_words(written);
         written.map_err(|error| self.last_words(&error).unwrap_or(error))

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             let bench = Bench::start();
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
+            forks_while_threads_come_and_go(&bench);
             a_cursor_stays_the_parents(&bench);
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
@@ -270,6 +271,47 @@ fn forks_in_a_storm_of_handshakes(bench: &Bench) {
     println!(
         "ok: {IN_A_STORM} children of a parent in handshakes, and {commands} of these meanwhile"
     );
+}
+
+/// Threads of the parent use OpenSSL for the first time, on connections that are there, and end, when it forks: OpenSSL
+/// keeps a list of its threads, under a lock of the whole process.
+fn forks_while_threads_come_and_go(bench: &Bench) {
+    let (client, _) = bench.client("maxPoolSize=4&waitQueueTimeoutMS=20000");
+    ping(&client);
+    let busy = {
+        let client = client.clone();
+        Busy::start(4, move || on_a_bare_thread(&client))
+    };
+    let until = Instant::now() + LIMIT;
+    for _ in 0..IN_A_STORM {
+        let id = fork(|| {
+            ping(&client);
+        });
+        wait_for(id, until);
+    }
+    let threads = busy.stop();
+    println!("ok: {IN_A_STORM} children of a parent with {threads} threads that came and went");
+}
+
+/// One ping on a thread of its own. It is none of Rust's: those take a lock of the standard library when they begin and
+/// end, which stays locked in a child whatever this crate does.
+fn on_a_bare_thread(client: &Client) {
+    extern "C" fn run(client: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: the client is borrowed until the thread has been waited for.
+        #[allow(unsafe_code)]
+        ping(unsafe { &*client.cast::<Client>() });
+        std::ptr::null_mut()
+    }
+    let client = std::ptr::from_ref(client).cast_mut().cast();
+    // SAFETY: the thread has all that it uses until it ends, and is waited for once. A panic in it ends the process.
+    #[allow(unsafe_code)]
+    let joined = unsafe {
+        let mut thread = std::mem::zeroed();
+        let started = libc::pthread_create(&mut thread, std::ptr::null(), run, client);
+        assert_eq!(started, 0);
+        libc::pthread_join(thread, std::ptr::null_mut())
+    };
+    assert_eq!(joined, 0);
 }
 
 fn a_cursor_stays_the_parents(bench: &Bench) {
