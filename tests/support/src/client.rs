@@ -31,7 +31,7 @@ impl RawClient<TcpStream> {
     }
 }
 
-impl RawClient<SslStream<TcpStream>> {
+impl RawClient<SslStream<Patient>> {
     /// Connects with TLS, trusting `ca` alone and asking for `host`.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ pub fn tls(
     host: &str,
     ca: Option<&X509>,
     client: Option<&Identity>,
-) -> io::Result<SslStream<TcpStream>> {
+) -> io::Result<SslStream<Patient>> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     match ca {
@@ -153,8 +153,38 @@ pub fn tls(
     }
     builder
         .build()
-        .connect(host, tcp(addr)?)
+        .connect(host, Patient(tcp(addr)?))
         .map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// A socket whose reads and writes go on after an interruption, which a process that was stopped for a while meets with
+/// where they have a time limit. OpenSSL would take it for the end.
+#[derive(Debug)]
+pub struct Patient(TcpStream);
+
+impl Read for Patient {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        patiently(|| self.0.read(buf))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        patiently(|| self.0.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn patiently(mut act: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether the server shakes hands with a client that knows these key exchange groups and no others.

@@ -1,7 +1,7 @@
 //! Each fault as a raw client sees it: the bytes before it, and the end after it.
 
 use bson::doc;
-use mongotls_testbench::client::{RawClient, tls};
+use mongotls_testbench::client::{Patient, RawClient, tls};
 use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
 use mongotls_testbench::proxy::Proxy;
@@ -165,7 +165,7 @@ fn close_above_tls_says_close_notify_and_below_it_does_not() {
     let server = Server::builder().tls(ServerTls::new(&identity)).start();
     let connect = || RawClient::connect_tls(server.addr(), "localhost", ca.cert()).unwrap();
     // How much came before the end, and whether close_notify was that end.
-    let receive_after = |client: &mut RawClient<SslStream<TcpStream>>| {
+    let receive_after = |client: &mut RawClient<SslStream<Patient>>| {
         let ping = Msg::of(doc! { "ping": 1, "$db": "admin" });
         client.send(OP_MSG, ping.encode()).unwrap();
         let mut bytes = Vec::new();
