@@ -244,6 +244,9 @@ pub(crate) fn watch_forks() {
 
 /// Lets OpenSSL put this thread on its list of threads, and leaves the thread's errors as they are.
 pub(crate) fn enter_thread() {
+    // First, and so that OpenSSL does not clean up when the process exits: threads of this crate may still be in it
+    // then. Left to itself the call below would set that up.
+    openssl::init();
     // SAFETY: looks at this thread's own errors, which OpenSSL makes when they are first asked for.
     unsafe { sys::ERR_peek_last_error() };
 }
