@@ -82,6 +82,23 @@ impl Snapshot {
         self.description.topology_type == TopologyType::LoadBalanced
     }
 
+    /// The same as [`choose`](Self::choose) for what most operations ask for; none for others, and where there is no
+    /// server for them.
+    pub(super) fn at_hand(
+        &self,
+        operation: Operation<'_>,
+        deprioritized: &[ServerAddress],
+    ) -> Option<Selected> {
+        let is_common = match operation {
+            Operation::Write => true,
+            Operation::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
+        };
+        if !is_common || !deprioritized.is_empty() {
+            return None;
+        }
+        selection::choose(&self.writable, Selected::operation_count, below).cloned()
+    }
+
     /// One of the servers that may carry out an operation and are near enough; none if there is none. Those in
     /// `deprioritized` come last.
     ///
@@ -92,13 +109,8 @@ impl Snapshot {
         operation: Operation<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Option<Selected>> {
-        let is_common = match operation {
-            Operation::Write => true,
-            Operation::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
-        };
-        if is_common && deprioritized.is_empty() && !self.writable.is_empty() {
-            let chosen = selection::choose(&self.writable, Selected::operation_count, below);
-            return Ok(chosen.cloned());
+        if let Some(selected) = self.at_hand(operation, deprioritized) {
+            return Ok(Some(selected));
         }
         let suitable = self.description.suitable(operation, deprioritized)?;
         let window = selection::in_latency_window(suitable, self.local_threshold);

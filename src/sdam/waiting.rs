@@ -31,14 +31,18 @@ impl Topology {
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
     ) -> Result<Selected> {
+        let is_logged = log_enabled!(target: "mongotls::server_selection", Level::Debug);
         let locked = self.lock();
-        let is_closed = locked.is_closed;
-        let snapshot = locked.snapshot.clone();
-        drop(locked);
-        if is_closed {
+        if locked.is_closed {
             return Err(Error::client_closed());
         }
-        let is_logged = log_enabled!(target: "mongotls::server_selection", Level::Debug);
+        // What most operations ask for is at hand, and takes no longer than to share the snapshot.
+        let at_hand = locked.snapshot.at_hand(operation, deprioritized);
+        if let Some(selected) = at_hand.filter(|_| !is_logged) {
+            return Ok(selected);
+        }
+        let snapshot = locked.snapshot.clone();
+        drop(locked);
         if is_logged {
             debug!(
                 target: "mongotls::server_selection",
