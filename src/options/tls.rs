@@ -102,6 +102,20 @@ impl TlsOptions {
         files.chain(identity.iter().copied()).cloned().collect()
     }
 
+    /// Whether what these options come to depends on them and on what the [files](Self::files) hold, and on nothing else
+    /// that may change.
+    pub(crate) fn rests_on_files_alone(&self) -> bool {
+        let names_anchors = self.ca_file.is_some() || self.ca_certificates.is_some();
+        let is_key_at_hand = !matches!(self.identity, Some(IdentitySource::Store { .. }));
+        let is_password_at_hand = matches!(
+            self.password,
+            None | Some(PasswordSource::Text(_) | PasswordSource::File(_))
+        );
+        let has_folder = self.ca_directory.is_some();
+        let writes = self.key_log_file.is_some();
+        names_anchors && is_key_at_hand && is_password_at_hand && !has_folder && !writes
+    }
+
     /// The files with the CRLs (`tlsCRLFile` gives one).
     pub fn crl_files(&self) -> &[PathBuf] {
         &self.crl_files

@@ -37,6 +37,7 @@ mod refusal;
 mod report;
 mod revocation;
 mod session;
+mod sharing;
 mod stream;
 mod trust;
 mod verify;
@@ -87,7 +88,11 @@ use crate::time::{Deadline, rfc3339};
 ///
 /// Cheap to clone; all clones share one OpenSSL context.
 #[derive(Clone)]
-pub struct TlsContext(Arc<Shared>);
+pub struct TlsContext {
+    shared: Arc<Shared>,
+    /// Of this client, whoever else shares the context.
+    handshakes: Arc<Counters>,
+}
 
 struct Shared {
     context: SslContext,
@@ -99,7 +104,8 @@ struct Shared {
     own: Option<OwnChain>,
     /// None where resumption is switched off, or rests on nothing.
     sessions: Option<Arc<SessionCache>>,
-    handshakes: Arc<Counters>,
+    /// None where no other client may share it.
+    key: Option<sharing::Key>,
 }
 
 /// How many handshakes ended well.
@@ -111,49 +117,9 @@ struct Counters {
     undetermined: AtomicU64,
 }
 
-impl TlsContext {
-    /// Reads the files that `options` name and builds the context.
-    ///
-    /// Trust anchors are those that the options name, and no others. Where they name none they are the
-    /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
-    /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
-    /// them, otherwise the roots built in with the feature `bundled-roots`.
-    ///
-    /// The system's OpenSSL configuration and security level hold; a minimum below TLS 1.2 is raised
-    /// to it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
-    /// not hold what it should, or if there are no trust anchors.
-    pub fn new(options: &TlsOptions) -> Result<Self> {
-        Self::counting(options, Arc::default())
-    }
-
-    /// Reads the files anew, and goes on counting handshakes where this context stands.
-    pub(crate) fn reloaded(&self) -> Result<Self> {
-        Self::counting(&self.0.options, Arc::clone(&self.0.handshakes))
-    }
-
-    /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
-    /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
-    pub(crate) fn in_child(&self) -> Self {
-        self.reloaded().unwrap_or_else(|_| {
-            let shared = &*self.0;
-            Self(Arc::new(Shared {
-                context: shared.context.clone(),
-                options: shared.options.clone(),
-                anchors: shared.anchors.clone(),
-                crls: shared.crls.clone(),
-                ocsp: Checker::new(&shared.options, shared.crls.clone()),
-                own: shared.own.clone(),
-                sessions: shared.sessions.as_ref().map(|_| Arc::default()),
-                handshakes: Arc::clone(&shared.handshakes),
-            }))
-        })
-    }
-
-    fn counting(options: &TlsOptions, handshakes: Arc<Counters>) -> Result<Self> {
-        let _at_work = fork::at_work();
+impl Shared {
+    /// Reads the files.
+    fn build(options: &TlsOptions) -> Result<Self> {
         // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
@@ -203,7 +169,7 @@ impl TlsContext {
             session::enable(&mut context, crls.until);
         }
 
-        Ok(Self(Arc::new(Shared {
+        Ok(Self {
             context: context.build(),
             options: options.clone(),
             anchors,
@@ -211,13 +177,70 @@ impl TlsContext {
             ocsp,
             own,
             sessions,
-            handshakes,
-        })))
+            key: None,
+        })
+    }
+}
+
+impl TlsContext {
+    /// Reads the files that `options` name and builds the context.
+    ///
+    /// Trust anchors are those that the options name, and no others. Where they name none they are the
+    /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
+    /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
+    /// them, otherwise the roots built in with the feature `bundled-roots`.
+    ///
+    /// The system's OpenSSL configuration and security level hold; a minimum below TLS 1.2 is raised
+    /// to it.
+    ///
+    /// Where another context in use in this process has equal options, and its files hold what they hold now, both are
+    /// one, and share the TLS sessions; not where the anchors are the system's or a folder's, nor where a key or a
+    /// password comes from elsewhere than from the options and files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
+    /// not hold what it should, or if there are no trust anchors.
+    pub fn new(options: &TlsOptions) -> Result<Self> {
+        Ok(Self {
+            shared: sharing::context(options, || Shared::build(options))?,
+            handshakes: Arc::default(),
+        })
+    }
+
+    /// Reads the files anew, and goes on counting handshakes where this context stands.
+    pub(crate) fn reloaded(&self) -> Result<Self> {
+        let options = self.options();
+        Ok(Self {
+            shared: sharing::fresh(options, || Shared::build(options))?,
+            handshakes: Arc::clone(&self.handshakes),
+        })
+    }
+
+    /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
+    /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
+    pub(crate) fn in_child(&self) -> Self {
+        self.reloaded().unwrap_or_else(|_| {
+            let shared = &*self.shared;
+            let own = Shared {
+                context: shared.context.clone(),
+                options: shared.options.clone(),
+                anchors: shared.anchors.clone(),
+                crls: shared.crls.clone(),
+                ocsp: Checker::new(&shared.options, shared.crls.clone()),
+                own: shared.own.clone(),
+                sessions: shared.sessions.as_ref().map(|_| Arc::default()),
+                key: None,
+            };
+            Self {
+                shared: Arc::new(own),
+                handshakes: Arc::clone(&self.handshakes),
+            }
+        })
     }
 
     /// The options that the context was built from.
     pub fn options(&self) -> &TlsOptions {
-        &self.0.options
+        &self.shared.options
     }
 
     /// Whether the client's certificate and the CRLs are in force at `now`.
@@ -258,7 +281,7 @@ impl TlsContext {
     }
 
     fn check_crl_dates(&self, now: SystemTime) -> Result<()> {
-        match self.0.crls.until.filter(|until| *until < now) {
+        match self.shared.crls.until.filter(|until| *until < now) {
             None => Ok(()),
             Some(until) => {
                 let message = format!("a CRL is past its nextUpdate ({})", rfc3339(until));
@@ -273,12 +296,12 @@ impl TlsContext {
 
     /// Where the trust anchors come from.
     pub fn trust_anchors(&self) -> &TrustAnchors {
-        &self.0.anchors
+        &self.shared.anchors
     }
 
     /// How many handshakes of this context ended well: full ones, and resumed ones.
     pub fn handshakes(&self) -> (u64, u64) {
-        let Counters { full, resumed, .. } = &*self.0.handshakes;
+        let Counters { full, resumed, .. } = &*self.handshakes;
         (
             full.load(Ordering::Relaxed),
             resumed.load(Ordering::Relaxed),
@@ -289,17 +312,17 @@ impl TlsContext {
     /// revoked came to no end (soft fail). Resumed ones rest on the check of their full one, and are not
     /// counted again.
     pub fn undetermined_revocations(&self) -> u64 {
-        self.0.handshakes.undetermined.load(Ordering::Relaxed)
+        self.handshakes.undetermined.load(Ordering::Relaxed)
     }
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.0.crls.count()
+        self.shared.crls.count()
     }
 
     /// The client's certificate, if one is configured.
     pub fn own_certificate(&self) -> Option<&Certificate> {
-        self.0.own.as_ref().map(|own| &own.certificate)
+        self.shared.own.as_ref().map(|own| &own.certificate)
     }
 
     /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
@@ -329,35 +352,35 @@ impl TlsContext {
         let name = ServerName::parse(host)?;
         let _at_work = fork::at_work();
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
-        if let Some(sessions) = &self.0.sessions {
+        if let Some(sessions) = &self.shared.sessions {
             sessions
                 .prepare(&mut ssl, server, SystemTime::now())
                 .map_err(internal)?;
         }
-        if let Some(ocsp) = &self.0.ocsp {
+        if let Some(ocsp) = &self.shared.ocsp {
             ocsp.prepare(&mut ssl, server, deadline).map_err(internal)?;
         }
         let started = Instant::now();
         let mut failed = match ssl.connect(Tap::new(stream)) {
             Ok(stream) => {
                 self.require_proof(stream.ssl())?;
-                let options = &self.0.options;
+                let options = &self.shared.options;
                 let verifies = (options.verifies_certificate(), options.verifies_hostname());
-                let sent = self.0.own.is_some();
+                let sent = self.shared.own.is_some();
                 let mut report =
                     HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
                 report.revocation = Checker::conclude(stream.ssl())
                     .map(|outcome| outcome.found)
                     .unwrap_or_default();
                 if let Some(proof) = SessionCache::resumed(stream.ssl()) {
-                    report.rest_on(&proof, self.0.options.checks_revocation());
+                    report.rest_on(&proof, self.shared.options.checks_revocation());
                 }
                 report.checks_whole_chain = options.check_whole_chain();
-                if self.0.anchors == TrustAnchors::NotUsed {
+                if self.shared.anchors == TrustAnchors::NotUsed {
                     // Without anchors every chain fails, which says nothing about this one.
                     report.verification = Verification::None { would_fail: None };
                 }
-                let handshakes = &self.0.handshakes;
+                let handshakes = &self.handshakes;
                 let counter = if report.resumed {
                     &handshakes.resumed
                 } else {
@@ -373,7 +396,7 @@ impl TlsContext {
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
         };
 
-        if let Some(sessions) = &self.0.sessions {
+        if let Some(sessions) = &self.shared.sessions {
             sessions.forget(server);
         }
         let tap = failed.get_mut();
@@ -388,8 +411,8 @@ impl TlsContext {
             (Some(refusal), None, _) => refusal::refused_chain(
                 &refusal,
                 &name,
-                &self.0.anchors,
-                &self.0.crls,
+                &self.shared.anchors,
+                &self.shared.crls,
                 SystemTime::now(),
             ),
             (None, None, io) => {
@@ -422,7 +445,7 @@ impl TlsContext {
     fn require_proof(&self, ssl: &SslRef) -> Result<()> {
         let verified =
             ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
-        if verified || !self.0.options.verifies_certificate() {
+        if verified || !self.shared.options.verifies_certificate() {
             return Ok(());
         }
         let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
@@ -431,8 +454,8 @@ impl TlsContext {
 
     /// A connection that knows whom to expect.
     fn prepare(&self, name: &ServerName) -> Result<(Ssl, Watch), ErrorStack> {
-        let options = &self.0.options;
-        let mut ssl = Ssl::new(&self.0.context)?;
+        let options = &self.shared.options;
+        let mut ssl = Ssl::new(&self.shared.context)?;
         ffi::expect_certificate_request(&mut ssl)?;
         if let ServerName::Dns(host) = name {
             ssl.set_hostname(host)?;
@@ -469,7 +492,7 @@ impl TlsContext {
             received: tap.received(),
             requested_certificate: ffi::saw_certificate_request(ssl),
             requested_ca_names: ffi::requested_ca_names(ssl),
-            own: self.0.own.as_ref(),
+            own: self.shared.own.as_ref(),
             answered: tap.wrote_last(),
             established,
             now: SystemTime::now(),
@@ -480,8 +503,8 @@ impl TlsContext {
 impl fmt::Debug for TlsContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsContext")
-            .field("options", &self.0.options)
-            .field("anchors", &self.0.anchors)
+            .field("options", &self.shared.options)
+            .field("anchors", &self.shared.anchors)
             .finish_non_exhaustive()
     }
 }
