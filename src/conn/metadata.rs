@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::{Document, RawDocumentBuf, doc};
+use once_cell::race::{OnceBool, OnceBox};
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -104,15 +105,28 @@ struct Facts {
     libraries: Vec<DriverInfo>,
 }
 
+/// The system's own name for itself. Looked up once a process, without a lock that a fork might leave locked.
+fn os_name() -> Option<String> {
+    static NAME: OnceBox<Option<String>> = OnceBox::new();
+    let read = || {
+        let release = fs::read_to_string("/etc/os-release").ok()?;
+        pretty_name(&release)
+    };
+    NAME.get_or_init(|| Box::new(read())).clone()
+}
+
+/// Looked up once a process too.
+fn is_in_docker() -> bool {
+    static IS: OnceBool = OnceBool::new();
+    IS.get_or_init(|| Path::new("/.dockerenv").exists())
+}
+
 impl Facts {
     /// What there is to tell, but for libraries on top.
     fn gather(app_name: Option<&str>) -> Self {
         Self {
             app_name: app_name.map(str::to_owned),
-            os_name: fs::read_to_string("/etc/os-release")
-                .ok()
-                .as_deref()
-                .and_then(pretty_name),
+            os_name: os_name(),
             architecture: env::consts::ARCH,
             platform: format!(
                 "rustc >= {}, {}",
@@ -121,7 +135,7 @@ impl Facts {
             ),
             faas: faas(|name| env::var(name).ok().filter(|value| !value.is_empty())),
             container: container(
-                Path::new("/.dockerenv").exists(),
+                is_in_docker(),
                 env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()),
             ),
             libraries: Vec::new(),
