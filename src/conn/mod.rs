@@ -17,7 +17,7 @@ mod reauthenticate;
 mod sensitive;
 mod state_change;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 
 use bson::raw::RawDocument;
@@ -60,7 +60,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: ServerAddress,
-    stream: Stream,
+    stream: BufReader<Stream>,
     /// The client's number of the connection, which its pool gives; 0 until then.
     id: u64,
     hello: Hello,
@@ -98,7 +98,7 @@ impl Connection {
     fn new(server: ServerAddress, stream: Stream, interrupt: Arc<Interrupt>) -> Self {
         Self {
             server,
-            stream,
+            stream: BufReader::with_capacity(INBOX, stream),
             id: 0,
             hello: Hello::default(),
             authenticated: None,
@@ -118,17 +118,21 @@ impl Connection {
     /// Whether the server has neither closed the connection nor said anything unasked, as far as that can be
     /// seen without waiting.
     pub(crate) fn is_open(&mut self) -> bool {
-        if self.stream.socket().set_waiting(false).is_err() {
+        if !self.stream.buffer().is_empty() || self.socket().set_waiting(false).is_err() {
             return false;
         }
-        let is_silent = match &mut self.stream {
+        let is_silent = match self.stream.get_mut() {
             Stream::Plain(socket) => {
                 let read = socket.read(&mut [0]);
                 read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             Stream::Tls(stream) => stream.is_silent(),
         };
-        self.stream.socket().set_waiting(true).is_ok() && is_silent
+        self.socket().set_waiting(true).is_ok() && is_silent
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        self.stream.get_mut().socket()
     }
 
     /// The server at the other end.
@@ -143,13 +147,13 @@ impl Connection {
 
     /// The facts of the TLS handshake; none without TLS.
     pub(crate) fn handshake(&self) -> Option<&HandshakeReport> {
-        match &self.stream {
+        match self.stream.get_ref() {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => Some(stream.report()),
         }
     }
 
-    /// Whether the last answer says that the server's state has changed.
+    /// Whether the last reply, of a command that was carried out, says that the server's state has changed.
     pub(crate) fn says_state_changed(&self) -> bool {
         self.says_state_changed
     }
@@ -177,7 +181,7 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        if self.stream.socket().is_inherited() {
+        if self.socket().is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let id = self.next_request_id();
@@ -238,9 +242,11 @@ impl Connection {
             let what = format!("the reply to {:?}", command_name(request.body));
             self.explain(failure, stage, &what, deadline)
         })?;
-        self.says_state_changed = StateChange::read(&reply).is_some();
-        check(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage))?;
-        Ok(reply)
+        let success =
+            outcome(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage));
+        self.says_state_changed =
+            matches!(success, Ok(Success::ButNotReplicated)) && StateChange::read(&reply).is_some();
+        success.map(|_| reply)
     }
 
     /// Tells of the command whose message is in the buffer.
@@ -279,15 +285,13 @@ impl Connection {
     fn exchange_by<T>(
         &mut self,
         deadline: Option<Deadline>,
-        read: impl FnOnce(&mut Stream) -> Result<T, ReadError>,
+        read: impl FnOnce(&mut BufReader<Stream>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         // Also what a panic would leave behind.
         self.perished = Some(Perished::Alone);
-        self.stream.socket().set_deadline(deadline);
-        let sent = self
-            .stream
-            .write_all(&self.buffer)
-            .and_then(|()| self.stream.flush());
+        self.socket().set_deadline(deadline);
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(&self.buffer).and_then(|()| stream.flush());
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         let reply = sent
@@ -333,7 +337,7 @@ impl Connection {
         what: &str,
         deadline: Option<Deadline>,
     ) -> Error {
-        let plain = matches!(self.stream, Stream::Plain(_));
+        let plain = matches!(self.stream.get_ref(), Stream::Plain(_));
         let error = match failure {
             ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
                 Error::interrupted().with_source(error)
@@ -365,10 +369,10 @@ impl Connection {
             }
             ReadError::Io { error, first_bytes } => {
                 let begun = !first_bytes.is_empty();
-                if let (Stream::Tls(stream), Stage::Hello) = (&self.stream, stage) {
+                if let (Stream::Tls(stream), Stage::Hello) = (self.stream.get_ref(), stage) {
                     stream.forget_sessions();
                 }
-                let cause = match &self.stream {
+                let cause = match self.stream.get_ref() {
                     Stream::Tls(stream) => stream
                         .explain(&error)
                         .filter(|cause| stage == Stage::Hello || !is_plain_end(cause)),
@@ -391,12 +395,16 @@ impl Connection {
 impl Drop for Connection {
     /// Ends the connection even if a forked child holds on to the socket. A child itself just lets go of it.
     fn drop(&mut self) {
-        self.stream.socket().shut_down();
+        self.socket().shut_down();
     }
 }
 
 /// What a connection keeps of its request buffer after a large request: 64 KiB.
 const KEPT_BUFFER: usize = 64 << 10;
+
+/// What is read at once where that is all that has come: most replies whole, in one call of OpenSSL. What does not fit
+/// goes straight to where it belongs.
+const INBOX: usize = 512;
 
 /// The stream to a server, with TLS or without.
 #[derive(Debug)]
@@ -447,9 +455,23 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
         .map_or("", |(key, _)| key.as_str())
 }
 
+/// How a command was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Success {
+    Whole,
+    /// There is an error of the write concern.
+    ButNotReplicated,
+}
+
 /// Whether the server carried the command out. What it says otherwise becomes the error.
 pub(crate) fn check(reply: &RawDocument) -> Result<()> {
+    outcome(reply).map(|_| ())
+}
+
+/// The same, in one pass over the reply.
+fn outcome(reply: &RawDocument) -> Result<Success> {
     let mut ok = false;
+    let mut success = Success::Whole;
     let mut code = 0;
     let (mut code_name, mut message) = (String::new(), String::new());
     let mut labels = Vec::new();
@@ -472,11 +494,12 @@ pub(crate) fn check(reply: &RawDocument) -> Result<()> {
                     .filter_map(|label| label.ok()?.as_str().map(str::to_owned));
                 labels = texts.collect();
             }
+            ("writeConcernError", _) => success = Success::ButNotReplicated,
             _ => {}
         }
     }
     if ok {
-        return Ok(());
+        return Ok(success);
     }
     if message.is_empty() {
         message = "the server gave no reason".to_owned();
