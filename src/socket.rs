@@ -71,6 +71,11 @@ impl Socket {
         self.forks != fork::count()
     }
 
+    /// Lets `interrupt` cut the socket off. Fails if that has been asked for already.
+    pub(crate) fn attach_to(&self, interrupt: &Interrupt) -> io::Result<()> {
+        interrupt.attach(&self.transport)
+    }
+
     /// The address of the peer; none for a Unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.transport.peer_addr().ok()?.as_socket()

@@ -48,9 +48,9 @@ pub(crate) struct Connector {
     reloading: Mutex<()>,
     /// None without a user.
     pub(super) authenticator: Option<Authenticator>,
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
     /// Those that the options name and that are built in, best first.
-    compressors: Vec<Compressor>,
+    pub(super) compressors: Vec<Compressor>,
     zlib_level: i32,
     commands: CommandMonitor,
     pub(super) connect_timeout: Option<Duration>,
@@ -238,6 +238,23 @@ impl Connector {
         let (mut connection, reply, _) = attempt.explained(greeted)?;
         connection.established = true;
         Ok((connection, reply, took))
+    }
+
+    /// Why the server cannot serve this client, if it cannot.
+    pub(super) fn unsuitable(&self, hello: &Hello) -> Option<Cause> {
+        if let Some(cause) = hello.incompatibility() {
+            return Some(cause);
+        }
+        if self.load_balanced && hello.service_id.is_none() {
+            let message =
+                "loadBalanced=true, and what answers does not say which service is behind it";
+            let remedy =
+                "Remove loadBalanced=true unless the host is a load balancer in front of mongos.";
+            return Some(Cause::new(CauseCode::HelloFailed, message, remedy));
+        }
+        let wanted = self.replica_set.as_deref()?;
+        let found = hello.set_name.as_deref();
+        (found != Some(wanted)).then(|| hello::wrong_set(found, wanted))
     }
 }
 
@@ -625,7 +642,7 @@ impl<'a> Attempt<'a> {
         }
         let hello = Hello::read(&reply);
         let unsuitable = match self.purpose {
-            Purpose::Commands(_) => self.unsuitable(&hello),
+            Purpose::Commands(_) => self.connector.unsuitable(&hello),
             Purpose::Checks => None,
         };
         match unsuitable {
@@ -648,23 +665,6 @@ impl<'a> Attempt<'a> {
             compressor: *compressor,
             level: self.connector.zlib_level,
         })
-    }
-
-    /// Why the server cannot serve this client, if it cannot.
-    fn unsuitable(&self, hello: &Hello) -> Option<Cause> {
-        if let Some(cause) = hello.incompatibility() {
-            return Some(cause);
-        }
-        if self.connector.load_balanced && hello.service_id.is_none() {
-            let message =
-                "loadBalanced=true, and what answers does not say which service is behind it";
-            let remedy =
-                "Remove loadBalanced=true unless the host is a load balancer in front of mongos.";
-            return Some(Cause::new(CauseCode::HelloFailed, message, remedy));
-        }
-        let wanted = self.connector.replica_set.as_deref()?;
-        let found = hello.set_name.as_deref();
-        (found != Some(wanted)).then(|| hello::wrong_set(found, wanted))
     }
 }
 

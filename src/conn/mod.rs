@@ -135,6 +135,12 @@ impl Connection {
         self.stream.get_mut().socket()
     }
 
+    /// Lets another than before cut the connection off. Fails if that has been asked for already.
+    fn move_to(&mut self, interrupt: &Arc<Interrupt>) -> io::Result<()> {
+        self.interrupt = Arc::clone(interrupt);
+        self.socket().attach_to(interrupt)
+    }
+
     /// The server at the other end.
     pub(crate) fn server(&self) -> &ServerAddress {
         &self.server

@@ -31,6 +31,10 @@ pub(crate) struct CheckConnection {
     connection: Connection,
     /// The request that the next answer answers, if the server goes on without being asked.
     more: Option<i32>,
+    /// The state that the last answer is of; none where the server cannot hold answers back.
+    version: Option<TopologyVersion>,
+    /// What the server was told of this client.
+    told: Arc<RawDocumentBuf>,
 }
 
 /// An answer to hello.
@@ -55,14 +59,38 @@ impl Connector {
             id,
             interrupt: Arc::clone(interrupt),
         };
+        let told = self.metadata.current();
         let (connection, reply, took) = self.establish_for_checks(server, &place)?;
         let answer = Answer {
             hello: connection.hello.clone(),
             reply,
             took,
         };
-        let more = None;
-        Ok((CheckConnection { connection, more }, answer))
+        let checks = CheckConnection {
+            connection,
+            more: None,
+            version: answer.hello.topology_version,
+            told,
+        };
+        Ok((checks, answer))
+    }
+
+    /// Whether connections for commands are made as those for checks are: nobody authenticates, and nothing is
+    /// compressed.
+    pub(crate) fn can_adopt(&self) -> bool {
+        self.authenticator().is_none() && self.compressors.is_empty()
+    }
+
+    /// Makes a connection for checks one for commands, in a place of a pool; none where a new one would not be the same.
+    pub(crate) fn adopt(&self, checks: CheckConnection, place: &Place) -> Option<Connection> {
+        let is_as_new = self.can_adopt()
+            && checks.more.is_none()
+            && Arc::ptr_eq(&checks.told, &self.metadata.current())
+            && self.unsuitable(&checks.connection.hello).is_none();
+        let mut connection = Some(checks.connection).filter(|_| is_as_new)?;
+        connection.move_to(&place.interrupt).ok()?;
+        connection.id = place.id;
+        Some(connection)
     }
 }
 
@@ -82,6 +110,26 @@ impl CheckConnection {
     ) -> Result<Answer> {
         let limit = limit.map(|limit| limit.saturating_add(interval));
         self.exchange(Some((known, interval)), limit)
+    }
+
+    /// The number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.connection.id
+    }
+
+    /// The state that the last answer is of; none where the server cannot hold answers back.
+    pub(crate) fn version(&self) -> Option<TopologyVersion> {
+        self.version
+    }
+
+    /// Whether the server has not closed the connection, as far as that can be seen without waiting.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.connection.is_open()
+    }
+
+    /// Lets another than before cut the connection off. Fails if that has been asked for already.
+    pub(crate) fn move_to(&mut self, interrupt: &Arc<Interrupt>) -> std::io::Result<()> {
+        self.connection.move_to(interrupt)
     }
 
     /// The server's number of the connection.
@@ -137,6 +185,7 @@ impl CheckConnection {
         self.more = more;
         check(&reply).map_err(|error| error.with_server(&connection.server))?;
         let hello = Hello::read(&reply);
+        self.version = hello.topology_version;
         connection.hello.hello_ok = hello.hello_ok;
         Ok(Answer {
             hello,

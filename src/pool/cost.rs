@@ -14,7 +14,7 @@ impl Dial for Nothing {
     fn dial(
         &self,
         _server: &ServerAddress,
-        _id: u64,
+        _place: Lease,
         _interrupt: &Arc<Interrupt>,
         _deadline: Option<Deadline>,
     ) -> Result<Self> {

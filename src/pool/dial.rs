@@ -19,11 +19,11 @@ pub(crate) trait Dial: Send + Sync + 'static {
     /// A connection, ready for use.
     type Connection: Pooled;
 
-    /// Establishes the connection of that number, until `deadline` or until it is interrupted.
+    /// Establishes the connection of a place, until `deadline` or until it is interrupted.
     fn dial(
         &self,
         server: &ServerAddress,
-        id: u64,
+        place: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Self::Connection>;
@@ -74,12 +74,12 @@ impl Dial for Alone {
     fn dial(
         &self,
         server: &ServerAddress,
-        id: u64,
+        place: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
         let place = crate::conn::Place {
-            id,
+            id: place.id,
             interrupt: Arc::clone(interrupt),
         };
         let connection = self.0.establish(server, &place, deadline, &mut ())?;

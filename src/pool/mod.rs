@@ -301,9 +301,7 @@ impl<D: Dial> Pool<D> {
         });
         let place = Place { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
-        let outcome = self
-            .dialer
-            .dial(&self.server, lease.id, &interrupt, deadline);
+        let outcome = self.dialer.dial(&self.server, lease, &interrupt, deadline);
         if outcome.is_ok() {
             self.tell(|| PoolEventKind::ConnectionReady {
                 connection_id: lease.id,
@@ -464,6 +462,12 @@ impl<D: Dial> Pool<D> {
     /// Whether the pool has been cleared since that connection was created, or the attempt to create it began.
     pub(crate) fn is_stale(&self, on: Lease) -> bool {
         self.queue.is_stale(on)
+    }
+
+    /// The generation of a pool that is paused; none if it is not.
+    pub(crate) fn paused_generation(&self) -> Option<u64> {
+        let (phase, generation, _) = self.queue.counts();
+        (phase == Phase::Paused).then_some(generation)
     }
 
     /// How many operations are at work with the pool: with a connection, or waiting for one.

@@ -41,10 +41,10 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     /// The number of the connection within its pool, from 1 on, in order of creation.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     slot: usize,
     /// The pool's generation when the connection was created.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
 }
 
 /// What a check-out is told.

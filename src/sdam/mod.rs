@@ -25,6 +25,7 @@ mod control;
 pub(crate) mod description;
 mod effects;
 pub(crate) mod errors;
+mod handover;
 mod monitor;
 pub(crate) mod rtt;
 pub(crate) mod selection;

@@ -1,6 +1,7 @@
 //! The threads that check a server.
 //!
-//! The monitor opens a connection of its own, whose hello is the first check. Where the server lets it, the next checks
+//! The monitor opens a connection of its own, whose hello is the first check. (It may [hand that one
+//! over](super::handover), and open another for the next check.) Where the server lets it, the next checks
 //! wait at the server until its state is another one (streaming), so that news comes at once; otherwise the monitor
 //! asks every `heartbeatFrequencyMS`. What waits at the server measures no round trip, so a second thread asks for an
 //! answer at that interval, on a connection of its own, beginning one interval after the first: until then the
@@ -21,7 +22,7 @@ use super::errors::Check;
 use super::server::Server;
 use super::topology::Topology;
 use crate::cause::{Cause, CauseCode};
-use crate::conn::{Answer, CheckConnection, Connector, TopologyVersion};
+use crate::conn::{Answer, CheckConnection, Connector};
 use crate::error::{Error, Result};
 use crate::event::{MonitoringConnection, SdamEventKind};
 use crate::fork;
@@ -43,20 +44,25 @@ struct Monitor {
     server: Arc<Server>,
     connector: Arc<Connector>,
     settings: Settings,
-    connection: Option<Open>,
+    connection: Option<CheckConnection>,
     /// Whether the thread is there that measures round trips.
     measures: bool,
     /// How often the process had forked when the monitor was started.
     forks: u64,
 }
 
-/// The connection for checks.
-struct Open {
-    connection: CheckConnection,
-    id: u64,
-    /// The state that the last answer is of; none where the server cannot hold answers back.
-    version: Option<TopologyVersion>,
+/// A check that was answered.
+struct Checked {
+    answer: Answer,
+    /// Whether it was the first on its connection.
+    is_first: bool,
+    /// Whether the server held the answer back; otherwise it measures a round trip.
+    is_awaited: bool,
 }
+
+/// How long after a check whose connection was offered to the program the stream begins, on a new one: 250 ms, in which
+/// a short program is over.
+const STREAMS_AFTER: Duration = Duration::from_millis(250);
 
 /// Starts the monitor of a server.
 pub(super) fn start(
@@ -95,12 +101,22 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 impl Monitor {
     fn run(mut self) {
+        self.check_until_the_end();
+        if !self.is_inherited() {
+            drop(self.server.handover.take_back());
+        }
+    }
+
+    fn check_until_the_end(&mut self) {
         let server = Arc::clone(&self.server);
         let control = &server.control;
         loop {
             match control.begin() {
-                Begin::AsBefore => {}
-                Begin::Anew => self.connection = None,
+                Begin::AsBefore => self.take_back(),
+                Begin::Anew => {
+                    drop(server.handover.take_back());
+                    self.connection = None;
+                }
                 Begin::Never => return,
             }
             let outcome = self.check();
@@ -113,30 +129,57 @@ impl Monitor {
             if outcome.is_err() {
                 self.connection = None;
             }
-            let at_once = match (end, outcome) {
+            let pause = match (end, outcome) {
                 (End::Ended, _) => return,
                 // Whoever cut the check off has said what there is to say of the server.
                 (End::Cancelled, _) => {
                     self.connection = None;
-                    false
+                    Some(self.settings.interval)
                 }
-                (End::OfItself, Ok((answer, is_round_trip))) => {
-                    self.succeeded(&answer, is_round_trip)
-                }
+                (End::OfItself, Ok(checked)) => self.succeeded(&checked),
                 (End::OfItself, Err(error)) => self.failed(error),
             };
-            if !at_once && !control.wait(self.settings.interval) {
+            if pause.is_some_and(|pause| !control.wait(pause)) {
                 return;
             }
         }
     }
 
-    /// One check; says too whether it measured a round trip.
-    fn check(&mut self) -> Result<(Answer, bool)> {
-        let awaited = self.connection.as_ref().and_then(|open| open.version);
+    /// Offers the connection to the pool, if that waits for the server and can use it. True if it was offered.
+    fn offer(&mut self) -> bool {
+        let server = &self.server;
+        let generation = server.pool.paused_generation();
+        let Some(generation) = generation.filter(|_| self.connector.can_adopt()) else {
+            return false;
+        };
+        let Some(connection) = self.connection.take() else {
+            return false;
+        };
+        // What cuts off checks does not cut off the program's commands.
+        server.control.renew();
+        server.handover.offer(connection, generation);
+        true
+    }
+
+    /// Takes back what was offered and nobody wanted.
+    fn take_back(&mut self) {
+        let server = &self.server;
+        if let Some(mut offered) = server.handover.take_back() {
+            let is_ours = offered.move_to(&server.control.renew()).is_ok();
+            self.connection = is_ours.then_some(offered);
+        }
+    }
+
+    fn check(&mut self) -> Result<Checked> {
+        let awaited = self.connection.as_ref().and_then(CheckConnection::version);
         let awaited = awaited.filter(|_| self.settings.streams);
+        if awaited.is_some() && !self.measures {
+            self.measures = true;
+            self.measure();
+        }
+        let is_first = self.connection.is_none();
         let (id, told) = match &self.connection {
-            Some(open) => (open.id, open.connection.server_connection_id()),
+            Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
         };
         let connection = |told| MonitoringConnection {
@@ -160,12 +203,7 @@ impl Monitor {
                     .connector
                     .open_for_checks(self.server.address(), id, &interrupt);
                 opened.map(|(connection, answer)| {
-                    let version = None;
-                    self.connection = Some(Open {
-                        connection,
-                        id,
-                        version,
-                    });
+                    self.connection = Some(connection);
                     answer
                 })
             }
@@ -173,24 +211,25 @@ impl Monitor {
                 let Settings {
                     interval, limit, ..
                 } = self.settings;
-                open.connection.wait_for_change(version, interval, limit)
+                open.wait_for_change(version, interval, limit)
             }
-            (Some(open), None) => open.connection.ask(self.settings.limit),
+            (Some(open), None) => open.ask(self.settings.limit),
         };
         match outcome {
             Ok(answer) => {
-                let mut told = told;
-                if let Some(open) = &mut self.connection {
-                    open.version = answer.hello.topology_version;
-                    told = open.connection.server_connection_id();
-                }
+                let open = self.connection.as_ref();
+                let told = open.and_then(CheckConnection::server_connection_id);
                 self.tell(|| SdamEventKind::ServerHeartbeatSucceeded {
                     connection: connection(told),
                     awaited: is_awaited,
                     duration: answer.took,
                     reply: answer.reply.clone(),
                 });
-                Ok((answer, !is_awaited))
+                Ok(Checked {
+                    answer,
+                    is_first,
+                    is_awaited,
+                })
             }
             Err(error) => {
                 self.tell(|| SdamEventKind::ServerHeartbeatFailed {
@@ -209,36 +248,41 @@ impl Monitor {
         self.forks != fork::count()
     }
 
-    /// Whether the next check begins at once.
-    fn succeeded(&mut self, answer: &Answer, is_round_trip: bool) -> bool {
+    /// How long to wait until the next check; none if it begins at once.
+    fn succeeded(&mut self, checked: &Checked) -> Option<Duration> {
+        let interval = self.settings.interval;
         let Some(topology) = self.topology.upgrade() else {
-            return false;
+            return Some(interval);
         };
+        let answer = &checked.answer;
         let address = self.server.address().clone();
         let mut description = ServerDescription::from_hello(address, &answer.hello, Instant::now());
         let mut times = self.server.round_trip_times();
-        if is_round_trip {
+        if !checked.is_awaited {
             times.record(answer.took);
         }
         description.round_trip_time = times.average();
         description.min_round_trip_time = times.minimum();
         drop(times);
+        // Before the pool serves anybody.
+        let is_offered = checked.is_first && self.offer();
         topology.checked(&self.server, description);
         let is_streaming = self.settings.streams && answer.hello.topology_version.is_some();
-        if is_streaming && !self.measures {
-            self.measures = true;
-            self.measure();
+        match (is_streaming, is_offered) {
+            (true, true) => Some(interval.min(STREAMS_AFTER)),
+            (true, false) => None,
+            (false, _) => Some(interval),
         }
-        is_streaming
     }
 
-    /// Whether the next check begins at once.
-    fn failed(&mut self, error: Error) -> bool {
+    /// How long to wait until the next check; none if it begins at once.
+    fn failed(&mut self, error: Error) -> Option<Duration> {
         self.server.round_trip_times().reset();
-        let Some(topology) = self.topology.upgrade() else {
-            return false;
-        };
-        topology.check_failed(&self.server, error) == Check::Retry
+        let check = self
+            .topology
+            .upgrade()
+            .map(|topology| topology.check_failed(&self.server, error));
+        (check != Some(Check::Retry)).then_some(self.settings.interval)
     }
 
     fn next_id(&self) -> u64 {

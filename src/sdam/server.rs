@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::control::Control;
+use super::handover::Handover;
 use super::rtt::RoundTripTimes;
 use super::topology::Topology;
 use crate::address::ServerAddress;
@@ -26,6 +27,7 @@ pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
 pub(crate) struct Server {
     pub(super) pool: Arc<ServerPool>,
     pub(super) control: Control,
+    pub(super) handover: Arc<Handover>,
     /// Those of the server since it is known.
     round_trip_times: Mutex<RoundTripTimes>,
     /// When the last check failed; none if it did not.
@@ -39,13 +41,16 @@ impl Server {
         topology: &Weak<Topology>,
         settings: pool::Settings,
     ) -> Arc<Self> {
+        let handover = Arc::<Handover>::default();
         let dialer = Arc::new(Dialer {
             connector: Arc::clone(connector),
             topology: Weak::clone(topology),
+            handover: Arc::clone(&handover),
         });
         Arc::new(Self {
             pool: Pool::new(address.clone(), dialer, settings),
             control: Control::default(),
+            handover,
             round_trip_times: Mutex::default(),
             failed: Mutex::default(),
         })
@@ -81,6 +86,7 @@ impl Server {
 pub(crate) struct Dialer {
     connector: Arc<Connector>,
     topology: Weak<Topology>,
+    handover: Arc<Handover>,
 }
 
 impl Dial for Dialer {
@@ -89,14 +95,18 @@ impl Dial for Dialer {
     fn dial(
         &self,
         server: &ServerAddress,
-        id: u64,
+        lease: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
         let place = Place {
-            id,
+            id: lease.id,
             interrupt: Arc::clone(interrupt),
         };
+        let offered = self.handover.take(lease.generation);
+        if let Some(connection) = offered.and_then(|checks| self.connector.adopt(checks, &place)) {
+            return Ok(Box::new(connection));
+        }
         let connection = self
             .connector
             .establish(server, &place, deadline, &mut ())?;

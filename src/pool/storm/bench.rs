@@ -173,7 +173,7 @@ impl Dial for Bench {
     fn dial(
         &self,
         _server: &ServerAddress,
-        id: u64,
+        place: Lease,
         interrupt: &Arc<Interrupt>,
         _deadline: Option<Deadline>,
     ) -> Result<Mock> {
@@ -190,7 +190,7 @@ impl Dial for Bench {
             _used: census.add(),
         };
         self.sound_dials.fetch_add(1, SeqCst);
-        let mut random = Random::seeded(self.faults.seed.rotate_left(32) ^ id);
+        let mut random = Random::seeded(self.faults.seed.rotate_left(32) ^ place.id);
         if self.faults.slow > 0 {
             let micros = random.below(self.faults.slow) as u64;
             thread::sleep(Duration::from_micros(micros));
