@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::control::{Begin, Control, End};
+use super::control::{Begin, Control, End, MIN_HEARTBEAT_FREQUENCY};
 use super::description::ServerDescription;
 use super::errors::Check;
 use super::server::Server;
@@ -59,10 +59,6 @@ struct Checked {
     /// Whether the server held the answer back; otherwise it measures a round trip.
     is_awaited: bool,
 }
-
-/// How long after a check whose connection was offered to the program the stream begins, on a new one: 250 ms, in which
-/// a short program is over.
-const STREAMS_AFTER: Duration = Duration::from_millis(250);
 
 /// Starts the monitor of a server.
 pub(super) fn start(
@@ -269,7 +265,8 @@ impl Monitor {
         topology.checked(&self.server, description);
         let is_streaming = self.settings.streams && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
-            (true, true) => Some(interval.min(STREAMS_AFTER)),
+            // Its next check is a plain one on a new connection: no sooner than any other.
+            (true, true) => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
             (true, false) => None,
             (false, _) => Some(interval),
         }
