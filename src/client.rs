@@ -428,21 +428,26 @@ impl Client {
         Ok((reply, checked))
     }
 
-    /// Runs a command where a cursor lives.
+    /// Runs a command where a cursor lives. The reply is read into the memory of `spare`.
     pub(crate) fn run_at(
         &self,
         home: &mut Home,
         database: &str,
         command: &Command,
+        spare: Vec<u8>,
     ) -> Result<RawDocumentBuf> {
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         match home {
             Home::Server(server) => {
                 let mut checked = server.check_out(deadline)?;
+                checked.connection.recycle(spare);
                 self.run_on(&mut checked, database, body, command, deadline)
             }
-            Home::Connection(checked) => self.run_on(checked, database, body, command, deadline),
+            Home::Connection(checked) => {
+                checked.connection.recycle(spare);
+                self.run_on(checked, database, body, command, deadline)
+            }
         }
     }
 

@@ -123,7 +123,7 @@ impl<T> Cursor<T> {
     }
 
     /// The document that [`advance`](Self::advance) moved to, as the server sent it; an empty one
-    /// before the first move.
+    /// before the first move, and where fetching the next batch gave none.
     pub fn current(&self) -> &RawDocument {
         self.batch.document(&self.current)
     }
@@ -155,11 +155,12 @@ impl<T> Cursor<T> {
             body.append(bson::cstr!("batchSize"), size);
         }
         let command = self.command(body);
+        self.current = 0..0;
+        let spare = self.batch.take();
         let reply = self
             .client
-            .run_at(&mut self.home, &self.database, &command)?;
+            .run_at(&mut self.home, &self.database, &command, spare)?;
         let next = Batch::read(reply, "nextBatch")?;
-        self.current = 0..0;
         self.id = next.cursor_id;
         self.batch = next.batch;
         if self.id == 0 {
@@ -214,6 +215,7 @@ impl<T> Drop for Cursor<T> {
             &mut self.home,
             &self.database,
             &Command::from(body).timeout(limit),
+            Vec::new(),
         ) {
             debug!(target: "mongotls::cursor", "cursor {} may stay open on the server: {error}", self.id);
         }
@@ -274,6 +276,12 @@ impl Batch {
             namespace,
             batch: Self { reply, next, end },
         })
+    }
+
+    /// The memory of a batch that is used up; it is empty then.
+    fn take(&mut self) -> Vec<u8> {
+        (self.next, self.end) = (0, 0);
+        std::mem::take(&mut self.reply).into_bytes()
     }
 
     /// Whether no document is left.

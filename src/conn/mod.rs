@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     /// Where requests are compressed into.
     compressed: Vec<u8>,
+    /// Memory for the next reply.
+    spare: Vec<u8>,
     last_request_id: i32,
     /// Whether the last answer says that the server's state has changed.
     says_state_changed: bool,
@@ -108,6 +110,7 @@ impl Connection {
             offered: Offered::NONE,
             buffer: Vec::new(),
             compressed: Vec::new(),
+            spare: Vec::new(),
             last_request_id: 0,
             says_state_changed: false,
             perished: None,
@@ -178,6 +181,11 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         self.run_at(Stage::Command, request, deadline)
+    }
+
+    /// Has the next reply read into memory that nobody needs any more.
+    pub(crate) fn recycle(&mut self, spare: Vec<u8>) {
+        self.spare = spare;
     }
 
     /// The same for a command that belongs to a stage of establishing the connection.
@@ -284,7 +292,8 @@ impl Connection {
         expected: Expected,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf, ReadError> {
-        self.exchange_by(deadline, |stream| reply::read(stream, expected))
+        let spare = std::mem::take(&mut self.spare);
+        self.exchange_by(deadline, |stream| reply::read_into(spare, stream, expected))
     }
 
     /// The same with another way to read the reply.

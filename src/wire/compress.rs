@@ -259,7 +259,7 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
 /// Reads `size` bytes, after which the stream must end.
 #[cfg(any(feature = "zstd", feature = "zlib"))]
 fn take_all(stream: &mut impl std::io::Read, size: usize) -> Option<Vec<u8>> {
-    let content = super::reply::read_rest(stream, size).ok()?;
+    let content = super::reply::read_rest(Vec::new(), stream, size).ok()?;
     match stream.read(&mut [0]) {
         Ok(0) => Some(content),
         _ => None,

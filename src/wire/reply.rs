@@ -97,9 +97,18 @@ pub(crate) fn read(
     stream: &mut impl Read,
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
+    read_into(Vec::new(), stream, expected)
+}
+
+/// The same into memory that nobody needs any more; what it holds is lost.
+pub(crate) fn read_into(
+    spare: Vec<u8>,
+    stream: &mut impl Read,
+    expected: Expected,
+) -> Result<RawDocumentBuf, ReadError> {
     let mut head = [0; REPLY_PREFIX];
     let size = read_prefix(stream, &mut head, expected)?;
-    read_document(stream, head, size, expected)
+    read_document(spare, stream, head, size, expected)
 }
 
 /// Reads one of the replies to an OP_MSG that allows more than one, uncompressed (`moreToCome`). If another follows
@@ -114,10 +123,12 @@ pub(crate) fn read_one_of_many(
     let more = flags[0] & MORE_TO_COME_BIT != 0;
     flags[0] &= !MORE_TO_COME_BIT;
     let next = word(&head, 4).filter(|_| more);
-    Ok((read_document(stream, head, size, expected)?, next))
+    let document = read_document(Vec::new(), stream, head, size, expected)?;
+    Ok((document, next))
 }
 
 fn read_document(
+    spare: Vec<u8>,
     stream: &mut impl Read,
     head: [u8; REPLY_PREFIX],
     size: usize,
@@ -133,7 +144,7 @@ fn read_document(
         let smallest = prefix - HEADER_SIZE + SMALLEST_DOCUMENT;
         let wrapping = Wrapping::check(sent, size, expected.opcode, smallest, expected.offered)
             .map_err(|refused| malformed(Malformed::Compressed(refused)))?;
-        let bytes = read_rest(stream, size - sent.len()).map_err(|error| ReadError::Io {
+        let bytes = read_rest(spare, stream, size - sent.len()).map_err(|error| ReadError::Io {
             error,
             first_bytes: sent.to_vec(),
         })?;
@@ -152,7 +163,7 @@ fn read_document(
         first_bytes: head.to_vec(),
     };
     let checksum = check_fields(head, expected).map_err(malformed)?;
-    let rest = read_rest(stream, size - prefix).map_err(|error| ReadError::Io {
+    let rest = read_rest(spare, stream, size - prefix).map_err(|error| ReadError::Io {
         error,
         first_bytes: head.to_vec(),
     })?;
@@ -312,16 +323,25 @@ fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// Reads `size` bytes, into memory that grows as they come.
-pub(super) fn read_rest(stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while bytes.len() < size {
-        let have = bytes.len();
-        let next = size.min(have + have.max(TAKEN_AT_ONCE));
-        bytes.reserve_exact(next - have);
-        bytes.resize(next, 0);
-        stream.read_exact(&mut bytes[have..])?;
+/// Reads `size` bytes, into memory that is there or grows as they come.
+pub(super) fn read_rest(
+    spare: Vec<u8>,
+    stream: &mut impl Read,
+    size: usize,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = spare;
+    let mut have = 0;
+    while have < size {
+        let there = bytes.len();
+        let next = size.min(there.max(have + have.max(TAKEN_AT_ONCE)));
+        if next > there {
+            bytes.reserve_exact(next - there);
+            bytes.resize(next, 0);
+        }
+        stream.read_exact(&mut bytes[have..next])?;
+        have = next;
     }
+    bytes.truncate(size);
     Ok(bytes)
 }
 
@@ -375,6 +395,18 @@ mod tests {
         let mut stream = &bytes[..];
         assert_eq!(read(&mut stream, PING).unwrap(), ok);
         assert_eq!(stream, b"next");
+    }
+
+    #[test]
+    fn memory_that_is_there_is_used_and_what_it_held_is_lost() {
+        let ok = rawdoc! { "ok": 1.0 };
+        let bytes = message(ok.as_bytes());
+        for spare in [vec![7; 5], vec![7; 17], vec![7; 5000]] {
+            let capacity = spare.capacity().max(ok.as_bytes().len());
+            let read = read_into(spare, &mut &bytes[..], PING).unwrap();
+            assert_eq!(read, ok);
+            assert_eq!(read.into_bytes().capacity(), capacity);
+        }
     }
 
     #[test]
@@ -526,7 +558,7 @@ mod tests {
             Err(ReadError::Io { first_bytes, .. }) if first_bytes.len() == MSG_PREFIX
         ));
         let mut endless = Endless(0);
-        let started = read_rest(&mut (&mut endless).take(100), 48_000_000);
+        let started = read_rest(Vec::new(), &mut (&mut endless).take(100), 48_000_000);
         assert!(
             started.is_err() && endless.0 <= TAKEN_AT_ONCE,
             "{}",
