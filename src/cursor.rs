@@ -185,7 +185,7 @@ impl<T> Cursor<T> {
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Cursor<T> {
+impl<T: DeserializeOwned + 'static> Iterator for Cursor<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {

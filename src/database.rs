@@ -56,7 +56,10 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
     /// reply does not fit `T`.
-    pub fn run_command_as<T: DeserializeOwned>(&self, command: impl Into<Command>) -> Result<T> {
+    pub fn run_command_as<T: DeserializeOwned + 'static>(
+        &self,
+        command: impl Into<Command>,
+    ) -> Result<T> {
         let command = command.into();
         let (reply, _) = self.run_typed(&command)?;
         to_typed(&reply)

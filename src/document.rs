@@ -3,8 +3,10 @@
 //! `bson` walks documents by recursion and without a limit; a reply that is nested a million levels
 //! deep would exhaust the stack. So the depth is checked first.
 
+use std::any::Any;
+
 use bson::raw::RawDocument;
-use bson::{Document, RawBsonRef};
+use bson::{Bson, Document, RawBsonRef};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -18,12 +20,40 @@ const SMALLEST_LEVEL: usize = 1 + 1 + 4 + 1;
 /// The document as an owned value.
 pub(crate) fn to_document(raw: &RawDocument) -> Result<Document> {
     check_depth(raw)?;
-    Document::try_from(raw)
-        .map_err(|error| Error::bson("the server's answer is not valid BSON", error))
+    owned(raw).map_err(|error| Error::bson("the server's answer is not valid BSON", error))
+}
+
+/// The document with its content in memory of its own; `bson` does the same, with a copy of each value on the way.
+fn owned(raw: &RawDocument) -> bson::error::Result<Document> {
+    let elements = raw.iter().map(|element| {
+        let (key, value) = element?;
+        Ok((key.to_string(), owned_value(value)?))
+    });
+    elements.collect()
+}
+
+fn owned_value(value: RawBsonRef<'_>) -> bson::error::Result<Bson> {
+    Ok(match value {
+        RawBsonRef::String(text) => Bson::String(text.to_owned()),
+        RawBsonRef::Document(inner) => Bson::Document(owned(inner)?),
+        RawBsonRef::Array(inner) => {
+            let values = inner.into_iter().map(|value| owned_value(value?));
+            Bson::Array(values.collect::<bson::error::Result<_>>()?)
+        }
+        value => value.try_into()?,
+    })
 }
 
 /// The document as a value of type `T`.
-pub(crate) fn to_typed<T: DeserializeOwned>(raw: &RawDocument) -> Result<T> {
+pub(crate) fn to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Result<T> {
+    // A plain document needs no serde, which takes longer.
+    let mut typed: Option<T> = None;
+    if let Some(document) = (&mut typed as &mut dyn Any).downcast_mut::<Option<Document>>() {
+        *document = Some(to_document(raw)?);
+    }
+    if let Some(document) = typed {
+        return Ok(document);
+    }
     check_depth(raw)?;
     bson::deserialize_from_slice(raw.as_bytes()).map_err(|error| {
         Error::bson(
@@ -97,6 +127,44 @@ mod tests {
                 .to_string()
                 .contains("nested")
         );
+    }
+
+    #[test]
+    fn values_of_each_type_are_those_that_bson_makes_of_them() {
+        use bson::spec::BinarySubtype;
+        use bson::{Binary, DateTime, Decimal128, JavaScriptCodeWithScope, Regex, Timestamp, doc};
+
+        let code = JavaScriptCodeWithScope {
+            code: "f()".to_owned(),
+            scope: doc! { "x": [1, "y"] },
+        };
+        let document = doc! {
+            "double": 1.5, "text": "ü", "": "", "document": { "a": { "b": [] } }, "array": [1, "x", { "y": [2_i64] }],
+            "binary": Binary { subtype: BinarySubtype::Generic, bytes: vec![1, 2] }, "undefined": Bson::Undefined,
+            "id": bson::oid::ObjectId::new(), "yes": true, "at": DateTime::from_millis(7), "null": null,
+            "regex": Bson::RegularExpression(Regex { pattern: bson::cstr!("a.b").to_owned(), options: bson::cstr!("ix").to_owned() }), "i32": 1, "i64": 2_i64,
+            "code": Bson::JavaScriptCode("g()".to_owned()), "symbol": Bson::Symbol("s".to_owned()), "scope": code,
+            "timestamp": Timestamp { time: 1, increment: 2 }, "decimal": Decimal128::from_bytes([3; 16]),
+            "min": Bson::MinKey, "max": Bson::MaxKey,
+        };
+        let raw = RawDocumentBuf::try_from(&document).unwrap();
+        assert_eq!(to_document(&raw).unwrap(), document);
+        assert_eq!(to_typed::<Document>(&raw).unwrap(), document);
+        assert_eq!(Document::try_from(&*raw).unwrap(), document);
+    }
+
+    #[test]
+    fn what_is_no_bson_is_refused() {
+        // A text that is not UTF-8, in a document and in an array, and an element of no known type.
+        for bytes in [
+            &b"\x0e\0\0\0\x02a\0\x02\0\0\0\xff\0\0"[..],
+            b"\x16\0\0\0\x04a\0\x0e\0\0\0\x020\0\x02\0\0\0\xff\0\0\0",
+            b"\x0c\0\0\0\x20a\0\0\0\0\0\0",
+        ] {
+            let raw = RawDocument::from_bytes(bytes).unwrap();
+            let error = to_document(raw).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Bson);
+        }
     }
 
     #[test]
