@@ -36,6 +36,6 @@ fn count(side: Side, server: &str, pings: u32) -> Result<f64, PeerUnavailable> {
         })
         .unwrap();
     let totals = text.lines().filter_map(|line| line.strip_prefix("totals:"));
-    let total = totals.map(str::trim).last().unwrap();
+    let total = totals.map(str::trim).next_back().unwrap();
     Ok(total.parse().unwrap())
 }

@@ -23,7 +23,7 @@ const SYSTEM_CALLS_ABOVE_FLOOR: f64 = 2.0;
 const INSTRUCTIONS: f64 = 1.05;
 
 /// Among many pings a few may meet something else, such as a reply in two parts.
-const CHANCE: f64 = 0.02;
+const CHANCE: f64 = 0.1;
 
 /// What is wrong with the system calls of a ping, if something is.
 pub(crate) fn judge_system_calls(now: f64, floor: f64, kept: f64) -> Result<(), String> {
