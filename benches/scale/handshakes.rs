@@ -16,18 +16,20 @@ const ROUNDS: usize = 5;
 /// Prints how many connections a second are established, when so many are wanted at once.
 pub(crate) fn print(servers: &Servers, counts: &[u32]) {
     println!(
-        "| connections | `maxConnecting` | full, a second | resumed, a second | share that was resumed | cores busy with full ones | the server's share |"
+        "| connections | `maxConnecting` | full, a second | client's CPU, each | resumed, a second | client's CPU, each | share that was resumed | cores busy with full ones | the server's share |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for &count in counts {
         for connecting in [2, 8] {
             let options = format!("&maxPoolSize={count}&maxConnecting={connecting}");
             let full = measure(servers, &(servers.forgetful.clone() + &options), count);
             let resumed = measure(servers, &(servers.resuming.clone() + &options), count);
             println!(
-                "| {count} | {connecting} | {:.0} | {:.0} | {:.0} % | {:.1} | {:.0} % |",
+                "| {count} | {connecting} | {:.0} | {:.0} µs | {:.0} | {:.0} µs | {:.0} % | {:.1} | {:.0} % |",
                 full.rate,
+                full.cpu * 1e6,
                 resumed.rate,
+                resumed.cpu * 1e6,
                 resumed.resumed * 100.0,
                 full.cores,
                 full.share * 100.0
@@ -39,6 +41,8 @@ pub(crate) fn print(servers: &Servers, counts: &[u32]) {
 struct Rate {
     /// Connections a second.
     rate: f64,
+    /// The processor time of one in this process, in seconds.
+    cpu: f64,
     /// The share of the connections that resumed a session.
     resumed: f64,
     /// How many processors were busy with either side.
@@ -74,9 +78,12 @@ fn measure(servers: &Servers, uri: &str, count: u32) -> Rate {
     }
     let both = (clients + server).as_secs_f64();
     #[allow(clippy::cast_precision_loss)]
-    let resumed = resumed as f64 / (f64::from(count) * rounds as f64);
+    let all = f64::from(count) * rounds as f64;
+    #[allow(clippy::cast_precision_loss)]
+    let resumed = resumed as f64 / all;
     Rate {
         rate: median(&mut rates),
+        cpu: clients.as_secs_f64() / all,
         resumed,
         cores: both / clock.as_secs_f64(),
         share: server.as_secs_f64() / both,
