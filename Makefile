@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test check lint doc certs bench bench-crl bench-pool bench-topology soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test guard check lint doc certs bench bench-crl bench-pool bench-topology bench-scale soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,10 @@ test: setup ## Run all tests; builds FerretDB the first time if Go is there
 	}
 	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
 
-check: lint doc certs test ## Run all that CI runs
+guard: setup ## Fail where a ping costs more than it did: system calls, allocations, instructions
+	cargo test $(LOCKED) --release --test guard
+
+check: lint doc certs test guard ## Run all that CI runs
 
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
@@ -61,6 +64,9 @@ bench: setup ## Compare the client with a bare program on OpenSSL, and handshake
 
 bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 minutes)
 	cargo bench $(LOCKED) --bench topology
+
+bench-scale: setup ## Measure 1 to 1000 connections and 1 to 256 threads (5 minutes)
+	cargo bench $(LOCKED) --bench scale
 
 soak: setup ## Reload every file of TLS, then kill the server every second, under load (3 minutes)
 	cargo test $(LOCKED) --release --test soak

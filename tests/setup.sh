@@ -14,12 +14,12 @@ say() { echo "setup: $*"; }
 
 # Packages of Debian, and below the commands that stand for them on other systems.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
-packages_test="$packages_build haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl"
+packages_test="$packages_build haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl strace valgrind"
 packages_static="$packages_build make musl-tools perl"
 packages_debian="debian-archive-keyring debootstrap"
 case ${1-} in
     build) packages=$packages_build commands="cc pkg-config" ;;
-    test) packages=$packages_test commands="cc pkg-config haproxy krb5kdc microsocks openssl" ;;
+    test) packages=$packages_test commands="cc pkg-config haproxy krb5kdc microsocks openssl strace valgrind" ;;
     static) packages=$packages_static commands="cc make musl-gcc perl pkg-config" ;;
     debian) packages=$packages_debian commands="debootstrap" ;;
     *)

@@ -1,0 +1,50 @@
+//! Runs this program once more, under a tool that looks at it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+
+use mongotls_testbench::peers::PeerUnavailable;
+
+use crate::pings::Side;
+
+/// The word after which a side, a server and a number of pings are expected.
+pub(crate) const WORD: &str = "ping";
+
+/// Has `side` ping under the tool, whose package has the same name.
+///
+/// # Errors
+///
+/// If it is not installed, or may not do what it does.
+pub(crate) fn run<A: AsRef<OsStr>>(
+    tool: &str,
+    arguments: &[A],
+    (side, server, pings): (Side, &str, u32),
+) -> Result<(), PeerUnavailable> {
+    let output = Command::new(tool)
+        .args(arguments)
+        .arg(env::current_exe().unwrap())
+        .args([WORD, side.word(), server, &pings.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .output();
+    let output = match output {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(PeerUnavailable {
+                what: format!("there is no {tool}"),
+                remedy: format!("install the package {tool}"),
+            });
+        }
+        output => output.unwrap(),
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("Operation not permitted") {
+        return Err(PeerUnavailable {
+            what: format!("there is no permission for {tool}"),
+            remedy: "allow ptrace, in a container with --cap-add=SYS_PTRACE".into(),
+        });
+    }
+    assert!(output.status.success(), "{tool}: {errors}");
+    Ok(())
+}
