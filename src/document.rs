@@ -25,11 +25,12 @@ pub(crate) fn to_document(raw: &RawDocument) -> Result<Document> {
 
 /// The document with its content in memory of its own; `bson` does the same, with a copy of each value on the way.
 fn owned(raw: &RawDocument) -> bson::error::Result<Document> {
-    let elements = raw.iter().map(|element| {
+    let mut document = Document::new();
+    for element in raw {
         let (key, value) = element?;
-        Ok((key.to_string(), owned_value(value)?))
-    });
-    elements.collect()
+        document.insert(key.as_str(), owned_value(value)?);
+    }
+    Ok(document)
 }
 
 fn owned_value(value: RawBsonRef<'_>) -> bson::error::Result<Bson> {
@@ -37,9 +38,18 @@ fn owned_value(value: RawBsonRef<'_>) -> bson::error::Result<Bson> {
         RawBsonRef::String(text) => Bson::String(text.to_owned()),
         RawBsonRef::Document(inner) => Bson::Document(owned(inner)?),
         RawBsonRef::Array(inner) => {
-            let values = inner.into_iter().map(|value| owned_value(value?));
-            Bson::Array(values.collect::<bson::error::Result<_>>()?)
+            let mut values = Vec::new();
+            for value in inner {
+                values.push(owned_value(value?)?);
+            }
+            Bson::Array(values)
         }
+        RawBsonRef::Int32(value) => Bson::Int32(value),
+        RawBsonRef::Int64(value) => Bson::Int64(value),
+        RawBsonRef::Double(value) => Bson::Double(value),
+        RawBsonRef::Boolean(value) => Bson::Boolean(value),
+        RawBsonRef::ObjectId(value) => Bson::ObjectId(value),
+        RawBsonRef::DateTime(value) => Bson::DateTime(value),
         value => value.try_into()?,
     })
 }
