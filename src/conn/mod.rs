@@ -325,9 +325,11 @@ impl Connection {
         reply
     }
 
-    /// Overwrites what the last request has left in the buffer.
+    /// Overwrites what the last request has left in the buffer, and gives its memory back: most requests are smaller
+    /// than those of the handshake.
     fn wipe_buffer(&mut self) {
         self.buffer.zeroize();
+        self.buffer = Vec::new();
     }
 
     fn next_request_id(&mut self) -> i32 {
