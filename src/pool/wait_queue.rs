@@ -294,8 +294,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         let closed = state.take_closing();
         self.notify_if_drained(&state);
         drop(state);
-        for (waiter, outcome) in first.into_iter().chain(others) {
+        if let Some((waiter, outcome)) = first {
             waiter.deliver(outcome);
+            for (waiter, outcome) in others {
+                waiter.deliver(outcome);
+            }
         }
         (result, closed)
     }
