@@ -28,6 +28,7 @@ mod files;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod guide;
+mod handover;
 mod hello;
 mod identity;
 mod inspect;
