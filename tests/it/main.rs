@@ -46,6 +46,7 @@ mod resumption;
 mod rotation;
 mod seeds;
 mod settings;
+mod sharing;
 mod silence;
 mod socks5;
 #[cfg(feature = "srv")]
