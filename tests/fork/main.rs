@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, PoolEventKind};
 use mongotls::options::ClientOptions;
-use mongotls::{Client, ConnectionString, Cursor, ErrorKind};
+use mongotls::{Client, ConnectionString, Cursor, ErrorKind, PoolState};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
 
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
             forks_while_threads_come_and_go(&bench);
+            a_child_leaves_alone_what_is_on_offer(&bench);
             a_cursor_stays_the_parents(&bench);
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
@@ -312,6 +313,31 @@ fn on_a_bare_thread(client: &Client) {
         libc::pthread_join(thread, std::ptr::null_mut())
     };
     assert_eq!(joined, 0);
+}
+
+/// The parent's monitor has checked the server, and no command has taken its connection over yet.
+fn a_child_leaves_alone_what_is_on_offer(bench: &Bench) {
+    let (client, _) = bench.client("serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
+    let until = Instant::now() + LIMIT;
+    while client.snapshot().pools[0].state != PoolState::Ready {
+        assert!(Instant::now() < until, "{:?}", client.snapshot());
+        thread::yield_now();
+    }
+    let handshakes = |client: &Client| {
+        let snapshot = client.snapshot();
+        (snapshot.full_handshakes, snapshot.resumed_handshakes)
+    };
+    let before = handshakes(&client);
+    let child = fork(|| {
+        ping(&client);
+        assert_eq!(handshakes(&client), (before.0 + 1, before.1));
+        assert!(client.close(Duration::from_secs(5)).is_empty());
+    });
+    wait_for(child, until);
+    // It is as it was, and the parent's command runs on it.
+    ping(&client);
+    assert_eq!(handshakes(&client), before);
+    println!("ok: a child leaves alone what its parent's monitor has on offer");
 }
 
 fn a_cursor_stays_the_parents(bench: &Bench) {
