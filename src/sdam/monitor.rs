@@ -148,11 +148,14 @@ impl Monitor {
         let Some(generation) = generation.filter(|_| self.connector.can_adopt()) else {
             return false;
         };
+        // What cuts off checks does not cut off the program's commands. Where it has already, since the check ended,
+        // there is nothing to offer.
+        if server.control.renew().is_interrupted() {
+            return false;
+        }
         let Some(connection) = self.connection.take() else {
             return false;
         };
-        // What cuts off checks does not cut off the program's commands.
-        server.control.renew();
         server.handover.offer(connection, generation);
         true
     }

@@ -181,8 +181,9 @@ impl Topology {
     /// Lets no connection live on that was made before; monitors soon make new ones.
     pub(crate) fn retire(&self) {
         for server in self.snapshot().servers().values() {
-            server.pool.retire();
+            // First the monitor, so that it does not offer the pool's next generation what was made before.
             server.control.retire();
+            server.pool.retire();
         }
     }
 

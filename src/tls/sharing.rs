@@ -112,3 +112,33 @@ fn digest(path: &Path) -> Option<[u8; 32]> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mongotls_testbench::pki::{Ca, KeyKind, PkiDir};
+
+    use super::*;
+
+    #[test]
+    fn what_was_built_while_a_file_was_replaced_is_not_shared() {
+        let dir = PkiDir::new();
+        let [old, new] = ["old", "new"].map(|name| Ca::root(name, KeyKind::EcP256).cert_pem());
+        let path = dir.write("ca.pem", &old);
+        let options = TlsOptions::builder().ca_file(&path).build().unwrap();
+        let build = || Shared::build(&options);
+        let in_between = context(&options, || {
+            let shared = build();
+            dir.write("ca.pem", &new);
+            shared
+        });
+        // What it holds is not what the file holds now, and may not be what the file held before.
+        let in_between = in_between.unwrap();
+        assert!(in_between.key.is_none());
+        let of_new = context(&options, build).unwrap();
+        assert!(!Arc::ptr_eq(&in_between, &of_new));
+        dir.write("ca.pem", &old);
+        let of_old = context(&options, build).unwrap();
+        assert!(!Arc::ptr_eq(&in_between, &of_old) && !Arc::ptr_eq(&of_new, &of_old));
+        assert!(Arc::ptr_eq(&of_old, &context(&options, build).unwrap()));
+    }
+}

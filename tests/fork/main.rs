@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, PoolEventKind};
-use mongotls::options::ClientOptions;
-use mongotls::{Client, ConnectionString, Cursor, ErrorKind};
+use mongotls::options::{ClientOptions, DriverInfo};
+use mongotls::{Client, ConnectionString, Cursor, ErrorKind, PoolState};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
 
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
             forks_while_threads_come_and_go(&bench);
+            a_child_leaves_alone_what_is_on_offer(&bench);
             a_cursor_stays_the_parents(&bench);
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
@@ -195,6 +196,14 @@ impl Busy {
     }
 }
 
+/// Waits until the client's monitor has found the server.
+fn wait_for_check(client: &Client, until: Instant) {
+    while client.snapshot().pools[0].state != PoolState::Ready {
+        assert!(Instant::now() < until, "{:?}", client.snapshot());
+        thread::yield_now();
+    }
+}
+
 fn ping(client: &Client) {
     // A reply that belongs to another process would show another number.
     let own = i64::from(process::id());
@@ -314,6 +323,28 @@ fn on_a_bare_thread(client: &Client) {
     assert_eq!(joined, 0);
 }
 
+/// The parent's monitor has checked the server, and no command has taken its connection over yet.
+fn a_child_leaves_alone_what_is_on_offer(bench: &Bench) {
+    let (client, _) = bench.client("serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
+    let until = Instant::now() + LIMIT;
+    wait_for_check(&client, until);
+    let handshakes = |client: &Client| {
+        let snapshot = client.snapshot();
+        (snapshot.full_handshakes, snapshot.resumed_handshakes)
+    };
+    let before = handshakes(&client);
+    let child = fork(|| {
+        ping(&client);
+        assert_eq!(handshakes(&client), (before.0 + 1, before.1));
+        assert!(client.close(Duration::from_secs(5)).is_empty());
+    });
+    wait_for(child, until);
+    // It is as it was, and the parent's command runs on it.
+    ping(&client);
+    assert_eq!(handshakes(&client), before);
+    println!("ok: a child leaves alone what its parent's monitor has on offer");
+}
+
 fn a_cursor_stays_the_parents(bench: &Bench) {
     let (client, _) = bench.client("");
     let database = client.database("fork");
@@ -380,7 +411,8 @@ fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
     let is_child = Arc::new(AtomicBool::new(false));
     let ids = Arc::new(Mutex::new(Vec::new()));
     let (forked, children) = (Arc::clone(&is_child), Arc::clone(&ids));
-    let options = ConnectionString::parse(&bench.uri).unwrap().into_builder();
+    let uri = format!("{}&serverMonitoringMode=poll", bench.uri);
+    let options = ConnectionString::parse(&uri).unwrap().into_builder();
     let options = options.event_listener(move |event| {
         let is_it = match event {
             Event::TlsHandshakeStarted(_) | Event::TlsHandshakeSucceeded(_) => true,
@@ -407,6 +439,9 @@ fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
         }
     });
     let client = Client::with_options(options.build().unwrap()).unwrap();
+    wait_for_check(&client, Instant::now() + LIMIT);
+    // The program makes a connection too: that of the monitor has told less of the client.
+    client.append_metadata(&DriverInfo::new("anew")).unwrap();
     let outcome = client.database("admin").run_command(doc! { "ping": 1 });
     if is_child.load(Ordering::SeqCst) {
         let failed = outcome.is_err();

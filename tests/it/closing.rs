@@ -14,6 +14,7 @@ use mongotls_testbench::fault::Fault;
 use mongotls_testbench::server::{Auth, Hello, Server, User, fail_command};
 
 use crate::common::{expect_open, expect_ready, ping_on, plain_client, while_busy};
+use crate::target::dial_anew;
 
 type Seen = Arc<Mutex<Vec<PoolEvent>>>;
 
@@ -201,8 +202,10 @@ fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
 #[test]
 fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
     let server = Server::builder().start();
-    let client = plain_client(&server, "maxPoolSize=1&connectTimeoutMS=60000");
+    let options = "maxPoolSize=1&connectTimeoutMS=60000&serverMonitoringMode=poll";
+    let client = plain_client(&server, options);
     expect_ready(&client);
+    dial_anew(&client);
     server.faults().next(1, Fault::stall_after(0));
     let ping = |client: &Client| {
         let client = client.clone();

@@ -11,7 +11,7 @@ use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::HandshakeReport;
 use mongotls::{CauseCode, Client, ClientOptions, Error, PoolState, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Hello, Request, Server, ServerTls, fail_command};
+use mongotls_testbench::server::{CheckKind, Hello, Request, Server, ServerTls, fail_command};
 use openssl::ssl::{SslContext, SslMethod};
 
 /// A bench server on TLS, the CA file that verifies it, and the folder that holds it.
@@ -178,6 +178,18 @@ pub(crate) fn expect_ready(client: &Client) {
         assert!(Instant::now() < until, "{:?}", client.snapshot());
         thread::yield_now();
     }
+}
+
+/// Waits until a monitor's checks wait at the server for news. They begin half a second after the first check where that
+/// one's connection is the program's now.
+pub(crate) fn expect_streaming(server: &Server) {
+    let streams = |server: &Server| {
+        let checks = server.checks().of_kind(CheckKind::Streaming);
+        let last = checks.list().last().map(|check| check.connection);
+        let mut connections = server.connections().into_iter();
+        connections.any(|connection| connection.open && Some(connection.id) == last)
+    };
+    assert!(server.wait_until(Duration::from_secs(10), streams));
 }
 
 /// The commands on connections of the program, their hellos included; not the checks of monitors.

@@ -15,7 +15,8 @@ use mongotls::{CauseCode, Client, Command, ConnectionString, ErrorKind, ServerAd
 use mongotls_testbench::pki::{KeyKind, Validity};
 use mongotls_testbench::server::{Hello, Server, fail_command};
 
-use crate::common::{Bench, code, ping_on};
+use crate::common::{Bench, code, expect_ready, ping_on};
+use crate::target::{at_rest, dial_anew};
 
 type Seen = Arc<Mutex<Vec<Event>>>;
 
@@ -352,7 +353,10 @@ fn handshakes_are_told_from_beginning_to_end() {
 #[test]
 fn the_handshake_of_a_monitor_is_told_too_and_comes_first() {
     let bench = Bench::sound();
-    let (client, seen) = listening(&bench.uri(""), Some(&[EventKind::Tls]));
+    let uri = bench.uri("&serverMonitoringMode=poll");
+    let (client, seen) = listening(&uri, Some(&[EventKind::Tls]));
+    expect_ready(&client);
+    dial_anew(&client);
     ping_on(&client).unwrap();
     let seen = seen.lock().unwrap();
     let ended = seen.iter().filter_map(|event| match event {
@@ -489,7 +493,7 @@ fn commands_are_logged_in_the_words_of_the_specification() {
 fn handshakes_are_logged() {
     let bench = Bench::sound();
     let since = collect_log();
-    ping_on(&bench.client("")).unwrap();
+    ping_on(&at_rest(&bench.uri(""))).unwrap();
     let server = format!("localhost:{} ", bench.server.port());
     let lines = lines_with(since, "mongotls::tls", &server);
     assert_eq!(lines.len(), 4, "{lines:#?}");

@@ -28,6 +28,7 @@ mod files;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod guide;
+mod handover;
 mod hello;
 mod identity;
 mod inspect;
@@ -45,6 +46,7 @@ mod resumption;
 mod rotation;
 mod seeds;
 mod settings;
+mod sharing;
 mod silence;
 mod socks5;
 #[cfg(feature = "srv")]

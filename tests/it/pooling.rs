@@ -19,8 +19,8 @@ use mongotls_testbench::server::{ReplyFault, Server, ServerTls, fail_command};
 use serde::Deserialize;
 
 use crate::common::{
-    Bench, at_limit, code, expect_open, expect_program_open, expect_ready, ping_on, plain_client,
-    timed, while_busy,
+    Bench, at_limit, code, expect_open, expect_program_open, expect_ready, expect_streaming,
+    ping_on, plain_client, timed, while_busy,
 };
 use crate::things::{Thing, find, with_things};
 
@@ -135,7 +135,7 @@ fn connections_that_break_do_not_use_the_pool_up() {
 }
 
 /// Eight connections, and the end of all; how the next commands fare.
-fn after_a_cut(mode: &str, noticed: impl FnOnce(&Server)) -> Vec<Result<(), Error>> {
+fn after_a_cut(mode: &str, cut: impl FnOnce(&Server)) -> Vec<Result<(), Error>> {
     let server = Server::builder().start();
     let client = plain_client(&server, &format!("serverMonitoringMode={mode}"));
     let block = doc! { "blockConnection": true, "blockTimeMS": 300 };
@@ -146,9 +146,7 @@ fn after_a_cut(mode: &str, noticed: impl FnOnce(&Server)) -> Vec<Result<(), Erro
         }
     });
     assert_eq!(server.program_connections().len(), 8);
-    server.cut();
-    expect_program_open(&server, 0);
-    noticed(&server);
+    cut(&server);
     let outcomes = (0..9).map(|_| ping_on(&client).map(drop)).collect();
     assert_eq!(server.program_connections().len(), 9);
     outcomes
@@ -156,7 +154,11 @@ fn after_a_cut(mode: &str, noticed: impl FnOnce(&Server)) -> Vec<Result<(), Erro
 
 #[test]
 fn a_server_that_ends_all_connections_fails_one_command() {
-    let mut outcomes = after_a_cut("poll", |_| {}).into_iter();
+    let cut = |server: &Server| {
+        server.cut();
+        expect_program_open(server, 0);
+    };
+    let mut outcomes = after_a_cut("poll", cut).into_iter();
     let error = outcomes.next().unwrap().unwrap_err();
     assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
     assert!(outcomes.all(|outcome| outcome.is_ok()));
@@ -164,9 +166,14 @@ fn a_server_that_ends_all_connections_fails_one_command() {
 
 #[test]
 fn a_monitor_that_waits_at_the_server_notices_its_end_before_any_command() {
-    let is_back = |server: &Server| server.checks().handshakes().len() == 2;
     let outcomes = after_a_cut("stream", |server| {
+        expect_streaming(server);
+        let checks = |server: &Server| server.checks().handshakes().len();
+        let before = checks(server);
+        server.cut();
+        let is_back = |server: &Server| checks(server) == before + 1;
         assert!(server.wait_until(Duration::from_secs(10), is_back));
+        expect_program_open(server, 0);
     });
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
@@ -342,7 +349,7 @@ fn a_client_is_shared_between_threads() {
 #[test]
 fn only_the_monitor_connects_before_the_first_command() {
     let bench = Bench::sound();
-    let client = bench.client("&minPoolSize=0");
+    let client = bench.client("&minPoolSize=0&serverMonitoringMode=poll");
     let database = client.database("db");
     let _ = (client.clone(), client.default_database(), database.name());
     let refused = database.run_command(doc! {}).unwrap_err();
@@ -350,8 +357,9 @@ fn only_the_monitor_connects_before_the_first_command() {
     expect_ready(&client);
     assert_eq!(bench.server.counts().accepted, 1);
     assert!(bench.server.program_connections().is_empty());
+    // That one will do for the command, until the next check.
     ping_on(&client).unwrap();
-    assert_eq!(bench.server.counts().accepted, 2);
+    assert_eq!(bench.server.counts().accepted, 1);
     assert_eq!(bench.server.program_connections().len(), 1);
 }
 

@@ -15,7 +15,7 @@ use mongotls_testbench::wire::{CHECKSUM_PRESENT, EXHAUST_ALLOWED, Frame, OP_MSG,
 use openssl::ssl::SslVersion;
 
 use crate::common::{code, expect_program_open, ping_on, plain_client, timed};
-use crate::target::{FAR, Lengths, Target, at_rest, attempt_error, for_each, steady};
+use crate::target::{FAR, Lengths, Target, attempt_error, checked, for_each, steady};
 
 // --- garbage ---
 
@@ -25,7 +25,7 @@ fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
     let lengths = Lengths::measure(
         Some(&bench),
         &bench.server,
-        &at_rest(&bench.uri_for("127.0.0.1", "")),
+        &checked(&bench.uri_for("127.0.0.1", "")),
     );
     let kinds: [(&str, Vec<u8>); 5] = [
         ("ones", vec![0xff; 64]),

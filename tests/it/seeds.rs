@@ -19,7 +19,7 @@ use mongotls_testbench::server::{Hello, Server, ServerTls, Standing, fail_comman
 use mongotls_testbench::sharded_cluster::ShardedCluster;
 use mongotls_testbench::stranger;
 
-use crate::common::{Bench, at_limit, code, ping_on, timed, while_busy};
+use crate::common::{Bench, at_limit, code, expect_streaming, ping_on, timed, while_busy};
 use crate::target::{LIMIT, attempt_error, waiting_error};
 
 /// An insert of one document.
@@ -263,7 +263,8 @@ fn a_dead_host_holds_up_no_command() {
         }
     });
     assert_eq!(set.node(0).server().program_connections().len(), 1);
-    // Nor does it after the primary said that it is none any more, and then is again.
+    // Nor does it after the primary said that it is none any more, and then is again, which its monitor hears at once.
+    expect_streaming(set.node(0).server());
     let failure = doc! { "errorCode": 13435 };
     let failing = fail_command(1, &["ping"], failure);
     set.node(0).server().configure_fail_point(&failing);

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use mongotls::options::TlsOptions;
+use mongotls::options::{DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
 use mongotls::{Client, Error, ErrorKind, Stage, doctor};
 use mongotls_testbench::fault::Action;
@@ -87,13 +87,27 @@ impl Target {
     }
 }
 
-/// A client whose monitor has checked the server and does so again after a minute or on request: the next connection
-/// is the program's. `uri` has at least a `?` at its end.
-pub(crate) fn at_rest(uri: &str) -> Client {
-    let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=60000");
+/// A client whose monitor has checked the server and does so again after ten minutes or on request. What the program
+/// runs first takes the monitor's connection over. `uri` has at least a `?` at its end.
+pub(crate) fn checked(uri: &str) -> Client {
+    let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
     let client = Client::connect(&uri).unwrap();
     expect_ready(&client);
     client
+}
+
+/// The same, but [the program's first connection is a new one](dial_anew): the next that the server sees.
+pub(crate) fn at_rest(uri: &str) -> Client {
+    let client = checked(uri);
+    dial_anew(&client);
+    client
+}
+
+/// Lets a client's pool dial next, and not take over what its monitor has on offer: the hello of that connection told
+/// less of the client than one does from now on. The pool closes it when it dials, and the monitor opens another one
+/// for its next check.
+pub(crate) fn dial_anew(client: &Client) {
+    client.append_metadata(&DriverInfo::new("anew")).unwrap();
 }
 
 /// The error of one attempt to connect, and of a ping after it: that of the doctor's look at the first host.
@@ -145,11 +159,11 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// Counts them on the connections of a client that is the first one of its server, of which none resumes a session.
+    /// Counts them on the connections of a client that is the first one of its server and [has checked it](checked): on
+    /// the monitor's, which is greeted as the program's are, and which the ping takes over. No handshake may resume a
+    /// session.
     pub(crate) fn measure(bench: Option<&Bench>, server: &Server, client: &Client) -> Self {
         let sent = || server.counts().sent;
-        client.server_report().unwrap();
-        // The monitor's connection and the program's, each greeted alike.
         let greeted = sent();
         // Kept until the end: closing it would draw a close_notify.
         let _alone = bench.map(|bench| {
@@ -162,7 +176,7 @@ impl Lengths {
             context.connect("127.0.0.1", stream).unwrap()
         });
         let handshake = sent() - greeted;
-        let hello = greeted / 2 - handshake;
+        let hello = greeted - handshake;
         ping_on(client).unwrap();
         let ping = sent() - greeted - handshake;
         Self {

@@ -13,7 +13,7 @@ use openssl::sha::sha256;
 use crate::common::{Bench, code, fact};
 
 /// A folder with these CAs under hashed names.
-fn hashed(certificates: &[&Ca]) -> PkiDir {
+pub(crate) fn hashed(certificates: &[&Ca]) -> PkiDir {
     let dir = PkiDir::new();
     for (index, ca) in certificates.iter().enumerate() {
         dir.write(&format!("{index}.pem"), ca.cert_pem());

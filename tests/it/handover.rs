@@ -1,0 +1,327 @@
+//! The connection of a server's first check is the program's first one, until the next check.
+//!
+//! Where it is not fit for commands, or no more, the pool dials; and what cuts off checks does not cut off a command
+//! that runs on it.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mongotls::bson::doc;
+use mongotls::event::{Event, EventKind, PoolEventKind};
+use mongotls::{CauseCode, Client, ConnectionString};
+use mongotls_testbench::server::{Auth, CheckKind, ConnectionInfo, Server, User, fail_command};
+
+use crate::common::{Bench, code, expect_open, ping_on};
+use crate::target::{FAR, at_rest, checked};
+
+/// The one connection that ran commands.
+fn of_program(server: &Server) -> ConnectionInfo {
+    let mut seen = server.program_connections();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    seen.remove(0)
+}
+
+/// Fails unless the program's commands ran on another connection than that of the first check.
+fn expect_dialled(server: &Server) -> ConnectionInfo {
+    let all = server.connections();
+    assert!(all[0].is_monitor(), "{all:?}");
+    let connection = of_program(server);
+    assert_ne!(connection.id, all[0].id);
+    connection
+}
+
+/// Full and resumed handshakes of a client.
+fn handshakes(client: &Client) -> (u64, u64) {
+    let snapshot = client.snapshot();
+    (snapshot.full_handshakes, snapshot.resumed_handshakes)
+}
+
+#[test]
+fn the_first_command_runs_on_the_connection_of_the_first_check() {
+    let bench = Bench::sound();
+    let client = checked(&bench.uri(""));
+    let report = client.server_report().unwrap();
+    ping_on(&client).unwrap();
+    assert!(!report.handshake.unwrap().resumed());
+    let counts = (report.full_handshakes, report.resumed_handshakes);
+    assert_eq!(counts, (1, 0));
+    let seen = bench.server.counts();
+    assert_eq!((seen.accepted, seen.handshakes, seen.open), (1, 1, 1));
+    assert_eq!(bench.server.count_of("isMaster"), 1);
+    assert_eq!(of_program(&bench.server).id, 1);
+    // It is one of the pool's, and is used again.
+    ping_on(&client).unwrap();
+    assert_eq!(client.snapshot().pools[0].available, 1);
+    assert_eq!(bench.server.counts().accepted, 1);
+}
+
+#[test]
+fn the_next_check_has_a_connection_of_its_own_that_resumes_the_session() {
+    for mode in ["poll", "stream"] {
+        let bench = Bench::sound();
+        let options = format!("&serverMonitoringMode={mode}&heartbeatFrequencyMS=500");
+        let client = bench.client(&options);
+        ping_on(&client).unwrap();
+        let is_second_there = |server: &Server| server.counts().commands["isMaster"] == 2;
+        assert!(bench.server.wait_until(FAR, is_second_there), "{mode}");
+        let seen = bench.server.connections();
+        let [first, second] = seen.as_slice() else {
+            panic!("{mode}: {seen:?}");
+        };
+        assert!(!first.is_monitor() && !first.resumed, "{mode}: {first:?}");
+        assert!(second.is_monitor() && second.resumed, "{mode}: {second:?}");
+        assert!(first.open && second.open);
+        assert_eq!(handshakes(&client), (1, 1), "{mode}");
+        let hellos = bench.server.commands_named("isMaster");
+        let between = hellos[1].received.duration_since(hellos[0].received);
+        assert!(between >= Duration::from_millis(500), "{mode}: {between:?}");
+        // The checks go on there, and commands where they are.
+        let checks = |server: &Server| {
+            let checks = server.checks();
+            let checks = match mode {
+                "stream" => checks.of_kind(CheckKind::Streaming),
+                _ => checks,
+            };
+            let mut checks = checks.list().iter();
+            checks.any(|check| !check.first && check.connection == second.id)
+        };
+        assert!(bench.server.wait_until(FAR, checks), "{mode}");
+        ping_on(&client).unwrap();
+        assert_eq!(of_program(&bench.server).id, first.id);
+    }
+}
+
+#[test]
+fn it_is_told_as_a_connection_of_the_pool_and_its_handshake_once() {
+    let bench = Bench::sound();
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let store = Arc::clone(&told);
+    let uri = bench.uri("&serverMonitoringMode=poll");
+    let builder = ConnectionString::parse(&uri).unwrap().into_builder();
+    let kinds = [EventKind::Pool, EventKind::Tls];
+    let options = builder.event_listener_for(&kinds, move |event| {
+        let name = match event {
+            Event::Pool(event) => match event.kind {
+                PoolEventKind::ConnectionCreated { connection_id }
+                | PoolEventKind::ConnectionReady { connection_id, .. } => {
+                    format!("{} {connection_id}", event.kind.name())
+                }
+                _ => event.kind.name().to_owned(),
+            },
+            Event::TlsHandshakeStarted(_) => "handshake".to_owned(),
+            Event::TlsHandshakeSucceeded(ended) => format!("resumed: {}", ended.resumed),
+            event => panic!("{event:?}"),
+        };
+        store.lock().unwrap().push(name);
+    });
+    let client = Client::with_options(options.build().unwrap()).unwrap();
+    ping_on(&client).unwrap();
+    let mut told = told.lock().unwrap().clone();
+    told.retain(|name| !name.starts_with("ConnectionPool"));
+    let expected = [
+        "handshake",
+        "resumed: false",
+        "ConnectionCheckOutStarted",
+        "ConnectionCreated 1",
+        "ConnectionReady 1",
+        "ConnectionCheckedOut",
+        "ConnectionCheckedIn",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn it_is_one_of_those_that_min_pool_size_asks_for() {
+    let bench = Bench::sound();
+    let client = checked(&bench.uri("&minPoolSize=1"));
+    let is_there = |_: &Server| client.snapshot().pools[0].available == 1;
+    assert!(bench.server.wait_until(FAR, is_there));
+    ping_on(&client).unwrap();
+    assert_eq!(bench.server.counts().accepted, 1);
+    assert_eq!(handshakes(&client), (1, 0));
+}
+
+#[test]
+fn what_nobody_took_is_the_monitors_again() {
+    for mode in ["poll", "stream"] {
+        let bench = Bench::sound();
+        let options = format!("&serverMonitoringMode={mode}&heartbeatFrequencyMS=500");
+        // Its round trips would be measured on another connection, after 500 ms of the stream.
+        let options = match mode {
+            "stream" => options.replace("=500", "=5000"),
+            _ => options,
+        };
+        let client = bench.client(&options);
+        let goes_on = |server: &Server| match mode {
+            "stream" => !server.checks().of_kind(CheckKind::Streaming).is_empty(),
+            _ => server.checks().len() >= 3,
+        };
+        assert!(bench.server.wait_until(FAR, goes_on), "{mode}");
+        assert_eq!(bench.server.counts().accepted, 1, "{mode}");
+        ping_on(&client).unwrap();
+        let dialled = expect_dialled(&bench.server);
+        assert!(dialled.resumed, "{mode}");
+        assert_eq!(bench.server.counts().accepted, 2, "{mode}");
+        // And stays it.
+        let before = bench.server.checks().len();
+        if mode == "poll" {
+            let goes_on = |server: &Server| server.checks().len() > before;
+            assert!(bench.server.wait_until(FAR, goes_on), "{mode}");
+        }
+        assert!(bench.server.connections()[0].open, "{mode}");
+        assert_eq!(bench.server.counts().accepted, 2, "{mode}");
+    }
+}
+
+#[test]
+fn a_server_that_was_lost_and_found_hands_over_again() {
+    let bench = Bench::sound();
+    let client = checked(&bench.uri(""));
+    ping_on(&client).unwrap();
+    let close = doc! { "closeConnection": true };
+    let failing = fail_command(1, &["ping"], close);
+    bench.server.configure_fail_point(&failing);
+    let error = ping_on(&client).unwrap_err();
+    assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
+    ping_on(&client).unwrap();
+    let seen = bench.server.connections();
+    let [first, second] = seen.as_slice() else {
+        panic!("{seen:?}");
+    };
+    assert!(!first.is_monitor() && !second.is_monitor(), "{seen:?}");
+    assert!(second.resumed);
+    assert_eq!(second.hellos, 1);
+}
+
+// --- what is not taken over ---
+
+#[test]
+fn who_logs_in_dials() {
+    let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
+    let server = Server::builder().auth(auth).start();
+    let client = checked(&format!("mongodb://ada:pencil@{}/?", server.addr()));
+    ping_on(&client).unwrap();
+    let dialled = expect_dialled(&server);
+    assert_eq!(dialled.user.as_deref(), Some("admin.ada"));
+    assert_eq!(server.counts().accepted, 2);
+    // It was never on offer: it is the monitor's.
+    assert!(server.connections()[0].open);
+}
+
+#[cfg(feature = "zlib")]
+#[test]
+fn who_compresses_dials() {
+    let server = Server::builder().start();
+    server.set_hello(|hello| hello.compressors = vec!["zlib".to_owned()]);
+    let client = checked(&format!("{}?compressors=zlib", server.uri()));
+    client
+        .database("db")
+        .run_command(doc! { "benchEcho": 1 })
+        .unwrap();
+    expect_dialled(&server);
+    assert_eq!(server.counts().accepted, 2);
+    assert!(server.connections()[0].open);
+    let echo = server.commands_named("benchEcho").remove(0);
+    assert!(echo.compressor.is_some());
+}
+
+#[test]
+fn who_has_more_to_tell_of_himself_dials() {
+    let bench = Bench::sound();
+    let client = at_rest(&bench.uri(""));
+    ping_on(&client).unwrap();
+    assert!(expect_dialled(&bench.server).resumed);
+    assert_eq!(bench.server.counts().accepted, 2);
+    // Nobody needs the other one: the monitor makes another when it checks.
+    expect_open(&bench.server, 1);
+}
+
+#[test]
+fn what_was_made_before_a_reload_is_not_taken_over() {
+    let bench = Bench::sound();
+    let client = checked(&bench.uri(""));
+    client.reload_tls().unwrap();
+    ping_on(&client).unwrap();
+    let dialled = expect_dialled(&bench.server);
+    assert!(!dialled.resumed);
+    // The monitor gives its connection up, too.
+    let is_closed = |server: &Server| !server.connections()[0].open;
+    assert!(bench.server.wait_until(FAR, is_closed));
+}
+
+#[test]
+fn what_the_server_closed_while_it_was_on_offer_fails_no_command() {
+    for tls in [true, false] {
+        let bench = tls.then(Bench::sound);
+        let plain = (!tls).then(|| Server::builder().start());
+        let (server, uri) = match (&bench, &plain) {
+            (Some(bench), _) => (&bench.server, bench.uri("")),
+            (_, Some(server)) => (server, format!("{}?", server.uri())),
+            _ => unreachable!(),
+        };
+        let client = checked(&uri);
+        server.cut();
+        expect_open(server, 0);
+        // It is looked at after a second, as a pool looks at its own.
+        thread::sleep(Duration::from_millis(1100));
+        ping_on(&client).unwrap();
+        expect_dialled(server);
+        assert_eq!(server.counts().accepted, 2);
+    }
+}
+
+// --- its end ---
+
+#[test]
+fn what_is_on_offer_ends_with_the_client() {
+    let bench = Bench::sound();
+    let ends: [fn(Client); 2] = [
+        |client| assert!(client.close(Duration::from_secs(5)).is_empty()),
+        drop,
+    ];
+    for end in ends {
+        let client = checked(&bench.uri(""));
+        expect_open(&bench.server, 1);
+        let started = Instant::now();
+        end(client);
+        expect_open(&bench.server, 0);
+        assert!(started.elapsed() < FAR);
+    }
+}
+
+/// The command runs on the connection of the first check while the monitor, whose it was, is cut off: by the failure of
+/// another command, by a reload, and by the end of the client.
+#[test]
+fn what_cuts_off_checks_does_not_cut_off_a_command() {
+    type CutOff = fn(&Server, &Client);
+    let cuts: [(&str, CutOff); 3] = [
+        ("a failure", |server, client| {
+            let close = doc! { "closeConnection": true };
+            server.configure_fail_point(&fail_command(1, &["ping"], close));
+            ping_on(client).unwrap_err();
+        }),
+        ("a reload", |_, client| client.reload_tls().unwrap()),
+        ("the end", |_, client| {
+            assert_eq!(client.close(Duration::ZERO).len(), 1);
+        }),
+    ];
+    for (name, cut_off) in cuts {
+        let bench = Bench::sound();
+        let client = checked(&bench.uri(""));
+        let block = doc! { "blockConnection": true, "blockTimeMS": 800 };
+        let blocking = fail_command(1, &["benchEcho"], block);
+        bench.server.configure_fail_point(&blocking);
+        thread::scope(|scope| {
+            let echo = || client.database("db").run_command(doc! { "benchEcho": 1 });
+            let busy = scope.spawn(echo);
+            let is_there = |server: &Server| server.count_of("benchEcho") == 1;
+            assert!(bench.server.wait_until(FAR, is_there), "{name}");
+            assert_eq!(of_program(&bench.server).id, 1, "{name}");
+            cut_off(&bench.server, &client);
+            assert!(!busy.is_finished(), "{name}");
+            let outcome = busy.join().unwrap();
+            outcome.unwrap_or_else(|error| panic!("{name}: {error}"));
+        });
+    }
+}
