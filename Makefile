@@ -40,12 +40,14 @@ test: setup ## Run all tests; builds FerretDB the first time if Go is there
 	    echo '***********************************************************************'; \
 	}
 	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
+	cargo test $(LOCKED) --lib --no-default-features auth::
 
 check: lint doc certs test ## Run all that CI runs
 
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
 	cargo fmt --manifest-path benches/peers/Cargo.toml --check
+	cargo clippy $(LOCKED) --lib --no-default-features -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings
