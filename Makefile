@@ -40,6 +40,7 @@ test: setup ## Run all tests; builds FerretDB the first time if Go is there
 	    echo '***********************************************************************'; \
 	}
 	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
+	cargo test $(LOCKED) --lib --no-default-features auth::
 
 guard: setup ## Fail where a ping costs more than it did: system calls, allocations, instructions
 	cargo test $(LOCKED) --release --test guard
@@ -49,6 +50,7 @@ check: lint doc certs test guard ## Run all that CI runs
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
 	cargo fmt --manifest-path benches/peers/Cargo.toml --check
+	cargo clippy $(LOCKED) --lib --no-default-features -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings

@@ -192,7 +192,9 @@ pub struct Cause {
     facts: Facts,
 }
 
+// Cold, as those of `Error` are: so that the code of callers stays small and together.
 impl Cause {
+    #[cold]
     pub(crate) fn new(
         code: CauseCode,
         message: impl Into<String>,
@@ -207,12 +209,14 @@ impl Cause {
     }
 
     /// Adds a fact; a value that is absent adds nothing.
+    #[cold]
     pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
         self.facts.push(key, value);
         self
     }
 
     /// Adds a fact where there is one.
+    #[cold]
     pub(crate) fn fact_opt(self, key: &'static str, value: Option<impl Into<FactValue>>) -> Self {
         match value {
             Some(value) => self.fact(key, value),
@@ -279,6 +283,7 @@ pub struct Facts(Vec<(&'static str, FactValue)>);
 
 impl Facts {
     /// Adds a fact, or replaces the one of that name.
+    #[cold]
     pub(crate) fn push(&mut self, key: &'static str, value: impl Into<FactValue>) {
         let value = value.into();
         match self.0.iter_mut().find(|(name, _)| *name == key) {

@@ -8,17 +8,22 @@ use std::time::Duration;
 use bson::raw::RawDocument;
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
 use log::debug;
+#[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
 use crate::client::{Checked, Client, HomeServer};
 use crate::command::Command;
 use crate::conn::integer;
+#[cfg(not(feature = "serde"))]
+use crate::document::to_document;
+#[cfg(feature = "serde")]
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
-/// As an iterator it yields values of type `T`. [`advance`](Self::advance) and
+/// As an iterator it yields values of type `T`: any that `serde` can make of a document or, without the cargo feature
+/// `serde`, a [`Document`] or a [`RawDocumentBuf`]. [`advance`](Self::advance) and
 /// [`current`](Self::current) give access to the raw documents without copying them.
 ///
 /// A tailable cursor (`tailable: true` in the command that opened it) has no end of its own: it gives
@@ -169,6 +174,14 @@ impl<T> Cursor<T> {
         Ok(())
     }
 
+    fn next_as(&mut self, value: impl FnOnce(&RawDocument) -> Result<T>) -> Option<Result<T>> {
+        match self.advance() {
+            Ok(true) => Some(value(self.current())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Gives a connection back that nothing needs any more.
     fn unpin(&mut self) {
         if let Home::Connection(checked) = &self.home {
@@ -185,15 +198,30 @@ impl<T> Cursor<T> {
     }
 }
 
+#[cfg(feature = "serde")]
 impl<T: DeserializeOwned + 'static> Iterator for Cursor<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
-        match self.advance() {
-            Ok(true) => Some(to_typed(self.current())),
-            Ok(false) => None,
-            Err(error) => Some(Err(error)),
-        }
+        self.next_as(to_typed)
+    }
+}
+
+#[cfg(not(feature = "serde"))]
+impl Iterator for Cursor<Document> {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Result<Document>> {
+        self.next_as(to_document)
+    }
+}
+
+#[cfg(not(feature = "serde"))]
+impl Iterator for Cursor<RawDocumentBuf> {
+    type Item = Result<RawDocumentBuf>;
+
+    fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
+        self.next_as(|document| Ok(document.to_owned()))
     }
 }
 

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use bson::{Document, RawDocumentBuf};
+#[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
 use crate::client::{Checked, Client};
 use crate::command::Command;
 use crate::cursor::Cursor;
-use crate::document::{to_document, to_typed};
+use crate::document::to_document;
+#[cfg(feature = "serde")]
+use crate::document::to_typed;
 use crate::error::Result;
 use crate::retry;
 
@@ -45,7 +48,7 @@ impl Database {
         to_document(&self.run_raw_command(command)?)
     }
 
-    /// Runs a command and returns the reply as a value of type `T`.
+    /// Runs a command and returns the reply as a value of type `T`; with the cargo feature `serde`, which is on by default.
     ///
     /// A read (`find`, `aggregate` without `$out` and `$merge`, `count`, `distinct`, `listCollections`,
     /// `listDatabases`, `listIndexes`) that is no part of a transaction is tried once more, on a server chosen anew,
@@ -56,6 +59,7 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
     /// reply does not fit `T`.
+    #[cfg(feature = "serde")]
     pub fn run_command_as<T: DeserializeOwned + 'static>(
         &self,
         command: impl Into<Command>,
@@ -76,7 +80,7 @@ impl Database {
     }
 
     /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is tried again as with
-    /// [`run_command_as`](Self::run_command_as); fetching further batches is not.
+    /// `run_command_as`; fetching further batches is not.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};

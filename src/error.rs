@@ -148,6 +148,7 @@ pub struct CommandFailure {
 }
 
 impl Error {
+    #[cold]
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -164,6 +165,7 @@ impl Error {
     }
 
     /// An attempt to connect that ended in `cause` at `stage`.
+    #[cold]
     pub(crate) fn failed(stage: Stage, cause: Cause) -> Self {
         use crate::cause::Category;
         let kind = match (cause.category(), cause.code()) {
@@ -343,6 +345,7 @@ impl Error {
         error
     }
 
+    #[cold]
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self

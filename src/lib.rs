@@ -29,6 +29,15 @@
 //!
 //! # Cargo features
 //!
+//! On by default; a small program takes `default-features = false`, and what is off then is refused with a cause that
+//! names the feature:
+//!
+//! - `cloud`: MONGODB-AWS, and the environments of MONGODB-OIDC, which ask the credential services of clouds.
+//! - `saslprep`: passwords of SCRAM-SHA-256 with other characters than those of ASCII.
+//! - `serde`: replies and documents of a cursor as types of the program.
+//!
+//! Off by default:
+//!
 //! - `vendored`: links an OpenSSL built from source instead of the system's.
 //! - `bundled-roots`: Mozilla's root certificates, where the system has no trust anchors.
 //! - `cli`: the command line, `mongotls`.

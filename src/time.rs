@@ -25,6 +25,7 @@ pub(crate) enum TimeoutKind {
     /// `ocsp_responder_timeout`: one look for an OCSP answer.
     OcspResponder,
     /// One look for a credential at a service of a cloud.
+    #[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "none is asked"))]
     CredentialService,
     /// One call of an OIDC callback.
     OidcCallback,

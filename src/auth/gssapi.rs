@@ -283,7 +283,7 @@ fn cause(code: CauseCode, message: String, remedy: impl Into<String>) -> Cause {
 }
 
 fn in_one_line(error: &GssError) -> String {
-    super::fetch::excerpt(error.to_string().as_bytes())
+    super::excerpt::excerpt(error.to_string().as_bytes())
 }
 
 fn broken(what: &str) -> Cause {

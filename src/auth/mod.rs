@@ -12,8 +12,11 @@
 //!
 //! Source: "Driver Authentication", and "Speculative Authentication" in "MongoDB Handshake".
 
+#[cfg(feature = "cloud")]
 mod aws;
 mod conversation;
+mod excerpt;
+#[cfg(feature = "cloud")]
 mod fetch;
 #[cfg(feature = "gssapi")]
 mod gssapi;
@@ -28,6 +31,7 @@ use bson::raw::RawDocument;
 use openssl::error::ErrorStack;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "cloud")]
 use self::aws::Aws;
 pub(crate) use self::conversation::{Conversation, Step, with_room};
 pub(crate) use self::oidc::AccessToken;
@@ -49,6 +53,7 @@ pub(crate) struct Authenticator {
     /// What the SCRAM mechanisms share; none for others.
     scram: Option<Scram>,
     /// Where MONGODB-AWS finds credentials; none for others.
+    #[cfg(feature = "cloud")]
     aws: Option<Aws>,
     /// The access token of MONGODB-OIDC; none for others.
     oidc: Option<Oidc>,
@@ -97,11 +102,15 @@ impl Authenticator {
                 x509::check(options).map_err(Error::configuration)?;
                 None
             }
-            Some(AuthMechanism::MongodbAws | AuthMechanism::MongodbOidc) => None,
+            Some(AuthMechanism::MongodbOidc) => None,
+            #[cfg(feature = "cloud")]
+            Some(AuthMechanism::MongodbAws) => None,
+            #[cfg(not(feature = "cloud"))]
+            Some(AuthMechanism::MongodbAws) => return Err(Error::configuration(without_aws())),
             #[cfg(feature = "gssapi")]
             Some(AuthMechanism::Gssapi) => None,
             #[cfg(not(feature = "gssapi"))]
-            Some(AuthMechanism::Gssapi) => return Err(Error::configuration(not_built_in())),
+            Some(AuthMechanism::Gssapi) => return Err(Error::configuration(without_gssapi())),
         };
         if scram.is_some() && credential.password.is_none() {
             return Err(Error::configuration(password_missing(credential)));
@@ -116,6 +125,7 @@ impl Authenticator {
         Ok(Some(Self {
             credential: credential.clone(),
             scram,
+            #[cfg(feature = "cloud")]
             aws: is(AuthMechanism::MongodbAws).then(|| Aws::new(credential, &options.cloud)),
             oidc: is(AuthMechanism::MongodbOidc)
                 .then(|| Oidc::new(credential, options))
@@ -196,6 +206,7 @@ impl Authenticator {
 
     /// Gives up what is kept of the credential and may be out of date: an authentication has failed.
     pub(crate) fn failed(&self) {
+        #[cfg(feature = "cloud")]
         if let Some(aws) = &self.aws {
             aws.forget();
         }
@@ -218,7 +229,10 @@ impl Authenticator {
             }
             AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
             AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
+            #[cfg(feature = "cloud")]
             AuthMechanism::MongodbAws => Ok(self.sasl(mechanism, self.aws().client(context)?)),
+            #[cfg(not(feature = "cloud"))]
+            AuthMechanism::MongodbAws => Err(without_aws()),
             AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc().begin(context)?)),
             #[cfg(feature = "gssapi")]
             AuthMechanism::Gssapi => {
@@ -226,10 +240,11 @@ impl Authenticator {
                 Ok(self.sasl(mechanism, client))
             }
             #[cfg(not(feature = "gssapi"))]
-            AuthMechanism::Gssapi => Err(not_built_in()),
+            AuthMechanism::Gssapi => Err(without_gssapi()),
         }
     }
 
+    #[cfg(feature = "cloud")]
     #[expect(clippy::expect_used, reason = "asked for by MONGODB-AWS alone")]
     fn aws(&self) -> &Aws {
         self.aws.as_ref().expect("new() keeps it for MONGODB-AWS")
@@ -357,13 +372,32 @@ fn password_missing(credential: &Credential) -> Cause {
 }
 
 #[cfg(not(feature = "gssapi"))]
-fn not_built_in() -> Cause {
-    Cause::new(
-        CauseCode::MechanismUnsupported,
-        "this program is built without GSSAPI",
+fn without_gssapi() -> Cause {
+    not_built_in(
+        AuthMechanism::Gssapi,
+        "GSSAPI",
         "Build mongotls with its feature gssapi, which takes the system's Kerberos library.",
     )
-    .fact("mechanism", AuthMechanism::Gssapi.as_str())
+}
+
+#[cfg(not(feature = "cloud"))]
+fn without_aws() -> Cause {
+    not_built_in(
+        AuthMechanism::MongodbAws,
+        "MONGODB-AWS",
+        "Build mongotls with its feature cloud, one of the default ones.",
+    )
+}
+
+/// A cargo feature is off.
+#[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
+fn not_built_in(mechanism: AuthMechanism, what: &str, remedy: &str) -> Cause {
+    Cause::new(
+        CauseCode::MechanismUnsupported,
+        format!("this program is built without {what}"),
+        remedy,
+    )
+    .fact("mechanism", mechanism.as_str())
 }
 
 /// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
@@ -394,4 +428,40 @@ fn server_not_proven(mechanism: AuthMechanism, what: &str) -> Cause {
          that tls is on. Otherwise look for what speaks for the server on the way, such as a proxy.",
     )
     .fact("mechanism", mechanism.as_str())
+}
+
+#[cfg(all(test, not(feature = "cloud")))]
+mod tests {
+    use super::*;
+    use crate::options::OidcToken;
+
+    #[test]
+    fn what_needs_the_services_of_clouds_is_refused_before_any_connection() {
+        for (uri, what) in [
+            ("mongodb://host/?authMechanism=MONGODB-AWS", "MONGODB-AWS"),
+            (
+                "mongodb://host/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s",
+                "MONGODB-OIDC's environments",
+            ),
+        ] {
+            let (options, _) = ClientOptions::parse(uri).unwrap();
+            let error = Authenticator::new(&options).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Configuration);
+            let cause = error.cause().unwrap();
+            assert_eq!(cause.code(), CauseCode::MechanismUnsupported);
+            assert!(cause.message().contains(what), "{cause}");
+            assert!(cause.remedy().contains("feature cloud"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_callback_needs_no_service() {
+        let options = ClientOptions::builder()
+            .host(ServerAddress::tcp("host", 27017))
+            .auth_mechanism(AuthMechanism::MongodbOidc, [] as [(&str, &str); 0])
+            .oidc_callback(|_| Ok(OidcToken::new("token")))
+            .build()
+            .unwrap();
+        assert!(Authenticator::new(&options).unwrap().is_some());
+    }
 }

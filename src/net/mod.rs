@@ -10,6 +10,10 @@ mod canonical;
 mod connect;
 #[cfg(feature = "srv")]
 pub(crate) mod dns;
+#[cfg_attr(
+    not(feature = "cloud"),
+    allow(dead_code, reason = "responders of OCSP are asked by plain HTTP alone")
+)]
 pub(crate) mod http;
 mod resolve;
 mod socks5;

@@ -1,6 +1,7 @@
 //! Where the credential services of clouds are found. Fixed by their makers; tests put others in place.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "cloud")]
 use std::env;
 use std::path::PathBuf;
 
@@ -44,6 +45,7 @@ impl Default for CloudServices {
     }
 }
 
+#[cfg(feature = "cloud")]
 impl CloudServices {
     /// The value of an environment variable, read now; none if it is empty or not UTF-8.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Temporary};
-use crate::auth::fetch::{FetchError, Query, excerpt, fetch};
+use crate::auth::excerpt::excerpt;
+use crate::auth::fetch::{FetchError, Query, fetch};
 use crate::net::http::Method;
 use crate::options::{CloudServices, Secret};
 use crate::time::Deadline;

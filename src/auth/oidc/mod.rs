@@ -5,6 +5,7 @@
 //! refresh token is at hand. A token that was kept and is refused is given up, and the next way is tried:
 //! see [`Oidc::again`]. Source: "MONGODB-OIDC" in "Driver Authentication".
 
+#[cfg(feature = "cloud")]
 mod environment;
 mod tokens;
 
@@ -17,16 +18,19 @@ use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 use log::warn;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "cloud")]
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
 use self::tokens::{Call, Found, Tokens, Told, failed};
-use super::fetch::excerpt;
+use super::excerpt::excerpt;
 use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+#[cfg(feature = "cloud")]
+use crate::options::option_conflict;
 use crate::options::{
-    AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest, option_conflict,
+    AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
 };
 use crate::time::{Deadline, TimeoutKind};
 
@@ -43,6 +47,7 @@ struct Shared {
 
 #[derive(Clone, Debug)]
 enum Source {
+    #[cfg(feature = "cloud")]
     Environment(Box<Environment>),
     Callback(OidcCallback),
 }
@@ -54,16 +59,11 @@ impl Oidc {
         }
         let source = match &options.oidc_callback {
             Some(callback) => Source::Callback(callback.clone()),
-            None => Environment::of(credential, &options.cloud)
-                .map(|environment| Source::Environment(Box::new(environment)))
-                .ok_or_else(|| {
-                    option_conflict(&[
-                        "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT".to_owned(),
-                    ])
-                })?,
+            None => Source::environment(credential, options)?,
         };
         Ok(Self(Arc::new(Shared {
             tokens: Arc::new(match &source {
+                #[cfg(feature = "cloud")]
                 Source::Environment(environment) => Tokens::of_environment(environment.name()),
                 Source::Callback(_) => Tokens::default(),
             }),
@@ -153,6 +153,30 @@ impl Oidc {
     }
 }
 
+impl Source {
+    /// That of a credential without a callback.
+    #[cfg(feature = "cloud")]
+    fn environment(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
+        Environment::of(credential, &options.cloud)
+            .map(|environment| Self::Environment(Box::new(environment)))
+            .ok_or_else(|| {
+                option_conflict(&[
+                    "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT".to_owned(),
+                ])
+            })
+    }
+
+    #[cfg(not(feature = "cloud"))]
+    fn environment(_: &Credential, _: &ClientOptions) -> Result<Self, Cause> {
+        Err(super::not_built_in(
+            AuthMechanism::MongodbOidc,
+            "MONGODB-OIDC's environments",
+            "Build mongotls with its feature cloud, one of the default ones, or give the client a callback that gets \
+             the access token.",
+        ))
+    }
+}
+
 impl Shared {
     fn is_human(&self) -> bool {
         matches!(&self.source, Source::Callback(callback) if callback.human.is_some())
@@ -199,6 +223,7 @@ impl Shared {
             (self.source.clone(), self.username.clone(), *deadline);
         let Told { idp, refresh } = told.clone();
         let call: Call = Box::new(move || match source {
+            #[cfg(feature = "cloud")]
             Source::Environment(environment) => environment.token(&deadline_of_call),
             Source::Callback(callback) => {
                 let now = Instant::now();

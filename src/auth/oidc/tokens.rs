@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cloud")]
 use super::environment;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
@@ -32,6 +33,7 @@ pub(super) struct Tokens {
     state: Mutex<State>,
     changed: Condvar,
     /// The environment that is asked; none where it is a callback of the program.
+    #[cfg(feature = "cloud")]
     environment: Option<&'static str>,
 }
 
@@ -68,6 +70,7 @@ pub(super) type Call = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
 
 impl Tokens {
     /// Tokens that the environment of that name gives.
+    #[cfg(feature = "cloud")]
     pub(super) fn of_environment(name: &'static str) -> Self {
         Self {
             environment: Some(name),
@@ -203,10 +206,11 @@ impl Tokens {
     }
 
     fn failed(&self, why: String) -> Cause {
-        match self.environment {
-            Some(name) => environment::failed(name, &why),
-            None => failed(why),
+        #[cfg(feature = "cloud")]
+        if let Some(name) = self.environment {
+            return environment::failed(name, &why);
         }
+        failed(why)
     }
 
     fn timed_out(&self, elapsed: Elapsed) -> Cause {

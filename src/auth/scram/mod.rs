@@ -268,20 +268,42 @@ fn digest_password(user: &str, password: &str) -> Result<Secret, Cause> {
 }
 
 /// The password of SCRAM-SHA-256: prepared by SASLprep (RFC 4013).
+#[cfg(feature = "saslprep")]
 fn prepare_password(password: &str) -> Result<Secret, Cause> {
     match stringprep::saslprep(password) {
         Ok(prepared) => Ok(Secret::new(prepared.into_owned())),
         // The error names the character, which is a piece of the password.
-        Err(_) => Err(Cause::new(
-            CauseCode::OptionConflict,
-            "the password cannot be used with SCRAM-SHA-256: SASLprep (RFC 4013) prohibits one of its characters, or \
-             the order of its scripts",
-            "Choose another password: control characters, private characters, and characters that are younger than \
-             Unicode 3.2, such as most emoji, are prohibited, and letters of scripts written from right to left do \
-             not go together with others.",
-        )
-        .fact("mechanism", AuthMechanism::ScramSha256.as_str())),
+        Err(_) => Err(prohibited()),
     }
+}
+
+/// The password of SCRAM-SHA-256: of ASCII, SASLprep changes nothing and prohibits the control characters. For others it
+/// needs tables; without preparation a password could be another than the one that the server knows.
+#[cfg(not(feature = "saslprep"))]
+fn prepare_password(password: &str) -> Result<Secret, Cause> {
+    if !password.is_ascii() {
+        return Err(super::not_built_in(
+            AuthMechanism::ScramSha256,
+            "SASLprep (RFC 4013), which the password needs, as it has other characters than those of ASCII",
+            "Build mongotls with its feature saslprep, one of the default ones, or choose a password of ASCII.",
+        ));
+    }
+    match password.bytes().any(|byte| byte.is_ascii_control()) {
+        true => Err(prohibited()),
+        false => Ok(Secret::from(password)),
+    }
+}
+
+fn prohibited() -> Cause {
+    Cause::new(
+        CauseCode::OptionConflict,
+        "the password cannot be used with SCRAM-SHA-256: SASLprep (RFC 4013) prohibits one of its characters, or the \
+         order of its scripts",
+        "Choose another password: control characters, private characters, and characters that are younger than \
+         Unicode 3.2, such as most emoji, are prohibited, and letters of scripts written from right to left do not go \
+         together with others.",
+    )
+    .fact("mechanism", AuthMechanism::ScramSha256.as_str())
 }
 
 /// The random bytes of a nonce: 24, as many as MongoDB's own clients take.

@@ -122,6 +122,7 @@ fn commas_and_equals_signs_in_a_user_name_are_escaped() {
     assert_eq!(String::from_utf8_lossy(&first), "n,,n=a=3Db=2Cc,r=n");
 }
 
+#[cfg(feature = "saslprep")]
 #[test]
 fn passwords_are_prepared_for_sha_256_alone_and_user_names_never() {
     let same = |one: &str, other: &str| {
@@ -148,7 +149,11 @@ fn passwords_are_prepared_for_sha_256_alone_and_user_names_never() {
 
 #[test]
 fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
-    for password in ["a\u{7}b", "\u{1f511}", "\u{627}1", "\u{e000}"] {
+    let unprepared = match cfg!(feature = "saslprep") {
+        true => &["a\u{7}b", "\u{1f511}", "\u{627}1", "\u{e000}"][..],
+        false => &["a\u{7}b", "\u{7f}"],
+    };
+    for &password in unprepared {
         let scram = Scram::new(&credential("user", password));
         let cause = scram
             .check_password(AuthMechanism::ScramSha256)
@@ -160,6 +165,30 @@ fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
         // SCRAM-SHA-1 takes it as it is.
         assert!(scram.client(AuthMechanism::ScramSha1).is_ok());
     }
+}
+
+#[cfg(not(feature = "saslprep"))]
+#[test]
+fn without_its_tables_a_password_of_more_than_ascii_is_refused() {
+    for password in ["I\u{ad}X", "gr\u{fc}n", "\u{1f511}"] {
+        let scram = Scram::new(&credential("user", password));
+        let cause = scram
+            .check_password(AuthMechanism::ScramSha256)
+            .unwrap_err();
+        assert_eq!(cause.code(), CauseCode::MechanismUnsupported);
+        assert!(cause.remedy().contains("feature saslprep"), "{cause}");
+        assert!(scram.client(AuthMechanism::ScramSha256).is_ok());
+        let mut client = scram.client_with_nonce(Digest::Sha256, "n".to_owned());
+        client.first().unwrap();
+        // Whatever the server says, no proof is made with a password that is not prepared.
+        let said = say(&mut client, "r=nonce,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+        assert_eq!(said.unwrap_err().code(), CauseCode::MechanismUnsupported);
+        assert!(!format!("{cause:?} {scram:?}").contains(password));
+        assert!(scram.client(AuthMechanism::ScramSha1).is_ok());
+    }
+    let all: String = (' '..='~').collect();
+    assert_eq!(prepare_password(&all).unwrap().expose(), all);
+    assert_eq!(prepare_password("").unwrap().expose(), "");
 }
 
 /// What a server says first, and a piece of the message that names what is wrong with it.
