@@ -16,6 +16,7 @@
 //! | `effects.rs` | what follows from changes, in their order |
 //! | `server.rs` | one server: its pool, its monitor |
 //! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
+//! | `handover.rs` | the connection of the first check, until it is the program's |
 //! | `waiting.rs` `unavailable.rs` | the wait for a server, and the error when there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server
