@@ -31,6 +31,7 @@ mod guide;
 mod hello;
 mod identity;
 mod inspect;
+mod lean;
 mod listeners;
 mod matrix;
 mod monitoring;

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::peers::{FLOOR, PYMONGO, Peer};
 use crate::server::Server;
-use crate::table::{self, Row, Unit};
+use crate::table::{self, Row, Title, Unit};
 
 /// The word that chooses it.
 pub(crate) const NAME: &str = "counts";
@@ -86,7 +86,13 @@ pub(crate) fn measure(peers: &[Peer], server: &Server) {
             }
         }
         let floor = rows.iter().find(|row| row.peer == FLOOR);
-        table::rows(counter.title, Unit::Count, counter.reach, floor, &rows);
+        let title = Title {
+            workload: counter.title,
+            cores: "all",
+            unit: Unit::Count,
+            reach: counter.reach,
+        };
+        table::rows(&title, floor, &rows);
         for (name, reason) in missing {
             table::without(name, reason);
         }

@@ -3,7 +3,7 @@
 //! `make bench` builds the workers and runs this. Words choose: names of workloads ([`workloads::CASES`], and `counts`),
 //! names of peers ([`peers::NAMES`]), and a number for the rounds. Peers take turns, round by round. All of them talk
 //! over TLS 1.3 to the lean server of the test bench, a process of its own: this program, started again with the word
-//! `serve`.
+//! `serve`. With the word `check` before the others it does no more than look at them.
 //!
 //! What is printed of each workload and peer: the median of the rounds, the least and the greatest, and the median of
 //! the rounds' ratios to the floor in the same round.
@@ -31,13 +31,17 @@ fn main() -> ExitCode {
         server::serve();
         return ExitCode::SUCCESS;
     }
-    let choice = match Choice::of(&words) {
+    let only_checks = words.first().is_some_and(|word| word == "check");
+    let choice = match Choice::of(&words[usize::from(only_checks)..]) {
         Ok(choice) => choice,
         Err(complaint) => {
             eprintln!("{complaint}");
             return ExitCode::from(2);
         }
     };
+    if only_checks {
+        return ExitCode::SUCCESS;
+    }
     let (server, cores) = (Server::start(), Cores::of_this_process());
     println!("{cores}; rounds: {}\n", choice.rounds);
     table::head();

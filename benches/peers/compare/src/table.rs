@@ -28,30 +28,33 @@ pub(crate) struct Row<'a> {
     pub(crate) values: Vec<f64>,
 }
 
+/// What the rows of one workload have in common.
+pub(crate) struct Title<'a> {
+    pub(crate) workload: &'a str,
+    /// On how many cores it runs.
+    pub(crate) cores: &'a str,
+    pub(crate) unit: Unit,
+    /// What mongotls is meant to reach.
+    pub(crate) reach: &'a str,
+}
+
 pub(crate) fn head() {
-    line([
+    line(&[
         "workload",
+        "cores",
         "peer",
         "median",
         "least–greatest",
         "ratio",
         "reach",
     ]);
-    println!(
-        "|{:-<48}|{:-<18}|{:->12}|{:->24}|{:->8}|{:-<14}|",
-        "", "", ":", ":", ":", ""
-    );
+    println!("|---|---|---|--:|--:|--:|---|");
 }
 
 /// The rows of one workload. Ratios are those of the rounds to the same round of the floor.
-pub(crate) fn rows(
-    title: &str,
-    unit: Unit,
-    reach: &str,
-    floor: Option<&Row<'_>>,
-    rows: &[Row<'_>],
-) {
-    let mut title = title;
+pub(crate) fn rows(title: &Title<'_>, floor: Option<&Row<'_>>, rows: &[Row<'_>]) {
+    let unit = title.unit;
+    let (mut workload, mut cores) = (title.workload, title.cores);
     for row in rows {
         let median_of_row = unit.show(median(&row.values));
         let least = row.values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -62,19 +65,31 @@ pub(crate) fn rows(
             let ratios: Vec<f64> = rounds.map(|(value, floor)| value / floor).collect();
             format!("{:.2}", median(&ratios))
         });
-        let reach = if row.peer == "mongotls" { reach } else { "" };
-        line([title, row.peer, &median_of_row, &spread, &ratio, reach]);
-        title = "";
+        let reach = if row.peer == "mongotls" {
+            title.reach
+        } else {
+            ""
+        };
+        line(&[
+            workload,
+            cores,
+            row.peer,
+            &median_of_row,
+            &spread,
+            &ratio,
+            reach,
+        ]);
+        (workload, cores) = ("", "");
     }
 }
 
 /// A row without values.
 pub(crate) fn without(peer: &str, reason: &str) {
-    line(["", peer, "", &format!("({reason})"), "", ""]);
+    line(&["", "", peer, "", &format!("({reason})"), "", ""]);
 }
 
-fn line([workload, peer, median, spread, ratio, reach]: [&str; 6]) {
+fn line(&[workload, cores, peer, median, spread, ratio, reach]: &[&str; 7]) {
     println!(
-        "| {workload:<46} | {peer:<16} | {median:>10} | {spread:>22} | {ratio:>6} | {reach:<12} |"
+        "| {workload:<44} | {cores:<5} | {peer:<16} | {median:>9} | {spread:>19} | {ratio:>6} | {reach:<11} |"
     );
 }

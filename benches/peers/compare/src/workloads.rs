@@ -5,7 +5,7 @@ use kit::documents::WRITTEN;
 use crate::cores::Cores;
 use crate::peers::{FLOOR, Peer, Worker};
 use crate::server::{Server, closed_port};
-use crate::table::{self, Row, Unit};
+use crate::table::{self, Row, Title, Unit};
 
 /// One thing that workers do.
 pub(crate) struct Case {
@@ -22,6 +22,8 @@ pub(crate) struct Case {
     operations: f64,
     /// Whether each round has a new worker.
     anew: bool,
+    /// Whether the CPU time of the server for the floor is shown too: there it must not be the limit.
+    with_server: bool,
     figures: &'static [Figure],
 }
 
@@ -73,6 +75,7 @@ const PINNED: Case = Case {
     ask: "",
     operations: 1.0,
     anew: false,
+    with_server: false,
     figures: &[],
 };
 
@@ -85,11 +88,12 @@ pub(crate) const CASES: &[Case] = &[
         ask: "ping 2000",
         operations: 2000.0,
         figures: &[cpu("0.95")],
+        with_server: true,
         ..PINNED
     },
     Case {
         workload: "ping",
-        title: "ping, not pinned",
+        title: "ping",
         pinned: false,
         ask: "ping 2000",
         operations: 2000.0,
@@ -98,7 +102,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "threads",
-        title: "8 threads, 8 connections, not pinned",
+        title: "8 threads, 8 connections",
         pinned: false,
         prepare: &[],
         ask: "threads 8 8 1000",
@@ -108,7 +112,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "threads",
-        title: "8 threads, 2 connections, not pinned",
+        title: "8 threads, 2 connections",
         pinned: false,
         prepare: &[],
         ask: "threads 8 2 1000",
@@ -267,6 +271,7 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
             answers: Ok(Vec::new()),
         })
         .collect();
+    let mut of_server = Vec::new();
     for round in 0..=rounds {
         for one in &mut all {
             let Ok(answers) = &mut one.answers else {
@@ -280,10 +285,17 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
                 }
                 worker
             });
-            match worker.ask(&line(case.ask)) {
+            let server_before = server.cpu();
+            let answer = worker.ask(&line(case.ask));
+            match answer {
                 // The first round warms up.
                 Ok(_) if round == 0 => {}
-                Ok(numbers) => answers.push(numbers),
+                Ok(numbers) => {
+                    answers.push(numbers);
+                    if one.peer.name == FLOOR && case.with_server {
+                        of_server.push((server.cpu() - server_before) / case.operations);
+                    }
+                }
                 Err(reason) => one.answers = Err(reason),
             }
             if case.anew {
@@ -297,12 +309,12 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
             .collect::<Vec<_>>(),
     );
     for figure in case.figures {
-        print(case, figure, &all);
+        print(case, figure, &all, &of_server);
     }
 }
 
-fn print(case: &Case, figure: &Figure, all: &[Answers<'_>]) {
-    let rows: Vec<Row<'_>> = all
+fn print(case: &Case, figure: &Figure, all: &[Answers<'_>], of_server: &[f64]) {
+    let mut rows: Vec<Row<'_>> = all
         .iter()
         .filter_map(|one| {
             let answers = one.answers.as_ref().ok()?;
@@ -315,9 +327,20 @@ fn print(case: &Case, figure: &Figure, all: &[Answers<'_>]) {
             })
         })
         .collect();
+    if !of_server.is_empty() {
+        rows.push(Row {
+            peer: "(its server)",
+            values: of_server.to_vec(),
+        });
+    }
     let floor = rows.iter().find(|row| row.peer == FLOOR);
-    let title = format!("{}{}", case.title, figure.title);
-    table::rows(&title, figure.unit, figure.reach, floor, &rows);
+    let title = Title {
+        workload: &format!("{}{}", case.title, figure.title),
+        cores: if case.pinned { "one" } else { "all" },
+        unit: figure.unit,
+        reach: figure.reach,
+    };
+    table::rows(&title, floor, &rows);
     for one in all {
         if let Err(reason) = &one.answers {
             table::without(one.peer.name, reason);

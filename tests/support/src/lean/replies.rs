@@ -24,8 +24,9 @@ pub(super) struct Replies {
     hello: Vec<u8>,
     /// To a client that says that there is a load balancer.
     hello_of_service: Vec<u8>,
-    /// As OP_REPLY.
+    /// Both as OP_REPLY.
     legacy_hello: Vec<u8>,
+    legacy_hello_of_service: Vec<u8>,
 }
 
 impl Replies {
@@ -45,6 +46,7 @@ impl Replies {
             hello: message(&hello()),
             hello_of_service: message(&of_service),
             legacy_hello: frame(OP_REPLY, wire::encode_reply(&hello())),
+            legacy_hello_of_service: frame(OP_REPLY, wire::encode_reply(&of_service)),
         }
     }
 }
@@ -73,38 +75,33 @@ impl Answerer {
         let all = &*self.replies;
         let op_code = i32_at(request, 12);
         let small = if op_code == OP_QUERY {
-            &all.legacy_hello
+            if is_of_service(request) {
+                &all.legacy_hello_of_service
+            } else {
+                &all.legacy_hello
+            }
         } else if op_code != OP_MSG || i32_at(request, 16) & MORE_TO_COME != 0 {
             return None;
         } else {
             match name(request) {
                 b"find" | b"aggregate" => {
-                    let batches = DOCUMENTS.div_ceil(BATCH) as i64;
+                    let left = DOCUMENTS.div_ceil(BATCH) as i64 - 1;
                     return Some(batch(
                         &mut self.first_batch,
                         &all.first_batch,
                         request,
-                        batches - 1,
+                        left,
                     ));
                 }
                 b"getMore" => {
-                    let left = i64_at(request, BODY + "getMore".len() + 6).max(1);
-                    return Some(batch(
-                        &mut self.next_batch,
-                        &all.next_batch,
-                        request,
-                        left - 1,
-                    ));
+                    let left = i64_at(request, BODY + 4 + 1 + "getMore\0".len()).max(1) - 1;
+                    return Some(batch(&mut self.next_batch, &all.next_batch, request, left));
                 }
                 b"insert" => &all.inserted,
-                b"hello" | b"ismaster" | b"isMaster" => {
-                    let key = b"loadBalanced\0";
-                    if request.windows(key.len()).any(|bytes| bytes == key) {
-                        &all.hello_of_service
-                    } else {
-                        &all.hello
-                    }
+                b"hello" | b"ismaster" | b"isMaster" if is_of_service(request) => {
+                    &all.hello_of_service
                 }
+                b"hello" | b"ismaster" | b"isMaster" => &all.hello,
                 _ => &all.ok,
             }
         };
@@ -141,6 +138,12 @@ fn put(reply: &mut [u8], at: usize, bytes: &[u8]) {
 fn name(request: &[u8]) -> &[u8] {
     let key = request.get(BODY + 5..).unwrap_or_default();
     key.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether a hello asks for a service behind a load balancer.
+fn is_of_service(request: &[u8]) -> bool {
+    let key = b"loadBalanced\0";
+    request.windows(key.len()).any(|bytes| bytes == key)
 }
 
 /// How many documents an insert holds: in a section of their own, or in its body.
