@@ -238,10 +238,10 @@ static void answer(char *line) {
         end(&took);
         mongoc_client_destroy(built);
     } else if (!strcmp(words[0], "fresh")) {
-        puts("no maxIdleTimeMS in it");
+        puts("no it has no maxIdleTimeMS");
         return;
     } else {
-        puts("no such thing in C");
+        puts("no it has bson_t alone");
         return;
     }
     printf("%" PRId64 " %" PRId64 "\n", took.cpu, took.wall);

@@ -126,7 +126,7 @@ class Worker:
 
     def read(self, shape):
         if shape == "struct":
-            raise No("no structs in Python")
+            raise No("Python has no serde")
         options = CodecOptions(document_class=RawBSONDocument) if shape == "raw" else CodecOptions()
         documents = self.client.bench.get_collection("documents", codec_options=options)
         count = 0

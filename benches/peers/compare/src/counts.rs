@@ -6,9 +6,8 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use crate::peers::{FLOOR, PYMONGO, Peer};
+use crate::peers::{PYMONGO, Peer};
 use crate::server::Server;
 use crate::table::{self, Row, Title, Unit};
 
@@ -16,8 +15,11 @@ use crate::table::{self, Row, Title, Unit};
 pub(crate) const NAME: &str = "counts";
 
 /// Pings of the two runs.
-const FEW: u32 = 200;
-const MANY: u32 = 1200;
+const FEW: u32 = 100;
+const MANY: u32 = 600;
+
+/// How often.
+const RUNS: usize = 2;
 
 /// A program that runs another one and counts.
 struct Counter {
@@ -67,35 +69,20 @@ const COUNTERS: [Counter; 2] = [
 
 pub(crate) fn measure(peers: &[Peer], server: &Server) {
     for counter in &COUNTERS {
-        if Command::new(counter.program)
-            .arg("--version")
-            .output()
-            .is_err()
-        {
-            table::without("", &format!("there is no {}", counter.program));
-            continue;
-        }
-        let (mut rows, mut missing) = (Vec::new(), Vec::new());
-        for peer in peers {
-            match counter.without {
-                Some((name, reason)) if name == peer.name => missing.push((name, reason)),
-                _ => rows.push(Row {
-                    peer: peer.name,
-                    values: (0..3).map(|_| counter.a_ping(peer, server)).collect(),
-                }),
-            }
-        }
-        let floor = rows.iter().find(|row| row.peer == FLOOR);
+        let rows = peers.iter().map(|peer| Row {
+            peer: peer.name,
+            values: match counter.without {
+                Some((name, reason)) if name == peer.name => Err(reason),
+                _ => Ok((0..RUNS).map(|_| counter.a_ping(peer, server)).collect()),
+            },
+        });
         let title = Title {
             workload: counter.title,
             cores: "all",
             unit: Unit::Count,
             reach: counter.reach,
         };
-        table::rows(&title, floor, &rows);
-        for (name, reason) in missing {
-            table::without(name, reason);
-        }
+        table::rows(&title, &rows.collect::<Vec<_>>());
     }
 }
 

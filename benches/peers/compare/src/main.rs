@@ -23,7 +23,7 @@ use self::peers::Peer;
 use self::server::Server;
 use self::workloads::CASES;
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();

@@ -10,7 +10,7 @@ use crate::server::Server;
 /// The peers, in the order of the table.
 pub(crate) const NAMES: [&str; 6] = [
     FLOOR,
-    "mongotls",
+    OURS,
     "libmongoc",
     "official-openssl",
     "official-rustls",
@@ -18,6 +18,7 @@ pub(crate) const NAMES: [&str; 6] = [
 ];
 
 pub(crate) const FLOOR: &str = "floor";
+pub(crate) const OURS: &str = "mongotls";
 pub(crate) const PYMONGO: &str = "pymongo";
 
 /// One of them.

@@ -2,6 +2,8 @@
 
 use kit::figures::{median, time};
 
+use crate::peers::{FLOOR, OURS};
+
 /// What the values of a row are.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
@@ -22,10 +24,10 @@ impl Unit {
     }
 }
 
-/// What the rounds of one peer came to.
+/// What the rounds of one peer came to, or why it has none.
 pub(crate) struct Row<'a> {
     pub(crate) peer: &'a str,
-    pub(crate) values: Vec<f64>,
+    pub(crate) values: Result<Vec<f64>, &'a str>,
 }
 
 /// What the rows of one workload have in common.
@@ -52,44 +54,53 @@ pub(crate) fn head() {
 }
 
 /// The rows of one workload. Ratios are those of the rounds to the same round of the floor.
-pub(crate) fn rows(title: &Title<'_>, floor: Option<&Row<'_>>, rows: &[Row<'_>]) {
-    let unit = title.unit;
+pub(crate) fn rows(title: &Title<'_>, rows: &[Row<'_>]) {
+    let show = |value| title.unit.show(value);
+    let floor = rows.iter().find(|row| row.peer == FLOOR);
+    let floor = floor.and_then(|row| row.values.as_ref().ok());
     let (mut workload, mut cores) = (title.workload, title.cores);
-    for row in rows {
-        let median_of_row = unit.show(median(&row.values));
-        let least = row.values.iter().copied().fold(f64::INFINITY, f64::min);
-        let greatest = row.values.iter().copied().fold(0.0, f64::max);
-        let spread = format!("{}–{}", unit.show(least), unit.show(greatest));
-        let ratio = floor.map_or_else(String::new, |floor| {
-            let rounds = row.values.iter().zip(&floor.values);
-            let ratios: Vec<f64> = rounds.map(|(value, floor)| value / floor).collect();
-            format!("{:.2}", median(&ratios))
-        });
-        let reach = if row.peer == "mongotls" {
-            title.reach
-        } else {
-            ""
+    for Row { peer, values } in rows {
+        let (middle, spread, ratio) = match values {
+            Ok(values) => {
+                let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let greatest = values.iter().copied().fold(0.0, f64::max);
+                let spread = format!("{}–{}", show(least), show(greatest));
+                (
+                    show(median(values)),
+                    spread,
+                    floor.map(|floor| ratio(values, floor)),
+                )
+            }
+            Err(reason) => (String::new(), format!("({reason})"), None),
         };
+        let reach = if *peer == OURS { title.reach } else { "" };
         line(&[
             workload,
             cores,
-            row.peer,
-            &median_of_row,
+            peer,
+            &middle,
             &spread,
-            &ratio,
+            &ratio.unwrap_or_default(),
             reach,
         ]);
         (workload, cores) = ("", "");
     }
 }
 
-/// A row without values.
-pub(crate) fn without(peer: &str, reason: &str) {
-    line(&["", "", peer, "", &format!("({reason})"), "", ""]);
+fn ratio(values: &[f64], floor: &[f64]) -> String {
+    let ratios: Vec<f64> = values
+        .iter()
+        .zip(floor)
+        .map(|(value, floor)| value / floor)
+        .collect();
+    match median(&ratios) {
+        small if small < 0.1 => format!("{small:.3}"),
+        ratio => format!("{ratio:.2}"),
+    }
 }
 
 fn line(&[workload, cores, peer, median, spread, ratio, reach]: &[&str; 7]) {
     println!(
-        "| {workload:<44} | {cores:<5} | {peer:<16} | {median:>9} | {spread:>19} | {ratio:>6} | {reach:<11} |"
+        "| {workload:<45} | {cores:<5} | {peer:<16} | {median:>9} | {spread:>21} | {ratio:>6} | {reach:<11} |"
     );
 }

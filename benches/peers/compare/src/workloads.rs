@@ -22,6 +22,8 @@ pub(crate) struct Case {
     operations: f64,
     /// Whether each round has a new worker.
     anew: bool,
+    /// Whether one round is enough, since nothing else on the machine has a part in it.
+    once: bool,
     /// Whether the CPU time of the server for the floor is shown too: there it must not be the limit.
     with_server: bool,
     figures: &'static [Figure],
@@ -75,6 +77,7 @@ const PINNED: Case = Case {
     ask: "",
     operations: 1.0,
     anew: false,
+    once: false,
     with_server: false,
     figures: &[],
 };
@@ -204,6 +207,7 @@ pub(crate) const CASES: &[Case] = &[
         prepare: &[],
         ask: "idle 200",
         anew: true,
+        once: true,
         figures: &[Figure {
             title: ", memory",
             unit: Unit::Bytes,
@@ -272,7 +276,9 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
         })
         .collect();
     let mut of_server = Vec::new();
-    for round in 0..=rounds {
+    // The first round warms up.
+    let rounds = if case.once { 1..=1 } else { 0..=rounds };
+    for round in rounds {
         for one in &mut all {
             let Ok(answers) = &mut one.answers else {
                 continue;
@@ -288,7 +294,6 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
             let server_before = server.cpu();
             let answer = worker.ask(&line(case.ask));
             match answer {
-                // The first round warms up.
                 Ok(_) if round == 0 => {}
                 Ok(numbers) => {
                     answers.push(numbers);
@@ -314,36 +319,24 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
 }
 
 fn print(case: &Case, figure: &Figure, all: &[Answers<'_>], of_server: &[f64]) {
-    let mut rows: Vec<Row<'_>> = all
-        .iter()
-        .filter_map(|one| {
-            let answers = one.answers.as_ref().ok()?;
-            let operations = if figure.of_all { case.operations } else { 1.0 };
-            let value =
-                |numbers: &Vec<f64>| numbers.get(figure.at).map(|number| number / operations);
-            Some(Row {
-                peer: one.peer.name,
-                values: answers.iter().filter_map(value).collect(),
-            })
-        })
-        .collect();
-    if !of_server.is_empty() {
-        rows.push(Row {
-            peer: "(its server)",
-            values: of_server.to_vec(),
-        });
-    }
-    let floor = rows.iter().find(|row| row.peer == FLOOR);
+    let operations = if figure.of_all { case.operations } else { 1.0 };
+    let value = |numbers: &Vec<f64>| numbers.get(figure.at).map(|number| number / operations);
+    let rows = all.iter().map(|one| Row {
+        peer: one.peer.name,
+        values: match &one.answers {
+            Ok(answers) => Ok(answers.iter().filter_map(value).collect()),
+            Err(reason) => Err(reason),
+        },
+    });
+    let server = (!of_server.is_empty()).then(|| Row {
+        peer: "(its server)",
+        values: Ok(of_server.to_vec()),
+    });
     let title = Title {
         workload: &format!("{}{}", case.title, figure.title),
         cores: if case.pinned { "one" } else { "all" },
         unit: figure.unit,
         reach: figure.reach,
     };
-    table::rows(&title, floor, &rows);
-    for one in all {
-        if let Err(reason) = &one.answers {
-            table::without(one.peer.name, reason);
-        }
-    }
+    table::rows(&title, &rows.chain(server).collect::<Vec<_>>());
 }
