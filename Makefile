@@ -45,7 +45,7 @@ check: lint doc certs test ## Run all that CI runs
 
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
-	cargo fmt --manifest-path benches/peers/Cargo.toml --check
+	cargo fmt --all --manifest-path benches/peers/Cargo.toml --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(ALL_FEATURES) -- -D warnings

@@ -3,7 +3,7 @@
 #
 #   tests/setup.sh build    what the crate needs to compile
 #   tests/setup.sh test     and the programs that the tests talk to
-#   tests/setup.sh bench    and what `make bench` compares with, and counts with
+#   tests/setup.sh bench    what `make bench` compares with and counts with
 #   tests/setup.sh static   what `make static` needs; also the standard library of Rust for musl
 #   tests/setup.sh debian   what .ci/msrv and .ci/openssl-1.1.1 need
 #
