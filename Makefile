@@ -14,10 +14,10 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test guard check lint doc certs bench bench-crl bench-pool bench-topology bench-scale soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 features:
 	@echo $(FEATURES)
@@ -49,7 +49,7 @@ check: lint doc certs test guard ## Run all that CI runs
 
 lint: setup ## Check the format, and run clippy with warnings denied
 	cargo fmt --all --check
-	cargo fmt --manifest-path benches/peers/Cargo.toml --check
+	cargo fmt --all --manifest-path benches/peers/Cargo.toml --check
 	cargo clippy $(LOCKED) --lib --no-default-features -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo clippy $(LOCKED) --workspace --all-targets --features $(FEATURES) -- -D warnings
@@ -61,8 +61,21 @@ doc: setup ## Build the documentation with warnings denied
 certs: setup ## Check that vendor-certs/ holds what its README says
 	vendor-certs/update --check
 
-bench: setup ## Compare the client with a bare program on OpenSSL, and handshakes with each other
-	cargo bench $(LOCKED) --features $(FEATURES) --bench floor --bench handshakes
+# BENCH may name workloads, peers, and a number of rounds: make bench BENCH='ping cursor floor mongotls 5'. What there
+# is to choose from, it says itself: make bench BENCH=help.
+bench: ## Compare mongotls with a bare program on OpenSSL and with other drivers (6 minutes)
+	@sh tests/setup.sh bench
+	@LOCKED='$(LOCKED)' benches/peers/bench.sh $(BENCH)
+
+bench-weight: ## Compare the smallest program's crates, build time and size with the mongodb crate's (5 minutes)
+	@sh tests/setup.sh bench
+	@LOCKED='$(LOCKED)' benches/peers/weigh.sh
+
+bench-handshakes: setup ## Compare full handshakes with stapled and with resumed ones
+	cargo bench $(LOCKED) --bench handshakes
+
+bench-compression: setup ## Compare pings on connections that compress with others
+	cargo bench $(LOCKED) --features snappy,zlib,zstd --bench compression
 
 bench-topology: setup ## Measure a client of 1, 10 and 200 servers at rest (3 minutes)
 	cargo bench $(LOCKED) --bench topology
@@ -78,7 +91,7 @@ bench-crl: setup ## Compare the load of a CRL of a million entries with OpenSSL'
 
 # In a workspace of its own: whoever builds the library does not build its peers.
 bench-pool: setup ## Compare the pool with those of r2d2 and of the mongodb crate (4 minutes)
-	cargo run $(LOCKED) --release --manifest-path benches/peers/Cargo.toml \
+	cargo run $(LOCKED) --release --manifest-path benches/peers/Cargo.toml --package pools \
 	    --target-dir $${CARGO_TARGET_DIR:-target}/peers
 
 fuzz: setup ## Feed mutated OCSP responses to the check for MONGOTLS_FUZZ_SECONDS (600)

@@ -3,6 +3,7 @@
 #
 #   tests/setup.sh build    what the crate needs to compile
 #   tests/setup.sh test     and the programs that the tests talk to
+#   tests/setup.sh bench    what `make bench` compares with and counts with
 #   tests/setup.sh static   what `make static` needs; also the standard library of Rust for musl
 #   tests/setup.sh debian   what .ci/msrv and .ci/openssl-1.1.1 need
 #
@@ -15,15 +16,17 @@ say() { echo "setup: $*"; }
 # Packages of Debian, and below the commands that stand for them on other systems.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
 packages_test="$packages_build haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl strace valgrind"
+packages_bench="$packages_build binutils libmongoc-dev python3 python3-venv strace util-linux valgrind"
 packages_static="$packages_build make musl-tools perl"
 packages_debian="debian-archive-keyring debootstrap"
 case ${1-} in
     build) packages=$packages_build commands="cc pkg-config" ;;
     test) packages=$packages_test commands="cc pkg-config haproxy krb5kdc microsocks openssl strace valgrind" ;;
+    bench) packages=$packages_bench commands="cc pkg-config python3 strace strip taskset valgrind" ;;
     static) packages=$packages_static commands="cc make musl-gcc perl pkg-config" ;;
     debian) packages=$packages_debian commands="debootstrap" ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
 esac
@@ -60,6 +63,9 @@ else
     done
     case " $commands " in
         *" pkg-config "*) pkg-config --exists openssl 2>/dev/null || missing="$missing OpenSSL's-headers" ;;
+    esac
+    case $1 in
+        bench) pkg-config --exists libmongoc-1.0 2>/dev/null || missing="$missing libmongoc" ;;
     esac
     if [ -n "$missing" ]; then
         say "This system has no apt-get. Please install by its own means:$missing"

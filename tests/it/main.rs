@@ -32,6 +32,7 @@ mod handover;
 mod hello;
 mod identity;
 mod inspect;
+mod lean;
 mod listeners;
 mod matrix;
 mod monitoring;

@@ -7,6 +7,7 @@
 //! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
 //! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that part
 //!   them; [`node`] is one of them.
+//! - [`lean`]: a server that is cheap enough for benchmarks.
 //! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
 //! - [`front`]: a TLS front that gives a server another address.
 //! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
@@ -32,6 +33,7 @@ pub mod front;
 pub mod http;
 pub mod http_proxy;
 pub mod http_server;
+pub mod lean;
 pub mod net;
 pub mod node;
 pub mod ocsp;

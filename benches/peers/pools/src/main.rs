@@ -12,7 +12,7 @@
 //!
 //! Waits are measured in runs of their own, so that clocks and listeners slow down no operation that is counted.
 
-#[path = "../../common/mod.rs"]
+#[path = "../../../common/mod.rs"]
 mod common;
 mod load;
 mod peers;

@@ -1,0 +1,160 @@
+//! The floor: a bare program on the `openssl` crate that writes messages made before and reads replies without a look
+//! at them. What TLS and the system cost any client, and nothing else.
+//!
+//! Its context is built once for all clients. It resumes no session, and reads as OpenSSL does by itself.
+
+mod connection;
+mod messages;
+
+use std::any::Any;
+use std::fs;
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex};
+
+use bson::RawDocumentBuf;
+use kit::worker::{Peer, Pinger, Shape, Target, run};
+use openssl::ssl::{SslContext, SslMethod, SslVerifyMode};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+
+use self::connection::Connection;
+
+fn main() -> ExitCode {
+    run::<Floor>()
+}
+
+struct Floor {
+    port: u16,
+    context: SslContext,
+}
+
+/// A client: its connection, and where it comes from.
+struct Client {
+    port: u16,
+    context: SslContext,
+    connection: Connection,
+}
+
+impl Peer for Floor {
+    type Client = Client;
+
+    fn new(target: &Target) -> Self {
+        Self {
+            port: target.port,
+            context: context(target),
+        }
+    }
+
+    fn open(&self, _: &str) -> Client {
+        Client {
+            port: self.port,
+            context: self.context.clone(),
+            connection: Connection::new(&self.context, self.port),
+        }
+    }
+
+    fn ping(client: &mut Client) {
+        client.connection.ping();
+    }
+
+    fn fresh_ping(client: &mut Client) {
+        client.connection = Connection::new(&client.context, client.port);
+        client.connection.ping();
+    }
+
+    fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger> {
+        let made = (0..connections).map(|_| Connection::new(&self.context, self.port));
+        if threads == connections {
+            return made.map(own).collect();
+        }
+        let queue = Arc::new(Queue::new(made.collect()));
+        (0..threads)
+            .map(|_| taken_from(Arc::clone(&queue)))
+            .collect()
+    }
+
+    fn read(client: &mut Client, shape: Shape) -> Result<usize, &'static str> {
+        match shape {
+            // What comes of the bytes is the others' business: one floor for all shapes.
+            Shape::Raw | Shape::Struct | Shape::Document => Ok(client.connection.read_all()),
+        }
+    }
+
+    fn write(client: &mut Client, documents: &[RawDocumentBuf]) {
+        client.connection.write(documents);
+    }
+
+    fn idle(&self, count: usize) -> Box<dyn Any> {
+        let connections = (0..count).map(|_| {
+            let mut connection = Connection::new(&self.context, self.port);
+            connection.ping();
+            connection
+        });
+        Box::new(connections.collect::<Vec<_>>())
+    }
+
+    fn build(target: &Target) -> Box<dyn Any> {
+        Box::new(context(target))
+    }
+}
+
+/// A context as a careful program would build it.
+fn context(target: &Target) -> SslContext {
+    let mut builder = SslContext::builder(SslMethod::tls_client()).expect("a context");
+    if let Some(path) = &target.ca_file {
+        let pem = fs::read(path).expect("the CA file");
+        let mut store = X509StoreBuilder::new().expect("a store");
+        for certificate in X509::stack_from_pem(&pem).expect("certificates") {
+            store.add_cert(certificate).expect("a certificate");
+        }
+        builder.set_cert_store(store.build());
+    } else {
+        builder
+            .set_default_verify_paths()
+            .expect("the system's trust anchors");
+    }
+    builder.set_verify(SslVerifyMode::PEER);
+    builder.build()
+}
+
+fn own(mut connection: Connection) -> Pinger {
+    Box::new(move || connection.ping())
+}
+
+fn taken_from(queue: Arc<Queue>) -> Pinger {
+    Box::new(move || {
+        let mut connection = queue.take();
+        connection.ping();
+        queue.give_back(connection);
+    })
+}
+
+/// Connections that threads take turns with, as simply as it can be done.
+struct Queue {
+    free: Mutex<Vec<Connection>>,
+    given_back: Condvar,
+}
+
+impl Queue {
+    fn new(free: Vec<Connection>) -> Self {
+        Self {
+            free: Mutex::new(free),
+            given_back: Condvar::new(),
+        }
+    }
+
+    fn take(&self) -> Connection {
+        let mut free = self.free.lock().expect("no panic");
+        loop {
+            match free.pop() {
+                Some(connection) => return connection,
+                None => free = self.given_back.wait(free).expect("no panic"),
+            }
+        }
+    }
+
+    fn give_back(&self, connection: Connection) {
+        self.free.lock().expect("no panic").push(connection);
+        self.given_back.notify_one();
+    }
+}

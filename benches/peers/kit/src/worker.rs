@@ -1,0 +1,291 @@
+//! The lines between a worker and who started it.
+//!
+//! Each line asks for one thing, and one line answers it: numbers, or `no` and the reason why this peer has none. The
+//! first two numbers are nanoseconds of CPU time of the whole process, its background threads included, and of time
+//! on the clock. Workers in other languages (`libmongoc/`, `pymongo/`) answer the same lines.
+//!
+//! - `open [OPTIONS]`: makes the client that the next lines use, and sends a ping. The options go to the end of the
+//!   connection string.
+//! - `connect N [OPTIONS]`: N times a new client, a ping, and the end of the client.
+//! - `ping N`: N pings, one after the other.
+//! - `fresh N`: N pings, each on a new connection, since the one before has been idle for too long. Only the pings
+//!   are counted, with what a client does there to look for a connection and to make one.
+//! - `threads T C N`: T threads send N pings each on C connections of one client, made and used before. A third number
+//!   is the 99th percentile of what a ping took, in nanoseconds.
+//! - `read SHAPE`: reads all documents through a cursor, `raw`, into a `struct` or into a `document` that owns them.
+//! - `write`: writes all documents. Making them is not counted.
+//! - `idle N`: the bytes of memory that N idle connections of a pool take, each. The only number.
+//! - `build PORT [CA]`: makes a client of a server that is not there, with a CA file or with the system's trust
+//!   anchors, and counts nothing but that.
+
+use std::any::Any;
+use std::env;
+use std::hint::black_box;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+
+use crate::clock::{Took, nanoseconds_since, took};
+use crate::documents::{self, BATCH, WRITTEN};
+use crate::memory;
+
+/// Where the server is, and whom to trust.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its port on `127.0.0.1`.
+    pub port: u16,
+    /// The path of the CA file; the system's trust anchors if there is none.
+    pub ca_file: Option<String>,
+}
+
+impl Target {
+    /// The connection string, as a user would write it, and further options.
+    pub fn uri(&self, options: &str) -> String {
+        let ca_file = self.ca_file.iter().map(|path| format!("&tlsCAFile={path}"));
+        let ca_file: String = ca_file.collect();
+        format!(
+            "mongodb://127.0.0.1:{}/?tls=true{ca_file}{options}",
+            self.port
+        )
+    }
+}
+
+/// Into what documents are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// As they came.
+    Raw,
+    /// [`documents::Item`].
+    Struct,
+    /// The document type of the peer that owns its content.
+    Document,
+}
+
+/// One thread's way to send a ping.
+pub type Pinger = Box<dyn FnMut() + Send>;
+
+/// What a peer can do. All of it panics if it cannot.
+pub trait Peer: Sized {
+    /// Its client.
+    type Client;
+
+    /// Whatever it keeps for its clients.
+    fn new(target: &Target) -> Self;
+
+    /// A client; further options for the connection string.
+    fn open(&self, options: &str) -> Self::Client;
+
+    /// Sends a ping and takes the reply.
+    fn ping(client: &mut Self::Client);
+
+    /// Sends a ping after the client, opened with [`SHORT_IDLE`], was left alone for longer than that.
+    fn fresh_ping(client: &mut Self::Client) {
+        Self::ping(client);
+    }
+
+    /// So many threads' ways to send pings, on so many connections of one client.
+    fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger>;
+
+    /// Reads all documents; returns how many.
+    fn read(client: &mut Self::Client, shape: Shape) -> Result<usize, &'static str>;
+
+    /// Writes these documents with one message.
+    fn write(client: &mut Self::Client, documents: &[RawDocumentBuf]);
+
+    /// So many idle connections, from now until it is dropped; they may take a while.
+    fn idle(&self, count: usize) -> Box<dyn Any>;
+
+    /// A client of a server that is not there.
+    fn build(target: &Target) -> Box<dyn Any>;
+}
+
+/// What `fresh` adds to the connection string.
+pub const SHORT_IDLE: &str = "&maxIdleTimeMS=1";
+
+/// Longer than that, and than the shortest interval at which a pool looks after its connections.
+const LONG_IDLE: Duration = Duration::from_millis(15);
+
+/// Does what the lines on standard input say, until they end.
+pub fn run<P: Peer>() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let (Some(port), Some(ca_file)) = (
+        arguments.next().and_then(|port| port.parse().ok()),
+        arguments.next(),
+    ) else {
+        eprintln!("Usage: worker PORT CA_FILE");
+        return ExitCode::from(2);
+    };
+    let target = Target {
+        port,
+        ca_file: Some(ca_file),
+    };
+    let mut worker = Worker::<P> {
+        peer: P::new(&target),
+        client: None,
+    };
+    for line in io::stdin().lock().lines() {
+        let line = line.expect("a line");
+        let answer = worker.answer(&line);
+        let mut output = io::stdout().lock();
+        let written = match answer {
+            Ok(numbers) => {
+                let words: Vec<_> = numbers.iter().map(u64::to_string).collect();
+                writeln!(output, "{}", words.join(" "))
+            }
+            Err(reason) => writeln!(output, "no {reason}"),
+        };
+        if written.and_then(|()| output.flush()).is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+struct Worker<P: Peer> {
+    peer: P,
+    client: Option<P::Client>,
+}
+
+impl<P: Peer> Worker<P> {
+    fn answer(&mut self, line: &str) -> Result<Vec<u64>, &'static str> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| {
+            words
+                .get(at)
+                .and_then(|word| word.parse::<usize>().ok())
+                .unwrap_or(1)
+        };
+        let word = |at: usize| words.get(at).copied().unwrap_or_default();
+        let peer = &self.peer;
+        let took = match word(0) {
+            "open" => {
+                let mut client = peer.open(word(1));
+                P::ping(&mut client);
+                self.client = Some(client);
+                Took::default()
+            }
+            "connect" => took(|| {
+                for _ in 0..number(1) {
+                    P::ping(&mut peer.open(word(2)));
+                }
+            }),
+            "ping" => {
+                let client = self.client()?;
+                took(|| (0..number(1)).for_each(|_| P::ping(client)))
+            }
+            "fresh" => fresh(peer, number(1)),
+            "threads" => return Ok(threads(peer.crew(number(1), number(2)), number(3))),
+            "read" => {
+                let shape = match word(1) {
+                    "raw" => Shape::Raw,
+                    "struct" => Shape::Struct,
+                    _ => Shape::Document,
+                };
+                let client = self.client()?;
+                let mut count = Ok(0);
+                let took = took(|| count = P::read(client, shape));
+                assert_eq!(count?, WRITTEN, "as many are read as are written");
+                took
+            }
+            "write" => {
+                let batch = documents::to_write();
+                let client = self.client()?;
+                took(|| (0..WRITTEN / BATCH).for_each(|_| P::write(client, &batch)))
+            }
+            "idle" => return Ok(vec![idle(peer, number(1))]),
+            "build" => {
+                let target = Target {
+                    port: word(1).parse().map_err(|_| "there is no port")?,
+                    ca_file: words.get(2).map(|path| (*path).to_owned()),
+                };
+                let mut built = None;
+                let took = took(|| built = Some(P::build(&target)));
+                black_box(built);
+                took
+            }
+            _ => return Err("this worker cannot do that"),
+        };
+        Ok(vec![took.cpu, took.wall])
+    }
+
+    fn client(&mut self) -> Result<&mut P::Client, &'static str> {
+        self.client.as_mut().ok_or("no client is open")
+    }
+}
+
+fn fresh<P: Peer>(peer: &P, count: usize) -> Took {
+    let mut client = peer.open(SHORT_IDLE);
+    P::ping(&mut client);
+    let mut sum = Took::default();
+    for _ in 0..count {
+        thread::sleep(LONG_IDLE);
+        sum += took(|| P::fresh_ping(&mut client));
+    }
+    sum
+}
+
+/// Lets them all ping, and returns CPU time, time on the clock, and the 99th percentile.
+fn threads(crew: Vec<Pinger>, count: usize) -> Vec<u64> {
+    let (ready, go) = (Barrier::new(crew.len() + 1), Barrier::new(crew.len() + 1));
+    let work = |mut ping: Pinger| {
+        // Has each connection that there may be made and used.
+        (0..WARM_UP).for_each(|_| ping());
+        let mut each = Vec::with_capacity(count);
+        ready.wait();
+        go.wait();
+        for _ in 0..count {
+            let asked = Instant::now();
+            ping();
+            each.push(nanoseconds_since(asked));
+        }
+        each
+    };
+    let work = &work;
+    thread::scope(|scope| {
+        let spawned: Vec<_> = crew
+            .into_iter()
+            .map(|ping| scope.spawn(move || work(ping)))
+            .collect();
+        ready.wait();
+        let mut each = Vec::new();
+        let took = took(|| {
+            go.wait();
+            each.extend(
+                spawned
+                    .into_iter()
+                    .flat_map(|thread| thread.join().expect("pings")),
+            );
+        });
+        each.sort_unstable();
+        let p99 = each.get(each.len() * 99 / 100).copied().unwrap_or(0);
+        vec![took.cpu, took.wall, p99]
+    })
+}
+
+const WARM_UP: usize = 100;
+
+/// The memory of one idle connection, in bytes.
+fn idle<P: Peer>(peer: &P, count: usize) -> u64 {
+    // Whatever a first client brings once for all stays out of it.
+    let mut first = peer.open("");
+    P::ping(&mut first);
+    thread::sleep(SETTLE);
+    let (memory, sockets) = (memory::resident(), memory::sockets());
+    let held = peer.idle(count);
+    let end = Instant::now() + Duration::from_secs(60);
+    while memory::sockets() < sockets + count {
+        assert!(Instant::now() < end, "not all connections were made");
+        thread::sleep(Duration::from_millis(10));
+    }
+    // The last ones are still in their handshakes.
+    thread::sleep(SETTLE);
+    let more = memory::resident().saturating_sub(memory);
+    drop(held);
+    more / count as u64
+}
+
+const SETTLE: Duration = Duration::from_millis(500);

@@ -1,0 +1,7 @@
+//! With rustls.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    worker_official::main()
+}

@@ -1,0 +1,106 @@
+//! The `mongodb` crate, as a program uses it.
+
+use std::any::Any;
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use kit::documents::{BATCH, Item};
+use kit::worker::{Peer, Pinger, Shape, Target, run};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::sync::{Client, Collection, Cursor, Database};
+
+/// The program.
+pub fn main() -> ExitCode {
+    run::<Official>()
+}
+
+struct Official(Target);
+
+/// A client's databases.
+#[derive(Clone)]
+struct Handle {
+    admin: Database,
+    bench: Database,
+}
+
+impl Peer for Official {
+    type Client = Handle;
+
+    fn new(target: &Target) -> Self {
+        Self(target.clone())
+    }
+
+    fn open(&self, options: &str) -> Handle {
+        let client = Client::with_uri_str(self.0.uri(options)).expect("a client");
+        Handle {
+            admin: client.database("admin"),
+            bench: client.database("bench"),
+        }
+    }
+
+    fn ping(client: &mut Handle) {
+        let reply = client.admin.run_command(doc! { "ping": 1 }).run();
+        black_box(reply.expect("a reply"));
+    }
+
+    fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger> {
+        let client = self.open(&format!("&maxPoolSize={connections}"));
+        let of_thread =
+            |mut client: Handle| -> Pinger { Box::new(move || Self::ping(&mut client)) };
+        (0..threads).map(|_| of_thread(client.clone())).collect()
+    }
+
+    fn read(client: &mut Handle, shape: Shape) -> Result<usize, &'static str> {
+        Ok(match shape {
+            Shape::Raw => {
+                let mut cursor = find::<RawDocumentBuf>(client);
+                let mut count = 0;
+                while cursor.advance().expect("a document") {
+                    black_box(cursor.current());
+                    count += 1;
+                }
+                count
+            }
+            Shape::Struct => count(find::<Item>(client)),
+            Shape::Document => count(find::<Document>(client)),
+        })
+    }
+
+    fn write(client: &mut Handle, documents: &[RawDocumentBuf]) {
+        let documents = documents.iter().map(AsRef::as_ref);
+        let inserted = client
+            .bench
+            .collection::<&mongodb::bson::RawDocument>("documents")
+            .insert_many(documents)
+            .run();
+        black_box(inserted.expect("a reply"));
+    }
+
+    fn idle(&self, count: usize) -> Box<dyn Any> {
+        // As many at a time are made each half second: by default two, which takes a minute for 200, and 50 of them
+        // leave each connection a tenth more memory.
+        let options = format!("&minPoolSize={count}&maxPoolSize={count}&maxConnecting=5");
+        let mut client = self.open(&options);
+        Self::ping(&mut client);
+        Box::new(client)
+    }
+
+    fn build(target: &Target) -> Box<dyn Any> {
+        Box::new(Client::with_uri_str(target.uri("")).expect("a client"))
+    }
+}
+
+fn find<T: Send + Sync>(client: &Handle) -> Cursor<T> {
+    let collection: Collection<T> = client.bench.collection("documents");
+    let found = collection.find(doc! {}).batch_size(BATCH as u32).run();
+    found.expect("a cursor")
+}
+
+fn count<T>(documents: impl Iterator<Item = mongodb::error::Result<T>>) -> usize {
+    let mut count = 0;
+    for document in documents {
+        black_box(document.expect("a document"));
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,65 @@
+//! The server that benchmarks use: what it promises holds for a client, or they measure something else.
+
+use mongotls::bson::{Document, doc, rawdoc};
+use mongotls::{Client, Command, Cursor};
+use mongotls_testbench::lean::{BATCH, DOCUMENT_SIZE, DOCUMENTS, LeanServer};
+use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::server::ServerTls;
+
+fn client(options: &str) -> (LeanServer, PkiDir, Client) {
+    let root = Ca::root("root", KeyKind::EcP256);
+    let server = LeanServer::start(ServerTls::new(&root.issue(LeafSpec::local_server())));
+    let dir = PkiDir::new();
+    let ca_file = dir.write("ca.pem", root.cert_pem());
+    let (port, ca_file) = (server.port(), ca_file.display());
+    let uri = format!("mongodb://127.0.0.1:{port}/?tls=true&tlsCAFile={ca_file}{options}");
+    (server, dir, Client::connect(&uri).unwrap())
+}
+
+#[test]
+fn it_answers_pings_with_and_without_a_load_balancer() {
+    for options in ["", "&directConnection=true", "&loadBalanced=true"] {
+        let (_server, _dir, client) = client(options);
+        let reply = client.database("admin").run_command(doc! { "ping": 1 });
+        assert_eq!(reply.unwrap(), doc! { "ok": 1.0 }, "{options}");
+    }
+}
+
+#[test]
+fn a_cursor_gives_all_documents_in_batches() {
+    let (_server, _dir, client) = client("");
+    let find = doc! { "find": "documents" };
+    let bench = client.database("bench");
+    let mut cursor: Cursor = bench.run_cursor_command(find.clone()).unwrap();
+    let (mut count, mut left_open) = (0, 0);
+    while cursor.advance().unwrap() {
+        count += 1;
+        left_open += usize::from(cursor.is_open());
+        assert_eq!(cursor.current().as_bytes().len(), DOCUMENT_SIZE);
+    }
+    assert_eq!((count, left_open), (DOCUMENTS, DOCUMENTS - BATCH));
+
+    let reply = bench.run_command(find).unwrap();
+    let cursor = reply.get_document("cursor").unwrap();
+    let batch = cursor.get_array("firstBatch").unwrap();
+    assert_eq!(batch.len(), BATCH);
+}
+
+#[test]
+fn an_insert_is_counted_in_either_form() {
+    let (_server, _dir, client) = client("");
+    let bench = client.database("bench");
+    let documents = vec![rawdoc! { "_id": 1 }; 1000];
+    let sequence = Command::from(doc! { "insert": "documents" }).documents("documents", &documents);
+    let inline: Vec<Document> = vec![doc! { "_id": 1 }; 7];
+    for (insert, n) in [
+        (sequence, 1000),
+        (
+            doc! { "insert": "documents", "documents": inline }.into(),
+            7,
+        ),
+    ] {
+        let reply = bench.run_command(insert).unwrap();
+        assert_eq!(reply, doc! { "n": n, "ok": 1.0 });
+    }
+}

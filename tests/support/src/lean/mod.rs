@@ -1,0 +1,100 @@
+//! A server for benchmarks, which does next to nothing: what is measured must be the client.
+//!
+//! Replies are made before the first connection, and of each only `responseTo`, the id of a cursor or a count is
+//! written anew. A request is read with one system call and answered with one, up to the sizes in
+//! [`gathering`]; each connection has a thread. It speaks TLS 1.3 alone, with session tickets.
+//!
+//! What it answers, whatever else stands in the command:
+//! - `hello` and its old spellings: a server on its own, without sessions, and without a topology version, so that
+//!   monitors poll. Where a client says that there is a load balancer, it gets a `serviceId`.
+//! - `find`, `aggregate`, `getMore`: [`DOCUMENTS`] documents of [`DOCUMENT_SIZE`] bytes, [`BATCH`] in a batch. The
+//!   id of the cursor counts the batches that are left, so that any connection can go on with it.
+//! - `insert`: how many documents there were. It keeps none.
+//! - anything else: `ok`.
+
+mod gathering;
+mod replies;
+
+use self::gathering::Gathering;
+use self::replies::{Answerer, Replies};
+use crate::net::{Bind, Listening, Socket};
+use crate::server::ServerTls;
+use crate::wire::MAX_MESSAGE_SIZE;
+use openssl::ssl::{Ssl, SslContext, SslVersion};
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+pub use replies::{BATCH, DOCUMENT_SIZE, DOCUMENTS};
+
+/// A running server; dropping it ends it.
+///
+/// ```
+/// use mongotls_testbench::lean::LeanServer;
+/// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
+/// use mongotls_testbench::server::ServerTls;
+///
+/// let root = Ca::root("root", KeyKind::EcP256);
+/// let server = LeanServer::start(ServerTls::new(&root.issue(LeafSpec::local_server())));
+/// assert_ne!(server.port(), 0);
+/// ```
+#[derive(Debug)]
+pub struct LeanServer(Listening);
+
+impl LeanServer {
+    /// Serves on a port of its own on `127.0.0.1`.
+    pub fn start(tls: ServerTls) -> Self {
+        let tls = tls.versions(SslVersion::TLS1_3, SslVersion::TLS1_3);
+        let context = tls.context().unwrap();
+        let replies = Arc::new(Replies::new());
+        let serve = move |socket: Socket, _: &_| {
+            // Clients come and go as they like; how is their business.
+            let _ = serve(&context, Arc::clone(&replies), socket);
+        };
+        Self(Listening::start(&Bind::V4(0), serve).unwrap())
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.0.endpoint().addr().port()
+    }
+}
+
+fn serve(context: &SslContext, replies: Arc<Replies>, socket: Socket) -> io::Result<()> {
+    let accepted = Ssl::new(context)?.accept(Gathering::new(socket));
+    let mut stream = accepted.map_err(io::Error::other)?;
+    let mut answerer = Answerer::new(replies);
+    let mut request = vec![0; 64 << 10];
+    while let Some(length) = read(&mut stream, &mut request)? {
+        if let Some(reply) = answerer.answer(&request[..length]) {
+            stream.write_all(reply)?;
+            stream.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads one message to the beginning of `buffer`; `None` where the stream ended. Clients wait for a reply before
+/// they send more.
+fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    let (mut filled, mut length) = (0, 4);
+    while filled < length {
+        let count = stream.read(&mut buffer[filled..])?;
+        if count == 0 {
+            return Ok(None);
+        }
+        filled += count;
+        if let Some(bytes) = buffer[..filled].first_chunk() {
+            length = usize::try_from(u32::from_le_bytes(*bytes)).unwrap_or(usize::MAX);
+            if !(MESSAGE_MIN..=MAX_MESSAGE_SIZE).contains(&length) {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            if buffer.len() < length {
+                buffer.resize(length, 0);
+            }
+        }
+    }
+    Ok(Some(length))
+}
+
+/// The header of a message.
+const MESSAGE_MIN: usize = 16;

@@ -1,0 +1,249 @@
+//! Replies made beforehand, and the little that is written into each.
+
+use crate::wire::{self, Frame, Msg, OP_MSG, OP_QUERY, OP_REPLY};
+use bson::oid::ObjectId;
+use bson::raw::RawDocument;
+use bson::{Bson, DateTime, Document, doc};
+use std::sync::Arc;
+
+/// How many documents a cursor gives.
+pub const DOCUMENTS: usize = 100_000;
+
+/// How many of them come in a batch.
+pub const BATCH: usize = 1000;
+
+/// The size of each in bytes.
+pub const DOCUMENT_SIZE: usize = 1024;
+
+/// One for each kind of answer.
+pub(super) struct Replies {
+    ok: Vec<u8>,
+    inserted: Vec<u8>,
+    first_batch: Vec<u8>,
+    next_batch: Vec<u8>,
+    hello: Vec<u8>,
+    /// To a client that says that there is a load balancer.
+    hello_of_service: Vec<u8>,
+    /// Both as OP_REPLY.
+    legacy_hello: Vec<u8>,
+    legacy_hello_of_service: Vec<u8>,
+}
+
+impl Replies {
+    pub(super) fn new() -> Self {
+        let batch = vec![Bson::Document(document()); BATCH];
+        let cursor = |key: &str| {
+            let cursor = doc! { "id": 0_i64, "ns": "bench.documents", key: batch.clone() };
+            message(&doc! { "cursor": cursor, "ok": 1.0 })
+        };
+        let mut of_service = hello();
+        of_service.insert("serviceId", ObjectId::new());
+        Self {
+            ok: message(&doc! { "ok": 1.0 }),
+            inserted: message(&doc! { "n": 0, "ok": 1.0 }),
+            first_batch: cursor("firstBatch"),
+            next_batch: cursor("nextBatch"),
+            hello: message(&hello()),
+            hello_of_service: message(&of_service),
+            legacy_hello: frame(OP_REPLY, wire::encode_reply(&hello())),
+            legacy_hello_of_service: frame(OP_REPLY, wire::encode_reply(&of_service)),
+        }
+    }
+}
+
+/// Answers the requests of one connection, on copies of its own.
+pub(super) struct Answerer {
+    replies: Arc<Replies>,
+    small: Vec<u8>,
+    /// Copied when the connection first needs them: a megabyte each.
+    first_batch: Vec<u8>,
+    next_batch: Vec<u8>,
+}
+
+impl Answerer {
+    pub(super) fn new(replies: Arc<Replies>) -> Self {
+        Self {
+            replies,
+            small: Vec::new(),
+            first_batch: Vec::new(),
+            next_batch: Vec::new(),
+        }
+    }
+
+    /// The reply to a message; `None` if none is wanted.
+    pub(super) fn answer(&mut self, request: &[u8]) -> Option<&[u8]> {
+        let all = &*self.replies;
+        let op_code = i32_at(request, 12);
+        let small = if op_code == OP_QUERY {
+            if is_of_service(request) {
+                &all.legacy_hello_of_service
+            } else {
+                &all.legacy_hello
+            }
+        } else if op_code != OP_MSG || i32_at(request, 16) & MORE_TO_COME != 0 {
+            return None;
+        } else {
+            match name(request) {
+                b"find" | b"aggregate" => {
+                    let left = DOCUMENTS.div_ceil(BATCH) as i64 - 1;
+                    return Some(batch(
+                        &mut self.first_batch,
+                        &all.first_batch,
+                        request,
+                        left,
+                    ));
+                }
+                b"getMore" => {
+                    let left = i64_at(request, BODY + 4 + 1 + "getMore\0".len()).max(1) - 1;
+                    return Some(batch(&mut self.next_batch, &all.next_batch, request, left));
+                }
+                b"insert" => &all.inserted,
+                b"hello" | b"ismaster" | b"isMaster" if is_of_service(request) => {
+                    &all.hello_of_service
+                }
+                b"hello" | b"ismaster" | b"isMaster" => &all.hello,
+                _ => &all.ok,
+            }
+        };
+        self.small.clear();
+        self.small.extend_from_slice(small);
+        if std::ptr::eq(small, &all.inserted) {
+            put(&mut self.small, COUNT, &inserted(request).to_le_bytes());
+        }
+        respond(&mut self.small, request);
+        Some(&self.small)
+    }
+}
+
+/// The copy of a batch, with the id of its cursor.
+fn batch<'a>(copy: &'a mut Vec<u8>, template: &[u8], request: &[u8], cursor: i64) -> &'a [u8] {
+    if copy.is_empty() {
+        copy.extend_from_slice(template);
+    }
+    put(copy, CURSOR_ID, &cursor.to_le_bytes());
+    respond(copy, request);
+    copy
+}
+
+/// Takes the number of the request over into the reply.
+fn respond(reply: &mut [u8], request: &[u8]) {
+    reply[8..12].copy_from_slice(&request[4..8]);
+}
+
+fn put(reply: &mut [u8], at: usize, bytes: &[u8]) {
+    reply[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// The first key of the body, which is the name of the command. The body comes first, as all clients have it.
+fn name(request: &[u8]) -> &[u8] {
+    let key = request.get(BODY + 5..).unwrap_or_default();
+    key.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether a hello asks for a service behind a load balancer.
+fn is_of_service(request: &[u8]) -> bool {
+    let key = b"loadBalanced\0";
+    request.windows(key.len()).any(|bytes| bytes == key)
+}
+
+/// How many documents an insert holds: in a section of their own, or in its body.
+fn inserted(request: &[u8]) -> i32 {
+    let body = request.get(BODY..).unwrap_or_default();
+    let (body, sequence) = body.split_at(length_at(request, BODY).min(body.len()));
+    let mut count = 0;
+    if let [1, section @ ..] = sequence {
+        let mut at = 4
+            + section
+                .iter()
+                .skip(4)
+                .take_while(|byte| **byte != 0)
+                .count()
+            + 1;
+        while at < section.len() {
+            at += length_at(section, at).max(5);
+            count += 1;
+        }
+    } else if let Ok(body) = RawDocument::from_bytes(body)
+        && let Ok(documents) = body.get_array("documents")
+    {
+        count = documents.into_iter().count();
+    }
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn length_at(bytes: &[u8], at: usize) -> usize {
+    usize::try_from(i32_at(bytes, at)).unwrap_or(0)
+}
+
+fn i32_at(bytes: &[u8], at: usize) -> i32 {
+    let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| i32::from_le_bytes(*bytes))
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> i64 {
+    let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
+
+fn message(body: &Document) -> Vec<u8> {
+    frame(OP_MSG, Msg::of(body.clone()).encode())
+}
+
+fn frame(op_code: i32, payload: Vec<u8>) -> Vec<u8> {
+    let frame = Frame {
+        request_id: 1,
+        response_to: 0,
+        op_code,
+        payload,
+    };
+    frame.encode()
+}
+
+/// A server on its own: neither sessions nor a topology version.
+fn hello() -> Document {
+    doc! {
+        "helloOk": true,
+        "ismaster": true,
+        "isWritablePrimary": true,
+        "maxBsonObjectSize": 16 << 20,
+        "maxMessageSizeBytes": 48_000_000,
+        "maxWriteBatchSize": 100_000,
+        "localTime": DateTime::now(),
+        "minWireVersion": 0,
+        "maxWireVersion": 21,
+        "readOnly": false,
+        "ok": 1.0,
+    }
+}
+
+/// A document as programs have them: some kinds of values, a list, and one document within.
+fn document() -> Document {
+    let mut document = doc! {
+        "_id": ObjectId::new(),
+        "number": 123_456,
+        "total": 9_876_543_210_i64,
+        "price": 1234.5,
+        "active": true,
+        "created": DateTime::now(),
+        "name": "Ada Lovelace",
+        "email": "ada.lovelace@example.org",
+        "tags": ["first", "second", "third", "fourth"],
+        "address": { "street": "12 St James's Square", "city": "London", "postcode": "SW1Y 4JH" },
+        "scores": [0.25, 0.5, 0.75, 1.0],
+        "text": "",
+    };
+    let missing = DOCUMENT_SIZE - document.to_vec().unwrap().len();
+    document.insert("text", "x".repeat(missing));
+    document
+}
+
+const MORE_TO_COME: i32 = wire::MORE_TO_COME as i32;
+
+/// Where the body of an OP_MSG begins: after the header, the flags and the kind of the section.
+const BODY: usize = 16 + 4 + 1;
+
+/// Where the count of documents stands in the reply to an insert: after the length, and `n` with its type.
+const COUNT: usize = BODY + 4 + 1 + "n\0".len();
+
+/// Where the id stands in a reply with a batch: `cursor` is its first field, and `id` the first of that.
+const CURSOR_ID: usize = BODY + 4 + 1 + "cursor\0".len() + 4 + 1 + "id\0".len();
