@@ -307,8 +307,13 @@ impl Connection {
         self.socket().set_deadline(deadline);
         let stream = self.stream.get_mut();
         let sent = stream.write_all(&self.buffer).and_then(|()| stream.flush());
+        // A program that writes much is likely to go on.
+        let kept = match self.buffer.len() {
+            KEPT_BUFFER..=KEPT_WHILE_NEEDED => KEPT_WHILE_NEEDED,
+            _ => KEPT_BUFFER,
+        };
         self.buffer.clear();
-        self.buffer.shrink_to(KEPT_BUFFER);
+        self.buffer.shrink_to(kept);
         let reply = sent
             .map_err(|error| ReadError::Io {
                 error,
@@ -416,8 +421,11 @@ impl Drop for Connection {
     }
 }
 
-/// What a connection keeps of its request buffer after a large request: 64 KiB.
+/// What a connection keeps of its request buffer: 64 KiB.
 const KEPT_BUFFER: usize = 64 << 10;
+
+/// What it keeps after a request that needed more: 512 KiB, until one that needs less.
+const KEPT_WHILE_NEEDED: usize = 512 << 10;
 
 /// What is read at once where that is all that has come: most replies whole, in one call of OpenSSL. What does not fit
 /// goes straight to where it belongs.
@@ -621,6 +629,33 @@ mod tests {
         );
     }
 
+    fn connected() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::Plain(Socket::new(Arc::new(ours.into())).unwrap());
+        let address = ServerAddress::unix("/tmp/m.sock");
+        (Connection::new(address, stream, Arc::default()), theirs)
+    }
+
+    #[test]
+    fn a_buffer_is_kept_while_requests_need_it() {
+        let (mut connection, theirs) = connected();
+        let server = thread::spawn(move || io::copy(&mut &theirs, &mut io::sink()));
+        let mut kept_after = |size: usize| {
+            connection.buffer.resize(size, 0);
+            let sent = connection.exchange_by(None, |_| Ok(()));
+            sent.unwrap();
+            connection.buffer.capacity()
+        };
+        let large = 300 << 10;
+        assert!(kept_after(1000) <= KEPT_BUFFER);
+        assert!((large..=KEPT_WHILE_NEEDED).contains(&kept_after(large)));
+        assert!((large..=KEPT_WHILE_NEEDED).contains(&kept_after(large - 1000)));
+        assert_eq!(kept_after(1000), KEPT_BUFFER);
+        assert_eq!(kept_after(KEPT_WHILE_NEEDED + 1), KEPT_BUFFER);
+        drop(connection);
+        server.join().unwrap().unwrap();
+    }
+
     #[test]
     fn a_large_request_leaves_small_buffers_compressed_or_not() {
         for compressor in [None, Some(Compressor::Zlib)] {
@@ -631,10 +666,7 @@ mod tests {
                 compressor,
                 level: 0,
             });
-            let (ours, mut theirs) = UnixStream::pair().unwrap();
-            let stream = Stream::Plain(Socket::new(Arc::new(ours.into())).unwrap());
-            let mut connection =
-                Connection::new(ServerAddress::unix("/tmp/m.sock"), stream, Arc::default());
+            let (mut connection, mut theirs) = connected();
             connection.hello.max_message_size = 48_000_000;
             connection.compression = compression;
             let server = thread::spawn(move || {

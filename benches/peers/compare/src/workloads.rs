@@ -20,7 +20,8 @@ pub(crate) struct Case {
     ask: &'static str,
     /// How many operations that is.
     operations: f64,
-    /// Whether each round has a new worker.
+    /// Whether each round has a new worker: for what must be new, and for what depends on how the system has come to
+    /// treat a connection.
     anew: bool,
     /// Whether one round is enough, since nothing else on the machine has a part in it.
     once: bool,
@@ -170,6 +171,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "cursor",
+        anew: true,
         title: "a document of a cursor, raw",
         ask: "read raw",
         operations: PER_DOCUMENT,
@@ -178,6 +180,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "cursor",
+        anew: true,
         title: "a document of a cursor, serde struct",
         ask: "read struct",
         operations: PER_DOCUMENT,
@@ -186,6 +189,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "cursor",
+        anew: true,
         title: "a document of a cursor, Document",
         ask: "read document",
         operations: PER_DOCUMENT,
@@ -194,6 +198,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         workload: "insert",
+        anew: true,
         title: "a document inserted",
         ask: "write",
         operations: PER_DOCUMENT,

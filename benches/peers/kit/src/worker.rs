@@ -6,7 +6,8 @@
 //!
 //! - `open [OPTIONS]`: makes the client that the next lines use, and sends a ping. The options go to the end of the
 //!   connection string.
-//! - `connect N [OPTIONS]`: N times a new client, a ping, and the end of the client.
+//! - `connect N [OPTIONS]`: N times a new client, a ping, and the end of the client, of which nothing is left when the
+//!   next one is made. Waiting for that is not counted.
 //! - `ping N`: N pings, one after the other.
 //! - `fresh N`: N pings, each on a new connection, since the one before has been idle for too long. Only the pings
 //!   are counted, with what a client does there to look for a connection and to make one.
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 
-use crate::clock::{Took, nanoseconds_since, took};
+use crate::clock::{Took, nanoseconds_since, took, uncounted};
 use crate::documents::{self, BATCH, WRITTEN};
 use crate::memory;
 
@@ -81,6 +82,9 @@ pub trait Peer: Sized {
 
     /// Sends a ping and takes the reply.
     fn ping(client: &mut Self::Client);
+
+    /// Waits until nothing is left of a client that was dropped, where the next one could find it.
+    fn settle() {}
 
     /// Sends a ping after the client, opened with [`SHORT_IDLE`], was left alone for longer than that.
     fn fresh_ping(client: &mut Self::Client) {
@@ -168,11 +172,17 @@ impl<P: Peer> Worker<P> {
                 self.client = Some(client);
                 Took::default()
             }
-            "connect" => took(|| {
-                for _ in 0..number(1) {
-                    P::ping(&mut peer.open(word(2)));
-                }
-            }),
+            "connect" => {
+                let mut waited = 0;
+                let mut all = took(|| {
+                    for _ in 0..number(1) {
+                        P::ping(&mut peer.open(word(2)));
+                        waited += uncounted(P::settle);
+                    }
+                });
+                all.cpu -= waited;
+                all
+            }
             "ping" => {
                 let client = self.client()?;
                 took(|| (0..number(1)).for_each(|_| P::ping(client)))

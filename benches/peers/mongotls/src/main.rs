@@ -1,8 +1,11 @@
 //! mongotls, as a program uses it.
 
 use std::any::Any;
+use std::fs;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kit::documents::{BATCH, Item};
 use kit::worker::{Peer, Pinger, Shape, Target, run};
@@ -42,6 +45,15 @@ impl Peer for Mongotls {
     fn ping(client: &mut Handle) {
         let reply = client.admin.run_raw_command(client.ping.as_ref());
         black_box(reply.expect("a reply"));
+    }
+
+    fn settle() {
+        // Its threads hold on to what clients share. Where another client is open, there are threads always.
+        let end = Instant::now() + Duration::from_millis(2);
+        let is_alone = || fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+        while !is_alone() && Instant::now() < end {
+            thread::sleep(Duration::from_micros(50));
+        }
     }
 
     fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger> {
