@@ -116,6 +116,12 @@ impl TlsOptions {
         names_anchors && is_key_at_hand && is_password_at_hand && !has_folder && !writes
     }
 
+    /// Whether a context of these options may be kept when nobody uses it: it holds no private key, and no CRLs, which may be
+    /// large.
+    pub(crate) fn can_outlive_its_clients(&self) -> bool {
+        self.identity.is_none() && self.password.is_none() && self.crl_files.is_empty()
+    }
+
     /// The files with the CRLs (`tlsCRLFile` gives one).
     pub fn crl_files(&self) -> &[PathBuf] {
         &self.crl_files

@@ -73,6 +73,7 @@ use self::ocsp::Checker;
 pub use self::report::{HandshakeReport, Verification};
 pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
 use self::session::SessionCache;
+use self::sharing::InUse;
 use self::stream::Tap;
 pub use self::stream::TlsStream;
 pub use self::trust::TrustAnchors;
@@ -89,7 +90,7 @@ use crate::time::{Deadline, rfc3339};
 /// Cheap to clone; all clones share one OpenSSL context.
 #[derive(Clone)]
 pub struct TlsContext {
-    shared: Arc<Shared>,
+    shared: Arc<InUse>,
     /// Of this client, whoever else shares the context.
     handshakes: Arc<Counters>,
 }
@@ -220,7 +221,7 @@ impl TlsContext {
     /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
     pub(crate) fn in_child(&self) -> Self {
         self.reloaded().unwrap_or_else(|_| {
-            let shared = &*self.shared;
+            let shared = &self.shared;
             let own = Shared {
                 context: shared.context.clone(),
                 options: shared.options.clone(),
@@ -232,7 +233,7 @@ impl TlsContext {
                 key: None,
             };
             Self {
-                shared: Arc::new(own),
+                shared: InUse::new(own),
                 handshakes: Arc::clone(&self.handshakes),
             }
         })

@@ -148,6 +148,11 @@ impl SessionCache {
         self.lock().remove(server);
     }
 
+    /// Forgets all sessions.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Forgets all sessions with the server of a connection.
     pub(super) fn forget_server_of(ssl: &SslRef) {
         if let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) {

@@ -2,7 +2,8 @@
 //!
 //! A context costs as much as half a handshake, and a new one knows no session. So a client whose options are those of
 //! another one that is still there, and whose files hold the same bytes, shares its context, with sessions and cached
-//! OCSP responses. The options are compared whole, and files by the SHA-256 of what they hold now: a file that was
+//! OCSP responses. A few contexts without private keys and CRLs, which are large, outlive their last client, without their
+//! sessions, for programs that make one client after the other. The options are compared whole, and files by the SHA-256 of what they hold now: a file that was
 //! replaced since leads to a context of its own. Not shared is what depends on more than options and files: the
 //! system's anchors, folders, which OpenSSL searches later, keys in a store, passwords from elsewhere.
 //!
@@ -11,6 +12,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -30,18 +32,58 @@ pub(super) struct Key {
     forks: u64,
 }
 
-/// The contexts that are in use, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
-static IN_USE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+/// A context, held by all that use it at the same time. With the last of them its sessions end.
+pub(super) struct InUse(Arc<Shared>);
+
+impl InUse {
+    pub(super) fn new(shared: Shared) -> Arc<Self> {
+        Arc::new(Self(Arc::new(shared)))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // A forked child does not wait for a lock that a thread of its parent may have held.
+        let is_own = self
+            .key
+            .as_ref()
+            .is_some_and(|key| key.forks == fork::count());
+        if let Some(sessions) = self.sessions.as_ref().filter(|_| is_own) {
+            sessions.clear();
+        }
+    }
+}
+
+/// A context that may be shared.
+struct Entry {
+    users: Weak<InUse>,
+    /// What stays when nobody uses it any more.
+    kept: Option<Arc<Shared>>,
+}
+
+/// The contexts that there are, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
+static CONTEXTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+/// How many contexts are kept that nobody may be using.
+const KEPT: usize = 4;
 
 /// The context of another client that asks for the same, or a new one.
 pub(super) fn context(
     options: &TlsOptions,
     build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<Shared>> {
+) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     let key = key(options);
     match key.as_ref().and_then(|key| find(options, key)) {
-        Some(shared) => Ok(shared),
+        Some(found) => Ok(found),
         None => register(key, options, build),
     }
 }
@@ -50,7 +92,7 @@ pub(super) fn context(
 pub(super) fn fresh(
     options: &TlsOptions,
     build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<Shared>> {
+) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     register(key(options), options, build)
 }
@@ -59,31 +101,56 @@ fn register(
     key: Option<Key>,
     options: &TlsOptions,
     build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<Shared>> {
+) -> Result<Arc<InUse>> {
     let mut shared = build()?;
     // Not that a file was replaced meanwhile.
     shared.key = key.filter(|before| self::key(options).as_ref() == Some(before));
     let is_shared = shared.key.is_some();
-    let shared = Arc::new(shared);
+    let shared = InUse::new(shared);
     if is_shared {
-        in_use().push(Arc::downgrade(&shared));
+        let kept = options
+            .can_outlive_its_clients()
+            .then(|| Arc::clone(&shared.0));
+        let users = Arc::downgrade(&shared);
+        let mut contexts = contexts();
+        contexts.push(Entry { users, kept });
+        let too_many = contexts.iter().filter(|one| one.kept.is_some()).count() > KEPT;
+        let mut kept = contexts
+            .iter_mut()
+            .filter_map(|one| one.kept.take_if(|_| too_many));
+        let oldest = kept.next();
+        drop(kept);
+        drop(contexts);
+        drop(oldest);
     }
     Ok(shared)
 }
 
-fn find(options: &TlsOptions, key: &Key) -> Option<Arc<Shared>> {
-    let mut in_use = in_use();
-    in_use.retain(|context| context.strong_count() > 0);
-    let contexts = in_use.iter().rev().filter_map(Weak::upgrade);
-    let is_same = |it: &Arc<Shared>| it.key.as_ref() == Some(key) && it.options == *options;
-    // Collected, so that none is dropped under the lock for the last time.
-    let contexts: Vec<_> = contexts.collect();
-    drop(in_use);
-    contexts.into_iter().find(is_same)
+fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
+    let is_same = |it: &Shared| it.key.as_ref() == Some(key) && it.options == *options;
+    // Held until the lock is not, so that nothing is dropped under it for the last time.
+    let mut seen = Vec::new();
+    let mut contexts = contexts();
+    contexts.retain(|one| one.kept.is_some() || one.users.strong_count() > 0);
+    for one in contexts.iter_mut().rev() {
+        if let Some(users) = one.users.upgrade() {
+            if is_same(&users) {
+                return Some(users);
+            }
+            seen.push(users);
+        } else if let Some(kept) = one.kept.as_ref().filter(|kept| is_same(kept)) {
+            let users = Arc::new(InUse(Arc::clone(kept)));
+            one.users = Arc::downgrade(&users);
+            return Some(users);
+        }
+    }
+    drop(contexts);
+    drop(seen);
+    None
 }
 
-fn in_use() -> MutexGuard<'static, Vec<Weak<Shared>>> {
-    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+fn contexts() -> MutexGuard<'static, Vec<Entry>> {
+    CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// None where a context with these options must not be shared, or where a file cannot be read, which building it tells.
@@ -115,7 +182,7 @@ fn digest(path: &Path) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use mongotls_testbench::pki::{Ca, KeyKind, PkiDir};
+    use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 
     use super::*;
 
@@ -140,5 +207,33 @@ mod tests {
         let of_old = context(&options, build).unwrap();
         assert!(!Arc::ptr_eq(&in_between, &of_old) && !Arc::ptr_eq(&of_new, &of_old));
         assert!(Arc::ptr_eq(&of_old, &context(&options, build).unwrap()));
+    }
+
+    #[test]
+    fn the_last_user_takes_the_sessions_and_leaves_the_context_unless_it_has_a_key() {
+        let dir = PkiDir::new();
+        let ca = Ca::root("root", KeyKind::EcP256);
+        let path = dir.write("ca.pem", ca.cert_pem());
+        let own = ca.issue(LeafSpec::client("client"));
+        let plain = TlsOptions::builder().ca_file(&path).build().unwrap();
+        let secret = TlsOptions::builder().ca_file(&path);
+        let secret = secret.certificate_key_file(dir.write("own.pem", own.bundle_pem()));
+        let secret = secret.build().unwrap();
+        for (options, is_kept) in [(&plain, true), (&secret, false)] {
+            let first = context(options, || Shared::build(options)).unwrap();
+            let weak = Arc::downgrade(&first.0);
+            drop(first);
+            assert_eq!(weak.upgrade().is_some(), is_kept);
+        }
+        // What has been kept is used again, and made room for others at last.
+        let first = context(&plain, || panic!("it is there")).unwrap();
+        let weak = Arc::downgrade(&first.0);
+        drop(first);
+        for name in ["a", "b", "c", "d", "e"] {
+            let path = dir.write(name, Ca::root(name, KeyKind::EcP256).cert_pem());
+            let options = TlsOptions::builder().ca_file(&path).build().unwrap();
+            context(&options, || Shared::build(&options)).unwrap();
+        }
+        assert!(weak.upgrade().is_none());
     }
 }
