@@ -21,6 +21,7 @@
 
 use std::any::Any;
 use std::env;
+use std::fs;
 use std::hint::black_box;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -83,8 +84,9 @@ pub trait Peer: Sized {
     /// Sends a ping and takes the reply.
     fn ping(client: &mut Self::Client);
 
-    /// Waits until nothing is left of a client that was dropped, where the next one could find it.
-    fn settle() {}
+    /// Waits until nothing is left of a client that was dropped, where the next one could find it: until there are so
+    /// many threads again as before.
+    fn settle(_threads: usize) {}
 
     /// Sends a ping after the client, opened with [`SHORT_IDLE`], was left alone for longer than that.
     fn fresh_ping(client: &mut Self::Client) {
@@ -173,11 +175,11 @@ impl<P: Peer> Worker<P> {
                 Took::default()
             }
             "connect" => {
-                let mut waited = 0;
+                let (mut waited, threads) = (0, threads_now());
                 let mut all = took(|| {
                     for _ in 0..number(1) {
                         P::ping(&mut peer.open(word(2)));
-                        waited += uncounted(P::settle);
+                        waited += uncounted(|| P::settle(threads));
                     }
                 });
                 all.cpu -= waited;
@@ -236,6 +238,11 @@ fn fresh<P: Peer>(peer: &P, count: usize) -> Took {
         sum += took(|| P::fresh_ping(&mut client));
     }
     sum
+}
+
+/// How many threads this process has.
+pub fn threads_now() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 /// Lets them all ping, and returns CPU time, time on the clock, and the 99th percentile.

@@ -1,14 +1,13 @@
 //! mongotls, as a program uses it.
 
 use std::any::Any;
-use std::fs;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kit::documents::{BATCH, Item};
-use kit::worker::{Peer, Pinger, Shape, Target, run};
+use kit::worker::{Peer, Pinger, Shape, Target, run, threads_now};
 use mongotls::bson::{Document, RawDocumentBuf, rawdoc};
 use mongotls::{Client, Command, Cursor};
 
@@ -47,11 +46,9 @@ impl Peer for Mongotls {
         black_box(reply.expect("a reply"));
     }
 
-    fn settle() {
-        // Its threads hold on to what clients share. Where another client is open, there are threads always.
-        let end = Instant::now() + Duration::from_millis(2);
-        let is_alone = || fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-        while !is_alone() && Instant::now() < end {
+    fn settle(threads: usize) {
+        // They hold on to what clients share.
+        while threads_now() > threads {
             thread::sleep(Duration::from_micros(50));
         }
     }
