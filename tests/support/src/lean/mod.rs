@@ -2,7 +2,7 @@
 //!
 //! Replies are made before the first connection, and of each only `responseTo`, the id of a cursor or a count is
 //! written anew. A request is read with one system call and answered with one, up to the sizes in
-//! [`gathering`]; each connection has a thread. It speaks TLS 1.3 alone, with session tickets.
+//! `gathering.rs`; each connection has a thread. It speaks TLS 1.3 alone, with session tickets.
 //!
 //! What it answers, whatever else stands in the command:
 //! - `hello` and its old spellings: a server on its own, without sessions, and without a topology version, so that
