@@ -102,6 +102,11 @@ impl TlsOptions {
         files.chain(identity.iter().copied()).cloned().collect()
     }
 
+    /// Whether sessions are kept. One without a verified chain would rest on nothing.
+    pub(crate) fn resumes_sessions(&self) -> bool {
+        self.verifies_certificate() && self.session_resumption()
+    }
+
     /// Whether what these options come to depends on them and on what the [files](Self::files) hold, and on nothing else
     /// that may change.
     pub(crate) fn rests_on_files_alone(&self) -> bool {

@@ -100,11 +100,7 @@ struct Shared {
     options: TlsOptions,
     anchors: TrustAnchors,
     crls: Crls,
-    /// None where the options ask for no check by OCSP.
-    ocsp: Option<Arc<Checker>>,
     own: Option<OwnChain>,
-    /// None where resumption is switched off, or rests on nothing.
-    sessions: Option<Arc<SessionCache>>,
     /// None where no other client may share it.
     key: Option<sharing::Key>,
 }
@@ -158,15 +154,11 @@ impl Shared {
             identity.install(&mut context)?;
             own = Some(identity.describe());
         }
-        let ocsp = Checker::new(options, crls.clone());
-        if ocsp.is_some() {
+        if options.checks_revocation() {
             Checker::install(&mut context).map_err(internal)?;
         }
         ffi::watch_certificate_requests(&mut context);
-        // A session without a verified chain rests on nothing and is not kept.
-        let sessions =
-            (verifies && options.session_resumption()).then(Arc::<SessionCache>::default);
-        if sessions.is_some() {
+        if options.resumes_sessions() {
             session::enable(&mut context, crls.until);
         }
 
@@ -175,9 +167,7 @@ impl Shared {
             options: options.clone(),
             anchors,
             crls,
-            ocsp,
             own,
-            sessions,
             key: None,
         })
     }
@@ -220,22 +210,9 @@ impl TlsContext {
     /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
     /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
     pub(crate) fn in_child(&self) -> Self {
-        self.reloaded().unwrap_or_else(|_| {
-            let shared = &self.shared;
-            let own = Shared {
-                context: shared.context.clone(),
-                options: shared.options.clone(),
-                anchors: shared.anchors.clone(),
-                crls: shared.crls.clone(),
-                ocsp: Checker::new(&shared.options, shared.crls.clone()),
-                own: shared.own.clone(),
-                sessions: shared.sessions.as_ref().map(|_| Arc::default()),
-                key: None,
-            };
-            Self {
-                shared: InUse::new(own),
-                handshakes: Arc::clone(&self.handshakes),
-            }
+        self.reloaded().unwrap_or_else(|_| Self {
+            shared: self.shared.anew(),
+            handshakes: Arc::clone(&self.handshakes),
         })
     }
 

@@ -4,8 +4,8 @@
 //! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain,
 //! the first `nextUpdate` of a CRL or that of the OCSP response, whichever comes first; and not at all where
 //! a responder might tell more next time. A session that was won by resuming inherits
-//! that instant. The cache belongs to one context and lives inside it, because OpenSSL ties a session to
-//! its context, and because another context may trust or check something else.
+//! that instant. The cache belongs to those that use one context at the same time ([`InUse`](super::sharing::InUse)),
+//! because OpenSSL ties a session to its context, and because another context may trust or check something else.
 //!
 //! A ticket of TLS 1.3 is used once (RFC 8446 §C.4), the newest first; a session of TLS 1.2 is used again
 //! and again, for the server need not send a new one. Both are bounded in number. Sessions arrive through
@@ -146,11 +146,6 @@ impl SessionCache {
     /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
     pub(super) fn forget(&self, server: &str) {
         self.lock().remove(server);
-    }
-
-    /// Forgets all sessions.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
     }
 
     /// Forgets all sessions with the server of a connection.

@@ -2,10 +2,12 @@
 //!
 //! A context costs as much as half a handshake, and a new one knows no session. So a client whose options are those of
 //! another one that is still there, and whose files hold the same bytes, shares its context, with sessions and cached
-//! OCSP responses. A few contexts without private keys and CRLs, which are large, outlive their last client, without their
-//! sessions, for programs that make one client after the other. The options are compared whole, and files by the SHA-256 of what they hold now: a file that was
-//! replaced since leads to a context of its own. Not shared is what depends on more than options and files: the
-//! system's anchors, folders, which OpenSSL searches later, keys in a store, passwords from elsewhere.
+//! OCSP responses. A few contexts without private keys and CRLs, which are large, outlive their last client, but not what
+//! it has learned, for programs that make one client after the other.
+//!
+//! The options are compared whole, and files by the SHA-256 of what they hold now: a file that was replaced since leads
+//! to a context of its own. Not shared is what depends on more than options and files: the system's anchors, folders,
+//! which OpenSSL searches later, keys in a store, passwords from elsewhere.
 //!
 //! A reload makes a new context always, without the old one's sessions, and later clients share that one. A forked child
 //! shares nothing with its parent.
@@ -19,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use openssl::sha::Sha256;
 
 use super::Shared;
+use super::ocsp::Checker;
+use super::session::SessionCache;
 use crate::error::Result;
 use crate::fork;
 use crate::options::TlsOptions;
@@ -32,12 +36,28 @@ pub(super) struct Key {
     forks: u64,
 }
 
-/// A context, held by all that use it at the same time. With the last of them its sessions end.
-pub(super) struct InUse(Arc<Shared>);
+/// A context, and what all that use it at the same time have learned. It ends with the last of them.
+pub(super) struct InUse {
+    shared: Arc<Shared>,
+    /// None where the options ask for no check by OCSP.
+    pub(super) ocsp: Option<Arc<Checker>>,
+    /// None where resumption is switched off, or rests on nothing.
+    pub(super) sessions: Option<Arc<SessionCache>>,
+}
 
 impl InUse {
-    pub(super) fn new(shared: Shared) -> Arc<Self> {
-        Arc::new(Self(Arc::new(shared)))
+    fn new(shared: Arc<Shared>) -> Arc<Self> {
+        let options = &shared.options;
+        Arc::new(Self {
+            ocsp: Checker::new(options, shared.crls.clone()),
+            sessions: options.resumes_sessions().then(Arc::default),
+            shared,
+        })
+    }
+
+    /// The same context for users who have learned nothing.
+    pub(super) fn anew(&self) -> Arc<Self> {
+        Self::new(Arc::clone(&self.shared))
     }
 }
 
@@ -45,20 +65,7 @@ impl Deref for InUse {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        // A forked child does not wait for a lock that a thread of its parent may have held.
-        let is_own = self
-            .key
-            .as_ref()
-            .is_some_and(|key| key.forks == fork::count());
-        if let Some(sessions) = self.sessions.as_ref().filter(|_| is_own) {
-            sessions.clear();
-        }
+        &self.shared
     }
 }
 
@@ -106,11 +113,11 @@ fn register(
     // Not that a file was replaced meanwhile.
     shared.key = key.filter(|before| self::key(options).as_ref() == Some(before));
     let is_shared = shared.key.is_some();
-    let shared = InUse::new(shared);
+    let shared = InUse::new(Arc::new(shared));
     if is_shared {
         let kept = options
             .can_outlive_its_clients()
-            .then(|| Arc::clone(&shared.0));
+            .then(|| Arc::clone(&shared.shared));
         let users = Arc::downgrade(&shared);
         let mut contexts = contexts();
         contexts.push(Entry { users, kept });
@@ -139,7 +146,7 @@ fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
             }
             seen.push(users);
         } else if let Some(kept) = one.kept.as_ref().filter(|kept| is_same(kept)) {
-            let users = Arc::new(InUse(Arc::clone(kept)));
+            let users = InUse::new(Arc::clone(kept));
             one.users = Arc::downgrade(&users);
             return Some(users);
         }
@@ -221,13 +228,13 @@ mod tests {
         let secret = secret.build().unwrap();
         for (options, is_kept) in [(&plain, true), (&secret, false)] {
             let first = context(options, || Shared::build(options)).unwrap();
-            let weak = Arc::downgrade(&first.0);
+            let weak = Arc::downgrade(&first.shared);
             drop(first);
             assert_eq!(weak.upgrade().is_some(), is_kept);
         }
         // What has been kept is used again, and made room for others at last.
         let first = context(&plain, || panic!("it is there")).unwrap();
-        let weak = Arc::downgrade(&first.0);
+        let weak = Arc::downgrade(&first.shared);
         drop(first);
         for name in ["a", "b", "c", "d", "e"] {
             let path = dir.write(name, Ca::root(name, KeyKind::EcP256).cert_pem());
