@@ -192,6 +192,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "serde")]
     #[test]
     fn a_reply_of_another_shape_says_what_was_wanted() {
         let error = to_typed::<Vec<u8>>(&nested(2)).unwrap_err();
