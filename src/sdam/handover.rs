@@ -3,7 +3,8 @@
 //! A program that has just begun needs a connection as soon as the first check has found its server; a short one is over
 //! before the next check. So where connections for commands are made as those for checks are, the monitor offers its
 //! connection: the pool's first dial takes it, and the monitor opens another one for its next check, which resumes the
-//! TLS session. If nobody took it until then, it is the monitor's again.
+//! TLS session. If nobody took it until then, it is the monitor's again. A server that is found again later is nobody's
+//! first: its monitor keeps the connection.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

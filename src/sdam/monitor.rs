@@ -45,6 +45,9 @@ struct Monitor {
     connector: Arc<Connector>,
     settings: Settings,
     connection: Option<CheckConnection>,
+    /// Whether no check has succeeded yet. Later, when a server is found again, a connection more that has to be made
+    /// would be one more that can fail.
+    is_new: bool,
     /// Whether the thread is there that measures round trips.
     measures: bool,
     /// How often the process had forked when the monitor was started.
@@ -54,8 +57,6 @@ struct Monitor {
 /// A check that was answered.
 struct Checked {
     answer: Answer,
-    /// Whether it was the first on its connection.
-    is_first: bool,
     /// Whether the server held the answer back; otherwise it measures a round trip.
     is_awaited: bool,
 }
@@ -73,6 +74,7 @@ pub(super) fn start(
         connector: Arc::clone(connector),
         settings: settings.clone(),
         connection: None,
+        is_new: true,
         measures: false,
         forks: fork::count(),
     };
@@ -176,7 +178,6 @@ impl Monitor {
             self.measures = true;
             self.measure();
         }
-        let is_first = self.connection.is_none();
         let (id, told) = match &self.connection {
             Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
@@ -224,11 +225,7 @@ impl Monitor {
                     duration: answer.took,
                     reply: answer.reply.clone(),
                 });
-                Ok(Checked {
-                    answer,
-                    is_first,
-                    is_awaited,
-                })
+                Ok(Checked { answer, is_awaited })
             }
             Err(error) => {
                 self.tell(|| SdamEventKind::ServerHeartbeatFailed {
@@ -264,7 +261,7 @@ impl Monitor {
         description.min_round_trip_time = times.minimum();
         drop(times);
         // Before the pool serves anybody.
-        let is_offered = checked.is_first && self.offer();
+        let is_offered = std::mem::take(&mut self.is_new) && self.offer();
         topology.checked(&self.server, description);
         let is_streaming = self.settings.streams && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
