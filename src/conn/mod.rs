@@ -1,8 +1,8 @@
 //! One established connection to a server: a request, its reply, nothing in between.
 //!
 //! A [`Connection`] comes out of [`Connector::establish`], after TLS and hello. It belongs to one
-//! thread at a time. Each request is one write of one buffer, which is kept for the next; the reply is
-//! handed on without a copy. A request may be compressed first, and each but the first hello is told to who
+//! thread at a time. Each request is one write of one buffer, which is kept for the next; a reply that is
+//! not small is handed on without a copy. A request may be compressed first, and each but the first hello is told to who
 //! listens. Whatever leaves a connection in an unknown state, such as a time-out in
 //! the middle of a reply, marks it perished, and the pool then drops it.
 
