@@ -76,6 +76,7 @@ mod sdam;
 mod sniff;
 mod socket;
 mod srv;
+mod thread;
 mod time;
 mod watch;
 mod wire;

@@ -8,10 +8,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use crate::ending::Ending;
+use crate::thread;
 
 /// A thread that looks at files; it ends when this is dropped.
 pub(crate) struct Watcher(Ending);
@@ -29,15 +29,13 @@ impl Watcher {
     ) -> std::io::Result<Self> {
         let ending = Ending::default();
         let sleep = ending.sleep();
-        thread::Builder::new()
-            .name("mongotls-watch".to_owned())
-            .spawn(move || {
-                while !sleep.ends_within(interval) {
-                    if seen.renew() && reload() == Wanted::NoMore {
-                        return;
-                    }
+        thread::spawn("mongotls-watch", move || {
+            while !sleep.ends_within(interval) {
+                if seen.renew() && reload() == Wanted::NoMore {
+                    return;
                 }
-            })?;
+            }
+        })?;
         Ok(Self(ending))
     }
 }

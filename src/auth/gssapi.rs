@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext};
@@ -23,6 +22,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::fork;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
+use crate::thread;
 use crate::time::Deadline;
 
 /// What the connections of one client share.
@@ -255,9 +255,8 @@ fn bounded<T: Send + 'static>(
         cause(CauseCode::KerberosFailed, message, KDC).fact("option", option)
     };
     let (sender, outcome) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name("mongotls-gssapi".to_owned());
     // Nobody waits any more once the deadline has passed.
-    let started = thread.spawn(move || drop(sender.send(work())));
+    let started = thread::spawn("mongotls-gssapi", move || drop(sender.send(work())));
     started.map_err(|error| {
         let message = format!("there is no thread for the Kerberos library: {error}");
         cause(

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
@@ -15,6 +14,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::fork;
 use crate::socket::{Interrupt, Socket};
+use crate::thread;
 use crate::time::Deadline;
 
 /// How long an attempt has for itself before the next address is tried beside it (RFC 8305 §5).
@@ -147,14 +147,12 @@ fn race(
         let next = waiting.next();
         if let Some(address) = next {
             let (report, deadline, interrupt) = (report.clone(), *deadline, Arc::clone(interrupt));
-            let spawned = thread::Builder::new()
-                .name("mongotls-connect".into())
-                .spawn(move || {
-                    // A stream that comes too late is dropped, and so closed, with the channel.
-                    let _ = report.send((address, attempt(address, &deadline, &interrupt)));
-                });
+            let spawned = thread::spawn("mongotls-connect", move || {
+                // A stream that comes too late is dropped, and so closed, with the channel.
+                let _ = report.send((address, attempt(address, &deadline, &interrupt)));
+            });
             match spawned {
-                Ok(_) => running += 1,
+                Ok(()) => running += 1,
                 Err(error) => failures.push((address, error)),
             }
         }
@@ -279,6 +277,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::thread;
 
     use super::*;
     use crate::time::TimeoutKind;

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
@@ -12,6 +11,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::fork;
 use crate::socket::Interrupt;
+use crate::thread;
 use crate::time::Deadline;
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
@@ -45,12 +45,10 @@ pub(crate) fn resolve_unless(
 
     let (answer, wait) = mpsc::sync_channel(1);
     let name = host.to_owned();
-    let spawned = thread::Builder::new()
-        .name("mongotls-resolve".into())
-        .spawn(move || {
-            // Nobody waits any more once the deadline has passed.
-            let _ = answer.send(look_up(&name));
-        });
+    let spawned = thread::spawn("mongotls-resolve", move || {
+        // Nobody waits any more once the deadline has passed.
+        let _ = answer.send(look_up(&name));
+    });
     if let Err(error) = spawned {
         return Err(fail(failed(
             host,

@@ -7,12 +7,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
 use super::{Dial, Pool};
+use crate::thread;
 
 /// The interval between two runs that nothing else calls for: 10 s, as `heartbeatFrequencyMS`.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -57,9 +57,9 @@ impl Maintenance {
         self.started.call_once(|| {
             let (signal, interval) = (Arc::clone(&self.signal), self.interval);
             let weak = Arc::downgrade(pool);
-            let spawned = thread::Builder::new()
-                .name("mongotls-pool".to_owned())
-                .spawn(move || look_after(&weak, &signal, interval));
+            let spawned = thread::spawn("mongotls-pool", move || {
+                look_after(&weak, &signal, interval);
+            });
             if let Err(error) = spawned {
                 warn!(target: "mongotls::pool", "no thread for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
             }

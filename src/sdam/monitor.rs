@@ -9,9 +9,7 @@
 //!
 //! Neither thread keeps the topology alive, and both end with [`Control::end`]. Source: "Server Monitoring".
 
-use std::io;
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -26,6 +24,7 @@ use crate::conn::{Answer, CheckConnection, Connector};
 use crate::error::{Error, Result};
 use crate::event::{MonitoringConnection, SdamEventKind};
 use crate::fork;
+use crate::thread;
 
 /// What the threads of all servers share.
 #[derive(Clone, Debug)]
@@ -78,7 +77,7 @@ pub(super) fn start(
         measures: false,
         forks: fork::count(),
     };
-    if let Err(error) = spawn("mongotls-monitor", move || monitor.run()) {
+    if let Err(error) = thread::spawn("mongotls-monitor", move || monitor.run()) {
         let address = server.address();
         warn!(target: "mongotls::topology", "no thread to monitor {address}: {error}");
         if let Some(topology) = topology.upgrade() {
@@ -90,11 +89,6 @@ pub(super) fn start(
             topology.check_failed(server, Error::configuration(cause).with_server(address));
         }
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn(run).map(drop)
 }
 
 impl Monitor {
@@ -298,7 +292,7 @@ impl Monitor {
         let (topology, server) = (Weak::clone(&self.topology), Arc::clone(&self.server));
         let (connector, settings) = (Arc::clone(&self.connector), self.settings.clone());
         let run = move || measure(&topology, &server, &connector, &settings);
-        if let Err(error) = spawn("mongotls-rtt", run) {
+        if let Err(error) = thread::spawn("mongotls-rtt", run) {
             let address = self.server.address();
             warn!(target: "mongotls::topology", "no thread to measure round trips to {address}: {error}");
         }

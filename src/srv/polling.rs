@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Weak;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -19,6 +18,7 @@ use crate::error::Result;
 use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, SrvOptions};
 use crate::sdam::{Topology, TopologyType};
+use crate::thread;
 use crate::time::{Deadline, TimeoutKind};
 
 /// The shortest interval: a minute, whatever the records say.
@@ -61,9 +61,8 @@ pub(crate) fn start(
             }
         }
     };
-    let thread = thread::Builder::new().name("mongotls-srv".to_owned());
-    match thread.spawn(run) {
-        Ok(_) => Some(ending),
+    match thread::spawn("mongotls-srv", run) {
+        Ok(()) => Some(ending),
         Err(error) => {
             warn!(target: "mongotls::dns", "no thread to look for new hosts in DNS: {error}");
             None
@@ -139,6 +138,7 @@ impl Polling {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::thread;
 
     use mongotls_testbench::dns::{DnsFault, DnsServer, Zone};
     use mongotls_testbench::server::{Hello, Server};

@@ -5,9 +5,8 @@
 
 #![allow(unsafe_code)]
 
-#[cfg(ossl300)]
-use std::ffi::CString;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -240,6 +239,65 @@ pub(crate) fn watch_forks() {
         // unnoticed.
         let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
     });
+}
+
+/// Starts a thread of the C library; see [`crate::thread`]. Nothing of TLS, like [`watch_forks`].
+///
+/// # Errors
+/// Those of the system, if it has no thread or no memory left.
+pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    /// What a thread of the standard library has too.
+    const STACK: usize = 2 << 20;
+    /// What the kernel keeps of a name.
+    const LONGEST_NAME: usize = 15;
+    struct Start {
+        name: CString,
+        work: Box<dyn FnOnce() + Send>,
+    }
+    extern "C" fn run(start: *mut c_void) -> *mut c_void {
+        // SAFETY: the pointer comes from Box::into_raw below and is handed to this one thread.
+        let start = unsafe { Box::from_raw(start.cast::<Start>()) };
+        // SAFETY: the set is initialised by sigemptyset before it is read; both calls concern this thread alone, and
+        // the name is NUL-terminated.
+        unsafe {
+            let mut signals = std::mem::zeroed();
+            libc::sigemptyset(&raw mut signals);
+            libc::sigaddset(&raw mut signals, libc::SIGPIPE);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            libc::pthread_setname_np(libc::pthread_self(), start.name.as_ptr());
+        }
+        // A panic must not cross C. The hook for panics has printed it.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start.work));
+        std::ptr::null_mut()
+    }
+    let checked = |code| match code {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    };
+    let name = &name.as_bytes()[..name.len().min(LONGEST_NAME)];
+    let name = CString::new(name)?;
+    let start = Box::into_raw(Box::new(Start { name, work }));
+    // SAFETY: the attributes are initialised before they are used and destroyed once. The new thread takes the box
+    // over; where there is none it is taken back here.
+    let started = unsafe {
+        let mut attributes = std::mem::zeroed();
+        checked(libc::pthread_attr_init(&raw mut attributes)).and_then(|()| {
+            libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
+            let detached = libc::PTHREAD_CREATE_DETACHED;
+            libc::pthread_attr_setdetachstate(&raw mut attributes, detached);
+            let mut thread = std::mem::zeroed();
+            let code =
+                libc::pthread_create(&raw mut thread, &raw const attributes, run, start.cast());
+            libc::pthread_attr_destroy(&raw mut attributes);
+            checked(code)
+        })
+    };
+    if started.is_err() {
+        // SAFETY: there is no thread that could have taken it.
+        drop(unsafe { Box::from_raw(start) });
+    }
+    started
 }
 
 /// Lets OpenSSL put this thread on its list of threads, and leaves the thread's errors as they are.

@@ -7,7 +7,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "cloud")]
@@ -15,6 +14,7 @@ use super::environment;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
+use crate::thread;
 use crate::time::{Deadline, Elapsed};
 
 /// An access token that servers are shown. Two are the same if they have the same text.
@@ -152,9 +152,9 @@ impl Tokens {
                     .map(|last| (last + PAUSE).saturating_duration_since(Instant::now()));
                 let tokens = Arc::clone(self);
                 let told = told.clone();
-                let thread = thread::Builder::new().name("mongotls-oidc".to_owned());
-                let started =
-                    thread.spawn(move || tokens.run(call, told, pause.unwrap_or_default()));
+                let started = thread::spawn("mongotls-oidc", move || {
+                    tokens.run(call, told, pause.unwrap_or_default());
+                });
                 if let Err(error) = started {
                     state.runs_in = None;
                     return Err(self.failed(format!("the system has no thread left: {error}")));
@@ -179,7 +179,7 @@ impl Tokens {
 
     /// One call, on a thread of its own.
     fn run(&self, call: Call, told: Told, pause: Duration) {
-        thread::sleep(pause);
+        std::thread::sleep(pause);
         let outcome = catch_unwind(AssertUnwindSafe(call))
             .unwrap_or_else(|_| Err(self.failed("it panicked".to_owned())))
             .and_then(|token| match token.access_token.expose().is_empty() {
@@ -262,6 +262,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
     use crate::time::TimeoutKind;

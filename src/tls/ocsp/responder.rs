@@ -5,7 +5,6 @@
 //! the way can answer it. Redirects are followed to `http` only.
 
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,6 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::cache::{Attempt, Learned};
 use super::response::{self, LARGEST, Subject};
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
+use crate::thread;
 use crate::time::Deadline;
 
 /// How many responders of one certificate are asked; more are passed over.
@@ -41,8 +41,7 @@ pub(super) fn ask(
     let (asked, passed_over) = urls.split_at(urls.len().min(MOST));
     for url in asked {
         let (sender, url, request) = (sender.clone(), url.clone(), request.to_vec());
-        let name = "mongotls-ocsp".to_owned();
-        let worker = thread::Builder::new().name(name).spawn({
+        let worker = thread::spawn("mongotls-ocsp", {
             let url = url.clone();
             move || {
                 let started = Instant::now();
