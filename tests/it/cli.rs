@@ -118,6 +118,51 @@ fn run_prints_the_reply_as_relaxed_extended_json() {
 }
 
 #[test]
+fn run_changes_no_date_and_no_number() {
+    let bench = Bench::sound();
+    let uri = bench.uri("");
+    let insert = r#"{"insert": "t", "documents": [{"_id": 1, "d": [
+        {"a": {"$date": {"$numberLong": "253402300800000"}}}, {"$date": {"$numberLong": "-1"}}, {"$date": 253402300799999},
+        {"$date": {"$numberLong": "9223372036854775807"}}, {"$numberLong": "9007199254740993"}, {"$binary": "AQ==", "$type": "80"}]}]}"#;
+    let inserted = mongotls(&["run", &uri, "shop", insert]);
+    assert_eq!((inserted.code, inserted.err.as_str()), (0, ""));
+    for all in [true, false] {
+        let words = ["run", &uri, "shop", r#"{"find": "t"}"#, "--all"];
+        let run = mongotls(&words[..if all { 5 } else { 4 }]);
+        let reply: Value = serde_json::from_str(&run.out).unwrap();
+        let first = match all {
+            true => &reply,
+            false => &reply["cursor"]["firstBatch"][0],
+        };
+        assert_eq!(
+            first["d"],
+            serde_json::json!([
+                {"a": {"$date": {"$numberLong": "253402300800000"}}},
+                {"$date": {"$numberLong": "-1"}},
+                {"$date": "9999-12-31T23:59:59.999Z"},
+                {"$date": {"$numberLong": "9223372036854775807"}},
+                9_007_199_254_740_993_i64,
+                {"$binary": {"base64": "AQ==", "subType": "80"}},
+            ])
+        );
+    }
+    let inserts = bench.server.count_of("insert");
+    let run = mongotls(&[
+        "run",
+        &uri,
+        "shop",
+        r#"{"insert": "t", "documents": [{"n": 9223372036854775808}]}"#,
+    ]);
+    assert_eq!((run.code, run.out.as_str()), (2, ""));
+    assert_eq!(
+        run.err,
+        "mongotls: the command at \"documents.0.n\": the integer does not fit 64 bits; write it as \
+         {\"$numberDecimal\": \"…\"}, or as {\"$numberDouble\": \"…\"}\nTry: mongotls --help\n"
+    );
+    assert_eq!(bench.server.count_of("insert"), inserts);
+}
+
+#[test]
 fn run_follows_a_cursor_to_its_end() {
     let bench = Bench::sound();
     let uri = bench.uri("");

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
-use mongotls::bson::{Bson, Document};
+use mongotls::bson::Document;
+
+use crate::extended_json;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -114,7 +116,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
         "run" => Task::Run {
             uri: next("a URI")?,
             database: next("a database")?,
-            command: command(&next("a command")?)?,
+            command: extended_json::command(&next("a command")?)?,
             all: std::mem::take(&mut all),
         },
         "doctor" => Task::Doctor {
@@ -188,16 +190,6 @@ fn number(text: OsString) -> Result<u32, String> {
     number
         .filter(|count| (1..=1_000_000).contains(count))
         .ok_or("the count must be a number from 1 to 1000000".to_owned())
-}
-
-fn command(text: &str) -> Result<Document, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("the command is not JSON: {error}"))?;
-    match Bson::try_from(value) {
-        Ok(Bson::Document(document)) if !document.is_empty() => Ok(document),
-        Ok(_) => Err("the command must be a JSON object that is not empty".to_owned()),
-        Err(error) => Err(format!("the command is not Extended JSON: {error}")),
-    }
 }
 
 #[cfg(test)]

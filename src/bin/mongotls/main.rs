@@ -8,6 +8,7 @@
 mod args;
 mod deployment;
 mod doctor;
+mod extended_json;
 mod inspect;
 mod json;
 mod output;

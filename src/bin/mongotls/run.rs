@@ -3,9 +3,10 @@
 use std::io;
 
 use mongotls::Client;
-use mongotls::bson::{Bson, Document};
+use mongotls::bson::Document;
 
 use crate::Verdict;
+use crate::extended_json;
 use crate::output::Screen;
 use crate::ping::complain;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(
     if !all {
         return match database.run_command(command) {
             Ok(reply) => screen
-                .line(&format!("{:#}", extended_json(reply)))
+                .line(&format!("{:#}", extended_json::relaxed(reply)))
                 .map(|()| Verdict::Well),
             Err(error) => complain(&error).map(|()| Verdict::Failed),
         };
@@ -35,13 +36,9 @@ pub(crate) fn run(
     };
     for document in cursor {
         match document {
-            Ok(document) => screen.line(&extended_json(document).to_string())?,
+            Ok(document) => screen.line(&extended_json::relaxed(document).to_string())?,
             Err(error) => return complain(&error).map(|()| Verdict::Failed),
         }
     }
     Ok(Verdict::Well)
-}
-
-fn extended_json(document: Document) -> serde_json::Value {
-    Bson::Document(document).into_relaxed_extjson()
 }
