@@ -125,8 +125,7 @@ fn whatever_asks_for_tls_turns_it_on() {
         "tls=flase",
         "ssl=t",
         "tlsInsecure=x",
-        "tlsCAFiel=a",
-        "SSLm=x",
+        "ssl_match_hostname=x",
     ] {
         let tls = tls(&format!("mongodb://h/?{on}")).unwrap();
         assert!(

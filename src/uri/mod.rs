@@ -22,13 +22,14 @@
 //! - Of a repeated key the last valid value counts, with a warning. Keys of TLS and authentication
 //!   must agree, in their old spellings too; those of the proxy must not be repeated at all. Both are
 //!   errors. Another key in an old spelling does not count beside its new one.
-//! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other key that begins with `tls` or
-//!   `ssl`, also where its value is invalid or the key unknown. An invalid or empty value of `tls`
-//!   itself turns TLS on as well: ignoring it would send everything in the clear.
+//! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other known key about TLS, also where
+//!   its value is invalid. An invalid or empty value of `tls` itself turns TLS on as well: ignoring it
+//!   would send everything in plain text. For the same reason an unknown key about TLS is an error, and
+//!   so is an option inside the name of the database or inside another value (`stray`).
 //! - A file name, `proxyHost`, `authSource` or `authMechanism` that is empty or unknown is an error;
 //!   ignoring it would trust, reach or authenticate with something else than was asked for.
 //! - Options are separated by `&` alone. The old `;` may be part of a value (a path, a subject), so
-//!   that splitting there could change one. For the same reason `+` is a plus, not a space.
+//!   that splitting there could change one; before an option it is an error. `+` is a plus, not a space.
 //! - A negative `w` is an error ("Read and Write Concern"), a negative `wTimeoutMS` is ignored with a
 //!   warning like any value outside of its range. More than 1000 options are an error.
 //! - The scheme may be written in capitals (RFC 3986 §3.1); values may not.
@@ -36,6 +37,7 @@
 mod hosts;
 mod keys;
 mod options;
+mod stray;
 mod syntax;
 mod trouble;
 #[cfg(feature = "srv")]
@@ -48,6 +50,7 @@ mod hostile;
 use std::fmt;
 use std::str::FromStr;
 
+use self::trouble::Discretion;
 #[cfg(feature = "srv")]
 pub(crate) use self::txt::TxtOptions;
 use crate::error::Result;
@@ -93,6 +96,10 @@ impl ConnectionString {
             builder.srv_host = Some(hosts::srv_host(parts.hosts)?);
         } else {
             builder.hosts = hosts::seed_list(parts.hosts)?;
+        }
+        if let Some(stray) = stray::Stray::find(parts.database, true) {
+            let discretion = Discretion::new(parts.after_hosts, parts.slash);
+            return Err(stray.error("the database name", discretion, false));
         }
         builder.default_database = syntax::database(parts.database)?;
         let warnings = options::read(&parts, &mut builder)?;

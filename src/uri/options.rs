@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Warning;
 use super::keys::{Alias, Found, Key, Repeat};
+use super::stray::{self, Stray};
 use super::syntax::{self, ENCODE_PERCENT, Parts};
 use super::trouble::{Discretion, ENCODE_CREDENTIALS, conflict, invalid};
 use super::values::Verdict;
@@ -47,6 +48,8 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
 /// One `key=value`.
 struct Given<'a> {
     place: Place,
+    /// All of it, still encoded.
+    text: &'a str,
     name: &'a str,
     value: Zeroizing<String>,
 }
@@ -93,13 +96,19 @@ impl<'a> Given<'a> {
                 ENCODE_CREDENTIALS,
             ));
         }
-        let value = syntax::decode(raw)
+        let decoded = syntax::decode(raw)
             .map(Zeroizing::new)
             .map_err(|bad| bad.error(&place.to_string(), ENCODE_PERCENT))?;
-        if value.contains('\0') {
+        if decoded.contains('\0') {
             return Err(invalid(place, "contains a NUL", "Remove the %00."));
         }
-        Ok(Self { place, name, value })
+        let value = decoded;
+        Ok(Self {
+            place,
+            text,
+            name,
+            value,
+        })
     }
 
     /// The key, if it stands here in its current spelling.
@@ -111,7 +120,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Whether the option is about TLS, and thus asks for it.
+    /// Whether the option is about TLS without being `tls` itself, and thus asks for it.
     fn asks_for_tls(&self) -> bool {
         let begins_with = |prefix| {
             let start = self.name.get(..3).unwrap_or_default();
@@ -134,6 +143,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn take(&mut self, option: &Given<'_>) -> Result<()> {
+        if let Some(stray) = Stray::find(option.text, false) {
+            let in_secret = option.place.found.is_secret();
+            return Err(stray.error(option.place, self.discretion, in_secret));
+        }
         if option.asks_for_tls() {
             self.builder.tls.get_or_insert_default();
         }
@@ -148,6 +161,13 @@ impl Reader<'_> {
                     option,
                     format!("is not supported and ignored. {}", key.instead),
                 );
+            }
+            Found::Unknown if stray::is_about_tls(option.name) => {
+                return Err(stray::unknown_tls_key(
+                    option.place,
+                    option.name,
+                    self.discretion,
+                ));
             }
             Found::Unknown => {
                 let name = self.discretion.show(option.name);

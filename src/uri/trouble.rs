@@ -56,7 +56,7 @@ impl Discretion {
 
     /// The name, if it is harmless and looks like that of an option.
     pub(super) fn show(self, name: &str) -> Option<&str> {
-        let plain = |c: char| c.is_ascii_alphabetic() || c == '_';
+        let plain = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.');
         (!self.nothing && name.len() <= 40 && name.chars().all(plain)).then_some(name)
     }
 }

@@ -1,0 +1,445 @@
+//! Options that would otherwise be read as text, and keys about TLS that are not known.
+//!
+//! `mongodb://h/tls=true` names a database, `/?appName=x;tls=true` an application, and `/?useSSL=true` is a key of
+//! another driver. Ignoring one of them could send commands in plain text, so each is an error. Text that only looks
+//! similar stays valid: an option needs a known key, or one about TLS, directly before a raw `=`. A `=` that is written
+//! as `%3D` never makes an option.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use super::keys::{Found, KEYS};
+use super::trouble::{Discretion, invalid};
+use crate::error::Error;
+
+/// An option inside the name of a database or inside another option.
+pub(super) struct Stray<'a> {
+    key: Cow<'a, str>,
+    position: Position<'a>,
+}
+
+/// What stands before a stray option.
+#[derive(Clone, Copy)]
+enum Position<'a> {
+    Start,
+    Separator(&'a str),
+}
+
+impl<'a> Stray<'a> {
+    /// Finds an option in `text` that follows a separator or, if `at_start` is set, begins the text.
+    pub(super) fn find(text: &'a str, at_start: bool) -> Option<Self> {
+        let mut begin = 0;
+        for (end, _) in text.match_indices('=') {
+            let before = text[begin..end].trim_end();
+            let separator = last_separator(before);
+            let start = separator.map_or(0, |(at, length)| at + length);
+            let key = token(&before[start..]);
+            if (separator.is_some() || (at_start && begin == 0)) && is_option(&key) {
+                let position = match separator {
+                    None => Position::Start,
+                    Some((at, _)) if is_html_ampersand(&before[..at]) => {
+                        Position::Separator("&amp;")
+                    }
+                    Some((at, length)) => Position::Separator(&before[at..at + length]),
+                };
+                return Some(Self { key, position });
+            }
+            begin = end + 1;
+        }
+        None
+    }
+
+    /// The error for an option at `place`. The key is not quoted inside a secret.
+    pub(super) fn error(
+        &self,
+        place: impl fmt::Display,
+        discretion: Discretion,
+        in_secret: bool,
+    ) -> Error {
+        let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
+        let equivalent = Equivalent::of(&self.key).filter(|_| !is_known && !in_secret);
+        let is_in_table = is_known || equivalent.is_some();
+        let what = match shown(&self.key, is_in_table, discretion).filter(|_| !in_secret) {
+            Some(key) => format!("\"{key}=\""),
+            None => "an option".to_owned(),
+        };
+        let problem = match self.position {
+            Position::Start => format!("starts with {what}"),
+            Position::Separator(text) if text.trim().is_empty() => {
+                format!("contains {what} after a space")
+            }
+            Position::Separator(text) => format!("contains {what} after \"{text}\""),
+        };
+        let mut remedy = "Write \"/?\" before the first option and \"&\" between options. If this is text and not an \
+            option, write its \"=\" as %3D."
+            .to_owned();
+        if let Some(equivalent) = equivalent {
+            remedy += &format!(" {equivalent}");
+        }
+        invalid(place, problem, &remedy)
+    }
+}
+
+/// The error for an unknown key about TLS.
+pub(super) fn unknown_tls_key(
+    place: impl fmt::Display,
+    name: &str,
+    discretion: Discretion,
+) -> Error {
+    let key = token(name);
+    let equivalent = Equivalent::of(&key);
+    let problem = match shown(&key, equivalent.is_some(), discretion) {
+        Some(key) => format!("has an unknown key about TLS, \"{key}\""),
+        None => "has an unknown key about TLS".to_owned(),
+    };
+    let remedy = match equivalent {
+        Some(equivalent) => equivalent.to_string(),
+        None => {
+            let names = KEYS.iter().map(|key| key.name);
+            let names: Vec<_> = names.filter(|name| name.starts_with("tls")).collect();
+            format!(
+                "Check its spelling. The keys about TLS are {}.",
+                names.join(", ")
+            )
+        }
+    };
+    invalid(place, problem, &remedy)
+}
+
+/// Whether one of the words of `key` is tls or ssl, or the key begins with one of them.
+///
+/// Words end at every character that is neither a letter nor a digit, and at a capital letter; `use`, `enable`,
+/// `require`, `mode` and similar words may also be joined to it in lower case.
+pub(super) fn is_about_tls(key: &str) -> bool {
+    let key = decoded(key);
+    let mut parts = key
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|part| !part.is_empty());
+    let begins = |part: &str| {
+        let start = part.get(..3).unwrap_or_default();
+        start.eq_ignore_ascii_case("tls") || start.eq_ignore_ascii_case("ssl")
+    };
+    parts
+        .next()
+        .is_some_and(|first| begins(first) || has_tls_word(first))
+        || parts.any(has_tls_word)
+}
+
+/// Looks for tls or ssl as a word of `part`, which holds letters and digits alone.
+fn has_tls_word(part: &str) -> bool {
+    let lower = part.to_ascii_lowercase();
+    let found = lower.match_indices("tls").chain(lower.match_indices("ssl"));
+    found.map(|(at, word)| at..at + word.len()).any(|range| {
+        let word = &part[range.clone()];
+        let rest = &word[1..];
+        let is_capital = word.starts_with(|c: char| c.is_ascii_uppercase());
+        let is_upper = is_capital && rest.chars().all(|c| c.is_ascii_uppercase());
+        if !is_upper && !rest.chars().all(|c| c.is_ascii_lowercase()) {
+            // As in "classLoader", which holds the end of one word and the start of another.
+            return false;
+        }
+        let (left, right) = (&part[..range.start], &part[range.end..]);
+        let begins = match left.chars().next_back() {
+            None => true,
+            Some(c) => c.is_ascii_digit() || (is_capital && !c.is_uppercase()),
+        };
+        let ends = match right.chars().next() {
+            None => true,
+            Some(c) => is_upper || c.is_ascii_digit() || c.is_uppercase(),
+        };
+        (begins || is_made_of_affixes(left)) && (ends || is_made_of_affixes(right))
+    })
+}
+
+/// Whether `text` is one or more of the words that are joined to tls and ssl.
+fn is_made_of_affixes(text: &str) -> bool {
+    let mut rest = text.to_ascii_lowercase();
+    while let Some(affix) = AFFIXES.iter().find(|affix| rest.starts_with(**affix)) {
+        rest.drain(..affix.len());
+    }
+    rest.is_empty()
+}
+
+/// Longer words first.
+const AFFIXES: [&str; 16] = [
+    "required", "requires", "require", "enabled", "enables", "enable", "disabled", "disable",
+    "uses", "use", "force", "with", "verify", "mode", "is", "no",
+];
+
+/// Whether a token before a `=` is the key of an option, or of TLS in another spelling.
+fn is_option(key: &str) -> bool {
+    let is_key = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !matches!(Found::look_up(key), Found::Unknown) || (key.chars().all(is_key) && is_about_tls(key))
+}
+
+/// A key without percent-encoding, and without quotes, brackets and spaces around it.
+fn token(text: &str) -> Cow<'_, str> {
+    let noise = |c: char| !c.is_alphanumeric();
+    match decoded(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(noise)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(noise).to_owned()),
+    }
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+/// Where the last separator in `text` is, and its length in bytes.
+fn last_separator(text: &str) -> Option<(usize, usize)> {
+    let is_separator = |c: char| matches!(c, '?' | ';' | ',' | '&' | '#') || c.is_whitespace();
+    let raw = text.char_indices().rfind(|(_, c)| is_separator(*c));
+    let raw = raw.map(|(at, c)| (at, c.len_utf8()));
+    let encoded = text.rfind("%26").map(|at| (at, "%26".len()));
+    raw.max(encoded)
+}
+
+/// Whether `text` ends in the `&amp` of HTML; the `&` itself separates options and may be cut off.
+fn is_html_ampersand(text: &str) -> bool {
+    text == "amp" || text.ends_with("&amp")
+}
+
+/// The key as far as an error may quote it. A key of one of our tables is always harmless.
+fn shown(key: &str, is_in_table: bool, discretion: Discretion) -> Option<&str> {
+    match is_in_table {
+        true => Some(key),
+        false => discretion.show(key),
+    }
+}
+
+/// How to write what a key of another driver, of an older version or of another program means.
+#[derive(Clone, Copy)]
+enum Equivalent {
+    Tls,
+    Key(&'static str),
+    /// The certificate and its private key are in one file.
+    CertificateKeyFile,
+    /// The key with the opposite meaning.
+    Opposite(&'static str),
+    Elsewhere(&'static str),
+}
+
+impl Equivalent {
+    /// Looks `key` up without regard to case, `_`, `-` and `.`; ssl and tls mean the same.
+    fn of(key: &str) -> Option<Self> {
+        let plain: String = key
+            .chars()
+            .filter(|c| !matches!(c, '_' | '-' | '.'))
+            .collect();
+        let plain = plain.to_ascii_lowercase().replace("ssl", "tls");
+        let known = KEYS
+            .iter()
+            .find(|known| known.name.eq_ignore_ascii_case(&plain));
+        match known {
+            Some(key) if key.name == "tls" => Some(Self::Tls),
+            Some(key) => Some(Self::Key(key.name)),
+            None => {
+                let mut rows = EQUIVALENTS.iter();
+                let row = rows.find(|(names, _)| names.contains(&plain.as_str()));
+                row.map(|(_, equivalent)| *equivalent)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Equivalent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls => {
+                f.write_str("Use the key tls instead: tls=true turns TLS on, tls=false turns it off.")
+            }
+            Self::Key(key) => write!(f, "Use the key {key} instead."),
+            Self::CertificateKeyFile => f.write_str(
+                "Use the key tlsCertificateKeyFile instead; its file holds the certificate and the private key.",
+            ),
+            Self::Opposite(key) => write!(
+                f,
+                "Remove it: the check is on by default. The key with the opposite meaning is {key}."
+            ),
+            Self::Elsewhere(advice) => f.write_str(advice),
+        }
+    }
+}
+
+const PROTOCOL: &str = "No key sets versions and ciphers: use TlsOptionsBuilder::protocol in the program, or the \
+    configuration file of OpenSSL.";
+
+/// The keys of other drivers, of older versions and of other programs, in lower case and with tls for ssl.
+static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
+    (
+        &[
+            "usetls",
+            "enabletls",
+            "requiretls",
+            "forcetls",
+            "withtls",
+            "tlsenable",
+            "tlsenabled",
+            "tlsrequire",
+            "tlsrequired",
+            "tlsmode",
+            "tlson",
+            "tlsactive",
+            "usetlsmode",
+            "istls",
+            "tlsonly",
+        ],
+        Equivalent::Tls,
+    ),
+    (
+        &[
+            "tlsca",
+            "tlscas",
+            "tlscacert",
+            "tlscacerts",
+            "tlscacertfile",
+            "tlscacertificate",
+            "tlscacertificatefile",
+            "tlscapath",
+            "tlscabundle",
+            "tlsrootca",
+            "tlsrootcafile",
+            "tlsrootcert",
+            "tlsrootcertificate",
+            "tlscertificateauthority",
+            "tlscertificateauthorityfile",
+            "tlstruststore",
+        ],
+        Equivalent::Key("tlsCAFile"),
+    ),
+    (
+        &["tlscrl", "tlscrls", "tlscrlpath"],
+        Equivalent::Key("tlsCRLFile"),
+    ),
+    (
+        &[
+            "tlscert",
+            "tlscertfile",
+            "tlscertpath",
+            "tlscertificate",
+            "tlscertificatefile",
+            "tlscertificatepath",
+            "tlskey",
+            "tlskeyfile",
+            "tlskeypath",
+            "tlsprivatekey",
+            "tlsprivatekeyfile",
+            "tlspem",
+            "tlspemfile",
+            "tlspemkeyfile",
+            "tlscertkey",
+            "tlscertkeyfile",
+            "tlscertificatekey",
+            "tlsclientcert",
+            "tlsclientcertfile",
+            "tlsclientcertificate",
+            "tlsclientcertificatefile",
+            "tlsclientcertificatekeyfile",
+            "tlsclientkey",
+            "tlsclientkeyfile",
+            "tlskeystore",
+            "tlscertificateselector",
+        ],
+        Equivalent::CertificateKeyFile,
+    ),
+    (
+        &[
+            "tlspass",
+            "tlspassword",
+            "tlspassphrase",
+            "tlspempassword",
+            "tlspempassphrase",
+            "tlspemkeypassword",
+            "tlspemkeyfilepassword",
+            "tlskeypass",
+            "tlskeypassword",
+            "tlskeypassphrase",
+            "tlskeyfilepassword",
+            "tlsprivatekeypassword",
+            "tlscertificatepassword",
+            "tlscertificatekeypassword",
+            "tlsclientcertificatekeypassword",
+        ],
+        Equivalent::Key("tlsCertificateKeyFilePassword"),
+    ),
+    (
+        &[
+            "tlsallowinvalidcertificate",
+            "tlsallowinvalidcerts",
+            "tlsweakcertificatevalidation",
+        ],
+        Equivalent::Key("tlsAllowInvalidCertificates"),
+    ),
+    (
+        &["tlsallowinvalidhostname", "tlsinvalidhostnameallowed"],
+        Equivalent::Key("tlsAllowInvalidHostnames"),
+    ),
+    (
+        &["tlsskipverify", "tlsinsecureskipverify"],
+        Equivalent::Key("tlsInsecure"),
+    ),
+    (
+        &[
+            "tlsvalidate",
+            "tlsverify",
+            "tlsverifycert",
+            "tlsverifycertificate",
+            "tlsverifyservercertificate",
+            "tlsverifypeer",
+            "tlsverifymode",
+            "tlsvalidatecertificate",
+            "tlscertreqs",
+        ],
+        Equivalent::Opposite("tlsAllowInvalidCertificates"),
+    ),
+    (
+        &[
+            "tlsverifyhost",
+            "tlsverifyhostname",
+            "tlsmatchhostname",
+            "tlscheckhostname",
+        ],
+        Equivalent::Opposite("tlsAllowInvalidHostnames"),
+    ),
+    (
+        &["tlsverifyocspendpoint"],
+        Equivalent::Opposite("tlsDisableOCSPEndpointCheck"),
+    ),
+    (
+        &["tlscheckrevocation", "tlscheckcertificaterevocation"],
+        Equivalent::Opposite("tlsDisableCertificateRevocationCheck"),
+    ),
+    (
+        &[
+            "tlsversion",
+            "tlsminversion",
+            "tlsmaxversion",
+            "tlsprotocol",
+            "tlsprotocols",
+            "tlsdisabledprotocols",
+            "enabledtlsprotocols",
+            "tlscipher",
+            "tlsciphers",
+            "tlsciphersuites",
+            "tlscipherconfig",
+        ],
+        Equivalent::Elsewhere(PROTOCOL),
+    ),
+    (
+        &["tlsfipsmode"],
+        Equivalent::Elsewhere(
+            "Activate the FIPS provider in the configuration file of OpenSSL; no key does so.",
+        ),
+    ),
+    (
+        &["tlsservername", "tlssni", "tlshostname", "tlstargetname"],
+        Equivalent::Elsewhere(
+            "Name the host in the connection string as its certificate does; no key changes the name that is checked.",
+        ),
+    ),
+];
+
+#[cfg(test)]
+mod tests;
