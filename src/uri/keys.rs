@@ -6,7 +6,7 @@
 use zeroize::Zeroizing;
 
 use super::values::{self, Value, change_tls as tls, relax_tls as relax};
-use Value::{Count, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
+use Value::{Count, Encoded, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
 
 /// One key.
 pub(super) struct Key {
@@ -89,7 +89,7 @@ keys! {
 
     // Reads and writes.
     "readPreference"            LastCounts  Other(values::read_preference);
-    "readPreferenceTags"        List        Other(values::read_preference_tags);
+    "readPreferenceTags"        List        Encoded(values::read_preference_tags);
     "maxStalenessSeconds"       LastCounts  Other(values::max_staleness);
     "readConcernLevel"          LastCounts  Text(|o, v| o.read_concern.level = Some(v));
     "w"                         LastCounts  Other(values::w);
@@ -210,6 +210,11 @@ impl Found {
             Self::Key(key) | Self::Alias(_, key) => key.value.is_text(),
             Self::Unsupported(_) | Self::Unknown => false,
         }
+    }
+
+    /// Whether the value is read without being decoded first.
+    pub(super) fn is_split_before_decoding(self) -> bool {
+        matches!(self, Self::Key(key) if matches!(key.value, Encoded(_)))
     }
 
     /// Whether the value is a secret, or may hold one.

@@ -102,7 +102,10 @@ impl<'a> Given<'a> {
         if decoded.contains('\0') {
             return Err(invalid(place, "contains a NUL", "Remove the %00."));
         }
-        let value = decoded;
+        let value = match place.found.is_split_before_decoding() {
+            true => Zeroizing::new(raw.to_owned()),
+            false => decoded,
+        };
         Ok(Self {
             place,
             text,

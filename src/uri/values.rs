@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::Verdict::{Ignored, Noted, Refused, Taken};
+use super::syntax::decode;
 use crate::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
     DangerousTlsOptions, Secret, ServerMonitoringMode, TlsOptionsBuilder,
@@ -28,6 +29,8 @@ pub(super) enum Value {
     File(fn(&mut ClientOptionsBuilder, PathBuf)),
     /// A password.
     Password(fn(&mut ClientOptionsBuilder, Secret)),
+    /// A list with encoded elements: the function splits it before it decodes them.
+    Encoded(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
     /// As the function says.
     Other(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
 }
@@ -77,7 +80,7 @@ impl Value {
             ),
             Self::File(set) => apply(builder, set, PathBuf::from(text)),
             Self::Password(set) => apply(builder, set, Secret::new(text)),
-            Self::Other(read) => read(builder, text),
+            Self::Encoded(read) | Self::Other(read) => read(builder, text),
         }
     }
 
@@ -278,13 +281,14 @@ pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) ->
     }
 }
 
-/// One set of tags; an empty one matches every member.
-pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
-    let pairs = text.split(',').filter(|_| !text.is_empty());
+/// One set of tags; an empty one matches every member. It is split before its names and values are decoded, so that
+/// `%2C` and `%3A` are parts of them.
+pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: &str) -> Verdict {
+    let pairs = encoded.split(',').filter(|_| !encoded.is_empty());
     let set = pairs
         .map(|pair| match pair.split_once(':') {
             Some(("", _)) | None => None,
-            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            Some((name, value)) => decode(name).ok().zip(decode(value).ok()),
         })
         .collect::<Option<Vec<_>>>();
     match set {
@@ -471,6 +475,31 @@ mod tests {
         assert!(matches!(read("-1"), (Refused(..), None)));
         assert!(matches!(read("2147483648"), (Refused(..), None)));
         assert!(matches!(read(""), (Ignored(_), None)));
+    }
+
+    #[test]
+    fn tags_are_split_before_they_are_decoded() {
+        let read = |encoded| {
+            let mut builder = ClientOptionsBuilder::default();
+            let verdict = read_preference_tags(&mut builder, encoded);
+            (verdict == Taken, builder.read_preference_tags)
+        };
+        let set = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let owned = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            (true, vec![owned.collect::<Vec<_>>()])
+        };
+        assert_eq!(read("dc:x%2Cy%3Az"), set(&[("dc", "x,y:z")]));
+        assert_eq!(
+            read("d%2Cc:a%2cb,r%3Ak:%C3%A9%25,use:"),
+            set(&[("d,c", "a,b"), ("r:k", "é%"), ("use", "")])
+        );
+        assert_eq!(read("dc:ny,rack:1"), set(&[("dc", "ny"), ("rack", "1")]));
+        assert_eq!(read("%3A:x:y"), set(&[(":", "x:y")]));
+        assert_eq!(read(""), set(&[]));
+        for text in ["dc%3Any", "dc:ny,", ",", ":ny", "dc:ny,rack%3A1"] {
+            assert_eq!(read(text), (false, vec![]), "{text}");
+        }
     }
 
     #[test]
