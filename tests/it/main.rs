@@ -47,6 +47,7 @@ mod resumption;
 mod rotation;
 mod seeds;
 mod settings;
+mod setup;
 mod sharing;
 mod silence;
 mod socks5;

@@ -2,6 +2,7 @@
 
 use super::{Peer, PeerUnavailable, find_program};
 use crate::pki::PkiDir;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -97,14 +98,13 @@ impl Kdc {
         run(command.envs(self.env()), "");
     }
 
-    /// Stops it from answering; its port stays taken.
+    /// Suspends the process: the KDC no longer answers, and its port stays in use.
     ///
     /// # Panics
     ///
-    /// If the system has no `kill`.
+    /// If the process has ended.
     pub fn stop(&self) {
-        let mut kill = Command::new("kill");
-        run(kill.args(["-STOP", &self.peer.child.id().to_string()]), "");
+        kill_process(Pid::from_child(&self.peer.child), Signal::STOP).unwrap();
     }
 
     /// What it has logged.
