@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit msrv openssl-1.1.1 static ferretdb clean
+.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit msrv openssl-1.1.1 release-check static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -29,18 +29,8 @@ demo: ## Ping, insert, find and explain a failure, against a server from the tes
 	@sh tests/setup.sh build
 	@sh tests/demo.sh
 
-# Without FerretDB the tests that need it say that they were skipped; where nothing may be
-# (MONGOTLS_REQUIRE_PEERS is set), that is a failure.
-test: setup ## Run all tests; builds FerretDB the first time if Go is there
-	@$(MAKE) --no-print-directory --silent ferretdb 2>&1 || { \
-	    [ -z "$$MONGOTLS_REQUIRE_PEERS" ] || exit 1; \
-	    echo '***********************************************************************'; \
-	    echo '*** There is no FerretDB: the tests against it WILL BE SKIPPED.'; \
-	    echo '*** The lines above say why, and what to install.'; \
-	    echo '***********************************************************************'; \
-	}
-	cargo test $(LOCKED) --workspace --features $(ALL_FEATURES)
-	cargo test $(LOCKED) --lib --no-default-features auth::
+test: setup ## Run all tests; builds FerretDB the first time if Go is installed
+	@sh tests/run.sh $(ALL_FEATURES) $(LOCKED)
 
 guard: setup ## Fail where a ping costs more than it did: system calls, allocations, instructions
 	cargo test $(LOCKED) --release --test guard
@@ -111,6 +101,9 @@ valgrind: setup ## Run the tests of TLS under valgrind (a quarter of an hour)
 
 audit: ## Check licences, sources, advisories and unused dependencies
 	.ci/audit
+
+release-check: ## Run every check that a release needs, and list what could not run (2 hours)
+	@.ci/release-check $(STEPS)
 
 msrv: ## Compile with the oldest Rust that Cargo.toml promises
 	.ci/msrv

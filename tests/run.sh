@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs all tests, and says at the end which of them did not run and how to get what they need.
+#
+#   tests/run.sh FEATURES [CARGO-OPTION...]     `make test` calls it
+#
+# A failure does not stop the rest. MONGOTLS_REQUIRE_PEERS=1 turns a missing server into a failure.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+features=$1
+shift
+
+cat <<'END'
+The first run builds everything: about 10 minutes on two cores, 5 GB of disk. It downloads crates from
+crates.io and, if Go is installed, FerretDB's source from the Go module proxy (300 MB in all).
+Later runs take about 5 minutes.
+END
+
+skipped=
+skip() { # what, reason and remedy
+    skipped="$skipped
+SKIPPED: $1
+  $2"
+}
+
+failed=0
+if [ -z "${MONGOTLS_FERRETDB-}" ]; then
+    sh tests/support/get-ferretdb.sh >/dev/null || {
+        [ -z "${MONGOTLS_REQUIRE_PEERS-}" ] || failed=1
+        skip "the tests against FerretDB" \
+            "It could not be built; the lines that begin with 'get-ferretdb' say why."
+    }
+fi
+[ -n "${SPEC_TESTS_DIR-}" ] || [ -d ../shared/spec-tests ] ||
+    skip "the specifications' tests, whose files are not part of this repository. To run them:" \
+        "git clone https://github.com/mongodb/specifications
+  SPEC_TESTS_DIR=\$PWD/specifications/source make test"
+
+cargo test --no-fail-fast "$@" --workspace --features "$features" || failed=1
+# What a program without the default features gets is an error that names the feature.
+cargo test --no-fail-fast "$@" --lib --no-default-features auth:: || failed=1
+
+[ -z "$skipped" ] || printf '%s\n' "$skipped"
+if [ "$failed" != 0 ]; then
+    printf '\nSome tests FAILED: see above.\n'
+    exit 1
+fi
+printf '\nAll tests that could run have passed.\n'
