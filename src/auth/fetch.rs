@@ -13,7 +13,7 @@ use super::excerpt::excerpt;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::options::TlsOptions;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::TlsContext;
+use crate::tls::{Offer, TlsContext};
 
 /// What to ask.
 pub(super) struct Query<'a> {
@@ -78,8 +78,11 @@ pub(super) fn fetch(
                 .and_then(|options| TlsContext::new(&options));
             let tls = tls.map_err(failed)?;
             let socket = http::open(&request, &deadline).map_err(unreachable)?;
-            let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline));
-            http::talk(&mut stream.map_err(failed)?, &request).map_err(unreachable)?
+            // One question seldom follows another soon.
+            let offer = Offer::NoSession;
+            let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline), offer);
+            let mut stream = stream.map_err(|refused| failed(refused.error))?;
+            http::talk(&mut stream, &request).map_err(unreachable)?
         }
     };
     match reply.status {

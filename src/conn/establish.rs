@@ -34,7 +34,7 @@ use crate::net::{Unreachable, Way};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
-use crate::tls::{HandshakeReport, TlsContext};
+use crate::tls::{Failed, HandshakeReport, Offer, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
@@ -187,7 +187,36 @@ impl Connector {
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let user = self.authenticator.as_ref();
-        self.establish_as(user, server, place, deadline, observer)
+        self.establish_as(user, server, place, deadline, Offer::Session, observer)
+    }
+
+    /// The same without a place and with a full TLS handshake, so that `observer` sees all that there is to see.
+    pub(crate) fn establish_in_full(
+        &self,
+        server: &ServerAddress,
+        observer: &mut impl Observer,
+    ) -> Result<Connection> {
+        let user = self.authenticator.as_ref();
+        let place = Place::default();
+        self.establish_as(user, server, &place, None, Offer::NoSession, observer)
+    }
+
+    /// Opens another connection to `server` up to the answer to hello, which offers the TLS session of an earlier one,
+    /// and closes it. `None` if there is no session to offer.
+    pub(crate) fn try_session(&self, server: &ServerAddress) -> Option<Result<(), Failed>> {
+        let tls = self.tls()?;
+        if !tls.holds_session(&server.to_string()) {
+            return None;
+        }
+        let attempt = Attempt {
+            connector: self,
+            server,
+            place: &Place::default(),
+            deadline: self.connect_deadline(Instant::now()),
+            purpose: Purpose::Checks,
+            offer: Offer::Session,
+        };
+        Some(attempt.greet_once(Offer::Session, &mut ()).map(drop))
     }
 
     /// The same without a place and without authentication, whatever the options say.
@@ -197,7 +226,8 @@ impl Connector {
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        self.establish_as(None, server, &Place::default(), deadline, observer)
+        let place = Place::default();
+        self.establish_as(None, server, &place, deadline, Offer::Session, observer)
     }
 
     fn establish_as(
@@ -206,6 +236,7 @@ impl Connector {
         server: &ServerAddress,
         place: &Place,
         deadline: Option<Deadline>,
+        offer: Offer,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let own = self.connect_deadline(Instant::now());
@@ -215,6 +246,7 @@ impl Connector {
             place,
             deadline: deadline.map_or(own, |deadline| deadline.earlier(own)),
             purpose: Purpose::Commands(authenticator),
+            offer,
         };
         attempt.explained(attempt.run(observer))
     }
@@ -232,6 +264,7 @@ impl Connector {
             place,
             deadline: self.connect_deadline(Instant::now()),
             purpose: Purpose::Checks,
+            offer: Offer::Session,
         };
         let mut took = Duration::ZERO;
         let greeted = attempt.greet(&mut took);
@@ -283,7 +316,11 @@ struct Attempt<'a> {
     place: &'a Place,
     deadline: Deadline,
     purpose: Purpose<'a>,
+    offer: Offer,
 }
+
+/// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
+type Greeted<'a> = (Connection, RawDocumentBuf, Option<Authentication<'a>>);
 
 /// What a connection is for.
 #[derive(Clone, Copy)]
@@ -327,13 +364,32 @@ impl<'a> Attempt<'a> {
     }
 
     /// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
-    fn greet(
+    ///
+    /// A server that answers an offered TLS session with an alert is dialed once more at once, without a session. One
+    /// that closes the connection, resets it or is silent may be overloaded, and is not.
+    fn greet(&self, observer: &mut impl Observer) -> Result<Greeted<'a>> {
+        match self.greet_once(self.offer, observer) {
+            Err(failed) if failed.session_refused => {
+                let server = self.server;
+                let error = failed.error;
+                debug!(target: "mongotls::tls", "{server} refused a TLS session; dialing again without one: {error}");
+                let greeted = self.greet_once(Offer::NoSession, observer);
+                let greeted = greeted.map_err(|failed| failed.error)?;
+                warn!(target: "mongotls::tls", "{server} refuses TLS sessions that it issued itself, which costs a second connection. {REFUSED_SESSION_REMEDY}");
+                Ok(greeted)
+            }
+            greeted => greeted.map_err(|failed| failed.error),
+        }
+    }
+
+    fn greet_once(
         &self,
+        offer: Offer,
         observer: &mut impl Observer,
-    ) -> Result<(Connection, RawDocumentBuf, Option<Authentication<'a>>)> {
+    ) -> Result<Greeted<'a>, Failed> {
         let socket = self.open(observer)?;
         let stream = match self.connector.tls() {
-            Some(tls) => self.secure(&tls, socket, observer)?,
+            Some(tls) => self.secure(&tls, socket, offer, observer)?,
             None => Stream::Plain(socket),
         };
         // The first read of TLS 1.3 takes in session tickets, and authentication hashes.
@@ -435,8 +491,9 @@ impl<'a> Attempt<'a> {
         &self,
         tls: &TlsContext,
         mut socket: Socket,
+        offer: Offer,
         observer: &mut impl Observer,
-    ) -> Result<Stream> {
+    ) -> Result<Stream, Failed> {
         // A server on a Unix socket is this host.
         let host = match self.server {
             ServerAddress::Tcp { host, .. } => host.as_str(),
@@ -445,13 +502,15 @@ impl<'a> Attempt<'a> {
         self.tell_handshake();
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
+        let server = self.server.to_string();
         let stream = tls
-            .connect_to(&self.server.to_string(), host, socket, Some(self.deadline))
-            .map_err(|error| {
+            .connect_to(&server, host, socket, Some(self.deadline), offer)
+            .map_err(|failed| {
                 let took = started.elapsed();
-                let error = overload::label(self.explain_handshake(error).with_server(self.server));
+                let error = self.explain_handshake(failed.error);
+                let error = overload::label(error.with_server(self.server));
                 self.tell_handshake_end(Err(&error), took);
-                error
+                Failed { error, ..failed }
             })?;
         self.tell_revocation(Ok(stream.report()));
         self.tell_handshake_end(Ok(stream.report()), started.elapsed());
@@ -583,7 +642,7 @@ impl<'a> Attempt<'a> {
         &self,
         connection: &mut Connection,
         authentication: Option<&Authentication<'_>>,
-    ) -> Result<RawDocumentBuf> {
+    ) -> Result<RawDocumentBuf, Failed> {
         let load_balanced = self.connector.load_balanced;
         let metadata = self.connector.metadata.current();
         let compressors = self.compressors();
@@ -618,13 +677,14 @@ impl<'a> Attempt<'a> {
         // It may hold an access token, and the connection's buffer a copy.
         body.into_bytes().zeroize();
         connection.wipe_buffer();
-        let reply = reply.map_err(|failure| {
-            connection.explain(
+        let reply = reply.map_err(|failure| Failed {
+            session_refused: connection.is_session_refused(&failure),
+            error: connection.explain(
                 failure,
                 Stage::Hello,
                 "the answer to hello",
                 Some(self.deadline),
-            )
+            ),
         })?;
         if let Err(refused) = check(&reply) {
             let message = format!("the server refused hello: {refused}");
@@ -638,7 +698,7 @@ impl<'a> Attempt<'a> {
                 refused.command().map(|failure| i64::from(failure.code)),
             );
             let error = Error::failed(Stage::Hello, cause).with_labels(refused.labels());
-            return Err(error.with_source(refused));
+            return Err(error.with_source(refused).into());
         }
         let hello = Hello::read(&reply);
         let unsuitable = match self.purpose {
@@ -646,7 +706,7 @@ impl<'a> Attempt<'a> {
             Purpose::Checks => None,
         };
         match unsuitable {
-            Some(cause) => Err(Error::failed(Stage::Hello, cause)),
+            Some(cause) => Err(Error::failed(Stage::Hello, cause).into()),
             None => {
                 connection.hello = hello;
                 Ok(reply)
@@ -667,6 +727,9 @@ impl<'a> Attempt<'a> {
         })
     }
 }
+
+/// What to do about a server that answers its own TLS sessions with an alert.
+pub(crate) const REFUSED_SESSION_REMEDY: &str = "Set a session ID context at the server (SSL_CTX_set_session_id_context in OpenSSL, Context.set_session_id in pyOpenSSL), or tlsSessionResumption=false in the connection string.";
 
 /// The compressors that are built in; the others are named in the log.
 fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {

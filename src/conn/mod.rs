@@ -24,7 +24,7 @@ use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
-pub(crate) use self::establish::{Connector, Learned, Observer, Place};
+pub(crate) use self::establish::{Connector, Learned, Observer, Place, REFUSED_SESSION_REMEDY};
 pub use self::hello::{Hello, TopologyVersion};
 pub(crate) use self::hello::{WIRE_VERSIONS, integer, wrong_set};
 pub(crate) use self::metadata::is_function;
@@ -350,6 +350,14 @@ impl Connection {
         .with_server(&self.server)
     }
 
+    /// Whether the first hello failed because the server answered a resumed TLS session with an alert.
+    fn is_session_refused(&self, failure: &ReadError) -> bool {
+        match (self.stream.get_ref(), failure) {
+            (Stream::Tls(stream), ReadError::Io { error, .. }) => stream.is_session_refused(error),
+            _ => false,
+        }
+    }
+
     /// Turns a failed exchange into an error: for the first hello with the cause of a failed
     /// connection, later with what is known.
     fn explain(
@@ -360,6 +368,13 @@ impl Connection {
         deadline: Option<Deadline>,
     ) -> Error {
         let plain = matches!(self.stream.get_ref(), Stream::Plain(_));
+        if let (Stream::Tls(stream), Stage::Hello, ReadError::Io { .. }) =
+            (self.stream.get_ref(), stage, &failure)
+        {
+            if !self.interrupt.is_interrupted() {
+                stream.forget_sessions();
+            }
+        }
         let error = match failure {
             ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
                 Error::interrupted().with_source(error)
@@ -391,9 +406,6 @@ impl Connection {
             }
             ReadError::Io { error, first_bytes } => {
                 let begun = !first_bytes.is_empty();
-                if let (Stream::Tls(stream), Stage::Hello) = (self.stream.get_ref(), stage) {
-                    stream.forget_sessions();
-                }
                 let cause = match self.stream.get_ref() {
                     Stream::Tls(stream) => stream
                         .explain(&error)

@@ -10,11 +10,13 @@ use bson::{DateTime, RawDocumentBuf, rawdoc};
 use super::{Examination, Findings};
 use crate::address::ServerAddress;
 use crate::cause::CauseCode;
-use crate::conn::{Connection, Connector, Hello, Learned, Observer, Place, Request};
+use crate::conn::{
+    Connection, Connector, Hello, Learned, Observer, REFUSED_SESSION_REMEDY, Request,
+};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{self, CertificateRevocation, HandshakeReport, RevocationStatus};
+use crate::tls::{self, CertificateRevocation, Failed, HandshakeReport, RevocationStatus};
 
 /// Goes through all stages of a connection to one host, and adds what it finds to an examination that has the stage of
 /// the options behind it.
@@ -43,7 +45,7 @@ pub(super) fn examine(
         crls: connector.tls().map(|tls| tls.crl_count()),
         last: Instant::now(),
     };
-    let established = connector.establish(server, &Place::default(), None, &mut watch);
+    let established = connector.establish_in_full(server, &mut watch);
     let took = watch.last.elapsed();
     let mut connection = match established {
         Ok(connection) => connection,
@@ -71,6 +73,29 @@ pub(super) fn examine(
         Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
         Err(error) => examination.failed(Stage::Command, started.elapsed(), with_cause(error)),
     }
+    drop(connection);
+    let resumed = connector.try_session(server);
+    let failed = resumed.and_then(Result::err);
+    let warning = failed.as_ref().and_then(session_warning);
+    examination.warnings.extend(warning);
+}
+
+/// Warns of a second connection that offered the TLS session of the first one, and failed for that as far as can be
+/// told. A client goes on without a session, so that this is no failure.
+fn session_warning(failed: &Failed) -> Option<String> {
+    const WHAT: &str =
+        "a second connection, which offered the TLS session of the first one, failed";
+    let error = &failed.error;
+    let message = error.cause()?.message();
+    if failed.session_refused {
+        return Some(format!(
+            "{WHAT}: {message}; the server issues sessions that it does not accept. {REFUSED_SESSION_REMEDY}"
+        ));
+    }
+    let met_session = matches!(error.stage(), Some(Stage::Tls | Stage::Hello));
+    met_session.then(|| {
+        format!("{WHAT}: {message}; if it does so each time, set tlsSessionResumption=false in the connection string")
+    })
 }
 
 /// Tells a refused user more than the server does.

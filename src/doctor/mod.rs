@@ -5,7 +5,8 @@
 //! authentication, command) for each host by itself, outside of any pool, and keeps what it finds. The hosts are those
 //! of the connection string or of DNS and, as for a client, the members of a replica set that they name, and that
 //! those name. It changes nothing on the server: beside those of authentication, its only commands are `ping` and
-//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. Before the
+//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. With TLS, a second
+//! connection shows whether the server accepts the sessions that it issues; it ends after hello. Before the
 //! network it looks at the files that the options name.
 //!
 //! | file | holds |

@@ -467,10 +467,12 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Resumes TLS sessions with servers that offer it, which saves most of the work of a handshake.
-    /// Default: true.
+    /// Resumes TLS sessions with servers that offer it (`tlsSessionResumption`), which saves most of the work of a
+    /// handshake. Default: true.
     ///
-    /// A session is never resumed past the certificates and CRLs that its full handshake rested on.
+    /// A session is never resumed past the certificates and CRLs that its full handshake rested on. A server that fails
+    /// a handshake because of an offered session is offered none for five minutes; if it answers with an alert, a
+    /// client dials it again at once without a session.
     #[must_use]
     pub fn session_resumption(mut self, resume: bool) -> Self {
         self.0.no_session_resumption = !resume;

@@ -72,6 +72,7 @@ pub use self::library::{Library, openssl_version};
 use self::ocsp::Checker;
 pub use self::report::{HandshakeReport, Verification};
 pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
+pub(crate) use self::session::Offer;
 use self::session::SessionCache;
 use self::sharing::InUse;
 use self::stream::Tap;
@@ -312,11 +313,21 @@ impl TlsContext {
     /// The time that `stream` may block is the caller's to limit: a read that fails with `WouldBlock`
     /// or `TimedOut` ends the handshake.
     ///
+    /// A session of an earlier connection is offered if there is one. If the handshake then fails, no session is
+    /// offered to `host` for five minutes, so that the next call makes a full handshake.
+    ///
     /// # Errors
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
-        self.connect_to(host, host, stream, None)
+        self.connect_to(host, host, stream, None, Offer::Session)
+            .map_err(|failed| failed.error)
+    }
+
+    /// Whether there is a session that the next connection to `server` would offer.
+    pub(crate) fn holds_session(&self, server: &str) -> bool {
+        let sessions = self.shared.sessions.as_ref();
+        sessions.is_some_and(|sessions| sessions.holds_session(server))
     }
 
     /// The same with the server `server`, whose sessions are not those of another one on the same host.
@@ -326,13 +337,14 @@ impl TlsContext {
         host: &str,
         stream: S,
         deadline: Option<Deadline>,
-    ) -> Result<TlsStream<S>> {
+        offer: Offer,
+    ) -> Result<TlsStream<S>, Failed> {
         let name = ServerName::parse(host)?;
         let _at_work = fork::at_work();
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
         if let Some(sessions) = &self.shared.sessions {
             sessions
-                .prepare(&mut ssl, server, SystemTime::now())
+                .prepare(&mut ssl, server, offer)
                 .map_err(internal)?;
         }
         if let Some(ocsp) = &self.shared.ocsp {
@@ -370,12 +382,17 @@ impl TlsContext {
                 }
                 return Ok(TlsStream::new(stream, report, self.clone(), name));
             }
-            Err(HandshakeError::SetupFailure(error)) => return Err(internal(error)),
+            Err(HandshakeError::SetupFailure(error)) => return Err(internal(error).into()),
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
         };
 
+        // A server that sent its certificate had declined the session by then.
+        let met_session = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
         if let Some(sessions) = &self.shared.sessions {
-            sessions.forget(server);
+            match met_session {
+                true => sessions.pause(server, Instant::now()),
+                false => sessions.forget(server),
+            }
         }
         let tap = failed.get_mut();
         let failure = tap.take_failure();
@@ -383,6 +400,7 @@ impl TlsContext {
             tap.look_again();
         }
         let error = failed.error();
+        let session_refused = met_session && diagnose::is_alert(error);
         let refused = Checker::conclude(failed.ssl()).and_then(|outcome| outcome.refused);
         let cause = match (watch.take(), refused, &failure) {
             (_, Some(cause), _) => cause,
@@ -412,9 +430,13 @@ impl TlsContext {
             Stage::Tls
         };
         let error = Error::failed(stage, cause);
-        Err(match stack {
+        let error = match stack {
             Some(stack) => error.with_source(stack),
             None => error,
+        };
+        Err(Failed {
+            error,
+            session_refused,
         })
     }
 
@@ -474,6 +496,22 @@ impl TlsContext {
             answered: tap.wrote_last(),
             established,
             now: SystemTime::now(),
+        }
+    }
+}
+
+/// Why there is no connection, and whether another attempt without a session may succeed at once.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// A session was offered, and the server answered with an alert.
+    pub(crate) session_refused: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            session_refused: false,
         }
     }
 }

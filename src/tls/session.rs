@@ -10,10 +10,14 @@
 //! A ticket of TLS 1.3 is used once (RFC 8446 §C.4), the newest first; a session of TLS 1.2 is used again
 //! and again, for the server need not send a new one. Both are bounded in number. Sessions arrive through
 //! OpenSSL's callback, in TLS 1.3 with the first read after the handshake.
+//!
+//! Some servers issue sessions and then fail a handshake that offers one. OpenSSL servers that verify client
+//! certificates and set no session ID context are the most common: they answer with the alert `internal_error`. After
+//! such a failure no session is offered to that server for [`PAUSE`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
@@ -30,10 +34,36 @@ use super::revocation::Found;
 const TICKETS: usize = 8;
 /// How many servers are remembered.
 const SERVERS: usize = 512;
+/// How long no session is offered to a server after an offered one has failed: 5 minutes. The next offer after that
+/// costs at most one handshake.
+const PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a handshake may offer a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// The newest session that still holds, if there is one.
+    Session,
+    /// No session: the handshake is a full one.
+    NoSession,
+}
 
 /// The sessions of one context.
 #[derive(Default)]
-pub(super) struct SessionCache(Mutex<HashMap<String, Vec<Kept>>>);
+pub(super) struct SessionCache(Mutex<HashMap<String, Server>>);
+
+/// The sessions of one server.
+#[derive(Default)]
+struct Server {
+    sessions: Vec<Kept>,
+    /// No session is offered before this instant.
+    paused_until: Option<Instant>,
+}
+
+impl Server {
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+}
 
 /// A session, and when the evidence that it rests on ends.
 #[derive(Clone)]
@@ -112,15 +142,17 @@ fn chain_until(ssl: &SslRef) -> Option<SystemTime> {
 }
 
 impl SessionCache {
-    /// Prepares a connection to `server`: offers a session if there is one that still holds, and lets new
-    /// ones find their way here.
+    /// Prepares a connection to `server`: offers a session as `offer` allows, and lets new ones find their way here.
     pub(super) fn prepare(
         self: &Arc<Self>,
         ssl: &mut Ssl,
         server: &str,
-        now: SystemTime,
+        offer: Offer,
     ) -> Result<(), ErrorStack> {
-        let kept = self.take(server, now);
+        let kept = match offer {
+            Offer::Session => self.take(server, SystemTime::now(), Instant::now()),
+            Offer::NoSession => None,
+        };
         if let Some(kept) = &kept {
             ffi::offer_session(ssl, &kept.session)?;
         }
@@ -143,22 +175,58 @@ impl SessionCache {
         Some(Arc::clone(&offered.proof))
     }
 
-    /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
-    pub(super) fn forget(&self, server: &str) {
-        self.lock().remove(server);
+    /// Whether a session was offered in the handshake of this connection.
+    pub(super) fn was_offered(ssl: &SslRef) -> bool {
+        let ticketing = index().ok().and_then(|index| ssl.ex_data(index));
+        ticketing.is_some_and(|ticketing| ticketing.offered.is_some())
     }
 
-    /// Forgets all sessions with the server of a connection.
-    pub(super) fn forget_server_of(ssl: &SslRef) {
-        if let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) {
+    /// Whether there is a session that the next connection to `server` would offer.
+    pub(super) fn holds_session(&self, server: &str) -> bool {
+        let servers = self.lock();
+        let Some(known) = servers.get(server) else {
+            return false;
+        };
+        let now = SystemTime::now();
+        !known.is_paused(Instant::now()) && known.sessions.iter().any(|kept| now < kept.valid_until)
+    }
+
+    /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
+    pub(super) fn forget(&self, server: &str) {
+        if let Some(known) = self.lock().get_mut(server) {
+            known.sessions.clear();
+        }
+    }
+
+    /// Forgets all sessions with the server of a connection that failed. If it resumed a session, none is offered for
+    /// some time.
+    pub(super) fn connection_failed(ssl: &SslRef) {
+        let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
+            return;
+        };
+        if ssl.session_reused() {
+            ticketing.cache.pause(&ticketing.server, Instant::now());
+        } else {
             ticketing.cache.forget(&ticketing.server);
         }
     }
 
-    /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.
-    fn take(&self, server: &str, now: SystemTime) -> Option<Kept> {
+    /// Offers no session to `server` for some time, and forgets those that there are.
+    pub(super) fn pause(&self, server: &str, now: Instant) {
         let mut servers = self.lock();
-        let sessions = servers.get_mut(server)?;
+        let known = Self::entry(&mut servers, server);
+        known.sessions.clear();
+        known.paused_until = now.checked_add(PAUSE);
+    }
+
+    /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.
+    fn take(&self, server: &str, now: SystemTime, instant: Instant) -> Option<Kept> {
+        let mut servers = self.lock();
+        let known = servers.get_mut(server)?;
+        if known.is_paused(instant) {
+            return None;
+        }
+        let sessions = &mut known.sessions;
         sessions.retain(|kept| now < kept.valid_until);
         let newest = sessions.last()?;
         match newest.session.protocol_version() {
@@ -169,20 +237,25 @@ impl SessionCache {
 
     fn keep(&self, server: &str, kept: Kept) {
         let mut servers = self.lock();
-        if !servers.contains_key(server) && servers.len() >= SERVERS {
-            // Any one will do: its server costs a full handshake next time.
-            if let Some(other) = servers.keys().next().cloned() {
-                servers.remove(&other);
-            }
-        }
-        let sessions = servers.entry(server.to_owned()).or_default();
+        let sessions = &mut Self::entry(&mut servers, server).sessions;
         if sessions.len() >= TICKETS {
             sessions.remove(0);
         }
         sessions.push(kept);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Kept>>> {
+    /// What is known of `server`. Another server makes room if there are too many.
+    fn entry<'a>(servers: &'a mut HashMap<String, Server>, server: &str) -> &'a mut Server {
+        if !servers.contains_key(server) && servers.len() >= SERVERS {
+            // Any one will do: its server costs a full handshake next time.
+            if let Some(other) = servers.keys().next().cloned() {
+                servers.remove(&other);
+            }
+        }
+        servers.entry(server.to_owned()).or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Server>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,4 +268,28 @@ fn index() -> Result<Index<Ssl, Ticketing>, ErrorStack> {
     }
     let index = Ssl::new_ex_index()?;
     Ok(*INDEX.get_or_init(|| index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_offered_again_five_minutes_after_a_failure() {
+        let cache = SessionCache::default();
+        let now = Instant::now();
+        let is_paused = |server, later| {
+            let servers = cache.lock();
+            let known = servers.get(server);
+            known.is_some_and(|known| known.is_paused(now + Duration::from_secs(later)))
+        };
+        cache.pause("a", now);
+        cache.forget("a");
+        assert!(is_paused("a", 0) && is_paused("a", 299));
+        assert!(!is_paused("a", 300) && !is_paused("b", 0));
+        for number in 0..2 * SERVERS {
+            cache.pause(&number.to_string(), now);
+        }
+        assert_eq!(cache.lock().len(), SERVERS);
+    }
 }

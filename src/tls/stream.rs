@@ -52,10 +52,18 @@ impl<S> TlsStream<S> {
         &mut self.stream.get_mut().inner
     }
 
-    /// Forgets the sessions with this server, so that the next handshake is a full one. A server may have ended the
-    /// connection for the sake of the client's certificate, which it does not ask for where a session is resumed.
+    /// Forgets the sessions with this server, which did not answer the first message, so that the next handshake is a
+    /// full one. A server may have ended the connection for the sake of the client's certificate, which it does not ask
+    /// for where a session is resumed.
     pub(crate) fn forget_sessions(&self) {
-        SessionCache::forget_server_of(self.stream.ssl());
+        SessionCache::connection_failed(self.stream.ssl());
+    }
+
+    /// Whether the first read or write failed because the server answered a resumed session with an alert. In TLS 1.3
+    /// that may arrive after the handshake.
+    pub(crate) fn is_session_refused(&self, error: &io::Error) -> bool {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        self.report.resumed() && inner.is_some_and(diagnose::is_alert)
     }
 
     /// Why the first read or write after the handshake failed, in terms of TLS: an alert, a close or a

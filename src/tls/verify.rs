@@ -4,6 +4,7 @@
 //! refusal of its own, of a chain without a pinned key. The first refusal ends the handshake, so at most
 //! one [`Refusal`] is kept.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -78,16 +79,23 @@ pub(super) fn reason_name(code: i64) -> Option<&'static str> {
     })
 }
 
-/// Where the callback of one connection leaves the refusal.
+/// What the callback of one connection has seen.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<Option<Refusal>>>);
+pub(super) struct Watch(Arc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    has_begun: AtomicBool,
+    refusal: Mutex<Option<Refusal>>,
+}
 
 impl Watch {
     /// Lets `ssl` verify its peer and leave a refusal here. With `pins`, one of them must be in the chain.
     pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin]) {
-        let slot = Arc::clone(&self.0);
+        let seen = Arc::clone(&self.0);
         let pins = pins.to_vec();
         ssl.set_verify_callback(SslVerifyMode::PEER, move |mut passed, context| {
+            seen.has_begun.store(true, Ordering::Relaxed);
             // The last of the calls is for the server's certificate, when all else has passed.
             if passed
                 && context.error_depth() == 0
@@ -98,16 +106,27 @@ impl Watch {
                 passed = false;
             }
             if !passed {
-                let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                slot.get_or_insert_with(|| Refusal::of(context));
+                let mut refusal = seen.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                refusal.get_or_insert_with(|| Refusal::of(context));
             }
             passed
         });
     }
 
+    /// Whether a chain was verified, whatever came of it: the server has sent a certificate, which it does not do
+    /// where a session is resumed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Relaxed)
+    }
+
     /// The refusal, if there was one.
     pub(super) fn take(&self) -> Option<Refusal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut refusal = self
+            .0
+            .refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refusal.take()
     }
 }
 

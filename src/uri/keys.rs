@@ -66,6 +66,7 @@ keys! {
     "tlsDisableCertificateRevocationCheck"  MustAgree  Flag(|o, v| relax(o, |t| t.disable_certificate_revocation_check(v)));
     "tlsAllowInvalidCertificates"           MustAgree  Flag(|o, v| relax(o, |t| t.allow_invalid_certificates(v)));
     "tlsAllowInvalidHostnames"              MustAgree  Flag(|o, v| relax(o, |t| t.allow_invalid_hostnames(v)));
+    "tlsSessionResumption"                  MustAgree  Flag(|o, v| tls(o, |t| t.session_resumption(v)));
     "tlsInsecure"                           MustAgree  Flag(|o, v| relax(o, |t| t.insecure(v)));
 
     // Time limits. Zero means no limit, where zero is allowed.

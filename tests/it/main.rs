@@ -41,6 +41,7 @@ mod oidc;
 mod overload;
 mod pooling;
 mod protocol;
+mod refused_sessions;
 mod replica_set;
 mod replies;
 mod resumption;

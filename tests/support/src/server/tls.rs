@@ -61,6 +61,7 @@ pub struct ServerTls {
     client_cas: Vec<X509>,
     client_crl: Option<Vec<u8>>,
     tickets: usize,
+    has_session_id_context: bool,
     staple: Option<Choice>,
     accepts_name: Option<NameCheck>,
     alert: Option<SslAlert>,
@@ -82,6 +83,7 @@ impl ServerTls {
             client_cas: Vec::new(),
             client_crl: None,
             tickets: 2,
+            has_session_id_context: true,
             staple: None,
             accepts_name: None,
             alert: None,
@@ -139,6 +141,13 @@ impl ServerTls {
         self
     }
 
+    /// Sets no session ID context, as many servers forget to. OpenSSL then issues tickets and, if it asks for client
+    /// certificates, answers them with the alert `internal_error`.
+    pub fn without_session_id_context(mut self) -> Self {
+        self.has_session_id_context = false;
+        self
+    }
+
     /// An OCSP response (DER) for clients that ask for one.
     ///
     /// Up to OpenSSL 3.5 any bytes will do; 3.6 hands on only what it can read as a response.
@@ -188,7 +197,12 @@ impl ServerTls {
         self.client_auth
     }
 
-    pub(crate) fn context(&self) -> Result<SslContext, ErrorStack> {
+    /// The context of OpenSSL, for a server of another kind.
+    ///
+    /// # Errors
+    ///
+    /// What OpenSSL says.
+    pub fn context(&self) -> Result<SslContext, ErrorStack> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         // First of all: it decides which certificates may be loaded.
         builder.set_security_level(self.security_level);
@@ -248,8 +262,9 @@ impl ServerTls {
     }
 
     fn set_tickets(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-        // Without an id context, OpenSSL refuses to resume where client certificates are asked for.
-        builder.set_session_id_context(b"mongotls-testbench")?;
+        if self.has_session_id_context {
+            builder.set_session_id_context(b"mongotls-testbench")?;
+        }
         builder.set_num_tickets(self.tickets)?;
         if self.tickets == 0 {
             builder.set_options(SslOptions::NO_TICKET);
