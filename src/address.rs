@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::printable::Printable;
+
 /// The address of one server, as in the seed list of a connection string.
 ///
 /// Host names are kept in lower case, since DNS does not tell cases apart. An IPv6 address is kept
@@ -69,9 +71,11 @@ impl ServerAddress {
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix { path } => write!(f, "{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => {
+                write!(f, "[{}]:{port}", Printable(host))
+            }
+            Self::Tcp { host, port } => write!(f, "{}:{port}", Printable(host)),
+            Self::Unix { path } => write!(f, "{}", Printable(path.display())),
         }
     }
 }

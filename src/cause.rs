@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::address::ServerAddress;
+use crate::printable::{Printable, printable};
 use crate::time::rfc3339;
 
 /// Where to look for the reason, in the order in which the PyMongo guide sorts TLS errors, and then what is met beside
@@ -202,8 +203,8 @@ impl Cause {
     ) -> Self {
         Self {
             code,
-            message: message.into(),
-            remedy: remedy.into(),
+            message: printable(message.into()),
+            remedy: printable(remedy.into()),
             facts: Facts::default(),
         }
     }
@@ -226,13 +227,13 @@ impl Cause {
 
     /// Gives another message.
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.message = message.into();
+        self.message = printable(message.into());
         self
     }
 
     /// Gives another remedy.
     pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = remedy.into();
+        self.remedy = printable(remedy.into());
         self
     }
 
@@ -315,7 +316,7 @@ impl Facts {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FactValue {
-    /// Text, as it was found.
+    /// Text, exactly as it was found. `Display` makes it [printable](crate::Printable).
     Text(String),
     /// A count, a depth, a length or a number of milliseconds; the key tells the unit.
     Number(i64),
@@ -330,12 +331,12 @@ pub enum FactValue {
 impl fmt::Display for FactValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) => write!(f, "{}", Printable(text)),
             Self::Number(number) => write!(f, "{number}"),
             Self::Bool(yes) => f.write_str(if *yes { "yes" } else { "no" }),
             Self::Time(time) => f.write_str(&rfc3339(*time)),
             Self::List(list) if list.is_empty() => f.write_str("none"),
-            Self::List(list) => f.write_str(&list.join(", ")),
+            Self::List(list) => write!(f, "{}", Printable(list.join(", "))),
         }
     }
 }

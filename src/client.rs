@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::RawDocumentBuf;
-use log::{debug, warn};
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
@@ -16,6 +15,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
+use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
 use crate::pool::PoolSnapshot;
 use crate::random;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bson::raw::RawDocument;
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
-use log::debug;
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
@@ -19,6 +18,7 @@ use crate::document::to_document;
 #[cfg(feature = "serde")]
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::logging::debug;
 
 /// The results of a command, fetched in batches as they are consumed.
 ///

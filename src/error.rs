@@ -19,6 +19,7 @@ use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::printable::{Printable, printable};
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -152,7 +153,7 @@ impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: message.into(),
+            message: printable(message.into()),
             stage: None,
             server: None,
             cause: None,
@@ -281,7 +282,7 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// There is no server for an operation, as `text` says. `telling` is the error of the server that tells most; this
+    /// There is no server for an operation, as `text` says in one or more lines whose external parts are printable. `telling` is the error of the server that tells most; this
     /// one has its cause, answer and labels, and no stage, for nothing of the operation was sent.
     pub(crate) fn no_server(kind: ErrorKind, text: String, telling: Option<&Self>) -> Self {
         let mut error = telling.map_or_else(|| Self::new(kind, ""), Self::clone);
@@ -323,7 +324,7 @@ impl Error {
 
     /// A value does not fit BSON or the type that was asked for.
     pub(crate) fn bson(message: impl Into<String>, source: bson::error::Error) -> Self {
-        Self::new(ErrorKind::Bson, message).with_source(source)
+        Self::new(ErrorKind::Bson, message).with_source(Printable(source))
     }
 
     /// The server refused a command.
@@ -502,7 +503,11 @@ impl fmt::Debug for Error {
             write!(f, " [{}]\n  remedy: {}", cause.code(), cause.remedy())?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, "\n  source: {source}")?;
+            match source.downcast_ref::<Self>() {
+                // It may have several lines, and is printable.
+                Some(error) => write!(f, "\n  source: {error}")?,
+                None => write!(f, "\n  source: {}", Printable(source))?,
+            }
         }
         Ok(())
     }

@@ -68,8 +68,10 @@ mod document;
 mod ending;
 mod error;
 mod fork;
+mod logging;
 mod net;
 mod pool;
+mod printable;
 mod random;
 mod retry;
 mod sdam;
@@ -93,6 +95,7 @@ pub use database::Database;
 pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
 pub use options::ClientOptions;
 pub use pool::{PoolSnapshot, PoolState};
+pub use printable::Printable;
 pub use uri::{ConnectionString, Warning};
 
 /// Runs the examples of the README with those of this documentation.

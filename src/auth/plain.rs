@@ -1,11 +1,11 @@
 //! PLAIN (RFC 4616): the password itself, for a server that asks LDAP.
 
-use log::warn;
 use zeroize::Zeroizing;
 
 use super::sasl::SaslClient;
 use super::server_not_proven;
 use crate::cause::{Cause, CauseCode};
+use crate::logging::warn;
 use crate::options::{AuthMechanism, ClientOptions, Credential, Secret};
 
 /// The client's side of PLAIN.

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocument, RawDocumentBuf};
-use log::{debug, warn};
 use zeroize::Zeroize;
 
 use super::authenticate;
@@ -30,6 +29,7 @@ use crate::event::{
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
 use crate::fork;
+use crate::logging::{debug, warn};
 use crate::net::{Unreachable, Way};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};

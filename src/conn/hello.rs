@@ -16,6 +16,7 @@ use crate::address::ServerAddress;
 use crate::auth::{Attempt, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::Compressor;
+use crate::printable::Quoted;
 
 /// The wire versions that this crate speaks: MongoDB 4.2 and later.
 pub(crate) const WIRE_VERSIONS: std::ops::RangeInclusive<i32> = 8..=29;
@@ -161,11 +162,11 @@ pub(super) fn check_command(
 /// The server belongs to another replica set than the one that was asked for, or to none.
 pub(crate) fn wrong_set(found: Option<&str>, wanted: &str) -> Cause {
     let set = found.map_or("no replica set".to_owned(), |name| {
-        format!("the replica set {name:?}")
+        format!("the replica set {}", Quoted(name))
     });
     let cause = Cause::new(
         CauseCode::HelloFailed,
-        format!("the server belongs to {set}, not to {wanted:?}"),
+        format!("the server belongs to {set}, not to {}", Quoted(wanted)),
         "Correct replicaSet in the connection string, or connect to a member of that set.",
     );
     cause

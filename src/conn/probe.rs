@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
-use log::debug;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::logging::debug;
 use crate::net::Way;
 use crate::options::ProxyOptions;
 use crate::sniff::MONGODB_IN_THE_CLEAR;

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 use bson::raw::RawDocument;
-use log::{Level, debug, log_enabled};
+use log::{Level, log_enabled};
 
 use super::json::extended_json;
 use super::{Event, EventKind, EventListener};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
+use crate::logging::debug;
 
 /// What the events of one command have in common.
 #[derive(Clone, Debug, PartialEq)]

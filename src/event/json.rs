@@ -8,6 +8,8 @@ use bson::raw::RawDocument;
 use bson::spec::BinarySubtype;
 use bson::{DateTime, RawBsonRef};
 
+use crate::printable::{escape, is_harmful};
+
 /// How deep documents are shown; MongoDB refuses those nested deeper than 100 levels.
 const DEEPEST: usize = 110;
 /// The last millisecond of the year 9999: later dates, and those before 1970, are shown as numbers.
@@ -49,22 +51,25 @@ impl Json {
         self.text.push_str(&text[..end.unwrap_or(0)]);
     }
 
-    /// A text with its quotes, escaped as RFC 8259 asks.
+    /// A text with its quotes, escaped as RFC 8259 asks, and so that it is printable.
     fn quoted(&mut self, text: &str) {
         self.push("\"");
-        for piece in text.split_inclusive(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
+        let is_special = |c: char| matches!(c, '"' | '\\') || is_harmful(c);
+        for piece in text.split_inclusive(is_special) {
             let last = piece.chars().next_back();
-            match last.filter(|c| matches!(c, '"' | '\\') || *c < ' ') {
+            match last.filter(|last| is_special(*last)) {
                 None => self.push(piece),
                 Some(special) => {
                     self.push(&piece[..piece.len() - special.len_utf8()]);
                     match special {
                         '"' => self.push("\\\""),
                         '\\' => self.push("\\\\"),
-                        '\n' => self.push("\\n"),
-                        '\r' => self.push("\\r"),
-                        '\t' => self.push("\\t"),
-                        other => self.push(&format!("\\u{:04x}", u32::from(other))),
+                        other => {
+                            let mut escaped = String::new();
+                            // Writing to a `String` cannot fail.
+                            let _ = escape(&mut escaped, other);
+                            self.push(&escaped);
+                        }
                     }
                 }
             }

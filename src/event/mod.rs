@@ -14,8 +14,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use log::error;
-
 pub use self::command::{
     CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
 };
@@ -29,6 +27,7 @@ pub use self::tls::{
     TlsReloadEvent,
 };
 use crate::fork;
+use crate::logging::error;
 pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 
 /// Something that happened inside a client.

@@ -9,9 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use log::{error, warn};
-
 use super::{Dial, Pool};
+use crate::logging::{error, warn};
 use crate::thread;
 
 /// The interval between two runs that nothing else calls for: 10 s, as `heartbeatFrequencyMS`.

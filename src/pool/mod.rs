@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use log::{Level, debug, log_enabled};
+use log::{Level, log_enabled};
 
 #[cfg(any(test, feature = "_internals"))]
 pub(crate) use self::dial::Alone;
@@ -50,6 +50,7 @@ use crate::event::{
     PoolEvent, PoolEventKind, PoolOptions,
 };
 use crate::fork;
+use crate::logging::debug;
 use crate::options::ClientOptions;
 use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};

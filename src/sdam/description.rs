@@ -15,6 +15,7 @@ use bson::oid::ObjectId;
 use crate::address::ServerAddress;
 use crate::conn::{Hello, TopologyVersion, WIRE_VERSIONS};
 use crate::error::Error;
+use crate::printable::Quoted;
 
 /// What kind of server it is, as far as is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -394,7 +395,7 @@ impl fmt::Display for TopologyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.topology_type)?;
         if let Some(name) = &self.set_name {
-            write!(f, " {name:?}")?;
+            write!(f, " {}", Quoted(name))?;
         }
         for (index, server) in self.servers.values().enumerate() {
             write!(f, "{} {server}", if index == 0 { ":" } else { "," })?;

@@ -12,8 +12,6 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
-
 use super::control::{Begin, Control, End, MIN_HEARTBEAT_FREQUENCY};
 use super::description::ServerDescription;
 use super::errors::Check;
@@ -24,6 +22,7 @@ use crate::conn::{Answer, CheckConnection, Connector};
 use crate::error::{Error, Result};
 use crate::event::{MonitoringConnection, SdamEventKind};
 use crate::fork;
+use crate::logging::{debug, warn};
 use crate::thread;
 
 /// What the threads of all servers share.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use log::{Level, debug, log_enabled, warn};
+use log::{Level, log_enabled};
 
 use super::control::MIN_HEARTBEAT_FREQUENCY;
 use super::description::ServerDescription;
@@ -26,6 +26,7 @@ use crate::conn::{Connector, is_function};
 use crate::error::Error;
 use crate::event::{Event, EventKind, EventListener, SdamEvent, SdamEventKind};
 use crate::fork;
+use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
 

@@ -17,6 +17,7 @@ use super::description::{ServerDescription, ServerType, TopologyDescription, Top
 use super::selection::Operation;
 use crate::cause::Cause;
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
+use crate::printable::{Printable, Quoted};
 use crate::time::Elapsed;
 
 /// Why nobody waits any longer.
@@ -85,7 +86,7 @@ pub(super) fn error(
 /// What is wrong with the topology as a whole.
 fn state(topology: &TopologyDescription) -> String {
     let set = match &topology.set_name {
-        Some(name) => format!("replica set {name:?}"),
+        Some(name) => format!("replica set {}", Quoted(name)),
         None => "replica set".to_owned(),
     };
     match topology.topology_type {
@@ -107,7 +108,7 @@ fn describe(text: &mut String, server: &ServerDescription) {
         .map(|(key, value)| format!("{key}:{value}"))
         .collect();
     if !tags.is_empty() {
-        let _ = write!(text, ", tags {}", tags.join(","));
+        let _ = write!(text, ", tags {}", Printable(tags.join(",")));
     }
     match &server.error {
         Some(error) => {

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, info, log_enabled};
+use log::{Level, log_enabled};
 
 use super::selection::Operation;
 use super::snapshot::Selected;
@@ -17,6 +17,7 @@ use super::unavailable::{self, Ending};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::event;
+use crate::logging::{debug, info};
 use crate::time::{Deadline, TimeoutKind};
 
 impl Topology {

@@ -45,8 +45,7 @@ pub struct SeedList {
 pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
     use std::time::Instant;
 
-    use log::{debug, warn};
-
+    use crate::logging::{debug, warn};
     use crate::net::dns::Resolver;
     use crate::time::{Deadline, TimeoutKind};
 

@@ -9,12 +9,11 @@ use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
-
 use super::rules;
 use crate::address::ServerAddress;
 use crate::ending::Ending;
 use crate::error::Result;
+use crate::logging::{debug, warn};
 use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, SrvOptions};
 use crate::sdam::{Topology, TopologyType};

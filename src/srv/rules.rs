@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use log::warn;
 use openssl::rand::rand_bytes;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::fork;
+use crate::logging::warn;
 use crate::net::dns::{Failure, Resolver, Trouble};
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
 use crate::uri::{TxtOptions, Warning};

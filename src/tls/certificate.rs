@@ -57,7 +57,7 @@ pub struct Certificate {
     /// case: the same for a certificate and its private key. It is the text of an
     /// [`SpkiPin`](crate::options::SpkiPin).
     pub public_key_sha256: String,
-    /// The last common name in the subject, with its control characters escaped.
+    /// The last common name in the subject.
     common_name: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl From<&X509Ref> for Certificate {
         let mut ip_addresses = Vec::new();
         for name in cert.subject_alt_names().into_iter().flatten() {
             if let Some(dns) = name.dnsname() {
-                dns_names.push(printable(dns));
+                dns_names.push(dns.to_owned());
             } else if let Some(address) = name.ipaddress().and_then(address) {
                 ip_addresses.push(address);
             }
@@ -119,9 +119,7 @@ impl From<&X509Ref> for Certificate {
             public_key_sha256: spki_pin(cert)
                 .map(|pin| pin.to_string())
                 .unwrap_or_default(),
-            common_name: common_name
-                .and_then(|entry| entry.data().to_string().ok())
-                .map(|name| printable(&name)),
+            common_name: common_name.and_then(|entry| entry.data().to_string().ok()),
         };
         // What OpenSSL complained about while it read is told by the facts that are missing. Left in its
         // queue, it would be taken for the failure of a later call.
@@ -170,19 +168,6 @@ pub(super) fn instant(time: &Asn1TimeRef) -> SystemTime {
         false => SystemTime::UNIX_EPOCH.checked_add(distance),
     };
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// `text` with its control characters escaped, so that no name can confuse a terminal or a log.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

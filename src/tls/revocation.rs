@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::printable::Printable;
+
 /// What was found out about one certificate of a server's chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,7 +92,7 @@ impl fmt::Display for Evidence {
             Self::Staple => f.write_str("staple"),
             Self::Cache => f.write_str("cache"),
             Self::Crl => f.write_str("CRL"),
-            Self::Responder(url) => write!(f, "responder {url}"),
+            Self::Responder(url) => write!(f, "responder {}", Printable(url)),
             Self::Session => f.write_str("session"),
         }
     }

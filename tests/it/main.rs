@@ -40,6 +40,7 @@ mod ocsp;
 mod oidc;
 mod overload;
 mod pooling;
+mod printable;
 mod protocol;
 mod refused_sessions;
 mod replica_set;

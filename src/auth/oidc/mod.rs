@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 
 use bson::raw::{RawDocument, cstr};
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
-use log::warn;
 use zeroize::Zeroizing;
 
-#[cfg(feature = "cloud")]
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
 use self::tokens::{Call, Found, Tokens, Told, failed};
@@ -27,6 +25,8 @@ use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+#[cfg(feature = "cloud")]
+use crate::logging::warn;
 #[cfg(feature = "cloud")]
 use crate::options::option_conflict;
 use crate::options::{

@@ -16,7 +16,7 @@ use crate::{Verdict, deployment, inspect, json as form};
 pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<Verdict> {
     let diagnosis = examine(uri);
     if json {
-        screen.line(&format!("{:#}", diagnosis_json(&diagnosis)))?
+        screen.indented_json(&diagnosis_json(&diagnosis))?
     } else {
         print(screen, &diagnosis)?
     }

@@ -31,7 +31,7 @@ pub(crate) fn inspect(
     let ok = reports.iter().all(FileReport::is_ok);
     if json {
         let object = json!({ "ok": ok, "files": form::files(&reports) });
-        screen.line(&format!("{object:#}"))?;
+        screen.indented_json(&object)?;
     } else {
         for (index, report) in reports.iter().enumerate() {
             if index > 0 {

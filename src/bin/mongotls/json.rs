@@ -49,6 +49,7 @@ fn facts(facts: &Facts) -> Map<String, Value> {
         FactValue::Bool(yes) => json!(yes),
         FactValue::Time(time) => json!(instant(*time)),
         FactValue::List(list) => json!(list),
+        FactValue::Text(text) => json!(text),
         other => json!(other.to_string()),
     };
     facts

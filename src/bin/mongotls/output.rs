@@ -1,7 +1,10 @@
-//! Printing: colour on a terminal, plain text elsewhere, and never a control character from outside.
+//! Printing: colour on a terminal, plain text elsewhere, and external text made printable.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+
+use mongotls::Printable;
+use serde_json::Value;
 
 /// Standard output or standard error.
 pub(crate) struct Screen {
@@ -46,6 +49,18 @@ impl Screen {
         }
     }
 
+    /// Prints JSON on one line.
+    pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
+        self.line(&clean(value))
+    }
+
+    /// Prints JSON on as many lines as make it easy to read.
+    pub(crate) fn indented_json(&mut self, value: &Value) -> io::Result<()> {
+        // Within texts line feeds are escaped: those that are left separate lines.
+        let lines: Vec<String> = format!("{value:#}").lines().map(clean).collect();
+        self.line(&lines.join("\n"))
+    }
+
     /// `text` in the colour of `tone`.
     pub(crate) fn paint(&self, tone: Tone, text: impl fmt::Display) -> String {
         let text = text.to_string();
@@ -69,21 +84,9 @@ fn coloured(terminal: bool) -> bool {
     terminal && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Text from a server, a certificate or a file, with its control characters made visible.
+/// Text from a server, a certificate or a file, in one line that cannot steer the terminal.
 pub(crate) fn clean(text: impl fmt::Display) -> String {
-    let text = text.to_string();
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
+    Printable(text).to_string()
 }
 
 /// Milliseconds with as many digits as say something.
@@ -95,16 +98,5 @@ pub(crate) fn ms(duration: std::time::Duration) -> String {
         format!("{ms:.1} ms")
     } else {
         format!("{:.2} s", ms / 1000.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_from_outside_do_not_reach_the_terminal() {
-        assert_eq!(clean("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
-        assert_eq!(clean("ümlaut"), "ümlaut");
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn ping(screen: &mut Screen, uri: &str, count: u32, json: bool) -> io
     match measure(uri, count) {
         Ok(series) => {
             if json {
-                screen.line(&as_json(&series).to_string())?
+                screen.json(&as_json(&series))?
             } else {
                 as_text(screen, &series)?
             }
@@ -31,7 +31,7 @@ pub(crate) fn ping(screen: &mut Screen, uri: &str, count: u32, json: bool) -> io
             if json {
                 let mut object = form::failure(Some(&error));
                 object.insert("ok".to_owned(), json!(false));
-                screen.line(&Value::Object(object).to_string())?;
+                screen.json(&Value::Object(object))?;
             } else {
                 complain(&error)?;
             }

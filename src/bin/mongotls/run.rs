@@ -25,7 +25,7 @@ pub(crate) fn run(
     if !all {
         return match database.run_command(command) {
             Ok(reply) => screen
-                .line(&format!("{:#}", extended_json::relaxed(reply)))
+                .indented_json(&extended_json::relaxed(reply))
                 .map(|()| Verdict::Well),
             Err(error) => complain(&error).map(|()| Verdict::Failed),
         };
@@ -36,7 +36,7 @@ pub(crate) fn run(
     };
     for document in cursor {
         match document {
-            Ok(document) => screen.line(&extended_json::relaxed(document).to_string())?,
+            Ok(document) => screen.json(&extended_json::relaxed(document))?,
             Err(error) => return complain(&error).map(|()| Verdict::Failed),
         }
     }

@@ -178,7 +178,7 @@ impl Resolver {
                     Err(Unsuccessful::NotAsked(why)) => return Err(Failure::NotAsked(why)),
                     Err(Unsuccessful::Trouble(trouble)) => trouble,
                 };
-                log::debug!(target: "mongotls::dns", "{} {name}: name server {server} {trouble}", kind.as_str());
+                crate::logging::debug!(target: "mongotls::dns", "{} {name}: name server {server} {trouble}", kind.as_str());
                 match troubles.iter_mut().find(|(known, _)| *known == server) {
                     Some(known) => known.1 = trouble,
                     None => troubles.push((server, trouble)),

@@ -17,7 +17,6 @@ mod response;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{debug, warn};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
@@ -26,11 +25,11 @@ use openssl::x509::X509Ref;
 
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
-use super::certificate::printable;
 use super::crl::Crls;
 use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
 use super::{Certificate, ffi};
 use crate::cause::{Cause, CauseCode};
+use crate::logging::{debug, warn};
 use crate::options::TlsOptions;
 use crate::time::{Deadline, TimeoutKind, rfc3339};
 
@@ -304,7 +303,7 @@ impl Checker {
         });
         let Some((learned, by_another)) = asked else {
             let what = "another connection still waits for it".to_owned();
-            let evidence = Evidence::Responder(printable(&urls.join(", ")));
+            let evidence = Evidence::Responder(urls.join(", "));
             let step = RevocationStep::new(evidence, what, started.elapsed());
             outcome.found.steps.push(step);
             return false;
@@ -316,7 +315,7 @@ impl Checker {
                 ""
             };
             let what = format!("{}{by}", attempt.outcome);
-            let evidence = Evidence::Responder(printable(&attempt.url));
+            let evidence = Evidence::Responder(attempt.url.clone());
             let step = RevocationStep::new(evidence, what, attempt.duration);
             outcome.found.steps.push(step);
         }
@@ -335,7 +334,7 @@ impl Checker {
         }
         if !urls.is_empty() && !self.asks_responders {
             let what = "was not asked, for tlsDisableOCSPEndpointCheck=true";
-            let evidence = Evidence::Responder(printable(&urls.join(", ")));
+            let evidence = Evidence::Responder(urls.join(", "));
             let step = RevocationStep::new(evidence, what, Duration::ZERO);
             outcome.found.steps.push(step);
         }
