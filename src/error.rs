@@ -295,7 +295,7 @@ impl Error {
     }
 
     /// Whether it will be the same however long one waits: a certificate, a setting or the protocol is wrong, and not
-    /// the network or a server that is starting.
+    /// the network or a server that is starting. This is about a server that has never worked in this client.
     pub(crate) fn is_beyond_waiting(&self) -> bool {
         use crate::cause::Category as C;
         let Some(cause) = &self.0.cause else {
@@ -315,6 +315,23 @@ impl Error {
             _ => false,
         };
         is_certain && !may_be_overload
+    }
+
+    /// Whether a server that has worked before fails for this until somebody changes a certificate, a TLS version or
+    /// a setting. What a server or a proxy says while it restarts is none of these.
+    pub(crate) fn is_lasting(&self) -> bool {
+        use crate::cause::Category as C;
+        let Some(cause) = &self.0.cause else {
+            return false;
+        };
+        let counts = match cause.code() {
+            CauseCode::ProtocolVersionMismatch
+            | CauseCode::RevokedCrl
+            | CauseCode::RevokedOcspStaple
+            | CauseCode::RevokedOcspResponder => true,
+            code => [C::Certificate, C::Configuration].contains(&code.category()),
+        };
+        counts && self.is_beyond_waiting()
     }
 
     /// A command does not fit the server's limits; nothing was sent.

@@ -275,6 +275,11 @@ impl ServerDescription {
             .chain(&self.arbiters)
     }
 
+    /// Whether the server answered, and speaks a wire version that the client speaks.
+    pub(crate) fn is_compatible(&self) -> bool {
+        self.is_available() && self.compatibility_error().is_none()
+    }
+
     /// Why this client cannot work with the server, if it cannot ("Checking wire protocol compatibility").
     fn compatibility_error(&self) -> Option<String> {
         // Nothing is known of the wire versions of these.

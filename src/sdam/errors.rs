@@ -139,7 +139,9 @@ impl Outcome {
     ///
     /// Labels of overload do not count: they spare a server that answers its monitor.
     pub(crate) fn of_check(known: &ServerDescription, error: &Error) -> Self {
-        let is_of_network = is_network_error(error) || error.is_timeout();
+        // A connection that breaks the protocol is of no more use than one that is cut off.
+        let is_of_network =
+            is_network_error(error) || error.is_timeout() || error.kind() == ErrorKind::Protocol;
         Self {
             description: Some(ServerDescription::failed(
                 known.address.clone(),

@@ -17,6 +17,7 @@
 //! | `server.rs` | one server: its pool, its monitor |
 //! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
 //! | `handover.rs` | the connection of the first check, until it is the program's |
+//! | `verdict.rs` | whether waiting for a server is of use |
 //! | `waiting.rs` `unavailable.rs` | the wait for a server, and the error when there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server
@@ -36,6 +37,7 @@ mod staleness;
 mod topology;
 mod unavailable;
 pub(crate) mod update;
+mod verdict;
 mod waiting;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};

@@ -3,12 +3,12 @@
 //! The server of an address that left the topology and came back is another one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
 
 use super::control::Control;
 use super::handover::Handover;
 use super::rtt::RoundTripTimes;
 use super::topology::Topology;
+use super::verdict::Verdict;
 use crate::address::ServerAddress;
 use crate::conn::{Connection, Connector, Place};
 use crate::error::{Error, Result};
@@ -30,8 +30,8 @@ pub(crate) struct Server {
     pub(super) handover: Arc<Handover>,
     /// Those of the server since it is known.
     round_trip_times: Mutex<RoundTripTimes>,
-    /// When the last check failed; none if it did not.
-    failed: Mutex<Option<Instant>>,
+    /// What its checks say about whether waiting for it is of use.
+    verdict: Mutex<Verdict>,
 }
 
 impl Server {
@@ -52,7 +52,7 @@ impl Server {
             control: Control::default(),
             handover,
             round_trip_times: Mutex::default(),
-            failed: Mutex::default(),
+            verdict: Mutex::default(),
         })
     }
 
@@ -71,13 +71,9 @@ impl Server {
         times.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the last check failed; none if it did not.
-    pub(super) fn failed(&self) -> Option<Instant> {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_failed(&self, at: Option<Instant>) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    /// What its checks say about whether waiting for it is of use.
+    pub(super) fn verdict(&self) -> MutexGuard<'_, Verdict> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -103,7 +103,7 @@ impl Snapshot {
     /// `deprioritized` come last.
     ///
     /// # Errors
-    /// As [`TopologyDescription::suitable`].
+    /// As [`TopologyDescription::suitable`], unless the server with an unknown wire version has worked before.
     pub(super) fn choose(
         &self,
         operation: Operation<'_>,
@@ -112,13 +112,24 @@ impl Snapshot {
         if let Some(selected) = self.at_hand(operation, deprioritized) {
             return Ok(Some(selected));
         }
-        let suitable = self.description.suitable(operation, deprioritized)?;
+        let suitable = match self.description.suitable(operation, deprioritized) {
+            // Its next check may find it as it was.
+            Err(_) if self.may_become_compatible() => return Ok(None),
+            suitable => suitable?,
+        };
         let window = selection::in_latency_window(suitable, self.local_threshold);
         let window: Vec<Selected> = window
             .into_iter()
             .filter_map(|description| self.selected(description))
             .collect();
         Ok(selection::choose(&window, Selected::operation_count, below).cloned())
+    }
+
+    /// Whether the server whose wire versions this client does not speak has worked before.
+    fn may_become_compatible(&self) -> bool {
+        let incompatible = self.description.incompatible();
+        let server = incompatible.and_then(|(server, _)| self.server(&server.address));
+        server.is_some_and(|server| server.verdict().has_worked())
     }
 
     fn selected(&self, description: &Arc<ServerDescription>) -> Option<Selected> {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use log::{Level, log_enabled};
 
-use super::control::MIN_HEARTBEAT_FREQUENCY;
 use super::description::ServerDescription;
 use super::effects::{Effect, Effects};
 use super::errors::{ApplicationError, Check, Clear, Outcome, What};
@@ -267,13 +266,15 @@ impl Topology {
     /// A check of a server succeeded.
     pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
         let mut locked = self.lock();
-        server.set_failed(None);
+        let is_fit = description.is_compatible();
         if !locked.is_closed && locked.snapshot.has(server) {
             self.update(&mut locked, server, description);
-            // It answered, and is not what was asked for.
             let known = locked.state.description().servers.get(server.address());
-            let is_refused = known.is_some_and(|known| known.error.is_some());
-            server.set_failed(is_refused.then(Instant::now));
+            match known.and_then(|known| known.error.as_ref()) {
+                // It answered, and is not what was asked for.
+                Some(error) => server.verdict().failed(Instant::now(), error),
+                None => server.verdict().succeeded(is_fit),
+            }
         }
         drop(locked);
         self.act();
@@ -282,7 +283,7 @@ impl Topology {
     /// A check of a server failed; what its monitor does next.
     pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
         let mut locked = self.lock();
-        server.set_failed(Some(Instant::now()));
+        server.verdict().failed(Instant::now(), &error);
         let known = locked.state.description().servers.get(server.address());
         let known = known.filter(|_| !locked.is_closed && locked.snapshot.has(server));
         let check = known.cloned().map_or(Check::AsBefore, |known| {
@@ -347,17 +348,10 @@ impl Topology {
         }
         servers.values().all(|description| {
             let server = locked.snapshot.server(&description.address);
-            let failed = server.and_then(|server| server.failed());
-            // No later check could have been made than one that is younger than the shortest pause. An error of the
-            // program's own connection alone is no reason: the next check may find the server well.
-            let is_fresh = failed.is_some_and(|at| {
-                at >= since || now.saturating_duration_since(at) < MIN_HEARTBEAT_FREQUENCY
-            });
-            is_fresh
-                && description
-                    .error
-                    .as_ref()
-                    .is_some_and(Error::is_beyond_waiting)
+            match (server, &description.error) {
+                (Some(server), Some(error)) => server.verdict().is_final(error, since, now),
+                _ => false,
+            }
         })
     }
 

@@ -37,8 +37,10 @@ pub(super) fn error(
     ending: Ending,
 ) -> Error {
     let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
-    let telling = known()
-        .find(|error| error.is_beyond_waiting())
+    let unsuitable = topology.suitable(operation, &[]).err();
+    let telling = unsuitable
+        .as_ref()
+        .or_else(|| known().find(|error| error.is_beyond_waiting()))
         .or_else(|| known().find(|error| error.cause().is_some()))
         .or_else(|| left.last());
     let kind = match (ending, telling) {
@@ -55,7 +57,11 @@ pub(super) fn error(
         let limit = Milliseconds(elapsed.limit);
         let _ = write!(text, " within {limit} ({})", elapsed.kind.option());
     }
-    let _ = write!(text, ": {}", state(topology));
+    let why = match unsuitable.as_ref().and_then(Error::cause) {
+        Some(cause) => cause.message().to_owned(),
+        None => state(topology),
+    };
+    let _ = write!(text, ": {why}");
     let addresses = topology
         .servers
         .keys()

@@ -1,9 +1,9 @@
 //! Choosing a server for an operation, and waiting until there is one.
 //!
 //! A thread that finds none asks all monitors for a check and sleeps until something changes, no longer than
-//! `serverSelectionTimeoutMS` and its own limit. It gives up at once where waiting is of no use: every server has just
-//! been checked, and refused by its certificate or by settings that no check mends. Other clients wait then too;
-//! MongoDB's shell does not, for the same reason. Source: "Server Selection", "Multi-threaded or asynchronous server
+//! `serverSelectionTimeoutMS` and its own limit. It gives up at once where waiting is of no use ([`verdict`](super::verdict)):
+//! every server has just been checked, and refused for its certificate or for settings that no check can fix. Other
+//! drivers wait then too; MongoDB's shell does not, for the same reason. Source: "Server Selection", "Multi-threaded or asynchronous server
 //! selection".
 
 use std::time::{Duration, Instant};

@@ -42,6 +42,7 @@ mod overload;
 mod pooling;
 mod printable;
 mod protocol;
+mod recovery;
 mod refused_sessions;
 mod replica_set;
 mod replies;

@@ -59,5 +59,8 @@ fn setup_checks_for_every_program_that_tests_start() {
         .filter(|program| !["sh", "cargo", ""].contains(&program.as_str()))
         .filter(|program| !checked.contains(program.as_str()))
         .collect();
-    assert!(missing.is_empty(), "tests/setup.sh does not check for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "tests/setup.sh does not check for {missing:?}"
+    );
 }
