@@ -27,8 +27,8 @@ use crate::sdam::{
 };
 use crate::srv;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::HandshakeReport;
-use crate::watch::{Snapshot, Wanted, Watcher};
+use crate::tls::{HandshakeReport, Snapshot};
+use crate::watch::{Reason, Reload, Watcher};
 
 /// A client of a MongoDB deployment.
 ///
@@ -99,10 +99,12 @@ impl Inner {
 
     /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
     fn in_child(self: &Arc<Self>) -> Arc<Self> {
+        // Looked at before they are read, so that no change is missed.
+        let watched = self.watched();
         let connector = self.connector.in_child(&self.options);
         let connector = connector.unwrap_or_else(|_| Arc::clone(&self.connector));
         let child = Self::new(self.options.clone(), connector);
-        if let Some((seen, interval)) = child.watched() {
+        if let Some((seen, interval)) = watched {
             if let Err(error) = child.watch_files(seen, interval) {
                 warn!(target: "mongotls::tls", "after a fork: {error}");
             }
@@ -118,13 +120,23 @@ impl Inner {
     /// Starts the thread that looks at the files of TLS. It does not keep the client alive.
     fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) -> Result<()> {
         let client = Arc::downgrade(self);
-        let reload = move || match client.upgrade() {
-            Some(client) => {
-                // The log and the event tell what went wrong; the next change is another chance.
-                let _ = client.reload_tls();
-                Wanted::Still
+        let mut last_failure = None;
+        let reload = move |reason| {
+            let Some(client) = client.upgrade() else {
+                return Reload::NoMore;
+            };
+            let started = Instant::now();
+            let outcome = client.try_reload();
+            let failure = outcome.as_ref().err().map(ToString::to_string);
+            // A retry that fails as the attempt before it did is no news.
+            if failure.is_none() || failure != last_failure || reason == Reason::Change {
+                client.tell_reload(&outcome, started.elapsed());
             }
-            None => Wanted::NoMore,
+            last_failure = failure;
+            match outcome {
+                Ok(()) => Reload::Done,
+                Err(_) => Reload::Failed,
+            }
         };
         let watcher = Watcher::start(seen, interval, reload).map_err(no_thread)?;
         // Nobody else sets it.
@@ -134,10 +146,21 @@ impl Inner {
 
     fn reload_tls(&self) -> Result<()> {
         let started = Instant::now();
-        let outcome = self.connector.reload_tls(SystemTime::now());
-        match &outcome {
+        let outcome = self.try_reload();
+        self.tell_reload(&outcome, started.elapsed());
+        outcome
+    }
+
+    /// Reads the files of TLS anew, and retires the connections that were made with the old ones.
+    fn try_reload(&self) -> Result<()> {
+        self.connector.reload_tls(SystemTime::now())?;
+        self.topology.retire();
+        Ok(())
+    }
+
+    fn tell_reload(&self, outcome: &Result<()>, duration: Duration) {
+        match outcome {
             Ok(()) => {
-                self.topology.retire();
                 debug!(target: "mongotls::tls", "the files of TLS were read anew");
             }
             Err(error) => {
@@ -148,10 +171,9 @@ impl Inner {
         if listener.hears(EventKind::Tls) {
             listener.emit(&Event::TlsReload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
-                duration: started.elapsed(),
+                duration,
             }));
         }
-        outcome
     }
 }
 
@@ -175,7 +197,7 @@ impl Abandon for Arc<Inner> {
 fn watched(options: &ClientOptions) -> Option<(Snapshot, Duration)> {
     let tls = options.tls.as_ref()?;
     let interval = tls.watch_interval()?;
-    Some((Snapshot::of(tls.files()), interval))
+    Some((Snapshot::of(tls), interval))
 }
 
 fn no_thread(error: std::io::Error) -> Error {

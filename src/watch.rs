@@ -1,93 +1,104 @@
 //! Looking at the files of TLS at regular intervals, and reloading them when one has changed.
 //!
-//! A file is taken for changed when its device, inode, size or time of modification has, links followed:
-//! so a file that is rewritten in place is noticed, one that is renamed over it, and a link that is
-//! turned to another folder, as Kubernetes does with secrets. Looking costs one `stat` a file. What was
-//! seen is noted before the files are read, so that a change while they are read leads to another reload.
+//! What was seen is noted before the files are read, so that a change while they are read leads to another reload. A
+//! reload that failed is tried again although nothing has changed: a file may become readable, a certificate or a CRL may
+//! come into force, descriptors or memory may be free again. The delay doubles with each failure, up to [`LONGEST_DELAY`].
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ending::Ending;
 use crate::thread;
+use crate::tls::Snapshot;
 
 /// A thread that looks at files; it ends when this is dropped.
 pub(crate) struct Watcher(Ending);
 
 impl Watcher {
-    /// Calls `reload` whenever one of the files has changed since they were `seen`, until it says that it
-    /// is over.
+    /// Calls `reload` whenever one of the files has changed since they were `seen`, and again while it fails, until it
+    /// says that it is over.
     ///
     /// # Errors
     /// Those of the system, if it has no thread left.
     pub(crate) fn start(
         mut seen: Snapshot,
         interval: Duration,
-        reload: impl Fn() -> Wanted + Send + 'static,
+        mut reload: impl FnMut(Reason) -> Reload + Send + 'static,
     ) -> std::io::Result<Self> {
         let ending = Ending::default();
         let sleep = ending.sleep();
         thread::spawn("mongotls-watch", move || {
-            while !sleep.ends_within(interval) {
-                if seen.renew() && reload() == Wanted::NoMore {
+            let mut failures = 0;
+            let mut retry_at: Option<Instant> = None;
+            loop {
+                let left = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+                if sleep.ends_within(left.map_or(interval, |left| left.min(interval))) {
                     return;
+                }
+                let reason = if seen.renew() {
+                    failures = 0;
+                    Reason::Change
+                } else if retry_at.is_some_and(|at| at <= Instant::now()) {
+                    Reason::Retry
+                } else {
+                    continue;
+                };
+                match reload(reason) {
+                    Reload::Done => retry_at = None,
+                    Reload::Failed => {
+                        retry_at = Instant::now().checked_add(delay(interval, failures));
+                        failures += 1;
+                    }
+                    Reload::NoMore => return,
                 }
             }
         })?;
         Ok(Self(ending))
     }
-}
 
-/// Whether a watch goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    Still,
-    NoMore,
-}
-
-impl Watcher {
     /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
     pub(crate) fn end(&self) {
         self.0.end();
     }
 }
 
-/// What some files looked like.
-pub(crate) struct Snapshot(Vec<(PathBuf, Stamp)>);
-
-/// What tells one state of a file from another; none if it cannot be looked at.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
-
-impl Snapshot {
-    pub(crate) fn of(files: Vec<PathBuf>) -> Self {
-        let look = |path: PathBuf| {
-            let stamp = stamp(&path);
-            (path, stamp)
-        };
-        Self(files.into_iter().map(look).collect())
-    }
-
-    /// Looks again; whether a file has changed.
-    fn renew(&mut self) -> bool {
-        let mut changed = false;
-        for (path, seen) in &mut self.0 {
-            let now = stamp(path);
-            changed |= now != *seen;
-            *seen = now;
-        }
-        changed
-    }
+/// Why the files are reloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// One of them has changed.
+    Change,
+    /// The last reload failed.
+    Retry,
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = fs::metadata(path).ok()?;
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-    ))
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    Done,
+    Failed,
+    /// There is no client any more.
+    NoMore,
+}
+
+/// The longest delay between two attempts to reload files that cannot be used.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// The delay before the next attempt, after so many others that failed in a row.
+fn delay(interval: Duration, failures: u32) -> Duration {
+    let first = interval.min(Duration::from_secs(1));
+    let doubled = first.saturating_mul(2_u32.saturating_pow(failures));
+    doubled.min(LONGEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_doubles_up_to_half_a_minute() {
+        let minute = Duration::from_secs(60);
+        let delays: Vec<_> = (0..7).map(|n| delay(minute, n).as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(delay(Duration::MAX, u32::MAX), LONGEST_DELAY);
+        assert_eq!(delay(Duration::from_millis(10), 3).as_millis(), 80);
+    }
 }

@@ -459,8 +459,10 @@ impl TlsOptionsBuilder {
     /// [`Client::reload_tls`](crate::Client::reload_tls) does. Default: files are read when a client is made,
     /// and not looked at again. 10 ms and up; a minute suits certificates that are renewed by a machine.
     ///
-    /// A set that is not sound leaves the old one in force; a warning in the log and an
-    /// [`Event`](crate::event::Event) say so.
+    /// The files under hashed names in a CA folder are watched too, and the system's trust anchors if those are in use.
+    ///
+    /// A set that cannot be used leaves the old one in force; a warning in the log and an
+    /// [`Event`](crate::event::Event) say so. It is tried again until it can be used, at least every 30 s.
     #[must_use]
     pub fn watch_files(mut self, interval: Duration) -> Self {
         self.0.watch_interval = Some(interval);

@@ -38,6 +38,7 @@ mod report;
 mod revocation;
 mod session;
 mod sharing;
+mod snapshot;
 mod stream;
 mod trust;
 mod verify;
@@ -75,6 +76,7 @@ pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, Re
 pub(crate) use self::session::Offer;
 use self::session::SessionCache;
 use self::sharing::InUse;
+pub(crate) use self::snapshot::Snapshot;
 use self::stream::Tap;
 pub use self::stream::TlsStream;
 pub use self::trust::TrustAnchors;

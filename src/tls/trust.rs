@@ -13,11 +13,11 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::SslFiletype;
@@ -27,6 +27,7 @@ use openssl::x509::verify::X509VerifyFlags;
 
 use super::files::{self, Purpose};
 use super::internal;
+use super::snapshot::Stamp;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::TlsOptions;
@@ -199,8 +200,9 @@ fn look_up_in(store: &mut X509StoreBuilder, directory: &str) -> Result<(), Error
     lookup.add_dir(directory, SslFiletype::PEM)
 }
 
-fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
-    let mut looked_in = Vec::new();
+/// The places where the system may keep its anchors, in the order in which they are looked at, and whether the
+/// environment names them.
+fn system_places() -> (Vec<Place>, bool) {
     let from_env = Place {
         file: path_from_env("SSL_CERT_FILE"),
         directories: directories_from_env("SSL_CERT_DIR"),
@@ -219,6 +221,21 @@ fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
             directories: probed.cert_dir,
         });
     }
+    (places, chosen)
+}
+
+/// All files and folders where the system may keep its anchors, whether they are there or not.
+pub(super) fn system_paths() -> Vec<PathBuf> {
+    let (places, _) = system_places();
+    let paths = places.into_iter();
+    paths
+        .flat_map(|place| place.file.into_iter().chain(place.directories))
+        .collect()
+}
+
+fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
+    let mut looked_in = Vec::new();
+    let (places, chosen) = system_places();
     for place in places {
         if let Some(anchors) = place.load(store, &mut looked_in)? {
             return Ok(anchors);
@@ -314,27 +331,30 @@ fn has_hashed_names(directory: &Path) -> bool {
     };
     entries.flatten().any(|entry| {
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.split_once('.').is_some_and(|(hash, number)| {
-            hash.len() == 8
-                && hash.bytes().all(|b| b.is_ascii_hexdigit())
-                && !number.is_empty()
-                && number.bytes().all(|b| b.is_ascii_digit())
-        })
+        is_hashed_name(&name) && !name.to_string_lossy().contains(".r")
+    })
+}
+
+/// Whether OpenSSL looks for a file of this name: `5ed36f99.0` for certificates, `5ed36f99.r0` for CRLs.
+pub(super) fn is_hashed_name(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.split_once('.').is_some_and(|(hash, number)| {
+        let number = number.strip_prefix('r').unwrap_or(number);
+        hash.len() == 8
+            && hash.bytes().all(|b| b.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|b| b.is_ascii_digit())
     })
 }
 
 /// The certificates of a file of the system, from memory while the file has not changed.
 fn parsed(path: &Path) -> Vec<X509> {
-    type Known = HashMap<PathBuf, ((SystemTime, u64), Vec<X509>)>;
+    type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     let Ok(metadata) = fs::metadata(path) else {
         return Vec::new();
     };
-    let stamp = (
-        metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-        metadata.len(),
-    );
+    let stamp = Stamp::of(&metadata);
     let known = || {
         let known = KNOWN.get_or_init(Mutex::default);
         known.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,7 @@
 //! Files of TLS that change under a running client.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +14,7 @@ use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation, Validity};
 use mongotls_testbench::server::{ClientAuth, ConnectionInfo, Server, ServerTls};
 
 use crate::common::{Bench, code, expect_program_open, ping_on};
+use crate::trust::hashed;
 
 /// A server that wants a client certificate, and a client whose files can be rewritten.
 struct Rotation {
@@ -379,4 +381,165 @@ fn an_interval_that_would_keep_the_machine_busy_is_refused() {
         .unwrap_err();
     assert_eq!(code(&error), CauseCode::OptionConflict);
     assert!(error.to_string().contains("10 ms or more"), "{error}");
+}
+
+/// Waits until it holds.
+fn eventually(holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < until, "it did not come to that");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the server's chain leads to no anchor.
+fn is_distrusted(client: &Client) -> bool {
+    let error = ping_on(client).err();
+    error.is_some_and(|error| code(&error) == CauseCode::IssuerUnknown)
+}
+
+/// Replaces what a file holds in place, and leaves its size and time of modification as they were.
+fn rewrite_in_place(path: &Path, text: &[u8], size: usize) {
+    let padding = vec![b'\n'; size - text.len()];
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all(&[text, &padding].concat()).unwrap();
+    file.set_modified(modified).unwrap();
+    let metadata = std::fs::metadata(path).unwrap();
+    assert_eq!(metadata.len(), size as u64);
+    assert_eq!(metadata.modified().unwrap(), modified);
+}
+
+const SIZE: usize = 4096;
+
+#[test]
+fn a_file_with_its_old_size_and_time_is_a_change() {
+    let rotation = Rotation::new();
+    let file = rotation.bench.dir.path().join("client.pem");
+    let bundle = |name| rotation.bench.ca.issue(LeafSpec::client(name)).bundle_pem();
+    let (first, second) = (bundle("first"), bundle("second"));
+    std::fs::write(&file, vec![b'\n'; SIZE]).unwrap();
+    rewrite_in_place(&file, &first, SIZE);
+    let (client, _) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
+    let rotation = Rotation { client, ..rotation };
+    assert!(rotation.presented().contains("CN=first"));
+    rewrite_in_place(&file, &second, SIZE);
+    eventually(|| rotation.presented().contains("CN=second"));
+}
+
+#[test]
+fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
+    let rotation = Rotation::new();
+    let file = rotation.bench.dir.path().join("client.pem");
+    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
+    let rotation = Rotation { client, ..rotation };
+    assert!(rotation.presented().contains("CN=first"));
+    rotation.write("second", Validity::seconds(3, 3600));
+    let early = Err(CauseCode::CertificateNotYetValid);
+    wait_for(&told, &[early]);
+    assert!(rotation.presented().contains("CN=first"));
+    // Told once, whatever number of attempts it takes.
+    wait_for(&told, &[early, Ok(())]);
+    assert!(rotation.presented().contains("CN=second"));
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_is_no_more_than_a_failed_attempt() {
+    let rotation = Rotation::new();
+    let file = rotation.bench.dir.path().join("client.pem");
+    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
+    let rotation = Rotation { client, ..rotation };
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    wait_for(&told, &[Err(CauseCode::KeyFileUnreadable)]);
+    std::fs::remove_dir(&file).unwrap();
+    rotation.write("second", Validity::days(-1, 10));
+    eventually(|| rotation.presented().contains("CN=second"));
+}
+
+#[test]
+fn a_ca_that_was_removed_from_its_folder_is_trusted_no_more() {
+    let bench = Bench::sound();
+    let other = Ca::root("other", KeyKind::EcP256);
+    let stranger = Ca::root("stranger", KeyKind::EcP256);
+    let folder = hashed(&[&bench.ca, &other]);
+    let hash = |ca: &Ca| format!("{:08x}.0", ca.cert().subject_name_hash());
+    let file = folder.path().join(hash(&bench.ca));
+    // By a link, as `openssl rehash` makes them, to a file that keeps its place.
+    let target = std::fs::canonicalize(&file).unwrap();
+    std::fs::write(&target, vec![b'\n'; SIZE]).unwrap();
+    rewrite_in_place(&target, &bench.ca.cert_pem(), SIZE);
+    let tls = TlsOptions::builder()
+        .ca_directory(folder.path())
+        .watch_files(Duration::from_millis(20));
+    let client = client_of(&bench, tls);
+    ping_on(&client).unwrap();
+    rewrite_in_place(&target, &stranger.cert_pem(), SIZE);
+    eventually(|| is_distrusted(&client));
+    // Back again, and then away as a whole.
+    rewrite_in_place(&target, &bench.ca.cert_pem(), SIZE);
+    eventually(|| ping_on(&client).is_ok());
+    std::fs::remove_file(&file).unwrap();
+    eventually(|| is_distrusted(&client));
+}
+
+/// A client that gives up soon.
+fn client_of(bench: &Bench, tls: TlsOptionsBuilder) -> Client {
+    let options = ClientOptions::builder()
+        .host(ServerAddress::tcp("localhost", bench.server.port()))
+        .tls(tls.build().unwrap())
+        .server_selection_timeout(Duration::from_secs(3))
+        .build();
+    Client::with_options(options.unwrap()).unwrap()
+}
+
+/// The system's trust anchors are named by variables of the environment, which a test must not change for others.
+const SYSTEM_STORE: &str = "rotation::a_ca_that_the_system_trusts_no_more_is_not_trusted";
+
+#[test]
+fn a_ca_that_the_system_trusts_no_more_is_not_trusted() {
+    let Some(kind) = std::env::var_os("MONGOTLS_TEST_SYSTEM_STORE") else {
+        for (kind, file, directory) in [("file", true, false), ("folder", false, true)] {
+            let bench = Bench::sound();
+            let folder = hashed(&[&bench.ca, &Ca::root("other", KeyKind::EcP256)]);
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child
+                .args(["--exact", SYSTEM_STORE])
+                .env("MONGOTLS_TEST_SYSTEM_STORE", kind)
+                .env_remove("SSL_CERT_FILE")
+                .env_remove("SSL_CERT_DIR");
+            if file {
+                child.env("SSL_CERT_FILE", folder.path().join("bundle.pem"));
+            }
+            if directory {
+                child.env("SSL_CERT_DIR", folder.path());
+            }
+            let ended = child.output().unwrap();
+            let text = String::from_utf8_lossy(&ended.stdout);
+            assert!(
+                ended.status.success() && text.contains("1 passed"),
+                "{text}"
+            );
+        }
+        return;
+    };
+    let bench = Bench::sound();
+    let other = Ca::root("other", KeyKind::EcP256);
+    let path = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let target = match path("SSL_CERT_FILE") {
+        Some(file) => file,
+        None => {
+            let folder = path("SSL_CERT_DIR").unwrap();
+            folder.join(format!("{:08x}.0", bench.ca.cert().subject_name_hash()))
+        }
+    };
+    let _ = std::fs::remove_file(&target);
+    std::fs::write(&target, vec![b'\n'; 2 * SIZE]).unwrap();
+    let with = |cas: &[&Ca]| -> Vec<u8> { cas.iter().flat_map(|ca| ca.cert_pem()).collect() };
+    rewrite_in_place(&target, &with(&[&other, &bench.ca]), 2 * SIZE);
+    let tls = TlsOptions::builder().watch_files(Duration::from_millis(20));
+    let client = client_of(&bench, tls);
+    ping_on(&client).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+    rewrite_in_place(&target, &with(&[&other]), 2 * SIZE);
+    eventually(|| is_distrusted(&client));
 }

@@ -1,0 +1,97 @@
+//! What files and folders of TLS looked like, to tell whether one has changed.
+//!
+//! A file has changed when its device, inode, size, time of modification or time of status change differs, links
+//! followed. So a file is noticed that is rewritten in place, also with its old size and time of modification, one that
+//! is renamed over it, and a link that is turned to another folder, as Kubernetes does with secrets. In a folder of trust
+//! anchors the files under hashed names count too, which are those that OpenSSL reads. Looking costs one `stat` each.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::trust;
+use crate::options::TlsOptions;
+
+/// Some files and folders, and what they looked like.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot(Vec<(PathBuf, Seen)>);
+
+impl Snapshot {
+    /// Looks at everything that a context of these options is made from.
+    pub(crate) fn of(options: &TlsOptions) -> Self {
+        let mut paths = options.files();
+        if options.verifies_certificate() && !options.names_anchors() {
+            paths.extend(trust::system_paths());
+        }
+        let look = |path: PathBuf| {
+            let seen = Seen::at(&path);
+            (path, seen)
+        };
+        Self(paths.into_iter().map(look).collect())
+    }
+
+    /// Looks again. Returns whether something has changed.
+    pub(crate) fn renew(&mut self) -> bool {
+        let mut changed = false;
+        for (path, seen) in &mut self.0 {
+            let now = Seen::at(path);
+            changed |= now != *seen;
+            *seen = now;
+        }
+        changed
+    }
+}
+
+/// What tells one state of a file or a folder from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    /// `None` if it cannot be looked at.
+    itself: Option<Stamp>,
+    /// Of a folder, what is in it under hashed names.
+    inside: Vec<(OsString, Option<Stamp>)>,
+}
+
+impl Seen {
+    fn at(path: &Path) -> Self {
+        let metadata = fs::metadata(path).ok();
+        let is_folder = metadata.as_ref().is_some_and(Metadata::is_dir);
+        let mut inside = Vec::new();
+        if let (true, Ok(entries)) = (is_folder, fs::read_dir(path)) {
+            let hashed = entries
+                .flatten()
+                .filter(|entry| trust::is_hashed_name(&entry.file_name()));
+            inside.extend(hashed.map(|entry| (entry.file_name(), Stamp::at(&entry.path()))));
+            inside.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
+        Self {
+            itself: metadata.as_ref().map(Stamp::of),
+            inside,
+        }
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    /// Nobody can set this time back, as `cp -p` and `rsync -t` do with the one above.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+}
