@@ -163,10 +163,9 @@ fn inserted(request: &[u8]) -> i32 {
             at += length_at(section, at).max(5);
             count += 1;
         }
-    } else if let Ok(body) = RawDocument::from_bytes(body)
-        && let Ok(documents) = body.get_array("documents")
-    {
-        count = documents.into_iter().count();
+    } else if let Ok(body) = RawDocument::from_bytes(body) {
+        let documents = body.get_array("documents");
+        count = documents.map_or(0, |documents| documents.into_iter().count());
     }
     i32::try_from(count).unwrap_or(i32::MAX)
 }
