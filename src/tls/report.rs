@@ -132,8 +132,8 @@ impl HandshakeReport {
         self.cipher
     }
 
-    /// The group of the key exchange, such as `x25519`; none where OpenSSL does not tell, or the key
-    /// exchange has none.
+    /// The group of the key exchange, such as `x25519`. `None` if the key exchange has no group or OpenSSL does
+    /// not report it, as OpenSSL 1.1.1 for a resumed TLS 1.2 session.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
     }

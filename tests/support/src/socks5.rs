@@ -296,11 +296,16 @@ impl Shared {
                 return Ok(None);
             }
         }
-        let Some(addr) = self.find(&visit.host, visit.port) else {
+        let addresses = self.find(&visit.host, visit.port);
+        if addresses.is_empty() {
             to.write_all(&reply(HOST_UNREACHABLE))?;
             return Ok(None);
-        };
-        let Ok(mut upstream) = Endpoint::Tcp(addr).connect() else {
+        }
+        // A server may listen on one address of its name only, as with `localhost`.
+        let mut upstreams = addresses
+            .into_iter()
+            .map(|addr| Endpoint::Tcp(addr).connect());
+        let Some(mut upstream) = upstreams.find_map(io::Result::ok) else {
             to.write_all(&reply(CONNECTION_REFUSED))?;
             return Ok(None);
         };
@@ -317,15 +322,19 @@ impl Shared {
         Ok(Some(upstream))
     }
 
-    /// Where a name leads; nowhere but to the loopback interface.
-    fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
+    /// The addresses of a name, of which only loopback addresses are used.
+    fn find(&self, host: &str, port: u16) -> Vec<SocketAddr> {
         let known = self.settings.names.iter().find(|(name, _)| name == host);
-        let addr = match (known, host.parse::<IpAddr>()) {
-            (Some((_, addr)), _) => Some(*addr),
-            (None, Ok(ip)) => Some(SocketAddr::new(ip, port)),
-            (None, Err(_)) => (host, port).to_socket_addrs().ok()?.next(),
+        let mut addresses = match (known, host.parse::<IpAddr>()) {
+            (Some((_, addr)), _) => vec![*addr],
+            (None, Ok(ip)) => vec![SocketAddr::new(ip, port)],
+            (None, Err(_)) => match (host, port).to_socket_addrs() {
+                Ok(found) => found.collect(),
+                Err(_) => Vec::new(),
+            },
         };
-        addr.filter(|addr| addr.ip().is_loopback())
+        addresses.retain(|addr| addr.ip().is_loopback());
+        addresses
     }
 }
 
