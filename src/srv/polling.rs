@@ -6,6 +6,7 @@
 //! for mongos Discovery".
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,8 @@ pub(crate) const SHORTEST: Duration = Duration::from_secs(60);
 struct Polling {
     topology: Weak<Topology>,
     srv: SrvOptions,
-    resolver: Resolver,
+    /// None asks those of `/etc/resolv.conf`, which is read for each time: it may change.
+    dns_server: Option<SocketAddr>,
     /// `connectTimeoutMS`, for each time.
     limit: Option<Duration>,
     /// `heartbeatFrequencyMS`.
@@ -44,7 +46,7 @@ pub(crate) fn start(
     let polling = Polling {
         topology,
         srv: options.srv.clone()?,
-        resolver: Resolver::new(options.dns_server),
+        dns_server: options.dns_server,
         limit: options.connect_timeout,
         after_failure: options.heartbeat_frequency,
         shortest,
@@ -108,9 +110,10 @@ impl Polling {
 
     fn ask(&self, query: &str) -> Result<(Vec<(String, u16)>, Duration)> {
         let deadline = Deadline::after(Instant::now(), self.limit, TimeoutKind::Connect);
-        self.resolver
+        let resolver = Resolver::new(self.dns_server);
+        resolver
             .srv(query, &deadline)
-            .map_err(|failure| rules::no_srv(&self.srv.host, query, failure, &self.resolver))
+            .map_err(|failure| rules::no_srv(&self.srv.host, query, failure, &resolver))
     }
 
     /// With `srvMaxHosts`, those that are there already and some of the others.

@@ -324,6 +324,9 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
     let answer = troubles.iter().find_map(|(_, trouble)| match trouble {
         Trouble::Code(code) => Some((*code).to_owned()),
         Trouble::Truncated => Some("truncated".to_owned()),
+        Trouble::Malformed => Some("malformed".to_owned()),
+        Trouble::Referral => Some("referral".to_owned()),
+        Trouble::Endless(why) => Some((*why).to_owned()),
         Trouble::Io(kind) => Some(kind.to_string()),
         Trouble::Silent { .. } => None,
     });
@@ -334,16 +337,24 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
             elapsed.kind.option()
         )
     });
+    let is_endless = |(_, trouble): &(SocketAddr, Trouble)| matches!(trouble, Trouble::Endless(_));
+    let remedy = match troubles.iter().any(is_endless) {
+        true => format!(
+            "Correct the CNAME records of that name: at most 8 may lie between it and its {kind} records \
+             (`dig {kind} {query}`)."
+        ),
+        false => format!(
+            "Check the name servers in /etc/resolv.conf, or the one that the program sets, and the way to them \
+             (`dig {kind} {query}`)."
+        ),
+    };
     let cause = Cause::new(
         CauseCode::DnsFailed,
         format!(
             "no name server answered for the {kind} records of {query:?}{}: {told}",
             limit.unwrap_or_default()
         ),
-        format!(
-            "Check the name servers in /etc/resolv.conf, or the one that the program sets, and the way to them \
-             (`dig {kind} {query}`)."
-        ),
+        remedy,
     );
     let cause = cause
         .fact("query", query)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mongotls::doctor::{self, Outcome};
 use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind, Stage};
-use mongotls_testbench::dns::{DnsFault, DnsServer, REFUSED, SERVFAIL, Zone};
+use mongotls_testbench::dns::{DnsFault, DnsServer, FORMERR, NOTIMP, REFUSED, SERVFAIL, Zone};
 use mongotls_testbench::server::Server;
 use mongotls_testbench::stranger;
 
@@ -121,7 +121,7 @@ fn parsing_asks_nobody_and_the_client_shows_what_dns_said() {
     expect_cluster(&Client::with_options(client.options().clone()).unwrap());
     let asked = dns.asked();
     assert!(
-        asked.iter().all(|asked| asked.edns && !asked.tcp),
+        asked.iter().all(|asked| !asked.edns && !asked.tcp),
         "{asked:?}"
     );
     let ports: std::collections::BTreeSet<_> = asked.iter().map(|asked| asked.port).collect();
@@ -301,12 +301,180 @@ fn a_tcp_answer_that_breaks_off_or_makes_no_sense_is_a_failure() {
 }
 
 #[test]
-fn a_server_that_does_not_know_edns_is_asked_without() {
+fn servers_that_cannot_take_edns_serve_at_once() {
     let dns = cluster();
-    dns.set_fault(DnsFault::NoEdns);
+    const BADVERS_WITHOUT_ITS_RECORD: u8 = 0;
+    for fault in [
+        DnsFault::EdnsCode(FORMERR),
+        DnsFault::EdnsCode(SERVFAIL),
+        DnsFault::EdnsCode(REFUSED),
+        DnsFault::EdnsCode(NOTIMP),
+        DnsFault::EdnsCode(BADVERS_WITHOUT_ITS_RECORD),
+        DnsFault::EdnsSilent,
+        DnsFault::EdnsGarbage,
+    ] {
+        dns.set_fault(fault);
+        expect_cluster(&client(CLUSTER, &dns).unwrap());
+    }
+    let asked = dns.asked();
+    assert_eq!(asked.len(), 14);
+    assert!(asked.iter().all(|asked| !asked.edns && !asked.tcp));
+}
+
+#[test]
+fn a_long_answer_comes_with_edns_where_tcp_is_blocked() {
+    let dns = cluster();
+    dns.set_fault(DnsFault::LongWithoutTcp);
     expect_cluster(&client(CLUSTER, &dns).unwrap());
-    let edns: Vec<bool> = dns.asked().iter().map(|asked| asked.edns).collect();
-    assert_eq!(edns, [true, false, true, false]);
+    let asked: Vec<_> = dns.asked().iter().map(|it| (it.tcp, it.edns)).collect();
+    let one = [(false, false), (true, false), (false, true)];
+    assert_eq!(asked, [one, one].concat());
+}
+
+#[test]
+fn an_answer_damaged_on_the_way_is_asked_for_by_tcp() {
+    let dns = cluster();
+    for fault in [DnsFault::Cut, DnsFault::Emptied] {
+        dns.set_fault(fault);
+        let before = dns.asked().len();
+        expect_cluster(&client(CLUSTER, &dns).unwrap());
+        let asked = dns.asked();
+        let by_tcp: Vec<bool> = asked[before..].iter().map(|asked| asked.tcp).collect();
+        assert_eq!(by_tcp, [false, true, false, true]);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_not_an_empty_one() {
+    let dns = cluster();
+    for (fault, answer, why) in [
+        (DnsFault::AlwaysCut, "malformed", "sent a malformed answer"),
+        (
+            DnsFault::Referral,
+            "referral",
+            "does not look names up for others",
+        ),
+    ] {
+        dns.set_fault(fault);
+        let error = client(CLUSTER, &dns).unwrap_err();
+        assert_eq!(code(&error), CauseCode::DnsFailed);
+        assert_eq!(fact(&error, "dns_answer"), answer);
+        assert_eq!(
+            error.cause().unwrap().message(),
+            format!(
+                "no name server answered for the SRV records of \"_mongodb._tcp.db.example.org\": {} {why}",
+                dns.addr()
+            )
+        );
+    }
+    // A TXT record that an address has taken the place of.
+    dns.set_fault(DnsFault::None);
+    dns.set_zone(Zone::parse(
+        "_mongodb._tcp.db.example.org. SRV 1 a.example.org.\ndb.example.org. CNAME x.example.org.\nx.example.org. A 127.0.0.1",
+    ));
+    assert_eq!(client(CLUSTER, &dns).unwrap().options().replica_set, None);
+}
+
+/// Hosts and options behind aliases, of which the one leads to another domain.
+const ALIASES: &str = r#"
+    _mongodb._tcp.db.example.org.  CNAME  SRV.else.example.
+    srv.Else.example.              SRV    27017 one.example.org.
+    srv.else.example.              SRV    27018 two.example.org.
+    db.example.org.                CNAME  a.example.org.
+    a.example.org.                 CNAME  b.example.org.
+    b.example.org.                 TXT    "authSource=users&" "replicaSet=rs0"
+"#;
+
+#[test]
+fn records_behind_aliases_count() {
+    for zone in [Zone::parse(ALIASES), Zone::parse(ALIASES).without_targets()] {
+        let dns = DnsServer::start(zone);
+        let client = client(&CLUSTER.replace("//", "//u:p@"), &dns).unwrap();
+        expect_cluster(&client);
+        let source = &client.options().credential.as_ref().unwrap().source;
+        assert_eq!(source, "users");
+        // Never for CNAME: the specification forbids it.
+        let kinds: Vec<u16> = dns.asked().iter().map(|asked| asked.kind).collect();
+        assert!(
+            kinds.iter().all(|kind| [16, 33].contains(kind)),
+            "{kinds:?}"
+        );
+        assert!([2, 5].contains(&kinds.len()), "{kinds:?}");
+    }
+}
+
+#[test]
+fn hosts_behind_an_alias_are_compared_with_the_name_in_use() {
+    let dns = zone(
+        "_mongodb._tcp.db.example.org. CNAME _mongodb._tcp.x.evil.example.\n_mongodb._tcp.x.evil.example. SRV 1 h.evil.example.",
+    );
+    let error = client(CLUSTER, &dns).unwrap_err();
+    assert_eq!(code(&error), CauseCode::SrvInvalid);
+    assert_eq!(fact(&error, "target"), "h.evil.example");
+    assert_eq!(fact(&error, "domain"), "example.org");
+}
+
+#[test]
+fn two_txt_records_behind_an_alias_are_refused_as_others() {
+    let dns = zone(ALIASES);
+    dns.set_zone(Zone::parse(ALIASES).with(r#"b.example.org. TXT "loadBalanced=false""#));
+    let error = client(CLUSTER, &dns).unwrap_err();
+    assert_eq!(code(&error), CauseCode::SrvInvalid);
+    dns.set_zone(Zone::parse(
+        "_mongodb._tcp.db.example.org. SRV 1 a.example.org.\ndb.example.org. CNAME nowhere.example.org.",
+    ));
+    let client = client(CLUSTER, &dns).unwrap();
+    assert_eq!(hosts(&client), ["a.example.org:1"]);
+}
+
+/// As many aliases in a row before the SRV record.
+fn row_of_aliases(count: u32) -> Zone {
+    let name = |step: u32| match step {
+        0 => "_mongodb._tcp.db.example.org.".to_owned(),
+        step => format!("a{step}.example.org."),
+    };
+    let alias = |step| format!("{} CNAME {}\n", name(step), name(step + 1));
+    let aliases: String = (0..count).map(alias).collect();
+    Zone::parse(&aliases).with(&format!("{} SRV 1 one.example.org.", name(count)))
+}
+
+#[test]
+fn aliases_end_after_eight_and_never_in_a_circle() {
+    let circle = "_mongodb._tcp.db.example.org. CNAME a.example.org.\na.example.org. CNAME _MONGODB._tcp.DB.example.org.";
+    let own = "_mongodb._tcp.db.example.org. CNAME _mongodb._tcp.db.example.org.";
+    let back = "aliases (CNAME) that lead back to themselves";
+    for (zone, why) in [
+        (row_of_aliases(8), None),
+        (
+            row_of_aliases(9),
+            Some("more than 8 aliases (CNAME) in a row"),
+        ),
+        (Zone::parse(circle), Some(back)),
+        (Zone::parse(own), Some(back)),
+    ] {
+        for zone in [zone.clone(), zone.without_targets()] {
+            let dns = DnsServer::start(zone);
+            match (client(CLUSTER, &dns), why) {
+                (Ok(client), None) => assert_eq!(hosts(&client), ["one.example.org:1"]),
+                (Err(error), Some(why)) => {
+                    assert_eq!(code(&error), CauseCode::DnsFailed);
+                    let cause = error.cause().unwrap();
+                    assert_eq!(
+                        (cause.message(), cause.remedy()),
+                        (
+                            &*format!(
+                                "no name server answered for the SRV records of \"_mongodb._tcp.db.example.org\": {} answered with {why}",
+                                dns.addr()
+                            ),
+                            "Correct the CNAME records of that name: at most 8 may lie between it and its SRV records \
+                             (`dig SRV _mongodb._tcp.db.example.org`)."
+                        )
+                    );
+                }
+                (outcome, _) => panic!("{outcome:?}"),
+            }
+        }
+    }
 }
 
 #[test]

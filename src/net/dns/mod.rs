@@ -1,9 +1,13 @@
 //! SRV and TXT records, which the system's resolver has no portable call for: a stub resolver.
 //!
 //! It asks the name servers of `/etc/resolv.conf`, or one that the program sets, by UDP and, where the answer does
-//! not fit, by TCP. Each query has a random id and a port of its own, and only the answer of the server asked counts
-//! that has the same id and question (RFC 5452). Servers are tried in turn, and again (`options timeout:` and
-//! `attempts:`), until the deadline. Search domains are not used, and nothing is kept: the system's own cache, if it
+//! not fit or has been damaged on the way, by TCP. Queries have no EDNS record, which some servers and middleboxes
+//! drop, refuse or damage; only where an answer is too long and TCP fails is one tried. Each query has a random id and
+//! a port of its own, and only the answer of the server asked counts that has the same id and question (RFC 5452).
+//!
+//! Servers are tried in turn, and again (`options timeout:` and `attempts:`), until the deadline. What is left until
+//! then is divided among the turns to come, so that one dead server does not use it up, and the server that answered
+//! is the first one for the next name. Search domains are not used, and nothing is kept: the system's own cache, if it
 //! has one, is the name server.
 
 mod message;
@@ -12,6 +16,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use openssl::rand::rand_bytes;
@@ -21,14 +26,16 @@ use self::message::{Kind, Query, Record, Reply};
 use crate::fork;
 use crate::time::{Deadline, Elapsed};
 
-/// Who is asked, and how patiently.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The name servers, and the timeout and attempts for each.
+#[derive(Debug)]
 pub(crate) struct Resolver {
     servers: Vec<SocketAddr>,
     /// How long one server has for one answer.
     timeout: Duration,
     /// How often each server is asked.
     attempts: u32,
+    /// The index of the server that answered last, which is asked first.
+    first: AtomicUsize,
 }
 
 /// Why there are no records.
@@ -52,6 +59,12 @@ pub(crate) enum Failure {
 pub(crate) enum Trouble {
     /// It answered with a code, such as SERVFAIL.
     Code(&'static str),
+    /// It does not look names up for others.
+    Referral,
+    /// Its aliases lead nowhere, for the reason given.
+    Endless(&'static str),
+    /// What it sent cannot be read, or contradicts itself.
+    Malformed,
     /// Nothing came that answers the query; `foreign` messages came instead.
     Silent { foreign: u32 },
     /// The system could not send or receive.
@@ -64,6 +77,9 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "answered {code}"),
+            Self::Referral => f.write_str("does not look names up for others"),
+            Self::Endless(why) => write!(f, "answered with {why}"),
+            Self::Malformed => f.write_str("sent a malformed answer"),
             Self::Silent { foreign: 0 } => f.write_str("did not answer in time"),
             Self::Silent { foreign } => write!(
                 f,
@@ -71,6 +87,15 @@ impl fmt::Display for Trouble {
             ),
             Self::Io(kind) => write!(f, "could not be asked: {kind}"),
             Self::Truncated => f.write_str("gave no whole answer by TCP either"),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Silent { foreign: 0 },
+            kind => Self::Io(kind),
         }
     }
 }
@@ -114,10 +139,11 @@ impl Resolver {
             servers,
             timeout: Duration::from_secs(config.timeout.clamp(1, 30).into()),
             attempts: config.attempts.clamp(1, 5),
+            first: AtomicUsize::new(0),
         }
     }
 
-    /// Who is asked, in their order.
+    /// The name servers, in the order of the configuration.
     pub(crate) fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
@@ -156,29 +182,55 @@ impl Resolver {
         Ok(txt.collect())
     }
 
+    /// The records of a name, or of what its aliases lead to.
     fn look_up(&self, name: &str, kind: Kind, deadline: &Deadline) -> Result<Vec<Record>, Failure> {
-        let query = Query { name, kind };
+        let not_a_name = |error| Failure::NotAsked(format!("it is no name for DNS: {error}"));
+        let mut query = Query::new(name, kind).map_err(not_a_name)?;
+        loop {
+            match self.ask_in_turn(&query, name, deadline)? {
+                Answer::Records(records) => return Ok(records),
+                Answer::NoSuchName => return Err(Failure::NoSuchName),
+                // Each step makes the chain longer, and its length is limited.
+                Answer::Alias(target) => query = target,
+            }
+        }
+    }
+
+    /// The first answer of a server; `name` is for the log.
+    fn ask_in_turn(
+        &self,
+        query: &Query,
+        name: &str,
+        deadline: &Deadline,
+    ) -> Result<Answer, Failure> {
+        let first = self.first.load(Ordering::Relaxed);
+        let order = (0..self.servers.len()).map(|place| (first + place) % self.servers.len());
+        let mut talks: Vec<(usize, Talk)> = order
+            .filter_map(|index| Some((index, Talk::with(*self.servers.get(index)?))))
+            .collect();
         let mut troubles: Vec<(SocketAddr, Trouble)> = Vec::new();
+        let mut turns = self.attempts * u32::try_from(talks.len()).unwrap_or(u32::MAX);
         for _ in 0..self.attempts {
-            for &server in &self.servers {
+            for (index, talk) in &mut talks {
                 let now = Instant::now();
-                let left = match deadline.remaining(now) {
-                    Ok(left) => left.unwrap_or(self.timeout),
+                let share = match deadline.remaining(now) {
+                    Ok(left) => left.map_or(self.timeout, |left| left / turns.max(1)),
                     Err(elapsed) => {
-                        return Err(Failure::Unanswered {
-                            troubles,
-                            elapsed: Some(elapsed),
-                        });
+                        let elapsed = Some(elapsed);
+                        return Err(Failure::Unanswered { troubles, elapsed });
                     }
                 };
-                let until = now + left.min(self.timeout);
-                let trouble = match ask(&query, server, until) {
-                    Ok(records) => return Ok(records),
-                    Err(Unsuccessful::NoSuchName) => return Err(Failure::NoSuchName),
+                turns = turns.saturating_sub(1);
+                let trouble = match talk.ask(query, now + share.min(self.timeout)) {
+                    Ok(answer) => {
+                        self.first.store(*index, Ordering::Relaxed);
+                        return Ok(answer);
+                    }
                     Err(Unsuccessful::NotAsked(why)) => return Err(Failure::NotAsked(why)),
                     Err(Unsuccessful::Trouble(trouble)) => trouble,
                 };
-                crate::logging::debug!(target: "mongotls::dns", "{} {name}: name server {server} {trouble}", kind.as_str());
+                let (kind, server) = (query.kind().as_str(), talk.server);
+                crate::logging::debug!(target: "mongotls::dns", "{kind} {name}: name server {server} {trouble}");
                 match troubles.iter_mut().find(|(known, _)| *known == server) {
                     Some(known) => known.1 = trouble,
                     None => troubles.push((server, trouble)),
@@ -208,78 +260,137 @@ fn name_server(address: &str) -> Option<SocketAddr> {
     Some(found)
 }
 
-/// Why a server gave no records.
-enum Unsuccessful {
+/// What a server knows.
+enum Answer {
+    /// The records; empty if the name has none of that type.
+    Records(Vec<Record>),
     NoSuchName,
+    /// What to ask for next.
+    Alias(Query),
+}
+
+/// Why a server gave no answer.
+enum Unsuccessful {
     NotAsked(String),
     Trouble(Trouble),
 }
 
-impl From<Trouble> for Unsuccessful {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl<T: Into<Trouble>> From<T> for Unsuccessful {
+    fn from(trouble: T) -> Self {
+        Self::Trouble(trouble.into())
     }
 }
 
-impl From<io::Error> for Unsuccessful {
-    fn from(error: io::Error) -> Self {
-        Self::Trouble(match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Trouble::Silent { foreign: 0 },
-            kind => Trouble::Io(kind),
-        })
-    }
+/// What passes between this host and one server about one query, in one turn or several.
+struct Talk {
+    server: SocketAddr,
+    /// The socket of the turn before and the id of its query: an answer that was late for that turn still counts.
+    udp: Option<(UdpSocket, u16)>,
 }
 
-/// Asks one server: with EDNS, and without where that is not understood; by TCP where UDP does not do.
-fn ask(query: &Query<'_>, server: SocketAddr, until: Instant) -> Result<Vec<Record>, Unsuccessful> {
-    let mut edns = true;
-    let mut tcp = false;
-    loop {
-        let mut id = [0; 2];
-        let drawn = {
-            let _at_work = fork::at_work();
-            rand_bytes(&mut id)
-        };
-        drawn.map_err(|error| {
-            Unsuccessful::NotAsked(format!("OpenSSL has no random bytes: {error}"))
-        })?;
-        let id = u16::from_ne_bytes(id);
-        let bytes = query
-            .bytes(id, edns)
-            .map_err(|error| Unsuccessful::NotAsked(format!("it is no name for DNS: {error}")))?;
-        let reply = match tcp {
-            true => query.read(id, &by_tcp(&bytes, server, until)?),
-            false => by_udp(query, id, &bytes, server, until)?,
-        };
-        match reply {
-            Reply::Records(records) => return Ok(records),
-            Reply::NoSuchName => return Err(Unsuccessful::NoSuchName),
-            Reply::NotUnderstood(_) if edns => edns = false,
-            Reply::Truncated if !tcp => tcp = true,
-            Reply::Truncated => return Err(Trouble::Truncated.into()),
-            Reply::NotUnderstood(code) | Reply::Refused(code) => {
-                return Err(Trouble::Code(code).into());
-            }
-            Reply::Foreign => return Err(Trouble::Silent { foreign: 1 }.into()),
+impl Talk {
+    fn with(server: SocketAddr) -> Self {
+        Self { server, udp: None }
+    }
+
+    /// One turn, which ends at `until`.
+    fn ask(&mut self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+        match self.by_udp(query, until)? {
+            Reply::Truncated => self.whole(query, until),
+            // Something on the way may have changed it.
+            Reply::Malformed => match self.by_tcp(query, until) {
+                Err(Unsuccessful::Trouble(Trouble::Silent { .. } | Trouble::Io(_))) => {
+                    Err(Trouble::Malformed.into())
+                }
+                other => other,
+            },
+            reply => conclude(reply),
         }
     }
+
+    /// An answer that is too long for UDP: by TCP or, if that fails, by UDP with EDNS.
+    fn whole(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+        // Half of the time, for TCP may be blocked.
+        let now = Instant::now();
+        let halfway = now + until.saturating_duration_since(now) / 2;
+        self.by_tcp(query, halfway)
+            .or_else(|failed| self.by_edns(query, until).map_err(|_| failed))
+    }
+
+    fn by_udp(&mut self, query: &Query, until: Instant) -> Result<Reply, Unsuccessful> {
+        let (socket, id) = match self.udp.take() {
+            Some(known) => known,
+            None => (connected(self.server)?, random_id()?),
+        };
+        let received = exchange(&socket, query, id, false, until);
+        self.udp = Some((socket, id));
+        received
+    }
+
+    /// UDP with EDNS, which allows a longer answer.
+    fn by_edns(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+        let socket = connected(self.server)?;
+        conclude(exchange(&socket, query, random_id()?, true, until)?)
+    }
+
+    fn by_tcp(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+        let id = random_id()?;
+        let bytes = encode(query, id, false)?;
+        conclude(query.read(id, &exchange_by_tcp(&bytes, self.server, until)?))
+    }
 }
 
-/// Waits for the answer from that very address; the system drops what comes from another.
-fn by_udp(
-    query: &Query<'_>,
-    id: u16,
-    bytes: &[u8],
-    server: SocketAddr,
-    until: Instant,
-) -> Result<Reply, Unsuccessful> {
+/// What a reply that nothing else can be tried for amounts to.
+fn conclude(reply: Reply) -> Result<Answer, Unsuccessful> {
+    Err(Unsuccessful::Trouble(match reply {
+        Reply::Records(records) => return Ok(Answer::Records(records)),
+        Reply::NoSuchName => return Ok(Answer::NoSuchName),
+        Reply::Alias(target) => return Ok(Answer::Alias(target)),
+        Reply::Foreign => Trouble::Silent { foreign: 1 },
+        Reply::Malformed => Trouble::Malformed,
+        Reply::Truncated => Trouble::Truncated,
+        Reply::Refused(code) => Trouble::Code(code),
+        Reply::Referral => Trouble::Referral,
+        Reply::Endless(why) => Trouble::Endless(why),
+    }))
+}
+
+fn random_id() -> Result<u16, Unsuccessful> {
+    let mut id = [0; 2];
+    let drawn = {
+        let _at_work = fork::at_work();
+        rand_bytes(&mut id)
+    };
+    let failed = |error| Unsuccessful::NotAsked(format!("OpenSSL has no random bytes: {error}"));
+    drawn.map_err(failed)?;
+    Ok(u16::from_ne_bytes(id))
+}
+
+fn encode(query: &Query, id: u16, edns: bool) -> Result<Vec<u8>, Unsuccessful> {
+    let not_a_name = |error| Unsuccessful::NotAsked(format!("it is no name for DNS: {error}"));
+    query.bytes(id, edns).map_err(not_a_name)
+}
+
+/// A socket that receives from `server` alone: the system drops what comes from another address.
+fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
-    socket.send(bytes)?;
+    Ok(socket)
+}
+
+/// Sends the query by UDP and waits for its answer.
+fn exchange(
+    socket: &UdpSocket,
+    query: &Query,
+    id: u16,
+    edns: bool,
+    until: Instant,
+) -> Result<Reply, Unsuccessful> {
+    socket.send(&encode(query, id, edns)?)?;
     let mut buffer = [0; UDP_BUFFER];
     let mut foreign = 0_u32;
     loop {
@@ -301,7 +412,7 @@ fn by_udp(
 }
 
 /// RFC 1035 §4.2.2: two bytes of length before each message.
-fn by_tcp(bytes: &[u8], server: SocketAddr, until: Instant) -> Result<Vec<u8>, Unsuccessful> {
+fn exchange_by_tcp(bytes: &[u8], server: SocketAddr, until: Instant) -> Result<Vec<u8>, Trouble> {
     let limit = left(until).ok_or(Trouble::Silent { foreign: 0 })?;
     let mut stream = TcpStream::connect_timeout(&server, limit)?;
     let length = u16::try_from(bytes.len()).map_err(|_| Trouble::Io(ErrorKind::InvalidInput))?;
@@ -320,12 +431,12 @@ fn read_exact(
     stream: &mut TcpStream,
     mut buffer: &mut [u8],
     until: Instant,
-) -> Result<(), Unsuccessful> {
+) -> Result<(), Trouble> {
     while !buffer.is_empty() {
         let left = left(until).ok_or(Trouble::Silent { foreign: 0 })?;
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
-            Ok(0) => return Err(Trouble::Io(ErrorKind::UnexpectedEof).into()),
+            Ok(0) => return Err(Trouble::Io(ErrorKind::UnexpectedEof)),
             Ok(count) => buffer = &mut buffer[count..],
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error.into()),
@@ -360,7 +471,10 @@ const MAX_CONFIG: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use mongotls_testbench::dns::{DnsFault, DnsServer, Zone};
+
     use super::*;
+    use crate::time::TimeoutKind;
 
     fn servers(text: &str) -> Vec<String> {
         let resolver = Resolver::configured(text.as_bytes());
@@ -394,5 +508,100 @@ mod tests {
     fn a_server_of_the_program_s_is_the_only_one() {
         let server = "192.0.2.7:5353".parse().unwrap();
         assert_eq!(Resolver::new(Some(server)).servers(), [server]);
+    }
+
+    const ZONE: &str = r#"
+        _mongodb._tcp.db.example. SRV 27017 one.example.
+        db.example. TXT "replicaSet=rs0"
+    "#;
+
+    /// A server that takes queries and never answers, or answers as the fault says.
+    fn server(fault: DnsFault) -> DnsServer {
+        let server = DnsServer::start(Zone::parse(ZONE));
+        server.set_fault(fault);
+        server
+    }
+
+    fn resolver(servers: &[&DnsServer], timeout_ms: u64) -> Resolver {
+        let addresses = servers.iter().map(|server| server.addr()).collect();
+        Resolver {
+            timeout: Duration::from_millis(timeout_ms),
+            ..Resolver::of(&Config::new(), addresses)
+        }
+    }
+
+    fn within(ms: Option<u64>) -> Deadline {
+        let limit = ms.map(Duration::from_millis);
+        Deadline::after(Instant::now(), limit, TimeoutKind::Connect)
+    }
+
+    /// Both lookups of a `mongodb+srv` name.
+    fn both(resolver: &Resolver, deadline: &Deadline) -> Result<usize, Failure> {
+        let hosts = resolver.srv("_mongodb._tcp.db.example", deadline)?.0.len();
+        let texts = resolver.txt("db.example", deadline)?;
+        assert_eq!(texts, [Some("replicaSet=rs0".to_owned())]);
+        Ok(hosts)
+    }
+
+    #[test]
+    fn a_dead_server_is_waited_for_once() {
+        let (dead, alive) = (server(DnsFault::Silent), server(DnsFault::None));
+        let resolver = resolver(&[&dead, &alive], 5000);
+        // The time for one server is half of the whole, which two waits would use up.
+        assert_eq!(both(&resolver, &within(Some(4000))), Ok(1));
+        assert_eq!((dead.asked().len(), alive.asked().len()), (1, 2));
+    }
+
+    #[test]
+    fn the_time_is_divided_among_the_servers() {
+        let dead = [server(DnsFault::Silent), server(DnsFault::Silent)];
+        let alive = server(DnsFault::None);
+        let resolver = resolver(&[&dead[0], &dead[1], &alive], 5000);
+        assert_eq!(both(&resolver, &within(Some(3000))), Ok(1));
+        // Nobody answers: each was asked as often as the configuration says.
+        alive.set_fault(DnsFault::Silent);
+        let Err(Failure::Unanswered { troubles, elapsed }) = both(&resolver, &within(Some(1200)))
+        else {
+            panic!("an answer")
+        };
+        let silent = |server: &DnsServer| (server.addr(), Trouble::Silent { foreign: 0 });
+        let [first, second] = &dead;
+        assert_eq!(troubles, [silent(&alive), silent(first), silent(second)]);
+        assert!(elapsed.is_some());
+        assert_eq!((first.asked().len(), alive.asked().len()), (3, 4));
+    }
+
+    #[test]
+    fn one_server_has_its_timeout_for_each_attempt() {
+        for (fault, least) in [
+            (DnsFault::Silent, 600),
+            (DnsFault::WrongId, 600),
+            // TCP has half of each turn; with EDNS the answer is truncated at once.
+            (DnsFault::TruncatedThenSilent, 300),
+        ] {
+            let server = server(fault.clone());
+            let started = Instant::now();
+            let outcome = resolver(&[&server], 300).srv("db.example", &within(None));
+            let took = started.elapsed();
+            assert!(
+                matches!(outcome, Err(Failure::Unanswered { elapsed: None, .. })),
+                "{fault:?}: {outcome:?}"
+            );
+            let expected = Duration::from_millis(least)..Duration::from_millis(1500);
+            assert!(expected.contains(&took), "{fault:?}: {took:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_late_for_its_turn_counts_in_the_next() {
+        let slow = server(DnsFault::Late(Duration::from_millis(700)));
+        let dead = server(DnsFault::Silent);
+        let resolver = resolver(&[&slow, &dead], 400);
+        let (hosts, _) = resolver
+            .srv("_mongodb._tcp.db.example", &within(Some(8000)))
+            .unwrap();
+        assert_eq!(hosts, [("one.example".to_owned(), 27017)]);
+        let ids: Vec<u16> = slow.asked().iter().map(|asked| asked.id).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     }
 }

@@ -35,11 +35,14 @@ struct Record {
 /// assert_eq!(zone.len(), 3);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Zone(Vec<Record>);
+pub struct Zone {
+    records: Vec<Record>,
+    lacks_targets: bool,
+}
 
 impl Zone {
-    /// Reads lines of a name, a type and its data: `A` an address, `SRV` a port and a target, `TXT` strings in
-    /// quotes. A `#` begins a comment line.
+    /// Reads lines of a name, a type and its data: `A` an address, `CNAME` a target, `SRV` a port and a target, `TXT`
+    /// strings in quotes. A `#` begins a comment line.
     ///
     /// # Panics
     ///
@@ -47,18 +50,27 @@ impl Zone {
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(lines.map(Record::parse).collect())
+        Self {
+            records: lines.map(Record::parse).collect(),
+            lacks_targets: false,
+        }
     }
 
     /// The same with the records of `text` too.
     pub fn with(mut self, text: &str) -> Self {
-        self.0.extend(Self::parse(text).0);
+        self.records.extend(Self::parse(text).records);
+        self
+    }
+
+    /// Answers hold the alias alone, and not what it leads to.
+    pub fn without_targets(mut self) -> Self {
+        self.lacks_targets = true;
         self
     }
 
     /// All of them may be remembered for so many seconds. Default: 60.
     pub fn ttl(mut self, seconds: u32) -> Self {
-        for record in &mut self.0 {
+        for record in &mut self.records {
             record.ttl = seconds;
         }
         self
@@ -66,30 +78,45 @@ impl Zone {
 
     /// How many records there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.records.is_empty()
     }
 
     /// The answer to a query; none if that makes no sense.
     pub fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
         let asked = Asked::read(query)?;
-        let own = |record: &&Record| record.name == asked.name_bytes;
-        let exists = self.0.iter().any(|record| own(&record));
-        let fitting = self
-            .0
-            .iter()
-            .filter(own)
-            .filter(|record| record.kind == asked.kind);
-        let mut count = 0_u16;
+        let mut owner = asked.name_bytes.clone();
+        let mut answers: Vec<&Record> = Vec::new();
+        let exists = loop {
+            let own = self.records.iter().filter(|record| record.name == owner);
+            let wanted: Vec<_> = own.clone().filter(|it| it.kind == asked.kind).collect();
+            let alias = own.clone().find(|record| record.kind == CNAME);
+            let is_known = answers.iter().any(|record| record.name == owner);
+            match alias {
+                Some(alias) if wanted.is_empty() && !is_known => {
+                    answers.push(alias);
+                    owner = alias.data.to_ascii_lowercase();
+                    if self.lacks_targets {
+                        break true;
+                    }
+                }
+                _ => {
+                    answers.extend(wanted);
+                    break own.count() > 0;
+                }
+            }
+        };
         let mut records = Vec::new();
-        for record in fitting {
-            count += 1;
-            // The name is that of the question, at byte 12.
-            records.extend([0xc0, 12]);
+        for record in &answers {
+            match record.name == asked.name_bytes {
+                // The name is that of the question, at byte 12.
+                true => records.extend([0xc0, 12]),
+                false => records.extend(&record.name),
+            }
             records.extend(record.kind.to_be_bytes());
             records.extend(1_u16.to_be_bytes());
             records.extend(record.ttl.to_be_bytes());
@@ -97,11 +124,13 @@ impl Zone {
             records.extend(&record.data);
         }
         let code = if exists { 0 } else { NXDOMAIN };
-        let mut message = head(&asked, code, count);
+        let mut message = head(&asked, code, u16::try_from(answers.len()).unwrap());
         message.extend(records);
         Some(message)
     }
 }
+
+const CNAME: u16 = 5;
 
 /// The code for a name that does not exist.
 pub const NXDOMAIN: u8 = 3;
@@ -111,6 +140,9 @@ pub const FORMERR: u8 = 1;
 pub const SERVFAIL: u8 = 2;
 /// The code for a server that does not serve this client.
 pub const REFUSED: u8 = 5;
+
+/// The code for a server that does not know what it is asked to do.
+pub const NOTIMP: u8 = 4;
 
 /// What is wrong with the answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,8 +176,22 @@ pub enum DnsFault {
     OtherPort,
     /// It is this code, and no record.
     Code(u8),
-    /// A query with EDNS is not understood.
-    NoEdns,
+    /// The answer to a query with EDNS is this code.
+    EdnsCode(u8),
+    /// A query with EDNS is dropped.
+    EdnsSilent,
+    /// The answer to a query with EDNS is no DNS message.
+    EdnsGarbage,
+    /// By UDP without EDNS none of the records fit, and TCP is closed at once.
+    LongWithoutTcp,
+    /// The answer by UDP is cut in the middle of a record, and does not say so.
+    Cut,
+    /// So does that by TCP.
+    AlwaysCut,
+    /// The answer by UDP says that it has no record, which follow nonetheless.
+    Emptied,
+    /// No record, by a server that does not look names up.
+    Referral,
     /// TXT records alone cannot be found out about.
     TxtFails,
 }
@@ -316,6 +362,14 @@ impl Shared {
             | DnsFault::TruncatedThenGarbage
             | DnsFault::TruncatedThenCut
             | DnsFault::TruncatedThenSilent => send(&cut(&asked)),
+            DnsFault::LongWithoutTcp if !asked.edns => send(&cut(&asked)),
+            DnsFault::EdnsSilent if asked.edns => {}
+            DnsFault::Cut => send(&answer[..answer.len() - 5]),
+            DnsFault::Emptied => {
+                let mut emptied = answer;
+                emptied[7] = 0;
+                send(&emptied);
+            }
             DnsFault::WrongId => send(&with_other_id(answer)),
             DnsFault::ForgedFirst => {
                 let forged = format!("{}. SRV 1 evil.{}.", asked.name, asked.name);
@@ -342,6 +396,7 @@ impl Shared {
             return Ok(());
         };
         match self.fault() {
+            DnsFault::LongWithoutTcp => return Ok(()),
             DnsFault::TruncatedThenSilent => {
                 stop.wait_for_ever();
                 return Ok(());
@@ -374,7 +429,14 @@ impl Shared {
         let answer = match self.fault() {
             DnsFault::Garbage => b"what is DNS?".to_vec(),
             DnsFault::Code(code) => head(&asked, code, 0),
-            DnsFault::NoEdns if asked.edns => head(&asked, FORMERR, 0),
+            DnsFault::EdnsCode(code) if asked.edns => head(&asked, code, 0),
+            DnsFault::EdnsGarbage if asked.edns => b"what is EDNS?".to_vec(),
+            DnsFault::AlwaysCut => sound[..sound.len() - 5].to_vec(),
+            DnsFault::Referral => {
+                let mut referral = head(&asked, 0, 0);
+                referral[3] = 0;
+                referral
+            }
             DnsFault::TxtFails if asked.kind == 16 => head(&asked, SERVFAIL, 0),
             DnsFault::OtherQuestion => {
                 let mut other = sound;
@@ -400,6 +462,7 @@ impl Record {
         let data = data.trim();
         let (kind, data) = match kind {
             "A" => (1, data.parse::<Ipv4Addr>().expect(line).octets().to_vec()),
+            "CNAME" => (CNAME, name_bytes(data)),
             "SRV" => {
                 let (port, target) = data.split_once(char::is_whitespace).expect(line);
                 let port: u16 = port.parse().expect(line);
