@@ -34,7 +34,7 @@ use crate::net::{Unreachable, Way};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
-use crate::tls::{Failed, HandshakeReport, Offer, TlsContext};
+use crate::tls::{Failed, Files, HandshakeReport, Offer, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
@@ -107,6 +107,18 @@ impl Connector {
         };
         child.metadata = self.metadata.in_child(child.metadata);
         Ok(Arc::new(child))
+    }
+
+    /// The same from files of TLS that were read already; none without TLS.
+    pub(crate) fn with_files(options: &ClientOptions, files: Option<Files>) -> Result<Arc<Self>> {
+        let tls = options.tls.as_ref().zip(files);
+        let tls = tls.map(|(tls, files)| TlsContext::with_files(tls, files));
+        Self::with_tls(options, tls.transpose()?).map(Arc::new)
+    }
+
+    /// The same TLS for other options.
+    pub(crate) fn with_options(&self, options: &ClientOptions) -> Result<Arc<Self>> {
+        Self::with_tls(options, self.tls()).map(Arc::new)
     }
 
     fn made(options: &ClientOptions) -> Result<Self> {

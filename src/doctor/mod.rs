@@ -33,8 +33,8 @@ use crate::options::{AuthMechanism, ClientOptions};
 use crate::srv;
 pub use crate::srv::SeedList;
 use crate::tls::{
-    CertificateRevocation, FileReport, FindingCode, HandshakeReport, Library, Severity,
-    TrustAnchors,
+    CertificateRevocation, FileReport, Files, FindingCode, HandshakeReport, Library, Reading,
+    Severity, TrustAnchors,
 };
 use crate::uri::Warning;
 
@@ -274,9 +274,13 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     let mut files = Vec::new();
     let prepared = parsed.and_then(|(options, found)| {
         warnings = found;
-        let tls = options.tls.iter();
-        files.extend(tls.flat_map(|tls| FileReport::of_options(tls, SystemTime::now())));
-        let connector = Connector::new(&options)?;
+        // Read once: a pipe has nothing left for a second time.
+        let tls = options.tls.as_ref();
+        let read = tls.map(|tls| (tls, Files::of(tls, Reading::Once)));
+        if let Some((tls, read)) = &read {
+            files = FileReport::of_options(tls, read, SystemTime::now());
+        }
+        let connector = Connector::with_files(&options, read.map(|(_, read)| read))?;
         Ok((options, connector))
     });
     let took = started.elapsed();
@@ -320,7 +324,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         let asked = Instant::now();
         // A TXT record may change what connections are made for.
         let completed = srv::resolve(&mut options)
-            .and_then(|seed_list| Ok((seed_list, Connector::new(&options)?)));
+            .and_then(|seed_list| Ok((seed_list, connector.with_options(&options)?)));
         match completed {
             Ok((found, anew)) => (seed_list, connector) = (Some(found), anew),
             Err(error) if error.stage() == Some(Stage::Resolve) => {

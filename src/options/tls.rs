@@ -87,6 +87,13 @@ impl TlsOptions {
 
     /// All files and folders that are read.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.files_to_read();
+        files.extend(self.ca_directory.clone());
+        files
+    }
+
+    /// All files that are read whole when a context is built.
+    pub(crate) fn files_to_read(&self) -> Vec<PathBuf> {
         let identity: &[&PathBuf] = match &self.identity {
             Some(IdentitySource::File(path)) => &[path],
             Some(IdentitySource::Files { certificate, key }) => &[certificate, key],
@@ -97,8 +104,7 @@ impl TlsOptions {
             Some(PasswordSource::File(path)) => Some(path),
             _ => None,
         };
-        let anchors = self.ca_file.iter().chain(&self.ca_directory);
-        let files = anchors.chain(&self.crl_files).chain(password);
+        let files = self.ca_file.iter().chain(&self.crl_files).chain(password);
         files.chain(identity.iter().copied()).cloned().collect()
     }
 
@@ -107,7 +113,7 @@ impl TlsOptions {
         self.verifies_certificate() && self.session_resumption()
     }
 
-    /// Whether what these options come to depends on them and on what the [files](Self::files) hold, and on nothing else
+    /// Whether what these options come to depends on them and on what the [files](Self::files_to_read) hold, and on nothing else
     /// that may change.
     pub(crate) fn rests_on_files_alone(&self) -> bool {
         let names_anchors = self.ca_file.is_some() || self.ca_certificates.is_some();

@@ -20,6 +20,7 @@ use openssl::x509::verify::X509VerifyFlags;
 
 use super::certificate::instant;
 use super::files::{self, Purpose};
+use super::reading::Files;
 use super::{ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -69,12 +70,13 @@ impl Crls {
 pub(super) fn load(
     store: &mut X509StoreBuilder,
     paths: &[PathBuf],
+    files: &mut Files,
     whole_chain: bool,
 ) -> Result<Crls> {
     let mut lists = Vec::new();
     let mut until = None;
     for path in paths {
-        for crl in read(path)? {
+        for crl in read(path, files)? {
             sort(&crl).map_err(internal)?;
             ffi::store_add_crl(store, &crl).map_err(internal)?;
             let next_update = crl.next_update().map(instant);
@@ -106,16 +108,19 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
 }
 
 /// The CRLs of one file, in PEM or DER form.
-fn read(path: &Path) -> Result<Vec<X509Crl>> {
-    let mut bytes = files::read(Purpose::Crl, path)?;
+fn read(path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
+    let file = files
+        .get_mut(path)
+        .map_err(|unread| files::unreadable(Purpose::Crl, path, unread))?;
+    let bytes = &mut file.bytes[..];
     // A DER file that is no CRL is told by what it is, not as a damaged one.
-    if let Ok(crl) = X509Crl::from_der(&bytes) {
+    if let Ok(crl) = X509Crl::from_der(bytes) {
         let holds = "a CRL in DER form".to_owned();
         refuse_deltas(path, holds, std::slice::from_ref(&crl))?;
         return Ok(vec![crl]);
     }
-    let holds = files::describe(&bytes);
-    let bodies: Vec<_> = files::pem_blocks(&bytes)
+    let holds = files::describe(bytes);
+    let bodies: Vec<_> = files::pem_blocks(bytes)
         .filter(files::PemBlock::is_crl)
         .map(|block| block.body)
         .collect();

@@ -6,12 +6,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, OnceLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_long, c_ulong, c_void};
@@ -314,6 +316,33 @@ pub(crate) fn leave_thread() {
     // SAFETY: frees what belongs to this thread alone, and forgets it. No call of OpenSSL is under way on it: the one
     // caller is at the thread's end.
     unsafe { OPENSSL_thread_stop() };
+}
+
+/// Waits until a file can be read from without blocking, or is at its end; false if `until` comes first.
+///
+/// # Errors
+/// Those of the system.
+pub(super) fn wait_until_readable(file: &File, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up, so that the last wait does not end a moment early and is repeated without a pause.
+        let millis = c_int::try_from(left.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
+        let mut entry = libc::pollfd {
+            fd: file.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: the one entry is live and writable for the call, and its descriptor is that of an open file.
+        match unsafe { libc::poll(&raw mut entry, 1, millis) } {
+            0 if until <= Instant::now() => return Ok(false),
+            0 => {}
+            1.. => return Ok(true),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
 }
 
 /// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.

@@ -1,10 +1,8 @@
-//! Local files: reading them, and saying what they hold when it is not what was asked for.
+//! Local files: what they hold, and saying so when it is not what was asked for.
 //!
-//! Files are read whole with `std::fs` and handed to OpenSSL as bytes, so that an unreadable file and
+//! Files are [read whole](super::reading) and handed to OpenSSL as bytes, so that an unreadable file and
 //! an invalid one are told apart, and a path need not be UTF-8.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,10 +12,10 @@ use openssl::error::ErrorStack;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl};
-use zeroize::Zeroizing;
 
 use super::inspect::FileForm;
 use super::key::{self, Password};
+use super::reading::{Files, Unread};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 
@@ -47,91 +45,32 @@ impl Purpose {
     }
 }
 
-/// No file with certificates, keys or CRLs is larger: 1 GiB.
-const LARGEST: u64 = 1 << 30;
-
-/// Reads the file of an option whole.
-pub(super) fn read(purpose: Purpose, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    read_any(path).map_err(|unread| {
-        let error = unreadable(purpose, path, &unread.why, &unread.remedy);
-        match unread.source {
-            Some(source) => error.with_source(source),
-            None => error,
-        }
-    })
-}
-
-/// Why a file was not read, and what to do about it.
-pub(super) struct Unread {
-    pub(super) why: String,
-    pub(super) remedy: String,
-    source: Option<io::Error>,
-}
-
-/// Reads a file whole; the memory is zeroed on drop, for it may hold a key.
-pub(super) fn read_any(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let outcome = File::open(path).and_then(|file| {
-        if let Ok(metadata) = file.metadata() {
-            // Room for all of it at once: a vector that grows leaves copies of a key behind.
-            bytes.reserve_exact(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1);
-        }
-        file.take(LARGEST + 1).read_to_end(&mut bytes)
-    });
-    match outcome {
-        Ok(size) if size as u64 <= LARGEST => Ok(bytes),
-        Ok(_) => Err(Unread {
-            why: "it is larger than 1 GiB".into(),
-            remedy: "Give a file that holds certificates or keys alone.".into(),
-            source: None,
-        }),
-        Err(error) => {
-            let (why, remedy) = explain(&error, path);
-            Err(Unread {
-                why,
-                remedy,
-                source: Some(error),
-            })
-        }
+/// The bytes of the file of an option.
+pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Result<&'a [u8]> {
+    match files.get(path) {
+        Ok(file) => Ok(&file.bytes),
+        Err(unread) => Err(unreadable(purpose, path, unread)),
     }
 }
 
-fn unreadable(purpose: Purpose, path: &Path, why: &str, remedy: &str) -> Error {
+/// The error for the file of an option that was not read.
+pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Error {
     let message = format!(
-        "{} {:?} cannot be read: {why}",
+        "{} {:?} cannot be read: {}",
         purpose.option(),
-        path.display().to_string()
+        path.display().to_string(),
+        unread.why
     );
-    let cause = Cause::new(purpose.unreadable(), message, remedy);
-    Error::configuration(
+    let cause = Cause::new(purpose.unreadable(), message, unread.remedy);
+    let error = Error::configuration(
         cause
             .fact("option", purpose.option())
             .fact("path", path.display().to_string())
-            .fact("reason", why),
-    )
-}
-
-fn explain(error: &io::Error, path: &Path) -> (String, String) {
-    if path.is_dir() {
-        return (
-            "it is a folder".into(),
-            "Give the path of a file, not of the folder that holds it.".into(),
-        );
-    }
-    match error.kind() {
-        io::ErrorKind::NotFound => (
-            "there is no such file".into(),
-            "Correct the path; a relative path starts at the working directory of the process."
-                .into(),
-        ),
-        io::ErrorKind::PermissionDenied => (
-            "permission denied".into(),
-            "Let the user that runs this process read the file and enter its folders.".into(),
-        ),
-        _ => (
-            error.to_string(),
-            "Look at the file system that holds the file.".into(),
-        ),
+            .fact("reason", &*unread.why),
+    );
+    match unread.source() {
+        Some(source) => error.with_source(source),
+        None => error,
     }
 }
 
@@ -187,7 +126,10 @@ pub(super) fn describe(bytes: &[u8]) -> String {
         FileForm::Der if X509::from_der(bytes).is_ok() => "a certificate in DER form",
         FileForm::Der if X509Crl::from_der(bytes).is_ok() => "a CRL in DER form",
         FileForm::Der if PKey::private_key_from_der(bytes).is_ok() => "a private key in DER form",
-        FileForm::Der if key::open_encrypted_der(bytes, &mut Password::new(None)).is_some() => {
+        FileForm::Der
+            if key::open_encrypted_der(bytes, &mut Password::new(None, &Files::none()))
+                .is_some() =>
+        {
             "an encrypted private key in DER form"
         }
         FileForm::Der => "binary data in DER form",

@@ -10,10 +10,10 @@ use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
-use zeroize::Zeroizing;
 
 use super::files::{self, Purpose};
 use super::key::{self, Password};
+use super::reading::Files;
 use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -28,12 +28,16 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads key and certificates from where they are.
-    pub(super) fn load(source: &IdentitySource, password: Option<&PasswordSource>) -> Result<Self> {
-        let mut password = Password::new(password);
+    /// Takes key and certificates from where they are.
+    pub(super) fn load(
+        source: &IdentitySource,
+        password: Option<&PasswordSource>,
+        files: &Files,
+    ) -> Result<Self> {
+        let mut password = Password::new(password, files);
         match source {
             IdentitySource::File(path) => {
-                let both = Material::read(path)?;
+                let both = Material::read(path, files)?;
                 if let Some(store) = key::pkcs12(&both, &mut password)? {
                     return Self::pair(store.key, store.certificates, both.origin);
                 }
@@ -42,12 +46,12 @@ impl Identity {
                 Self::pair(key, certificates, both.origin)
             }
             IdentitySource::Files { certificate, key } => {
-                let certificates = Material::read(certificate)?;
-                let key = key::private_key(&Material::read(key)?, &mut password)?;
+                let certificates = Material::read(certificate, files)?;
+                let key = key::private_key(&Material::read(key, files)?, &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
             IdentitySource::Store { certificate, key } => {
-                let certificates = Material::read(certificate)?;
+                let certificates = Material::read(certificate, files)?;
                 let key = key::stored_key(key.expose(), &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
@@ -172,14 +176,14 @@ impl OwnChain {
 }
 
 /// Bytes that hold keys or certificates, and where they come from.
-pub(super) struct Material {
+pub(super) struct Material<'a> {
     pub(super) origin: Origin,
-    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) bytes: &'a [u8],
 }
 
-impl Material {
-    fn read(path: &Path) -> Result<Self> {
-        let bytes = files::read(Purpose::ClientCertificate, path)?;
+impl<'a> Material<'a> {
+    fn read(path: &Path, files: &'a Files) -> Result<Self> {
+        let bytes = files::bytes(Purpose::ClientCertificate, path, files)?;
         let path = path.display().to_string();
         let what = format!("{} {path:?}", Purpose::ClientCertificate.option());
         Ok(Self {
@@ -191,18 +195,18 @@ impl Material {
         })
     }
 
-    fn memory(what: &str, bytes: &[u8]) -> Self {
+    fn memory(what: &str, bytes: &'a [u8]) -> Self {
         Self {
             origin: Origin {
                 what: what.to_owned(),
                 path: None,
             },
-            bytes: Zeroizing::new(bytes.to_vec()),
+            bytes,
         }
     }
 
     fn certificates(&self) -> Result<Vec<X509>> {
-        let certificates = files::certificates(&self.bytes).map_err(|error| {
+        let certificates = files::certificates(self.bytes).map_err(|error| {
             let remedy =
                 "Replace the damaged PEM block; each block must hold one whole certificate.";
             self.refused(
@@ -215,7 +219,7 @@ impl Material {
         if certificates.is_empty() {
             let why = format!(
                 "holds no certificate in PEM form: it holds {}",
-                files::describe(&self.bytes)
+                files::describe(self.bytes)
             );
             let remedy = "Put the certificate and the private key into one PEM file: `cat client.crt client.key > client.pem`.";
             return Err(self.error(CauseCode::KeyFileNoCertificate, &why, remedy));
@@ -232,13 +236,13 @@ impl Material {
         error: ErrorStack,
     ) -> Error {
         let cause = self.origin.cause(code, why, remedy);
-        let cause = cause.fact("holds", files::describe(&self.bytes));
+        let cause = cause.fact("holds", files::describe(self.bytes));
         Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
     }
 
     pub(super) fn error(&self, code: CauseCode, why: &str, remedy: &str) -> Error {
         let cause = self.origin.cause(code, why, remedy);
-        Error::configuration(cause.fact("holds", files::describe(&self.bytes)))
+        Error::configuration(cause.fact("holds", files::describe(self.bytes)))
     }
 }
 

@@ -12,6 +12,7 @@ use openssl::x509::X509;
 use super::ffi;
 use super::files::{self, PemBlock, Purpose};
 use super::identity::Material;
+use super::reading::Files;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{PasswordSource, Secret};
@@ -19,13 +20,15 @@ use crate::options::{PasswordSource, Secret};
 /// The password of a private key, fetched once, when it is needed.
 pub(super) struct Password<'a> {
     source: Option<&'a PasswordSource>,
+    files: &'a Files,
     fetched: Option<Option<Secret>>,
 }
 
 impl<'a> Password<'a> {
-    pub(super) fn new(source: Option<&'a PasswordSource>) -> Self {
+    pub(super) fn new(source: Option<&'a PasswordSource>, files: &'a Files) -> Self {
         Self {
             source,
+            files,
             fetched: None,
         }
     }
@@ -44,7 +47,7 @@ impl<'a> Password<'a> {
                 Err(error) => return Err(no_variable(name, &error)),
             },
             Some(PasswordSource::File(path)) => {
-                let bytes = files::read(Purpose::ClientCertificate, path)?;
+                let bytes = files::bytes(Purpose::ClientCertificate, path, self.files)?;
                 let line = bytes
                     .split(|byte| *byte == b'\n')
                     .next()
@@ -84,7 +87,7 @@ pub(super) enum Locked {
 }
 
 impl Locked {
-    fn into_error(self, material: &Material) -> Error {
+    fn into_error(self, material: &Material<'_>) -> Error {
         match self {
             Self::NoPassword => password_missing(material),
             Self::WrongPassword(error) => password_wrong(material, error),
@@ -97,10 +100,10 @@ impl Locked {
 
 /// The one private key in PEM form.
 pub(super) fn private_key(
-    material: &Material,
+    material: &Material<'_>,
     password: &mut Password<'_>,
 ) -> Result<PKey<Private>> {
-    let blocks: Vec<_> = files::pem_blocks(&material.bytes)
+    let blocks: Vec<_> = files::pem_blocks(material.bytes)
         .filter(PemBlock::is_key)
         .collect();
     let [block] = blocks.as_slice() else {
@@ -243,8 +246,11 @@ pub(super) struct KeyStore {
 }
 
 /// Key and certificates of a PKCS#12 file (RFC 7292); none if the bytes are something else.
-pub(super) fn pkcs12(material: &Material, password: &mut Password<'_>) -> Result<Option<KeyStore>> {
-    let store = match open_pkcs12(&material.bytes, password) {
+pub(super) fn pkcs12(
+    material: &Material<'_>,
+    password: &mut Password<'_>,
+) -> Result<Option<KeyStore>> {
+    let store = match open_pkcs12(material.bytes, password) {
         None => return Ok(None),
         Some(store) => store.map_err(|locked| locked.into_error(material))?,
     };
@@ -321,15 +327,15 @@ fn with_password(
     })
 }
 
-fn no_private_key(material: &Material) -> Error {
+fn no_private_key(material: &Material<'_>) -> Error {
     material.error(
         CauseCode::KeyFileNoPrivateKey,
-        &format!("holds no private key in PEM form: it holds {}", files::describe(&material.bytes)),
+        &format!("holds no private key in PEM form: it holds {}", files::describe(material.bytes)),
         "Put the private key and the certificate into one PEM file: `cat client.crt client.key > client.pem`.",
     )
 }
 
-fn several_private_keys(material: &Material, count: usize) -> Error {
+fn several_private_keys(material: &Material<'_>, count: usize) -> Error {
     material.error(
         CauseCode::KeyCertificateMismatch,
         &format!("holds {count} private keys"),
@@ -337,7 +343,7 @@ fn several_private_keys(material: &Material, count: usize) -> Error {
     )
 }
 
-fn undecodable(material: &Material, error: ErrorStack) -> Error {
+fn undecodable(material: &Material<'_>, error: ErrorStack) -> Error {
     material.refused(
         CauseCode::KeyFileNoPrivateKey,
         "holds a private key that cannot be decoded",
@@ -346,7 +352,7 @@ fn undecodable(material: &Material, error: ErrorStack) -> Error {
     )
 }
 
-fn password_missing(material: &Material) -> Error {
+fn password_missing(material: &Material<'_>) -> Error {
     let remedy = "Set tlsCertificateKeyFilePassword to the password of the private key.";
     material.error(
         CauseCode::KeyPasswordMissing,
@@ -355,7 +361,7 @@ fn password_missing(material: &Material) -> Error {
     )
 }
 
-fn password_wrong(material: &Material, error: ErrorStack) -> Error {
+fn password_wrong(material: &Material<'_>, error: ErrorStack) -> Error {
     material.refused(
         CauseCode::KeyPasswordWrong,
         "holds a private key that the configured password does not decrypt",
@@ -364,7 +370,7 @@ fn password_wrong(material: &Material, error: ErrorStack) -> Error {
     )
 }
 
-fn unsupported(material: &Material, error: ErrorStack) -> Error {
+fn unsupported(material: &Material<'_>, error: ErrorStack) -> Error {
     material.refused(
         CauseCode::KeyAlgorithmUnsupported,
         "holds a private key whose type or encryption this OpenSSL does not offer",

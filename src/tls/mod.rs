@@ -33,6 +33,7 @@ mod key;
 mod library;
 mod ocsp;
 mod protocol;
+mod reading;
 mod refusal;
 mod report;
 mod revocation;
@@ -71,6 +72,7 @@ pub use self::inspect::{
 };
 pub use self::library::{Library, openssl_version};
 use self::ocsp::Checker;
+pub(crate) use self::reading::{Files, Reading};
 pub use self::report::{HandshakeReport, Verification};
 pub use self::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
 pub(crate) use self::session::Offer;
@@ -118,8 +120,7 @@ struct Counters {
 }
 
 impl Shared {
-    /// Reads the files.
-    fn build(options: &TlsOptions) -> Result<Self> {
+    fn build(options: &TlsOptions, mut files: Files) -> Result<Self> {
         // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
@@ -140,8 +141,13 @@ impl Shared {
         let verifies = options.verifies_certificate();
         // A CA file must load, even where its verdict will not count.
         if verifies || options.names_anchors() {
-            let (mut store, found) = trust::store(options)?;
-            crls = crl::load(&mut store, options.crl_files(), options.check_whole_chain())?;
+            let (mut store, found) = trust::store(options, &files)?;
+            crls = crl::load(
+                &mut store,
+                options.crl_files(),
+                &mut files,
+                options.check_whole_chain(),
+            )?;
             context.set_cert_store(store.build());
             anchors = found;
         }
@@ -153,7 +159,7 @@ impl Shared {
 
         let mut own = None;
         if let Some(source) = options.identity() {
-            let identity = Identity::load(source, options.password())?;
+            let identity = Identity::load(source, options.password(), &files)?;
             identity.install(&mut context)?;
             own = Some(identity.describe());
         }
@@ -195,8 +201,13 @@ impl TlsContext {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
     /// not hold what it should, or if there are no trust anchors.
     pub fn new(options: &TlsOptions) -> Result<Self> {
+        Self::with_files(options, Files::of(options, Reading::Once))
+    }
+
+    /// The same from files that were read already.
+    pub(crate) fn with_files(options: &TlsOptions, files: Files) -> Result<Self> {
         Ok(Self {
-            shared: sharing::context(options, || Shared::build(options))?,
+            shared: sharing::context(options, files)?,
             handshakes: Arc::default(),
         })
     }
@@ -204,8 +215,9 @@ impl TlsContext {
     /// Reads the files anew, and goes on counting handshakes where this context stands.
     pub(crate) fn reloaded(&self) -> Result<Self> {
         let options = self.options();
+        let files = Files::of(options, Reading::Again);
         Ok(Self {
-            shared: sharing::fresh(options, || Shared::build(options))?,
+            shared: sharing::fresh(options, files)?,
             handshakes: Arc::clone(&self.handshakes),
         })
     }

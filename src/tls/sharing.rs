@@ -5,23 +5,19 @@
 //! OCSP responses. A few contexts without private keys and CRLs, which are large, outlive their last client, but not what
 //! it has learned, for programs that make one client after the other.
 //!
-//! The options are compared whole, and files by the SHA-256 of what they hold now: a file that was replaced since leads
+//! The options are compared whole, and files by the SHA-256 of the bytes that were read: a file that was replaced since leads
 //! to a context of its own. Not shared is what depends on more than options and files: the system's anchors, folders,
 //! which OpenSSL searches later, keys in a store, passwords from elsewhere.
 //!
 //! A reload makes a new context always, without the old one's sessions, and later clients share that one. A forked child
 //! shares nothing with its parent.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::ops::Deref;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
-use openssl::sha::Sha256;
 
 use super::Shared;
 use super::ocsp::Checker;
+use super::reading::Files;
 use super::session::SessionCache;
 use crate::error::Result;
 use crate::fork;
@@ -83,35 +79,24 @@ static CONTEXTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 const KEPT: usize = 4;
 
 /// The context of another client that asks for the same, or a new one.
-pub(super) fn context(
-    options: &TlsOptions,
-    build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<InUse>> {
+pub(super) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
-    let key = key(options);
+    let key = key(options, &files);
     match key.as_ref().and_then(|key| find(options, key)) {
         Some(found) => Ok(found),
-        None => register(key, options, build),
+        None => register(key, options, files),
     }
 }
 
 /// A new context, which others may share.
-pub(super) fn fresh(
-    options: &TlsOptions,
-    build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<InUse>> {
+pub(super) fn fresh(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
-    register(key(options), options, build)
+    register(key(options, &files), options, files)
 }
 
-fn register(
-    key: Option<Key>,
-    options: &TlsOptions,
-    build: impl FnOnce() -> Result<Shared>,
-) -> Result<Arc<InUse>> {
-    let mut shared = build()?;
-    // Not that a file was replaced meanwhile.
-    shared.key = key.filter(|before| self::key(options).as_ref() == Some(before));
+fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
+    let mut shared = Shared::build(options, files)?;
+    shared.key = key;
     let is_shared = shared.key.is_some();
     let shared = InUse::new(Arc::new(shared));
     if is_shared {
@@ -160,31 +145,15 @@ fn contexts() -> MutexGuard<'static, Vec<Entry>> {
     CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// None where a context with these options must not be shared, or where a file cannot be read, which building it tells.
-fn key(options: &TlsOptions) -> Option<Key> {
+/// None where a context with these options must not be shared, or where a file was not read, which building it tells.
+fn key(options: &TlsOptions, files: &Files) -> Option<Key> {
     if !options.rests_on_files_alone() {
         return None;
     }
-    let files = options.files();
-    let digests: Option<Vec<_>> = files.iter().map(|path| digest(path)).collect();
     Some(Key {
-        digests: digests?,
+        digests: files.digests()?.to_vec(),
         forks: fork::count(),
     })
-}
-
-/// The SHA-256 of a regular file; none of what can be read but once, such as a pipe.
-fn digest(path: &Path) -> Option<[u8; 32]> {
-    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let mut file = File::open(path).ok()?;
-    let mut hash = Sha256::new();
-    let mut buffer = [0; 8 << 10];
-    loop {
-        match file.read(&mut buffer).ok()? {
-            0 => return Some(hash.finish()),
-            n => hash.update(&buffer[..n]),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -192,28 +161,25 @@ mod tests {
     use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 
     use super::*;
+    use crate::tls::Reading;
+
+    fn context(options: &TlsOptions) -> Arc<InUse> {
+        super::context(options, Files::of(options, Reading::Once)).unwrap()
+    }
 
     #[test]
-    fn what_was_built_while_a_file_was_replaced_is_not_shared() {
+    fn a_file_replaced_after_it_was_read_is_another_context() {
         let dir = PkiDir::new();
         let [old, new] = ["old", "new"].map(|name| Ca::root(name, KeyKind::EcP256).cert_pem());
         let path = dir.write("ca.pem", &old);
         let options = TlsOptions::builder().ca_file(&path).build().unwrap();
-        let build = || Shared::build(&options);
-        let in_between = context(&options, || {
-            let shared = build();
-            dir.write("ca.pem", &new);
-            shared
-        });
-        // What it holds is not what the file holds now, and may not be what the file held before.
-        let in_between = in_between.unwrap();
-        assert!(in_between.key.is_none());
-        let of_new = context(&options, build).unwrap();
-        assert!(!Arc::ptr_eq(&in_between, &of_new));
+        let files = Files::of(&options, Reading::Once);
+        dir.write("ca.pem", &new);
+        let of_old = super::context(&options, files).unwrap();
+        let of_new = context(&options);
+        assert!(!Arc::ptr_eq(&of_old, &of_new));
         dir.write("ca.pem", &old);
-        let of_old = context(&options, build).unwrap();
-        assert!(!Arc::ptr_eq(&in_between, &of_old) && !Arc::ptr_eq(&of_new, &of_old));
-        assert!(Arc::ptr_eq(&of_old, &context(&options, build).unwrap()));
+        assert!(Arc::ptr_eq(&of_old, &context(&options)));
     }
 
     #[test]
@@ -227,19 +193,19 @@ mod tests {
         let secret = secret.certificate_key_file(dir.write("own.pem", own.bundle_pem()));
         let secret = secret.build().unwrap();
         for (options, is_kept) in [(&plain, true), (&secret, false)] {
-            let first = context(options, || Shared::build(options)).unwrap();
+            let first = context(options);
             let weak = Arc::downgrade(&first.shared);
             drop(first);
             assert_eq!(weak.upgrade().is_some(), is_kept);
         }
         // What has been kept is used again, and made room for others at last.
-        let first = context(&plain, || panic!("it is there")).unwrap();
+        let first = context(&plain);
         let weak = Arc::downgrade(&first.shared);
         drop(first);
         for name in ["a", "b", "c", "d", "e"] {
             let path = dir.write(name, Ca::root(name, KeyKind::EcP256).cert_pem());
             let options = TlsOptions::builder().ca_file(&path).build().unwrap();
-            context(&options, || Shared::build(&options)).unwrap();
+            context(&options);
         }
         assert!(weak.upgrade().is_none());
     }

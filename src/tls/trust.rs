@@ -27,6 +27,7 @@ use openssl::x509::verify::X509VerifyFlags;
 
 use super::files::{self, Purpose};
 use super::internal;
+use super::reading::Files;
 use super::snapshot::Stamp;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -92,28 +93,35 @@ impl fmt::Display for TrustAnchors {
 }
 
 /// A store with the anchors that the options name, or with the system's.
-pub(super) fn store(options: &TlsOptions) -> Result<(X509StoreBuilder, TrustAnchors)> {
+pub(super) fn store(
+    options: &TlsOptions,
+    files: &Files,
+) -> Result<(X509StoreBuilder, TrustAnchors)> {
     let mut store = X509StoreBuilder::new().map_err(internal)?;
     // An intermediate CA among the anchors ends the path, as in Go and in Python 3.13.
     store
         .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
         .map_err(internal)?;
     let anchors = match options.names_anchors() {
-        true => configured_anchors(&mut store, options)?,
-        false => system_anchors(&mut store)?,
+        true => configured_anchors(&mut store, options, files)?,
+        false => system_anchors(&mut store, files)?,
     };
     Ok((store, anchors))
 }
 
-fn configured_anchors(store: &mut X509StoreBuilder, options: &TlsOptions) -> Result<TrustAnchors> {
+fn configured_anchors(
+    store: &mut X509StoreBuilder,
+    options: &TlsOptions,
+    files: &Files,
+) -> Result<TrustAnchors> {
     let mut file = None;
     if let Some(path) = options.ca_file() {
-        let bytes = files::read(Purpose::TrustAnchors, path)?;
+        let bytes = files::bytes(Purpose::TrustAnchors, path, files)?;
         let origin = Origin {
             what: format!("tlsCAFile {:?}", path.display().to_string()),
             path: Some(path),
         };
-        file = Some((path.to_owned(), add_pem(store, &bytes, &origin)?));
+        file = Some((path.to_owned(), add_pem(store, bytes, &origin)?));
     }
     let mut in_memory = 0;
     if let Some(text) = options.ca_certificates() {
@@ -233,11 +241,11 @@ pub(super) fn system_paths() -> Vec<PathBuf> {
         .collect()
 }
 
-fn system_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
+fn system_anchors(store: &mut X509StoreBuilder, files: &Files) -> Result<TrustAnchors> {
     let mut looked_in = Vec::new();
     let (places, chosen) = system_places();
     for place in places {
-        if let Some(anchors) = place.load(store, &mut looked_in)? {
+        if let Some(anchors) = place.load(store, files, &mut looked_in)? {
             return Ok(anchors);
         }
     }
@@ -276,12 +284,13 @@ impl Place {
     fn load(
         self,
         store: &mut X509StoreBuilder,
+        files: &Files,
         looked_in: &mut Vec<String>,
     ) -> Result<Option<TrustAnchors>> {
         let mut found_file = None;
         if let Some(path) = self.file {
             looked_in.push(path.display().to_string());
-            let certificates = parsed(&path);
+            let certificates = parsed(&path, files);
             if !certificates.is_empty() {
                 found_file = Some((path, certificates.len()));
                 add_all(store, certificates).map_err(internal)?;
@@ -348,7 +357,7 @@ pub(super) fn is_hashed_name(name: &OsStr) -> bool {
 }
 
 /// The certificates of a file of the system, from memory while the file has not changed.
-fn parsed(path: &Path) -> Vec<X509> {
+fn parsed(path: &Path, files: &Files) -> Vec<X509> {
     type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     let Ok(metadata) = fs::metadata(path) else {
@@ -363,9 +372,10 @@ fn parsed(path: &Path) -> Vec<X509> {
         return certificates.clone();
     }
     // Read with the lock released: two threads may both read it, and both find the same.
-    let certificates = fs::read(path)
+    let certificates = files
+        .further(path)
         .ok()
-        .and_then(|bytes| files::certificates(&bytes).ok())
+        .and_then(|file| files::certificates(&file.bytes).ok())
         .unwrap_or_default();
     known().insert(path.to_owned(), (stamp, certificates.clone()));
     certificates

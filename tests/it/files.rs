@@ -2,13 +2,14 @@
 //! told before anything is sent.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mongotls::options::TlsOptions;
-use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls::tls::{FileReport, TlsContext};
+use mongotls::{CauseCode, Client, Error, ErrorKind, Stage, doctor};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir};
 
-use crate::common::{Bench, code, fact, too_small_rsa};
+use crate::common::{Bench, code, fact, ping_on, too_small_rsa};
 
 /// Files of every kind, and the option under test.
 struct Shelf {
@@ -307,4 +308,121 @@ fn the_whole_chain_of_the_client_is_sent_in_whatever_order_the_file_has() {
         &bench.uri(&format!("&tlsCertificateKeyFile={}", without.display())),
     );
     assert_eq!(code(&error), CauseCode::ClientCertificateUntrusted);
+}
+
+/// A pipe with a name, into which `bytes` are written once.
+fn pipe(dir: &PkiDir, name: &str, bytes: Vec<u8>) -> PathBuf {
+    let path = silent_pipe(dir, name);
+    let to = path.clone();
+    std::thread::spawn(move || std::fs::write(to, bytes));
+    path
+}
+
+fn silent_pipe(dir: &PkiDir, name: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    let _ = std::fs::remove_file(&path);
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+#[test]
+fn pipes_are_enough_for_a_client_and_for_the_doctor() {
+    let bench = Bench::sound();
+    let client = bench.ca.issue(LeafSpec::client("app"));
+    let uri = || {
+        let ca = pipe(&bench.dir, "ca", bench.ca.cert_pem());
+        let crl = bench.ca.crl().build().to_pem().unwrap();
+        let crl = pipe(&bench.dir, "crl", crl);
+        let own = pipe(&bench.dir, "own", client.bundle_pem());
+        format!(
+            "mongodb://localhost:{}/?tlsCAFile={}&tlsCRLFile={}&tlsCertificateKeyFile={}",
+            bench.server.port(),
+            ca.display(),
+            crl.display(),
+            own.display()
+        )
+    };
+    crate::common::ping(&uri()).unwrap();
+    let diagnosis = doctor::examine(&uri());
+    assert!(diagnosis.is_ok(), "{:?}", diagnosis.error());
+    let files = match &diagnosis.examinations[0].stages[0].findings {
+        doctor::Findings::Options { files, .. } => files,
+        other => panic!("{other:?}"),
+    };
+    let holds: Vec<_> = files.iter().map(|file| file.holds.as_str()).collect();
+    let expected = ["a certificate", "a CRL", "a certificate and a private key"];
+    assert_eq!(holds, expected);
+    let report = FileReport::of(&pipe(&bench.dir, "x", bench.ca.cert_pem()), None);
+    assert_eq!((report.is_ok(), report.certificates.len()), (true, 1));
+}
+
+#[test]
+fn a_reload_reads_regular_files_alone() {
+    let bench = Bench::sound();
+    let ca = pipe(&bench.dir, "ca", bench.ca.cert_pem());
+    let uri = format!(
+        "mongodb://localhost:{}/?tlsCAFile={}",
+        bench.server.port(),
+        ca.display()
+    );
+    let client = Client::connect(&uri).unwrap();
+    ping_on(&client).unwrap();
+    let error = client.reload_tls().unwrap_err();
+    assert_eq!(code(&error), CauseCode::CaFileUnreadable);
+    assert_eq!(
+        error.cause().unwrap().message(),
+        format!("tlsCAFile {ca:?} cannot be read: it is a pipe, which can be read only once")
+    );
+    assert_eq!(
+        error.cause().unwrap().remedy(),
+        "Give the path of a regular file."
+    );
+    ping_on(&client).unwrap();
+    std::fs::remove_file(&ca).unwrap();
+    std::fs::write(&ca, bench.ca.cert_pem()).unwrap();
+    client.reload_tls().unwrap();
+}
+
+#[test]
+fn a_device_is_no_file_of_an_option() {
+    let shelf = Shelf::new();
+    for (option, expected) in [
+        ("tlsCAFile", CauseCode::CaFileUnreadable),
+        ("tlsCRLFile", CauseCode::CrlFileUnreadable),
+        ("tlsCertificateKeyFile", CauseCode::KeyFileUnreadable),
+    ] {
+        let error = shelf.error(option, Path::new("/dev/zero"));
+        let reason = "it is a device, not a file".to_owned();
+        assert_eq!((code(&error), fact(&error, "reason")), (expected, reason));
+    }
+}
+
+#[test]
+fn a_silent_pipe_ends_in_time_and_holds_nobody_up() {
+    let shelf = Shelf::new();
+    let silent = silent_pipe(&shelf.dir, "silent");
+    let sound = shelf.file("ca.pem", shelf.ca.cert_pem());
+    let context = |path: &Path| {
+        let options = TlsOptions::builder().ca_file(path).build().unwrap();
+        TlsContext::new(&options)
+    };
+    let started = std::time::Instant::now();
+    let (quick, error) = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| context(&silent).unwrap_err());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        context(&sound).unwrap();
+        let forked = std::time::Instant::now();
+        assert!(Command::new("true").status().unwrap().success());
+        assert!(forked.elapsed().as_secs() < 5);
+        (started.elapsed(), slow.join().unwrap())
+    });
+    assert!(quick.as_secs() < 8, "{quick:?}");
+    assert!(started.elapsed().as_secs() < 60);
+    assert_eq!(
+        error.cause().unwrap().message(),
+        format!(
+            "tlsCAFile {silent:?} cannot be read: nothing more was written to it within 10 s, and it was not closed"
+        )
+    );
 }

@@ -13,8 +13,9 @@ use super::contents::Contents;
 use super::{FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::time::rfc3339;
-use crate::tls::files::{Purpose, Unread};
+use crate::tls::files::Purpose;
 use crate::tls::key::Locked;
+use crate::tls::reading::Unread;
 use crate::tls::{Certificate, ffi};
 
 /// What ends sooner is worth a warning: 30 days.

@@ -9,8 +9,6 @@ mod contents;
 mod judge;
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,6 +18,7 @@ use self::contents::Contents;
 use super::Certificate;
 use super::files::{self, Purpose};
 use super::key::Password;
+use super::reading::{self, FileBytes, Files, Unread};
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
 
 pub(crate) use self::judge::ends_soon;
@@ -258,7 +257,10 @@ impl FileReport {
     /// ```
     pub fn of(path: &Path, password: Option<&Secret>) -> Self {
         let source = password.cloned().map(PasswordSource::Text);
-        Self::read(path, None, source.as_ref(), SystemTime::now())
+        let file = reading::read_once(path);
+        let files = Files::none();
+        let password = Password::new(source.as_ref(), &files);
+        Self::judged(path, file.as_ref(), None, password, SystemTime::now())
     }
 
     /// Whether nothing in the file makes a connection fail; there may be warnings.
@@ -269,7 +271,7 @@ impl FileReport {
     }
 
     /// Looks at the files that `options` name: CA file, CRLs, client certificate and key.
-    pub(crate) fn of_options(options: &TlsOptions, now: SystemTime) -> Vec<Self> {
+    pub(crate) fn of_options(options: &TlsOptions, files: &Files, now: SystemTime) -> Vec<Self> {
         let crls = options.crl_files().iter().map(|path| (path, Purpose::Crl));
         let ca = options.ca_file().map(Path::to_owned);
         let ca = ca.iter().map(|path| (path, Purpose::TrustAnchors));
@@ -284,14 +286,18 @@ impl FileReport {
             .map(|path| (path, Purpose::ClientCertificate));
         ca.chain(crls)
             .chain(identity)
-            .map(|(path, purpose)| Self::read(path, Some(purpose), options.password(), now))
+            .map(|(path, purpose)| {
+                let password = Password::new(options.password(), files);
+                Self::judged(path, files.get(path), Some(purpose), password, now)
+            })
             .collect()
     }
 
-    fn read(
+    fn judged(
         path: &Path,
+        file: Result<&FileBytes, &Unread>,
         purpose: Option<Purpose>,
-        password: Option<&PasswordSource>,
+        password: Password<'_>,
         now: SystemTime,
     ) -> Self {
         let mut report = Self {
@@ -305,16 +311,15 @@ impl FileReport {
             chain: None,
             findings: Vec::new(),
         };
-        match files::read_any(path) {
-            Ok(bytes) => {
-                let contents = Contents::of(&bytes, Password::new(password));
-                let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-                report.form = Some(files::form(&bytes));
-                report.holds = files::describe(&bytes);
+        match file {
+            Ok(FileBytes { bytes, mode }) => {
+                let contents = Contents::of(bytes, password);
+                report.form = Some(files::form(bytes));
+                report.holds = files::describe(bytes);
                 report.fill(&contents, purpose);
-                report.findings = judge::findings(&report, &contents, purpose, mode, now);
+                report.findings = judge::findings(&report, &contents, purpose, *mode, now);
             }
-            Err(unread) => report.findings.push(judge::unreadable(&unread)),
+            Err(unread) => report.findings.push(judge::unreadable(unread)),
         }
         // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of
         // a later call.

@@ -1,0 +1,411 @@
+//! Reading the files that options name: each once, within a size limit, and never blocking for long.
+//!
+//! [`Files`] holds the bytes of all files of a set of options. What a context is built from, what decides whether it may be
+//! shared and what the doctor shows are then the same bytes, and a pipe such as `<(cat ca.pem)` is enough for all of
+//! them. Files are read before any lock is taken and [outside](crate::fork::outside) of work that delays a fork.
+//!
+//! When a client is made, pipes are read without blocking, until a deadline. While files are in use, only regular files
+//! are read again: a pipe has nothing left to give.
+
+use std::borrow::Cow;
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use openssl::sha::sha256;
+use zeroize::Zeroizing;
+
+use super::ffi;
+use crate::fork;
+use crate::options::TlsOptions;
+
+/// The size limit of a file: 256 MiB. A CRL of a million entries has some 60 MB in PEM form.
+const LARGEST: usize = 256 << 20;
+
+/// The time limit for all pipes of a set of options.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which kinds of files may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Regular files and pipes: for a new client, or one look at a file.
+    Once,
+    /// Regular files: while an earlier state of them is in use.
+    Again,
+}
+
+/// A file that was read.
+pub(super) struct FileBytes {
+    /// Overwritten on drop, because they may hold a key.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// The permission bits.
+    pub(super) mode: u32,
+}
+
+/// Why a file was not read, and what to do about it.
+pub(super) struct Unread {
+    pub(super) why: Cow<'static, str>,
+    pub(super) remedy: &'static str,
+    /// The system's error number, if it is the system that refused.
+    os_error: Option<i32>,
+}
+
+impl Unread {
+    fn new(why: impl Into<Cow<'static, str>>, remedy: &'static str) -> Self {
+        Self {
+            why: why.into(),
+            remedy,
+            os_error: None,
+        }
+    }
+
+    fn by_system(error: &io::Error) -> Self {
+        let (why, remedy) = match error.kind() {
+            io::ErrorKind::NotFound => (
+                Cow::Borrowed("there is no such file"),
+                "Correct the path; a relative path starts at the working directory of the process.",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                Cow::Borrowed("permission denied"),
+                "Let the user that runs this process read the file and enter its folders.",
+            ),
+            _ => (
+                Cow::Owned(error.to_string()),
+                "Look at the file system that holds the file.",
+            ),
+        };
+        Self {
+            os_error: error.raw_os_error(),
+            ..Self::new(why, remedy)
+        }
+    }
+
+    /// The system's error, if it is the system that refused.
+    pub(super) fn source(&self) -> Option<io::Error> {
+        self.os_error.map(io::Error::from_raw_os_error)
+    }
+}
+
+/// A file that the options do not name.
+static UNKNOWN: Unread = Unread {
+    why: Cow::Borrowed("it is not a file of these options"),
+    remedy: "Name it among the options.",
+    os_error: None,
+};
+
+/// The files of a set of options, read once.
+pub(crate) struct Files {
+    reading: Reading,
+    until: Instant,
+    read: Vec<(PathBuf, Result<FileBytes, Unread>)>,
+    /// The SHA-256 of each file; none if one of them was not read.
+    digests: Option<Vec<[u8; 32]>>,
+}
+
+impl Files {
+    /// Reads the files that `options` name.
+    pub(crate) fn of(options: &TlsOptions, reading: Reading) -> Self {
+        let mut files = Self {
+            reading,
+            until: Instant::now() + PATIENCE,
+            read: Vec::new(),
+            digests: None,
+        };
+        for path in options.files_to_read() {
+            if files.place(&path).is_none() {
+                let outcome = files.further(&path);
+                files.read.push((path, outcome));
+            }
+        }
+        let digests = files.read.iter().map(|(_, outcome)| {
+            let file = outcome.as_ref().ok()?;
+            Some(sha256(&file.bytes))
+        });
+        files.digests = digests.collect();
+        files
+    }
+
+    /// No files.
+    pub(super) fn none() -> Self {
+        Self {
+            reading: Reading::Once,
+            until: Instant::now(),
+            read: Vec::new(),
+            digests: None,
+        }
+    }
+
+    fn place(&self, path: &Path) -> Option<usize> {
+        self.read.iter().position(|(known, _)| known == path)
+    }
+
+    /// One of the files.
+    pub(super) fn get(&self, path: &Path) -> Result<&FileBytes, &Unread> {
+        match self.place(path) {
+            Some(place) => self.read[place].1.as_ref(),
+            None => Err(&UNKNOWN),
+        }
+    }
+
+    /// One of the files, whose bytes may be changed: where a large one is decoded in its own place.
+    pub(super) fn get_mut(&mut self, path: &Path) -> Result<&mut FileBytes, &Unread> {
+        match self.place(path) {
+            Some(place) => self.read[place].1.as_mut().map_err(|unread| &*unread),
+            None => Err(&UNKNOWN),
+        }
+    }
+
+    /// Reads another file under the same rules.
+    pub(super) fn further(&self, path: &Path) -> Result<FileBytes, Unread> {
+        fork::outside(|| read(path, self.reading, self.until))
+    }
+
+    /// The SHA-256 of each file as it was read; none if one of them was not read.
+    pub(super) fn digests(&self) -> Option<&[[u8; 32]]> {
+        self.digests.as_deref()
+    }
+}
+
+/// Reads one file whole.
+pub(super) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
+    fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
+}
+
+fn read(path: &Path, reading: Reading, until: Instant) -> Result<FileBytes, Unread> {
+    // To open a device may do something to it, so that the kind is looked at first, and again once it is open.
+    let found = fs::metadata(path).map_err(|error| Unread::by_system(&error))?;
+    check_kind(found.file_type(), reading)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| Unread::by_system(&error))?;
+    let found = file.metadata().map_err(|error| Unread::by_system(&error))?;
+    check_kind(found.file_type(), reading)?;
+    // Some files of the system claim to be empty.
+    let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
+    let bytes = read_all(&mut file, size, found.file_type().is_fifo(), until)?;
+    Ok(FileBytes {
+        bytes,
+        mode: found.permissions().mode(),
+    })
+}
+
+/// Refuses what is neither a regular file nor, where that is enough, a pipe.
+fn check_kind(kind: FileType, reading: Reading) -> Result<(), Unread> {
+    let why = if kind.is_file() || (kind.is_fifo() && reading == Reading::Once) {
+        return Ok(());
+    } else if kind.is_dir() {
+        return Err(Unread::new(
+            "it is a folder",
+            "Give the path of a file, not of the folder that holds it.",
+        ));
+    } else if kind.is_fifo() {
+        "it is a pipe, which can be read only once"
+    } else if kind.is_socket() {
+        "it is a socket, not a file"
+    } else {
+        "it is a device, not a file"
+    };
+    Err(Unread::new(why, "Give the path of a regular file."))
+}
+
+/// Reads up to the end. Only a pipe is waited for; a regular file that is not ready, as some of the system are, too.
+fn read_all(
+    file: &mut File,
+    size: usize,
+    is_pipe: bool,
+    until: Instant,
+) -> Result<Zeroizing<Vec<u8>>, Unread> {
+    const PIECE: usize = 64 << 10;
+    let too_large = || {
+        Unread::new(
+            format!("it is larger than {} MiB", LARGEST >> 20),
+            "Give a file that holds certificates, CRLs or keys alone.",
+        )
+    };
+    let by_system = |error: io::Error| Unread::by_system(&error);
+    if size > LARGEST {
+        return Err(too_large());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + PIECE));
+    let mut must_wait = is_pipe;
+    loop {
+        if must_wait && !ffi::wait_until_readable(file, until).map_err(by_system)? {
+            return Err(Unread::new(
+                format!(
+                    "nothing more was written to it within {} s, and it was not closed",
+                    PATIENCE.as_secs()
+                ),
+                "Let a program write the whole file to the pipe and close it, or give the path of a regular file.",
+            ));
+        }
+        let filled = bytes.len();
+        if bytes.capacity() - filled < PIECE {
+            // Not left to the vector, which would leave a copy of a key behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.capacity()));
+            larger.extend_from_slice(&bytes);
+            bytes = larger;
+        }
+        bytes.resize(filled + PIECE, 0);
+        let outcome = file.read(&mut bytes[filled..]);
+        bytes.truncate(filled + outcome.as_ref().map_or(0, |length| *length));
+        must_wait = is_pipe;
+        match outcome {
+            Ok(0) => return Ok(bytes),
+            Ok(_) if bytes.len() > LARGEST => return Err(too_large()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => must_wait = true,
+            Err(error) => return Err(by_system(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Command;
+    use std::thread;
+
+    use mongotls_testbench::pki::PkiDir;
+
+    use super::*;
+
+    fn fifo(dir: &PkiDir) -> PathBuf {
+        let path = dir.path().join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        path
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(200)
+    }
+
+    fn why(outcome: Result<FileBytes, Unread>) -> String {
+        outcome.err().unwrap().why.into_owned()
+    }
+
+    const SILENT: &str = "nothing more was written to it within 10 s, and it was not closed";
+
+    #[test]
+    fn a_pipe_without_a_writer_ends_at_the_deadline() {
+        let dir = PkiDir::new();
+        let path = fifo(&dir);
+        assert_eq!(why(read(&path, Reading::Once, soon())), SILENT);
+    }
+
+    #[test]
+    fn a_writer_that_stops_in_the_middle_ends_at_the_deadline() {
+        let dir = PkiDir::new();
+        let path = fifo(&dir);
+        let writer = thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut file = File::create(path).unwrap();
+                file.write_all(b"half").unwrap();
+                file
+            }
+        });
+        assert_eq!(why(read(&path, Reading::Once, soon())), SILENT);
+        drop(writer.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_comes_late_and_writes_much_is_read_whole() {
+        let dir = PkiDir::new();
+        let path = fifo(&dir);
+        let long: Vec<u8> = (0..=u8::MAX).cycle().take(1_000_000).collect();
+        let writer = thread::spawn({
+            let (path, long) = (path.clone(), long.clone());
+            move || {
+                thread::sleep(Duration::from_millis(100));
+                let mut file = File::create(path).unwrap();
+                for part in long.chunks(300_000) {
+                    file.write_all(part).unwrap();
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        let file = read(&path, Reading::Once, Instant::now() + PATIENCE);
+        assert_eq!(*file.ok().unwrap().bytes, long);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_told() {
+        let dir = PkiDir::new();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let fifo = fifo(&dir);
+        let cases = [
+            (
+                Path::new("/dev/zero"),
+                Reading::Once,
+                "it is a device, not a file",
+            ),
+            (
+                Path::new("/dev/null"),
+                Reading::Again,
+                "it is a device, not a file",
+            ),
+            (&socket, Reading::Once, "it is a socket, not a file"),
+            (dir.path(), Reading::Once, "it is a folder"),
+            (
+                &fifo,
+                Reading::Again,
+                "it is a pipe, which can be read only once",
+            ),
+            (
+                Path::new("/nowhere/x"),
+                Reading::Again,
+                "there is no such file",
+            ),
+        ];
+        for (path, reading, expected) in cases {
+            assert_eq!(why(read(path, reading, soon())), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_up_to_the_limit_is_read() {
+        let dir = PkiDir::new();
+        let path = dir.write("large", "");
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        // A hole, which takes no room.
+        file.set_len(LARGEST as u64 + 1).unwrap();
+        let outcome = read(&path, Reading::Once, soon());
+        assert_eq!(why(outcome), "it is larger than 256 MiB");
+        file.set_len(100 << 20).unwrap();
+        let read = read(&path, Reading::Again, soon()).ok().unwrap();
+        assert_eq!(read.bytes.len(), 100 << 20);
+    }
+
+    #[test]
+    fn a_pipe_that_never_ends_is_not_read_beyond_the_limit() {
+        let dir = PkiDir::new();
+        let path = fifo(&dir);
+        let writer = thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut file = File::create(path).unwrap();
+                let piece = vec![0; 1 << 20];
+                while file.write_all(&piece).is_ok() {}
+            }
+        });
+        let until = Instant::now() + Duration::from_secs(120);
+        assert_eq!(
+            why(read(&path, Reading::Once, until)),
+            "it is larger than 256 MiB"
+        );
+        writer.join().unwrap();
+    }
+}
