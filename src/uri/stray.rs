@@ -163,9 +163,25 @@ fn is_made_of_affixes(text: &str) -> bool {
 }
 
 /// Longer words first.
-const AFFIXES: [&str; 16] = [
-    "required", "requires", "require", "enabled", "enables", "enable", "disabled", "disable",
-    "uses", "use", "force", "with", "verify", "mode", "is", "no",
+const AFFIXES: [&str; 18] = [
+    "required",
+    "requires",
+    "require",
+    "enabled",
+    "enables",
+    "enable",
+    "disabled",
+    "disable",
+    "protocols",
+    "protocol",
+    "uses",
+    "use",
+    "force",
+    "with",
+    "verify",
+    "mode",
+    "is",
+    "no",
 ];
 
 /// Whether a token before a `=` is the key of an option, or of TLS in another spelling.
