@@ -131,9 +131,17 @@ fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
         None if port.is_empty() => None,
         None => return Err(place.refuse("has text behind the \"]\"", REMEDY)),
     };
-    let (address, zone) = match text.split_once("%25") {
-        Some((address, zone)) => (address, Some(zone)),
-        None => (text, None),
+    let (address, zone) = match (text.split_once("%25"), text.split_once('%')) {
+        (Some((address, zone)), _) => (address, Some(zone)),
+        (None, Some((address, zone)))
+            if address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() =>
+        {
+            return Err(place.refuse(
+                "has a \"%\" before its zone that is not percent-encoded",
+                "Write the \"%\" as %25, as in [fe80::1%25eth0].",
+            ));
+        }
+        _ => (text, None),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     let bad_zone = zone.is_some_and(|zone| zone.is_empty() || !zone.chars().all(plain));

@@ -144,15 +144,42 @@ pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdic
     }
 }
 
-/// An unknown mechanism must not be ignored: another one may show the password to the server.
+/// An unknown mechanism must not be ignored: another one may show the password to the server. `DEFAULT`, which Compass
+/// writes, means that none is named.
 pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    if text == "DEFAULT" {
+        builder.credential.mechanism = None;
+        return Taken;
+    }
     match text.parse::<AuthMechanism>() {
         Ok(mechanism) => store(&mut builder.credential.mechanism, mechanism),
-        Err(()) => Refused(
+        Err(_) => Refused(
             "is not a mechanism that this library knows".to_owned(),
-            "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
-             MONGODB-OIDC, in capitals; without authMechanism client and server agree on SCRAM.",
+            intended_mechanism(text),
         ),
+    }
+}
+
+/// What to write instead of a mechanism in another spelling, of another time or by another name.
+fn intended_mechanism(text: &str) -> &'static str {
+    let plain = text.chars().filter(char::is_ascii_alphanumeric);
+    let plain = plain.collect::<String>().to_ascii_uppercase();
+    match plain.strip_prefix("MONGODB").unwrap_or(&plain) {
+        "DEFAULT" => "Write DEFAULT in capitals, or remove authMechanism.",
+        "SCRAMSHA256" => "Write SCRAM-SHA-256.",
+        "SCRAMSHA1" => "Write SCRAM-SHA-1.",
+        "X509" => "Write MONGODB-X509.",
+        "PLAIN" | "LDAP" => "Write PLAIN.",
+        "GSSAPI" | "KERBEROS" => "Write GSSAPI.",
+        "AWS" => "Write MONGODB-AWS.",
+        "OIDC" => "Write MONGODB-OIDC.",
+        "CR" => {
+            "Remove authMechanism, or write SCRAM-SHA-1: MongoDB 4.0 and later do not support MONGODB-CR."
+        }
+        _ => {
+            "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
+             MONGODB-OIDC, in capitals; without authMechanism client and server agree on SCRAM."
+        }
     }
 }
 
@@ -274,7 +301,7 @@ pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> 
 pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text.parse() {
         Ok(mode) => store(&mut builder.read_preference, mode),
-        Err(()) => Ignored(
+        Err(_) => Ignored(
             "is none of primary, primaryPreferred, secondary, secondaryPreferred and nearest"
                 .to_owned(),
         ),
@@ -471,6 +498,44 @@ mod tests {
         let tag = |name: &str| Some(Acknowledgment::Tag(name.to_owned()));
         assert_eq!(read("2"), (Taken, Some(Acknowledgment::Nodes(2))));
         assert_eq!(read("majority"), (Taken, tag("majority")));
+    #[test]
+    fn a_mechanism_in_another_spelling_is_refused_with_the_right_one() {
+        let read = |text| {
+            let mut builder = ClientOptionsBuilder::default();
+            let verdict = auth_mechanism(&mut builder, text);
+            (verdict, builder.credential.mechanism)
+        };
+        assert_eq!(read("DEFAULT"), (Taken, None));
+        assert_eq!(read("PLAIN"), (Taken, Some(AuthMechanism::Plain)));
+        for (text, remedy) in [
+            ("scram-sha-256", "Write SCRAM-SHA-256."),
+            ("SCRAM-SHA256", "Write SCRAM-SHA-256."),
+            ("Scram-Sha-1", "Write SCRAM-SHA-1."),
+            ("mongodb-x509", "Write MONGODB-X509."),
+            ("X.509", "Write MONGODB-X509."),
+            ("plain", "Write PLAIN."),
+            ("gssapi", "Write GSSAPI."),
+            ("Mongodb_Aws", "Write MONGODB-AWS."),
+            ("oidc", "Write MONGODB-OIDC."),
+            (
+                "default",
+                "Write DEFAULT in capitals, or remove authMechanism.",
+            ),
+            (
+                "mongodb-cr",
+                "Remove authMechanism, or write SCRAM-SHA-1: MongoDB 4.0 and later do not support MONGODB-CR.",
+            ),
+            (
+                "NTLM",
+                "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or MONGODB-OIDC, in \
+                 capitals; without authMechanism client and server agree on SCRAM.",
+            ),
+        ] {
+            let problem = "is not a mechanism that this library knows".to_owned();
+            assert_eq!(read(text), (Refused(problem, remedy), None), "{text}");
+        }
+    }
+
         assert_eq!(read("2dc"), (Taken, tag("2dc")));
         assert!(matches!(read("-1"), (Refused(..), None)));
         assert!(matches!(read("2147483648"), (Refused(..), None)));
