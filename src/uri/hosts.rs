@@ -191,19 +191,38 @@ fn check_name(name: &str, place: Place) -> Result<()> {
     if name.len() > 253 || labels.split('.').any(str::is_empty) {
         return Err(place.refuse("is over-long or has an empty part between dots", REMEDY));
     }
-    // The C library reads 127.1 and 0x7f000001 as addresses; nobody means them.
-    let last = labels.rsplit('.').next().unwrap_or_default();
-    let number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last
-            .strip_prefix("0x")
-            .is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-    if number && name.parse::<Ipv4Addr>().is_err() {
+    if name.parse::<Ipv4Addr>().is_err() && reads_as_ipv4(labels) {
         return Err(place.refuse(
             "looks like an IPv4 address and is none",
             "Write four numbers between 0 and 255, joined by dots.",
         ));
     }
     Ok(())
+}
+
+/// Whether the C library reads `name` as an IPv4 address, as it does with 127.1, 0x7f000001 and 010.0.0.1
+/// (`inet_aton`). A name such as 256.0.0.1 is looked up in DNS (RFC 3986 §3.2.2).
+fn reads_as_ipv4(name: &str) -> bool {
+    let parts: Option<Vec<u32>> = name.split('.').map(c_number).collect();
+    let Some([first @ .., last]) = parts.as_deref() else {
+        return false;
+    };
+    // The last number fills the bytes that the others leave.
+    let is_in_range = u32::MAX.checked_shr(8 * u32::try_from(first.len()).unwrap_or(4));
+    is_in_range.is_some_and(|most| *last <= most) && first.iter().all(|number| *number <= 0xff)
+}
+
+/// A number as C writes it: decimal, octal after 0, hexadecimal after 0x.
+fn c_number(text: &str) -> Option<u32> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, radix) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (lower.as_str(), 10),
+    };
+    // `from_str_radix` would take a sign.
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    u32::from_str_radix(digits, radix).ok().filter(|_| is_plain)
 }
 
 fn is_name(c: char) -> bool {
@@ -239,6 +258,44 @@ mod tests {
         assert_eq!(one("b%C3%BCcher"), "bücher:27017");
         assert_eq!(one("mongodb-27017.sock"), "mongodb-27017.sock:27017");
         assert_eq!(seed_list("a,b:1,[::1]").unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_name_of_numbers_that_is_no_address_is_a_name() {
+        for name in [
+            "256.0.0.1",
+            "1.2.3.999",
+            "1.2.3.4.5",
+            "99999999999",
+            "db.1",
+            "1.2.3.x",
+            "0x1g",
+            "08.0.0.1",
+            "0xffffffff0",
+            "300.1.2",
+            "1.16777216",
+        ] {
+            assert_eq!(one(name), format!("{name}:27017"));
+            assert_eq!(srv_host(name).unwrap(), name);
+        }
+        for name in [
+            "127.1",
+            "1.2.3",
+            "27017",
+            "0x7f000001",
+            "0X7f.1",
+            "0x7f.0.0.1",
+            "010.0.0.1",
+            "127.0.0.01",
+            "127.0.0.1.",
+            "1.16777215",
+            "0",
+            "4294967295",
+        ] {
+            let error = seed_list(name).unwrap_err().to_string();
+            let expected = "host 1 looks like an IPv4 address and is none";
+            assert!(error.contains(expected), "{name}: {error}");
+        }
     }
 
     #[test]
