@@ -82,12 +82,12 @@ impl fmt::Display for ServerAddress {
 
 /// Reads `host`, `host:port` or `[address]:port`, as servers name each other.
 impl FromStr for ServerAddress {
-    type Err = ();
+    type Err = InvalidAddress;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, "")) => (address, None),
-            Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(())?)),
+            Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(InvalidAddress)?)),
             None => match text.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),
@@ -95,21 +95,41 @@ impl FromStr for ServerAddress {
         };
         let is_address = text.starts_with('[');
         if is_address != host.contains(':') || (is_address && ip_address(host).is_none()) {
-            return Err(());
+            return Err(InvalidAddress);
         }
         let is_foreign = |c: char| c.is_whitespace() || c.is_control() || "/@,[]".contains(c);
         if host.is_empty() || host.len() > MAX_NAME || host.contains(is_foreign) {
-            return Err(());
+            return Err(InvalidAddress);
         }
         let port = match port {
             // `parse` would take a sign.
-            Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => return Err(()),
-            Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or(())?,
+            Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(InvalidAddress);
+            }
+            Some(digits) => digits
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or(InvalidAddress)?,
             None => Self::DEFAULT_PORT,
         };
         Ok(Self::tcp(host, port))
     }
 }
+
+/// The text is not the address of a server. `Display` says how to write one, without repeating the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidAddress;
+
+impl fmt::Display for InvalidAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "not the address of a server: write host, host:port or [IPv6 address]:port, with a port from 1 to 65535",
+        )
+    }
+}
+
+impl std::error::Error for InvalidAddress {}
 
 /// The longest name of DNS, in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
@@ -169,7 +189,7 @@ mod tests {
             "/tmp/m.sock",
             "u@a",
         ] {
-            assert_eq!(text.parse::<ServerAddress>(), Err(()), "{text}");
+            assert_eq!(text.parse::<ServerAddress>(), Err(InvalidAddress), "{text}");
         }
         assert!("a".repeat(254).parse::<ServerAddress>().is_err());
     }

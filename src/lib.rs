@@ -85,7 +85,7 @@ mod wire;
 
 pub use bson;
 
-pub use address::ServerAddress;
+pub use address::{InvalidAddress, ServerAddress};
 pub use cause::{Category, Cause, CauseCode};
 pub use client::{Client, ClientSnapshot, ConnectionInUse, ServerReport};
 pub use command::Command;

@@ -69,13 +69,13 @@ pub struct ClientOptionsBuilder {
     cloud: CloudServices,
 }
 
-/// Setters that store their argument and no more.
+/// Setters that store their argument and no more. Numbers are taken as they are, so that literals need no suffix.
 macro_rules! setters {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty $(=> $field:ident)?;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident($type:ty) $(=> $field:ident)?;)*) => {
         $(
             $(#[doc = $doc])+
             #[must_use]
-            pub fn $name(mut self, value: impl Into<$type>) -> Self {
+            pub fn $name(mut self, value: $type) -> Self {
                 setters!(@store self, value.into(), $name $(, $field)?);
                 self
             }
@@ -252,59 +252,59 @@ impl ClientOptionsBuilder {
 
     setters! {
         /// Sets [`ClientOptions::default_database`].
-        default_database: String;
+        default_database(impl Into<String>);
         /// Sets [`ClientOptions::app_name`].
-        app_name: String;
+        app_name(impl Into<String>);
         /// Sets [`ClientOptions::replica_set`].
-        replica_set: String;
+        replica_set(impl Into<String>);
         /// Sets [`ClientOptions::direct_connection`].
-        direct_connection: bool;
+        direct_connection(bool);
         /// Sets [`ClientOptions::load_balanced`].
-        load_balanced: bool;
+        load_balanced(bool);
         /// Sets [`ClientOptions::connect_timeout`]; zero means no limit.
-        connect_timeout: Duration;
+        connect_timeout(Duration);
         /// Sets [`ClientOptions::socket_timeout`]; zero means no limit.
-        socket_timeout: Duration;
+        socket_timeout(Duration);
         /// Sets [`ClientOptions::timeout`]; zero means no limit.
-        timeout: Duration;
+        timeout(Duration);
         /// Sets [`ClientOptions::server_selection_timeout`].
-        server_selection_timeout: Duration;
+        server_selection_timeout(Duration);
         /// Sets [`ClientOptions::wait_queue_timeout`]; zero means no limit.
-        wait_queue_timeout: Duration;
+        wait_queue_timeout(Duration);
         /// Sets [`ClientOptions::max_pool_size`].
-        max_pool_size: u32;
+        max_pool_size(u32);
         /// Sets [`ClientOptions::min_pool_size`].
-        min_pool_size: u32;
+        min_pool_size(u32);
         /// Sets [`ClientOptions::max_connecting`].
-        max_connecting: u32;
+        max_connecting(u32);
         /// Sets [`ClientOptions::max_idle_time`]; zero means no limit.
-        max_idle_time: Duration;
+        max_idle_time(Duration);
         /// Sets [`ClientOptions::heartbeat_frequency`].
-        heartbeat_frequency: Duration;
+        heartbeat_frequency(Duration);
         /// Sets [`ClientOptions::server_monitoring_mode`].
-        server_monitoring_mode: ServerMonitoringMode;
+        server_monitoring_mode(ServerMonitoringMode);
         /// Sets [`ClientOptions::local_threshold`].
-        local_threshold: Duration;
+        local_threshold(Duration);
         /// Sets [`ClientOptions::compressors`].
-        compressors: Vec<Compressor> => compressors;
+        compressors(impl Into<Vec<Compressor>>) => compressors;
         /// Sets [`ClientOptions::zlib_compression_level`].
-        zlib_compression_level: i32;
+        zlib_compression_level(i32);
         /// Sets [`ClientOptions::max_log_document_length`].
-        max_log_document_length: usize;
+        max_log_document_length(usize);
         /// Sets [`ClientOptions::read_concern`].
-        read_concern: ReadConcern => read_concern;
+        read_concern(impl Into<ReadConcern>) => read_concern;
         /// Sets [`ClientOptions::write_concern`].
-        write_concern: WriteConcern => write_concern;
+        write_concern(impl Into<WriteConcern>) => write_concern;
         /// Sets [`ClientOptions::retry_reads`].
-        retry_reads: bool;
+        retry_reads(bool);
         /// Sets [`ClientOptions::retry_writes`].
-        retry_writes: bool;
+        retry_writes(bool);
         /// Sets [`ClientOptions::max_adaptive_retries`].
-        max_adaptive_retries: u32;
+        max_adaptive_retries(u32);
         /// Sets [`ClientOptions::enable_overload_retargeting`].
-        enable_overload_retargeting: bool;
+        enable_overload_retargeting(bool);
         /// Sets [`ClientOptions::dns_server`].
-        dns_server: SocketAddr;
+        dns_server(impl Into<SocketAddr>);
     }
 
     /// Checks the options against each other and fills in the defaults.

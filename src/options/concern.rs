@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 
+use super::UnknownName;
+
 /// The consistency of reads (`readConcernLevel`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReadConcern {
@@ -205,13 +207,13 @@ impl fmt::Display for ReadPreferenceMode {
 }
 
 impl FromStr for ReadPreferenceMode {
-    type Err = ();
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
         Self::ALL
             .into_iter()
             .find(|mode| mode.as_str() == text)
-            .ok_or(())
+            .ok_or(UnknownName::READ_PREFERENCE)
     }
 }
 

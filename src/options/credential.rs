@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::Secret;
+use super::{Secret, UnknownName};
 
 /// A user and how it proves itself.
 ///
@@ -109,13 +109,13 @@ impl fmt::Display for AuthMechanism {
 }
 
 impl FromStr for AuthMechanism {
-    type Err = ();
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
         Self::ALL
             .into_iter()
             .find(|mechanism| mechanism.as_str() == text)
-            .ok_or(())
+            .ok_or(UnknownName::MECHANISM)
     }
 }
 

@@ -18,6 +18,7 @@ mod proxy;
 mod secret;
 mod tls;
 
+mod unknown;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 use crate::address::ServerAddress;
 use crate::event::EventListener;
+pub use self::unknown::UnknownName;
 
 /// The options of a client, checked and with their defaults filled in.
 ///
@@ -204,13 +206,13 @@ impl Compressor {
 }
 
 impl FromStr for Compressor {
-    type Err = ();
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
         [Self::Snappy, Self::Zlib, Self::Zstd]
             .into_iter()
             .find(|compressor| compressor.as_str() == text)
-            .ok_or(())
+            .ok_or(UnknownName::COMPRESSOR)
     }
 }
 

@@ -253,7 +253,7 @@ pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
         match name.parse::<Compressor>() {
             Ok(compressor) if !found.contains(&compressor) => found.push(compressor),
             Ok(_) => {}
-            Err(()) => dropped += 1,
+            Err(_) => dropped += 1,
         }
     }
     builder.compressors = found;

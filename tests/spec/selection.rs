@@ -242,7 +242,7 @@ fn read_preference(preference: &Value) -> Result<ReadPreference, String> {
             // The cases write modes with a capital.
             let (first, rest) = mode.split_at_checked(1).ok_or("an empty mode")?;
             let mode = first.to_lowercase() + rest;
-            mode.parse().map_err(|()| format!("the mode {mode:?}"))?
+            mode.parse().map_err(|_| format!("the mode {mode:?}"))?
         }
     };
     let sets = preference["tag_sets"]
