@@ -233,16 +233,18 @@ impl Client {
     /// show the hosts and what a TXT record adds.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file that the options name is wrong, or if they ask for what
-    /// this version cannot do; with `mongodb+srv` also [`ErrorKind::Network`](crate::ErrorKind::Network) and
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of [`Stage::Resolve`](crate::Stage::Resolve);
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without a host.
-    pub fn with_options(mut options: ClientOptions) -> Result<Self> {
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the options contradict each other or one is out of
+    /// range, as for [`ClientOptionsBuilder::build`](crate::options::ClientOptionsBuilder::build), if a file that they name is
+    /// wrong, or if they ask for what this version cannot do; with `mongodb+srv` also
+    /// [`ErrorKind::Network`](crate::ErrorKind::Network) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of
+    /// [`Stage::Resolve`](crate::Stage::Resolve).
+    pub fn with_options(options: ClientOptions) -> Result<Self> {
+        let mut options = options.checked()?;
+        if let Some(warning) = options.without_effect() {
+            warn!(target: "mongotls::uri", "{warning}");
+        }
         if options.srv.is_some() {
             srv::resolve(&mut options)?;
-        }
-        if options.hosts.is_empty() {
-            return Err(Error::invalid_argument("there is no server to connect to"));
         }
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");

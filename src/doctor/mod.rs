@@ -266,7 +266,8 @@ pub fn examine(uri: &str) -> Diagnosis {
 
 /// Examines every host that options name, and every member that those name, as [`examine`] does.
 pub fn examine_options(options: &ClientOptions) -> Diagnosis {
-    examine_parsed(Instant::now(), Ok((options.clone(), Vec::new())))
+    let checked = options.clone().checked();
+    examine_parsed(Instant::now(), checked.map(|options| (options, Vec::new())))
 }
 
 fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>) -> Diagnosis {
@@ -274,6 +275,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     let mut files = Vec::new();
     let prepared = parsed.and_then(|(options, found)| {
         warnings = found;
+        warnings.extend(options.without_effect());
         // Read once: a pipe has nothing left for a second time.
         let tls = options.tls.as_ref();
         let read = tls.map(|tls| (tls, Files::of(tls, Reading::Once)));

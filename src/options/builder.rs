@@ -313,12 +313,6 @@ impl ClientOptionsBuilder {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with every conflict found.
     pub fn build(self) -> Result<ClientOptions> {
         let mut conflicts = self.conflicts();
-        let read_preference = ReadPreference {
-            mode: self.read_preference.unwrap_or_default(),
-            tag_sets: self.read_preference_tags,
-            max_staleness: self.max_staleness,
-        };
-        conflicts.extend(read_preference.check().err());
         if self.oidc_callbacks > 1 {
             conflicts.push("there is more than one OIDC callback".to_owned());
         }
@@ -332,7 +326,6 @@ impl ClientOptionsBuilder {
                 None => conflicts.push("oidc_allowed_hosts needs oidc_human_callback".to_owned()),
             }
         }
-        conflicts.extend(self.write_concern.check().err());
         let given = Given {
             auth_source: self.credential.source.is_some(),
             load_balanced: self.load_balanced.is_some(),
@@ -344,13 +337,10 @@ impl ClientOptionsBuilder {
                 conflicts.push(conflict);
                 None
             });
-        if !conflicts.is_empty() {
-            return Err(Error::configuration(option_conflict(&conflicts)));
-        }
-
         // TLS is on if it was asked for, if another TLS option implies it (as in PyMongo), or with SRV.
         let tls = match (self.tls_enabled, self.tls) {
-            (_, Some(tls)) => Some(tls.build()?),
+            // Its conflicts are known already.
+            (_, Some(tls)) => tls.build().ok(),
             (Some(true), None) => Some(TlsOptions::default()),
             (None, None) if self.srv_host.is_some() => Some(TlsOptions::default()),
             (Some(false) | None, None) => None,
@@ -363,7 +353,7 @@ impl ClientOptionsBuilder {
             max_hosts: self.srv_max_hosts.unwrap_or(0),
             given,
         });
-        Ok(ClientOptions {
+        let options = ClientOptions {
             hosts: self.hosts,
             srv,
             dns_server: self.dns_server,
@@ -375,24 +365,28 @@ impl ClientOptionsBuilder {
             replica_set: self.replica_set,
             direct_connection: self.direct_connection,
             load_balanced: self.load_balanced.unwrap_or(false),
-            connect_timeout: unless_zero(self.connect_timeout.unwrap_or(Duration::from_secs(10))),
-            socket_timeout: self.socket_timeout.and_then(unless_zero),
+            connect_timeout: Some(self.connect_timeout.unwrap_or(Duration::from_secs(10))),
+            socket_timeout: self.socket_timeout,
             timeout: self.timeout,
             server_selection_timeout: self
                 .server_selection_timeout
                 .unwrap_or(Duration::from_secs(30)),
-            wait_queue_timeout: self.wait_queue_timeout.and_then(unless_zero),
+            wait_queue_timeout: self.wait_queue_timeout,
             max_pool_size: self.max_pool_size.unwrap_or(100),
             min_pool_size: self.min_pool_size.unwrap_or(0),
             max_connecting: self.max_connecting.unwrap_or(2),
-            max_idle_time: self.max_idle_time.and_then(unless_zero),
+            max_idle_time: self.max_idle_time,
             heartbeat_frequency: self.heartbeat_frequency.unwrap_or(Duration::from_secs(10)),
             server_monitoring_mode: self.server_monitoring_mode.unwrap_or_default(),
             local_threshold: self.local_threshold.unwrap_or(Duration::from_millis(15)),
             server_selection_try_once: self.server_selection_try_once,
             compressors: self.compressors,
             zlib_compression_level: self.zlib_compression_level.unwrap_or(-1),
-            read_preference,
+            read_preference: ReadPreference {
+                mode: self.read_preference.unwrap_or_default(),
+                tag_sets: self.read_preference_tags,
+                max_staleness: self.max_staleness,
+            },
             read_concern: self.read_concern,
             write_concern: self.write_concern,
             retry_reads: self.retry_reads.unwrap_or(true),
@@ -405,79 +399,40 @@ impl ClientOptionsBuilder {
             listener: self.listener,
             oidc_callback,
             cloud: self.cloud,
-        })
+        };
+        conflicts.extend(options.conflicts());
+        match conflicts.is_empty() {
+            true => Ok(options.without_zero_limits()),
+            false => Err(Error::configuration(option_conflict(&conflicts))),
+        }
     }
 
-    /// The rules between options, each with its specification.
+    /// The broken rules that the finished options do not show any more; [`ClientOptions`] know the others.
     fn conflicts(&self) -> Vec<String> {
-        let mut conflicts = Vec::new();
-        let mut refuse = |wrong: bool, why: &str| {
-            if wrong {
-                conflicts.push(why.to_owned());
-            }
-        };
         let srv = self.srv_host.is_some();
-        refuse(self.hosts.is_empty() && !srv, "no host is given");
-        refuse(
-            !self.hosts.is_empty() && srv,
-            "mongodb+srv cannot be used with hosts of the program's",
-        );
-        let deployment = Deployment {
-            hosts: self.hosts.len(),
-            srv,
-            max_hosts: self.srv_max_hosts.unwrap_or(0),
-            replica_set: self.replica_set.is_some(),
-            direct: self.direct_connection == Some(true),
-            load_balanced: self.load_balanced == Some(true),
-        };
-        for why in deployment.conflicts() {
-            refuse(true, why);
-        }
-        // "Initial DNS Seedlist Discovery", "URI Validation".
-        refuse(
-            !srv && self.srv_service_name.is_some(),
-            "srvServiceName needs mongodb+srv",
-        );
-        refuse(
-            !srv && self.srv_max_hosts.is_some(),
-            "srvMaxHosts needs mongodb+srv",
-        );
-        for why in self.proxy.conflicts(&self.hosts) {
-            refuse(true, why);
-        }
-        // Ranges; a connection string warns of a value outside of one before it comes here.
-        let over_long = |name: &String| name.len() > ClientOptions::MAX_APP_NAME;
-        refuse(
-            self.app_name.as_ref().is_some_and(over_long),
-            "appName is longer than 128 bytes",
-        );
-        refuse(
-            !self.driver_info.iter().all(DriverInfo::is_sound),
-            "driver_info needs a name, and its texts hold no '|' and no NUL",
-        );
-        refuse(
-            self.max_connecting == Some(0),
-            "maxConnecting must be 1 or more",
-        );
-        refuse(
-            self.heartbeat_frequency
-                .is_some_and(|interval| interval < Duration::from_millis(500)),
-            "heartbeatFrequencyMS must be 500 or more",
-        );
-        refuse(
-            self.zlib_compression_level
-                .is_some_and(|level| !(-1..=9).contains(&level)),
-            "zlibCompressionLevel must be between -1 and 9",
-        );
-        let max_pool_size = self.max_pool_size.unwrap_or(100);
-        let over_full = max_pool_size > 0 && self.min_pool_size.unwrap_or(0) > max_pool_size;
-        refuse(over_full, "minPoolSize is larger than maxPoolSize");
-        refuse(
-            self.tls_enabled == Some(false) && self.tls.is_some(),
-            "tls=false cannot be used with another TLS option",
-        );
-        conflicts.extend(self.tls.iter().flat_map(TlsOptionsBuilder::conflicts));
-        conflicts
+        let rules = [
+            (
+                !self.hosts.is_empty() && srv,
+                "mongodb+srv cannot be used with hosts of the program's",
+            ),
+            // "Initial DNS Seedlist Discovery", "URI Validation".
+            (
+                !srv && self.srv_service_name.is_some(),
+                "srvServiceName needs mongodb+srv",
+            ),
+            (
+                !srv && self.srv_max_hosts.is_some(),
+                "srvMaxHosts needs mongodb+srv",
+            ),
+            (
+                self.tls_enabled == Some(false) && self.tls.is_some(),
+                "tls=false cannot be used with another TLS option",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
+        let fixed = broken.map(|(_, why)| why).chain(self.proxy.conflicts());
+        let tls = self.tls.iter().flat_map(TlsOptionsBuilder::conflicts);
+        fixed.map(str::to_owned).chain(tls).collect()
     }
 }
 
@@ -536,11 +491,6 @@ impl Deployment {
         let broken = rules.into_iter().filter(|(broken, _)| *broken);
         broken.map(|(_, why)| why).collect()
     }
-}
-
-/// Zero stands for "no limit".
-fn unless_zero(limit: Duration) -> Option<Duration> {
-    (!limit.is_zero()).then_some(limit)
 }
 
 #[cfg(test)]

@@ -27,6 +27,109 @@ pub struct Credential {
     pub properties: BTreeMap<String, Secret>,
 }
 
+impl Credential {
+    /// What the mechanism requires, and what it forbids.
+    pub(crate) fn check(&self, has_callback: bool) -> Result<(), String> {
+        let name = self.username.as_deref();
+        let has_username = name.is_some_and(|name| !name.is_empty());
+        let has_password = self.password.is_some();
+        if self.source.is_empty() {
+            return Err(EMPTY_SOURCE.to_owned());
+        }
+        if has_callback && self.mechanism != Some(AuthMechanism::MongodbOidc) {
+            return Err("an OIDC callback needs authMechanism=MONGODB-OIDC".to_owned());
+        }
+        let Some(mechanism) = self.mechanism else {
+            return match has_username {
+                true if self.properties.is_empty() => Ok(()),
+                true => Err("authMechanismProperties needs an authMechanism".to_owned()),
+                false => Err("the user name is empty".to_owned()),
+            };
+        };
+        if mechanism.is_always_external() && self.source != "$external" {
+            return Err(format!("authSource must be $external with {mechanism}"));
+        }
+        let unknown = |name: &String| !mechanism.properties().contains(&name.as_str());
+        if self.properties.keys().any(unknown) {
+            // The name is not repeated: it may be a piece of a value that was cut at a comma.
+            return Err(match mechanism.properties() {
+                [] => format!("{mechanism} has no authMechanismProperties"),
+                known => format!(
+                    "the only authMechanismProperties of {mechanism} are {}",
+                    known.join(", ")
+                ),
+            });
+        }
+        match mechanism {
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {
+                require(has_username, mechanism, "a user name")?;
+                require(has_password, mechanism, "a password")
+            }
+            AuthMechanism::Gssapi => {
+                require(has_username, mechanism, "a user name")?;
+                self.check_canonicalization()
+            }
+            AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
+            AuthMechanism::MongodbAws => {
+                if has_username != has_password {
+                    return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
+                }
+                let has_token = self.properties.contains_key("AWS_SESSION_TOKEN");
+                require(
+                    has_username || !has_token,
+                    mechanism,
+                    "an access key id beside AWS_SESSION_TOKEN",
+                )
+            }
+            AuthMechanism::MongodbOidc => {
+                forbid(has_password, mechanism, "a password")?;
+                self.check_oidc_environment(has_username, has_callback)
+            }
+        }
+    }
+
+    fn check_canonicalization(&self) -> Result<(), String> {
+        match self.property("CANONICALIZE_HOST_NAME") {
+            None | Some("none" | "forward" | "forwardAndReverse" | "true" | "false") => Ok(()),
+            Some(_) => {
+                Err("CANONICALIZE_HOST_NAME must be none, forward or forwardAndReverse".to_owned())
+            }
+        }
+    }
+
+    fn check_oidc_environment(&self, has_username: bool, has_callback: bool) -> Result<(), String> {
+        let environment = self.property("ENVIRONMENT");
+        let has_resource = self.properties.contains_key("TOKEN_RESOURCE");
+        if has_callback {
+            return match self.properties.is_empty() {
+                true => Ok(()),
+                false => Err(
+                    "MONGODB-OIDC takes a callback or authMechanismProperties, not both".to_owned(),
+                ),
+            };
+        }
+        match environment {
+            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties, or a callback of the program".to_owned()),
+            Some("azure" | "gcp") if !has_resource => Err(
+                "MONGODB-OIDC needs a TOKEN_RESOURCE in authMechanismProperties for azure and gcp"
+                    .to_owned(),
+            ),
+            Some("test" | "k8s") if has_resource => {
+                Err("MONGODB-OIDC takes no TOKEN_RESOURCE for test and k8s".to_owned())
+            }
+            Some("test" | "gcp" | "k8s") if has_username => {
+                Err("MONGODB-OIDC takes a user name for azure alone".to_owned())
+            }
+            Some("test" | "azure" | "gcp" | "k8s") => Ok(()),
+            Some(_) => Err("ENVIRONMENT must be azure, gcp or k8s".to_owned()),
+        }
+    }
+
+    fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(Secret::expose)
+    }
+}
+
 /// The authentication mechanisms of MongoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -128,8 +231,6 @@ pub(crate) struct CredentialDraft {
     pub(crate) source: Option<String>,
     pub(crate) mechanism: Option<AuthMechanism>,
     pub(crate) properties: BTreeMap<String, Secret>,
-    /// Whether the program gives the access tokens of MONGODB-OIDC.
-    pub(crate) has_callback: bool,
     /// Whether keys of AWS must come from the environment, and not from here.
     pub(crate) aws_from_environment: bool,
 }
@@ -140,7 +241,7 @@ impl CredentialDraft {
     /// A user name (also an empty one) or a mechanism asks for authentication; a source does not.
     pub(crate) fn finish(self, database: Option<&str>) -> Result<Option<Credential>, String> {
         if self.source.as_deref() == Some("") {
-            return Err("authSource must not be empty".to_owned());
+            return Err(EMPTY_SOURCE.to_owned());
         }
         if self.username.is_none() && self.mechanism.is_none() {
             return match self.properties.is_empty() {
@@ -148,7 +249,17 @@ impl CredentialDraft {
                 false => Err("authMechanismProperties needs an authMechanism".to_owned()),
             };
         }
-        self.check_parts()?;
+        let has_keys = self
+            .username
+            .as_deref()
+            .is_some_and(|name| !name.is_empty())
+            || self.password.is_some();
+        if self.mechanism == Some(AuthMechanism::MongodbAws)
+            && self.aws_from_environment
+            && has_keys
+        {
+            return Err("MONGODB-AWS takes its keys from the environment alone here, and the options hold some".to_owned());
+        }
         let external = self
             .mechanism
             .is_some_and(AuthMechanism::is_always_external);
@@ -175,115 +286,9 @@ impl CredentialDraft {
             properties,
         }))
     }
-
-    /// What the mechanism requires, and what it forbids.
-    fn check_parts(&self) -> Result<(), String> {
-        let has_username = self
-            .username
-            .as_deref()
-            .is_some_and(|name| !name.is_empty());
-        let has_password = self.password.is_some();
-        if self.has_callback && self.mechanism != Some(AuthMechanism::MongodbOidc) {
-            return Err("an OIDC callback needs authMechanism=MONGODB-OIDC".to_owned());
-        }
-        let Some(mechanism) = self.mechanism else {
-            return match has_username {
-                true if self.properties.is_empty() => Ok(()),
-                true => Err("authMechanismProperties needs an authMechanism".to_owned()),
-                false => Err("the user name is empty".to_owned()),
-            };
-        };
-        if mechanism.is_always_external()
-            && self
-                .source
-                .as_deref()
-                .is_some_and(|source| source != "$external")
-        {
-            return Err(format!("authSource must be $external with {mechanism}"));
-        }
-        let unknown = |name: &String| !mechanism.properties().contains(&name.as_str());
-        if self.properties.keys().any(unknown) {
-            // The name is not repeated: it may be a piece of a value that was cut at a comma.
-            return Err(match mechanism.properties() {
-                [] => format!("{mechanism} has no authMechanismProperties"),
-                known => format!(
-                    "the only authMechanismProperties of {mechanism} are {}",
-                    known.join(", ")
-                ),
-            });
-        }
-        match mechanism {
-            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {
-                require(has_username, mechanism, "a user name")?;
-                require(has_password, mechanism, "a password")
-            }
-            AuthMechanism::Gssapi => {
-                require(has_username, mechanism, "a user name")?;
-                self.check_canonicalization()
-            }
-            AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
-            AuthMechanism::MongodbAws => {
-                if self.aws_from_environment && (has_username || has_password) {
-                    return Err("MONGODB-AWS takes its keys from the environment alone here, and the options hold some".to_owned());
-                }
-                if has_username != has_password {
-                    return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
-                }
-                let has_token = self.properties.contains_key("AWS_SESSION_TOKEN");
-                require(
-                    has_username || !has_token,
-                    mechanism,
-                    "an access key id beside AWS_SESSION_TOKEN",
-                )
-            }
-            AuthMechanism::MongodbOidc => {
-                forbid(has_password, mechanism, "a password")?;
-                self.check_oidc_environment(has_username)
-            }
-        }
-    }
-
-    fn check_canonicalization(&self) -> Result<(), String> {
-        match self.property("CANONICALIZE_HOST_NAME") {
-            None | Some("none" | "forward" | "forwardAndReverse" | "true" | "false") => Ok(()),
-            Some(_) => {
-                Err("CANONICALIZE_HOST_NAME must be none, forward or forwardAndReverse".to_owned())
-            }
-        }
-    }
-
-    fn check_oidc_environment(&self, has_username: bool) -> Result<(), String> {
-        let environment = self.property("ENVIRONMENT");
-        let has_resource = self.properties.contains_key("TOKEN_RESOURCE");
-        if self.has_callback {
-            return match self.properties.is_empty() {
-                true => Ok(()),
-                false => Err(
-                    "MONGODB-OIDC takes a callback or authMechanismProperties, not both".to_owned(),
-                ),
-            };
-        }
-        match environment {
-            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties, or a callback of the program".to_owned()),
-            Some("azure" | "gcp") if !has_resource => Err(
-                "MONGODB-OIDC needs a TOKEN_RESOURCE in authMechanismProperties for azure and gcp"
-                    .to_owned(),
-            ),
-            Some("test" | "k8s") if has_resource => {
-                Err("MONGODB-OIDC takes no TOKEN_RESOURCE for test and k8s".to_owned())
-            }
-            Some("test" | "gcp" | "k8s") if has_username => {
-                Err("MONGODB-OIDC takes a user name for azure alone".to_owned())
-            }
-            Some("test" | "azure" | "gcp" | "k8s") => Ok(()),
-            Some(_) => Err("ENVIRONMENT must be azure, gcp or k8s".to_owned()),
-        }
-    }
-
-    fn property(&self, name: &str) -> Option<&str> {
-        self.properties.get(name).map(Secret::expose)
-    }
 }
+
+const EMPTY_SOURCE: &str = "authSource must not be empty";
 
 fn require(present: bool, mechanism: AuthMechanism, what: &str) -> Result<(), String> {
     if present {

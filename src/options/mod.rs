@@ -7,6 +7,7 @@
 //! Secrets are [`Secret`]: zeroed when dropped, never printed.
 
 mod builder;
+mod check;
 mod cloud;
 mod concern;
 mod credential;
@@ -17,8 +18,8 @@ mod protocol;
 mod proxy;
 mod secret;
 mod tls;
-
 mod unknown;
+
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use self::builder::ClientOptionsBuilder;
 #[cfg(feature = "srv")]
 pub(crate) use self::builder::Deployment;
+pub(crate) use self::check::database_name_problem;
 #[doc(hidden)]
 pub use self::cloud::CloudServices;
 pub use self::concern::{
@@ -45,9 +47,9 @@ pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
+pub use self::unknown::UnknownName;
 use crate::address::ServerAddress;
 use crate::event::EventListener;
-pub use self::unknown::UnknownName;
 
 /// The options of a client, checked and with their defaults filled in.
 ///
@@ -235,6 +237,17 @@ pub struct SrvOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) auth_source: bool,
+impl SrvOptions {
+    /// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
+    pub(crate) fn is_service_name(text: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        text.len() <= 62
+            && text.bytes().all(plain)
+            && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && text.split('-').all(|part| !part.is_empty())
+    }
+}
+
     pub(crate) load_balanced: bool,
 }
 

@@ -78,7 +78,6 @@ impl ClientOptionsBuilder {
 
     fn with_oidc_callback(mut self, callback: OidcCallback) -> Self {
         self.credential.mechanism = Some(AuthMechanism::MongodbOidc);
-        self.credential.has_callback = true;
         self.oidc_callback = Some(callback);
         self.oidc_callbacks += 1;
         self

@@ -23,6 +23,41 @@ impl ProxyOptions {
     /// The longest user, password and name of a server, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
     pub const MAX_LENGTH: usize = 255;
 
+    /// Why there can be no such proxy to these servers; empty if there can.
+    pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<&'static str> {
+        let over_long = |text: &str| text.len() > Self::MAX_LENGTH;
+        let has_long_name = |address: &ServerAddress| match address {
+            ServerAddress::Tcp { host, .. } => over_long(host),
+            ServerAddress::Unix { .. } => false,
+        };
+        let (username, password) = match &self.credential {
+            Some((username, password)) => (username.as_str(), password.expose()),
+            None => ("", ""),
+        };
+        let rules = [
+            (self.host.is_empty(), "proxyHost is empty"),
+            (self.port == 0, "proxyPort must be 1 or more"),
+            (
+                username.is_empty() != password.is_empty(),
+                "proxyUsername and proxyPassword go together",
+            ),
+            (
+                over_long(username),
+                "proxyUsername is longer than 255 bytes",
+            ),
+            (
+                over_long(password),
+                "proxyPassword is longer than 255 bytes",
+            ),
+            (
+                hosts.iter().any(has_long_name),
+                "with proxyHost the name of a server may have 255 bytes, and one is longer",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
+        broken.map(|(_, why)| why).collect()
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> ServerAddress {
         ServerAddress::tcp(&self.host, self.port)
@@ -39,42 +74,22 @@ pub(crate) struct ProxyDraft {
 }
 
 impl ProxyDraft {
-    /// Why there can be no such proxy to these servers; nothing if there can.
-    pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<&'static str> {
-        let (username, password) = (self.username.as_deref(), self.password.as_ref());
+    /// The options that need another one.
+    pub(crate) fn conflicts(&self) -> Vec<&'static str> {
         let is_none = self.host.is_none();
-        let over_long = |text: &str| text.len() > ProxyOptions::MAX_LENGTH;
-        let has_long_name = |address: &ServerAddress| match address {
-            ServerAddress::Tcp { host, .. } => over_long(host),
-            ServerAddress::Unix { .. } => false,
-        };
         let rules = [
             (is_none && self.port.is_some(), "proxyPort needs proxyHost"),
             (
-                is_none && username.is_some(),
+                is_none && self.username.is_some(),
                 "proxyUsername needs proxyHost",
             ),
             (
-                is_none && password.is_some(),
+                is_none && self.password.is_some(),
                 "proxyPassword needs proxyHost",
             ),
             (
-                username.is_some() != password.is_some(),
+                self.username.is_some() != self.password.is_some(),
                 "proxyUsername and proxyPassword go together",
-            ),
-            (self.host.as_deref() == Some(""), "proxyHost is empty"),
-            (self.port == Some(0), "proxyPort must be 1 or more"),
-            (
-                username.is_some_and(over_long),
-                "proxyUsername is longer than 255 bytes",
-            ),
-            (
-                password.is_some_and(|password| over_long(password.expose())),
-                "proxyPassword is longer than 255 bytes",
-            ),
-            (
-                !is_none && hosts.iter().any(has_long_name),
-                "with proxyHost the name of a server may have 255 bytes, and one is longer",
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);

@@ -7,7 +7,7 @@ use self::Verdict::{Ignored, Noted, Refused, Taken};
 use super::syntax::decode;
 use crate::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
-    DangerousTlsOptions, Secret, ServerMonitoringMode, TlsOptionsBuilder,
+    DangerousTlsOptions, Secret, ServerMonitoringMode, SrvOptions, TlsOptionsBuilder,
 };
 
 /// How the value of a key is read, and the field that takes it.
@@ -352,14 +352,8 @@ pub(super) fn server_monitoring_mode(builder: &mut ClientOptionsBuilder, text: &
     store(&mut builder.server_monitoring_mode, mode)
 }
 
-/// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
 pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    let sound = text.len() <= 62
-        && text.bytes().all(plain)
-        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && text.split('-').all(|part| !part.is_empty());
-    if !sound {
+    if !SrvOptions::is_service_name(text) {
         return Ignored("is not the name of a service (RFC 6335)".to_owned());
     }
     store(&mut builder.srv_service_name, text.to_owned())
@@ -498,6 +492,12 @@ mod tests {
         let tag = |name: &str| Some(Acknowledgment::Tag(name.to_owned()));
         assert_eq!(read("2"), (Taken, Some(Acknowledgment::Nodes(2))));
         assert_eq!(read("majority"), (Taken, tag("majority")));
+        assert_eq!(read("2dc"), (Taken, tag("2dc")));
+        assert!(matches!(read("-1"), (Refused(..), None)));
+        assert!(matches!(read("2147483648"), (Refused(..), None)));
+        assert!(matches!(read(""), (Ignored(_), None)));
+    }
+
     #[test]
     fn a_mechanism_in_another_spelling_is_refused_with_the_right_one() {
         let read = |text| {
@@ -534,12 +534,6 @@ mod tests {
             let problem = "is not a mechanism that this library knows".to_owned();
             assert_eq!(read(text), (Refused(problem, remedy), None), "{text}");
         }
-    }
-
-        assert_eq!(read("2dc"), (Taken, tag("2dc")));
-        assert!(matches!(read("-1"), (Refused(..), None)));
-        assert!(matches!(read("2147483648"), (Refused(..), None)));
-        assert!(matches!(read(""), (Ignored(_), None)));
     }
 
     #[test]
