@@ -129,11 +129,16 @@ pub struct ClientOptions {
     /// The level of zlib (`zlibCompressionLevel`); -1 to 9. Default: -1, zlib's own.
     pub zlib_compression_level: i32,
 
-    /// Which members serve reads. Default: the primary.
+    /// Which members serve reads (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`). Default: the primary.
+    ///
+    /// No effect yet: a command goes to the primary unless
+    /// [`Command::read_preference`](crate::Command::read_preference) says otherwise. The log and the doctor warn of it.
     pub read_preference: ReadPreference,
-    /// The read concern of commands that name none. Default: the server's.
+    /// The read concern (`readConcernLevel`). Default: the server's. No effect yet: a command is sent as the program writes
+    /// it. The log and the doctor warn of it.
     pub read_concern: ReadConcern,
-    /// The write concern of commands that name none. Default: the server's.
+    /// The write concern (`w`, `journal`, `wTimeoutMS`). Default: the server's. No effect yet: a command is sent as the
+    /// program writes it. The log and the doctor warn of it.
     pub write_concern: WriteConcern,
     /// Whether a failed read is tried once more (`retryReads`). Default: true.
     pub retry_reads: bool,
@@ -232,11 +237,6 @@ pub struct SrvOptions {
     pub(crate) given: Given,
 }
 
-/// Which options stand in the connection string, or were set by the program, although the field does not show it:
-/// those of a TXT record give way to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Given {
-    pub(crate) auth_source: bool,
 impl SrvOptions {
     /// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
     pub(crate) fn is_service_name(text: &str) -> bool {
@@ -248,6 +248,11 @@ impl SrvOptions {
     }
 }
 
+/// Which options stand in the connection string, or were set by the program, although the field does not show it:
+/// those of a TXT record give way to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) auth_source: bool,
     pub(crate) load_balanced: bool,
 }
 
