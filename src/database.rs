@@ -12,7 +12,8 @@ use crate::cursor::Cursor;
 use crate::document::to_document;
 #[cfg(feature = "serde")]
 use crate::document::to_typed;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::options::database_name_problem;
 use crate::retry;
 
 /// One database of a deployment. Cheap to clone.
@@ -20,6 +21,8 @@ use crate::retry;
 pub struct Database {
     client: Client,
     name: String,
+    /// Why no server accepts the name, if none does.
+    problem: Option<String>,
 }
 
 impl Database {
@@ -27,6 +30,7 @@ impl Database {
         Self {
             client,
             name: name.to_owned(),
+            problem: database_name_problem(name),
         }
     }
 
@@ -41,7 +45,8 @@ impl Database {
     /// "Run Command").
     ///
     /// # Errors
-    /// [`ErrorKind::Command`](crate::ErrorKind::Command) if the server answers `ok: 0`, with its code
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), before anything is sent, if no server accepts
+    /// a database of this name; [`ErrorKind::Command`](crate::ErrorKind::Command) if the server answers `ok: 0`, with its code
     /// in [`Error::command`](crate::Error::command); otherwise those of the connection. Errors inside
     /// a successful reply, such as `writeErrors`, are part of the reply.
     pub fn run_command(&self, command: impl Into<Command>) -> Result<Document> {
@@ -75,7 +80,9 @@ impl Database {
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
         let operation = retry::Operation::Other;
-        let (reply, _) = self.client.run(operation, &self.name, &command.into())?;
+        let (reply, _) = self
+            .client
+            .run(operation, self.sendable_name()?, &command.into())?;
         Ok(reply)
     }
 
@@ -101,12 +108,20 @@ impl Database {
         Cursor::open(self.client.clone(), checked, reply, &command)
     }
 
+    /// The name, unless no server accepts it.
+    fn sendable_name(&self) -> Result<&str> {
+        match &self.problem {
+            Some(problem) => Err(Error::invalid_argument(problem.clone())),
+            None => Ok(&self.name),
+        }
+    }
+
     /// Runs a command whose reads may be tried again.
     fn run_typed(&self, command: &Command) -> Result<(RawDocumentBuf, Checked)> {
         let operation = command
             .body()
             .map_or(retry::Operation::Other, retry::Operation::of);
-        self.client.run(operation, &self.name, command)
+        self.client.run(operation, self.sendable_name()?, command)
     }
 }
 
