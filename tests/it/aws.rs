@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use mongotls::bson::{DateTime, doc};
 use mongotls::options::{AuthMechanism, CloudServices};
 use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress, Stage};
+use mongotls_testbench::http::Request as HttpRequest;
 use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
@@ -273,6 +274,11 @@ fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
     for path in ["/v2/credentials/task", "v2/credentials/task"] {
         count(&client(&server, with(path))).unwrap();
     }
+    // It comes before the URL of a container service.
+    let mut both = with("/v2/credentials/task");
+    let variables = both.variables.as_mut().unwrap();
+    variables.insert(FULL_URI.into(), "http://127.0.0.1:1/".into());
+    count(&client(&server, both)).unwrap();
     let error = refused(&server, with("/v2/credentials/other"));
     assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
     assert!(
@@ -283,6 +289,137 @@ fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
     let error = refused(&server, with("@127.0.0.1:1/"));
     assert!(error.to_string().contains("HTTP status 404"), "{error}");
     assert!(ec2.requests().is_empty());
+}
+
+const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+
+/// The agent of EKS Pod Identity, which expects a token.
+fn pod_identity(token: &'static str) -> impl Fn(&HttpRequest) -> Response + Send + Sync + 'static {
+    move |request| match (request.target.as_str(), request.header("Authorization")) {
+        ("/v1/credentials", found) if found == Some(token) => Response::ok(credentials(HOUR)),
+        ("/v1/credentials", _) => Response::status(401, "no token"),
+        _ => Response::status(404, ""),
+    }
+}
+
+#[test]
+fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
+    let server = server();
+    let agent = HttpServer::start(pod_identity("s3cret.jwt"));
+    let dir = PkiDir::new();
+    let file = dir.write("eks-pod-identity-token", "s3cret.old\n");
+    let file = file.to_str().unwrap();
+    let url = format!("{}/v1/credentials", agent.url());
+    // The file comes first, and is read each time.
+    let by_file = services(&[
+        (FULL_URI, &url),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret.jwt"),
+    ]);
+    let client_by_file = client(&server, by_file.clone());
+    let error = count(&client_by_file).unwrap_err();
+    assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
+    let cause = error.cause().unwrap();
+    let expected = "the container credential service of AWS gave no credentials: the service at 127.0.0.1 answered with \
+        HTTP status 401: no token";
+    assert_eq!(cause.message(), expected);
+    let expected = "Check that the service account of the pod has a Pod Identity association and that the EKS Pod Identity \
+        agent runs on the node; where this is no container of AWS, unset AWS_CONTAINER_CREDENTIALS_FULL_URI.";
+    assert_eq!(cause.remedy(), expected);
+    fs::write(file, "s3cret.jwt\n").unwrap();
+    count(&client_by_file).unwrap();
+
+    let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret.jwt");
+    count(&client(&server, services(&[(FULL_URI, &url), token]))).unwrap();
+    let by_name = url.replace("127.0.0.1", "localhost");
+    count(&client(&server, services(&[(FULL_URI, &by_name), token]))).unwrap();
+
+    let missing = services(&[
+        (FULL_URI, &url),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/no/such/token"),
+    ]);
+    let error = refused(&server, missing);
+    let cause = error.cause().unwrap();
+    let expected = "the container credential service of AWS gave no credentials: the token file \"/no/such/token\" cannot \
+        be read: No such file or directory (os error 2)";
+    assert_eq!(cause.message(), expected);
+    let expected = "Check AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: the file must be there, readable, and hold a token. EKS \
+        writes it into the pod.";
+    assert_eq!(cause.remedy(), expected);
+}
+
+#[test]
+fn a_container_service_far_away_is_not_asked_in_plain_text() {
+    let server = server();
+    let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret.jwt");
+    let message = |url: &str, token| {
+        let error = refused(&server, services(&[(FULL_URI, url), token]));
+        assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
+        error.cause().unwrap().message().to_owned()
+    };
+    const FAILED: &str = "the container credential service of AWS gave no credentials: ";
+    for host in [
+        "169.254.169.254",
+        "10.0.0.1",
+        "[fd00:ec2::254]",
+        "agent.example",
+    ] {
+        let bare = host.trim_matches(['[', ']']);
+        let expected = format!(
+            "{FAILED}AWS_CONTAINER_CREDENTIALS_FULL_URI names the host {bare:?} by http, which is allowed only for loopback \
+             addresses, 169.254.170.2, 169.254.170.23 and fd00:ec2::23"
+        );
+        assert_eq!(
+            message(&format!("http://{host}/v1/credentials"), token),
+            expected
+        );
+    }
+    for (url, why) in [
+        ("http://u:s3cret@127.0.0.1/", "it holds a user"),
+        ("/v1/credentials", "only http URLs are asked"),
+    ] {
+        let expected = format!("{FAILED}AWS_CONTAINER_CREDENTIALS_FULL_URI is refused: {why}");
+        assert_eq!(message(url, token), expected);
+    }
+    let split = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret\r\nX-Other: 1");
+    let expected =
+        format!("{FAILED}the authorization token holds a character that a header cannot hold");
+    assert_eq!(message("http://127.0.0.1:1/", split), expected);
+}
+
+#[test]
+fn a_container_service_by_https_is_verified() {
+    let server = server();
+    let ca = Ca::root("agent root", KeyKind::EcP256);
+    let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
+    let agent = HttpServer::start_tls(&tls, pod_identity("s3cret.jwt"));
+    let dir = PkiDir::new();
+    let variables = |anchors: &Ca| {
+        let anchors = dir.write("ca.pem", anchors.cert_pem());
+        vec![
+            ("SSL_CERT_FILE", anchors.display().to_string()),
+            (FULL_URI, format!("{}/v1/credentials", agent.url())),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret.jwt".to_owned()),
+            ("MONGOTLS_LOG", "trace".to_owned()),
+        ]
+    };
+    let uri = format!("{}?authMechanism=MONGODB-AWS", server.uri());
+    let run = |variables| {
+        let place = Place {
+            variables,
+            ..Place::default()
+        };
+        let (code, out, log) = place.run_aloud(&["ping", &uri]);
+        assert!(!format!("{out}{log}").contains("s3cret"), "{out}{log}");
+        (code, format!("{out}{log}"))
+    };
+    let (code, said) = run(variables(&ca));
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(agent.requests().len(), 1);
+    let (code, said) = run(variables(&Ca::root("another root", KeyKind::EcP256)));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("cannot be reached by TLS"), "{said}");
+    assert_eq!(agent.requests().len(), 1);
 }
 
 /// A role's token in a file, and STS by TLS.

@@ -1,14 +1,14 @@
 //! Where AWS credentials come from: the sources in the order of the specification, and what is kept.
 //!
-//! The connection string, the environment, AWS STS for a web identity, the agent of ECS or the metadata
-//! service of EC2. Credentials of a service are kept until five minutes before they end, or until an
+//! The connection string, the environment, AWS STS for a web identity, the agent of ECS or of EKS Pod Identity, or the
+//! metadata service of EC2. Credentials of a service are kept until five minutes before they end, or until an
 //! authentication fails. No lock is held while a service is asked. Source: "Obtaining Credentials" in
 //! "Driver Authentication".
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::services::{self, Failure};
+use super::services::{self, ContainerToken, Failure};
 use crate::cause::{Cause, CauseCode};
 use crate::options::{AuthMechanism, CloudServices, Credential, Secret};
 use crate::time::Deadline;
@@ -140,6 +140,15 @@ impl Sources {
                 .fact("service", services.aws_ecs.as_str())
             });
         }
+        if let Some(url) = variable(CONTAINER_URI) {
+            let token_file = variable(CONTAINER_TOKEN_FILE);
+            let token = match &token_file {
+                Some(path) => ContainerToken::File(path),
+                None => ContainerToken::Value(variable(CONTAINER_TOKEN).map(Secret::from)),
+            };
+            return services::container(&url, &token, deadline)
+                .map_err(|failure| container_failed(&failure, token_file.is_some()));
+        }
         services::ec2(services, deadline).map_err(|failure| self.none(&failure))
     }
 
@@ -168,6 +177,7 @@ impl Sources {
             format!("{KEY_ID} and {KEY} are not set"),
             web_identity,
             format!("{ECS_URI} is not set"),
+            format!("{CONTAINER_URI} is not set"),
             format!(
                 "the EC2 metadata service at {} {failure}",
                 self.services.aws_ec2
@@ -180,6 +190,26 @@ impl Sources {
         )
         .fact("sources", tried.to_vec())
     }
+}
+
+fn container_failed(failure: &Failure, has_token_file: bool) -> Cause {
+    let remedy = match failure {
+        Failure::Local(_) if has_token_file => format!(
+            "Check {CONTAINER_TOKEN_FILE}: the file must be there, readable, and hold a token. EKS writes it into the pod."
+        ),
+        Failure::Local(_) => format!(
+            "Check {CONTAINER_URI} and {CONTAINER_TOKEN}, which EKS and ECS set; where this is no container of theirs, unset them."
+        ),
+        Failure::Service(_) | Failure::Refused(_) => format!(
+            "Check that the service account of the pod has a Pod Identity association and that the EKS Pod Identity agent \
+             runs on the node; where this is no container of AWS, unset {CONTAINER_URI}."
+        ),
+    };
+    cause(
+        CauseCode::CredentialServiceFailed,
+        format!("the container credential service of AWS gave no credentials: {failure}"),
+        remedy,
+    )
 }
 
 fn sts_failed(failure: &Failure, role: &str) -> Cause {
@@ -218,3 +248,6 @@ const TOKEN: &str = "AWS_SESSION_TOKEN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const ECS_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+const CONTAINER_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const CONTAINER_TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const CONTAINER_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";

@@ -1,11 +1,13 @@
-//! The services of AWS that give credentials: STS, the agent of ECS, the metadata service of EC2.
+//! The services of AWS that give credentials: STS, the agents of ECS and of EKS Pod Identity, the metadata service of EC2.
 //!
 //! Each answer is bounded in size and time, and must be the JSON that the specification describes. Source:
-//! "AssumeRoleWithWebIdentity", "ECS endpoint" and "EC2 endpoint" in "Driver Authentication".
+//! "AssumeRoleWithWebIdentity", "ECS endpoint" and "EC2 endpoint" in "Driver Authentication"; for EKS Pod Identity the
+//! "Container credential provider" of the AWS SDKs and Tools Reference Guide.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use openssl::rand::rand_bytes;
@@ -16,7 +18,7 @@ use zeroize::Zeroizing;
 use super::credentials::{AwsCredentials, Temporary};
 use crate::auth::excerpt::excerpt;
 use crate::auth::fetch::{FetchError, Query, fetch};
-use crate::net::http::Method;
+use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
 use crate::time::Deadline;
 
@@ -100,6 +102,71 @@ pub(super) fn ecs(
     let url = format!("{}{slash}{path}", services.aws_ecs);
     let body = fetch(&get(&url, &[("Accept", "application/json")]), deadline)?;
     parse(&body).map_err(Failure::Service)
+}
+
+/// The token that a container credential service expects.
+pub(super) enum ContainerToken<'a> {
+    /// In this file, which is renewed.
+    File(&'a str),
+    Value(Option<Secret>),
+}
+
+/// Asks the service at the URL that the environment names, such as the agent of EKS Pod Identity.
+///
+/// Without TLS the service must be on this host or at one of AWS's link-local addresses: the token and the credentials
+/// must not cross a network in plain text.
+pub(super) fn container(
+    url: &str,
+    token: &ContainerToken<'_>,
+    deadline: &Deadline,
+) -> Result<Temporary, Failure> {
+    let service = Url::parse_any(url).map_err(|why| {
+        Failure::Local(format!(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI is refused: {why}"
+        ))
+    })?;
+    if !service.is_secure() && !is_near(service.host()) {
+        return Err(Failure::Local(format!(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI names the host {:?} by http, which is allowed only for loopback addresses, \
+             169.254.170.2, 169.254.170.23 and fd00:ec2::23",
+            service.host()
+        )));
+    }
+    let token = match token {
+        ContainerToken::Value(token) => token.clone(),
+        ContainerToken::File(path) => Some(
+            read_token(Path::new(path))
+                .map_err(|why| Failure::Local(format!("the token file {path:?} {why}")))?,
+        ),
+    };
+    let is_header = |token: &Secret| {
+        token
+            .expose()
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~'))
+    };
+    if !token.iter().all(is_header) {
+        let why = "the authorization token holds a character that a header cannot hold";
+        return Err(Failure::Local(why.to_owned()));
+    }
+    let mut headers = vec![("Accept", "application/json")];
+    headers.extend(token.iter().map(|token| ("Authorization", token.expose())));
+    let body = fetch(&get(url, &headers), deadline)
+        .map_err(|error| Failure::Service(format!("the service at {} {error}", service.host())))?;
+    parse(&body).map_err(|why| Failure::Service(format!("the service at {} {why}", service.host())))
+}
+
+/// Whether plain HTTP to this host leaves neither the host nor the link of AWS.
+fn is_near(host: &str) -> bool {
+    const AGENTS: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    ];
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || AGENTS.contains(&address),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 /// Asks the metadata service of EC2, by version 2 of its protocol.
@@ -300,6 +367,39 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+
+    #[test]
+    fn plain_http_stays_on_this_host_or_on_the_link_of_aws() {
+        for host in [
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+            "localhost",
+            "LOCALHOST",
+            "169.254.170.2",
+            "169.254.170.23",
+            "fd00:ec2::23",
+            "fd00:0ec2:0::0023",
+        ] {
+            assert!(is_near(host), "{host}");
+        }
+        for host in [
+            "169.254.169.254",
+            "169.254.170.3",
+            "fd00:ec2::254",
+            "10.0.0.1",
+            "0.0.0.0",
+            "::",
+            "::ffff:10.0.0.1",
+            "localhost.example",
+            "127.0.0.1.example",
+            "127.1",
+            "example.com",
+            "",
+        ] {
+            assert!(!is_near(host), "{host}");
+        }
+    }
 
     #[test]
     fn answers_are_read_in_the_forms_of_each_service() {
