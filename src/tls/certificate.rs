@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef, Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -38,6 +38,12 @@ pub struct Certificate {
     pub signature_algorithm: String,
     /// The SHA-256 digest of the whole certificate in hexadecimal, lower case.
     pub sha256_fingerprint: String,
+    /// The key identifier of the subject as `openssl x509 -text` prints it (`0A:1B:…`), if the certificate has one.
+    pub subject_key_id: Option<String>,
+    /// The key identifier that the certificate names for its issuer, in the same form, if it names one.
+    pub authority_key_id: Option<String>,
+    /// The serial number that the certificate names for its issuer's certificate, if it names one.
+    pub authority_serial: Option<String>,
     /// Whether subject and issuer are the same.
     pub self_issued: bool,
     /// Whether the certificate may sign others: it is that of a CA.
@@ -59,9 +65,17 @@ pub struct Certificate {
     pub public_key_sha256: String,
     /// The last common name in the subject.
     common_name: Option<String>,
+    /// The subject as a MongoDB user.
+    user_name: String,
 }
 
 impl Certificate {
+    /// The user of the database `$external` that MONGODB-X509 makes of the certificate: the subject in the form of RFC
+    /// 2253, with each byte from 0x80 on escaped (`CN=J\C3\BCrgen`).
+    pub fn user_name(&self) -> &str {
+        &self.user_name
+    }
+
     /// The DNS names and addresses that the certificate holds, as text.
     pub fn presented_names(&self) -> Vec<String> {
         let addresses = self.ip_addresses.iter().map(IpAddr::to_string);
@@ -91,7 +105,7 @@ impl From<&X509Ref> for Certificate {
         let facts = Self {
             subject: ffi::name_text(cert.subject_name()),
             issuer: ffi::name_text(cert.issuer_name()),
-            serial: serial(cert),
+            serial: serial(cert.serial_number()),
             not_before: instant(cert.not_before()),
             not_after: instant(cert.not_after()),
             dns_names,
@@ -104,6 +118,9 @@ impl From<&X509Ref> for Certificate {
                 .digest(MessageDigest::sha256())
                 .map(|digest| hex(&digest))
                 .unwrap_or_default(),
+            subject_key_id: cert.subject_key_id().map(key_id),
+            authority_key_id: cert.authority_key_id().map(key_id),
+            authority_serial: cert.authority_serial().map(serial),
             self_issued: cert
                 .subject_name()
                 .try_cmp(cert.issuer_name())
@@ -120,6 +137,7 @@ impl From<&X509Ref> for Certificate {
                 .map(|pin| pin.to_string())
                 .unwrap_or_default(),
             common_name: common_name.and_then(|entry| entry.data().to_string().ok()),
+            user_name: ffi::user_name(cert.subject_name()),
         };
         // What OpenSSL complained about while it read is told by the facts that are missing. Left in its
         // queue, it would be taken for the failure of a later call.
@@ -147,12 +165,15 @@ fn key_usage(usage: X509KeyUsage) -> Vec<&'static str> {
 }
 
 /// A serial number in hexadecimal, upper case.
-fn serial(cert: &X509Ref) -> String {
-    let number = cert
-        .serial_number()
-        .to_bn()
-        .and_then(|number| number.to_hex_str());
+fn serial(number: &Asn1IntegerRef) -> String {
+    let number = number.to_bn().and_then(|number| number.to_hex_str());
     number.map(|text| text.to_string()).unwrap_or_default()
+}
+
+/// A key identifier as OpenSSL prints it: upper case, a colon between bytes.
+fn key_id(id: &Asn1OctetStringRef) -> String {
+    let bytes: Vec<_> = id.as_slice().iter().map(|b| format!("{b:02X}")).collect();
+    bytes.join(":")
 }
 
 /// An ASN.1 time as an instant.
@@ -236,6 +257,22 @@ mod tests {
             ffi::name_text(&name.build()),
             r"L=München,CN=a\+b\0A,OU=\#1\ ,O=Acme\, Inc.,C=IS"
         );
+    }
+
+    #[test]
+    fn the_name_of_a_user_has_all_its_bytes_from_0x80_on_escaped() {
+        for (value, expected) in [
+            ("Jürgen", r"CN=J\C3\BCrgen,O=a\, b"),
+            ("Ω", r"CN=\CE\A9,O=a\, b"),
+            ("😀", r"CN=\F0\9F\98\80,O=a\, b"),
+            ("plain", r"CN=plain,O=a\, b"),
+            ("a\\b", r"CN=a\\b,O=a\, b"),
+        ] {
+            let mut name = X509Name::builder().unwrap();
+            name.append_entry_by_text("O", "a, b").unwrap();
+            name.append_entry_by_text("CN", value).unwrap();
+            assert_eq!(ffi::user_name(&name.build()), expected);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -29,7 +29,7 @@ use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession};
 use openssl::stack::{Stack, StackRef};
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::{
-    X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
+    GeneralNameRef, X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
 };
 use openssl_sys as sys;
 
@@ -552,10 +552,21 @@ pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
 }
 
 /// A distinguished name as text in the form of RFC 2253, with control characters escaped and other
-/// UTF-8 as it stands: the form in which MongoDB names X.509 users.
+/// UTF-8 as it stands: the form in which people read it.
 pub(super) fn name_text(name: &X509NameRef) -> String {
-    const XN_FLAG_RFC2253: c_ulong = 0x0111_0317;
-    const ASN1_STRFLGS_ESC_MSB: c_ulong = 4;
+    print_name(name, XN_FLAG_RFC2253 & !ASN1_STRFLGS_ESC_MSB)
+}
+
+/// A distinguished name in the form of RFC 2253 in which MongoDB names X.509 users: each byte from 0x80 on is escaped
+/// (`J\C3\BCrgen`).
+pub(super) fn user_name(name: &X509NameRef) -> String {
+    print_name(name, XN_FLAG_RFC2253)
+}
+
+const XN_FLAG_RFC2253: c_ulong = 0x0111_0317;
+const ASN1_STRFLGS_ESC_MSB: c_ulong = 4;
+
+fn print_name(name: &X509NameRef, flags: c_ulong) -> String {
     const BIO_CTRL_INFO: c_int = 3;
     // SAFETY: the name is live for the call. The BIO is made, checked, used and freed here; the data
     // that BIO_ctrl points to belong to it and are copied before it is freed, and a length that is not
@@ -565,12 +576,7 @@ pub(super) fn name_text(name: &X509NameRef) -> String {
         if bio.is_null() {
             return String::new();
         }
-        X509_NAME_print_ex(
-            bio,
-            name.as_ptr(),
-            0,
-            XN_FLAG_RFC2253 & !ASN1_STRFLGS_ESC_MSB,
-        );
+        X509_NAME_print_ex(bio, name.as_ptr(), 0, flags);
         let mut data: *mut u8 = std::ptr::null_mut();
         let length = sys::BIO_ctrl(bio, BIO_CTRL_INFO, 0, (&raw mut data).cast());
         let text = match usize::try_from(length) {
@@ -582,6 +588,85 @@ pub(super) fn name_text(name: &X509NameRef) -> String {
         sys::BIO_free_all(bio);
         text
     }
+}
+
+/// The trust anchors whose subject is `name`, while a chain is being verified.
+pub(super) fn anchors_named(context: &X509StoreContextRef, name: &X509NameRef) -> Vec<X509> {
+    // SAFETY: context and name are live for the call, which takes the lock of the store. What it returns is null, which
+    // is checked, or a stack that is ours, with references of its own to its certificates.
+    unsafe {
+        let stack = X509_STORE_CTX_get1_certs(context.as_ptr(), name.as_ptr());
+        if stack.is_null() {
+            return Vec::new();
+        }
+        Stack::<X509>::from_ptr(stack).into_iter().collect()
+    }
+}
+
+/// The kind of a general name (`GEN_DNS` and so on) and its bytes, if they are one string.
+pub(super) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
+    let name = name.as_ptr();
+    // SAFETY: the name is live for the calls. For the kinds that are let through the member of the union is a pointer to
+    // an ASN1_STRING that belongs to the name; its data are as long as it says, and are copied.
+    unsafe {
+        let kind = (*name).type_;
+        let string = (*name).d.cast::<sys::ASN1_STRING>();
+        let is_string = matches!(
+            kind,
+            sys::GEN_DNS | sys::GEN_EMAIL | sys::GEN_URI | sys::GEN_IPADD
+        );
+        if !is_string || string.is_null() {
+            return None;
+        }
+        let data = sys::ASN1_STRING_get0_data(string);
+        let length = usize::try_from(sys::ASN1_STRING_length(string)).unwrap_or(0);
+        let bytes = match data.is_null() || length == 0 {
+            true => Vec::new(),
+            false => std::slice::from_raw_parts(data, length).to_vec(),
+        };
+        Some((kind, bytes))
+    }
+}
+
+/// The `CipherString` that a configuration file of OpenSSL sets for all connections: that of the section which
+/// `system_default` names in the section which `ssl_conf` names in the one of `openssl_conf`.
+pub(super) fn system_cipher_string(file: &Path) -> Option<String> {
+    /// Frees what was loaded, whatever happens.
+    struct Conf(*mut sys::CONF);
+    impl Drop for Conf {
+        fn drop(&mut self) {
+            // SAFETY: the pointer comes from NCONF_new, and nothing uses it any more.
+            unsafe { sys::NCONF_free(self.0) };
+        }
+    }
+    let path = CString::new(file.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the configuration is made, checked and freed here, and the path outlives the call that reads it.
+    let conf = unsafe {
+        let conf = sys::NCONF_new(std::ptr::null_mut());
+        if conf.is_null() {
+            return None;
+        }
+        let conf = Conf(conf);
+        let mut line: c_long = 0;
+        if NCONF_load(conf.0, path.as_ptr(), &raw mut line) <= 0 {
+            return None;
+        }
+        conf
+    };
+    let get = |section: Option<&CStr>, name: &CStr| {
+        let section = section.map_or(std::ptr::null(), CStr::as_ptr);
+        // SAFETY: all pointers are live or null, which stands for the default section. What the call returns is null,
+        // which is checked, or a string of the configuration, which is copied.
+        unsafe {
+            let value = NCONF_get_string(conf.0, section, name.as_ptr());
+            (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
+        }
+    };
+    let init = get(None, c"openssl_conf")?;
+    let modules = get(Some(&init), c"ssl_conf")?;
+    let defaults = get(Some(&modules), c"system_default")?;
+    let list = get(Some(&defaults), c"CipherString")?;
+    Some(list.to_string_lossy().into_owned())
 }
 
 /// Sends a certificate after the client's own, which must be there already.
@@ -831,6 +916,10 @@ unsafe extern "C" {
     fn X509_check_ca(cert: *mut sys::X509) -> c_int;
     fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
+    fn X509_STORE_CTX_get1_certs(
+        context: *mut sys::X509_STORE_CTX,
+        name: *const sys::X509_NAME,
+    ) -> *mut sys::stack_st_X509;
     fn X509_STORE_CTX_get_num_untrusted(context: *mut sys::X509_STORE_CTX) -> c_int;
     fn X509_STORE_CTX_get0_current_crl(context: *mut sys::X509_STORE_CTX) -> *mut sys::X509_CRL;
     fn SSL_get0_peer_CA_list(ssl: *const sys::SSL) -> *const sys::stack_st_X509_NAME;
@@ -840,6 +929,12 @@ unsafe extern "C" {
         argument: *mut c_void,
     );
     fn CONF_get1_default_config_file() -> *mut c_char;
+    fn NCONF_load(conf: *mut sys::CONF, file: *const c_char, line: *mut c_long) -> c_int;
+    fn NCONF_get_string(
+        conf: *const sys::CONF,
+        section: *const c_char,
+        name: *const c_char,
+    ) -> *mut c_char;
 }
 
 #[cfg(ossl300)]

@@ -29,8 +29,11 @@ mod ffi;
 mod files;
 mod identity;
 mod inspect;
+mod issuer;
 mod key;
+mod level;
 mod library;
+mod names;
 mod ocsp;
 mod protocol;
 mod reading;
@@ -420,10 +423,14 @@ impl TlsContext {
             (_, Some(cause), _) => cause,
             (Some(refusal), None, _) => refusal::refused_chain(
                 &refusal,
-                &name,
-                &self.shared.anchors,
-                &self.shared.crls,
-                SystemTime::now(),
+                &refusal::Rules {
+                    name: &name,
+                    anchors: &self.shared.anchors,
+                    crls: &self.shared.crls,
+                    protocol: self.options().protocol(),
+                    level: failed.ssl().security_level(),
+                    now: SystemTime::now(),
+                },
             ),
             (None, None, io) => {
                 let peer = self.peer(&name, failed.ssl(), failed.get_ref(), false);

@@ -5,20 +5,38 @@
 
 use std::time::SystemTime;
 
+use openssl::x509::{X509, X509Ref};
+
 use super::crl::Crls;
+use super::issuer::{self, Difference, Namesake};
+use super::level::SecurityLevel;
+use super::names::{self, Presented};
 use super::verify::{Refusal, spki_pin};
-use super::{Certificate, ServerName, TrustAnchors, ffi};
+use super::{Certificate, ServerName, TrustAnchors, ffi, openssl_version};
 use crate::cause::{Category, Cause, CauseCode};
+use crate::options::ProtocolOptions;
 use crate::time::rfc3339;
 
+/// What the server's chain was verified by.
+pub(super) struct Rules<'a> {
+    pub(super) name: &'a ServerName,
+    pub(super) anchors: &'a TrustAnchors,
+    pub(super) crls: &'a Crls,
+    pub(super) protocol: &'a ProtocolOptions,
+    /// The security level of the connection.
+    pub(super) level: u32,
+    pub(super) now: SystemTime,
+}
+
 /// Why our verification refused the server's chain.
-pub(super) fn refused_chain(
-    refusal: &Refusal,
-    name: &ServerName,
-    anchors: &TrustAnchors,
-    crls: &Crls,
-    now: SystemTime,
-) -> Cause {
+pub(super) fn refused_chain(refusal: &Refusal, rules: &Rules<'_>) -> Cause {
+    let &Rules {
+        name,
+        anchors,
+        crls,
+        now,
+        ..
+    } = rules;
     let certificate = refusal.certificate.as_deref().map(Certificate::from);
     let Some(certificate) = certificate else {
         let text = refusal.result.error_string();
@@ -32,6 +50,7 @@ pub(super) fn refused_chain(
     let case = Case {
         refusal,
         certificate: &certificate,
+        rules,
         name,
         anchors,
         crls,
@@ -96,6 +115,7 @@ const GENERAL_REMEDY: &str =
 struct Case<'a> {
     refusal: &'a Refusal,
     certificate: &'a Certificate,
+    rules: &'a Rules<'a>,
     name: &'a ServerName,
     anchors: &'a TrustAnchors,
     crls: &'a Crls,
@@ -113,60 +133,38 @@ impl Case<'_> {
             verify::NO_ISSUER | verify::NO_LOCAL_ISSUER | verify::NO_LEAF_SIGNATURE => {
                 self.issuer_unknown()
             }
-            verify::SELF_SIGNED_LEAF => Cause::new(
-                Code::SelfSigned,
-                format!("{who} is signed by itself and is not a trust anchor"),
-                "If this certificate is the right one, compare its fingerprint with the server's and put it into the file of tlsCAFile; better, have a CA issue one.",
-            ),
-            verify::SELF_SIGNED_IN_CHAIN => Cause::new(
-                Code::UntrustedRoot,
-                format!(
-                    "the chain ends in {:?}, which is not a trust anchor",
-                    self.certificate.subject
-                ),
-                format!(
-                    "Set tlsCAFile to the PEM file of that CA, if it is the right one; {} is in use now.",
-                    self.anchors
-                ),
-            ),
+            verify::SELF_SIGNED_LEAF => self.self_signed(),
+            verify::SELF_SIGNED_IN_CHAIN => self.untrusted_root(),
             verify::HOSTNAME_MISMATCH | verify::IP_MISMATCH => self.name_mismatch(),
-            verify::INVALID_PURPOSE | verify::UNTRUSTED | verify::REJECTED => Cause::new(
-                Code::WrongPurpose,
-                format!("{who} is not meant for a TLS server: {text}"),
-                "Have a certificate issued with the extended key usage serverAuth and the key usage digitalSignature.",
-            ),
+            verify::INVALID_PURPOSE | verify::UNTRUSTED | verify::REJECTED => self.wrong_purpose(),
             verify::UNKNOWN_EXTENSION => self.unknown_extension(),
             code if verify::NAME_CONSTRAINTS.contains(&code) => self.constrained(),
-            code if verify::INVALID_CA.contains(&code) => Cause::new(
-                Code::InvalidCa,
-                format!("{who} may not sign the certificate below it: {text}"),
-                "Have the certificates issued by a CA whose basic constraints, key usage and name constraints allow it.",
-            ),
-            verify::SIGNATURE_FAILURE => Cause::new(
-                Code::SignatureInvalid,
-                format!("{who} does not verify: {text}"),
+            code if verify::INVALID_CA.contains(&code) => self.invalid_ca(code),
+            verify::SIGNATURE_FAILURE => self.bad_signature(),
+            verify::EE_KEY_TOO_SMALL | verify::CA_KEY_TOO_SMALL => self.weak_key(),
+            verify::DIGEST_TOO_WEAK => self.weak_digest(),
+            verify::EXPLICIT_CURVE => Cause::new(
+                Code::KeyTooWeak,
                 format!(
-                    "Look for another CA named {:?} with another key: that of the trust anchors ({}) must be the one that signed. Otherwise have the CA issue a new certificate.",
-                    self.certificate.issuer, self.anchors
+                    "{} does not accept the key of {who}: it spells out the parameters of its elliptic curve, where certificates must name the curve",
+                    openssl_version()
+                ),
+                format!(
+                    "Have the certificate of {:?} issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
+                    self.certificate.subject
                 ),
             ),
-            verify::EE_KEY_TOO_SMALL | verify::CA_KEY_TOO_SMALL => Cause::new(
-                Code::KeyTooWeak,
-                format!("the key of {who} is too weak: {}", self.certificate.key),
-                "Have the certificate issued for a key of RSA 2048, EC P-256 or stronger.",
-            )
-            .fact("key", self.certificate.key.as_str()),
-            verify::DIGEST_TOO_WEAK => Cause::new(
-                Code::DigestTooWeak,
+            verify::UNDECODABLE_SIGNATURE | verify::UNDECODABLE_ISSUER_KEY => Cause::new(
+                Code::SignatureInvalid,
                 format!(
-                    "the signature of {who} uses a digest that is too weak: {}",
+                    "{} cannot check the signature of {who} ({}): {text}",
+                    openssl_version(),
                     self.certificate.signature_algorithm
                 ),
-                "Have the certificate signed anew with SHA-256 or stronger.",
-            )
-            .fact(
-                "signature_algorithm",
-                self.certificate.signature_algorithm.as_str(),
+                format!(
+                    "Have it issued by a CA whose kind of key and signature this OpenSSL knows, or use an OpenSSL that knows those of {:?}.",
+                    self.certificate.issuer
+                ),
             ),
             verify::REVOKED => Cause::new(
                 Code::RevokedCrl,
@@ -280,58 +278,452 @@ impl Case<'_> {
     fn issuer_unknown(&self) -> Cause {
         let only_end_entity = self.refusal.sent.len() <= 1;
         let issuer = &self.certificate.issuer;
-        let remedy = match only_end_entity {
-            true => format!(
-                "Set tlsCAFile to the PEM file of the CA {issuer:?}. If that is an intermediate CA, let the server send it after its own certificate (on mongod in net.tls.certificateKeyFile): it sent no other."
-            ),
-            false => format!(
-                "Set tlsCAFile to the PEM file of the CA {issuer:?}; {} is in use now.",
+        let no_anchor = format!("no trust anchor for {}", self.who());
+        let namesakes = self.namesakes();
+        let (message, remedy, namesakes) = if namesakes.is_empty() {
+            let below = self.namesake_below();
+            let also = below.as_ref().map(|(_, found)| {
+                format!(
+                    "; the trust anchor {:?} bears the name of a CA that the server sends, but {}",
+                    found.of.certificate.subject,
+                    found.of.differs()
+                )
+            });
+            let message = format!(
+                "{no_anchor}: its issuer {issuer:?} is neither a trust anchor nor sent by the server{}",
+                also.unwrap_or_default()
+            );
+            match below {
+                Some((certificate, found)) => {
+                    let remedy = self.replace(&certificate, &found);
+                    (message, remedy, vec![found])
+                }
+                None => (message, self.missing_issuer(only_end_entity), Vec::new()),
+            }
+        } else {
+            let (why, remedy) = self.instead_of_issuer(&namesakes);
+            (format!("{no_anchor}: {why}"), remedy, namesakes)
+        };
+        Cause::new(CauseCode::IssuerUnknown, message, remedy)
+            .fact("missing_issuer", issuer.as_str())
+            .fact_opt(
+                "missing_key_id",
+                self.certificate.authority_key_id.as_deref(),
+            )
+            .fact("sent_only_end_entity", only_end_entity)
+            .fact_opt("namesakes", listed(&namesakes))
+    }
+
+    /// What to do where nothing bears the name of the issuer. The right side comes first: only the server can send an
+    /// intermediate CA, and only this host can trust a root.
+    fn missing_issuer(&self, only_end_entity: bool) -> String {
+        let issuer = &self.certificate.issuer;
+        let chain = &self.refusal.chain;
+        let mut sent = self.refusal.sent.iter();
+        let has_gap = sent.any(|sent| !chain.contains(sent) && ffi::is_ca(sent));
+        let publicly = !matches!(self.anchors, TrustAnchors::Configured { .. });
+        let send = "let the server send it after its own certificate (on mongod in net.tls.certificateKeyFile)";
+        if has_gap {
+            return format!(
+                "Let the server send the intermediate CA {issuer:?} too (on mongod in net.tls.certificateKeyFile): a CA above it is sent, and this one is missing between."
+            );
+        }
+        match (only_end_entity, publicly) {
+            (true, true) => format!(
+                "If {issuer:?} is an intermediate CA, {send}: it sent no other. Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
                 self.anchors
             ),
+            (true, false) => format!(
+                "Set tlsCAFile to the PEM file of the CA {issuer:?}. If that is an intermediate CA, {send}: it sent no other."
+            ),
+            (false, _) => format!(
+                "If {issuer:?} is another intermediate CA, let the server send it too (on mongod in net.tls.certificateKeyFile). Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
+                self.anchors
+            ),
+        }
+    }
+
+    /// The certificates that bear the name of the issuer of the certificate in question: the trust anchors first, then
+    /// those that the server sent.
+    fn namesakes(&self) -> Vec<Found> {
+        let Some(certificate) = &self.refusal.certificate else {
+            return Vec::new();
+        };
+        let anchors = self.refusal.namesakes.iter().map(|anchor| (anchor, true));
+        let sent = self.refusal.sent.iter().map(|sent| (sent, false));
+        let mut known: Vec<&X509> = vec![certificate];
+        anchors
+            .chain(sent)
+            .filter(|(candidate, _)| issuer::is_named_as_issuer(certificate, candidate))
+            .filter(|(candidate, _)| {
+                let is_new = !known.contains(candidate);
+                known.push(candidate);
+                is_new
+            })
+            .map(|(candidate, is_anchor)| Found::new(certificate, candidate, is_anchor))
+            .collect()
+    }
+
+    /// A trust anchor with the name of a CA lower in the chain, which is not that CA; and the certificate that this CA
+    /// issued.
+    fn namesake_below(&self) -> Option<(X509, Found)> {
+        let below = self.refusal.chain.iter();
+        below.take(self.refusal.depth as usize).find_map(|lower| {
+            let anchors = self.refusal.namesakes.iter();
+            let mut named = anchors.filter(|anchor| issuer::is_named_as_issuer(lower, anchor));
+            let anchor = named.next()?;
+            Some((lower.clone(), Found::new(lower, anchor, true)))
+        })
+    }
+
+    /// Why none of the namesakes is the issuer, and what to do.
+    fn instead_of_issuer(&self, namesakes: &[Found]) -> (String, String) {
+        let certificate = self.refusal.certificate.as_ref();
+        let (Some(first), Some(certificate)) = (namesakes.first(), certificate) else {
+            return (String::new(), GENERAL_REMEDY.to_owned());
+        };
+        let why = format!(
+            "{} bears the name of its issuer, but {}{}",
+            first.which(),
+            first.of.differs(),
+            match namesakes.len() - 1 {
+                0 => String::new(),
+                more => format!("; so do {more} more that do not fit"),
+            }
+        );
+        (why, self.replace(certificate, first))
+    }
+
+    /// What to do about a certificate whose issuer's place is taken by a namesake.
+    fn replace(&self, below: &X509Ref, found: &Found) -> String {
+        let namesake = &found.of;
+        let below = Certificate::from(below);
+        let (who, issuer) = (below.short_name(), &below.issuer);
+        let key_id = namesake.asked_key_id();
+        let anchors = format!("{} is in use now.", self.anchors);
+        match (namesake.difference, found.is_anchor) {
+            (Some(Difference::Key) | None, false) => format!(
+                "Let the server send the certificate of {issuer:?}{key_id} that signed {who:?} (on mongod in net.tls.certificateKeyFile), in place of the one that it sends."
+            ),
+            // What a CA has signed is not older than the CA.
+            (Some(Difference::Key) | None, true)
+                if below.not_before < namesake.certificate.not_before =>
+            {
+                format!(
+                    "The trust anchor is newer than {who:?}, so the CA was created again under its old name: have the new CA issue a certificate in place of {who:?}. Until then, set tlsCAFile to the CA's earlier certificate{key_id}; {anchors}"
+                )
+            }
+            (Some(Difference::Key) | None, true) => format!(
+                "Set tlsCAFile to the certificate of {issuer:?}{key_id} that signed {who:?}: the CA was created again under its old name, or there are two of that name; {anchors}"
+            ),
+            (Some(Difference::KeyId), _) => format!(
+                "Set tlsCAFile to the certificate of {issuer:?}{key_id}, or have {who:?} issued again, so that it names the key identifier that the CA has now; {anchors}"
+            ),
+            (Some(Difference::Serial), _) => format!(
+                "Set tlsCAFile to the certificate of {issuer:?} with the serial number {}, or have {who:?} issued again without the issuer's serial number in its authority key identifier; {anchors}",
+                namesake.asked_serial()
+            ),
+            (Some(Difference::Signature), _) => format!(
+                "Let the server load {who:?} again as the CA issued it: it was altered. If it was not, another CA with the same name and key identifier signed it: set tlsCAFile to the certificate of that one; {anchors}"
+            ),
+            (Some(Difference::Other(_)), _) => {
+                format!("Have {who:?} issued by a CA that may sign certificates; {anchors}")
+            }
+        }
+    }
+
+    /// OpenSSL found an issuer by its name, and its key does not verify the signature.
+    fn bad_signature(&self) -> Cause {
+        let mut namesakes = self.namesakes();
+        // The one that OpenSSL took first.
+        let taken = self.refusal.chain.get(self.refusal.depth as usize + 1);
+        let taken = taken.map(|taken| Certificate::from(&**taken).sha256_fingerprint);
+        let is_taken =
+            |found: &Found| Some(&found.of.certificate.sha256_fingerprint) == taken.as_ref();
+        namesakes.sort_by_key(|found| !is_taken(found));
+        let who = self.who();
+        let does_not_verify = format!("{who} does not verify");
+        let signer = namesakes.iter().find(|found| found.of.difference.is_none());
+        let (why, remedy) = match (namesakes.first(), signer) {
+            (None, _) => (
+                self.refusal.result.error_string().to_owned(),
+                GENERAL_REMEDY.to_owned(),
+            ),
+            (Some(first), Some(signer)) => {
+                let (wrong, right) = (
+                    &first.of.certificate.sha256_fingerprint,
+                    &signer.of.certificate.sha256_fingerprint,
+                );
+                let remedy = match (first.is_anchor, signer.is_anchor) {
+                    (true, true) => format!(
+                        "Remove the one with the SHA-256 fingerprint {wrong} from the file of tlsCAFile: without key identifiers in the certificates OpenSSL tries only one CA of a name."
+                    ),
+                    (true, false) => format!(
+                        "If the CA was created again under its old name, compare the SHA-256 fingerprint {right} with the CA's own, and set tlsCAFile to that certificate; {} is in use now.",
+                        self.anchors
+                    ),
+                    (false, _) => format!(
+                        "Let the server send the one with the SHA-256 fingerprint {right}, and not {wrong}."
+                    ),
+                };
+                let why = format!(
+                    "{} bears the name of its issuer, but {}; {} signed it ({})",
+                    first.which(),
+                    first.of.differs(),
+                    signer.which(),
+                    signer.of.identity()
+                );
+                (why, remedy)
+            }
+            (Some(_), None) => self.instead_of_issuer(&namesakes),
         };
         Cause::new(
-            CauseCode::IssuerUnknown,
-            format!("no trust anchor for {}: its issuer {issuer:?} is neither a trust anchor nor sent by the server", self.who()),
+            CauseCode::SignatureInvalid,
+            format!("{does_not_verify}: {why}"),
             remedy,
         )
-        .fact("missing_issuer", issuer.as_str())
-        .fact("sent_only_end_entity", only_end_entity)
+        .fact_opt("namesakes", listed(&namesakes))
+    }
+
+    fn self_signed(&self) -> Cause {
+        let who = self.who();
+        let namesakes = self.namesakes();
+        let own = &self.certificate.sha256_fingerprint;
+        let cause = match namesakes.first() {
+            None => Cause::new(
+                CauseCode::SelfSigned,
+                format!("{who} is signed by itself and is not a trust anchor"),
+                "If this certificate is the right one, compare its fingerprint with the server's and put it into the file of tlsCAFile; better, have a CA issue one.",
+            ),
+            Some(found) => Cause::new(
+                CauseCode::SelfSigned,
+                format!(
+                    "{who} is signed by itself and is not a trust anchor: the trust anchor of that name {}",
+                    found.of.differs()
+                ),
+                format!(
+                    "The server has another certificate than the one in tlsCAFile. Compare its SHA-256 fingerprint {own} with the server's own file, and put it into the file of tlsCAFile in place of the other; better, have a CA issue one."
+                ),
+            ),
+        };
+        cause.fact_opt("namesakes", listed(&namesakes))
+    }
+
+    fn untrusted_root(&self) -> Cause {
+        let subject = &self.certificate.subject;
+        let namesakes = self.namesakes();
+        let ends = format!("the chain ends in {subject:?}, which is not a trust anchor");
+        let cause = match namesakes.iter().find(|found| found.is_anchor) {
+            None => Cause::new(
+                CauseCode::UntrustedRoot,
+                ends,
+                format!(
+                    "Set tlsCAFile to the PEM file of that CA, if it is the right one; {} is in use now.",
+                    self.anchors
+                ),
+            ),
+            Some(found) => {
+                let own = &self.certificate.sha256_fingerprint;
+                // What the sent root has signed tells more than the root itself.
+                let below = self.refusal.depth.checked_sub(1);
+                let below = below.and_then(|depth| self.refusal.chain.get(depth as usize));
+                let is_found = |anchor: &&X509| {
+                    Certificate::from(&***anchor).sha256_fingerprint
+                        == found.of.certificate.sha256_fingerprint
+                };
+                let anchor = self.refusal.namesakes.iter().find(is_found);
+                let found = match (below, anchor) {
+                    (Some(below), Some(anchor)) => &Found::new(below, anchor, true),
+                    _ => found,
+                };
+                Cause::new(
+                    CauseCode::UntrustedRoot,
+                    format!(
+                        "{ends}: the trust anchor of that name {}",
+                        found.of.differs()
+                    ),
+                    format!(
+                        "If the CA was created again under its old name, compare the SHA-256 fingerprint {own} of the root that the server sends with the CA's own, and set tlsCAFile to that certificate; {} is in use now.",
+                        self.anchors
+                    ),
+                )
+            }
+        };
+        cause.fact_opt("namesakes", listed(&namesakes))
+    }
+
+    /// The extended key usage or the key usage does not allow a TLS server.
+    fn wrong_purpose(&self) -> Cause {
+        let (who, certificate) = (self.who(), self.certificate);
+        let only = |purposes: &[String]| match purposes {
+            [] => "allows nothing".to_owned(),
+            purposes => format!("allows {} and not serverAuth", purposes.join(", ")),
+        };
+        let extended = certificate.extended_key_usage.as_deref();
+        let extended = extended.filter(|_| !certificate.allows_server_auth);
+        let (why, remedy) = match (self.refusal.depth, extended, &certificate.key_usage) {
+            (0, Some(purposes), _) => (
+                format!("its extended key usage {}", only(purposes)),
+                "Have a certificate issued for the server with the extended key usage serverAuth.",
+            ),
+            (0, None, Some(usage)) => (
+                format!("its key usage allows {} alone", usage.join(", ")),
+                "Have a certificate issued for the server with the key usage digitalSignature.",
+            ),
+            (0, None, None) => (
+                self.refusal.result.error_string().to_owned(),
+                "Have a certificate issued with the extended key usage serverAuth and the key usage digitalSignature.",
+            ),
+            (_, Some(purposes), _) => (
+                format!("its extended key usage {}", only(purposes)),
+                "Have the server's certificate issued by a CA whose extended key usage allows serverAuth, or that has no extended key usage.",
+            ),
+            (_, None, _) => (
+                self.refusal.result.error_string().to_owned(),
+                "Have the server's certificate issued by a CA that may issue certificates for TLS servers.",
+            ),
+        };
+        let may_not = match self.refusal.depth {
+            0 => "is not meant for a TLS server",
+            _ => "may not issue certificates for TLS servers",
+        };
+        Cause::new(
+            CauseCode::WrongPurpose,
+            format!("{who} {may_not}: {why}"),
+            remedy,
+        )
+    }
+
+    fn invalid_ca(&self, code: i32) -> Cause {
+        let who = self.who();
+        let text = self.refusal.result.error_string();
+        let remedy = match (code, self.role()) {
+            (verify::PATH_LENGTH_EXCEEDED, _) => format!(
+                "Have {:?} issued with a greater path length in its basic constraints, or the server's certificate issued by it directly.",
+                self.certificate.subject
+            ),
+            (verify::CHAIN_TOO_LONG, _) => {
+                "Have the server's certificate issued by a CA that is nearer to the root.".to_owned()
+            }
+            (_, "trust anchor") => format!(
+                "Set tlsCAFile to the certificate of a CA: its basic constraints say CA:TRUE and its key usage allows keyCertSign; {} is in use now.",
+                self.anchors
+            ),
+            _ => "Have the certificates issued by a CA whose basic constraints, key usage and name constraints allow it.".to_owned(),
+        };
+        Cause::new(
+            CauseCode::InvalidCa,
+            format!("{who} may not sign the certificate below it: {text}"),
+            remedy,
+        )
+    }
+
+    fn weak_key(&self) -> Cause {
+        let (who, key) = (self.who(), self.certificate.key.as_str());
+        let public = self.refusal.certificate.as_ref();
+        let public = public.and_then(|certificate| certificate.public_key().ok());
+        let level = self.level();
+        let cause = match public.map(|key| key.security_bits()) {
+            Some(bits) => Cause::new(
+                CauseCode::KeyTooWeak,
+                format!(
+                    "the key of {who} is too weak: {key} has {bits} bits of security, and {level}, requires {} ({})",
+                    level.bits(),
+                    level.smallest_keys()
+                ),
+                format!(
+                    "Have the certificate of {:?} issued for a key of {} or stronger.{}",
+                    self.certificate.subject,
+                    level.good_keys(),
+                    level.lower_for(bits)
+                ),
+            )
+            .fact("key_security_bits", bits),
+            // OpenSSL takes a key that it cannot read for one that is too weak.
+            None => Cause::new(
+                CauseCode::KeyTooWeak,
+                format!("{} cannot use the key of {who}: it does not know its kind, or the key is malformed", openssl_version()),
+                format!(
+                    "Have the certificate of {:?} issued for a key of {} or stronger.",
+                    self.certificate.subject,
+                    level.good_keys()
+                ),
+            ),
+        };
+        cause
+            .fact("key", key)
+            .fact("security_level", level.number())
+    }
+
+    fn weak_digest(&self) -> Cause {
+        let level = self.level();
+        let algorithm = self.certificate.signature_algorithm.as_str();
+        Cause::new(
+            CauseCode::DigestTooWeak,
+            format!(
+                "the signature of {} uses a digest that is too weak: {algorithm} has less than the {} bits of security that {}, requires",
+                self.who(),
+                level.bits(),
+                level
+            ),
+            format!(
+                "Have the certificate of {:?} signed again with {} or stronger.",
+                self.certificate.subject,
+                level.good_digest()
+            ),
+        )
+        .fact("signature_algorithm", algorithm)
+        .fact("security_level", level.number())
+    }
+
+    fn level(&self) -> SecurityLevel {
+        SecurityLevel::new(self.rules.level, self.rules.protocol)
     }
 
     fn name_mismatch(&self) -> Cause {
-        let presented = self.certificate.presented_names();
+        let presented = self.refusal.certificate.as_deref().map(Presented::of);
+        let presented = presented.unwrap_or_default();
         let asked = self.name.to_string();
         let common_name = self.certificate.short_name();
-        let cause = if presented.is_empty() {
-            Cause::new(
+        let (code, kind, needed) = match self.name {
+            ServerName::Ip(_) => (CauseCode::IpAddressMismatch, "the IP address", "IP"),
+            ServerName::Dns(_) => (CauseCode::HostnameMismatch, "the host name", "DNS"),
+        };
+        let needed = format!("{needed}:{asked}");
+        let is_compared = |name: &&Presented| matches!(name, Presented::Dns(_) | Presented::Ip(_));
+        if !presented.iter().any(|name| is_compared(&name)) {
+            let near = names::near_misses(self.name, &presented, None);
+            let near: String = near.iter().map(|why| format!("; {why}")).collect();
+            return Cause::new(
                 CauseCode::NoSubjectAltName,
-                format!("{} names no host and no IP address among its subject alternative names; its common name {common_name:?} is not compared", self.who()),
-                format!("Have a certificate issued with the subject alternative name {asked:?}."),
+                format!("{} names no host and no IP address among its subject alternative names; its common name {common_name:?} is not compared{near}", self.who()),
+                format!("Have a certificate issued with the subject alternative name {needed}."),
             )
             .fact("common_name", common_name)
-        } else {
-            let names = presented.join(", ");
-            let (code, kind) = match self.name {
-                ServerName::Ip(_) => (CauseCode::IpAddressMismatch, "the IP address"),
-                ServerName::Dns(_) => (CauseCode::HostnameMismatch, "the host name"),
-            };
-            let remedy = match self.name {
-                ServerName::Ip(_) => {
-                    "Connect by a name that the certificate holds, or have one issued with this IP address."
-                }
-                ServerName::Dns(_) => {
-                    "Connect by a name that the certificate holds, or have one issued with this name."
-                }
-            };
-            Cause::new(
-                code,
-                format!("the certificate does not hold {kind} {asked:?}; it holds {names}"),
-                remedy,
-            )
-        };
-        cause
             .fact("expected_name", asked)
-            .fact("presented_names", presented)
+            .fact("presented_names", self.certificate.presented_names());
+        }
+        let near = names::near_misses(self.name, &presented, Some(common_name));
+        let whys: String = near.iter().map(|why| format!("; {why}")).collect();
+        let remedy = match presented.iter().any(Presented::is_usable) {
+            true => format!(
+                "Connect by a name that the certificate holds, or have one issued with the subject alternative name {needed}."
+            ),
+            false => {
+                format!("Have a certificate issued with the subject alternative name {needed}.")
+            }
+        };
+        Cause::new(
+            code,
+            format!(
+                "the certificate does not hold {kind} {asked:?}; it holds {}{whys}",
+                names::list(&presented)
+            ),
+            remedy,
+        )
+        .fact("expected_name", asked)
+        .fact("presented_names", self.certificate.presented_names())
+        .fact_opt("near_misses", (!near.is_empty()).then_some(near))
     }
 
     /// OpenSSL says that there is no CRL also where there is one that it does not consider.
@@ -413,6 +805,41 @@ impl Case<'_> {
     }
 }
 
+/// A certificate that bears the name of an issuer, and where it is from.
+struct Found {
+    of: Namesake,
+    is_anchor: bool,
+}
+
+impl Found {
+    fn new(below: &X509Ref, candidate: &X509Ref, is_anchor: bool) -> Self {
+        Self {
+            of: Namesake::of(below, candidate),
+            is_anchor,
+        }
+    }
+
+    /// The certificate, as it stands at the start of a clause.
+    fn which(&self) -> String {
+        let subject = &self.of.certificate.subject;
+        match self.is_anchor {
+            true => format!("the trust anchor {subject:?}"),
+            false => format!("the certificate {subject:?} that the server sends"),
+        }
+    }
+}
+
+/// Namesakes as a fact; none if there are none.
+fn listed(namesakes: &[Found]) -> Option<Vec<String>> {
+    let texts = namesakes.iter().map(|found| {
+        let key_id = found.of.certificate.subject_key_id.as_deref();
+        let key_id = key_id.map_or_else(String::new, |id| format!("key identifier {id}, "));
+        format!("{}: {key_id}{}", found.which(), found.of.identity())
+    });
+    let texts: Vec<_> = texts.collect();
+    (!texts.is_empty()).then_some(texts)
+}
+
 /// Results of a verification (`x509_vfy.h`).
 mod verify {
     use openssl_sys as sys;
@@ -448,11 +875,17 @@ mod verify {
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_SYNTAX,
         sys::X509_V_ERR_SUBTREE_MINMAX,
     ];
+    pub(super) const PATH_LENGTH_EXCEEDED: i32 = sys::X509_V_ERR_PATH_LENGTH_EXCEEDED;
+    pub(super) const CHAIN_TOO_LONG: i32 = sys::X509_V_ERR_CERT_CHAIN_TOO_LONG;
+    pub(super) const UNDECODABLE_SIGNATURE: i32 = sys::X509_V_ERR_UNABLE_TO_DECRYPT_CERT_SIGNATURE;
+    pub(super) const UNDECODABLE_ISSUER_KEY: i32 =
+        sys::X509_V_ERR_UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY;
+    pub(super) const EXPLICIT_CURVE: i32 = if cfg!(ossl300) { 94 } else { 79 };
     pub(super) const INVALID_CA: [i32; 5] = [
         sys::X509_V_ERR_INVALID_CA,
-        sys::X509_V_ERR_PATH_LENGTH_EXCEEDED,
+        PATH_LENGTH_EXCEEDED,
         sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
-        sys::X509_V_ERR_CERT_CHAIN_TOO_LONG,
+        CHAIN_TOO_LONG,
         sys::X509_V_ERR_INVALID_NON_CA,
     ];
     pub(super) const CRL_INVALID: [i32; 9] = [

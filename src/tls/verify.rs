@@ -30,6 +30,8 @@ pub(super) struct Refusal {
     pub(super) chain: Vec<X509>,
     /// The certificates that the server sent.
     pub(super) sent: Vec<X509>,
+    /// The trust anchors that bear the name of an issuer in the chain; those in the chain are among them.
+    pub(super) namesakes: Vec<X509>,
     /// From which place on the chain consists of trust anchors.
     pub(super) trusted_from: u32,
     /// The CRL that the certificate was looked up in.
@@ -143,6 +145,22 @@ pub(super) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
     ffi::spki_der(certificate).map(|spki| SpkiPin::from_digest(sha256(&spki)))
 }
 
+/// The trust anchors that bear the name of an issuer in the chain.
+fn namesakes(context: &X509StoreContextRef) -> Vec<X509> {
+    let mut found: Vec<X509> = Vec::new();
+    for certificate in context.chain().into_iter().flatten() {
+        for anchor in ffi::anchors_named(context, certificate.issuer_name()) {
+            if !found.contains(&anchor) && found.len() < MOST_NAMESAKES {
+                found.push(anchor);
+            }
+        }
+    }
+    found
+}
+
+/// More anchors of the names in a chain are not compared: each costs a signature.
+const MOST_NAMESAKES: usize = 16;
+
 impl Refusal {
     fn of(context: &X509StoreContextRef) -> Self {
         Self {
@@ -156,6 +174,7 @@ impl Refusal {
                 .map(ToOwned::to_owned)
                 .collect(),
             sent: ffi::untrusted_chain(context),
+            namesakes: namesakes(context),
             trusted_from: ffi::untrusted_count(context),
             crl: ffi::current_crl(context).map(|crl| CrlFacts::of(crl, context.current_cert())),
         }

@@ -1035,3 +1035,100 @@ fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     text.extend(format!("-----END {label}-----\n").into_bytes());
     text
 }
+
+/// A CA created again under its old name, in the files of a server and of a client.
+#[test]
+fn files_that_share_a_name_and_no_key_are_told() {
+    let desk = Desk::new();
+    let again = Ca::root("root", KeyKind::EcP256);
+    let leaf = again.issue(LeafSpec::client("app"));
+    let old = desk.file("old.pem", desk.root.cert_pem());
+    let new = desk.file("new.pem", again.cert_pem());
+    let client = desk.file("client.pem", leaf.bundle_pem());
+    fs::set_permissions(&client, fs::Permissions::from_mode(0o600)).unwrap();
+    let findings = |files: &[&Path]| -> (i32, Vec<(String, String)>) {
+        let files = files.iter().map(|file| file.to_str().unwrap());
+        let words: Vec<_> = ["inspect", "--json"].into_iter().chain(files).collect();
+        let run = mongotls(&words);
+        let object: Value = serde_json::from_str(&run.out).unwrap();
+        let files = object["files"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let found = files.flat_map(|file| file["findings"].as_array().unwrap().clone());
+        let found = found.filter(|found| found["code"] == "issuer-mismatch");
+        let found = found.map(|found| (text(&found["severity"]), text(&found["message"])));
+        (run.code, found.collect())
+    };
+    let report = |file: &Path| FileReport::of(file, None).certificates.remove(0);
+    let (root, other) = (report(&old), report(&new));
+    let id = |certificate: &mongotls::tls::Certificate| certificate.subject_key_id.clone().unwrap();
+    let valid = |certificate: &mongotls::tls::Certificate| {
+        let bounds = [certificate.not_before, certificate.not_after];
+        bounds.map(|time| {
+            let time = mongotls::bson::DateTime::from_system_time(time);
+            time.try_to_rfc3339_string().unwrap()
+        })
+    };
+    let differs = |certificate: &mongotls::tls::Certificate, key: &str| {
+        let [from, until] = valid(certificate);
+        format!(
+            "has another key{key} (SHA-256 fingerprint {}, valid from {from} to {until})",
+            certificate.sha256_fingerprint
+        )
+    };
+    let key = format!(
+        ", with the key identifier {} instead of {}",
+        id(&root),
+        id(&other)
+    );
+    let message = format!(
+        "the certificate \"app\" is not issued by \"CN=root\" in {:?}, which bears the name of its issuer, but {}",
+        old.display().to_string(),
+        differs(&root, &key)
+    );
+    assert_eq!(
+        findings(&[&old, &client]),
+        (1, vec![("failure".to_owned(), message.clone())])
+    );
+    assert_eq!(findings(&[&new, &client]), (0, Vec::new()));
+    assert_eq!(findings(&[&client]), (0, Vec::new()));
+    // Two certificates of one name: those of a CA before and after are told apart.
+    let (code, found) = findings(&[&old, &new]);
+    assert_eq!(code, 0);
+    let told = |own: &str, path: &Path, certificate| {
+        let text = format!(
+            "the certificate {own:?} is not the one of that name in {:?}, which {}",
+            path.display().to_string(),
+            differs(certificate, "")
+        );
+        ("warning".to_owned(), text)
+    };
+    assert_eq!(
+        found,
+        [told("root", &new, &other), told("root", &old, &root)]
+    );
+    // With both at hand everything is well with the client.
+    let (code, found) = findings(&[&old, &new, &client]);
+    assert_eq!((code, found.len()), (0, 2), "{found:?}");
+
+    // The doctor's look at the files before the network.
+    let bench = Bench::sound();
+    let ca = [desk.root.cert_pem(), bench.ca.cert_pem()].concat();
+    let ca = desk.file("old.pem", ca);
+    let uri = format!(
+        "mongodb://localhost:{}/?tls=true&tlsCAFile={}&tlsCertificateKeyFile={}",
+        bench.server.port(),
+        ca.display(),
+        client.display()
+    );
+    let run = mongotls(&["doctor", &uri, "--json"]);
+    let object: Value = serde_json::from_str(&run.out).unwrap();
+    let warning = format!(
+        "tlsCertificateKeyFile {:?}: {message}",
+        client.display().to_string()
+    );
+    assert_eq!(
+        (run.code, &object["warnings"]),
+        (0, &json!([warning])),
+        "{object:#}"
+    );
+}

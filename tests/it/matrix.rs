@@ -9,6 +9,7 @@ mod chains;
 mod clients;
 mod credentials;
 mod files;
+mod issuers;
 mod names;
 mod network;
 mod protocol;
@@ -83,6 +84,8 @@ pub(crate) struct Expected {
     stage: Stage,
     facts: Vec<(&'static str, Value)>,
     words: Vec<String>,
+    message: Option<String>,
+    remedy: Option<String>,
 }
 
 impl Expected {
@@ -101,6 +104,8 @@ impl Expected {
             stage,
             facts: Vec::new(),
             words: Vec::new(),
+            message: None,
+            remedy: None,
         }
     }
 
@@ -118,6 +123,13 @@ impl Expected {
     /// What the message or the remedy says.
     pub(crate) fn says(mut self, words: &str) -> Self {
         self.words.push(words.to_owned());
+        self
+    }
+
+    /// The whole message, and the whole remedy.
+    pub(crate) fn reads(mut self, message: &str, remedy: &str) -> Self {
+        self.message = Some(message.to_owned());
+        self.remedy = Some(remedy.to_owned());
         self
     }
 
@@ -145,6 +157,12 @@ impl Expected {
             assert!(cause.facts().get(key).is_some(), "{scenario}: no {key}");
         }
         assert!(!cause.message().is_empty() && !cause.remedy().is_empty());
+        if let Some(message) = &self.message {
+            assert_eq!(cause.message(), message, "{scenario}");
+        }
+        if let Some(remedy) = &self.remedy {
+            assert_eq!(cause.remedy(), remedy, "{scenario}");
+        }
         must_not_weaken(cause.remedy(), scenario);
     }
 }
@@ -235,6 +253,15 @@ impl Seen {
             !text("message").is_empty() && !advice.is_empty(),
             "{context}"
         );
+        if let Some(message) = &expected.message {
+            assert!(
+                text("message").ends_with(message),
+                "{message:?} in {context}"
+            );
+        }
+        if let Some(remedy) = &expected.remedy {
+            assert_eq!(advice, remedy, "{context}");
+        }
         for word in &expected.words {
             assert!(
                 text("message").contains(word) || advice.contains(word),

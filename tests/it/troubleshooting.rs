@@ -213,6 +213,13 @@ impl Told {
 
 // --- what differs from run to run ---
 
+/// The key identifier of 20 bytes that a text begins with.
+fn key_id(text: &str) -> Option<&str> {
+    let id = text.get(..59)?;
+    let is_byte = |byte: &str| byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
+    id.split(':').all(is_byte).then_some(id)
+}
+
 /// The instant that the examples call now.
 const NOW: &str = "2026-06-01T12:00:00Z";
 
@@ -221,7 +228,7 @@ impl Lab {
     fn normalise(&self, text: &str, port: Option<&str>) -> String {
         let text = text.replace(&self.dir.path().display().to_string(), "/etc/db");
         let (mut out, mut rest) = (String::new(), text.as_str());
-        let mut digests: Vec<&str> = Vec::new();
+        let (mut digests, mut key_ids): (Vec<&str>, Vec<&str>) = Default::default();
         while let Some(first) = rest.chars().next() {
             let instant = rest
                 .get(..NOW.len())
@@ -229,6 +236,16 @@ impl Lab {
             if let Some(instant) = instant {
                 out += &self.shifted(instant);
                 rest = &rest[NOW.len()..];
+                continue;
+            }
+            if let Some(id) = key_id(rest) {
+                let known = key_ids.iter().position(|known| *known == id);
+                let place = known.unwrap_or_else(|| {
+                    key_ids.push(id);
+                    key_ids.len() - 1
+                });
+                out += &[format!("{place:02X}"), vec!["A7"; 19].join(":")].join(":");
+                rest = &rest[id.len()..];
                 continue;
             }
             let word = rest

@@ -24,10 +24,7 @@ pub(crate) fn inspect(
             return Screen::stderr().line(&complaint).map(|()| Verdict::NotRun);
         }
     };
-    let reports: Vec<FileReport> = files
-        .iter()
-        .map(|file| FileReport::of(file, password.as_ref()))
-        .collect();
+    let reports = FileReport::of_all(files, password.as_ref());
     let ok = reports.iter().all(FileReport::is_ok);
     if json {
         let object = json!({ "ok": ok, "files": form::files(&reports) });
@@ -96,7 +93,13 @@ pub(crate) fn print_certificate(
     if names.is_empty() && !certificate.is_ca {
         row(screen, "names", "none")?;
     } else if !names.is_empty() {
-        row(screen, "names", &names.join(", "))?;
+        let more = match names.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = names.iter().take(NAMES_SHOWN).map(String::as_str);
+        let shown: Vec<_> = shown.collect();
+        row(screen, "names", &format!("{}{more}", shown.join(", ")))?;
     }
     row(screen, "usage", &usage(certificate))?;
     let signature = &certificate.signature_algorithm;
@@ -106,6 +109,16 @@ pub(crate) fn print_certificate(
         &format!("{}, signed with {signature}", certificate.key),
     )?;
     row(screen, "serial", &certificate.serial)?;
+    if let Some(key_id) = &certificate.subject_key_id {
+        row(screen, "key id", key_id)?;
+    }
+    if let Some(key_id) = certificate
+        .authority_key_id
+        .as_ref()
+        .filter(|_| !certificate.self_issued)
+    {
+        row(screen, "issuer's id", key_id)?;
+    }
     row(screen, "sha256", &certificate.sha256_fingerprint)
 }
 
@@ -129,6 +142,9 @@ fn print_crl(screen: &mut Screen, crl: &CrlReport) -> io::Result<()> {
     }
     row(screen, "signed with", &crl.signature_algorithm)
 }
+
+/// More names of one certificate are counted, not shown; `--json` has all.
+const NAMES_SHOWN: usize = 10;
 
 /// More certificates or CRLs of one file are counted, not shown: a bundle of CAs holds hundreds.
 const SHOWN: usize = 4;

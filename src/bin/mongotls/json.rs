@@ -114,6 +114,8 @@ fn certificate(certificate: &Certificate) -> Value {
         "key": certificate.key,
         "signature_algorithm": certificate.signature_algorithm,
         "sha256_fingerprint": certificate.sha256_fingerprint,
+        "subject_key_id": certificate.subject_key_id,
+        "authority_key_id": certificate.authority_key_id,
         "is_ca": certificate.is_ca,
         "key_usage": certificate.key_usage,
         "extended_key_usage": certificate.extended_key_usage,

@@ -2,9 +2,11 @@
 //!
 //! [`FileReport::of`] reads a file of any kind: PEM, DER, PKCS#12, or something that was put in its
 //! place. What it finds is plain data, for `mongotls inspect` and for the doctor's look at the files
-//! before the network; `contents.rs` decodes, `judge.rs` says what is wrong. No file makes it fail or panic, no secret
+//! before the network; `contents.rs` decodes, `judge.rs` says what is wrong with one file and `across.rs` what does not
+//! fit between several. No file makes it fail or panic, no secret
 //! is part of it, and no terminal is asked for a password.
 
+mod across;
 mod contents;
 mod judge;
 
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
+use openssl::x509::X509;
 
 use self::contents::Contents;
 use super::Certificate;
@@ -189,6 +192,7 @@ codes! {
     ChainOutOfOrder = "chain-out-of-order", "the certificates of a chain do not stand in the order of the chain";
     ChainUnrelated = "chain-unrelated", "a certificate is not part of the chain";
     SignatureInvalid = "signature-invalid", "a certificate is not signed by the one that bears its issuer's name";
+    IssuerMismatch = "issuer-mismatch", "a certificate in another file bears the name of an issuer, and is not the issuer";
     WrongPurpose = "wrong-purpose", "the extended key usage forbids the use in TLS";
     NoSubjectAltName = "no-subject-alt-name", "a server's certificate names no host";
     KeyTooWeak = "key-too-weak", "a key is shorter than OpenSSL's security level 2 asks for";
@@ -260,7 +264,21 @@ impl FileReport {
         let file = reading::read_once(path);
         let files = Files::none();
         let password = Password::new(source.as_ref(), &files);
-        Self::judged(path, file.as_ref(), None, password, SystemTime::now())
+        Self::judged(path, file.as_ref(), None, password, SystemTime::now()).0
+    }
+
+    /// Looks at several files, and compares them with each other: a certificate in one and the certificate of its issuer
+    /// in another one may have nothing but a name in common. Otherwise as [`FileReport::of`].
+    pub fn of_all(paths: &[PathBuf], password: Option<&Secret>) -> Vec<Self> {
+        let source = password.cloned().map(PasswordSource::Text);
+        let files = Files::none();
+        let now = SystemTime::now();
+        let judged = paths.iter().map(|path| {
+            let file = reading::read_once(path);
+            let password = Password::new(source.as_ref(), &files);
+            Self::judged(path, file.as_ref(), None, password, now)
+        });
+        across::compared(judged)
     }
 
     /// Whether nothing in the file makes a connection fail; there may be warnings.
@@ -284,13 +302,11 @@ impl FileReport {
         let identity = identity
             .into_iter()
             .map(|path| (path, Purpose::ClientCertificate));
-        ca.chain(crls)
-            .chain(identity)
-            .map(|(path, purpose)| {
-                let password = Password::new(options.password(), files);
-                Self::judged(path, files.get(path), Some(purpose), password, now)
-            })
-            .collect()
+        let judged = ca.chain(crls).chain(identity).map(|(path, purpose)| {
+            let password = Password::new(options.password(), files);
+            Self::judged(path, files.get(path), Some(purpose), password, now)
+        });
+        across::compared(judged)
     }
 
     fn judged(
@@ -299,7 +315,8 @@ impl FileReport {
         purpose: Option<Purpose>,
         password: Password<'_>,
         now: SystemTime,
-    ) -> Self {
+    ) -> (Self, Vec<X509>) {
+        let mut certificates = Vec::new();
         let mut report = Self {
             path: path.to_owned(),
             option: purpose.map(Purpose::option),
@@ -318,13 +335,14 @@ impl FileReport {
                 report.holds = files::describe(bytes);
                 report.fill(&contents, purpose);
                 report.findings = judge::findings(&report, &contents, purpose, *mode, now);
+                certificates = contents.certificates;
             }
             Err(unread) => report.findings.push(judge::unreadable(unread)),
         }
         // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of
         // a later call.
         drop(ErrorStack::get());
-        report
+        (report, certificates)
     }
 
     /// Makes plain data of what was decoded.

@@ -182,6 +182,12 @@ impl Pki {
         let mut gap = low.issue(self.leaf());
         gap.chain.truncate(1);
         let expected = Expected::new(unknown).blames(low.cert(), 1, "intermediate");
+        let mut middle = low.issue(self.leaf());
+        middle.chain = vec![low.cert().clone(), self.root.cert().clone()];
+        let middle_missing = expected.clone().reads(
+            "no trust anchor for the intermediate CA \"low\": its issuer \"CN=the intermediate\" is neither a trust anchor nor sent by the server",
+            "Let the server send the intermediate CA \"CN=the intermediate\" too (on mongod in net.tls.certificateKeyFile): a CA above it is sent, and this one is missing between.",
+        );
         vec![
             missing(
                 self.of_leaf("another CA", stranger.clone(), unknown),
@@ -207,7 +213,12 @@ impl Pki {
                 true,
             ),
             missing(
-                self.case("upper intermediate not sent", gap, expected),
+                self.case("upper intermediate not sent", gap, expected.says("If \"CN=the intermediate\" is another intermediate CA, let the server send it too")),
+                "CN=the intermediate",
+                false,
+            ),
+            missing(
+                self.case("a middle that is not sent", middle, middle_missing),
                 "CN=the intermediate",
                 false,
             ),
@@ -302,12 +313,20 @@ impl Pki {
     fn purposes(&self) -> Vec<Case> {
         let wrong = CauseCode::WrongPurpose;
         let leaf = |name, spec: LeafSpec| self.of_leaf(name, self.mid.issue(spec), wrong);
+        let reads = |mut case: Case, message: &str, remedy: &str| {
+            case.expected = case.expected.map(|it| it.reads(message, remedy));
+            case
+        };
         // Extended key usage: clientAuth alone (RFC 5280 §4.2.1.12).
         let client_auth = der::sequence(&[der::object_identifier("1.3.6.1.5.5.7.3.2")]);
         let mut cases = vec![
-            leaf(
-                "a client's certificate",
-                self.leaf().purposes(&[Purpose::ClientAuth]),
+            reads(
+                leaf(
+                    "a client's certificate",
+                    self.leaf().purposes(&[Purpose::ClientAuth]),
+                ),
+                "the server's certificate \"localhost\" is not meant for a TLS server: its extended key usage allows clientAuth and not serverAuth",
+                "Have a certificate issued for the server with the extended key usage serverAuth.",
             ),
             leaf(
                 "a signer's certificate",
@@ -317,20 +336,34 @@ impl Pki {
                 "an unknown critical extension",
                 self.leaf().extension(UNKNOWN, true, &[5, 0]),
             ),
-            self.of_mid(
-                "a CA for clients",
-                &self
-                    .ca("for clients")
-                    .extension("2.5.29.37", false, &client_auth)
-                    .issued_by(&self.root),
-                wrong,
+            reads(
+                self.of_mid(
+                    "a CA for clients",
+                    &self
+                        .ca("for clients")
+                        .extension("2.5.29.37", false, &client_auth)
+                        .issued_by(&self.root),
+                    wrong,
+                ),
+                "the intermediate CA \"for clients\" may not issue certificates for TLS servers: its extended key usage allows clientAuth and not serverAuth",
+                "Have the server's certificate issued by a CA whose extended key usage allows serverAuth, or that has no extended key usage.",
             ),
         ];
         for (name, usage) in [
             ("key usage of a CA", Usage::CertSign),
             ("key usage of a notary", Usage::NonRepudiation),
         ] {
-            let case = leaf(name, self.leaf().usage(usage));
+            let words = match usage {
+                Usage::CertSign => "keyCertSign",
+                _ => "nonRepudiation",
+            };
+            let case = reads(
+                leaf(name, self.leaf().usage(usage)),
+                &format!(
+                    "the server's certificate \"localhost\" is not meant for a TLS server: its key usage allows {words} alone"
+                ),
+                "Have a certificate issued for the server with the key usage digitalSignature.",
+            );
             // An OpenSSL server does not even offer an ECDSA key on TLS 1.2 that may not sign.
             cases.push(match self.kind {
                 KeyKind::EcP256 => case.only(SslVersion::TLS1_3),
@@ -414,7 +447,7 @@ impl Pki {
     fn signatures(&self) -> Vec<Case> {
         let broken = CauseCode::SignatureInvalid;
         let mid = self.ca("forged").issued_by(&self.root);
-        let cases = [
+        vec![
             self.of_leaf(
                 "broken signature of the end entity",
                 self.mid.issue(self.leaf()).with_broken_signature(),
@@ -425,15 +458,7 @@ impl Pki {
                 &mid.with_broken_signature(),
                 broken,
             ),
-        ];
-        // A trust anchor of the right name that is not the right CA ends in the same way.
-        let hint = |case: Case| Case {
-            expected: case
-                .expected
-                .map(|expected| expected.says("another CA named")),
-            ..case
-        };
-        cases.map(hint).into()
+        ]
     }
 
     fn sound(&self) -> Vec<Case> {
@@ -515,6 +540,123 @@ fn check_all(kind: KeyKind) {
         }
     }
     seen.are(CODES);
+}
+
+/// A key that the usual level allows, refused by a higher one: who set it, and what it requires.
+#[test]
+fn a_higher_security_level_is_told_with_what_set_it() {
+    use mongotls::options::{ProtocolOptions, TlsOptions};
+    let root = CaSpec::new("the root")
+        .key(&key(KeyKind::Rsa(3072), "root"))
+        .root();
+    let leaf = || LeafSpec::local_server().key(&key(KeyKind::Rsa(2048), "leaf"));
+    let server = Server::builder()
+        .tls(ServerTls::new(&root.issue(leaf())))
+        .start();
+    let dir = PkiDir::new();
+    let ca_file = dir.write("ca.pem", root.cert_pem());
+    let handshake = |protocol: fn(ProtocolOptions) -> ProtocolOptions| {
+        let options = TlsOptions::builder().ca_file(&ca_file).protocol(protocol);
+        let context = mongotls::tls::TlsContext::new(&options.build().unwrap()).unwrap();
+        let stream = std::net::TcpStream::connect(server.addr()).unwrap();
+        context.connect("localhost", stream).map(drop).unwrap_err()
+    };
+    let weak_key = |set_by: &str, lower: &str| {
+        Expected::new(CauseCode::KeyTooWeak)
+            .fact("security_level", 3)
+            .fact("key_security_bits", 112)
+            .reads(
+                &format!("the key of the server's certificate \"localhost\" is too weak: RSA 2048 has 112 bits of security, and security level 3, which {set_by}, requires 128 (RSA 3072 or an elliptic curve of 256 bits)"),
+                &format!("Have the certificate of \"CN=localhost\" issued for a key of RSA 3072, EC P-256 or stronger. Or lower the security level to 2, which accepts it, with {lower}."),
+            )
+    };
+    let mut seen = Seen::default();
+    seen.check_error(
+        "by the option",
+        &handshake(|tls| tls.security_level(3)),
+        &weak_key("the option security_level sets", "security_level(2)"),
+    );
+    seen.check_error(
+        "by the cipher list, which wins",
+        &handshake(|tls| tls.security_level(1).cipher_list("DEFAULT:@SECLEVEL=3")),
+        &weak_key(
+            "@SECLEVEL=3 in cipher_list sets",
+            "@SECLEVEL=2 in cipher_list",
+        ),
+    );
+    let conf = dir.write(
+        "openssl.cnf",
+        "openssl_conf = init\n[init]\nssl_conf = modules\n[modules]\nsystem_default = all\n[all]\nCipherString = DEFAULT:@SECLEVEL=3\n",
+    );
+    let place = super::Place {
+        variables: vec![("OPENSSL_CONF", shown(&conf))],
+        ..super::Place::default()
+    };
+    let uri = format!(
+        "mongodb://localhost:{}/?tls=true&tlsCAFile={}",
+        server.port(),
+        shown(&ca_file)
+    );
+    let (set_by, lower) = (
+        format!("@SECLEVEL=3 in {} sets", conf.display()),
+        format!("@SECLEVEL=2 in {}", conf.display()),
+    );
+    seen.check_in(&place, "by openssl.cnf", &uri, &weak_key(&set_by, &lower));
+
+    let signed = root.issue(leaf().key(&key(KeyKind::EcP384, "leaf")));
+    server.set_tls(&ServerTls::new(&signed));
+    // RSA 3072 is below level 4 too, so that a root of P-384 signs.
+    let root = CaSpec::new("the root")
+        .key(&key(KeyKind::EcP384, "root"))
+        .root();
+    dir.write("ca.pem", root.cert_pem());
+    server.set_tls(&ServerTls::new(
+        &root.issue(leaf().key(&key(KeyKind::EcP384, "leaf"))),
+    ));
+    let expected = Expected::new(CauseCode::DigestTooWeak)
+        .fact("security_level", 4)
+        .reads(
+            "the signature of the server's certificate \"localhost\" uses a digest that is too weak: ecdsa-with-SHA256 has less than the 192 bits of security that security level 4, which the option security_level sets, requires",
+            "Have the certificate of \"CN=localhost\" signed again with SHA-384 or stronger.",
+        );
+    seen.check_error(
+        "a digest",
+        &handshake(|tls| tls.security_level(4)),
+        &expected,
+    );
+}
+
+/// Keys whose curve is spelled out, which OpenSSL 3 refuses, are not said to have a bad signature.
+#[test]
+fn a_curve_that_is_spelled_out_is_told_as_such() {
+    use openssl::ec::{Asn1Flag, EcGroup, EcKey};
+    if openssl::version::number() < 0x3000_0000 {
+        return;
+    }
+    let mut group = EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
+    group.set_asn1_flag(Asn1Flag::EXPLICIT_CURVE);
+    let explicit = openssl::pkey::PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let root = CaSpec::new("the root")
+        .key(&key(KeyKind::EcP256, "root"))
+        .root();
+    let mid = CaSpec::new("the middle").key(&explicit).issued_by(&root);
+    let identity = mid.issue(LeafSpec::local_server().key(&key(KeyKind::EcP256, "leaf")));
+    let server = Server::builder().tls(ServerTls::new(&identity)).start();
+    let dir = PkiDir::new();
+    let ca_file = dir.write("ca.pem", root.cert_pem());
+    let uri = format!(
+        "mongodb://localhost:{}/?tls=true&tlsCAFile={}",
+        server.port(),
+        shown(&ca_file)
+    );
+    let version = mongotls::tls::openssl_version();
+    let expected = Expected::new(CauseCode::KeyTooWeak)
+        .blames(mid.cert(), 1, "intermediate")
+        .reads(
+            &format!("{version} does not accept the key of the intermediate CA \"the middle\": it spells out the parameters of its elliptic curve, where certificates must name the curve"),
+            "Have the certificate of \"CN=the middle\" issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
+        );
+    Seen::default().check("an explicit curve", &uri, &expected);
 }
 
 #[test]

@@ -165,6 +165,247 @@ fn names_are_compared_by_the_rules_and_shown_when_they_differ() {
     seen.are(CODES);
 }
 
+/// What a certificate holds, the host that is asked for, and how the message and the remedy end. OpenSSL refuses each.
+#[test]
+fn near_misses_are_explained() {
+    let root = CaSpec::new("the root")
+        .key(&key(KeyKind::EcP256, "root"))
+        .root();
+    let spec = || {
+        LeafSpec::new("cn.example")
+            .purposes(&[Purpose::ServerAuth])
+            .key(&key(KeyKind::EcP256, "leaf"))
+    };
+    let names = |names: &[(u8, &[u8])]| {
+        let names: Vec<_> = names
+            .iter()
+            .map(|(kind, bytes)| der::context(*kind, bytes))
+            .collect();
+        spec().extension("2.5.29.17", false, &der::sequence(&names))
+    };
+    let server = Server::builder()
+        .tls(ServerTls::new(&root.issue(LeafSpec::local_server())))
+        .start();
+    let bench = Bench::around(server, root);
+    let many = (0..100).fold(spec(), |spec, i| spec.dns(&format!("h{i}.example")));
+    let or_by_name = |name: &str| {
+        format!(
+            "Connect by a name that the certificate holds, or have one issued with the subject alternative name {name}."
+        )
+    };
+    let issue =
+        |name: &str| format!("Have a certificate issued with the subject alternative name {name}.");
+    let host = |asked: &str, rest: &str| {
+        format!("the certificate does not hold the host name \"{asked}\"; it holds {rest}")
+    };
+    let ip = |asked: &str, rest: &str| {
+        format!("the certificate does not hold the IP address \"{asked}\"; it holds {rest}")
+    };
+    let no_host = CauseCode::HostnameMismatch;
+    let no_ip = CauseCode::IpAddressMismatch;
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
+    let cases = [
+        (
+            spec().dns("127.0.0.1").dns("db.example"),
+            "127.0.0.1",
+            no_ip,
+            ip(
+                "127.0.0.1",
+                "DNS:127.0.0.1, DNS:db.example; \"127.0.0.1\" stands there as a DNS name, and only names of the kind IP are compared",
+            ),
+            or_by_name("IP:127.0.0.1"),
+        ),
+        (
+            spec().dns("127.0.0.1"),
+            "127.0.0.1",
+            no_ip,
+            ip(
+                "127.0.0.1",
+                "DNS:127.0.0.1; \"127.0.0.1\" stands there as a DNS name, and only names of the kind IP are compared",
+            ),
+            issue("IP:127.0.0.1"),
+        ),
+        (
+            names(&[(7, &mapped)]),
+            "127.0.0.1",
+            no_ip,
+            ip(
+                "127.0.0.1",
+                "IP:::ffff:127.0.0.1; \"::ffff:127.0.0.1\" and \"127.0.0.1\" are one address in two forms, IPv4 and IPv6, and only the same form matches",
+            ),
+            or_by_name("IP:127.0.0.1"),
+        ),
+        (
+            names(&[(7, b"127.0.0.1")]),
+            "127.0.0.1",
+            no_ip,
+            ip(
+                "127.0.0.1",
+                "IP:(9 bytes); \"127.0.0.1\" stands there as text in an entry of the kind IP, which needs the 4 or 16 bytes of the address",
+            ),
+            issue("IP:127.0.0.1"),
+        ),
+        (
+            spec().dns("*.db.example"),
+            "a_1.db.example",
+            no_host,
+            host(
+                "a_1.db.example",
+                "DNS:*.db.example; the wildcard of \"*.db.example\" matches no name with an underscore",
+            ),
+            or_by_name("DNS:a_1.db.example"),
+        ),
+        (
+            spec().dns("*.my_db.example"),
+            "a.my_db.example",
+            no_host,
+            host(
+                "a.my_db.example",
+                "DNS:*.my_db.example; the wildcard of \"*.my_db.example\" matches no name with an underscore",
+            ),
+            issue("DNS:a.my_db.example"),
+        ),
+        (
+            spec().dns("*.local"),
+            "db.local",
+            no_host,
+            host(
+                "db.local",
+                "DNS:*.local; the wildcard of \"*.local\" matches nothing, since a domain of two labels or more must follow it",
+            ),
+            issue("DNS:db.local"),
+        ),
+        (
+            spec().dns("*.*.example"),
+            "a.b.example",
+            no_host,
+            host(
+                "a.b.example",
+                "DNS:*.*.example; \"*.*.example\" has more than one wildcard, and only the whole first label of a name may be a wildcard",
+            ),
+            issue("DNS:a.b.example"),
+        ),
+        (
+            spec().dns("db*.part.example").dns("other.example"),
+            "db1.part.example",
+            no_host,
+            host(
+                "db1.part.example",
+                "DNS:db*.part.example, DNS:other.example; \"db*.part.example\" has a wildcard for a part of a label, and only the whole first label of a name may be a wildcard",
+            ),
+            or_by_name("DNS:db1.part.example"),
+        ),
+        (
+            spec().dns("localhost."),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:localhost.; \"localhost.\" has a dot at its end, and a name in a certificate has none",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().dns(" localhost"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS: localhost; \" localhost\" has white space around it, and a name in a certificate has none",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().dns("localhost:27017"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:localhost:27017; \"localhost:27017\" has a port, and a name in a certificate has none",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().dns("mongodb://localhost"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:mongodb://localhost; \"mongodb://localhost\" has a scheme, and a name in a certificate has none",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().dns("bücher.example").dns("other.example"),
+            "xn--bcher-kva.example",
+            no_host,
+            host(
+                "xn--bcher-kva.example",
+                "DNS:bücher.example, DNS:other.example; \"bücher.example\" is not in the ASCII form (xn--…) that certificates need",
+            ),
+            or_by_name("DNS:xn--bcher-kva.example"),
+        ),
+        (
+            spec().dns("localhost\0.evil.example"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:localhost\\u0000.evil.example; \"localhost\\u0000.evil.example\" holds a NUL character, and matches no host",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().dns("localhost, other.example"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:localhost, other.example; \"localhost, other.example\" is one entry with several names, and each needs its own",
+            ),
+            issue("DNS:localhost"),
+        ),
+        (
+            spec().cn("localhost").ip("192.0.2.7"),
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "IP:192.0.2.7; \"localhost\" is its common name, and common names are not compared",
+            ),
+            or_by_name("DNS:localhost"),
+        ),
+        (
+            names(&[(1, b"db@localhost"), (6, b"mongodb://localhost:27017")]),
+            "localhost",
+            CauseCode::NoSubjectAltName,
+            "the server's certificate \"cn.example\" names no host and no IP address among its subject alternative names; its common name \"cn.example\" is not compared; \"db@localhost\" stands there as an e-mail address, and only names of the kind DNS are compared; \"mongodb://localhost:27017\" stands there as a URI, and only names of the kind DNS are compared".to_owned(),
+            issue("DNS:localhost"),
+        ),
+        (
+            many,
+            "localhost",
+            no_host,
+            host(
+                "localhost",
+                "DNS:h0.example, DNS:h1.example, DNS:h2.example, DNS:h3.example, DNS:h4.example and 95 more",
+            ),
+            or_by_name("DNS:localhost"),
+        ),
+    ];
+    let mut seen = Seen::default();
+    for (spec, asked, code, message, remedy) in cases {
+        let identity = bench.ca.issue(spec);
+        bench.server.set_tls(&ServerTls::new(&identity));
+        let expected = Expected::new(code).reads(&message, &remedy);
+        let error = handshake(&bench, asked).expect_err(&message);
+        seen.check_error(&message, &error, &expected);
+        if ["localhost", "127.0.0.1"].contains(&asked) {
+            seen.check(&message, &bench.uri_for(asked, ""), &expected);
+        }
+    }
+}
+
 /// A handshake for any name with the server of the bench.
 fn handshake(bench: &Bench, host: &str) -> Result<(), Error> {
     let options = TlsOptions::builder().ca_file(&bench.ca_file).build()?;

@@ -1,7 +1,7 @@
 //! Certification authorities: roots, intermediates, and ones that may not be either.
 
 use super::{
-    AD_OCSP, CrlSpec, Digest, Draft, Identity, KeyKind, LeafSpec, OcspSpec, Validity,
+    AD_OCSP, CrlSpec, Digest, Draft, Identity, KeyIds, KeyKind, LeafSpec, OcspSpec, Validity,
     information_access, name, random_serial,
 };
 use crate::der;
@@ -108,6 +108,7 @@ pub struct CaSpec {
     permitted_dns: Vec<String>,
     excluded_dns: Vec<String>,
     more: Vec<(String, bool, Vec<u8>)>,
+    key_ids: KeyIds,
     ocsp_urls: Vec<String>,
 }
 
@@ -125,6 +126,7 @@ impl CaSpec {
             permitted_dns: Vec::new(),
             excluded_dns: Vec::new(),
             more: Vec::new(),
+            key_ids: KeyIds::default(),
             ocsp_urls: Vec::new(),
         }
     }
@@ -188,6 +190,12 @@ impl CaSpec {
         self
     }
 
+    /// Which identifiers of keys the certificate holds.
+    pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
+        self.key_ids = key_ids;
+        self
+    }
+
     /// Adds any other extension, with `der` as its value.
     pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
         self.more.push((dotted.into(), critical, der.to_vec()));
@@ -220,6 +228,7 @@ impl CaSpec {
             serial: random_serial(),
             digest: self.digest,
             extensions,
+            key_ids: self.key_ids,
         }
         .sign(issuer);
         let chain = issuer.map_or_else(Vec::new, |above| {

@@ -1,8 +1,8 @@
 //! End-entity certificates: what to put in, and what to leave out.
 
 use super::{
-    AD_CA_ISSUERS, AD_OCSP, Ca, Digest, Draft, Identity, KeyKind, Validity, information_access,
-    name, random_serial,
+    AD_CA_ISSUERS, AD_OCSP, Ca, Digest, Draft, Identity, KeyIds, KeyKind, Validity,
+    information_access, name, random_serial,
 };
 use crate::der;
 use openssl::bn::BigNum;
@@ -64,6 +64,7 @@ pub struct LeafSpec {
     is_ca: bool,
     ocsp_no_check: bool,
     more: Vec<(String, bool, Vec<u8>)>,
+    key_ids: KeyIds,
 }
 
 impl LeafSpec {
@@ -115,6 +116,7 @@ impl LeafSpec {
             is_ca: false,
             ocsp_no_check: false,
             more: Vec::new(),
+            key_ids: KeyIds::default(),
         }
     }
 
@@ -234,6 +236,12 @@ impl LeafSpec {
         self
     }
 
+    /// Which identifiers of keys the certificate holds.
+    pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
+        self.key_ids = key_ids;
+        self
+    }
+
     /// Adds any other extension, with `der` as its value.
     pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
         self.more.push((dotted.into(), critical, der.to_vec()));
@@ -266,6 +274,7 @@ impl LeafSpec {
             serial: self.serial,
             digest: self.digest,
             extensions,
+            key_ids: self.key_ids,
         }
         .sign(issuer);
         Identity {

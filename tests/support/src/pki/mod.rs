@@ -218,6 +218,19 @@ struct Draft<'a> {
     serial: BigNum,
     digest: Digest,
     extensions: Vec<X509Extension>,
+    key_ids: KeyIds,
+}
+
+/// Which identifiers of keys a certificate holds (RFC 5280 §4.2.1.1, §4.2.1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyIds {
+    /// That of its own key, and that of its issuer's.
+    #[default]
+    Both,
+    /// These, and the issuer's name and the serial number of the issuer's certificate.
+    WithSerial,
+    /// None, as `openssl req -x509` and `openssl x509 -req` make them without a section of extensions.
+    None,
 }
 
 impl Draft<'_> {
@@ -243,16 +256,20 @@ impl Draft<'_> {
             builder.append_extension2(extension).unwrap();
         }
 
-        let context = builder.x509v3_context(issuer.map(|ca| ca.cert().as_ref()), None);
-        let subject_id = SubjectKeyIdentifier::new().build(&context).unwrap();
-        builder.append_extension(subject_id).unwrap();
-        if let Some(ca) = issuer {
-            let context = builder.x509v3_context(Some(ca.cert()), None);
-            let authority_id = AuthorityKeyIdentifier::new()
-                .keyid(true)
-                .build(&context)
-                .unwrap();
-            builder.append_extension(authority_id).unwrap();
+        if self.key_ids != KeyIds::None {
+            let context = builder.x509v3_context(issuer.map(|ca| ca.cert().as_ref()), None);
+            let subject_id = SubjectKeyIdentifier::new().build(&context).unwrap();
+            builder.append_extension(subject_id).unwrap();
+            if let Some(ca) = issuer {
+                let context = builder.x509v3_context(Some(ca.cert()), None);
+                let mut authority_id = AuthorityKeyIdentifier::new();
+                authority_id.keyid(true);
+                if self.key_ids == KeyIds::WithSerial {
+                    authority_id.issuer(true);
+                }
+                let authority_id = authority_id.build(&context).unwrap();
+                builder.append_extension(authority_id).unwrap();
+            }
         }
 
         let signer = issuer.map_or(self.key, Ca::key);

@@ -1,0 +1,131 @@
+//! OpenSSL's security level: which one applies, who set it, and what it requires
+//! (`SSL_CTX_set_security_level`).
+
+use std::fmt;
+
+use super::library::Library;
+use super::{ffi, openssl_version};
+use crate::options::{ProtocolList, ProtocolOptions};
+
+/// The security level of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecurityLevel {
+    level: u32,
+    set_by: SetBy,
+}
+
+/// What set the level. What is further up wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum SetBy {
+    /// `@SECLEVEL=` in the option `cipher_list`.
+    CipherList,
+    /// The option `security_level`.
+    Option,
+    /// `@SECLEVEL=` in the `CipherString` of OpenSSL's configuration file, which is this one.
+    ConfigurationFile(String),
+    /// Nothing: OpenSSL was built with it.
+    Build,
+}
+
+impl SecurityLevel {
+    /// The level in force, and where it comes from.
+    pub(super) fn new(level: u32, options: &ProtocolOptions) -> Self {
+        let sets_level = |list: &str| list.contains(SECLEVEL);
+        let mut lists = options.lists();
+        let in_list =
+            lists.any(|(list, value)| list == ProtocolList::CipherList && sets_level(value));
+        let set_by = if in_list {
+            SetBy::CipherList
+        } else if options.level().is_some() {
+            SetBy::Option
+        } else {
+            let library = Library::inspect();
+            let file = library.config_file.filter(|_| library.config_file_found);
+            let file = file.filter(|path| {
+                ffi::system_cipher_string(path).is_some_and(|list| sets_level(&list))
+            });
+            file.map_or(SetBy::Build, |path| {
+                SetBy::ConfigurationFile(path.display().to_string())
+            })
+        };
+        Self { level, set_by }
+    }
+
+    /// The number of the level.
+    pub(super) fn number(&self) -> u32 {
+        self.level
+    }
+
+    /// The bits of security that the level requires.
+    pub(super) fn bits(&self) -> u32 {
+        match self.level {
+            0 => 0,
+            1 => 80,
+            2 => 112,
+            3 => 128,
+            4 => 192,
+            _ => 256,
+        }
+    }
+
+    /// The smallest keys that the level allows.
+    pub(super) fn smallest_keys(&self) -> &'static str {
+        match self.level {
+            0 | 1 => "RSA 1024 or an elliptic curve of 160 bits",
+            2 => "RSA 2048 or an elliptic curve of 224 bits",
+            3 => "RSA 3072 or an elliptic curve of 256 bits",
+            4 => "RSA 7680 or an elliptic curve of 384 bits",
+            _ => "RSA 15360 or an elliptic curve of 512 bits",
+        }
+    }
+
+    /// Keys to recommend, which the level allows.
+    pub(super) fn good_keys(&self) -> &'static str {
+        match self.level {
+            0..=2 => "RSA 2048, EC P-256",
+            3 => "RSA 3072, EC P-256",
+            4 => "RSA 7680, EC P-384",
+            _ => "RSA 15360, EC P-521",
+        }
+    }
+
+    /// The weakest digest to recommend, which the level allows.
+    pub(super) fn good_digest(&self) -> &'static str {
+        match self.level {
+            0..=3 => "SHA-256",
+            4 => "SHA-384",
+            _ => "SHA-512",
+        }
+    }
+
+    /// A second remedy for what has `bits` of security; empty if level 2, the usual one, would not do either.
+    pub(super) fn lower_for(&self, bits: u32) -> String {
+        if bits < 112 {
+            return String::new();
+        }
+        let setting = match &self.set_by {
+            SetBy::CipherList => format!("{SECLEVEL}2 in cipher_list"),
+            SetBy::ConfigurationFile(path) => format!("{SECLEVEL}2 in {path}"),
+            SetBy::Option | SetBy::Build => "security_level(2)".to_owned(),
+        };
+        format!(" Or lower the security level to 2, which accepts it, with {setting}.")
+    }
+}
+
+impl fmt::Display for SecurityLevel {
+    /// `security level 3, which the option security_level sets,`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "security level {}, which ", self.level)?;
+        match &self.set_by {
+            SetBy::CipherList => write!(f, "{SECLEVEL}{} in cipher_list sets", self.level),
+            SetBy::Option => f.write_str("the option security_level sets"),
+            SetBy::ConfigurationFile(path) => {
+                write!(f, "{SECLEVEL}{} in {path} sets", self.level)
+            }
+            SetBy::Build => write!(f, "is the default of {}", openssl_version()),
+        }
+    }
+}
+
+/// How a cipher list sets the level.
+const SECLEVEL: &str = "@SECLEVEL=";
