@@ -98,7 +98,12 @@ pub(super) fn near_misses(
             }
             ServerName::Ip(address) => name.parse() == Ok(*address),
         })
-        .map(|name| format!("{name:?} is its common name, and common names are not compared"));
+        .map(|name| {
+            format!(
+                "{} is its common name, and common names are not compared",
+                Quoted(name)
+            )
+        });
     of_names.chain(of_common_name).take(TOLD).collect()
 }
 
