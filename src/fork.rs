@@ -16,6 +16,7 @@
 //! Processes made by the bare system call `clone` are not noticed.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -89,6 +90,16 @@ impl Drop for AtWork {
             AT_WORK.fetch_sub(1, Ordering::SeqCst);
         }
     }
+}
+
+/// Fails in a forked child with what was made when the process had forked `forks` times: a connection is still the
+/// parent's, and one byte from the child would break it. The program's function for events can fork at any step.
+pub(crate) fn refuse_inherited(forks: u64) -> io::Result<()> {
+    if forks == count() {
+        return Ok(());
+    }
+    let why = "the connection belongs to the process that this one was forked from";
+    Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
 }
 
 /// Does what may take long and is not OpenSSL's, such as waiting for the network, in the middle of work.

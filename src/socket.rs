@@ -81,16 +81,6 @@ impl Socket {
         self.transport.peer_addr().ok()?.as_socket()
     }
 
-    /// Fails in a forked child, which may be in the middle of what its parent has begun: the program's function for
-    /// events can fork at any step.
-    fn refuse_in_child(&self) -> io::Result<()> {
-        if !self.is_inherited() {
-            return Ok(());
-        }
-        let why = "the connection belongs to the process that this one was forked from";
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
-    }
-
     /// Lets the next read block for no longer than the deadline allows.
     fn arm_read(&mut self) -> io::Result<()> {
         let wanted = self.wanted(self.read_timeout)?;
@@ -147,7 +137,7 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.refuse_in_child()?;
+        fork::refuse_inherited(self.forks)?;
         if !self.waits {
             return (&*self.transport).read(buf);
         }
@@ -163,13 +153,13 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.refuse_in_child()?;
+        fork::refuse_inherited(self.forks)?;
         if !self.waits {
-            return (&*self.transport).write(buf);
+            return send(&self.transport, buf);
         }
         loop {
             self.arm_write()?;
-            match fork::outside(|| (&*self.transport).write(buf)) {
+            match fork::outside(|| send(&self.transport, buf)) {
                 Ok(n) => return Ok(n),
                 Err(error) => Self::retry(error)?,
             }
@@ -179,6 +169,12 @@ impl Write for Socket {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Sends without `SIGPIPE`: where the program has restored its default, or never changed it as in C, a peer that is gone
+/// would end the process.
+fn send(transport: &socket2::Socket, buf: &[u8]) -> io::Result<usize> {
+    transport.send_with_flags(buf, libc::MSG_NOSIGNAL)
 }
 
 /// Ends what a connection does from another thread: its reads and writes fail at once.
@@ -278,6 +274,43 @@ mod tests {
         let error = Socket::retry(io::ErrorKind::TimedOut.into()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         assert!(error.to_string().contains("by the network"));
+    }
+
+    /// A blocked SIGPIPE stays pending even where it is ignored, as in Rust programs.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_write_to_a_peer_that_is_gone_raises_no_sigpipe() {
+        let unix = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            drop(theirs);
+            Arc::new(socket2::Socket::from(ours))
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = || {
+            let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ours = Arc::new(socket2::Socket::from(ours));
+            let interrupt = Interrupt::default();
+            interrupt.attach(&ours).unwrap();
+            // As Client::close() does while another thread connects.
+            interrupt.interrupt();
+            ours
+        };
+        for transport in [unix(), tcp()] {
+            for waits in [true, false] {
+                let mut socket = Socket::new(Arc::clone(&transport)).unwrap();
+                socket.set_waiting(waits).unwrap();
+                let (sender, outcome) = std::sync::mpsc::channel();
+                crate::thread::spawn("mongotls-test", move || {
+                    let error = socket.write(b"x").unwrap_err();
+                    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+                    sender.send((error.kind(), status)).unwrap();
+                })
+                .unwrap();
+                let (kind, status) = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+                assert_eq!(kind, io::ErrorKind::BrokenPipe);
+                assert!(status.contains("\nSigPnd:\t0000000000000000\n"), "{status}");
+            }
+        }
     }
 
     #[test]
