@@ -8,9 +8,12 @@
 //! OpenSSL too has locks, some of them for the whole process: 3.0 takes one with each algorithm that a handshake
 //! looks up. So threads of this crate say when they are [at work](at_work) in OpenSSL, and a fork waits until none
 //! is, which takes no longer than the arithmetic of a handshake: whoever waits for the network, a lock or the
-//! program's own function meanwhile [steps outside](outside). The streams of established connections do without, but
-//! for the first time on each thread: OpenSSL keeps a list of its threads under such a lock, and takes it again when one
-//! of them ends. So a thread [is introduced](introduce) at work, and is at work once more at its end.
+//! program's own function meanwhile [steps outside](outside). [Calls](call) on the streams of established connections do
+//! without, but for the first time on each thread: OpenSSL keeps a list of its threads under such a lock, and takes it
+//! again when one of them ends. So a thread is introduced at work, and is at work once more at its end.
+//!
+//! Work and calls also keep two other promises: OpenSSL's queue of errors is empty when they begin, so that errors of
+//! others in this thread are not taken for ours, and when they end; and [`crate::exit`] knows that the thread is inside.
 //!
 //! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
 //! Processes made by the bare system call `clone` are not noticed.
@@ -22,6 +25,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
+
+use crate::exit::{self, Inside};
 
 /// How many forks lie between this process and the one that made the first [`PerProcess`].
 pub(crate) fn count() -> u64 {
@@ -60,7 +65,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// This thread is at work in OpenSSL, where it may hold locks of the whole process, until the result is dropped.
 pub(crate) fn at_work() -> AtWork {
-    if DEPTH.get() == 0 {
+    let inside = exit::inside();
+    let is_outermost = DEPTH.get() == 0;
+    if is_outermost {
         enter();
     }
     DEPTH.set(DEPTH.get() + 1);
@@ -69,26 +76,47 @@ pub(crate) fn at_work() -> AtWork {
         // A thread that is ending already has nobody who would do it.
         let _ = LEAVING.try_with(|_| ());
     }
-    AtWork(())
-}
-
-/// This thread is about to use OpenSSL without being at work.
-pub(crate) fn introduce() {
-    if !IS_KNOWN.get() {
-        drop(at_work());
+    if is_outermost {
+        crate::tls::clear_errors();
     }
+    AtWork { _inside: inside }
 }
 
 /// See [`at_work`].
 #[must_use]
-pub(crate) struct AtWork(());
+pub(crate) struct AtWork {
+    _inside: Inside,
+}
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
         if DEPTH.get() == 0 {
+            crate::tls::clear_errors();
             AT_WORK.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+}
+
+/// This thread calls OpenSSL without being at work, until the result is dropped: a fork does not wait for it.
+pub(crate) fn call() -> Call {
+    if !IS_KNOWN.get() {
+        drop(at_work());
+    }
+    let inside = exit::inside();
+    crate::tls::clear_errors();
+    Call { _inside: inside }
+}
+
+/// See [`call`].
+#[must_use]
+pub(crate) struct Call {
+    _inside: Inside,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        crate::tls::clear_errors();
     }
 }
 
@@ -113,11 +141,11 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
         }
     }
     if DEPTH.get() == 0 {
-        return wait();
+        return exit::outside(wait);
     }
     let back = Back(DEPTH.replace(0));
     AT_WORK.fetch_sub(1, Ordering::SeqCst);
-    let result = wait();
+    let result = exit::outside(wait);
     drop(back);
     result
 }
@@ -154,6 +182,7 @@ pub(crate) fn in_parent() {
 pub(crate) fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     AT_WORK.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
+    exit::in_child();
     FORKING.store(0, Ordering::SeqCst);
 }
 

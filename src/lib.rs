@@ -67,6 +67,7 @@ mod database;
 mod document;
 mod ending;
 mod error;
+mod exit;
 mod fork;
 mod logging;
 mod net;

@@ -100,7 +100,7 @@ impl Connector {
         let inherited = self
             .tls
             .as_ref()
-            .and_then(|tls| Some(tls.try_lock().ok()?.in_child()));
+            .and_then(|tls| Some(tls.try_lock().ok()?.clone()));
         let mut child = match inherited {
             Some(tls) => Self::with_tls(options, Some(tls))?,
             None => Self::made(options)?,

@@ -12,6 +12,7 @@ use super::authenticate::Driver;
 use super::{Connection, Connector, Perished, Request};
 use crate::auth::Context;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::time::Deadline;
 
 impl Connector {
@@ -36,6 +37,8 @@ impl Connector {
         else {
             return outcome;
         };
+        // Authentication hashes.
+        let _at_work = fork::at_work();
         let started = Instant::now();
         let own = self.connect_deadline(started);
         let server = connection.server.clone();

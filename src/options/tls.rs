@@ -1,6 +1,7 @@
 //! What TLS is asked to do. Plain data; `tls/` turns it into an OpenSSL context.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,8 +287,9 @@ pub(crate) enum PasswordSource {
 pub(crate) struct PasswordCallback(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
 
 impl PasswordCallback {
-    pub(crate) fn ask(&self) -> Option<Secret> {
-        fork::outside(|| (self.0)())
+    /// The password, or an error if the function panicked.
+    pub(crate) fn ask(&self) -> std::thread::Result<Option<Secret>> {
+        catch_unwind(AssertUnwindSafe(|| fork::outside(|| (self.0)())))
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef, Asn1Time, Asn1TimeRef};
-use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, Id, PKeyRef};
@@ -90,6 +89,8 @@ impl Certificate {
 
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
+        // What OpenSSL complains about while it reads is told by the facts that are missing.
+        let _mark = ffi::ErrorMark::set();
         let mut dns_names = Vec::new();
         let mut ip_addresses = Vec::new();
         for name in cert.subject_alt_names().into_iter().flatten() {
@@ -102,7 +103,7 @@ impl From<&X509Ref> for Certificate {
         let common_name = cert.subject_name().entries_by_nid(Nid::COMMONNAME).last();
         let usage = cert.extended_key_usage();
         let public = cert.public_key();
-        let facts = Self {
+        Self {
             subject: ffi::name_text(cert.subject_name()),
             issuer: ffi::name_text(cert.issuer_name()),
             serial: serial(cert.serial_number()),
@@ -138,11 +139,7 @@ impl From<&X509Ref> for Certificate {
                 .unwrap_or_default(),
             common_name: common_name.and_then(|entry| entry.data().to_string().ok()),
             user_name: ffi::user_name(cert.subject_name()),
-        };
-        // What OpenSSL complained about while it read is told by the facts that are missing. Left in its
-        // queue, it would be taken for the failure of a later call.
-        drop(ErrorStack::get());
-        facts
+        }
     }
 }
 

@@ -33,8 +33,9 @@ use openssl::x509::{
 };
 use openssl_sys as sys;
 
+use super::callback;
 use super::certificate::instant;
-use crate::fork;
+use crate::{exit, fork};
 
 /// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
 /// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
@@ -304,11 +305,50 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
 
 /// Lets OpenSSL put this thread on its list of threads, and leaves the thread's errors as they are.
 pub(crate) fn enter_thread() {
-    // First, and so that OpenSSL does not clean up when the process exits: threads of this crate may still be in it
-    // then. Left to itself the call below would set that up.
+    static WATCH: Once = Once::new();
+    extern "C" fn before_cleanup() {
+        exit::before_cleanup();
+    }
+    // First, and so that OpenSSL does not clean up when the process exits, unless somebody else has set that up.
     openssl::init();
+    watch_forks();
+    WATCH.call_once(|| {
+        // SAFETY: the handler lives as long as the program and does not unwind. OpenSSL calls it once, before it frees
+        // anything. A failure, for want of memory, leaves a clean-up unnoticed.
+        let _ = unsafe { OPENSSL_atexit(before_cleanup) };
+    });
     // SAFETY: looks at this thread's own errors, which OpenSSL makes when they are first asked for.
     unsafe { sys::ERR_peek_last_error() };
+}
+
+/// Empties this thread's queue of errors. What is left in it, by whomever, would be taken for the failure of a later
+/// call: `SSL_get_error` looks there first.
+pub(crate) fn clear_errors() {
+    // SAFETY: both calls concern this thread's own errors. Looking is much cheaper than clearing.
+    unsafe {
+        if sys::ERR_peek_last_error() != 0 {
+            sys::ERR_clear_error();
+        }
+    }
+}
+
+/// Removes the errors that were added to this thread's queue since, when it is dropped. Those that OpenSSL had added
+/// before it called back stay.
+pub(super) struct ErrorMark(());
+
+impl ErrorMark {
+    pub(super) fn set() -> Self {
+        // SAFETY: concerns this thread's own errors. An empty queue takes no mark; then all that is added goes.
+        unsafe { ERR_set_mark() };
+        Self(())
+    }
+}
+
+impl Drop for ErrorMark {
+    fn drop(&mut self) {
+        // SAFETY: concerns this thread's own errors.
+        unsafe { ERR_pop_to_mark() };
+    }
 }
 
 /// Frees what OpenSSL keeps for this thread, as it would when the thread has ended; it begins anew if the thread goes on.
@@ -856,12 +896,15 @@ pub(super) fn saw_certificate_request(ssl: &SslRef) -> bool {
 
 extern "C" fn on_certificate_request(ssl: *mut sys::SSL, _argument: *mut c_void) -> c_int {
     // SAFETY: OpenSSL calls this with the live connection that is in its handshake, on the thread
-    // that runs it; only shared access is taken, and nothing here can panic.
+    // that runs it; only shared access is taken.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
-    if let Some(seen) = request_index().ok().and_then(|index| ssl.ex_data(index)) {
-        seen.store(true, Ordering::Relaxed);
-    }
-    1 // go on with the certificate that is configured, or with none
+    let noted = callback::run(|| {
+        if let Some(seen) = request_index().ok().and_then(|index| ssl.ex_data(index)) {
+            seen.store(true, Ordering::Relaxed);
+        }
+    });
+    // 1: go on with the certificate that is configured, or with none.
+    c_int::from(noted.is_some())
 }
 
 /// Where a connection keeps the note; taken once a process.
@@ -878,6 +921,9 @@ type CertificateCallback = extern "C" fn(*mut sys::SSL, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn OPENSSL_thread_stop();
+    fn OPENSSL_atexit(handler: extern "C" fn()) -> c_int;
+    fn ERR_set_mark() -> c_int;
+    fn ERR_pop_to_mark() -> c_int;
     fn OCSP_resp_count(response: *mut sys::OCSP_BASICRESP) -> c_int;
     fn OCSP_resp_get0(response: *mut sys::OCSP_BASICRESP, index: c_int) -> *mut c_void;
     fn OCSP_SINGLERESP_get0_id(single: *const c_void) -> *const sys::OCSP_CERTID;

@@ -41,7 +41,9 @@ impl<'a> Password<'a> {
         let password = match self.source {
             None => None,
             Some(PasswordSource::Text(password)) => Some(password.clone()),
-            Some(PasswordSource::Callback(callback)) => callback.ask(),
+            Some(PasswordSource::Callback(callback)) => {
+                callback.ask().map_err(|_| callback_panicked())?
+            }
             Some(PasswordSource::Variable(name)) => match std::env::var(name) {
                 Ok(password) => Some(Secret::new(password)),
                 Err(error) => return Err(no_variable(name, &error)),
@@ -74,6 +76,15 @@ fn no_variable(name: &str, error: &std::env::VarError) -> Error {
         "Set the environment variable for this process.",
     );
     Error::configuration(cause.fact("variable", name))
+}
+
+fn callback_panicked() -> Error {
+    let cause = Cause::new(
+        CauseCode::KeyPasswordMissing,
+        "the private key is encrypted, and the function that returns its password panicked",
+        "Correct the function; the message of its panic is on standard error.",
+    );
+    Error::configuration(cause)
 }
 
 /// Why a key did not open.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::ffi;
+use crate::fork;
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
 pub fn openssl_version() -> &'static str {
@@ -28,7 +29,7 @@ pub struct Library {
 impl Library {
     /// Looks at the OpenSSL in use.
     pub fn inspect() -> Self {
-        openssl::init();
+        let _at_work = fork::at_work();
         let config_file = ffi::configuration_file();
         Self {
             version: openssl_version().to_owned(),

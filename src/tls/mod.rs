@@ -22,6 +22,7 @@
 //! `ffi.rs` is the gate to what the `openssl` crate lacks, and the only `unsafe` of this crate.
 
 mod alert;
+mod callback;
 mod certificate;
 mod crl;
 mod diagnose;
@@ -66,7 +67,7 @@ pub use self::certificate::Certificate;
 use self::crl::Crls;
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
-pub(crate) use self::ffi::{enter_thread, leave_thread, start_thread, watch_forks};
+pub(crate) use self::ffi::{clear_errors, enter_thread, leave_thread, start_thread, watch_forks};
 use self::identity::{Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
@@ -89,7 +90,7 @@ use self::verify::Watch;
 use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
-use crate::fork;
+use crate::fork::{self, Abandon, Call, PerProcess};
 use crate::options::TlsOptions;
 use crate::time::{Deadline, rfc3339};
 
@@ -98,7 +99,8 @@ use crate::time::{Deadline, rfc3339};
 /// Cheap to clone; all clones share one OpenSSL context.
 #[derive(Clone)]
 pub struct TlsContext {
-    shared: Arc<InUse>,
+    /// A forked child has one of its own: a session is offered once, and a lock may have been held during the fork.
+    shared: Arc<PerProcess<Arc<InUse>>>,
     /// Of this client, whoever else shares the context.
     handshakes: Arc<Counters>,
 }
@@ -111,6 +113,8 @@ struct Shared {
     own: Option<OwnChain>,
     /// None where no other client may share it.
     key: Option<sharing::Key>,
+    /// Lasts while the context above is dropped.
+    dropping: Option<Call>,
 }
 
 /// How many handshakes ended well.
@@ -181,8 +185,21 @@ impl Shared {
             crls,
             own,
             key: None,
+            dropping: None,
         })
     }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dropping = Some(fork::call());
+    }
+}
+
+impl Abandon for Arc<InUse> {
+    fn abandon(&self) {}
+
+    fn begin(&self) {}
 }
 
 impl TlsContext {
@@ -210,7 +227,7 @@ impl TlsContext {
     /// The same from files that were read already.
     pub(crate) fn with_files(options: &TlsOptions, files: Files) -> Result<Self> {
         Ok(Self {
-            shared: sharing::context(options, files)?,
+            shared: own(sharing::context(options, files)?),
             handshakes: Arc::default(),
         })
     }
@@ -220,23 +237,24 @@ impl TlsContext {
         let options = self.options();
         let files = Files::of(options, Reading::Again);
         Ok(Self {
-            shared: sharing::fresh(options, files)?,
+            shared: own(sharing::fresh(options, files)?),
             handshakes: Arc::clone(&self.handshakes),
         })
     }
 
-    /// The same for a forked child: with nothing in it that a thread of the parent may have locked, as far as
+    /// What this process uses. That of a forked child holds nothing that a thread of the parent may have locked, as far as
     /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
-    pub(crate) fn in_child(&self) -> Self {
-        self.reloaded().unwrap_or_else(|_| Self {
-            shared: self.shared.anew(),
-            handshakes: Arc::clone(&self.handshakes),
+    fn shared(&self) -> &Arc<InUse> {
+        self.shared.get(|inherited| {
+            let options = &inherited.options;
+            let files = Files::of(options, Reading::Again);
+            sharing::fresh(options, files).unwrap_or_else(|_| inherited.anew())
         })
     }
 
     /// The options that the context was built from.
     pub fn options(&self) -> &TlsOptions {
-        &self.shared.options
+        &self.shared().options
     }
 
     /// Whether the client's certificate and the CRLs are in force at `now`.
@@ -277,7 +295,7 @@ impl TlsContext {
     }
 
     fn check_crl_dates(&self, now: SystemTime) -> Result<()> {
-        match self.shared.crls.until.filter(|until| *until < now) {
+        match self.shared().crls.until.filter(|until| *until < now) {
             None => Ok(()),
             Some(until) => {
                 let message = format!("a CRL is past its nextUpdate ({})", rfc3339(until));
@@ -292,7 +310,7 @@ impl TlsContext {
 
     /// Where the trust anchors come from.
     pub fn trust_anchors(&self) -> &TrustAnchors {
-        &self.shared.anchors
+        &self.shared().anchors
     }
 
     /// How many handshakes of this context ended well: full ones, and resumed ones.
@@ -313,12 +331,12 @@ impl TlsContext {
 
     /// How many CRLs are loaded.
     pub fn crl_count(&self) -> usize {
-        self.shared.crls.count()
+        self.shared().crls.count()
     }
 
     /// The client's certificate, if one is configured.
     pub fn own_certificate(&self) -> Option<&Certificate> {
-        self.shared.own.as_ref().map(|own| &own.certificate)
+        self.shared().own.as_ref().map(|own| &own.certificate)
     }
 
     /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
@@ -343,7 +361,7 @@ impl TlsContext {
 
     /// Whether there is a session that the next connection to `server` would offer.
     pub(crate) fn holds_session(&self, server: &str) -> bool {
-        let sessions = self.shared.sessions.as_ref();
+        let sessions = self.shared().sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.holds_session(server))
     }
 
@@ -359,31 +377,37 @@ impl TlsContext {
         let name = ServerName::parse(host)?;
         let _at_work = fork::at_work();
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
-        if let Some(sessions) = &self.shared.sessions {
+        if let Some(sessions) = &self.shared().sessions {
             sessions
                 .prepare(&mut ssl, server, offer)
                 .map_err(internal)?;
         }
-        if let Some(ocsp) = &self.shared.ocsp {
+        if let Some(ocsp) = &self.shared().ocsp {
             ocsp.prepare(&mut ssl, server, deadline).map_err(internal)?;
         }
         let started = Instant::now();
-        let mut failed = match ssl.connect(Tap::new(stream)) {
+        callback::take_panic();
+        clear_errors();
+        let connected = ssl.connect(Tap::new(stream));
+        if callback::take_panic() {
+            return Err(Error::failed(Stage::Tls, callback_panicked()).into());
+        }
+        let mut failed = match connected {
             Ok(stream) => {
                 self.require_proof(stream.ssl())?;
-                let options = &self.shared.options;
+                let options = &self.shared().options;
                 let verifies = (options.verifies_certificate(), options.verifies_hostname());
-                let sent = self.shared.own.is_some();
+                let sent = self.shared().own.is_some();
                 let mut report =
                     HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
                 report.revocation = Checker::conclude(stream.ssl())
                     .map(|outcome| outcome.found)
                     .unwrap_or_default();
                 if let Some(proof) = SessionCache::resumed(stream.ssl()) {
-                    report.rest_on(&proof, self.shared.options.checks_revocation());
+                    report.rest_on(&proof, self.shared().options.checks_revocation());
                 }
                 report.checks_whole_chain = options.check_whole_chain();
-                if self.shared.anchors == TrustAnchors::NotUsed {
+                if self.shared().anchors == TrustAnchors::NotUsed {
                     // Without anchors every chain fails, which says nothing about this one.
                     report.verification = Verification::None { would_fail: None };
                 }
@@ -405,7 +429,7 @@ impl TlsContext {
 
         // A server that sent its certificate had declined the session by then.
         let met_session = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
-        if let Some(sessions) = &self.shared.sessions {
+        if let Some(sessions) = &self.shared().sessions {
             match met_session {
                 true => sessions.pause(server, Instant::now()),
                 false => sessions.forget(server),
@@ -425,8 +449,8 @@ impl TlsContext {
                 &refusal,
                 &refusal::Rules {
                     name: &name,
-                    anchors: &self.shared.anchors,
-                    crls: &self.shared.crls,
+                    anchors: &self.shared().anchors,
+                    crls: &self.shared().crls,
                     protocol: self.options().protocol(),
                     level: failed.ssl().security_level(),
                     now: SystemTime::now(),
@@ -466,7 +490,7 @@ impl TlsContext {
     fn require_proof(&self, ssl: &SslRef) -> Result<()> {
         let verified =
             ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
-        if verified || !self.shared.options.verifies_certificate() {
+        if verified || !self.shared().options.verifies_certificate() {
             return Ok(());
         }
         let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
@@ -475,8 +499,8 @@ impl TlsContext {
 
     /// A connection that knows whom to expect.
     fn prepare(&self, name: &ServerName) -> Result<(Ssl, Watch), ErrorStack> {
-        let options = &self.shared.options;
-        let mut ssl = Ssl::new(&self.shared.context)?;
+        let options = &self.shared().options;
+        let mut ssl = Ssl::new(&self.shared().context)?;
         ffi::expect_certificate_request(&mut ssl)?;
         if let ServerName::Dns(host) = name {
             ssl.set_hostname(host)?;
@@ -513,7 +537,7 @@ impl TlsContext {
             received: tap.received(),
             requested_certificate: ffi::saw_certificate_request(ssl),
             requested_ca_names: ffi::requested_ca_names(ssl),
-            own: self.shared.own.as_ref(),
+            own: self.shared().own.as_ref(),
             answered: tap.wrote_last(),
             established,
             now: SystemTime::now(),
@@ -540,8 +564,8 @@ impl From<Error> for Failed {
 impl fmt::Debug for TlsContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsContext")
-            .field("options", &self.shared.options)
-            .field("anchors", &self.shared.anchors)
+            .field("options", &self.shared().options)
+            .field("anchors", &self.shared().anchors)
             .finish_non_exhaustive()
     }
 }
@@ -595,6 +619,20 @@ fn handshake_timeout(received: u64) -> Cause {
         "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
     )
     .fact("received_bytes", i64::try_from(received).unwrap_or(i64::MAX))
+}
+
+/// The message of the panic is where the program's hook for panics has put it.
+fn callback_panicked() -> Cause {
+    Cause::new(
+        CauseCode::OptionConflict,
+        "mongotls panicked in the middle of the TLS handshake",
+        "Report the message of the panic, which is on standard error, as a bug of mongotls.",
+    )
+}
+
+/// What each process has for itself.
+fn own(shared: Arc<InUse>) -> Arc<PerProcess<Arc<InUse>>> {
+    Arc::new(PerProcess::new(shared))
 }
 
 /// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.

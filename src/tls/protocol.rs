@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::{SslContextBuilder, SslVersion};
 
-use super::{internal, openssl_version};
+use super::{callback, internal, openssl_version};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
@@ -110,8 +110,10 @@ pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
         })?;
     let file = Mutex::new(file);
     context.set_keylog_callback(move |_, line| {
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        write_line(&mut file, line);
+        callback::run(|| {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            write_line(&mut file, line);
+        });
     });
     Ok(())
 }

@@ -9,6 +9,7 @@ use openssl::x509::{X509, X509VerifyResult};
 use super::revocation::{CertificateRevocation, Evidence, Found, RevocationStatus, RevocationStep};
 use super::session::Proof;
 use super::{Certificate, ffi};
+use crate::fork;
 
 /// The facts of one finished TLS handshake.
 ///
@@ -156,6 +157,7 @@ impl HandshakeReport {
 
     /// The certificates that the server sent, its own first.
     pub fn peer_chain(&self) -> Vec<Certificate> {
+        let _at_work = fork::at_work();
         self.peer_chain
             .iter()
             .map(|cert| Certificate::from(&**cert))
@@ -165,6 +167,7 @@ impl HandshakeReport {
     /// The certification path that was verified, the server's certificate first and the trust anchor
     /// last; empty if nothing was verified.
     pub fn verified_chain(&self) -> Vec<Certificate> {
+        let _at_work = fork::at_work();
         self.verified_chain
             .iter()
             .map(|cert| Certificate::from(&**cert))
@@ -193,6 +196,7 @@ impl HandshakeReport {
     /// The server's certificate is checked by OCSP and the CRLs; those above it by the CRLs alone, if the
     /// options ask for that: their responders are not asked.
     pub fn revocation(&self) -> Vec<CertificateRevocation> {
+        let _at_work = fork::at_work();
         let chain = match self.verification {
             Verification::None { .. } => &[],
             _ => self.verified_chain.as_slice(),

@@ -26,9 +26,9 @@ use openssl::stack::StackRef;
 use openssl::x509::X509;
 
 use super::certificate::instant;
-use super::ffi;
 use super::ocsp::{Checker, SessionLimit};
 use super::revocation::Found;
+use super::{callback, ffi};
 
 /// How many tickets are kept for one server. A server sends two with each full handshake.
 const TICKETS: usize = 8;
@@ -104,7 +104,7 @@ struct Ticketing {
 /// Lets a context hand its sessions over. `crls_until` is the first `nextUpdate` of its CRLs.
 pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemTime>) {
     context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
-    context.set_new_session_callback(move |ssl, session| {
+    let keep = move |ssl: &mut SslRef, session| {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
         };
@@ -130,6 +130,9 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
                 proof,
             },
         );
+    };
+    context.set_new_session_callback(move |ssl, session| {
+        callback::run(|| keep(ssl, session));
     });
 }
 

@@ -8,7 +8,7 @@ use openssl::ssl::{self, SslStream};
 use super::session::SessionCache;
 use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
-use crate::fork;
+use crate::fork::{self, Call};
 use crate::sniff;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
@@ -20,6 +20,10 @@ pub struct TlsStream<S> {
     report: HandshakeReport,
     context: TlsContext,
     name: ServerName,
+    /// How often the process had forked when the connection was made.
+    forks: u64,
+    /// Lasts while the fields above are dropped.
+    dropping: Option<Call>,
 }
 
 impl<S> TlsStream<S> {
@@ -34,6 +38,8 @@ impl<S> TlsStream<S> {
             report,
             context,
             name,
+            forks: fork::count(),
+            dropping: None,
         }
     }
 
@@ -52,10 +58,17 @@ impl<S> TlsStream<S> {
         &mut self.stream.get_mut().inner
     }
 
+    /// Begins a call of OpenSSL. Fails in a forked child.
+    fn call(&self) -> io::Result<Call> {
+        fork::refuse_inherited(self.forks)?;
+        Ok(fork::call())
+    }
+
     /// Forgets the sessions with this server, which did not answer the first message, so that the next handshake is a
     /// full one. A server may have ended the connection for the sake of the client's certificate, which it does not ask
     /// for where a session is resumed.
     pub(crate) fn forget_sessions(&self) {
+        let _call = fork::call();
         SessionCache::connection_failed(self.stream.ssl());
     }
 
@@ -75,6 +88,7 @@ impl<S> TlsStream<S> {
         if is_timeout(error) {
             return None;
         }
+        let _at_work = fork::at_work();
         let peer = self
             .context
             .peer(&self.name, self.stream.ssl(), self.stream.get_ref(), true);
@@ -98,7 +112,7 @@ impl<S: Read + Write> TlsStream<S> {
     /// # Errors
     /// What the stream under TLS says.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        fork::introduce();
+        let _call = self.call()?;
         match self.stream.shutdown() {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into_io_error().unwrap_or_else(io::Error::other)),
@@ -110,7 +124,7 @@ impl<S> Drop for TlsStream<S> {
     /// OpenSSL takes a connection that goes away without close_notify for broken, and its session for
     /// unfit to be resumed. A pool closes connections that are sound, so it is told otherwise.
     fn drop(&mut self) {
-        fork::introduce();
+        self.dropping = Some(fork::call());
         ffi::mark_shut_down(self.stream.ssl());
     }
 }
@@ -119,7 +133,9 @@ impl<S: Read + Write> TlsStream<S> {
     /// Whether the peer has neither ended the connection nor sent data, on a stream under TLS that does not
     /// wait. Takes in what is no data, such as a session ticket.
     pub(crate) fn is_silent(&mut self) -> bool {
-        fork::introduce();
+        let Ok(_call) = self.call() else {
+            return false;
+        };
         let read = self.stream.ssl_read(&mut [0]);
         let waits = read.is_err_and(|error| error.code() == ssl::ErrorCode::WANT_READ);
         self.stream.get_mut().take_failure();
@@ -132,6 +148,7 @@ impl<S: Read + Write> TlsStream<S> {
         if !is_cut(cut) {
             return None;
         }
+        let _call = fork::call();
         let error = self.stream.read(&mut [0]).err();
         self.stream.get_mut().take_failure();
         let error = error?;
@@ -142,7 +159,7 @@ impl<S: Read + Write> TlsStream<S> {
 
 impl<S: Read + Write> Read for TlsStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        fork::introduce();
+        let _call = self.call()?;
         let read = self.stream.read(buf);
         self.stream.get_mut().in_own_words(read)
     }
@@ -150,7 +167,7 @@ impl<S: Read + Write> Read for TlsStream<S> {
 
 impl<S: Read + Write> Write for TlsStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        fork::introduce();
+        let _call = self.call()?;
         let written = self.stream.write(buf);
         let written = self.stream.get_mut().in_own_words(written);
         written.map_err(|error| self.last_words(&error).unwrap_or(error))
@@ -263,7 +280,7 @@ impl<S: Read> Tap<S> {
 
 impl<S: Read> Read for Tap<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buf);
+        let read = fork::outside(|| self.inner.read(buf));
         let n = self.keep(read)?;
         let kept = self.head().len();
         if let Some(room) = self.head.get_mut(kept..).filter(|room| !room.is_empty()) {
@@ -279,11 +296,11 @@ impl<S: Read> Read for Tap<S> {
 impl<S: Write> Write for Tap<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.wrote_last = true;
-        let written = self.inner.write(buf);
+        let written = fork::outside(|| self.inner.write(buf));
         self.keep(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        fork::outside(|| self.inner.flush())
     }
 }

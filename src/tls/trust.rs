@@ -31,6 +31,7 @@ use super::reading::Files;
 use super::snapshot::Stamp;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::options::TlsOptions;
 
 /// Where the trust anchors of a context come from.
@@ -187,7 +188,7 @@ fn add_directory(store: &mut X509StoreBuilder, path: &Path) -> Result<()> {
                 .fact("path", shown.as_str()),
         )
     };
-    if let Err(error) = fs::read_dir(path) {
+    if let Err(error) = fork::outside(|| fs::read_dir(path)) {
         let remedy = "Give a folder that the user running this process may read and enter.";
         let why = format!("cannot be read: {error}");
         return Err(faulty(CauseCode::CaFileUnreadable, &why, remedy).with_source(error));
@@ -335,12 +336,14 @@ fn directories_from_env(name: &str) -> Vec<PathBuf> {
 
 /// Whether a folder has an entry such as `5ed36f99.0`, as `openssl rehash` makes them.
 fn has_hashed_names(directory: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return false;
-    };
-    entries.flatten().any(|entry| {
-        let name = entry.file_name();
-        is_hashed_name(&name) && !name.to_string_lossy().contains(".r")
+    fork::outside(|| {
+        let Ok(entries) = fs::read_dir(directory) else {
+            return false;
+        };
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            is_hashed_name(&name) && !name.to_string_lossy().contains(".r")
+        })
     })
 }
 

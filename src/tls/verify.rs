@@ -15,7 +15,7 @@ use openssl::x509::{
 };
 
 use super::certificate::instant;
-use super::ffi;
+use super::{callback, ffi};
 use crate::options::SpkiPin;
 
 /// What OpenSSL refused, and where in the chain.
@@ -96,7 +96,7 @@ impl Watch {
     pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin]) {
         let seen = Arc::clone(&self.0);
         let pins = pins.to_vec();
-        ssl.set_verify_callback(SslVerifyMode::PEER, move |mut passed, context| {
+        let judge = move |mut passed, context: &mut X509StoreContextRef| {
             seen.has_begun.store(true, Ordering::Relaxed);
             // The last of the calls is for the server's certificate, when all else has passed.
             if passed
@@ -112,6 +112,9 @@ impl Watch {
                 refusal.get_or_insert_with(|| Refusal::of(context));
             }
             passed
+        };
+        ssl.set_verify_callback(SslVerifyMode::PEER, move |passed, context| {
+            callback::run(|| judge(passed, context)).unwrap_or(false)
         });
     }
 

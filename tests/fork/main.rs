@@ -15,7 +15,11 @@
 )]
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read};
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{self, Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -24,8 +28,11 @@ use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, PoolEventKind};
-use mongotls::options::{ClientOptions, DriverInfo};
+use mongotls::options::{ClientOptions, DriverInfo, TlsOptions};
+use mongotls::tls::TlsContext;
 use mongotls::{Client, ConnectionString, Cursor, ErrorKind, PoolState};
+use mongotls_testbench::fault::Fault;
+use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Server, ServerTls};
 
@@ -43,6 +50,8 @@ fn main() -> ExitCode {
         Some("--list") => {}
         _ => {
             let bench = Bench::start();
+            a_program_with_tls_contexts_alone(&bench);
+            waits_in_handshakes_delay_no_fork();
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
             forks_while_threads_come_and_go(&bench);
@@ -210,6 +219,118 @@ fn ping(client: &Client) {
     let database = client.database("admin");
     let reply = database.run_command(doc! { "benchEcho": own }).unwrap();
     assert_eq!(reply.get_i64("benchEcho").unwrap(), own);
+}
+
+/// Forks a child that ends at once; how long the fork took.
+fn timed_fork() -> Duration {
+    let begun = Instant::now();
+    let id = fork(|| {});
+    let took = begun.elapsed();
+    wait_for(id, Instant::now() + LIMIT);
+    took
+}
+
+/// Without protection a fork waits for a second. A busy machine may delay some of them.
+fn expect_quick_forks(what: &str) {
+    let mut took: Vec<_> = (0..5).map(|_| timed_fork()).collect();
+    took.sort();
+    assert!(took[2] < Duration::from_millis(500), "{what}: {took:?}");
+}
+
+/// Must come first: a client would have set the protection up.
+fn a_program_with_tls_contexts_alone(bench: &Bench) {
+    let (address, ca_file) = bench.uri.split_once("/?tls=true&tlsCAFile=").unwrap();
+    let address = address.strip_prefix("mongodb://").unwrap();
+    let options = TlsOptions::builder().ca_file(ca_file).build().unwrap();
+    let context = TlsContext::new(&options).unwrap();
+    let connect = || context.connect("localhost", TcpStream::connect(address).unwrap());
+    let mut stream = connect().unwrap();
+    // Another thread is in a handshake with a server that says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let waiting = TcpStream::connect(silent.local_addr().unwrap()).unwrap();
+    let end = waiting.try_clone().unwrap();
+    let other = context.clone();
+    let waiter = thread::spawn(move || other.connect("localhost", waiting).map(drop));
+    let (mut accepted, _) = silent.accept().unwrap();
+    accepted.read_exact(&mut [0; 1]).unwrap();
+    expect_quick_forks("with a handshake that waits");
+    let id = fork(|| {
+        for outcome in [
+            stream.write(b"x"),
+            stream.read(&mut [0]),
+            stream.shutdown().map(|()| 0),
+        ] {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+            let why = "the connection belongs to the process that this one was forked from";
+            assert_eq!(error.to_string(), why);
+        }
+        drop(stream);
+        // A session of the parent's would be used twice.
+        assert!(!connect().unwrap().report().resumed());
+        assert!(!connect().unwrap().report().resumed());
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    println!("ok: a program with TLS contexts alone");
+    end.shutdown(Shutdown::Both).unwrap();
+    waiter.join().unwrap().unwrap_err();
+}
+
+/// A responder of OCSP that does not answer, and a file that does not come.
+fn waits_in_handshakes_delay_no_fork() {
+    let dir = PkiDir::new();
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let file = dir.write("ca.pem", ca.cert_pem());
+    let responder = Responder::start();
+    responder.faults().all(Fault::stall_after(0));
+    let server = |leaf: LeafSpec| {
+        let tls = ServerTls::new(&ca.issue(leaf));
+        Server::builder().tls(tls).start()
+    };
+    let slow = server(LeafSpec::local_server().ocsp_url(&responder.url()));
+    let quick = server(LeafSpec::local_server());
+    let options = TlsOptions::builder().ca_file(&file);
+    let options = options
+        .ocsp_responder_timeout(Duration::from_secs(6))
+        .build()
+        .unwrap();
+    let context = TlsContext::new(&options).unwrap();
+    let other = context.clone();
+    let address = slow.addr();
+    let waiter = thread::spawn(move || {
+        other
+            .connect("localhost", TcpStream::connect(address).unwrap())
+            .map(drop)
+    });
+    let until = Instant::now() + LIMIT;
+    while responder.connections() == 0 {
+        assert!(Instant::now() < until);
+        thread::sleep(Duration::from_millis(5));
+    }
+    expect_quick_forks("with a handshake that waits for its responder");
+    // Nor does a fork block others meanwhile.
+    let begun = Instant::now();
+    let forking = thread::spawn(|| timed_fork());
+    context
+        .connect("localhost", TcpStream::connect(quick.addr()).unwrap())
+        .unwrap();
+    assert!(!waiter.is_finished() && begun.elapsed() < Duration::from_secs(4));
+    forking.join().unwrap();
+    waiter.join().unwrap().unwrap();
+
+    let pipe = dir.path().join("pipe.pem");
+    let name = CString::new(pipe.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the name is NUL-terminated and lives until the call returns.
+    #[allow(unsafe_code)]
+    let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+    assert_eq!(made, 0);
+    let options = TlsOptions::builder().ca_file(&pipe).build().unwrap();
+    let waiter = thread::spawn(move || TlsContext::new(&options).map(drop));
+    thread::sleep(Duration::from_millis(100));
+    expect_quick_forks("with a file that does not come");
+    let _ = fs::write(&pipe, ca.cert_pem());
+    waiter.join().unwrap().unwrap();
+    println!("ok: waits in handshakes delay no fork");
 }
 
 fn pre_forking_server(bench: &Bench) {

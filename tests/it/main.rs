@@ -22,6 +22,7 @@ mod cursors;
 mod deployments;
 mod docs;
 mod ends;
+mod error_queue;
 mod events;
 mod ferretdb;
 mod files;

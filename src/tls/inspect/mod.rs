@@ -14,7 +14,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use openssl::error::ErrorStack;
 use openssl::x509::X509;
 
 use self::contents::Contents;
@@ -22,6 +21,7 @@ use super::Certificate;
 use super::files::{self, Purpose};
 use super::key::Password;
 use super::reading::{self, FileBytes, Files, Unread};
+use crate::fork;
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
 
 pub(crate) use self::judge::ends_soon;
@@ -316,6 +316,7 @@ impl FileReport {
         password: Password<'_>,
         now: SystemTime,
     ) -> (Self, Vec<X509>) {
+        let _at_work = fork::at_work();
         let mut certificates = Vec::new();
         let mut report = Self {
             path: path.to_owned(),
@@ -339,9 +340,6 @@ impl FileReport {
             }
             Err(unread) => report.findings.push(judge::unreadable(unread)),
         }
-        // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of
-        // a later call.
-        drop(ErrorStack::get());
         (report, certificates)
     }
 

@@ -27,7 +27,7 @@ use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
 use super::crl::Crls;
 use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
-use super::{Certificate, ffi};
+use super::{Certificate, callback, ffi};
 use crate::cause::{Cause, CauseCode};
 use crate::logging::{debug, warn};
 use crate::options::TlsOptions;
@@ -94,10 +94,13 @@ impl Checker {
                 Some(check) if !ssl.session_reused() => check,
                 _ => return Ok(true),
             };
-            let outcome = check.run(ssl);
-            let accepted = outcome.refused.is_none();
-            *check.slot() = Some(outcome);
-            Ok(accepted)
+            let run = || {
+                let outcome = check.run(ssl);
+                let accepted = outcome.refused.is_none();
+                *check.slot() = Some(outcome);
+                accepted
+            };
+            Ok(callback::run(run).unwrap_or(false))
         })
     }
 

@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::cache::{Attempt, Learned};
 use super::response::{self, LARGEST, Subject};
+use crate::fork;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::thread;
 use crate::time::Deadline;
@@ -113,12 +114,12 @@ pub(super) fn ask(
 
 /// The next that a worker sends, until all have sent or the deadline has passed.
 fn next(replies: &mpsc::Receiver<Fetched>, deadline: &Deadline) -> Option<Fetched> {
-    match deadline.remaining(Instant::now()) {
+    fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => replies.recv_timeout(left).ok(),
         Ok(None) => replies.recv().ok(),
         // What is there already counts.
         Err(_) => replies.try_recv().ok(),
-    }
+    })
 }
 
 /// The bytes that one responder sends for a request.

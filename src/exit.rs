@@ -1,0 +1,153 @@
+//! The end of the process while other threads are in OpenSSL.
+//!
+//! If another part of the process has initialised OpenSSL first, as a C program or libcurl does, OpenSSL frees what it
+//! keeps when the process exits. A thread that is in OpenSSL at that moment crashes. So threads of this crate count
+//! themselves while they [are inside](inside), also for one call on an established stream. OpenSSL calls
+//! [`before_cleanup`] first, on the thread that exits. From then on no other thread comes in, and the exit waits until
+//! none is inside, for at most [`PATIENCE`]. Whoever waits for the network or for the program's own function has
+//! [stepped outside](outside), and does not come back in: such a thread sleeps until the process has ended.
+//!
+//! Where OpenSSL does not clean up, because this crate or another Rust crate came first, nothing of this happens.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An exit waits no longer than this for threads that are inside: 1 s.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether OpenSSL is about to clean up, or has done so.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+/// How many threads are inside. There are several counters so that threads do not share one cache line.
+static COUNTERS: [Counter; 16] = [const { Counter(AtomicUsize::new(0)) }; 16];
+
+/// The counter of the next thread that comes in for the first time.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+#[repr(align(64))]
+struct Counter(AtomicUsize);
+
+/// What a thread knows of itself.
+struct Own {
+    /// How often it came in and has not gone out.
+    depth: Cell<usize>,
+    counter: Cell<Option<&'static Counter>>,
+    /// Whether it is the thread that exits.
+    exits: Cell<bool>,
+}
+
+thread_local! {
+    static OWN: Own = const {
+        Own { depth: Cell::new(0), counter: Cell::new(None), exits: Cell::new(false) }
+    };
+}
+
+impl Own {
+    fn counter(&self) -> &'static AtomicUsize {
+        let counter = self.counter.get().unwrap_or_else(|| {
+            let counter = &COUNTERS[NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS.len()];
+            self.counter.set(Some(counter));
+            counter
+        });
+        &counter.0
+    }
+
+    fn come_in(&self) {
+        let counter = self.counter();
+        // Both are sequentially consistent: either this thread sees the end, or the end sees this thread.
+        counter.fetch_add(1, Ordering::SeqCst);
+        if IS_OVER.load(Ordering::SeqCst) && !self.exits.get() {
+            counter.fetch_sub(1, Ordering::SeqCst);
+            loop {
+                thread::sleep(Duration::MAX);
+            }
+        }
+    }
+
+    fn go_out(&self) {
+        self.counter().fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// This thread is inside OpenSSL until the result is dropped.
+pub(crate) fn inside() -> Inside {
+    OWN.with(|own| {
+        let depth = own.depth.get();
+        if depth == 0 {
+            own.come_in();
+        }
+        own.depth.set(depth + 1);
+    });
+    Inside(())
+}
+
+/// See [`inside`].
+#[must_use]
+pub(crate) struct Inside(());
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        OWN.with(|own| {
+            let depth = own.depth.get() - 1;
+            own.depth.set(depth);
+            if depth == 0 {
+                own.go_out();
+            }
+        });
+    }
+}
+
+/// Does what is not OpenSSL's and may take long, such as waiting for the network, in the middle of a call.
+pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
+    /// Comes back in, also after a panic.
+    struct Back(usize);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            OWN.with(|own| {
+                own.come_in();
+                own.depth.set(self.0);
+            });
+        }
+    }
+    let depth = OWN.with(|own| own.depth.get());
+    if depth == 0 {
+        return wait();
+    }
+    OWN.with(|own| {
+        own.depth.set(0);
+        own.go_out();
+    });
+    let _back = Back(depth);
+    wait()
+}
+
+/// On the thread that exits, before OpenSSL cleans up.
+pub(crate) fn before_cleanup() {
+    let own = OWN.with(|own| {
+        own.exits.set(true);
+        usize::from(own.depth.get() > 0)
+    });
+    IS_OVER.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let inside = || -> usize {
+        let counts = COUNTERS.iter().map(|it| it.0.load(Ordering::SeqCst));
+        counts.sum()
+    };
+    while inside() > own && begun.elapsed() < PATIENCE {
+        thread::yield_now();
+    }
+}
+
+/// After a fork, in the child, whose only thread this is. Does only what is async-signal-safe.
+pub(crate) fn in_child() {
+    for counter in &COUNTERS {
+        counter.0.store(0, Ordering::SeqCst);
+    }
+    OWN.with(|own| {
+        if let (1.., Some(counter)) = (own.depth.get(), own.counter.get()) {
+            counter.0.store(1, Ordering::SeqCst);
+        }
+    });
+}
