@@ -144,7 +144,7 @@ causes! {
     KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not offer the key's type or encryption";
     KeyCertificateMismatch = "key-certificate-mismatch", Configuration, "the private key and the certificate do not belong together";
     NoTrustAnchors = "no-trust-anchors", Configuration, "no CA file is configured and the system has no trust anchors";
-    MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what the authentication mechanism needs";
+    MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what an option needs, such as an authentication mechanism";
     OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";
     InvalidUri = "invalid-uri", Configuration, "the connection string does not parse";
 
@@ -207,6 +207,18 @@ impl Cause {
             remedy: printable(remedy.into()),
             facts: Facts::default(),
         }
+    }
+
+    /// A cargo feature is off that `what` needs; `remedy` names the feature.
+    #[cfg(not(all(
+        feature = "cloud",
+        feature = "gssapi",
+        feature = "saslprep",
+        feature = "srv"
+    )))]
+    pub(crate) fn not_built_in(what: &str, remedy: &str) -> Self {
+        let message = format!("this program is built without {what}");
+        Self::new(CauseCode::MechanismUnsupported, message, remedy)
     }
 
     /// Adds a fact; a value that is absent adds nothing.

@@ -392,12 +392,7 @@ fn without_aws() -> Cause {
 /// A cargo feature is off.
 #[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
 fn not_built_in(mechanism: AuthMechanism, what: &str, remedy: &str) -> Cause {
-    Cause::new(
-        CauseCode::MechanismUnsupported,
-        format!("this program is built without {what}"),
-        remedy,
-    )
-    .fact("mechanism", mechanism.as_str())
+    Cause::not_built_in(what, remedy).fact("mechanism", mechanism.as_str())
 }
 
 /// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.

@@ -94,11 +94,10 @@ pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
 /// Refuses: this program was built without a resolver.
 #[cfg(not(feature = "srv"))]
 pub(crate) fn resolve(_: &mut ClientOptions) -> Result<SeedList> {
-    use crate::cause::{Cause, CauseCode};
+    use crate::cause::Cause;
 
-    Err(crate::Error::configuration(Cause::new(
-        CauseCode::OptionConflict,
-        "this program was built without mongodb+srv: the cargo feature \"srv\" of mongotls is off",
-        "Build with the feature \"srv\", or name the hosts of the deployment in a mongodb:// connection string.",
+    Err(crate::Error::configuration(Cause::not_built_in(
+        "mongodb+srv",
+        "Build mongotls with its feature \"srv\", or name the hosts of the deployment in a mongodb:// connection string.",
     )))
 }
