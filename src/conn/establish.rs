@@ -7,6 +7,7 @@
 //! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
 //! not. An error says at which stage it happened and, always, why.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -58,6 +59,8 @@ pub(crate) struct Connector {
     replica_set: Option<String>,
     /// What connections go through, but those to Unix sockets.
     pub(super) proxy: Option<ProxyOptions>,
+    /// The addresses to connect to in place of those of servers.
+    connect_to: BTreeMap<ServerAddress, ServerAddress>,
     probe: Probe,
     listener: EventListener,
 }
@@ -139,6 +142,7 @@ impl Connector {
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
             proxy: options.proxy.clone(),
+            connect_to: options.connect_to.clone(),
             probe: Probe::default(),
             listener: options.listener.clone(),
         })
@@ -172,6 +176,11 @@ impl Connector {
         );
         drop(old);
         Ok(())
+    }
+
+    /// The address to connect to for `server`.
+    pub(crate) fn target<'a>(&'a self, server: &'a ServerAddress) -> &'a ServerAddress {
+        self.connect_to.get(server).unwrap_or(server)
     }
 
     /// Who authenticates connections; nobody without a user.
@@ -301,6 +310,22 @@ impl Connector {
         let found = hello.set_name.as_deref();
         (found != Some(wanted)).then(|| hello::wrong_set(found, wanted))
     }
+}
+
+/// Adds to the cause that the address is not the server's own.
+fn redirected(cause: Cause, server: &ServerAddress, target: &ServerAddress) -> Cause {
+    let message = format!(
+        "{}; connect_to leads from {server} to {target}",
+        cause.message()
+    );
+    let remedy = format!(
+        "Check the tunnel or the forwarded port at {target}. {}",
+        cause.remedy()
+    );
+    cause
+        .with_message(message)
+        .with_remedy(remedy)
+        .fact("connect_to", target.to_string())
 }
 
 /// Keeps how long hello took.
@@ -476,9 +501,16 @@ impl<'a> Attempt<'a> {
 
     /// A connected socket.
     fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
-        let unreachable = |Unreachable { stage, cause }| Error::failed(stage, cause);
+        let target = self.connector.target(self.server);
+        let unreachable = |Unreachable { stage, cause }| {
+            let cause = match target == self.server {
+                true => cause,
+                false => redirected(cause, self.server, target),
+            };
+            Error::failed(stage, cause)
+        };
         let way = Way {
-            server: self.server,
+            server: target,
             proxy: self.connector.proxy.as_ref(),
             interrupt: &self.place.interrupt,
             deadline: &self.deadline,
@@ -631,7 +663,7 @@ impl<'a> Attempt<'a> {
         if ended
             && received == Some(0)
             && self.connector.probe.speaks_mongodb_in_the_clear(
-                self.server,
+                self.connector.target(self.server),
                 self.connector.proxy.as_ref(),
                 &self.deadline,
             )

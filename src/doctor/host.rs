@@ -38,7 +38,7 @@ pub(super) fn examine(
     }
     let mut watch = Watch {
         examination,
-        proxy: match server {
+        proxy: match connector.target(server) {
             ServerAddress::Tcp { .. } => options.proxy.as_ref().map(ProxyOptions::address),
             ServerAddress::Unix { .. } => None,
         },

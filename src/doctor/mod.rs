@@ -29,14 +29,14 @@ pub use self::topology::{Member, TopologyFinding, TopologyFindingCode, TopologyR
 use crate::address::ServerAddress;
 use crate::conn::{Connector, Hello};
 use crate::error::{Error, Result, Stage};
-use crate::options::{AuthMechanism, ClientOptions};
+use crate::options::{AuthMechanism, ClientOptions, ClientOptionsBuilder};
 use crate::srv;
 pub use crate::srv::SeedList;
 use crate::tls::{
     CertificateRevocation, FileReport, Files, FindingCode, HandshakeReport, Library, Reading,
     Severity, TrustAnchors,
 };
-use crate::uri::Warning;
+use crate::uri::{ConnectionString, Warning};
 
 /// What an examination found.
 #[derive(Clone, Debug)]
@@ -256,10 +256,18 @@ impl Examination {
 /// With `directConnection=true` or `loadBalanced=true` the one host is examined alone. Up to 16 hosts are examined at the
 /// same time, each within `connectTimeoutMS` for the connection, and no more than 1000 members in all.
 pub fn examine(uri: &str) -> Diagnosis {
+    examine_with(uri, |builder| builder)
+}
+
+/// The same with options that `change` adds to those of the connection string.
+pub fn examine_with(
+    uri: &str,
+    change: impl FnOnce(ClientOptionsBuilder) -> ClientOptionsBuilder,
+) -> Diagnosis {
     let started = Instant::now();
-    let parsed = ClientOptions::parse(uri).map(|(options, found)| {
-        let warnings = found.iter().map(Warning::to_string).collect();
-        (options, warnings)
+    let parsed = ConnectionString::parse(uri).and_then(|uri| {
+        let warnings = uri.warnings().iter().map(Warning::to_string).collect();
+        Ok((change(uri.into_builder()).build()?, warnings))
     });
     examine_parsed(started, parsed)
 }

@@ -4,6 +4,7 @@
 //! need two options stand there and nowhere else, so that text and program obey the same ones; all
 //! conflicts are reported at once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) enable_overload_retargeting: Option<bool>,
     pub(crate) proxy: ProxyDraft,
     dns_server: Option<SocketAddr>,
+    connect_to: BTreeMap<ServerAddress, ServerAddress>,
     plain_without_tls: bool,
     driver_info: Vec<DriverInfo>,
     max_log_document_length: Option<usize>,
@@ -97,6 +99,25 @@ impl ClientOptionsBuilder {
     #[must_use]
     pub fn hosts(mut self, addresses: impl IntoIterator<Item = ServerAddress>) -> Self {
         self.hosts = addresses.into_iter().collect();
+        self
+    }
+
+    /// Connects to `target` wherever `server` would be connected to: see [`ClientOptions::connect_to`]. Each call adds one
+    /// server.
+    ///
+    /// ```
+    /// # use mongotls::ConnectionString;
+    /// // ssh -L 27018:db.example:27017 bastion.example
+    /// let options = ConnectionString::parse("mongodb://db.example/?tls=true")?
+    ///     .into_builder()
+    ///     .connect_to("db.example:27017".parse()?, "127.0.0.1:27018".parse()?)
+    ///     .build()?;
+    /// # assert_eq!(options.connect_to.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn connect_to(mut self, server: ServerAddress, target: ServerAddress) -> Self {
+        self.connect_to.insert(server, target);
         self
     }
 
@@ -357,6 +378,7 @@ impl ClientOptionsBuilder {
             hosts: self.hosts,
             srv,
             dns_server: self.dns_server,
+            connect_to: self.connect_to,
             default_database: self.default_database,
             app_name: self.app_name,
             credential,

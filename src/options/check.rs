@@ -58,6 +58,16 @@ impl ClientOptions {
                 "a host needs a name and a port from 1 to 65535",
             ),
             (
+                self.connect_to
+                    .keys()
+                    .any(|server| matches!(server, ServerAddress::Unix { .. })),
+                "connect_to replaces the address of a host, and a Unix socket is none",
+            ),
+            (
+                self.connect_to.values().any(is_nowhere),
+                "a target of connect_to needs a name and a port from 1 to 65535",
+            ),
+            (
                 srv.is_some_and(|srv| !SrvOptions::is_service_name(&srv.service_name)),
                 "srvServiceName is not the name of a service (RFC 6335)",
             ),
@@ -194,6 +204,20 @@ mod tests {
             (
                 Box::new(|o| o.hosts.push(ServerAddress::tcp("h", 0))),
                 "a host needs a name and a port from 1 to 65535",
+            ),
+            (
+                Box::new(|o| {
+                    let socket = ServerAddress::unix("/tmp/m.sock");
+                    o.connect_to.insert(socket, ServerAddress::tcp("h", 1));
+                }),
+                "connect_to replaces the address of a host, and a Unix socket is none",
+            ),
+            (
+                Box::new(|o| {
+                    let server = ServerAddress::tcp("h", 27017);
+                    o.connect_to.insert(server, ServerAddress::tcp("h", 0));
+                }),
+                "a target of connect_to needs a name and a port from 1 to 65535",
             ),
             (
                 Box::new(|o| o.max_connecting = 0),

@@ -20,6 +20,7 @@ mod secret;
 mod tls;
 mod unknown;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -67,6 +68,13 @@ pub struct ClientOptions {
     /// or 127.0.0.1 if it names none. The addresses of hosts come from the system's resolver, whatever stands here.
     /// Source: this library; no key of a connection string sets it.
     pub dns_server: Option<SocketAddr>,
+    /// The addresses to connect to in place of those of servers: for SSH tunnels and forwarded ports. Default: none.
+    ///
+    /// A key is a server as the connection string, DNS or a replica set names it; host and port must both match. It applies
+    /// to every connection to that server, monitors included. The server keeps its name for TLS (SNI, verification),
+    /// authentication, logs and events. A value may also be a Unix socket. Source: this library; no key of a connection
+    /// string sets it.
+    pub connect_to: BTreeMap<ServerAddress, ServerAddress>,
     /// The database named in the connection string.
     pub default_database: Option<String>,
     /// The application's name in the server's log (`appName`); at most 128 bytes.

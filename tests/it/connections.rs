@@ -45,6 +45,22 @@ fn through_a_proxy() -> Outcome {
 }
 
 #[test]
+fn through_a_tunnel() -> Outcome {
+    let desk = Desk::get();
+    // example
+    // ssh -L 27018:db.example.com:27017 bastion.example.com
+    let options =
+        ConnectionString::parse(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?
+            .into_builder()
+            .connect_to("db.example.com:27017".parse()?, "127.0.0.1:27018".parse()?)
+            .build()?;
+    let client = Client::with_options(options)?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
+    // end
+    Ok(())
+}
+
+#[test]
 #[allow(clippy::print_stdout, reason = "as the guide shows it")]
 fn looking_at_the_pool() -> Outcome {
     let desk = Desk::get();

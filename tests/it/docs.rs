@@ -107,7 +107,7 @@ fn each_command_line_of_the_guide_prints_what_stands_there() {
 
 #[test]
 fn each_command_line_of_the_guide_to_connections_prints_what_stands_there() {
-    check(&Desk::new(), include_str!("../../docs/connections.md"), 1);
+    check(&Desk::new(), include_str!("../../docs/connections.md"), 2);
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod matrix;
 mod monitoring;
 mod ocsp;
 mod oidc;
+mod options;
 mod overload;
 mod pooling;
 mod printable;
