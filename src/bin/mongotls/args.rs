@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
+use mongotls::ServerAddress;
 use mongotls::bson::Document;
 
 use crate::extended_json;
@@ -28,6 +29,9 @@ Arguments:
 
 Options:
   -c, --count N   how many pings, 1 to 1000000
+      --connect-to HOST:PORT=ADDRESS:PORT
+                  connect to ADDRESS:PORT (or to the Unix socket ADDRESS) instead of HOST:PORT,
+                  whose name is still verified; may be repeated
       --json      print one JSON object instead of text
       --all       follow the cursor of the reply; prints one document a line
       --password-file FILE
@@ -44,7 +48,11 @@ Set MONGOTLS_LOG (for example to debug) for a log on standard error.";
 pub(crate) struct Plan {
     pub(crate) task: Task,
     pub(crate) json: bool,
+    pub(crate) connect_to: Vec<Redirect>,
 }
+
+/// A server, and the address to connect to in its place.
+pub(crate) type Redirect = (ServerAddress, ServerAddress);
 
 /// What to do.
 #[derive(Debug, PartialEq)]
@@ -77,19 +85,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
     let mut positional: Vec<OsString> = Vec::new();
     let (mut count, mut json, mut all) = (None, false, false);
     let mut password_file = None;
+    let mut connect_to = Vec::new();
     while let Some(word) = parser.next().map_err(told)? {
         match word {
             Short('h') | Long("help") => {
-                return Ok(Plan {
-                    task: Task::Help,
-                    json: false,
-                });
+                return Ok(Plan::of(Task::Help));
             }
             Short('V') | Long("version") => {
-                return Ok(Plan {
-                    task: Task::Version,
-                    json: false,
-                });
+                return Ok(Plan::of(Task::Version));
             }
             Short('c') | Long("count") => count = Some(number(parser.value().map_err(told)?)?),
             Long("json") => json = true,
@@ -98,6 +101,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
             Long("password-file") => {
                 password_file = Some(PathBuf::from(parser.value().map_err(told)?))
             }
+            Long("connect-to") => connect_to.push(redirect(parser.value().map_err(told)?)?),
             Value(text) => positional.push(text),
             other => return Err(told(other.unexpected())),
         }
@@ -148,10 +152,45 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Plan, S
     if password_file.is_some() {
         return Err(format!("{name} takes no --password-file"));
     }
+    let connects = matches!(
+        task,
+        Task::Ping { .. } | Task::Run { .. } | Task::Doctor { .. }
+    );
+    if !connects && !connect_to.is_empty() {
+        return Err(format!("{name} takes no --connect-to"));
+    }
     if json && matches!(task, Task::Run { .. }) {
         return Err("run takes no --json: it always prints Extended JSON".to_owned());
     }
-    Ok(Plan { task, json })
+    Ok(Plan {
+        task,
+        json,
+        connect_to,
+    })
+}
+
+impl Plan {
+    /// A task without options.
+    fn of(task: Task) -> Self {
+        Self {
+            task,
+            json: false,
+            connect_to: Vec::new(),
+        }
+    }
+}
+
+/// `HOST:PORT=ADDRESS:PORT`, where a `/` begins the path of a Unix socket.
+fn redirect(text: OsString) -> Result<Redirect, String> {
+    const WRONG: &str = "--connect-to takes HOST:PORT=ADDRESS:PORT";
+    let text = utf8(text)?;
+    let (server, target) = text.split_once('=').ok_or(WRONG)?;
+    let server = server.parse().map_err(|_| WRONG)?;
+    let target = match target.starts_with('/') {
+        true => ServerAddress::unix(target),
+        false => target.parse().map_err(|_| WRONG)?,
+    };
+    Ok((server, target))
 }
 
 /// What is wrong with a word. Values are left out: one may be a connection string.
@@ -211,8 +250,8 @@ mod tests {
         assert_eq!(
             plan(&["ping", "mongodb://h", "-c", "3", "--json"]),
             Ok(Plan {
-                task: ping,
-                json: true
+                json: true,
+                ..Plan::of(ping)
             })
         );
         let command = doc! { "find": "c", "filter": { "_id": bson::oid::ObjectId::from_bytes([0; 12]) }, "z": 1, "a": 2_i64 };
@@ -223,13 +262,7 @@ mod tests {
             command,
             all: true,
         };
-        assert_eq!(
-            plan(&["run", "u", "d", text, "--all"]),
-            Ok(Plan {
-                task: run,
-                json: false
-            })
-        );
+        assert_eq!(plan(&["run", "u", "d", text, "--all"]), Ok(Plan::of(run)));
         let inspect = Task::Inspect {
             files: vec!["a".into(), "b".into()],
             password_file: Some("p".into()),
@@ -237,15 +270,30 @@ mod tests {
         assert_eq!(
             plan(&["inspect", "a", "--password-file", "p", "b", "--json"]),
             Ok(Plan {
-                task: inspect,
-                json: true
+                json: true,
+                ..Plan::of(inspect)
             })
         );
+        assert_eq!(plan(&["--version"]), Ok(Plan::of(Task::Version)));
+        let doctor = Task::Doctor {
+            uri: "u".to_owned(),
+        };
+        let words = [
+            "doctor",
+            "u",
+            "--connect-to",
+            "a=b:1",
+            "--connect-to=[::1]:2=/t.sock",
+        ];
+        let connect_to = vec![
+            (ServerAddress::tcp("a", 27017), ServerAddress::tcp("b", 1)),
+            (ServerAddress::tcp("::1", 2), ServerAddress::unix("/t.sock")),
+        ];
         assert_eq!(
-            plan(&["--version"]),
+            plan(&words),
             Ok(Plan {
-                task: Task::Version,
-                json: false
+                connect_to,
+                ..Plan::of(doctor)
             })
         );
     }
@@ -272,6 +320,12 @@ mod tests {
             &["inspect", "a", "--password-file"],
             &["inspect", "a", "--all"],
             &["doctor", "mongodb://u:secret@h", "--password-file", "p"],
+            &["ping", "mongodb://u:secret@h", "--connect-to"],
+            &["ping", "mongodb://u:secret@h", "--connect-to", "a:1"],
+            &["ping", "mongodb://u:secret@h", "--connect-to", "a:1="],
+            &["ping", "mongodb://u:secret@h", "--connect-to", "=b:1"],
+            &["ping", "mongodb://u:secret@h", "--connect-to", "a:0=b:1"],
+            &["inspect", "a", "--connect-to", "a:1=b:1"],
         ];
         for words in wrong {
             let complaint = plan(words).unwrap_err();

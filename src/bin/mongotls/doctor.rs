@@ -5,16 +5,25 @@ use std::io;
 use std::net::SocketAddr;
 
 use mongotls::cause::FactValue;
-use mongotls::doctor::{Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine};
+use mongotls::doctor::{
+    Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine_with,
+};
 use mongotls::tls::{CertificateRevocation, Library};
 use mongotls::{Error, Stage};
 use serde_json::{Map, Value, json};
 
+use crate::args::Redirect;
+use crate::connect::redirected;
 use crate::output::{Screen, Tone, clean, ms};
 use crate::{Verdict, deployment, inspect, json as form};
 
-pub(crate) fn doctor(screen: &mut Screen, uri: &str, json: bool) -> io::Result<Verdict> {
-    let diagnosis = examine(uri);
+pub(crate) fn doctor(
+    screen: &mut Screen,
+    uri: &str,
+    connect_to: &[Redirect],
+    json: bool,
+) -> io::Result<Verdict> {
+    let diagnosis = examine_with(uri, |builder| redirected(builder, connect_to));
     if json {
         screen.indented_json(&diagnosis_json(&diagnosis))?
     } else {

@@ -6,6 +6,7 @@
 //! asked for failed or the doctor found a failure, 2 the command line is wrong.
 
 mod args;
+mod connect;
 mod deployment;
 mod doctor;
 mod extended_json;
@@ -55,14 +56,16 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
     match plan.task {
         Task::Help => screen.line(args::HELP).map(|()| Verdict::Well),
         Task::Version => screen.line(&version()).map(|()| Verdict::Well),
-        Task::Ping { uri, count } => ping::ping(&mut screen, &uri, count, plan.json),
+        Task::Ping { uri, count } => {
+            ping::ping(&mut screen, &uri, &plan.connect_to, count, plan.json)
+        }
         Task::Run {
             uri,
             database,
             command,
             all,
-        } => run::run(&mut screen, &uri, &database, command, all),
-        Task::Doctor { uri } => doctor::doctor(&mut screen, &uri, plan.json),
+        } => run::run(&mut screen, &uri, &plan.connect_to, &database, command, all),
+        Task::Doctor { uri } => doctor::doctor(&mut screen, &uri, &plan.connect_to, plan.json),
         Task::Inspect {
             files,
             password_file,

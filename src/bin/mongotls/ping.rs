@@ -4,11 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::{Client, Error, ServerReport};
+use mongotls::{Error, ServerReport};
 use serde_json::{Value, json};
 
+use crate::args::Redirect;
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, json as form};
+use crate::{Verdict, connect, json as form};
 
 /// What a series of pings found.
 struct Series {
@@ -17,8 +18,14 @@ struct Series {
     round_trips: Vec<Duration>,
 }
 
-pub(crate) fn ping(screen: &mut Screen, uri: &str, count: u32, json: bool) -> io::Result<Verdict> {
-    match measure(uri, count) {
+pub(crate) fn ping(
+    screen: &mut Screen,
+    uri: &str,
+    connect_to: &[Redirect],
+    count: u32,
+    json: bool,
+) -> io::Result<Verdict> {
+    match measure(uri, connect_to, count) {
         Ok(series) => {
             if json {
                 screen.json(&as_json(&series))?
@@ -60,8 +67,8 @@ pub(crate) fn complain(error: &Error) -> io::Result<()> {
     }
 }
 
-fn measure(uri: &str, count: u32) -> Result<Series, Error> {
-    let client = Client::connect(uri)?;
+fn measure(uri: &str, connect_to: &[Redirect], count: u32) -> Result<Series, Error> {
+    let client = connect::client(uri, connect_to)?;
     let report = client.server_report()?;
     let admin = client.database("admin");
     let mut round_trips = Vec::new();

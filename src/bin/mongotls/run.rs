@@ -2,22 +2,23 @@
 
 use std::io;
 
-use mongotls::Client;
 use mongotls::bson::Document;
 
-use crate::Verdict;
+use crate::args::Redirect;
 use crate::extended_json;
 use crate::output::Screen;
 use crate::ping::complain;
+use crate::{Verdict, connect};
 
 pub(crate) fn run(
     screen: &mut Screen,
     uri: &str,
+    connect_to: &[Redirect],
     database: &str,
     command: Document,
     all: bool,
 ) -> io::Result<Verdict> {
-    let client = match Client::connect(uri) {
+    let client = match connect::client(uri, connect_to) {
         Ok(client) => client,
         Err(error) => return complain(&error).map(|()| Verdict::Failed),
     };
