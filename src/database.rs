@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use crate::client::{Checked, Client};
 use crate::command::Command;
 use crate::cursor::Cursor;
-use crate::document::to_document;
+use crate::document::reply_to_document;
 #[cfg(feature = "serde")]
-use crate::document::to_typed;
+use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
 use crate::options::database_name_problem;
 use crate::retry;
@@ -41,6 +41,10 @@ impl Database {
 
     /// Runs a command and returns the server's reply.
     ///
+    /// Servers cut long texts, also within a character. In what a reply says of errors (`errmsg`, `writeErrors`,
+    /// `writeConcernError`) such a text has a replacement character; [`run_raw_command`](Self::run_raw_command) returns
+    /// the bytes as they came.
+    ///
     /// No read or write concern of the client is added: the command goes as it stands (specification
     /// "Run Command").
     ///
@@ -50,7 +54,7 @@ impl Database {
     /// in [`Error::command`](crate::Error::command); otherwise those of the connection. Errors inside
     /// a successful reply, such as `writeErrors`, are part of the reply.
     pub fn run_command(&self, command: impl Into<Command>) -> Result<Document> {
-        to_document(&self.run_raw_command(command)?)
+        reply_to_document(&self.run_raw_command(command)?)
     }
 
     /// Runs a command and returns the reply as a value of type `T`; with the cargo feature `serde`, which is on by default.
@@ -71,7 +75,7 @@ impl Database {
     ) -> Result<T> {
         let command = command.into();
         let (reply, _) = self.run_typed(&command)?;
-        to_typed(&reply)
+        reply_to_typed(&reply)
     }
 
     /// Runs a command and returns the reply as the server sent it.
@@ -106,6 +110,25 @@ impl Database {
         let command = command.into();
         let (reply, checked) = self.run_typed(&command)?;
         Cursor::open(self.client.clone(), checked, reply, &command)
+    }
+
+    /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
+    /// `bulkWrite` tells some of its results in the one, and others in the other.
+    ///
+    /// # Errors
+    /// As [`run_cursor_command`](Self::run_cursor_command); a reply without a cursor is none.
+    pub fn run_cursor_command_with_reply<T>(
+        &self,
+        command: impl Into<Command>,
+    ) -> Result<(Document, Option<Cursor<T>>)> {
+        let command = command.into();
+        let (raw, checked) = self.run_typed(&command)?;
+        let reply = reply_to_document(&raw)?;
+        let cursor = match reply.contains_key("cursor") {
+            true => Some(Cursor::open(self.client.clone(), checked, raw, &command)?),
+            false => None,
+        };
+        Ok((reply, cursor))
     }
 
     /// The name, unless no server accepts it.

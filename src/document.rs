@@ -6,12 +6,15 @@
 #[cfg(feature = "serde")]
 use std::any::Any;
 
-use bson::raw::RawDocument;
+#[cfg(feature = "serde")]
+use bson::RawDocumentBuf;
+use bson::raw::{RawDocument, RawElement};
+use bson::spec::ElementType;
 use bson::{Bson, Document, RawBsonRef};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// MongoDB refuses documents nested deeper than 100 levels; replies wrap them in a few more.
 const DEEPEST: usize = 200;
@@ -23,6 +26,63 @@ const SMALLEST_LEVEL: usize = 1 + 1 + 4 + 1;
 pub(crate) fn to_document(raw: &RawDocument) -> Result<Document> {
     check_depth(raw)?;
     owned(raw).map_err(|error| Error::bson("the server's answer is not valid BSON", error))
+}
+
+/// A reply as an owned value. What a server says of errors may be cut within a character: it is decoded as far as it
+/// goes, so that codes are not lost. Everywhere else a text must be valid, for it is data.
+pub(crate) fn reply_to_document(raw: &RawDocument) -> Result<Document> {
+    to_document(raw).or_else(|error| match error.kind() {
+        ErrorKind::Bson => lossy_about_errors(raw).map_err(|_| error),
+        _ => Err(error),
+    })
+}
+
+fn lossy_about_errors(raw: &RawDocument) -> bson::error::Result<Document> {
+    // The results of `bulkWrite` are documents of a cursor.
+    let of_bulk_write = matches!(raw.get("nErrors"), Ok(Some(_)));
+    let mut document = Document::new();
+    for element in raw.iter_elements() {
+        let element = element?;
+        let key = element.key().as_str();
+        let value = match key {
+            "errmsg" | "codeName" | "writeErrors" | "writeConcernError" => lossy(&element)?,
+            "cursor" if of_bulk_write => lossy(&element)?,
+            _ => owned_value(element.value()?)?,
+        };
+        document.insert(key, value);
+    }
+    Ok(document)
+}
+
+/// The value of an element, with replacement characters in its texts for what is not UTF-8.
+fn lossy(element: &RawElement<'_>) -> bson::error::Result<Bson> {
+    Ok(match element.element_type() {
+        ElementType::EmbeddedDocument => {
+            let mut document = Document::new();
+            for (key, value) in lossy_elements(element)? {
+                document.insert(key, value);
+            }
+            Bson::Document(document)
+        }
+        ElementType::Array => {
+            let values = lossy_elements(element)?.into_iter();
+            Bson::Array(values.map(|(_, value)| value).collect())
+        }
+        _ => element.value_utf8_lossy()?.try_into()?,
+    })
+}
+
+fn lossy_elements(element: &RawElement<'_>) -> bson::error::Result<Vec<(String, Bson)>> {
+    let inner = match element.value()? {
+        RawBsonRef::Document(inner) => inner,
+        RawBsonRef::Array(inner) => RawDocument::from_bytes(inner.as_bytes())?,
+        _ => return Ok(Vec::new()),
+    };
+    let elements = inner.iter_elements().map(|element| {
+        let element = element?;
+        Ok((element.key().as_str().to_owned(), lossy(&element)?))
+    });
+    elements.collect()
 }
 
 /// The document with its content in memory of its own; `bson` does the same, with a copy of each value on the way.
@@ -79,6 +139,17 @@ pub(crate) fn to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Resu
     })
 }
 
+/// A reply as a value of type `T`; see [`reply_to_document`].
+#[cfg(feature = "serde")]
+pub(crate) fn reply_to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Result<T> {
+    to_typed(raw).or_else(|error| {
+        let is_valid = error.kind() != ErrorKind::Bson || to_document(raw).is_ok();
+        let valid = reply_to_document(raw).ok().filter(|_| !is_valid);
+        let valid = valid.and_then(|reply| RawDocumentBuf::try_from(&reply).ok());
+        valid.map_or(Err(error), |valid| to_typed(&valid))
+    })
+}
+
 fn check_depth(raw: &RawDocument) -> Result<()> {
     // Most are too small for it, and need no look.
     if raw.as_bytes().len() > DEEPEST * SMALLEST_LEVEL && is_deeper(raw, DEEPEST) {
@@ -96,7 +167,7 @@ fn is_deeper(raw: &RawDocument, levels: usize) -> bool {
         return true;
     }
     raw.iter()
-        .map_while(std::result::Result::ok)
+        .filter_map(std::result::Result::ok)
         .any(|(_, value)| match value {
             RawBsonRef::Document(inner) => is_deeper(inner, levels - 1),
             RawBsonRef::Array(inner) => RawDocument::from_bytes(inner.as_bytes())
@@ -108,9 +179,72 @@ fn is_deeper(raw: &RawDocument, levels: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bson::RawDocumentBuf;
+    use bson::{RawDocumentBuf, doc};
 
     use super::*;
+
+    /// The document with the second byte of each `é` gone.
+    fn cut(document: &Document) -> RawDocumentBuf {
+        let mut bytes = RawDocumentBuf::try_from(document).unwrap().into_bytes();
+        for byte in bytes.iter_mut().filter(|byte| **byte == 0xa9) {
+            *byte = b'_';
+        }
+        RawDocumentBuf::from_bytes(bytes).unwrap()
+    }
+
+    #[test]
+    fn texts_about_errors_may_be_cut_and_no_others() {
+        let errors = doc! { "ok": 1, "n": 0, "errmsg": "é", "codeName": "é",
+        "writeErrors": [{ "index": 0, "code": 11000, "errmsg": "E11000 é", "errInfo": { "x": ["é"] } }],
+        "writeConcernError": { "code": 64, "errmsg": "é" } };
+        let expected = doc! { "ok": 1, "n": 0, "errmsg": "\u{fffd}_", "codeName": "\u{fffd}_",
+        "writeErrors": [{ "index": 0, "code": 11000, "errmsg": "E11000 \u{fffd}_", "errInfo": { "x": ["\u{fffd}_"] } }],
+        "writeConcernError": { "code": 64, "errmsg": "\u{fffd}_" } };
+        assert_eq!(reply_to_document(&cut(&errors)).unwrap(), expected);
+        let batch = |text: &str| doc! { "cursor": { "firstBatch": [{ "ok": 0, "code": 11000, "errmsg": text }] } };
+        let mut bulk = batch("é");
+        bulk.insert("nErrors", 1);
+        let read = reply_to_document(&cut(&bulk)).unwrap();
+        let cursor = batch("\u{fffd}_");
+        assert_eq!(read.get("cursor"), cursor.get("cursor"));
+        for document in [batch("é"), doc! { "value": "é" }, doc! { "é": 1 }] {
+            let error = reply_to_document(&cut(&document)).unwrap_err();
+            assert_eq!(error.to_string(), "the server's answer is not valid BSON");
+        }
+        assert_eq!(
+            to_document(&cut(&errors)).unwrap_err().kind(),
+            ErrorKind::Bson
+        );
+        #[cfg(feature = "serde")]
+        {
+            #[derive(serde::Deserialize, Debug, PartialEq)]
+            struct Reply {
+                n: i32,
+                errmsg: String,
+            }
+            let read: Reply = reply_to_typed(&cut(&errors)).unwrap();
+            let expected = Reply {
+                n: 0,
+                errmsg: "\u{fffd}_".to_owned(),
+            };
+            assert_eq!(read, expected);
+            assert!(reply_to_typed::<Reply>(&cut(&doc! { "n": 0, "x": "é" })).is_err());
+        }
+    }
+
+    #[test]
+    fn a_cut_text_hides_no_depth() {
+        let deep = nested(1000);
+        let mut document = doc! { "errmsg": "é" };
+        document.insert("writeErrors", bson::Bson::Null);
+        let mut raw = cut(&document);
+        raw.append(bson::cstr!("writeConcernError"), deep);
+        let error = reply_to_document(&raw).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the server's answer is nested deeper than 200 levels"
+        );
+    }
 
     /// `{ "": { "": … {} } }` with that many levels.
     fn nested(levels: usize) -> RawDocumentBuf {

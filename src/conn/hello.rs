@@ -195,7 +195,7 @@ impl Hello {
         };
         let mut is_master = false;
         let mut is_writable_primary = None;
-        for (key, value) in reply.iter().map_while(Result::ok) {
+        for (key, value) in reply.iter().filter_map(Result::ok) {
             match (key.as_str(), value) {
                 ("helloOk", RawBsonRef::Boolean(yes)) => hello.hello_ok = yes,
                 ("ismaster", RawBsonRef::Boolean(yes)) => is_master = yes,

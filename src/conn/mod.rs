@@ -20,8 +20,8 @@ mod state_change;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 
-use bson::raw::RawDocument;
-use bson::{RawBsonRef, RawDocumentBuf};
+use bson::raw::{RawDocument, RawElement};
+use bson::{RawBson, RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer, Place, REFUSED_SESSION_REMEDY};
@@ -512,26 +512,33 @@ fn outcome(reply: &RawDocument) -> Result<Success> {
     let mut code = 0;
     let (mut code_name, mut message) = (String::new(), String::new());
     let mut labels = Vec::new();
-    for element in reply {
-        let (key, value) =
-            element.map_err(|error| Error::bson("the server's answer is not valid BSON", error))?;
-        match (key.as_str(), value) {
-            ("ok", RawBsonRef::Boolean(yes)) => ok = yes,
-            ("ok", number) => ok = integer(number) == Some(1),
-            ("code", number) => {
+    let invalid = |error| Error::bson("the server's answer is not valid BSON", error);
+    for element in reply.iter_elements() {
+        let element = element.map_err(invalid)?;
+        match element.key().as_str() {
+            "ok" => {
+                ok = match element.value().map_err(invalid)? {
+                    RawBsonRef::Boolean(yes) => yes,
+                    number => integer(number) == Some(1),
+                }
+            }
+            "code" => {
+                let number = element.value().map_err(invalid)?;
                 code = integer(number)
                     .and_then(|code| i32::try_from(code).ok())
                     .unwrap_or(0)
             }
-            ("codeName", RawBsonRef::String(name)) => code_name = name.to_owned(),
-            ("errmsg", RawBsonRef::String(text)) => message = text.to_owned(),
-            ("errorLabels", RawBsonRef::Array(array)) => {
-                let texts = array
-                    .into_iter()
-                    .filter_map(|label| label.ok()?.as_str().map(str::to_owned));
-                labels = texts.collect();
+            "codeName" => code_name = text(&element).unwrap_or_default(),
+            "errmsg" => message = text(&element).unwrap_or_default(),
+            "errorLabels" => {
+                if let RawBsonRef::Array(array) = element.value().map_err(invalid)? {
+                    let texts = array
+                        .into_iter()
+                        .filter_map(|label| label.ok()?.as_str().map(str::to_owned));
+                    labels = texts.collect();
+                }
             }
-            ("writeConcernError", _) => success = Success::ButNotReplicated,
+            "writeConcernError" => success = Success::ButNotReplicated,
             _ => {}
         }
     }
@@ -550,6 +557,14 @@ fn outcome(reply: &RawDocument) -> Result<Success> {
         },
         labels,
     ))
+}
+
+/// A text of the server's about an error. It may be cut within a character, as that of a duplicate key which is long.
+fn text(element: &RawElement<'_>) -> Option<String> {
+    match element.value_utf8_lossy() {
+        Ok(RawBson::String(text)) => Some(text),
+        _ => None,
+    }
 }
 
 /// Reads an answer in all ways there are, for tests with hostile ones.
@@ -638,6 +653,28 @@ mod tests {
         assert_eq!(
             cause.message(),
             "the connection to the server was lost before it replied: no acknowledgement"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_cut_within_a_character_costs_no_code() {
+        let reply = rawdoc! { "ok": 0, "errmsg": "E11000 dup key: { a: \"\u{e9}", "code": 11000, "codeName": "D\u{e9}",
+        "errorLabels": ["RetryableWriteError"] };
+        let mut bytes = reply.into_bytes();
+        // The second byte of each `é`.
+        for byte in bytes.iter_mut().filter(|byte| **byte == 0xa9) {
+            *byte = b' ';
+        }
+        let error = check(RawDocument::from_bytes(&bytes).unwrap()).unwrap_err();
+        let failure = error.command().unwrap();
+        assert_eq!(failure.code, 11000);
+        assert_eq!(failure.message, "E11000 dup key: { a: \"\u{fffd} ");
+        assert_eq!(failure.code_name, "D\u{fffd} ");
+        assert_eq!(failure.reply.as_bytes(), bytes);
+        assert!(error.has_label("RetryableWriteError"));
+        assert_eq!(
+            error.to_string(),
+            "the server answered with error 11000 D\u{fffd} : E11000 dup key: { a: \"\u{fffd} "
         );
     }
 

@@ -26,7 +26,8 @@ impl StateChange {
         let mut topology_version = None;
         let mut own = Reason::default();
         let mut of_write_concern = None;
-        for (key, value) in reply.iter().map_while(Result::ok) {
+        // A text that is cut within a character ends neither: the code and the version come after it.
+        for (key, value) in reply.iter().filter_map(Result::ok) {
             match (key.as_str(), value) {
                 ("ok", RawBsonRef::Boolean(yes)) => ok = yes,
                 ("ok", number) => ok = integer(number) == Some(1),
@@ -68,7 +69,7 @@ enum Kind {
 impl<'a> Reason<'a> {
     fn read(error: &'a RawDocument) -> Self {
         let mut reason = Self::default();
-        for (key, value) in error.iter().map_while(Result::ok) {
+        for (key, value) in error.iter().filter_map(Result::ok) {
             reason.take(key.as_str(), value);
         }
         reason
@@ -123,6 +124,23 @@ mod tests {
 
     fn kind(code: i64, message: &str) -> Option<Kind> {
         Reason { code, message }.kind()
+    }
+
+    #[test]
+    fn a_text_that_is_cut_within_a_character_hides_no_code() {
+        for key in ["errmsg", "writeConcernError"] {
+            let error = rawdoc! { "errmsg": "primary stepped d\u{e9}", "code": 189 };
+            let reply = match key {
+                "errmsg" => rawdoc! { "ok": 0, "errmsg": "primary stepped d\u{e9}", "code": 189 },
+                _ => rawdoc! { "ok": 1, "writeConcernError": error },
+            };
+            let mut bytes = reply.into_bytes();
+            let at = bytes.iter().position(|byte| *byte == 0xa9).unwrap();
+            bytes[at] = b' ';
+            let reply = RawDocument::from_bytes(&bytes).unwrap();
+            let change = StateChange::read(reply).map(|change| change.is_shutting_down);
+            assert_eq!(change, Some(false), "{key}");
+        }
     }
 
     #[test]
