@@ -361,6 +361,14 @@ impl<'a> Offered<'a> {
     }
 }
 
+/// Whether a password has what ends the line of a file, and hardly ever a password.
+fn ends_with_line_feed(password: &str) -> bool {
+    password.ends_with(['\n', '\r'])
+}
+
+const REMOVE_LINE_FEED: &str = "Remove the line feed at the end of the password before it is given to the client, in Rust with \
+     trim_end_matches(['\\r', '\\n']).";
+
 fn password_missing(credential: &Credential) -> Cause {
     Cause::new(
         CauseCode::OptionConflict,

@@ -9,7 +9,7 @@ use bson::raw::RawDocument;
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::CommandFailure;
-use crate::options::{AuthMechanism, Credential};
+use crate::options::{AuthMechanism, Credential, Secret};
 
 /// A server refused a command of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,14 @@ impl Refusal<'_> {
                  its Kerberos library says of its own key table and clock.",
             ),
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => self.password(credential),
+        };
+        let password = credential.password.as_ref().map_or("", Secret::expose);
+        let cause = match super::ends_with_line_feed(password) {
+            true => {
+                let remedy = format!("{} {}", super::REMOVE_LINE_FEED, cause.remedy());
+                cause.with_remedy(remedy)
+            }
+            false => cause,
         };
         let offered = match self.known {
             UserMechanisms::Named(names) => Some(names.clone()),

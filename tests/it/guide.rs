@@ -230,6 +230,34 @@ pub(crate) fn expect_shown(source: &str, guide: &str) {
         assert_eq!(own, shown, "run, and shown");
     }
     assert_eq!(own.len(), shown.len());
+    expect_complete(source);
+}
+
+/// Fails if an example needs a name that only the test around it defines: a reader does not have it.
+fn expect_complete(source: &str) {
+    for test in source.split("#[test]\n").skip(1) {
+        let Some((before, example)) = test.split_once("// example\n") else {
+            continue;
+        };
+        let example = example.split_once("// end\n").unwrap().0;
+        let example = as_a_reader_has_it(example.to_owned());
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words: Vec<&str> = example.split(|c| !is_word(c)).collect();
+        // What is not indented is the test itself.
+        let inside = before.lines().filter(|line| line.starts_with("    "));
+        for line in inside.map(str::trim) {
+            let defined = ["let mut ", "let ", "fn "]
+                .iter()
+                .find_map(|begin| line.strip_prefix(begin));
+            let name = defined.map(|rest| rest.split(|c| !is_word(c)).next().unwrap());
+            let own = format!("let {} ", name.unwrap_or_default());
+            // The calls of the desk are replaced, where they stand on one line.
+            let name = name.filter(|name| *name != "desk");
+            let is_missing =
+                name.is_some_and(|name| words.contains(&name)) && !example.contains(&own);
+            assert!(!is_missing, "{line} is not in the guide:\n{example}");
+        }
+    }
 }
 
 /// The text of an example without the calls of the desk.

@@ -273,7 +273,7 @@ fn prepare_password(password: &str) -> Result<Secret, Cause> {
     match stringprep::saslprep(password) {
         Ok(prepared) => Ok(Secret::new(prepared.into_owned())),
         // The error names the character, which is a piece of the password.
-        Err(_) => Err(prohibited()),
+        Err(_) => Err(prohibited(password)),
     }
 }
 
@@ -289,12 +289,21 @@ fn prepare_password(password: &str) -> Result<Secret, Cause> {
         ));
     }
     match password.bytes().any(|byte| byte.is_ascii_control()) {
-        true => Err(prohibited()),
+        true => Err(prohibited(password)),
         false => Ok(Secret::from(password)),
     }
 }
 
-fn prohibited() -> Cause {
+fn prohibited(password: &str) -> Cause {
+    if super::ends_with_line_feed(password) {
+        return Cause::new(
+            CauseCode::OptionConflict,
+            "the password ends with a line feed, as texts that were read from a file do, and SASLprep (RFC 4013) \
+             prohibits it",
+            super::REMOVE_LINE_FEED,
+        )
+        .fact("mechanism", AuthMechanism::ScramSha256.as_str());
+    }
     Cause::new(
         CauseCode::OptionConflict,
         "the password cannot be used with SCRAM-SHA-256: SASLprep (RFC 4013) prohibits one of its characters, or the \

@@ -47,12 +47,13 @@ fn builder() -> Outcome {
     let desk = Desk::get();
     std::fs::write(desk.file("pass.txt"), "pencil\n")?;
     // example
-    let password = std::fs::read_to_string(desk.file("pass.txt"))?;
+    let file = std::fs::read_to_string(desk.file("pass.txt"))?;
+    let password = file.trim_end_matches(['\r', '\n']);
     let tls = TlsOptions::builder().ca_file(desk.file("ca.pem")).build()?;
     let options = ClientOptions::builder()
         .host(desk.server("users.example.com"))
         .tls(tls)
-        .credential("ada", Secret::from(password.trim_end()))
+        .credential("ada", password)
         .auth_source("admin")
         .build()?;
     let client = Client::with_options(options)?;
@@ -63,8 +64,10 @@ fn builder() -> Outcome {
 #[test]
 fn added_to_a_connection_string() -> Outcome {
     let desk = Desk::get();
-    let password = "pencil";
+    std::fs::write(desk.file("pass.txt"), "pencil\n")?;
     // example
+    let file = std::fs::read_to_string(desk.file("pass.txt"))?;
+    let password = file.trim_end_matches(['\r', '\n']);
     let uri = ConnectionString::parse(&desk.uri("mongodb://users.example.com/?tlsCAFile=ca.pem"))?;
     let options = uri.into_builder().credential("ada", password).build()?;
     let client = Client::with_options(options)?;
@@ -84,15 +87,17 @@ fn x509() -> Outcome {
 #[test]
 fn plain() -> Outcome {
     let desk = Desk::get();
-    let options = ClientOptions::builder()
-        .host(desk.server("users.example.com"))
-        .tls(TlsOptions::builder().ca_file(desk.file("ca.pem")).build()?)
-        .credential("eve", "secret");
     // example
     let none: [(&str, Secret); 0] = [];
-    let options = options.auth_mechanism(AuthMechanism::Plain, none).build()?;
+    let uri = ConnectionString::parse(&desk.uri("mongodb://users.example.com/?tlsCAFile=ca.pem"))?;
+    let options = uri
+        .into_builder()
+        .credential("eve", "secret")
+        .auth_mechanism(AuthMechanism::Plain, none)
+        .build()?;
+    let client = Client::with_options(options)?;
     // end
-    count(&Client::with_options(options)?)
+    count(&client)
 }
 
 #[test]
@@ -118,18 +123,28 @@ fn access_token_of_the_program() -> Outcome {
 
 #[test]
 fn access_token_of_a_person() -> Outcome {
-    fn log_in(issuer: &str, _: Option<&str>) -> Result<(String, String), std::io::Error> {
-        assert_eq!(issuer, "https://idp.example");
-        Ok(("t0ken".into(), "refresh".into()))
-    }
     let desk = Desk::get();
+    std::fs::write(desk.file("token"), "t0ken\n")?;
+    // example
+    // A real one opens the page of the issuer in a browser. Here the token is in a file.
+    let log_in = |issuer: &str, refresh_token: Option<&str>| -> std::io::Result<(String, String)> {
+        println!(
+            "log in at {issuer}{}",
+            if refresh_token.is_some() {
+                " again"
+            } else {
+                ""
+            }
+        );
+        let token = std::fs::read_to_string(desk.file("token"))?;
+        Ok((token.trim_end().to_owned(), "refresh".to_owned()))
+    };
     let uri = ConnectionString::parse(
         &desk.uri("mongodb://oidc.example.com/?tlsCAFile=ca.pem&authMechanism=MONGODB-OIDC"),
     )?;
-    // example
     let options = uri
         .into_builder()
-        .oidc_human_callback(|request| {
+        .oidc_human_callback(move |request| {
             let idp = request
                 .idp_info
                 .as_ref()
@@ -140,8 +155,9 @@ fn access_token_of_a_person() -> Outcome {
         })
         .oidc_allowed_hosts([desk.host("oidc.example.com")])
         .build()?;
+    let client = Client::with_options(options)?;
     // end
-    count(&Client::with_options(options)?)
+    count(&client)
 }
 
 #[test]
