@@ -28,6 +28,7 @@ use crate::sdam::{
 use crate::srv;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{HandshakeReport, Snapshot};
+use crate::uri::ConnectionString;
 use crate::watch::{Reason, Reload, Watcher};
 
 /// A client of a MongoDB deployment.
@@ -220,7 +221,15 @@ impl Client {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong;
     /// with `mongodb+srv` also those of [`Stage::Resolve`](crate::Stage::Resolve).
     pub fn connect(uri: &str) -> Result<Self> {
-        let (options, warnings) = ClientOptions::parse(uri)?;
+        Self::from_connection_string(ConnectionString::parse(uri)?)
+    }
+
+    /// Makes a client from a connection string that was read before, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), but for a text that does not parse.
+    pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
+        let (options, warnings) = uri.finish()?;
         for warning in warnings {
             warn!(target: "mongotls::uri", "{warning}");
         }

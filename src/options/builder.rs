@@ -162,6 +162,13 @@ impl ClientOptionsBuilder {
         self
     }
 
+    /// The password of the user whom a connection string names.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.credential.password = Some(password.into());
+        self
+    }
+
     /// Authenticates by this mechanism, with these properties (`authMechanismProperties`).
     #[must_use]
     pub fn auth_mechanism<N, V>(

@@ -286,6 +286,17 @@ impl CredentialDraft {
             properties,
         }))
     }
+
+    /// Whether there is a user, and a password is all that is missing.
+    pub(crate) fn lacks_password(&self) -> bool {
+        use AuthMechanism::{Plain, ScramSha1, ScramSha256};
+        let has_user = self
+            .username
+            .as_deref()
+            .is_some_and(|name| !name.is_empty());
+        let needs_one = matches!(self.mechanism, None | Some(ScramSha1 | ScramSha256 | Plain));
+        has_user && needs_one && self.password.is_none()
+    }
 }
 
 const EMPTY_SOURCE: &str = "authSource must not be empty";

@@ -111,6 +111,38 @@ impl ConnectionString {
         &self.warnings
     }
 
+    /// Whether there is a user without a password, and the mechanism needs one: a program may have it elsewhere, or ask
+    /// for it.
+    pub fn lacks_password(&self) -> bool {
+        self.builder.credential.lacks_password()
+    }
+
+    /// Changes the options, and keeps the warnings.
+    ///
+    /// ```
+    /// # use mongotls::{Client, ConnectionString};
+    /// # let password = "";
+    /// let uri = ConnectionString::parse("mongodb://ada@db.example/")?;
+    /// assert!(uri.lacks_password());
+    ///
+    /// let uri = uri.with(|options| options.password(password));
+    /// let client = Client::from_connection_string(uri)?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with(
+        mut self,
+        change: impl FnOnce(ClientOptionsBuilder) -> ClientOptionsBuilder,
+    ) -> Self {
+        self.builder = change(self.builder);
+        self
+    }
+
+    /// Checks the options; returns them and the warnings.
+    pub(crate) fn finish(self) -> Result<(ClientOptions, Vec<Warning>)> {
+        Ok((self.builder.build()?, self.warnings))
+    }
+
     /// The options, to be changed by the program before they are checked.
     pub fn into_builder(self) -> ClientOptionsBuilder {
         self.builder
@@ -141,8 +173,7 @@ impl ClientOptions {
     /// # Errors
     /// Those of [`ConnectionString::parse`] and of [`ClientOptionsBuilder::build`].
     pub fn parse(uri: &str) -> Result<(Self, Vec<Warning>)> {
-        let ConnectionString { builder, warnings } = ConnectionString::parse(uri)?;
-        Ok((builder.build()?, warnings))
+        ConnectionString::parse(uri)?.finish()
     }
 }
 

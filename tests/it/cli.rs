@@ -28,6 +28,7 @@ pub(crate) fn mongotls_with(words: &[&str], environment: &[(&str, &Path)]) -> Ru
         .args(words)
         .stdin(Stdio::null())
         .env_remove("MONGOTLS_LOG")
+        .env_remove("MONGOTLS_URI")
         .envs(environment.iter().copied())
         .output()
         .unwrap();

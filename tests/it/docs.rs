@@ -64,6 +64,7 @@ fn check(desk: &Desk, text: &str, expected: usize) {
             .current_dir(desk.dir.path())
             .env("PATH", format!("{}:{path}", program.display()))
             .env_remove("MONGOTLS_LOG")
+            .env_remove("MONGOTLS_URI")
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -138,4 +139,9 @@ fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
         include_str!("../../docs/authentication.md"),
         6,
     );
+}
+
+#[test]
+fn each_command_line_of_its_reference_prints_what_stands_there() {
+    check(&Desk::new(), include_str!("../../docs/command-line.md"), 5);
 }

@@ -659,7 +659,6 @@ fn a_wrong_command_line_ends_with_2_and_shows_no_secret() {
         &["inspect", file, "--password-file"],
         &["inspect", file, "--password-file", "/nowhere/password"],
         &["inspect", file, "--all"],
-        &["ping", "mongodb://u:s3cr3t@h", "--password-file", file],
     ] {
         let run = mongotls(words);
         assert_eq!((run.code, run.out.as_str()), (2, ""), "{words:?}");

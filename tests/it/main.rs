@@ -12,6 +12,7 @@ mod aws;
 mod certificates;
 mod cli;
 mod closing;
+mod command_line;
 mod commands;
 mod common;
 #[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]

@@ -12,18 +12,17 @@ use mongotls::tls::{CertificateRevocation, Library};
 use mongotls::{Error, Stage};
 use serde_json::{Map, Value, json};
 
-use crate::args::Redirect;
-use crate::connect::redirected;
+use crate::given::Fetched;
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, deployment, inspect, json as form};
+use crate::{Verdict, deployment, inspect, json as form, waiting};
 
-pub(crate) fn doctor(
-    screen: &mut Screen,
-    uri: &str,
-    connect_to: &[Redirect],
-    json: bool,
-) -> io::Result<Verdict> {
-    let diagnosis = examine_with(uri, |builder| redirected(builder, connect_to));
+pub(crate) fn doctor(screen: &mut Screen, mut target: Fetched, json: bool) -> io::Result<Verdict> {
+    target.ask();
+    let uri = target.uri.clone();
+    let what =
+        || "waiting for the hosts, for each at most as long as connectTimeoutMS says".to_owned();
+    let work = || examine_with(&uri, |builder| target.complete(builder));
+    let diagnosis = waiting::told(what, work);
     if json {
         screen.indented_json(&diagnosis_json(&diagnosis))?
     } else {
@@ -266,10 +265,10 @@ fn ips(addresses: &[SocketAddr]) -> String {
 pub(crate) fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()> {
     screen.line("")?;
     let Some(cause) = error.cause() else {
-        return screen.line(&clean(error));
+        return screen.line(&error.to_string());
     };
     let heading = screen.paint(Tone::Bad, format!("{}: {}", cause.category(), cause.code()));
-    screen.line(&format!("{heading}\n  {}\n", clean(error)))?;
+    screen.line(&format!("{heading}\n  {error}\n"))?;
     // As wide as "issuer listed by server".
     let blank = format!("{:<23}", "");
     for (key, value) in cause.facts().iter() {

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mongotls::options::Secret;
 use mongotls::tls::{Certificate, CrlReport, FileReport, KeyForm, KeyReport, Severity};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::given::first_line;
 use crate::output::{Screen, Tone, clean};
 use crate::{Verdict, json as form};
 
@@ -19,16 +19,32 @@ pub(crate) fn inspect(
 ) -> io::Result<Verdict> {
     let password = match password_file.map(first_line).transpose() {
         Ok(password) => password,
-        Err(error) => {
-            let complaint = format!("mongotls: cannot read the password file: {error}");
-            return Screen::stderr().line(&complaint).map(|()| Verdict::NotRun);
-        }
+        Err(complaint) => return Ok(Verdict::NotRun(complaint)),
     };
-    let reports = FileReport::of_all(files, password.as_ref());
+    let report = |file: &PathBuf| {
+        if file.as_os_str() != "-" {
+            return FileReport::of(file, password.as_ref());
+        }
+        let mut report = FileReport::of(Path::new("/dev/stdin"), password.as_ref());
+        report.path.clone_from(file);
+        report
+    };
+    let is_input = |file: &Path| file.as_os_str() == "-";
+    let paths = files.iter().map(|file| match is_input(file) {
+        true => PathBuf::from("/dev/stdin"),
+        false => file.clone(),
+    });
+    let paths: Vec<PathBuf> = paths.collect();
+    let mut reports = FileReport::of_all(&paths, password.as_ref());
+    for (report, file) in reports.iter_mut().zip(files) {
+        report.path.clone_from(file);
+    }
     let ok = reports.iter().all(FileReport::is_ok);
     if json {
-        let object = json!({ "ok": ok, "files": form::files(&reports) });
-        screen.indented_json(&object)?;
+        let mut object = form::outcome(None);
+        object["ok"] = json!(ok);
+        object.insert("files".to_owned(), form::files(&reports));
+        screen.indented_json(&Value::Object(object))?;
     } else {
         for (index, report) in reports.iter().enumerate() {
             if index > 0 {
@@ -38,15 +54,6 @@ pub(crate) fn inspect(
         }
     }
     Ok(if ok { Verdict::Well } else { Verdict::Failed })
-}
-
-/// The password in the first line of a file.
-fn first_line(path: &Path) -> io::Result<Secret> {
-    // Taken over by the secret, whose memory is zeroed, and cut in place.
-    let mut text = std::fs::read_to_string(path)?;
-    let line = text.split('\n').next().unwrap_or_default();
-    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
-    Ok(Secret::new(text))
 }
 
 fn print(screen: &mut Screen, report: &FileReport) -> io::Result<()> {

@@ -11,8 +11,16 @@ use mongotls::tls::{
 use mongotls::{Error, Hello};
 use serde_json::{Map, Value, json};
 
-/// The fields that tell a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`; all of
-/// them null, and no facts, where there is none.
+/// What every object has in common: `ok`, and the fields of [`failure`].
+pub(crate) fn outcome(error: Option<&Error>) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("ok".to_owned(), json!(error.is_none()));
+    object.append(&mut failure(error));
+    object
+}
+
+/// The fields that tell a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`, and `code` and `code_name`
+/// of the server's answer; all of them null, and no facts, where there is none.
 pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
     let cause = error.and_then(Error::cause);
     let mut facts = cause
@@ -23,6 +31,8 @@ pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
             .entry("server")
             .or_insert_with(|| json!(server.to_string()));
     }
+    let answer = error.and_then(Error::command);
+    let name = answer.map(|answer| answer.code_name.as_str());
     let fields = [
         (
             "stage",
@@ -36,6 +46,8 @@ pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
         ("message", json!(error.map(Error::to_string))),
         ("remedy", json!(cause.map(|cause| cause.remedy()))),
         ("facts", Value::Object(facts)),
+        ("code", json!(answer.map(|answer| answer.code))),
+        ("code_name", json!(name.filter(|name| !name.is_empty()))),
     ];
     fields
         .into_iter()

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(crate) struct Screen {
     stream: Box<dyn Write>,
     colour: bool,
+    is_closed: bool,
 }
 
 /// What a piece of text means; colour follows from it.
@@ -27,6 +28,7 @@ impl Screen {
         Self {
             colour: coloured(io::stdout().is_terminal()),
             stream: Box::new(io::stdout().lock()),
+            is_closed: false,
         }
     }
 
@@ -34,6 +36,7 @@ impl Screen {
         Self {
             colour: coloured(io::stderr().is_terminal()),
             stream: Box::new(io::stderr().lock()),
+            is_closed: false,
         }
     }
 
@@ -43,10 +46,16 @@ impl Screen {
         match writeln!(self.stream, "{text}").and_then(|()| self.stream.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.stream = Box::new(io::sink());
+                self.is_closed = true;
                 Ok(())
             }
             other => other,
         }
+    }
+
+    /// Whether nobody reads any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Prints JSON on one line.

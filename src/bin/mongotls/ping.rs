@@ -4,12 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::{Error, ServerReport};
+use mongotls::{Client, Error, ServerReport};
 use serde_json::{Value, json};
 
-use crate::args::Redirect;
+use crate::given::Fetched;
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, connect, json as form};
+use crate::{Verdict, complain, json as form, waiting};
 
 /// What a series of pings found.
 struct Series {
@@ -20,12 +20,11 @@ struct Series {
 
 pub(crate) fn ping(
     screen: &mut Screen,
-    uri: &str,
-    connect_to: &[Redirect],
+    target: Fetched,
     count: u32,
     json: bool,
 ) -> io::Result<Verdict> {
-    match measure(uri, connect_to, count) {
+    match measure(target, count) {
         Ok(series) => {
             if json {
                 screen.json(&as_json(&series))?
@@ -36,39 +35,21 @@ pub(crate) fn ping(
         }
         Err(error) => {
             if json {
-                let mut object = form::failure(Some(&error));
-                object.insert("ok".to_owned(), json!(false));
-                screen.json(&Value::Object(object))?;
+                screen.json(&Value::Object(form::outcome(Some(&error))))?;
             } else {
-                complain(&error)?;
+                complain(&error);
             }
             Ok(Verdict::Failed)
         }
     }
 }
 
-/// Prints an error and its remedy to standard error.
-pub(crate) fn complain(error: &Error) -> io::Result<()> {
-    let mut screen = Screen::stderr();
-    let code = error
-        .cause()
-        .map(|cause| format!(" [{}]", cause.code()))
-        .unwrap_or_default();
-    let text = format!(
-        "{} {}{}",
-        screen.paint(Tone::Bad, "mongotls:"),
-        clean(error),
-        screen.paint(Tone::Faint, code)
-    );
-    screen.line(&text)?;
-    match error.cause() {
-        Some(cause) => screen.line(&format!("  {}", clean(cause.remedy()))),
-        None => Ok(()),
-    }
+fn measure(target: Fetched, count: u32) -> Result<Series, Error> {
+    let client = target.client()?;
+    waiting::told(|| waiting::for_a_server(&client), || series(&client, count))
 }
 
-fn measure(uri: &str, connect_to: &[Redirect], count: u32) -> Result<Series, Error> {
-    let client = connect::client(uri, connect_to)?;
+fn series(client: &Client, count: u32) -> Result<Series, Error> {
     let report = client.server_report()?;
     let admin = client.database("admin");
     let mut round_trips = Vec::new();
@@ -139,12 +120,17 @@ fn as_json(series: &Series) -> Value {
         .iter()
         .map(|trip| form::ms(*trip))
         .collect();
-    json!({
-        "ok": true,
-        "server": series.report.server.to_string(),
-        "version": series.version,
-        "tls": series.report.handshake.as_ref().map(form::handshake),
-        "hello": form::hello(&series.report.hello),
-        "round_trips_ms": trips,
-    })
+    let mut object = form::outcome(None);
+    let fields = [
+        ("server", json!(series.report.server.to_string())),
+        ("version", json!(series.version)),
+        (
+            "tls",
+            json!(series.report.handshake.as_ref().map(form::handshake)),
+        ),
+        ("hello", json!(form::hello(&series.report.hello))),
+        ("round_trips_ms", json!(trips)),
+    ];
+    object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+    Value::Object(object)
 }

@@ -2,44 +2,196 @@
 
 use std::io;
 
-use mongotls::bson::Document;
+use mongotls::bson::{Bson, Document};
+use mongotls::{Client, Database, Error};
+use serde_json::{Value, json};
 
-use crate::args::Redirect;
-use crate::extended_json;
+use crate::given::Fetched;
 use crate::output::Screen;
-use crate::ping::complain;
-use crate::{Verdict, connect};
+use crate::{Verdict, complain, extended_json, json as form, waiting};
 
-pub(crate) fn run(
-    screen: &mut Screen,
-    uri: &str,
-    connect_to: &[Redirect],
-    database: &str,
-    command: Document,
-    all: bool,
-) -> io::Result<Verdict> {
-    let client = match connect::client(uri, connect_to) {
-        Ok(client) => client,
-        Err(error) => return complain(&error).map(|()| Verdict::Failed),
+/// What to run, and how to print what comes of it.
+pub(crate) struct Run {
+    pub(crate) database: String,
+    pub(crate) command: Document,
+    pub(crate) all: bool,
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(screen: &mut Screen, target: Fetched, run: Run) -> io::Result<Verdict> {
+    let json = run.json;
+    let outcome = match target.client() {
+        Ok(client) => {
+            let database = client.database(&run.database);
+            match run.all {
+                true => all(screen, &client, &database, run)?,
+                false => once(screen, &client, &database, run)?,
+            }
+        }
+        Err(error) => Err(error),
     };
-    let database = client.database(database);
-    if !all {
-        return match database.run_command(command) {
-            Ok(reply) => screen
-                .indented_json(&extended_json::relaxed(reply))
-                .map(|()| Verdict::Well),
-            Err(error) => complain(&error).map(|()| Verdict::Failed),
-        };
+    match outcome {
+        Ok(verdict) => Ok(verdict),
+        Err(error) if json => {
+            let outcome = form::outcome(Some(&error));
+            screen.json(&Value::Object(outcome))?;
+            Ok(Verdict::Failed)
+        }
+        Err(error) => {
+            complain(&error);
+            Ok(Verdict::Failed)
+        }
     }
-    let cursor = match database.run_cursor_command::<Document>(command) {
-        Ok(cursor) => cursor,
-        Err(error) => return complain(&error).map(|()| Verdict::Failed),
+}
+
+/// Runs the command and prints its reply.
+fn once(
+    screen: &mut Screen,
+    client: &Client,
+    database: &Database,
+    run: Run,
+) -> io::Result<Result<Verdict, Error>> {
+    let work = || database.run_command(run.command);
+    let reply = match waiting::told(|| waiting::for_a_server(client), work) {
+        Ok(reply) => reply,
+        Err(error) => return Ok(Err(error)),
+    };
+    let failed = partial_failure(&reply);
+    let reply = extended_json::relaxed(reply);
+    match run.json {
+        true => screen.json(&with_reply(failed, reply))?,
+        false => screen.indented_json(&reply)?,
+    }
+    Ok(Ok(verdict(failed, run.json)))
+}
+
+/// Runs the command and prints the documents of the cursor in its reply; without a cursor, the reply.
+fn all(
+    screen: &mut Screen,
+    client: &Client,
+    database: &Database,
+    run: Run,
+) -> io::Result<Result<Verdict, Error>> {
+    let work = || {
+        let (reply, cursor) = database.run_cursor_command_with_reply::<Document>(run.command)?;
+        Ok((partial_failure(&reply), reply, cursor))
+    };
+    let (failed, reply, cursor) = match waiting::told(|| waiting::for_a_server(client), work) {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
+    };
+    let print = |screen: &mut Screen, document| {
+        let document = extended_json::relaxed(document);
+        match run.json {
+            true => screen.json(&json!({ "document": document })),
+            false => screen.json(&document),
+        }
+    };
+    let Some(cursor) = cursor else {
+        match run.json {
+            true => screen.json(&with_reply(failed, extended_json::relaxed(reply)))?,
+            false => print(screen, reply)?,
+        }
+        return Ok(Ok(verdict(failed, run.json)));
     };
     for document in cursor {
         match document {
-            Ok(document) => screen.json(&extended_json::relaxed(document))?,
-            Err(error) => return complain(&error).map(|()| Verdict::Failed),
+            Ok(document) => print(screen, document)?,
+            Err(error) => return Ok(Err(error)),
+        }
+        // Nobody reads the rest, which may have no end.
+        if screen.is_closed() {
+            break;
         }
     }
-    Ok(Verdict::Well)
+    if run.json {
+        let mut outcome = form::outcome(None);
+        outcome["ok"] = json!(failed.is_none());
+        outcome["message"] = json!(failed);
+        screen.json(&Value::Object(outcome))?;
+    }
+    Ok(Ok(verdict(failed, run.json)))
+}
+
+fn with_reply(failed: Option<&str>, reply: Value) -> Value {
+    let mut outcome = form::outcome(None);
+    outcome["ok"] = json!(failed.is_none());
+    outcome["message"] = json!(failed);
+    outcome.insert("reply".to_owned(), reply);
+    Value::Object(outcome)
+}
+
+/// How the command ends; says so on standard error unless the outcome is told as JSON.
+fn verdict(failed: Option<&str>, json: bool) -> Verdict {
+    match failed {
+        None => Verdict::Well,
+        Some(why) => {
+            if !json {
+                let _ = Screen::stderr().line(&format!("mongotls: {why}"));
+            }
+            Verdict::Failed
+        }
+    }
+}
+
+/// What a successful reply says of writes that failed.
+fn partial_failure(reply: &Document) -> Option<&'static str> {
+    let has_any = |key| matches!(reply.get(key), Some(Bson::Array(items)) if !items.is_empty());
+    let errors = match reply.get("nErrors") {
+        Some(Bson::Int32(count)) => i64::from(*count),
+        Some(Bson::Int64(count)) => *count,
+        Some(Bson::Double(count)) if *count > 0.0 => 1,
+        _ => 0,
+    };
+    let is_document = matches!(reply.get("writeConcernError"), Some(Bson::Document(_)));
+    if has_any("writeErrors") {
+        Some("writes have failed: the reply has writeErrors")
+    } else if errors > 0 {
+        Some("writes have failed: nErrors of the reply is not 0")
+    } else if is_document || has_any("writeConcernErrors") {
+        Some("the write concern was not met: the reply has a writeConcernError")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongotls::bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn replies_that_tell_of_failed_writes_are_failures() {
+        for (reply, expected) in [
+            (doc! { "ok": 1, "n": 1 }, None),
+            (doc! { "ok": 1, "writeErrors": [], "nErrors": 0 }, None),
+            (
+                doc! { "ok": 1, "nErrors": 0.0, "writeConcernErrors": [] },
+                None,
+            ),
+            (
+                doc! { "ok": 1, "cursor": { "firstBatch": [{ "writeErrors": [1] }] } },
+                None,
+            ),
+            (
+                doc! { "ok": 1, "writeErrors": [{ "code": 11000 }] },
+                Some("writes have failed: the reply has writeErrors"),
+            ),
+            (
+                doc! { "ok": 1, "nErrors": 2 },
+                Some("writes have failed: nErrors of the reply is not 0"),
+            ),
+            (
+                doc! { "ok": 1, "nErrors": 1_i64 },
+                Some("writes have failed: nErrors of the reply is not 0"),
+            ),
+            (
+                doc! { "ok": 1, "writeConcernError": { "code": 64 } },
+                Some("the write concern was not met: the reply has a writeConcernError"),
+            ),
+        ] {
+            assert_eq!(partial_failure(&reply), expected, "{reply}");
+        }
+    }
 }

@@ -1,0 +1,166 @@
+//! What the command line names instead of holding it: texts on standard input, in files and in the environment, and
+//! passwords. The arguments of a process are seen by every user of the host.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use mongotls::options::{ClientOptionsBuilder, Secret};
+use mongotls::{Client, ConnectionString, Error, ServerAddress};
+
+use crate::output::clean;
+use crate::waiting;
+
+/// Where a text comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Given {
+    Text(String),
+    StandardInput,
+    File(PathBuf),
+    /// The environment variable [`URI_VARIABLE`].
+    Variable,
+}
+
+/// A connection string as given, and the files with its passwords.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) uri: Given,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) key_password_file: Option<PathBuf>,
+    /// Servers, and what is connected to instead.
+    pub(crate) connect_to: Vec<Redirect>,
+}
+
+/// A server, and where to connect instead.
+pub(crate) type Redirect = (ServerAddress, ServerAddress);
+
+/// A connection string that was fetched, and what is added to it.
+pub(crate) struct Fetched {
+    pub(crate) uri: String,
+    password: Option<Secret>,
+    key_password: Option<Secret>,
+    connect_to: Vec<Redirect>,
+}
+
+impl Given {
+    /// What an argument says: `-`, `@FILE`, or the text itself.
+    pub(crate) fn of(argument: String) -> Self {
+        match argument.strip_prefix('@') {
+            Some(path) => Self::File(path.into()),
+            None if argument == "-" => Self::StandardInput,
+            None => Self::Text(argument),
+        }
+    }
+
+    /// Fetches the text, without the white space around it. The error is a complaint for people, about `what`.
+    pub(crate) fn fetch(&self, what: &str) -> Result<String, String> {
+        let (text, place) = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::Variable => {
+                let text = std::env::var(URI_VARIABLE);
+                let text = text.map_err(|_| format!("{URI_VARIABLE} is not UTF-8"))?;
+                (Ok(text), URI_VARIABLE.to_owned())
+            }
+            Self::StandardInput => (read(io::stdin().lock()), "standard input".to_owned()),
+            Self::File(path) => (File::open(path).and_then(read), clean(path.display())),
+        };
+        let text = text.map_err(|error| format!("cannot read {what} from {place}: {error}"))?;
+        match text.trim() {
+            "" => Err(format!("{what} is empty in {place}")),
+            text => Ok(text.to_owned()),
+        }
+    }
+}
+
+impl Target {
+    /// Fetches what the command line names. The error is a complaint for people.
+    pub(crate) fn fetch(&self) -> Result<Fetched, String> {
+        let uri = self.uri.fetch("the URI")?;
+        let password = self.password_file.as_deref().map(first_line);
+        let key_password = self.key_password_file.as_deref().map(first_line);
+        Ok(Fetched {
+            uri,
+            password: password.transpose()?,
+            key_password: key_password.transpose()?,
+            connect_to: self.connect_to.clone(),
+        })
+    }
+}
+
+impl Fetched {
+    /// Asks for the user's password on the terminal if it is missing, the mechanism needs it, and there is somebody to
+    /// ask. That of a key is never asked for.
+    pub(crate) fn ask(&mut self) {
+        let is_missing = self.password.is_none()
+            && ConnectionString::parse(&self.uri).is_ok_and(|uri| uri.lacks_password());
+        if is_missing {
+            self.password = ask();
+        }
+    }
+
+    /// Adds to the options of the connection string what the command line says.
+    pub(crate) fn complete(self, mut builder: ClientOptionsBuilder) -> ClientOptionsBuilder {
+        if let Some(password) = self.password {
+            builder = builder.password(password);
+        }
+        if let Some(password) = self.key_password {
+            builder = builder.tls_with(|tls| tls.certificate_key_file_password(password));
+        }
+        let pairs = self.connect_to.into_iter();
+        pairs.fold(builder, |builder, (server, target)| {
+            builder.connect_to(server, target)
+        })
+    }
+
+    /// Makes a client; says what it waits for.
+    pub(crate) fn client(mut self) -> Result<Client, Error> {
+        self.ask();
+        let what = waiting::for_a_client(&self.uri);
+        let uri = ConnectionString::parse(&self.uri)?;
+        let uri = uri.with(|builder| self.complete(builder));
+        waiting::told(|| what, || Client::from_connection_string(uri))
+    }
+}
+
+/// Asks for the user's password, without an echo. None if nobody sees the question or answers it.
+fn ask() -> Option<Secret> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let password = rpassword::prompt_password("Password of the MongoDB user: ").ok()?;
+    Some(Secret::new(password))
+}
+
+/// The password in the first line of a file. The error is a complaint for people.
+pub(crate) fn first_line(path: &Path) -> Result<Secret, String> {
+    // Taken over by the secret, whose memory is zeroed, and cut in place.
+    let mut text = File::open(path).and_then(read).map_err(|error| {
+        let path = clean(path.display());
+        format!("cannot read the password file {path}: {error}")
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    let line = text.split('\n').next().unwrap_or_default();
+    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+    Ok(Secret::new(text))
+}
+
+/// Reads a text of a bounded size.
+fn read(mut source: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    // One more than fits, so that a text that was cut is not taken for a whole one.
+    source
+        .by_ref()
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    match u64::try_from(text.len()).is_ok_and(|length| length <= LARGEST) {
+        true => Ok(text),
+        false => Err(io::Error::other("it is larger than 48 MB")),
+    }
+}
+
+/// Names the connection string that is used if the command line has none.
+pub(crate) const URI_VARIABLE: &str = "MONGOTLS_URI";
+/// As large as a message to a server may be.
+const LARGEST: u64 = 48_000_000;

@@ -1,0 +1,51 @@
+//! What is being waited for, told to people who wait.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use mongotls::Client;
+
+use crate::output::{Screen, Tone, clean, ms};
+
+/// Does `work`. If it takes longer than a second and standard error is a terminal, says what it waits for, once.
+pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    thread::scope(|scope| {
+        // Dropped when the work is done, also by a panic.
+        let (_working, is_done) = mpsc::channel::<()>();
+        let tell = move || {
+            if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let mut screen = Screen::stderr();
+                let name = screen.paint(Tone::Faint, "mongotls:");
+                // A terminal that is gone has nobody to tell.
+                let _ = screen.line(&format!("{name} {}", clean(what())));
+            }
+        };
+        // Without a thread the wait is silent.
+        let _ = thread::Builder::new().spawn_scoped(scope, tell);
+        work()
+    })
+}
+
+/// What a command of the client waits for.
+pub(crate) fn for_a_server(client: &Client) -> String {
+    let topology = client.snapshot().topology;
+    let limit = ms(client.options().server_selection_timeout);
+    format!(
+        "waiting for a server, for at most {limit} (serverSelectionTimeoutMS), and for its reply. Until now: {topology}"
+    )
+}
+
+/// What is waited for before there is a client.
+pub(crate) fn for_a_client(uri: &str) -> String {
+    match uri.starts_with("mongodb+srv:") {
+        true => "waiting for DNS, which has the hosts of the connection string".to_owned(),
+        false => "waiting for the files that the connection string names".to_owned(),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(1);
