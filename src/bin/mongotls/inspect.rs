@@ -21,14 +21,6 @@ pub(crate) fn inspect(
         Ok(password) => password,
         Err(complaint) => return Ok(Verdict::NotRun(complaint)),
     };
-    let report = |file: &PathBuf| {
-        if file.as_os_str() != "-" {
-            return FileReport::of(file, password.as_ref());
-        }
-        let mut report = FileReport::of(Path::new("/dev/stdin"), password.as_ref());
-        report.path.clone_from(file);
-        report
-    };
     let is_input = |file: &Path| file.as_os_str() == "-";
     let paths = files.iter().map(|file| match is_input(file) {
         true => PathBuf::from("/dev/stdin"),
