@@ -17,6 +17,7 @@ use bson::raw::{RawDocument, cstr};
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "cloud")]
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
 use self::tokens::{Call, Found, Tokens, Told, failed};
@@ -25,7 +26,6 @@ use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
-#[cfg(feature = "cloud")]
 use crate::logging::warn;
 #[cfg(feature = "cloud")]
 use crate::options::option_conflict;
