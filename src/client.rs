@@ -290,13 +290,17 @@ impl Client {
 
     /// Reads the files of TLS anew: CA, CRL, certificate and key.
     ///
-    /// The new set is loaded and checked whole, dates included, before it takes over; then the
+    /// The new set is loaded and checked whole before it takes over; then the
     /// connections that were made with the old one are retired, those in use when their command ends. No
     /// command fails because of it, and no session of the old set is resumed.
     ///
+    /// The new set may revoke more and trust fewer CAs. It is rejected if it is not in force: if no trust anchor is
+    /// within its dates, if the client certificate is not and today's is, if an issuer whose CRL is in force today would
+    /// have none in force, or if a CRL in force would give way to one with a lower number.
+    ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the new set is not sound. The old
-    /// one then stays in force; the log, target `mongotls::tls`, and an
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is
+    /// rejected. The old one then stays in force; the log, target `mongotls::tls`, and an
     /// [`Event`](crate::event::Event) say so.
     pub fn reload_tls(&self) -> Result<()> {
         self.inner().reload_tls()

@@ -158,18 +158,17 @@ impl Connector {
         Some(tls.clone())
     }
 
-    /// Reads the files of TLS anew. The new context takes over if all of it is sound; otherwise the old
-    /// one stays in force.
+    /// Reads the files of TLS anew. The new context takes over if it can be used at `now`; otherwise the old one stays
+    /// in force.
     pub(crate) fn reload_tls(&self, now: SystemTime) -> Result<()> {
-        let (Some(slot), Some(tls)) = (&self.tls, self.tls()) else {
-            return Ok(());
-        };
         let _one_at_a_time = self
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let fresh = tls.reloaded()?;
-        fresh.check_dates(now)?;
+        let (Some(slot), Some(tls)) = (&self.tls, self.tls()) else {
+            return Ok(());
+        };
+        let fresh = tls.reloaded(now)?;
         let old = std::mem::replace(
             &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
             fresh,

@@ -358,7 +358,7 @@ impl TlsOptionsBuilder {
     /// Refuses a server whose certificate is listed by a CRL in this file (`tlsCRLFile`).
     ///
     /// The file holds CRLs in PEM form, any number of them, or one in DER form. More files may be added
-    /// by further calls. One of them must hold the CRL of the certificate's issuer, in force.
+    /// by further calls. One of them must hold the CRL of the certificate's issuer, in force; others may be stale.
     #[must_use]
     pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.crl_files.push(path.into());
@@ -366,7 +366,7 @@ impl TlsOptionsBuilder {
     }
 
     /// Looks every certificate of the chain up in the CRLs, so that the CRL of each CA above the server
-    /// must be there. Default: false, the server's certificate alone, as in PyMongo.
+    /// must be there. The trust anchor is not part of the path. Default: false, the server's certificate alone, as in PyMongo.
     #[must_use]
     pub fn check_whole_chain(mut self, check: bool) -> Self {
         self.0.check_whole_chain = check;

@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_long, c_ulong, c_void};
-use openssl::asn1::{Asn1Object, Asn1ObjectRef, Asn1TimeRef};
+use openssl::asn1::{Asn1Object, Asn1ObjectRef, Asn1OctetStringRef, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
@@ -563,6 +563,27 @@ pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
 pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
     // SAFETY: the CRL is live for the call, which only looks for an extension in it.
     unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
+}
+
+/// What the value of a CRL's extension is, byte for byte; `None` if it has no such extension.
+pub(super) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
+    // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. A place that
+    // the first call found holds one; the others may return null, which is checked. The length is that of the data.
+    unsafe {
+        let place = sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), nid.as_raw(), -1);
+        if place < 0 {
+            return None;
+        }
+        let extension = sys::X509_CRL_get_ext(crl.as_ptr(), place);
+        if extension.is_null() {
+            return None;
+        }
+        let value = sys::X509_EXTENSION_get_data(extension);
+        if value.is_null() {
+            return None;
+        }
+        Some(Asn1OctetStringRef::from_ptr(value).as_slice().to_vec())
+    }
 }
 
 /// The CRL that is being looked at, while a chain is being verified.

@@ -60,11 +60,11 @@ use openssl::ssl::{
     HandshakeError, Ssl, SslCipherRef, SslContext, SslContextBuilder, SslMethod, SslMode,
     SslOptions, SslRef, SslVerifyMode,
 };
-use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::{X509NameRef, X509VerifyResult};
 
 pub use self::certificate::Certificate;
-use self::crl::Crls;
+use self::crl::{Crls, Withdrawn};
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
 pub(crate) use self::ffi::{clear_errors, enter_thread, leave_thread, start_thread, watch_forks};
@@ -85,6 +85,7 @@ use self::sharing::InUse;
 pub(crate) use self::snapshot::Snapshot;
 use self::stream::Tap;
 pub use self::stream::TlsStream;
+use self::trust::Roots;
 pub use self::trust::TrustAnchors;
 use self::verify::Watch;
 use crate::address::ip_address;
@@ -109,6 +110,7 @@ struct Shared {
     context: SslContext,
     options: TlsOptions,
     anchors: TrustAnchors,
+    roots: Roots,
     crls: Crls,
     own: Option<OwnChain>,
     /// None where no other client may share it.
@@ -144,19 +146,24 @@ impl Shared {
         }
 
         let mut anchors = TrustAnchors::NotUsed;
+        let mut roots = Roots::default();
         let mut crls = Crls::default();
         let verifies = options.verifies_certificate();
         // A CA file must load, even where its verdict will not count.
         if verifies || options.names_anchors() {
-            let (mut store, found) = trust::store(options, &files)?;
+            let mut store = trust::store(options, &files)?;
             crls = crl::load(
-                &mut store,
+                &mut store.builder,
                 options.crl_files(),
                 &mut files,
                 options.check_whole_chain(),
             )?;
-            context.set_cert_store(store.build());
-            anchors = found;
+            context.set_cert_store(store.builder.build());
+            (anchors, roots) = (store.anchors, store.roots);
+            if crls.count() > 0 {
+                // A reload asks which anchors there were.
+                roots.read_folders();
+            }
         }
         context.set_verify(if verifies {
             SslVerifyMode::PEER
@@ -175,13 +182,14 @@ impl Shared {
         }
         ffi::watch_certificate_requests(&mut context);
         if options.resumes_sessions() {
-            session::enable(&mut context, crls.until);
+            session::enable(&mut context, crls.clone());
         }
 
         Ok(Self {
             context: context.build(),
             options: options.clone(),
             anchors,
+            roots,
             crls,
             own,
             key: None,
@@ -200,6 +208,54 @@ impl Abandon for Arc<InUse> {
     fn abandon(&self) {}
 
     fn begin(&self) {}
+}
+
+impl Shared {
+    /// Whether this context may take the place of an `old` one with the same options at `now`: whether it is in force as
+    /// far as the old one is. That it trusts fewer CAs or revokes more is no reason against it.
+    fn may_replace(&self, old: &Self, now: SystemTime) -> Result<()> {
+        if let Some(own) = &self.own {
+            let is_in_force = |own: &OwnChain| {
+                let certificate = &own.certificate;
+                (certificate.not_before..=certificate.not_after).contains(&now)
+            };
+            if !is_in_force(own) && old.own.as_ref().is_some_and(is_in_force) {
+                return Err(own_not_in_force(&own.certificate, now));
+            }
+        }
+        if !self.options.verifies_certificate() {
+            return Ok(());
+        }
+        self.roots.check_dates(&self.anchors, now)?;
+        let fewer = || old.roots.hold_more_than(&self.roots);
+        let is_withdrawn = |name: &X509NameRef| match (old.roots.hold(name), self.roots.hold(name))
+        {
+            (true, false) => Withdrawn::Yes,
+            (false, false) if fewer() => Withdrawn::Unknown,
+            _ => Withdrawn::No,
+        };
+        self.crls.may_replace(&old.crls, &is_withdrawn, now)
+    }
+}
+
+fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
+    let (code, when) = match own.not_after < now {
+        true => (
+            CauseCode::ClientCertificateExpired,
+            format!("expired at {}", rfc3339(own.not_after)),
+        ),
+        false => (
+            CauseCode::CertificateNotYetValid,
+            format!("is valid only from {} on", rfc3339(own.not_before)),
+        ),
+    };
+    let message = format!("the client certificate {:?} {when}", own.subject);
+    let remedy = "Put a certificate that is in force into tlsCertificateKeyFile.";
+    let cause = Cause::new(code, message, remedy)
+        .fact("subject", own.subject.as_str())
+        .fact("not_before", own.not_before)
+        .fact("not_after", own.not_after);
+    Error::configuration(cause.fact("checked_at", now))
 }
 
 impl TlsContext {
@@ -233,79 +289,38 @@ impl TlsContext {
     }
 
     /// Reads the files anew, and goes on counting handshakes where this context stands.
-    pub(crate) fn reloaded(&self) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used, or if what the files hold
+    /// must not replace what is in use at `now`.
+    pub(crate) fn reloaded(&self, now: SystemTime) -> Result<Self> {
         let options = self.options();
         let files = Files::of(options, Reading::Again);
+        let fresh = sharing::fresh(options, files)?;
+        fresh.may_replace(self.shared(), now)?;
         Ok(Self {
-            shared: own(sharing::fresh(options, files)?),
+            shared: own(fresh),
             handshakes: Arc::clone(&self.handshakes),
         })
     }
 
     /// What this process uses. That of a forked child holds nothing that a thread of the parent may have locked, as far as
-    /// that is this crate's. Where the files can be read, OpenSSL's part is made anew too.
+    /// that is this crate's. Where the files can be used, OpenSSL's part is made anew too.
     fn shared(&self) -> &Arc<InUse> {
         self.shared.get(|inherited| {
             let options = &inherited.options;
             let files = Files::of(options, Reading::Again);
-            sharing::fresh(options, files).unwrap_or_else(|_| inherited.anew())
+            let fresh = sharing::fresh(options, files).and_then(|fresh| {
+                fresh.may_replace(inherited, SystemTime::now())?;
+                Ok(fresh)
+            });
+            fresh.unwrap_or_else(|_| inherited.anew())
         })
     }
 
     /// The options that the context was built from.
     pub fn options(&self) -> &TlsOptions {
         &self.shared().options
-    }
-
-    /// Whether the client's certificate and the CRLs are in force at `now`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration), with the dates.
-    pub(crate) fn check_dates(&self, now: SystemTime) -> Result<()> {
-        if let Some(own) = self.own_certificate() {
-            let (code, when) = if own.not_after < now {
-                (
-                    CauseCode::ClientCertificateExpired,
-                    format!("expired at {}", rfc3339(own.not_after)),
-                )
-            } else if now < own.not_before {
-                (
-                    CauseCode::CertificateNotYetValid,
-                    format!("is valid only from {} on", rfc3339(own.not_before)),
-                )
-            } else {
-                return self.check_crl_dates(now);
-            };
-            let message = format!("the client certificate {:?} {when}", own.subject);
-            let cause = Cause::new(
-                code,
-                message,
-                "Put a certificate that is in force into tlsCertificateKeyFile.",
-            );
-            let cause = cause
-                .fact("subject", own.subject.as_str())
-                .fact("not_before", own.not_before);
-            return Err(Error::configuration(
-                cause
-                    .fact("not_after", own.not_after)
-                    .fact("checked_at", now),
-            ));
-        }
-        self.check_crl_dates(now)
-    }
-
-    fn check_crl_dates(&self, now: SystemTime) -> Result<()> {
-        match self.shared().crls.until.filter(|until| *until < now) {
-            None => Ok(()),
-            Some(until) => {
-                let message = format!("a CRL is past its nextUpdate ({})", rfc3339(until));
-                let remedy = "Fetch the current CRL into the file of tlsCRLFile, and do so before each nextUpdate.";
-                let cause = Cause::new(CauseCode::CrlExpired, message, remedy);
-                Err(Error::configuration(
-                    cause.fact("next_update", until).fact("checked_at", now),
-                ))
-            }
-        }
     }
 
     /// Where the trust anchors come from.
@@ -519,7 +534,7 @@ impl TlsContext {
         }
         let watch = Watch::default();
         if options.verifies_certificate() {
-            watch.install(&mut ssl, options.pinned_keys());
+            watch.install(&mut ssl, options.pinned_keys(), &self.shared().crls);
         }
         Ok((ssl, watch))
     }

@@ -173,6 +173,11 @@ pub(super) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
 }
 
+/// Reads one regular file whole.
+pub(super) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
+    fork::outside(|| read(path, Reading::Again, Instant::now() + PATIENCE))
+}
+
 fn read(path: &Path, reading: Reading, until: Instant) -> Result<FileBytes, Unread> {
     // To open a device may do something to it, so that the kind is looked at first, and again once it is open.
     let found = fs::metadata(path).map_err(|error| Unread::by_system(&error))?;

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use openssl::x509::{X509, X509Ref};
+use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::crl::Crls;
 use super::issuer::{self, Difference, Namesake};
@@ -166,7 +166,7 @@ impl Case<'_> {
                     self.certificate.issuer
                 ),
             ),
-            verify::REVOKED => Cause::new(
+            _ if self.is_revoked() => Cause::new(
                 Code::RevokedCrl,
                 format!(
                     "{who} is revoked: the CRL lists serial number {}",
@@ -207,6 +207,16 @@ impl Case<'_> {
                 GENERAL_REMEDY,
             ),
         }
+    }
+
+    /// Whether a CRL lists the certificate. OpenSSL finds none for a trust anchor, whose issuer is not in the chain.
+    fn is_revoked(&self) -> bool {
+        let listed = || {
+            let certificate = self.refusal.certificate.as_ref();
+            certificate.is_some_and(|certificate| self.crls.list(certificate))
+        };
+        self.refusal.result.as_raw() == verify::REVOKED
+            || (misses_crl(self.refusal.result) && self.role() == "trust anchor" && listed())
     }
 
     /// A name breaks the constraints of a CA above. OpenSSL blames the certificate with the name.
@@ -838,6 +848,17 @@ fn listed(namesakes: &[Found]) -> Option<Vec<String>> {
     });
     let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then_some(texts)
+}
+
+/// Whether OpenSSL found no CRL that it could use, whatever such a CRL might have said.
+pub(super) fn misses_crl(result: X509VerifyResult) -> bool {
+    let code = result.as_raw();
+    let dates = [
+        verify::NO_CRL,
+        verify::CRL_EXPIRED,
+        verify::CRL_NOT_YET_VALID,
+    ];
+    dates.contains(&code) || verify::CRL_INVALID.contains(&code)
 }
 
 /// Results of a verification (`x509_vfy.h`).

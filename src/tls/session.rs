@@ -2,7 +2,7 @@
 //!
 //! A resumed handshake repeats neither the certificate nor the look into a CRL. So a session is kept only
 //! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain,
-//! the first `nextUpdate` of a CRL or that of the OCSP response, whichever comes first; and not at all where
+//! the first `nextUpdate` of a CRL that was used or that of the OCSP response, whichever comes first; and not at all where
 //! a responder might tell more next time. A session that was won by resuming inherits
 //! that instant. The cache belongs to those that use one context at the same time ([`InUse`](super::sharing::InUse)),
 //! because OpenSSL ties a session to its context, and because another context may trust or check something else.
@@ -26,6 +26,7 @@ use openssl::stack::StackRef;
 use openssl::x509::X509;
 
 use super::certificate::instant;
+use super::crl::Crls;
 use super::ocsp::{Checker, SessionLimit};
 use super::revocation::Found;
 use super::{callback, ffi};
@@ -101,8 +102,8 @@ struct Ticketing {
     offered: Option<Kept>,
 }
 
-/// Lets a context hand its sessions over. `crls_until` is the first `nextUpdate` of its CRLs.
-pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemTime>) {
+/// Lets a context hand its sessions over. `crls` are those that it uses.
+pub(super) fn enable(context: &mut SslContextBuilder, crls: Crls) {
     context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
     let keep = move |ssl: &mut SslRef, session| {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
@@ -110,13 +111,12 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
         };
         let evidence = match ticketing.offered.as_ref().filter(|_| ssl.session_reused()) {
             Some(offered) => Some((offered.valid_until, Arc::clone(&offered.proof))),
-            None => chain_until(ssl).map(|until| (until, Arc::new(Proof::of(ssl)))),
+            None => evidence_until(ssl, &crls).map(|until| (until, Arc::new(Proof::of(ssl)))),
         };
         // Without a verified chain there is nothing to rest on.
-        let Some((until, proof)) = evidence else {
+        let Some((valid_until, proof)) = evidence else {
             return;
         };
-        let valid_until = crls_until.map_or(until, |crls| crls.min(until));
         let valid_until = match Checker::session_limit(ssl) {
             SessionLimit::None => valid_until,
             SessionLimit::Until(until) => valid_until.min(until),
@@ -136,12 +136,13 @@ pub(super) fn enable(context: &mut SslContextBuilder, crls_until: Option<SystemT
     });
 }
 
-/// The first `notAfter` of the verified chain.
-fn chain_until(ssl: &SslRef) -> Option<SystemTime> {
-    ssl.verified_chain()?
-        .iter()
-        .map(|certificate| instant(certificate.not_after()))
-        .min()
+/// The first `notAfter` of the verified chain, or the first `nextUpdate` of the CRLs that it was looked up in if that is
+/// earlier.
+fn evidence_until(ssl: &SslRef, crls: &Crls) -> Option<SystemTime> {
+    let chain = ssl.verified_chain()?;
+    let certificates = chain.iter();
+    let ends = certificates.map(|certificate| instant(certificate.not_after()));
+    ends.chain(crls.until(chain, SystemTime::now())).min()
 }
 
 impl SessionCache {

@@ -11,6 +11,7 @@
 //! A folder of hashed names is searched by OpenSSL as it needs issuers; a file is parsed once a
 //! process and parsed again when it has changed.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
@@ -18,21 +19,24 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::SslFiletype;
-use openssl::x509::X509;
 use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509NameRef};
 
+use super::certificate::instant;
 use super::files::{self, Purpose};
-use super::internal;
-use super::reading::Files;
+use super::reading::{self, Files};
 use super::snapshot::Stamp;
+use super::{Certificate, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::options::TlsOptions;
+use crate::time::rfc3339;
 
 /// Where the trust anchors of a context come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,25 +97,159 @@ impl fmt::Display for TrustAnchors {
     }
 }
 
+/// A store with trust anchors, and what is told of it.
+pub(super) struct Store {
+    pub(super) builder: X509StoreBuilder,
+    pub(super) anchors: TrustAnchors,
+    pub(super) roots: Roots,
+}
+
+/// The trust anchors themselves.
+#[derive(Clone, Default)]
+pub(super) struct Roots {
+    certificates: Vec<X509>,
+    /// Where OpenSSL looks for more when it needs one.
+    folders: Vec<PathBuf>,
+}
+
+impl Roots {
+    /// Reads the folders now, so that later changes in them do not count.
+    pub(super) fn read_folders(&mut self) {
+        self.certificates = self.all();
+        self.folders.clear();
+    }
+
+    /// All anchors. Those in folders are read now; one that cannot be read is left out, as OpenSSL does.
+    fn all(&self) -> Vec<X509> {
+        let folders = self.folders.iter();
+        let found: Vec<_> = fork::outside(|| {
+            let entries = folders.filter_map(|folder| fs::read_dir(folder).ok());
+            let files = entries.flat_map(Iterator::flatten).filter(|entry| {
+                let name = entry.file_name();
+                is_hashed_name(&name) && !is_name_of_crl(&name)
+            });
+            files.map(|file| file.path()).collect()
+        });
+        let read = found.iter().filter_map(|path| {
+            let file = reading::read_again(path).ok()?;
+            files::certificates(&file.bytes).ok()
+        });
+        let mut all = self.certificates.clone();
+        all.extend(read.flatten());
+        all
+    }
+
+    /// Whether one of the anchors has this name.
+    pub(super) fn hold(&self, name: &X509NameRef) -> bool {
+        let is_named = |certificate: &X509| {
+            let subject = certificate.subject_name();
+            subject.try_cmp(name).is_ok_and(Ordering::is_eq)
+        };
+        self.all().iter().any(is_named)
+    }
+
+    /// Whether one of the anchors is no longer among `others`.
+    pub(super) fn hold_more_than(&self, others: &Self) -> bool {
+        let others = others.all();
+        let mut all = self.all().into_iter();
+        all.any(|certificate| !others.contains(&certificate))
+    }
+
+    /// Whether one of the anchors, which `anchors` describes, is within its dates at `now`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the anchor that was or will be, if none is.
+    pub(super) fn check_dates(&self, anchors: &TrustAnchors, now: SystemTime) -> Result<()> {
+        let all = self.all();
+        let dates = |certificate: &X509| {
+            let (from, until) = (certificate.not_before(), certificate.not_after());
+            (instant(from), instant(until))
+        };
+        let is_in_force = |certificate: &X509| {
+            let (from, until) = dates(certificate);
+            (from..=until).contains(&now)
+        };
+        if all.iter().any(is_in_force) {
+            return Ok(());
+        }
+        let next = all.iter().filter(|certificate| now < dates(certificate).0);
+        let next = next.min_by_key(|certificate| dates(certificate).0);
+        let last = all.iter().max_by_key(|certificate| dates(certificate).1);
+        let Some(certificate) = next.or(last) else {
+            let message = format!("no trust anchor can be read from {anchors}");
+            let remedy = "Put a CA certificate in PEM form there.";
+            return Err(Error::configuration(Cause::new(
+                CauseCode::NoTrustAnchors,
+                message,
+                remedy,
+            )));
+        };
+        let (from, until) = dates(certificate);
+        let name = Certificate::from(&**certificate).short_name().to_owned();
+        let (code, when, remedy) = match next {
+            Some(_) => (
+                CauseCode::CertificateNotYetValid,
+                format!(
+                    "the first of them, {name:?}, is valid from {} on",
+                    rfc3339(from)
+                ),
+                "Compare this host's clock with the true time; until then keep a CA certificate that is in force beside the next one.",
+            ),
+            None => (
+                CauseCode::CertificateExpired,
+                format!("the last of them, {name:?}, expired at {}", rfc3339(until)),
+                "Replace the trust anchors by CA certificates that are in force.",
+            ),
+        };
+        let message = format!("none of the trust anchors in {anchors} is in force: {when}");
+        let cause = Cause::new(code, message, remedy)
+            .fact("subject", name)
+            .fact("not_before", from)
+            .fact("not_after", until)
+            .fact("trust_anchors", anchors.to_string());
+        Err(Error::configuration(cause.fact("checked_at", now)))
+    }
+}
+
 /// A store with the anchors that the options name, or with the system's.
-pub(super) fn store(
-    options: &TlsOptions,
-    files: &Files,
-) -> Result<(X509StoreBuilder, TrustAnchors)> {
-    let mut store = X509StoreBuilder::new().map_err(internal)?;
+pub(super) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
+    let mut store = Store {
+        builder: X509StoreBuilder::new().map_err(internal)?,
+        anchors: TrustAnchors::NotUsed,
+        roots: Roots::default(),
+    };
     // An intermediate CA among the anchors ends the path, as in Go and in Python 3.13.
     store
+        .builder
         .set_flags(X509VerifyFlags::PARTIAL_CHAIN)
         .map_err(internal)?;
-    let anchors = match options.names_anchors() {
+    store.anchors = match options.names_anchors() {
         true => configured_anchors(&mut store, options, files)?,
         false => system_anchors(&mut store, files)?,
     };
-    Ok((store, anchors))
+    Ok(store)
+}
+
+impl Store {
+    fn add_all(&mut self, certificates: Vec<X509>) -> Result<(), ErrorStack> {
+        for certificate in certificates {
+            self.builder.add_cert(certificate.clone())?;
+            self.roots.certificates.push(certificate);
+        }
+        Ok(())
+    }
+
+    /// Lets OpenSSL look issuers up in a folder.
+    fn look_up_in(&mut self, directory: &str) -> Result<(), ErrorStack> {
+        let lookup = self.builder.add_lookup(X509Lookup::hash_dir())?;
+        lookup.add_dir(directory, SslFiletype::PEM)?;
+        self.roots.folders.push(PathBuf::from(directory));
+        Ok(())
+    }
 }
 
 fn configured_anchors(
-    store: &mut X509StoreBuilder,
+    store: &mut Store,
     options: &TlsOptions,
     files: &Files,
 ) -> Result<TrustAnchors> {
@@ -149,7 +287,7 @@ struct Origin<'a> {
 }
 
 /// Adds all certificates in PEM form, of which there must be one; says how many there are.
-fn add_pem(store: &mut X509StoreBuilder, bytes: &[u8], origin: &Origin<'_>) -> Result<usize> {
+fn add_pem(store: &mut Store, bytes: &[u8], origin: &Origin<'_>) -> Result<usize> {
     let holds = files::describe(bytes);
     let invalid = |why: &str, remedy: &str| {
         let cause = Cause::new(
@@ -173,12 +311,12 @@ fn add_pem(store: &mut X509StoreBuilder, bytes: &[u8], origin: &Origin<'_>) -> R
         return Err(Error::configuration(invalid(&why, remedy)));
     }
     let count = certificates.len();
-    add_all(store, certificates).map_err(internal)?;
+    store.add_all(certificates).map_err(internal)?;
     Ok(count)
 }
 
 /// Lets the store look issuers up in a folder, which must be one and must have hashed names.
-fn add_directory(store: &mut X509StoreBuilder, path: &Path) -> Result<()> {
+fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let faulty = |code: CauseCode, why: &str, remedy: &str| {
         let cause = Cause::new(code, format!("the CA folder {shown:?} {why}"), remedy);
@@ -201,12 +339,7 @@ fn add_directory(store: &mut X509StoreBuilder, path: &Path) -> Result<()> {
             "Make the names with `openssl rehash FOLDER`, or give the certificates as one file with tlsCAFile.",
         ));
     };
-    look_up_in(store, text).map_err(internal)
-}
-
-fn look_up_in(store: &mut X509StoreBuilder, directory: &str) -> Result<(), ErrorStack> {
-    let lookup = store.add_lookup(X509Lookup::hash_dir())?;
-    lookup.add_dir(directory, SslFiletype::PEM)
+    store.look_up_in(text).map_err(internal)
 }
 
 /// The places where the system may keep its anchors, in the order in which they are looked at, and whether the
@@ -242,7 +375,7 @@ pub(super) fn system_paths() -> Vec<PathBuf> {
         .collect()
 }
 
-fn system_anchors(store: &mut X509StoreBuilder, files: &Files) -> Result<TrustAnchors> {
+fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
     let mut looked_in = Vec::new();
     let (places, chosen) = system_places();
     for place in places {
@@ -284,7 +417,7 @@ impl Place {
     /// Adds what is there to the store; none if nothing is.
     fn load(
         self,
-        store: &mut X509StoreBuilder,
+        store: &mut Store,
         files: &Files,
         looked_in: &mut Vec<String>,
     ) -> Result<Option<TrustAnchors>> {
@@ -294,7 +427,7 @@ impl Place {
             let certificates = parsed(&path, files);
             if !certificates.is_empty() {
                 found_file = Some((path, certificates.len()));
-                add_all(store, certificates).map_err(internal)?;
+                store.add_all(certificates).map_err(internal)?;
             }
         }
         let mut found_directory = None;
@@ -304,7 +437,7 @@ impl Place {
             let Some(text) = path.to_str().filter(|_| has_hashed_names(&path)) else {
                 continue;
             };
-            look_up_in(store, text).map_err(internal)?;
+            store.look_up_in(text).map_err(internal)?;
             found_directory.get_or_insert(path);
         }
         if found_file.is_none() && found_directory.is_none() {
@@ -342,7 +475,7 @@ fn has_hashed_names(directory: &Path) -> bool {
         };
         entries.flatten().any(|entry| {
             let name = entry.file_name();
-            is_hashed_name(&name) && !name.to_string_lossy().contains(".r")
+            is_hashed_name(&name) && !is_name_of_crl(&name)
         })
     })
 }
@@ -357,6 +490,10 @@ pub(super) fn is_hashed_name(name: &OsStr) -> bool {
             && !number.is_empty()
             && number.bytes().all(|b| b.is_ascii_digit())
     })
+}
+
+fn is_name_of_crl(name: &OsStr) -> bool {
+    name.to_string_lossy().contains(".r")
 }
 
 /// The certificates of a file of the system, from memory while the file has not changed.
@@ -384,17 +521,11 @@ fn parsed(path: &Path, files: &Files) -> Vec<X509> {
     certificates
 }
 
-fn add_all(store: &mut X509StoreBuilder, certificates: Vec<X509>) -> Result<(), ErrorStack> {
-    certificates
-        .into_iter()
-        .try_for_each(|certificate| store.add_cert(certificate))
-}
-
 #[cfg(feature = "bundled-roots")]
-fn bundled_anchors(store: &mut X509StoreBuilder) -> Result<TrustAnchors> {
+fn bundled_anchors(store: &mut Store) -> Result<TrustAnchors> {
     let certificates = files::certificates(include_bytes!("../../vendor-certs/mozilla-roots.pem"))
         .map_err(internal)?;
     let count = certificates.len();
-    add_all(store, certificates).map_err(internal)?;
+    store.add_all(certificates).map_err(internal)?;
     Ok(TrustAnchors::Bundled { count })
 }

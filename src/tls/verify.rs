@@ -15,7 +15,8 @@ use openssl::x509::{
 };
 
 use super::certificate::instant;
-use super::{callback, ffi};
+use super::crl::Crls;
+use super::{callback, ffi, refusal};
 use crate::options::SpkiPin;
 
 /// What OpenSSL refused, and where in the chain.
@@ -92,10 +93,12 @@ struct Seen {
 }
 
 impl Watch {
-    /// Lets `ssl` verify its peer and leave a refusal here. With `pins`, one of them must be in the chain.
-    pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin]) {
+    /// Lets `ssl` verify its peer and leave a refusal here. With `pins`, one of them must be in the chain. None of `crls`,
+    /// which OpenSSL uses too, may list the trust anchor.
+    pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin], crls: &Crls) {
         let seen = Arc::clone(&self.0);
         let pins = pins.to_vec();
+        let crls = crls.clone();
         let judge = move |mut passed, context: &mut X509StoreContextRef| {
             seen.has_begun.store(true, Ordering::Relaxed);
             // The last of the calls is for the server's certificate, when all else has passed.
@@ -106,6 +109,14 @@ impl Watch {
             {
                 context.set_error(PIN_MISMATCH);
                 passed = false;
+            }
+            let anchor = context.current_cert();
+            if !passed
+                && is_about_crl_of_anchor(context)
+                && !anchor.is_some_and(|anchor| crls.list(anchor))
+            {
+                context.set_error(X509VerifyResult::OK);
+                passed = true;
             }
             if !passed {
                 let mut refusal = seen.refusal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +144,14 @@ impl Watch {
             .unwrap_or_else(PoisonError::into_inner);
         refusal.take()
     }
+}
+
+/// Whether OpenSSL misses a CRL in force for a trust anchor above the server. An anchor is not part of the path (RFC 5280
+/// §6.1), and the issuer of an intermediate CA that is one is not in the chain, so that OpenSSL finds no CRL that it could
+/// verify.
+fn is_about_crl_of_anchor(context: &X509StoreContextRef) -> bool {
+    let depth = context.error_depth();
+    depth > 0 && depth >= ffi::untrusted_count(context) && refusal::misses_crl(context.error())
 }
 
 /// The result that stands for a chain without a pinned key; OpenSSL leaves it to applications.

@@ -59,6 +59,7 @@ mod silence;
 mod socks5;
 #[cfg(feature = "srv")]
 mod srv;
+mod stale_crls;
 mod strangers;
 mod target;
 mod things;

@@ -10,7 +10,7 @@ use openssl::pkey::Id;
 use openssl::x509::X509;
 
 use super::contents::Contents;
-use super::{FileForm, FileReport, Finding, FindingCode, Severity};
+use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::time::rfc3339;
 use crate::tls::files::Purpose;
@@ -320,14 +320,16 @@ impl Judge<'_> {
             let issuer = &crl.issuer;
             if self.now < crl.this_update {
                 let from = rfc3339(crl.this_update);
-                self.fail(
+                self.find(
+                    self.severity_of_useless_crl(issuer),
                     FindingCode::CrlNotYetValid,
                     format!("the CRL of {issuer:?} is in force only from {from} on"),
                 );
             }
             if let Some(end) = crl.next_update.filter(|end| *end < self.now) {
                 let at = rfc3339(end);
-                self.fail(
+                self.find(
+                    self.severity_of_useless_crl(issuer),
                     FindingCode::CrlExpired,
                     format!(
                         "the CRL of {issuer:?} is past its nextUpdate ({at}); fetch the current one"
@@ -348,6 +350,18 @@ impl Judge<'_> {
                     ),
                 );
             }
+        }
+    }
+
+    /// Of an issuer's CRLs one in force is enough.
+    fn severity_of_useless_crl(&self, issuer: &str) -> Severity {
+        let is_in_force = |crl: &CrlReport| {
+            let ended = crl.next_update.is_some_and(|end| end < self.now);
+            crl.issuer == issuer && crl.this_update <= self.now && !ended
+        };
+        match self.report.crls.iter().any(is_in_force) {
+            true => Severity::Warning,
+            false => Severity::Failure,
         }
     }
 
