@@ -143,6 +143,7 @@ causes! {
     KeyPasswordWrong = "key-password-wrong", Configuration, "the password does not decrypt the private key";
     KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not offer the key's type or encryption";
     KeyCertificateMismatch = "key-certificate-mismatch", Configuration, "the private key and the certificate do not belong together";
+    LocalLimit = "local-limit", Configuration, "this host has no descriptor, thread, local port or memory left";
     NoTrustAnchors = "no-trust-anchors", Configuration, "no CA file is configured and the system has no trust anchors";
     MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what an option needs, such as an authentication mechanism";
     OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use bson::RawDocumentBuf;
 
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
 use crate::command::Command;
 use crate::conn::{Connector, Hello, Request};
 use crate::cursor::Home;
@@ -106,9 +105,7 @@ impl Inner {
         let connector = connector.unwrap_or_else(|_| Arc::clone(&self.connector));
         let child = Self::new(self.options.clone(), connector);
         if let Some((seen, interval)) = watched {
-            if let Err(error) = child.watch_files(seen, interval) {
-                warn!(target: "mongotls::tls", "after a fork: {error}");
-            }
+            child.watch_files(seen, interval);
         }
         child
     }
@@ -119,7 +116,7 @@ impl Inner {
     }
 
     /// Starts the thread that looks at the files of TLS. It does not keep the client alive.
-    fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) -> Result<()> {
+    fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) {
         let client = Arc::downgrade(self);
         let mut last_failure = None;
         let reload = move |reason| {
@@ -139,10 +136,10 @@ impl Inner {
                 Err(_) => Reload::Failed,
             }
         };
-        let watcher = Watcher::start(seen, interval, reload).map_err(no_thread)?;
+        let background = self.topology.background();
+        let watcher = Watcher::start(background, seen, interval, reload);
         // Nobody else sets it.
         let _ = self.watcher.set(watcher);
-        Ok(())
     }
 
     fn reload_tls(&self) -> Result<()> {
@@ -201,15 +198,6 @@ fn watched(options: &ClientOptions) -> Option<(Snapshot, Duration)> {
     Some((Snapshot::of(tls), interval))
 }
 
-fn no_thread(error: std::io::Error) -> Error {
-    let cause = Cause::new(
-        CauseCode::OptionConflict,
-        format!("watch_files needs a thread, and the system has none left: {error}"),
-        "Raise the limit of threads of this process, or leave watch_files out and call reload_tls.",
-    );
-    Error::configuration(cause).with_source(error)
-}
-
 impl Client {
     /// Makes a client from a connection string.
     ///
@@ -263,7 +251,7 @@ impl Client {
         let connector = Connector::new(&options)?;
         let inner = Inner::new(options, connector);
         if let Some((seen, interval)) = watched {
-            inner.watch_files(seen, interval)?;
+            inner.watch_files(seen, interval);
         }
         inner.begin();
         Ok(Self(Arc::new(PerProcess::new(inner))))

@@ -48,7 +48,7 @@ struct Inner {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An option, the connection string or a local file is wrong. No command was sent; trying again is
-    /// of no use.
+    /// of no use, unless the cause is [`CauseCode::LocalLimit`]: this host may have what it lacks again soon.
     Configuration,
     /// The server could not be reached or went away. A command may have run if the error is of
     /// [`Stage::Command`]; otherwise nothing of it was sent.
@@ -306,7 +306,8 @@ impl Error {
             self.has_label("SystemOverloadedError") && cause.category() != C::ClientCertificate;
         let is_certain = match cause.category() {
             C::Certificate | C::Protocol | C::Revocation | C::ClientCertificate => true,
-            C::Configuration => true,
+            // What this host lacks may be there again in a moment.
+            C::Configuration => !self.is_local_limit(),
             // What a server says in words may be that it starts or ends.
             C::Server => {
                 let codes = [CauseCode::NotMongodb, CauseCode::HelloFailed];
@@ -315,6 +316,12 @@ impl Error {
             _ => false,
         };
         is_certain && !may_be_overload
+    }
+
+    /// Whether this host has no descriptor, thread, port or memory left: that says nothing about the server.
+    pub(crate) fn is_local_limit(&self) -> bool {
+        let cause = self.0.cause.as_ref();
+        cause.is_some_and(|cause| cause.code() == CauseCode::LocalLimit)
     }
 
     /// Whether a server that has worked before fails for this until somebody changes a certificate, a TLS version or

@@ -5,7 +5,10 @@
 //! then hangs. Threads of the C library do not take it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::logging::{error, warn};
 use crate::tls::start_thread;
 
 /// Starts a thread that nobody waits for. Its name is cut after 15 bytes, which is what the system shows.
@@ -17,6 +20,94 @@ use crate::tls::start_thread;
 /// Those of the system, if it has no thread or no memory left.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     start_thread(name, Box::new(work))
+}
+
+/// The threads in the background that a client needs as long as it lives. One that the system cannot start now is kept,
+/// and started later.
+#[derive(Default)]
+pub(crate) struct Background(Mutex<Vec<Unstarted>>);
+
+struct Unstarted {
+    name: &'static str,
+    work: Arc<Mutex<Option<Work>>>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Background {
+    /// Starts a thread, now or by a later [`retry`](Self::retry).
+    ///
+    /// # Errors
+    /// Those of the system, if the thread cannot be started now.
+    pub(crate) fn start(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let unstarted = Unstarted {
+            name,
+            work: Arc::new(Mutex::new(Some(Box::new(work)))),
+        };
+        let outcome = unstarted.start();
+        if let Err(error) = &outcome {
+            warn!(target: "mongotls::thread", "the thread {name} cannot be started yet: {error}");
+            self.lock().push(unstarted);
+        }
+        outcome
+    }
+
+    /// Starts the threads that could not be started before; true if none is left. Never under a lock that a thread of
+    /// the client takes.
+    pub(crate) fn retry(&self) -> bool {
+        let mut left = std::mem::take(&mut *self.lock());
+        left.retain(|unstarted| unstarted.start().is_err());
+        let mut kept = self.lock();
+        kept.append(&mut left);
+        kept.is_empty()
+    }
+
+    /// Forgets what was not started.
+    pub(crate) fn clear(&self) {
+        let unstarted = std::mem::take(&mut *self.lock());
+        drop(unstarted);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Unstarted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unstarted {
+    fn start(&self) -> io::Result<()> {
+        let work = Arc::clone(&self.work);
+        spawn(self.name, move || {
+            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(work) = work {
+                work();
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.lock().iter().map(|it| it.name).collect();
+        f.debug_tuple("Background").field(&names).finish()
+    }
+}
+
+/// Runs `work` again after each panic, so that one does not end what the thread is there for. `go_on` waits in between;
+/// false ends it.
+pub(crate) fn outlive_panics(what: &str, mut work: impl FnMut(), mut go_on: impl FnMut() -> bool) {
+    while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+        // The program's logger may be what panicked.
+        let _ = catch_unwind(|| {
+            error!(target: "mongotls::thread", "{what} panicked, and begins again");
+        });
+        if !go_on() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +143,25 @@ mod tests {
         let mask = |text: &str| u64::from_str_radix(text.trim(), 16).unwrap();
         let sigpipe = 1 << (libc::SIGPIPE - 1);
         assert_eq!(mask(field("SigBlk:")), mask(own.unwrap()) | sigpipe);
+    }
+
+    #[test]
+    fn work_that_panics_begins_again_until_it_returns_or_is_ended() {
+        for (panics, most, expected) in [(0, 9, (1, 0)), (3, 9, (4, 3)), (9, 2, (3, 3))] {
+            let (mut runs, mut pauses) = (0, 0);
+            let work = || {
+                runs += 1;
+                assert!(
+                    runs > panics,
+                    "a panic of the test, which is meant to be seen here"
+                );
+            };
+            outlive_panics("the test", work, || {
+                pauses += 1;
+                pauses <= most
+            });
+            assert_eq!((runs, pauses), expected);
+        }
     }
 
     #[test]

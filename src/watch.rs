@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ending::Ending;
-use crate::thread;
+use crate::ending::{Ending, Sleep};
+use crate::thread::{Background, outlive_panics};
 use crate::tls::Snapshot;
 
 /// A thread that looks at files; it ends when this is dropped.
@@ -15,49 +15,61 @@ pub(crate) struct Watcher(Ending);
 
 impl Watcher {
     /// Calls `reload` whenever one of the files has changed since they were `seen`, and again while it fails, until it
-    /// says that it is over.
-    ///
-    /// # Errors
-    /// Those of the system, if it has no thread left.
+    /// says that it is over. The thread is one of `background`, which starts it as soon as the system can.
     pub(crate) fn start(
+        background: &Background,
         mut seen: Snapshot,
         interval: Duration,
         mut reload: impl FnMut(Reason) -> Reload + Send + 'static,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let ending = Ending::default();
         let sleep = ending.sleep();
-        thread::spawn("mongotls-watch", move || {
-            let mut failures = 0;
-            let mut retry_at: Option<Instant> = None;
-            loop {
-                let left = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-                if sleep.ends_within(left.map_or(interval, |left| left.min(interval))) {
-                    return;
-                }
-                let reason = if seen.renew() {
-                    failures = 0;
-                    Reason::Change
-                } else if retry_at.is_some_and(|at| at <= Instant::now()) {
-                    Reason::Retry
-                } else {
-                    continue;
-                };
-                match reload(reason) {
-                    Reload::Done => retry_at = None,
-                    Reload::Failed => {
-                        retry_at = Instant::now().checked_add(delay(interval, failures));
-                        failures += 1;
-                    }
-                    Reload::NoMore => return,
-                }
-            }
-        })?;
-        Ok(Self(ending))
+        let go_on = sleep.clone();
+        let run = move || {
+            let watch = || watch(&sleep, &mut seen, interval, &mut reload);
+            outlive_panics("watching files", watch, || !go_on.ends_within(interval));
+        };
+        // Started later, if not now.
+        let _ = background.start("mongotls-watch", run);
+        Self(ending)
     }
 
     /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
     pub(crate) fn end(&self) {
         self.0.end();
+    }
+}
+
+/// One run of the thread, which ends with it or with a panic.
+fn watch(
+    sleep: &Sleep,
+    seen: &mut Snapshot,
+    interval: Duration,
+    reload: &mut impl FnMut(Reason) -> Reload,
+) {
+    let mut failures = 0;
+    let mut retry_at: Option<Instant> = None;
+    loop {
+        let left = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if sleep.ends_within(left.map_or(interval, |left| left.min(interval))) {
+            return;
+        }
+        let reason = if seen.renew() {
+            failures = 0;
+            Reason::Change
+        } else if retry_at.is_some_and(|at| at <= Instant::now()) {
+            Reason::Retry
+        } else {
+            continue;
+        };
+        match reload(reason) {
+            Reload::Done => retry_at = None,
+            Reload::Failed => {
+                retry_at = Instant::now().checked_add(delay(interval, failures));
+                failures += 1;
+            }
+            Reload::NoMore => return,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::{Context, server_not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
+use crate::limit::Limit;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
 use crate::thread;
@@ -257,13 +258,9 @@ fn bounded<T: Send + 'static>(
     let (sender, outcome) = mpsc::sync_channel(1);
     // Nobody waits any more once the deadline has passed.
     let started = thread::spawn("mongotls-gssapi", move || drop(sender.send(work())));
-    started.map_err(|error| {
-        let message = format!("there is no thread for the Kerberos library: {error}");
-        cause(
-            CauseCode::KerberosFailed,
-            message,
-            "Raise the limit of threads of this process.",
-        )
+    started.map_err(|_| {
+        let cause = Limit::Threads.cause("the Kerberos library was not asked");
+        cause.fact("mechanism", AuthMechanism::Gssapi.as_str())
     })?;
     fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => outcome.recv_timeout(left).map_err(|_| late())?,

@@ -37,6 +37,7 @@ use crate::auth::Authenticated;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
+use crate::limit::Limit;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
@@ -602,6 +603,9 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
     } else {
         "before it replied"
     };
+    if let Some(limit) = Limit::of(error) {
+        return limit.cause(&format!("the connection to the server failed {when}"));
+    }
     let (code, how) = match error.kind() {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::BrokenPipe

@@ -1,7 +1,7 @@
 //! Addresses to a connected socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +13,7 @@ use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::fork;
+use crate::limit::Limit;
 use crate::socket::{Interrupt, Socket};
 use crate::thread;
 use crate::time::Deadline;
@@ -79,6 +80,9 @@ pub(crate) fn connect_unix(
 /// Why there is no connection to the Unix socket at `path`.
 fn unix_failed(path: &Path, error: &io::Error, deadline: &Deadline) -> Cause {
     let path = path.display();
+    if let Some(limit) = Limit::of(error) {
+        return limit.cause(&format!("no connection to {path}"));
+    }
     let (code, remedy) = match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             let elapsed = deadline.elapsed();
@@ -105,7 +109,7 @@ fn unix_failed(path: &Path, error: &io::Error, deadline: &Deadline) -> Cause {
         ),
         _ => (
             CauseCode::NetworkUnreachable,
-            "Look at the path, which a socket limits to about 100 bytes, and at this host's limits on open files.",
+            "Look at the path, which a socket limits to about 100 bytes.",
         ),
     };
     Cause::new(code, format!("no connection to {path}: {error}"), remedy)
@@ -127,11 +131,25 @@ fn attempt(
         Some(Protocol::TCP),
     )?);
     interrupt.attach(&socket)?;
-    match left {
-        Some(left) => socket.connect_timeout(&address.into(), left)?,
-        None => socket.connect(&address.into())?,
+    let connected = match left {
+        Some(left) => socket.connect_timeout(&address.into(), left),
+        None => socket.connect(&address.into()),
+    };
+    match connected {
+        Err(error) if is_without_port(&error, address) => Err(Limit::Ports.into()),
+        connected => connected.map(|()| socket),
     }
-    Ok(socket)
+}
+
+/// Whether no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also say that this host has no
+/// address to connect from, such as for IPv6; then UDP, whose ports are others, has none either.
+fn is_without_port(error: &io::Error, address: SocketAddr) -> bool {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        && UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
 fn race(
@@ -153,7 +171,7 @@ fn race(
             });
             match spawned {
                 Ok(()) => running += 1,
-                Err(error) => failures.push((address, error)),
+                Err(_) => failures.push((address, Limit::Threads.into())),
             }
         }
         if running == 0 {
@@ -212,6 +230,7 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
         .map(|(_, error)| error.to_string())
         .unwrap_or_default();
     let cause = match closest {
+        Failure::Limit(limit) => limit.cause(&format!("no connection to {places}")),
         Failure::Refused => Cause::new(
             CauseCode::ConnectionRefused,
             format!("connection refused: nothing listens on {places}"),
@@ -241,7 +260,7 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
         Failure::Other => Cause::new(
             CauseCode::NetworkUnreachable,
             format!("no connection to {places}: {reason}"),
-            "Look at this host's limits on open files and on the network, and at the address.",
+            "Check the address, and this host's network.",
         ),
     };
     Unreachable {
@@ -250,7 +269,8 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
     }
 }
 
-/// How an attempt failed; later ones came closer to the server.
+/// How an attempt failed; later ones came closer to the server. An attempt that this host could not make leaves open
+/// whether the server is there, so it comes last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
     Other,
@@ -258,10 +278,14 @@ enum Failure {
     Slow,
     Reset,
     Refused,
+    Limit(Limit),
 }
 
 impl Failure {
     fn of(error: &io::Error) -> Self {
+        if let Some(limit) = Limit::of(error) {
+            return Self::Limit(limit);
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,

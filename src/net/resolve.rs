@@ -1,5 +1,6 @@
 //! Names to addresses.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::fork;
+use crate::limit::Limit;
 use crate::socket::Interrupt;
 use crate::thread;
 use crate::time::Deadline;
@@ -49,11 +51,9 @@ pub(crate) fn resolve_unless(
         // Nobody waits any more once the deadline has passed.
         let _ = answer.send(look_up(&name));
     });
-    if let Err(error) = spawned {
-        return Err(fail(failed(
-            host,
-            &format!("no thread for the resolver: {error}"),
-        )));
+    if spawned.is_err() {
+        let what = format!("the host name {host:?} cannot be resolved");
+        return Err(fail(Limit::Threads.cause(&what)));
     }
     let outcome = loop {
         let a_while = Duration::from_millis(100);
@@ -76,9 +76,15 @@ pub(crate) fn resolve_unless(
                 address
             })
             .collect()),
-        Ok(Err(error)) => Err(fail(match error.kind() {
+        Ok(Err(Unresolved {
+            limit: Some(limit), ..
+        })) => {
+            let what = format!("the host name {host:?} cannot be resolved");
+            Err(fail(limit.cause(&what)))
+        }
+        Ok(Err(Unresolved { error, .. })) => Err(fail(match error.kind() {
             LookupErrorKind::NoName | LookupErrorKind::NoData => not_found(host),
-            _ => failed(host, &std::io::Error::from(error).to_string()),
+            _ => failed(host, &io::Error::from(error).to_string()),
         })),
         Err(elapsed) => Err(fail(
             failed(host, &format!("no answer {}", within(elapsed)))
@@ -88,15 +94,29 @@ pub(crate) fn resolve_unless(
     }
 }
 
-fn look_up(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
+/// Why the system's resolver gave no address.
+struct Unresolved {
+    error: LookupError,
+    /// The limit for which it could not ask, if that is the reason.
+    limit: Option<Limit>,
+}
+
+fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         ..AddrInfoHints::default()
     };
-    Ok(getaddrinfo(Some(host), None, Some(hints))?
-        .flatten()
-        .map(|found| found.sockaddr)
-        .collect())
+    let found = getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
+        // A resolver that could not open a file or a socket may say that the name server did not answer, or even that
+        // the name does not exist. What it met with is left in `errno`, as a rule.
+        let errno = io::Error::last_os_error();
+        let limit = match error.kind() {
+            LookupErrorKind::Memory => Some(Limit::Memory),
+            _ => Limit::of(&errno).or_else(Limit::of_descriptors),
+        };
+        Unresolved { error, limit }
+    })?;
+    Ok(found.flatten().map(|found| found.sockaddr).collect())
 }
 
 fn not_found(host: &str) -> Cause {

@@ -6,7 +6,8 @@
 //! have been unused for too long, when the pool wakes the thread, or after an interval.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Dial, Pool};
@@ -23,7 +24,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Maintenance {
     interval: Duration,
-    started: Once,
+    is_started: AtomicBool,
     signal: Arc<Signal>,
 }
 
@@ -46,23 +47,26 @@ impl Maintenance {
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval: interval.max(SHORTEST),
-            started: Once::new(),
+            is_started: AtomicBool::new(false),
             signal: Arc::default(),
         }
     }
 
-    /// Starts the thread, once.
+    /// Starts the thread, unless it has been started. If the system has no thread left, the next call is another chance.
     pub(super) fn start<D: Dial>(&self, pool: &Arc<Pool<D>>) {
-        self.started.call_once(|| {
-            let (signal, interval) = (Arc::clone(&self.signal), self.interval);
-            let weak = Arc::downgrade(pool);
-            let spawned = thread::spawn("mongotls-pool", move || {
-                look_after(&weak, &signal, interval);
-            });
-            if let Err(error) = spawned {
-                warn!(target: "mongotls::pool", "no thread for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
-            }
+        let is_started = &self.is_started;
+        if is_started.load(Ordering::Relaxed) || is_started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (signal, interval) = (Arc::clone(&self.signal), self.interval);
+        let weak = Arc::downgrade(pool);
+        let spawned = thread::spawn("mongotls-pool", move || {
+            look_after(&weak, &signal, interval);
         });
+        if let Err(error) = spawned {
+            is_started.store(false, Ordering::Relaxed);
+            warn!(target: "mongotls::pool", "no thread yet for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
+        }
     }
 
     /// Lets the next run begin now.

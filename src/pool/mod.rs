@@ -198,6 +198,14 @@ impl<D: Dial> Pool<D> {
         }
     }
 
+    /// Starts the thread in the background if it should be there and could not be started before.
+    pub(crate) fn maintain(self: &Arc<Self>) {
+        let (phase, ..) = self.queue.counts();
+        if let (Some(maintenance), Phase::Ready) = (&self.maintenance, phase) {
+            maintenance.start(self);
+        }
+    }
+
     /// A connection that is available, or a new one if there is room, or whichever comes first.
     ///
     /// The wait is limited by `waitQueueTimeoutMS` and by `deadline`, the time to establish a new connection by
@@ -247,6 +255,8 @@ impl<D: Dial> Pool<D> {
         self.close_all(closed);
         // Not the clock again: what a thread has waited for was in use meanwhile.
         let mut now = started;
+        // Why this thread could not establish a connection, if a limit of this host is the reason.
+        let mut beyond_limit = None;
         loop {
             match outcome {
                 CheckOut::Served(Outcome::Reuse(lease, mut connection, since)) => {
@@ -264,15 +274,26 @@ impl<D: Dial> Pool<D> {
                     outcome = next;
                 }
                 CheckOut::Served(Outcome::Establish(lease)) => {
-                    let connection = self.establish(lease, deadline);
-                    return connection
-                        .map(|connection| {
+                    let error = match self.establish(lease, deadline) {
+                        Ok(connection) => {
                             let service = connection.service_id().map(|id| id.bytes());
                             let now = Instant::now();
                             self.close_all(self.queue.established(lease, service, now));
-                            self.guard(lease, connection, true)
-                        })
-                        .map_err(|error| (why_not(&error), error));
+                            return Ok(self.guard(lease, connection, true));
+                        }
+                        Err(error) => error,
+                    };
+                    now = Instant::now();
+                    let another = match error.is_local_limit() {
+                        true => self.queue.check_out_another(now, waiting.at()),
+                        false => None,
+                    };
+                    let Some((next, closed)) = another else {
+                        return Err((why_not(&error), error));
+                    };
+                    self.close_all(closed);
+                    outcome = next;
+                    beyond_limit = Some(error);
                 }
                 CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {
                     let error = Error::client_closed().with_server(&self.server);
@@ -283,6 +304,9 @@ impl<D: Dial> Pool<D> {
                     return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
                 }
                 CheckOut::TimedOut(counts) => {
+                    if let Some(error) = beyond_limit {
+                        return Err((ConnectionCheckOutFailedReason::Timeout, error));
+                    }
                     let error = waited_too_long(&waiting, counts).with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::Timeout, error));
                 }
@@ -328,6 +352,10 @@ impl<D: Dial> Pool<D> {
             }
             Err(error) => {
                 let error = self.unless_closed(error);
+                if error.is_local_limit() {
+                    // Before the place is given back, so that the next thread does not dial in vain.
+                    self.queue.hold(Instant::now());
+                }
                 self.dialer.failed(self, lease, &error);
                 std::mem::forget(place);
                 self.give_place_back(lease, Some(&error));

@@ -129,6 +129,8 @@ pub(super) struct State<C, H, W> {
     /// Whether connections may be made in the background: not before the program was told that the pool is
     /// ready.
     may_populate: bool,
+    /// Until when no connection is established while there are others to wait for.
+    held_until: Option<Instant>,
     closing: Vec<Closing<C, H>>,
 }
 
@@ -179,6 +181,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             next_ticket: 0,
             first_ticket: -1,
             may_populate: false,
+            held_until: None,
             closing: Vec::new(),
         }
     }
@@ -252,6 +255,32 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
+    /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a
+    /// [limit of this host](Self::hold): it is still the first in the queue. None if there is no other connection to
+    /// wait for.
+    pub(super) fn check_out_another(
+        &mut self,
+        now: Instant,
+        handle: impl FnOnce() -> H,
+    ) -> Option<Option<Outcome<C>>> {
+        match self.phase {
+            Phase::Ready if !self.has_established() => None,
+            Phase::Ready => Some(self.serve(now, handle)),
+            Phase::Paused => Some(Some(Outcome::Refused(Refusal::Paused))),
+            Phase::Closed => Some(Some(Outcome::Refused(Refusal::Closed))),
+        }
+    }
+
+    /// This host can establish no more connections for now. Threads wait for those that there are, in their order, so
+    /// that no thread fails while others go on.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.held_until = now.checked_add(HELD_FOR);
+    }
+
+    fn has_established(&self) -> bool {
+        self.in_use > 0 || !self.available.is_empty()
+    }
+
     /// Lines a thread up: at the end, or as the first one.
     pub(super) fn enqueue(&mut self, waiter: W, first: bool) -> Ticket {
         if first {
@@ -294,7 +323,7 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     /// A place for a connection that is to be established in the background, if one is wanted and allowed.
     pub(super) fn populate(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<Lease> {
-        let wanted = self.lacks_connections() && self.may_create();
+        let wanted = self.lacks_connections() && self.may_create(now);
         wanted.then(|| self.create(now, handle()))
     }
 
@@ -471,12 +500,15 @@ impl<C, H: Clone, W> State<C, H, W> {
             self.in_use += 1;
             return Some(Outcome::Reuse(lease, connection, since));
         }
-        self.may_create()
+        self.may_create(now)
             .then(|| Outcome::Establish(self.create(now, handle())))
     }
 
-    fn may_create(&self) -> bool {
-        self.pending < self.limits.max_connecting && self.counts().total() < self.limits.max_size
+    fn may_create(&self, now: Instant) -> bool {
+        let is_held = self.held_until.is_some_and(|until| now < until) && self.has_established();
+        self.pending < self.limits.max_connecting
+            && self.counts().total() < self.limits.max_size
+            && !is_held
     }
 
     fn create(&mut self, now: Instant, handle: H) -> Lease {
@@ -602,6 +634,9 @@ impl<C, H: Clone, W> State<C, H, W> {
         pending.map(|member| member.handle.clone()).collect()
     }
 }
+
+/// How long no connection is established after this host could establish none: 500 ms, or until the last one is gone.
+const HELD_FOR: Duration = Duration::from_millis(500);
 
 // The path is given because the model test includes this file by its path.
 #[cfg(test)]

@@ -77,6 +77,23 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.served_or_wait(state, served, true, deadline)
     }
 
+    /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a limit of this
+    /// host; it stays the first in the queue. None if there is no other connection to wait for.
+    pub(super) fn check_out_another(
+        &self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Option<(CheckOut<C>, Closed<C, H>)> {
+        let mut state = self.lock();
+        let served = state.check_out_another(now, H::default)?;
+        Some(self.served_or_wait(state, served, true, deadline))
+    }
+
+    /// This host can establish no more connections for now.
+    pub(super) fn hold(&self, now: Instant) {
+        self.lock().hold(now);
+    }
+
     /// A place for a connection in the background, if one is wanted.
     pub(super) fn populate(&self, now: Instant) -> Option<Lease> {
         self.lock().populate(now, H::default)

@@ -137,8 +137,17 @@ impl Outcome {
 
     /// What follows from a check that failed. `known` is what was known of the server before.
     ///
-    /// Labels of overload do not count: they spare a server that answers its monitor.
+    /// Labels of overload do not count: they spare a server that answers its monitor. A check for which this host lacked
+    /// a descriptor or a thread says nothing about a server that is known.
     pub(crate) fn of_check(known: &ServerDescription, error: &Error) -> Self {
+        if error.is_local_limit() {
+            let is_unknown = !known.is_available();
+            return Self {
+                description: is_unknown
+                    .then(|| ServerDescription::failed(known.address.clone(), error.clone())),
+                ..Self::default()
+            };
+        }
         // A connection that breaks the protocol is of no more use than one that is cut off.
         let is_of_network =
             is_network_error(error) || error.is_timeout() || error.kind() == ErrorKind::Protocol;
@@ -192,6 +201,8 @@ fn speaks_against_server(error: &Error) -> bool {
     match () {
         // It says that another error has spoken already.
         () if error.is_pool_cleared() => false,
+        // It is not about the server.
+        () if error.is_local_limit() => false,
         // An overloaded server is spared.
         () if error.has_label("SystemOverloadedError") => false,
         // Authentication is part of it.
@@ -322,6 +333,10 @@ mod tests {
                 "unknown, clear, cancel",
             ),
             (overloaded, NOTHING),
+            (failed(Stage::Resolve, C::LocalLimit), NOTHING),
+            (failed(Stage::Connect, C::LocalLimit), NOTHING),
+            (failed(Stage::Authentication, C::LocalLimit), NOTHING),
+            (failed(Stage::Command, C::LocalLimit), NOTHING),
             (Error::pool_cleared(None), NOTHING),
             (Error::interrupted().with_stage(Stage::Connect), NOTHING),
             (Error::client_closed(), NOTHING),
@@ -459,11 +474,16 @@ mod tests {
         let slow = failed(Stage::Connect, CauseCode::ConnectTimeout)
             .with_labels(&["SystemOverloadedError"]);
         let said_no = refused(rawdoc! { "ok": 0 });
+        let odd = failed(Stage::Hello, CauseCode::NotMongodb);
+        let own = failed(Stage::Connect, CauseCode::LocalLimit);
         for (known, error, expected) in [
             (&*known, &reset, "unknown, clear, retry"),
             (&unknown, &reset, "unknown, clear, as before"),
             (&*known, &slow, "unknown, interrupt, retry"),
             (&*known, &said_no, "unknown, clear, as before"),
+            (&*known, &odd, "unknown, clear, retry"),
+            (&*known, &own, NOTHING),
+            (&unknown, &own, "unknown, keep, as before"),
         ] {
             assert_eq!(
                 words(&Outcome::of_check(known, error)),

@@ -17,12 +17,12 @@ use super::description::ServerDescription;
 use super::errors::Check;
 use super::server::Server;
 use super::topology::Topology;
-use crate::cause::{Cause, CauseCode};
 use crate::conn::{Answer, CheckConnection, Connector};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stage};
 use crate::event::{MonitoringConnection, SdamEventKind};
 use crate::fork;
-use crate::logging::{debug, warn};
+use crate::limit::Limit;
+use crate::logging::debug;
 use crate::thread;
 
 /// What the threads of all servers share.
@@ -66,6 +66,9 @@ pub(super) fn start(
     connector: &Arc<Connector>,
     settings: &Settings,
 ) {
+    let Some(alive) = topology.upgrade() else {
+        return;
+    };
     let monitor = Monitor {
         topology: Weak::clone(topology),
         server: Arc::clone(server),
@@ -76,29 +79,40 @@ pub(super) fn start(
         measures: false,
         forks: fork::count(),
     };
-    if let Err(error) = thread::spawn("mongotls-monitor", move || monitor.run()) {
+    let started = alive
+        .background()
+        .start("mongotls-monitor", move || monitor.run());
+    if let Err(error) = started {
         let address = server.address();
-        warn!(target: "mongotls::topology", "no thread to monitor {address}: {error}");
-        if let Some(topology) = topology.upgrade() {
-            let cause = Cause::new(
-                CauseCode::OptionConflict,
-                format!("the system has no thread left to monitor the server: {error}"),
-                "Raise the limit of threads of this process, and make the client anew.",
-            );
-            topology.check_failed(server, Error::configuration(cause).with_server(address));
-        }
+        let cause = Limit::Threads.cause("the server is not monitored yet");
+        let error = Error::failed(Stage::Connect, cause)
+            .with_source(error)
+            .with_server(address);
+        alive.check_failed(server, error);
     }
 }
 
 impl Monitor {
     fn run(mut self) {
-        self.check_until_the_end();
+        let server = Arc::clone(&self.server);
+        let what = format!("the monitor of {}", server.address());
+        thread::outlive_panics(
+            &what,
+            || self.check_until_the_end(),
+            || server.control.pause(MIN_HEARTBEAT_FREQUENCY),
+        );
         if !self.is_inherited() {
             drop(self.server.handover.take_back());
         }
     }
 
     fn check_until_the_end(&mut self) {
+        if self.is_inherited() {
+            std::mem::forget(self.connection.take());
+            return;
+        }
+        // After a panic its state is not known.
+        self.connection = None;
         let server = Arc::clone(&self.server);
         let control = &server.control;
         loop {
@@ -267,12 +281,21 @@ impl Monitor {
 
     /// How long to wait until the next check; none if it begins at once.
     fn failed(&mut self, error: Error) -> Option<Duration> {
-        self.server.round_trip_times().reset();
+        let is_local_limit = error.is_local_limit();
+        if !is_local_limit {
+            self.server.round_trip_times().reset();
+        }
         let check = self
             .topology
             .upgrade()
             .map(|topology| topology.check_failed(&self.server, error));
-        (check != Some(Check::Retry)).then_some(self.settings.interval)
+        let interval = self.settings.interval;
+        match check {
+            Some(Check::Retry) => None,
+            // What this host lacks may be there again in a moment.
+            _ if is_local_limit => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
+            _ => Some(interval),
+        }
     }
 
     fn next_id(&self) -> u64 {
@@ -290,11 +313,19 @@ impl Monitor {
     fn measure(&self) {
         let (topology, server) = (Weak::clone(&self.topology), Arc::clone(&self.server));
         let (connector, settings) = (Arc::clone(&self.connector), self.settings.clone());
-        let run = move || measure(&topology, &server, &connector, &settings);
-        if let Err(error) = thread::spawn("mongotls-rtt", run) {
-            let address = self.server.address();
-            warn!(target: "mongotls::topology", "no thread to measure round trips to {address}: {error}");
-        }
+        let Some(alive) = topology.upgrade() else {
+            return;
+        };
+        let run = move || {
+            let what = format!("the measurement of round trips to {}", server.address());
+            thread::outlive_panics(
+                &what,
+                || measure(&topology, &server, &connector, &settings),
+                || server.control.pause(settings.interval),
+            );
+        };
+        // Started later, if not now.
+        let _ = alive.background().start("mongotls-rtt", run);
     }
 }
 

@@ -28,6 +28,7 @@ use crate::fork;
 use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
+use crate::thread::Background;
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Topology {
     /// Told of each new snapshot.
     changed: Condvar,
     effects: Effects,
+    /// The threads of the client, those of its monitors among them.
+    background: Background,
     last_monitoring_id: AtomicU64,
 }
 
@@ -107,6 +110,7 @@ impl Topology {
                 }),
                 changed: Condvar::new(),
                 effects,
+                background: Background::default(),
                 last_monitoring_id: AtomicU64::new(0),
                 pools,
             }
@@ -163,6 +167,7 @@ impl Topology {
         let snapshot = Arc::clone(&locked.snapshot);
         drop(locked);
         self.changed.notify_all();
+        self.background.clear();
         for server in snapshot.servers().values() {
             server.control.end();
             server.pool.close();
@@ -241,6 +246,9 @@ impl Topology {
         if self.is_inherited() {
             return;
         }
+        // Behind a load balancer there is no monitor to do it.
+        self.background.retry();
+        connection.pool().maintain();
         let address = connection.pool().server().clone();
         let mut locked = self.lock();
         let snapshot = Arc::clone(&locked.snapshot);
@@ -265,6 +273,8 @@ impl Topology {
 
     /// A check of a server succeeded.
     pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
+        self.background.retry();
+        server.pool.maintain();
         let mut locked = self.lock();
         let is_fit = description.is_compatible();
         if !locked.is_closed && locked.snapshot.has(server) {
@@ -282,8 +292,11 @@ impl Topology {
 
     /// A check of a server failed; what its monitor does next.
     pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
+        self.background.retry();
         let mut locked = self.lock();
-        server.verdict().failed(Instant::now(), &error);
+        if !error.is_local_limit() {
+            server.verdict().failed(Instant::now(), &error);
+        }
         let known = locked.state.description().servers.get(server.address());
         let known = known.filter(|_| !locked.is_closed && locked.snapshot.has(server));
         let check = known.cloned().map_or(Check::AsBefore, |known| {
@@ -309,6 +322,11 @@ impl Topology {
         }
         drop(locked);
         self.act();
+    }
+
+    /// The threads of the client, to which others may be added.
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 
     /// The number of a new connection for checks.

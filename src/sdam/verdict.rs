@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn a_server_that_worked_fails_for_lasting_causes_alone() {
         for code in CauseCode::ALL {
-            let is_lasting = matches!(code.category().as_str(), "certificate" | "configuration")
+            let is_lasting = (matches!(code.category().as_str(), "certificate" | "configuration")
+                && *code != CauseCode::LocalLimit)
                 || code.as_str().starts_with("revoked-")
                 || *code == CauseCode::ProtocolVersionMismatch;
             assert_eq!(after_two_checks(true, *code), (false, is_lasting), "{code}");

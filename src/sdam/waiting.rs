@@ -96,6 +96,10 @@ impl Topology {
         );
         let mut locked = self.lock();
         loop {
+            // A monitor may not have been started yet.
+            drop(locked);
+            let has_all_threads = self.background().retry();
+            locked = self.lock();
             if locked.is_closed {
                 return Err(Error::client_closed());
             }
@@ -111,6 +115,10 @@ impl Topology {
                 Err(elapsed) => return Err(no_server(&locked, operation, Ending::Late(elapsed))),
             };
             Self::request_checks(&locked.snapshot);
+            let left = match has_all_threads {
+                true => left,
+                false => Some(left.map_or(THREAD_PAUSE, |left| left.min(THREAD_PAUSE))),
+            };
             locked = self.wait(locked, left);
         }
     }
@@ -124,6 +132,9 @@ fn no_server(locked: &Locked, operation: Operation<'_>, ending: Ending) -> Error
         ending,
     )
 }
+
+/// How long to wait before another attempt to start a thread: 100 ms.
+const THREAD_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the listener for events waits for a server: 2 s. The thread that it is called on may be the one that would
 /// find it.

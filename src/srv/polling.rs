@@ -43,6 +43,7 @@ pub(crate) fn start(
     options: &ClientOptions,
     shortest: Duration,
 ) -> Option<Ending> {
+    let alive = topology.upgrade()?;
     let polling = Polling {
         topology,
         srv: options.srv.clone()?,
@@ -53,22 +54,23 @@ pub(crate) fn start(
     };
     let ending = Ending::default();
     let sleep = ending.sleep();
+    let go_on = sleep.clone();
     let run = move || {
-        let mut interval = polling.shortest;
-        while !sleep.ends_within(interval) {
-            match polling.round() {
-                Some(next) => interval = next,
-                None => return,
+        let poll = || {
+            let mut interval = polling.shortest;
+            while !sleep.ends_within(interval) {
+                match polling.round() {
+                    Some(next) => interval = next,
+                    None => return,
+                }
             }
-        }
+        };
+        let pause = polling.after_failure;
+        thread::outlive_panics("polling SRV records", poll, || !go_on.ends_within(pause));
     };
-    match thread::spawn("mongotls-srv", run) {
-        Ok(()) => Some(ending),
-        Err(error) => {
-            warn!(target: "mongotls::dns", "no thread to look for new hosts in DNS: {error}");
-            None
-        }
-    }
+    // Started later, if not now.
+    let _ = alive.background().start("mongotls-srv", run);
+    Some(ending)
 }
 
 impl Polling {

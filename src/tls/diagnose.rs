@@ -15,6 +15,7 @@ use super::ServerName;
 use super::alert::Alert;
 use super::identity::OwnChain;
 use crate::cause::{Cause, CauseCode};
+use crate::limit::Limit;
 use crate::sniff;
 use crate::time::rfc3339;
 
@@ -118,6 +119,9 @@ pub(super) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
         return client_certificate_refused(peer, None);
     }
     let phase = peer.phase();
+    if let Some(limit) = Limit::of(error) {
+        return limit.cause(&format!("the connection failed {phase}"));
+    }
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => Cause::new(
             CauseCode::ConnectionReset,

@@ -189,6 +189,33 @@ pub(super) fn configuration_file() -> Option<PathBuf> {
     }
 }
 
+/// What the system limits for each process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resource {
+    /// Descriptors.
+    OpenFiles,
+    /// Threads of all processes of the user.
+    Processes,
+    /// Memory, in bytes.
+    AddressSpace,
+}
+
+/// The limit in force for this process; `None` if there is none.
+pub(crate) fn soft_limit(resource: Resource) -> Option<u64> {
+    let resource = match resource {
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+        Resource::Processes => libc::RLIMIT_NPROC,
+        Resource::AddressSpace => libc::RLIMIT_AS,
+    };
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the structure is live and is written to by this call alone.
+    let outcome = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    (outcome == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// Adds a CRL to a store (RFC 5280 §5). The store takes its own reference.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use super::key::{self, Password};
 use super::reading::{Files, Unread};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::limit::Limit;
 
 /// What a file is for: which option names it, and which codes tell its faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,19 @@ pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Resu
     }
 }
 
+/// A file cannot be read because a limit of this host is reached.
+pub(super) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
+    let path = path.display().to_string();
+    let cause = limit.cause(&format!("{option} {path:?} cannot be read"));
+    Error::configuration(cause.fact("option", option).fact("path", path))
+}
+
 /// The error for the file of an option that was not read.
 pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Error {
+    let source = unread.source();
+    if let Some(limit) = source.as_ref().and_then(Limit::of) {
+        return beyond_limit(limit, purpose.option(), path);
+    }
     let message = format!(
         "{} {:?} cannot be read: {}",
         purpose.option(),
@@ -68,7 +80,7 @@ pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
             .fact("path", path.display().to_string())
             .fact("reason", &*unread.why),
     );
-    match unread.source() {
+    match source {
         Some(source) => error.with_source(source),
         None => error,
     }

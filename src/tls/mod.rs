@@ -67,7 +67,9 @@ pub use self::certificate::Certificate;
 use self::crl::{Crls, Withdrawn};
 use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
-pub(crate) use self::ffi::{clear_errors, enter_thread, leave_thread, start_thread, watch_forks};
+pub(crate) use self::ffi::{
+    Resource, clear_errors, enter_thread, leave_thread, soft_limit, start_thread, watch_forks,
+};
 use self::identity::{Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{

@@ -35,6 +35,7 @@ use super::{Certificate, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::fork;
+use crate::limit::Limit;
 use crate::options::TlsOptions;
 use crate::time::rfc3339;
 
@@ -327,6 +328,9 @@ fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
         )
     };
     if let Err(error) = fork::outside(|| fs::read_dir(path)) {
+        if let Some(limit) = Limit::of(&error) {
+            return Err(files::beyond_limit(limit, "ca_directory", path).with_source(error));
+        }
         let remedy = "Give a folder that the user running this process may read and enter.";
         let why = format!("cannot be read: {error}");
         return Err(faulty(CauseCode::CaFileUnreadable, &why, remedy).with_source(error));
@@ -382,6 +386,11 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
         if let Some(anchors) = place.load(store, files, &mut looked_in)? {
             return Ok(anchors);
         }
+    }
+    // Nothing could be opened: other anchors must not take their place.
+    if let Some(limit) = Limit::of_descriptors() {
+        let cause = limit.cause("the trust anchors of the system cannot be read");
+        return Err(Error::configuration(cause));
     }
     #[cfg(feature = "bundled-roots")]
     if !chosen {

@@ -36,6 +36,7 @@ mod identity;
 mod inspect;
 mod lean;
 mod listeners;
+mod local_limits;
 mod matrix;
 mod monitoring;
 mod ocsp;

@@ -750,6 +750,10 @@ fn of_configuration(code: CauseCode) -> &'static [Inject] {
             |lab| lab.key_file([lab.app().cert_pem(), lab.app().key_pem()].concat(), ""),
             |lab| lab.key_file([lab.app().bundle_pem(), lab.app().key_pem()].concat(), ""),
         ],
+        CauseCode::LocalLimit => &[|lab| {
+            let (error, port) = crate::local_limits::example();
+            Some(lab.normalise(&error, Some(&port.to_string())))
+        }],
         CauseCode::NoTrustAnchors => &[|lab| {
             let missing = lab.dir.path().join("missing.pem");
             let environment: [(&str, &Path); 2] =

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::environment;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
+use crate::limit::Limit;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
 use crate::thread;
 use crate::time::{Deadline, Elapsed};
@@ -155,9 +156,10 @@ impl Tokens {
                 let started = thread::spawn("mongotls-oidc", move || {
                     tokens.run(call, told, pause.unwrap_or_default());
                 });
-                if let Err(error) = started {
+                if started.is_err() {
                     state.runs_in = None;
-                    return Err(self.failed(format!("the system has no thread left: {error}")));
+                    let cause = Limit::Threads.cause("no OIDC token was asked for");
+                    return Err(cause.fact("mechanism", AuthMechanism::MongodbOidc.as_str()));
                 }
             }
             awaited.get_or_insert(state.ended);
