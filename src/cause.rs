@@ -113,7 +113,7 @@ causes! {
     ServerNameRejected = "server-name-rejected", Protocol, "the server refused the name sent in SNI";
     ServerNotTls = "server-not-tls", Protocol, "the answer to the ClientHello was not TLS";
     ServerRequiresTls = "server-requires-tls", Protocol, "TLS was off and the server closed the connection or answered in TLS";
-    TlsAlert = "tls-alert", Protocol, "the server ended the handshake with another alert";
+    TlsAlert = "tls-alert", Protocol, "the server sent another alert, or this client ended the handshake with one";
 
     RevokedCrl = "revoked-crl", Revocation, "a CRL lists the certificate";
     CrlMissing = "crl-missing", Revocation, "a CRL check was asked for and no CRL of the issuer was given";

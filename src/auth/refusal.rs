@@ -6,6 +6,7 @@
 //! `error_codes.yml`.
 
 use bson::raw::RawDocument;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::CommandFailure;
@@ -154,13 +155,23 @@ impl Refusal<'_> {
             return self
                 .other("Configure the client certificate of the user (tlsCertificateKeyFile).");
         };
-        if let Some(user) = credential
-            .username
-            .as_deref()
-            .filter(|user| *user != subject)
-        {
+        let other = credential.username.as_deref();
+        let other = other.filter(|user| *user != subject);
+        if let Some(user) = other.filter(|user| escaped(user) == subject) {
             let message = format!(
-                "the server refused the user {user:?}, and the client certificate is that of {subject:?}: {said}"
+                "the server refused the user \"{user}\" of the client certificate, whose name MongoDB writes as \"{subject}\": {said}"
+            );
+            let encoded = utf8_percent_encode(subject, NON_ALPHANUMERIC);
+            let remedy = format!(
+                "Leave the user out of the connection string, so that the server takes it from the certificate, or \
+                 write it as MongoDB does: {encoded}"
+            );
+            return Cause::new(CauseCode::AuthenticationFailed, message, remedy)
+                .fact("certificate_user", subject);
+        }
+        if let Some(user) = other {
+            let message = format!(
+                "the server refused the user \"{user}\", and the client certificate is that of \"{subject}\": {said}"
             );
             let remedy = "Leave the user out of the connection string, so that the server takes it from the \
                           certificate, or configure the certificate of that user.";
@@ -170,7 +181,7 @@ impl Refusal<'_> {
         // MongoDB takes a certificate with the O, OU and DC of its own for that of a member.
         if said.contains("cluster authentication") {
             let message = format!(
-                "the server takes the client certificate {subject:?} for that of a member of its cluster: {said}"
+                "the server takes the client certificate \"{subject}\" for that of a member of its cluster: {said}"
             );
             let remedy =
                 "Use a client certificate that differs from those of the servers in O, OU or DC.";
@@ -178,7 +189,7 @@ impl Refusal<'_> {
                 .fact("certificate_user", subject);
         }
         let message = format!(
-            "the server refused the user of the client certificate, {subject:?}, most likely because there is no \
+            "the server refused the user of the client certificate, \"{subject}\", most likely because there is no \
              such user in the database $external: {said}"
         );
         let remedy = format!(
@@ -264,6 +275,18 @@ impl Refusal<'_> {
     fn said(&self) -> &str {
         self.failure.message.trim_end_matches('.')
     }
+}
+
+/// A name with each byte from 0x80 on escaped, as MongoDB writes the names of X.509 users.
+fn escaped(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii() {
+            text.push(char::from(byte));
+        } else {
+            text += &format!("\\{byte:02X}");
+        }
+        text
+    })
 }
 
 const BAD_VALUE: i32 = 2;

@@ -19,7 +19,7 @@ use crate::cause::{Cause, FactValue};
 use crate::error::{Error, Result, Stage};
 use crate::options::{AuthMechanism, Credential};
 use crate::time::Deadline;
-use crate::tls::TlsContext;
+use crate::tls::{Certificate, TlsContext};
 
 /// What a conversation needs beside the connection.
 pub(super) struct Driver<'a> {
@@ -86,7 +86,7 @@ impl Driver<'_> {
             failure,
             known: conversation.user_mechanisms(),
             known_in: &[],
-            certificate_user: own.map(|certificate| certificate.subject.as_str()),
+            certificate_user: own.map(Certificate::user_name),
         };
         let cause = self.authenticator.refused(&refusal);
         error.into_failed(Stage::Authentication, cause)

@@ -57,6 +57,8 @@ pub(crate) struct Connector {
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
+    /// Whether the hosts come from an SRV record, which turns TLS on.
+    is_srv: bool,
     /// What connections go through, but those to Unix sockets.
     pub(super) proxy: Option<ProxyOptions>,
     /// The addresses to connect to in place of those of servers.
@@ -141,6 +143,7 @@ impl Connector {
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
             replica_set: options.replica_set.clone(),
+            is_srv: options.srv.is_some(),
             proxy: options.proxy.clone(),
             connect_to: options.connect_to.clone(),
             probe: Probe::default(),
@@ -667,16 +670,38 @@ impl<'a> Attempt<'a> {
                 &self.deadline,
             )
         {
-            return Error::failed(Stage::Tls, probe::server_not_tls());
+            return Error::failed(Stage::Tls, self.with_srv(probe::server_not_tls()));
         }
         match cause.code() {
+            CauseCode::ServerNotTls => {
+                let cause = self.with_srv(cause.clone());
+                error.explained_anew(cause)
+            }
             CauseCode::HandshakeTimeout => Error::failed(
                 Stage::Tls,
-                handshake_timeout("the TLS handshake", self.deadline.elapsed())
-                    .fact_opt("received_bytes", received),
+                handshake_timeout(
+                    "the TLS handshake",
+                    self.deadline.elapsed(),
+                    // Strangers are told apart before: what has answered has begun to speak TLS.
+                    if received == Some(0) {
+                        CHECK_TLS
+                    } else {
+                        CHECK_LOAD
+                    },
+                )
+                .fact_opt("received_bytes", received),
             ),
             _ => error,
         }
+    }
+
+    /// Adds why TLS is on, where the connection string need not say so.
+    fn with_srv(&self, cause: Cause) -> Cause {
+        if !self.connector.is_srv {
+            return cause;
+        }
+        let message = format!("{}; mongodb+srv turns TLS on by itself", cause.message());
+        cause.with_message(message)
     }
 
     /// The first hello. What it says of the server goes to the connection; the answer itself is handed on
@@ -729,6 +754,9 @@ impl<'a> Attempt<'a> {
                 Some(self.deadline),
             ),
         })?;
+        if let Stream::Tls(stream) = connection.stream.get_mut() {
+            stream.note_answer();
+        }
         if let Err(refused) = check(&reply) {
             let message = format!("the server refused hello: {refused}");
             let cause = Cause::new(
@@ -788,15 +816,24 @@ fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
     built_in
 }
 
-/// The TLS or MongoDB handshake did not end in time.
-pub(super) fn handshake_timeout(what: &str, elapsed: Elapsed) -> Cause {
+/// Something of the handshake did not end in time. `check` is what to look at first.
+pub(super) fn handshake_timeout(what: &str, elapsed: Elapsed, check: &str) -> Cause {
     let limit = Milliseconds(elapsed.limit);
     let option = elapsed.kind.option();
     Cause::new(
         CauseCode::HandshakeTimeout,
         format!("{what} did not end within {limit} ({option})"),
-        format!("Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded; then raise {option}."),
+        format!("{check}; then raise {option}."),
     )
-    .fact("limit_ms", i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX))
+    .fact(
+        "limit_ms",
+        i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX),
+    )
     .fact("option", option)
 }
+
+/// What to look at where nothing tells whether the server speaks TLS.
+pub(super) const CHECK_TLS: &str = "Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded";
+/// The same where the server speaks TLS.
+pub(super) const CHECK_LOAD: &str =
+    "TLS works: see whether the server, or the server behind a proxy, is overloaded or stopped";

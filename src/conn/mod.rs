@@ -388,18 +388,19 @@ impl Connection {
             }
             ReadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 match (deadline, stage) {
-                    (Some(deadline), Stage::Hello) => Error::failed(
-                        stage,
-                        establish::handshake_timeout("the MongoDB handshake", deadline.elapsed()),
-                    ),
+                    (Some(deadline), Stage::Hello) => {
+                        let check = match plain {
+                            true => establish::CHECK_TLS,
+                            false => establish::CHECK_LOAD,
+                        };
+                        let (what, elapsed) = ("the MongoDB handshake", deadline.elapsed());
+                        Error::failed(stage, establish::handshake_timeout(what, elapsed, check))
+                    }
                     (Some(deadline), Stage::Authentication) => {
-                        let elapsed = deadline.elapsed();
-                        let remedy = format!(
-                            "See whether the server, or what it asks about users, is overloaded; then raise {}.",
-                            elapsed.kind.option()
-                        );
-                        let cause = establish::handshake_timeout("the authentication", elapsed);
-                        Error::failed(stage, cause.with_remedy(remedy))
+                        let check =
+                            "See whether the server, or what it asks about users, is overloaded";
+                        let (what, elapsed) = ("the authentication", deadline.elapsed());
+                        Error::failed(stage, establish::handshake_timeout(what, elapsed, check))
                     }
                     (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
                     (None, _) => Error::protocol("the socket gave up without a time limit"),

@@ -60,6 +60,7 @@ pub(super) fn examine(
     };
     if let Some(report) = connection.handshake() {
         warn_of_ends(report, examination);
+        examination.warnings.extend(weak_settings(report.cipher()));
     }
     if examination.stage() != Stage::Authentication {
         let why = match connection.hello().is_arbiter() {
@@ -199,6 +200,25 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     }
 }
 
+/// What is weak about a cipher suite that nothing refuses, by its name in the IANA registry.
+fn weak_settings(cipher: &str) -> Option<String> {
+    let weaknesses = [
+        (
+            cipher.starts_with("TLS_RSA_WITH_"),
+            "has no forward secrecy (TLS_RSA)",
+        ),
+        (cipher.ends_with("_CBC_SHA"), "uses CBC with SHA-1"),
+    ];
+    let found = weaknesses.iter().filter(|(is_weak, _)| *is_weak);
+    let found: Vec<_> = found.map(|(_, what)| *what).collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "weak settings: the cipher suite {cipher} {}; let the server prefer TLS 1.3, or ECDHE with AES-GCM or ChaCha20-Poly1305",
+            found.join(" and ")
+        )
+    })
+}
+
 /// Turns the stages of an attempt to connect into those of an examination.
 struct Watch<'a> {
     examination: &'a mut Examination,
@@ -302,6 +322,34 @@ mod tests {
 
     use super::*;
     use crate::doctor::examine;
+
+    #[test]
+    fn weak_cipher_suites_are_told_by_what_is_weak() {
+        let told = |cipher| weak_settings(cipher);
+        let end = "; let the server prefer TLS 1.3, or ECDHE with AES-GCM or ChaCha20-Poly1305";
+        for (cipher, what) in [
+            (
+                "TLS_RSA_WITH_AES_256_GCM_SHA384",
+                "has no forward secrecy (TLS_RSA)",
+            ),
+            (
+                "TLS_RSA_WITH_AES_128_CBC_SHA",
+                "has no forward secrecy (TLS_RSA) and uses CBC with SHA-1",
+            ),
+            ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "uses CBC with SHA-1"),
+        ] {
+            let expected = format!("weak settings: the cipher suite {cipher} {what}{end}");
+            assert_eq!(told(cipher), Some(expected));
+        }
+        for cipher in [
+            "TLS_AES_256_GCM_SHA384",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+            "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ] {
+            assert_eq!(told(cipher), None);
+        }
+    }
 
     #[test]
     fn a_clock_is_compared_with_the_middle_of_the_round_trip() {

@@ -4,7 +4,9 @@
 //! file each, from memory, or the key from an OpenSSL store. The certificate is the one that the key belongs to; all others are taken
 //! for the intermediate CAs above it and are sent with it, in whatever order they stand.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -17,6 +19,7 @@ use super::reading::Files;
 use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::fork::Abandon;
 use crate::options::{IdentitySource, PasswordSource};
 
 /// A certificate, its key and the intermediates above it.
@@ -117,6 +120,11 @@ impl Identity {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
             certificate: Certificate::from(&*self.certificate),
+            intermediates: self
+                .intermediates
+                .iter()
+                .map(|certificate| Certificate::from(&**certificate))
+                .collect(),
             path: self.origin.path.clone(),
             issuers: issuers
                 .map(|certificate| ffi::name_text(certificate.issuer_name()))
@@ -163,6 +171,8 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(super) struct OwnChain {
     pub(super) certificate: Certificate,
+    /// The certificates that are sent with it.
+    pub(super) intermediates: Vec<Certificate>,
     /// The file that holds it, if it comes from one.
     pub(super) path: Option<String>,
     issuers: Vec<String>,
@@ -174,6 +184,47 @@ impl OwnChain {
         self.issuers.iter().any(|issuer| ca_names.contains(issuer))
     }
 }
+
+/// How servers have accepted one client: with which certificate, or without one. Only those count that asked.
+#[derive(Default)]
+pub(super) struct Accepted(Mutex<HashMap<String, Option<String>>>);
+
+impl Accepted {
+    /// Notes that `server` has answered this client.
+    pub(super) fn note(&self, server: &str, own: Option<&OwnChain>) {
+        let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
+        let mut servers = self.lock();
+        if let Some(known) = servers.get_mut(server) {
+            if known.as_deref() != fingerprint {
+                *known = fingerprint.map(str::to_owned);
+            }
+        } else if servers.len() < MOST_SERVERS {
+            servers.insert(server.to_owned(), fingerprint.map(str::to_owned));
+        }
+    }
+
+    /// Whether `server` has answered this client last with the same certificate, or without one likewise.
+    pub(super) fn has(&self, server: &str, own: Option<&OwnChain>) -> bool {
+        let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
+        let servers = self.lock();
+        servers
+            .get(server)
+            .is_some_and(|known| known.as_deref() == fingerprint)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Abandon for Accepted {
+    fn abandon(&self) {}
+
+    fn begin(&self) {}
+}
+
+/// How many servers are remembered.
+const MOST_SERVERS: usize = 512;
 
 /// Bytes that hold keys or certificates, and where they come from.
 pub(super) struct Material<'a> {

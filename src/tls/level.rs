@@ -79,6 +79,17 @@ impl SecurityLevel {
         }
     }
 
+    /// The smallest finite field for a key exchange that the level allows, in bits.
+    pub(super) fn finite_field_bits(&self) -> u32 {
+        match self.level {
+            0 | 1 => 1024,
+            2 => 2048,
+            3 => 3072,
+            4 => 7680,
+            _ => 15360,
+        }
+    }
+
     /// Keys to recommend, which the level allows.
     pub(super) fn good_keys(&self) -> &'static str {
         match self.level {

@@ -65,12 +65,12 @@ use openssl::x509::{X509NameRef, X509VerifyResult};
 
 pub use self::certificate::Certificate;
 use self::crl::{Crls, Withdrawn};
-use self::diagnose::Peer;
 pub(crate) use self::diagnose::TURN_TLS_ON;
+use self::diagnose::{Peer, Phase};
 pub(crate) use self::ffi::{
     Resource, clear_errors, enter_thread, leave_thread, soft_limit, start_thread, watch_forks,
 };
-use self::identity::{Identity, OwnChain};
+use self::identity::{Accepted, Identity, OwnChain};
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
     ChainReport, CrlReport, FileForm, FileReport, Finding, FindingCode, KeyForm, KeyReport,
@@ -106,6 +106,8 @@ pub struct TlsContext {
     shared: Arc<PerProcess<Arc<InUse>>>,
     /// Of this client, whoever else shares the context.
     handshakes: Arc<Counters>,
+    /// Likewise.
+    accepted: Arc<PerProcess<Accepted>>,
 }
 
 struct Shared {
@@ -287,6 +289,7 @@ impl TlsContext {
         Ok(Self {
             shared: own(sharing::context(options, files)?),
             handshakes: Arc::default(),
+            accepted: Arc::new(PerProcess::new(Accepted::default())),
         })
     }
 
@@ -303,6 +306,7 @@ impl TlsContext {
         Ok(Self {
             shared: own(fresh),
             handshakes: Arc::clone(&self.handshakes),
+            accepted: Arc::clone(&self.accepted),
         })
     }
 
@@ -318,6 +322,11 @@ impl TlsContext {
             });
             fresh.unwrap_or_else(|_| inherited.anew())
         })
+    }
+
+    /// How servers have accepted this client; a forked child knows nothing of it.
+    fn accepted(&self) -> &Accepted {
+        self.accepted.get(|_| Accepted::default())
     }
 
     /// The options that the context was built from.
@@ -438,7 +447,8 @@ impl TlsContext {
                 if !report.resumed && report.revocation.status == RevocationStatus::Undetermined {
                     handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
                 }
-                return Ok(TlsStream::new(stream, report, self.clone(), name));
+                let server = server.to_owned();
+                return Ok(TlsStream::new(stream, report, self.clone(), name, server));
             }
             Err(HandshakeError::SetupFailure(error)) => return Err(internal(error).into()),
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
@@ -474,7 +484,8 @@ impl TlsContext {
                 },
             ),
             (None, None, io) => {
-                let peer = self.peer(&name, failed.ssl(), failed.get_ref(), false);
+                let tap = failed.get_ref();
+                let peer = self.peer(server, &name, failed.ssl(), tap, Phase::Handshake);
                 match io {
                     // A stranger's greeting may be shorter than a TLS record's header.
                     Some(io) if stream::is_timeout(io) => {
@@ -543,20 +554,25 @@ impl TlsContext {
 
     fn peer<'a, S>(
         &'a self,
+        server: &str,
         name: &'a ServerName,
         ssl: &SslRef,
         tap: &'a Tap<S>,
-        established: bool,
+        phase: Phase,
     ) -> Peer<'a> {
+        let own = self.shared().own.as_ref();
         Peer {
             name,
             head: tap.head(),
             received: tap.received(),
             requested_certificate: ffi::saw_certificate_request(ssl),
             requested_ca_names: ffi::requested_ca_names(ssl),
-            own: self.shared().own.as_ref(),
+            own,
             answered: tap.wrote_last(),
-            established,
+            phase,
+            accepted_before: self.accepted().has(server, own),
+            protocol: self.options().protocol(),
+            level: ssl.security_level(),
             now: SystemTime::now(),
         }
     }
@@ -630,12 +646,23 @@ impl fmt::Display for ServerName {
 }
 
 fn handshake_timeout(received: u64) -> Cause {
-    Cause::new(
-        CauseCode::HandshakeTimeout,
-        "the TLS handshake did not end in time",
-        "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
+    // Who has begun to answer speaks TLS: strangers are told apart before.
+    let (message, remedy) = match received {
+        0 => (
+            "the TLS handshake did not end in time: the server did not answer".to_owned(),
+            "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
+        ),
+        _ => (
+            format!(
+                "the TLS handshake did not end in time: the server stopped after {received} bytes"
+            ),
+            "See whether the server, or the way to it, is overloaded; then let the stream wait longer.",
+        ),
+    };
+    Cause::new(CauseCode::HandshakeTimeout, message, remedy).fact(
+        "received_bytes",
+        i64::try_from(received).unwrap_or(i64::MAX),
     )
-    .fact("received_bytes", i64::try_from(received).unwrap_or(i64::MAX))
 }
 
 /// The message of the panic is where the program's hook for panics has put it.

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use openssl::ssl::{self, SslStream};
 
+use super::diagnose::Phase;
 use super::session::SessionCache;
 use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
 use crate::cause::Cause;
@@ -20,6 +21,10 @@ pub struct TlsStream<S> {
     report: HandshakeReport,
     context: TlsContext,
     name: ServerName,
+    /// The server that identities are remembered for.
+    server: String,
+    /// Whether the server has answered after the handshake.
+    is_answered: bool,
     /// How often the process had forked when the connection was made.
     forks: u64,
     /// Lasts while the fields above are dropped.
@@ -32,14 +37,27 @@ impl<S> TlsStream<S> {
         report: HandshakeReport,
         context: TlsContext,
         name: ServerName,
+        server: String,
     ) -> Self {
         Self {
             stream,
             report,
             context,
             name,
+            server,
+            is_answered: false,
             forks: fork::count(),
             dropping: None,
+        }
+    }
+
+    /// Notes that the server has answered: it accepts the client's certificate, or the lack of one. From now on no end
+    /// of the connection is blamed on that, nor of later ones of the same client.
+    pub(crate) fn note_answer(&mut self) {
+        self.is_answered = true;
+        if self.report.client_certificate_requested() && !self.report.resumed() {
+            let own = self.context.shared().own.as_ref();
+            self.context.accepted().note(&self.server, own);
         }
     }
 
@@ -89,9 +107,13 @@ impl<S> TlsStream<S> {
             return None;
         }
         let _at_work = fork::at_work();
-        let peer = self
-            .context
-            .peer(&self.name, self.stream.ssl(), self.stream.get_ref(), true);
+        let phase = match self.is_answered {
+            true => Phase::Answered,
+            false => Phase::Established,
+        };
+        let (ssl, tap) = (self.stream.ssl(), self.stream.get_ref());
+        let context = &self.context;
+        let peer = context.peer(&self.server, &self.name, ssl, tap, phase);
         Some(
             match error
                 .get_ref()

@@ -16,6 +16,7 @@ mod protocol;
 mod revocation;
 mod tools;
 pub(crate) mod users;
+mod verdicts;
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error as _;

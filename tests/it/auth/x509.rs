@@ -90,7 +90,7 @@ fn a_missing_user_is_told_with_the_command_that_creates_it() {
         (LeafSpec::client("app"), SUBJECT.to_owned()),
         (
             odd(LeafSpec::new("#1 ")),
-            "CN=\\#1\\ ,O=Smith\\, \\\"Sons\\\" \\+ Co\\; \u{e9}t\u{e9}".to_owned(),
+            "CN=\\#1\\ ,O=Smith\\, \\\"Sons\\\" \\+ Co\\; \\C3\\A9t\\C3\\A9".to_owned(),
         ),
     ] {
         let desk = Desk::new(leaf, Auth::new());
@@ -101,6 +101,11 @@ fn a_missing_user_is_told_with_the_command_that_creates_it() {
         // The bench spells the name on its own, from the certificate.
         let told = &error.command().unwrap().message;
         assert!(told.contains(&format!("user \"{subject}\"")), "{told}");
+        let message = error.cause().unwrap().message();
+        let expected = format!(
+            "the server refused the user of the client certificate, \"{subject}\", most likely"
+        );
+        assert!(message.starts_with(&expected), "{message}");
         let literal = serde_json::to_string(&subject).unwrap();
         let command =
             format!("db.getSiblingDB(\"$external\").runCommand({{createUser: {literal}, roles:");
@@ -225,4 +230,70 @@ fn haproxy_verifies_the_certificate_and_says_whose_it_is() {
     // A certificate of another CA does not get as far as to be a user.
     let error = work(&uri("app2.pem", &strangers.issue(LeafSpec::new("app")))).unwrap_err();
     assert_eq!(code(&error), CauseCode::ClientCertificateUntrusted);
+}
+
+/// MongoDB escapes each byte from 0x80 on in the names of X.509 users.
+#[test]
+fn names_that_are_not_ascii_are_written_as_the_server_does() {
+    for (name, user, encoded) in [
+        (
+            "Jürgen",
+            r"CN=J\C3\BCrgen,OU=clients,O=mongotls",
+            "CN%3DJ%5CC3%5CBCrgen%2COU%3Dclients%2CO%3Dmongotls",
+        ),
+        (
+            "Ωmega",
+            r"CN=\CE\A9mega,OU=clients,O=mongotls",
+            "CN%3D%5CCE%5CA9mega%2COU%3Dclients%2CO%3Dmongotls",
+        ),
+    ] {
+        let known = || {
+            Auth::new()
+                .user(User::certificate(user))
+                .without_speculation()
+        };
+        let desk = Desk::new(LeafSpec::client(name), known());
+        work(&desk.uri("")).unwrap();
+        work(&desk.uri(&format!("{encoded}@"))).unwrap();
+        // As people read it.
+        let plain = user
+            .replace(r"J\C3\BCrgen", name)
+            .replace(r"\CE\A9mega", name);
+        let typed = format!("{}@", percent(&plain));
+        let error = work(&desk.uri(&typed)).unwrap_err();
+        assert_eq!(code(&error), CauseCode::AuthenticationFailed, "{error}");
+        let said = &error.command().unwrap().message;
+        let cause = error.cause().unwrap();
+        assert_eq!(
+            cause.message(),
+            format!(
+                "the server refused the user \"{plain}\" of the client certificate, whose name MongoDB writes as \"{user}\": {}",
+                said.trim_end_matches('.')
+            )
+        );
+        assert_eq!(
+            cause.remedy(),
+            format!(
+                "Leave the user out of the connection string, so that the server takes it from the certificate, or write it as MongoDB does: {encoded}"
+            )
+        );
+
+        // A server that does not know the user, which is written rightly or not at all.
+        let desk = Desk::new(LeafSpec::client(name), Auth::new());
+        for typed in [String::new(), format!("{encoded}@")] {
+            let error = work(&desk.uri(&typed)).unwrap_err();
+            let literal = serde_json::to_string(user).unwrap();
+            assert_eq!(
+                error.cause().unwrap().remedy(),
+                format!(
+                    "Create the user, with the roles that it needs: db.getSiblingDB(\"$external\").runCommand({{createUser: {literal}, roles: [{{role: \"readWrite\", db: \"DATABASE\"}}]}})"
+                )
+            );
+        }
+    }
+}
+
+fn percent(text: &str) -> String {
+    let bytes = text.bytes();
+    bytes.map(|byte| format!("%{byte:02X}")).collect()
 }

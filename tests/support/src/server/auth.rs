@@ -435,8 +435,8 @@ impl Conversation {
     }
 }
 
-/// The subject as MongoDB writes it: the last part first, escaped as in RFC 2253. Not for parts of several
-/// values.
+/// The subject as MongoDB writes it: the last part first, escaped as in RFC 2253, with each byte from 0x80
+/// on too. Not for parts of several values.
 pub(super) fn subject(certificate: &X509Ref) -> String {
     let mut parts: Vec<String> = Vec::new();
     for entry in certificate.subject_name().entries() {
@@ -447,7 +447,11 @@ pub(super) fn subject(certificate: &X509Ref) -> String {
             ',' | '+' | '"' | '\\' | '<' | '>' | ';' => format!("\\{c}"),
             '#' if at == 0 => "\\#".to_owned(),
             ' ' if at == 0 || at == last => "\\ ".to_owned(),
-            c => c.to_string(),
+            c if c.is_ascii() => c.to_string(),
+            c => {
+                let bytes = c.to_string().into_bytes();
+                bytes.iter().map(|byte| format!("\\{byte:02X}")).collect()
+            }
         });
         parts.push(format!("{name}={}", escaped.collect::<String>()));
     }
