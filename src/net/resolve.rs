@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
+use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
@@ -14,13 +14,14 @@ use crate::fork;
 use crate::limit::Limit;
 use crate::socket::Interrupt;
 use crate::thread;
-use crate::time::Deadline;
+use crate::time::{Deadline, Elapsed};
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
 /// that the system prefers (RFC 6724).
 ///
-/// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to
-/// itself once the deadline has passed.
+/// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to itself once the
+/// deadline has passed. Whoever asks for the same name meanwhile waits for that thread, so that a resolver that hangs
+/// holds one thread for each name.
 pub(crate) fn resolve(
     host: &str,
     port: u16,
@@ -45,60 +46,108 @@ pub(crate) fn resolve_unless(
         return Ok(vec![SocketAddr::new(address, port)]);
     }
 
-    let (answer, wait) = mpsc::sync_channel(1);
-    let name = host.to_owned();
-    let spawned = thread::spawn("mongotls-resolve", move || {
-        // Nobody waits any more once the deadline has passed.
-        let _ = answer.send(look_up(&name));
-    });
-    if spawned.is_err() {
+    let limited = |limit: Limit| {
         let what = format!("the host name {host:?} cannot be resolved");
-        return Err(fail(Limit::Threads.cause(&what)));
-    }
-    let outcome = loop {
-        let a_while = Duration::from_millis(100);
-        let left = match deadline.remaining(Instant::now()) {
-            Ok(left) => left.unwrap_or(a_while),
-            Err(elapsed) => break Err(elapsed),
-        };
-        match fork::outside(|| wait.recv_timeout(left.min(a_while))) {
-            Ok(answer) => break Ok(answer),
-            Err(RecvTimeoutError::Timeout) if !interrupt.is_interrupted() => {}
-            Err(_) => break Err(deadline.elapsed()),
-        }
+        fail(limit.cause(&what))
     };
-    match outcome {
+    let lookup = Lookup::join(host, look_up).map_err(|_| limited(Limit::Threads))?;
+    match lookup.wait(interrupt, deadline).as_deref() {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(not_found(host))),
-        Ok(Ok(addresses)) => Ok(alternate(addresses)
+        Ok(Ok(addresses)) => Ok(alternate(addresses.clone())
             .into_iter()
             .map(|mut address| {
                 address.set_port(port);
                 address
             })
             .collect()),
-        Ok(Err(Unresolved {
-            limit: Some(limit), ..
-        })) => {
-            let what = format!("the host name {host:?} cannot be resolved");
-            Err(fail(limit.cause(&what)))
-        }
-        Ok(Err(Unresolved { error, .. })) => Err(fail(match error.kind() {
-            LookupErrorKind::NoName | LookupErrorKind::NoData => not_found(host),
-            _ => failed(host, &io::Error::from(error).to_string()),
-        })),
+        Ok(Err(Unresolved::NotFound)) => Err(fail(not_found(host))),
+        Ok(Err(Unresolved::Limited(limit))) => Err(limited(*limit)),
+        Ok(Err(Unresolved::Failed(error))) => Err(fail(failed(host, &error.to_string()))),
         Err(elapsed) => Err(fail(
-            failed(host, &format!("no answer {}", within(elapsed)))
-                .fact("limit_ms", limit_ms(elapsed))
+            failed(host, &format!("no answer {}", within(*elapsed)))
+                .fact("limit_ms", limit_ms(*elapsed))
                 .fact("option", elapsed.kind.option()),
         )),
     }
 }
 
-/// Why the system's resolver gave no address.
-struct Unresolved {
-    error: LookupError,
-    /// The limit for which it could not ask, if that is the reason.
-    limit: Option<Limit>,
+/// A call of the system's resolver, which all share that want the same name while it lasts.
+struct Lookup {
+    host: String,
+    /// How often the process had forked: a child does not have the thread.
+    forks: u64,
+    outcome: Mutex<Option<Outcome>>,
+    ended: Condvar,
+}
+
+type Outcome = Arc<Result<Vec<SocketAddr>, Unresolved>>;
+
+/// Why the system's resolver gave no addresses.
+enum Unresolved {
+    /// The name does not exist, or has no address.
+    NotFound,
+    /// A limit of this host, for which it could not ask.
+    Limited(Limit),
+    Failed(io::Error),
+}
+
+/// The lookups that somebody waits for or that have not ended. Locked only [at work](fork::at_work), so that no fork
+/// leaves it locked.
+static LOOKUPS: Mutex<Vec<Weak<Lookup>>> = Mutex::new(Vec::new());
+
+impl Lookup {
+    /// The lookup of `host` that is going on, or a new one, by a call of `ask` on a thread of its own.
+    fn join(
+        host: &str,
+        ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let _at_work = fork::at_work();
+        let forks = fork::count();
+        let mut lookups = lock(&LOOKUPS);
+        lookups.retain(|lookup| lookup.strong_count() > 0);
+        let mut known = lookups.iter().filter_map(Weak::upgrade);
+        let is_same =
+            |it: &Arc<Self>| it.host == host && it.forks == forks && lock(&it.outcome).is_none();
+        if let Some(lookup) = known.find(is_same) {
+            return Ok(lookup);
+        }
+        let lookup = Arc::new(Self {
+            host: host.to_owned(),
+            forks,
+            outcome: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        let own = Arc::clone(&lookup);
+        // With the lock held, so that nobody joins a lookup that has no thread.
+        thread::spawn("mongotls-resolve", move || {
+            let outcome = ask(&own.host);
+            *lock(&own.outcome) = Some(Arc::new(outcome));
+            own.ended.notify_all();
+        })?;
+        lookups.push(Arc::downgrade(&lookup));
+        Ok(lookup)
+    }
+
+    /// Waits until the lookup ends, unless it is interrupted.
+    fn wait(&self, interrupt: &Interrupt, deadline: &Deadline) -> Result<Outcome, Elapsed> {
+        const A_WHILE: Duration = Duration::from_millis(100);
+        fork::outside(|| {
+            let mut outcome = lock(&self.outcome);
+            while outcome.is_none() {
+                let left = deadline.remaining(Instant::now())?.unwrap_or(A_WHILE);
+                if interrupt.is_interrupted() {
+                    return Err(deadline.elapsed());
+                }
+                let waited = self.ended.wait_timeout(outcome, left.min(A_WHILE));
+                outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            outcome.clone().ok_or(deadline.elapsed())
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
@@ -114,7 +163,11 @@ fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
             LookupErrorKind::Memory => Some(Limit::Memory),
             _ => Limit::of(&errno).or_else(Limit::of_descriptors),
         };
-        Unresolved { error, limit }
+        match (limit, error.kind()) {
+            (Some(limit), _) => Unresolved::Limited(limit),
+            (None, LookupErrorKind::NoName | LookupErrorKind::NoData) => Unresolved::NotFound,
+            (None, _) => Unresolved::Failed(error.into()),
+        }
     })?;
     Ok(found.flatten().map(|found| found.sockaddr).collect())
 }
@@ -160,7 +213,8 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
     use crate::error::Error;
@@ -254,5 +308,57 @@ mod tests {
             unreachable.cause.code(),
             CauseCode::DnsNotFound | CauseCode::DnsFailed
         ));
+    }
+
+    #[test]
+    fn attempts_share_the_lookup_in_progress() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (proceed, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let ask = || {
+            let (calls, wait) = (Arc::clone(&calls), Arc::clone(&wait));
+            move |_: &str| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                let _ = lock(&wait).recv();
+                Ok(addresses(&["192.0.2.1:0"]))
+            }
+        };
+        let join = |host| Lookup::join(host, ask()).unwrap_or_else(|error| panic!("{error}"));
+        let limit = Some(Duration::from_millis(50));
+        // The first one gives up, and the thread stays.
+        let given_up = Deadline::after(Instant::now(), limit, TimeoutKind::Connect);
+        let nobody = Interrupt::default();
+        assert!(join("hanging.example").wait(&nobody, &given_up).is_err());
+        let others: Vec<_> = (0..5).map(|_| join("hanging.example")).collect();
+        drop(proceed);
+        for lookup in others {
+            let outcome = lookup.wait(&nobody, &soon());
+            let found = outcome.ok().map(|found| match &*found {
+                Ok(found) => found.clone(),
+                Err(_) => Vec::new(),
+            });
+            assert_eq!(found, Some(addresses(&["192.0.2.1:0"])));
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        // What has ended is not kept, and another name is looked up by itself.
+        for (host, expected) in [("hanging.example", 2), ("other.example", 3)] {
+            assert!(join(host).wait(&nobody, &soon()).is_ok());
+            assert_eq!(calls.load(Ordering::SeqCst), expected);
+        }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_wait_for_a_lookup() {
+        let (_hold, wait) = mpsc::channel::<()>();
+        let ask = move |_: &str| {
+            let _ = wait.recv();
+            Err(Unresolved::NotFound)
+        };
+        let lookup = Lookup::join("interrupted.example", ask).unwrap_or_else(|e| panic!("{e}"));
+        let interrupt = Interrupt::default();
+        interrupt.interrupt();
+        let started = Instant::now();
+        assert!(lookup.wait(&interrupt, &soon()).is_err());
+        assert!(started.elapsed() < Duration::from_secs(3));
     }
 }
