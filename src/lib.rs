@@ -69,6 +69,7 @@ mod ending;
 mod error;
 mod exit;
 mod fork;
+mod idn;
 mod limit;
 mod logging;
 mod net;

@@ -17,7 +17,6 @@ use zeroize::Zeroizing;
 
 use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
-use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::fork;
 use crate::limit::Limit;
@@ -65,11 +64,7 @@ impl Gssapi {
 
     /// Gets the ticket for the server, and begins the conversation of a connection.
     pub(super) fn client(&self, context: &Context<'_>) -> Result<GssapiClient, Cause> {
-        let server = match (&self.host, context.server) {
-            (Some(host), _) => host.clone(),
-            (None, ServerAddress::Tcp { host, .. }) => host.clone(),
-            (None, ServerAddress::Unix { .. }) => "localhost".to_owned(),
-        };
+        let server = self.host.as_deref().unwrap_or(context.dns_name).to_owned();
         let own = self.clone();
         bounded(&context.deadline, move || {
             let target = own.target(&server);

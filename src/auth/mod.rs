@@ -64,6 +64,12 @@ pub(crate) struct Authenticator {
 pub(crate) struct Context<'a> {
     /// The server at the other end.
     pub(crate) server: &'a ServerAddress,
+    /// The name of that server for DNS and Kerberos.
+    #[cfg_attr(
+        not(feature = "gssapi"),
+        allow(dead_code, reason = "Kerberos alone asks")
+    )]
+    pub(crate) dns_name: &'a str,
     /// When the connection must be established; it limits the search for a credential too.
     pub(crate) deadline: Deadline,
 }

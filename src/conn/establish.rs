@@ -7,7 +7,7 @@
 //! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
 //! not. An error says at which stage it happened and, always, why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -30,6 +30,7 @@ use crate::event::{
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
 use crate::fork;
+use crate::idn;
 use crate::logging::{debug, warn};
 use crate::net::{Unreachable, Way};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
@@ -59,6 +60,8 @@ pub(crate) struct Connector {
     replica_set: Option<String>,
     /// Whether the hosts come from an SRV record, which turns TLS on.
     is_srv: bool,
+    /// The names in DNS of the hosts that the options name in other characters than those of ASCII.
+    dns_names: HashMap<String, String>,
     /// What connections go through, but those to Unix sockets.
     pub(super) proxy: Option<ProxyOptions>,
     /// The addresses to connect to in place of those of servers.
@@ -133,6 +136,7 @@ impl Connector {
 
     fn with_tls(options: &ClientOptions, tls: Option<TlsContext>) -> Result<Self> {
         Ok(Self {
+            dns_names: dns_names(options)?,
             tls: tls.map(Mutex::new),
             reloading: Mutex::new(()),
             authenticator: Authenticator::new(options)?,
@@ -149,6 +153,15 @@ impl Connector {
             probe: Probe::default(),
             listener: options.listener.clone(),
         })
+    }
+
+    /// The name of `server` for DNS, SNI and verification: the ASCII form of one that the options name, and any other
+    /// as it is. A server on a Unix socket is this host.
+    pub(crate) fn dns_name<'a>(&'a self, server: &'a ServerAddress) -> &'a str {
+        match server {
+            ServerAddress::Tcp { host, .. } => self.dns_names.get(host).unwrap_or(host),
+            ServerAddress::Unix { .. } => "localhost",
+        }
     }
 
     /// The TLS context in force; none without TLS.
@@ -330,6 +343,23 @@ fn redirected(cause: Cause, server: &ServerAddress, target: &ServerAddress) -> C
         .fact("connect_to", target.to_string())
 }
 
+/// The names in DNS of all hosts in the options that have another one there.
+fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
+    let mut names = HashMap::new();
+    let proxy = options.proxy.as_ref().map(ProxyOptions::address);
+    let targets = options.connect_to.values();
+    for server in options.hosts.iter().chain(&proxy).chain(targets) {
+        let ServerAddress::Tcp { host, .. } = server else {
+            continue;
+        };
+        let name = idn::to_ascii(host).map_err(Error::configuration)?;
+        if *name != **host {
+            names.insert(host.clone(), name.into_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// Keeps how long hello took.
 impl Observer for Duration {
     fn finished(&mut self, stage: Stage, took: Duration, _: Learned<'_>) {
@@ -390,6 +420,12 @@ impl<'a> Attempt<'a> {
             let error = match self.place.interrupt.is_interrupted() {
                 true => Error::interrupted(),
                 false => error,
+            };
+            let error = match self.server {
+                ServerAddress::Tcp { host, .. } => {
+                    idn::in_both_forms(error, host, self.connector.dns_name(self.server))
+                }
+                ServerAddress::Unix { .. } => error,
             };
             overload::label(error.with_server(self.server))
         })
@@ -497,6 +533,7 @@ impl<'a> Attempt<'a> {
     fn context(&self) -> Context<'_> {
         Context {
             server: self.server,
+            dns_name: self.connector.dns_name(self.server),
             deadline: self.deadline,
         }
     }
@@ -513,6 +550,7 @@ impl<'a> Attempt<'a> {
         };
         let way = Way {
             server: target,
+            dns_name: self.connector.dns_name(target),
             proxy: self.connector.proxy.as_ref(),
             interrupt: &self.place.interrupt,
             deadline: &self.deadline,
@@ -540,11 +578,7 @@ impl<'a> Attempt<'a> {
         offer: Offer,
         observer: &mut impl Observer,
     ) -> Result<Stream, Failed> {
-        // A server on a Unix socket is this host.
-        let host = match self.server {
-            ServerAddress::Tcp { host, .. } => host.as_str(),
-            ServerAddress::Unix { .. } => "localhost",
-        };
+        let host = self.connector.dns_name(self.server);
         self.tell_handshake();
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
@@ -666,6 +700,7 @@ impl<'a> Attempt<'a> {
             && received == Some(0)
             && self.connector.probe.speaks_mongodb_in_the_clear(
                 self.connector.target(self.server),
+                self.connector.dns_name(self.connector.target(self.server)),
                 self.connector.proxy.as_ref(),
                 &self.deadline,
             )

@@ -44,6 +44,7 @@ impl Probe {
     pub(super) fn speaks_mongodb_in_the_clear(
         &self,
         server: &ServerAddress,
+        dns_name: &str,
         proxy: Option<&ProxyOptions>,
         connecting: &Deadline,
     ) -> bool {
@@ -59,7 +60,7 @@ impl Probe {
             };
         }
         debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
-        let answer = if ask(server, proxy, connecting) {
+        let answer = if ask(server, dns_name, proxy, connecting) {
             Answer::SpeaksInTheClear
         } else {
             Answer::No
@@ -73,12 +74,18 @@ impl Probe {
     }
 }
 
-fn ask(server: &ServerAddress, proxy: Option<&ProxyOptions>, connecting: &Deadline) -> bool {
+fn ask(
+    server: &ServerAddress,
+    dns_name: &str,
+    proxy: Option<&ProxyOptions>,
+    connecting: &Deadline,
+) -> bool {
     let elapsed = connecting.elapsed();
     let limit = (elapsed.limit / 10).min(Duration::from_secs(1));
     let deadline = Deadline::after(Instant::now(), Some(limit), elapsed.kind);
     let way = Way {
         server,
+        dns_name,
         proxy,
         interrupt: &Arc::default(),
         deadline: &deadline,

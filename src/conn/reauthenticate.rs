@@ -44,6 +44,7 @@ impl Connector {
         let server = connection.server.clone();
         let context = Context {
             server: &server,
+            dns_name: self.dns_name(&server),
             deadline: deadline.map_or(own, |deadline| deadline.earlier(own)),
         };
         let driver = Driver {

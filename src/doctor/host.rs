@@ -36,6 +36,10 @@ pub(super) fn examine(
         let why = "MONGODB-OIDC without TLS: everyone on the way to the server can read the access token, and log in with it; add tls=true";
         examination.warnings.push(why.to_owned());
     }
+    let dns_name = connector.dns_name(server);
+    if matches!(server, ServerAddress::Tcp { host, .. } if host != dns_name) {
+        examination.dns_name = Some(dns_name.to_owned());
+    }
     let mut watch = Watch {
         examination,
         proxy: match connector.target(server) {

@@ -64,6 +64,9 @@ pub struct Examination {
     /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
     /// hosts, and part of the stage [`Stage::Resolve`].
     pub seed_list: Option<SeedList>,
+    /// The ASCII form of the host's name, which DNS, SNI and verification use; none if the name is ASCII itself, or came
+    /// from a server.
+    pub dns_name: Option<String>,
     /// By how many milliseconds the server's clock is ahead of this host's, give or take half the time that hello
     /// took; less than 0 where it is behind, none if the server did not tell.
     pub clock_ahead: Option<i64>,
@@ -306,6 +309,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         error: None,
         warnings: warnings.clone(),
         seed_list,
+        dns_name: None,
         clock_ahead: None,
     };
     let unusable = |error| {

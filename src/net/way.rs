@@ -10,6 +10,8 @@ use super::connect::{connect_unix, connect_unless};
 use super::resolve::resolve_unless;
 use super::{Unreachable, socks5};
 use crate::address::ServerAddress;
+use crate::error::Stage;
+use crate::idn;
 use crate::options::ProxyOptions;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
@@ -18,6 +20,8 @@ use crate::time::Deadline;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way<'a> {
     pub(crate) server: &'a ServerAddress,
+    /// The server's name for DNS.
+    pub(crate) dns_name: &'a str,
     /// None goes directly.
     pub(crate) proxy: Option<&'a ProxyOptions>,
     pub(crate) interrupt: &'a Arc<Interrupt>,
@@ -32,9 +36,14 @@ impl Way<'_> {
             |host: &str, port| resolve_unless(self.interrupt, host, port, self.deadline);
         match (self.server, self.proxy) {
             (ServerAddress::Unix { .. }, _) => Ok(None),
-            (ServerAddress::Tcp { host, port }, None) => addresses(host, *port).map(Some),
+            (ServerAddress::Tcp { port, .. }, None) => addresses(self.dns_name, *port).map(Some),
             (ServerAddress::Tcp { .. }, Some(proxy)) => {
-                let found = addresses(&proxy.address().host(), proxy.port);
+                let host = proxy.address().host();
+                let name = idn::to_ascii(&host).map_err(|cause| Unreachable {
+                    stage: Stage::Resolve,
+                    cause,
+                });
+                let found = name.and_then(|name| addresses(&name, proxy.port));
                 let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);
                 found.map(Some).map_err(of_proxy)
             }
@@ -47,10 +56,10 @@ impl Way<'_> {
         match (self.server, self.proxy) {
             (ServerAddress::Unix { path }, _) => connect_unix(self.interrupt, path, self.deadline),
             (ServerAddress::Tcp { .. }, None) => connect(),
-            (ServerAddress::Tcp { host, port }, Some(proxy)) => {
+            (ServerAddress::Tcp { port, .. }, Some(proxy)) => {
                 let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);
                 let socket = connect().map_err(of_proxy)?;
-                socks5::pass(socket, proxy, host, *port, self.deadline)
+                socks5::pass(socket, proxy, self.dns_name, *port, self.deadline)
             }
         }
     }

@@ -14,7 +14,13 @@ use std::time::Duration;
 
 use crate::address::ServerAddress;
 use crate::error::Result;
+#[cfg(feature = "srv")]
+use crate::error::{Error, Stage};
+#[cfg(feature = "srv")]
+use crate::idn;
 use crate::options::ClientOptions;
+#[cfg(feature = "srv")]
+use crate::options::SrvOptions;
 
 /// What DNS says about the name in a `mongodb+srv` connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,22 +49,39 @@ pub struct SeedList {
 /// others.
 #[cfg(feature = "srv")]
 pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
+    let Some(srv) = &options.srv else {
+        return Err(crate::Error::invalid_argument(
+            "there is no name to look up",
+        ));
+    };
+    let (written, srv) = (srv.host.clone(), in_dns(srv)?);
+    let outcome = resolve_name(options, &srv);
+    outcome.map_err(|error| idn::in_both_forms(error, &written, &srv.host))
+}
+
+/// The same with the ASCII form of a name that has other characters.
+#[cfg(feature = "srv")]
+fn in_dns(srv: &SrvOptions) -> Result<SrvOptions> {
+    let host = idn::to_ascii(&srv.host).map_err(|cause| Error::failed(Stage::Resolve, cause))?;
+    Ok(SrvOptions {
+        host: host.into_owned(),
+        ..srv.clone()
+    })
+}
+
+#[cfg(feature = "srv")]
+fn resolve_name(options: &mut ClientOptions, srv: &SrvOptions) -> Result<SeedList> {
     use std::time::Instant;
 
     use crate::logging::{debug, warn};
     use crate::net::dns::Resolver;
     use crate::time::{Deadline, TimeoutKind};
 
-    let Some(srv) = options.srv.clone() else {
-        return Err(crate::Error::invalid_argument(
-            "there is no name to look up",
-        ));
-    };
     let started = Instant::now();
     let deadline = Deadline::after(started, options.connect_timeout, TimeoutKind::Connect);
     let resolver = Resolver::new(options.dns_server);
 
-    let query = rules::query_name(&srv);
+    let query = rules::query_name(srv);
     let (records, ttl) = resolver
         .srv(&query, &deadline)
         .map_err(|failure| rules::no_srv(&srv.host, &query, failure, &resolver))?;
@@ -73,7 +96,7 @@ pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
     }
 
     let seeds = rules::some_of(hosts.clone(), srv.max_hosts)?;
-    rules::complete(options, &srv, seeds, found)?;
+    rules::complete(options, srv, seeds, found)?;
     debug!(
         target: "mongotls::dns",
         "{query} has {} hosts, {} are used; {host} has {} TXT record",

@@ -46,7 +46,7 @@ pub(crate) fn start(
     let alive = topology.upgrade()?;
     let polling = Polling {
         topology,
-        srv: options.srv.clone()?,
+        srv: super::in_dns(options.srv.as_ref()?).ok()?,
         dns_server: options.dns_server,
         limit: options.connect_timeout,
         after_failure: options.heartbeat_frequency,

@@ -94,6 +94,7 @@ use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::fork::{self, Abandon, Call, PerProcess};
+use crate::idn;
 use crate::options::TlsOptions;
 use crate::time::{Deadline, rfc3339};
 
@@ -369,7 +370,7 @@ impl TlsContext {
     ///
     /// The server's certificate must lead to a trust anchor and hold `host` among its subject
     /// alternative names (RFC 9525), unless the options relax that. A name is also sent as SNI (RFC
-    /// 6066); an IP address is not.
+    /// 6066); an IP address is not. A Unicode name is converted to its ASCII form (UTS 46) first.
     ///
     /// The time that `stream` may block is the caller's to limit: a read that fails with `WouldBlock`
     /// or `TimedOut` ends the handshake.
@@ -381,8 +382,9 @@ impl TlsContext {
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
-        self.connect_to(host, host, stream, None, Offer::Session)
-            .map_err(|failed| failed.error)
+        let name = idn::to_ascii(host).map_err(|cause| Error::failed(Stage::Tls, cause))?;
+        self.connect_to(host, &name, stream, None, Offer::Session)
+            .map_err(|failed| idn::in_both_forms(failed.error, host, &name))
     }
 
     /// Whether there is a session that the next connection to `server` would offer.

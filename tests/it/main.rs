@@ -67,6 +67,7 @@ mod things;
 mod topologies;
 mod troubleshooting;
 mod trust;
+mod unicode_names;
 #[cfg(not(feature = "gssapi"))]
 mod without_gssapi;
 #[cfg(not(feature = "srv"))]

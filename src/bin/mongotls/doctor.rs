@@ -83,6 +83,9 @@ pub(crate) fn print_stages(
     let reports = examination.stages.iter();
     for report in reports.filter(|report| wanted(report.stage)) {
         print_stage(screen, report)?;
+        if let (Stage::Resolve, Some(name)) = (report.stage, &examination.dns_name) {
+            screen.line(&format!("    in DNS {}", clean(name)))?;
+        }
         if report.stage == seed_list_after {
             if let Some(found) = seed_list.take() {
                 print_seed_list(screen, found)?;
@@ -321,6 +324,9 @@ fn examination_json(examination: &Examination) -> Value {
         "server".to_owned(),
         json!(examination.server.as_ref().map(ToString::to_string)),
     );
+    if let Some(name) = &examination.dns_name {
+        object.insert("dns_name".to_owned(), json!(name));
+    }
     object.append(&mut form::failure(examination.error.as_ref()));
     object["stage"] = json!(examination.stage().as_str());
     object.insert(

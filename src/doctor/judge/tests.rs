@@ -47,6 +47,7 @@ fn failed_before(server: &ServerAddress, error: Option<Error>) -> Examination {
         error,
         warnings: Vec::new(),
         seed_list: None,
+        dns_name: None,
         clock_ahead: None,
     }
 }

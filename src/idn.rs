@@ -1,0 +1,179 @@
+//! Unicode host names, in the ASCII form that DNS and certificates have (UTS 46, RFC 5891).
+//!
+//! Only names that the program or its connection string gives are converted, and only for DNS, SNI and verification:
+//! elsewhere they stay as they were written. Names that servers send are never converted. Without the cargo feature
+//! `idna` a name with other characters than those of ASCII is refused.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::address::ip_address;
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Stage};
+
+/// The ASCII form of a host name; addresses and names in ASCII stay as they are.
+///
+/// # Errors
+/// If the name has no ASCII form, or one that is no host name: with forbidden characters, or one that the system's
+/// resolver would read as an address.
+pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, Cause> {
+    if host.is_ascii() || ip_address(host).is_some() {
+        return Ok(Cow::Borrowed(host));
+    }
+    let ascii = convert(host)?;
+    match refusal(&ascii) {
+        None => Ok(Cow::Owned(ascii)),
+        Some(why) => Err(refused(
+            host,
+            &format!("its ASCII form {ascii:?} {why}"),
+            "Correct the host name in the connection string.",
+        )
+        .fact("dns_name", ascii)),
+    }
+}
+
+/// Adds the ASCII form of a host name to an error of DNS or TLS about it; its text has both forms then.
+pub(crate) fn in_both_forms(error: Error, written: &str, ascii: &str) -> Error {
+    let uses_it = error.stage().is_some_and(|stage| stage < Stage::Hello);
+    if written == ascii || !uses_it {
+        return error;
+    }
+    let Some(cause) = error.cause().cloned() else {
+        return error;
+    };
+    let message = format!("{} ({written:?} is {ascii:?} in DNS)", cause.message());
+    error.explained_anew(cause.with_message(message).fact("dns_name", ascii))
+}
+
+#[cfg(feature = "idna")]
+fn convert(host: &str) -> Result<String, Cause> {
+    use idna::AsciiDenyList;
+    use idna::uts46::{DnsLength, Hyphens, Uts46};
+
+    // The final dot of an absolute name is allowed.
+    let converted = Uts46::new().to_ascii(
+        host.as_bytes(),
+        AsciiDenyList::STD3,
+        Hyphens::CheckFirstLast,
+        DnsLength::VerifyAllowRootDot,
+    );
+    converted.map(Cow::into_owned).map_err(|_| {
+        refused(
+            host,
+            "it has no ASCII form for DNS (UTS 46): a character is not allowed there, or a part is empty or too long",
+            "Correct the host name in the connection string.",
+        )
+    })
+}
+
+#[cfg(not(feature = "idna"))]
+fn convert(host: &str) -> Result<String, Cause> {
+    Err(refused(
+        host,
+        "this program was built without the cargo feature \"idna\" of mongotls",
+        "Build with the feature \"idna\", or write the name in its ASCII form (xn--…).",
+    ))
+}
+
+fn refused(host: &str, why: &str, remedy: &str) -> Cause {
+    Cause::new(
+        CauseCode::OptionConflict,
+        format!("the host name {host:?} cannot be looked up: {why}"),
+        remedy,
+    )
+    .fact("host", host)
+}
+
+/// Why a converted name is none of a host.
+fn refusal(ascii: &str) -> Option<&'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    if !ascii.bytes().all(is_allowed) {
+        return Some("holds a character that no host name has");
+    }
+    let last = ascii.trim_end_matches('.').rsplit('.').next()?;
+    let hexadecimal = last.strip_prefix("0x");
+    // The C library reads `127.1` and `0x7f.1` as addresses too.
+    let is_number = match hexadecimal {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    (is_number || ascii.parse::<IpAddr>().is_ok()).then_some("reads as an IP address")
+}
+
+#[cfg(all(test, feature = "idna"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_converted_without_the_deviations_of_old() {
+        for (written, ascii) in [
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("BÜCHER.Example", "xn--bcher-kva.example"),
+            ("faß.de", "xn--fa-hia.de"),
+            ("βόλος.com", "xn--nxasmm1c.com"),
+            ("日本語。jp", "xn--wgv71a119e.jp"),
+            ("bücher.example.", "xn--bcher-kva.example."),
+            ("ｅｘａｍｐｌｅ.org", "example.org"),
+            ("u\u{308}.example", "xn--tda.example"),
+            ("db-1.bücher.example", "db-1.xn--bcher-kva.example"),
+            (
+                "xn--bcher-kva.bücher.example",
+                "xn--bcher-kva.xn--bcher-kva.example",
+            ),
+        ] {
+            assert_eq!(to_ascii(written).ok().as_deref(), Some(ascii), "{written}");
+        }
+        // What is ASCII, or an address, is not looked at.
+        for same in [
+            "db_1.example",
+            "A.example",
+            "xn--zz--.x",
+            "127.1",
+            "::1",
+            "fe80::1%ä",
+        ] {
+            assert_eq!(to_ascii(same).ok().as_deref(), Some(same));
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_name_is_refused_with_the_reason() {
+        for (written, why) in [
+            ("ａ_b.example", "it has no ASCII form"),
+            ("bü cher.example", "it has no ASCII form"),
+            ("a／b.example", "it has no ASCII form"),
+            ("a％00.example", "it has no ASCII form"),
+            ("bü..example", "it has no ASCII form"),
+            ("-bü.example", "it has no ASCII form"),
+            ("\u{ad}", "it has no ASCII form"),
+            ("אa.example", "it has no ASCII form"),
+            ("a\u{200d}b.example", "it has no ASCII form"),
+            ("xn--a.ü", "it has no ASCII form"),
+            (
+                "１２７.0.0.1",
+                "its ASCII form \"127.0.0.1\" reads as an IP address",
+            ),
+            ("127。1", "its ASCII form \"127.1\" reads as an IP address"),
+            (
+                "0x7ｆ.1.",
+                "its ASCII form \"0x7f.1.\" reads as an IP address",
+            ),
+            (
+                "ü.0ｘ",
+                "its ASCII form \"xn--tda.0x\" reads as an IP address",
+            ),
+            (
+                "２１３０７０６４３３",
+                "its ASCII form \"2130706433\" reads as an IP address",
+            ),
+        ] {
+            let cause = to_ascii(written).expect_err(written);
+            assert_eq!(cause.code(), CauseCode::OptionConflict);
+            let begin = format!("the host name {written:?} cannot be looked up: {why}");
+            let begin = crate::printable::Printable(begin).to_string();
+            assert!(cause.message().starts_with(&begin), "{}", cause.message());
+        }
+        let long = format!("{}.example", "ü".repeat(64));
+        assert!(to_ascii(&long).is_err());
+    }
+}
