@@ -95,18 +95,23 @@ impl TlsOptions {
 
     /// All files that are read whole when a context is built.
     pub(crate) fn files_to_read(&self) -> Vec<PathBuf> {
-        let identity: &[&PathBuf] = match &self.identity {
-            Some(IdentitySource::File(path)) => &[path],
-            Some(IdentitySource::Files { certificate, key }) => &[certificate, key],
-            Some(IdentitySource::Store { certificate, .. }) => &[certificate],
-            Some(IdentitySource::Memory { .. }) | None => &[],
-        };
         let password = match &self.password {
             Some(PasswordSource::File(path)) => Some(path),
             _ => None,
         };
         let files = self.ca_file.iter().chain(&self.crl_files).chain(password);
-        files.chain(identity.iter().copied()).cloned().collect()
+        let identity = self.identity_files();
+        files.chain(identity).cloned().collect()
+    }
+
+    /// The files with the client's certificate and private key.
+    pub(crate) fn identity_files(&self) -> Vec<&PathBuf> {
+        match &self.identity {
+            Some(IdentitySource::File(path)) => vec![path],
+            Some(IdentitySource::Files { certificate, key }) => vec![certificate, key],
+            Some(IdentitySource::Store { certificate, .. }) => vec![certificate],
+            Some(IdentitySource::Memory { .. }) | None => Vec::new(),
+        }
     }
 
     /// Whether sessions are kept. One without a verified chain would rest on nothing.

@@ -51,6 +51,7 @@ mod verify;
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -118,6 +119,8 @@ struct Shared {
     roots: Roots,
     crls: Crls,
     own: Option<OwnChain>,
+    /// What the files looked like before they were read.
+    seen: Snapshot,
     /// None where no other client may share it.
     key: Option<sharing::Key>,
     /// Lasts while the context above is dropped.
@@ -197,6 +200,7 @@ impl Shared {
             roots,
             crls,
             own,
+            seen: files.seen().clone(),
             key: None,
             dropping: None,
         })
@@ -497,6 +501,7 @@ impl TlsContext {
                 }
             }
         };
+        let cause = self.with_changed_files(cause);
         let stack = error.ssl_error().cloned();
         // The CRLs are checked with the chain, and are a stage of their own to people.
         let stage = if cause.category() == Category::Revocation {
@@ -513,6 +518,30 @@ impl TlsContext {
             error,
             session_refused,
         })
+    }
+
+    /// A cause that depends on local files says in its remedy which of them have changed since they were read.
+    pub(super) fn with_changed_files(&self, cause: Cause) -> Cause {
+        let shared = self.shared();
+        let files = files_behind(&cause, &shared.options);
+        let changed = fork::outside(|| {
+            let mut files = files.into_iter();
+            files.find(|path| shared.seen.has_changed(path))
+        });
+        let Some(path) = changed.map(|path| path.display().to_string()) else {
+            return cause;
+        };
+        let what = match shared.options.watch_interval() {
+            None => "call Client::reload_tls, or set watch_files, to use what it holds now",
+            Some(_) => {
+                "watch_files has not taken what it holds now; the log (mongotls::tls) and Client::reload_tls say why"
+            }
+        };
+        let remedy = format!(
+            "{path:?} has changed since it was read: {what}. If that does not help: {}",
+            cause.remedy()
+        );
+        cause.with_remedy(remedy).fact("changed_file", path)
     }
 
     /// An anonymous cipher suite ends a handshake without any certificate, and OpenSSL then has nothing
@@ -577,6 +606,30 @@ impl TlsContext {
             level: ssl.security_level(),
             now: SystemTime::now(),
         }
+    }
+}
+
+/// The files whose content can be the reason for such a failure.
+fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
+    use CauseCode as Code;
+    let anchors = || options.ca_file().into_iter().chain(options.ca_directory());
+    let role = cause.facts().get("role");
+    match cause.code() {
+        Code::ClientCertificateExpired
+        | Code::ClientCertificateUntrusted
+        | Code::ClientCertificateRevoked
+        | Code::ClientCertificateRejected => {
+            let files = options.identity_files().into_iter();
+            files.map(PathBuf::as_path).collect()
+        }
+        Code::IssuerUnknown | Code::SelfSigned | Code::UntrustedRoot | Code::SignatureInvalid => {
+            anchors().collect()
+        }
+        Code::CertificateExpired if role == Some(&"trust anchor".into()) => anchors().collect(),
+        Code::CrlMissing | Code::CrlExpired | Code::CrlNotYetValid | Code::CrlInvalid => {
+            options.crl_files().iter().map(PathBuf::as_path).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

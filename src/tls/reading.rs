@@ -18,6 +18,7 @@ use openssl::sha::sha256;
 use zeroize::Zeroizing;
 
 use super::ffi;
+use super::snapshot::Snapshot;
 use crate::fork;
 use crate::options::TlsOptions;
 
@@ -100,6 +101,8 @@ pub(crate) struct Files {
     reading: Reading,
     until: Instant,
     read: Vec<(PathBuf, Result<FileBytes, Unread>)>,
+    /// What the files looked like before they were read.
+    seen: Snapshot,
     /// The SHA-256 of each file; none if one of them was not read.
     digests: Option<Vec<[u8; 32]>>,
 }
@@ -111,6 +114,7 @@ impl Files {
             reading,
             until: Instant::now() + PATIENCE,
             read: Vec::new(),
+            seen: fork::outside(|| Snapshot::of_named(options)),
             digests: None,
         };
         for path in options.files_to_read() {
@@ -133,6 +137,7 @@ impl Files {
             reading: Reading::Once,
             until: Instant::now(),
             read: Vec::new(),
+            seen: Snapshot::default(),
             digests: None,
         }
     }
@@ -160,6 +165,11 @@ impl Files {
     /// Reads another file under the same rules.
     pub(super) fn further(&self, path: &Path) -> Result<FileBytes, Unread> {
         fork::outside(|| read(path, self.reading, self.until))
+    }
+
+    /// What the files looked like before they were read.
+    pub(super) fn seen(&self) -> &Snapshot {
+        &self.seen
     }
 
     /// The SHA-256 of each file as it was read; none if one of them was not read.

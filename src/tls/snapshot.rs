@@ -24,11 +24,28 @@ impl Snapshot {
         if options.verifies_certificate() && !options.names_anchors() {
             paths.extend(trust::system_paths());
         }
+        Self::at(paths)
+    }
+
+    /// Looks at the files and folders that the options name.
+    pub(super) fn of_named(options: &TlsOptions) -> Self {
+        Self::at(options.files())
+    }
+
+    fn at(paths: Vec<PathBuf>) -> Self {
         let look = |path: PathBuf| {
             let seen = Seen::at(&path);
             (path, seen)
         };
         Self(paths.into_iter().map(look).collect())
+    }
+
+    /// Whether a file or folder holds something else now. A pipe, which has nothing left to give, does not.
+    pub(super) fn has_changed(&self, path: &Path) -> bool {
+        let known = self.0.iter().find(|(known, _)| known == path);
+        let found = fs::metadata(path);
+        found.is_ok_and(|found| found.is_file() || found.is_dir())
+            && known.is_some_and(|(_, seen)| *seen != Seen::at(path))
     }
 
     /// Looks again. Returns whether something has changed.

@@ -114,16 +114,13 @@ impl<S> TlsStream<S> {
         let (ssl, tap) = (self.stream.ssl(), self.stream.get_ref());
         let context = &self.context;
         let peer = context.peer(&self.server, &self.name, ssl, tap, phase);
-        Some(
-            match error
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<ssl::Error>())
-            {
-                Some(error) => diagnose::failed_exchange(error, None, &peer),
-                None if error.kind() == io::ErrorKind::UnexpectedEof => diagnose::closed(&peer),
-                None => diagnose::socket_failed(error, &peer),
-            },
-        )
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let cause = match inner {
+            Some(error) => diagnose::failed_exchange(error, None, &peer),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => diagnose::closed(&peer),
+            None => diagnose::socket_failed(error, &peer),
+        };
+        Some(self.context.with_changed_files(cause))
     }
 }
 

@@ -13,6 +13,8 @@ use mongotls::{CauseCode, Client, ClientOptions, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation, Validity};
 use mongotls_testbench::server::{ClientAuth, ConnectionInfo, Server, ServerTls};
 
+use openssl::ssl::SslVersion;
+
 use crate::common::{Bench, code, expect_program_open, ping_on};
 use crate::trust::hashed;
 
@@ -542,4 +544,85 @@ fn a_ca_that_the_system_trusts_no_more_is_not_trusted() {
     ping_on(&client).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     rewrite_in_place(&target, &with(&[&other]), 2 * SIZE);
     eventually(|| is_distrusted(&client));
+}
+
+/// What a remedy says of a file that has changed before it says what else may help.
+fn changed(path: &Path) -> String {
+    format!(
+        "{:?} has changed since it was read: call Client::reload_tls, or set watch_files, to use what it holds now. If that does not help: ",
+        path.display().to_string()
+    )
+}
+
+fn remedy(client: &Client) -> (CauseCode, String) {
+    let error = ping_on(client).unwrap_err();
+    (code(&error), error.cause().unwrap().remedy().to_owned())
+}
+
+#[test]
+fn a_renewed_certificate_that_was_not_reloaded_is_named() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        let ca = Ca::root("bench root", KeyKind::EcP256);
+        let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()))
+            .client_auth(ClientAuth::Require, &[ca.cert()])
+            .versions(version, version);
+        let bench = Bench::around(Server::builder().tls(tls).start(), ca);
+        let issue = |validity| {
+            let spec = LeafSpec::client("client").validity(validity);
+            bench.ca.issue(spec).bundle_pem()
+        };
+        let file = bench.dir.write("client.pem", issue(Validity::expired()));
+        let monitors = bench.without_monitors();
+        let client = bench.client(&format!(
+            "&tlsCertificateKeyFile={}{monitors}",
+            file.display()
+        ));
+        let renew = "Renew the certificate in tlsCertificateKeyFile.";
+        let expected = CauseCode::ClientCertificateExpired;
+        assert_eq!(remedy(&client), (expected, renew.to_owned()));
+        bench.dir.write("client.pem", issue(Validity::days(-1, 10)));
+        assert_eq!(remedy(&client), (expected, changed(&file) + renew));
+        client.reload_tls().unwrap();
+        ping_on(&client).unwrap();
+    }
+}
+
+#[test]
+fn a_renewed_ca_or_crl_that_was_not_reloaded_is_named() {
+    let bench = Bench::sound();
+    let crl = |validity| bench.ca.crl().validity(validity).build().to_pem().unwrap();
+    let file = bench.dir.write("crl.pem", crl(Validity::expired()));
+    let monitors = bench.without_monitors();
+    let client = bench.client(&format!("&tlsCRLFile={}{monitors}", file.display()));
+    let (expected, before) = remedy(&client);
+    assert_eq!(expected, CauseCode::CrlExpired);
+    bench.dir.write("crl.pem", crl(Validity::days(-1, 10)));
+    assert_eq!(remedy(&client), (expected, changed(&file) + &before));
+    client.reload_tls().unwrap();
+    ping_on(&client).unwrap();
+
+    let new = Ca::root("new root", KeyKind::EcP256);
+    let identity = new.issue(LeafSpec::local_server());
+    bench.server.set_tls(&ServerTls::new(&identity));
+    bench.server.cut();
+    let client = bench.client(&format!("&maxIdleTimeMS=1{monitors}"));
+    let (expected, before) = remedy(&client);
+    assert_eq!(expected, CauseCode::IssuerUnknown);
+    bench.dir.write("ca.pem", new.cert_pem());
+    assert_eq!(
+        remedy(&client),
+        (expected, changed(&bench.ca_file) + &before)
+    );
+    client.reload_tls().unwrap();
+    ping_on(&client).unwrap();
+    // What failed for another reason is told as before.
+    let other = new.issue(LeafSpec::server("other.example"));
+    bench.server.set_tls(&ServerTls::new(&other));
+    thread::sleep(Duration::from_millis(5));
+    bench
+        .dir
+        .write("ca.pem", [new.cert_pem(), b"\n".to_vec()].concat());
+    let (expected, remedy) = remedy(&client);
+    assert_eq!(expected, CauseCode::HostnameMismatch);
+    assert!(!remedy.contains("reload_tls"), "{remedy}");
 }
