@@ -122,13 +122,14 @@ impl Socket {
 
     /// What a failed call means: the end of `SO_RCVTIMEO` or `SO_SNDTIMEO` is `WouldBlock`, and not
     /// the end while the deadline is not. `ETIMEDOUT` is: TCP has given the connection up, because
-    /// nothing was acknowledged. It must not be taken for the caller's deadline.
+    /// nothing was acknowledged. It must not be taken for the caller's deadline. It becomes `HostUnreachable`, which
+    /// the system reports where it learns the same from the network.
     fn retry(error: io::Error) -> io::Result<()> {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
             io::ErrorKind::TimedOut => Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "connection timed out by the network: the peer acknowledged nothing",
+                io::ErrorKind::HostUnreachable,
+                "the other side acknowledged nothing, until TCP gave the connection up",
             )),
             _ => Err(error),
         }
@@ -272,8 +273,11 @@ mod tests {
             assert!(Socket::retry(retried.into()).is_ok());
         }
         let error = Socket::retry(io::ErrorKind::TimedOut.into()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-        assert!(error.to_string().contains("by the network"));
+        assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
+        assert_eq!(
+            error.to_string(),
+            "the other side acknowledged nothing, until TCP gave the connection up"
+        );
     }
 
     /// A blocked SIGPIPE stays pending even where it is ignored, as in Rust programs.

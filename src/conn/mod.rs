@@ -41,7 +41,7 @@ use crate::limit::Limit;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
-use crate::tls::{HandshakeReport, TlsStream};
+use crate::tls::{HandshakeReport, SILENT_NETWORK, TlsStream, is_unreachable};
 use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
@@ -607,6 +607,14 @@ fn lost(error: &io::Error, begun: bool) -> Cause {
     if let Some(limit) = Limit::of(error) {
         return limit.cause(&format!("the connection to the server failed {when}"));
     }
+    if is_unreachable(error) {
+        return Cause::new(
+            CauseCode::NetworkUnreachable,
+            format!("the connection to the server was lost {when}: {error}"),
+            SILENT_NETWORK,
+        )
+        .fact("begun", begun);
+    }
     let (code, how) = match error.kind() {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::BrokenPipe
@@ -652,13 +660,22 @@ mod tests {
 
     #[test]
     fn a_connection_that_the_network_gave_up_is_lost_and_not_late() {
-        let error = io::Error::new(io::ErrorKind::ConnectionAborted, "no acknowledgement");
-        let cause = lost(&error, false);
-        assert_eq!(cause.code(), CauseCode::ConnectionReset);
-        assert_eq!(
-            cause.message(),
-            "the connection to the server was lost before it replied: no acknowledgement"
-        );
+        let error = io::Error::new(io::ErrorKind::HostUnreachable, "no acknowledgement");
+        for (begun, when) in [
+            (false, "before it replied"),
+            (true, "in the middle of its reply"),
+        ] {
+            let cause = lost(&error, begun);
+            assert_eq!(cause.code(), CauseCode::NetworkUnreachable);
+            assert_eq!(
+                cause.message(),
+                format!("the connection to the server was lost {when}: no acknowledgement")
+            );
+            assert_eq!(
+                cause.remedy(),
+                "Check that the server's host is up, and look for a firewall, a NAT gateway or a VPN that drops packets without an answer; socketTimeoutMS limits how long a command waits."
+            );
+        }
     }
 
     #[test]

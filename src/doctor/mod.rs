@@ -290,6 +290,9 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         // Read once: a pipe has nothing left for a second time.
         let tls = options.tls.as_ref();
         let read = tls.map(|tls| (tls, Files::of(tls, Reading::Once)));
+        if tls.is_some() {
+            warnings.extend(Library::inspect().problems());
+        }
         if let Some((tls, read)) = &read {
             files = FileReport::of_options(tls, read, SystemTime::now());
         }

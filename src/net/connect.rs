@@ -198,15 +198,27 @@ fn race(
 }
 
 /// What MongoDB's drivers set on a socket: no delay, and keepalive after two minutes of silence.
+///
+/// Keepalive sends nothing while data waits to be acknowledged. Then TCP would try for a quarter of an hour; so that is
+/// limited to the time after which keepalive gives an idle connection up.
 fn prepare(socket: Arc<socket2::Socket>) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(120))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(9);
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(
+        KEEPALIVE_TIME + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES,
+    ))?;
     Socket::new(socket)
 }
+
+/// When keepalive begins to ask an idle peer, how often it asks, and how many times: 210 s in all.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(120);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 9;
 
 /// One cause for all failed attempts: that of the attempt which came closest to the server.
 fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreachable {
@@ -305,6 +317,20 @@ mod tests {
 
     use super::*;
     use crate::time::TimeoutKind;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn tcp_gives_up_in_line_with_keepalive() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let transport = Arc::new(socket2::Socket::from(stream));
+        prepare(Arc::clone(&transport)).unwrap();
+        let keepalive = transport.tcp_keepalive_time().unwrap()
+            + transport.tcp_keepalive_interval().unwrap()
+                * transport.tcp_keepalive_retries().unwrap();
+        assert_eq!(keepalive, Duration::from_secs(210));
+        assert_eq!(transport.tcp_user_timeout().unwrap(), Some(keepalive));
+    }
 
     fn within(limit: Duration) -> Deadline {
         Deadline::after(Instant::now(), Some(limit), TimeoutKind::Connect)

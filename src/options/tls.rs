@@ -663,8 +663,9 @@ impl DangerousTlsOptions {
     /// Appends the secrets of every connection to this file, in the format that Wireshark reads
     /// (`SSLKEYLOGFILE`). Who can read the file can read the connections.
     ///
-    /// The file is made with access for its owner alone. The environment variable `SSLKEYLOGFILE` is
-    /// not looked at.
+    /// The file is made with access for its owner alone. One that exists already must be a regular file, not a
+    /// symbolic link, that belongs to the effective user of the process and that nobody else may read or write
+    /// (mode 0600). The environment variable `SSLKEYLOGFILE` is not looked at.
     #[must_use]
     pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.key_log_file = Some(path.into());

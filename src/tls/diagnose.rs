@@ -257,6 +257,11 @@ pub(super) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
         return limit.cause(&format!("the connection failed {phase}"));
     }
     match error.kind() {
+        _ if is_unreachable(error) => Cause::new(
+            CauseCode::NetworkUnreachable,
+            format!("the connection was lost {phase}: {error}"),
+            SILENT_NETWORK,
+        ),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => Cause::new(
             CauseCode::ConnectionReset,
             format!("the server reset the connection {phase}{}", peer.accepted()),
@@ -271,6 +276,19 @@ pub(super) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
     .fact("phase", phase)
     .fact("received_bytes", i64::try_from(peer.received).unwrap_or(i64::MAX))
 }
+
+/// Whether a connection that there was failed because no packet gets through any more.
+pub(crate) fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
+/// The remedy for such a connection.
+pub(crate) const SILENT_NETWORK: &str = "Check that the server's host is up, and look for a firewall, a NAT gateway or a VPN that drops packets without an answer; socketTimeoutMS limits how long a command waits.";
 
 /// Why the connection ended: the peer closed it.
 pub(super) fn closed(peer: &Peer<'_>) -> Cause {

@@ -174,6 +174,108 @@ pub(super) fn fips_is_on() -> bool {
     false
 }
 
+/// Whether a provider that is loaded has algorithms of the FIPS module.
+pub(super) fn has_fips_algorithms() -> bool {
+    #[cfg(ossl300)]
+    {
+        openssl::md::Md::fetch(None, "SHA256", Some("fips=yes")).is_ok()
+    }
+    #[cfg(not(ossl300))]
+    false
+}
+
+/// A configuration file of OpenSSL, as text: nothing of it takes effect.
+pub(super) struct Configuration(*mut sys::CONF);
+
+impl Drop for Configuration {
+    fn drop(&mut self) {
+        // SAFETY: the pointer comes from NCONF_new, and nothing uses it any more.
+        unsafe { sys::NCONF_free(self.0) };
+    }
+}
+
+impl Configuration {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The line that OpenSSL cannot read, 0 if it names none, and what it says.
+    pub(super) fn load(path: &Path) -> Result<Self, (c_long, ErrorStack)> {
+        let mut line: c_long = 0;
+        let _ = ErrorStack::get();
+        let failed = |line| Err((line, ErrorStack::get()));
+        let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+            return failed(line);
+        };
+        // SAFETY: null stands for the default method, and the result is checked. The path outlives the call that reads
+        // it.
+        unsafe {
+            let conf = sys::NCONF_new(std::ptr::null_mut());
+            if conf.is_null() {
+                return failed(line);
+            }
+            let conf = Self(conf);
+            match NCONF_load(conf.0, path.as_ptr(), &raw mut line) {
+                1.. => Ok(conf),
+                _ => failed(line),
+            }
+        }
+    }
+
+    /// A value of a section, or of those that stand before any section.
+    pub(super) fn value(&self, section: Option<&str>, name: &str) -> Option<String> {
+        let _mark = ErrorMark::set();
+        let section = section.map(CString::new).transpose().ok()?;
+        let section = section.as_deref().map_or(std::ptr::null(), CStr::as_ptr);
+        let name = CString::new(name).ok()?;
+        // SAFETY: all pointers are live or null, which stands for the default section.
+        Self::text(unsafe { NCONF_get_string(self.0, section, name.as_ptr()) })
+    }
+
+    /// The names and values of a section, in their order.
+    pub(super) fn section(&self, name: &str) -> Vec<(String, String)> {
+        #[repr(C)]
+        struct Value {
+            section: *const c_char,
+            name: *const c_char,
+            value: *const c_char,
+        }
+        let _mark = ErrorMark::set();
+        let Ok(name) = CString::new(name) else {
+            return Vec::new();
+        };
+        // SAFETY: the configuration is live for the calls. The stack belongs to it and may be null, which is checked; below
+        // its number of elements it holds pointers to CONF_VALUE, which has the fields of Value.
+        unsafe {
+            let stack = NCONF_get_section(self.0, name.as_ptr());
+            if stack.is_null() {
+                return Vec::new();
+            }
+            let read = |index| {
+                let value = &*sys::OPENSSL_sk_value(stack, index).cast::<Value>();
+                Some((Self::text(value.name)?, Self::text(value.value)?))
+            };
+            let count = sys::OPENSSL_sk_num(stack);
+            (0..count).filter_map(read).collect()
+        }
+    }
+
+    fn text(text: *const c_char) -> Option<String> {
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: a text of a configuration is NUL-terminated and lives as long as the configuration, whose methods call
+        // this; it is copied.
+        let text = unsafe { CStr::from_ptr(text) };
+        Some(text.to_string_lossy().into_owned())
+    }
+}
+
+/// The number of the user that this process acts as.
+pub(super) fn effective_user() -> u32 {
+    // SAFETY: the call takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// The configuration file that OpenSSL reads, whether it is there or not; none if OpenSSL cannot tell.
 pub(super) fn configuration_file() -> Option<PathBuf> {
     // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to
@@ -716,47 +818,6 @@ pub(super) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
     }
 }
 
-/// The `CipherString` that a configuration file of OpenSSL sets for all connections: that of the section which
-/// `system_default` names in the section which `ssl_conf` names in the one of `openssl_conf`.
-pub(super) fn system_cipher_string(file: &Path) -> Option<String> {
-    /// Frees what was loaded, whatever happens.
-    struct Conf(*mut sys::CONF);
-    impl Drop for Conf {
-        fn drop(&mut self) {
-            // SAFETY: the pointer comes from NCONF_new, and nothing uses it any more.
-            unsafe { sys::NCONF_free(self.0) };
-        }
-    }
-    let path = CString::new(file.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the configuration is made, checked and freed here, and the path outlives the call that reads it.
-    let conf = unsafe {
-        let conf = sys::NCONF_new(std::ptr::null_mut());
-        if conf.is_null() {
-            return None;
-        }
-        let conf = Conf(conf);
-        let mut line: c_long = 0;
-        if NCONF_load(conf.0, path.as_ptr(), &raw mut line) <= 0 {
-            return None;
-        }
-        conf
-    };
-    let get = |section: Option<&CStr>, name: &CStr| {
-        let section = section.map_or(std::ptr::null(), CStr::as_ptr);
-        // SAFETY: all pointers are live or null, which stands for the default section. What the call returns is null,
-        // which is checked, or a string of the configuration, which is copied.
-        unsafe {
-            let value = NCONF_get_string(conf.0, section, name.as_ptr());
-            (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
-        }
-    };
-    let init = get(None, c"openssl_conf")?;
-    let modules = get(Some(&init), c"ssl_conf")?;
-    let defaults = get(Some(&modules), c"system_default")?;
-    let list = get(Some(&defaults), c"CipherString")?;
-    Some(list.to_string_lossy().into_owned())
-}
-
 /// Sends a certificate after the client's own, which must be there already.
 ///
 /// # Errors
@@ -1023,6 +1084,8 @@ unsafe extern "C" {
         argument: *mut c_void,
     );
     fn CONF_get1_default_config_file() -> *mut c_char;
+    fn NCONF_get_section(conf: *const sys::CONF, section: *const c_char)
+    -> *mut sys::OPENSSL_STACK;
     fn NCONF_load(conf: *mut sys::CONF, file: *const c_char, line: *mut c_long) -> c_int;
     fn NCONF_get_string(
         conf: *const sys::CONF,

@@ -56,7 +56,7 @@ pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Resu
 
 /// A file cannot be read because a limit of this host is reached.
 pub(super) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
-    let path = path.display().to_string();
+    let path = key::shown_uri(&path.display().to_string());
     let cause = limit.cause(&format!("{option} {path:?} cannot be read"));
     Error::configuration(cause.fact("option", option).fact("path", path))
 }
@@ -67,17 +67,18 @@ pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
     if let Some(limit) = source.as_ref().and_then(Limit::of) {
         return beyond_limit(limit, purpose.option(), path);
     }
+    // It may be the URI of a store, with a PIN, in the place of a path.
+    let path = key::shown_uri(&path.display().to_string());
     let message = format!(
-        "{} {:?} cannot be read: {}",
+        "{} {path:?} cannot be read: {}",
         purpose.option(),
-        path.display().to_string(),
         unread.why
     );
     let cause = Cause::new(purpose.unreadable(), message, unread.remedy);
     let error = Error::configuration(
         cause
             .fact("option", purpose.option())
-            .fact("path", path.display().to_string())
+            .fact("path", path)
             .fact("reason", &*unread.why),
     );
     match source {

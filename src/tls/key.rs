@@ -189,9 +189,8 @@ impl Asked {
 
 /// The private key that the URI of an OpenSSL store names.
 pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
-    // The query of a URI may hold a PIN, and some take it in the path.
-    let shown = uri.split('?').next().unwrap_or_default();
-    let shown = shown.split("pin-value").next().unwrap_or_default();
+    let shown = shown_uri(uri);
+    let shown = shown.as_str();
     let mut asked = Asked::default();
     let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
     let error = match outcome {
@@ -218,7 +217,7 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
             "is not given out for the configured password or PIN",
             "Correct tlsCertificateKeyFilePassword; a token may be locked after some wrong ones.",
         ),
-        (None, Some(error)) if lacks_store(shown, error) => failed(
+        (None, Some(error)) if lacks_store(uri, error) => failed(
             CauseCode::KeyAlgorithmUnsupported,
             "names a kind of store that this OpenSSL does not know",
             "Use OpenSSL 3 or later, install the provider for that kind of store, and activate it in openssl.cnf (`openssl list -providers`).",
@@ -237,8 +236,65 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
     })
 }
 
+/// The scheme of a URI in lower case, as it should be; none of a path.
+fn scheme(uri: &str) -> Option<&str> {
+    let (scheme, _) = uri.split_once(':')?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme.then_some(scheme)
+}
+
+/// A store URI without what may be secret: of `file:` the path, of `pkcs11:` the attributes that name a token and an
+/// object (RFC 7512 §2.3), of all others the scheme alone. A PIN may stand anywhere else.
+pub(super) fn shown_uri(uri: &str) -> String {
+    const REDACTED: &str = "<redacted>";
+    let until = |end: &[char]| uri.split(end).next().unwrap_or_default();
+    match scheme(uri) {
+        None => until(&['?']).to_owned(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("file") => until(&['?', '#']).to_owned(),
+        Some(scheme) if scheme.eq_ignore_ascii_case("pkcs11") => {
+            let attributes = &until(&['?'])[scheme.len() + 1..];
+            let shown = attributes
+                .split(';')
+                .map(|attribute| match attribute.split_once('=') {
+                    Some((name, _)) if PKCS11_NAMES.contains(&name) => attribute.to_owned(),
+                    Some((name, _))
+                        if name
+                            .bytes()
+                            .all(|byte| byte.is_ascii_lowercase() || byte == b'-') =>
+                    {
+                        format!("{name}={REDACTED}")
+                    }
+                    _ if attribute.is_empty() => String::new(),
+                    _ => REDACTED.to_owned(),
+                });
+            format!("{scheme}:{}", shown.collect::<Vec<_>>().join(";"))
+        }
+        Some(scheme) => format!("{scheme}:{REDACTED}"),
+    }
+}
+
+/// The attributes of `pkcs11:` that name a token or an object.
+const PKCS11_NAMES: [&str; 13] = [
+    "token",
+    "manufacturer",
+    "serial",
+    "model",
+    "library-manufacturer",
+    "library-version",
+    "library-description",
+    "object",
+    "type",
+    "id",
+    "slot-manufacturer",
+    "slot-description",
+    "slot-id",
+];
+
 /// Whether OpenSSL has no store for the scheme of a URI. It says so of a file that is not there as well.
-fn lacks_store(shown: &str, error: &ErrorStack) -> bool {
+fn lacks_store(uri: &str, error: &ErrorStack) -> bool {
     const LIB_OSSL_STORE: i32 = 44;
     let mut entries = error.errors().iter();
     let unregistered = entries.any(|entry| {
@@ -246,7 +302,7 @@ fn lacks_store(shown: &str, error: &ErrorStack) -> bool {
         entry.library_code() == LIB_OSSL_STORE
             && matches!(reason, "unregistered scheme" | "unsupported")
     });
-    let is_file = shown.starts_with("file:") || !shown.contains(':');
+    let is_file = matches!(scheme(uri), None | Some("file"));
     error.errors().is_empty() || (unregistered && !is_file)
 }
 
@@ -402,4 +458,42 @@ fn is_unsupported(error: &ErrorStack) -> bool {
         let told = reason.contains("unsupported") || reason.contains("unknown");
         told && matches!(entry.library_code(), LIB_EVP | LIB_PEM)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_uri_is_shown_without_secrets() {
+        for (uri, shown) in [
+            ("file:/etc/key.pem", "file:/etc/key.pem"),
+            ("/etc/key.pem", "/etc/key.pem"),
+            ("file:/etc/key.pem?pin=1234", "file:/etc/key.pem"),
+            ("pkcs11:", "pkcs11:"),
+            (
+                "pkcs11:token=My%20token;object=key;type=private?pin-value=1234",
+                "pkcs11:token=My%20token;object=key;type=private",
+            ),
+            (
+                "pkcs11:object=key;pin-value=1234;id=%01",
+                "pkcs11:object=key;pin-value=<redacted>;id=%01",
+            ),
+            (
+                "PKCS11:x-pin=1234;1234",
+                "PKCS11:x-pin=<redacted>;<redacted>",
+            ),
+            ("pkcs11:Pin-Value=1234", "pkcs11:<redacted>"),
+            ("pkcs11:pin%2Dvalue=1234", "pkcs11:<redacted>"),
+            ("engine:pkcs11:1234", "engine:<redacted>"),
+            (
+                "org.openssl.engine:pkcs11:1234",
+                "org.openssl.engine:<redacted>",
+            ),
+            ("https://user:1234@host/key", "https:<redacted>"),
+            ("handle:0x81000001?pass=1234", "handle:<redacted>"),
+        ] {
+            assert_eq!(shown_uri(uri), shown);
+        }
+    }
 }

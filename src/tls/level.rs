@@ -2,9 +2,11 @@
 //! (`SSL_CTX_set_security_level`).
 
 use std::fmt;
+use std::path::Path;
 
+use super::ffi::Configuration;
 use super::library::Library;
-use super::{ffi, openssl_version};
+use super::openssl_version;
 use crate::options::{ProtocolList, ProtocolOptions};
 
 /// The security level of a connection.
@@ -41,9 +43,8 @@ impl SecurityLevel {
         } else {
             let library = Library::inspect();
             let file = library.config_file.filter(|_| library.config_file_found);
-            let file = file.filter(|path| {
-                ffi::system_cipher_string(path).is_some_and(|list| sets_level(&list))
-            });
+            let file = file
+                .filter(|path| system_cipher_string(path).is_some_and(|list| sets_level(&list)));
             file.map_or(SetBy::Build, |path| {
                 SetBy::ConfigurationFile(path.display().to_string())
             })
@@ -140,3 +141,13 @@ impl fmt::Display for SecurityLevel {
 
 /// How a cipher list sets the level.
 const SECLEVEL: &str = "@SECLEVEL=";
+
+/// The `CipherString` that a configuration file of OpenSSL sets for all connections: that of the section which
+/// `system_default` names in the section which `ssl_conf` names in the one of `openssl_conf`.
+fn system_cipher_string(file: &Path) -> Option<String> {
+    let file = Configuration::load(file).ok()?;
+    let modules = file.value(None, "openssl_conf")?;
+    let settings = file.value(Some(&modules), "ssl_conf")?;
+    let defaults = file.value(Some(&settings), "system_default")?;
+    file.value(Some(&defaults), "CipherString")
+}

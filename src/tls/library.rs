@@ -1,8 +1,11 @@
 //! Which OpenSSL this program runs with, and what shapes it: providers and configuration file.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use super::ffi;
+use super::ffi::Configuration;
+use super::{ffi, files};
 use crate::fork;
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
@@ -18,12 +21,18 @@ pub struct Library {
     pub version: String,
     /// The providers that are active, such as `default`, `fips` or `legacy`; empty before OpenSSL 3.
     pub providers: Vec<String>,
-    /// Whether only algorithms of the FIPS module are used.
+    /// Whether only algorithms of the FIPS module are used: OpenSSL is set so, and a provider has them.
     pub fips: bool,
     /// The configuration file (`OPENSSL_CONF`, otherwise where this OpenSSL was built to look).
     pub config_file: Option<PathBuf>,
     /// Whether that file is there.
     pub config_file_found: bool,
+    /// Why OpenSSL cannot load that file, which it then ignores without a word; none if it can, or if there is none.
+    pub config_error: Option<String>,
+    /// The providers which that file activates and which are not loaded: OpenSSL goes on without them.
+    pub missing_providers: Vec<String>,
+    /// Whether OpenSSL is set to use FIPS algorithms alone, although no provider has them: nothing works then.
+    fips_is_missing: bool,
 }
 
 impl Library {
@@ -31,14 +40,103 @@ impl Library {
     pub fn inspect() -> Self {
         let _at_work = fork::at_work();
         let config_file = ffi::configuration_file();
+        let found = config_file.as_deref().filter(|path| path.is_file());
+        let (activated, config_error) = match found.map(activated_providers) {
+            Some(Ok(activated)) => (activated, None),
+            Some(Err(why)) => (Vec::new(), Some(why)),
+            None => (Vec::new(), None),
+        };
+        let providers = ffi::providers();
+        let is_missing = |name: &String| !providers.contains(name);
+        let (fips_is_on, has_fips) = (ffi::fips_is_on(), ffi::has_fips_algorithms());
         Self {
             version: openssl_version().to_owned(),
-            providers: ffi::providers(),
-            fips: ffi::fips_is_on(),
-            config_file_found: config_file.as_ref().is_some_and(|path| path.is_file()),
+            fips: fips_is_on && has_fips,
+            config_file_found: found.is_some(),
+            config_error,
+            missing_providers: activated.into_iter().filter(is_missing).collect(),
+            fips_is_missing: fips_is_on && !has_fips,
+            providers,
             config_file,
         }
     }
+
+    /// What does not take effect although it is configured, a sentence each; empty if all does.
+    pub fn problems(&self) -> Vec<String> {
+        let file = self.config_file.as_deref().unwrap_or(Path::new(""));
+        let file = file.display().to_string();
+        let ignored = self.config_error.iter().map(|why| {
+            format!("OpenSSL ignores its configuration file {file:?}: {why}; correct it, or name another file with OPENSSL_CONF")
+        });
+        let missing = self.missing_providers.iter().map(|name| {
+            format!("the provider {name:?}, which {file:?} activates, is not loaded; `openssl list -providers -provider {name}` tells why")
+        });
+        let fips = self.fips_is_missing.then(|| {
+            format!("OpenSSL is set to use FIPS algorithms alone (default_properties in {file:?}), and no provider with such algorithms is loaded; activate the FIPS provider there")
+        });
+        ignored.chain(missing).chain(fips).collect()
+    }
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.version)?;
+        if !self.providers.is_empty() {
+            write!(f, "; providers: {}", self.providers.join(", "))?;
+        }
+        if !self.missing_providers.is_empty() {
+            write!(f, "; not loaded: {}", self.missing_providers.join(", "))?;
+        }
+        match (self.fips, self.fips_is_missing) {
+            (true, _) => f.write_str("; FIPS only")?,
+            (false, true) => f.write_str("; FIPS only, and no FIPS provider")?,
+            (false, false) => {}
+        }
+        let Some(path) = &self.config_file else {
+            return Ok(());
+        };
+        match (&self.config_error, self.config_file_found) {
+            (Some(_), _) => write!(f, "; configuration ignored: {}", path.display()),
+            (None, true) => write!(f, "; configuration: {}", path.display()),
+            (None, false) => write!(f, "; no configuration at {}", path.display()),
+        }
+    }
+}
+
+/// The providers that a configuration file activates; or why OpenSSL cannot load it.
+fn activated_providers(path: &Path) -> Result<Vec<String>, String> {
+    if let Err(error) = File::open(path) {
+        return Err(error.to_string());
+    }
+    let file = Configuration::load(path).map_err(|(line, error)| {
+        let why = files::reasons(&error).unwrap_or_else(|| "it cannot be read".to_owned());
+        match line {
+            1.. => format!("line {line}: {why}"),
+            _ => why,
+        }
+    })?;
+    // What stands before a dot only tells entries of one name apart.
+    let after_dot = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let is_off = |value: &str| {
+        let off = ["0", "no", "off", "false"];
+        off.iter().any(|off| value.eq_ignore_ascii_case(off))
+    };
+    let modules = file.value(None, "openssl_conf");
+    let modules = modules.map(|modules| file.section(&modules));
+    let mut names = Vec::new();
+    for (module, section) in modules.into_iter().flatten() {
+        if after_dot(&module) != "providers" {
+            continue;
+        }
+        for (provider, settings) in file.section(&section) {
+            let activate = file.value(Some(&settings), "activate");
+            if activate.is_some_and(|value| !is_off(&value)) {
+                let identity = file.value(Some(&settings), "identity");
+                names.push(identity.unwrap_or_else(|| after_dot(&provider)));
+            }
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -49,13 +147,14 @@ mod tests {
     fn the_library_in_use_is_described() {
         let library = Library::inspect();
         assert_eq!(library.version, openssl_version());
-        let config_file = library.config_file.expect("a path");
+        let config_file = library.config_file.clone().expect("a path");
         assert!(config_file.is_absolute(), "{config_file:?}");
         assert_eq!(library.config_file_found, config_file.is_file());
         if openssl::version::number() >= 0x3000_0000 {
             assert!(!library.providers.is_empty());
             let is_fips = library.providers.contains(&"fips".to_owned());
             assert!(!library.fips || is_fips, "{:?}", library.providers);
+            assert_eq!(library.problems(), [""; 0]);
         }
     }
 }

@@ -66,8 +66,8 @@ use openssl::x509::{X509NameRef, X509VerifyResult};
 
 pub use self::certificate::Certificate;
 use self::crl::{Crls, Withdrawn};
-pub(crate) use self::diagnose::TURN_TLS_ON;
 use self::diagnose::{Peer, Phase};
+pub(crate) use self::diagnose::{SILENT_NETWORK, TURN_TLS_ON, is_unreachable};
 pub(crate) use self::ffi::{
     Resource, clear_errors, enter_thread, leave_thread, soft_limit, start_thread, watch_forks,
 };
@@ -736,10 +736,14 @@ fn own(shared: Arc<InUse>) -> Arc<PerProcess<Arc<InUse>>> {
 
 /// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.
 fn internal(error: ErrorStack) -> Error {
+    let remedy = match Library::inspect().problems().as_slice() {
+        [] => "Look at OpenSSL's configuration file (`openssl version -d` names its folder) and at the security level set there.".to_owned(),
+        problems => format!("Correct OpenSSL's configuration: {}.", problems.join("; ")),
+    };
     let cause = Cause::new(
         CauseCode::OptionConflict,
         format!("OpenSSL refuses the configuration: {error}"),
-        "Look at OpenSSL's configuration file (`openssl version -d` names its folder) and at the security level set there.",
+        remedy,
     );
     Error::configuration(cause).with_source(error)
 }

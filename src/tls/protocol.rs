@@ -4,15 +4,15 @@
 //! OpenSSL has read the system's `openssl.cnf` when the context was made; only what the options set is
 //! changed here, and a minimum below TLS 1.2, which is raised to it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::{SslContextBuilder, SslVersion};
 
-use super::{callback, internal, openssl_version};
+use super::{callback, ffi, internal, openssl_version};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
@@ -93,21 +93,37 @@ fn remedy(list: ProtocolList) -> &'static str {
 
 /// Appends the secrets of each connection to a file.
 pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<()> {
+    let shown = path.display().to_string();
+    let failed = |why: &str, remedy: &str| {
+        let message = format!("key_log_file {shown:?} {why}");
+        let cause = Cause::new(CauseCode::KeyFileUnreadable, message, remedy);
+        Error::configuration(
+            cause
+                .fact("option", "key_log_file")
+                .fact("path", shown.as_str()),
+        )
+    };
     let file = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
+        // A link may lead to a file of somebody else's choice, and a pipe without a reader would block.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
-        .map_err(|error| {
-            let shown = path.display().to_string();
-            let cause = Cause::new(
-                CauseCode::KeyFileUnreadable,
-                format!("key_log_file {shown:?} cannot be written: {error}"),
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => failed("is a symbolic link, which is not followed", OWN_FILE),
+            _ => failed(
+                &format!("cannot be written: {error}"),
                 "Give the path of a file in a folder that the user running this process may write to.",
-            );
-            Error::configuration(cause.fact("option", "key_log_file").fact("path", shown))
-                .with_source(error)
+            )
+            .with_source(error),
         })?;
+    let metadata = file.metadata().map_err(|error| {
+        failed(&format!("cannot be looked at: {error}"), OWN_FILE).with_source(error)
+    })?;
+    if let Some(why) = not_private(&metadata, ffi::effective_user()) {
+        return Err(failed(&why, OWN_FILE));
+    }
     let file = Mutex::new(file);
     context.set_keylog_callback(move |_, line| {
         callback::run(|| {
@@ -117,6 +133,25 @@ pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
     });
     Ok(())
 }
+
+/// Why a file must not get secrets; none if nobody but the user of this process reads or writes it.
+fn not_private(metadata: &Metadata, user: u32) -> Option<String> {
+    let others = metadata.mode() & 0o077;
+    match () {
+        () if !metadata.is_file() => Some("is not a regular file".to_owned()),
+        () if metadata.uid() != user => Some(format!(
+            "belongs to the user with the number {}, and this process runs as {user}",
+            metadata.uid()
+        )),
+        () if others != 0 => Some(format!(
+            "may be read or written by others than its owner: its mode is {:04o}",
+            metadata.mode() & 0o7777
+        )),
+        () => None,
+    }
+}
+
+const OWN_FILE: &str = "Give the path of a file that does not exist yet, or of a regular file that belongs to the user that runs this process and has the mode 0600.";
 
 /// One write a line, so that processes which share the file do not mix theirs.
 fn write_line(file: &mut File, line: &str) {

@@ -234,6 +234,115 @@ fn doctor_goes_through_every_stage_of_a_sound_server() {
 }
 
 #[test]
+fn doctor_tells_what_of_openssl_s_configuration_has_no_effect() {
+    if openssl::version::number() < 0x3000_0000 {
+        return;
+    }
+    let bench = Bench::sound();
+    let dir = PkiDir::new();
+    let file = dir.path().join("openssl.cnf");
+    let quoted = format!("{:?}", file.display().to_string());
+    let ignored = |why: &str| {
+        format!(
+            "OpenSSL ignores its configuration file {quoted}: {why}; correct it, or name another file with OPENSSL_CONF"
+        )
+    };
+    let not_loaded = |name: &str| {
+        format!(
+            "the provider {name:?}, which {quoted} activates, is not loaded; `openssl list -providers -provider {name}` tells why"
+        )
+    };
+    let no_fips = format!(
+        "OpenSSL is set to use FIPS algorithms alone (default_properties in {quoted}), and no provider with such algorithms is loaded; activate the FIPS provider there"
+    );
+    let providers = |list: &str| {
+        format!(
+            "openssl_conf = init\n[init]\nproviders = list\n[list]\n{list}[on]\nactivate = 1\n[off]\n"
+        )
+    };
+    let version = mongotls::tls::openssl_version();
+    for (text, problems, shown) in [
+        (
+            providers("default = on\n"),
+            vec![],
+            "; providers: default; configuration: ",
+        ),
+        // It may be there without being active.
+        (
+            providers("default = on\nlegacy = off\n"),
+            vec![],
+            "; providers: default; configuration: ",
+        ),
+        (
+            providers("default = on\nno-such = on\n"),
+            vec![not_loaded("no-such")],
+            "; providers: default; not loaded: no-such; configuration: ",
+        ),
+        (
+            providers("default = on\na.no-such = named\n")
+                + "[named]\nidentity = other\nactivate = yes\n",
+            vec![not_loaded("other")],
+            "; providers: default; not loaded: other; configuration: ",
+        ),
+        (
+            providers("default = on\n") + "what is this\n",
+            vec![ignored("line 9: missing equal sign")],
+            "; providers: default; configuration ignored: ",
+        ),
+        (
+            "openssl_conf = init\n[init\n".to_owned(),
+            vec![ignored("line 2: missing close square bracket")],
+            "; providers: default; configuration ignored: ",
+        ),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let run = |words: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mongotls"));
+            command.args(["doctor", &bench.uri("")]).args(words);
+            let output = command.env("OPENSSL_CONF", &file).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let object: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+        assert_eq!(object["warnings"], serde_json::json!(problems), "{text}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mongotls"));
+        command.arg("--version").env("OPENSSL_CONF", &file);
+        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let warnings: Vec<_> = printed.lines().skip(2).collect();
+        let expected: Vec<_> = problems.iter().map(|it| format!("warning: {it}")).collect();
+        assert_eq!(warnings, expected, "{text}");
+        let screen = run(&[]);
+        let line = screen.lines().nth(2).unwrap().trim();
+        assert_eq!(
+            line,
+            format!("{version}{shown}{}", file.display()),
+            "{text}"
+        );
+    }
+    // Nothing works then, and the doctor says why.
+    let text = providers("default = on\nfips = on\n")
+        .replace("[list]", "alg_section = algorithms\n[list]")
+        + "[algorithms]\ndefault_properties = fips=yes\n";
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mongotls"));
+    command.args(["doctor", &bench.uri(""), "--json"]);
+    let output = command.env("OPENSSL_CONF", &file).output().unwrap();
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let openssl = &object["stages"][0]["openssl"];
+    let has_fips = openssl["providers"]
+        .as_array()
+        .unwrap()
+        .contains(&"fips".into());
+    assert_eq!(openssl["fips"], has_fips);
+    if !has_fips {
+        assert_eq!(openssl["missing_providers"], serde_json::json!(["fips"]));
+        let problems = [not_loaded("fips"), no_fips];
+        assert_eq!(object["warnings"], serde_json::json!(problems));
+        let remedy = format!("Correct OpenSSL's configuration: {}.", problems.join("; "));
+        assert_eq!(object["remedy"], remedy);
+    }
+}
+
+#[test]
 fn doctor_tells_which_openssl_is_in_use_and_what_shapes_it() {
     let bench = Bench::sound();
     let dir = PkiDir::new();

@@ -10,7 +10,7 @@ use mongotls::{CauseCode, Error};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 
-use crate::common::{Bench, code};
+use crate::common::{Bench, code, fact};
 
 /// A server that asks for a client certificate, and the file of one in the form under test.
 struct Desk {
@@ -407,6 +407,19 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
             assert_eq!(code(&error), expected, "{kind:?} {uri}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("12345"));
         }
+        // In the place of a file.
+        let in_wrong_place = "pkcs11:object=key;pin-value=12345";
+        let error = desk
+            .attempt(|tls| tls.certificate_key_file(in_wrong_place))
+            .unwrap_err();
+        assert_eq!(
+            error.cause().unwrap().message(),
+            "tlsCertificateKeyFile \"pkcs11:object=key;pin-value=<redacted>\" cannot be read: there is no such file"
+        );
+        assert_eq!(
+            fact(&error, "path"),
+            "pkcs11:object=key;pin-value=<redacted>"
+        );
         let other = desk.client(kind);
         let error = attempt(&uri("other.pem", other.key_pem()), None).unwrap_err();
         assert_eq!(code(&error), CauseCode::KeyCertificateMismatch);

@@ -1,7 +1,9 @@
 //! Protocol settings of the builder: each against a server that can do both, so that what was agreed on
 //! shows the setting, and against one that can do only the other, so that it shows the refusal.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use mongotls::options::{ProtocolOptions, TlsOptionsBuilder, TlsVersion};
 use mongotls::{CauseCode, ErrorKind};
@@ -190,13 +192,60 @@ fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
         "EXPORTER_SECRET ",
     ] {
         let lines = first.lines().filter(|line| line.starts_with(label));
-        assert_eq!(lines.count(), 1, "{first}");
+        // The doctor makes a second handshake, which may resume the first one's session.
+        assert_eq!(lines.count(), 2, "{first}");
     }
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     log();
     let second = std::fs::read_to_string(&path).unwrap();
     assert!(second.starts_with(&first) && second.len() > first.len());
+
+    // What somebody else may have put there gets no secrets.
+    let refused = |path: &Path| {
+        let error = bench
+            .handshake(|tls| {
+                tls.ca_file(&bench.ca_file)
+                    .dangerous(|tls| tls.key_log_file(path))
+            })
+            .unwrap_err();
+        assert_eq!(code(&error), CauseCode::KeyFileUnreadable);
+        let cause = error.cause().unwrap();
+        assert_eq!(
+            cause.remedy(),
+            "Give the path of a file that does not exist yet, or of a regular file that belongs to the user that runs this process and has the mode 0600."
+        );
+        let message = cause
+            .message()
+            .strip_prefix(&format!("key_log_file {path:?} "));
+        message.unwrap().to_owned()
+    };
+    let set_mode = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    for mode in [0o640, 0o620, 0o604, 0o602, 0o666] {
+        set_mode(mode);
+        let expected =
+            format!("may be read or written by others than its owner: its mode is {mode:04o}");
+        assert_eq!(refused(&path), expected);
+    }
+    set_mode(0o600);
+    let link = dir.path().join("link.log");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(refused(&link), "is a symbolic link, which is not followed");
+    let dangling = dir.path().join("dangling.log");
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &dangling).unwrap();
+    assert_eq!(
+        refused(&dangling),
+        "is a symbolic link, which is not followed"
+    );
+    assert_eq!(refused(Path::new("/dev/null")), "is not a regular file");
+    // Only the superuser can give a file away.
+    if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+        let owner = std::fs::metadata("/proc/self").unwrap().uid();
+        let expected =
+            format!("belongs to the user with the number 12345, and this process runs as {owner}");
+        assert_eq!(refused(&path), expected);
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), second);
 
     let missing = dir.path().join("none").join("keys.log");
     let error = bench

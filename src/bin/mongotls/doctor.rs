@@ -170,18 +170,7 @@ fn print_revocation(screen: &mut Screen, found: &CertificateRevocation) -> io::R
 
 /// The OpenSSL in use, in one line.
 fn print_library(screen: &mut Screen, library: &Library) -> io::Result<()> {
-    let providers = match library.providers.as_slice() {
-        [] => String::new(),
-        names => format!("; providers: {}", names.join(", ")),
-    };
-    let fips = if library.fips { "; FIPS only" } else { "" };
-    let config_file = match &library.config_file {
-        Some(path) if library.config_file_found => format!("; configuration: {}", path.display()),
-        Some(path) => format!("; no configuration at {}", path.display()),
-        None => String::new(),
-    };
-    let line = format!("{}{providers}{fips}{config_file}", library.version);
-    screen.line(&format!("    {}", clean(line)))
+    screen.line(&format!("    {}", clean(library.to_string())))
 }
 
 /// What a stage learned, in one line.

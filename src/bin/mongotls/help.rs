@@ -1,6 +1,10 @@
 //! What `help` and `--version` print.
 
+use mongotls::tls::Library;
 use serde_json::{Value, json};
+
+use crate::json as form;
+use crate::output::clean;
 
 /// What `--help` prints without a command.
 pub(crate) const GENERAL: &str = "\
@@ -128,21 +132,29 @@ password file cannot be read, or the output cannot be written.";
 /// What `--version` prints.
 pub(crate) fn version() -> String {
     let features = features();
-    format!(
+    let mut text = format!(
         "mongotls {} ({})\nfeatures: {}",
         env!("CARGO_PKG_VERSION"),
         mongotls::tls::openssl_version(),
         features.join(", ")
-    )
+    );
+    for problem in Library::inspect().problems() {
+        text.push_str("\nwarning: ");
+        text.push_str(&clean(problem));
+    }
+    text
 }
 
 /// The same as JSON.
 pub(crate) fn version_json() -> Value {
+    let library = Library::inspect();
     json!({
         "ok": true,
         "version": env!("CARGO_PKG_VERSION"),
         "openssl": mongotls::tls::openssl_version(),
         "features": features(),
+        "library": form::library(&library),
+        "warnings": library.problems(),
     })
 }
 

@@ -161,6 +161,8 @@ pub(crate) fn library(library: &Library) -> Value {
         "fips": library.fips,
         "config_file": library.config_file.as_ref().map(|path| path.display().to_string()),
         "config_file_found": library.config_file_found,
+        "config_error": library.config_error,
+        "missing_providers": library.missing_providers,
     })
 }
 
