@@ -1,6 +1,7 @@
 //! What TLS is asked to do. Plain data; `tls/` turns it into an OpenSSL context.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,10 +134,9 @@ impl TlsOptions {
         names_anchors && is_key_at_hand && is_password_at_hand && !has_folder && !writes
     }
 
-    /// Whether a context of these options may be kept when nobody uses it: it holds no private key, and no CRLs, which may be
-    /// large.
+    /// Whether a context of these options may be kept when nobody uses it: it holds no private key.
     pub(crate) fn can_outlive_its_clients(&self) -> bool {
-        self.identity.is_none() && self.password.is_none() && self.crl_files.is_empty()
+        self.identity.is_none() && self.password.is_none()
     }
 
     /// The files with the CRLs (`tlsCRLFile` gives one).
@@ -320,7 +320,8 @@ pub struct TlsOptionsBuilder(TlsOptions);
 impl TlsOptionsBuilder {
     /// Trusts the certificates in this PEM file and no others (`tlsCAFile`).
     ///
-    /// An intermediate CA in the file is a trust anchor by itself. Default: the trust anchors of the
+    /// An intermediate CA in the file is a trust anchor by itself. CRLs in the file are used as those of
+    /// [`crl_file`](Self::crl_file). Default: the trust anchors of the
     /// system, as [`TlsContext::new`](crate::tls::TlsContext::new) finds them.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -329,7 +330,8 @@ impl TlsOptionsBuilder {
     }
 
     /// Trusts the certificates in this folder, which has them in PEM form under hashed names, as
-    /// `openssl rehash` makes them; together with those of a CA file, and without the system's.
+    /// `openssl rehash` makes them; together with those of a CA file, and without the system's. CRLs under hashed names,
+    /// such as `5ed36f99.r0`, are used as those of [`crl_file`](Self::crl_file). The path must not contain a colon.
     #[must_use]
     pub fn ca_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ca_directory = Some(path.into());
@@ -337,7 +339,7 @@ impl TlsOptionsBuilder {
     }
 
     /// Trusts the certificates in this text, in PEM form; together with those of a CA file, and without
-    /// the system's.
+    /// the system's. CRLs in it are used as those of [`crl_file`](Self::crl_file).
     #[must_use]
     pub fn ca_certificates_pem(mut self, certificates: impl Into<String>) -> Self {
         self.0.ca_certificates = Some(certificates.into());
@@ -362,7 +364,7 @@ impl TlsOptionsBuilder {
 
     /// Refuses a server whose certificate is listed by a CRL in this file (`tlsCRLFile`).
     ///
-    /// The file holds CRLs in PEM form, any number of them, or one in DER form. More files may be added
+    /// The file holds CRLs in PEM form, or in DER form one after the other. More files may be added
     /// by further calls. One of them must hold the CRL of the certificate's issuer, in force; others may be stale.
     #[must_use]
     pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -586,6 +588,14 @@ impl TlsOptionsBuilder {
                 ));
             }
         }
+        // OpenSSL would take it for a list of folders, and trust what is in each of them.
+        let has_colon = |path: &&PathBuf| path.as_os_str().as_bytes().contains(&b':');
+        if let Some(path) = options.ca_directory.as_ref().filter(has_colon) {
+            conflicts.push(format!(
+                "ca_directory {:?} contains a colon, at which OpenSSL would split it into several folders",
+                path.display().to_string()
+            ));
+        }
         if !options.pins.is_empty() && !options.verifies_certificate() {
             conflicts.push(
                 "pinned_key asks for a check that an unverified certificate cannot pass".to_owned(),
@@ -600,7 +610,8 @@ impl TlsOptionsBuilder {
         if options.ocsp_responder_timeout == Some(Duration::ZERO) {
             conflicts.push("ocsp_responder_timeout must not be zero".to_owned());
         }
-        if options.check_whole_chain && options.crl_files.is_empty() {
+        // CRLs may stand beside the trust anchors, which is known when they are read.
+        if options.check_whole_chain && options.crl_files.is_empty() && !options.names_anchors() {
             conflicts.push("check_whole_chain needs a CRL file".to_owned());
         }
         if !options.crl_files.is_empty() {

@@ -1,4 +1,5 @@
-//! Certificate revocation lists given by the user (`tlsCRLFile`; RFC 5280 §5).
+//! Certificate revocation lists given by the user (RFC 5280 §5): in the files of `tlsCRLFile`, and beside the trust anchors
+//! that the options name, in a file, in memory or in a folder.
 //!
 //! The server's certificate is looked up, as in PyMongo, or the whole chain if the program asks for it.
 //! For each certificate that is looked up its issuer's CRL must be there, be signed by the issuer and be
@@ -8,6 +9,7 @@
 //! search. But it verifies the signature of the whole list in each full handshake, which a list of a
 //! million entries makes felt (`docs/performance.md`); a resumed handshake looks into no CRL.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,10 +25,12 @@ use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509NameRef, X509Ref};
 
 use super::certificate::instant;
 use super::files::{self, Purpose};
+use super::inspect::FileForm;
 use super::reading::Files;
-use super::{ffi, internal};
+use super::{ffi, internal, trust};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::options::{TlsOptions, option_conflict};
 use crate::time::rfc3339;
 
 /// The CRLs that a context uses.
@@ -38,6 +42,8 @@ pub(super) struct Crls {
 
 /// One CRL, and what is told of it.
 pub(super) struct Listed {
+    /// The option that names the place.
+    pub(super) option: &'static str,
     pub(super) path: String,
     pub(super) crl: X509Crl,
     scope: Scope,
@@ -56,10 +62,11 @@ struct Scope {
 }
 
 impl Listed {
-    fn new(path: &Path, crl: X509Crl) -> Self {
+    fn new(origin: &Origin, crl: X509Crl) -> Self {
         let number = crl.extension::<CrlNumber>().ok().flatten();
         Self {
-            path: path.display().to_string(),
+            option: origin.option,
+            path: origin.path.clone().unwrap_or_default(),
             scope: Scope {
                 issuer: ffi::name_text(crl.issuer_name()),
                 key: ffi::crl_extension(&crl, Nid::AUTHORITY_KEY_IDENTIFIER),
@@ -275,30 +282,129 @@ fn lower_number(old: &Listed, new: &Listed, now: SystemTime) -> Error {
     Error::configuration(cause.fact("checked_at", now))
 }
 
-/// Loads the CRLs in `paths` into `store` and lets it use them.
-pub(super) fn load(
-    store: &mut X509StoreBuilder,
-    paths: &[PathBuf],
-    files: &mut Files,
-    whole_chain: bool,
-) -> Result<Crls> {
-    let mut lists = Vec::new();
-    for path in paths {
-        for crl in read(path, files)? {
-            sort(&crl).map_err(internal)?;
-            ffi::store_add_crl(store, &crl).map_err(internal)?;
-            lists.push(Listed::new(path, crl));
+/// Where CRLs come from.
+struct Origin {
+    /// The option that names the place.
+    option: &'static str,
+    /// The file; none for text in memory.
+    path: Option<String>,
+    purpose: Purpose,
+}
+
+impl Origin {
+    fn file(purpose: Purpose, option: &'static str, path: &Path) -> Self {
+        Self {
+            option,
+            path: Some(path.display().to_string()),
+            purpose,
         }
     }
+
+    fn invalid(&self, holds: &str, why: &str, remedy: &str) -> Cause {
+        let what = match &self.path {
+            Some(path) => format!("{} {path:?}", self.option),
+            None => format!("the text of {}", self.option),
+        };
+        Cause::new(self.purpose.invalid(), format!("{what} {why}"), remedy)
+            .fact("option", self.option)
+            .fact_opt("path", self.path.as_deref())
+            .fact("holds", holds)
+    }
+}
+
+/// Loads the CRLs that the options name into `store` and lets it use them: those of the CRL files, and those that stand beside
+/// the trust anchors in a file, in memory or in a folder. Where there is one, every server is looked up.
+pub(super) fn load(
+    store: &mut X509StoreBuilder,
+    options: &TlsOptions,
+    files: &mut Files,
+) -> Result<Crls> {
+    let mut found = Vec::new();
+    for path in options.crl_files() {
+        let origin = Origin::file(Purpose::Crl, Purpose::Crl.option(), path);
+        if !found
+            .iter()
+            .any(|(known, _): &(Origin, _)| known.path == origin.path)
+        {
+            let crls = read(&origin, path, files)?;
+            found.push((origin, crls));
+        }
+    }
+    // Who switches the check off asks for nothing that stands beside the anchors.
+    if options.checks_revocation() {
+        beside_anchors(options, files, &mut found)?;
+    }
+    let mut lists = Vec::new();
+    for (origin, crls) in found {
+        for crl in crls {
+            sort(&crl).map_err(internal)?;
+            ffi::store_add_crl(store, &crl).map_err(internal)?;
+            lists.push(Listed::new(&origin, crl));
+        }
+    }
+    let whole_chain = options.check_whole_chain();
     if !lists.is_empty() {
         let mut flags = X509VerifyFlags::CRL_CHECK;
         flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
         store.set_flags(flags).map_err(internal)?;
+    } else if whole_chain {
+        let conflict = "check_whole_chain needs a CRL".to_owned();
+        return Err(Error::configuration(option_conflict(&[conflict])));
     }
     Ok(Crls {
         lists: Arc::new(lists),
         checks_whole_chain: whole_chain,
     })
+}
+
+/// The CRLs among the trust anchors. OpenSSL's own loaders take them too (`X509_load_cert_crl_file`), but look into
+/// none unless the check is switched on.
+fn beside_anchors(
+    options: &TlsOptions,
+    files: &mut Files,
+    found: &mut Vec<(Origin, Vec<X509Crl>)>,
+) -> Result<()> {
+    let purpose = Purpose::TrustAnchors;
+    if let Some(path) = options.ca_file() {
+        let origin = Origin::file(purpose, purpose.option(), path);
+        // The file may be that of tlsCRLFile as well.
+        if !found.iter().any(|(known, _)| known.path == origin.path) {
+            let file = files
+                .get_mut(path)
+                .map_err(|unread| files::unreadable(purpose, path, unread))?;
+            let crls = decode_pem(&origin, &mut file.bytes)?;
+            found.push((origin, crls));
+        }
+    }
+    if let Some(text) = options.ca_certificates() {
+        let origin = Origin {
+            option: "ca_certificates_pem",
+            path: None,
+            purpose,
+        };
+        let crls = decode_pem(&origin, &mut text.as_bytes().to_vec())?;
+        found.push((origin, crls));
+    }
+    for path in options.ca_directory().into_iter().flat_map(hashed_crls) {
+        let origin = Origin::file(purpose, "ca_directory", &path);
+        let mut file = files
+            .further(&path)
+            .map_err(|unread| files::unreadable(purpose, &path, &unread))?;
+        let crls = decode_pem(&origin, &mut file.bytes)?;
+        found.push((origin, crls));
+    }
+    Ok(())
+}
+
+/// The CRLs of a folder, under names such as `5ed36f99.r0`, as `openssl rehash` makes them.
+fn hashed_crls(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(trust::is_name_of_crl))
+        .collect();
+    paths.sort();
+    paths
 }
 
 /// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have
@@ -309,64 +415,121 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
     Ok(())
 }
 
-/// The CRLs of one file, in PEM or DER form.
-fn read(path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
+/// The CRLs of one file, of which there must be one: in PEM form, or in DER form one after the other.
+fn read(origin: &Origin, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
     let file = files
         .get_mut(path)
         .map_err(|unread| files::unreadable(Purpose::Crl, path, unread))?;
     let bytes = &mut file.bytes[..];
     // A DER file that is no CRL is told by what it is, not as a damaged one.
-    if let Ok(crl) = X509Crl::from_der(bytes) {
-        let holds = "a CRL in DER form".to_owned();
-        refuse_deltas(path, holds, std::slice::from_ref(&crl))?;
-        return Ok(vec![crl]);
-    }
-    let holds = files::describe(bytes);
-    let bodies: Vec<_> = files::pem_blocks(bytes)
-        .filter(files::PemBlock::is_crl)
-        .map(|block| block.body)
-        .collect();
-    if bodies.is_empty() {
+    let crls = match files::first_der(bytes).map(X509Crl::from_der) {
+        Some(Ok(_)) => {
+            let holds = files::describe(bytes);
+            let crls = decode_der(bytes).map_err(|damaged| damaged.explain(origin, &holds))?;
+            refuse_deltas(origin, &holds, &crls)?;
+            crls
+        }
+        _ => decode_pem(origin, bytes)?,
+    };
+    if crls.is_empty() {
+        let holds = files::describe(bytes);
         let why = format!("holds no CRL: it holds {holds}");
-        let remedy = "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form.";
-        return Err(Error::configuration(invalid(path, holds, &why, remedy)));
+        let remedy = match files::form(bytes) {
+            FileForm::Pkcs7 => files::PKCS7_REMEDY,
+            _ => {
+                "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form."
+            }
+        };
+        return Err(Error::configuration(origin.invalid(&holds, &why, remedy)));
     }
-    let mut crls = Vec::new();
-    for body in bodies {
-        let text = &mut bytes[body];
-        // What is not base64 is no CRL either, and OpenSSL says so.
-        let length = files::decode_in_place(text).unwrap_or(0);
-        let crl = X509Crl::from_der(&text[..length]).map_err(|error| {
-            let why = "holds a CRL that cannot be decoded";
-            let remedy = "Replace the damaged part; a file holds whole CRLs in PEM form, or one in DER form.";
-            let cause = invalid(path, holds.clone(), why, remedy);
-            Error::configuration(cause.fact_opt("openssl", files::reasons(&error)))
-                .with_source(error)
-        })?;
-        crls.push(crl);
-    }
-    refuse_deltas(path, holds, &crls)?;
     Ok(crls)
 }
 
-/// OpenSSL would take a delta CRL for the full list: what was revoked before would pass.
-fn refuse_deltas(path: &Path, holds: String, crls: &[X509Crl]) -> Result<()> {
+/// A CRL that cannot be decoded, and which.
+struct Damaged {
+    /// Counted from 1.
+    number: usize,
+    /// The line on which its block begins; none in DER form.
+    line: Option<usize>,
+    error: ErrorStack,
+}
+
+impl Damaged {
+    fn explain(self, origin: &Origin, holds: &str) -> Error {
+        let line = self
+            .line
+            .map(|line| format!(", whose block begins on line {line}"));
+        let why = format!(
+            "holds a CRL that cannot be decoded: number {}{}",
+            self.number,
+            line.unwrap_or_default()
+        );
+        let cause = origin.invalid(holds, &why, WHOLE);
+        let cause = cause.fact_opt("openssl", files::reasons(&self.error));
+        Error::configuration(cause).with_source(self.error)
+    }
+}
+
+/// The CRLs in the PEM blocks, which are decoded in their own place.
+fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
+    let bodies: Vec<_> = files::pem_blocks(bytes)
+        .filter(files::PemBlock::is_crl)
+        .map(|block| (block.line(bytes), block.body))
+        .collect();
+    let cut = files::cut_block(bytes, files::is_crl_label);
+    if bodies.is_empty() && cut.is_none() {
+        return Ok(Vec::new());
+    }
+    let holds = files::describe(bytes);
+    if let Some(line) = cut {
+        let why = format!("holds a CRL that is cut off: its block begins on line {line}");
+        return Err(Error::configuration(origin.invalid(&holds, &why, WHOLE)));
+    }
+    let mut crls = Vec::new();
+    for (at, (line, body)) in bodies.into_iter().enumerate() {
+        let text = &mut bytes[body];
+        // What is not base64 is no CRL either, and OpenSSL says so.
+        let length = files::decode_in_place(text).unwrap_or(0);
+        let decoded = decode_der(&text[..length]);
+        crls.extend(decoded.map_err(|damaged| {
+            let damaged = Damaged {
+                number: at + 1,
+                line: Some(line),
+                ..damaged
+            };
+            damaged.explain(origin, &holds)
+        })?);
+    }
+    refuse_deltas(origin, &holds, &crls)?;
+    Ok(crls)
+}
+
+const WHOLE: &str = "Replace the damaged part; a file holds whole CRLs, in PEM form or in DER form one after the other.";
+
+/// All CRLs in DER form, one after the other; OpenSSL itself would read the first alone.
+fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
+    let mut crls = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let first = files::first_der(rest).unwrap_or(rest);
+        crls.push(X509Crl::from_der(first).map_err(|error| Damaged {
+            number: crls.len() + 1,
+            line: None,
+            error,
+        })?);
+        rest = rest[first.len()..].trim_ascii_start();
+        if rest.is_empty() {
+            return Ok(crls);
+        }
+    }
+}
+
+/// Refuses delta CRLs. OpenSSL would take one for the full list: what was revoked before would pass.
+fn refuse_deltas(origin: &Origin, holds: &str, crls: &[X509Crl]) -> Result<()> {
     if !crls.iter().any(|crl| ffi::is_delta(crl)) {
         return Ok(());
     }
     let why = "holds a delta CRL, which lists only what has changed since the full one";
     let remedy = "Give the CA's full CRL, and leave out the deltas to it.";
-    Err(Error::configuration(invalid(path, holds, why, remedy)))
-}
-
-fn invalid(path: &Path, holds: String, why: &str, remedy: &str) -> Cause {
-    let path = path.display().to_string();
-    Cause::new(
-        CauseCode::CrlFileInvalid,
-        format!("tlsCRLFile {path:?} {why}"),
-        remedy,
-    )
-    .fact("option", "tlsCRLFile")
-    .fact("path", path)
-    .fact("holds", holds)
+    Err(Error::configuration(origin.invalid(holds, why, remedy)))
 }

@@ -22,6 +22,7 @@ use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
 use openssl::ocsp::{OcspBasicResponseRef, OcspCertId};
+use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 #[cfg(not(ossl300))]
 use openssl::pkey::{Id, Public};
 use openssl::pkey::{PKey, Private};
@@ -32,6 +33,7 @@ use openssl::x509::{
     GeneralNameRef, X509, X509Crl, X509CrlRef, X509Name, X509NameRef, X509Ref, X509StoreContextRef,
 };
 use openssl_sys as sys;
+use zeroize::Zeroizing;
 
 use super::callback;
 use super::certificate::instant;
@@ -674,6 +676,95 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
     }
 }
 
+/// A certificate in OpenSSL's own form with trust settings (`BEGIN TRUSTED CERTIFICATE`).
+///
+/// # Errors
+/// What OpenSSL says if the block cannot be decoded.
+pub(super) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
+    extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_void) -> c_int {
+        -1
+    }
+    let length = c_int::try_from(pem.len()).map_err(|_| ErrorStack::get())?;
+    // SAFETY: the BIO reads the bytes, which outlive it, and is freed here. What the call returns is null, which is
+    // checked, or a certificate that is ours. The callback needs no argument and does not unwind.
+    unsafe {
+        let bio = sys::BIO_new_mem_buf(pem.as_ptr().cast(), length);
+        if bio.is_null() {
+            return Err(ErrorStack::get());
+        }
+        let certificate = PEM_read_bio_X509_AUX(
+            bio,
+            std::ptr::null_mut(),
+            Some(no_password),
+            std::ptr::null_mut(),
+        );
+        sys::BIO_free_all(bio);
+        if certificate.is_null() {
+            return Err(ErrorStack::get());
+        }
+        Ok(X509::from_ptr(certificate))
+    }
+}
+
+/// Opens a PKCS#12 file (RFC 7292) with a password, which must not contain a NUL.
+///
+/// A file without a MAC (`openssl pkcs12 -export -nomac`) gets one for this password first, because not every OpenSSL opens
+/// it otherwise. Then the decryption alone tells whether the password is right.
+///
+/// # Errors
+/// What OpenSSL says if it cannot decode or decrypt the file.
+pub(super) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2, ErrorStack> {
+    let store = Pkcs12::from_der(der)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(password.len() + 1));
+    text.extend_from_slice(password);
+    text.push(0);
+    let length = c_int::try_from(password.len()).map_err(|_| ErrorStack::get())?;
+    // SAFETY: the store and the text, which ends with a NUL, are live for all calls. What PKCS12_parse leaves in the three
+    // pointers is null or ours to free, also the stack; each is taken over once, and only if the call succeeded.
+    unsafe {
+        let text = text.as_ptr().cast::<c_char>();
+        if PKCS12_mac_present(store.as_ptr()) == 0 {
+            let digest = sys::EVP_sha256();
+            let salt = std::ptr::null_mut();
+            if PKCS12_set_mac(store.as_ptr(), text, length, salt, 0, 1, digest) != 1 {
+                return Err(ErrorStack::get());
+            }
+        }
+        let (mut key, mut certificate, mut others) = (
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
+        let parsed = sys::PKCS12_parse(
+            store.as_ptr(),
+            text,
+            &raw mut key,
+            &raw mut certificate,
+            &raw mut others,
+        );
+        if parsed != 1 {
+            return Err(ErrorStack::get());
+        }
+        Ok(ParsedPkcs12_2 {
+            pkey: (!key.is_null()).then(|| PKey::from_ptr(key)),
+            cert: (!certificate.is_null()).then(|| X509::from_ptr(certificate)),
+            ca: (!others.is_null()).then(|| Stack::from_ptr(others)),
+        })
+    }
+}
+
+/// Whether the trust settings of a certificate reject TLS servers, or name other purposes alone. Without settings they do
+/// not.
+pub(super) fn rejects_servers(certificate: &X509Ref) -> bool {
+    const X509_TRUST_SSL_SERVER: c_int = 3;
+    const X509_TRUST_REJECTED: c_int = 2;
+    // SAFETY: the certificate is live for the call, which reads its trust settings and caches its extensions under a
+    // lock of its own.
+    let trust = unsafe { X509_check_trust(certificate.as_ptr(), X509_TRUST_SSL_SERVER, 0) };
+    // Without settings OpenSSL tells whether it is self-signed, which an anchor need not be.
+    trust == X509_TRUST_REJECTED
+}
+
 /// How many certificates of the chain came from the peer, while it is being verified; those above them are
 /// from the store.
 pub(super) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
@@ -1069,6 +1160,23 @@ unsafe extern "C" {
         flags: c_ulong,
     ) -> c_int;
     fn X509_check_ca(cert: *mut sys::X509) -> c_int;
+    fn PKCS12_mac_present(store: *const sys::PKCS12) -> c_int;
+    fn PKCS12_set_mac(
+        store: *mut sys::PKCS12,
+        password: *const c_char,
+        length: c_int,
+        salt: *mut u8,
+        salt_length: c_int,
+        iterations: c_int,
+        digest: *const sys::EVP_MD,
+    ) -> c_int;
+    fn X509_check_trust(cert: *mut sys::X509, id: c_int, flags: c_int) -> c_int;
+    fn PEM_read_bio_X509_AUX(
+        bio: *mut sys::BIO,
+        out: *mut *mut sys::X509,
+        password: Option<extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int>,
+        data: *mut c_void,
+    ) -> *mut sys::X509;
     fn X509_CRL_get_signature_nid(crl: *const sys::X509_CRL) -> c_int;
     fn X509_STORE_CTX_get0_untrusted(context: *mut sys::X509_STORE_CTX) -> *mut sys::stack_st_X509;
     fn X509_STORE_CTX_get1_certs(

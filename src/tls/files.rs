@@ -9,10 +9,12 @@ use std::path::Path;
 use memchr::memmem;
 use openssl::base64;
 use openssl::error::ErrorStack;
+use openssl::pkcs7::Pkcs7;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
-use openssl::x509::{X509, X509Crl};
+use openssl::x509::{X509, X509Crl, X509Req};
 
+use super::ffi;
 use super::inspect::FileForm;
 use super::key::{self, Password};
 use super::reading::{Files, Unread};
@@ -26,6 +28,7 @@ pub(super) enum Purpose {
     TrustAnchors,
     Crl,
     ClientCertificate,
+    KeyPassword,
 }
 
 impl Purpose {
@@ -34,6 +37,17 @@ impl Purpose {
             Self::TrustAnchors => "tlsCAFile",
             Self::Crl => "tlsCRLFile",
             Self::ClientCertificate => "tlsCertificateKeyFile",
+            Self::KeyPassword => "key_password_file",
+        }
+    }
+
+    /// The code of a file that was read and does not hold what it should.
+    pub(super) fn invalid(self) -> CauseCode {
+        match self {
+            Self::TrustAnchors => CauseCode::CaFileInvalid,
+            Self::Crl => CauseCode::CrlFileInvalid,
+            Self::ClientCertificate => CauseCode::KeyFileNoCertificate,
+            Self::KeyPassword => CauseCode::KeyPasswordMissing,
         }
     }
 
@@ -41,7 +55,7 @@ impl Purpose {
         match self {
             Self::TrustAnchors => CauseCode::CaFileUnreadable,
             Self::Crl => CauseCode::CrlFileUnreadable,
-            Self::ClientCertificate => CauseCode::KeyFileUnreadable,
+            Self::ClientCertificate | Self::KeyPassword => CauseCode::KeyFileUnreadable,
         }
     }
 }
@@ -93,7 +107,203 @@ pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
 /// What OpenSSL says of the first block that it cannot decode.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     let blocks = pem_blocks(bytes).filter(PemBlock::is_certificate);
-    blocks.map(|block| X509::from_pem(block.text)).collect()
+    blocks.map(|block| block.certificate()).collect()
+}
+
+/// Why a file cannot be used for its certificates, and what to do about it.
+pub(super) struct Fault {
+    /// Completes a sentence whose subject is the file.
+    pub(super) why: String,
+    pub(super) remedy: String,
+    pub(super) error: Option<ErrorStack>,
+}
+
+/// The certificates of a PEM file, of which there must be one and all must be whole.
+pub(super) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Fault> {
+    let blocks: Vec<_> = pem_blocks(bytes).filter(PemBlock::is_certificate).collect();
+    let mut certificates = Vec::with_capacity(blocks.len());
+    for (at, block) in blocks.iter().enumerate() {
+        let number = match blocks.len() {
+            1 => String::new(),
+            count => format!("number {} of {count}, ", at + 1),
+        };
+        certificates.push(block.certificate().map_err(|error| {
+            let flaw = Flaw::of(block);
+            Fault {
+                why: format!(
+                    "holds a certificate that cannot be decoded: {number}whose block begins on line {}{}",
+                    block.line(bytes),
+                    flaw.words()
+                ),
+                remedy: flaw.remedy().to_owned(),
+                error: Some(error),
+            }
+        })?);
+    }
+    if let Some(line) = cut_block(bytes, is_certificate_label) {
+        return Err(Fault {
+            why: format!("holds a certificate that is cut off: its block begins on line {line}"),
+            remedy: Flaw::CutOff.remedy().to_owned(),
+            error: None,
+        });
+    }
+    if pem_blocks(bytes).any(|block| is_pkcs7_label(block.label)) && !certificates.is_empty() {
+        return Err(Fault {
+            why: "holds a PKCS#7 block beside certificates, and what is in it would be left out"
+                .to_owned(),
+            remedy: PKCS7_REMEDY.to_owned(),
+            error: None,
+        });
+    }
+    if certificates.is_empty() {
+        return Err(Fault {
+            why: format!(
+                "holds no certificate in PEM form: it holds {}",
+                describe(bytes)
+            ),
+            remedy: conversion(bytes),
+            error: None,
+        });
+    }
+    Ok(certificates)
+}
+
+/// How a file that holds no certificate in PEM form becomes one that does.
+fn conversion(bytes: &[u8]) -> String {
+    let fixed = match form(bytes) {
+        FileForm::Pkcs7 => {
+            "Convert it: `openssl pkcs7 -inform DER -print_certs -in FILE -out ca.pem`."
+        }
+        FileForm::Pkcs12 => "Convert it: `openssl pkcs12 -in FILE -nokeys -out ca.pem`.",
+        FileForm::JavaKeystore => "Convert it: `keytool -list -rfc -keystore FILE > ca.pem`.",
+        FileForm::Html => "Download the certificate itself: a server answered with a web page.",
+        FileForm::Der if X509::from_der(bytes).is_ok() => {
+            "Convert it: `openssl x509 -inform DER -in FILE -out ca.pem`."
+        }
+        FileForm::Utf16 => {
+            let encoding = utf16(bytes).unwrap_or("UTF-16");
+            return format!("Convert it: `iconv -f {encoding} -t UTF-8 FILE > ca.pem`.");
+        }
+        FileForm::Text if is_bare_base64(bytes) => {
+            "Convert it: `tr -d '\\r\\n' < FILE | openssl base64 -d -A | openssl x509 -inform DER -out ca.pem`."
+        }
+        FileForm::Pem => match pem_blocks(bytes).next().map_or("", |block| block.label) {
+            label if is_pkcs7_label(label) => PKCS7_REMEDY,
+            label if label.ends_with("PRIVATE KEY") => {
+                "Give the certificate of the CA. No private key is needed to check a server, and that of a CA does not belong on this host."
+            }
+            label if is_crl_label(label) => {
+                "Give the CRL with tlsCRLFile, and the certificate of the CA with tlsCAFile."
+            }
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
+                "Give the certificate of the CA that answers such requests."
+            }
+            _ => GIVE_CERTIFICATE,
+        },
+        _ => GIVE_CERTIFICATE,
+    };
+    fixed.to_owned()
+}
+
+const GIVE_CERTIFICATE: &str = "Give a PEM file with the CA's certificate.";
+
+pub(super) const PKCS7_REMEDY: &str =
+    "Convert it: `openssl pkcs7 -print_certs -in FILE -out ca.pem`.";
+
+/// What has happened to a PEM block that OpenSSL cannot decode.
+#[derive(Clone, Copy)]
+enum Flaw {
+    CutOff,
+    /// The two characters `\\n` stand where lines should end.
+    LiteralBreaks,
+    NoBreaks,
+    Indented,
+    Other,
+}
+
+impl Flaw {
+    fn of(block: &PemBlock<'_>) -> Self {
+        let text = block.text;
+        let mut lines = text.split(|byte| *byte == b'\n').skip(1);
+        if !text.ends_with(b"-----") || find(text, b"-----END ").is_none() {
+            Self::CutOff
+        } else if find(text, br"\n").is_some() {
+            Self::LiteralBreaks
+        } else if !text.contains(&b'\n') {
+            Self::NoBreaks
+        } else if lines.any(|line| matches!(line, [b' ' | b'\t', ..])) {
+            Self::Indented
+        } else {
+            Self::Other
+        }
+    }
+
+    /// What follows the place of the block.
+    fn words(self) -> &'static str {
+        match self {
+            Self::CutOff => ", is cut off",
+            Self::LiteralBreaks => r", has \n as text in place of line breaks",
+            Self::NoBreaks => ", has no line breaks",
+            Self::Indented => ", is indented",
+            Self::Other => "",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::CutOff => "Copy the whole file again; each block must end with its END line.",
+            Self::LiteralBreaks => r"Make line breaks of them: `sed 's/\\n/\n/g' FILE > ca.pem`.",
+            Self::NoBreaks => {
+                "Put the BEGIN line, the END line and each 64 characters between them on lines of their own."
+            }
+            Self::Indented => {
+                "Remove the white space before each line: `sed 's/^[[:space:]]*//' FILE > ca.pem`."
+            }
+            Self::Other => {
+                "Replace the damaged PEM block; each block must hold one whole certificate."
+            }
+        }
+    }
+}
+
+/// The encoding of text in UTF-16, with a byte order mark or without one.
+pub(super) fn utf16(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("UTF-16"),
+        [b'-', 0, b'-', 0, ..] => Some("UTF-16LE"),
+        [0, b'-', 0, b'-', ..] => Some("UTF-16BE"),
+        _ => None,
+    }
+}
+
+/// Whether text is the base64 of something in DER form, without the lines around it.
+fn is_bare_base64(bytes: &[u8]) -> bool {
+    let mut text = bytes.to_vec();
+    decode_in_place(&mut text).is_some_and(|length| first_der(&text[..length]).is_some())
+}
+
+/// Whether a PEM block holds several things in the form of PKCS#7 or CMS.
+fn is_pkcs7_label(label: &str) -> bool {
+    matches!(label, "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS")
+}
+
+/// The first value in DER form, with its tag and length; none if the bytes do not begin with a whole sequence.
+pub(super) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
+    let (&[0x30, length], rest) = bytes.split_first_chunk()? else {
+        return None;
+    };
+    let (header, length) = match usize::from(length) {
+        short @ 0..0x80 => (2, short),
+        long => {
+            let digits = rest.get(..long - 0x80).filter(|digits| digits.len() <= 8)?;
+            let length = digits.iter().try_fold(0_usize, |length, digit| {
+                length.checked_mul(0x100)?.checked_add(usize::from(*digit))
+            })?;
+            // 0x80 itself stands for a length that is not told, which DER does not have.
+            (2 + digits.len(), length)
+        }
+    };
+    bytes.get(..header.checked_add(length)?)
 }
 
 /// OpenSSL's reasons, one after the other; none if it gave none.
@@ -105,6 +315,9 @@ pub(super) fn reasons(error: &ErrorStack) -> Option<String> {
 
 /// What form the bytes of a file have.
 pub(super) fn form(bytes: &[u8]) -> FileForm {
+    if utf16(bytes).is_some() {
+        return FileForm::Utf16;
+    }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return FileForm::Empty;
     }
@@ -122,6 +335,7 @@ pub(super) fn form(bytes: &[u8]) -> FileForm {
     match bytes {
         [0xFE, 0xED, 0xFE, 0xED, ..] | [0xCE, 0xCE, 0xCE, 0xCE, ..] => FileForm::JavaKeystore,
         [0x30, ..] if Pkcs12::from_der(bytes).is_ok() => FileForm::Pkcs12,
+        [0x30, ..] if Pkcs7::from_der(bytes).is_ok() => FileForm::Pkcs7,
         [0x30, ..] => FileForm::Der,
         _ if std::str::from_utf8(bytes).is_ok() => FileForm::Text,
         _ => FileForm::Binary,
@@ -136,6 +350,8 @@ pub(super) fn describe(bytes: &[u8]) -> String {
         FileForm::Html => "an HTML page",
         FileForm::JavaKeystore => "a Java keystore",
         FileForm::Pkcs12 => "a PKCS#12 file",
+        FileForm::Pkcs7 => "a PKCS#7 file in DER form",
+        FileForm::Utf16 => "text in UTF-16",
         FileForm::Der if X509::from_der(bytes).is_ok() => "a certificate in DER form",
         FileForm::Der if X509Crl::from_der(bytes).is_ok() => "a CRL in DER form",
         FileForm::Der if PKey::private_key_from_der(bytes).is_ok() => "a private key in DER form",
@@ -145,7 +361,10 @@ pub(super) fn describe(bytes: &[u8]) -> String {
         {
             "an encrypted private key in DER form"
         }
+        FileForm::Der if X509Req::from_der(bytes).is_ok() => "a certificate request in DER form",
+        FileForm::Der if PKey::public_key_from_der(bytes).is_ok() => "a public key in DER form",
         FileForm::Der => "binary data in DER form",
+        FileForm::Text if is_bare_base64(bytes) => "base64 without BEGIN and END lines",
         FileForm::Text => "text without a PEM block",
         FileForm::Binary => "binary data",
     };
@@ -164,7 +383,7 @@ fn pem_labels(bytes: &[u8]) -> String {
             "PUBLIC KEY" => "a public key".to_owned(),
             "ENCRYPTED PRIVATE KEY" => "an encrypted private key".to_owned(),
             _ if label.ends_with("PRIVATE KEY") => "a private key".to_owned(),
-            "PKCS7" => "a PKCS#7 file".to_owned(),
+            _ if is_pkcs7_label(label) => "a PKCS#7 file".to_owned(),
             _ => "a PEM block of another kind".to_owned(),
         };
         if !kinds.contains(&kind) {
@@ -186,11 +405,24 @@ pub(super) struct PemBlock<'a> {
 
 impl PemBlock<'_> {
     pub(super) fn is_certificate(&self) -> bool {
-        matches!(self.label, "CERTIFICATE" | "X509 CERTIFICATE")
+        is_certificate_label(self.label)
+    }
+
+    /// The certificate, with its trust settings if it is in OpenSSL's own form (`TRUSTED CERTIFICATE`).
+    pub(super) fn certificate(&self) -> Result<X509, ErrorStack> {
+        match self.label {
+            "TRUSTED CERTIFICATE" => ffi::trusted_certificate(self.text),
+            _ => X509::from_pem(self.text),
+        }
     }
 
     pub(super) fn is_crl(&self) -> bool {
-        self.label == "X509 CRL"
+        is_crl_label(self.label)
+    }
+
+    /// The line of the file on which the block begins, counted from 1.
+    pub(super) fn line(&self, file: &[u8]) -> usize {
+        line_of(file, self.body.start)
     }
 
     pub(super) fn is_key(&self) -> bool {
@@ -279,6 +511,44 @@ pub(super) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
         decoded += bytes.len();
     }
     Some(decoded)
+}
+
+pub(super) fn is_certificate_label(label: &str) -> bool {
+    matches!(
+        label,
+        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
+    )
+}
+
+pub(super) fn is_crl_label(label: &str) -> bool {
+    label == "X509 CRL"
+}
+
+/// The line on which the first block begins that has one of these labels and is not among [`pem_blocks`]: it does not end, or
+/// claims to be encrypted.
+pub(super) fn cut_block(bytes: &[u8], is_wanted: fn(&str) -> bool) -> Option<usize> {
+    let begin = b"-----BEGIN ";
+    let mut whole = pem_blocks(bytes).map(|block| block.body.start).peekable();
+    for start in memmem::find_iter(bytes, begin) {
+        let after = &bytes[start + begin.len()..];
+        // No label is longer.
+        let head = &after[..after.len().min(64)];
+        let label = find(head, b"-----").and_then(|end| std::str::from_utf8(&head[..end]).ok());
+        let Some(label) = label.filter(|label| is_wanted(label)) else {
+            continue;
+        };
+        let body = start + begin.len() + label.len() + b"-----".len();
+        while whole.next_if(|known| *known < body).is_some() {}
+        if whole.peek() != Some(&body) {
+            return Some(line_of(bytes, start));
+        }
+    }
+    None
+}
+
+/// The line of a place, counted from 1.
+fn line_of(bytes: &[u8], place: usize) -> usize {
+    1 + memchr::memchr_iter(b'\n', &bytes[..place]).count()
 }
 
 /// How many PEM blocks a file begins, whole or not.

@@ -160,12 +160,7 @@ impl Shared {
         // A CA file must load, even where its verdict will not count.
         if verifies || options.names_anchors() {
             let mut store = trust::store(options, &files)?;
-            crls = crl::load(
-                &mut store.builder,
-                options.crl_files(),
-                &mut files,
-                options.check_whole_chain(),
-            )?;
+            crls = crl::load(&mut store.builder, options, &mut files)?;
             context.set_cert_store(store.builder.build());
             (anchors, roots) = (store.anchors, store.roots);
             if crls.count() > 0 {

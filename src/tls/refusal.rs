@@ -136,6 +136,11 @@ impl Case<'_> {
             verify::SELF_SIGNED_LEAF => self.self_signed(),
             verify::SELF_SIGNED_IN_CHAIN => self.untrusted_root(),
             verify::HOSTNAME_MISMATCH | verify::IP_MISMATCH => self.name_mismatch(),
+            verify::UNTRUSTED | verify::REJECTED
+                if self.refusal.depth >= self.refusal.trusted_from =>
+            {
+                self.rejected_anchor()
+            }
             verify::INVALID_PURPOSE | verify::UNTRUSTED | verify::REJECTED => self.wrong_purpose(),
             verify::UNKNOWN_EXTENSION => self.unknown_extension(),
             code if verify::NAME_CONSTRAINTS.contains(&code) => self.constrained(),
@@ -182,7 +187,10 @@ impl Case<'_> {
                     self.certificate.issuer,
                     self.next_update()
                 ),
-                "Fetch the current CRL of that issuer into the file of tlsCRLFile, and do so before each nextUpdate.",
+                format!(
+                    "Fetch the current CRL of that issuer into the file of {}, and do so before each nextUpdate.",
+                    self.crl_option()
+                ),
             ),
             verify::PIN_MISMATCH => self.pin_mismatch(),
             verify::CRL_NOT_YET_VALID => Cause::new(
@@ -199,7 +207,10 @@ impl Case<'_> {
                     "the CRL of {:?} does not verify: {text}",
                     self.certificate.issuer
                 ),
-                "Fetch the CRL anew from that issuer into the file of tlsCRLFile.",
+                format!(
+                    "Fetch the CRL anew from that issuer into the file of {}.",
+                    self.crl_option()
+                ),
             ),
             _ => Cause::new(
                 Code::SignatureInvalid,
@@ -217,6 +228,21 @@ impl Case<'_> {
         };
         self.refusal.result.as_raw() == verify::REVOKED
             || (misses_crl(self.refusal.result) && self.role() == "trust anchor" && listed())
+    }
+
+    /// A certificate among the anchors is none, by the trust settings that come with it.
+    fn rejected_anchor(&self) -> Cause {
+        let name = &self.certificate.subject;
+        Cause::new(
+            CauseCode::UntrustedRoot,
+            format!(
+                "the chain ends in {name:?}, which is not a trust anchor: its trust settings (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth"
+            ),
+            format!(
+                "If that CA is to be trusted for servers, put its certificate without trust settings into the file of tlsCAFile: `openssl x509 -in FILE -out ca.pem`; {} is in use now.",
+                self.anchors
+            ),
+        )
     }
 
     /// A name breaks the constraints of a CA above. OpenSSL blames the certificate with the name.
@@ -746,7 +772,10 @@ impl Case<'_> {
                     "the CRL of {issuer:?} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
                     self.who()
                 ),
-                "Give the full CRL that the CA signs with its present key in the file of tlsCRLFile.",
+                format!(
+                    "Give the full CRL that the CA signs with its present key in the file of {}.",
+                    self.crl_option()
+                ),
             );
         }
         Cause::new(
@@ -755,6 +784,12 @@ impl Case<'_> {
             "Add the CRL of that issuer to the file of tlsCRLFile.",
         )
         .fact("crl_issuers", self.crls.issuers())
+    }
+
+    /// The option that names the CRL of the issuer in question.
+    fn crl_option(&self) -> &'static str {
+        let own = self.crls.of(&self.certificate.issuer).next();
+        own.map_or("tlsCRLFile", |list| list.option)
     }
 
     /// The files with a CRL of the issuer in question; all where none of them has one.

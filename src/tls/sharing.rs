@@ -100,9 +100,9 @@ fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<
     let is_shared = shared.key.is_some();
     let shared = InUse::new(Arc::new(shared));
     if is_shared {
-        let kept = options
-            .can_outlive_its_clients()
-            .then(|| Arc::clone(&shared.shared));
+        // CRLs may be large.
+        let may_stay = shared.crls.count() == 0 && options.can_outlive_its_clients();
+        let kept = may_stay.then(|| Arc::clone(&shared.shared));
         let users = Arc::downgrade(&shared);
         let mut contexts = contexts();
         contexts.push(Entry { users, kept });

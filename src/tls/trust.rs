@@ -17,6 +17,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -31,7 +32,7 @@ use super::certificate::instant;
 use super::files::{self, Purpose};
 use super::reading::{self, Files};
 use super::snapshot::Stamp;
-use super::{Certificate, internal};
+use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::fork;
@@ -232,10 +233,19 @@ pub(super) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
 }
 
 impl Store {
+    /// Adds certificates. Of equal ones the store keeps the first, and one that rejects servers counts more.
     fn add_all(&mut self, certificates: Vec<X509>) -> Result<(), ErrorStack> {
-        for certificate in certificates {
+        let (rejecting, others): (Vec<_>, Vec<_>) = certificates
+            .into_iter()
+            .partition(|certificate| ffi::rejects_servers(certificate));
+        for certificate in &rejecting {
             self.builder.add_cert(certificate.clone())?;
-            self.roots.certificates.push(certificate);
+        }
+        for certificate in others {
+            self.builder.add_cert(certificate.clone())?;
+            if !rejecting.contains(&certificate) {
+                self.roots.certificates.push(certificate);
+            }
         }
         Ok(())
     }
@@ -301,19 +311,31 @@ fn add_pem(store: &mut Store, bytes: &[u8], origin: &Origin<'_>) -> Result<usize
             .fact_opt("path", origin.path.map(|path| path.display().to_string()))
             .fact("holds", holds.as_str())
     };
-    let certificates = files::certificates(bytes).map_err(|error| {
-        let remedy = "Replace the damaged PEM block; each block must hold one whole certificate.";
-        let cause = invalid("holds a certificate that cannot be decoded", remedy);
-        Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
+    let certificates = files::whole_certificates(bytes).map_err(|fault| {
+        let cause = invalid(&fault.why, &fault.remedy);
+        match fault.error {
+            Some(error) => Error::configuration(cause.fact_opt("openssl", files::reasons(&error)))
+                .with_source(error),
+            None => Error::configuration(cause),
+        }
     })?;
-    if certificates.is_empty() {
-        let why = format!("holds no certificate in PEM form: it holds {holds}");
-        let remedy = "Give a PEM file with the CA's certificate. `openssl x509 -inform DER -in FILE -out ca.pem` converts one in DER form.";
+    let count = anchors_among(&certificates);
+    if count == 0 {
+        let why = format!("holds no trust anchor: {UNTRUSTED}");
+        let remedy = "If the certificates are to be trusted nevertheless, drop their trust settings: `openssl x509 -in FILE -out ca.pem` does so for the first one.";
         return Err(Error::configuration(invalid(&why, remedy)));
     }
-    let count = certificates.len();
     store.add_all(certificates).map_err(internal)?;
     Ok(count)
+}
+
+const UNTRUSTED: &str =
+    "the trust settings in its certificates (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth";
+
+/// How many of the certificates are trust anchors for servers.
+fn anchors_among(certificates: &[X509]) -> usize {
+    let rejecting = certificates.iter().filter(|one| ffi::rejects_servers(one));
+    certificates.len() - rejecting.count()
 }
 
 /// Lets the store look issuers up in a folder, which must be one and must have hashed names.
@@ -366,6 +388,10 @@ fn system_places() -> (Vec<Place>, bool) {
             file: probed.cert_file,
             directories: probed.cert_dir,
         });
+        places.push(Place {
+            file: Some(PathBuf::from("/etc/ssl/certs/ca-bundle.crt")),
+            directories: Vec::new(),
+        });
     }
     (places, chosen)
 }
@@ -399,8 +425,19 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
     Err(Error::configuration(no_anchors(chosen, looked_in)))
 }
 
-fn no_anchors(chosen: bool, looked_in: Vec<String>) -> Cause {
-    let message = format!("no trust anchors: none found in {}", looked_in.join(", "));
+/// A place without anchors, and why it has none.
+struct Barren {
+    place: String,
+    why: String,
+}
+
+fn no_anchors(chosen: bool, looked_in: Vec<Barren>) -> Cause {
+    let reasons = looked_in
+        .iter()
+        .map(|barren| format!("{} ({})", barren.place, barren.why));
+    let reasons: Vec<_> = reasons.collect();
+    let message = format!("no trust anchors: none found in {}", reasons.join(", "));
+    let looked_in: Vec<_> = looked_in.into_iter().map(|barren| barren.place).collect();
     let remedy = match chosen {
         true => {
             "Correct SSL_CERT_FILE and SSL_CERT_DIR, or set tlsCAFile to the PEM file of the CA that signed the server's certificate."
@@ -428,22 +465,31 @@ impl Place {
         self,
         store: &mut Store,
         files: &Files,
-        looked_in: &mut Vec<String>,
+        looked_in: &mut Vec<Barren>,
     ) -> Result<Option<TrustAnchors>> {
+        let mut barren = |path: &Path, why: String| {
+            let place = path.display().to_string();
+            looked_in.push(Barren { place, why });
+        };
         let mut found_file = None;
         if let Some(path) = self.file {
-            looked_in.push(path.display().to_string());
-            let certificates = parsed(&path, files);
-            if !certificates.is_empty() {
-                found_file = Some((path, certificates.len()));
-                store.add_all(certificates).map_err(internal)?;
+            match parsed(&path, files) {
+                Ok(certificates) => {
+                    found_file = Some((path, anchors_among(&certificates)));
+                    store.add_all(certificates).map_err(internal)?;
+                }
+                Err(why) => barren(&path, why),
             }
         }
         let mut found_directory = None;
         for path in self.directories {
-            looked_in.push(path.display().to_string());
+            if let Err(why) = check_directory(&path) {
+                barren(&path, why);
+                continue;
+            }
             // OpenSSL takes the path as a C string in this crate's hands only as UTF-8.
-            let Some(text) = path.to_str().filter(|_| has_hashed_names(&path)) else {
+            let Some(text) = path.to_str() else {
+                barren(&path, "its path is not UTF-8".to_owned());
                 continue;
             };
             store.look_up_in(text).map_err(internal)?;
@@ -501,33 +547,56 @@ pub(super) fn is_hashed_name(name: &OsStr) -> bool {
     })
 }
 
-fn is_name_of_crl(name: &OsStr) -> bool {
-    name.to_string_lossy().contains(".r")
+/// Whether a name is that of a CRL in such a folder, such as `5ed36f99.r0`.
+pub(super) fn is_name_of_crl(name: &OsStr) -> bool {
+    is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
-/// The certificates of a file of the system, from memory while the file has not changed.
-fn parsed(path: &Path, files: &Files) -> Vec<X509> {
+/// Why a folder has no anchors, if it has none.
+fn check_directory(path: &Path) -> Result<(), String> {
+    let entries = fork::outside(|| fs::read_dir(path));
+    let mut entries = entries.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::NotADirectory => "it is a file, not a folder".to_owned(),
+        _ => error.to_string(),
+    })?;
+    if has_hashed_names(path) {
+        return Ok(());
+    }
+    Err(match entries.next() {
+        None => "it is empty".to_owned(),
+        Some(_) => {
+            "it holds no certificate under a hashed name, as `openssl rehash` makes them".to_owned()
+        }
+    })
+}
+
+/// The certificates of a file of the system, from memory while the file has not changed; or why there are none.
+fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, String> {
     type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
-    let Ok(metadata) = fs::metadata(path) else {
-        return Vec::new();
-    };
-    let stamp = Stamp::of(&metadata);
+    let stamp = fs::metadata(path).ok().as_ref().map(Stamp::of);
     let known = || {
         let known = KNOWN.get_or_init(Mutex::default);
         known.lock().unwrap_or_else(PoisonError::into_inner)
     };
-    if let Some((_, certificates)) = known().get(path).filter(|(at, _)| *at == stamp) {
-        return certificates.clone();
+    if let Some((_, certificates)) = known().get(path).filter(|(at, _)| Some(*at) == stamp) {
+        return Ok(certificates.clone());
     }
     // Read with the lock released: two threads may both read it, and both find the same.
-    let certificates = files
+    let file = files
         .further(path)
-        .ok()
-        .and_then(|file| files::certificates(&file.bytes).ok())
-        .unwrap_or_default();
-    known().insert(path.to_owned(), (stamp, certificates.clone()));
-    certificates
+        .map_err(|unread| unread.why.into_owned())?;
+    let certificates =
+        files::whole_certificates(&file.bytes).map_err(|fault| format!("it {}", fault.why))?;
+    if anchors_among(&certificates) == 0 {
+        return Err(UNTRUSTED.to_owned());
+    }
+    if let Some(stamp) = stamp {
+        known().insert(path.to_owned(), (stamp, certificates.clone()));
+    }
+    Ok(certificates)
 }
 
 #[cfg(feature = "bundled-roots")]

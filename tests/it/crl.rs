@@ -5,8 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::{CauseCode, Client};
-use mongotls_testbench::pki::{DAY, Identity, LeafSpec, Revocation, random_serial};
-use mongotls_testbench::server::ServerTls;
+use mongotls_testbench::pki::{
+    Ca, DAY, Identity, KeyKind, LeafSpec, PkiDir, Revocation, random_serial,
+};
+use mongotls_testbench::server::{Server, ServerTls};
 use openssl::bn::BigNum;
 use openssl::x509::{CrlReason, X509Crl};
 
@@ -127,5 +129,189 @@ fn a_damaged_crl_among_sound_ones_is_not_left_out() {
         assert_eq!(code(&error), CauseCode::CrlFileInvalid);
         assert_eq!(fact(&error, "holds"), "a CRL");
         assert!(error.to_string().contains("cannot be decoded"), "{error}");
+    }
+}
+
+/// A server that the CRL of its CA lists, and another CA with an empty CRL.
+struct Revoked {
+    bench: Bench,
+    crl: X509Crl,
+    other: Ca,
+    serial: String,
+}
+
+impl Revoked {
+    fn new() -> Self {
+        let ca = Ca::root("bench root", KeyKind::EcP256);
+        let identity = ca.issue(LeafSpec::local_server());
+        let crl = ca.crl().revoke(Revocation::of(&identity.cert)).build();
+        let server = Server::builder().tls(ServerTls::new(&identity)).start();
+        Self {
+            serial: identity.serial_hex(),
+            other: Ca::root("other", KeyKind::EcP256),
+            bench: Bench::around(server, ca),
+            crl,
+        }
+    }
+
+    fn pem(&self) -> Vec<u8> {
+        self.crl.to_pem().unwrap()
+    }
+
+    #[track_caller]
+    fn is_refused(&self, outcome: Result<impl std::fmt::Debug, mongotls::Error>) {
+        let error = outcome.unwrap_err();
+        assert_eq!(code(&error), CauseCode::RevokedCrl, "{error}");
+        let serial = &self.serial;
+        assert_eq!(
+            error.cause().unwrap().message(),
+            format!(
+                "the server's certificate \"localhost\" is revoked: the CRL lists serial number {serial}"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_crl_beside_the_trust_anchors_is_used() {
+    let revoked = Revoked::new();
+    let bench = &revoked.bench;
+    let anchors = bench.ca.cert_pem();
+    for text in [
+        [&anchors[..], &revoked.pem()].concat(),
+        [&revoked.pem()[..], &anchors].concat(),
+    ] {
+        let file = bench.dir.write("ca.pem", &text);
+        revoked.is_refused(bench.handshake(|tls| tls.ca_file(&file)));
+        // The same file may be that of tlsCRLFile too.
+        revoked.is_refused(bench.handshake(|tls| tls.ca_file(&file).crl_file(&file)));
+        let text = String::from_utf8(text).unwrap();
+        revoked.is_refused(bench.handshake(|tls| tls.ca_certificates_pem(text)));
+    }
+    let folder = PkiDir::new();
+    folder.write("ca.pem", &anchors);
+    folder.write("crl.pem", revoked.pem());
+    let made = std::process::Command::new("openssl")
+        .arg("rehash")
+        .arg(folder.path())
+        .output();
+    assert!(made.unwrap().status.success());
+    revoked.is_refused(bench.handshake(|tls| tls.ca_directory(folder.path())));
+    // Whoever switches the check off does so for these too.
+    let file = bench.dir.path().join("ca.pem");
+    bench
+        .handshake(|tls| {
+            tls.ca_file(&file)
+                .dangerous(|tls| tls.disable_certificate_revocation_check(true))
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_crl_beside_the_anchors_is_of_no_less_weight() {
+    let bench = Bench::sound();
+    let other = Ca::root("other", KeyKind::EcP256);
+    let both = |ca: &Ca| [bench.ca.cert_pem(), ca.crl().build().to_pem().unwrap()].concat();
+    let file = bench.dir.write("ca.pem", both(&bench.ca));
+    bench
+        .handshake(|tls| tls.ca_file(&file).check_whole_chain(true))
+        .unwrap();
+    let file = bench.dir.write("ca.pem", both(&other));
+    let error = bench.handshake(|tls| tls.ca_file(&file)).unwrap_err();
+    assert_eq!(code(&error), CauseCode::CrlMissing, "{error}");
+    assert_eq!(fact(&error, "crl_issuers"), "CN=other");
+    assert_eq!(fact(&error, "crl_files"), file.display().to_string());
+    let file = bench.dir.write("ca.pem", bench.ca.cert_pem());
+    let error = bench
+        .handshake(|tls| tls.ca_file(&file).check_whole_chain(true))
+        .unwrap_err();
+    assert_eq!(code(&error), CauseCode::OptionConflict);
+    assert_eq!(
+        error.cause().unwrap().message(),
+        "check_whole_chain needs a CRL"
+    );
+}
+
+#[test]
+fn every_crl_of_a_der_file_is_used() {
+    let revoked = Revoked::new();
+    let bench = &revoked.bench;
+    let empty = revoked.other.crl().build().to_der().unwrap();
+    let listing = revoked.crl.to_der().unwrap();
+    let two = [&empty[..], &listing].concat();
+    let in_a_block = format!(
+        "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n",
+        openssl::base64::encode_block(&two)
+    );
+    for bytes in [
+        two.clone(),
+        [&listing[..], &empty].concat(),
+        [&two[..], b"\n"].concat(),
+        in_a_block.into_bytes(),
+    ] {
+        let file = bench.dir.write("crl.der", bytes);
+        revoked.is_refused(bench.handshake(|tls| tls.ca_file(&bench.ca_file).crl_file(&file)));
+        let report = mongotls::tls::FileReport::of(&file, None);
+        let is_der = report.form == Some(mongotls::tls::FileForm::Der);
+        assert_eq!(report.crls.len(), if is_der { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn what_follows_a_crl_and_is_none_is_told() {
+    let revoked = Revoked::new();
+    let dir = &revoked.bench.dir;
+    let der = revoked.crl.to_der().unwrap();
+    let pem = revoked.pem();
+    let half = &pem[..pem.len() / 2];
+    let line = 1 + pem.iter().filter(|byte| **byte == b'\n').count();
+    let cases = [
+        (
+            [&der[..], b"more"].concat(),
+            "holds a CRL that cannot be decoded: number 2".to_owned(),
+        ),
+        (
+            [&der[..], &der[..der.len() - 1]].concat(),
+            "holds a CRL that cannot be decoded: number 2".to_owned(),
+        ),
+        (
+            [&der[..], &revoked.bench.ca.cert().to_der().unwrap()].concat(),
+            "holds a CRL that cannot be decoded: number 2".to_owned(),
+        ),
+        (
+            [&pem[..], half].concat(),
+            format!("holds a CRL that is cut off: its block begins on line {line}"),
+        ),
+        (
+            [
+                &pem[..],
+                b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+            ]
+            .concat(),
+            format!(
+                "holds a CRL that cannot be decoded: number 2, whose block begins on line {line}"
+            ),
+        ),
+    ];
+    let remedy = "Replace the damaged part; a file holds whole CRLs, in PEM form or in DER form one after the other.";
+    for (bytes, why) in cases {
+        let file = dir.write("crl", &bytes);
+        let uri = revoked
+            .bench
+            .uri(&format!("&tlsCRLFile={}", file.display()));
+        let error = Client::connect(&uri).unwrap_err();
+        assert_eq!(code(&error), CauseCode::CrlFileInvalid);
+        let cause = error.cause().unwrap();
+        assert_eq!(cause.message(), format!("tlsCRLFile {file:?} {why}"));
+        assert_eq!(cause.remedy(), remedy);
+        if bytes.starts_with(b"-----") {
+            // A damaged CRL beside the anchors is not left out either.
+            let file = dir.write("both.pem", [revoked.bench.ca.cert_pem(), bytes].concat());
+            let uri = format!("mongodb://localhost/?tlsCAFile={}", file.display());
+            assert_eq!(
+                code(&Client::connect(&uri).unwrap_err()),
+                CauseCode::CaFileInvalid
+            );
+        }
     }
 }

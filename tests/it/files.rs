@@ -426,3 +426,186 @@ fn a_silent_pipe_ends_in_time_and_holds_nobody_up() {
         )
     );
 }
+
+/// Runs the command in a remedy, between backticks, for `file`, and returns the path of what it makes.
+fn follow(remedy: &str, file: &Path) -> PathBuf {
+    let command = remedy.split('`').nth(1).unwrap();
+    let command = command.replace("FILE", &file.display().to_string());
+    let folder = file.parent().unwrap();
+    let run = Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(folder)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{command}: {run:?}");
+    folder.join("ca.pem")
+}
+
+/// What `openssl` writes about a file.
+fn openssl(words: &[&str], file: &Path) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    let run = command.args(words).arg(file).output().unwrap();
+    assert!(run.status.success(), "{words:?}: {run:?}");
+    run.stdout
+}
+
+#[test]
+fn the_remedy_for_each_form_of_ca_file_makes_one_that_works() {
+    let shelf = Shelf::new();
+    let pem = String::from_utf8(shelf.ca.cert_pem()).unwrap();
+    let plain = shelf.file("plain.pem", &pem);
+    let der = shelf.ca.cert().to_der().unwrap();
+    let bundle = |form| {
+        openssl(
+            &["crl2pkcs7", "-nocrl", "-outform", form, "-certfile"],
+            &plain,
+        )
+    };
+    let store = openssl(
+        &["pkcs12", "-export", "-nokeys", "-passout", "pass:", "-in"],
+        &plain,
+    );
+    let wide = |mark: &str, from: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        let text = format!("{mark}{pem}");
+        text.encode_utf16().flat_map(from).collect()
+    };
+    let bare: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let cannot = "holds a certificate that cannot be decoded: whose block begins on line 1";
+    let none = "holds no certificate in PEM form: it holds";
+    let cases: Vec<(Vec<u8>, String)> = vec![
+        (bundle("PEM"), format!("{none} a PKCS#7 file")),
+        (bundle("DER"), format!("{none} a PKCS#7 file in DER form")),
+        (der.clone(), format!("{none} a certificate in DER form")),
+        (
+            wide("\u{feff}", u16::to_le_bytes),
+            format!("{none} text in UTF-16"),
+        ),
+        (
+            wide("\u{feff}", u16::to_be_bytes),
+            format!("{none} text in UTF-16"),
+        ),
+        (wide("", u16::to_le_bytes), format!("{none} text in UTF-16")),
+        (wide("", u16::to_be_bytes), format!("{none} text in UTF-16")),
+        (
+            bare.clone().into_bytes(),
+            format!("{none} base64 without BEGIN and END lines"),
+        ),
+        (
+            bare.as_bytes()
+                .chunks(64)
+                .collect::<Vec<_>>()
+                .join(&b"\r\n"[..]),
+            format!("{none} base64 without BEGIN and END lines"),
+        ),
+        (
+            pem.replace('\n', "\\n").into_bytes(),
+            format!(r"{cannot}, has \n as text in place of line breaks"),
+        ),
+        (
+            pem.replace('\n', "\n    ").into_bytes(),
+            format!("{cannot}, is indented"),
+        ),
+        (
+            pem.lines()
+                .map(|line| format!("\t{line}\n"))
+                .collect::<String>()
+                .into_bytes(),
+            format!("{cannot}, is indented"),
+        ),
+        (store, format!("{none} a PKCS#12 file")),
+    ];
+    for (bytes, why) in cases {
+        let file = shelf.file("wrong", bytes);
+        let error = shelf.error("tlsCAFile", &file);
+        assert_eq!(code(&error), CauseCode::CaFileInvalid);
+        let cause = error.cause().unwrap();
+        assert_eq!(cause.message(), format!("tlsCAFile {file:?} {why}"));
+        let remedy = cause
+            .remedy()
+            .replace("pkcs12 -in", "pkcs12 -passin pass: -in");
+        let made = follow(&remedy, &file);
+        let options = TlsOptions::builder().ca_file(&made).build().unwrap();
+        TlsContext::new(&options).unwrap_or_else(|error| panic!("{why}: {error}"));
+    }
+}
+
+#[test]
+fn a_ca_file_that_no_command_repairs_says_what_to_give() {
+    let shelf = Shelf::new();
+    let pem = String::from_utf8(shelf.ca.cert_pem()).unwrap();
+    let lines = pem.lines().count();
+    let other = String::from_utf8(Ca::root("other", KeyKind::EcP256).cert_pem()).unwrap();
+    let damaged = other.replacen("\nMI", "\n*I", 1);
+    let cut = &pem[..pem.len() / 2];
+    let none = "holds no certificate in PEM form: it holds";
+    let cannot = "holds a certificate that cannot be decoded:";
+    let give = "Give a PEM file with the CA's certificate.";
+    let whole = "Copy the whole file again; each block must end with its END line.";
+    let replace = "Replace the damaged PEM block; each block must hold one whole certificate.";
+    let cases: Vec<(String, String, &str)> = vec![
+        (String::new(), format!("{none} nothing"), give),
+        (
+            "hello".to_owned(),
+            format!("{none} text without a PEM block"),
+            give,
+        ),
+        (
+            "<html></html>".to_owned(),
+            format!("{none} an HTML page"),
+            "Download the certificate itself: a server answered with a web page.",
+        ),
+        (
+            String::from_utf8(shelf.client.key_pem()).unwrap(),
+            format!("{none} a private key"),
+            "Give the certificate of the CA. No private key is needed to check a server, and that of a CA does not belong on this host.",
+        ),
+        (
+            String::from_utf8(shelf.ca.crl().build().to_pem().unwrap()).unwrap(),
+            format!("{none} a CRL"),
+            "Give the CRL with tlsCRLFile, and the certificate of the CA with tlsCAFile.",
+        ),
+        (
+            cut.to_owned(),
+            "holds a certificate that is cut off: its block begins on line 1".to_owned(),
+            whole,
+        ),
+        (
+            format!("{other}{cut}"),
+            format!(
+                "holds a certificate that is cut off: its block begins on line {}",
+                1 + other.lines().count()
+            ),
+            whole,
+        ),
+        (
+            format!("# a comment\n{pem}{cut}\n{pem}"),
+            format!(
+                "{cannot} number 2 of 3, whose block begins on line {}, is cut off",
+                lines + 2
+            ),
+            whole,
+        ),
+        (
+            format!("{pem}{damaged}{pem}"),
+            format!(
+                "{cannot} number 2 of 3, whose block begins on line {}",
+                lines + 1
+            ),
+            replace,
+        ),
+        (
+            pem.replace('\n', " "),
+            format!("{cannot} whose block begins on line 1, has no line breaks"),
+            "Put the BEGIN line, the END line and each 64 characters between them on lines of their own.",
+        ),
+    ];
+    for (text, why, remedy) in cases {
+        let file = shelf.file("wrong", text);
+        let error = shelf.error("tlsCAFile", &file);
+        let cause = error.cause().unwrap();
+        assert_eq!(code(&error), CauseCode::CaFileInvalid);
+        assert_eq!(cause.message(), format!("tlsCAFile {file:?} {why}"));
+        assert_eq!(cause.remedy(), remedy);
+    }
+}

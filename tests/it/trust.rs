@@ -197,3 +197,94 @@ fn a_pin_replaces_no_other_check() {
     assert_eq!(code(&error), CauseCode::OptionConflict, "{error}");
     assert!(error.to_string().contains("pinned_key"), "{error}");
 }
+
+#[test]
+fn a_folder_with_a_colon_in_its_path_is_refused() {
+    let bench = Bench::sound();
+    let (own, foreign) = (
+        hashed(&[&Ca::root("stranger", KeyKind::EcP256)]),
+        hashed(&[&bench.ca]),
+    );
+    // OpenSSL would read this as two folders, and trust what is in the second.
+    let path = format!("{}:{}", own.path().display(), foreign.path().display());
+    fs::create_dir_all(&path).unwrap();
+    for entry in fs::read_dir(own.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(
+            entry.path(),
+            std::path::Path::new(&path).join(entry.file_name()),
+        )
+        .unwrap();
+    }
+    for path in [path.as_str(), ":", "/etc:"] {
+        let error = bench.handshake(|tls| tls.ca_directory(path)).unwrap_err();
+        assert_eq!(code(&error), CauseCode::OptionConflict);
+        assert_eq!(
+            error.cause().unwrap().message(),
+            format!(
+                "ca_directory {path:?} contains a colon, at which OpenSSL would split it into several folders"
+            )
+        );
+    }
+}
+
+/// The certificate of a CA with trust settings, as `openssl x509 -trustout` writes it.
+fn trusted(ca: &Ca, settings: &[&str]) -> Vec<u8> {
+    let dir = PkiDir::new();
+    let file = dir.write("ca.pem", ca.cert_pem());
+    let mut command = Command::new("openssl");
+    command.args(["x509", "-trustout", "-in"]).arg(file);
+    let made = command.args(settings).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(made.stdout.starts_with(b"-----BEGIN TRUSTED CERTIFICATE"));
+    made.stdout
+}
+
+#[test]
+fn a_certificate_with_trust_settings_is_an_anchor_if_they_say_so() {
+    let bench = Bench::sound();
+    let other = Ca::root("other", KeyKind::EcP256);
+    let anchors = |settings: &[&str]| trusted(&bench.ca, settings);
+    for settings in [
+        &[][..],
+        &["-setalias", "a name"],
+        &["-addtrust", "serverAuth"],
+        &["-addtrust", "emailProtection", "-addtrust", "serverAuth"],
+        &["-addtrust", "anyExtendedKeyUsage"],
+        &["-addreject", "emailProtection", "-addtrust", "serverAuth"],
+    ] {
+        let file = bench.dir.write("trusted.pem", anchors(settings));
+        let report = bench.handshake(|tls| tls.ca_file(&file));
+        assert!(report.unwrap().is_verified(), "{settings:?}");
+    }
+    for settings in [
+        &["-addreject", "serverAuth"][..],
+        &["-addtrust", "clientAuth"],
+        &["-addreject", "anyExtendedKeyUsage"],
+    ] {
+        let file = bench.dir.write("trusted.pem", anchors(settings));
+        let error = bench.handshake(|tls| tls.ca_file(&file)).unwrap_err();
+        assert_eq!(code(&error), CauseCode::CaFileInvalid, "{settings:?}");
+        assert_eq!(
+            error.cause().unwrap().message(),
+            format!(
+                "tlsCAFile {file:?} holds no trust anchor: the trust settings in its certificates (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth"
+            )
+        );
+        // Beside others, also where it stands there once more without settings.
+        for more in [&b""[..], &bench.ca.cert_pem()] {
+            let all = [more, &other.cert_pem(), &anchors(settings)].concat();
+            let file = bench.dir.write("trusted.pem", all);
+            let error = bench.handshake(|tls| tls.ca_file(&file)).unwrap_err();
+            assert_eq!(
+                code(&error),
+                CauseCode::UntrustedRoot,
+                "{settings:?}: {error}"
+            );
+            assert_eq!(
+                error.cause().unwrap().message(),
+                "the chain ends in \"CN=bench root\", which is not a trust anchor: its trust settings (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth"
+            );
+        }
+    }
+}

@@ -67,7 +67,9 @@ impl Contents {
                 return contents;
             }
             let decoded = if block.is_certificate() {
-                X509::from_pem(block.text).map(|decoded| contents.certificates.push(decoded))
+                block
+                    .certificate()
+                    .map(|decoded| contents.certificates.push(decoded))
             } else if block.is_crl() {
                 X509Crl::from_pem(block.text).map(|decoded| contents.crls.push(decoded))
             } else {
@@ -90,12 +92,25 @@ impl Contents {
         let mut contents = Self::default();
         if let Ok(certificate) = X509::from_der(bytes) {
             contents.certificates.push(certificate);
-        } else if let Ok(crl) = X509Crl::from_der(bytes) {
-            contents.crls.push(crl);
+        } else if X509Crl::from_der(bytes).is_ok() {
+            contents.crls_of_der(bytes);
         } else if let Some(key) = FoundKey::in_der(bytes, password) {
             contents.keys.push(key);
         }
         contents
+    }
+
+    /// Takes CRLs that stand one after the other.
+    fn crls_of_der(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.crls.len() < MOST_BLOCKS {
+            let first = files::first_der(bytes).unwrap_or(bytes);
+            match X509Crl::from_der(first) {
+                Ok(crl) => self.crls.push(crl),
+                Err(_) => return self.damaged.push("X509 CRL".to_owned()),
+            }
+            bytes = bytes[first.len()..].trim_ascii_start();
+        }
+        self.left_out = !bytes.is_empty();
     }
 
     fn of_pkcs12(bytes: &[u8], password: &mut Password<'_>) -> Self {

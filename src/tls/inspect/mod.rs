@@ -63,10 +63,14 @@ pub enum FileForm {
     Der,
     /// PKCS#12 (RFC 7292), also known as PFX.
     Pkcs12,
+    /// PKCS#7 (RFC 2315) in DER form, which may hold certificates and CRLs.
+    Pkcs7,
     /// A Java keystore (JKS or JCEKS).
     JavaKeystore,
     /// An HTML page, as a download that went wrong leaves it.
     Html,
+    /// Text in UTF-16, as some editors and shells write it.
+    Utf16,
     /// Other text.
     Text,
     /// Other bytes.
@@ -228,8 +232,10 @@ impl FileForm {
             Self::Pem => "pem",
             Self::Der => "der",
             Self::Pkcs12 => "pkcs12",
+            Self::Pkcs7 => "pkcs7",
             Self::JavaKeystore => "jks",
             Self::Html => "html",
+            Self::Utf16 => "utf16",
             Self::Text => "text",
             Self::Binary => "binary",
         }
