@@ -4,14 +4,21 @@
 //! configured and notes whether it was needed, so that a password which is missing, one which is wrong
 //! and an encryption that this OpenSSL lacks are told apart.
 
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use openssl::asn1::Asn1Object;
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use zeroize::Zeroizing;
 
 use super::ffi;
 use super::files::{self, PemBlock, Purpose};
 use super::identity::Material;
+use super::library::openssl_version;
 use super::reading::Files;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
@@ -21,8 +28,11 @@ use crate::options::{PasswordSource, Secret};
 pub(super) struct Password<'a> {
     source: Option<&'a PasswordSource>,
     files: &'a Files,
-    fetched: Option<Option<Secret>>,
+    fetched: Option<Option<Bytes>>,
 }
+
+/// A password, byte for byte as it stands where it comes from: old keys may have one that is not UTF-8.
+type Bytes = Zeroizing<Vec<u8>>;
 
 impl<'a> Password<'a> {
     pub(super) fn new(source: Option<&'a PasswordSource>, files: &'a Files) -> Self {
@@ -34,44 +44,82 @@ impl<'a> Password<'a> {
     }
 
     /// The password; none if there is none.
-    fn fetch(&mut self) -> Result<Option<Secret>> {
+    fn fetch(&mut self) -> Result<Option<Bytes>> {
         if let Some(known) = &self.fetched {
             return Ok(known.clone());
         }
+        let bytes = |password: &Secret| Bytes::new(password.expose().as_bytes().to_vec());
         let password = match self.source {
             None => None,
-            Some(PasswordSource::Text(password)) => Some(password.clone()),
+            Some(PasswordSource::Text(password)) => Some(bytes(password)),
             Some(PasswordSource::Callback(callback)) => {
-                callback.ask().map_err(|_| callback_panicked())?
+                let password = callback.ask().map_err(|_| callback_panicked())?;
+                password.as_ref().map(bytes)
             }
-            Some(PasswordSource::Variable(name)) => match std::env::var(name) {
-                Ok(password) => Some(Secret::new(password)),
-                Err(error) => return Err(no_variable(name, &error)),
+            Some(PasswordSource::Variable(name)) => match std::env::var_os(name) {
+                Some(password) => Some(Bytes::new(password.into_vec())),
+                None => return Err(no_variable(name)),
             },
             Some(PasswordSource::File(path)) => {
-                let bytes = files::bytes(Purpose::ClientCertificate, path, self.files)?;
-                let line = bytes
-                    .split(|byte| *byte == b'\n')
-                    .next()
-                    .unwrap_or_default();
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                Some(Secret::new(String::from_utf8_lossy(line).into_owned()))
+                let text = files::bytes(Purpose::KeyPassword, path, self.files)?;
+                Some(Bytes::new(first_line(path, text)?.to_vec()))
             }
         };
         self.fetched = Some(password.clone());
         Ok(password)
     }
+
+    /// Where the password comes from, for a sentence.
+    fn named(&self) -> String {
+        match self.source {
+            Some(PasswordSource::File(path)) => format!(
+                "the first line of key_password_file {:?}",
+                path.display().to_string()
+            ),
+            Some(PasswordSource::Variable(name)) => {
+                format!("the environment variable {name:?} (key_password_variable)")
+            }
+            Some(PasswordSource::Callback(_)) => "the function of key_password_callback".to_owned(),
+            Some(PasswordSource::Text(_)) | None => "tlsCertificateKeyFilePassword".to_owned(),
+        }
+    }
 }
 
-fn no_variable(name: &str, error: &std::env::VarError) -> Error {
-    let why = match error {
-        std::env::VarError::NotPresent => "is not set",
-        std::env::VarError::NotUnicode(_) => "is not UTF-8",
+/// The first line of a password file, without the byte order mark that some editors write.
+fn first_line<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8]> {
+    let failed = |code: CauseCode, message: String, remedy: &str| {
+        let cause = Cause::new(code, message, remedy)
+            .fact("option", Purpose::KeyPassword.option())
+            .fact("path", path.display().to_string());
+        Err(Error::configuration(cause))
     };
+    let shown = path.display().to_string();
+    if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
+        return failed(
+            CauseCode::KeyPasswordWrong,
+            format!("key_password_file {shown:?} holds text in UTF-16"),
+            "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > password.txt`.",
+        );
+    }
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match line.strip_suffix(b"\r").unwrap_or(line) {
+        [] => failed(
+            CauseCode::KeyPasswordMissing,
+            format!(
+                "the private key is encrypted, and the first line of key_password_file {shown:?} is empty"
+            ),
+            "Put the password of the private key into the first line of that file.",
+        ),
+        line => Ok(line),
+    }
+}
+
+fn no_variable(name: &str) -> Error {
     let cause = Cause::new(
         CauseCode::KeyPasswordMissing,
         format!(
-            "the private key is encrypted, and the environment variable {name:?} with its password {why}"
+            "the private key is encrypted, and the environment variable {name:?} with its password is not set"
         ),
         "Set the environment variable for this process.",
     );
@@ -98,10 +146,10 @@ pub(super) enum Locked {
 }
 
 impl Locked {
-    fn into_error(self, material: &Material<'_>) -> Error {
+    fn into_error(self, material: &Material<'_>, password: &Password<'_>) -> Error {
         match self {
-            Self::NoPassword => password_missing(material),
-            Self::WrongPassword(error) => password_wrong(material, error),
+            Self::NoPassword => password_missing(material, password),
+            Self::WrongPassword(error) => password_wrong(material, password, error),
             Self::Unsupported(error) => unsupported(material, error),
             Self::Undecodable(error) => undecodable(material, error),
             Self::Unfetched(error) => error,
@@ -123,7 +171,7 @@ pub(super) fn private_key(
             count => several_private_keys(material, count),
         });
     };
-    open(block, password).map_err(|locked| locked.into_error(material))
+    open(block, password).map_err(|locked| locked.into_error(material, password))
 }
 
 /// The private key of a PEM block.
@@ -169,13 +217,13 @@ fn unlock(
 
 /// What OpenSSL was given when it asked for a password; none if it did not ask.
 #[derive(Default)]
-struct Asked(Option<Result<Option<Secret>>>);
+struct Asked(Option<Result<Option<Bytes>>>);
 
 impl Asked {
     /// Writes the password into OpenSSL's buffer and says how long it is.
     fn answer(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
         let text = match self.0.insert(password.fetch()) {
-            Ok(Some(password)) => password.expose().as_bytes(),
+            Ok(Some(password)) => password.as_slice(),
             _ => &[],
         };
         // A password that does not fit is not cut: OpenSSL then reports a wrong one.
@@ -215,7 +263,10 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
         (Some(Ok(Some(_))), Some(_)) => failed(
             CauseCode::KeyPasswordWrong,
             "is not given out for the configured password or PIN",
-            "Correct tlsCertificateKeyFilePassword; a token may be locked after some wrong ones.",
+            &format!(
+                "Correct {}; a token may be locked after some wrong ones.",
+                password.named()
+            ),
         ),
         (None, Some(error)) if lacks_store(uri, error) => failed(
             CauseCode::KeyAlgorithmUnsupported,
@@ -319,7 +370,7 @@ pub(super) fn pkcs12(
 ) -> Result<Option<KeyStore>> {
     let store = match open_pkcs12(material.bytes, password) {
         None => return Ok(None),
-        Some(store) => store.map_err(|locked| locked.into_error(material))?,
+        Some(store) => store.map_err(|locked| locked.into_error(material, password))?,
     };
     let key = store.key.ok_or_else(|| no_private_key(material))?;
     if store.certificates.is_empty() {
@@ -350,14 +401,13 @@ pub(super) fn open_pkcs12(
     bytes: &[u8],
     password: &mut Password<'_>,
 ) -> Option<Result<OpenStore, Locked>> {
-    let store = bytes
-        .first()
-        .filter(|byte| **byte == 0x30)
-        .and_then(|_| Pkcs12::from_der(bytes).ok())?;
+    if bytes.first() != Some(&0x30) || Pkcs12::from_der(bytes).is_err() {
+        return None;
+    }
     // A store without a password is one with an empty one.
-    let (outcome, encrypted) = match store.parse2("") {
+    let (outcome, encrypted) = match ffi::parse_pkcs12(bytes, b"") {
         Ok(parsed) => (Ok(parsed), false),
-        Err(error) => (with_password(&store, password, error), true),
+        Err(error) => (with_password(bytes, password, error), true),
     };
     Some(outcome.map(|parsed| {
         let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
@@ -372,20 +422,18 @@ pub(super) fn open_pkcs12(
 
 /// Opens a store that does not open without a password, and said `without`.
 fn with_password(
-    store: &Pkcs12,
+    bytes: &[u8],
     password: &mut Password<'_>,
     without: ErrorStack,
 ) -> Result<ParsedPkcs12_2, Locked> {
     let password = match password.fetch().map_err(Locked::Unfetched)? {
         None if is_unsupported(&without) => return Err(Locked::Unsupported(without)),
         None => return Err(Locked::NoPassword),
-        // C ends a text at its first NUL, so that no store has such a password; the crate would panic.
-        Some(password) if password.expose().contains('\0') => {
-            return Err(Locked::WrongPassword(without));
-        }
+        // C ends a text at its first NUL, so that no store has such a password.
+        Some(password) if password.contains(&0) => return Err(Locked::WrongPassword(without)),
         Some(password) => password,
     };
-    store.parse2(password.expose()).map_err(|error| {
+    ffi::parse_pkcs12(bytes, &password).map_err(|error| {
         if is_unsupported(&error) {
             Locked::Unsupported(error)
         } else {
@@ -419,30 +467,206 @@ fn undecodable(material: &Material<'_>, error: ErrorStack) -> Error {
     )
 }
 
-fn password_missing(material: &Material<'_>) -> Error {
-    let remedy = "Set tlsCertificateKeyFilePassword to the password of the private key.";
-    material.error(
-        CauseCode::KeyPasswordMissing,
-        "holds an encrypted private key and no password is configured",
-        remedy,
-    )
+fn password_missing(material: &Material<'_>, password: &Password<'_>) -> Error {
+    let (why, remedy) = match password.source {
+        None => (
+            "holds an encrypted private key and no password is configured".to_owned(),
+            "Set tlsCertificateKeyFilePassword to the password of the private key.",
+        ),
+        Some(_) => (
+            format!(
+                "holds an encrypted private key, and {} gave no password",
+                password.named()
+            ),
+            "Let it return the password of the private key.",
+        ),
+    };
+    material.error(CauseCode::KeyPasswordMissing, &why, remedy)
 }
 
-fn password_wrong(material: &Material<'_>, error: ErrorStack) -> Error {
-    material.refused(
-        CauseCode::KeyPasswordWrong,
-        "holds a private key that the configured password does not decrypt",
-        "Correct tlsCertificateKeyFilePassword; in a connection string it must be percent-encoded.",
-        error,
-    )
+fn password_wrong(material: &Material<'_>, password: &Password<'_>, error: ErrorStack) -> Error {
+    let named = password.named();
+    let (why, remedy) = match password.source {
+        Some(PasswordSource::Text(_)) | None => (
+            "holds a private key that the configured password does not decrypt".to_owned(),
+            format!("Correct {named}; in a connection string it must be percent-encoded."),
+        ),
+        Some(PasswordSource::File(_)) => (
+            format!("holds a private key that {named} does not decrypt"),
+            "Correct that line: it must be the password alone, without quotes or white space around it.".to_owned(),
+        ),
+        Some(_) => (
+            format!("holds a private key that the password from {named} does not decrypt"),
+            format!("Correct the password from {named}."),
+        ),
+    };
+    material.refused(CauseCode::KeyPasswordWrong, &why, &remedy, error)
 }
 
 fn unsupported(material: &Material<'_>, error: ErrorStack) -> Error {
-    material.refused(
-        CauseCode::KeyAlgorithmUnsupported,
-        "holds a private key whose type or encryption this OpenSSL does not offer",
-        "Encrypt the key anew with AES (`openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`) on a machine whose OpenSSL reads the old one.",
-        error,
+    let lacking = Lacking::of(material.bytes, &error);
+    let (why, remedy) = (lacking.why(), lacking.remedy());
+    material.refused(CauseCode::KeyAlgorithmUnsupported, &why, remedy, error)
+}
+
+/// What this OpenSSL would need to read a private key.
+pub(super) struct Lacking {
+    /// An algorithm, by OpenSSL's name of it or as a dotted number.
+    algorithm: Option<String>,
+    kind: Lack,
+    has_legacy: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// The encryption of a PKCS#12 file.
+    Store,
+    /// What protects a PKCS#12 file against changes.
+    Mac,
+    /// The encryption of a key in PEM form.
+    Encryption,
+    /// The type of a key.
+    Type,
+}
+
+impl Lacking {
+    pub(super) fn of(bytes: &[u8], error: &ErrorStack) -> Self {
+        let block = files::pem_blocks(bytes).find(PemBlock::is_key);
+        let looked_up = error
+            .errors()
+            .iter()
+            .filter_map(openssl::error::Error::data);
+        let looked_up =
+            looked_up.filter_map(|data| data.split_once("Algorithm (")?.1.split_once(" :"));
+        let algorithm = looked_up.map(|(name, _)| name.to_owned()).next();
+        let kind = match &block {
+            None if algorithm.as_deref() == Some("PBMAC1") => Lack::Mac,
+            None => Lack::Store,
+            Some(block) if block.is_encrypted() => Lack::Encryption,
+            Some(_) => Lack::Type,
+        };
+        // Of several algorithms that an old scheme needs, the scheme itself tells most.
+        let own = block.and_then(|block| algorithm_of(bytes, &block));
+        let own = own.filter(|name| kind != Lack::Encryption || name != "PBES2");
+        Self {
+            algorithm: own.or(algorithm),
+            kind,
+            has_legacy: !openssl_version().starts_with("OpenSSL 1."),
+        }
+    }
+
+    /// Whether OpenSSL 3 keeps the algorithm in its legacy provider.
+    fn is_legacy(&self) -> bool {
+        let name = self
+            .algorithm
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let kept = [
+            "RC2", "RC4", "RC5", "DES-CBC", "DES-CFB", "DESX", "BF", "CAST5", "IDEA", "SEED",
+            "MD2", "MD4", "MDC2", "PBKDF1",
+        ];
+        let is_old_scheme = name.starts_with("PBEWITH") && !name.contains("TRIPLEDES");
+        self.has_legacy && (is_old_scheme || kept.iter().any(|start| name.starts_with(start)))
+    }
+
+    /// Completes a sentence whose subject is the file.
+    pub(super) fn why(&self) -> String {
+        let Some(algorithm) = &self.algorithm else {
+            return "holds a private key whose type or encryption this OpenSSL does not offer"
+                .to_owned();
+        };
+        let what = match self.kind {
+            Lack::Store => "is a PKCS#12 file encrypted with",
+            Lack::Mac => "is a PKCS#12 file protected by",
+            Lack::Encryption => "holds a private key encrypted with",
+            Lack::Type => "holds a private key of the type",
+        };
+        let where_it_is = match self.is_legacy() {
+            true => "which OpenSSL 3 keeps in its legacy provider, and that is not active",
+            false => "which this OpenSSL does not offer",
+        };
+        format!("{what} {algorithm}, {where_it_is}")
+    }
+
+    pub(super) fn remedy(&self) -> &'static str {
+        match self.kind {
+            Lack::Mac => {
+                "Use OpenSSL 3.4 or later, or write the file in PEM form: `openssl pkcs12 -nomacver -in FILE -out NEW.pem`."
+            }
+            Lack::Store if self.has_legacy => {
+                "Write the file in PEM form: `openssl pkcs12 -legacy -in FILE -out NEW.pem`; or activate the legacy provider in openssl.cnf."
+            }
+            Lack::Store => {
+                "Write the file in PEM form on a machine whose OpenSSL reads it: `openssl pkcs12 -in FILE -out NEW.pem`."
+            }
+            Lack::Encryption if self.is_legacy() => {
+                "Encrypt the key with AES: `openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in FILE -out NEW.key`; or activate the legacy provider in openssl.cnf."
+            }
+            Lack::Encryption => {
+                "Encrypt the key with AES on a machine whose OpenSSL reads it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out NEW.key`."
+            }
+            Lack::Type => {
+                "Have a certificate issued for a key of RSA, EC or Ed25519, or use an OpenSSL with a provider for this type."
+            }
+        }
+    }
+}
+
+/// The algorithm that a key in the form of PKCS#8 (RFC 5958) names: its encryption, or its type.
+fn algorithm_of(file: &[u8], block: &PemBlock<'_>) -> Option<String> {
+    let mut body = file.get(block.body.clone())?.to_vec();
+    let length = files::decode_in_place(&mut body)?;
+    let der = body.get(..length)?;
+    // The contents of a value and what follows it, if its tag is this one.
+    fn open(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+        let (&[found, length], rest) = der.split_first_chunk()?;
+        let (length, rest) = match usize::from(length) {
+            short @ 0..0x80 => (short, rest),
+            long => {
+                let (digits, rest) = rest.split_at_checked((long - 0x80).min(4))?;
+                let length = digits
+                    .iter()
+                    .fold(0, |length, digit| length << 8 | usize::from(*digit));
+                (length, rest)
+            }
+        };
+        (found == tag).then(|| rest.split_at_checked(length))?
+    }
+    const INTEGER: u8 = 2;
+    const OBJECT: u8 = 6;
+    const SEQUENCE: u8 = 0x30;
+    let (contents, _) = open(der, SEQUENCE)?;
+    let after_version = open(contents, INTEGER).map_or(contents, |(_, rest)| rest);
+    let (algorithm, _) = open(after_version, SEQUENCE)?;
+    let (object, _) = open(algorithm, OBJECT)?;
+    let dotted = dotted(object)?;
+    let name = Asn1Object::from_str(&dotted).ok()?.nid();
+    Some(match name {
+        Nid::UNDEF => dotted,
+        name => name.long_name().map_or(dotted, str::to_owned),
+    })
+}
+
+/// The dotted form of an object identifier (X.690 §8.19).
+fn dotted(object: &[u8]) -> Option<String> {
+    let mut numbers: Vec<u64> = Vec::new();
+    let mut number = 0_u64;
+    for byte in object {
+        number = number.checked_mul(128)? + u64::from(byte & 0x7F);
+        if byte & 0x80 == 0 {
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    let (first, rest) = numbers.split_first()?;
+    let root = (first / 40).min(2);
+    let all = [root, first - 40 * root]
+        .into_iter()
+        .chain(rest.iter().copied());
+    Some(
+        all.map(|number| number.to_string())
+            .collect::<Vec<_>>()
+            .join("."),
     )
 }
 

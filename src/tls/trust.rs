@@ -137,7 +137,7 @@ impl Roots {
             files::certificates(&file.bytes).ok()
         });
         let mut all = self.certificates.clone();
-        all.extend(read.flatten());
+        all.extend(read.flatten().filter(|one| !ffi::rejects_servers(one)));
         all
     }
 

@@ -425,3 +425,238 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
         assert_eq!(code(&error), CauseCode::KeyCertificateMismatch);
     }
 }
+
+/// What is told of a client certificate file.
+fn told(error: &Error) -> (CauseCode, String, String) {
+    let cause = error.cause().unwrap();
+    (
+        cause.code(),
+        cause.message().to_owned(),
+        cause.remedy().to_owned(),
+    )
+}
+
+/// Runs the first command of a remedy for a file with the password `right`, and returns the path of what it makes.
+fn follow(remedy: &str, file: &Path) -> PathBuf {
+    let folder = file.parent().unwrap();
+    let command = remedy.split('`').nth(1).unwrap();
+    let command = command.replace("FILE", &file.display().to_string());
+    let command = command + " -passin pass:right -passout pass:right";
+    let run = Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{command}: {run:?}");
+    let name = command.split(' ').find(|word| word.starts_with("NEW"));
+    folder.join(name.unwrap())
+}
+
+#[test]
+fn a_pkcs12_file_without_a_mac_opens() {
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::EcP256);
+    let both = desk.file("both.pem", client.bundle_pem());
+    let scratch = desk.bench.dir.path().join("scratch");
+    let export = ["pkcs12", "-export", "-nomac", "-passout"];
+    let made = openssl(&[&export[..], &["pass:right"]].concat(), &both, &scratch);
+    let file = desk.file("no-mac.p12", made);
+    desk.with_file(&file, Some("right")).unwrap();
+    let error = desk.with_file(&file, Some("left")).unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyPasswordWrong, "{error}");
+    let error = desk.with_file(&file, None).unwrap_err();
+    assert_eq!(code(&error), CauseCode::KeyPasswordMissing, "{error}");
+    let open = ["pass:", "-keypbe", "NONE", "-certpbe", "NONE"];
+    let made = openssl(&[&export[..], &open].concat(), &both, &scratch);
+    desk.with_file(&desk.file("open.p12", made), None).unwrap();
+}
+
+#[test]
+fn a_lacking_algorithm_is_named_and_its_command_works() {
+    if openssl::version::number() < 0x3000_0000 {
+        return; // which has all of them
+    }
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::Rsa(2048));
+    let plain = desk.file("plain.pem", client.key_pem());
+    let both = desk.file("both.pem", client.bundle_pem());
+    let scratch = desk.bench.dir.path().join("scratch");
+    let made = |words: &[&str], input: &Path| {
+        let legacy = ["-provider", "legacy", "-provider", "default"];
+        let pass = ["-passout", "pass:right"];
+        openssl(&[words, &legacy, &pass].concat(), input, &scratch)
+    };
+    let certificates = client.chain_pem();
+    let with_key = |key: Vec<u8>| [certificates.clone(), key].concat();
+    let pkcs8 = |scheme| with_key(made(&["pkcs8", "-topk8", "-v1", scheme], &plain));
+    let traditional = with_key(made(&["rsa", "-traditional", "-des"], &plain));
+    let rc2 = made(&["pkcs12", "-export", "-legacy"], &both);
+    // The MAC of a sound file, under the name of another kind (RFC 9579).
+    let sha256 = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
+    let pbmac1 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0e";
+    let mut mac = openssl(
+        &["pkcs12", "-export", "-passout", "pass:right"],
+        &both,
+        &scratch,
+    );
+    let place = mac.windows(9).rposition(|it| it == sha256).unwrap();
+    mac[place..place + 9].copy_from_slice(pbmac1);
+    let legacy = "which OpenSSL 3 keeps in its legacy provider, and that is not active";
+    let aes = "Encrypt the key with AES: `openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in FILE -out NEW.key`; or activate the legacy provider in openssl.cnf.";
+    let mut cases = vec![
+        (
+            rc2,
+            format!("is a PKCS#12 file encrypted with RC2-40-CBC, {legacy}"),
+            "Write the file in PEM form: `openssl pkcs12 -legacy -in FILE -out NEW.pem`; or activate the legacy provider in openssl.cnf.",
+        ),
+        (
+            pkcs8("PBE-MD5-DES"),
+            format!("holds a private key encrypted with pbeWithMD5AndDES-CBC, {legacy}"),
+            aes,
+        ),
+        (
+            pkcs8("PBE-SHA1-RC2-64"),
+            format!("holds a private key encrypted with pbeWithSHA1AndRC2-CBC, {legacy}"),
+            aes,
+        ),
+        (
+            traditional,
+            format!("holds a private key encrypted with DES-CBC, {legacy}"),
+            aes,
+        ),
+    ];
+    if openssl::version::number() < 0x3040_0000 {
+        cases.push((
+            mac,
+            "is a PKCS#12 file protected by PBMAC1, which this OpenSSL does not offer".to_owned(),
+            "Use OpenSSL 3.4 or later, or write the file in PEM form: `openssl pkcs12 -nomacver -in FILE -out NEW.pem`.",
+        ));
+    }
+    for (bytes, why, remedy) in cases {
+        let file = desk.file("old", bytes);
+        let error = desk.with_file(&file, Some("right")).unwrap_err();
+        let message = format!("tlsCertificateKeyFile {file:?} {why}");
+        let expected = (
+            CauseCode::KeyAlgorithmUnsupported,
+            message,
+            remedy.to_owned(),
+        );
+        assert_eq!(told(&error), expected);
+        let new = follow(remedy, &file);
+        let mut bytes = std::fs::read(&new).unwrap();
+        if new.ends_with("NEW.key") {
+            bytes = with_key(bytes);
+        }
+        desk.with_file(&desk.file("new.pem", bytes), Some("right"))
+            .unwrap_or_else(|error| panic!("{why}: {error}"));
+    }
+}
+
+#[test]
+fn the_password_of_a_file_is_used_byte_for_byte() {
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::EcP256);
+    let plain = desk.file("plain.pem", client.key_pem());
+    let both = desk.file("both.pem", client.bundle_pem());
+    let scratch = desk.bench.dir.path().join("scratch");
+    let mut passwords = vec![
+        b"plain".to_vec(),
+        "Gr\u{fc}\u{df}e ".into(),
+        b" \xe4\xff\x80".to_vec(),
+    ];
+    passwords.push(vec![b'x'; 200]);
+    for password in passwords {
+        let line = [&password[..], b"\n"].concat();
+        let pass = format!("file:{}", desk.file("pass", &line).display());
+        let locked = openssl(&["pkcs8", "-topk8", "-passout", &pass], &plain, &scratch);
+        let locked = desk.file("locked.pem", [client.chain_pem(), locked].concat());
+        let store = openssl(&["pkcs12", "-export", "-passout", &pass], &both, &scratch);
+        let store = desk.file("store.p12", store);
+        for text in [
+            line.clone(),
+            password.clone(),
+            [&b"\xEF\xBB\xBF"[..], &password, b"\r\nsecond"].concat(),
+        ] {
+            let file = desk.file("password.txt", text);
+            for key in [&locked, &store] {
+                desk.attempt(|tls| tls.certificate_key_file(key).key_password_file(&file))
+                    .unwrap_or_else(|error| panic!("{password:?} {key:?}: {error}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_password_file_is_blamed_on_it() {
+    let desk = Desk::new();
+    let client = desk.client(KeyKind::EcP256);
+    let pem = desk.file("locked.pem", client.encrypted_bundle_pem("right"));
+    let store = desk.file("locked.p12", client.pkcs12("right"));
+    let folder = desk.bench.dir.path();
+    let wide: Vec<u8> = "\u{feff}right\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let (missing, wrong) = (CauseCode::KeyPasswordMissing, CauseCode::KeyPasswordWrong);
+    let unreadable = CauseCode::KeyFileUnreadable;
+    let path = |name: &str| folder.join(name);
+    for locked in [&pem, &store] {
+        let cases = [
+            (
+                path("none"),
+                unreadable,
+                format!(
+                    "key_password_file {:?} cannot be read: there is no such file",
+                    path("none")
+                ),
+                "Correct the path; a relative path starts at the working directory of the process.",
+            ),
+            (
+                folder.to_owned(),
+                unreadable,
+                format!("key_password_file {folder:?} cannot be read: it is a folder"),
+                "Give the path of a file, not of the folder that holds it.",
+            ),
+            (
+                desk.file("empty", "\nright\n"),
+                missing,
+                format!(
+                    "the private key is encrypted, and the first line of key_password_file {:?} is empty",
+                    path("empty")
+                ),
+                "Put the password of the private key into the first line of that file.",
+            ),
+            (
+                desk.file("wide", &wide),
+                wrong,
+                format!("key_password_file {:?} holds text in UTF-16", path("wide")),
+                "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > password.txt`.",
+            ),
+            (
+                desk.file("left", "left\n"),
+                wrong,
+                format!(
+                    "tlsCertificateKeyFile {locked:?} holds a private key that the first line of key_password_file {:?} does not decrypt",
+                    path("left")
+                ),
+                "Correct that line: it must be the password alone, without quotes or white space around it.",
+            ),
+        ];
+        for (file, code, message, remedy) in cases {
+            let error = desk
+                .attempt(|tls| tls.certificate_key_file(locked).key_password_file(&file))
+                .unwrap_err();
+            assert_eq!(told(&error), (code, message, remedy.to_owned()));
+        }
+        let error = desk
+            .attempt(|tls| {
+                tls.certificate_key_file(locked)
+                    .key_password_callback(|| Some(Secret::from("left")))
+            })
+            .unwrap_err();
+        let expected = format!(
+            "tlsCertificateKeyFile {locked:?} holds a private key that the password from the function of key_password_callback does not decrypt"
+        );
+        assert_eq!((told(&error).0, told(&error).1), (wrong, expected));
+    }
+}

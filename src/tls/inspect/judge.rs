@@ -14,8 +14,8 @@ use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::time::rfc3339;
 use crate::tls::files::Purpose;
-use crate::tls::key::Locked;
-use crate::tls::reading::Unread;
+use crate::tls::key::{Lacking, Locked};
+use crate::tls::reading::{FileBytes, Unread};
 use crate::tls::{Certificate, ffi};
 
 /// What ends sooner is worth a warning: 30 days.
@@ -43,17 +43,18 @@ pub(super) fn unreadable(unread: &Unread) -> Finding {
     }
 }
 
-/// All findings about a file that was read; `mode` has the permission bits as `stat` tells them.
+/// All findings about a file that was read.
 pub(super) fn findings(
     report: &FileReport,
     contents: &Contents,
+    file: &FileBytes,
     purpose: Option<Purpose>,
-    mode: u32,
     now: SystemTime,
 ) -> Vec<Finding> {
     let mut judge = Judge {
         report,
         contents,
+        bytes: &file.bytes,
         purpose,
         now,
         findings: Vec::new(),
@@ -68,13 +69,14 @@ pub(super) fn findings(
     }
     judge.crls();
     judge.chain();
-    judge.mode(mode);
+    judge.mode(file.mode);
     judge.findings
 }
 
 struct Judge<'a> {
     report: &'a FileReport,
     contents: &'a Contents,
+    bytes: &'a [u8],
     purpose: Option<Purpose>,
     now: SystemTime,
     findings: Vec<Finding>,
@@ -207,10 +209,14 @@ impl Judge<'_> {
                 FindingCode::KeyPasswordWrong,
                 "the password does not open the private key",
             ),
-            Locked::Unsupported(_) => self.fail(
-                FindingCode::KeyAlgorithmUnsupported,
-                "this OpenSSL does not offer the type or the encryption of the private key; encrypt it anew with AES",
-            ),
+            Locked::Unsupported(error) => {
+                let lacking = Lacking::of(self.bytes, error);
+                let (why, remedy) = (lacking.why(), lacking.remedy());
+                self.fail(
+                    FindingCode::KeyAlgorithmUnsupported,
+                    format!("it {why}; {}", remedy.trim_end_matches('.')),
+                );
+            }
             Locked::Undecodable(_) => self.fail(
                 FindingCode::DamagedBlock,
                 "the private key cannot be decoded; replace it by a whole one",

@@ -336,12 +336,13 @@ impl FileReport {
             findings: Vec::new(),
         };
         match file {
-            Ok(FileBytes { bytes, mode }) => {
+            Ok(file) => {
+                let bytes = &file.bytes;
                 let contents = Contents::of(bytes, password);
                 report.form = Some(files::form(bytes));
                 report.holds = files::describe(bytes);
                 report.fill(&contents, purpose);
-                report.findings = judge::findings(&report, &contents, purpose, *mode, now);
+                report.findings = judge::findings(&report, &contents, file, purpose, now);
                 certificates = contents.certificates;
             }
             Err(unread) => report.findings.push(judge::unreadable(unread)),
