@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
@@ -242,6 +243,8 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
         let mut terminal = Terminal::start(words);
         let asked = terminal.read_until("Password of the MongoDB user: ");
         assert_eq!(asked, "Password of the MongoDB user: ");
+        // The echo is switched off right after the question is printed, as for a person who types.
+        thread::sleep(Duration::from_secs(1));
         terminal.write("pencil\n");
         let (code, text) = terminal.end();
         assert!(code == 0 && text.contains(expected), "{text}");
