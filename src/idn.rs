@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use crate::address::ip_address;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
+use crate::printable::Quoted;
 
 /// The ASCII form of a host name; addresses and names in ASCII stay as they are.
 ///
@@ -25,7 +26,7 @@ pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, Cause> {
         None => Ok(Cow::Owned(ascii)),
         Some(why) => Err(refused(
             host,
-            &format!("its ASCII form {ascii:?} {why}"),
+            &format!("its ASCII form {ascii} {why}", ascii = Quoted(&ascii)),
             "Correct the host name in the connection string.",
         )
         .fact("dns_name", ascii)),
@@ -41,7 +42,12 @@ pub(crate) fn in_both_forms(error: Error, written: &str, ascii: &str) -> Error {
     let Some(cause) = error.cause().cloned() else {
         return error;
     };
-    let message = format!("{} ({written:?} is {ascii:?} in DNS)", cause.message());
+    let message = format!(
+        "{} ({written} is {ascii} in DNS)",
+        cause.message(),
+        written = Quoted(&written),
+        ascii = Quoted(&ascii)
+    );
     error.explained_anew(cause.with_message(message).fact("dns_name", ascii))
 }
 
@@ -78,7 +84,10 @@ fn convert(host: &str) -> Result<String, Cause> {
 fn refused(host: &str, why: &str, remedy: &str) -> Cause {
     Cause::new(
         CauseCode::OptionConflict,
-        format!("the host name {host:?} cannot be looked up: {why}"),
+        format!(
+            "the host name {host} cannot be looked up: {why}",
+            host = Quoted(&host)
+        ),
         remedy,
     )
     .fact("host", host)

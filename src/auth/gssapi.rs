@@ -22,6 +22,7 @@ use crate::fork;
 use crate::limit::Limit;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
+use crate::printable::Quoted;
 use crate::thread;
 use crate::time::Deadline;
 
@@ -126,7 +127,10 @@ impl Gssapi {
         let (code, message, remedy) = if expired {
             (
                 CauseCode::KerberosTicketMissing,
-                format!("the Kerberos ticket of {user:?} has expired: {text}"),
+                format!(
+                    "the Kerberos ticket of {user} has expired: {text}",
+                    user = Quoted(&user)
+                ),
                 format!(
                     "Get a new one by `kinit {user}`, or run a program that renews it (k5start)."
                 ),
@@ -134,7 +138,7 @@ impl Gssapi {
         } else if minor == SERVICE_UNKNOWN {
             (
             CauseCode::KerberosServiceUnknown,
-            format!("the KDC does not know the service {target:?}: {text}"),
+            format!("the KDC does not know the service {target}: {text}", target = Quoted(&target)),
             "Connect by the name that the service principal has, or set SERVICE_HOST, SERVICE_NAME, SERVICE_REALM or \
              CANONICALIZE_HOST_NAME in authMechanismProperties; `klist -k` on the server lists its principals."
                 .to_owned(),
@@ -142,13 +146,16 @@ impl Gssapi {
         } else if is(MajorFlags::GSS_S_NO_CRED) && self.password.is_some() {
             (
             CauseCode::KerberosFailed,
-            format!("the KDC gave no ticket to {user:?} for its password: {text}"),
+            format!("the KDC gave no ticket to {user} for its password: {text}", user = Quoted(&user)),
             "Check the user name with its realm, and the password; and that the clock is right.".to_owned(),
         )
         } else if is(MajorFlags::GSS_S_NO_CRED) {
             (
                 CauseCode::KerberosTicketMissing,
-                format!("there is no Kerberos ticket of {user:?}: {text}"),
+                format!(
+                    "there is no Kerberos ticket of {user}: {text}",
+                    user = Quoted(&user)
+                ),
                 format!(
                     "Get one by `kinit {user}`, or point KRB5CCNAME or KRB5_CLIENT_KTNAME to where there is one."
                 ),
@@ -156,7 +163,11 @@ impl Gssapi {
         } else {
             (
                 CauseCode::KerberosFailed,
-                format!("Kerberos failed for the user {user:?} and the service {target:?}: {text}"),
+                format!(
+                    "Kerberos failed for the user {user} and the service {target}: {text}",
+                    user = Quoted(&user),
+                    target = Quoted(&target)
+                ),
                 KDC.to_owned(),
             )
         };

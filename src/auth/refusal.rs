@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::cause::{Cause, CauseCode};
 use crate::error::CommandFailure;
 use crate::options::{AuthMechanism, Credential, Secret};
+use crate::printable::Quoted;
 
 /// A server refused a command of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +195,8 @@ impl Refusal<'_> {
         );
         let remedy = format!(
             "Create the user, with the roles that it needs: db.getSiblingDB(\"$external\").runCommand({{createUser: \
-             {subject:?}, roles: [{{role: \"readWrite\", db: \"DATABASE\"}}]}})"
+             {subject}, roles: [{{role: \"readWrite\", db: \"DATABASE\"}}]}})",
+            subject = Quoted(&subject)
         );
         Cause::new(CauseCode::AuthenticationFailed, message, remedy)
             .fact("certificate_user", subject)
@@ -225,9 +227,9 @@ impl Refusal<'_> {
         let (message, remedy) = match self.known {
             UserMechanisms::Named(_) => (
                 format!(
-                    "the server knows the user {user:?} of the database {source:?} and refused it by {mechanism}, \
+                    "the server knows the user {user} of the database {source} and refused it by {mechanism}, \
                      most likely for its password: {said}"
-                ),
+                , user = Quoted(&user), source = Quoted(&source)),
                 "Correct the password; in a connection string it is percent-encoded. If it is right, see whether \
                  the user may log in from this host only (authenticationRestrictions)."
                     .to_owned(),
@@ -236,25 +238,25 @@ impl Refusal<'_> {
                 let found = self.known_in.join(", ");
                 (
                     format!(
-                        "the server knows the user {user:?} not in the database {source:?}, and in {found}: {said}"
-                    ),
+                        "the server knows the user {user} not in the database {source}, and in {found}: {said}"
+                    , user = Quoted(&user), source = Quoted(&source)),
                     format!("Set authSource={} in the connection string.", self.known_in[0]),
                 )
             }
             UserMechanisms::NotNamed => (
                 format!(
-                    "the server refused the user {user:?} of the database {source:?} by {mechanism}, most likely \
+                    "the server refused the user {user} of the database {source} by {mechanism}, most likely \
                      because it knows no such user there: {said}"
-                ),
+                , user = Quoted(&user), source = Quoted(&source)),
                 format!(
                     "Correct the user name, or set authSource to the database in which the user was created, most \
-                     often admin. Now it is {source:?}."
-                ),
+                     often admin. Now it is {source}."
+                , source = Quoted(&source)),
             ),
             UserMechanisms::NotAsked => (
                 format!(
-                    "the server refused the user {user:?} of the database {source:?} by {mechanism}: {said}"
-                ),
+                    "the server refused the user {user} of the database {source} by {mechanism}: {said}"
+                , user = Quoted(&user), source = Quoted(&source)),
                 "Check the user name, the password, and authSource, the database in which the user was created; a \
                  server does not say which is wrong."
                     .to_owned(),

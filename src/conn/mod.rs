@@ -38,6 +38,7 @@ use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
 use crate::limit::Limit;
+use crate::printable::Quoted;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
@@ -254,7 +255,7 @@ impl Connection {
             offered: self.offered,
         };
         let reply = self.exchange(expected, deadline).map_err(|failure| {
-            let what = format!("the reply to {:?}", command_name(request.body));
+            let what = format!("the reply to {}", Quoted(&command_name(request.body)));
             self.explain(failure, stage, &what, deadline)
         })?;
         let success =

@@ -15,6 +15,7 @@ use crate::conn::{
 };
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
+use crate::printable::Quoted;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{self, CertificateRevocation, Failed, HandshakeReport, RevocationStatus};
 
@@ -310,8 +311,8 @@ impl Watch<'_> {
                 let tried = tried.map(|step| format!("{} {}", step.evidence, step.outcome));
                 let tried = tried.collect::<Vec<_>>().join("; ");
                 self.examination.warnings.push(format!(
-                    "whether the certificate {:?} is revoked is not known: {tried}",
-                    found.subject
+                    "whether the certificate {} is revoked is not known: {tried}",
+                    Quoted(&found.subject)
                 ));
             }
         }

@@ -30,6 +30,7 @@ use crate::address::ServerAddress;
 use crate::conn::{Connector, Hello};
 use crate::error::{Error, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ClientOptionsBuilder};
+use crate::printable::Quoted;
 use crate::srv;
 pub use crate::srv::SeedList;
 use crate::tls::{
@@ -384,9 +385,9 @@ fn alone(examination: Examination) -> Diagnosis {
 fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
     const TOLD_EACH: usize = 3;
     let name = format!(
-        "{} {:?}",
+        "{} {}",
         file.option.unwrap_or_default(),
-        file.path.display().to_string()
+        Quoted(&file.path.display().to_string())
     );
     let findings = file
         .findings

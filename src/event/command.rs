@@ -18,6 +18,7 @@ use super::{Event, EventKind, EventListener};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::logging::debug;
+use crate::printable::Quoted;
 
 /// What the events of one command have in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,10 +208,10 @@ impl OpenCommand {
         let rest = rest(self.monitor.document_length);
         debug!(
             target: TARGET,
-            "Command {command_name:?} {what} database {database_name:?}{took} using a connection with \
+            "Command {command_name} {what} database {database_name}{took} using a connection with \
              driver-generated ID {connection_id}{server_id} to {server}{service}. The requestID is {request_id} \
              and the operation ID is {operation_id}. {rest}"
-        );
+        , command_name = Quoted(&command_name), database_name = Quoted(&database_name));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
 use crate::fork;
 use crate::limit::Limit;
+use crate::printable::Quoted;
 use crate::socket::Interrupt;
 use crate::thread;
 use crate::time::{Deadline, Elapsed};
@@ -47,7 +48,10 @@ pub(crate) fn resolve_unless(
     }
 
     let limited = |limit: Limit| {
-        let what = format!("the host name {host:?} cannot be resolved");
+        let what = format!(
+            "the host name {host} cannot be resolved",
+            host = Quoted(&host)
+        );
         fail(limit.cause(&what))
     };
     let lookup = Lookup::join(host, look_up).map_err(|_| limited(Limit::Threads))?;
@@ -175,7 +179,10 @@ fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
 fn not_found(host: &str) -> Cause {
     Cause::new(
         CauseCode::DnsNotFound,
-        format!("the host name {host:?} does not exist, or has no address"),
+        format!(
+            "the host name {host} does not exist, or has no address",
+            host = Quoted(&host)
+        ),
         format!("Correct the host name, or look into DNS and /etc/hosts (`getent ahosts {host}`)."),
     )
 }
@@ -183,7 +190,7 @@ fn not_found(host: &str) -> Cause {
 fn failed(host: &str, why: &str) -> Cause {
     Cause::new(
         CauseCode::DnsFailed,
-        format!("the resolver failed for {host:?}: {why}"),
+        format!("the resolver failed for {host}: {why}", host = Quoted(&host)),
         format!("Check the name servers in /etc/resolv.conf and the way to them (`getent ahosts {host}`)."),
     )
     .fact("reason", why)

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::logging::{debug, warn};
 use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, SrvOptions};
+use crate::printable::Quoted;
 use crate::sdam::{Topology, TopologyType};
 use crate::thread;
 use crate::time::{Deadline, TimeoutKind};
@@ -95,7 +96,7 @@ impl Polling {
         };
         let hosts = rules::known_hosts(&self.srv.host, &query, found);
         if hosts.is_empty() {
-            warn!(target: "mongotls::dns", "the hosts stay as they are: no SRV record of {query:?} may be followed");
+            warn!(target: "mongotls::dns", "the hosts stay as they are: no SRV record of {query} may be followed", query = Quoted(&query));
             return Some(self.after_failure);
         }
         let topology = self.topology.upgrade()?;

@@ -11,6 +11,7 @@ use crate::fork;
 use crate::logging::warn;
 use crate::net::dns::{Failure, Resolver, Trouble};
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
+use crate::printable::Quoted;
 use crate::uri::{TxtOptions, Warning};
 
 /// The name whose SRV records hold the hosts.
@@ -34,7 +35,7 @@ pub(super) fn hosts(
     resolver: &Resolver,
 ) -> Result<Vec<ServerAddress>> {
     if records.is_empty() {
-        let why = format!("{query:?} has no SRV record");
+        let why = format!("{query} has no SRV record", query = Quoted(&query));
         return Err(not_found(name, query, &why, "no records", resolver));
     }
     let mut hosts = Vec::with_capacity(records.len());
@@ -43,11 +44,15 @@ pub(super) fn hosts(
         if let Err(why) = check(name, &host, port) {
             let cause = Cause::new(
                 CauseCode::SrvInvalid,
-                format!("an SRV record of {query:?} names {target:?}, port {port}, which {why}"),
                 format!(
-                    "Correct the record (`dig SRV {query}`): its hosts must be in the domain {:?}. If you do not know \
+                    "an SRV record of {query} names {target}, port {port}, which {why}",
+                    query = Quoted(&query),
+                    target = Quoted(&target)
+                ),
+                format!(
+                    "Correct the record (`dig SRV {query}`): its hosts must be in the domain {}. If you do not know \
                      that host, somebody may have changed the DNS answer: do not connect.",
-                    domain(&bare(name))
+                    Quoted(&domain(&bare(name)))
                 ),
             );
             let cause = cause
@@ -76,7 +81,7 @@ pub(super) fn known_hosts(
         let host = bare(&target);
         if let Err(why) = check(name, &host, port) {
             let shown = target.escape_debug();
-            warn!(target: "mongotls::dns", "an SRV record of {query:?} names \"{shown}\", port {port}, which {why}: left out");
+            warn!(target: "mongotls::dns", "an SRV record of {query} names \"{shown}\", port {port}, which {why}: left out", query = Quoted(&query));
             continue;
         }
         let address = ServerAddress::tcp(&host, port);
@@ -178,7 +183,7 @@ pub(super) fn txt(
         let shown = txt.map(|txt| txt.chars().take(MAX_SHOWN).collect::<String>());
         let cause = Cause::new(
             CauseCode::SrvInvalid,
-            format!("the TXT record of {host:?} {why}"),
+            format!("the TXT record of {host} {why}", host = Quoted(&host)),
             format!(
                 "Correct the TXT record (`dig TXT {host}`): one record, with authSource, replicaSet and loadBalanced \
                  as in a connection string and nothing else."
@@ -239,8 +244,8 @@ pub(super) fn complete(
     if let (Some(source), Some(mechanism)) = (&source, mechanism) {
         if mechanism.is_always_external() && source != "$external" {
             conflicts.push(format!(
-                "authSource={source:?} of the TXT record cannot be used with {mechanism}; add authSource=$external to the connection string"
-            ));
+                "authSource={source} of the TXT record cannot be used with {mechanism}; add authSource=$external to the connection string"
+            , source = Quoted(&source)));
         }
     }
     if !conflicts.is_empty() {
@@ -262,7 +267,10 @@ pub(super) fn complete(
 pub(super) fn no_srv(name: &str, query: &str, failure: Failure, resolver: &Resolver) -> Error {
     match failure {
         Failure::NoSuchName => {
-            let why = format!("the name {query:?} does not exist in DNS");
+            let why = format!(
+                "the name {query} does not exist in DNS",
+                query = Quoted(&query)
+            );
             not_found(name, query, &why, "NXDOMAIN", resolver)
         }
         failure => unanswered(name, "SRV", query, failure, resolver),
@@ -304,7 +312,10 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
         Failure::NotAsked(why) => {
             let cause = Cause::new(
                 CauseCode::DnsFailed,
-                format!("the {kind} records of {query:?} cannot be asked for: {why}"),
+                format!(
+                    "the {kind} records of {query} cannot be asked for: {why}",
+                    query = Quoted(&query)
+                ),
                 "Correct the name behind mongodb+srv://.",
             );
             return Error::failed(Stage::Resolve, with_name(cause.fact("query", query), name));
@@ -351,8 +362,9 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
     let cause = Cause::new(
         CauseCode::DnsFailed,
         format!(
-            "no name server answered for the {kind} records of {query:?}{}: {told}",
-            limit.unwrap_or_default()
+            "no name server answered for the {kind} records of {query}{}: {told}",
+            limit.unwrap_or_default(),
+            query = Quoted(&query)
         ),
         remedy,
     );

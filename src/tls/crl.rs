@@ -31,6 +31,7 @@ use super::{ffi, internal, trust};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{TlsOptions, option_conflict};
+use crate::printable::Quoted;
 use crate::time::rfc3339;
 
 /// The CRLs that a context uses.
@@ -224,23 +225,26 @@ fn none_in_force(old: &Listed, newest: Option<&Listed>, now: SystemTime) -> Erro
         None => (
             CauseCode::CrlMissing,
             format!(
-                "the files of tlsCRLFile no longer hold a CRL of {issuer:?}, and would replace one {in_force}"
+                "the files of tlsCRLFile no longer hold a CRL of {issuer}, and would replace one {in_force}",
+                issuer = Quoted(&issuer)
             ),
         ),
         Some(list) if now < list.this_update() => (
             CauseCode::CrlNotYetValid,
             format!(
-                "the CRL of {issuer:?} in {:?} is valid only from {} on, and would replace one {in_force}",
-                list.path,
-                rfc3339(list.this_update())
+                "the CRL of {issuer} in {} is valid only from {} on, and would replace one {in_force}",
+                Quoted(&list.path),
+                rfc3339(list.this_update()),
+                issuer = Quoted(&issuer)
             ),
         ),
         Some(list) => (
             CauseCode::CrlExpired,
             format!(
-                "the CRL of {issuer:?} in {:?} is past its nextUpdate ({}), and would replace one {in_force}",
-                list.path,
-                list.next_update().map(rfc3339).unwrap_or_default()
+                "the CRL of {issuer} in {} is past its nextUpdate ({}), and would replace one {in_force}",
+                Quoted(&list.path),
+                list.next_update().map(rfc3339).unwrap_or_default(),
+                issuer = Quoted(&issuer)
             ),
         ),
     };
@@ -263,13 +267,14 @@ fn lower_number(old: &Listed, new: &Listed, now: SystemTime) -> Error {
     let issuer = &old.scope.issuer;
     let number = |list: &Listed| list.number().unwrap_or_default();
     let message = format!(
-        "the CRL of {issuer:?} in {:?} has the number {} (thisUpdate {}), and would replace number {} (thisUpdate {}), {}",
-        new.path,
+        "the CRL of {issuer} in {} has the number {} (thisUpdate {}), and would replace number {} (thisUpdate {}), {}",
+        Quoted(&new.path),
         number(new),
         rfc3339(new.this_update()),
         number(old),
         rfc3339(old.this_update()),
-        in_force_until(old)
+        in_force_until(old),
+        issuer = Quoted(&issuer)
     );
     let remedy = "Find out who put the older CRL there, and put the current one of that issuer into the file of tlsCRLFile.";
     let cause = Cause::new(CauseCode::CrlInvalid, message, remedy)
@@ -302,7 +307,7 @@ impl Origin {
 
     fn invalid(&self, holds: &str, why: &str, remedy: &str) -> Cause {
         let what = match &self.path {
-            Some(path) => format!("{} {path:?}", self.option),
+            Some(path) => format!("{} {path}", self.option, path = Quoted(&path)),
             None => format!("the text of {}", self.option),
         };
         Cause::new(self.purpose.invalid(), format!("{what} {why}"), remedy)

@@ -18,6 +18,7 @@ use super::{ServerName, openssl_version};
 use crate::cause::{Cause, CauseCode};
 use crate::limit::Limit;
 use crate::options::{ProtocolOptions, TlsVersion};
+use crate::printable::Quoted;
 use crate::sniff;
 use crate::time::rfc3339;
 
@@ -402,7 +403,10 @@ fn alerted(alert: Alert, peer: &Peer<'_>) -> Cause {
 fn name_rejected(peer: &Peer<'_>, alert: &str) -> Cause {
     let (message, remedy, sent) = match peer.name {
         ServerName::Dns(name) => (
-            format!("the server does not serve the name {name:?}: it sent the alert {alert}"),
+            format!(
+                "the server does not serve the name {name}: it sent the alert {alert}",
+                name = Quoted(&name)
+            ),
             "Connect by a name that the server or the proxy in front of it is configured for.",
             Some(name.as_str()),
         ),
@@ -467,24 +471,24 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
     let (code, message, remedy) = match (alert, stale) {
         (Some(Alert::CERTIFICATE_REVOKED), _) => (
             CauseCode::ClientCertificateRevoked,
-            format!("the server says that the client certificate {subject:?} is revoked: {how}"),
+            format!("the server says that the client certificate {subject} is revoked: {how}", subject = Quoted(&subject)),
             "Have a new client certificate issued and put it into tlsCertificateKeyFile."
                 .to_owned(),
         ),
         _ if ended => (
             CauseCode::ClientCertificateExpired,
             format!(
-                "the client certificate {subject:?} expired at {}: {how}",
+                "the client certificate {subject} expired at {}: {how}",
                 rfc3339(certificate.not_after)
-            ),
+            , subject = Quoted(&subject)),
             "Renew the certificate in tlsCertificateKeyFile.".to_owned(),
         ),
         _ if !begun => (
             CauseCode::ClientCertificateRejected,
             format!(
-                "the client certificate {subject:?} is valid only from {} on: {how}",
+                "the client certificate {subject} is valid only from {} on: {how}",
                 rfc3339(certificate.not_before)
-            ),
+            , subject = Quoted(&subject)),
             "Compare this host's clock with the true time; if it is right, wait or have the certificate issued with an earlier start.".to_owned(),
         ),
         // Of what this host sends, the intermediate CA is to blame.
@@ -503,46 +507,45 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
             };
             (
                 code,
-                format!("the intermediate CA {name:?} that is sent with the client certificate {subject:?} {when}: {how}"),
-                format!("Put a certificate of the intermediate CA {name:?} that is in force into tlsCertificateKeyFile, in place of the one there."),
+                format!("the intermediate CA {name} that is sent with the client certificate {subject} {when}: {how}", name = Quoted(&name), subject = Quoted(&subject)),
+                format!("Put a certificate of the intermediate CA {name} that is in force into tlsCertificateKeyFile, in place of the one there.", name = Quoted(&name)),
             )
         }
         (Some(Alert::UNKNOWN_CA), None) => (
             CauseCode::ClientCertificateUntrusted,
             format!(
-                "the server does not know the CA {:?} of the client certificate {subject:?}: {how}",
-                certificate.issuer
-            ),
+                "the server does not know the CA {} of the client certificate {subject}: {how}",
+                Quoted(&certificate.issuer), subject = Quoted(&subject)),
             unknown_client_ca(own, listed),
         ),
         (Some(Alert::CERTIFICATE_EXPIRED), None) => (
             CauseCode::ClientCertificateExpired,
-            format!("the server says that the client certificate {subject:?} has expired: {how}"),
+            format!("the server says that the client certificate {subject} has expired: {how}", subject = Quoted(&subject)),
             "Compare the server's clock with the true time: by this host's clock the certificate is in force. A server whose CRL is past its nextUpdate sends this alert too.".to_owned(),
         ),
         _ if !certificate.allows_client_auth => (
             CauseCode::ClientCertificateRejected,
             format!(
-                "the client certificate {subject:?} is not meant for a TLS client, and the server refuses it: {how}"
-            ),
+                "the client certificate {subject} is not meant for a TLS client, and the server refuses it: {how}"
+            , subject = Quoted(&subject)),
             "Have a certificate issued with the extended key usage clientAuth.".to_owned(),
         ),
         (None, None) if listed == Some(true) => (
             CauseCode::ClientCertificateRejected,
             format!(
-                "the server closed the connection {} without a reason: a proxy in front of it has lost its backend, or it refuses the client certificate {subject:?}, which is in force and of a CA that the server names",
+                "the server closed the connection {} without a reason: a proxy in front of it has lost its backend, or it refuses the client certificate {subject}, which is in force and of a CA that the server names",
                 peer.phase()
-            ),
+            , subject = Quoted(&subject)),
             "See whether the server behind the proxy runs, and look at the log of the proxy or of the server for this instant; it holds the reason.".to_owned(),
         ),
         (None, None) => (
             CauseCode::ClientCertificateRejected,
-            format!("the server refuses the client certificate {subject:?}: {how}; if it accepts the certificate, a proxy in front of it has lost its backend"),
+            format!("the server refuses the client certificate {subject}: {how}; if it accepts the certificate, a proxy in front of it has lost its backend", subject = Quoted(&subject)),
             "Look at the server's log for this instant; the certificate needs an issuer that the server trusts. If the certificate is right, see whether the server behind the proxy runs.".to_owned(),
         ),
         (Some(_), None) => (
             CauseCode::ClientCertificateRejected,
-            format!("the server refuses the client certificate {subject:?}: {how}"),
+            format!("the server refuses the client certificate {subject}: {how}", subject = Quoted(&subject)),
             "Look at the server's log for this instant; the certificate needs an issuer that the server trusts.".to_owned(),
         ),
     };
@@ -567,11 +570,11 @@ fn unknown_client_ca(own: &OwnChain, listed: Option<bool>) -> String {
     let key_id = key_id.map_or_else(String::new, |id| format!(" with the key identifier {id}"));
     match (listed, own.intermediates.is_empty()) {
         (Some(true), _) => format!(
-            "The server names a CA of that name, so that its own certificate of the CA is another one: put the certificate of {issuer:?}{key_id} into the server's CA file (on mongod net.tls.CAFile), or use a client certificate of the CA that the server has."
-        ),
+            "The server names a CA of that name, so that its own certificate of the CA is another one: put the certificate of {issuer}{key_id} into the server's CA file (on mongod net.tls.CAFile), or use a client certificate of the CA that the server has."
+        , issuer = Quoted(&issuer)),
         (_, true) => format!(
-            "If {issuer:?} is an intermediate CA, put its certificate into tlsCertificateKeyFile, after the client's own. Otherwise add the CA to the server's CA file (on mongod net.tls.CAFile), or use a certificate of a CA that the server knows."
-        ),
+            "If {issuer} is an intermediate CA, put its certificate into tlsCertificateKeyFile, after the client's own. Otherwise add the CA to the server's CA file (on mongod net.tls.CAFile), or use a certificate of a CA that the server knows."
+        , issuer = Quoted(&issuer)),
         (_, false) => {
             "Add the root CA to the server's CA file (on mongod net.tls.CAFile), or use a certificate of a CA that the server knows.".to_owned()
         }

@@ -21,6 +21,7 @@ use super::reading::{Files, Unread};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::limit::Limit;
+use crate::printable::Quoted;
 
 /// What a file is for: which option names it, and which codes tell its faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,10 @@ pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Resu
 /// A file cannot be read because a limit of this host is reached.
 pub(super) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
     let path = key::shown_uri(&path.display().to_string());
-    let cause = limit.cause(&format!("{option} {path:?} cannot be read"));
+    let cause = limit.cause(&format!(
+        "{option} {path} cannot be read",
+        path = Quoted(&path)
+    ));
     Error::configuration(cause.fact("option", option).fact("path", path))
 }
 
@@ -84,9 +88,10 @@ pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
     // It may be the URI of a store, with a PIN, in the place of a path.
     let path = key::shown_uri(&path.display().to_string());
     let message = format!(
-        "{} {path:?} cannot be read: {}",
+        "{} {path} cannot be read: {}",
         purpose.option(),
-        unread.why
+        unread.why,
+        path = Quoted(&path)
     );
     let cause = Cause::new(purpose.unreadable(), message, unread.remedy);
     let error = Error::configuration(

@@ -21,6 +21,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::fork::Abandon;
 use crate::options::{IdentitySource, PasswordSource};
+use crate::printable::Quoted;
 
 /// A certificate, its key and the intermediates above it.
 pub(super) struct Identity {
@@ -92,7 +93,7 @@ impl Identity {
                     .unwrap_or_default();
                 let cause = origin.cause(
                     CauseCode::KeyCertificateMismatch,
-                    &format!("holds the certificate of {subject:?}, to which the private key does not belong"),
+                    &format!("holds the certificate of {subject}, to which the private key does not belong", subject = Quoted(&subject)),
                     "Pair the certificate with the private key that it was issued for.",
                 );
                 Err(Error::configuration(cause.fact("subject", subject)))
@@ -150,9 +151,8 @@ impl Identity {
         let cause = self.origin.cause(
             code,
             &format!(
-                "holds the certificate of {:?}, whose {what} is below OpenSSL's security level",
-                certificate.subject
-            ),
+                "holds the certificate of {}, whose {what} is below OpenSSL's security level",
+                Quoted(&certificate.subject)),
             "Have a certificate issued for a key of RSA 2048, EC P-256 or stronger, signed with SHA-256 or stronger.",
         );
         let cause = cause
@@ -236,7 +236,11 @@ impl<'a> Material<'a> {
     fn read(path: &Path, files: &'a Files) -> Result<Self> {
         let bytes = files::bytes(Purpose::ClientCertificate, path, files)?;
         let path = path.display().to_string();
-        let what = format!("{} {path:?}", Purpose::ClientCertificate.option());
+        let what = format!(
+            "{} {path}",
+            Purpose::ClientCertificate.option(),
+            path = Quoted(&path)
+        );
         Ok(Self {
             origin: Origin {
                 what,

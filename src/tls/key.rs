@@ -23,6 +23,7 @@ use super::reading::Files;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{PasswordSource, Secret};
+use crate::printable::Quoted;
 
 /// The password of a private key, fetched once, when it is needed.
 pub(super) struct Password<'a> {
@@ -73,11 +74,14 @@ impl<'a> Password<'a> {
     fn named(&self) -> String {
         match self.source {
             Some(PasswordSource::File(path)) => format!(
-                "the first line of key_password_file {:?}",
-                path.display().to_string()
+                "the first line of key_password_file {}",
+                Quoted(&path.display().to_string())
             ),
             Some(PasswordSource::Variable(name)) => {
-                format!("the environment variable {name:?} (key_password_variable)")
+                format!(
+                    "the environment variable {name} (key_password_variable)",
+                    name = Quoted(&name)
+                )
             }
             Some(PasswordSource::Callback(_)) => "the function of key_password_callback".to_owned(),
             Some(PasswordSource::Text(_)) | None => "tlsCertificateKeyFilePassword".to_owned(),
@@ -97,7 +101,10 @@ fn first_line<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8]> {
     if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
         return failed(
             CauseCode::KeyPasswordWrong,
-            format!("key_password_file {shown:?} holds text in UTF-16"),
+            format!(
+                "key_password_file {shown} holds text in UTF-16",
+                shown = Quoted(&shown)
+            ),
             "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > password.txt`.",
         );
     }
@@ -107,7 +114,8 @@ fn first_line<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8]> {
         [] => failed(
             CauseCode::KeyPasswordMissing,
             format!(
-                "the private key is encrypted, and the first line of key_password_file {shown:?} is empty"
+                "the private key is encrypted, and the first line of key_password_file {shown} is empty",
+                shown = Quoted(&shown)
             ),
             "Put the password of the private key into the first line of that file.",
         ),
@@ -119,7 +127,8 @@ fn no_variable(name: &str) -> Error {
     let cause = Cause::new(
         CauseCode::KeyPasswordMissing,
         format!(
-            "the private key is encrypted, and the environment variable {name:?} with its password is not set"
+            "the private key is encrypted, and the environment variable {name} with its password is not set",
+            name = Quoted(&name)
         ),
         "Set the environment variable for this process.",
     );
@@ -249,7 +258,11 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
     // OpenSSL's own text repeats the whole URI, so that only its reasons are kept.
     let reasons = error.as_ref().and_then(files::reasons);
     let failed = |code: CauseCode, why: &str, remedy: &str| {
-        let cause = Cause::new(code, format!("the private key {shown:?} {why}"), remedy);
+        let cause = Cause::new(
+            code,
+            format!("the private key {shown} {why}", shown = Quoted(&shown)),
+            remedy,
+        );
         let cause = cause.fact("uri", shown);
         Error::configuration(cause.fact_opt("openssl", reasons.clone()))
     };

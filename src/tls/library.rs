@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ffi::Configuration;
 use super::{ffi, files};
 use crate::fork;
+use crate::printable::Quoted;
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
 pub fn openssl_version() -> &'static str {
@@ -66,13 +67,13 @@ impl Library {
         let file = self.config_file.as_deref().unwrap_or(Path::new(""));
         let file = file.display().to_string();
         let ignored = self.config_error.iter().map(|why| {
-            format!("OpenSSL ignores its configuration file {file:?}: {why}; correct it, or name another file with OPENSSL_CONF")
+            format!("OpenSSL ignores its configuration file {file}: {why}; correct it, or name another file with OPENSSL_CONF", file = Quoted(&file))
         });
         let missing = self.missing_providers.iter().map(|name| {
-            format!("the provider {name:?}, which {file:?} activates, is not loaded; `openssl list -providers -provider {name}` tells why")
+            format!("the provider {name}, which {file} activates, is not loaded; `openssl list -providers -provider {name}` tells why", name = Quoted(&name), file = Quoted(&file))
         });
         let fips = self.fips_is_missing.then(|| {
-            format!("OpenSSL is set to use FIPS algorithms alone (default_properties in {file:?}), and no provider with such algorithms is loaded; activate the FIPS provider there")
+            format!("OpenSSL is set to use FIPS algorithms alone (default_properties in {file}), and no provider with such algorithms is loaded; activate the FIPS provider there", file = Quoted(&file))
         });
         ignored.chain(missing).chain(fips).collect()
     }

@@ -97,6 +97,7 @@ use crate::error::{Error, Result, Stage};
 use crate::fork::{self, Abandon, Call, PerProcess};
 use crate::idn;
 use crate::options::TlsOptions;
+use crate::printable::Quoted;
 use crate::time::{Deadline, rfc3339};
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
@@ -253,7 +254,7 @@ fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
             format!("is valid only from {} on", rfc3339(own.not_before)),
         ),
     };
-    let message = format!("the client certificate {:?} {when}", own.subject);
+    let message = format!("the client certificate {} {when}", Quoted(&own.subject));
     let remedy = "Put a certificate that is in force into tlsCertificateKeyFile.";
     let cause = Cause::new(code, message, remedy)
         .fact("subject", own.subject.as_str())
@@ -533,8 +534,9 @@ impl TlsContext {
             }
         };
         let remedy = format!(
-            "{path:?} has changed since it was read: {what}. If that does not help: {}",
-            cause.remedy()
+            "{path} has changed since it was read: {what}. If that does not help: {}",
+            cause.remedy(),
+            path = Quoted(&path)
         );
         cause.with_remedy(remedy).fact("changed_file", path)
     }
@@ -679,7 +681,10 @@ impl ServerName {
         }
         let cause = Cause::new(
             CauseCode::OptionConflict,
-            format!("{host:?} cannot stand in a certificate as the name of a host"),
+            format!(
+                "{host} cannot stand in a certificate as the name of a host",
+                host = Quoted(&host)
+            ),
             "Write an internationalised name in its ASCII form (xn--…), without spaces.",
         );
         Err(Error::failed(Stage::Tls, cause))

@@ -243,25 +243,34 @@ fn wildcard_miss(host: &str, name: &str) -> Option<String> {
             _ => "has more than one wildcard",
         };
         return glob(host, name).then(|| {
-            format!("{name:?} {how}, and only the whole first label of a name may be a wildcard")
+            format!(
+                "{name} {how}, and only the whole first label of a name may be a wildcard",
+                name = Quoted(&name)
+            )
         });
     };
     if domain == host {
         return Some(format!(
-            "the wildcard of {name:?} stands for one label, so that it does not match the domain itself"
+            "the wildcard of {name} stands for one label, so that it does not match the domain itself",
+            name = Quoted(&name)
         ));
     }
     let before = host.strip_suffix(domain)?.strip_suffix('.')?;
     match before.split('.').count() {
         1 if name.contains('_') || before.contains('_') => Some(format!(
-            "the wildcard of {name:?} matches no name with an underscore"
+            "the wildcard of {name} matches no name with an underscore",
+            name = Quoted(&name)
         )),
         1 if !domain.contains('.') => Some(format!(
-            "the wildcard of {name:?} matches nothing, since a domain of two labels or more must follow it"
+            "the wildcard of {name} matches nothing, since a domain of two labels or more must follow it",
+            name = Quoted(&name)
         )),
         1 => None,
         count => Some(format!(
-            "the wildcard of {name:?} stands for one label, and {host:?} has {count} before {domain:?}"
+            "the wildcard of {name} stands for one label, and {host} has {count} before {domain}",
+            name = Quoted(&name),
+            host = Quoted(&host),
+            domain = Quoted(&domain)
         )),
     }
 }
@@ -279,21 +288,32 @@ fn relative_miss(host: &str, name: &str) -> Option<String> {
     };
     if let Some(domain) = name.strip_prefix('.') {
         return below(host, domain).then(|| {
-            format!("{name:?} begins with a dot, and stands for no other name; \"*{name}\" would")
+            format!(
+                "{name} begins with a dot, and stands for no other name; \"*{name}\" would",
+                name = Quoted(&name)
+            )
         });
     }
     if !host.contains('.') && first(name, host) {
         return Some(format!(
-            "{name:?} begins with {host:?}, and only a whole name matches"
+            "{name} begins with {host}, and only a whole name matches",
+            name = Quoted(&name),
+            host = Quoted(&host)
         ));
     }
     if !name.contains('.') && !name.is_empty() && first(host, name) {
         return Some(format!(
-            "{name:?} is the beginning of it, and only a whole name matches"
+            "{name} is the beginning of it, and only a whole name matches",
+            name = Quoted(&name)
         ));
     }
     let is_parent = name.contains('.') && below(host, name);
-    is_parent.then(|| format!("{name:?} is the domain above it, and stands for itself alone"))
+    is_parent.then(|| {
+        format!(
+            "{name} is the domain above it, and stands for itself alone",
+            name = Quoted(&name)
+        )
+    })
 }
 
 /// Why a name does not match an address, if it is close to it.

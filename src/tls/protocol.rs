@@ -16,6 +16,7 @@ use super::{callback, ffi, internal, openssl_version};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
+use crate::printable::Quoted;
 
 /// Applies what is set.
 pub(super) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) -> Result<()> {
@@ -56,8 +57,9 @@ pub(super) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) 
             let cause = Cause::new(
                 CauseCode::OptionConflict,
                 format!(
-                    "{name} {value:?} is not usable: {} does not know all that it names",
-                    openssl_version()
+                    "{name} {value} is not usable: {} does not know all that it names",
+                    openssl_version(),
+                    value = Quoted(&value)
                 ),
                 remedy(list),
             );
@@ -95,7 +97,7 @@ fn remedy(list: ProtocolList) -> &'static str {
 pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let failed = |why: &str, remedy: &str| {
-        let message = format!("key_log_file {shown:?} {why}");
+        let message = format!("key_log_file {shown} {why}", shown = Quoted(&shown));
         let cause = Cause::new(CauseCode::KeyFileUnreadable, message, remedy);
         Error::configuration(
             cause

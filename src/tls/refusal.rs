@@ -15,6 +15,7 @@ use super::verify::{Refusal, spki_pin};
 use super::{Certificate, ServerName, TrustAnchors, ffi, openssl_version};
 use crate::cause::{Category, Cause, CauseCode};
 use crate::options::ProtocolOptions;
+use crate::printable::Quoted;
 use crate::time::rfc3339;
 
 /// What the server's chain was verified by.
@@ -155,8 +156,8 @@ impl Case<'_> {
                     openssl_version()
                 ),
                 format!(
-                    "Have the certificate of {:?} issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
-                    self.certificate.subject
+                    "Have the certificate of {} issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
+                    Quoted(&self.certificate.subject)
                 ),
             ),
             verify::UNDECODABLE_SIGNATURE | verify::UNDECODABLE_ISSUER_KEY => Cause::new(
@@ -167,8 +168,8 @@ impl Case<'_> {
                     self.certificate.signature_algorithm
                 ),
                 format!(
-                    "Have it issued by a CA whose kind of key and signature this OpenSSL knows, or use an OpenSSL that knows those of {:?}.",
-                    self.certificate.issuer
+                    "Have it issued by a CA whose kind of key and signature this OpenSSL knows, or use an OpenSSL that knows those of {}.",
+                    Quoted(&self.certificate.issuer)
                 ),
             ),
             _ if self.is_revoked() => Cause::new(
@@ -183,8 +184,8 @@ impl Case<'_> {
             verify::CRL_EXPIRED => Cause::new(
                 Code::CrlExpired,
                 format!(
-                    "the CRL of {:?} is past its nextUpdate{}",
-                    self.certificate.issuer,
+                    "the CRL of {} is past its nextUpdate{}",
+                    Quoted(&self.certificate.issuer),
                     self.next_update()
                 ),
                 format!(
@@ -196,16 +197,16 @@ impl Case<'_> {
             verify::CRL_NOT_YET_VALID => Cause::new(
                 Code::CrlNotYetValid,
                 format!(
-                    "the CRL of {:?} is before its thisUpdate",
-                    self.certificate.issuer
+                    "the CRL of {} is before its thisUpdate",
+                    Quoted(&self.certificate.issuer)
                 ),
                 "Compare this host's clock with the true time.",
             ),
             code if verify::CRL_INVALID.contains(&code) => Cause::new(
                 Code::CrlInvalid,
                 format!(
-                    "the CRL of {:?} does not verify: {text}",
-                    self.certificate.issuer
+                    "the CRL of {} does not verify: {text}",
+                    Quoted(&self.certificate.issuer)
                 ),
                 format!(
                     "Fetch the CRL anew from that issuer into the file of {}.",
@@ -236,7 +237,8 @@ impl Case<'_> {
         Cause::new(
             CauseCode::UntrustedRoot,
             format!(
-                "the chain ends in {name:?}, which is not a trust anchor: its trust settings (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth"
+                "the chain ends in {name}, which is not a trust anchor: its trust settings (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth",
+                name = Quoted(&name)
             ),
             format!(
                 "If that CA is to be trusted for servers, put its certificate without trust settings into the file of tlsCAFile: `openssl x509 -in FILE -out ca.pem`; {} is in use now.",
@@ -253,9 +255,9 @@ impl Case<'_> {
             .filter(|(_, depth)| *depth > self.refusal.depth)
             .find(|(certificate, _)| ffi::has_name_constraints(certificate))
             .map(|(certificate, _)| Certificate::from(&**certificate).subject);
-        let ca = by
-            .as_ref()
-            .map_or("a CA above it".to_owned(), |by| format!("the CA {by:?}"));
+        let ca = by.as_ref().map_or("a CA above it".to_owned(), |by| {
+            format!("the CA {by}", by = Quoted(&by))
+        });
         Cause::new(
             CauseCode::InvalidCa,
             format!("{ca} may not issue for the names of {}: {text}", self.who()),
@@ -320,14 +322,15 @@ impl Case<'_> {
             let below = self.namesake_below();
             let also = below.as_ref().map(|(_, found)| {
                 format!(
-                    "; the trust anchor {:?} bears the name of a CA that the server sends, but {}",
-                    found.of.certificate.subject,
+                    "; the trust anchor {} bears the name of a CA that the server sends, but {}",
+                    Quoted(&found.of.certificate.subject),
                     found.of.differs()
                 )
             });
             let message = format!(
-                "{no_anchor}: its issuer {issuer:?} is neither a trust anchor nor sent by the server{}",
-                also.unwrap_or_default()
+                "{no_anchor}: its issuer {issuer} is neither a trust anchor nor sent by the server{}",
+                also.unwrap_or_default(),
+                issuer = Quoted(&issuer)
             );
             match below {
                 Some((certificate, found)) => {
@@ -361,20 +364,24 @@ impl Case<'_> {
         let send = "let the server send it after its own certificate (on mongod in net.tls.certificateKeyFile)";
         if has_gap {
             return format!(
-                "Let the server send the intermediate CA {issuer:?} too (on mongod in net.tls.certificateKeyFile): a CA above it is sent, and this one is missing between."
+                "Let the server send the intermediate CA {issuer} too (on mongod in net.tls.certificateKeyFile): a CA above it is sent, and this one is missing between.",
+                issuer = Quoted(&issuer)
             );
         }
         match (only_end_entity, publicly) {
             (true, true) => format!(
-                "If {issuer:?} is an intermediate CA, {send}: it sent no other. Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
-                self.anchors
+                "If {issuer} is an intermediate CA, {send}: it sent no other. Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
+                self.anchors,
+                issuer = Quoted(&issuer)
             ),
             (true, false) => format!(
-                "Set tlsCAFile to the PEM file of the CA {issuer:?}. If that is an intermediate CA, {send}: it sent no other."
+                "Set tlsCAFile to the PEM file of the CA {issuer}. If that is an intermediate CA, {send}: it sent no other.",
+                issuer = Quoted(&issuer)
             ),
             (false, _) => format!(
-                "If {issuer:?} is another intermediate CA, let the server send it too (on mongod in net.tls.certificateKeyFile). Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
-                self.anchors
+                "If {issuer} is another intermediate CA, let the server send it too (on mongod in net.tls.certificateKeyFile). Otherwise set tlsCAFile to the PEM file of that CA; {} is in use now.",
+                self.anchors,
+                issuer = Quoted(&issuer)
             ),
         }
     }
@@ -439,31 +446,44 @@ impl Case<'_> {
         let anchors = format!("{} is in use now.", self.anchors);
         match (namesake.difference, found.is_anchor) {
             (Some(Difference::Key) | None, false) => format!(
-                "Let the server send the certificate of {issuer:?}{key_id} that signed {who:?} (on mongod in net.tls.certificateKeyFile), in place of the one that it sends."
+                "Let the server send the certificate of {issuer}{key_id} that signed {who} (on mongod in net.tls.certificateKeyFile), in place of the one that it sends.",
+                issuer = Quoted(&issuer),
+                who = Quoted(&who)
             ),
             // What a CA has signed is not older than the CA.
             (Some(Difference::Key) | None, true)
                 if below.not_before < namesake.certificate.not_before =>
             {
                 format!(
-                    "The trust anchor is newer than {who:?}, so the CA was created again under its old name: have the new CA issue a certificate in place of {who:?}. Until then, set tlsCAFile to the CA's earlier certificate{key_id}; {anchors}"
+                    "The trust anchor is newer than {who}, so the CA was created again under its old name: have the new CA issue a certificate in place of {who}. Until then, set tlsCAFile to the CA's earlier certificate{key_id}; {anchors}",
+                    who = Quoted(&who)
                 )
             }
             (Some(Difference::Key) | None, true) => format!(
-                "Set tlsCAFile to the certificate of {issuer:?}{key_id} that signed {who:?}: the CA was created again under its old name, or there are two of that name; {anchors}"
+                "Set tlsCAFile to the certificate of {issuer}{key_id} that signed {who}: the CA was created again under its old name, or there are two of that name; {anchors}",
+                issuer = Quoted(&issuer),
+                who = Quoted(&who)
             ),
             (Some(Difference::KeyId), _) => format!(
-                "Set tlsCAFile to the certificate of {issuer:?}{key_id}, or have {who:?} issued again, so that it names the key identifier that the CA has now; {anchors}"
+                "Set tlsCAFile to the certificate of {issuer}{key_id}, or have {who} issued again, so that it names the key identifier that the CA has now; {anchors}",
+                issuer = Quoted(&issuer),
+                who = Quoted(&who)
             ),
             (Some(Difference::Serial), _) => format!(
-                "Set tlsCAFile to the certificate of {issuer:?} with the serial number {}, or have {who:?} issued again without the issuer's serial number in its authority key identifier; {anchors}",
-                namesake.asked_serial()
+                "Set tlsCAFile to the certificate of {issuer} with the serial number {}, or have {who} issued again without the issuer's serial number in its authority key identifier; {anchors}",
+                namesake.asked_serial(),
+                issuer = Quoted(&issuer),
+                who = Quoted(&who)
             ),
             (Some(Difference::Signature), _) => format!(
-                "Let the server load {who:?} again as the CA issued it: it was altered. If it was not, another CA with the same name and key identifier signed it: set tlsCAFile to the certificate of that one; {anchors}"
+                "Let the server load {who} again as the CA issued it: it was altered. If it was not, another CA with the same name and key identifier signed it: set tlsCAFile to the certificate of that one; {anchors}",
+                who = Quoted(&who)
             ),
             (Some(Difference::Other(_)), _) => {
-                format!("Have {who:?} issued by a CA that may sign certificates; {anchors}")
+                format!(
+                    "Have {who} issued by a CA that may sign certificates; {anchors}",
+                    who = Quoted(&who)
+                )
             }
         }
     }
@@ -548,7 +568,10 @@ impl Case<'_> {
     fn untrusted_root(&self) -> Cause {
         let subject = &self.certificate.subject;
         let namesakes = self.namesakes();
-        let ends = format!("the chain ends in {subject:?}, which is not a trust anchor");
+        let ends = format!(
+            "the chain ends in {subject}, which is not a trust anchor",
+            subject = Quoted(&subject)
+        );
         let cause = match namesakes.iter().find(|found| found.is_anchor) {
             None => Cause::new(
                 CauseCode::UntrustedRoot,
@@ -635,9 +658,8 @@ impl Case<'_> {
         let text = self.refusal.result.error_string();
         let remedy = match (code, self.role()) {
             (verify::PATH_LENGTH_EXCEEDED, _) => format!(
-                "Have {:?} issued with a greater path length in its basic constraints, or the server's certificate issued by it directly.",
-                self.certificate.subject
-            ),
+                "Have {} issued with a greater path length in its basic constraints, or the server's certificate issued by it directly.",
+                Quoted(&self.certificate.subject)),
             (verify::CHAIN_TOO_LONG, _) => {
                 "Have the server's certificate issued by a CA that is nearer to the root.".to_owned()
             }
@@ -668,8 +690,8 @@ impl Case<'_> {
                     level.smallest_keys()
                 ),
                 format!(
-                    "Have the certificate of {:?} issued for a key of {} or stronger.{}",
-                    self.certificate.subject,
+                    "Have the certificate of {} issued for a key of {} or stronger.{}",
+                    Quoted(&self.certificate.subject),
                     level.good_keys(),
                     level.lower_for(bits)
                 ),
@@ -680,8 +702,8 @@ impl Case<'_> {
                 CauseCode::KeyTooWeak,
                 format!("{} cannot use the key of {who}: it does not know its kind, or the key is malformed", openssl_version()),
                 format!(
-                    "Have the certificate of {:?} issued for a key of {} or stronger.",
-                    self.certificate.subject,
+                    "Have the certificate of {} issued for a key of {} or stronger.",
+                    Quoted(&self.certificate.subject),
                     level.good_keys()
                 ),
             ),
@@ -703,8 +725,8 @@ impl Case<'_> {
                 level
             ),
             format!(
-                "Have the certificate of {:?} signed again with {} or stronger.",
-                self.certificate.subject,
+                "Have the certificate of {} signed again with {} or stronger.",
+                Quoted(&self.certificate.subject),
                 level.good_digest()
             ),
         )
@@ -732,7 +754,7 @@ impl Case<'_> {
             let near: String = near.iter().map(|why| format!("; {why}")).collect();
             return Cause::new(
                 CauseCode::NoSubjectAltName,
-                format!("{} names no host and no IP address among its subject alternative names; its common name {common_name:?} is not compared{near}", self.who()),
+                format!("{} names no host and no IP address among its subject alternative names; its common name {common_name} is not compared{near}", self.who(), common_name = Quoted(&common_name)),
                 format!("Have a certificate issued with the subject alternative name {needed}."),
             )
             .fact("common_name", common_name)
@@ -752,8 +774,9 @@ impl Case<'_> {
         Cause::new(
             code,
             format!(
-                "the certificate does not hold {kind} {asked:?}; it holds {}{whys}",
-                names::list(&presented)
+                "the certificate does not hold {kind} {asked}; it holds {}{whys}",
+                names::list(&presented),
+                asked = Quoted(&asked)
             ),
             remedy,
         )
@@ -769,8 +792,9 @@ impl Case<'_> {
             return Cause::new(
                 CauseCode::CrlInvalid,
                 format!(
-                    "the CRL of {issuer:?} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
-                    self.who()
+                    "the CRL of {issuer} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
+                    self.who(),
+                    issuer = Quoted(&issuer)
                 ),
                 format!(
                     "Give the full CRL that the CA signs with its present key in the file of {}.",
@@ -780,7 +804,11 @@ impl Case<'_> {
         }
         Cause::new(
             CauseCode::CrlMissing,
-            format!("no CRL of {issuer:?} is there to check {}", self.who()),
+            format!(
+                "no CRL of {issuer} is there to check {}",
+                self.who(),
+                issuer = Quoted(&issuer)
+            ),
             "Add the CRL of that issuer to the file of tlsCRLFile.",
         )
         .fact("crl_issuers", self.crls.issuers())
@@ -831,10 +859,10 @@ impl Case<'_> {
     fn who(&self) -> String {
         let name = self.certificate.short_name();
         match self.role() {
-            "end entity" => format!("the server's certificate {name:?}"),
-            "intermediate" => format!("the intermediate CA {name:?}"),
-            "root" => format!("the root CA {name:?}"),
-            _ => format!("the trust anchor {name:?}"),
+            "end entity" => format!("the server's certificate {name}", name = Quoted(&name)),
+            "intermediate" => format!("the intermediate CA {name}", name = Quoted(&name)),
+            "root" => format!("the root CA {name}", name = Quoted(&name)),
+            _ => format!("the trust anchor {name}", name = Quoted(&name)),
         }
     }
 
@@ -868,8 +896,11 @@ impl Found {
     fn which(&self) -> String {
         let subject = &self.of.certificate.subject;
         match self.is_anchor {
-            true => format!("the trust anchor {subject:?}"),
-            false => format!("the certificate {subject:?} that the server sends"),
+            true => format!("the trust anchor {subject}", subject = Quoted(&subject)),
+            false => format!(
+                "the certificate {subject} that the server sends",
+                subject = Quoted(&subject)
+            ),
         }
     }
 }

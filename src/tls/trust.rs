@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::fork;
 use crate::limit::Limit;
 use crate::options::TlsOptions;
+use crate::printable::Quoted;
 use crate::time::rfc3339;
 
 /// Where the trust anchors of a context come from.
@@ -192,14 +193,19 @@ impl Roots {
             Some(_) => (
                 CauseCode::CertificateNotYetValid,
                 format!(
-                    "the first of them, {name:?}, is valid from {} on",
-                    rfc3339(from)
+                    "the first of them, {name}, is valid from {} on",
+                    rfc3339(from),
+                    name = Quoted(&name)
                 ),
                 "Compare this host's clock with the true time; until then keep a CA certificate that is in force beside the next one.",
             ),
             None => (
                 CauseCode::CertificateExpired,
-                format!("the last of them, {name:?}, expired at {}", rfc3339(until)),
+                format!(
+                    "the last of them, {name}, expired at {}",
+                    rfc3339(until),
+                    name = Quoted(&name)
+                ),
                 "Replace the trust anchors by CA certificates that are in force.",
             ),
         };
@@ -268,7 +274,7 @@ fn configured_anchors(
     if let Some(path) = options.ca_file() {
         let bytes = files::bytes(Purpose::TrustAnchors, path, files)?;
         let origin = Origin {
-            what: format!("tlsCAFile {:?}", path.display().to_string()),
+            what: format!("tlsCAFile {}", Quoted(&path.display().to_string())),
             path: Some(path),
         };
         file = Some((path.to_owned(), add_pem(store, bytes, &origin)?));
@@ -342,7 +348,11 @@ fn anchors_among(certificates: &[X509]) -> usize {
 fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let faulty = |code: CauseCode, why: &str, remedy: &str| {
-        let cause = Cause::new(code, format!("the CA folder {shown:?} {why}"), remedy);
+        let cause = Cause::new(
+            code,
+            format!("the CA folder {shown} {why}", shown = Quoted(&shown)),
+            remedy,
+        );
         Error::configuration(
             cause
                 .fact("option", "ca_directory")

@@ -5,6 +5,7 @@ use zeroize::Zeroize;
 
 use super::trouble::{ENCODE_CREDENTIALS, invalid};
 use crate::error::{Error, Result};
+use crate::printable::Quoted;
 
 /// The parts, still encoded.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ pub(super) fn database(text: &str) -> Result<Option<String>> {
         }
         Some(c) => Err(invalid(
             PLACE,
-            format_args!("contains {c:?}"),
+            format_args!("contains {c}", c = Quoted(&c)),
             "The name of a database holds none of / \\ \" $ and no space.",
         )),
         None => Ok(Some(name)),

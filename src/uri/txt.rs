@@ -5,6 +5,7 @@ use super::Warning;
 use super::options;
 use super::syntax::Parts;
 use crate::options::ClientOptionsBuilder;
+use crate::printable::Quoted;
 
 /// What a TXT record may set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +30,9 @@ impl TxtOptions {
             if !ALLOWED.iter().any(|known| known.eq_ignore_ascii_case(key)) {
                 let shown: String = key.chars().take(MAX_SHOWN).collect();
                 return Err(format!(
-                    "sets {shown:?}, and may set {} alone",
-                    ALLOWED.join(", ")
+                    "sets {shown}, and may set {} alone",
+                    ALLOWED.join(", "),
+                    shown = Quoted(&shown)
                 ));
             }
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::services::{self, ContainerToken, Failure};
 use crate::cause::{Cause, CauseCode};
 use crate::options::{AuthMechanism, CloudServices, Credential, Secret};
+use crate::printable::Quoted;
 use crate::time::Deadline;
 
 /// What requests are signed with.
@@ -229,7 +230,10 @@ fn sts_failed(failure: &Failure, role: &str) -> Cause {
     };
     cause(
         code,
-        format!("AWS STS gave no credentials for the role {role:?}: {failure}"),
+        format!(
+            "AWS STS gave no credentials for the role {role}: {failure}",
+            role = Quoted(&role)
+        ),
         remedy,
     )
     .fact("role", role)

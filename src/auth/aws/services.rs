@@ -20,6 +20,7 @@ use crate::auth::excerpt::excerpt;
 use crate::auth::fetch::{FetchError, Query, fetch};
 use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
+use crate::printable::Quoted;
 use crate::time::Deadline;
 
 /// Why a service gave nothing, in words that complete "the service …"; for a local reason, of its own.
@@ -55,8 +56,9 @@ pub(super) fn web_identity(
     session: Option<String>,
     deadline: &Deadline,
 ) -> Result<Temporary, Failure> {
-    let token = read_token(Path::new(path))
-        .map_err(|why| Failure::Local(format!("the token file {path:?} {why}")))?;
+    let token = read_token(Path::new(path)).map_err(|why| {
+        Failure::Local(format!("the token file {path} {why}", path = Quoted(&path)))
+    })?;
     let session = match session {
         Some(name) => name,
         None => random_session_name()?,
@@ -127,17 +129,16 @@ pub(super) fn container(
     })?;
     if !service.is_secure() && !is_near(service.host()) {
         return Err(Failure::Local(format!(
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI names the host {:?} by http, which is allowed only for loopback addresses, \
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI names the host {} by http, which is allowed only for loopback addresses, \
              169.254.170.2, 169.254.170.23 and fd00:ec2::23",
-            service.host()
+            Quoted(&service.host())
         )));
     }
     let token = match token {
         ContainerToken::Value(token) => token.clone(),
-        ContainerToken::File(path) => Some(
-            read_token(Path::new(path))
-                .map_err(|why| Failure::Local(format!("the token file {path:?} {why}")))?,
-        ),
+        ContainerToken::File(path) => Some(read_token(Path::new(path)).map_err(|why| {
+            Failure::Local(format!("the token file {path} {why}", path = Quoted(&path)))
+        })?),
     };
     let is_header = |token: &Secret| {
         token

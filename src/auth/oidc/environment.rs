@@ -13,6 +13,7 @@ use crate::auth::fetch::{Query, fetch};
 use crate::cause::{Cause, CauseCode};
 use crate::net::http::Method;
 use crate::options::{AuthMechanism, CloudServices, Credential, OidcToken, Secret};
+use crate::printable::Quoted;
 use crate::time::Deadline;
 
 /// Where the process runs.
@@ -164,7 +165,7 @@ fn of_file(name: &str, path: &Path) -> Result<OidcToken, Cause> {
     read_token(path).map(OidcToken::new).map_err(|why| {
         let remedy = "Check that this program runs where ENVIRONMENT says, as a pod with a service account whose token \
                       is mounted, and that it may read the file.";
-        failed_with(name, &format!("the token file {path:?} {why}"), remedy)
+        failed_with(name, &format!("the token file {path} {why}", path = Quoted(path.display())), remedy)
             .fact("path", path.display().to_string())
     })
 }

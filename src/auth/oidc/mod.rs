@@ -32,6 +32,7 @@ use crate::options::option_conflict;
 use crate::options::{
     AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
 };
+use crate::printable::Quoted;
 use crate::time::{Deadline, TimeoutKind};
 
 /// What the connections of one client share.
@@ -201,7 +202,10 @@ impl Shared {
         }
         Err(Cause::new(
             CauseCode::OidcHostNotAllowed,
-            format!("nobody is asked to log in for {host:?}: the allowed hosts are {allowed}"),
+            format!(
+                "nobody is asked to log in for {host}: the allowed hosts are {allowed}",
+                host = Quoted(&host)
+            ),
             "If the host is one of yours, name it in oidc_allowed_hosts.",
         )
         .fact("mechanism", AuthMechanism::MongodbOidc.as_str())

@@ -32,6 +32,7 @@ use super::sasl::SaslClient;
 use super::{library_refuses, server_not_proven};
 use crate::cause::{Cause, CauseCode};
 use crate::options::{AuthMechanism, Credential, Secret};
+use crate::printable::Quoted;
 
 /// What the SCRAM conversations of a client share.
 #[derive(Debug)]
@@ -174,7 +175,10 @@ impl Client {
                 let mechanism = self.digest.mechanism();
                 Err(Cause::new(
                     CauseCode::AuthenticationFailed,
-                    format!("the server refused the user by {mechanism}: {word:?}"),
+                    format!(
+                        "the server refused the user by {mechanism}: {word}",
+                        word = Quoted(&word)
+                    ),
                     "Check the user name, the password, and authSource.",
                 )
                 .fact("mechanism", mechanism.as_str()))

@@ -10,6 +10,7 @@ use super::{Case, list, number_of};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode, FactValue};
 use crate::error::{Error, Stage};
+use crate::printable::Quoted;
 use crate::sdam::ServerType;
 use crate::tls::Severity;
 
@@ -122,17 +123,19 @@ fn remedy(cause: &Cause, server: &ServerAddress) -> Option<String> {
              with the --replSet of the others, let the name lead to the member, or remove it (rs.remove())."
         )),
         C::DnsNotFound | C::DnsFailed => Some(format!(
-            "The replica set's configuration has the name {host:?}, so each client must resolve it: add it to DNS or to \
-             /etc/hosts here, or change the host of the member (rs.reconfig()) to a name that members and clients resolve."
+            "The replica set's configuration has the name {host}, so each client must resolve it: add it to DNS or to \
+             /etc/hosts here, or change the host of the member (rs.reconfig()) to a name that members and clients resolve.",
+            host = Quoted(&host)
         )),
         C::ConnectionRefused | C::NetworkUnreachable | C::ConnectTimeout => Some(format!(
             "The replica set's configuration has the address {server}, so each client must reach it: start the member, \
              open the way to it, or change its host (rs.reconfig()) to an address that members and clients reach."
         )),
         C::HostnameMismatch | C::IpAddressMismatch | C::NoSubjectAltName => Some(format!(
-            "The replica set's configuration has the host {host:?}, so the member's certificate must name it: issue one \
-             with {host:?} in its subject alternative names, or change the host of the member (rs.reconfig()) to a name \
-             that the certificate has."
+            "The replica set's configuration has the host {host}, so the member's certificate must name it: issue one \
+             with {host} in its subject alternative names, or change the host of the member (rs.reconfig()) to a name \
+             that the certificate has.",
+            host = Quoted(&host)
         )),
         _ => None,
     }

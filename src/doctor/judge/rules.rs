@@ -9,6 +9,7 @@ use super::super::topology::{Member, TopologyFinding, TopologyFindingCode as Cod
 use super::{Case, follows, is_member, list, number_of};
 use crate::address::ServerAddress;
 use crate::options::ReadPreferenceMode;
+use crate::printable::Quoted;
 use crate::sdam::{ServerDescription, ServerType};
 use crate::tls::Severity;
 
@@ -108,7 +109,7 @@ fn foreign_set(case: &Case<'_>) -> Option<TopologyFinding> {
     let count = foreign.len();
     let found: BTreeSet<_> = foreign.iter().map(|server| &server.set_name).collect();
     let found = match (&first.set_name, found.len()) {
-        (Some(name), 1) => format!("the replica set {name:?}"),
+        (Some(name), 1) => format!("the replica set {name}", name = Quoted(&name)),
         (None, 1) => "no replica set".to_owned(),
         _ => "other replica sets, or to none".to_owned(),
     };
@@ -121,10 +122,11 @@ fn foreign_set(case: &Case<'_>) -> Option<TopologyFinding> {
         Severity::Failure,
         &foreign,
         format!(
-            "{} {} to {found}, not to {own:?} {why}: a client drops {}",
+            "{} {} to {found}, not to {own} {why}: a client drops {}",
             list(addresses(&foreign)),
             number_of(count, "belongs", "belong"),
-            number_of(count, "it", "them")
+            number_of(count, "it", "them"),
+            own = Quoted(&own)
         ),
         "Take it out of the connection string, or correct replicaSet; a member that is named by others and answers so \
          has been started with another --replSet.",
@@ -253,8 +255,8 @@ fn no_primary(case: &Case<'_>) -> Option<TopologyFinding> {
         severity,
         &members,
         format!(
-            "no member of {:?} says that it is the primary, so {what} fail{perhaps}",
-            case.topology.set_name.as_deref().unwrap_or_default()
+            "no member of {} says that it is the primary, so {what} fail{perhaps}",
+            Quoted(&case.topology.set_name.as_deref().unwrap_or_default())
         ),
         "Compare rs.status() on the members: a primary needs a majority of the votes, and members that reach each other.",
     )
@@ -421,7 +423,8 @@ fn replica_set_not_named(case: &Case<'_>) -> Option<TopologyFinding> {
         Severity::Warning,
         &members,
         format!(
-            "several hosts are given without replicaSet: a client takes the set of the first that answers, here {name:?}"
+            "several hosts are given without replicaSet: a client takes the set of the first that answers, here {name}",
+            name = Quoted(&name)
         ),
         format!("Add replicaSet={name} to the connection string, so that no other set is taken."),
     )
@@ -445,7 +448,7 @@ fn anchors_differ(case: &Case<'_>) -> Option<TopologyFinding> {
     }
     let groups = anchors.values().map(|(name, servers)| {
         let hosts = list(addresses(servers));
-        format!("{hosts} to {name:?}")
+        format!("{hosts} to {name}", name = Quoted(&name))
     });
     let groups: Vec<_> = groups.collect();
     let all: Vec<_> = anchors

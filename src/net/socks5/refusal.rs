@@ -11,6 +11,7 @@ use crate::address::ip_address;
 use crate::cause::{Cause, CauseCode};
 use crate::net::{Unreachable, limit_ms, within};
 use crate::options::ProxyOptions;
+use crate::printable::Quoted;
 use crate::sniff;
 use crate::time::{Deadline, Elapsed};
 
@@ -190,7 +191,7 @@ pub(super) fn refused(proxy: &ProxyOptions, step: Step, refusal: &Refusal, host:
         )
         .fact("method", u32::from(*method)),
         Refusal::Login => failed(
-            &format!("refused the user {:?}", user.unwrap_or_default()),
+            &format!("refused the user {}", Quoted(&user.unwrap_or_default())),
             "Correct proxyUsername and proxyPassword, or make the user known to the proxy.",
         )
         .fact_opt("user", user),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use openssl::x509::X509;
 
 use super::{FileReport, Finding, FindingCode, Severity};
+use crate::printable::Quoted;
 use crate::tls::issuer::Namesake;
 
 /// The reports of files, each with its certificates, and a finding more for each certificate whose issuer's namesake,
@@ -66,16 +67,16 @@ fn strangers(
         };
         let message = match facts.self_issued {
             true => format!(
-                "the certificate {:?} is not the one of that name in {:?}, which {}",
-                facts.short_name(),
-                path.to_string(),
+                "the certificate {} is not the one of that name in {}, which {}",
+                Quoted(&facts.short_name()),
+                Quoted(&path.to_string()),
                 namesake.differs()
             ),
             false => format!(
-                "the certificate {:?} is not issued by {:?} in {:?}, which bears the name of its issuer, but {}",
-                facts.short_name(),
-                facts.issuer,
-                path.to_string(),
+                "the certificate {} is not issued by {} in {}, which bears the name of its issuer, but {}",
+                Quoted(&facts.short_name()),
+                Quoted(&facts.issuer),
+                Quoted(&path.to_string()),
                 namesake.differs()
             ),
         };

@@ -12,6 +12,7 @@ use openssl::x509::X509;
 use super::contents::Contents;
 use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
+use crate::printable::Quoted;
 use crate::time::rfc3339;
 use crate::tls::files::Purpose;
 use crate::tls::key::{Lacking, Locked};
@@ -24,7 +25,8 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Says when a certificate ends, if it is in force and ends soon.
 pub(crate) fn ends_soon(certificate: &Certificate, now: SystemTime) -> Option<String> {
     let name = certificate.short_name();
-    until(certificate.not_after, now).map(|when| format!("the certificate {name:?} {when}"))
+    until(certificate.not_after, now)
+        .map(|when| format!("the certificate {name} {when}", name = Quoted(&name)))
 }
 
 /// `ends in 9 days, at …`, if that is soon and not past.
@@ -108,7 +110,10 @@ impl Judge<'_> {
         for label in &self.contents.damaged {
             self.fail(
                 FindingCode::DamagedBlock,
-                format!("a block {label:?} cannot be decoded; replace it by a whole one"),
+                format!(
+                    "a block {label} cannot be decoded; replace it by a whole one",
+                    label = Quoted(&label)
+                ),
             );
         }
         if self.contents.unfinished > 0 {
@@ -180,8 +185,8 @@ impl Judge<'_> {
             .any(|key| key.opened && key.certificate.is_none());
         if let Some(first) = self.report.certificates.first().filter(|_| strange) {
             let message = format!(
-                "the private key belongs to no certificate of the file; the first one is {:?}",
-                first.short_name()
+                "the private key belongs to no certificate of the file; the first one is {}",
+                Quoted(&first.short_name())
             );
             self.fail(FindingCode::KeyCertificateMismatch, message);
         }
@@ -242,13 +247,17 @@ impl Judge<'_> {
             self.find(
                 severity,
                 code,
-                format!("the certificate {name:?} expired at {at}"),
+                format!(
+                    "the certificate {name} expired at {at}",
+                    name = Quoted(&name)
+                ),
             );
         } else if self.now < certificate.not_before {
             let message = format!(
-                "the certificate {name:?} is valid only from {} on; this host's clock says {}",
+                "the certificate {name} is valid only from {} on; this host's clock says {}",
                 rfc3339(certificate.not_before),
-                rfc3339(self.now)
+                rfc3339(self.now),
+                name = Quoted(&name)
             );
             self.fail(FindingCode::CertificateNotYetValid, message);
         } else if let Some(message) = ends_soon(certificate, self.now) {
@@ -280,7 +289,8 @@ impl Judge<'_> {
             self.warn(
                 FindingCode::KeyTooWeak,
                 format!(
-                    "the key of {name:?} is weak ({key}); OpenSSL's security level may refuse it"
+                    "the key of {name} is weak ({key}); OpenSSL's security level may refuse it",
+                    name = Quoted(&name)
                 ),
             );
         }
@@ -289,7 +299,7 @@ impl Judge<'_> {
             let algorithm = &certificate.signature_algorithm;
             self.warn(
                 FindingCode::DigestTooWeak,
-                format!("the signature of {name:?} uses a weak digest ({algorithm}); OpenSSL's security level may refuse it"),
+                format!("the signature of {name} uses a weak digest ({algorithm}); OpenSSL's security level may refuse it", name = Quoted(&name)),
             );
         }
     }
@@ -307,15 +317,15 @@ impl Judge<'_> {
         match self.purpose {
             None if !client && !server => self.fail(
                 FindingCode::WrongPurpose,
-                format!("the extended key usage of {name:?} allows neither serverAuth nor clientAuth"),
+                format!("the extended key usage of {name} allows neither serverAuth nor clientAuth", name = Quoted(&name)),
             ),
             None if server && certificate.presented_names().is_empty() => self.warn(
                 FindingCode::NoSubjectAltName,
-                format!("the certificate {name:?} has no host name and no IP address among its subject alternative names: it will do for a client, and for no server"),
+                format!("the certificate {name} has no host name and no IP address among its subject alternative names: it will do for a client, and for no server", name = Quoted(&name)),
             ),
             Some(Purpose::ClientCertificate) if !client => self.warn(
                 FindingCode::WrongPurpose,
-                format!("the extended key usage of {name:?} does not allow clientAuth: a server may refuse it"),
+                format!("the extended key usage of {name} does not allow clientAuth: a server may refuse it", name = Quoted(&name)),
             ),
             _ => {}
         }
@@ -329,7 +339,10 @@ impl Judge<'_> {
                 self.find(
                     self.severity_of_useless_crl(issuer),
                     FindingCode::CrlNotYetValid,
-                    format!("the CRL of {issuer:?} is in force only from {from} on"),
+                    format!(
+                        "the CRL of {issuer} is in force only from {from} on",
+                        issuer = Quoted(&issuer)
+                    ),
                 );
             }
             if let Some(end) = crl.next_update.filter(|end| *end < self.now) {
@@ -338,13 +351,14 @@ impl Judge<'_> {
                     self.severity_of_useless_crl(issuer),
                     FindingCode::CrlExpired,
                     format!(
-                        "the CRL of {issuer:?} is past its nextUpdate ({at}); fetch the current one"
+                        "the CRL of {issuer} is past its nextUpdate ({at}); fetch the current one",
+                        issuer = Quoted(&issuer)
                     ),
                 );
             } else if let Some(when) = crl.next_update.and_then(|end| until(end, self.now)) {
                 self.warn(
                     FindingCode::CrlEndsSoon,
-                    format!("the CRL of {issuer:?} {when}"),
+                    format!("the CRL of {issuer} {when}", issuer = Quoted(&issuer)),
                 );
             }
             if is_weak(ffi::crl_signature(found)) {
@@ -352,7 +366,8 @@ impl Judge<'_> {
                 self.warn(
                     FindingCode::DigestTooWeak,
                     format!(
-                        "the signature of the CRL of {issuer:?} uses a weak digest ({algorithm})"
+                        "the signature of the CRL of {issuer} uses a weak digest ({algorithm})",
+                        issuer = Quoted(&issuer)
                     ),
                 );
             }
@@ -393,13 +408,13 @@ impl Judge<'_> {
                 .first()
                 .and_then(|place| certificates.get(*place));
             let message = format!(
-                "the certificate {:?}{} not on the way up from {:?}",
-                stranger.short_name(),
+                "the certificate {}{} not on the way up from {}",
+                Quoted(&stranger.short_name()),
                 match more {
                     0 => " is".to_owned(),
                     more => format!(" and {more} more are"),
                 },
-                start.map_or("", Certificate::short_name)
+                Quoted(&start.map_or("", Certificate::short_name))
             );
             self.warn(FindingCode::ChainUnrelated, message);
         } else if !chain.in_order && self.report.form != Some(FileForm::Pkcs12) {

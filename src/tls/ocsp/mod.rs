@@ -31,6 +31,7 @@ use super::{Certificate, callback, ffi};
 use crate::cause::{Cause, CauseCode};
 use crate::logging::{debug, warn};
 use crate::options::TlsOptions;
+use crate::printable::Quoted;
 use crate::time::{Deadline, TimeoutKind, rfc3339};
 
 /// The check of one context, shared by its connections.
@@ -450,8 +451,8 @@ fn revoked(subject: &Subject<'_>, answer: &Answer, origin: &Origin) -> Cause {
     };
     let certificate = Certificate::from(subject.certificate);
     let message = format!(
-        "the server's certificate {:?} is revoked: {by} says so",
-        certificate.short_name()
+        "the server's certificate {} is revoked: {by} says so",
+        Quoted(&certificate.short_name())
     );
     let remedy = "Have a new certificate issued for the server. Until then do not trust it: somebody may have its key.";
     let (revoked_at, reason) = match &answer.status {
@@ -469,8 +470,8 @@ fn revoked(subject: &Subject<'_>, answer: &Answer, origin: &Origin) -> Cause {
 fn staple_missing(certificate: &X509Ref) -> Cause {
     let certificate = Certificate::from(certificate);
     let message = format!(
-        "the server's certificate {:?} demands an OCSP response from the server (must-staple), and the server sent none",
-        certificate.short_name()
+        "the server's certificate {} demands an OCSP response from the server (must-staple), and the server sent none",
+        Quoted(&certificate.short_name())
     );
     let remedy = "Let the server staple (mongod does so by itself if it reaches its OCSP responder; look at its log), or have a certificate issued without the TLS feature extension.";
     about(
@@ -482,8 +483,8 @@ fn staple_missing(certificate: &X509Ref) -> Cause {
 fn staple_invalid(subject: &Subject<'_>, invalid: &Invalid) -> Cause {
     let certificate = Certificate::from(subject.certificate);
     let message = format!(
-        "the OCSP response that the server sent for {:?} is not valid: {invalid}",
-        certificate.short_name()
+        "the OCSP response that the server sent for {} is not valid: {invalid}",
+        Quoted(&certificate.short_name())
     );
     let remedy = match invalid {
         Invalid::NotYetValid(_) => {
@@ -518,8 +519,8 @@ fn status_unknown(certificate: &X509Ref, found: &Found) -> Cause {
         .map(|step| format!("{} {}", step.evidence, step.outcome))
         .collect();
     let message = format!(
-        "whether the server's certificate {:?} is revoked is not known, and require_revocation_status asks for it",
-        certificate.short_name()
+        "whether the server's certificate {} is revoked is not known, and require_revocation_status asks for it",
+        Quoted(&certificate.short_name())
     );
     let remedy = "Let the server staple, let this host reach the responder that the certificate names, or give the CRL of its issuer (tlsCRLFile).";
     about(
