@@ -82,6 +82,15 @@ impl Deadline {
         }
     }
 
+    /// The same, with half of the time that is left at `now`.
+    pub(crate) fn halfway(self, now: Instant) -> Self {
+        let half = |at: Instant| now + at.saturating_duration_since(now) / 2;
+        Self {
+            at: self.at.map(half),
+            ..self
+        }
+    }
+
     /// The same, that much later: for time that the limit does not count.
     pub(crate) fn extended(self, by: Duration) -> Self {
         Self {

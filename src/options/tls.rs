@@ -38,6 +38,7 @@ pub struct TlsOptions {
     key_log_file: Option<PathBuf>,
     watch_interval: Option<Duration>,
     ocsp_responder_timeout: Option<Duration>,
+    ocsp_max_age: Option<Duration>,
     require_revocation_status: bool,
 }
 
@@ -212,6 +213,11 @@ impl TlsOptions {
     pub fn ocsp_responder_timeout(&self) -> Duration {
         self.ocsp_responder_timeout
             .unwrap_or(Duration::from_secs(5))
+    }
+
+    /// How old an OCSP response without `nextUpdate` may be, if that was set.
+    pub fn ocsp_max_age(&self) -> Option<Duration> {
+        self.ocsp_max_age
     }
 
     /// Whether a connection is refused where nothing tells that the server's certificate is not revoked.
@@ -508,6 +514,15 @@ impl TlsOptionsBuilder {
     #[must_use]
     pub fn ocsp_responder_timeout(mut self, limit: Duration) -> Self {
         self.0.ocsp_responder_timeout = Some(limit);
+        self
+    }
+
+    /// How old an OCSP response without `nextUpdate` may be, by its `thisUpdate`: it never expires by itself, and may be
+    /// sent again after a revocation. Default: one day where certainty is required (`require_revocation_status`, or a
+    /// certificate that demands a staple), and else seven days.
+    #[must_use]
+    pub fn ocsp_max_age(mut self, limit: Duration) -> Self {
+        self.0.ocsp_max_age = Some(limit);
         self
     }
 

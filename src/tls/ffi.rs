@@ -602,6 +602,16 @@ pub(super) fn signer(
     }
 }
 
+/// When an OCSP response was made.
+pub(super) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime> {
+    // SAFETY: the response is live for the call, and the time that is found belongs to it; null is checked.
+    // GeneralizedTime is one of the two forms of ASN1_TIME, and the same type in C.
+    unsafe {
+        let time = OCSP_resp_get0_produced_at(response.as_ptr());
+        (!time.is_null()).then(|| instant(Asn1TimeRef::from_ptr(time.cast_mut().cast())))
+    }
+}
+
 /// Whether the certificate of an OCSP responder need not be checked itself (id-pkix-ocsp-nocheck).
 pub(super) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
     const NID_ID_PKIX_OCSP_NO_CHECK: c_int = 369;
@@ -1126,6 +1136,9 @@ unsafe extern "C" {
     fn ERR_pop_to_mark() -> c_int;
     fn OCSP_resp_count(response: *mut sys::OCSP_BASICRESP) -> c_int;
     fn OCSP_resp_get0(response: *mut sys::OCSP_BASICRESP, index: c_int) -> *mut c_void;
+    fn OCSP_resp_get0_produced_at(
+        response: *const sys::OCSP_BASICRESP,
+    ) -> *const sys::ASN1_GENERALIZEDTIME;
     fn OCSP_SINGLERESP_get0_id(single: *const c_void) -> *const sys::OCSP_CERTID;
     fn OCSP_id_cmp(a: *const sys::OCSP_CERTID, b: *const sys::OCSP_CERTID) -> c_int;
     fn OCSP_single_get0_status(

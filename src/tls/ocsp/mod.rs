@@ -39,6 +39,7 @@ pub(super) struct Checker {
     asks_responders: bool,
     requires_status: bool,
     responder_timeout: Duration,
+    max_age: Option<Duration>,
     crls: Crls,
     cache: Cache,
 }
@@ -81,6 +82,7 @@ impl Checker {
                 asks_responders: options.disable_ocsp_endpoint_check() != Some(true),
                 requires_status: options.require_revocation_status(),
                 responder_timeout: options.ocsp_responder_timeout(),
+                max_age: options.ocsp_max_age(),
                 crls,
                 cache: Cache::default(),
             })
@@ -278,23 +280,31 @@ impl Checker {
         if urls.is_empty() || !self.asks_responders {
             return false;
         }
+        let started = Instant::now();
         let limit = Deadline::after(
-            Instant::now(),
+            started,
             Some(self.responder_timeout),
             TimeoutKind::OcspResponder,
         );
+        // A server that has used up most of the time must not thereby switch the check off.
+        let is_short = deadline.is_some_and(|deadline| match deadline.remaining(started) {
+            Ok(left) => left.is_some_and(|left| left < deadline.elapsed().limit / 2),
+            Err(_) => true,
+        });
+        // A check that may fail leaves half of the time to the rest: the handshake, hello and authentication.
+        let deadline = deadline.map(|deadline| match self.requires_status || is_short {
+            true => deadline,
+            false => deadline.halfway(started),
+        });
         let deadline = deadline.map_or(limit, |deadline| limit.earlier(deadline));
-        let started = Instant::now();
         // None without any limit.
         let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
         let asked = self.cache.ask_once(id, left, || {
             let (mut learned, der) = responder::ask(&urls, id, subject, deadline);
-            // The rest of a connection's time, most of which the server has used up.
-            let elapsed = deadline.elapsed();
             learned.was_cut_short = learned.answer.is_none()
                 && deadline.remaining(Instant::now()).is_err()
-                && elapsed.kind != TimeoutKind::OcspResponder
-                && left.is_some_and(|left| left < elapsed.limit / 2);
+                && deadline.elapsed().kind != TimeoutKind::OcspResponder
+                && is_short;
             if let Some((answer, url)) = &learned.answer {
                 let known = Known {
                     answer: answer.clone(),
@@ -357,12 +367,21 @@ impl Checker {
 impl Check {
     fn run(&self, ssl: &SslRef) -> Outcome {
         let chain: Vec<&X509Ref> = ssl.verified_chain().into_iter().flatten().collect();
+        if let Some(cause) = unmet_demand(&chain, ssl.ocsp_status()) {
+            return Outcome {
+                refused: Some(cause),
+                ..Outcome::default()
+            };
+        }
         match chain.as_slice() {
             [certificate, issuer, ..] => {
+                let is_certain = self.checker.requires_status || ffi::must_staple(certificate);
+                let default = if is_certain { A_DAY } else { A_DAY * 7 };
                 let subject = Subject {
                     certificate,
                     issuer,
                     crls: &self.checker.crls,
+                    max_age: self.checker.max_age.unwrap_or(default),
                 };
                 self.checker
                     .check(&subject, ssl.ocsp_status(), self.deadline)
@@ -393,6 +412,50 @@ impl Check {
     fn slot(&self) -> MutexGuard<'_, Option<Outcome>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How old an answer without `nextUpdate` may be where certainty is required, unless the options say otherwise.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a chain is refused in which a CA demands staples: each certificate that such a CA issues must demand one too
+/// (RFC 7633 §4.2.2). The trust anchor, which is the last one, is not part of the path.
+fn unmet_demand(chain: &[&X509Ref], staple: Option<&[u8]>) -> Option<Cause> {
+    let path = chain.split_last().map_or(&[][..], |(_, path)| path);
+    let links = path.iter().zip(path.iter().skip(1)).zip(0_u32..);
+    let mut unmet = links.filter(|((certificate, issuer), _)| {
+        ffi::must_staple(issuer) && !ffi::must_staple(certificate)
+    });
+    let ((certificate, issuer), depth) = unmet.next()?;
+    let (certificate, issuer) = (Certificate::from(*certificate), Certificate::from(*issuer));
+    let (name, issuer) = (certificate.short_name(), issuer.short_name());
+    let demand = format!(
+        "the CA {issuer:?} demands that certificates it issues ask for an OCSP response from the server (must-staple)"
+    );
+    let cause = match staple.is_none_or(<[u8]>::is_empty) {
+        true => Cause::new(
+            CauseCode::MustStapleMissing,
+            format!("{demand}, {name:?} does not ask, and the server sent none"),
+            "Have the certificate issued with the TLS feature extension, and let the server staple.",
+        ),
+        false => Cause::new(
+            CauseCode::InvalidCa,
+            format!("{demand}, and {name:?} does not ask"),
+            "Have the certificate issued with the TLS feature extension, or by another CA.",
+        ),
+    };
+    Some(
+        about(cause, &certificate)
+            .fact("depth", depth)
+            .fact(
+                "role",
+                if depth == 0 {
+                    "end entity"
+                } else {
+                    "intermediate"
+                },
+            )
+            .fact("constrained_by", issuer),
+    )
 }
 
 /// The OCSP responders that a certificate names (RFC 5280 §4.2.2.1), each once.
@@ -487,8 +550,11 @@ fn staple_invalid(subject: &Subject<'_>, invalid: &Invalid) -> Cause {
         Quoted(&certificate.short_name())
     );
     let remedy = match invalid {
-        Invalid::NotYetValid(_) => {
+        Invalid::NotYetValid(_) | Invalid::NotYetProduced(_) => {
             "Compare this host's clock with the true time, and with the server's."
+        }
+        Invalid::TooOld(..) => {
+            "Let the server fetch a new OCSP response, and the responder state a nextUpdate; ocsp_max_age sets how old one without may be."
         }
         Invalid::OutOfDate(_) => {
             "Let the server fetch a new OCSP response: look whether it reaches its responder, and compare the clocks."
@@ -500,6 +566,7 @@ fn staple_invalid(subject: &Subject<'_>, invalid: &Invalid) -> Cause {
     let (this_update, next_update) = match invalid {
         Invalid::NotYetValid(from) => (Some(*from), None),
         Invalid::OutOfDate(until) => (None, Some(*until)),
+        Invalid::TooOld(from, _) => (Some(*from), None),
         _ => (None, None),
     };
     about(

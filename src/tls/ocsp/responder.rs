@@ -2,7 +2,8 @@
 //!
 //! Each is asked on a thread of its own; the first conclusive valid answer wins, and nobody waits for the
 //! others, which end at the same deadline. A request that is short enough goes by GET, so that caches on
-//! the way can answer it. Redirects are followed to `http` only.
+//! the way can answer it. Redirects are followed to `http`
+//! on the same host only, and never for POST: whoever forges one must not send requests of this host elsewhere.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +38,7 @@ pub(super) fn ask(
     subject: &Subject<'_>,
     deadline: Deadline,
 ) -> (Learned, Vec<u8>) {
+    let began = Instant::now();
     let mut learned = Learned::default();
     let (sender, replies) = mpsc::channel();
     let (asked, passed_over) = urls.split_at(urls.len().min(MOST));
@@ -98,7 +100,7 @@ pub(super) fn ask(
             learned.attempts.push(Attempt {
                 url: url.clone(),
                 outcome: format!("did not answer in time ({})", elapsed.kind.option()),
-                duration: elapsed.limit,
+                duration: began.elapsed(),
             });
         }
     }
@@ -139,7 +141,7 @@ fn fetch(url: &str, request: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Http
     body(follow(url, post, deadline)?)
 }
 
-/// One exchange, and what redirects lead to.
+/// One exchange, and what redirects on the same host lead to.
 fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http::Reply, HttpError> {
     for _ in 0..=REDIRECTS {
         let request = Request {
@@ -154,9 +156,19 @@ fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http:
         let Some(location) = reply.location.as_deref().filter(|_| redirects) else {
             return Ok(reply);
         };
-        url = url
+        if let Method::Post(..) = method {
+            return Err(HttpError("redirects a POST, which is not followed".into()));
+        }
+        let target = url
             .join(location)
             .map_err(|why| HttpError(format!("redirects to where nobody is asked: {why}")))?;
+        if !target.host().eq_ignore_ascii_case(url.host()) {
+            return Err(HttpError(format!(
+                "redirects to another host, {}, which is not asked",
+                target.host()
+            )));
+        }
+        url = target;
     }
     Err(HttpError(format!("redirects more than {REDIRECTS} times")))
 }

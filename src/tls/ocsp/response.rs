@@ -36,6 +36,8 @@ pub(super) struct Subject<'a> {
     pub(super) issuer: &'a X509Ref,
     /// The user's CRLs: a delegate may be revoked as well.
     pub(super) crls: &'a Crls,
+    /// How old an answer without `nextUpdate` may be.
+    pub(super) max_age: Duration,
 }
 
 /// What a valid response says of a certificate.
@@ -111,7 +113,11 @@ pub(super) enum Invalid {
     OtherCertificate,
     NoTimes,
     NotYetValid(SystemTime),
+    /// `producedAt` lies in the future.
+    NotYetProduced(SystemTime),
     OutOfDate(SystemTime),
+    /// Without `nextUpdate`: its `thisUpdate`, and how old it may be.
+    TooOld(SystemTime, Duration),
 }
 
 impl fmt::Display for Invalid {
@@ -133,9 +139,22 @@ impl fmt::Display for Invalid {
                     rfc3339(*from)
                 )
             }
+            Self::NotYetProduced(at) => {
+                write!(
+                    f,
+                    "it was made in the future, at {} (producedAt)",
+                    rfc3339(*at)
+                )
+            }
             Self::OutOfDate(until) => {
                 write!(f, "it was valid until {} (nextUpdate)", rfc3339(*until))
             }
+            Self::TooOld(from, max_age) => write!(
+                f,
+                "it is of {} (thisUpdate) without a nextUpdate, and older than {} s (ocsp_max_age)",
+                rfc3339(*from),
+                max_age.as_secs()
+            ),
         }
     }
 }
@@ -194,12 +213,16 @@ fn validate_with_leftovers(
     if ffi::has_critical_extension(&basic) {
         return Err(Invalid::CriticalExtension);
     }
+    let produced_at = ffi::produced_at(&basic).filter(|at| *at > now + TOLERANCE);
+    if let Some(at) = produced_at {
+        return Err(Invalid::NotYetProduced(at));
+    }
     let ids = subject
         .ids()
         .map_err(|error| Invalid::Signature(told(&error)))?;
     let answers = ffi::single_responses(&basic, &ids);
     let answers = answers.into_iter().filter(|answer| answer.is_asked);
-    choose(answers.map(|answer| read(&answer, now)))
+    choose(answers.map(|answer| read(&answer, now, subject.max_age)))
 }
 
 impl Subject<'_> {
@@ -270,7 +293,7 @@ fn told(error: &ErrorStack) -> String {
 }
 
 /// One answer about the certificate, if it is in force.
-fn read(single: &SingleResponse, now: SystemTime) -> Result<Answer, Invalid> {
+fn read(single: &SingleResponse, now: SystemTime, max_age: Duration) -> Result<Answer, Invalid> {
     const GOOD: i32 = 0;
     const REVOKED: i32 = 1;
     if single.has_critical_extension {
@@ -287,6 +310,12 @@ fn read(single: &SingleResponse, now: SystemTime) -> Result<Answer, Invalid> {
         if next_update + TOLERANCE <= now || next_update < this_update {
             return Err(Invalid::OutOfDate(next_update));
         }
+    }
+    // RFC 6960 §4.2.2.1: newer information is always available then. A revocation stays one.
+    let age = now.duration_since(this_update).unwrap_or_default();
+    let is_too_old = age.checked_sub(TOLERANCE).is_some_and(|age| age > max_age);
+    if single.next_update.is_none() && is_too_old && single.status != REVOKED {
+        return Err(Invalid::TooOld(this_update, max_age));
     }
     let status = match single.status {
         GOOD => Status::Good,
@@ -342,6 +371,7 @@ mod tests {
             certificate: &leaf.cert,
             issuer: ca.cert(),
             crls: &crls,
+            max_age: Duration::from_secs(86_400),
         };
         let spec = ca.ocsp(&leaf.cert);
         let now = SystemTime::now();
@@ -374,6 +404,7 @@ mod tests {
             certificate: &leaf.cert,
             issuer: ca.cert(),
             crls: &crls,
+            max_age: Duration::from_secs(86_400),
         };
         let spec = || ca.ocsp(&leaf.cert);
         let seeds = [

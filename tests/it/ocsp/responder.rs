@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mongotls::doctor;
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, Error, Stage};
+use mongotls::{CauseCode, Stage};
 use mongotls_testbench::fault::{Action, Fault};
 use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::ocsp::{Behaviour, Responder};
@@ -353,23 +353,6 @@ fn of_several_responders_the_first_conclusive_answer_counts() {
 }
 
 #[test]
-fn the_limit_of_the_connection_holds_for_the_responders_too() {
-    let asked = Asked::new();
-    asked
-        .responder
-        .behave(Behaviour::Delay(Duration::from_secs(30)));
-    let uri = asked.scene.bench.uri("&connectTimeoutMS=600");
-    let error: Error = timed(
-        Duration::from_millis(500),
-        Duration::from_millis(900),
-        || doctor::examine(&uri).examinations.remove(0).error.unwrap(),
-    );
-    // Nothing of the limit is left for the rest of the handshake.
-    assert_eq!(code(&error), CauseCode::HandshakeTimeout, "{error}");
-    assert!(error.to_string().contains("connectTimeoutMS"), "{error}");
-}
-
-#[test]
 fn what_is_no_http_url_is_not_asked() {
     let nobody = stranger::nobody();
     for (url, reason) in [
@@ -581,4 +564,58 @@ fn a_responder_that_comes_back_is_asked_again() {
     );
     let first = &events[0].certificates[0];
     assert_eq!(first.status, RevocationStatus::Undetermined);
+}
+
+#[test]
+fn redirects_lead_to_no_other_host_and_no_post_is_redirected() {
+    let asked = Asked::new();
+    let other = Responder::start();
+    let port = other.addr().port();
+    for host in ["localhost", "169.254.169.254", "10.0.0.1", "[::1]"] {
+        let target = format!("http://{host}:{port}/");
+        asked.responder.behave(Behaviour::Redirect(302, target));
+        let (status, words) = asked.outcome();
+        let name = host.trim_matches(['[', ']']);
+        assert_eq!(
+            (status, words),
+            (
+                RevocationStatus::Undetermined,
+                format!("redirects to another host, {name}, which is not asked")
+            )
+        );
+    }
+    // A request that is too long for GET.
+    let long = format!("{}/{}", asked.responder.url(), "x".repeat(250));
+    let scene = Scene::ec(|leaf| leaf.ocsp_url(&long));
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!("{}/", other.url());
+        asked.responder.behave(Behaviour::Redirect(status, target));
+        let (_, words) = told(&scene.plain().unwrap());
+        assert_eq!(
+            words,
+            [format!(
+                "responder {long} redirects a POST, which is not followed"
+            )]
+        );
+    }
+    assert!(other.requests().is_empty());
+}
+
+#[test]
+fn a_silent_responder_leaves_time_for_the_connection() {
+    let asked = Asked::new();
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_secs(60)));
+    let url = asked.responder.url();
+    let uri = asked.scene.bench.uri("&connectTimeoutMS=3000");
+    let half = Duration::from_millis(1000)..Duration::from_millis(2900);
+    let diagnosis = timed(half.start, half.end, || doctor::examine(&uri));
+    assert!(diagnosis.is_ok(), "{diagnosis:?}");
+    let expected = format!("responder {url} did not answer in time (connectTimeoutMS)");
+    let warnings = &diagnosis.examinations[0].warnings;
+    assert!(
+        warnings.iter().any(|warning| warning.ends_with(&expected)),
+        "{warnings:?}"
+    );
 }

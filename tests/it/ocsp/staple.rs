@@ -1,17 +1,20 @@
 //! Responses that the server sends in the handshake: sound ones, and one fault at a time.
 
+use std::time::Duration;
+
 use mongotls::tls::RevocationStatus;
 use mongotls::{CauseCode, ErrorKind, Stage};
 use mongotls_testbench::pki::{
-    Ca, Digest, Identity, KeyKind, LeafSpec, OcspSpec, ResponderId, Revocation, SingleResponse,
-    Validity,
+    Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, OcspSpec, ResponderId, Revocation,
+    SingleResponse, Validity,
 };
+use mongotls_testbench::server::{Server, ServerTls};
 use openssl::ocsp::OcspResponseStatus;
 use openssl::ssl::SslVersion;
 use openssl::x509::CrlReason;
 
 use super::{Scene, leaf, told};
-use crate::common::{code, fact};
+use crate::common::{Bench, code, fact};
 
 type Change = fn(OcspSpec) -> OcspSpec;
 
@@ -602,5 +605,130 @@ fn a_server_that_is_its_own_anchor_gets_no_more_than_others() {
                 }
             }
         }
+    }
+}
+
+/// Seconds.
+const A_DAY: i64 = 24 * 60 * 60;
+
+#[test]
+fn a_staple_without_next_update_ends_with_its_age() {
+    let soft = Scene::ec(|leaf| leaf);
+    let must_staple = Scene::ec(LeafSpec::must_staple);
+    let staple = |scene: &Scene, age: i64| {
+        let spec = scene.issuer.ocsp(&scene.identity.cert).next_update(None);
+        scene.staple(spec.this_update(-age).produced_at(-age).build());
+    };
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    for (scene, age, limit, hard, most) in [
+        (&soft, 6 * A_DAY, None, false, None),
+        (&soft, 8 * A_DAY, None, false, Some(604_800)),
+        (&soft, 8 * A_DAY, Some(days(9)), false, None),
+        (&soft, 3600, Some(Duration::from_secs(60)), false, Some(60)),
+        (&soft, A_DAY - 3600, None, true, None),
+        (&soft, A_DAY + 3600, None, true, Some(86_400)),
+        (&must_staple, A_DAY - 3600, None, false, None),
+        (&must_staple, A_DAY + 3600, None, false, Some(86_400)),
+        (&must_staple, A_DAY + 3600, Some(days(2)), true, None),
+    ] {
+        staple(scene, age);
+        let outcome = scene.attempt(|tls| {
+            let tls = tls.require_revocation_status(hard);
+            limit.map_or(tls.clone(), |limit| tls.ocsp_max_age(limit))
+        });
+        let Some(most) = most else {
+            assert_eq!(told(&outcome.unwrap()).0, RevocationStatus::Good);
+            continue;
+        };
+        let error = outcome.unwrap_err();
+        assert_eq!(code(&error), CauseCode::OcspStapleInvalid);
+        assert_eq!(
+            fact(&error, "why"),
+            format!(
+                "it is of {} (thisUpdate) without a nextUpdate, and older than {most} s (ocsp_max_age)",
+                fact(&error, "this_update")
+            )
+        );
+    }
+    // A revocation stays one.
+    let spec = soft.issuer.ocsp(&soft.identity.cert).next_update(None);
+    let old = spec.this_update(-30 * A_DAY).revoked(-30 * A_DAY, None);
+    soft.staple(old.build());
+    let error = soft.plain().unwrap_err();
+    assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
+}
+
+#[test]
+fn a_staple_made_in_the_future_is_refused() {
+    let scene = Scene::ec(|leaf| leaf);
+    let spec = || scene.issuer.ocsp(&scene.identity.cert);
+    scene.staple(spec().produced_at(10).build());
+    assert_eq!(told(&scene.plain().unwrap()).0, RevocationStatus::Good);
+    scene.staple(spec().produced_at(3600).build());
+    let error = scene.plain().unwrap_err();
+    assert_eq!(code(&error), CauseCode::OcspStapleInvalid);
+    let why = fact(&error, "why");
+    assert!(
+        why.starts_with("it was made in the future, at ") && why.ends_with("Z (producedAt)"),
+        "{why}"
+    );
+}
+
+#[test]
+fn what_an_intermediate_demands_holds_for_what_it_issues() {
+    let root = Ca::root("bench root", KeyKind::EcP256);
+    let demanding = |issuer: &Ca, name| {
+        // The TLS feature status_request.
+        let spec = CaSpec::new(name).key_kind(KeyKind::EcP256);
+        let spec = spec.extension("1.3.6.1.5.5.7.1.24", false, &[0x30, 3, 2, 1, 5]);
+        spec.issued_by(issuer)
+    };
+    let issuer = demanding(&root, "demanding");
+    let above = demanding(&root, "above").intermediate("bench issuer", KeyKind::EcP256);
+    let attempt = |issuer: &Ca, leaf: LeafSpec, is_stapled: bool| {
+        let identity = issuer.issue(leaf);
+        let tls = ServerTls::new(&identity);
+        let tls = match is_stapled {
+            true => tls.staple(issuer.ocsp(&identity.cert).build()),
+            false => tls,
+        };
+        let bench = Bench::around(Server::builder().tls(tls).start(), root.clone());
+        bench.handshake(|tls| tls.ca_file(&bench.ca_file))
+    };
+    let plain = LeafSpec::local_server;
+    let demand = |name: &str| {
+        format!(
+            "the CA {name:?} demands that certificates it issues ask for an OCSP response from the server (must-staple)"
+        )
+    };
+    assert!(attempt(&issuer, plain().must_staple(), true).is_ok());
+    let error = attempt(&issuer, plain().must_staple(), false).unwrap_err();
+    assert_eq!(code(&error), CauseCode::MustStapleMissing);
+    for (issuer, is_stapled, expected, message) in [
+        (
+            &issuer,
+            false,
+            CauseCode::MustStapleMissing,
+            format!(
+                "{}, \"localhost\" does not ask, and the server sent none",
+                demand("demanding")
+            ),
+        ),
+        (
+            &issuer,
+            true,
+            CauseCode::InvalidCa,
+            format!("{}, and \"localhost\" does not ask", demand("demanding")),
+        ),
+        (
+            &above,
+            true,
+            CauseCode::InvalidCa,
+            format!("{}, and \"bench issuer\" does not ask", demand("above")),
+        ),
+    ] {
+        let error = attempt(issuer, plain(), is_stapled).unwrap_err();
+        let cause = error.cause().unwrap();
+        assert_eq!((cause.code(), cause.message()), (expected, &*message));
     }
 }
