@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// An option inside the name of a database or inside another option.
 pub(super) struct Stray<'a> {
-    key: Cow<'a, str>,
+    key: String,
     position: Position<'a>,
 }
 
@@ -35,8 +35,9 @@ impl<'a> Stray<'a> {
             let before = text[begin..end].trim_end();
             let separator = last_separator(before);
             let start = separator.map_or(0, |(at, length)| at + length);
-            let key = token(&before[start..]);
-            if (separator.is_some() || (at_start && begin == 0)) && is_option(&key) {
+            let may_be_option = separator.is_some() || (at_start && begin == 0);
+            let key = may_be_option.then(|| token(&before[start..]));
+            if let Some(key) = key.filter(|key| is_option(key)) {
                 let position = match separator {
                     None => Position::Start,
                     Some((at, _)) if is_html_ampersand(&before[..at]) => {
@@ -163,7 +164,7 @@ fn is_made_of_affixes(text: &str) -> bool {
 }
 
 /// Longer words first.
-const AFFIXES: [&str; 18] = [
+const AFFIXES: [&str; 19] = [
     "required",
     "requires",
     "require",
@@ -177,6 +178,7 @@ const AFFIXES: [&str; 18] = [
     "uses",
     "use",
     "force",
+    "start",
     "with",
     "verify",
     "mode",
@@ -190,13 +192,14 @@ fn is_option(key: &str) -> bool {
     !matches!(Found::look_up(key), Found::Unknown) || (key.chars().all(is_key) && is_about_tls(key))
 }
 
-/// A key without percent-encoding, and without quotes, brackets and spaces around it.
-fn token(text: &str) -> Cow<'_, str> {
-    let noise = |c: char| !c.is_alphanumeric();
-    match decoded(text) {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(noise)),
-        Cow::Owned(text) => Cow::Owned(text.trim_matches(noise).to_owned()),
-    }
+/// A key without percent-encoding, without the rest of an encoded `&amp;`, and without quotes, brackets and spaces around
+/// it.
+fn token(text: &str) -> String {
+    let bare = |text: &str| {
+        let text = text.strip_prefix("amp;").unwrap_or(text);
+        text.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
+    };
+    bare(&decoded(text))
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {

@@ -11,7 +11,8 @@ const USE_TLS: &str = "Use the key tls instead: tls=true turns TLS on, tls=false
 const ONE_FILE: &str = "Use the key tlsCertificateKeyFile instead; its file holds the certificate and the private key.";
 const SPELLING: &str = "Check its spelling. The keys about TLS are tls, tlsCAFile, tlsCRLFile, \
     tlsCertificateKeyFile, tlsCertificateKeyFilePassword, tlsDisableOCSPEndpointCheck, \
-    tlsDisableCertificateRevocationCheck, tlsAllowInvalidCertificates, tlsAllowInvalidHostnames, tlsInsecure.";
+    tlsDisableCertificateRevocationCheck, tlsAllowInvalidCertificates, tlsAllowInvalidHostnames, tlsSessionResumption, \
+    tlsInsecure.";
 
 /// The message behind "invalid connection string: ", and the remedy.
 fn refused(uri: &str) -> (String, String) {
@@ -298,6 +299,7 @@ fn words_about_tls_are_found_in_every_spelling() {
         "Tls",
         "useSSL",
         "usetls",
+        "starttls",
         "UseTls",
         "USE_SSL",
         "use-ssl",
@@ -368,7 +370,7 @@ fn words_about_tls_are_found_in_every_spelling() {
 
 #[test]
 fn a_stray_option_needs_a_separator_a_key_and_a_raw_equals_sign() {
-    let found = |text| Stray::find(text, false).map(|stray| stray.key.into_owned());
+    let found = |text| Stray::find(text, false).map(|stray| stray.key);
     for (text, key) in [
         ("appName=x,tls=true", "tls"),
         ("appName=x;w=1", "w"),
@@ -381,6 +383,8 @@ fn a_stray_option_needs_a_separator_a_key_and_a_raw_equals_sign() {
         ("appName=x;\"tls\"=true", "tls"),
         ("appName=x;t%6Cs=true", "tls"),
         ("appName=x;fsync=true", "fsync"),
+        ("appName=x%26amp%3Btls=true", "tls"),
+        ("appName=x&#38;ssl=true", "ssl"),
     ] {
         assert_eq!(found(text).as_deref(), Some(key), "{text}");
     }
