@@ -280,6 +280,21 @@ fn a_password_comes_from_a_file_a_variable_or_a_function_and_only_when_it_is_nee
         })
         .unwrap_err();
     assert_eq!(code(&none), CauseCode::KeyPasswordMissing);
+    let panicked = desk
+        .attempt(|tls| {
+            tls.certificate_key_file(&locked)
+                .key_password_callback(|| panic!("the panic of a test"))
+        })
+        .unwrap_err();
+    assert_eq!(code(&panicked), CauseCode::KeyPasswordMissing);
+    let cause = panicked.cause().unwrap();
+    assert_eq!(
+        (cause.message(), cause.remedy()),
+        (
+            "the private key is encrypted, and the function that returns its password panicked",
+            "Correct the function; the message of its panic is on standard error."
+        )
+    );
     let missing = desk
         .attempt(|tls| {
             tls.certificate_key_file(&locked)
