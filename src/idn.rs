@@ -178,8 +178,10 @@ mod tests {
         ] {
             let cause = to_ascii(written).expect_err(written);
             assert_eq!(cause.code(), CauseCode::OptionConflict);
-            let begin = format!("the host name {written:?} cannot be looked up: {why}");
-            let begin = crate::printable::Printable(begin).to_string();
+            let begin = format!(
+                "the host name {} cannot be looked up: {why}",
+                Quoted(written)
+            );
             assert!(cause.message().starts_with(&begin), "{}", cause.message());
         }
         let long = format!("{}.example", "ü".repeat(64));

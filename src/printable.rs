@@ -99,8 +99,9 @@ pub(crate) fn is_harmful(c: char) -> bool {
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
             // Separators of lines and paragraphs.
             | '\u{2028}' | '\u{2029}'
-            // A byte order mark, interlinear annotations, and tags.
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            // Invisible: a soft hyphen, spaces and joiners without a width but for those that scripts need, a byte order
+            // mark, interlinear annotations, and tags.
+            | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::builder::Deployment;
 use super::{ClientOptions, DriverInfo, SrvOptions, option_conflict};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
-use crate::printable::Quoted;
 
 impl ClientOptions {
     /// Checks the options, and turns limits of zero into no limit.
@@ -168,7 +167,7 @@ pub(crate) fn database_name_problem(name: &str) -> Option<String> {
     let is_external = name == "$external";
     let forbidden = |c: &char| matches!(c, '/' | '\\' | '.' | ' ' | '"' | '$' | '\0');
     let found = name.chars().find(forbidden).filter(|_| !is_external);
-    found.map(|c| format!("the name of a database cannot contain {c}", c = Quoted(&c)))
+    found.map(|c| format!("the name of a database cannot contain {c:?}"))
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Library {
             format!("OpenSSL ignores its configuration file {file}: {why}; correct it, or name another file with OPENSSL_CONF", file = Quoted(&file))
         });
         let missing = self.missing_providers.iter().map(|name| {
-            format!("the provider {name}, which {file} activates, is not loaded; `openssl list -providers -provider {name}` tells why", name = Quoted(&name), file = Quoted(&file))
+            format!("the provider {}, which {file} activates, is not loaded; `openssl list -providers -provider {name}` tells why", Quoted(&name), file = Quoted(&file))
         });
         let fips = self.fips_is_missing.then(|| {
             format!("OpenSSL is set to use FIPS algorithms alone (default_properties in {file}), and no provider with such algorithms is loaded; activate the FIPS provider there", file = Quoted(&file))

@@ -289,8 +289,8 @@ fn relative_miss(host: &str, name: &str) -> Option<String> {
     if let Some(domain) = name.strip_prefix('.') {
         return below(host, domain).then(|| {
             format!(
-                "{name} begins with a dot, and stands for no other name; \"*{name}\" would",
-                name = Quoted(&name)
+                "{} begins with a dot, and stands for no other name; \"*{name}\" would",
+                Quoted(&name)
             )
         });
     }
