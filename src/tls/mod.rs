@@ -624,7 +624,8 @@ fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
         }
         Code::CertificateExpired if role == Some(&"trust anchor".into()) => anchors().collect(),
         Code::CrlMissing | Code::CrlExpired | Code::CrlNotYetValid | Code::CrlInvalid => {
-            options.crl_files().iter().map(PathBuf::as_path).collect()
+            let crls = options.crl_files().iter().map(PathBuf::as_path);
+            crls.chain(anchors()).collect()
         }
         _ => Vec::new(),
     }
