@@ -310,7 +310,7 @@ fn waits_in_handshakes_delay_no_fork() {
     expect_quick_forks("with a handshake that waits for its responder");
     // Nor does a fork block others meanwhile.
     let begun = Instant::now();
-    let forking = thread::spawn(|| timed_fork());
+    let forking = thread::spawn(timed_fork);
     context
         .connect("localhost", TcpStream::connect(quick.addr()).unwrap())
         .unwrap();
