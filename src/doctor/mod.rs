@@ -22,6 +22,7 @@ mod host;
 mod judge;
 mod topology;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -365,6 +366,11 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         mut examinations,
         is_complete,
     } = found;
+    for examination in &mut examinations {
+        let mut told = HashSet::new();
+        let warnings = &mut examination.warnings;
+        warnings.retain(|warning| told.insert(warning.clone()));
+    }
     let topology = judge::judge(&options, &mut examinations, is_complete);
     Diagnosis {
         examinations,

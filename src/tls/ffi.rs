@@ -919,6 +919,13 @@ pub(super) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
     }
 }
 
+/// The security level of a context.
+pub(super) fn security_level(context: &SslContextBuilder) -> u32 {
+    // SAFETY: the context is live for the call, which only reads a number of it.
+    let level = unsafe { sys::SSL_CTX_get_security_level(context.as_ptr()) };
+    u32::try_from(level).unwrap_or(0)
+}
+
 /// Sends a certificate after the client's own, which must be there already.
 ///
 /// # Errors

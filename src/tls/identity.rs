@@ -15,12 +15,13 @@ use openssl::x509::X509;
 
 use super::files::{self, Purpose};
 use super::key::{self, Password};
+use super::level::SecurityLevel;
 use super::reading::Files;
 use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::fork::Abandon;
-use crate::options::{IdentitySource, PasswordSource};
+use crate::options::{IdentitySource, PasswordSource, ProtocolOptions};
 use crate::printable::Quoted;
 
 /// A certificate, its key and the intermediates above it.
@@ -102,17 +103,23 @@ impl Identity {
     }
 
     /// Presents the identity in every handshake of the context.
-    pub(super) fn install(&self, context: &mut SslContextBuilder) -> Result<()> {
+    pub(super) fn install(
+        &self,
+        context: &mut SslContextBuilder,
+        protocol: &ProtocolOptions,
+    ) -> Result<()> {
+        let number = ffi::security_level(context);
+        let level = || SecurityLevel::new(number, protocol);
         context
             .set_certificate(&self.certificate)
-            .map_err(|error| self.too_weak(&self.certificate, error))?;
+            .map_err(|error| self.too_weak(&self.certificate, &level(), error))?;
         context.set_private_key(&self.key).map_err(internal)?;
         let mut intermediates = self.intermediates.iter();
         // Not as extra certificates: OpenSSL looks at those only when it sends them, and not every version
         // then says what is wrong.
         intermediates.try_for_each(|intermediate| {
             ffi::add_chain_certificate(context, intermediate)
-                .map_err(|error| self.too_weak(intermediate, error))
+                .map_err(|error| self.too_weak(intermediate, &level(), error))
         })
     }
 
@@ -134,7 +141,7 @@ impl Identity {
     }
 
     /// OpenSSL refuses a certificate that is below its security level.
-    fn too_weak(&self, certificate: &X509, error: ErrorStack) -> Error {
+    fn too_weak(&self, certificate: &X509, level: &SecurityLevel, error: ErrorStack) -> Error {
         const LIB_SSL: i32 = 20;
         const CA_MD_TOO_WEAK: i32 = 398;
         const KEY_TOO_SMALL: [i32; 2] = [397, 399];
@@ -142,18 +149,33 @@ impl Identity {
             .errors()
             .iter()
             .filter(|entry| entry.library_code() == LIB_SSL);
-        let (code, what) = match reasons.next().map(openssl::error::Error::reason_code) {
-            Some(CA_MD_TOO_WEAK) => (CauseCode::DigestTooWeak, "signature digest"),
-            Some(code) if KEY_TOO_SMALL.contains(&code) => (CauseCode::KeyTooWeak, "key"),
+        let reason = reasons.next().map(openssl::error::Error::reason_code);
+        let key = certificate.public_key();
+        let certificate = Certificate::from(&**certificate);
+        let subject = &certificate.subject;
+        let (code, why, remedy) = match (reason, key.map(|key| key.security_bits())) {
+            (Some(CA_MD_TOO_WEAK), _) => (
+                CauseCode::DigestTooWeak,
+                format!(
+                    "signature uses a digest that is too weak: {}",
+                    level.weak_digest(&certificate.signature_algorithm)
+                ),
+                level.stronger_digest(subject),
+            ),
+            (Some(code), Ok(bits)) if KEY_TOO_SMALL.contains(&code) => (
+                CauseCode::KeyTooWeak,
+                format!(
+                    "key is too weak: {}",
+                    level.weak_key(&certificate.key, bits)
+                ),
+                level.stronger_key(subject, bits),
+            ),
             _ => return internal(error),
         };
-        let certificate = Certificate::from(&**certificate);
         let cause = self.origin.cause(
             code,
-            &format!(
-                "holds the certificate of {}, whose {what} is below OpenSSL's security level",
-                Quoted(&certificate.subject)),
-            "Have a certificate issued for a key of RSA 2048, EC P-256 or stronger, signed with SHA-256 or stronger.",
+            &format!("holds the certificate of {}, whose {why}", Quoted(subject)),
+            &remedy,
         );
         let cause = cause
             .fact("subject", certificate.subject)

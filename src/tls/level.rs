@@ -8,6 +8,7 @@ use super::ffi::Configuration;
 use super::library::Library;
 use super::openssl_version;
 use crate::options::{ProtocolList, ProtocolOptions};
+use crate::printable::Quoted;
 
 /// The security level of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +58,53 @@ impl SecurityLevel {
         self.level
     }
 
+    /// What is wrong with a key of so many bits of security.
+    pub(super) fn weak_key(&self, key: &str, bits: u32) -> String {
+        format!(
+            "{key} has {bits} bits of security, and {self}, requires {} ({})",
+            self.bits(),
+            self.smallest_keys()
+        )
+    }
+
+    /// What to do about the key of a certificate.
+    pub(super) fn stronger_key(&self, subject: &str, bits: u32) -> String {
+        format!(
+            "Have the certificate of {} issued for a key of {} or stronger.{}",
+            Quoted(subject),
+            self.good_keys(),
+            self.lower_for(bits)
+        )
+    }
+
+    /// What is wrong with a signature.
+    pub(super) fn weak_digest(&self, algorithm: &str) -> String {
+        format!(
+            "{algorithm} has less than the {} bits of security that {self}, requires",
+            self.bits()
+        )
+    }
+
+    /// What to do about the signature of a certificate.
+    pub(super) fn stronger_digest(&self, subject: &str) -> String {
+        let digest = self.good_digest();
+        let subject = Quoted(subject);
+        format!("Have the certificate of {subject} signed again with {digest} or stronger.")
+    }
+
+    /// The smallest finite field for a key exchange that the level allows, in bits.
+    pub(super) fn finite_field_bits(&self) -> u32 {
+        match self.level {
+            0 | 1 => 1024,
+            2 => 2048,
+            3 => 3072,
+            4 => 7680,
+            _ => 15360,
+        }
+    }
+
     /// The bits of security that the level requires.
-    pub(super) fn bits(&self) -> u32 {
+    fn bits(&self) -> u32 {
         match self.level {
             0 => 0,
             1 => 80,
@@ -70,24 +116,13 @@ impl SecurityLevel {
     }
 
     /// The smallest keys that the level allows.
-    pub(super) fn smallest_keys(&self) -> &'static str {
+    fn smallest_keys(&self) -> &'static str {
         match self.level {
             0 | 1 => "RSA 1024 or an elliptic curve of 160 bits",
             2 => "RSA 2048 or an elliptic curve of 224 bits",
             3 => "RSA 3072 or an elliptic curve of 256 bits",
             4 => "RSA 7680 or an elliptic curve of 384 bits",
             _ => "RSA 15360 or an elliptic curve of 512 bits",
-        }
-    }
-
-    /// The smallest finite field for a key exchange that the level allows, in bits.
-    pub(super) fn finite_field_bits(&self) -> u32 {
-        match self.level {
-            0 | 1 => 1024,
-            2 => 2048,
-            3 => 3072,
-            4 => 7680,
-            _ => 15360,
         }
     }
 
@@ -102,7 +137,7 @@ impl SecurityLevel {
     }
 
     /// The weakest digest to recommend, which the level allows.
-    pub(super) fn good_digest(&self) -> &'static str {
+    fn good_digest(&self) -> &'static str {
         match self.level {
             0..=3 => "SHA-256",
             4 => "SHA-384",
@@ -111,7 +146,7 @@ impl SecurityLevel {
     }
 
     /// A second remedy for what has `bits` of security; empty if level 2, the usual one, would not do either.
-    pub(super) fn lower_for(&self, bits: u32) -> String {
+    fn lower_for(&self, bits: u32) -> String {
         if bits < 112 {
             return String::new();
         }
@@ -150,4 +185,52 @@ fn system_cipher_string(file: &Path) -> Option<String> {
     let settings = file.value(Some(&modules), "ssl_conf")?;
     let defaults = file.value(Some(&settings), "system_default")?;
     file.value(Some(&defaults), "CipherString")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sets_the_level_is_told() {
+        let plain = ProtocolOptions::default;
+        let told = |options: ProtocolOptions| SecurityLevel::new(3, &options).to_string();
+        assert_eq!(
+            told(plain().security_level(3)),
+            "security level 3, which the option security_level sets"
+        );
+        // The list is applied after the option.
+        assert_eq!(
+            told(plain().security_level(1).cipher_list("ALL:@SECLEVEL=3")),
+            "security level 3, which @SECLEVEL=3 in cipher_list sets"
+        );
+        let set_by = |set_by| SecurityLevel { level: 2, set_by }.to_string();
+        assert_eq!(
+            set_by(SetBy::ConfigurationFile("/etc/ssl/openssl.cnf".to_owned())),
+            "security level 2, which @SECLEVEL=2 in /etc/ssl/openssl.cnf sets"
+        );
+        assert_eq!(
+            set_by(SetBy::Build),
+            format!(
+                "security level 2, which is the default of {}",
+                openssl_version()
+            )
+        );
+    }
+
+    #[test]
+    fn a_level_is_lowered_only_for_what_level_2_accepts() {
+        let level = SecurityLevel {
+            level: 4,
+            set_by: SetBy::Option,
+        };
+        assert_eq!(
+            level.stronger_key("CN=a", 128),
+            "Have the certificate of \"CN=a\" issued for a key of RSA 7680, EC P-384 or stronger. Or lower the security level to 2, which accepts it, with security_level(2)."
+        );
+        assert_eq!(
+            level.stronger_key("CN=a", 80),
+            "Have the certificate of \"CN=a\" issued for a key of RSA 7680, EC P-384 or stronger."
+        );
+    }
 }

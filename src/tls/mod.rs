@@ -178,7 +178,7 @@ impl Shared {
         let mut own = None;
         if let Some(source) = options.identity() {
             let identity = Identity::load(source, options.password(), &files)?;
-            identity.install(&mut context)?;
+            identity.install(&mut context, options.protocol())?;
             own = Some(identity.describe());
         }
         if options.checks_revocation() {

@@ -685,22 +685,19 @@ impl Case<'_> {
             Some(bits) => Cause::new(
                 CauseCode::KeyTooWeak,
                 format!(
-                    "the key of {who} is too weak: {key} has {bits} bits of security, and {level}, requires {} ({})",
-                    level.bits(),
-                    level.smallest_keys()
+                    "the key of {who} is too weak: {}",
+                    level.weak_key(key, bits)
                 ),
-                format!(
-                    "Have the certificate of {} issued for a key of {} or stronger.{}",
-                    Quoted(&self.certificate.subject),
-                    level.good_keys(),
-                    level.lower_for(bits)
-                ),
+                level.stronger_key(&self.certificate.subject, bits),
             )
             .fact("key_security_bits", bits),
             // OpenSSL takes a key that it cannot read for one that is too weak.
             None => Cause::new(
                 CauseCode::KeyTooWeak,
-                format!("{} cannot use the key of {who}: it does not know its kind, or the key is malformed", openssl_version()),
+                format!(
+                    "{} cannot use the key of {who}: it does not know its kind, or the key is malformed",
+                    openssl_version()
+                ),
                 format!(
                     "Have the certificate of {} issued for a key of {} or stronger.",
                     Quoted(&self.certificate.subject),
@@ -719,16 +716,11 @@ impl Case<'_> {
         Cause::new(
             CauseCode::DigestTooWeak,
             format!(
-                "the signature of {} uses a digest that is too weak: {algorithm} has less than the {} bits of security that {}, requires",
+                "the signature of {} uses a digest that is too weak: {}",
                 self.who(),
-                level.bits(),
-                level
+                level.weak_digest(algorithm)
             ),
-            format!(
-                "Have the certificate of {} signed again with {} or stronger.",
-                Quoted(&self.certificate.subject),
-                level.good_digest()
-            ),
+            level.stronger_digest(&self.certificate.subject),
         )
         .fact("signature_algorithm", algorithm)
         .fact("security_level", level.number())

@@ -1131,3 +1131,29 @@ fn files_that_share_a_name_and_no_key_are_told() {
         "{object:#}"
     );
 }
+
+/// What is wrong with a file that two options name is told once.
+#[test]
+fn a_file_that_is_named_twice_is_warned_of_once() {
+    let bench = Bench::sound();
+    let soon = Validity::seconds(-60, 86_400 * 9 + 3600);
+    let client = bench.ca.issue(LeafSpec::client("app").validity(soon));
+    let path = bench.dir.write("client.pem", client.bundle_pem());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let tls = mongotls::options::TlsOptions::builder()
+        .ca_file(&bench.ca_file)
+        .certificate_and_key_files(&path, &path)
+        .build()
+        .unwrap();
+    let address = mongotls::ServerAddress::tcp("localhost", bench.server.port());
+    let options = mongotls::ClientOptions::builder().host(address).tls(tls);
+    let diagnosis = mongotls::doctor::examine_options(&options.build().unwrap());
+    let warnings = &diagnosis.examinations[0].warnings;
+    let count = |words: &str| warnings.iter().filter(|one| one.contains(words)).count();
+    assert_eq!(
+        (count("ends in 9 days"), count("chmod 600")),
+        (1, 1),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}

@@ -301,6 +301,10 @@ impl FileReport {
         let ca = ca.iter().map(|path| (path, Purpose::TrustAnchors));
         let identity = match options.identity() {
             Some(IdentitySource::File(path)) => vec![path],
+            // One file may be named for both.
+            Some(IdentitySource::Files { certificate, key }) if certificate == key => {
+                vec![certificate]
+            }
             Some(IdentitySource::Files { certificate, key }) => vec![certificate, key],
             Some(IdentitySource::Store { certificate, .. }) => vec![certificate],
             Some(IdentitySource::Memory { .. }) | None => Vec::new(),

@@ -656,7 +656,21 @@ fn a_curve_that_is_spelled_out_is_told_as_such() {
             &format!("{version} does not accept the key of the intermediate CA \"the middle\": it spells out the parameters of its elliptic curve, where certificates must name the curve"),
             "Have the certificate of \"CN=the middle\" issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
         );
-    Seen::default().check("an explicit curve", &uri, &expected);
+    let mut seen = Seen::default();
+    seen.check("an explicit curve", &uri, &expected);
+
+    // The server's own key.
+    let mid = CaSpec::new("the middle").key(&key(KeyKind::EcP256, "mid"));
+    let identity = mid
+        .issued_by(&root)
+        .issue(LeafSpec::local_server().key(&explicit));
+    let expected = Expected::new(CauseCode::KeyTooWeak)
+        .blames(&identity.cert, 0, "end entity")
+        .says("it spells out the parameters of its elliptic curve, where certificates must name the curve");
+    for (min, max) in [TLS_1_2, TLS_1_3] {
+        server.set_tls(&ServerTls::new(&identity).versions(min, max));
+        seen.check("an explicit curve of the server", &uri, &expected);
+    }
 }
 
 #[test]

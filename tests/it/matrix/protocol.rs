@@ -170,7 +170,11 @@ fn the_client_refuses_what_the_server_chose() {
     seen.check(
         "weak Diffie-Hellman",
         &uri(&bench, server.addr()),
-        &Expected::new(CauseCode::NoSharedCipher),
+        &Expected::new(CauseCode::NoSharedCipher)
+            .fact("ended_by", "client")
+            .says("the server's Diffie-Hellman parameters are too small: security level 2, which ")
+            .says(" requires 2048 bits")
+            .says("Give the server parameters of 2048 bits or more (on mongod the parameter opensslDiffieHellmanParameters), or let it prefer cipher suites with ECDHE."),
     );
     seen.are(&[
         CauseCode::ProtocolVersionMismatch,

@@ -235,6 +235,28 @@ fn an_intermediate_of_the_client_is_blamed_before_the_server() {
     seen.check("a CA created again", &uri, &expected);
 }
 
+/// A client certificate below a higher level is told with the level, as that of a server is.
+#[test]
+fn a_client_certificate_below_the_level_is_told_with_what_set_it() {
+    let desk = Desk::new();
+    let weak = LeafSpec::client("app").key(&key(KeyKind::Rsa(2048), "leaf"));
+    let path = desk
+        .dir
+        .write("client.pem", desk.ca.issue(weak).bundle_pem());
+    let options = TlsOptions::builder()
+        .ca_file(desk.dir.path().join("ca.pem"))
+        .certificate_key_file(&path)
+        .protocol(|tls| tls.security_level(3))
+        .build()
+        .unwrap();
+    let error = TlsContext::new(&options).unwrap_err();
+    let expected = Expected::new(CauseCode::KeyTooWeak).reads(
+        &format!("tlsCertificateKeyFile {:?} holds the certificate of {APP}, whose key is too weak: RSA 2048 has 112 bits of security, and security level 3, which the option security_level sets, requires 128 (RSA 3072 or an elliptic curve of 256 bits)", shown(&path)),
+        &format!("Have the certificate of {APP} issued for a key of RSA 3072, EC P-256 or stronger. Or lower the security level to 2, which accepts it, with security_level(2)."),
+    );
+    Seen::default().check_error("a client", &error, &expected.at(Stage::Options));
+}
+
 /// An alert of the server about a certificate that it has not asked for is an alert like others.
 #[test]
 fn an_alert_about_no_client_certificate_is_a_tls_alert() {
