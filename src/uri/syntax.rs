@@ -5,7 +5,6 @@ use zeroize::Zeroize;
 
 use super::trouble::{ENCODE_CREDENTIALS, invalid};
 use crate::error::{Error, Result};
-use crate::printable::Quoted;
 
 /// The parts, still encoded.
 #[derive(Debug)]
@@ -129,7 +128,7 @@ pub(super) fn database(text: &str) -> Result<Option<String>> {
         }
         Some(c) => Err(invalid(
             PLACE,
-            format_args!("contains {c}", c = Quoted(&c)),
+            format_args!("contains {c:?}"),
             "The name of a database holds none of / \\ \" $ and no space.",
         )),
         None => Ok(Some(name)),
