@@ -171,6 +171,7 @@ causes! {
     HandshakeTimeout = "handshake-timeout", Network, "the TLS or MongoDB handshake did not end in time";
 
     NotMongodb = "not-mongodb", Server, "what answers is not a MongoDB server";
+    ProtocolError = "protocol-error", Server, "the server, or what is between, broke the MongoDB protocol after hello";
     HelloFailed = "hello-failed", Server, "the server answered hello with an error or an unsupported wire version";
     AuthenticationFailed = "authentication-failed", Server, "the server refused the credential";
     MechanismUnavailable = "mechanism-unavailable", Server, "the server does not offer the authentication mechanism";

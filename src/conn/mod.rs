@@ -422,7 +422,11 @@ impl Connection {
                     .with_source(error)
             }
             ReadError::Malformed { what, first_bytes } => {
-                Error::failed(stage, not_mongodb(&what.to_string(), &first_bytes))
+                let explain = match stage {
+                    Stage::Hello => not_mongodb,
+                    _ => protocol_broken,
+                };
+                Error::failed(stage, explain(&what.to_string(), &first_bytes))
             }
         };
         error.with_server(&self.server).with_stage(stage)
@@ -643,6 +647,24 @@ fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
         CauseCode::NotMongodb,
         format!("what answers is not a MongoDB server: {what}; its answer looks like {looks_like}"),
         "Check host and port: something other than MongoDB answers there.",
+    )
+    .fact("looks_like", looks_like)
+    .fact("first_bytes", first_bytes.escape_ascii().to_string())
+}
+
+/// A server that has answered hello, or what is between, does not keep to the protocol.
+fn protocol_broken(what: &str, first_bytes: &[u8]) -> Cause {
+    let looks_like = sniff::looks_like(first_bytes);
+    let mut message = format!("the server broke the MongoDB protocol: {what}");
+    if looks_like != sniff::MONGODB_IN_THE_CLEAR {
+        message += &format!("; its answer looks like {looks_like}");
+    }
+    Cause::new(
+        CauseCode::ProtocolError,
+        message,
+        "Look at the logs of the server, and of any proxy or load balancer in front of it, for this instant: one of them \
+         sent what does not belong to this connection. If it happens again, connect without the proxy, or update the \
+         server.",
     )
     .fact("looks_like", looks_like)
     .fact("first_bytes", first_bytes.escape_ascii().to_string())

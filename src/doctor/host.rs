@@ -169,7 +169,7 @@ fn with_cause(error: Error) -> Error {
             CauseCode::AuthenticationFailed
         }
         ErrorKind::Command => CauseCode::HelloFailed,
-        _ => CauseCode::NotMongodb,
+        _ => CauseCode::ProtocolError,
     };
     let remedy = match code {
         CauseCode::AuthenticationFailed => {

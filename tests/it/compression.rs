@@ -241,7 +241,7 @@ fn a_reply_that_is_compressed_wrongly_costs_its_connection_and_says_why() {
             assert_eq!(
                 (code(&error), error.kind(), error.stage()),
                 (
-                    CauseCode::NotMongodb,
+                    CauseCode::ProtocolError,
                     ErrorKind::Protocol,
                     Some(Stage::Command)
                 ),

@@ -100,7 +100,7 @@ fn garbage_after_the_handshake_ends_with_a_cause() {
             assert_eq!(
                 (code(&error), error.kind(), error.stage()),
                 (
-                    CauseCode::NotMongodb,
+                    CauseCode::ProtocolError,
                     ErrorKind::Protocol,
                     Some(Stage::Command)
                 ),
@@ -161,7 +161,7 @@ fn a_reply_that_breaks_the_protocol_costs_its_connection() {
                 (error.kind(), code(&error), error.stage()),
                 (
                     ErrorKind::Protocol,
-                    CauseCode::NotMongodb,
+                    CauseCode::ProtocolError,
                     Some(Stage::Command)
                 ),
                 "{fault:?}: {error}"
@@ -249,7 +249,7 @@ fn a_second_reply_is_not_taken_for_the_next_ones() {
     let error = ping_on(&client).unwrap_err();
     assert_eq!(
         (error.kind(), code(&error)),
-        (ErrorKind::Protocol, CauseCode::NotMongodb)
+        (ErrorKind::Protocol, CauseCode::ProtocolError)
     );
     assert!(
         error.to_string().contains(&format!("answers request {id}")),

@@ -296,7 +296,7 @@ fn a_reply_is_not_taken_for_tls_by_its_length() {
     assert_eq!(sent() - before, LENGTH);
     assert_eq!(
         (code(&error), error.stage()),
-        (CauseCode::NotMongodb, Some(Stage::Command)),
+        (CauseCode::ProtocolError, Some(Stage::Command)),
         "{error}"
     );
 

@@ -25,7 +25,7 @@ use mongotls_testbench::pki::{
     BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, OcspSpec, PkiDir, Purpose,
     Revocation, Validity,
 };
-use mongotls_testbench::server::{Auth, ClientAuth, Request, Server, ServerTls, User};
+use mongotls_testbench::server::{Auth, ClientAuth, ReplyFault, Request, Server, ServerTls, User};
 use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy, Socks5ProxyBuilder};
 use mongotls_testbench::stranger::{self, Stranger};
 use openssl::ssl::{SslAlert, SslVersion};
@@ -911,6 +911,11 @@ fn of_servers(code: CauseCode) -> &'static [Inject] {
         CauseCode::NotMongodb => &[|lab| {
             let server = stranger::http_server();
             lab.doctor(&format!("mongodb://{}/", server.addr()))
+        }],
+        CauseCode::ProtocolError => &[|lab| {
+            let server = serve(&lab.root.issue(leaf()));
+            server.spoil_replies("ping", 1, ReplyFault::OpCode(1));
+            lab.examine(&server, "localhost", "")
         }],
         CauseCode::HelloFailed => &[
             |lab| {

@@ -213,7 +213,7 @@ fn stages_of_failure_tell_the_network_from_the_user() {
         (
             ReplyFault::OpCode(7),
             ErrorKind::Protocol,
-            CauseCode::NotMongodb,
+            CauseCode::ProtocolError,
         ),
     ] {
         server.spoil_replies("saslContinue", 1, fault);

@@ -9,7 +9,7 @@ use mongotls::{CauseCode, Stage};
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{CaSpec, KeyKind, LeafSpec};
-use mongotls_testbench::server::{Role, Server, ServerTls, fail_command};
+use mongotls_testbench::server::{ReplyFault, Role, Server, ServerTls, fail_command};
 use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy};
 use mongotls_testbench::stranger;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::ProxyFailed,
     CauseCode::HandshakeTimeout,
     CauseCode::NotMongodb,
+    CauseCode::ProtocolError,
     CauseCode::HelloFailed,
 ];
 
@@ -252,6 +253,46 @@ fn what_is_not_mongodb_is_named() {
                 shown(&bench.ca_file)
             );
             seen.check(&format!("HAProxy, {scenario}"), &uri, &expected);
+        }
+    }
+    seen.are(&[code]);
+}
+
+#[test]
+fn a_server_that_breaks_the_protocol_after_hello_says_how() {
+    let code = CauseCode::ProtocolError;
+    let mut seen = Seen::default();
+    for kind in KINDS {
+        let bench = bench(kind);
+        let page = b"HTTP/1.0 503 Service Unavailable\r\n\r\n".to_vec();
+        for (fault, words, looks_like) in [
+            (
+                ReplyFault::WrongResponseTo,
+                "the server broke the MongoDB protocol: the reply answers request",
+                None,
+            ),
+            (
+                ReplyFault::DeclaredLength(48_000_001),
+                "a message cannot be 48000001 bytes long",
+                None,
+            ),
+            (
+                ReplyFault::Replace(page),
+                "; its answer looks like HTTP",
+                Some("HTTP"),
+            ),
+        ] {
+            bench.server.spoil_replies("ping", 1000, fault);
+            let expected = Expected::new(code)
+                .at(Stage::Command)
+                .says(words)
+                .says("load balancer");
+            let expected = match looks_like {
+                Some(looks_like) => expected.fact("looks_like", looks_like),
+                None => expected,
+            };
+            seen.check(&format!("{words} with {kind:?}"), &bench.uri(""), &expected);
+            bench.server.heal_replies();
         }
     }
     seen.are(&[code]);
