@@ -12,7 +12,7 @@ use crate::conn::{Connector, Hello, Request};
 use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind, TlsReloadEvent};
+use crate::event::{self, Event, EventKind, TlsReloadEvent};
 use crate::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
@@ -157,6 +157,7 @@ impl Inner {
     }
 
     fn tell_reload(&self, outcome: &Result<()>, duration: Duration) {
+        event::begin_operation();
         match outcome {
             Ok(()) => {
                 debug!(target: "mongotls::tls", "the files of TLS were read anew");
@@ -310,6 +311,7 @@ impl Client {
     /// # Errors
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
+        event::begin_operation();
         let deadline = self.deadline(None);
         let primary = ReadPreference::default();
         let topology = &self.inner().topology;
@@ -393,6 +395,7 @@ impl Client {
         database: &str,
         command: &Command,
     ) -> Result<(RawDocumentBuf, Checked)> {
+        event::begin_operation();
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         let primary = ReadPreference::default();
@@ -461,6 +464,7 @@ impl Client {
         command: &Command,
         spare: Vec<u8>,
     ) -> Result<RawDocumentBuf> {
+        event::begin_operation();
         let deadline = self.deadline(command.limit());
         let body = command.body()?;
         match home {

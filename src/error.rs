@@ -291,7 +291,7 @@ impl Error {
         error.0.server = None;
         error.0.stage = None;
         error.0.source = None;
-        error
+        error.without_labels()
     }
 
     /// Whether it will be the same however long one waits: a certificate, a setting or the protocol is wrong, and not
@@ -388,6 +388,13 @@ impl Error {
         failed.0.command = self.0.command.take();
         failed.0.labels = std::mem::take(&mut self.0.labels);
         failed.with_source(self)
+    }
+
+    /// The error without its labels.
+    pub(crate) fn without_labels(&self) -> Self {
+        let mut error = self.clone();
+        error.0.labels.clear();
+        error
     }
 
     /// Adds labels that are not there yet.

@@ -203,6 +203,11 @@ impl Connector {
         self.authenticator.as_ref()
     }
 
+    /// `connectTimeoutMS`.
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
     /// What `connectTimeoutMS` leaves to something that begins now.
     pub(super) fn connect_deadline(&self, now: Instant) -> Deadline {
         Deadline::after(now, self.connect_timeout, TimeoutKind::Connect)
@@ -293,6 +298,7 @@ impl Connector {
         &self,
         server: &ServerAddress,
         place: &Place,
+        observer: &mut impl Observer,
     ) -> Result<(Connection, RawDocumentBuf, Duration)> {
         let attempt = Attempt {
             connector: self,
@@ -302,8 +308,12 @@ impl Connector {
             purpose: Purpose::Checks,
             offer: Offer::Session,
         };
-        let mut took = Duration::ZERO;
-        let greeted = attempt.greet(&mut took);
+        let mut timed = Timed {
+            hello: Duration::ZERO,
+            observer,
+        };
+        let greeted = attempt.greet(&mut timed);
+        let took = timed.hello;
         let (mut connection, reply, _) = attempt.explained(greeted)?;
         connection.established = true;
         Ok((connection, reply, took))
@@ -360,12 +370,18 @@ fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
     Ok(names)
 }
 
-/// Keeps how long hello took.
-impl Observer for Duration {
-    fn finished(&mut self, stage: Stage, took: Duration, _: Learned<'_>) {
+/// Keeps how long hello took, and hands all on.
+struct Timed<'a, O> {
+    hello: Duration,
+    observer: &'a mut O,
+}
+
+impl<O: Observer> Observer for Timed<'_, O> {
+    fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>) {
         if stage == Stage::Hello {
-            *self = took;
+            self.hello = took;
         }
+        self.observer.finished(stage, took, learned);
     }
 }
 

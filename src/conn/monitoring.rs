@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 
-use super::establish::{Connector, Place};
+use super::establish::{Connector, Observer, Place};
 use super::hello::{Hello, TopologyVersion, check_command};
 use super::{Connection, check};
 use crate::address::ServerAddress;
@@ -54,13 +54,14 @@ impl Connector {
         server: &ServerAddress,
         id: u64,
         interrupt: &Arc<Interrupt>,
+        observer: &mut impl Observer,
     ) -> Result<(CheckConnection, Answer)> {
         let place = Place {
             id,
             interrupt: Arc::clone(interrupt),
         };
         let told = self.metadata.current();
-        let (connection, reply, took) = self.establish_for_checks(server, &place)?;
+        let (connection, reply, took) = self.establish_for_checks(server, &place, observer)?;
         let answer = Answer {
             hello: connection.hello.clone(),
             reply,

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use self::command::{
     CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
@@ -29,6 +30,7 @@ pub use self::tls::{
 use crate::fork;
 use crate::logging::error;
 pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+use crate::time::{Deadline, TimeoutKind};
 
 /// Something that happened inside a client.
 #[derive(Clone, Debug)]
@@ -124,11 +126,35 @@ impl EventListener {
 
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
+    /// How long the program's function has waited on this thread during the operation that goes on.
+    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Whether this thread is in the program's function.
-pub(crate) fn is_listening() -> bool {
-    LISTENING.get()
+/// How long the program's function may wait for servers and connections during one operation: 2 s, for all events
+/// together. The thread that it is called on may be the one that would find the server, or hold the connection.
+const LISTENER_WAITS: Duration = Duration::from_secs(2);
+
+/// An operation begins on this thread: a command, or a check of a server. One of the program's own function belongs to
+/// the operation whose event it was called for.
+pub(crate) fn begin_operation() {
+    if !LISTENING.get() {
+        WAITED.set(Duration::ZERO);
+    }
+}
+
+/// Until when the program's function may wait that this thread is in; `None` if it is in none.
+pub(crate) fn listener_deadline(now: Instant) -> Option<Deadline> {
+    let waited = LISTENING.get().then(|| WAITED.get().min(LISTENER_WAITS))?;
+    let began = now.checked_sub(waited).unwrap_or(now);
+    let limit = Some(LISTENER_WAITS);
+    Some(Deadline::after(began, limit, TimeoutKind::Listener))
+}
+
+/// The program's function, if this thread is in it, has waited since `started`.
+pub(crate) fn listener_waited(started: Instant) {
+    if LISTENING.get() {
+        WAITED.set(WAITED.get().saturating_add(started.elapsed()));
+    }
 }
 
 impl fmt::Debug for EventListener {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Dial, Pool};
+use crate::event;
 use crate::logging::{error, warn};
 use crate::thread;
 
@@ -100,6 +101,7 @@ fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration
 
 /// One run; returns when the next connection will have been unused for too long.
 fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
+    event::begin_operation();
     let (next_idle, closed) = pool.queue.close_idle(Instant::now());
     pool.close_all(closed);
     while !signal.is_ended() && pool.populate() {}

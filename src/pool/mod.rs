@@ -247,11 +247,14 @@ impl<D: Dial> Pool<D> {
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
         let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
         let mut waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
-        if event::is_listening() {
-            let limit = Some(LISTENER_WAITS);
-            waiting = waiting.earlier(Deadline::after(started, limit, TimeoutKind::Listener));
+        let of_listener = event::listener_deadline(started);
+        if let Some(deadline) = of_listener {
+            waiting = waiting.earlier(deadline);
         }
         let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
+        if of_listener.is_some() {
+            event::listener_waited(started);
+        }
         self.close_all(closed);
         // Not the clock again: what a thread has waited for was in use meanwhile.
         let mut now = started;
@@ -717,10 +720,6 @@ impl<D: Dial> Drop for Asked<'_, D> {
         });
     }
 }
-
-/// How long the listener for events waits for a connection: 2 s. The thread that it is called on may hold one itself,
-/// and so may all others, so that none would ever be free.
-const LISTENER_WAITS: Duration = Duration::from_secs(2);
 
 /// How long a connection may be unused and still be handed out without a look at its socket: 1 s.
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);

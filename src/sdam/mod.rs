@@ -15,6 +15,8 @@
 //! | `topology.rs` `snapshot.rs` | the topology that threads share, and what it is at an instant |
 //! | `effects.rs` | what follows from changes, in their order |
 //! | `server.rs` | one server: its pool, its monitor |
+//! | `attempt.rs` | how far the attempt to connect is that a check makes |
+//! | `pushes.rs` | the rate at which a server may push answers |
 //! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
 //! | `handover.rs` | the connection of the first check, until it is the program's |
 //! | `verdict.rs` | whether waiting for a server is of use |
@@ -23,12 +25,14 @@
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server
 //! Selection", "Max Staleness", "Load Balancer Support".
 
+mod attempt;
 mod control;
 pub(crate) mod description;
 mod effects;
 pub(crate) mod errors;
 mod handover;
 mod monitor;
+mod pushes;
 pub(crate) mod rtt;
 pub(crate) mod selection;
 mod server;

@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 use super::control::{Begin, Control, End, MIN_HEARTBEAT_FREQUENCY};
 use super::description::ServerDescription;
 use super::errors::Check;
+use super::pushes::Pushes;
 use super::server::Server;
 use super::topology::Topology;
 use crate::conn::{Answer, CheckConnection, Connector};
 use crate::error::{Error, Result, Stage};
-use crate::event::{MonitoringConnection, SdamEventKind};
+use crate::event::{self, MonitoringConnection, SdamEventKind};
 use crate::fork;
 use crate::limit::Limit;
-use crate::logging::debug;
+use crate::logging::{debug, warn};
 use crate::thread;
 
 /// What the threads of all servers share.
@@ -46,6 +47,10 @@ struct Monitor {
     /// Whether no check has succeeded yet. Later, when a server is found again, a connection more that has to be made
     /// would be one more that can fail.
     is_new: bool,
+    /// How often the server has pushed answers.
+    pushes: Pushes,
+    /// Whether the server pushed too many, and is polled until its connection has to be made again.
+    is_flooding: bool,
     /// Whether the thread is there that measures round trips.
     measures: bool,
     /// How often the process had forked when the monitor was started.
@@ -76,6 +81,8 @@ pub(super) fn start(
         settings: settings.clone(),
         connection: None,
         is_new: true,
+        pushes: Pushes::new(settings.interval),
+        is_flooding: false,
         measures: false,
         forks: fork::count(),
     };
@@ -179,8 +186,9 @@ impl Monitor {
     }
 
     fn check(&mut self) -> Result<Checked> {
+        event::begin_operation();
         let awaited = self.connection.as_ref().and_then(CheckConnection::version);
-        let awaited = awaited.filter(|_| self.settings.streams);
+        let awaited = awaited.filter(|_| self.streams());
         if awaited.is_some() && !self.measures {
             self.measures = true;
             self.measure();
@@ -206,9 +214,13 @@ impl Monitor {
         let outcome = match (&mut self.connection, awaited) {
             (None, _) => {
                 let interrupt = self.server.control.renew();
-                let opened = self
-                    .connector
-                    .open_for_checks(self.server.address(), id, &interrupt);
+                let mut observed = self.server.attempt.begin();
+                let opened = self.connector.open_for_checks(
+                    self.server.address(),
+                    id,
+                    &interrupt,
+                    &mut observed,
+                );
                 opened.map(|(connection, answer)| {
                     self.connection = Some(connection);
                     answer
@@ -246,6 +258,11 @@ impl Monitor {
         }
     }
 
+    /// Whether the server may hold answers back, and push them.
+    fn streams(&self) -> bool {
+        self.settings.streams && !self.is_flooding
+    }
+
     /// Whether this is a forked child of the process that the monitor is of.
     fn is_inherited(&self) -> bool {
         self.forks != fork::count()
@@ -270,7 +287,15 @@ impl Monitor {
         // Before the pool serves anybody.
         let is_offered = std::mem::take(&mut self.is_new) && self.offer();
         topology.checked(&self.server, description);
-        let is_streaming = self.settings.streams && answer.hello.topology_version.is_some();
+        if checked.is_awaited && !self.pushes.admit(Instant::now()) {
+            warn!(
+                target: "mongotls::topology",
+                "{} pushes answers to hello without pause, and is polled from now on", self.server.address()
+            );
+            self.is_flooding = true;
+            self.connection = None;
+        }
+        let is_streaming = self.streams() && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
             // Its next check is a plain one on a new connection: no sooner than any other.
             (true, true) => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
@@ -281,6 +306,8 @@ impl Monitor {
 
     /// How long to wait until the next check; none if it begins at once.
     fn failed(&mut self, error: Error) -> Option<Duration> {
+        // The next connection may be to another server.
+        self.is_flooding = false;
         let is_local_limit = error.is_local_limit();
         if !is_local_limit {
             self.server.round_trip_times().reset();
@@ -343,7 +370,7 @@ fn measure(topology: &Weak<Topology>, server: &Server, connector: &Connector, se
                 let id = topology.next_monitoring_id();
                 drop(topology);
                 let interrupt = control.renew_other();
-                let opened = connector.open_for_checks(server.address(), id, &interrupt);
+                let opened = connector.open_for_checks(server.address(), id, &interrupt, &mut ());
                 opened.map(|(connection, answer)| {
                     open = Some(connection);
                     answer

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::attempt::Attempt;
 use super::control::Control;
 use super::handover::Handover;
 use super::rtt::RoundTripTimes;
@@ -27,6 +28,8 @@ pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
 pub(crate) struct Server {
     pub(super) pool: Arc<ServerPool>,
     pub(super) control: Control,
+    /// How far the monitor is with a new connection.
+    pub(super) attempt: Attempt,
     pub(super) handover: Arc<Handover>,
     /// Those of the server since it is known.
     round_trip_times: Mutex<RoundTripTimes>,
@@ -50,6 +53,7 @@ impl Server {
         Arc::new(Self {
             pool: Pool::new(address.clone(), dialer, settings),
             control: Control::default(),
+            attempt: Attempt::default(),
             handover,
             round_trip_times: Mutex::default(),
             verdict: Mutex::default(),

@@ -324,6 +324,10 @@ impl Topology {
         self.act();
     }
 
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     /// The threads of the client, to which others may be added.
     pub(crate) fn background(&self) -> &Background {
         &self.background

@@ -12,10 +12,11 @@
 //! Its cause is that of the server which tells most: one that will not mend by itself goes first.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use super::selection::Operation;
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
 use crate::printable::{Printable, Quoted};
 use crate::time::Elapsed;
@@ -36,6 +37,7 @@ pub(super) fn error(
     operation: Operation<'_>,
     ending: Ending,
 ) -> Error {
+    let topology = &with_reasons(topology);
     let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
     let unsuitable = topology.suitable(operation, &[]).err();
     let telling = unsuitable
@@ -47,7 +49,7 @@ pub(super) fn error(
         (Ending::Late(_), _) => ErrorKind::Timeout,
         (Ending::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
             // Nothing is to be added to what it says.
-            return error.clone();
+            return error.without_labels();
         }
         (Ending::Hopeless, Some(error)) => error.kind(),
         (Ending::Hopeless, None) => ErrorKind::Configuration,
@@ -89,6 +91,26 @@ pub(super) fn error(
     Error::no_server(kind, text, telling)
 }
 
+/// The topology with an error for each server that answers and can never be chosen.
+fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
+    let mut topology = topology.clone();
+    for server in topology.servers.values_mut() {
+        if server.server_type == ServerType::RsGhost && server.error.is_none() {
+            let error = Error::new(ErrorKind::Command, GHOST).with_cause(
+                CauseCode::HelloFailed,
+                "For a new replica set run rs.initiate() once, on one member; add a member to one that is there with \
+                 rs.add() on its primary.",
+            );
+            Arc::make_mut(server).error = Some(error.with_server(&server.address));
+        }
+    }
+    topology
+}
+
+/// What an RSGhost is.
+const GHOST: &str =
+    "it was started with --replSet and knows no replica set, or it is still starting";
+
 /// What is wrong with the topology as a whole.
 fn state(topology: &TopologyDescription) -> String {
     let set = match &topology.set_name {
@@ -103,6 +125,9 @@ fn state(topology: &TopologyDescription) -> String {
         }
         TopologyType::Sharded => "no router of the sharded cluster is there".to_owned(),
         TopologyType::Single | TopologyType::LoadBalanced => "the server is not there".to_owned(),
+        TopologyType::Unknown if topology.servers.values().any(|it| it.is_available()) => {
+            "no server that has answered can be used".to_owned()
+        }
         TopologyType::Unknown => "no server has answered".to_owned(),
     }
 }
@@ -143,12 +168,10 @@ const MOST_SHOWN: usize = 50;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::address::ServerAddress;
-    use crate::cause::CauseCode;
     use crate::error::Stage;
     use crate::options::ReadPreference;
     use crate::time::TimeoutKind;
@@ -247,6 +270,38 @@ mod tests {
                 .starts_with("no server for a write: no server has answered\n")
         );
         assert_eq!(shown.kind(), ErrorKind::Tls);
+    }
+
+    #[test]
+    fn a_ghost_has_answered_and_says_what_to_do() {
+        let mut ghost = ServerDescription::unknown(address("a"));
+        ghost.server_type = ServerType::RsGhost;
+        let one = topology(TopologyType::Unknown, vec![ghost]);
+        let error = error(&one, &[], Operation::Write, late());
+        assert_eq!(
+            error.to_string(),
+            "no server for a write within 30 s (serverSelectionTimeoutMS): no server that has answered can be used
+  a:27017  RSGhost: it was started with --replSet and knows no replica set, or it is still starting [hello-failed]
+      remedy: For a new replica set run rs.initiate() once, on one member; add a member to one that is there with \
+            rs.add() on its primary."
+        );
+        assert_eq!(error.cause().unwrap().code(), CauseCode::HelloFailed);
+    }
+
+    #[test]
+    fn no_error_has_the_labels_of_the_last_dial() {
+        let mut server = failed("a", Stage::Tls, CauseCode::ClientCertificateRequired);
+        let labels = ["SystemOverloadedError", "RetryableError"];
+        server.error = server.error.map(|error| error.with_labels(&labels));
+        let one = topology(TopologyType::Unknown, vec![server]);
+        for ending in [late(), Ending::Hopeless] {
+            let error = error(&one, &[], Operation::Write, ending);
+            assert_eq!(error.labels(), [""; 0]);
+            assert_eq!(
+                error.cause().unwrap().code(),
+                CauseCode::ClientCertificateRequired
+            );
+        }
     }
 
     #[test]

@@ -6,10 +6,12 @@
 //! drivers wait then too; MongoDB's shell does not, for the same reason. Source: "Server Selection", "Multi-threaded or asynchronous server
 //! selection".
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{Level, log_enabled};
 
+use super::description::ServerDescription;
 use super::selection::Operation;
 use super::snapshot::Selected;
 use super::topology::{Locked, Topology};
@@ -53,7 +55,12 @@ impl Topology {
         }
         let outcome = match snapshot.choose(operation, deprioritized) {
             Ok(Some(selected)) => Ok(selected),
-            Ok(None) => self.wait_for(operation, deprioritized, deadline),
+            Ok(None) => {
+                let started = Instant::now();
+                let found = self.wait_for(operation, deprioritized, deadline, started);
+                event::listener_waited(started);
+                found
+            }
             Err(error) => Err(error),
         };
         if is_logged {
@@ -77,17 +84,16 @@ impl Topology {
         operation: Operation<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
+        started: Instant,
     ) -> Result<Selected> {
-        let started = Instant::now();
         let own = Deadline::after(
             started,
             Some(self.selection_timeout),
             TimeoutKind::ServerSelection,
         );
         let mut deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
-        if event::is_listening() {
-            let limit = Some(LISTENER_WAITS);
-            deadline = deadline.earlier(Deadline::after(started, limit, TimeoutKind::Listener));
+        if let Some(of_listener) = event::listener_deadline(started) {
+            deadline = deadline.earlier(of_listener);
         }
         info!(
             target: "mongotls::server_selection",
@@ -108,11 +114,13 @@ impl Topology {
             }
             let now = Instant::now();
             if self.is_hopeless(&locked, started, now) {
-                return Err(no_server(&locked, operation, Ending::Hopeless));
+                return Err(self.no_server(&locked, operation, Ending::Hopeless));
             }
             let left = match deadline.remaining(now) {
                 Ok(left) => left,
-                Err(elapsed) => return Err(no_server(&locked, operation, Ending::Late(elapsed))),
+                Err(elapsed) => {
+                    return Err(self.no_server(&locked, operation, Ending::Late(elapsed)));
+                }
             };
             Self::request_checks(&locked.snapshot);
             let left = match has_all_threads {
@@ -122,20 +130,26 @@ impl Topology {
             locked = self.wait(locked, left);
         }
     }
-}
 
-fn no_server(locked: &Locked, operation: Operation<'_>, ending: Ending) -> Error {
-    unavailable::error(
-        locked.snapshot.description(),
-        &locked.left,
-        operation,
-        ending,
-    )
+    fn no_server(&self, locked: &Locked, operation: Operation<'_>, ending: Ending) -> Error {
+        let mut topology = (**locked.snapshot.description()).clone();
+        if let Ending::Late(elapsed) = ending {
+            for (address, server) in locked.snapshot.servers() {
+                let known = topology.servers.get(address);
+                let is_unchecked = known.is_some_and(|it| !it.is_available() && it.error.is_none());
+                let unfinished = server
+                    .attempt
+                    .unfinished(address, self.connector(), elapsed)
+                    .filter(|_| is_unchecked);
+                if let Some(error) = unfinished {
+                    let failed = ServerDescription::failed(address.clone(), error);
+                    topology.servers.insert(address.clone(), Arc::new(failed));
+                }
+            }
+        }
+        unavailable::error(&topology, &locked.left, operation, ending)
+    }
 }
 
 /// How long to wait before another attempt to start a thread: 100 ms.
 const THREAD_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long the listener for events waits for a server: 2 s. The thread that it is called on may be the one that would
-/// find it.
-const LISTENER_WAITS: Duration = Duration::from_secs(2);

@@ -68,6 +68,7 @@ mod topologies;
 mod troubleshooting;
 mod trust;
 mod unicode_names;
+mod waiting;
 #[cfg(not(feature = "gssapi"))]
 mod without_gssapi;
 #[cfg(not(feature = "srv"))]
