@@ -298,8 +298,9 @@ fn a_namesake_of_the_issuer_is_told_from_the_issuer() {
         .start();
     let dir = PkiDir::new();
     let mut seen = Seen::default();
-    for case in cases() {
-        let ca_file = dir.write("ca.pem", &case.anchors);
+    for (number, case) in cases().into_iter().enumerate() {
+        // A file that is written again is told as one that has changed.
+        let ca_file = dir.write(&format!("ca-{number}.pem"), &case.anchors);
         let uri = format!(
             "mongodb://localhost:{}/?tls=true&tlsCAFile={}",
             server.port(),
