@@ -40,6 +40,7 @@ pub struct TlsOptions {
     ocsp_responder_timeout: Option<Duration>,
     ocsp_max_age: Option<Duration>,
     require_revocation_status: bool,
+    crl_max_age: Option<Duration>,
 }
 
 impl TlsOptions {
@@ -218,6 +219,11 @@ impl TlsOptions {
     /// How old an OCSP response without `nextUpdate` may be, if that was set.
     pub fn ocsp_max_age(&self) -> Option<Duration> {
         self.ocsp_max_age
+    }
+
+    /// How old a CRL without `nextUpdate` may be; none if there is no limit.
+    pub fn crl_max_age(&self) -> Option<Duration> {
+        self.crl_max_age
     }
 
     /// Whether a connection is refused where nothing tells that the server's certificate is not revoked.
@@ -535,6 +541,14 @@ impl TlsOptionsBuilder {
         self
     }
 
+    /// Refuses to rely on a CRL without `nextUpdate` that was made longer ago than this. Default: no limit, with a warning
+    /// in the log. A CRL with `nextUpdate` says itself until when it is in force.
+    #[must_use]
+    pub fn crl_max_age(mut self, limit: Duration) -> Self {
+        self.0.crl_max_age = Some(limit);
+        self
+    }
+
     /// Opens the options that weaken TLS.
     ///
     /// ```
@@ -621,6 +635,9 @@ impl TlsOptionsBuilder {
                 "require_revocation_status asks for a check that another option switches off"
                     .to_owned(),
             );
+        }
+        if options.crl_max_age == Some(Duration::ZERO) {
+            conflicts.push("crl_max_age must not be zero".to_owned());
         }
         if options.ocsp_responder_timeout == Some(Duration::ZERO) {
             conflicts.push("ocsp_responder_timeout must not be zero".to_owned());

@@ -12,8 +12,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use log::warn;
 use openssl::asn1::Asn1Integer;
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
@@ -49,6 +50,8 @@ pub(super) struct Listed {
     pub(super) crl: X509Crl,
     scope: Scope,
     number: Option<BigNum>,
+    /// The end of its term: its `nextUpdate`, or what `crl_max_age` makes of one without.
+    ends: Option<SystemTime>,
 }
 
 /// What a CRL is about. Of CRLs with the same scope a newer one replaces an older one, and their numbers grow (RFC 5280
@@ -63,7 +66,7 @@ struct Scope {
 }
 
 impl Listed {
-    fn new(origin: &Origin, crl: X509Crl) -> Self {
+    fn new(origin: &Origin, crl: X509Crl, max_age: Option<Duration>) -> Self {
         let number = crl.extension::<CrlNumber>().ok().flatten();
         Self {
             option: origin.option,
@@ -73,8 +76,20 @@ impl Listed {
                 key: ffi::crl_extension(&crl, Nid::AUTHORITY_KEY_IDENTIFIER),
                 part: ffi::crl_extension(&crl, Nid::ISSUING_DISTRIBUTION_POINT),
             },
+            ends: crl
+                .next_update()
+                .map(instant)
+                .or_else(|| instant(crl.last_update()).checked_add(max_age?)),
             number: number.and_then(|(_, number): (bool, Asn1Integer)| number.to_bn().ok()),
             crl,
+        }
+    }
+
+    /// The file, or the option if there is no file.
+    fn place(&self) -> String {
+        match self.path.as_str() {
+            "" => self.option.to_owned(),
+            path => format!("{path:?}"),
         }
     }
 
@@ -86,9 +101,9 @@ impl Listed {
         self.crl.next_update().map(instant)
     }
 
-    /// As OpenSSL sees it.
+    /// As OpenSSL sees it, and with the limit for those without `nextUpdate`.
     fn is_in_force(&self, now: SystemTime) -> bool {
-        self.this_update() <= now && self.next_update().is_none_or(|end| now < end)
+        self.this_update() <= now && self.ends.is_none_or(|end| now < end)
     }
 
     /// The number in decimal form, if the CRL has one.
@@ -131,16 +146,38 @@ impl Crls {
         lists.any(|list| matches!(list.crl.get_by_serial(serial), CrlStatus::Revoked(_)))
     }
 
+    /// The first certificate of a verified chain that only a CRL without `nextUpdate` covers which is older than `crl_max_age`,
+    /// and that CRL. OpenSSL knows no such limit.
+    pub(super) fn too_old(
+        &self,
+        chain: &StackRef<X509>,
+        now: SystemTime,
+    ) -> Option<(usize, &Listed)> {
+        let all = chain.iter().take(self.checked(chain)).enumerate();
+        let mut too_old = all.filter_map(|(depth, certificate)| {
+            let issuer = ffi::name_text(certificate.issuer_name());
+            let newest = self.of(&issuer).max_by_key(|list| list.this_update())?;
+            let has_other = self.of(&issuer).any(|list| list.is_in_force(now));
+            let is_limited = newest.next_update().is_none() && newest.ends.is_some();
+            (is_limited && !has_other).then_some((depth, newest))
+        });
+        too_old.next()
+    }
+
+    /// How many certificates of a chain are looked up: not the trust anchor.
+    fn checked(&self, chain: &StackRef<X509>) -> usize {
+        match self.checks_whole_chain {
+            true => chain.len().saturating_sub(1).max(1),
+            false => 1,
+        }
+    }
+
     /// Until when what the CRLs say of a verified chain holds; `None` if they set no limit.
     pub(super) fn until(&self, chain: &StackRef<X509>, now: SystemTime) -> Option<SystemTime> {
         if self.count() == 0 {
             return None;
         }
-        let checked = match self.checks_whole_chain {
-            true => chain.len().saturating_sub(1).max(1),
-            false => 1,
-        };
-        let chain = chain.iter().take(checked);
+        let chain = chain.iter().take(self.checked(chain));
         let issuers: Vec<_> = chain
             .map(|certificate| ffi::name_text(certificate.issuer_name()))
             .collect();
@@ -148,7 +185,7 @@ impl Crls {
             .all()
             .filter(|list| issuers.contains(&list.scope.issuer));
         let used = in_use(lists, now).into_iter();
-        used.filter_map(Listed::next_update).min()
+        used.filter_map(|list| list.ends).min()
     }
 
     /// Whether these CRLs may take the place of `old` ones at `now`. They may revoke more, and some may be stale; but each
@@ -344,7 +381,12 @@ pub(super) fn load(
         for crl in crls {
             sort(&crl).map_err(internal)?;
             ffi::store_add_crl(store, &crl).map_err(internal)?;
-            lists.push(Listed::new(&origin, crl));
+            let list = Listed::new(&origin, crl, options.crl_max_age());
+            if list.next_update().is_none() {
+                let (issuer, place) = (&list.scope.issuer, list.place());
+                warn!(target: "mongotls::tls", "the CRL of {issuer:?} in {place} has no nextUpdate, so that an old one is not noticed; crl_max_age limits its age");
+            }
+            lists.push(list);
         }
     }
     let whole_chain = options.check_whole_chain();

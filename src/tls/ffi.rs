@@ -795,6 +795,12 @@ pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
     unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
 }
 
+/// OpenSSL's result for a CRL that is out of date.
+pub(super) fn crl_has_expired() -> openssl::x509::X509VerifyResult {
+    // SAFETY: the number is one of OpenSSL's own results.
+    unsafe { openssl::x509::X509VerifyResult::from_raw(sys::X509_V_ERR_CRL_HAS_EXPIRED) }
+}
+
 /// What the value of a CRL's extension is, byte for byte; `None` if it has no such extension.
 pub(super) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
     // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. A place that

@@ -292,23 +292,29 @@ fn is_pkcs7_label(label: &str) -> bool {
     matches!(label, "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS")
 }
 
-/// The first value in DER form, with its tag and length; none if the bytes do not begin with a whole sequence.
-pub(super) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
-    let (&[0x30, length], rest) = bytes.split_first_chunk()? else {
-        return None;
-    };
-    let (header, length) = match usize::from(length) {
-        short @ 0..0x80 => (2, short),
+/// The first value in DER form: its tag, its contents and what follows it; none if it is not whole.
+pub(super) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[tag, length], rest) = bytes.split_first_chunk()?;
+    let (length, rest) = match usize::from(length) {
+        short @ 0..0x80 => (short, rest),
+        // A length that is not told, which DER does not have.
+        0x80 => return None,
         long => {
-            let digits = rest.get(..long - 0x80).filter(|digits| digits.len() <= 8)?;
+            let (digits, rest) = rest.split_at_checked(long - 0x80)?;
             let length = digits.iter().try_fold(0_usize, |length, digit| {
                 length.checked_mul(0x100)?.checked_add(usize::from(*digit))
             })?;
-            // 0x80 itself stands for a length that is not told, which DER does not have.
-            (2 + digits.len(), length)
+            (length, rest)
         }
     };
-    bytes.get(..header.checked_add(length)?)
+    let (contents, rest) = rest.split_at_checked(length)?;
+    Some((tag, contents, rest))
+}
+
+/// The first value in DER form with its tag and length; none if the bytes do not begin with a whole sequence.
+pub(super) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, _, rest) = der_value(bytes).filter(|(tag, ..)| *tag == 0x30)?;
+    bytes.get(..bytes.len() - rest.len())
 }
 
 /// OpenSSL's reasons, one after the other; none if it gave none.

@@ -632,20 +632,10 @@ fn algorithm_of(file: &[u8], block: &PemBlock<'_>) -> Option<String> {
     let length = files::decode_in_place(&mut body)?;
     let der = body.get(..length)?;
     // The contents of a value and what follows it, if its tag is this one.
-    fn open(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-        let (&[found, length], rest) = der.split_first_chunk()?;
-        let (length, rest) = match usize::from(length) {
-            short @ 0..0x80 => (short, rest),
-            long => {
-                let (digits, rest) = rest.split_at_checked((long - 0x80).min(4))?;
-                let length = digits
-                    .iter()
-                    .fold(0, |length, digit| length << 8 | usize::from(*digit));
-                (length, rest)
-            }
-        };
-        (found == tag).then(|| rest.split_at_checked(length))?
-    }
+    let open = |bytes, tag| {
+        let value = files::der_value(bytes).filter(|(found, ..)| *found == tag);
+        value.map(|(_, contents, rest)| (contents, rest))
+    };
     const INTEGER: u8 = 2;
     const OBJECT: u8 = 6;
     const SEQUENCE: u8 = 0x30;

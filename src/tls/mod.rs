@@ -25,6 +25,7 @@ mod alert;
 mod callback;
 mod certificate;
 mod crl;
+mod crl_scope;
 mod diagnose;
 mod ffi;
 mod files;

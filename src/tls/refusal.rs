@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::crl::Crls;
+use super::crl_scope::CrlScope;
 use super::issuer::{self, Difference, Namesake};
 use super::level::SecurityLevel;
 use super::names::{self, Presented};
@@ -181,6 +182,8 @@ impl Case<'_> {
                 "Have a new certificate issued for the server. Until then do not trust it: somebody may have its key.",
             ),
             verify::NO_CRL => self.no_crl(),
+            verify::CRL_EXPIRED if self.next_update().is_empty() => self.old_crl(),
+            verify::DIFFERENT_SCOPE => self.unfit_crl(),
             verify::CRL_EXPIRED => Cause::new(
                 Code::CrlExpired,
                 format!(
@@ -781,29 +784,92 @@ impl Case<'_> {
     fn no_crl(&self) -> Cause {
         let issuer = &self.certificate.issuer;
         if self.crls.of(issuer).next().is_some() {
-            return Cause::new(
-                CauseCode::CrlInvalid,
-                format!(
-                    "the CRL of {issuer} does not serve to check {}: it is signed with another key of that CA, or is an indirect one, or one for some reasons only",
-                    self.who(),
-                    issuer = Quoted(&issuer)
-                ),
-                format!(
-                    "Give the full CRL that the CA signs with its present key in the file of {}.",
-                    self.crl_option()
-                ),
-            );
+            return self.unfit_crl();
         }
+        let indirect = self
+            .crls
+            .all()
+            .find(|list| CrlScope::of(&list.crl).is_indirect());
+        let indirect = indirect.map(|list| {
+            let other = ffi::name_text(list.crl.issuer_name());
+            format!(
+                "; the CRL of {} is an indirect one, which is not supported",
+                Quoted(&other)
+            )
+        });
         Cause::new(
             CauseCode::CrlMissing,
             format!(
-                "no CRL of {issuer} is there to check {}",
+                "no CRL of {issuer} is there to check {}{}",
                 self.who(),
-                issuer = Quoted(&issuer)
+                indirect.unwrap_or_default(),
+                issuer = Quoted(issuer)
             ),
             "Add the CRL of that issuer to the file of tlsCRLFile.",
         )
         .fact("crl_issuers", self.crls.issuers())
+    }
+
+    /// No CRL of the issuer covers the certificate.
+    fn unfit_crl(&self) -> Cause {
+        let issuer = &self.certificate.issuer;
+        let mut reasons: Vec<String> = Vec::new();
+        for list in self.crls.of(issuer) {
+            let reason = self.mismatch(&list.crl);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        Cause::new(
+            CauseCode::CrlInvalid,
+            format!(
+                "the CRL of {} does not serve to check {}: {}",
+                Quoted(issuer),
+                self.who(),
+                reasons.join("; another: ")
+            ),
+            format!(
+                "Give the full CRL that the CA signs with its present key in the file of {}.",
+                self.crl_option()
+            ),
+        )
+    }
+
+    /// Why a CRL of the issuer does not cover the certificate.
+    fn mismatch(&self, crl: &openssl::x509::X509CrlRef) -> String {
+        let certificate = self.refusal.certificate.as_ref();
+        let of_scope = certificate.and_then(|it| CrlScope::of(crl).mismatch(it));
+        let above = usize::try_from(self.refusal.depth)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        let issuer = self.refusal.chain.get(above);
+        let key = issuer.and_then(|issuer| issuer.public_key().ok());
+        let is_signed = key.is_some_and(|key| crl.verify(&key).unwrap_or(false));
+        of_scope.unwrap_or_else(|| match is_signed {
+            false => "it is signed with another key of that CA".to_owned(),
+            true => self.refusal.result.error_string().to_owned(),
+        })
+    }
+
+    /// A CRL that does not say when it ends.
+    fn old_crl(&self) -> Cause {
+        let made = self
+            .refusal
+            .crl
+            .as_ref()
+            .map(|crl| rfc3339(crl.this_update));
+        Cause::new(
+            CauseCode::CrlExpired,
+            format!(
+                "the CRL of {} has no nextUpdate and is older than crl_max_age allows: its thisUpdate is {}",
+                Quoted(&self.certificate.issuer),
+                made.unwrap_or_default()
+            ),
+            format!(
+                "Fetch the current CRL of that issuer into the file of {}, and do so before it is as old as crl_max_age.",
+                self.crl_option()
+            ),
+        )
     }
 
     /// The option that names the CRL of the issuer in question.
@@ -967,6 +1033,7 @@ mod verify {
         CHAIN_TOO_LONG,
         sys::X509_V_ERR_INVALID_NON_CA,
     ];
+    pub(super) const DIFFERENT_SCOPE: i32 = sys::X509_V_ERR_DIFFERENT_CRL_SCOPE;
     pub(super) const CRL_INVALID: [i32; 9] = [
         sys::X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE,
         sys::X509_V_ERR_CRL_SIGNATURE_FAILURE,

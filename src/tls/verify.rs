@@ -110,6 +110,14 @@ impl Watch {
                 context.set_error(PIN_MISMATCH);
                 passed = false;
             }
+            if passed && context.error_depth() == 0 {
+                if let Some(refusal) = Refusal::of_old_crl(context, &crls) {
+                    context.set_error(refusal.result);
+                    let mut slot = seen.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+                    slot.get_or_insert(refusal);
+                    return false;
+                }
+            }
             let anchor = context.current_cert();
             if !passed
                 && is_about_crl_of_anchor(context)
@@ -184,6 +192,20 @@ fn namesakes(context: &X509StoreContextRef) -> Vec<X509> {
 const MOST_NAMESAKES: usize = 16;
 
 impl Refusal {
+    /// A chain that OpenSSL has verified with a CRL that is too old.
+    fn of_old_crl(context: &X509StoreContextRef, crls: &Crls) -> Option<Self> {
+        let chain = context.chain()?;
+        let (depth, list) = crls.too_old(chain, SystemTime::now())?;
+        let certificate = chain.get(depth);
+        Some(Self {
+            result: ffi::crl_has_expired(),
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+            certificate: certificate.map(ToOwned::to_owned),
+            crl: Some(CrlFacts::of(&list.crl, certificate)),
+            ..Self::of(context)
+        })
+    }
+
     fn of(context: &X509StoreContextRef) -> Self {
         Self {
             result: context.error(),

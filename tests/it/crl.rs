@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mongotls::{CauseCode, Client};
 use mongotls_testbench::pki::{
-    Ca, DAY, Identity, KeyKind, LeafSpec, PkiDir, Revocation, random_serial,
+    Ca, DAY, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity, random_serial,
 };
 use mongotls_testbench::server::{Server, ServerTls};
 use openssl::bn::BigNum;
@@ -314,4 +314,95 @@ fn what_follows_a_crl_and_is_none_is_told() {
             );
         }
     }
+}
+
+#[test]
+fn a_crl_without_next_update_is_used_up_to_its_maximum_age() {
+    let bench = Bench::sound();
+    let two_hours = Validity::seconds(-7200, DAY);
+    let crl = bench.ca.crl().validity(two_hours).without_next_update();
+    let crl = crl.build();
+    let file = bench.dir.write("crl.pem", crl.to_pem().unwrap());
+    let attempt = |limit: Option<Duration>| {
+        bench.handshake(|tls| {
+            let tls = tls.ca_file(&bench.ca_file).crl_file(&file);
+            match limit {
+                Some(limit) => tls.crl_max_age(limit),
+                None => tls,
+            }
+        })
+    };
+    attempt(None).unwrap();
+    attempt(Some(Duration::from_secs(3 * 3600))).unwrap();
+    let error = attempt(Some(Duration::from_secs(3600))).unwrap_err();
+    assert_eq!(code(&error), CauseCode::CrlExpired, "{error}");
+    let cause = error.cause().unwrap();
+    assert_eq!(
+        cause.message(),
+        format!(
+            "the CRL of \"CN=bench root\" has no nextUpdate and is older than crl_max_age allows: its thisUpdate is {}",
+            fact(&error, "this_update")
+        )
+    );
+    assert_eq!(
+        cause.remedy(),
+        "Fetch the current CRL of that issuer into the file of tlsCRLFile, and do so before it is as old as crl_max_age."
+    );
+    // A newer one beside it counts, and one with nextUpdate is not limited.
+    let more = bench.ca.crl().number(2).validity(two_hours).build();
+    bench.dir.write(
+        "crl.pem",
+        [crl.to_pem().unwrap(), more.to_pem().unwrap()].concat(),
+    );
+    attempt(Some(Duration::from_secs(3600))).unwrap();
+    let error = attempt(Some(Duration::ZERO)).unwrap_err();
+    assert_eq!(code(&error), CauseCode::OptionConflict);
+    assert_eq!(
+        error.cause().unwrap().message(),
+        "crl_max_age must not be zero"
+    );
+}
+
+#[test]
+fn what_a_crl_is_for_must_match_the_certificate() {
+    use mongotls_testbench::der;
+    let url = "http://crl.example/part.crl";
+    let point = |url: &str| {
+        let name = der::context(6, url.as_bytes());
+        // Constructed: [0] around [0] around the name.
+        let mut full = der::context(0, &name);
+        full[0] |= 0x20;
+        let mut point = der::context(0, &full);
+        point[0] |= 0x20;
+        der::sequence(&[point])
+    };
+    let refused = |leaf: LeafSpec, why: &str| {
+        let ca = Ca::root("bench root", KeyKind::EcP256);
+        let identity = ca.issue(leaf);
+        let server = Server::builder().tls(ServerTls::new(&identity)).start();
+        let bench = Bench::around(server, ca);
+        let crl = bench.ca.crl().extension("2.5.29.28", true, &point(url));
+        let file = bench.dir.write("crl.pem", crl.build().to_pem().unwrap());
+        let report = mongotls::tls::FileReport::of(&file, None);
+        assert_eq!(
+            report.crls[0].scope,
+            [format!("the distribution point {url}")]
+        );
+        let outcome = bench.handshake(|tls| tls.ca_file(&bench.ca_file).crl_file(&file));
+        if why.is_empty() {
+            return drop(outcome.unwrap());
+        }
+        let error = outcome.unwrap_err();
+        assert_eq!(code(&error), CauseCode::CrlInvalid, "{error}");
+        assert_eq!(
+            error.cause().unwrap().message(),
+            format!(
+                "the CRL of \"CN=bench root\" does not serve to check the server's certificate \"localhost\": it is for the distribution point {url}, and the certificate names {why}"
+            )
+        );
+    };
+    refused(LeafSpec::local_server().crl_url(url), "");
+    refused(LeafSpec::local_server(), "none");
+    let other = "http://crl.example/other.crl";
+    refused(LeafSpec::local_server().crl_url(other), other);
 }

@@ -523,8 +523,25 @@ fn dates_are_told_and_fail_where_a_connection_would() {
             &["!certificate-expired", "chain-unrelated"],
         ),
         (crl(past), &["!crl-expired"]),
-        (crl(future), &["!crl-not-yet-valid", "crl-ends-soon"]),
-        (crl(soon), &["crl-ends-soon"]),
+        (crl(future), &["!crl-not-yet-valid"]),
+        // By a CRL's own term: a weekly one is well for most of the week.
+        (crl(soon), &[]),
+        (crl(Validity::days(-6, 1)), &[]),
+        (
+            crl(Validity::seconds(-6 * 86_400 - 70_000, 50_000)),
+            &["crl-ends-soon"],
+        ),
+        (crl(Validity::days(-350, 15)), &["crl-ends-soon"]),
+        (crl(Validity::days(-300, 65)), &[]),
+        (
+            desk.root
+                .crl()
+                .without_next_update()
+                .build()
+                .to_pem()
+                .unwrap(),
+            &["crl-no-next-update"],
+        ),
         (crl(later), &[]),
     ];
     for (bytes, findings) in cases {
@@ -874,7 +891,8 @@ fn the_doctor_warns_once_of_each_certificate_that_ends_soon() {
         )
         .start();
     let client = soon(LeafSpec::client("app"));
-    let crl = root.crl().build();
+    let crl = root.crl().validity(Validity::seconds(-6 * 86_400, 39_000));
+    let crl = crl.build();
     let bench = Bench::around(server, root);
     let crl = bench.dir.write("crl.pem", crl.to_pem().unwrap());
     let uri = bench.uri(&format!(
@@ -891,7 +909,7 @@ fn the_doctor_warns_once_of_each_certificate_that_ends_soon() {
     assert_eq!((code, warnings.len()), (0, 4), "{warnings:#?}");
     for text in [
         "\"short root\" ends in 19 days",
-        "the CRL of \"CN=short root\" ends in 6 days",
+        "the CRL of \"CN=short root\" ends in 10 hours",
         "\"app\" ends in 9 days",
         "\"localhost\" ends in 9 days",
     ] {

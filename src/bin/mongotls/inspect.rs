@@ -139,6 +139,9 @@ fn print_crl(screen: &mut Screen, crl: &CrlReport) -> io::Result<()> {
     if let Some(number) = &crl.number {
         row(screen, "number", number)?;
     }
+    if !crl.scope.is_empty() {
+        row(screen, "scope", &crl.scope.join("; "))?;
+    }
     row(screen, "signed with", &crl.signature_algorithm)
 }
 

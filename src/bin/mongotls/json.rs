@@ -190,6 +190,7 @@ fn file(file: &FileReport) -> Value {
             "entries": crl.entries,
             "number": crl.number,
             "signature_algorithm": crl.signature_algorithm,
+            "scope": crl.scope,
         })
     };
     let chain = |chain: &ChainReport| {

@@ -9,6 +9,7 @@ use openssl::x509::{X509, X509Crl, X509CrlRef, X509NameRef, X509VerifyResult};
 
 use super::{ChainReport, CrlReport, FileForm, KeyForm, KeyReport};
 use crate::tls::certificate::{instant, key_digest, key_kind, object_name};
+use crate::tls::crl_scope::CrlScope;
 use crate::tls::ffi;
 use crate::tls::files::{self, PemBlock};
 use crate::tls::key::{self, Locked, Password};
@@ -202,6 +203,7 @@ impl CrlReport {
             entries: crl.get_revoked().map_or(0, |entries| entries.len()),
             number: number.map(|number| number.to_string()),
             signature_algorithm: object_name(ffi::crl_signature(crl)),
+            scope: CrlScope::of(crl).limits(),
         }
     }
 }

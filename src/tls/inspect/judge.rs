@@ -36,6 +36,19 @@ fn until(end: SystemTime, now: SystemTime) -> Option<String> {
     Some(format!("ends in {days} days, at {}", rfc3339(end)))
 }
 
+/// `ends in 5 hours, at …`, if less than a tenth of a CRL's term is left: a CA that renews in time is before that.
+fn nearly_over(crl: &CrlReport, now: SystemTime) -> Option<String> {
+    let end = crl.next_update?;
+    let term = end.duration_since(crl.this_update).ok()?;
+    let left = end.duration_since(now).ok()?;
+    let hours = left.as_secs() / 3600;
+    let time = match hours {
+        0..48 => format!("{hours} hours"),
+        hours => format!("{} days", hours / 24),
+    };
+    (left < term / 10).then(|| format!("ends in {time}, at {}", rfc3339(end)))
+}
+
 /// The finding about a file that cannot be read.
 pub(super) fn unreadable(unread: &Unread) -> Finding {
     Finding {
@@ -355,7 +368,12 @@ impl Judge<'_> {
                         issuer = Quoted(&issuer)
                     ),
                 );
-            } else if let Some(when) = crl.next_update.and_then(|end| until(end, self.now)) {
+            } else if crl.next_update.is_none() {
+                self.warn(
+                    FindingCode::CrlNoNextUpdate,
+                    format!("the CRL of {issuer:?} has no nextUpdate, so that an old one is not noticed; crl_max_age limits its age"),
+                );
+            } else if let Some(when) = nearly_over(crl, self.now) {
                 self.warn(
                     FindingCode::CrlEndsSoon,
                     format!("the CRL of {issuer} {when}", issuer = Quoted(&issuer)),

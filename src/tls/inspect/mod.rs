@@ -93,6 +93,8 @@ pub struct CrlReport {
     pub number: Option<String>,
     /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
     pub signature_algorithm: String,
+    /// What limits it, such as `CA certificates only`; empty for a full CRL.
+    pub scope: Vec<String>,
 }
 
 /// What is known of a private key. None of it is secret.
@@ -192,7 +194,8 @@ codes! {
     CertificateEndsSoon = "certificate-ends-soon", "a certificate ends within 30 days";
     CrlExpired = "crl-expired", "a CRL is past its nextUpdate";
     CrlNotYetValid = "crl-not-yet-valid", "a CRL is before its thisUpdate";
-    CrlEndsSoon = "crl-ends-soon", "a CRL ends within 30 days";
+    CrlEndsSoon = "crl-ends-soon", "less than a tenth of a CRL's term is left";
+    CrlNoNextUpdate = "crl-no-next-update", "a CRL does not say when the next one is due";
     ChainOutOfOrder = "chain-out-of-order", "the certificates of a chain do not stand in the order of the chain";
     ChainUnrelated = "chain-unrelated", "a certificate is not part of the chain";
     SignatureInvalid = "signature-invalid", "a certificate is not signed by the one that bears its issuer's name";

@@ -111,11 +111,27 @@ fn check_all(kind: KeyKind) {
             desk.dated(CauseCode::CrlNotYetValid, &future).says("clock"),
         ),
         ("broken signature", &broken, invalid()),
-        ("for CAs only", &only_ca, invalid()),
-        ("indirect", &indirect, invalid()),
-        ("for some reasons only", &some_reasons, invalid()),
+        (
+            "for CAs only",
+            &only_ca,
+            invalid().says("it covers CA certificates only, and this is an end entity"),
+        ),
+        (
+            "indirect",
+            &indirect,
+            invalid().says("it is an indirect CRL, which is not supported"),
+        ),
+        (
+            "for some reasons only",
+            &some_reasons,
+            invalid().says("it covers the reasons keyCompromise only"),
+        ),
         ("unknown critical extension", &unknown, invalid()),
-        ("of a CA of the same name", &namesake, invalid()),
+        (
+            "of a CA of the same name",
+            &namesake,
+            invalid().says("it is signed with another key of that CA"),
+        ),
         (
             "of another CA",
             &of_root,

@@ -6,6 +6,8 @@
 use super::{Ca, DAY, Digest, Validity, asn1_time};
 use crate::der;
 use openssl::bn::{BigNum, BigNumRef};
+use openssl::pkey::Id;
+use openssl::sign::Signer;
 use openssl::x509::extension::CrlNumber;
 use openssl::x509::{CrlReason, X509Crl, X509CrlBuilder, X509Ref, X509Revoked, X509RevokedBuilder};
 
@@ -85,6 +87,7 @@ impl Revocation {
 pub struct CrlSpec<'a> {
     issuer: &'a Ca,
     validity: Validity,
+    without_next_update: bool,
     revoked: Vec<Revocation>,
     number: u32,
     digest: Digest,
@@ -98,6 +101,7 @@ impl<'a> CrlSpec<'a> {
         Self {
             issuer,
             validity: Validity::seconds(-3600, 7 * DAY),
+            without_next_update: false,
             revoked: Vec::new(),
             number: 1,
             digest: Digest::default(),
@@ -116,6 +120,12 @@ impl<'a> CrlSpec<'a> {
     /// `thisUpdate` and `nextUpdate`. Default: an hour ago, and in a week.
     pub fn validity(mut self, validity: Validity) -> Self {
         self.validity = validity;
+        self
+    }
+
+    /// Leaves `nextUpdate` out.
+    pub fn without_next_update(mut self) -> Self {
+        self.without_next_update = true;
         self
     }
 
@@ -186,12 +196,39 @@ impl<'a> CrlSpec<'a> {
 
         let key = self.issuer.key();
         builder.sign(key, self.digest.for_key(key)).unwrap();
-        let crl = builder.build().unwrap();
+        let mut crl = builder.build().unwrap();
+        if self.without_next_update {
+            crl = self.drop_next_update(&crl);
+        }
         if !self.broken_signature {
             return crl;
         }
         let mut der = crl.to_der().unwrap();
         *der.last_mut().unwrap() ^= 0x01;
+        X509Crl::from_der(&der).unwrap()
+    }
+
+    /// The same CRL without `nextUpdate`, signed again: the `openssl` crate makes none.
+    fn drop_next_update(&self, crl: &X509Crl) -> X509Crl {
+        let der = crl.to_der().unwrap();
+        let parts = der::split(der::content(&der)).unwrap();
+        let fields = der::split(parts[0].1).unwrap();
+        // version, signature, issuer, thisUpdate, nextUpdate, ...
+        let kept = fields.iter().enumerate().filter(|(at, _)| *at != 4);
+        let kept: Vec<_> = kept
+            .map(|(_, (tag, content))| der::value(*tag, content))
+            .collect();
+        let listing = der::sequence(&kept);
+        let key = self.issuer.key();
+        let mut signer = match key.id() {
+            Id::ED25519 => Signer::new_without_digest(key),
+            _ => Signer::new(self.digest.for_key(key), key),
+        }
+        .unwrap();
+        let mut signature = vec![0];
+        signature.extend(signer.sign_oneshot_to_vec(&listing).unwrap());
+        let algorithm = der::value(parts[1].0, parts[1].1);
+        let der = der::sequence(&[listing, algorithm, der::value(3, &signature)]);
         X509Crl::from_der(&der).unwrap()
     }
 }
