@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use log::warn;
 use openssl::asn1::Asn1Integer;
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
@@ -31,6 +30,7 @@ use super::reading::Files;
 use super::{ffi, internal, trust};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::logging::warn;
 use crate::options::{TlsOptions, option_conflict};
 use crate::printable::Quoted;
 use crate::time::rfc3339;

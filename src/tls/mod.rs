@@ -123,6 +123,8 @@ struct Shared {
     own: Option<OwnChain>,
     /// What the files looked like before they were read.
     seen: Snapshot,
+    /// The SHA-256 of each file as it was read.
+    contents: Vec<(PathBuf, [u8; 32])>,
     /// None where no other client may share it.
     key: Option<sharing::Key>,
     /// Lasts while the context above is dropped.
@@ -198,9 +200,18 @@ impl Shared {
             crls,
             own,
             seen: files.seen().clone(),
+            contents: files.contents(),
             key: None,
             dropping: None,
         })
+    }
+
+    /// Returns whether a file has the same bytes as when it was read. A file that was written again with equal bytes is
+    /// not a change.
+    fn still_holds(&self, path: &Path) -> bool {
+        let mut contents = self.contents.iter();
+        let known = contents.find(|(known, _)| known == path);
+        known.is_some_and(|(_, digest)| reading::holds(path, digest))
     }
 }
 
@@ -523,7 +534,7 @@ impl TlsContext {
         let files = files_behind(&cause, &shared.options);
         let changed = fork::outside(|| {
             let mut files = files.into_iter();
-            files.find(|path| shared.seen.has_changed(path))
+            files.find(|path| shared.seen.has_changed(path) && !shared.still_holds(path))
         });
         let Some(path) = changed.map(|path| path.display().to_string()) else {
             return cause;

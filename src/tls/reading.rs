@@ -172,6 +172,12 @@ impl Files {
         &self.seen
     }
 
+    /// Each file with its SHA-256 as it was read, or an empty list if one of them was not read.
+    pub(super) fn contents(&self) -> Vec<(PathBuf, [u8; 32])> {
+        let paths = self.read.iter().map(|(path, _)| path.clone());
+        paths.zip(self.digests.iter().flatten().copied()).collect()
+    }
+
     /// The SHA-256 of each file as it was read; none if one of them was not read.
     pub(super) fn digests(&self) -> Option<&[[u8; 32]]> {
         self.digests.as_deref()
@@ -181,6 +187,11 @@ impl Files {
 /// Reads one file whole.
 pub(super) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
+}
+
+/// Returns whether `path` is a regular file whose bytes have this SHA-256 now.
+pub(super) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
+    read_again(path).is_ok_and(|file| sha256(&file.bytes) == *digest)
 }
 
 /// Reads one regular file whole.

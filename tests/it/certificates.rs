@@ -507,7 +507,7 @@ fn what_is_no_host_name_is_refused_before_anything_is_sent() {
         ".",
         "a..b",
         "db example",
-        "bücher.example",
+        "bü_cher.example",
         "db.example\0",
         &"a".repeat(64),
     ] {

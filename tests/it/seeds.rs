@@ -129,10 +129,12 @@ fn the_limit_of_a_call_covers_all_hosts_together() {
         ),
         "{text}"
     );
-    // All of them are asked at the same time, and none has answered.
+    // All of them are checked at the same time, and none has answered.
     for host in hosts {
         assert!(
-            text.contains(&format!("{host}  Unknown: not checked yet")),
+            text.contains(&format!(
+                "{host}  Unknown: the server has not answered hello so far; the attempt may take 10 s (connectTimeoutMS)"
+            )),
             "{text}"
         );
     }
