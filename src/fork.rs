@@ -105,18 +105,32 @@ pub(crate) fn call() -> Call {
     }
     let inside = exit::inside();
     crate::tls::clear_errors();
-    Call { _inside: inside }
+    Call {
+        succeeded: false,
+        _inside: inside,
+    }
 }
 
 /// See [`call`].
 #[must_use]
 pub(crate) struct Call {
+    succeeded: bool,
     _inside: Inside,
+}
+
+impl Call {
+    /// Ends a call. A read or write that succeeded leaves no error behind, so the queue is not looked at again: that
+    /// would cost a ping 500 instructions.
+    pub(crate) fn end(mut self, succeeded: bool) {
+        self.succeeded = succeeded;
+    }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        crate::tls::clear_errors();
+        if !self.succeeded {
+            crate::tls::clear_errors();
+        }
     }
 }
 

@@ -178,16 +178,18 @@ impl<S: Read + Write> TlsStream<S> {
 
 impl<S: Read + Write> Read for TlsStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let _call = self.call()?;
+        let call = self.call()?;
         let read = self.stream.read(buf);
+        call.end(read.is_ok());
         self.stream.get_mut().in_own_words(read)
     }
 }
 
 impl<S: Read + Write> Write for TlsStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let _call = self.call()?;
+        let call = self.call()?;
         let written = self.stream.write(buf);
+        call.end(written.is_ok());
         let written = self.stream.get_mut().in_own_words(written);
         written.map_err(|error| self.last_words(&error).unwrap_or(error))
     }
