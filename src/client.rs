@@ -126,7 +126,7 @@ impl Inner {
             let started = Instant::now();
             let outcome = client.try_reload();
             let failure = outcome.as_ref().err().map(ToString::to_string);
-            // A retry that fails as the attempt before it did is no news.
+            // A retry that fails for the same reason as before is not reported again.
             if failure.is_none() || failure != last_failure || reason == Reason::Change {
                 client.tell_reload(&outcome, started.elapsed());
             }
@@ -149,7 +149,7 @@ impl Inner {
         outcome
     }
 
-    /// Reads the files of TLS anew, and retires the connections that were made with the old ones.
+    /// Reads the files of TLS again, and retires the connections that were made with the old ones.
     fn try_reload(&self) -> Result<()> {
         self.connector.reload_tls(SystemTime::now())?;
         self.topology.retire();
@@ -284,8 +284,8 @@ impl Client {
     /// command fails because of it, and no session of the old set is resumed.
     ///
     /// The new set may revoke more and trust fewer CAs. It is rejected if it is not in force: if no trust anchor is
-    /// within its dates, if the client certificate is not and today's is, if an issuer whose CRL is in force today would
-    /// have none in force, or if a CRL in force would give way to one with a lower number.
+    /// within its dates, if the client certificate is not but the current one is, if an issuer with a CRL in force
+    /// would no longer have one, or if a CRL with a lower number would replace one in force.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is

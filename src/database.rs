@@ -21,7 +21,7 @@ use crate::retry;
 pub struct Database {
     client: Client,
     name: String,
-    /// Why no server accepts the name, if none does.
+    /// The reason why every server rejects the name, if it is invalid.
     problem: Option<String>,
 }
 
@@ -41,9 +41,9 @@ impl Database {
 
     /// Runs a command and returns the server's reply.
     ///
-    /// Servers cut long texts, also within a character. In what a reply says of errors (`errmsg`, `writeErrors`,
-    /// `writeConcernError`) such a text has a replacement character; [`run_raw_command`](Self::run_raw_command) returns
-    /// the bytes as they came.
+    /// Servers cut long texts, also within a character. In the errors of a reply (`errmsg`, `writeErrors`,
+    /// `writeConcernError`) a replacement character marks such a cut; [`run_raw_command`](Self::run_raw_command)
+    /// returns the bytes as they came.
     ///
     /// No read or write concern of the client is added: the command goes as it stands (specification
     /// "Run Command").
@@ -113,10 +113,10 @@ impl Database {
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
-    /// `bulkWrite` tells some of its results in the one, and others in the other.
+    /// `bulkWrite` returns some of its results in the reply, and others in the cursor.
     ///
     /// # Errors
-    /// As [`run_cursor_command`](Self::run_cursor_command); a reply without a cursor is none.
+    /// As [`run_cursor_command`](Self::run_cursor_command); a reply without a cursor is not an error.
     pub fn run_cursor_command_with_reply<T>(
         &self,
         command: impl Into<Command>,

@@ -282,8 +282,9 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// There is no server for an operation, as `text` says in one or more lines whose external parts are printable. `telling` is the error of the server that tells most; this
-    /// one has its cause, answer and labels, and no stage, for nothing of the operation was sent.
+    /// The error of an operation for which there is no server. `text` says so in one or more lines; its external
+    /// parts are printable. `telling` is the most useful error of a server; this one has its cause, answer and
+    /// labels, and no stage, for nothing of the operation was sent.
     pub(crate) fn no_server(kind: ErrorKind, text: String, telling: Option<&Self>) -> Self {
         let mut error = telling.map_or_else(|| Self::new(kind, ""), Self::clone);
         error.0.kind = kind;
@@ -306,7 +307,7 @@ impl Error {
             self.has_label("SystemOverloadedError") && cause.category() != C::ClientCertificate;
         let is_certain = match cause.category() {
             C::Certificate | C::Protocol | C::Revocation | C::ClientCertificate => true,
-            // What this host lacks may be there again in a moment.
+            // A resource that this host lacks now may be available again soon.
             C::Configuration => !self.is_local_limit(),
             // What a server says in words may be that it starts or ends.
             C::Server => {
@@ -318,14 +319,14 @@ impl Error {
         is_certain && !may_be_overload
     }
 
-    /// Whether this host has no descriptor, thread, port or memory left: that says nothing about the server.
+    /// Returns whether this host has no descriptor, thread, port or memory left: that says nothing about the server.
     pub(crate) fn is_local_limit(&self) -> bool {
         let cause = self.0.cause.as_ref();
         cause.is_some_and(|cause| cause.code() == CauseCode::LocalLimit)
     }
 
-    /// Whether a server that has worked before fails for this until somebody changes a certificate, a TLS version or
-    /// a setting. What a server or a proxy says while it restarts is none of these.
+    /// Returns true if a server that has worked before fails for this until a certificate, a TLS version or a setting
+    /// changes. Errors while a server or a proxy restarts are not of this kind.
     pub(crate) fn is_lasting(&self) -> bool {
         use crate::cause::Category as C;
         let Some(cause) = &self.0.cause else {

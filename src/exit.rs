@@ -4,10 +4,10 @@
 //! keeps when the process exits. A thread that is in OpenSSL at that moment crashes. So threads of this crate count
 //! themselves while they [are inside](inside), also for one call on an established stream. OpenSSL calls
 //! [`before_cleanup`] first, on the thread that exits. From then on no other thread comes in, and the exit waits until
-//! none is inside, for at most [`PATIENCE`]. Whoever waits for the network or for the program's own function has
-//! [stepped outside](outside), and does not come back in: such a thread sleeps until the process has ended.
+//! none is inside, for at most [`PATIENCE`]. A thread that waits for the network or for the program's own function has
+//! [stepped outside](outside), and does not come back in: it sleeps until the process has ended.
 //!
-//! Where OpenSSL does not clean up, because this crate or another Rust crate came first, nothing of this happens.
+//! None of this happens if OpenSSL does not clean up, because this or another Rust crate initialised it first.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 /// An exit waits no longer than this for threads that are inside: 1 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether OpenSSL is about to clean up, or has done so.
+/// True if OpenSSL is about to clean up, or has done so.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// How many threads are inside. There are several counters so that threads do not share one cache line.
+/// The numbers of threads that are inside. There are several counters so that threads do not share one cache line.
 static COUNTERS: [Counter; 16] = [const { Counter(AtomicUsize::new(0)) }; 16];
 
 /// The counter of the next thread that comes in for the first time.
@@ -29,12 +29,12 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 #[repr(align(64))]
 struct Counter(AtomicUsize);
 
-/// What a thread knows of itself.
+/// The state of one thread.
 struct Own {
-    /// How often it came in and has not gone out.
+    /// The number of times it came in and has not gone out.
     depth: Cell<usize>,
     counter: Cell<Option<&'static Counter>>,
-    /// Whether it is the thread that exits.
+    /// True if it is the thread that exits.
     exits: Cell<bool>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn before_cleanup() {
     }
 }
 
-/// After a fork, in the child, whose only thread this is. Does only what is async-signal-safe.
+/// Resets the counters in the child after a fork, on its only thread. Does only what is async-signal-safe.
 pub(crate) fn in_child() {
     for counter in &COUNTERS {
         counter.0.store(0, Ordering::SeqCst);

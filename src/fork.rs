@@ -13,7 +13,7 @@
 //! again when one of them ends. So a thread is introduced at work, and is at work once more at its end.
 //!
 //! Work and calls also keep two other promises: OpenSSL's queue of errors is empty when they begin, so that errors of
-//! others in this thread are not taken for ours, and when they end; and [`crate::exit`] knows that the thread is inside.
+//! others in this thread are not taken for ours, and when they end; and [`crate::exit`] counts the thread as inside.
 //!
 //! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
 //! Processes made by the bare system call `clone` are not noticed.

@@ -15,8 +15,8 @@ use crate::printable::Quoted;
 /// The ASCII form of a host name; addresses and names in ASCII stay as they are.
 ///
 /// # Errors
-/// If the name has no ASCII form, or one that is no host name: with forbidden characters, or one that the system's
-/// resolver would read as an address.
+/// If the name has no ASCII form, or one that is not a host name: it has forbidden characters, or the system's
+/// resolver would read it as an address.
 pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, Cause> {
     if host.is_ascii() || ip_address(host).is_some() {
         return Ok(Cow::Borrowed(host));
@@ -93,7 +93,7 @@ fn refused(host: &str, why: &str, remedy: &str) -> Cause {
     .fact("host", host)
 }
 
-/// Why a converted name is none of a host.
+/// Returns why a converted name is not a valid host name, if so.
 fn refusal(ascii: &str) -> Option<&'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     if !ascii.bytes().all(is_allowed) {
@@ -132,7 +132,7 @@ mod tests {
         ] {
             assert_eq!(to_ascii(written).ok().as_deref(), Some(ascii), "{written}");
         }
-        // What is ASCII, or an address, is not looked at.
+        // ASCII names and addresses are not checked.
         for same in [
             "db_1.example",
             "A.example",

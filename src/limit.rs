@@ -12,7 +12,7 @@ use std::net::UdpSocket;
 use crate::cause::{Cause, CauseCode};
 use crate::tls::{Resource, soft_limit};
 
-/// What there is no more of.
+/// The resource that has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
     /// Descriptors of this process (`EMFILE`).

@@ -1,4 +1,4 @@
-//! The macros of `log`, with external text made printable: one call is one line, which nobody else can forge.
+//! The macros of `log`, with external text made printable: one call is one line, which external text cannot forge.
 //!
 //! Nothing in this crate calls those of `log` itself; a test looks for that.
 

@@ -91,7 +91,7 @@ pub(crate) fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     }
 }
 
-/// Whether a character does something instead of being seen.
+/// Returns whether a character has an effect instead of a visible form.
 pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,

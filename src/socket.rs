@@ -123,7 +123,7 @@ impl Socket {
     /// What a failed call means: the end of `SO_RCVTIMEO` or `SO_SNDTIMEO` is `WouldBlock`, and not
     /// the end while the deadline is not. `ETIMEDOUT` is: TCP has given the connection up, because
     /// nothing was acknowledged. It must not be taken for the caller's deadline. It becomes `HostUnreachable`, which
-    /// the system reports where it learns the same from the network.
+    /// the system reports if the network signals the same.
     fn retry(error: io::Error) -> io::Result<()> {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::logging::{error, warn};
 use crate::tls::start_thread;
 
-/// Starts a thread that nobody waits for. Its name is cut after 15 bytes, which is what the system shows.
+/// Starts a detached thread. Its name is cut after 15 bytes, which is what the system shows.
 ///
 /// `SIGPIPE` is blocked on it: the C library's resolver and the Kerberos library write to sockets without
 /// `MSG_NOSIGNAL`. A panic ends the thread and nothing else.
@@ -56,8 +56,8 @@ impl Background {
         outcome
     }
 
-    /// Starts the threads that could not be started before; true if none is left. Never under a lock that a thread of
-    /// the client takes.
+    /// Starts the threads that could not be started before; returns true if all run. Never call it under a lock that
+    /// a thread of the client takes.
     pub(crate) fn retry(&self) -> bool {
         let mut left = std::mem::take(&mut *self.lock());
         left.retain(|unstarted| unstarted.start().is_err());

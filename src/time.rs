@@ -82,7 +82,7 @@ impl Deadline {
         }
     }
 
-    /// The same, with half of the time that is left at `now`.
+    /// Returns the deadline with half of the time that is left at `now`.
     pub(crate) fn halfway(self, now: Instant) -> Self {
         let half = |at: Instant| now + at.saturating_duration_since(now) / 2;
         Self {

@@ -1,8 +1,9 @@
 //! Looking at the files of TLS at regular intervals, and reloading them when one has changed.
 //!
-//! What was seen is noted before the files are read, so that a change while they are read leads to another reload. A
-//! reload that failed is tried again although nothing has changed: a file may become readable, a certificate or a CRL may
-//! come into force, descriptors or memory may be free again. The delay doubles with each failure, up to [`LONGEST_DELAY`].
+//! The state of the files is recorded before they are read, so that a change during the read leads to another reload.
+//! A reload that failed is tried again although nothing has changed: a file may become readable, a certificate or a
+//! CRL may come into force, descriptors or memory may be free again. The delay doubles with each failure, up to
+//! [`LONGEST_DELAY`].
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ fn watch(
     }
 }
 
-/// Why the files are reloaded.
+/// The reason for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// One of them has changed.
@@ -82,7 +83,7 @@ pub(crate) enum Reason {
     Retry,
 }
 
-/// How a reload ended.
+/// The outcome of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
     Done,
@@ -94,7 +95,7 @@ pub(crate) enum Reload {
 /// The longest delay between two attempts to reload files that cannot be used.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// The delay before the next attempt, after so many others that failed in a row.
+/// The delay before the next attempt, after `failures` failed ones in a row.
 fn delay(interval: Duration, failures: u32) -> Duration {
     let first = interval.min(Duration::from_secs(1));
     let doubled = first.saturating_mul(2_u32.saturating_pow(failures));

@@ -367,7 +367,7 @@ impl<'a> Offered<'a> {
     }
 }
 
-/// Whether a password has what ends the line of a file, and hardly ever a password.
+/// Returns whether a password ends with a line feed or a carriage return, which is most likely the end of a file.
 fn ends_with_line_feed(password: &str) -> bool {
     password.ends_with(['\n', '\r'])
 }

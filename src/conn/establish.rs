@@ -58,7 +58,7 @@ pub(crate) struct Connector {
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     replica_set: Option<String>,
-    /// Whether the hosts come from an SRV record, which turns TLS on.
+    /// True if the hosts come from an SRV record, which turns TLS on.
     is_srv: bool,
     /// The names in DNS of the hosts that the options name in other characters than those of ASCII.
     dns_names: HashMap<String, String>,
@@ -117,14 +117,14 @@ impl Connector {
         Ok(Arc::new(child))
     }
 
-    /// The same from files of TLS that were read already; none without TLS.
+    /// Creates the establisher from TLS files that were read already; `files` is `None` without TLS.
     pub(crate) fn with_files(options: &ClientOptions, files: Option<Files>) -> Result<Arc<Self>> {
         let tls = options.tls.as_ref().zip(files);
         let tls = tls.map(|(tls, files)| TlsContext::with_files(tls, files));
         Self::with_tls(options, tls.transpose()?).map(Arc::new)
     }
 
-    /// The same TLS for other options.
+    /// Creates an establisher for other options with the same TLS context.
     pub(crate) fn with_options(&self, options: &ClientOptions) -> Result<Arc<Self>> {
         Self::with_tls(options, self.tls()).map(Arc::new)
     }
@@ -174,8 +174,8 @@ impl Connector {
         Some(tls.clone())
     }
 
-    /// Reads the files of TLS anew. The new context takes over if it can be used at `now`; otherwise the old one stays
-    /// in force.
+    /// Reads the files of TLS again. The new context takes over if it can be used at `now`; otherwise the old one
+    /// stays in force.
     pub(crate) fn reload_tls(&self, now: SystemTime) -> Result<()> {
         let _one_at_a_time = self
             .reloading
@@ -231,7 +231,7 @@ impl Connector {
         self.establish_as(user, server, place, deadline, Offer::Session, observer)
     }
 
-    /// The same without a place and with a full TLS handshake, so that `observer` sees all that there is to see.
+    /// Establishes a connection outside of any pool with a full TLS handshake, so that `observer` sees every stage.
     pub(crate) fn establish_in_full(
         &self,
         server: &ServerAddress,
@@ -242,8 +242,8 @@ impl Connector {
         self.establish_as(user, server, &place, None, Offer::NoSession, observer)
     }
 
-    /// Opens another connection to `server` up to the answer to hello, which offers the TLS session of an earlier one,
-    /// and closes it. `None` if there is no session to offer.
+    /// Opens another connection to `server`, which offers the TLS session of an earlier one, up to the answer to
+    /// hello, and closes it. Returns `None` if there is no session to offer.
     pub(crate) fn try_session(&self, server: &ServerAddress) -> Option<Result<(), Failed>> {
         let tls = self.tls()?;
         if !tls.holds_session(&server.to_string()) {
@@ -370,7 +370,7 @@ fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
     Ok(names)
 }
 
-/// Keeps how long hello took, and hands all on.
+/// Records how long hello took, and forwards every call.
 struct Timed<'a, O> {
     hello: Duration,
     observer: &'a mut O,
@@ -404,7 +404,7 @@ struct Attempt<'a> {
     offer: Offer,
 }
 
-/// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
+/// A connection after hello, the server's answer, and the authentication that hello has begun.
 type Greeted<'a> = (Connection, RawDocumentBuf, Option<Authentication<'a>>);
 
 /// What a connection is for.
@@ -457,7 +457,7 @@ impl<'a> Attempt<'a> {
     /// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
     ///
     /// A server that answers an offered TLS session with an alert is dialed once more at once, without a session. One
-    /// that closes the connection, resets it or is silent may be overloaded, and is not.
+    /// that closes the connection, resets it or is silent may be overloaded, and is not dialed again.
     fn greet(&self, observer: &mut impl Observer) -> Result<Greeted<'a>> {
         match self.greet_once(self.offer, observer) {
             Err(failed) if failed.session_refused => {
@@ -733,7 +733,8 @@ impl<'a> Attempt<'a> {
                 handshake_timeout(
                     "the TLS handshake",
                     self.deadline.elapsed(),
-                    // Strangers are told apart before: what has answered has begun to speak TLS.
+                    // Peers that do not speak TLS were detected earlier: a peer that has answered has begun to speak
+                    // TLS.
                     if received == Some(0) {
                         CHECK_TLS
                     } else {
@@ -850,7 +851,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// What to do about a server that answers its own TLS sessions with an alert.
+/// The remedy for a server that answers its own TLS sessions with an alert.
 pub(crate) const REFUSED_SESSION_REMEDY: &str = "Set a session ID context at the server (SSL_CTX_set_session_id_context in OpenSSL, Context.set_session_id in pyOpenSSL), or tlsSessionResumption=false in the connection string.";
 
 /// The compressors that are built in; the others are named in the log.
@@ -883,8 +884,8 @@ pub(super) fn handshake_timeout(what: &str, elapsed: Elapsed, check: &str) -> Ca
     .fact("option", option)
 }
 
-/// What to look at where nothing tells whether the server speaks TLS.
+/// The remedy for a handshake timeout if it is unknown whether the server speaks TLS.
 pub(super) const CHECK_TLS: &str = "Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded";
-/// The same where the server speaks TLS.
+/// The remedy for a handshake timeout if the server speaks TLS.
 pub(super) const CHECK_LOAD: &str =
     "TLS works: see whether the server, or the server behind a proxy, is overloaded or stopped";

@@ -352,7 +352,7 @@ impl Connection {
         .with_server(&self.server)
     }
 
-    /// Whether the first hello failed because the server answered a resumed TLS session with an alert.
+    /// Returns whether the first hello failed because the server answered a resumed TLS session with an alert.
     fn is_session_refused(&self, failure: &ReadError) -> bool {
         match (self.stream.get_ref(), failure) {
             (Stream::Tls(stream), ReadError::Io { error, .. }) => stream.is_session_refused(error),

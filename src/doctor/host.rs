@@ -86,8 +86,8 @@ pub(super) fn examine(
     examination.warnings.extend(warning);
 }
 
-/// Warns of a second connection that offered the TLS session of the first one, and failed for that as far as can be
-/// told. A client goes on without a session, so that this is no failure.
+/// Warns of a second connection that offered the TLS session of the first one and failed, probably because of that.
+/// A client continues without a session, so this is not a failure.
 fn session_warning(failed: &Failed) -> Option<String> {
     const WHAT: &str =
         "a second connection, which offered the TLS session of the first one, failed";
@@ -205,7 +205,7 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     }
 }
 
-/// What is weak about a cipher suite that nothing refuses, by its name in the IANA registry.
+/// Returns the weakness of a cipher suite that is still accepted, by its name in the IANA registry.
 fn weak_settings(cipher: &str) -> Option<String> {
     let weaknesses = [
         (

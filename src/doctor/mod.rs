@@ -5,7 +5,7 @@
 //! authentication, command) for each host by itself, outside of any pool, and keeps what it finds. The hosts are those
 //! of the connection string or of DNS and, as for a client, the members of a replica set that they name, and that
 //! those name. It changes nothing on the server: beside those of authentication, its only commands are `ping` and
-//! `buildInfo`, and a hello that asks which databases know the user, where the user was refused. With TLS, a second
+//! `buildInfo`, and, if the user was refused, a hello that asks which databases have the user. With TLS, a second
 //! connection shows whether the server accepts the sessions that it issues; it ends after hello. Before the
 //! network it looks at the files that the options name.
 //!
@@ -66,8 +66,8 @@ pub struct Examination {
     /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
     /// hosts, and part of the stage [`Stage::Resolve`].
     pub seed_list: Option<SeedList>,
-    /// The ASCII form of the host's name, which DNS, SNI and verification use; none if the name is ASCII itself, or came
-    /// from a server.
+    /// The ASCII form of the host's name, which DNS, SNI and verification use; `None` if the name is ASCII itself, or
+    /// came from a server.
     pub dns_name: Option<String>,
     /// By how many milliseconds the server's clock is ahead of this host's, give or take half the time that hello
     /// took; less than 0 where it is behind, none if the server did not tell.
@@ -264,7 +264,7 @@ pub fn examine(uri: &str) -> Diagnosis {
     examine_with(uri, |builder| builder)
 }
 
-/// The same with options that `change` adds to those of the connection string.
+/// Examines the deployment with options that `change` adds to those of the connection string.
 pub fn examine_with(
     uri: &str,
     change: impl FnOnce(ClientOptionsBuilder) -> ClientOptionsBuilder,

@@ -126,23 +126,23 @@ impl EventListener {
 
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
-    /// How long the program's function has waited on this thread during the operation that goes on.
+    /// The time that the program's function has waited on this thread during the current operation.
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// How long the program's function may wait for servers and connections during one operation: 2 s, for all events
+/// The limit for the program's function to wait for servers and connections during one operation: 2 s, for all events
 /// together. The thread that it is called on may be the one that would find the server, or hold the connection.
 const LISTENER_WAITS: Duration = Duration::from_secs(2);
 
-/// An operation begins on this thread: a command, or a check of a server. One of the program's own function belongs to
-/// the operation whose event it was called for.
+/// Begins an operation on this thread: a command, or a check of a server. An operation of the program's own function
+/// belongs to the operation that sent the event.
 pub(crate) fn begin_operation() {
     if !LISTENING.get() {
         WAITED.set(Duration::ZERO);
     }
 }
 
-/// Until when the program's function may wait that this thread is in; `None` if it is in none.
+/// The deadline for the waits of the program's function, or `None` if this thread is not in such a function.
 pub(crate) fn listener_deadline(now: Instant) -> Option<Deadline> {
     let waited = LISTENING.get().then(|| WAITED.get().min(LISTENER_WAITS))?;
     let began = now.checked_sub(waited).unwrap_or(now);

@@ -141,8 +141,8 @@ fn attempt(
     }
 }
 
-/// Whether no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also say that this host has no
-/// address to connect from, such as for IPv6; then UDP, whose ports are others, has none either.
+/// Returns whether no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also mean that this host
+/// has no address to connect from, such as for IPv6; then UDP, which has ports of its own, fails too.
 fn is_without_port(error: &io::Error, address: SocketAddr) -> bool {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -281,8 +281,8 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
     }
 }
 
-/// How an attempt failed; later ones came closer to the server. An attempt that this host could not make leaves open
-/// whether the server is there, so it comes last.
+/// The way an attempt failed; later variants came closer to the server. If this host could not make the attempt, it is
+/// unknown whether the server is there, so that variant comes last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
     Other,

@@ -21,7 +21,7 @@ use crate::time::{Deadline, Elapsed};
 /// that the system prefers (RFC 6724).
 ///
 /// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to itself once the
-/// deadline has passed. Whoever asks for the same name meanwhile waits for that thread, so that a resolver that hangs
+/// deadline has passed. Later lookups of the same name wait for that thread, so that a resolver that hangs
 /// holds one thread for each name.
 pub(crate) fn resolve(
     host: &str,
@@ -75,10 +75,10 @@ pub(crate) fn resolve_unless(
     }
 }
 
-/// A call of the system's resolver, which all share that want the same name while it lasts.
+/// A call of the system's resolver, shared by all threads that want the same name while it lasts.
 struct Lookup {
     host: String,
-    /// How often the process had forked: a child does not have the thread.
+    /// The number of forks of the process at that time: a child does not have the thread.
     forks: u64,
     outcome: Mutex<Option<Outcome>>,
     ended: Condvar,
@@ -86,7 +86,7 @@ struct Lookup {
 
 type Outcome = Arc<Result<Vec<SocketAddr>, Unresolved>>;
 
-/// Why the system's resolver gave no addresses.
+/// The reason why the system's resolver gave no addresses.
 enum Unresolved {
     /// The name does not exist, or has no address.
     NotFound,
@@ -95,7 +95,7 @@ enum Unresolved {
     Failed(io::Error),
 }
 
-/// The lookups that somebody waits for or that have not ended. Locked only [at work](fork::at_work), so that no fork
+/// The lookups that a thread waits for or that have not ended. Locked only [at work](fork::at_work), so that no fork
 /// leaves it locked.
 static LOOKUPS: Mutex<Vec<Weak<Lookup>>> = Mutex::new(Vec::new());
 
@@ -122,7 +122,7 @@ impl Lookup {
             ended: Condvar::new(),
         });
         let own = Arc::clone(&lookup);
-        // With the lock held, so that nobody joins a lookup that has no thread.
+        // The lock is held, so that no thread joins a lookup without a resolver thread.
         thread::spawn("mongotls-resolve", move || {
             let outcome = ask(&own.host);
             *lock(&own.outcome) = Some(Arc::new(outcome));
@@ -347,7 +347,7 @@ mod tests {
             assert_eq!(found, Some(addresses(&["192.0.2.1:0"])));
         }
         assert_eq!(calls.load(Ordering::SeqCst), 1);
-        // What has ended is not kept, and another name is looked up by itself.
+        // A result is not cached, and another name has a lookup of its own.
         for (host, expected) in [("hanging.example", 2), ("other.example", 3)] {
             assert!(join(host).wait(&nobody, &soon()).is_ok());
             assert_eq!(calls.load(Ordering::SeqCst), expected);

@@ -162,7 +162,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// The password of the user whom a connection string names.
+    /// The password of the user in the connection string.
     #[must_use]
     pub fn password(mut self, password: impl Into<Secret>) -> Self {
         self.credential.password = Some(password.into());
@@ -436,7 +436,7 @@ impl ClientOptionsBuilder {
         }
     }
 
-    /// The broken rules that the finished options do not show any more; [`ClientOptions`] know the others.
+    /// The broken rules that the finished options no longer show; [`ClientOptions`] checks the others.
     fn conflicts(&self) -> Vec<String> {
         let srv = self.srv_host.is_some();
         let rules = [

@@ -153,7 +153,8 @@ impl ClientOptions {
     }
 }
 
-/// Why no server accepts a database of this name, if none does. Source: the MongoDB manual, "Naming Restrictions".
+/// Returns why a database name is invalid for every server, if it is. Source: the MongoDB manual, "Naming
+/// Restrictions".
 pub(crate) fn database_name_problem(name: &str) -> Option<String> {
     const LONGEST: usize = 63;
     if name.is_empty() {

@@ -28,7 +28,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// What the mechanism requires, and what it forbids.
+    /// Checks the options that the mechanism requires and those that it forbids.
     pub(crate) fn check(&self, has_callback: bool) -> Result<(), String> {
         let name = self.username.as_deref();
         let has_username = name.is_some_and(|name| !name.is_empty());
@@ -287,7 +287,7 @@ impl CredentialDraft {
         }))
     }
 
-    /// Whether there is a user, and a password is all that is missing.
+    /// Returns true if there is a user and only the password is missing.
     pub(crate) fn lacks_password(&self) -> bool {
         use AuthMechanism::{Plain, ScramSha1, ScramSha256};
         let has_user = self

@@ -68,7 +68,7 @@ pub struct ClientOptions {
     /// or 127.0.0.1 if it names none. The addresses of hosts come from the system's resolver, whatever stands here.
     /// Source: this library; no key of a connection string sets it.
     pub dns_server: Option<SocketAddr>,
-    /// The addresses to connect to in place of those of servers: for SSH tunnels and forwarded ports. Default: none.
+    /// The addresses to connect to in place of those of servers: for SSH tunnels and forwarded ports. Default: empty.
     ///
     /// A key is a server as the connection string, DNS or a replica set names it; host and port must both match. It applies
     /// to every connection to that server, monitors included. The server keeps its name for TLS (SNI, verification),

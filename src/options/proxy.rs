@@ -23,7 +23,7 @@ impl ProxyOptions {
     /// The longest user, password and name of a server, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
     pub const MAX_LENGTH: usize = 255;
 
-    /// Why there can be no such proxy to these servers; empty if there can.
+    /// Returns why there can be no such proxy to these servers; empty if there can.
     pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<&'static str> {
         let over_long = |text: &str| text.len() > Self::MAX_LENGTH;
         let has_long_name = |address: &ServerAddress| match address {

@@ -122,8 +122,8 @@ impl TlsOptions {
         self.verifies_certificate() && self.session_resumption()
     }
 
-    /// Whether what these options come to depends on them and on what the [files](Self::files_to_read) hold, and on nothing else
-    /// that may change.
+    /// Returns true if a context of these options depends only on them and on the contents of the
+    /// [files](Self::files_to_read), and on nothing else that may change.
     pub(crate) fn rests_on_files_alone(&self) -> bool {
         let names_anchors = self.ca_file.is_some() || self.ca_certificates.is_some();
         let is_key_at_hand = !matches!(self.identity, Some(IdentitySource::Store { .. }));
@@ -136,7 +136,7 @@ impl TlsOptions {
         names_anchors && is_key_at_hand && is_password_at_hand && !has_folder && !writes
     }
 
-    /// Whether a context of these options may be kept when nobody uses it: it holds no private key.
+    /// Returns whether a context of these options may be kept when no client uses it: it holds no private key.
     pub(crate) fn can_outlive_its_clients(&self) -> bool {
         self.identity.is_none() && self.password.is_none()
     }
@@ -216,12 +216,12 @@ impl TlsOptions {
             .unwrap_or(Duration::from_secs(5))
     }
 
-    /// How old an OCSP response without `nextUpdate` may be, if that was set.
+    /// Returns how old an OCSP response without `nextUpdate` may be, if that was set.
     pub fn ocsp_max_age(&self) -> Option<Duration> {
         self.ocsp_max_age
     }
 
-    /// How old a CRL without `nextUpdate` may be; none if there is no limit.
+    /// Returns how old a CRL without `nextUpdate` may be, or `None` if there is no limit.
     pub fn crl_max_age(&self) -> Option<Duration> {
         self.crl_max_age
     }
@@ -500,8 +500,8 @@ impl TlsOptionsBuilder {
     /// handshake. Default: true.
     ///
     /// A session is never resumed past the certificates and CRLs that its full handshake rested on. A server that fails
-    /// a handshake because of an offered session is offered none for five minutes; if it answers with an alert, a
-    /// client dials it again at once without a session.
+    /// a handshake because of an offered session is offered no session for five minutes; if it answers with an alert,
+    /// a client dials it again at once without a session.
     #[must_use]
     pub fn session_resumption(mut self, resume: bool) -> Self {
         self.0.no_session_resumption = !resume;
@@ -523,9 +523,9 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// How old an OCSP response without `nextUpdate` may be, by its `thisUpdate`: it never expires by itself, and may be
-    /// sent again after a revocation. Default: one day where certainty is required (`require_revocation_status`, or a
-    /// certificate that demands a staple), and else seven days.
+    /// Sets how old an OCSP response without `nextUpdate` may be, by its `thisUpdate`: it never expires by itself,
+    /// and may be sent again after a revocation. Default: one day where certainty is required
+    /// (`require_revocation_status`, or a certificate that demands a staple), and else seven days.
     #[must_use]
     pub fn ocsp_max_age(mut self, limit: Duration) -> Self {
         self.0.ocsp_max_age = Some(limit);
@@ -707,7 +707,7 @@ impl DangerousTlsOptions {
     /// (`SSLKEYLOGFILE`). Who can read the file can read the connections.
     ///
     /// The file is made with access for its owner alone. One that exists already must be a regular file, not a
-    /// symbolic link, that belongs to the effective user of the process and that nobody else may read or write
+    /// symbolic link, that belongs to the effective user of the process and that no other user may read or write
     /// (mode 0600). The environment variable `SSLKEYLOGFILE` is not looked at.
     #[must_use]
     pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {

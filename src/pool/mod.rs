@@ -258,7 +258,7 @@ impl<D: Dial> Pool<D> {
         self.close_all(closed);
         // Not the clock again: what a thread has waited for was in use meanwhile.
         let mut now = started;
-        // Why this thread could not establish a connection, if a limit of this host is the reason.
+        // The limit of this host for which this thread could not establish a connection, if any.
         let mut beyond_limit = None;
         loop {
             match outcome {
@@ -356,7 +356,7 @@ impl<D: Dial> Pool<D> {
             Err(error) => {
                 let error = self.unless_closed(error);
                 if error.is_local_limit() {
-                    // Before the place is given back, so that the next thread does not dial in vain.
+                    // Before the place is released, so that the next thread does not dial without success.
                     self.queue.hold(Instant::now());
                 }
                 self.dialer.failed(self, lease, &error);

@@ -129,7 +129,7 @@ pub(super) struct State<C, H, W> {
     /// Whether connections may be made in the background: not before the program was told that the pool is
     /// ready.
     may_populate: bool,
-    /// Until when no connection is established while there are others to wait for.
+    /// The instant before which no connection is established while there are others to wait for.
     held_until: Option<Instant>,
     closing: Vec<Closing<C, H>>,
 }
@@ -256,8 +256,8 @@ impl<C, H: Clone, W> State<C, H, W> {
     }
 
     /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a
-    /// [limit of this host](Self::hold): it is still the first in the queue. None if there is no other connection to
-    /// wait for.
+    /// [limit of this host](Self::hold): it is still the first in the queue. Returns `None` if there is no other
+    /// connection to wait for.
     pub(super) fn check_out_another(
         &mut self,
         now: Instant,
@@ -271,7 +271,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// This host can establish no more connections for now. Threads wait for those that there are, in their order, so
+    /// This host can establish no more connections for now. Threads wait for the existing ones, in their order, so
     /// that no thread fails while others go on.
     pub(super) fn hold(&mut self, now: Instant) {
         self.held_until = now.checked_add(HELD_FOR);
@@ -635,7 +635,8 @@ impl<C, H: Clone, W> State<C, H, W> {
     }
 }
 
-/// How long no connection is established after this host could establish none: 500 ms, or until the last one is gone.
+/// The pause before the next dial after this host could not establish a connection: 500 ms, or until the last one is
+/// gone.
 const HELD_FOR: Duration = Duration::from_millis(500);
 
 // The path is given because the model test includes this file by its path.

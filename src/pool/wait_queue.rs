@@ -78,7 +78,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a limit of this
-    /// host; it stays the first in the queue. None if there is no other connection to wait for.
+    /// host; it stays the first in the queue. Returns `None` if there is no other connection to wait for.
     pub(super) fn check_out_another(
         &self,
         now: Instant,

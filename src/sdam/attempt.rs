@@ -1,4 +1,4 @@
-//! How far the attempt to connect is that a check makes at this moment.
+//! The progress of a check's current attempt to connect.
 //!
 //! If a thread stops waiting for a server before that attempt ends, its error says what the attempt waits for.
 
@@ -34,7 +34,7 @@ impl Attempt {
         Observed(self)
     }
 
-    /// What the attempt to reach `server` waits for, if there is one. `elapsed` is the limit that has passed.
+    /// Describes what the current attempt to reach `server` waits for, if any. `elapsed` is the limit that has passed.
     pub(super) fn unfinished(
         &self,
         server: &ServerAddress,

@@ -275,7 +275,7 @@ impl ServerDescription {
             .chain(&self.arbiters)
     }
 
-    /// Whether the server answered, and speaks a wire version that the client speaks.
+    /// Returns whether the server answered, and speaks a wire version that the client speaks.
     pub(crate) fn is_compatible(&self) -> bool {
         self.is_available() && self.compatibility_error().is_none()
     }

@@ -15,11 +15,11 @@
 //! | `topology.rs` `snapshot.rs` | the topology that threads share, and what it is at an instant |
 //! | `effects.rs` | what follows from changes, in their order |
 //! | `server.rs` | one server: its pool, its monitor |
-//! | `attempt.rs` | how far the attempt to connect is that a check makes |
+//! | `attempt.rs` | the progress of a check's attempt to connect |
 //! | `pushes.rs` | the rate at which a server may push answers |
 //! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
 //! | `handover.rs` | the connection of the first check, until it is the program's |
-//! | `verdict.rs` | whether waiting for a server is of use |
+//! | `verdict.rs` | whether waiting for a server can help |
 //! | `waiting.rs` `unavailable.rs` | the wait for a server, and the error when there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server

@@ -47,9 +47,9 @@ struct Monitor {
     /// Whether no check has succeeded yet. Later, when a server is found again, a connection more that has to be made
     /// would be one more that can fail.
     is_new: bool,
-    /// How often the server has pushed answers.
+    /// The rate at which the server has pushed answers.
     pushes: Pushes,
-    /// Whether the server pushed too many, and is polled until its connection has to be made again.
+    /// True if the server pushed too many, and is polled until its connection has to be made again.
     is_flooding: bool,
     /// Whether the thread is there that measures round trips.
     measures: bool,
@@ -258,7 +258,7 @@ impl Monitor {
         }
     }
 
-    /// Whether the server may hold answers back, and push them.
+    /// Returns whether the server may hold answers back, and push them.
     fn streams(&self) -> bool {
         self.settings.streams && !self.is_flooding
     }
@@ -319,7 +319,7 @@ impl Monitor {
         let interval = self.settings.interval;
         match check {
             Some(Check::Retry) => None,
-            // What this host lacks may be there again in a moment.
+            // A resource that this host lacks now may be available again soon.
             _ if is_local_limit => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
             _ => Some(interval),
         }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 /// See the [module documentation](self).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pushes {
-    /// What one answer costs.
+    /// The cost of one answer.
     cost: Duration,
-    /// When all answers so far will be paid for, at one cost each.
+    /// The instant at which all answers so far are paid for, at one cost each.
     paid: Option<Instant>,
 }
 
@@ -35,14 +35,14 @@ impl Pushes {
 /// The pause between two answers of a sustained rate: 100 ms.
 const COST: Duration = Duration::from_millis(100);
 
-/// How many answers may come at once.
+/// The number of answers that may come at once.
 const BURST: u32 = 50;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// How many answers are admitted that come with such a pause, up to 1000.
+    /// Returns how many answers with this pause between them are admitted, up to 1000.
     fn admitted(interval: Duration, pause: Duration) -> u32 {
         let (mut pushes, mut now) = (Pushes::new(interval), Instant::now());
         let mut count = 0;

@@ -28,12 +28,12 @@ pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
 pub(crate) struct Server {
     pub(super) pool: Arc<ServerPool>,
     pub(super) control: Control,
-    /// How far the monitor is with a new connection.
+    /// The monitor's progress with a new connection.
     pub(super) attempt: Attempt,
     pub(super) handover: Arc<Handover>,
     /// Those of the server since it is known.
     round_trip_times: Mutex<RoundTripTimes>,
-    /// What its checks say about whether waiting for it is of use.
+    /// The verdict of its checks on whether waiting for it can help.
     verdict: Mutex<Verdict>,
 }
 
@@ -75,7 +75,7 @@ impl Server {
         times.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What its checks say about whether waiting for it is of use.
+    /// The verdict of its checks on whether waiting for it can help.
     pub(super) fn verdict(&self) -> MutexGuard<'_, Verdict> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }

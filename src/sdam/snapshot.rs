@@ -125,7 +125,7 @@ impl Snapshot {
         Ok(selection::choose(&window, Selected::operation_count, below).cloned())
     }
 
-    /// Whether the server whose wire versions this client does not speak has worked before.
+    /// Returns whether the server whose wire versions this client does not speak has worked before.
     fn may_become_compatible(&self) -> bool {
         let incompatible = self.description.incompatible();
         let server = incompatible.and_then(|(server, _)| self.server(&server.address));

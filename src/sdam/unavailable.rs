@@ -107,7 +107,7 @@ fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
     topology
 }
 
-/// What an RSGhost is.
+/// An explanation of RSGhost.
 const GHOST: &str =
     "it was started with --replSet and knows no replica set, or it is still starting";
 

@@ -1,4 +1,4 @@
-//! Whether waiting for a server is of use.
+//! The decision whether waiting for a server can help.
 //!
 //! In: the outcome of each check, in order. Server selection fails at once only if no later check can have another
 //! outcome. For a server that has never worked in this client, one check is enough: the connection string is likely
@@ -14,23 +14,23 @@ use crate::error::Error;
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// When the last check failed, or `None` if it succeeded.
+    /// The instant at which the last check failed, or `None` if it succeeded.
     failed: Option<Instant>,
-    /// Whether a check has ever found the server fit for use.
+    /// True if a check has ever found the server fit for use.
     has_worked: bool,
     /// The number of checks in a row, up to now, that failed for a lasting reason.
     refusals: u32,
 }
 
 impl Verdict {
-    /// The server answered a check; `is_fit` tells whether this client can use it.
+    /// Notes that the server answered a check; `is_fit` is true if this client can use it.
     pub(super) fn succeeded(&mut self, is_fit: bool) {
         self.failed = None;
         self.refusals = 0;
         self.has_worked |= is_fit;
     }
 
-    /// A check failed at `now`, or brought an answer that is refused.
+    /// Notes that a check failed at `now`, or had an answer that is refused.
     pub(super) fn failed(&mut self, now: Instant, error: &Error) {
         self.failed = Some(now);
         self.refusals = match error.is_lasting() {
@@ -39,13 +39,13 @@ impl Verdict {
         };
     }
 
-    /// Whether a check has ever found the server fit for use.
+    /// Returns whether a check has ever found the server fit for use.
     pub(super) fn has_worked(&self) -> bool {
         self.has_worked
     }
 
-    /// Whether waiting is of no use for a thread that has waited since `since`. `known` is the error in the server's
-    /// description.
+    /// Returns true if waiting cannot help a thread that has waited since `since`. `known` is the error in the
+    /// server's description.
     pub(super) fn is_final(&self, known: &Error, since: Instant, now: Instant) -> bool {
         // No check can be more recent than one within the shortest pause. An error of the program's own connection
         // alone is no reason: the next check may find the server well.
@@ -60,7 +60,7 @@ impl Verdict {
     }
 }
 
-/// How many checks in a row must fail before a server that has worked is given up.
+/// The number of checks in a row that must fail before a server that has worked is given up.
 const CONFIRMED: u32 = 2;
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
         Error::failed(Stage::Tls, Cause::new(code, "m", "r"))
     }
 
-    /// Whether it is final after the first and after the second check that failed like this.
+    /// Returns whether it is final after the first and after the second check that failed like this.
     fn after_two_checks(has_worked: bool, code: CauseCode) -> (bool, bool) {
         let (now, error) = (Instant::now(), failure(code));
         let mut verdict = Verdict::default();

@@ -1,10 +1,10 @@
 //! Choosing a server for an operation, and waiting until there is one.
 //!
 //! A thread that finds none asks all monitors for a check and sleeps until something changes, no longer than
-//! `serverSelectionTimeoutMS` and its own limit. It gives up at once where waiting is of no use ([`verdict`](super::verdict)):
-//! every server has just been checked, and refused for its certificate or for settings that no check can fix. Other
-//! drivers wait then too; MongoDB's shell does not, for the same reason. Source: "Server Selection", "Multi-threaded or asynchronous server
-//! selection".
+//! `serverSelectionTimeoutMS` and its own limit. It gives up at once if waiting cannot help
+//! ([`verdict`](super::verdict)): every server has just been checked, and refused for its certificate or for settings
+//! that no check can fix. Other drivers wait then too; MongoDB's shell does not, for the same reason. Source: "Server
+//! Selection", "Multi-threaded or asynchronous server selection".
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,5 +151,5 @@ impl Topology {
     }
 }
 
-/// How long to wait before another attempt to start a thread: 100 ms.
+/// The pause before another attempt to start a thread: 100 ms.
 const THREAD_PAUSE: Duration = Duration::from_millis(100);

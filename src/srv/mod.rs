@@ -59,7 +59,7 @@ pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
     outcome.map_err(|error| idn::in_both_forms(error, &written, &srv.host))
 }
 
-/// The same with the ASCII form of a name that has other characters.
+/// Returns the options with the ASCII form of the name.
 #[cfg(feature = "srv")]
 fn in_dns(srv: &SrvOptions) -> Result<SrvOptions> {
     let host = idn::to_ascii(&srv.host).map_err(|cause| Error::failed(Stage::Resolve, cause))?;

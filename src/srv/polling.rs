@@ -29,7 +29,7 @@ pub(crate) const SHORTEST: Duration = Duration::from_secs(60);
 struct Polling {
     topology: Weak<Topology>,
     srv: SrvOptions,
-    /// None asks those of `/etc/resolv.conf`, which is read for each time: it may change.
+    /// The name server. `None` uses those of `/etc/resolv.conf`, which is read each time because it may change.
     dns_server: Option<SocketAddr>,
     /// `connectTimeoutMS`, for each time.
     limit: Option<Duration>,

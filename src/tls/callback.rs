@@ -1,4 +1,4 @@
-//! What every callback of OpenSSL does around its work.
+//! The wrapper around the work of every OpenSSL callback.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ pub(super) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Whether a callback on this thread has panicked since this was asked last.
+/// Returns whether a callback on this thread has panicked since the last call.
 pub(super) fn take_panic() -> bool {
     PANICKED.take()
 }
@@ -45,7 +45,7 @@ mod tests {
     use crate::tls::TlsContext;
 
     thread_local! {
-        /// How many callbacks ran on this thread, and which of them is to panic.
+        /// The number of callbacks that ran on this thread, and the one that must panic.
         static RUN: Cell<usize> = const { Cell::new(0) };
         static PANICS: Cell<usize> = const { Cell::new(0) };
     }

@@ -89,7 +89,7 @@ impl Certificate {
 
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
-        // What OpenSSL complains about while it reads is told by the facts that are missing.
+        // Errors of OpenSSL while it reads are visible as missing facts.
         let _mark = ffi::ErrorMark::set();
         let mut dns_names = Vec::new();
         let mut ip_addresses = Vec::new();

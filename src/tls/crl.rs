@@ -54,12 +54,12 @@ pub(super) struct Listed {
     ends: Option<SystemTime>,
 }
 
-/// What a CRL is about. Of CRLs with the same scope a newer one replaces an older one, and their numbers grow (RFC 5280
+/// The scope of a CRL. A newer CRL replaces an older one with the same scope, and their numbers increase (RFC 5280
 /// §5.2.3).
 #[derive(PartialEq, Eq)]
 struct Scope {
     issuer: String,
-    /// The authority key identifier: a CA with a new key counts anew.
+    /// The authority key identifier: a CA with a new key starts a new count.
     key: Option<Vec<u8>>,
     /// The issuing distribution point.
     part: Option<Vec<u8>>,
@@ -101,7 +101,7 @@ impl Listed {
         self.crl.next_update().map(instant)
     }
 
-    /// As OpenSSL sees it, and with the limit for those without `nextUpdate`.
+    /// Returns whether the CRL is in force for OpenSSL, and within the limit for those without `nextUpdate`.
     fn is_in_force(&self, now: SystemTime) -> bool {
         self.this_update() <= now && self.ends.is_none_or(|end| now < end)
     }
@@ -138,7 +138,7 @@ impl Crls {
         issuers
     }
 
-    /// Whether a CRL that bears the name of its issuer lists a certificate, whoever signed that CRL.
+    /// Returns whether a CRL that bears the name of its issuer lists a certificate, regardless of who signed that CRL.
     pub(super) fn list(&self, certificate: &X509Ref) -> bool {
         let issuer = ffi::name_text(certificate.issuer_name());
         let mut lists = self.of(&issuer);
@@ -146,8 +146,8 @@ impl Crls {
         lists.any(|list| matches!(list.crl.get_by_serial(serial), CrlStatus::Revoked(_)))
     }
 
-    /// The first certificate of a verified chain that only a CRL without `nextUpdate` covers which is older than `crl_max_age`,
-    /// and that CRL. OpenSSL knows no such limit.
+    /// The first certificate of a verified chain covered only by a CRL without `nextUpdate` older than `crl_max_age`,
+    /// and that CRL. OpenSSL has no such limit.
     pub(super) fn too_old(
         &self,
         chain: &StackRef<X509>,
@@ -164,7 +164,7 @@ impl Crls {
         too_old.next()
     }
 
-    /// How many certificates of a chain are looked up: not the trust anchor.
+    /// Returns how many certificates of a chain are looked up: not the trust anchor.
     fn checked(&self, chain: &StackRef<X509>) -> usize {
         match self.checks_whole_chain {
             true => chain.len().saturating_sub(1).max(1),
@@ -172,7 +172,7 @@ impl Crls {
         }
     }
 
-    /// Until when what the CRLs say of a verified chain holds; `None` if they set no limit.
+    /// The instant until which the CRLs are valid for a verified chain; `None` if they set no limit.
     pub(super) fn until(&self, chain: &StackRef<X509>, now: SystemTime) -> Option<SystemTime> {
         if self.count() == 0 {
             return None;
@@ -188,9 +188,9 @@ impl Crls {
         used.filter_map(|list| list.ends).min()
     }
 
-    /// Whether these CRLs may take the place of `old` ones at `now`. They may revoke more, and some may be stale; but each
-    /// issuer with a CRL in force must keep one, and no CRL in force gives way to one with a lower number. That does not
-    /// apply to the CAs that are no longer trusted, as `is_withdrawn` knows, and to what was below them.
+    /// Checks that these CRLs may replace the `old` ones at `now`. They may revoke more, and some may be stale; but
+    /// each issuer with a CRL in force must keep one, and a CRL with a lower number never replaces one in force. That
+    /// does not apply to the CAs that are no longer trusted, according to `is_withdrawn`, and to those below them.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with both CRLs.
@@ -237,7 +237,7 @@ fn in_use<'a>(lists: impl Iterator<Item = &'a Listed>, now: SystemTime) -> Vec<&
     best
 }
 
-/// Whether a CA was a trust anchor and is none any more.
+/// The answer to whether a CA was a trust anchor and no longer is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Withdrawn {
     Yes,
@@ -324,11 +324,11 @@ fn lower_number(old: &Listed, new: &Listed, now: SystemTime) -> Error {
     Error::configuration(cause.fact("checked_at", now))
 }
 
-/// Where CRLs come from.
+/// The source of CRLs.
 struct Origin {
     /// The option that names the place.
     option: &'static str,
-    /// The file; none for text in memory.
+    /// The file, or `None` for text in memory.
     path: Option<String>,
     purpose: Purpose,
 }
@@ -355,7 +355,7 @@ impl Origin {
 }
 
 /// Loads the CRLs that the options name into `store` and lets it use them: those of the CRL files, and those that stand beside
-/// the trust anchors in a file, in memory or in a folder. Where there is one, every server is looked up.
+/// the trust anchors in a file, in memory or in a folder. If there is one, every server is looked up.
 pub(super) fn load(
     store: &mut X509StoreBuilder,
     options: &TlsOptions,
@@ -372,7 +372,7 @@ pub(super) fn load(
             found.push((origin, crls));
         }
     }
-    // Who switches the check off asks for nothing that stands beside the anchors.
+    // If the check is switched off, CRLs beside the anchors are not needed.
     if options.checks_revocation() {
         beside_anchors(options, files, &mut found)?;
     }
@@ -404,8 +404,8 @@ pub(super) fn load(
     })
 }
 
-/// The CRLs among the trust anchors. OpenSSL's own loaders take them too (`X509_load_cert_crl_file`), but look into
-/// none unless the check is switched on.
+/// The CRLs among the trust anchors. OpenSSL's own loaders read them too (`X509_load_cert_crl_file`), but use
+/// them only if the check is switched on.
 fn beside_anchors(
     options: &TlsOptions,
     files: &mut Files,
@@ -496,7 +496,7 @@ fn read(origin: &Origin, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>>
 struct Damaged {
     /// Counted from 1.
     number: usize,
-    /// The line on which its block begins; none in DER form.
+    /// The line on which its block begins, or `None` in DER form.
     line: Option<usize>,
     error: ErrorStack,
 }

@@ -1,11 +1,11 @@
-//! What a CRL covers, by its issuing distribution point (RFC 5280 §5.2.5): which certificates, for which reasons.
+//! The scope of a CRL, by its issuing distribution point (RFC 5280 §5.2.5): which certificates, for which reasons.
 
 use openssl::nid::Nid;
 use openssl::x509::{X509CrlRef, X509Ref};
 
 use super::{ffi, files};
 
-/// The limits of a CRL; a full one has none.
+/// The limits of a CRL. A full CRL has no limits.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CrlScope {
     /// The places where the CRL is published, those that are URLs.
@@ -64,7 +64,7 @@ impl CrlScope {
             .collect()
     }
 
-    /// Why a CRL of this scope does not serve to check a certificate; none if the scope is no reason.
+    /// Returns why a CRL of this scope cannot be used to check a certificate, or `None` if it can.
     pub(super) fn mismatch(&self, certificate: &X509Ref) -> Option<String> {
         let is_ca = ffi::is_ca(certificate);
         let own = points_of(certificate);

@@ -38,11 +38,11 @@ pub(super) struct Peer<'a> {
     pub(super) own: Option<&'a OwnChain>,
     /// Whether our last message went out after the last byte that came in.
     pub(super) answered: bool,
-    /// How far the connection was.
+    /// The phase that the connection had reached.
     pub(super) phase: Phase,
-    /// Whether this server has accepted this client with the same certificate, or without one, before.
+    /// True if this server has accepted this client with the same certificate, or without one, before.
     pub(super) accepted_before: bool,
-    /// What the options say about the protocol.
+    /// The protocol settings of the options.
     pub(super) protocol: &'a ProtocolOptions,
     /// The security level of the connection.
     pub(super) level: u32,
@@ -50,7 +50,7 @@ pub(super) struct Peer<'a> {
     pub(super) now: SystemTime,
 }
 
-/// How far a connection was when it failed.
+/// The phase of a connection when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// In the handshake.
@@ -58,7 +58,7 @@ pub(super) enum Phase {
     /// After the handshake, before the server has answered anything. In TLS 1.3 its verdict on the client's
     /// certificate arrives now.
     Established,
-    /// After the first answer: the server was content with the handshake.
+    /// After the first answer: the server has accepted the handshake.
     Answered,
 }
 
@@ -83,7 +83,7 @@ impl Peer<'_> {
         self.requested_certificate && may_judge && !self.accepted_before
     }
 
-    /// What the same client was accepted with before, where the end of the connection would be blamed on it otherwise.
+    /// Words about the identity that this server has accepted before, if the close would otherwise be blamed on it.
     fn accepted(&self) -> &'static str {
         match (
             self.accepted_before && self.requested_certificate,
@@ -127,7 +127,7 @@ pub(super) fn failed_exchange(
             return closed(peer);
         }
         if peer.phase != Phase::Handshake {
-            // What both sides have agreed on is not in question any more.
+            // Both sides have already agreed on the protocol, so it cannot be the reason.
             continue;
         }
         if let Some(cause) = refused_here(code, text, peer) {
@@ -150,7 +150,7 @@ pub(super) fn failed_exchange(
     }
 }
 
-/// Whether OpenSSL could not read what should have been a certificate.
+/// Returns whether OpenSSL could not read what should have been a certificate.
 fn is_of_certificate(entry: &openssl::error::Error) -> bool {
     reason::CERTIFICATE_LIBRARIES.contains(&entry.library_code())
 }
@@ -165,7 +165,7 @@ fn undecodable_certificate(text: &str) -> Cause {
     .fact("ended_by", "client")
 }
 
-/// What our own OpenSSL refuses by its rules, although it is sound TLS.
+/// The cause if our own OpenSSL refuses by its rules what is valid TLS.
 fn refused_here(code: i32, text: &str, peer: &Peer<'_>) -> Option<Cause> {
     let version = openssl_version();
     let list = |name: &str| {
@@ -278,7 +278,7 @@ pub(super) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
     .fact("received_bytes", i64::try_from(peer.received).unwrap_or(i64::MAX))
 }
 
-/// Whether a connection that there was failed because no packet gets through any more.
+/// Returns whether an established connection failed because packets no longer get through.
 pub(crate) fn is_unreachable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -436,8 +436,8 @@ fn alert_remedy(alert: Alert, peer: &Peer<'_>) -> &'static str {
 
 /// The server refused the client certificate, by an alert or by closing, or misses one.
 ///
-/// A close says less than an alert: it may be that of a proxy which has lost its backend. Both are told then, the
-/// likelier first.
+/// A close is less specific than an alert: a proxy that has lost its backend closes too. The message names both, the
+/// more likely one first.
 fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
     let how = match alert {
         Some(alert) => format!("it sent the alert {}", alert.name()),
@@ -491,7 +491,7 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
             , subject = Quoted(&subject)),
             "Compare this host's clock with the true time; if it is right, wait or have the certificate issued with an earlier start.".to_owned(),
         ),
-        // Of what this host sends, the intermediate CA is to blame.
+        // Of the certificates that this host sends, the intermediate CA is the problem.
         (_, Some(stale)) => {
             let (name, code, when) = match stale.not_after < peer.now {
                 true => (
@@ -562,7 +562,8 @@ fn client_certificate_refused(peer: &Peer<'_>, alert: Option<Alert>) -> Cause {
         .fact("requested_ca_names", peer.requested_ca_names.clone())
 }
 
-/// What to do about a client certificate whose CA the server does not know: first what this host leaves out.
+/// The remedy for a client certificate whose CA the server does not trust: first the certificates that this host
+/// omits.
 fn unknown_client_ca(own: &OwnChain, listed: Option<bool>) -> String {
     let certificate = &own.certificate;
     let issuer = &certificate.issuer;
@@ -582,7 +583,7 @@ fn unknown_client_ca(own: &OwnChain, listed: Option<bool>) -> String {
 }
 
 fn version_mismatch(text: &str, peer: &Peer<'_>) -> Cause {
-    // What the options exclude comes first.
+    // Exclusions by the options come first.
     let remedy = match (peer.protocol.oldest(), peer.protocol.newest()) {
         (_, Some(newest @ TlsVersion::Tls12)) => format!(
             "Enable {newest} at the server (on mongod net.tls.disabledProtocols), or raise max_version, which allows nothing newer."

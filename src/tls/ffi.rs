@@ -176,7 +176,7 @@ pub(super) fn fips_is_on() -> bool {
     false
 }
 
-/// Whether a provider that is loaded has algorithms of the FIPS module.
+/// Returns whether a provider that is loaded has algorithms of the FIPS module.
 pub(super) fn has_fips_algorithms() -> bool {
     #[cfg(ossl300)]
     {
@@ -200,7 +200,7 @@ impl Configuration {
     /// Reads a file.
     ///
     /// # Errors
-    /// The line that OpenSSL cannot read, 0 if it names none, and what it says.
+    /// The line that OpenSSL cannot read, or 0 if unknown, and its message.
     pub(super) fn load(path: &Path) -> Result<Self, (c_long, ErrorStack)> {
         let mut line: c_long = 0;
         let _ = ErrorStack::get();
@@ -293,7 +293,7 @@ pub(super) fn configuration_file() -> Option<PathBuf> {
     }
 }
 
-/// What the system limits for each process.
+/// A resource that the system limits for each process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
     /// Descriptors.
@@ -304,7 +304,7 @@ pub(crate) enum Resource {
     AddressSpace,
 }
 
-/// The limit in force for this process; `None` if there is none.
+/// The limit in force for this process, or `None` if there is no limit.
 pub(crate) fn soft_limit(resource: Resource) -> Option<u64> {
     let resource = match resource {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,
@@ -380,9 +380,9 @@ pub(crate) fn watch_forks() {
 /// # Errors
 /// Those of the system, if it has no thread or no memory left.
 pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    /// What a thread of the standard library has too.
+    /// The stack size of a thread, as in the standard library.
     const STACK: usize = 2 << 20;
-    /// What the kernel keeps of a name.
+    /// The number of bytes of a name that the kernel keeps.
     const LONGEST_NAME: usize = 15;
     struct Start {
         name: CString,
@@ -413,7 +413,7 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
     let name = CString::new(name)?;
     let start = Box::into_raw(Box::new(Start { name, work }));
     // SAFETY: the attributes are initialised before they are used and destroyed once. The new thread takes the box
-    // over; where there is none it is taken back here.
+    // over; if no thread starts it is taken back here.
     let started = unsafe {
         let mut attributes = std::mem::zeroed();
         checked(libc::pthread_attr_init(&raw mut attributes)).and_then(|()| {
@@ -440,20 +440,20 @@ pub(crate) fn enter_thread() {
     extern "C" fn before_cleanup() {
         exit::before_cleanup();
     }
-    // First, and so that OpenSSL does not clean up when the process exits, unless somebody else has set that up.
+    // First, and so that OpenSSL does not clean up when the process exits, unless other code has set that up.
     openssl::init();
     watch_forks();
     WATCH.call_once(|| {
         // SAFETY: the handler lives as long as the program and does not unwind. OpenSSL calls it once, before it frees
-        // anything. A failure, for want of memory, leaves a clean-up unnoticed.
+        // anything. If it fails because memory is short, a clean-up is not noticed.
         let _ = unsafe { OPENSSL_atexit(before_cleanup) };
     });
     // SAFETY: looks at this thread's own errors, which OpenSSL makes when they are first asked for.
     unsafe { sys::ERR_peek_last_error() };
 }
 
-/// Empties this thread's queue of errors. What is left in it, by whomever, would be taken for the failure of a later
-/// call: `SSL_get_error` looks there first.
+/// Empties this thread's queue of errors. An error that any code has left in it would be taken for the failure of a
+/// later call: `SSL_get_error` looks there first.
 pub(crate) fn clear_errors() {
     // SAFETY: both calls concern this thread's own errors. Looking is much cheaper than clearing.
     unsafe {
@@ -602,7 +602,7 @@ pub(super) fn signer(
     }
 }
 
-/// When an OCSP response was made.
+/// The time at which an OCSP response was made.
 pub(super) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime> {
     // SAFETY: the response is live for the call, and the time that is found belongs to it; null is checked.
     // GeneralizedTime is one of the two forms of ASN1_TIME, and the same type in C.
@@ -689,7 +689,7 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
 /// A certificate in OpenSSL's own form with trust settings (`BEGIN TRUSTED CERTIFICATE`).
 ///
 /// # Errors
-/// What OpenSSL says if the block cannot be decoded.
+/// OpenSSL's errors if the block cannot be decoded.
 pub(super) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
     extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_void) -> c_int {
         -1
@@ -719,10 +719,10 @@ pub(super) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
 /// Opens a PKCS#12 file (RFC 7292) with a password, which must not contain a NUL.
 ///
 /// A file without a MAC (`openssl pkcs12 -export -nomac`) gets one for this password first, because not every OpenSSL opens
-/// it otherwise. Then the decryption alone tells whether the password is right.
+/// it otherwise. Then only the decryption shows whether the password is right.
 ///
 /// # Errors
-/// What OpenSSL says if it cannot decode or decrypt the file.
+/// OpenSSL's errors if it cannot decode or decrypt the file.
 pub(super) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2, ErrorStack> {
     let store = Pkcs12::from_der(der)?;
     let mut text = Zeroizing::new(Vec::with_capacity(password.len() + 1));
@@ -763,15 +763,15 @@ pub(super) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2
     }
 }
 
-/// Whether the trust settings of a certificate reject TLS servers, or name other purposes alone. Without settings they do
-/// not.
+/// Returns whether the trust settings of a certificate reject TLS servers, or name other purposes alone. It is false
+/// without settings.
 pub(super) fn rejects_servers(certificate: &X509Ref) -> bool {
     const X509_TRUST_SSL_SERVER: c_int = 3;
     const X509_TRUST_REJECTED: c_int = 2;
     // SAFETY: the certificate is live for the call, which reads its trust settings and caches its extensions under a
     // lock of its own.
     let trust = unsafe { X509_check_trust(certificate.as_ptr(), X509_TRUST_SSL_SERVER, 0) };
-    // Without settings OpenSSL tells whether it is self-signed, which an anchor need not be.
+    // Without settings OpenSSL returns whether it is self-signed, which an anchor need not be.
     trust == X509_TRUST_REJECTED
 }
 
@@ -801,7 +801,7 @@ pub(super) fn crl_has_expired() -> openssl::x509::X509VerifyResult {
     unsafe { openssl::x509::X509VerifyResult::from_raw(sys::X509_V_ERR_CRL_HAS_EXPIRED) }
 }
 
-/// What the value of a CRL's extension is, byte for byte; `None` if it has no such extension.
+/// The value of a CRL's extension, byte for byte; `None` if it has no such extension.
 pub(super) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
     // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. A place that
     // the first call found holds one; the others may return null, which is checked. The length is that of the data.
@@ -1126,7 +1126,7 @@ extern "C" fn on_certificate_request(ssl: *mut sys::SSL, _argument: *mut c_void)
             seen.store(true, Ordering::Relaxed);
         }
     });
-    // 1: go on with the certificate that is configured, or with none.
+    // 1: continue with the configured certificate, or without one.
     c_int::from(noted.is_some())
 }
 

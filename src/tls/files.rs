@@ -1,4 +1,4 @@
-//! Local files: what they hold, and saying so when it is not what was asked for.
+//! Local files: their contents, and errors if these are not what the option needs.
 //!
 //! Files are [read whole](super::reading) and handed to OpenSSL as bytes, so that an unreadable file and
 //! an invalid one are told apart, and a path need not be UTF-8.
@@ -115,7 +115,7 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     blocks.map(|block| block.certificate()).collect()
 }
 
-/// Why a file cannot be used for its certificates, and what to do about it.
+/// The reason why the certificates of a file cannot be used, and the remedy.
 pub(super) struct Fault {
     /// Completes a sentence whose subject is the file.
     pub(super) why: String,
@@ -173,7 +173,7 @@ pub(super) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Fault> {
     Ok(certificates)
 }
 
-/// How a file that holds no certificate in PEM form becomes one that does.
+/// Returns how to convert a file without a certificate in PEM form to that form.
 fn conversion(bytes: &[u8]) -> String {
     let fixed = match form(bytes) {
         FileForm::Pkcs7 => {
@@ -215,7 +215,7 @@ const GIVE_CERTIFICATE: &str = "Give a PEM file with the CA's certificate.";
 pub(super) const PKCS7_REMEDY: &str =
     "Convert it: `openssl pkcs7 -print_certs -in FILE -out ca.pem`.";
 
-/// What has happened to a PEM block that OpenSSL cannot decode.
+/// The damage to a PEM block that OpenSSL cannot decode.
 #[derive(Clone, Copy)]
 enum Flaw {
     CutOff,
@@ -243,7 +243,7 @@ impl Flaw {
         }
     }
 
-    /// What follows the place of the block.
+    /// The words that follow the place of the block.
     fn words(self) -> &'static str {
         match self {
             Self::CutOff => ", is cut off",
@@ -281,23 +281,23 @@ pub(super) fn utf16(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether text is the base64 of something in DER form, without the lines around it.
+/// Returns whether text is the base64 of something in DER form, without the lines around it.
 fn is_bare_base64(bytes: &[u8]) -> bool {
     let mut text = bytes.to_vec();
     decode_in_place(&mut text).is_some_and(|length| first_der(&text[..length]).is_some())
 }
 
-/// Whether a PEM block holds several things in the form of PKCS#7 or CMS.
+/// Returns whether a PEM block holds several things in the form of PKCS#7 or CMS.
 fn is_pkcs7_label(label: &str) -> bool {
     matches!(label, "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS")
 }
 
-/// The first value in DER form: its tag, its contents and what follows it; none if it is not whole.
+/// The first value in DER form: its tag, its contents and the rest; `None` if it is incomplete.
 pub(super) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match usize::from(length) {
         short @ 0..0x80 => (short, rest),
-        // A length that is not told, which DER does not have.
+        // An indefinite length, which DER does not have.
         0x80 => return None,
         long => {
             let (digits, rest) = rest.split_at_checked(long - 0x80)?;
@@ -311,7 +311,7 @@ pub(super) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, contents, rest))
 }
 
-/// The first value in DER form with its tag and length; none if the bytes do not begin with a whole sequence.
+/// The first value in DER form with its tag and length; `None` if the bytes do not begin with a whole sequence.
 pub(super) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
     let (_, _, rest) = der_value(bytes).filter(|(tag, ..)| *tag == 0x30)?;
     bytes.get(..bytes.len() - rest.len())

@@ -207,7 +207,7 @@ impl OwnChain {
     }
 }
 
-/// How servers have accepted one client: with which certificate, or without one. Only those count that asked.
+/// The servers that have accepted one client, each with its certificate or without one. Only those count that asked.
 #[derive(Default)]
 pub(super) struct Accepted(Mutex<HashMap<String, Option<String>>>);
 
@@ -225,7 +225,8 @@ impl Accepted {
         }
     }
 
-    /// Whether `server` has answered this client last with the same certificate, or without one likewise.
+    /// Returns true if `server` has last answered this client with the certificate `own`, or without one if that is
+    /// `None`.
     pub(super) fn has(&self, server: &str, own: Option<&OwnChain>) -> bool {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
         let servers = self.lock();
@@ -245,7 +246,7 @@ impl Abandon for Accepted {
     fn begin(&self) {}
 }
 
-/// How many servers are remembered.
+/// The number of servers that are remembered.
 const MOST_SERVERS: usize = 512;
 
 /// Bytes that hold keys or certificates, and where they come from.

@@ -12,7 +12,7 @@ use openssl_sys as sys;
 use super::Certificate;
 use crate::time::rfc3339;
 
-/// Why a certificate with the name of an issuer is not the issuer.
+/// The reason why a certificate with the name of an issuer is not the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     /// It has another key.
@@ -31,7 +31,7 @@ pub(super) enum Difference {
 #[derive(Clone, Debug)]
 pub(super) struct Namesake {
     pub(super) certificate: Certificate,
-    /// Why it is not the issuer; `None` if it is.
+    /// The reason why it is not the issuer; `None` if it is.
     pub(super) difference: Option<Difference>,
     /// The key identifier and the serial number that are asked for.
     asked: (Option<String>, Option<String>),
@@ -46,7 +46,7 @@ impl Namesake {
             difference: difference(below, candidate),
             asked: (asked.authority_key_id, asked.authority_serial),
         };
-        // A signature that does not verify leaves its reasons in OpenSSL's queue.
+        // A signature that does not verify leaves errors in OpenSSL's queue.
         drop(ErrorStack::get());
         namesake
     }
@@ -80,7 +80,7 @@ impl Namesake {
         format!("{what} ({})", self.identity())
     }
 
-    /// What tells the certificate from others of its name.
+    /// The property that distinguishes the certificate from others of its name.
     pub(super) fn identity(&self) -> String {
         let found = &self.certificate;
         format!(
@@ -125,7 +125,7 @@ fn difference(below: &X509Ref, candidate: &X509Ref) -> Option<Difference> {
     }
 }
 
-/// Whether the subject of `candidate` is the issuer of `below`, by name.
+/// Returns whether the subject of `candidate` is the issuer of `below`, by name.
 pub(super) fn is_named_as_issuer(below: &X509Ref, candidate: &X509Ref) -> bool {
     candidate
         .subject_name()

@@ -70,7 +70,7 @@ impl<'a> Password<'a> {
         Ok(password)
     }
 
-    /// Where the password comes from, for a sentence.
+    /// Returns where the password comes from, for a sentence.
     fn named(&self) -> String {
         match self.source {
             Some(PasswordSource::File(path)) => format!(
@@ -300,7 +300,7 @@ pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
     })
 }
 
-/// The scheme of a URI in lower case, as it should be; none of a path.
+/// The scheme of a URI in lower case, as it should be; `None` for a path.
 fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -442,7 +442,7 @@ fn with_password(
     let password = match password.fetch().map_err(Locked::Unfetched)? {
         None if is_unsupported(&without) => return Err(Locked::Unsupported(without)),
         None => return Err(Locked::NoPassword),
-        // C ends a text at its first NUL, so that no store has such a password.
+        // C ends a text at its first NUL, so a store cannot have such a password.
         Some(password) if password.contains(&0) => return Err(Locked::WrongPassword(without)),
         Some(password) => password,
     };
@@ -522,7 +522,7 @@ fn unsupported(material: &Material<'_>, error: ErrorStack) -> Error {
     material.refused(CauseCode::KeyAlgorithmUnsupported, &why, remedy, error)
 }
 
-/// What this OpenSSL would need to read a private key.
+/// The part that this OpenSSL lacks to read a private key.
 pub(super) struct Lacking {
     /// An algorithm, by OpenSSL's name of it or as a dotted number.
     algorithm: Option<String>,
@@ -534,7 +534,7 @@ pub(super) struct Lacking {
 enum Lack {
     /// The encryption of a PKCS#12 file.
     Store,
-    /// What protects a PKCS#12 file against changes.
+    /// The protection of a PKCS#12 file against changes.
     Mac,
     /// The encryption of a key in PEM form.
     Encryption,
@@ -558,7 +558,7 @@ impl Lacking {
             Some(block) if block.is_encrypted() => Lack::Encryption,
             Some(_) => Lack::Type,
         };
-        // Of several algorithms that an old scheme needs, the scheme itself tells most.
+        // If an old scheme needs several algorithms, the name of the scheme is the most useful.
         let own = block.and_then(|block| algorithm_of(bytes, &block));
         let own = own.filter(|name| kind != Lack::Encryption || name != "PBES2");
         Self {
@@ -568,7 +568,7 @@ impl Lacking {
         }
     }
 
-    /// Whether OpenSSL 3 keeps the algorithm in its legacy provider.
+    /// Returns whether OpenSSL 3 keeps the algorithm in its legacy provider.
     fn is_legacy(&self) -> bool {
         let name = self
             .algorithm

@@ -17,7 +17,7 @@ pub(super) struct SecurityLevel {
     set_by: SetBy,
 }
 
-/// What set the level. What is further up wins.
+/// The setting that determines the level. Earlier variants take precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum SetBy {
     /// `@SECLEVEL=` in the option `cipher_list`.
@@ -58,7 +58,7 @@ impl SecurityLevel {
         self.level
     }
 
-    /// What is wrong with a key of so many bits of security.
+    /// Describes the problem with a key of `bits` bits of security.
     pub(super) fn weak_key(&self, key: &str, bits: u32) -> String {
         format!(
             "{key} has {bits} bits of security, and {self}, requires {} ({})",
@@ -67,7 +67,7 @@ impl SecurityLevel {
         )
     }
 
-    /// What to do about the key of a certificate.
+    /// The remedy for the key of a certificate.
     pub(super) fn stronger_key(&self, subject: &str, bits: u32) -> String {
         format!(
             "Have the certificate of {} issued for a key of {} or stronger.{}",
@@ -77,7 +77,7 @@ impl SecurityLevel {
         )
     }
 
-    /// What is wrong with a signature.
+    /// Describes the problem with a signature.
     pub(super) fn weak_digest(&self, algorithm: &str) -> String {
         format!(
             "{algorithm} has less than the {} bits of security that {self}, requires",
@@ -85,7 +85,7 @@ impl SecurityLevel {
         )
     }
 
-    /// What to do about the signature of a certificate.
+    /// The remedy for the signature of a certificate.
     pub(super) fn stronger_digest(&self, subject: &str) -> String {
         let digest = self.good_digest();
         let subject = Quoted(subject);
@@ -145,7 +145,8 @@ impl SecurityLevel {
         }
     }
 
-    /// A second remedy for what has `bits` of security; empty if level 2, the usual one, would not do either.
+    /// A second remedy for a key or signature with `bits` of security; empty if level 2, the usual one, would not do
+    /// either.
     fn lower_for(&self, bits: u32) -> String {
         if bits < 112 {
             return String::new();
@@ -174,7 +175,7 @@ impl fmt::Display for SecurityLevel {
     }
 }
 
-/// How a cipher list sets the level.
+/// The prefix with which a cipher list sets the level.
 const SECLEVEL: &str = "@SECLEVEL=";
 
 /// The `CipherString` that a configuration file of OpenSSL sets for all connections: that of the section which

@@ -22,17 +22,18 @@ pub struct Library {
     pub version: String,
     /// The providers that are active, such as `default`, `fips` or `legacy`; empty before OpenSSL 3.
     pub providers: Vec<String>,
-    /// Whether only algorithms of the FIPS module are used: OpenSSL is set so, and a provider has them.
+    /// True if only algorithms of the FIPS module are used: OpenSSL is configured so, and a provider has them.
     pub fips: bool,
     /// The configuration file (`OPENSSL_CONF`, otherwise where this OpenSSL was built to look).
     pub config_file: Option<PathBuf>,
     /// Whether that file is there.
     pub config_file_found: bool,
-    /// Why OpenSSL cannot load that file, which it then ignores without a word; none if it can, or if there is none.
+    /// The reason why OpenSSL cannot load that file, which it then silently ignores; `None` if it can, or without a
+    /// file.
     pub config_error: Option<String>,
     /// The providers which that file activates and which are not loaded: OpenSSL goes on without them.
     pub missing_providers: Vec<String>,
-    /// Whether OpenSSL is set to use FIPS algorithms alone, although no provider has them: nothing works then.
+    /// True if OpenSSL is set to use FIPS algorithms alone, although no provider has them: nothing works then.
     fips_is_missing: bool,
 }
 
@@ -62,7 +63,7 @@ impl Library {
         }
     }
 
-    /// What does not take effect although it is configured, a sentence each; empty if all does.
+    /// The settings that are configured but have no effect, a sentence each; empty if all take effect.
     pub fn problems(&self) -> Vec<String> {
         let file = self.config_file.as_deref().unwrap_or(Path::new(""));
         let file = file.display().to_string();
@@ -116,7 +117,7 @@ fn activated_providers(path: &Path) -> Result<Vec<String>, String> {
             _ => why,
         }
     })?;
-    // What stands before a dot only tells entries of one name apart.
+    // The part before a dot only distinguishes entries of one name.
     let after_dot = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let is_off = |value: &str| {
         let off = ["0", "no", "off", "false"];

@@ -110,7 +110,7 @@ pub struct TlsContext {
     shared: Arc<PerProcess<Arc<InUse>>>,
     /// Of this client, whoever else shares the context.
     handshakes: Arc<Counters>,
-    /// Likewise.
+    /// Each process has its own, for the same reason.
     accepted: Arc<PerProcess<Accepted>>,
 }
 
@@ -121,7 +121,7 @@ struct Shared {
     roots: Roots,
     crls: Crls,
     own: Option<OwnChain>,
-    /// What the files looked like before they were read.
+    /// The state of the files before they were read.
     seen: Snapshot,
     /// The SHA-256 of each file as it was read.
     contents: Vec<(PathBuf, [u8; 32])>,
@@ -168,7 +168,7 @@ impl Shared {
             context.set_cert_store(store.builder.build());
             (anchors, roots) = (store.anchors, store.roots);
             if crls.count() > 0 {
-                // A reload asks which anchors there were.
+                // A reload compares the anchors with the previous ones.
                 roots.read_folders();
             }
         }
@@ -228,8 +228,8 @@ impl Abandon for Arc<InUse> {
 }
 
 impl Shared {
-    /// Whether this context may take the place of an `old` one with the same options at `now`: whether it is in force as
-    /// far as the old one is. That it trusts fewer CAs or revokes more is no reason against it.
+    /// Checks that this context may replace an `old` one with the same options at `now`: it must be in force as far as
+    /// the old one is. It may trust fewer CAs or revoke more.
     fn may_replace(&self, old: &Self, now: SystemTime) -> Result<()> {
         if let Some(own) = &self.own {
             let is_in_force = |own: &OwnChain| {
@@ -297,7 +297,7 @@ impl TlsContext {
         Self::with_files(options, Files::of(options, Reading::Once))
     }
 
-    /// The same from files that were read already.
+    /// Creates a context from files that were read already.
     pub(crate) fn with_files(options: &TlsOptions, files: Files) -> Result<Self> {
         Ok(Self {
             shared: own(sharing::context(options, files)?),
@@ -323,8 +323,8 @@ impl TlsContext {
         })
     }
 
-    /// What this process uses. That of a forked child holds nothing that a thread of the parent may have locked, as far as
-    /// that is this crate's. Where the files can be used, OpenSSL's part is made anew too.
+    /// The context that this process uses. In a forked child it holds no lock of this crate that a thread of the
+    /// parent may have taken. If the files can be used, OpenSSL's part is created again too.
     fn shared(&self) -> &Arc<InUse> {
         self.shared.get(|inherited| {
             let options = &inherited.options;
@@ -337,7 +337,7 @@ impl TlsContext {
         })
     }
 
-    /// How servers have accepted this client; a forked child knows nothing of it.
+    /// Returns the servers that have accepted this client. It is empty in a forked child.
     fn accepted(&self) -> &Accepted {
         self.accepted.get(|_| Accepted::default())
     }
@@ -399,7 +399,7 @@ impl TlsContext {
             .map_err(|failed| idn::in_both_forms(failed.error, host, &name))
     }
 
-    /// Whether there is a session that the next connection to `server` would offer.
+    /// Returns whether there is a session that the next connection to `server` would offer.
     pub(crate) fn holds_session(&self, server: &str) -> bool {
         let sessions = self.shared().sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.holds_session(server))
@@ -618,7 +618,7 @@ impl TlsContext {
     }
 }
 
-/// The files whose content can be the reason for such a failure.
+/// The files with contents that can be the reason for such a failure.
 fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
     use CauseCode as Code;
     let anchors = || options.ca_file().into_iter().chain(options.ca_directory());
@@ -643,7 +643,7 @@ fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
     }
 }
 
-/// Why there is no connection, and whether another attempt without a session may succeed at once.
+/// The reason why there is no connection, and whether another attempt without a session may succeed at once.
 pub(crate) struct Failed {
     pub(crate) error: Error,
     /// A session was offered, and the server answered with an alert.
@@ -714,7 +714,7 @@ impl fmt::Display for ServerName {
 }
 
 fn handshake_timeout(received: u64) -> Cause {
-    // Who has begun to answer speaks TLS: strangers are told apart before.
+    // A peer that has begun to answer speaks TLS: others were detected earlier.
     let (message, remedy) = match received {
         0 => (
             "the TLS handshake did not end in time: the server did not answer".to_owned(),
@@ -733,7 +733,7 @@ fn handshake_timeout(received: u64) -> Cause {
     )
 }
 
-/// The message of the panic is where the program's hook for panics has put it.
+/// The program's panic hook has already printed the message of the panic.
 fn callback_panicked() -> Cause {
     Cause::new(
         CauseCode::OptionConflict,
@@ -742,7 +742,7 @@ fn callback_panicked() -> Cause {
     )
 }
 
-/// What each process has for itself.
+/// Wraps the context so that each process has its own.
 fn own(shared: Arc<InUse>) -> Arc<PerProcess<Arc<InUse>>> {
     Arc::new(PerProcess::new(shared))
 }

@@ -1,8 +1,8 @@
 //! Names in a certificate that nearly match (RFC 9525).
 //!
 //! In: the reference identifier, and all identifiers that the certificate presents, whatever their kind. Out:
-//! why those that a person would take for a match are none. OpenSSL decides what matches; the rules here only
-//! explain its decision, and must say nothing about a name that has nothing to do with the expected one.
+//! why identifiers that look like a match do not match. OpenSSL decides what matches; the rules here only
+//! explain its decision, and must not mention a name that is unrelated to the expected one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,7 +38,7 @@ impl Presented {
             .collect()
     }
 
-    /// Whether some host or address matches the name.
+    /// Returns whether some host or address matches the name.
     pub(super) fn is_usable(&self) -> bool {
         match self {
             Self::Dns(bytes) => std::str::from_utf8(bytes).is_ok_and(|name| {
@@ -54,7 +54,7 @@ impl Presented {
 }
 
 impl fmt::Display for Presented {
-    /// As OpenSSL's configuration has it: `DNS:db.example`, `IP:192.0.2.1`.
+    /// Writes the name as in OpenSSL's configuration: `DNS:db.example`, `IP:192.0.2.1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes| String::from_utf8_lossy(bytes);
         match self {
@@ -79,8 +79,8 @@ pub(super) fn list(names: &[impl fmt::Display]) -> String {
     }
 }
 
-/// Why names that look right do not match, each in one clause. `common_name` is compared too, although OpenSSL does
-/// not.
+/// Explains why names that look right do not match, each in one clause. `common_name` is compared too, although
+/// OpenSSL does not.
 pub(super) fn near_misses(
     expected: &ServerName,
     presented: &[Presented],
@@ -107,7 +107,7 @@ pub(super) fn near_misses(
     of_names.chain(of_common_name).take(TOLD).collect()
 }
 
-/// Why a name does not match a host, if it is close to it.
+/// Returns why a name does not match a host, if it is close to it.
 fn host_miss(host: &str, name: &Presented) -> Option<String> {
     let (kind, bytes) = match name {
         Presented::Dns(bytes) => return dns_miss(host, bytes),
@@ -178,7 +178,7 @@ fn in_unicode(text: &str) -> String {
     )
 }
 
-/// Whether a name that is not in ASCII has the labels of `host`, as far as those are not internationalised.
+/// Returns whether a name that is not in ASCII has the labels of `host`, as far as those are not internationalised.
 fn has_unicode_form(host: &str, name: &str) -> bool {
     let (ours, theirs) = (host.split('.'), name.split('.'));
     ours.clone().count() == theirs.clone().count()
@@ -187,7 +187,7 @@ fn has_unicode_form(host: &str, name: &str) -> bool {
         })
 }
 
-/// A name without what people add to it by mistake, and what that was.
+/// A name without a common mistaken addition, and that addition.
 fn undecorated(text: &str) -> (String, Vec<&'static str>) {
     let mut has = Vec::new();
     let mut rest = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
@@ -224,7 +224,7 @@ fn undecorated(text: &str) -> (String, Vec<&'static str>) {
     (rest.to_owned(), has)
 }
 
-/// Why a name with a wildcard does not match.
+/// Returns why a name with a wildcard does not match.
 fn wildcard_miss(host: &str, name: &str) -> Option<String> {
     if name == "*" {
         return Some("\"*\" matches no name: a wildcard needs a domain after it".to_owned());
@@ -275,7 +275,7 @@ fn wildcard_miss(host: &str, name: &str) -> Option<String> {
     }
 }
 
-/// Why a name above, below or beside the host does not match.
+/// Returns why a name above, below or beside the host does not match.
 fn relative_miss(host: &str, name: &str) -> Option<String> {
     let below = |lower: &str, upper: &str| {
         lower
@@ -316,7 +316,7 @@ fn relative_miss(host: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Why a name does not match an address, if it is close to it.
+/// Returns why a name does not match an address, if it is close to it.
 fn address_miss(expected: IpAddr, name: &Presented) -> Option<String> {
     let (kind, bytes) = match name {
         Presented::Ip(bytes) => return ip_miss(expected, bytes),
@@ -346,7 +346,7 @@ fn address_miss(expected: IpAddr, name: &Presented) -> Option<String> {
     (canonical(found) == canonical(expected)).then(|| of_another_kind(text, kind, "IP"))
 }
 
-/// Why an entry of the kind IP does not match.
+/// Returns why an entry of the kind IP does not match.
 fn ip_miss(expected: IpAddr, bytes: &[u8]) -> Option<String> {
     if let Some(found) = address(bytes) {
         let is_other_form = found != expected && canonical(found) == canonical(expected);
@@ -387,7 +387,7 @@ fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether the first `length` bits of two addresses of one family are equal.
+/// Returns whether the first `length` bits of two addresses of one family are equal.
 fn is_within(address: IpAddr, network: IpAddr, length: u32) -> bool {
     let bits = |v4: Ipv4Addr| u128::from(u32::from(v4)) << 96;
     let (ours, theirs, size) = match (address, network) {
@@ -398,8 +398,8 @@ fn is_within(address: IpAddr, network: IpAddr, length: u32) -> bool {
     length <= size && (ours ^ theirs).leading_zeros() >= length
 }
 
-/// Whether OpenSSL takes `name` for one of `host`, both in lower case: the same, or with a wildcard for the whole
-/// first label, two labels after it and no underscore.
+/// Returns whether `name` matches `host` for OpenSSL, both in lower case: they are equal, or a wildcard replaces the
+/// whole first label, with two labels after it and no underscore.
 fn matches(host: &str, name: &str) -> bool {
     let by_wildcard = || {
         let domain = name.strip_prefix("*.")?;
@@ -411,7 +411,7 @@ fn matches(host: &str, name: &str) -> bool {
     (is_name && host == name) || by_wildcard().unwrap_or(false)
 }
 
-/// Whether `name` would match if each `*` stood for a part of a label.
+/// Returns whether `name` would match if each `*` stood for a part of a label.
 fn glob(host: &str, name: &str) -> bool {
     let (ours, theirs) = (host.split('.'), name.split('.'));
     ours.clone().count() == theirs.clone().count()
@@ -442,7 +442,7 @@ mod tests {
         Presented::Dns(name.as_bytes().to_vec())
     }
 
-    /// What is said of one name where a host or an address is expected.
+    /// The explanation for one name if a host or an address is expected.
     fn told(expected: &str, name: Presented) -> Option<String> {
         let expected = ServerName::parse(expected).unwrap();
         near_misses(&expected, &[name], None).pop()

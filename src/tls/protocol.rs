@@ -109,7 +109,7 @@ pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
         .create(true)
         .append(true)
         .mode(0o600)
-        // A link may lead to a file of somebody else's choice, and a pipe without a reader would block.
+        // Another user may choose the target of a link, and a pipe without a reader would block.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
         .map_err(|error| match error.raw_os_error() {
@@ -136,7 +136,7 @@ pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
     Ok(())
 }
 
-/// Why a file must not get secrets; none if nobody but the user of this process reads or writes it.
+/// Returns why a file must not get secrets; `None` if only the user of this process can read and write it.
 fn not_private(metadata: &Metadata, user: u32) -> Option<String> {
     let others = metadata.mode() & 0o077;
     match () {

@@ -1,8 +1,9 @@
 //! Reading the files that options name: each once, within a size limit, and never blocking for long.
 //!
-//! [`Files`] holds the bytes of all files of a set of options. What a context is built from, what decides whether it may be
-//! shared and what the doctor shows are then the same bytes, and a pipe such as `<(cat ca.pem)` is enough for all of
-//! them. Files are read before any lock is taken and [outside](crate::fork::outside) of work that delays a fork.
+//! [`Files`] holds the bytes of all files of a set of options. The context, the decision whether
+//! it may be shared and the doctor all use these bytes, so a pipe such as `<(cat ca.pem)` is enough
+//! for all of them. Files are read before any lock is taken and [outside](crate::fork::outside) of work that delays a
+//! fork.
 //!
 //! When a client is made, pipes are read without blocking, until a deadline. While files are in use, only regular files
 //! are read again: a pipe has nothing left to give.
@@ -28,7 +29,7 @@ const LARGEST: usize = 256 << 20;
 /// The time limit for all pipes of a set of options.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which kinds of files may be read.
+/// The kinds of files that may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// Regular files and pipes: for a new client, or one look at a file.
@@ -45,7 +46,7 @@ pub(super) struct FileBytes {
     pub(super) mode: u32,
 }
 
-/// Why a file was not read, and what to do about it.
+/// The reason why a file was not read, and the remedy.
 pub(super) struct Unread {
     pub(super) why: Cow<'static, str>,
     pub(super) remedy: &'static str,
@@ -101,9 +102,9 @@ pub(crate) struct Files {
     reading: Reading,
     until: Instant,
     read: Vec<(PathBuf, Result<FileBytes, Unread>)>,
-    /// What the files looked like before they were read.
+    /// The state of the files before they were read.
     seen: Snapshot,
-    /// The SHA-256 of each file; none if one of them was not read.
+    /// The SHA-256 of each file; `None` if one of them was not read.
     digests: Option<Vec<[u8; 32]>>,
 }
 
@@ -154,7 +155,7 @@ impl Files {
         }
     }
 
-    /// One of the files, whose bytes may be changed: where a large one is decoded in its own place.
+    /// One of the files, with mutable bytes: a large file is decoded in place.
     pub(super) fn get_mut(&mut self, path: &Path) -> Result<&mut FileBytes, &Unread> {
         match self.place(path) {
             Some(place) => self.read[place].1.as_mut().map_err(|unread| &*unread),
@@ -167,7 +168,7 @@ impl Files {
         fork::outside(|| read(path, self.reading, self.until))
     }
 
-    /// What the files looked like before they were read.
+    /// The state of the files before they were read.
     pub(super) fn seen(&self) -> &Snapshot {
         &self.seen
     }
@@ -178,7 +179,7 @@ impl Files {
         paths.zip(self.digests.iter().flatten().copied()).collect()
     }
 
-    /// The SHA-256 of each file as it was read; none if one of them was not read.
+    /// The SHA-256 of each file as it was read; `None` if one of them was not read.
     pub(super) fn digests(&self) -> Option<&[[u8; 32]]> {
         self.digests.as_deref()
     }

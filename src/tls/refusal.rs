@@ -19,7 +19,7 @@ use crate::options::ProtocolOptions;
 use crate::printable::Quoted;
 use crate::time::rfc3339;
 
-/// What the server's chain was verified by.
+/// The rules by which the server's chain was verified.
 pub(super) struct Rules<'a> {
     pub(super) name: &'a ServerName,
     pub(super) anchors: &'a TrustAnchors,
@@ -224,7 +224,8 @@ impl Case<'_> {
         }
     }
 
-    /// Whether a CRL lists the certificate. OpenSSL finds none for a trust anchor, whose issuer is not in the chain.
+    /// Returns whether a CRL lists the certificate. OpenSSL finds no CRL for a trust anchor, because its issuer is
+    /// not in the chain.
     fn is_revoked(&self) -> bool {
         let listed = || {
             let certificate = self.refusal.certificate.as_ref();
@@ -234,7 +235,7 @@ impl Case<'_> {
             || (misses_crl(self.refusal.result) && self.role() == "trust anchor" && listed())
     }
 
-    /// A certificate among the anchors is none, by the trust settings that come with it.
+    /// A certificate among the anchors is not trusted, because of its own trust settings.
     fn rejected_anchor(&self) -> Cause {
         let name = &self.certificate.subject;
         Cause::new(
@@ -356,8 +357,8 @@ impl Case<'_> {
             .fact_opt("namesakes", listed(&namesakes))
     }
 
-    /// What to do where nothing bears the name of the issuer. The right side comes first: only the server can send an
-    /// intermediate CA, and only this host can trust a root.
+    /// The remedy if no certificate bears the name of the issuer. The side that can fix it comes first: only the
+    /// server can send an intermediate CA, and only this host can trust a root.
     fn missing_issuer(&self, only_end_entity: bool) -> String {
         let issuer = &self.certificate.issuer;
         let chain = &self.refusal.chain;
@@ -422,7 +423,7 @@ impl Case<'_> {
         })
     }
 
-    /// Why none of the namesakes is the issuer, and what to do.
+    /// Returns why none of the namesakes is the issuer, and what to do.
     fn instead_of_issuer(&self, namesakes: &[Found]) -> (String, String) {
         let certificate = self.refusal.certificate.as_ref();
         let (Some(first), Some(certificate)) = (namesakes.first(), certificate) else {
@@ -440,7 +441,7 @@ impl Case<'_> {
         (why, self.replace(certificate, first))
     }
 
-    /// What to do about a certificate whose issuer's place is taken by a namesake.
+    /// The remedy for a certificate if a namesake takes the place of its issuer.
     fn replace(&self, below: &X509Ref, found: &Found) -> String {
         let namesake = &found.of;
         let below = Certificate::from(below);
@@ -453,7 +454,7 @@ impl Case<'_> {
                 issuer = Quoted(&issuer),
                 who = Quoted(&who)
             ),
-            // What a CA has signed is not older than the CA.
+            // A certificate is not older than the CA that signed it.
             (Some(Difference::Key) | None, true)
                 if below.not_before < namesake.certificate.not_before =>
             {
@@ -586,7 +587,7 @@ impl Case<'_> {
             ),
             Some(found) => {
                 let own = &self.certificate.sha256_fingerprint;
-                // What the sent root has signed tells more than the root itself.
+                // The certificate that the sent root has signed is more useful than the root itself.
                 let below = self.refusal.depth.checked_sub(1);
                 let below = below.and_then(|depth| self.refusal.chain.get(depth as usize));
                 let is_found = |anchor: &&X509| {
@@ -835,7 +836,7 @@ impl Case<'_> {
         )
     }
 
-    /// Why a CRL of the issuer does not cover the certificate.
+    /// Returns why a CRL of the issuer does not cover the certificate.
     fn mismatch(&self, crl: &openssl::x509::X509CrlRef) -> String {
         let certificate = self.refusal.certificate.as_ref();
         let of_scope = certificate.and_then(|it| CrlScope::of(crl).mismatch(it));
@@ -963,7 +964,7 @@ impl Found {
     }
 }
 
-/// Namesakes as a fact; none if there are none.
+/// The namesakes as a fact, or `None` if there are no namesakes.
 fn listed(namesakes: &[Found]) -> Option<Vec<String>> {
     let texts = namesakes.iter().map(|found| {
         let key_id = found.of.certificate.subject_key_id.as_deref();
@@ -974,7 +975,7 @@ fn listed(namesakes: &[Found]) -> Option<Vec<String>> {
     (!texts.is_empty()).then_some(texts)
 }
 
-/// Whether OpenSSL found no CRL that it could use, whatever such a CRL might have said.
+/// Returns whether OpenSSL found no CRL that it could use.
 pub(super) fn misses_crl(result: X509VerifyResult) -> bool {
     let code = result.as_raw();
     let dates = [

@@ -35,11 +35,11 @@ use super::{callback, ffi};
 const TICKETS: usize = 8;
 /// How many servers are remembered.
 const SERVERS: usize = 512;
-/// How long no session is offered to a server after an offered one has failed: 5 minutes. The next offer after that
-/// costs at most one handshake.
+/// The time for which no session is offered to a server after an offered one has failed: 5 minutes. The next offer
+/// after that costs at most one handshake.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
 
-/// Whether a handshake may offer a session.
+/// The choice whether a handshake offers a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     /// The newest session that still holds, if there is one.
@@ -179,13 +179,13 @@ impl SessionCache {
         Some(Arc::clone(&offered.proof))
     }
 
-    /// Whether a session was offered in the handshake of this connection.
+    /// Returns whether a session was offered in the handshake of this connection.
     pub(super) fn was_offered(ssl: &SslRef) -> bool {
         let ticketing = index().ok().and_then(|index| ssl.ex_data(index));
         ticketing.is_some_and(|ticketing| ticketing.offered.is_some())
     }
 
-    /// Whether there is a session that the next connection to `server` would offer.
+    /// Returns whether there is a session that the next connection to `server` would offer.
     pub(super) fn holds_session(&self, server: &str) -> bool {
         let servers = self.lock();
         let Some(known) = servers.get(server) else {
@@ -202,8 +202,8 @@ impl SessionCache {
         }
     }
 
-    /// Forgets all sessions with the server of a connection that failed. If it resumed a session, none is offered for
-    /// some time.
+    /// Forgets all sessions with the server of a connection that failed. If it resumed a session, no session is
+    /// offered for some time.
     pub(super) fn connection_failed(ssl: &SslRef) {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
@@ -215,7 +215,7 @@ impl SessionCache {
         }
     }
 
-    /// Offers no session to `server` for some time, and forgets those that there are.
+    /// Offers no session to `server` for some time, and forgets the cached ones.
     pub(super) fn pause(&self, server: &str, now: Instant) {
         let mut servers = self.lock();
         let known = Self::entry(&mut servers, server);
@@ -248,7 +248,7 @@ impl SessionCache {
         sessions.push(kept);
     }
 
-    /// What is known of `server`. Another server makes room if there are too many.
+    /// The sessions of `server`. If there are too many servers, another one is removed.
     fn entry<'a>(servers: &'a mut HashMap<String, Server>, server: &str) -> &'a mut Server {
         if !servers.contains_key(server) && servers.len() >= SERVERS {
             // Any one will do: its server costs a full handshake next time.

@@ -145,7 +145,8 @@ fn contexts() -> MutexGuard<'static, Vec<Entry>> {
     CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// None where a context with these options must not be shared, or where a file was not read, which building it tells.
+/// The key of a shared context. `None` if one with these options must not be shared, or if a file was not read;
+/// building the context then reports that.
 fn key(options: &TlsOptions, files: &Files) -> Option<Key> {
     if !options.rests_on_files_alone() {
         return None;

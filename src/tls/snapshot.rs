@@ -1,4 +1,4 @@
-//! What files and folders of TLS looked like, to tell whether one has changed.
+//! The state of the files and folders of TLS, to detect changes.
 //!
 //! A file has changed when its device, inode, size, time of modification or time of status change differs, links
 //! followed. So a file is noticed that is rewritten in place, also with its old size and time of modification, one that
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::trust;
 use crate::options::TlsOptions;
 
-/// Some files and folders, and what they looked like.
+/// Some files and folders, with their state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot(Vec<(PathBuf, Seen)>);
 
@@ -40,7 +40,7 @@ impl Snapshot {
         Self(paths.into_iter().map(look).collect())
     }
 
-    /// Whether a file or folder holds something else now. A pipe, which has nothing left to give, does not.
+    /// Returns whether a file or folder holds something else now. A pipe, which has nothing left to give, does not.
     pub(super) fn has_changed(&self, path: &Path) -> bool {
         let known = self.0.iter().find(|(known, _)| known == path);
         let found = fs::metadata(path);
@@ -60,12 +60,12 @@ impl Snapshot {
     }
 }
 
-/// What tells one state of a file or a folder from another.
+/// The state of a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
-    /// `None` if it cannot be looked at.
+    /// The state of the path itself, or `None` if it cannot be read.
     itself: Option<Stamp>,
-    /// Of a folder, what is in it under hashed names.
+    /// The files under hashed names in a folder.
     inside: Vec<(OsString, Option<Stamp>)>,
 }
 
@@ -88,13 +88,13 @@ impl Seen {
     }
 }
 
-/// What tells one state of a file from another.
+/// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
-    /// Nobody can set this time back, as `cp -p` and `rsync -t` do with the one above.
+    /// No program can set this time back, as `cp -p` and `rsync -t` do with the one above.
     changed: (i64, i64),
 }
 

@@ -23,9 +23,9 @@ pub struct TlsStream<S> {
     name: ServerName,
     /// The server that identities are remembered for.
     server: String,
-    /// Whether the server has answered after the handshake.
+    /// True if the server has answered after the handshake.
     is_answered: bool,
-    /// How often the process had forked when the connection was made.
+    /// The number of forks of the process when the connection was made.
     forks: u64,
     /// Lasts while the fields above are dropped.
     dropping: Option<Call>,
@@ -83,15 +83,15 @@ impl<S> TlsStream<S> {
     }
 
     /// Forgets the sessions with this server, which did not answer the first message, so that the next handshake is a
-    /// full one. A server may have ended the connection for the sake of the client's certificate, which it does not ask
-    /// for where a session is resumed.
+    /// full one. A server may have ended the connection because of the client's certificate, which it does not ask
+    /// for if a session is resumed.
     pub(crate) fn forget_sessions(&self) {
         let _call = fork::call();
         SessionCache::connection_failed(self.stream.ssl());
     }
 
-    /// Whether the first read or write failed because the server answered a resumed session with an alert. In TLS 1.3
-    /// that may arrive after the handshake.
+    /// Returns whether the first read or write failed because the server answered a resumed session with an alert. In
+    /// TLS 1.3 that may arrive after the handshake.
     pub(crate) fn is_session_refused(&self, error: &io::Error) -> bool {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         self.report.resumed() && inner.is_some_and(diagnose::is_alert)

@@ -100,7 +100,7 @@ impl fmt::Display for TrustAnchors {
     }
 }
 
-/// A store with trust anchors, and what is told of it.
+/// A store with trust anchors, and its description.
 pub(super) struct Store {
     pub(super) builder: X509StoreBuilder,
     pub(super) anchors: TrustAnchors,
@@ -111,7 +111,7 @@ pub(super) struct Store {
 #[derive(Clone, Default)]
 pub(super) struct Roots {
     certificates: Vec<X509>,
-    /// Where OpenSSL looks for more when it needs one.
+    /// The folders in which OpenSSL looks for more when it needs one.
     folders: Vec<PathBuf>,
 }
 
@@ -142,7 +142,7 @@ impl Roots {
         all
     }
 
-    /// Whether one of the anchors has this name.
+    /// Returns whether one of the anchors has this name.
     pub(super) fn hold(&self, name: &X509NameRef) -> bool {
         let is_named = |certificate: &X509| {
             let subject = certificate.subject_name();
@@ -151,17 +151,18 @@ impl Roots {
         self.all().iter().any(is_named)
     }
 
-    /// Whether one of the anchors is no longer among `others`.
+    /// Returns whether one of the anchors is no longer among `others`.
     pub(super) fn hold_more_than(&self, others: &Self) -> bool {
         let others = others.all();
         let mut all = self.all().into_iter();
         all.any(|certificate| !others.contains(&certificate))
     }
 
-    /// Whether one of the anchors, which `anchors` describes, is within its dates at `now`.
+    /// Checks that one of the anchors, which `anchors` describes, is within its dates at `now`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the anchor that was or will be, if none is.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the anchor that was or will be valid, if no
+    /// anchor is valid.
     pub(super) fn check_dates(&self, anchors: &TrustAnchors, now: SystemTime) -> Result<()> {
         let all = self.all();
         let dates = |certificate: &X509| {
@@ -338,7 +339,7 @@ fn add_pem(store: &mut Store, bytes: &[u8], origin: &Origin<'_>) -> Result<usize
 const UNTRUSTED: &str =
     "the trust settings in its certificates (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth";
 
-/// How many of the certificates are trust anchors for servers.
+/// Returns how many of the certificates are trust anchors for servers.
 fn anchors_among(certificates: &[X509]) -> usize {
     let rejecting = certificates.iter().filter(|one| ffi::rejects_servers(one));
     certificates.len() - rejecting.count()
@@ -435,7 +436,7 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
     Err(Error::configuration(no_anchors(chosen, looked_in)))
 }
 
-/// A place without anchors, and why it has none.
+/// A place without anchors, and the reason.
 struct Barren {
     place: String,
     why: String,
@@ -545,7 +546,7 @@ fn has_hashed_names(directory: &Path) -> bool {
     })
 }
 
-/// Whether OpenSSL looks for a file of this name: `5ed36f99.0` for certificates, `5ed36f99.r0` for CRLs.
+/// Returns whether OpenSSL looks for a file of this name: `5ed36f99.0` for certificates, `5ed36f99.r0` for CRLs.
 pub(super) fn is_hashed_name(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.split_once('.').is_some_and(|(hash, number)| {
@@ -557,12 +558,12 @@ pub(super) fn is_hashed_name(name: &OsStr) -> bool {
     })
 }
 
-/// Whether a name is that of a CRL in such a folder, such as `5ed36f99.r0`.
+/// Returns whether a name is that of a CRL in such a folder, such as `5ed36f99.r0`.
 pub(super) fn is_name_of_crl(name: &OsStr) -> bool {
     is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
-/// Why a folder has no anchors, if it has none.
+/// Checks that a folder has anchors; the error is the reason why it has none.
 fn check_directory(path: &Path) -> Result<(), String> {
     let entries = fork::outside(|| fs::read_dir(path));
     let mut entries = entries.map_err(|error| match error.kind() {
@@ -582,7 +583,8 @@ fn check_directory(path: &Path) -> Result<(), String> {
     })
 }
 
-/// The certificates of a file of the system, from memory while the file has not changed; or why there are none.
+/// The certificates of a file of the system, from memory while the file has not changed; or the reason why there are
+/// none.
 fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, String> {
     type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();

@@ -82,7 +82,7 @@ pub(super) fn reason_name(code: i64) -> Option<&'static str> {
     })
 }
 
-/// What the callback of one connection has seen.
+/// The findings of the callback of one connection.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Arc<Seen>);
 
@@ -137,8 +137,8 @@ impl Watch {
         });
     }
 
-    /// Whether a chain was verified, whatever came of it: the server has sent a certificate, which it does not do
-    /// where a session is resumed.
+    /// Returns whether a chain was verified, with any result: the server has sent a certificate, which it does not do
+    /// if a session is resumed.
     pub(super) fn has_begun(&self) -> bool {
         self.0.has_begun.load(Ordering::Relaxed)
     }
@@ -154,9 +154,9 @@ impl Watch {
     }
 }
 
-/// Whether OpenSSL misses a CRL in force for a trust anchor above the server. An anchor is not part of the path (RFC 5280
-/// §6.1), and the issuer of an intermediate CA that is one is not in the chain, so that OpenSSL finds no CRL that it could
-/// verify.
+/// Returns whether OpenSSL misses a CRL in force for a trust anchor above the server. An anchor is not part of the
+/// path (RFC 5280 §6.1), and the issuer of an intermediate CA that is one is not in the chain, so that OpenSSL finds
+/// no CRL that it could verify.
 fn is_about_crl_of_anchor(context: &X509StoreContextRef) -> bool {
     let depth = context.error_depth();
     depth > 0 && depth >= ffi::untrusted_count(context) && refusal::misses_crl(context.error())

@@ -200,7 +200,7 @@ fn check_name(name: &str, place: Place) -> Result<()> {
     Ok(())
 }
 
-/// Whether the C library reads `name` as an IPv4 address, as it does with 127.1, 0x7f000001 and 010.0.0.1
+/// Returns whether the C library reads `name` as an IPv4 address, such as 127.1, 0x7f000001 and 010.0.0.1
 /// (`inet_aton`). A name such as 256.0.0.1 is looked up in DNS (RFC 3986 §3.2.2).
 fn reads_as_ipv4(name: &str) -> bool {
     let parts: Option<Vec<u32>> = name.split('.').map(c_number).collect();

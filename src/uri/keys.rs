@@ -213,7 +213,7 @@ impl Found {
         }
     }
 
-    /// Whether the value is read without being decoded first.
+    /// Returns whether the value is read without being decoded first.
     pub(super) fn is_split_before_decoding(self) -> bool {
         matches!(self, Self::Key(key) if matches!(key.value, Encoded(_)))
     }

@@ -111,7 +111,7 @@ impl ConnectionString {
         &self.warnings
     }
 
-    /// Whether there is a user without a password, and the mechanism needs one: a program may have it elsewhere, or ask
+    /// Returns true if the user has no password but the mechanism needs one: a program may have it elsewhere, or ask
     /// for it.
     pub fn lacks_password(&self) -> bool {
         self.builder.credential.lacks_password()

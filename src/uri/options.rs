@@ -123,7 +123,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Whether the option is about TLS without being `tls` itself, and thus asks for it.
+    /// Returns whether the option is about TLS without being `tls` itself, and thus asks for it.
     fn asks_for_tls(&self) -> bool {
         let begins_with = |prefix| {
             let start = self.name.get(..3).unwrap_or_default();

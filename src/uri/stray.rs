@@ -20,7 +20,7 @@ pub(super) struct Stray<'a> {
     position: Position<'a>,
 }
 
-/// What stands before a stray option.
+/// The text before a stray option.
 #[derive(Clone, Copy)]
 enum Position<'a> {
     Start,
@@ -109,7 +109,7 @@ pub(super) fn unknown_tls_key(
     invalid(place, problem, &remedy)
 }
 
-/// Whether one of the words of `key` is tls or ssl, or the key begins with one of them.
+/// Returns whether one of the words of `key` is tls or ssl, or the key begins with one of them.
 ///
 /// Words end at every character that is neither a letter nor a digit, and at a capital letter; `use`, `enable`,
 /// `require`, `mode` and similar words may also be joined to it in lower case.
@@ -154,7 +154,7 @@ fn has_tls_word(part: &str) -> bool {
     })
 }
 
-/// Whether `text` is one or more of the words that are joined to tls and ssl.
+/// Returns whether `text` is one or more of the words that are joined to tls and ssl.
 fn is_made_of_affixes(text: &str) -> bool {
     let mut rest = text.to_ascii_lowercase();
     while let Some(affix) = AFFIXES.iter().find(|affix| rest.starts_with(**affix)) {
@@ -186,7 +186,7 @@ const AFFIXES: [&str; 19] = [
     "no",
 ];
 
-/// Whether a token before a `=` is the key of an option, or of TLS in another spelling.
+/// Returns whether a token before a `=` is the key of an option, or of TLS in another spelling.
 fn is_option(key: &str) -> bool {
     let is_key = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     !matches!(Found::look_up(key), Found::Unknown) || (key.chars().all(is_key) && is_about_tls(key))
@@ -206,7 +206,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Where the last separator in `text` is, and its length in bytes.
+/// Returns where the last separator in `text` is, and its length in bytes.
 fn last_separator(text: &str) -> Option<(usize, usize)> {
     let is_separator = |c: char| matches!(c, '?' | ';' | ',' | '&' | '#') || c.is_whitespace();
     let raw = text.char_indices().rfind(|(_, c)| is_separator(*c));
@@ -215,7 +215,7 @@ fn last_separator(text: &str) -> Option<(usize, usize)> {
     raw.max(encoded)
 }
 
-/// Whether `text` ends in the `&amp` of HTML; the `&` itself separates options and may be cut off.
+/// Returns whether `text` ends in the `&amp` of HTML; the `&` itself separates options and may be cut off.
 fn is_html_ampersand(text: &str) -> bool {
     text == "amp" || text.ends_with("&amp")
 }
@@ -228,7 +228,7 @@ fn shown(key: &str, is_in_table: bool, discretion: Discretion) -> Option<&str> {
     }
 }
 
-/// How to write what a key of another driver, of an older version or of another program means.
+/// The replacement for a key of another driver, of an older version or of another program.
 #[derive(Clone, Copy)]
 enum Equivalent {
     Tls,

@@ -145,7 +145,7 @@ pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdic
 }
 
 /// An unknown mechanism must not be ignored: another one may show the password to the server. `DEFAULT`, which Compass
-/// writes, means that none is named.
+/// writes, means that no mechanism is named.
 pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     if text == "DEFAULT" {
         builder.credential.mechanism = None;
@@ -160,7 +160,7 @@ pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> 
     }
 }
 
-/// What to write instead of a mechanism in another spelling, of another time or by another name.
+/// The replacement for a mechanism in another spelling, of an older version or by another name.
 fn intended_mechanism(text: &str) -> &'static str {
     let plain = text.chars().filter(char::is_ascii_alphanumeric);
     let plain = plain.collect::<String>().to_ascii_uppercase();

@@ -1,5 +1,5 @@
-//! What people give to the command line and get from it: secrets that are no arguments, waits that are explained, JSON
-//! of one shape, help, and output that cannot be written.
+//! The input and output of the command line: secrets that are not arguments, waits that are explained, JSON
+//! of one form, help, and output that cannot be written.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ use crate::common::Bench;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mongotls");
 
-/// A server that knows ada, whose password is pencil, and the connection string of ada without it.
+/// A server with the user ada and the password pencil, and the connection string of ada without the password.
 fn server_of_ada() -> (Server, String) {
     let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
     let server = Server::builder().auth(auth).start();
@@ -119,7 +119,7 @@ fn a_connection_string_need_not_be_an_argument() {
         (&["run", "admin", r#"{"ping": 1}"#], "", Some(uri.as_str())),
         (&["run", "admin", "-"], r#"{"ping": 1}"#, Some(uri.as_str())),
         (&["run", &at_file, "admin", &at_command], "", None),
-        // What the command line has goes first.
+        // The command line takes precedence.
         (&["ping", &uri], "", Some("mongodb://localhost:1")),
     ] {
         let run = fed(words, input, variable);
@@ -250,7 +250,7 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
         assert!(code == 0 && text.contains(expected), "{text}");
         assert!(!text.contains("pencil"), "{text}");
     }
-    // Nobody is asked where nothing is missing, or a password is of no use.
+    // There is no question if nothing is missing, or if a password is not used.
     let with_password = uri.replace("ada@", "ada:pencil@");
     let anonymous = uri.replace("ada@", "");
     for uri in [&with_password, &anonymous] {
@@ -260,7 +260,7 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
     let x509 = format!("{uri}?authMechanism=MONGODB-X509");
     let (code, text) = Terminal::start(&["ping", &x509]).end();
     assert!(code == 1 && !text.contains("Password of"), "{text}");
-    // Nor where nobody could answer.
+    // Nor if there is no terminal.
     let commands = server.commands().len();
     let run = mongotls(&["ping", &uri]);
     assert_eq!(
@@ -314,7 +314,7 @@ fn a_wait_of_more_than_a_second_is_explained_on_a_terminal() {
         assert!(started.elapsed() > Duration::from_secs(1));
         let (code, rest) = terminal.end();
         assert!(code == 1 && !rest.contains("waiting"), "{rest}");
-        // Who is no person reads the outcome alone.
+        // Without a terminal only the outcome is printed.
         let run = mongotls(words);
         assert!(run.code == 1 && !run.err.contains("waiting"), "{}", run.err);
     }

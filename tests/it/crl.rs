@@ -197,7 +197,7 @@ fn a_crl_beside_the_trust_anchors_is_used() {
         .output();
     assert!(made.unwrap().status.success());
     revoked.is_refused(bench.handshake(|tls| tls.ca_directory(folder.path())));
-    // Whoever switches the check off does so for these too.
+    // Switching the check off applies to these too.
     let file = bench.dir.path().join("ca.pem");
     bench
         .handshake(|tls| {

@@ -1,4 +1,5 @@
-//! OpenSSL's queue of errors, which all code in a thread shares: what others leave in it, and that we leave nothing.
+//! OpenSSL's queue of errors, which all code in a thread shares: errors of other code do no harm, and we leave no
+//! errors.
 
 use std::net::TcpStream;
 use std::path::Path;

@@ -442,7 +442,7 @@ fn follow(remedy: &str, file: &Path) -> PathBuf {
     folder.join("ca.pem")
 }
 
-/// What `openssl` writes about a file.
+/// The output of `openssl` about a file.
 fn openssl(words: &[&str], file: &Path) -> Vec<u8> {
     let mut command = Command::new("openssl");
     let run = command.args(words).arg(file).output().unwrap();

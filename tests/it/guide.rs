@@ -243,7 +243,7 @@ fn expect_complete(source: &str) {
         let example = as_a_reader_has_it(example.to_owned());
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let words: Vec<&str> = example.split(|c| !is_word(c)).collect();
-        // What is not indented is the test itself.
+        // Lines without indentation are the test itself.
         let inside = before.lines().filter(|line| line.starts_with("    "));
         for line in inside.map(str::trim) {
             let defined = ["let mut ", "let ", "fn "]

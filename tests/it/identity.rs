@@ -441,7 +441,7 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
     }
 }
 
-/// What is told of a client certificate file.
+/// The code, message and remedy about a client certificate file.
 fn told(error: &Error) -> (CauseCode, String, String) {
     let cause = error.cause().unwrap();
     (

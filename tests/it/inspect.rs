@@ -1108,7 +1108,7 @@ fn files_that_share_a_name_and_no_key_are_told() {
     );
     assert_eq!(findings(&[&new, &client]), (0, Vec::new()));
     assert_eq!(findings(&[&client]), (0, Vec::new()));
-    // Two certificates of one name: those of a CA before and after are told apart.
+    // Two certificates of one name: the old and the new one of a CA are distinguished.
     let (code, found) = findings(&[&old, &new]);
     assert_eq!(code, 0);
     let told = |own: &str, path: &Path, certificate| {
@@ -1123,7 +1123,7 @@ fn files_that_share_a_name_and_no_key_are_told() {
         found,
         [told("root", &new, &other), told("root", &old, &root)]
     );
-    // With both at hand everything is well with the client.
+    // With both files the client has no problem.
     let (code, found) = findings(&[&old, &new, &client]);
     assert_eq!((code, found.len()), (0, 2), "{found:?}");
 
@@ -1150,7 +1150,7 @@ fn files_that_share_a_name_and_no_key_are_told() {
     );
 }
 
-/// What is wrong with a file that two options name is told once.
+/// A problem with a file that two options name is reported once.
 #[test]
 fn a_file_that_is_named_twice_is_warned_of_once() {
     let bench = Bench::sound();

@@ -25,7 +25,8 @@ thread_local! {
 
 /// Whether this thread is the one that checks a server.
 fn is_monitor() -> bool {
-    // The first 15 bytes of "mongotls-monitor". It is no thread of the standard library, which knows no name of it.
+    // The first 15 bytes of "mongotls-monitor". The standard library did not start the thread, so it has no name
+    // there.
     fs::read_to_string("/proc/thread-self/comm")
         .is_ok_and(|name| name.trim_end() == "mongotls-monito")
 }

@@ -1,5 +1,5 @@
-//! What this host lacks is not blamed on the server: descriptors, threads and local ports that run out, in a child process
-//! whose limits are lowered.
+//! Limits of this host are not blamed on the server: descriptors, threads and local ports that run out, in a child
+//! process with lowered limits.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use mongotls_testbench::server::Server;
 use crate::common::{code, expect_ready, fact, ping_on};
 use crate::target::{checked, dial_anew};
 
-/// Tells a process of this binary that it is the child, and where the server is.
+/// The variable that marks a process of this binary as the child, and holds the address of the server.
 const URI: &str = "MONGOTLS_TEST_OF_LIMITS";
 
 /// Runs the test of that name again in a process of its own, with `uri`; returns what it prints.
@@ -46,7 +46,7 @@ fn in_child(test: &str, uri: &str, before: &[&str]) -> String {
     text
 }
 
-/// What a program shows that returns such an error from `main`, and the server's port.
+/// The output of a program that returns such an error from `main`, and the server's port.
 pub(crate) fn example() -> (String, u16) {
     let server = Server::builder().start();
     let uri = format!("{}?", server.uri());
@@ -103,7 +103,7 @@ fn all_descriptors() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
-/// Checks what every error for want of something on this host is like.
+/// Checks the properties that every error about a limit of this host has.
 fn expect_local_limit(error: &Error, kind: ErrorKind, limit: &str, value: &str) {
     assert_eq!(
         (error.kind(), code(error)),
@@ -200,7 +200,7 @@ fn without_descriptors_nothing_is_blamed_on_the_server() {
         format!("the trust anchors of the system cannot be read: {FILES}")
     );
 
-    // What is there again is used at once, and no pool was cleared.
+    // Released descriptors are used at once, and no pool was cleared.
     drop(kept);
     let begun = Instant::now();
     for client in [&known, &by_name, &new, &client, &named] {
@@ -437,7 +437,7 @@ fn without_local_ports_the_range_is_named() {
         )
     );
     assert_eq!(client.snapshot().pools[0].generation, 0);
-    // No address of the sixth family, if there is none here, is another matter.
+    // A host without an IPv6 address is a different error.
     let nobody = Client::connect("mongodb://[2001:db8::1]/?serverSelectionTimeoutMS=700").unwrap();
     assert_eq!(
         code(&ping_on(&nobody).unwrap_err()),

@@ -37,8 +37,9 @@ use serde_json::{Value, json};
 use crate::common::ping;
 use crate::target::{attempt_error, waiting_error};
 
-/// What other tests cover: `local_limits.rs` for what this host lacks; `ocsp/` for OCSP; `aws.rs`, `oidc.rs` and `gssapi.rs` for credentials that come from
-/// elsewhere, whose services and callbacks a command line cannot be given; `srv.rs` for SRV, whose name server neither.
+/// The causes that other tests cover: `local_limits.rs` for limits of this host; `ocsp/` for OCSP; `aws.rs`,
+/// `oidc.rs` and `gssapi.rs` for credentials that come from elsewhere, whose services and callbacks a command line
+/// cannot be given; `srv.rs` for SRV, whose name server neither.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::LocalLimit,
     CauseCode::RevokedOcspStaple,

@@ -24,7 +24,7 @@ fn expect_printable(text: &str) {
                 .contains(*c)
     });
     assert_eq!(harmful, None, "{text:?}");
-    // Nothing begins a line with what is not ours.
+    // No line begins with external text.
     assert!(
         !text
             .lines()
@@ -76,7 +76,7 @@ fn a_refusal_forges_no_line_of_the_log_nor_of_the_command_line() {
     let server = refusing();
     let run = traced(&["run", &server.uri(), "admin", r#"{"ping": 1}"#]);
     assert_eq!(run.code, 1);
-    // What ends the client is logged after it.
+    // The end of the client is logged later.
     let (printed, log): (Vec<&str>, Vec<&str>) = run
         .err
         .lines()

@@ -33,7 +33,7 @@ fn asking(version: SslVersion, change: impl FnOnce(ServerTls) -> ServerTls) -> (
     (bench, options)
 }
 
-/// As pyOpenSSL's servers do that set no session ID context.
+/// A server without a session ID context, such as one of pyOpenSSL.
 fn refusing(version: SslVersion) -> (Bench, String) {
     asking(version, ServerTls::without_session_id_context)
 }

@@ -394,7 +394,7 @@ fn eventually(holds: impl Fn() -> bool) {
     }
 }
 
-/// Whether the server's chain leads to no anchor.
+/// Returns whether the server's chain leads to no anchor.
 fn is_distrusted(client: &Client) -> bool {
     let error = ping_on(client).err();
     error.is_some_and(|error| code(&error) == CauseCode::IssuerUnknown)
@@ -440,7 +440,7 @@ fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
     let early = Err(CauseCode::CertificateNotYetValid);
     wait_for(&told, &[early]);
     assert!(rotation.presented().contains("CN=first"));
-    // Told once, whatever number of attempts it takes.
+    // Reported once, regardless of the number of attempts.
     wait_for(&told, &[early, Ok(())]);
     assert!(rotation.presented().contains("CN=second"));
 }
@@ -546,7 +546,7 @@ fn a_ca_that_the_system_trusts_no_more_is_not_trusted() {
     eventually(|| is_distrusted(&client));
 }
 
-/// What a remedy says of a file that has changed before it says what else may help.
+/// The first part of a remedy, about a file that has changed.
 fn changed(path: &Path) -> String {
     format!(
         "{:?} has changed since it was read: call Client::reload_tls, or set watch_files, to use what it holds now. If that does not help: ",
@@ -615,7 +615,7 @@ fn a_renewed_ca_or_crl_that_was_not_reloaded_is_named() {
     );
     client.reload_tls().unwrap();
     ping_on(&client).unwrap();
-    // What failed for another reason is told as before.
+    // A failure for another reason is reported as before.
     let other = new.issue(LeafSpec::server("other.example"));
     bench.server.set_tls(&ServerTls::new(&other));
     thread::sleep(Duration::from_millis(5));

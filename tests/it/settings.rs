@@ -201,7 +201,7 @@ fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
     let second = std::fs::read_to_string(&path).unwrap();
     assert!(second.starts_with(&first) && second.len() > first.len());
 
-    // What somebody else may have put there gets no secrets.
+    // A file that another user may have put there gets no secrets.
     let refused = |path: &Path| {
         let error = bench
             .handshake(|tls| {

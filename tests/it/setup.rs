@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the name of a program begins in the sources of the tests.
+/// The text before the name of a program in the sources of the tests.
 const STARTS: &[&str] = &[
     "Command::new(\"",
     "find_program(\"",

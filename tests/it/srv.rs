@@ -427,7 +427,7 @@ fn two_txt_records_behind_an_alias_are_refused_as_others() {
     assert_eq!(hosts(&client), ["a.example.org:1"]);
 }
 
-/// As many aliases in a row before the SRV record.
+/// A zone with `count` aliases in a row before the SRV record.
 fn row_of_aliases(count: u32) -> Zone {
     let name = |step: u32| match step {
         0 => "_mongodb._tcp.db.example.org.".to_owned(),

@@ -1,4 +1,4 @@
-//! CRLs and trust anchors of which not all are in force: what a reload accepts, and what a chain needs.
+//! CRLs and trust anchors that are not all in force: the sets that a reload accepts, and those that a chain needs.
 
 use std::path::PathBuf;
 use std::thread;
@@ -220,7 +220,7 @@ fn a_reload_may_revoke_more_and_trust_fewer() {
     scene.reload(&[revoking, other.crl().build()]).unwrap();
     let error = ping_on(&scene.client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedCrl, "{error}");
-    // None of the old anchors is left, nor a CRL of theirs.
+    // All old anchors and their CRLs are gone.
     dir.write("ca.pem", other.cert_pem());
     scene.reload(&[other.crl().build()]).unwrap();
     let error = ping_on(&scene.client).unwrap_err();

@@ -1,4 +1,5 @@
-//! Host names with other characters than those of ASCII: what DNS, SNI and verification are given, and what people see.
+//! Host names with other characters than those of ASCII: the form for DNS, SNI and verification, and the form in
+//! messages.
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::common::{Bench, code, fact, ping, ping_error, ping_on};
 const WRITTEN: &str = "Bücher.mongotls.invalid";
 const ASCII: &str = "xn--bcher-kva.mongotls.invalid";
 
-/// A server whose certificate has one name, and a proxy that knows the server by `ASCII`.
+/// A server with one name in its certificate, and a proxy that maps `ASCII` to the server.
 fn bench(name: &str) -> (Bench, Socks5Proxy) {
     let spec = |_| LeafSpec::server(name);
     let bench = Bench::with(KeyKind::EcP256, spec, |tls| tls);

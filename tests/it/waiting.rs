@@ -221,7 +221,7 @@ fn a_server_that_pushes_without_pause_is_polled() {
     assert!((3..=12).contains(&polled.len()), "{}", polled.len());
     let last = awaited.last().unwrap().1;
     assert!(polled.iter().filter(|(_, at)| *at > last).count() >= 2);
-    // It goes on with nobody: the connection was closed.
+    // The server pushes no more: the connection was closed.
     let before = pushed.load(Ordering::Relaxed);
     thread::sleep(Duration::from_millis(300));
     assert_eq!(pushed.load(Ordering::Relaxed), before);

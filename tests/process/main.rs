@@ -1,4 +1,4 @@
-//! What a process that is not a plain Rust program has to endure: its own handling of `SIGPIPE`, and an exit while
+//! Tests of processes that are not plain Rust programs: their own handling of `SIGPIPE`, and an exit while
 //! threads are in an OpenSSL that cleans up.
 //!
 //! Each child is this program started again with a word; the server is in the parent.
@@ -28,9 +28,9 @@ use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Hello, Server, ServerTls};
 use openssl_sys as sys;
 
-/// How many short programs exit.
+/// The number of short programs that exit.
 const EXITS: usize = 60;
-/// What each of them may take from its call of `exit` on. OpenSSL's clean-up waits for one second at most.
+/// The time limit of each of them, from its call of `exit` on. OpenSSL's clean-up waits for one second at most.
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -142,7 +142,7 @@ fn run_to_the_end(words: &[&str]) -> (ExitStatus, Duration) {
     (status, begun.elapsed())
 }
 
-/// What a C program does that uses OpenSSL itself: it cleans up when it exits.
+/// Initialises OpenSSL as a C program does, so that OpenSSL cleans up at exit.
 fn initialise_openssl_first() {
     // SAFETY: the call takes no argument but flags and a pointer that may be null.
     #[allow(unsafe_code)]

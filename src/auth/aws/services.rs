@@ -113,7 +113,7 @@ pub(super) enum ContainerToken<'a> {
     Value(Option<Secret>),
 }
 
-/// Asks the service at the URL that the environment names, such as the agent of EKS Pod Identity.
+/// Requests credentials from the URL in the environment, such as the agent of EKS Pod Identity.
 ///
 /// Without TLS the service must be on this host or at one of AWS's link-local addresses: the token and the credentials
 /// must not cross a network in plain text.
@@ -157,7 +157,7 @@ pub(super) fn container(
     parse(&body).map_err(|why| Failure::Service(format!("the service at {} {why}", service.host())))
 }
 
-/// Whether plain HTTP to this host leaves neither the host nor the link of AWS.
+/// Returns true if this host is loopback or one of AWS's link-local addresses, for which plain HTTP is allowed.
 fn is_near(host: &str) -> bool {
     const AGENTS: [IpAddr; 3] = [
         IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),

@@ -43,7 +43,7 @@ pub(crate) enum Task {
 }
 
 /// Reads the words after the program's name; `has_uri` says whether the environment has a connection string. The error
-/// is a complaint for people; it never repeats the connection string.
+/// is a message for the user; it never repeats the connection string.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
     has_uri: bool,
@@ -183,7 +183,7 @@ fn redirect(text: OsString) -> Result<Redirect, String> {
     Ok((server, target))
 }
 
-/// Where the text of an argument comes from.
+/// Returns where the text of an argument comes from.
 fn given(argument: String, what: &str) -> Result<Given, String> {
     match argument.trim() {
         "" => Err(format!("{what} is empty")),

@@ -1,9 +1,9 @@
 //! Extended JSON: commands in, replies out, and no value changed on the way.
 //!
 //! Source: the specification "Extended JSON" (version 2). Commands may also use the older forms that `mongoexport`
-//! and the legacy shell wrote (version 1, strict mode). What would lose or change a value is an error: an integer of
-//! more than 64 bits, a key that occurs twice, a wrapper such as `$date` with other fields beside it. Errors name the
-//! place and never repeat a value, which may be a secret.
+//! and the legacy shell wrote (version 1, strict mode). A value that would be lost or changed is an error: an integer
+//! of more than 64 bits, a key that occurs twice, a wrapper such as `$date` with other fields beside it. Errors name
+//! the place and never repeat a value, which may be a secret.
 
 use std::fmt;
 
@@ -119,7 +119,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads an object whose keys differ.
+    /// Reads an object. A key that occurs twice is an error.
     fn read(json: &'a RawValue, at: &At<'_>) -> Result<Self, String> {
         let fields: Self = match serde_json::from_str(json.get()) {
             Ok(fields) => fields,
@@ -173,7 +173,7 @@ fn read(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
 /// A number: the smallest integer type that holds it, or a double if it has a fraction or an exponent.
 fn number(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
     let text = json.get();
-    // JSON knows a zero with a sign, and integers do not.
+    // JSON has a negative zero, and integers do not.
     if text.contains(['.', 'e', 'E']) || text == "-0" {
         return match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Bson::Double(number)),
@@ -229,7 +229,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
     Ok(Bson::Document(document))
 }
 
-/// The value that a wrapper stands for; none if it is not well-formed.
+/// The value that a wrapper stands for, or `None` if it is not well-formed.
 fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
     if let Some(value) = wrapped_with_more(key, fields, at)? {
         return Ok(Some(value));
@@ -325,7 +325,7 @@ fn binary(base64: &str, subtype: &str) -> Option<Bson> {
     by_bson(json!({ "$binary": { "base64": base64, "subType": format!("{subtype:0>2}") } }))
 }
 
-/// What `bson` makes of a wrapper; it alone knows base64, UUIDs and its type for pointers.
+/// Converts a wrapper with `bson`, which alone handles base64, UUIDs and its type for pointers.
 fn by_bson(wrapper: Value) -> Option<Bson> {
     let value = Bson::try_from(wrapper).ok()?;
     Some(value).filter(|value| !matches!(value, Bson::Document(_)))
@@ -363,7 +363,7 @@ fn date(json: &RawValue, at: &At<'_>) -> Result<Option<i64>, String> {
     }
 }
 
-/// Whether the seconds have a digit other than 0 after the third of their fraction.
+/// Returns whether the fraction of the seconds has a digit other than 0 after the third one.
 fn has_less_than_milliseconds(text: &str) -> bool {
     let digits = text.split_once('.').map_or("", |(_, rest)| rest);
     let digits = digits.chars().take_while(char::is_ascii_digit);

@@ -1,4 +1,4 @@
-//! What the command line names instead of holding it: texts on standard input, in files and in the environment, and
+//! Values that the command line names but does not hold: texts on standard input, in files and in the environment, and
 //! passwords. The arguments of a process are seen by every user of the host.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use mongotls::{Client, ConnectionString, Error, ServerAddress};
 use crate::output::clean;
 use crate::waiting;
 
-/// Where a text comes from.
+/// The source of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Given {
     Text(String),
@@ -43,7 +43,7 @@ pub(crate) struct Fetched {
 }
 
 impl Given {
-    /// What an argument says: `-`, `@FILE`, or the text itself.
+    /// Parses an argument: `-`, `@FILE`, or the text itself.
     pub(crate) fn of(argument: String) -> Self {
         match argument.strip_prefix('@') {
             Some(path) => Self::File(path.into()),
@@ -52,7 +52,7 @@ impl Given {
         }
     }
 
-    /// Fetches the text, without the white space around it. The error is a complaint for people, about `what`.
+    /// Fetches the text, without the white space around it. The error is a message for the user, about `what`.
     pub(crate) fn fetch(&self, what: &str) -> Result<String, String> {
         let (text, place) = match self {
             Self::Text(text) => return Ok(text.clone()),
@@ -73,7 +73,7 @@ impl Given {
 }
 
 impl Target {
-    /// Fetches what the command line names. The error is a complaint for people.
+    /// Fetches what the command line names. The error is a message for the user.
     pub(crate) fn fetch(&self) -> Result<Fetched, String> {
         let uri = self.uri.fetch("the URI")?;
         let password = self.password_file.as_deref().map(first_line);
@@ -88,8 +88,8 @@ impl Target {
 }
 
 impl Fetched {
-    /// Asks for the user's password on the terminal if it is missing, the mechanism needs it, and there is somebody to
-    /// ask. That of a key is never asked for.
+    /// Asks for the user's password on the terminal if it is missing, the mechanism needs it, and there is
+    /// a terminal. It never asks for the password of a key.
     pub(crate) fn ask(&mut self) {
         let is_missing = self.password.is_none()
             && ConnectionString::parse(&self.uri).is_ok_and(|uri| uri.lacks_password());
@@ -122,7 +122,7 @@ impl Fetched {
     }
 }
 
-/// Asks for the user's password, without an echo. None if nobody sees the question or answers it.
+/// Asks for the user's password, without an echo. Returns `None` if there is no terminal or no answer.
 fn ask() -> Option<Secret> {
     if !io::stderr().is_terminal() {
         return None;
@@ -131,9 +131,9 @@ fn ask() -> Option<Secret> {
     Some(Secret::new(password))
 }
 
-/// The password in the first line of a file. The error is a complaint for people.
+/// The password in the first line of a file. The error is a message for the user.
 pub(crate) fn first_line(path: &Path) -> Result<Secret, String> {
-    // Taken over by the secret, whose memory is zeroed, and cut in place.
+    // Moved into the secret, which zeroes its memory, and truncated in place.
     let mut text = File::open(path).and_then(read).map_err(|error| {
         let path = clean(path.display());
         format!("cannot read the password file {path}: {error}")
@@ -160,7 +160,7 @@ fn read(mut source: impl Read) -> io::Result<String> {
     }
 }
 
-/// Names the connection string that is used if the command line has none.
+/// The variable with the connection string that is used if the command line has no connection string.
 pub(crate) const URI_VARIABLE: &str = "MONGOTLS_URI";
-/// As large as a message to a server may be.
+/// The size limit of a message to a server, in bytes.
 const LARGEST: u64 = 48_000_000;

@@ -1,4 +1,4 @@
-//! What `help` and `--version` print.
+//! The texts that `help` and `--version` print.
 
 use mongotls::tls::Library;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::json as form;
 use crate::output::clean;
 
-/// What `--help` prints without a command.
+/// The text that `--help` prints without a command.
 pub(crate) const GENERAL: &str = "\
 mongotls: connect to MongoDB over TLS, and find out why it fails
 
@@ -49,7 +49,7 @@ Set MONGOTLS_LOG (for example to debug) for a log on standard error.
 Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong or its output cannot be written.
 All about JSON, exit codes and variables: docs/command-line.md";
 
-/// What `help` prints about a command, if there is one of that name.
+/// The text that `help` prints about a command, or `None` if there is no such command.
 pub(crate) fn about(command: &str) -> Option<&'static str> {
     Some(match command {
         "ping" => PING,
@@ -129,7 +129,7 @@ Options:
 Exit codes: 0 no file would make a connection fail; 1 one would; 2 the command line is wrong, a
 password file cannot be read, or the output cannot be written.";
 
-/// What `--version` prints.
+/// The text that `--version` prints.
 pub(crate) fn version() -> String {
     let features = features();
     let mut text = format!(
@@ -145,7 +145,7 @@ pub(crate) fn version() -> String {
     text
 }
 
-/// The same as JSON.
+/// The versions and features as JSON.
 pub(crate) fn version_json() -> Value {
     let library = Library::inspect();
     json!({

@@ -11,7 +11,7 @@ use mongotls::tls::{
 use mongotls::{Error, Hello};
 use serde_json::{Map, Value, json};
 
-/// What every object has in common: `ok`, and the fields of [`failure`].
+/// The fields of every object: `ok`, and those of [`failure`].
 pub(crate) fn outcome(error: Option<&Error>) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("ok".to_owned(), json!(error.is_none()));
@@ -19,8 +19,8 @@ pub(crate) fn outcome(error: Option<&Error>) -> Map<String, Value> {
     object
 }
 
-/// The fields that tell a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`, and `code` and `code_name`
-/// of the server's answer; all of them null, and no facts, where there is none.
+/// The fields of a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`, and `code` and `code_name`
+/// of the server's answer; without a failure all are null, and there are no facts.
 pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
     let cause = error.and_then(Error::cause);
     let mut facts = cause

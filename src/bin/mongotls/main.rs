@@ -1,7 +1,7 @@
 //! `mongotls`: ping a MongoDB deployment, run a command on it, and find out why that fails; look at the
 //! files that TLS needs.
 //!
-//! The way of a call: `args` turns the command line into a plan, `given` fetches what it names, one module a command
+//! The steps of a call: `args` turns the command line into a plan, `given` fetches what it names, one module a command
 //! carries it out with the public API of the crate alone, and `output` prints. Exit codes: 0 all is well, 1 what was
 //! asked for failed or the doctor found a failure, 2 the command line is wrong or the output cannot be written.
 
@@ -120,13 +120,13 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
     }
 }
 
-/// Prints an error and its remedy to standard error. Whether that works changes nothing about how the command ends.
+/// Prints an error and its remedy to standard error. A failure to print does not change the exit code.
 fn complain(error: &Error) {
     let mut screen = Screen::stderr();
     // In one line or in several, and printable.
     let text = error.to_string();
     let mut shown = format!("{} {text}", screen.paint(Tone::Bad, "mongotls:"));
-    // What says so of each server needs no repetition.
+    // A message that already has the remedy of each server needs no repetition.
     if let Some(cause) = error.cause().filter(|cause| !text.contains(cause.remedy())) {
         let code = screen.paint(Tone::Faint, format!("[{}]", cause.code()));
         shown += &format!(" {code}\n  {}", cause.remedy());

@@ -53,7 +53,7 @@ impl Screen {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Returns whether the reader has closed the output.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }

@@ -10,7 +10,7 @@ use crate::given::Fetched;
 use crate::output::Screen;
 use crate::{Verdict, complain, extended_json, json as form, waiting};
 
-/// What to run, and how to print what comes of it.
+/// A command to run, and the form in which its result is printed.
 pub(crate) struct Run {
     pub(crate) database: String,
     pub(crate) command: Document,
@@ -99,7 +99,7 @@ fn all(
             Ok(document) => print(screen, document)?,
             Err(error) => return Ok(Err(error)),
         }
-        // Nobody reads the rest, which may have no end.
+        // The reader is gone, and the cursor may never end.
         if screen.is_closed() {
             break;
         }
@@ -121,7 +121,7 @@ fn with_reply(failed: Option<&str>, reply: Value) -> Value {
     Value::Object(outcome)
 }
 
-/// How the command ends; says so on standard error unless the outcome is told as JSON.
+/// Returns the outcome of the command, and reports it on standard error unless the output is JSON.
 fn verdict(failed: Option<&str>, json: bool) -> Verdict {
     match failed {
         None => Verdict::Well,
@@ -134,7 +134,7 @@ fn verdict(failed: Option<&str>, json: bool) -> Verdict {
     }
 }
 
-/// What a successful reply says of writes that failed.
+/// Describes the failed writes that a successful reply reports, if any.
 fn partial_failure(reply: &Document) -> Option<&'static str> {
     let has_any = |key| matches!(reply.get(key), Some(Bson::Array(items)) if !items.is_empty());
     let errors = match reply.get("nErrors") {

@@ -1,4 +1,4 @@
-//! What is being waited for, told to people who wait.
+//! Messages about a wait that takes long.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -21,7 +21,7 @@ pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() 
             if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 let mut screen = Screen::stderr();
                 let name = screen.paint(Tone::Faint, "mongotls:");
-                // A terminal that is gone has nobody to tell.
+                // A closed terminal is no error here.
                 let _ = screen.line(&format!("{name} {}", clean(what())));
             }
         };
@@ -31,7 +31,7 @@ pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() 
     })
 }
 
-/// What a command of the client waits for.
+/// Describes what a command of the client waits for.
 pub(crate) fn for_a_server(client: &Client) -> String {
     let topology = client.snapshot().topology;
     let limit = ms(client.options().server_selection_timeout);
@@ -40,7 +40,7 @@ pub(crate) fn for_a_server(client: &Client) -> String {
     )
 }
 
-/// What is waited for before there is a client.
+/// Describes the wait before the client exists.
 pub(crate) fn for_a_client(uri: &str) -> String {
     match uri.starts_with("mongodb+srv:") {
         true => "waiting for DNS, which has the hosts of the connection string".to_owned(),

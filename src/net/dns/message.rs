@@ -12,7 +12,7 @@ use simple_dns::rdata::{OPT, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
 use simple_dns::{SimpleDnsError, header_buffer};
 
-/// What is asked for: the records of one type at a name, or at the name that its aliases lead to.
+/// A question: the records of one type at a name, or at the name that its aliases lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
     /// The name as the caller has it, then the target of each alias; the last one is asked for.
@@ -69,7 +69,7 @@ pub(super) enum Reply {
 
 impl Query {
     /// # Errors
-    /// If the name is none that DNS can hold.
+    /// If the name is not valid in DNS.
     pub(super) fn new(name: &str, kind: Kind) -> Result<Self, SimpleDnsError> {
         let name = Name::new(name)?.into_owned();
         Ok(Self {
@@ -200,7 +200,7 @@ impl Query {
         self.nothing(packet, length)
     }
 
-    /// What an answer without any record of the name says.
+    /// Interprets an answer without any record of the name.
     fn nothing(&self, packet: &Packet<'_>, length: usize) -> Reply {
         let sections = [&packet.name_servers, &packet.additional_records];
         let is_bare = sections.iter().all(|section| section.is_empty()) && packet.opt().is_none();
@@ -222,7 +222,7 @@ impl Query {
 }
 
 impl Record {
-    /// None if the data is not that of an SRV or TXT record.
+    /// Returns `None` if the data is not that of an SRV or TXT record.
     fn of(data: &RData<'_>, ttl: u32) -> Option<Self> {
         match data {
             RData::SRV(SRV { target, port, .. }) => Some(Self::Srv {
@@ -265,7 +265,8 @@ impl Kind {
     }
 }
 
-/// Whether its length can hold as many records as the header promises: `simple-dns` makes room for them.
+/// Returns whether the message is long enough for the number of records in its header: `simple-dns` makes room for
+/// them.
 fn is_plausible(message: &[u8]) -> bool {
     let count = |number: Result<u16, SimpleDnsError>| usize::from(number.unwrap_or(u16::MAX));
     let questions = count(header_buffer::questions(message));
@@ -279,7 +280,7 @@ fn is_plausible(message: &[u8]) -> bool {
             && records <= MOST_PROMISED
 }
 
-/// The name of an error code; none if the answer counts.
+/// The name of an error code, or `None` if the answer counts.
 fn refusal(code: RCODE) -> Option<&'static str> {
     Some(match code {
         RCODE::NoError | RCODE::NameError => return None,
@@ -321,7 +322,7 @@ const LEAST_QUESTION: usize = 5;
 const TYPE_AND_CLASS: usize = 4;
 const LEAST_RECORD: usize = 11;
 
-/// How many aliases are followed, in all answers for one name together.
+/// The limit of aliases that are followed, in all answers for one name together.
 const MOST_ALIASES: usize = 8;
 
 /// A truncated answer that promises more records than this is no answer.
@@ -459,7 +460,7 @@ mod tests {
         let mut packet = Packet::parse(&sound).unwrap();
         packet.answers.reverse();
         assert_eq!(query.read(7, &packet.build_bytes_vec().unwrap()), found);
-        // Without the middle the rest belongs to nobody.
+        // Without the middle alias the rest has no owner in the chain.
         packet.answers.remove(1);
         let Reply::Alias(next) = query.read(7, &packet.build_bytes_vec().unwrap()) else {
             panic!("no alias")

@@ -63,7 +63,7 @@ pub(crate) enum Trouble {
     Referral,
     /// Its aliases lead nowhere, for the reason given.
     Endless(&'static str),
-    /// What it sent cannot be read, or contradicts itself.
+    /// Its answer cannot be read, or contradicts itself.
     Malformed,
     /// Nothing came that answers the query; `foreign` messages came instead.
     Silent { foreign: u32 },
@@ -260,16 +260,16 @@ fn name_server(address: &str) -> Option<SocketAddr> {
     Some(found)
 }
 
-/// What a server knows.
+/// The answer of a server.
 enum Answer {
-    /// The records; empty if the name has none of that type.
+    /// The records; empty if the name has no record of that type.
     Records(Vec<Record>),
     NoSuchName,
-    /// What to ask for next.
+    /// The next question.
     Alias(Query),
 }
 
-/// Why a server gave no answer.
+/// The reason why a server gave no answer.
 enum Unsuccessful {
     NotAsked(String),
     Trouble(Trouble),
@@ -281,7 +281,7 @@ impl<T: Into<Trouble>> From<T> for Unsuccessful {
     }
 }
 
-/// What passes between this host and one server about one query, in one turn or several.
+/// The exchange with one server about one query, in one turn or several.
 struct Talk {
     server: SocketAddr,
     /// The socket of the turn before and the id of its query: an answer that was late for that turn still counts.
@@ -340,7 +340,7 @@ impl Talk {
     }
 }
 
-/// What a reply that nothing else can be tried for amounts to.
+/// Converts a final reply into an answer or a failure.
 fn conclude(reply: Reply) -> Result<Answer, Unsuccessful> {
     Err(Unsuccessful::Trouble(match reply {
         Reply::Records(records) => return Ok(Answer::Records(records)),
@@ -558,7 +558,7 @@ mod tests {
         let alive = server(DnsFault::None);
         let resolver = resolver(&[&dead[0], &dead[1], &alive], 5000);
         assert_eq!(both(&resolver, &within(Some(3000))), Ok(1));
-        // Nobody answers: each was asked as often as the configuration says.
+        // No server answers: each was asked as often as the configuration says.
         alive.set_fault(DnsFault::Silent);
         let Err(Failure::Unanswered { troubles, elapsed }) = both(&resolver, &within(Some(1200)))
         else {

@@ -1,5 +1,5 @@
-//! What does not fit between several files: a certificate in one of them, and in another one a certificate that bears
-//! the name of its issuer and is not its issuer.
+//! Mismatches between several files: a certificate in one of them, and in another one a certificate that bears
+//! the name of its issuer but is not its issuer.
 //!
 //! A CA that was created again under its old name is the usual reason: all names match, and nothing verifies.
 
@@ -11,8 +11,8 @@ use super::{FileReport, Finding, FindingCode, Severity};
 use crate::printable::Quoted;
 use crate::tls::issuer::Namesake;
 
-/// The reports of files, each with its certificates, and a finding more for each certificate whose issuer's namesake,
-/// and not its issuer, is in another file.
+/// Adds a finding to the reports of files, each with its certificates, for each certificate whose issuer's namesake,
+/// but not its issuer, is in another file.
 pub(super) fn compared(files: impl Iterator<Item = (FileReport, Vec<X509>)>) -> Vec<FileReport> {
     let (mut reports, certificates): (Vec<_>, Vec<_>) = files.unzip();
     let mut by_name: HashMap<String, Vec<(usize, &X509)>> = HashMap::new();

@@ -93,7 +93,7 @@ pub struct CrlReport {
     pub number: Option<String>,
     /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
     pub signature_algorithm: String,
-    /// What limits it, such as `CA certificates only`; empty for a full CRL.
+    /// Its limits, such as `CA certificates only`; empty for a full CRL.
     pub scope: Vec<String>,
 }
 

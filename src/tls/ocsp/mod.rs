@@ -414,10 +414,10 @@ impl Check {
     }
 }
 
-/// How old an answer without `nextUpdate` may be where certainty is required, unless the options say otherwise.
+/// The age limit of an answer without `nextUpdate` if certainty is required, unless the options set another one.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why a chain is refused in which a CA demands staples: each certificate that such a CA issues must demand one too
+/// Refuses a chain in which a CA demands staples, unless each certificate that it issues demands one too
 /// (RFC 7633 §4.2.2). The trust anchor, which is the last one, is not part of the path.
 fn unmet_demand(chain: &[&X509Ref], staple: Option<&[u8]>) -> Option<Cause> {
     let path = chain.split_last().map_or(&[][..], |(_, path)| path);

@@ -3,7 +3,7 @@
 //! Each is asked on a thread of its own; the first conclusive valid answer wins, and nobody waits for the
 //! others, which end at the same deadline. A request that is short enough goes by GET, so that caches on
 //! the way can answer it. Redirects are followed to `http`
-//! on the same host only, and never for POST: whoever forges one must not send requests of this host elsewhere.
+//! on the same host only, and never for POST: a forged redirect must not send requests of this host elsewhere.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};

@@ -36,7 +36,7 @@ pub(super) struct Subject<'a> {
     pub(super) issuer: &'a X509Ref,
     /// The user's CRLs: a delegate may be revoked as well.
     pub(super) crls: &'a Crls,
-    /// How old an answer without `nextUpdate` may be.
+    /// The age limit of an answer without `nextUpdate`.
     pub(super) max_age: Duration,
 }
 

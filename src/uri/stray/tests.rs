@@ -1,4 +1,4 @@
-//! What is refused and what stays valid, in both directions.
+//! Tests of the texts that are refused and of those that stay valid.
 
 use super::*;
 use crate::cause::CauseCode;

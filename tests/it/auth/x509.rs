@@ -255,7 +255,7 @@ fn names_that_are_not_ascii_are_written_as_the_server_does() {
         let desk = Desk::new(LeafSpec::client(name), known());
         work(&desk.uri("")).unwrap();
         work(&desk.uri(&format!("{encoded}@"))).unwrap();
-        // As people read it.
+        // The readable form.
         let plain = user
             .replace(r"J\C3\BCrgen", name)
             .replace(r"\CE\A9mega", name);

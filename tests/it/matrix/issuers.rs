@@ -8,7 +8,7 @@ use openssl::x509::X509Ref;
 
 use super::{Expected, Seen, TLS_1_2, TLS_1_3, fingerprint, key, passes, shown, time};
 
-/// What is served and trusted, and how it must end: with a code, a message and a remedy.
+/// The served chain, the trusted CAs, and the expected code, message and remedy.
 struct Case {
     name: &'static str,
     identity: Identity,
@@ -26,7 +26,7 @@ fn leaf() -> LeafSpec {
     LeafSpec::local_server().key(&key(KeyKind::EcP256, "leaf"))
 }
 
-/// How a certificate is told from others of its name.
+/// Returns the property that distinguishes a certificate from others of its name.
 fn identity(certificate: &X509Ref) -> String {
     format!(
         "(SHA-256 fingerprint {}, valid from {} to {})",
@@ -299,7 +299,7 @@ fn a_namesake_of_the_issuer_is_told_from_the_issuer() {
     let dir = PkiDir::new();
     let mut seen = Seen::default();
     for (number, case) in cases().into_iter().enumerate() {
-        // A file that is written again is told as one that has changed.
+        // A file that is written again is reported as changed.
         let ca_file = dir.write(&format!("ca-{number}.pem"), &case.anchors);
         let uri = format!(
             "mongodb://localhost:{}/?tls=true&tlsCAFile={}",

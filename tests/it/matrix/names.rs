@@ -165,7 +165,7 @@ fn names_are_compared_by_the_rules_and_shown_when_they_differ() {
     seen.are(CODES);
 }
 
-/// What a certificate holds, the host that is asked for, and how the message and the remedy end. OpenSSL refuses each.
+/// The names in a certificate, the expected host, and the ends of the message and the remedy. OpenSSL refuses each.
 #[test]
 fn near_misses_are_explained() {
     let root = CaSpec::new("the root")

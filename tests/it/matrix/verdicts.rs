@@ -1,6 +1,6 @@
-//! What a failure after or within the handshake is blamed on: the server's refusal of a client certificate, a proxy that
-//! has lost its backend, this client's own OpenSSL, or an alert in the middle of a command. Each scenario compares the
-//! whole message and the whole remedy.
+//! The diagnosis of a failure after or within the handshake: the server's refusal of a client certificate, a proxy
+//! that has lost its backend, this client's own OpenSSL, or an alert in the middle of a command. Each scenario
+//! compares the whole message and the whole remedy.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -159,7 +159,7 @@ fn a_close_by_a_server_that_accepted_the_client_is_of_the_network() {
             // The server works again, and so does the client.
             server.faults().clear();
             ping_on(&program).unwrap();
-            // A client that was never accepted is told what is likelier.
+            // A client that was never accepted gets the more likely reason.
             server
                 .faults()
                 .all(Fault::close_after(0).on(Layer::Message));
@@ -173,7 +173,7 @@ fn a_close_by_a_server_that_accepted_the_client_is_of_the_network() {
     }
 }
 
-/// The error of a new connection: the one that there was has been idle for too long.
+/// The error of a new connection: the previous one has been idle for too long.
 fn dial_error(client: &Client) -> Error {
     thread::sleep(Duration::from_millis(100));
     ping_on(client).unwrap_err()
@@ -235,7 +235,7 @@ fn an_intermediate_of_the_client_is_blamed_before_the_server() {
     seen.check("a CA created again", &uri, &expected);
 }
 
-/// A client certificate below a higher level is told with the level, as that of a server is.
+/// The message about a client certificate below a higher level names the level, as for a server.
 #[test]
 fn a_client_certificate_below_the_level_is_told_with_what_set_it() {
     let desk = Desk::new();
@@ -280,7 +280,7 @@ fn an_alert_about_no_client_certificate_is_a_tls_alert() {
     }
 }
 
-/// Passes bytes on, and changes one of the client's when it is told to.
+/// Forwards bytes, and changes one of the client's on request.
 fn spoiling_proxy(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -339,7 +339,7 @@ fn an_alert_during_a_command_is_not_of_the_handshake() {
     }
 }
 
-/// What this client's OpenSSL refuses by its own rules is not blamed on a proxy.
+/// A refusal by this client's own OpenSSL is not blamed on a proxy.
 #[test]
 fn refusals_by_the_own_openssl_are_told_as_such() {
     let desk = Desk::new();
@@ -388,7 +388,7 @@ fn refusals_by_the_own_openssl_are_told_as_such() {
     }
 }
 
-/// What the options exclude is told before what the server might change.
+/// Limits of the options are named before those that the server might change.
 #[test]
 fn limits_of_the_options_come_first() {
     let desk = Desk::new();
@@ -441,7 +441,7 @@ fn limits_of_the_options_come_first() {
     seen.check_error("groups", &error, &expected);
 }
 
-/// A handshake that does not end is told by how far it came.
+/// The message about a handshake that does not end depends on its progress.
 #[test]
 fn a_timeout_after_tls_does_not_doubt_tls() {
     let bench = Bench::sound();
@@ -482,7 +482,7 @@ fn a_timeout_after_tls_does_not_doubt_tls() {
         &uri(bench.server.addr()),
         &expected,
     );
-    // What does not answer at all may be anything.
+    // A peer that never answers may be anything.
     let silent = Stranger::start(|_, stop| stop.wait_for_ever());
     let expected = Expected::new(CauseCode::HandshakeTimeout)
         .at(Stage::Tls)

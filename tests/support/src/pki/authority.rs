@@ -190,7 +190,7 @@ impl CaSpec {
         self
     }
 
-    /// Which identifiers of keys the certificate holds.
+    /// Sets the key identifiers that the certificate holds.
     pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
         self.key_ids = key_ids;
         self

@@ -208,7 +208,7 @@ impl<'a> CrlSpec<'a> {
         X509Crl::from_der(&der).unwrap()
     }
 
-    /// The same CRL without `nextUpdate`, signed again: the `openssl` crate makes none.
+    /// Removes `nextUpdate` from a CRL and signs it again: the `openssl` crate cannot make one without it.
     fn drop_next_update(&self, crl: &X509Crl) -> X509Crl {
         let der = crl.to_der().unwrap();
         let parts = der::split(der::content(&der)).unwrap();

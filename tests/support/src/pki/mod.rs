@@ -221,15 +221,15 @@ struct Draft<'a> {
     key_ids: KeyIds,
 }
 
-/// Which identifiers of keys a certificate holds (RFC 5280 §4.2.1.1, §4.2.1.2).
+/// The key identifiers that a certificate holds (RFC 5280 §4.2.1.1, §4.2.1.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyIds {
-    /// That of its own key, and that of its issuer's.
+    /// The identifiers of its own key and of its issuer's key.
     #[default]
     Both,
     /// These, and the issuer's name and the serial number of the issuer's certificate.
     WithSerial,
-    /// None, as `openssl req -x509` and `openssl x509 -req` make them without a section of extensions.
+    /// No identifiers, as `openssl req -x509` and `openssl x509 -req` make them without a section of extensions.
     None,
 }
 

@@ -201,7 +201,7 @@ impl ServerTls {
     ///
     /// # Errors
     ///
-    /// What OpenSSL says.
+    /// OpenSSL's errors.
     pub fn context(&self) -> Result<SslContext, ErrorStack> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         // First of all: it decides which certificates may be loaded.
