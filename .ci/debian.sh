@@ -58,11 +58,13 @@ debian_toolchain() {
     echo "$toolchain" >"$root/rust/version"
 }
 
-# Runs a shell command in /tree. /proc is mounted only for that command, and goes away with it.
+# Runs a shell command in /tree. /proc and /dev/pts, which tests with a terminal need, are mounted only for
+# that command, and go away with it.
 debian_run() { # command
     # shellcheck disable=SC2016 # $1 and $2 are for the inner shell
     unshare --mount --propagation private sh -c '
         mount -t proc proc "$1/proc"
+        mount -t devpts -o ptmxmode=0666 devpts "$1/dev/pts"
         exec chroot "$1" env -i PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
             CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true sh -euc "cd /tree; $2"' - "$root" "$1"
 }
