@@ -335,11 +335,6 @@ impl Lab {
         Some(self.normalise(&run.out, port))
     }
 
-    /// The output, if the failure happened: a low security level of this host lets some pass.
-    fn refused(&self, code: CauseCode, output: Option<String>) -> Option<String> {
-        output.filter(|output| output.contains(&format!(": {code}\n")))
-    }
-
     /// The doctor at a server, with `tlsCAFile` and further options.
     fn examine(&self, server: &Server, host: &str, options: &str) -> Option<String> {
         self.doctor_at(format!("{host}:{}", server.port()), options)
@@ -362,6 +357,17 @@ impl Lab {
     /// A server whose certificate is sound but for one thing.
     fn leaf(&self, change: impl FnOnce(LeafSpec) -> LeafSpec) -> Option<String> {
         self.present(&self.root.issue(change(leaf())))
+    }
+
+    /// The same for a client whose OpenSSL has a configuration of its own. The default level, and the place that sets
+    /// it, differ from system to system.
+    fn leaf_at_level_2(&self, change: impl FnOnce(LeafSpec) -> LeafSpec) -> Option<String> {
+        let config = self.file("openssl.cnf", LEVEL_2);
+        let server = serve(&self.root.issue(change(leaf())));
+        let ca = self.dir.path().join("ca.pem");
+        let (port, ca) = (server.port(), ca.display());
+        let uri = format!("mongodb://localhost:{port}/?tls=true&tlsCAFile={ca}");
+        self.doctor_in(&uri, &[("OPENSSL_CONF", &config)])
     }
 
     /// A server whose settings are unusual.
@@ -479,6 +485,10 @@ struct Crl<'a> {
     server: &'a Identity,
 }
 
+/// A configuration of OpenSSL that sets security level 2.
+const LEVEL_2: &str = "openssl_conf = init\n[init]\nssl_conf = modules\n[modules]\nsystem_default = all\n\
+    [all]\nCipherString = DEFAULT:@SECLEVEL=2\n";
+
 fn leaf() -> LeafSpec {
     LeafSpec::local_server()
 }
@@ -568,14 +578,10 @@ fn of_certificates(code: CauseCode) -> &'static [Inject] {
         CauseCode::SignatureInvalid => {
             &[|lab| lab.present(&lab.root.issue(leaf()).with_broken_signature())]
         }
-        CauseCode::KeyTooWeak => &[|lab| {
-            let output = lab.leaf(|leaf| leaf.key_kind(KeyKind::Rsa(1024)));
-            lab.refused(CauseCode::KeyTooWeak, output)
-        }],
-        CauseCode::DigestTooWeak => &[|lab| {
-            let output = lab.leaf(|leaf| leaf.digest(Digest::Sha1));
-            lab.refused(CauseCode::DigestTooWeak, output)
-        }],
+        CauseCode::KeyTooWeak => {
+            &[|lab| lab.leaf_at_level_2(|leaf| leaf.key_kind(KeyKind::Rsa(1024)))]
+        }
+        CauseCode::DigestTooWeak => &[|lab| lab.leaf_at_level_2(|leaf| leaf.digest(Digest::Sha1))],
         CauseCode::PinMismatch => {
             &[|lab| lab.program(|tls| tls.pinned_key(SpkiPin::from_digest([7; 32])))]
         }
