@@ -212,7 +212,7 @@ impl Case<'_> {
                     Quoted(&self.certificate.issuer)
                 ),
                 format!(
-                    "Fetch the CRL anew from that issuer into the file of {}.",
+                    "Fetch the CRL again from that issuer into the file of {}.",
                     self.crl_option()
                 ),
             ),
