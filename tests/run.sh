@@ -11,7 +11,7 @@ shift
 
 cat <<'END'
 The first run builds everything: about 10 minutes on two cores, 5 GB of disk. It downloads crates from
-crates.io and, if Go is installed, FerretDB's source from the Go module proxy (300 MB in all).
+crates.io and, if Go is installed, FerretDB's source from the Go module proxy (200 MB in all).
 Later runs take about 5 minutes.
 END
 
