@@ -13,7 +13,7 @@ use crate::cursor::Home;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::event::{self, Event, EventKind, TlsReloadEvent};
-use crate::fork::{Abandon, PerProcess};
+use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
 use crate::pool::PoolSnapshot;

@@ -10,7 +10,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use crate::cause::{Cause, CauseCode};
-use crate::tls::{Resource, soft_limit};
+use crate::ffi::system::{Resource, soft_limit};
 
 /// The resource that has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

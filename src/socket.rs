@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::fork;
+use crate::ffi::fork;
 use crate::time::Deadline;
 
 /// A connected socket with a deadline; see the [module documentation](self).
@@ -304,7 +304,7 @@ mod tests {
                 let mut socket = Socket::new(Arc::clone(&transport)).unwrap();
                 socket.set_waiting(waits).unwrap();
                 let (sender, outcome) = std::sync::mpsc::channel();
-                crate::thread::spawn("mongotls-test", move || {
+                crate::ffi::thread::spawn("mongotls-test", move || {
                     let error = socket.write(b"x").unwrap_err();
                     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
                     sender.send((error.kind(), status)).unwrap();

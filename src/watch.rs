@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ending::{Ending, Sleep};
-use crate::thread::{Background, outlive_panics};
+use crate::ffi::thread::{Background, outlive_panics};
 use crate::tls::Snapshot;
 
 /// A thread that looks at files; it ends when this is dropped.

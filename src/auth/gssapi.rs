@@ -18,12 +18,12 @@ use zeroize::Zeroizing;
 use super::sasl::SaslClient;
 use super::{Context, server_not_proven};
 use crate::cause::{Cause, CauseCode};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
 use crate::printable::Quoted;
-use crate::thread;
 use crate::time::Deadline;
 
 /// What the connections of one client share.

@@ -29,7 +29,7 @@ use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsHandshakeFailedEvent,
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
-use crate::fork;
+use crate::ffi::fork;
 use crate::idn;
 use crate::logging::{debug, warn};
 use crate::net::{Unreachable, Way};

@@ -12,7 +12,7 @@ use super::authenticate::Driver;
 use super::{Connection, Connector, Perished, Request};
 use crate::auth::Context;
 use crate::error::{Error, Result};
-use crate::fork;
+use crate::ffi::fork;
 use crate::time::Deadline;
 
 impl Connector {

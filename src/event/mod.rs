@@ -27,7 +27,7 @@ pub use self::tls::{
     RevocationEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
     TlsReloadEvent,
 };
-use crate::fork;
+use crate::ffi::fork;
 use crate::logging::error;
 pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::time::{Deadline, TimeoutKind};

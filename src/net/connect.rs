@@ -12,10 +12,10 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::socket::{Interrupt, Socket};
-use crate::thread;
 use crate::time::Deadline;
 
 /// How long an attempt has for itself before the next address is tried beside it (RFC 8305 §5).

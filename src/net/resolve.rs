@@ -10,11 +10,11 @@ use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use super::{Unreachable, limit_ms, within};
 use crate::cause::{Cause, CauseCode};
 use crate::error::Stage;
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::printable::Quoted;
 use crate::socket::Interrupt;
-use crate::thread;
 use crate::time::{Deadline, Elapsed};
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{ProtocolOptions, Secret, SpkiPin};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
-use crate::fork;
+use crate::ffi::fork;
 
 /// The TLS options of a client.
 ///

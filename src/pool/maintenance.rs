@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::{Dial, Pool};
 use crate::event;
+use crate::ffi::thread;
 use crate::logging::{error, warn};
-use crate::thread;
 
 /// The interval between two runs that nothing else calls for: 10 s, as `heartbeatFrequencyMS`.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);

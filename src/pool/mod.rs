@@ -49,7 +49,7 @@ use crate::event::{
     self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
     PoolEvent, PoolEventKind, PoolOptions,
 };
-use crate::fork;
+use crate::ffi::fork;
 use crate::logging::debug;
 use crate::options::ClientOptions;
 use crate::socket::Interrupt;

@@ -11,7 +11,7 @@ use bson::oid::ObjectId;
 
 use super::server::{Dialer, Server};
 use crate::event::SdamEvent;
-use crate::fork;
+use crate::ffi::fork;
 use crate::pool::{Clearing, Lease};
 
 /// One thing to do.

@@ -21,10 +21,10 @@ use super::topology::Topology;
 use crate::conn::{Answer, CheckConnection, Connector};
 use crate::error::{Error, Result, Stage};
 use crate::event::{self, MonitoringConnection, SdamEventKind};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::logging::{debug, warn};
-use crate::thread;
 
 /// What the threads of all servers share.
 #[derive(Clone, Debug)]

@@ -24,11 +24,11 @@ use crate::address::ServerAddress;
 use crate::conn::{Connector, is_function};
 use crate::error::Error;
 use crate::event::{Event, EventKind, EventListener, SdamEvent, SdamEventKind};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread::Background;
 use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
-use crate::thread::Background;
 
 /// See the [module documentation](self).
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use super::rules;
 use crate::address::ServerAddress;
 use crate::ending::Ending;
 use crate::error::Result;
+use crate::ffi::thread;
 use crate::logging::{debug, warn};
 use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, SrvOptions};
 use crate::printable::Quoted;
 use crate::sdam::{Topology, TopologyType};
-use crate::thread;
 use crate::time::{Deadline, TimeoutKind};
 
 /// The shortest interval: a minute, whatever the records say.

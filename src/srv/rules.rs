@@ -7,7 +7,7 @@ use openssl::rand::rand_bytes;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
-use crate::fork;
+use crate::ffi::fork;
 use crate::logging::warn;
 use crate::net::dns::{Failure, Resolver, Trouble};
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};

@@ -4,10 +4,11 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::ffi::Configuration;
-use super::{ffi, files};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::Configuration;
 use crate::printable::Quoted;
+use crate::tls::config::files;
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
 pub fn openssl_version() -> &'static str {

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "cloud")]
 use super::environment;
 use crate::cause::{Cause, CauseCode};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
-use crate::thread;
 use crate::time::{Deadline, Elapsed};
 
 /// An access token that servers are shown. Two are the same if they have the same text.

@@ -23,7 +23,7 @@ use openssl::rand::rand_bytes;
 use resolv_conf::{Config, ScopedIp};
 
 use self::message::{Kind, Query, Record, Reply};
-use crate::fork;
+use crate::ffi::fork;
 use crate::time::{Deadline, Elapsed};
 
 /// The name servers, and the timeout and attempts for each.

@@ -9,7 +9,7 @@ use openssl::x509::X509;
 
 use super::{FileReport, Finding, FindingCode, Severity};
 use crate::printable::Quoted;
-use crate::tls::issuer::Namesake;
+use crate::tls::handshake::issuer::Namesake;
 
 /// Adds a finding to the reports of files, each with its certificates, for each certificate whose issuer's namesake,
 /// but not its issuer, is in another file.

@@ -8,11 +8,12 @@ use openssl::x509::extension::CrlNumber;
 use openssl::x509::{X509, X509Crl, X509CrlRef, X509NameRef, X509VerifyResult};
 
 use super::{ChainReport, CrlReport, FileForm, KeyForm, KeyReport};
-use crate::tls::certificate::{instant, key_digest, key_kind, object_name};
-use crate::tls::crl_scope::CrlScope;
-use crate::tls::ffi;
-use crate::tls::files::{self, PemBlock};
-use crate::tls::key::{self, Locked, Password};
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::instant;
+use crate::tls::config::crl_scope::CrlScope;
+use crate::tls::config::files::{self, PemBlock};
+use crate::tls::config::key::{self, Locked, Password};
+use crate::tls::handshake::certificate::{key_digest, key_kind, object_name};
 
 /// What was decoded of a file.
 #[derive(Default)]

@@ -12,12 +12,13 @@ use openssl::x509::X509;
 use super::contents::Contents;
 use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
+use crate::ffi::openssl as ffi;
 use crate::printable::Quoted;
 use crate::time::rfc3339;
-use crate::tls::files::Purpose;
-use crate::tls::key::{Lacking, Locked};
-use crate::tls::reading::{FileBytes, Unread};
-use crate::tls::{Certificate, ffi};
+use crate::tls::Certificate;
+use crate::tls::config::files::Purpose;
+use crate::tls::config::key::{Lacking, Locked};
+use crate::tls::config::reading::{FileBytes, Unread};
 
 /// What ends sooner is worth a warning: 30 days.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -18,11 +18,11 @@ use openssl::x509::X509;
 
 use self::contents::Contents;
 use super::Certificate;
-use super::files::{self, Purpose};
-use super::key::Password;
-use super::reading::{self, FileBytes, Files, Unread};
-use crate::fork;
+use crate::ffi::fork;
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
+use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::key::Password;
+use crate::tls::config::reading::{self, FileBytes, Files, Unread};
 
 pub(crate) use self::judge::ends_soon;
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::response::Answer;
-use crate::fork;
+use crate::ffi::fork;
 
 /// How many answers are kept.
 const LARGEST: usize = 1024;

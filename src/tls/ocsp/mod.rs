@@ -13,6 +13,7 @@
 mod cache;
 mod responder;
 mod response;
+pub(crate) mod revocation;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,17 +26,19 @@ use openssl::x509::X509Ref;
 
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
-use super::crl::Crls;
-use super::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
-use super::{Certificate, callback, ffi};
 use crate::cause::{Cause, CauseCode};
+use crate::ffi::callback;
+use crate::ffi::openssl as ffi;
 use crate::logging::{debug, warn};
 use crate::options::TlsOptions;
 use crate::printable::Quoted;
 use crate::time::{Deadline, TimeoutKind, rfc3339};
+use crate::tls::Certificate;
+use crate::tls::config::crl::Crls;
+use crate::tls::ocsp::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
 
 /// The check of one context, shared by its connections.
-pub(super) struct Checker {
+pub(crate) struct Checker {
     asks_responders: bool,
     requires_status: bool,
     responder_timeout: Duration,

@@ -12,9 +12,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::cache::{Attempt, Learned};
 use super::response::{self, LARGEST, Subject};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::thread;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
-use crate::thread;
 use crate::time::Deadline;
 
 /// How many responders of one certificate are asked; more are passed over.

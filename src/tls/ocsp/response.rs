@@ -19,10 +19,10 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{CrlStatus, X509};
 
+use crate::ffi::openssl::{self as ffi, SingleResponse};
 use crate::time::rfc3339;
-use crate::tls::crl::Crls;
-use crate::tls::ffi::{self, SingleResponse};
-use crate::tls::verify::reason_name;
+use crate::tls::config::crl::Crls;
+use crate::tls::handshake::verify::reason_name;
 
 /// No response is larger: 64 KiB. One with a delegate's certificate has some 2 KiB.
 pub(super) const LARGEST: usize = 64 << 10;

@@ -2,7 +2,7 @@
 //!
 //! [`Files`] holds the bytes of all files of a set of options. The context, the decision whether
 //! it may be shared and the doctor all use these bytes, so a pipe such as `<(cat ca.pem)` is enough
-//! for all of them. Files are read before any lock is taken and [outside](crate::fork::outside) of work that delays a
+//! for all of them. Files are read before any lock is taken and [outside](crate::ffi::fork::outside) of work that delays a
 //! fork.
 //!
 //! When a client is made, pipes are read without blocking, until a deadline. While files are in use, only regular files
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use openssl::sha::sha256;
 use zeroize::Zeroizing;
 
-use super::ffi;
-use super::snapshot::Snapshot;
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::system::wait_until_readable;
 use crate::options::TlsOptions;
+use crate::tls::config::snapshot::Snapshot;
 
 /// The size limit of a file: 256 MiB. A CRL of a million entries has some 60 MB in PEM form.
 const LARGEST: usize = 256 << 20;
@@ -39,17 +39,17 @@ pub(crate) enum Reading {
 }
 
 /// A file that was read.
-pub(super) struct FileBytes {
+pub(crate) struct FileBytes {
     /// Overwritten on drop, because they may hold a key.
-    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
     /// The permission bits.
-    pub(super) mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// The reason why a file was not read, and the remedy.
-pub(super) struct Unread {
-    pub(super) why: Cow<'static, str>,
-    pub(super) remedy: &'static str,
+pub(crate) struct Unread {
+    pub(crate) why: Cow<'static, str>,
+    pub(crate) remedy: &'static str,
     /// The system's error number, if it is the system that refused.
     os_error: Option<i32>,
 }
@@ -85,7 +85,7 @@ impl Unread {
     }
 
     /// The system's error, if it is the system that refused.
-    pub(super) fn source(&self) -> Option<io::Error> {
+    pub(crate) fn source(&self) -> Option<io::Error> {
         self.os_error.map(io::Error::from_raw_os_error)
     }
 }
@@ -133,7 +133,7 @@ impl Files {
     }
 
     /// No files.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             reading: Reading::Once,
             until: Instant::now(),
@@ -148,7 +148,7 @@ impl Files {
     }
 
     /// One of the files.
-    pub(super) fn get(&self, path: &Path) -> Result<&FileBytes, &Unread> {
+    pub(crate) fn get(&self, path: &Path) -> Result<&FileBytes, &Unread> {
         match self.place(path) {
             Some(place) => self.read[place].1.as_ref(),
             None => Err(&UNKNOWN),
@@ -156,7 +156,7 @@ impl Files {
     }
 
     /// One of the files, with mutable bytes: a large file is decoded in place.
-    pub(super) fn get_mut(&mut self, path: &Path) -> Result<&mut FileBytes, &Unread> {
+    pub(crate) fn get_mut(&mut self, path: &Path) -> Result<&mut FileBytes, &Unread> {
         match self.place(path) {
             Some(place) => self.read[place].1.as_mut().map_err(|unread| &*unread),
             None => Err(&UNKNOWN),
@@ -164,39 +164,39 @@ impl Files {
     }
 
     /// Reads another file under the same rules.
-    pub(super) fn further(&self, path: &Path) -> Result<FileBytes, Unread> {
+    pub(crate) fn further(&self, path: &Path) -> Result<FileBytes, Unread> {
         fork::outside(|| read(path, self.reading, self.until))
     }
 
     /// The state of the files before they were read.
-    pub(super) fn seen(&self) -> &Snapshot {
+    pub(crate) fn seen(&self) -> &Snapshot {
         &self.seen
     }
 
     /// Each file with its SHA-256 as it was read, or an empty list if one of them was not read.
-    pub(super) fn contents(&self) -> Vec<(PathBuf, [u8; 32])> {
+    pub(crate) fn contents(&self) -> Vec<(PathBuf, [u8; 32])> {
         let paths = self.read.iter().map(|(path, _)| path.clone());
         paths.zip(self.digests.iter().flatten().copied()).collect()
     }
 
     /// The SHA-256 of each file as it was read; `None` if one of them was not read.
-    pub(super) fn digests(&self) -> Option<&[[u8; 32]]> {
+    pub(crate) fn digests(&self) -> Option<&[[u8; 32]]> {
         self.digests.as_deref()
     }
 }
 
 /// Reads one file whole.
-pub(super) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
+pub(crate) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
 }
 
 /// Returns whether `path` is a regular file whose bytes have this SHA-256 now.
-pub(super) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
+pub(crate) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
     read_again(path).is_ok_and(|file| sha256(&file.bytes) == *digest)
 }
 
 /// Reads one regular file whole.
-pub(super) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
+pub(crate) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Again, Instant::now() + PATIENCE))
 }
 
@@ -260,7 +260,7 @@ fn read_all(
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + PIECE));
     let mut must_wait = is_pipe;
     loop {
-        if must_wait && !ffi::wait_until_readable(file, until).map_err(by_system)? {
+        if must_wait && !wait_until_readable(file, until).map_err(by_system)? {
             return Err(Unread::new(
                 format!(
                     "nothing more was written to it within {} s, and it was not closed",

@@ -2,15 +2,15 @@
 
 /// An alert that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Alert(u8);
+pub(crate) struct Alert(u8);
 
 macro_rules! alerts {
     ($($constant:ident = $number:literal, $name:literal;)*) => {
         impl Alert {
-            $(pub(super) const $constant: Self = Self($number);)*
+            $(pub(crate) const $constant: Self = Self($number);)*
 
             /// The name in the registry of IANA; `alert N` for one that has none here.
-            pub(super) fn name(self) -> String {
+            pub(crate) fn name(self) -> String {
                 match self.0 {
                     $($number => $name.to_owned(),)*
                     // The rest needs no rule of its own.
@@ -54,14 +54,14 @@ alerts! {
 
 impl Alert {
     /// OpenSSL reports a fatal alert as the reason 1000 + number (`SSL_AD_REASON_OFFSET`).
-    pub(super) fn from_reason(reason: i32) -> Option<Self> {
+    pub(crate) fn from_reason(reason: i32) -> Option<Self> {
         reason
             .checked_sub(1000)
             .and_then(|number| u8::try_from(number).ok())
             .map(Self)
     }
 
-    pub(super) fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         self.0
     }
 }

@@ -11,48 +11,49 @@ use std::time::SystemTime;
 use openssl::error::ErrorStack;
 use openssl::ssl::{self, ErrorCode};
 
-use super::alert::Alert;
-use super::identity::OwnChain;
-use super::level::SecurityLevel;
-use super::{ServerName, openssl_version};
+use super::context::ServerName;
 use crate::cause::{Cause, CauseCode};
 use crate::limit::Limit;
 use crate::options::{ProtocolOptions, TlsVersion};
 use crate::printable::Quoted;
 use crate::sniff;
 use crate::time::rfc3339;
+use crate::tls::config::identity::OwnChain;
+use crate::tls::handshake::alert::Alert;
+use crate::tls::handshake::level::SecurityLevel;
+use crate::tls::openssl_version;
 
 /// What is known about the other side when something fails.
-pub(super) struct Peer<'a> {
+pub(crate) struct Peer<'a> {
     /// Whom we wanted to talk to.
-    pub(super) name: &'a ServerName,
+    pub(crate) name: &'a ServerName,
     /// The first bytes that came from it.
-    pub(super) head: &'a [u8],
+    pub(crate) head: &'a [u8],
     /// How many bytes came from it.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// Whether it asked for a client certificate.
-    pub(super) requested_certificate: bool,
+    pub(crate) requested_certificate: bool,
     /// The CAs that it accepts client certificates from, as far as it named them.
-    pub(super) requested_ca_names: Vec<String>,
+    pub(crate) requested_ca_names: Vec<String>,
     /// Our certificate and its chain, if one is configured.
-    pub(super) own: Option<&'a OwnChain>,
+    pub(crate) own: Option<&'a OwnChain>,
     /// Whether our last message went out after the last byte that came in.
-    pub(super) answered: bool,
+    pub(crate) answered: bool,
     /// The phase that the connection had reached.
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
     /// True if this server has accepted this client with the same certificate, or without one, before.
-    pub(super) accepted_before: bool,
+    pub(crate) accepted_before: bool,
     /// The protocol settings of the options.
-    pub(super) protocol: &'a ProtocolOptions,
+    pub(crate) protocol: &'a ProtocolOptions,
     /// The security level of the connection.
-    pub(super) level: u32,
+    pub(crate) level: u32,
     /// The time of the failure.
-    pub(super) now: SystemTime,
+    pub(crate) now: SystemTime,
 }
 
 /// The phase of a connection when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// In the handshake.
     Handshake,
     /// After the handshake, before the server has answered anything. In TLS 1.3 its verdict on the client's
@@ -102,7 +103,7 @@ impl Peer<'_> {
 
 /// Why an exchange of TLS records failed: as OpenSSL sees it, and how the stream under it failed, if it
 /// did.
-pub(super) fn failed_exchange(
+pub(crate) fn failed_exchange(
     error: &ssl::Error,
     io: Option<&io::Error>,
     peer: &Peer<'_>,
@@ -234,7 +235,7 @@ fn refused_here(code: i32, text: &str, peer: &Peer<'_>) -> Option<Cause> {
 }
 
 /// Whether the peer sent an alert.
-pub(super) fn is_alert(error: &ssl::Error) -> bool {
+pub(crate) fn is_alert(error: &ssl::Error) -> bool {
     let mut entries = error.ssl_error().into_iter().flat_map(ErrorStack::errors);
     entries.any(|entry| {
         entry.library_code() == reason::LIBRARY && Alert::from_reason(entry.reason_code()).is_some()
@@ -242,7 +243,7 @@ pub(super) fn is_alert(error: &ssl::Error) -> bool {
 }
 
 /// Why the socket under TLS failed.
-pub(super) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
+pub(crate) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> Cause {
     let reset = matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset
@@ -292,7 +293,7 @@ pub(crate) fn is_unreachable(error: &io::Error) -> bool {
 pub(crate) const SILENT_NETWORK: &str = "Check that the server's host is up, and look for a firewall, a NAT gateway or a VPN that drops packets without an answer; socketTimeoutMS limits how long a command waits.";
 
 /// Why the connection ended: the peer closed it.
-pub(super) fn closed(peer: &Peer<'_>) -> Cause {
+pub(crate) fn closed(peer: &Peer<'_>) -> Cause {
     let received = i64::try_from(peer.received).unwrap_or(i64::MAX);
     if peer.judged_certificate() {
         return client_certificate_refused(peer, None);
@@ -319,7 +320,7 @@ pub(super) fn closed(peer: &Peer<'_>) -> Cause {
 }
 
 /// Whether the peer's first bytes are no TLS record, and what they look like.
-pub(super) fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
+pub(crate) fn not_tls(peer: &Peer<'_>) -> Option<Cause> {
     if peer.head.is_empty() || sniff::is_tls_record(peer.head) {
         return None;
     }
@@ -643,30 +644,30 @@ fn broken_protocol(text: &str, peer: &Peer<'_>) -> Cause {
 /// Reason codes of OpenSSL's library SSL (`sslerr.h`); the same in 1.1.1 and 3, where nothing else is
 /// said.
 mod reason {
-    pub(super) const LIBRARY: i32 = 20;
+    pub(crate) const LIBRARY: i32 = 20;
     /// X509 and ASN1.
-    pub(super) const CERTIFICATE_LIBRARIES: [i32; 2] = [11, 13];
-    pub(super) const BAD_RECORD_MAC: u8 = 20;
-    pub(super) const UNSAFE_LEGACY_RENEGOTIATION: i32 = 338;
-    pub(super) const EXCESSIVE_MESSAGE_SIZE: i32 = 152;
-    pub(super) const INCONSISTENT_EXTMS: i32 = 104;
-    pub(super) const DH_KEY_TOO_SMALL: i32 = 394;
-    pub(super) const NO_SUITABLE_SIGNATURE_ALGORITHM: i32 = 118;
+    pub(crate) const CERTIFICATE_LIBRARIES: [i32; 2] = [11, 13];
+    pub(crate) const BAD_RECORD_MAC: u8 = 20;
+    pub(crate) const UNSAFE_LEGACY_RENEGOTIATION: i32 = 338;
+    pub(crate) const EXCESSIVE_MESSAGE_SIZE: i32 = 152;
+    pub(crate) const INCONSISTENT_EXTMS: i32 = 104;
+    pub(crate) const DH_KEY_TOO_SMALL: i32 = 394;
+    pub(crate) const NO_SUITABLE_SIGNATURE_ALGORITHM: i32 = 118;
     /// wrong curve, unsupported elliptic curve, bad ecc cert.
-    pub(super) const CURVE: [i32; 3] = [378, 315, 304];
+    pub(crate) const CURVE: [i32; 3] = [378, 315, 304];
     /// wrong signature type, unknown digest, no suitable digest algorithm, legacy sigalg disallowed or
     /// unsupported.
-    pub(super) const SIGNATURE: [i32; 4] = [370, 368, 297, 333];
+    pub(crate) const SIGNATURE: [i32; 4] = [370, 368, 297, 333];
     /// unknown certificate type, unable to find public key parameters, unknown pkey type.
-    pub(super) const CERTIFICATE_KEY: [i32; 3] = [247, 239, 251];
+    pub(crate) const CERTIFICATE_KEY: [i32; 3] = [247, 239, 251];
     /// From OpenSSL 3 on: in 1.1.1, where an end of file has no reason at all, the number stands for a
     /// callback that failed.
-    pub(super) const UNEXPECTED_EOF: Option<i32> = if cfg!(ossl300) { Some(294) } else { None };
+    pub(crate) const UNEXPECTED_EOF: Option<i32> = if cfg!(ossl300) { Some(294) } else { None };
     /// no protocols available, unsupported protocol, wrong ssl version, wrong version number, version
     /// too high, version too low, inappropriate fallback.
-    pub(super) const VERSION: [i32; 7] = [191, 258, 266, 267, 166, 396, 373];
+    pub(crate) const VERSION: [i32; 7] = [191, 258, 266, 267, 166, 396, 373];
     /// no ciphers available, no shared cipher, unknown cipher returned, wrong cipher returned, no suitable
     /// signature algorithm, no shared signature algorithms, no suitable key share, no shared groups, no
     /// suitable groups.
-    pub(super) const SELECTION: [i32; 9] = [181, 193, 248, 261, 118, 376, 101, 410, 295];
+    pub(crate) const SELECTION: [i32; 9] = [181, 193, 248, 261, 118, 376, 101, 410, 295];
 }

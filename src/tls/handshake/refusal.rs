@@ -7,31 +7,33 @@ use std::time::SystemTime;
 
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-use super::crl::Crls;
-use super::crl_scope::CrlScope;
-use super::issuer::{self, Difference, Namesake};
-use super::level::SecurityLevel;
-use super::names::{self, Presented};
-use super::verify::{Refusal, spki_pin};
-use super::{Certificate, ServerName, TrustAnchors, ffi, openssl_version};
+use super::context::ServerName;
 use crate::cause::{Category, Cause, CauseCode};
+use crate::ffi::openssl as ffi;
 use crate::options::ProtocolOptions;
 use crate::printable::Quoted;
 use crate::time::rfc3339;
+use crate::tls::config::crl::Crls;
+use crate::tls::config::crl_scope::CrlScope;
+use crate::tls::handshake::issuer::{self, Difference, Namesake};
+use crate::tls::handshake::level::SecurityLevel;
+use crate::tls::handshake::names::{self, Presented};
+use crate::tls::handshake::verify::{Refusal, spki_pin};
+use crate::tls::{Certificate, TrustAnchors, openssl_version};
 
 /// The rules by which the server's chain was verified.
-pub(super) struct Rules<'a> {
-    pub(super) name: &'a ServerName,
-    pub(super) anchors: &'a TrustAnchors,
-    pub(super) crls: &'a Crls,
-    pub(super) protocol: &'a ProtocolOptions,
+pub(crate) struct Rules<'a> {
+    pub(crate) name: &'a ServerName,
+    pub(crate) anchors: &'a TrustAnchors,
+    pub(crate) crls: &'a Crls,
+    pub(crate) protocol: &'a ProtocolOptions,
     /// The security level of the connection.
-    pub(super) level: u32,
-    pub(super) now: SystemTime,
+    pub(crate) level: u32,
+    pub(crate) now: SystemTime,
 }
 
 /// Why our verification refused the server's chain.
-pub(super) fn refused_chain(refusal: &Refusal, rules: &Rules<'_>) -> Cause {
+pub(crate) fn refused_chain(refusal: &Refusal, rules: &Rules<'_>) -> Cause {
     let &Rules {
         name,
         anchors,
@@ -101,7 +103,7 @@ pub(super) fn refused_chain(refusal: &Refusal, rules: &Rules<'_>) -> Cause {
 
 /// The server sent no certificate, or OpenSSL did not verify the one that it sent: an anonymous cipher
 /// suite does that where the system's configuration allows it.
-pub(super) fn unauthenticated(cipher: &str) -> Cause {
+pub(crate) fn unauthenticated(cipher: &str) -> Cause {
     Cause::new(
         CauseCode::IssuerUnknown,
         format!("the server did not prove who it is: the cipher suite {cipher} needs no certificate"),
@@ -976,7 +978,7 @@ fn listed(namesakes: &[Found]) -> Option<Vec<String>> {
 }
 
 /// Returns whether OpenSSL found no CRL that it could use.
-pub(super) fn misses_crl(result: X509VerifyResult) -> bool {
+pub(crate) fn misses_crl(result: X509VerifyResult) -> bool {
     let code = result.as_raw();
     let dates = [
         verify::NO_CRL,
@@ -990,30 +992,30 @@ pub(super) fn misses_crl(result: X509VerifyResult) -> bool {
 mod verify {
     use openssl_sys as sys;
 
-    pub(super) const NO_ISSUER: i32 = sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
-    pub(super) const NO_LOCAL_ISSUER: i32 = sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
-    pub(super) const NO_LEAF_SIGNATURE: i32 = sys::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
-    pub(super) const SELF_SIGNED_LEAF: i32 = sys::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
-    pub(super) const SELF_SIGNED_IN_CHAIN: i32 = sys::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN;
-    pub(super) const HAS_EXPIRED: i32 = sys::X509_V_ERR_CERT_HAS_EXPIRED;
-    pub(super) const NOT_YET_VALID: i32 = sys::X509_V_ERR_CERT_NOT_YET_VALID;
-    pub(super) const HOSTNAME_MISMATCH: i32 = sys::X509_V_ERR_HOSTNAME_MISMATCH;
-    pub(super) const IP_MISMATCH: i32 = sys::X509_V_ERR_IP_ADDRESS_MISMATCH;
-    pub(super) const INVALID_PURPOSE: i32 = sys::X509_V_ERR_INVALID_PURPOSE;
-    pub(super) const UNTRUSTED: i32 = sys::X509_V_ERR_CERT_UNTRUSTED;
-    pub(super) const REJECTED: i32 = sys::X509_V_ERR_CERT_REJECTED;
-    pub(super) const SIGNATURE_FAILURE: i32 = sys::X509_V_ERR_CERT_SIGNATURE_FAILURE;
-    pub(super) const EE_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_EE_KEY_TOO_SMALL;
-    pub(super) const CA_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_CA_KEY_TOO_SMALL;
-    pub(super) const DIGEST_TOO_WEAK: i32 = sys::X509_V_ERR_CA_MD_TOO_WEAK;
-    pub(super) const REVOKED: i32 = sys::X509_V_ERR_CERT_REVOKED;
-    pub(super) const NO_CRL: i32 = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
-    pub(super) const CRL_EXPIRED: i32 = sys::X509_V_ERR_CRL_HAS_EXPIRED;
-    pub(super) const CRL_NOT_YET_VALID: i32 = sys::X509_V_ERR_CRL_NOT_YET_VALID;
+    pub(crate) const NO_ISSUER: i32 = sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
+    pub(crate) const NO_LOCAL_ISSUER: i32 = sys::X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
+    pub(crate) const NO_LEAF_SIGNATURE: i32 = sys::X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
+    pub(crate) const SELF_SIGNED_LEAF: i32 = sys::X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
+    pub(crate) const SELF_SIGNED_IN_CHAIN: i32 = sys::X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN;
+    pub(crate) const HAS_EXPIRED: i32 = sys::X509_V_ERR_CERT_HAS_EXPIRED;
+    pub(crate) const NOT_YET_VALID: i32 = sys::X509_V_ERR_CERT_NOT_YET_VALID;
+    pub(crate) const HOSTNAME_MISMATCH: i32 = sys::X509_V_ERR_HOSTNAME_MISMATCH;
+    pub(crate) const IP_MISMATCH: i32 = sys::X509_V_ERR_IP_ADDRESS_MISMATCH;
+    pub(crate) const INVALID_PURPOSE: i32 = sys::X509_V_ERR_INVALID_PURPOSE;
+    pub(crate) const UNTRUSTED: i32 = sys::X509_V_ERR_CERT_UNTRUSTED;
+    pub(crate) const REJECTED: i32 = sys::X509_V_ERR_CERT_REJECTED;
+    pub(crate) const SIGNATURE_FAILURE: i32 = sys::X509_V_ERR_CERT_SIGNATURE_FAILURE;
+    pub(crate) const EE_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_EE_KEY_TOO_SMALL;
+    pub(crate) const CA_KEY_TOO_SMALL: i32 = sys::X509_V_ERR_CA_KEY_TOO_SMALL;
+    pub(crate) const DIGEST_TOO_WEAK: i32 = sys::X509_V_ERR_CA_MD_TOO_WEAK;
+    pub(crate) const REVOKED: i32 = sys::X509_V_ERR_CERT_REVOKED;
+    pub(crate) const NO_CRL: i32 = sys::X509_V_ERR_UNABLE_TO_GET_CRL;
+    pub(crate) const CRL_EXPIRED: i32 = sys::X509_V_ERR_CRL_HAS_EXPIRED;
+    pub(crate) const CRL_NOT_YET_VALID: i32 = sys::X509_V_ERR_CRL_NOT_YET_VALID;
     /// Ours, and not OpenSSL's: see `tls/verify.rs`.
-    pub(super) const PIN_MISMATCH: i32 = sys::X509_V_ERR_APPLICATION_VERIFICATION;
-    pub(super) const UNKNOWN_EXTENSION: i32 = sys::X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION;
-    pub(super) const NAME_CONSTRAINTS: [i32; 6] = [
+    pub(crate) const PIN_MISMATCH: i32 = sys::X509_V_ERR_APPLICATION_VERIFICATION;
+    pub(crate) const UNKNOWN_EXTENSION: i32 = sys::X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION;
+    pub(crate) const NAME_CONSTRAINTS: [i32; 6] = [
         sys::X509_V_ERR_PERMITTED_VIOLATION,
         sys::X509_V_ERR_EXCLUDED_VIOLATION,
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_TYPE,
@@ -1021,21 +1023,21 @@ mod verify {
         sys::X509_V_ERR_UNSUPPORTED_CONSTRAINT_SYNTAX,
         sys::X509_V_ERR_SUBTREE_MINMAX,
     ];
-    pub(super) const PATH_LENGTH_EXCEEDED: i32 = sys::X509_V_ERR_PATH_LENGTH_EXCEEDED;
-    pub(super) const CHAIN_TOO_LONG: i32 = sys::X509_V_ERR_CERT_CHAIN_TOO_LONG;
-    pub(super) const UNDECODABLE_SIGNATURE: i32 = sys::X509_V_ERR_UNABLE_TO_DECRYPT_CERT_SIGNATURE;
-    pub(super) const UNDECODABLE_ISSUER_KEY: i32 =
+    pub(crate) const PATH_LENGTH_EXCEEDED: i32 = sys::X509_V_ERR_PATH_LENGTH_EXCEEDED;
+    pub(crate) const CHAIN_TOO_LONG: i32 = sys::X509_V_ERR_CERT_CHAIN_TOO_LONG;
+    pub(crate) const UNDECODABLE_SIGNATURE: i32 = sys::X509_V_ERR_UNABLE_TO_DECRYPT_CERT_SIGNATURE;
+    pub(crate) const UNDECODABLE_ISSUER_KEY: i32 =
         sys::X509_V_ERR_UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY;
-    pub(super) const EXPLICIT_CURVE: i32 = if cfg!(ossl300) { 94 } else { 79 };
-    pub(super) const INVALID_CA: [i32; 5] = [
+    pub(crate) const EXPLICIT_CURVE: i32 = if cfg!(ossl300) { 94 } else { 79 };
+    pub(crate) const INVALID_CA: [i32; 5] = [
         sys::X509_V_ERR_INVALID_CA,
         PATH_LENGTH_EXCEEDED,
         sys::X509_V_ERR_KEYUSAGE_NO_CERTSIGN,
         CHAIN_TOO_LONG,
         sys::X509_V_ERR_INVALID_NON_CA,
     ];
-    pub(super) const DIFFERENT_SCOPE: i32 = sys::X509_V_ERR_DIFFERENT_CRL_SCOPE;
-    pub(super) const CRL_INVALID: [i32; 9] = [
+    pub(crate) const DIFFERENT_SCOPE: i32 = sys::X509_V_ERR_DIFFERENT_CRL_SCOPE;
+    pub(crate) const CRL_INVALID: [i32; 9] = [
         sys::X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE,
         sys::X509_V_ERR_CRL_SIGNATURE_FAILURE,
         sys::X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER,

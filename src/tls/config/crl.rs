@@ -23,31 +23,33 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509NameRef, X509Ref};
 
-use super::certificate::instant;
-use super::files::{self, Purpose};
-use super::inspect::FileForm;
-use super::reading::Files;
-use super::{ffi, internal, trust};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::instant;
 use crate::logging::warn;
 use crate::options::{TlsOptions, option_conflict};
 use crate::printable::Quoted;
 use crate::time::rfc3339;
+use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::reading::Files;
+use crate::tls::config::trust;
+use crate::tls::inspect::FileForm;
+use crate::tls::internal;
 
 /// The CRLs that a context uses.
 #[derive(Clone, Default)]
-pub(super) struct Crls {
+pub(crate) struct Crls {
     lists: Arc<Vec<Listed>>,
     checks_whole_chain: bool,
 }
 
 /// One CRL, and what is told of it.
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// The option that names the place.
-    pub(super) option: &'static str,
-    pub(super) path: String,
-    pub(super) crl: X509Crl,
+    pub(crate) option: &'static str,
+    pub(crate) path: String,
+    pub(crate) crl: X509Crl,
     scope: Scope,
     number: Option<BigNum>,
     /// The end of its term: its `nextUpdate`, or what `crl_max_age` makes of one without.
@@ -114,21 +116,21 @@ impl Listed {
 }
 
 impl Crls {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.lists.len()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Listed> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Listed> {
         self.lists.iter()
     }
 
     /// Those of one issuer, by its name.
-    pub(super) fn of(&self, issuer: &str) -> impl Iterator<Item = &Listed> {
+    pub(crate) fn of(&self, issuer: &str) -> impl Iterator<Item = &Listed> {
         self.all().filter(move |list| list.scope.issuer == issuer)
     }
 
     /// Whose they are, none twice.
-    pub(super) fn issuers(&self) -> Vec<String> {
+    pub(crate) fn issuers(&self) -> Vec<String> {
         let mut issuers: Vec<String> = Vec::new();
         for list in self.all() {
             if !issuers.contains(&list.scope.issuer) {
@@ -139,7 +141,7 @@ impl Crls {
     }
 
     /// Returns whether a CRL that bears the name of its issuer lists a certificate, regardless of who signed that CRL.
-    pub(super) fn list(&self, certificate: &X509Ref) -> bool {
+    pub(crate) fn list(&self, certificate: &X509Ref) -> bool {
         let issuer = ffi::name_text(certificate.issuer_name());
         let mut lists = self.of(&issuer);
         let serial = certificate.serial_number();
@@ -148,7 +150,7 @@ impl Crls {
 
     /// The first certificate of a verified chain covered only by a CRL without `nextUpdate` older than `crl_max_age`,
     /// and that CRL. OpenSSL has no such limit.
-    pub(super) fn too_old(
+    pub(crate) fn too_old(
         &self,
         chain: &StackRef<X509>,
         now: SystemTime,
@@ -173,7 +175,7 @@ impl Crls {
     }
 
     /// The instant until which the CRLs are valid for a verified chain; `None` if they set no limit.
-    pub(super) fn until(&self, chain: &StackRef<X509>, now: SystemTime) -> Option<SystemTime> {
+    pub(crate) fn until(&self, chain: &StackRef<X509>, now: SystemTime) -> Option<SystemTime> {
         if self.count() == 0 {
             return None;
         }
@@ -194,7 +196,7 @@ impl Crls {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with both CRLs.
-    pub(super) fn may_replace(
+    pub(crate) fn may_replace(
         &self,
         old: &Self,
         is_withdrawn: &dyn Fn(&X509NameRef) -> Withdrawn,
@@ -239,7 +241,7 @@ fn in_use<'a>(lists: impl Iterator<Item = &'a Listed>, now: SystemTime) -> Vec<&
 
 /// The answer to whether a CA was a trust anchor and no longer is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Withdrawn {
+pub(crate) enum Withdrawn {
     Yes,
     No,
     /// It was no anchor; some anchor, which may have been above it, was withdrawn.
@@ -356,7 +358,7 @@ impl Origin {
 
 /// Loads the CRLs that the options name into `store` and lets it use them: those of the CRL files, and those that stand beside
 /// the trust anchors in a file, in memory or in a folder. If there is one, every server is looked up.
-pub(super) fn load(
+pub(crate) fn load(
     store: &mut X509StoreBuilder,
     options: &TlsOptions,
     files: &mut Files,

@@ -1,17 +1,17 @@
 //! What a certificate says, as plain data for reports, errors and the command line.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef, Asn1Time, Asn1TimeRef};
+use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, Id, PKeyRef};
 use openssl::sha::sha256;
 use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
-use super::ffi;
-use super::verify::spki_pin;
+use crate::ffi::openssl::{self as ffi, instant};
+use crate::tls::handshake::verify::spki_pin;
 
 /// The facts of one certificate that people ask for (RFC 5280).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,21 +173,6 @@ fn key_id(id: &Asn1OctetStringRef) -> String {
     bytes.join(":")
 }
 
-/// An ASN.1 time as an instant.
-pub(super) fn instant(time: &Asn1TimeRef) -> SystemTime {
-    let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
-    let Ok(diff) = since_epoch else {
-        return SystemTime::UNIX_EPOCH;
-    };
-    let seconds = i64::from(diff.days) * 86_400 + i64::from(diff.secs);
-    let distance = Duration::from_secs(seconds.unsigned_abs());
-    let shifted = match seconds < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
-        false => SystemTime::UNIX_EPOCH.checked_add(distance),
-    };
-    shifted.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
@@ -197,7 +182,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// The kind and size of a key, such as `RSA 2048`.
-pub(super) fn key_kind<T: HasPublic>(key: &PKeyRef<T>) -> String {
+pub(crate) fn key_kind<T: HasPublic>(key: &PKeyRef<T>) -> String {
     match key.id() {
         Id::RSA => format!("RSA {}", key.bits()),
         Id::EC => {
@@ -212,17 +197,17 @@ pub(super) fn key_kind<T: HasPublic>(key: &PKeyRef<T>) -> String {
 }
 
 /// The SHA-256 digest of the public half of a key.
-pub(super) fn key_digest<T: HasPublic>(key: &PKeyRef<T>) -> String {
+pub(crate) fn key_digest<T: HasPublic>(key: &PKeyRef<T>) -> String {
     let der = key.public_key_to_der();
     der.map(|der| hex(&sha256(&der))).unwrap_or_default()
 }
 
-pub(super) fn object_name(nid: Nid) -> String {
+pub(crate) fn object_name(nid: Nid) -> String {
     nid.long_name()
         .map_or_else(|_| format!("NID {}", nid.as_raw()), str::to_owned)
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes
         .iter()
@@ -234,6 +219,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use openssl::asn1::Asn1Time;
+
     use openssl::x509::X509Name;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::ffi::ErrorMark;
+use crate::ffi::openssl::ErrorMark;
 
 thread_local! {
     static PANICKED: Cell<bool> = const { Cell::new(false) };
@@ -11,7 +11,7 @@ thread_local! {
 
 /// Runs the work of a callback, and returns nothing if it panicked: a panic must not cross C, which would end the
 /// process. Errors that it leaves in OpenSSL's queue are removed, because OpenSSL would take them for its own.
-pub(super) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     let _mark = ErrorMark::set();
     #[cfg(test)]
     let work = || {
@@ -26,7 +26,7 @@ pub(super) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Returns whether a callback on this thread has panicked since the last call.
-pub(super) fn take_panic() -> bool {
+pub(crate) fn take_panic() -> bool {
     PANICKED.take()
 }
 
@@ -50,7 +50,7 @@ mod tests {
         static PANICS: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(super) fn panic_if_asked() {
+    pub(crate) fn panic_if_asked() {
         RUN.set(RUN.get() + 1);
         assert_ne!(RUN.get(), PANICS.get(), "the panic of a test");
     }

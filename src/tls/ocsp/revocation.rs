@@ -61,7 +61,7 @@ pub struct RevocationStep {
 }
 
 impl RevocationStep {
-    pub(super) fn new(evidence: Evidence, outcome: impl Into<String>, duration: Duration) -> Self {
+    pub(crate) fn new(evidence: Evidence, outcome: impl Into<String>, duration: Duration) -> Self {
         Self {
             evidence,
             outcome: outcome.into(),
@@ -100,15 +100,15 @@ impl fmt::Display for Evidence {
 
 /// What was found out about the server's own certificate.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    pub(super) status: RevocationStatus,
-    pub(super) steps: Vec<RevocationStep>,
-    pub(super) valid_until: Option<SystemTime>,
+pub(crate) struct Found {
+    pub(crate) status: RevocationStatus,
+    pub(crate) steps: Vec<RevocationStep>,
+    pub(crate) valid_until: Option<SystemTime>,
 }
 
 impl Found {
     /// The CRLs do not list it: OpenSSL would have ended the handshake.
-    pub(super) fn by_crl() -> Self {
+    pub(crate) fn by_crl() -> Self {
         let step = RevocationStep::new(Evidence::Crl, "does not list it", Duration::ZERO);
         Self {
             status: RevocationStatus::Good,

@@ -6,10 +6,13 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
-use super::revocation::{CertificateRevocation, Evidence, Found, RevocationStatus, RevocationStep};
-use super::session::Proof;
-use super::{Certificate, ffi};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::openssl as ffi;
+use crate::tls::Certificate;
+use crate::tls::handshake::session::Proof;
+use crate::tls::ocsp::revocation::{
+    CertificateRevocation, Evidence, Found, RevocationStatus, RevocationStep,
+};
 
 /// The facts of one finished TLS handshake.
 ///
@@ -17,19 +20,19 @@ use crate::fork;
 /// costs no more for being reported.
 #[derive(Clone)]
 pub struct HandshakeReport {
-    pub(super) protocol: &'static str,
-    pub(super) cipher: &'static str,
-    pub(super) group: Option<String>,
-    pub(super) resumed: bool,
-    pub(super) verification: Verification,
-    pub(super) peer_chain: Vec<X509>,
-    pub(super) verified_chain: Vec<X509>,
-    pub(super) client_certificate_requested: bool,
-    pub(super) client_certificate_sent: bool,
-    pub(super) requested_ca_names: Vec<String>,
-    pub(super) revocation: Found,
-    pub(super) checks_whole_chain: bool,
-    pub(super) duration: Duration,
+    pub(crate) protocol: &'static str,
+    pub(crate) cipher: &'static str,
+    pub(crate) group: Option<String>,
+    pub(crate) resumed: bool,
+    pub(crate) verification: Verification,
+    pub(crate) peer_chain: Vec<X509>,
+    pub(crate) verified_chain: Vec<X509>,
+    pub(crate) client_certificate_requested: bool,
+    pub(crate) client_certificate_sent: bool,
+    pub(crate) requested_ca_names: Vec<String>,
+    pub(crate) revocation: Found,
+    pub(crate) checks_whole_chain: bool,
+    pub(crate) duration: Duration,
 }
 
 /// How far the server's identity was verified.
@@ -62,7 +65,7 @@ impl fmt::Display for Verification {
 
 impl HandshakeReport {
     /// Reads the facts of a finished handshake.
-    pub(super) fn of(ssl: &SslRef, verifies: (bool, bool), sent: bool, duration: Duration) -> Self {
+    pub(crate) fn of(ssl: &SslRef, verifies: (bool, bool), sent: bool, duration: Duration) -> Self {
         let peer_chain = match ssl.peer_cert_chain() {
             Some(chain) if !chain.is_empty() => chain.iter().map(|cert| cert.to_owned()).collect(),
             // A server may send no chain but its own certificate.
@@ -112,7 +115,7 @@ impl HandshakeReport {
     }
 
     /// Takes over what the full handshake has shown whose session was resumed.
-    pub(super) fn rest_on(&mut self, proof: &Proof, checks_revocation: bool) {
+    pub(crate) fn rest_on(&mut self, proof: &Proof, checks_revocation: bool) {
         self.peer_chain.clone_from(&proof.peer_chain);
         self.verified_chain.clone_from(&proof.verified_chain);
         self.revocation.clone_from(&proof.revocation);

@@ -9,12 +9,12 @@ use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};
 use openssl_sys as sys;
 
-use super::Certificate;
 use crate::time::rfc3339;
+use crate::tls::Certificate;
 
 /// The reason why a certificate with the name of an issuer is not the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Difference {
+pub(crate) enum Difference {
     /// It has another key.
     Key,
     /// It has the key identifier that is asked for, but its key does not verify the signature.
@@ -29,17 +29,17 @@ pub(super) enum Difference {
 
 /// A certificate that bears the name of an issuer.
 #[derive(Clone, Debug)]
-pub(super) struct Namesake {
-    pub(super) certificate: Certificate,
+pub(crate) struct Namesake {
+    pub(crate) certificate: Certificate,
     /// The reason why it is not the issuer; `None` if it is.
-    pub(super) difference: Option<Difference>,
+    pub(crate) difference: Option<Difference>,
     /// The key identifier and the serial number that are asked for.
     asked: (Option<String>, Option<String>),
 }
 
 impl Namesake {
     /// Compares the issuer of `below` with `candidate`, whose subject has the name of that issuer.
-    pub(super) fn of(below: &X509Ref, candidate: &X509Ref) -> Self {
+    pub(crate) fn of(below: &X509Ref, candidate: &X509Ref) -> Self {
         let asked = Certificate::from(below);
         let namesake = Self {
             certificate: Certificate::from(candidate),
@@ -52,7 +52,7 @@ impl Namesake {
     }
 
     /// Completes "the certificate X bears the name of the issuer, but".
-    pub(super) fn differs(&self) -> String {
+    pub(crate) fn differs(&self) -> String {
         let found = &self.certificate;
         let (key_id, serial) = (&self.asked.0, &self.asked.1);
         let what = match (self.difference, key_id, &found.subject_key_id) {
@@ -81,7 +81,7 @@ impl Namesake {
     }
 
     /// The property that distinguishes the certificate from others of its name.
-    pub(super) fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         let found = &self.certificate;
         format!(
             "SHA-256 fingerprint {}, valid from {} to {}",
@@ -92,13 +92,13 @@ impl Namesake {
     }
 
     /// ` with the key identifier …` of the right issuer, if the certificate below names it.
-    pub(super) fn asked_key_id(&self) -> String {
+    pub(crate) fn asked_key_id(&self) -> String {
         let key_id = self.asked.0.as_ref();
         key_id.map_or_else(String::new, |id| format!(" with the key identifier {id}"))
     }
 
     /// The serial number of the right issuer, if the certificate below names it.
-    pub(super) fn asked_serial(&self) -> &str {
+    pub(crate) fn asked_serial(&self) -> &str {
         self.asked.1.as_deref().unwrap_or_default()
     }
 }
@@ -126,7 +126,7 @@ fn difference(below: &X509Ref, candidate: &X509Ref) -> Option<Difference> {
 }
 
 /// Returns whether the subject of `candidate` is the issuer of `below`, by name.
-pub(super) fn is_named_as_issuer(below: &X509Ref, candidate: &X509Ref) -> bool {
+pub(crate) fn is_named_as_issuer(below: &X509Ref, candidate: &X509Ref) -> bool {
     candidate
         .subject_name()
         .try_cmp(below.issuer_name())

@@ -3,11 +3,12 @@
 use openssl::nid::Nid;
 use openssl::x509::{X509CrlRef, X509Ref};
 
-use super::{ffi, files};
+use crate::ffi::openssl as ffi;
+use crate::tls::config::files;
 
 /// The limits of a CRL. A full CRL has no limits.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct CrlScope {
+pub(crate) struct CrlScope {
     /// The places where the CRL is published, those that are URLs.
     points: Vec<String>,
     users_only: bool,
@@ -19,7 +20,7 @@ pub(super) struct CrlScope {
 
 impl CrlScope {
     /// The scope of a CRL. What cannot be read is left out: OpenSSL decides whether the CRL is used.
-    pub(super) fn of(crl: &X509CrlRef) -> Self {
+    pub(crate) fn of(crl: &X509CrlRef) -> Self {
         let value = ffi::crl_extension(crl, Nid::ISSUING_DISTRIBUTION_POINT);
         value.map_or_else(Self::default, |value| Self::read(&value))
     }
@@ -46,7 +47,7 @@ impl CrlScope {
     }
 
     /// Each limit, in words; empty for a full CRL.
-    pub(super) fn limits(&self) -> Vec<String> {
+    pub(crate) fn limits(&self) -> Vec<String> {
         let flags = [
             (self.users_only, "end entities only"),
             (self.cas_only, "CA certificates only"),
@@ -65,7 +66,7 @@ impl CrlScope {
     }
 
     /// Returns why a CRL of this scope cannot be used to check a certificate, or `None` if it can.
-    pub(super) fn mismatch(&self, certificate: &X509Ref) -> Option<String> {
+    pub(crate) fn mismatch(&self, certificate: &X509Ref) -> Option<String> {
         let is_ca = ffi::is_ca(certificate);
         let own = points_of(certificate);
         let text = if self.is_indirect {
@@ -91,7 +92,7 @@ impl CrlScope {
         Some(text)
     }
 
-    pub(super) fn is_indirect(&self) -> bool {
+    pub(crate) fn is_indirect(&self) -> bool {
         self.is_indirect
     }
 }

@@ -1,23 +1,20 @@
-//! The gate to C: the few calls of OpenSSL that the `openssl` crate does not offer.
+//! The few calls of OpenSSL that the `openssl` crate does not offer.
 //!
-//! This is the only file with `unsafe`. Each function here is safe to call from anywhere; each block
-//! says who keeps the promise that C asks for. Nothing here decides anything.
+//! Each function here is safe to call from anywhere; each block says who keeps the promise that C asks for. Nothing
+//! here decides anything.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Once, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_char, c_int, c_long, c_ulong, c_void};
-use openssl::asn1::{Asn1Object, Asn1ObjectRef, Asn1OctetStringRef, Asn1TimeRef};
+use openssl::asn1::{Asn1Object, Asn1ObjectRef, Asn1OctetStringRef, Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
 use openssl::nid::Nid;
@@ -35,9 +32,22 @@ use openssl::x509::{
 use openssl_sys as sys;
 use zeroize::Zeroizing;
 
-use super::callback;
-use super::certificate::instant;
-use crate::{exit, fork};
+use crate::ffi::callback;
+
+/// An ASN.1 time as an instant.
+pub(crate) fn instant(time: &Asn1TimeRef) -> SystemTime {
+    let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
+    let Ok(diff) = since_epoch else {
+        return SystemTime::UNIX_EPOCH;
+    };
+    let seconds = i64::from(diff.days) * 86_400 + i64::from(diff.secs);
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let shifted = match seconds < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    };
+    shifted.unwrap_or(SystemTime::UNIX_EPOCH)
+}
 
 /// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
 /// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
@@ -45,7 +55,7 @@ use crate::{exit, fork};
 /// # Errors
 /// What OpenSSL says; an empty stack where OpenSSL is older than 3.
 #[cfg(ossl300)]
-pub(super) fn load_private_key(
+pub(crate) fn load_private_key(
     uri: &str,
     password: &mut dyn FnMut(&mut [u8]) -> usize,
 ) -> Result<Option<PKey<Private>>, ErrorStack> {
@@ -130,7 +140,7 @@ pub(super) fn load_private_key(
 }
 
 #[cfg(not(ossl300))]
-pub(super) fn load_private_key(
+pub(crate) fn load_private_key(
     _: &str,
     _: &mut dyn FnMut(&mut [u8]) -> usize,
 ) -> Result<Option<PKey<Private>>, ErrorStack> {
@@ -138,7 +148,7 @@ pub(super) fn load_private_key(
 }
 
 /// The names of the providers that are active; empty where OpenSSL is older than 3.
-pub(super) fn providers() -> Vec<String> {
+pub(crate) fn providers() -> Vec<String> {
     #[cfg(ossl300)]
     {
         extern "C" fn collect(provider: *mut c_void, names: *mut c_void) -> c_int {
@@ -166,7 +176,7 @@ pub(super) fn providers() -> Vec<String> {
 }
 
 /// Whether only algorithms of the FIPS module are fetched unless something else is asked for.
-pub(super) fn fips_is_on() -> bool {
+pub(crate) fn fips_is_on() -> bool {
     #[cfg(ossl300)]
     // SAFETY: null stands for the default library context; the call only reads a setting of it.
     unsafe {
@@ -177,7 +187,7 @@ pub(super) fn fips_is_on() -> bool {
 }
 
 /// Returns whether a provider that is loaded has algorithms of the FIPS module.
-pub(super) fn has_fips_algorithms() -> bool {
+pub(crate) fn has_fips_algorithms() -> bool {
     #[cfg(ossl300)]
     {
         openssl::md::Md::fetch(None, "SHA256", Some("fips=yes")).is_ok()
@@ -187,7 +197,7 @@ pub(super) fn has_fips_algorithms() -> bool {
 }
 
 /// A configuration file of OpenSSL, as text: nothing of it takes effect.
-pub(super) struct Configuration(*mut sys::CONF);
+pub(crate) struct Configuration(*mut sys::CONF);
 
 impl Drop for Configuration {
     fn drop(&mut self) {
@@ -201,7 +211,7 @@ impl Configuration {
     ///
     /// # Errors
     /// The line that OpenSSL cannot read, or 0 if unknown, and its message.
-    pub(super) fn load(path: &Path) -> Result<Self, (c_long, ErrorStack)> {
+    pub(crate) fn load(path: &Path) -> Result<Self, (c_long, ErrorStack)> {
         let mut line: c_long = 0;
         let _ = ErrorStack::get();
         let failed = |line| Err((line, ErrorStack::get()));
@@ -224,7 +234,7 @@ impl Configuration {
     }
 
     /// A value of a section, or of those that stand before any section.
-    pub(super) fn value(&self, section: Option<&str>, name: &str) -> Option<String> {
+    pub(crate) fn value(&self, section: Option<&str>, name: &str) -> Option<String> {
         let _mark = ErrorMark::set();
         let section = section.map(CString::new).transpose().ok()?;
         let section = section.as_deref().map_or(std::ptr::null(), CStr::as_ptr);
@@ -234,7 +244,7 @@ impl Configuration {
     }
 
     /// The names and values of a section, in their order.
-    pub(super) fn section(&self, name: &str) -> Vec<(String, String)> {
+    pub(crate) fn section(&self, name: &str) -> Vec<(String, String)> {
         #[repr(C)]
         struct Value {
             section: *const c_char,
@@ -272,14 +282,8 @@ impl Configuration {
     }
 }
 
-/// The number of the user that this process acts as.
-pub(super) fn effective_user() -> u32 {
-    // SAFETY: the call takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
-}
-
 /// The configuration file that OpenSSL reads, whether it is there or not; none if OpenSSL cannot tell.
-pub(super) fn configuration_file() -> Option<PathBuf> {
+pub(crate) fn configuration_file() -> Option<PathBuf> {
     // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to
     // free; it is copied first and freed here once.
     unsafe {
@@ -293,38 +297,11 @@ pub(super) fn configuration_file() -> Option<PathBuf> {
     }
 }
 
-/// A resource that the system limits for each process.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Resource {
-    /// Descriptors.
-    OpenFiles,
-    /// Threads of all processes of the user.
-    Processes,
-    /// Memory, in bytes.
-    AddressSpace,
-}
-
-/// The limit in force for this process, or `None` if there is no limit.
-pub(crate) fn soft_limit(resource: Resource) -> Option<u64> {
-    let resource = match resource {
-        Resource::OpenFiles => libc::RLIMIT_NOFILE,
-        Resource::Processes => libc::RLIMIT_NPROC,
-        Resource::AddressSpace => libc::RLIMIT_AS,
-    };
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: the structure is live and is written to by this call alone.
-    let outcome = unsafe { libc::getrlimit(resource, &raw mut limit) };
-    (outcome == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
-}
-
 /// Adds a CRL to a store (RFC 5280 §5). The store takes its own reference.
 ///
 /// # Errors
 /// What OpenSSL says if it refuses the CRL.
-pub(super) fn store_add_crl(
+pub(crate) fn store_add_crl(
     store: &mut X509StoreBuilderRef,
     crl: &X509Crl,
 ) -> Result<(), ErrorStack> {
@@ -340,7 +317,7 @@ pub(super) fn store_add_crl(
 ///
 /// # Errors
 /// What OpenSSL says if it cannot use the session.
-pub(super) fn offer_session(ssl: &mut Ssl, session: &SslSession) -> Result<(), ErrorStack> {
+pub(crate) fn offer_session(ssl: &mut Ssl, session: &SslSession) -> Result<(), ErrorStack> {
     // SAFETY: a session must come from the context of the connection. The one caller is the session cache
     // (`session.rs`), which belongs to one context, is filled by that context's own callback, and prepares
     // that context's connections alone.
@@ -348,106 +325,23 @@ pub(super) fn offer_session(ssl: &mut Ssl, session: &SslSession) -> Result<(), E
 }
 
 /// Lets OpenSSL take the connection for one that ended well, although no close_notify was exchanged.
-pub(super) fn mark_shut_down(ssl: &SslRef) {
+pub(crate) fn mark_shut_down(ssl: &SslRef) {
     const SENT_AND_RECEIVED: c_int = 3;
     // SAFETY: the connection is live for the call, which sets a flag in it and nothing else.
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
 }
 
-/// Lets [`crate::fork`] see each fork from now on. Nothing of TLS; it stands here because this is the only file
-/// with `unsafe`.
-pub(crate) fn watch_forks() {
-    static WATCH: Once = Once::new();
-    extern "C" fn prepare() {
-        fork::prepare();
-    }
-    extern "C" fn in_parent() {
-        fork::in_parent();
-    }
-    extern "C" fn in_child() {
-        fork::in_child();
-    }
-    WATCH.call_once(|| {
-        // SAFETY: the handlers live as long as the program and do not unwind. That of the child may do only what is
-        // async-signal-safe; it stores to atomics and calls nothing. A failure, for want of memory, leaves forks
-        // unnoticed.
-        let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
-    });
-}
-
-/// Starts a thread of the C library; see [`crate::thread`]. Nothing of TLS, like [`watch_forks`].
-///
-/// # Errors
-/// Those of the system, if it has no thread or no memory left.
-pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    /// The stack size of a thread, as in the standard library.
-    const STACK: usize = 2 << 20;
-    /// The number of bytes of a name that the kernel keeps.
-    const LONGEST_NAME: usize = 15;
-    struct Start {
-        name: CString,
-        work: Box<dyn FnOnce() + Send>,
-    }
-    extern "C" fn run(start: *mut c_void) -> *mut c_void {
-        // SAFETY: the pointer comes from Box::into_raw below and is handed to this one thread.
-        let start = unsafe { Box::from_raw(start.cast::<Start>()) };
-        // SAFETY: the set is initialised by sigemptyset before it is read; both calls concern this thread alone, and
-        // the name is NUL-terminated.
-        unsafe {
-            let mut signals = std::mem::zeroed();
-            libc::sigemptyset(&raw mut signals);
-            libc::sigaddset(&raw mut signals, libc::SIGPIPE);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            libc::pthread_setname_np(libc::pthread_self(), start.name.as_ptr());
-        }
-        // A panic must not cross C. The hook for panics has printed it.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start.work));
-        std::ptr::null_mut()
-    }
-    let checked = |code| match code {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
-    };
-    let name = &name.as_bytes()[..name.len().min(LONGEST_NAME)];
-    let name = CString::new(name)?;
-    let start = Box::into_raw(Box::new(Start { name, work }));
-    // SAFETY: the attributes are initialised before they are used and destroyed once. The new thread takes the box
-    // over; if no thread starts it is taken back here.
-    let started = unsafe {
-        let mut attributes = std::mem::zeroed();
-        checked(libc::pthread_attr_init(&raw mut attributes)).and_then(|()| {
-            libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
-            let detached = libc::PTHREAD_CREATE_DETACHED;
-            libc::pthread_attr_setdetachstate(&raw mut attributes, detached);
-            let mut thread = std::mem::zeroed();
-            let code =
-                libc::pthread_create(&raw mut thread, &raw const attributes, run, start.cast());
-            libc::pthread_attr_destroy(&raw mut attributes);
-            checked(code)
-        })
-    };
-    if started.is_err() {
-        // SAFETY: there is no thread that could have taken it.
-        drop(unsafe { Box::from_raw(start) });
-    }
-    started
+/// Initialises OpenSSL so that it does not clean up when the process exits, unless other code has initialised it
+/// before. If it does clean up, it calls `before_cleanup` first, once, on the thread that exits.
+pub(crate) fn at_cleanup(before_cleanup: extern "C" fn()) {
+    openssl::init();
+    // SAFETY: the handler is a function of this program, so it lives as long as it does; a panic in it aborts the
+    // process. If the call fails because memory is short, a clean-up is not noticed.
+    let _ = unsafe { OPENSSL_atexit(before_cleanup) };
 }
 
 /// Lets OpenSSL put this thread on its list of threads, and leaves the thread's errors as they are.
 pub(crate) fn enter_thread() {
-    static WATCH: Once = Once::new();
-    extern "C" fn before_cleanup() {
-        exit::before_cleanup();
-    }
-    // First, and so that OpenSSL does not clean up when the process exits, unless other code has set that up.
-    openssl::init();
-    watch_forks();
-    WATCH.call_once(|| {
-        // SAFETY: the handler lives as long as the program and does not unwind. OpenSSL calls it once, before it frees
-        // anything. If it fails because memory is short, a clean-up is not noticed.
-        let _ = unsafe { OPENSSL_atexit(before_cleanup) };
-    });
     // SAFETY: looks at this thread's own errors, which OpenSSL makes when they are first asked for.
     unsafe { sys::ERR_peek_last_error() };
 }
@@ -465,10 +359,10 @@ pub(crate) fn clear_errors() {
 
 /// Removes the errors that were added to this thread's queue since, when it is dropped. Those that OpenSSL had added
 /// before it called back stay.
-pub(super) struct ErrorMark(());
+pub(crate) struct ErrorMark(());
 
 impl ErrorMark {
-    pub(super) fn set() -> Self {
+    pub(crate) fn set() -> Self {
         // SAFETY: concerns this thread's own errors. An empty queue takes no mark; then all that is added goes.
         unsafe { ERR_set_mark() };
         Self(())
@@ -489,49 +383,22 @@ pub(crate) fn leave_thread() {
     unsafe { OPENSSL_thread_stop() };
 }
 
-/// Waits until a file can be read from without blocking, or is at its end; false if `until` comes first.
-///
-/// # Errors
-/// Those of the system.
-pub(super) fn wait_until_readable(file: &File, until: Instant) -> io::Result<bool> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait does not end a moment early and is repeated without a pause.
-        let millis = c_int::try_from(left.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
-        let mut entry = libc::pollfd {
-            fd: file.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: the one entry is live and writable for the call, and its descriptor is that of an open file.
-        match unsafe { libc::poll(&raw mut entry, 1, millis) } {
-            0 if until <= Instant::now() => return Ok(false),
-            0 => {}
-            1.. => return Ok(true),
-            _ => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
-        }
-    }
-}
-
 /// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.
-pub(super) struct SingleResponse {
+pub(crate) struct SingleResponse {
     /// Whether it is about one of the certificates that were asked for.
-    pub(super) is_asked: bool,
+    pub(crate) is_asked: bool,
     /// 0 for good, 1 for revoked, 2 for unknown.
-    pub(super) status: c_int,
+    pub(crate) status: c_int,
     /// The `CRLReason`, or -1.
-    pub(super) reason: c_int,
-    pub(super) revoked_at: Option<SystemTime>,
-    pub(super) this_update: Option<SystemTime>,
-    pub(super) next_update: Option<SystemTime>,
-    pub(super) has_critical_extension: bool,
+    pub(crate) reason: c_int,
+    pub(crate) revoked_at: Option<SystemTime>,
+    pub(crate) this_update: Option<SystemTime>,
+    pub(crate) next_update: Option<SystemTime>,
+    pub(crate) has_critical_extension: bool,
 }
 
 /// All answers of an OCSP response, each compared with the names in `ids`.
-pub(super) fn single_responses(
+pub(crate) fn single_responses(
     response: &OcspBasicResponseRef,
     ids: &[OcspCertId],
 ) -> Vec<SingleResponse> {
@@ -582,13 +449,13 @@ pub(super) fn single_responses(
 }
 
 /// Whether an OCSP response as a whole has a critical extension.
-pub(super) fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
+pub(crate) fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
     // SAFETY: the response is live for the call, which only reads.
     unsafe { OCSP_BASICRESP_get_ext_by_critical(response.as_ptr(), 1, -1) >= 0 }
 }
 
 /// The certificate that signed an OCSP response: one of `certificates`, or one that it holds itself.
-pub(super) fn signer(
+pub(crate) fn signer(
     response: &OcspBasicResponseRef,
     certificates: &StackRef<X509>,
 ) -> Option<X509> {
@@ -603,7 +470,7 @@ pub(super) fn signer(
 }
 
 /// The time at which an OCSP response was made.
-pub(super) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime> {
+pub(crate) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime> {
     // SAFETY: the response is live for the call, and the time that is found belongs to it; null is checked.
     // GeneralizedTime is one of the two forms of ASN1_TIME, and the same type in C.
     unsafe {
@@ -613,7 +480,7 @@ pub(super) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime>
 }
 
 /// Whether the certificate of an OCSP responder need not be checked itself (id-pkix-ocsp-nocheck).
-pub(super) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
+pub(crate) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
     const NID_ID_PKIX_OCSP_NO_CHECK: c_int = 369;
     // SAFETY: the certificate is live for the call, which only reads.
     unsafe { sys::X509_get_ext_by_NID(cert.as_ptr(), NID_ID_PKIX_OCSP_NO_CHECK, -1) >= 0 }
@@ -621,7 +488,7 @@ pub(super) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
 
 /// Whether the certificate demands an OCSP response from the server: `status_request`, the one feature that
 /// is asked for in each handshake, in its TLS feature extension (RFC 7633 §4.2.3).
-pub(super) fn must_staple(cert: &X509Ref) -> bool {
+pub(crate) fn must_staple(cert: &X509Ref) -> bool {
     const NID_TLSFEATURE: c_int = 1020;
     const STATUS_REQUEST: c_long = 5;
     // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or a
@@ -671,7 +538,7 @@ impl Drop for IntegerStack {
 }
 
 /// The certificates that the peer sent, while its chain is being verified.
-pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
+pub(crate) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
     // SAFETY: the context is live for the call; the stack is its own, is borrowed only here, and may
     // be null, which is checked. `to_owned` takes a reference of its own to each certificate.
     unsafe {
@@ -690,7 +557,7 @@ pub(super) fn untrusted_chain(context: &X509StoreContextRef) -> Vec<X509> {
 ///
 /// # Errors
 /// OpenSSL's errors if the block cannot be decoded.
-pub(super) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
+pub(crate) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
     extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_void) -> c_int {
         -1
     }
@@ -723,7 +590,7 @@ pub(super) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
 ///
 /// # Errors
 /// OpenSSL's errors if it cannot decode or decrypt the file.
-pub(super) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2, ErrorStack> {
+pub(crate) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2, ErrorStack> {
     let store = Pkcs12::from_der(der)?;
     let mut text = Zeroizing::new(Vec::with_capacity(password.len() + 1));
     text.extend_from_slice(password);
@@ -765,7 +632,7 @@ pub(super) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2
 
 /// Returns whether the trust settings of a certificate reject TLS servers, or name other purposes alone. It is false
 /// without settings.
-pub(super) fn rejects_servers(certificate: &X509Ref) -> bool {
+pub(crate) fn rejects_servers(certificate: &X509Ref) -> bool {
     const X509_TRUST_SSL_SERVER: c_int = 3;
     const X509_TRUST_REJECTED: c_int = 2;
     // SAFETY: the certificate is live for the call, which reads its trust settings and caches its extensions under a
@@ -777,32 +644,32 @@ pub(super) fn rejects_servers(certificate: &X509Ref) -> bool {
 
 /// How many certificates of the chain came from the peer, while it is being verified; those above them are
 /// from the store.
-pub(super) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
+pub(crate) fn untrusted_count(context: &X509StoreContextRef) -> u32 {
     // SAFETY: the context is live for the call, which only reads a number of it.
     let count = unsafe { X509_STORE_CTX_get_num_untrusted(context.as_ptr()) };
     u32::try_from(count).unwrap_or(0)
 }
 
 /// Whether a certificate holds name constraints (RFC 5280 §4.2.1.10).
-pub(super) fn has_name_constraints(certificate: &X509Ref) -> bool {
+pub(crate) fn has_name_constraints(certificate: &X509Ref) -> bool {
     // SAFETY: the certificate is live for the call, which only looks for an extension in it.
     unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
 }
 
 /// Whether a CRL holds only what has changed since another one (RFC 5280 §5.2.4).
-pub(super) fn is_delta(crl: &X509CrlRef) -> bool {
+pub(crate) fn is_delta(crl: &X509CrlRef) -> bool {
     // SAFETY: the CRL is live for the call, which only looks for an extension in it.
     unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
 }
 
 /// OpenSSL's result for a CRL that is out of date.
-pub(super) fn crl_has_expired() -> openssl::x509::X509VerifyResult {
+pub(crate) fn crl_has_expired() -> openssl::x509::X509VerifyResult {
     // SAFETY: the number is one of OpenSSL's own results.
     unsafe { openssl::x509::X509VerifyResult::from_raw(sys::X509_V_ERR_CRL_HAS_EXPIRED) }
 }
 
 /// The value of a CRL's extension, byte for byte; `None` if it has no such extension.
-pub(super) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
+pub(crate) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
     // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. A place that
     // the first call found holds one; the others may return null, which is checked. The length is that of the data.
     unsafe {
@@ -823,7 +690,7 @@ pub(super) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
 }
 
 /// The CRL that is being looked at, while a chain is being verified.
-pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
+pub(crate) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> {
     // SAFETY: the context is live for the call, and the CRL belongs to it or to its store, so that it
     // lives as long as the context is borrowed; it may be null, which is checked.
     unsafe {
@@ -833,7 +700,7 @@ pub(super) fn current_crl(context: &X509StoreContextRef) -> Option<&X509CrlRef> 
 }
 
 /// The names of the CAs that the server listed when it asked for a client certificate.
-pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
+pub(crate) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
     // SAFETY: the connection is live for the call; the stack is its own, is borrowed only here, and
     // may be null, which is checked.
     unsafe {
@@ -850,13 +717,13 @@ pub(super) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
 
 /// A distinguished name as text in the form of RFC 2253, with control characters escaped and other
 /// UTF-8 as it stands: the form in which people read it.
-pub(super) fn name_text(name: &X509NameRef) -> String {
+pub(crate) fn name_text(name: &X509NameRef) -> String {
     print_name(name, XN_FLAG_RFC2253 & !ASN1_STRFLGS_ESC_MSB)
 }
 
 /// A distinguished name in the form of RFC 2253 in which MongoDB names X.509 users: each byte from 0x80 on is escaped
 /// (`J\C3\BCrgen`).
-pub(super) fn user_name(name: &X509NameRef) -> String {
+pub(crate) fn user_name(name: &X509NameRef) -> String {
     print_name(name, XN_FLAG_RFC2253)
 }
 
@@ -888,7 +755,7 @@ fn print_name(name: &X509NameRef, flags: c_ulong) -> String {
 }
 
 /// The trust anchors whose subject is `name`, while a chain is being verified.
-pub(super) fn anchors_named(context: &X509StoreContextRef, name: &X509NameRef) -> Vec<X509> {
+pub(crate) fn anchors_named(context: &X509StoreContextRef, name: &X509NameRef) -> Vec<X509> {
     // SAFETY: context and name are live for the call, which takes the lock of the store. What it returns is null, which
     // is checked, or a stack that is ours, with references of its own to its certificates.
     unsafe {
@@ -901,7 +768,7 @@ pub(super) fn anchors_named(context: &X509StoreContextRef, name: &X509NameRef) -
 }
 
 /// The kind of a general name (`GEN_DNS` and so on) and its bytes, if they are one string.
-pub(super) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
+pub(crate) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
     let name = name.as_ptr();
     // SAFETY: the name is live for the calls. For the kinds that are let through the member of the union is a pointer to
     // an ASN1_STRING that belongs to the name; its data are as long as it says, and are copied.
@@ -926,7 +793,7 @@ pub(super) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
 }
 
 /// The security level of a context.
-pub(super) fn security_level(context: &SslContextBuilder) -> u32 {
+pub(crate) fn security_level(context: &SslContextBuilder) -> u32 {
     // SAFETY: the context is live for the call, which only reads a number of it.
     let level = unsafe { sys::SSL_CTX_get_security_level(context.as_ptr()) };
     u32::try_from(level).unwrap_or(0)
@@ -936,7 +803,7 @@ pub(super) fn security_level(context: &SslContextBuilder) -> u32 {
 ///
 /// # Errors
 /// What OpenSSL says if it is below the security level.
-pub(super) fn add_chain_certificate(
+pub(crate) fn add_chain_certificate(
     context: &mut SslContextBuilder,
     certificate: &X509,
 ) -> Result<(), ErrorStack> {
@@ -960,7 +827,7 @@ pub(super) fn add_chain_certificate(
 
 /// The `SubjectPublicKeyInfo` of a certificate, byte for byte as it stands there (RFC 5280 §4.1.2.7); none
 /// if OpenSSL cannot encode it.
-pub(super) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
+pub(crate) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
     // SAFETY: the certificate is live for both calls and owns the key that they share. The first call of
     // i2d only tells the length; the second writes as much into a buffer of that length, and moves the
     // pointer, which is not used again.
@@ -975,7 +842,7 @@ pub(super) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
 
 /// Whether OpenSSL lets the certificate sign others: by its basic constraints and key usage, or by its
 /// age where it has none (version 1, self-signed).
-pub(super) fn is_ca(cert: &X509Ref) -> bool {
+pub(crate) fn is_ca(cert: &X509Ref) -> bool {
     // SAFETY: the certificate is live for the call, which only reads and caches its extensions under a
     // lock of its own.
     unsafe { X509_check_ca(cert.as_ptr()) != 0 }
@@ -983,7 +850,7 @@ pub(super) fn is_ca(cert: &X509Ref) -> bool {
 
 /// The purposes in the extended key usage, by their short names or as dotted numbers; none where the
 /// certificate has no such extension, or one that cannot be read.
-pub(super) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
+pub(crate) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
     // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or
     // a stack of objects that is ours: RFC 5280 §4.2.1.12 and OpenSSL's table of extensions make it one.
     let purposes = unsafe {
@@ -1008,13 +875,13 @@ pub(super) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
 }
 
 /// The algorithm of a CRL's signature.
-pub(super) fn crl_signature(crl: &X509CrlRef) -> Nid {
+pub(crate) fn crl_signature(crl: &X509CrlRef) -> Nid {
     // SAFETY: the CRL is live for the call, which reads a number from it.
     Nid::from_raw(unsafe { X509_CRL_get_signature_nid(crl.as_ptr()) })
 }
 
 /// The file and the folder in which this OpenSSL was built to look for trust anchors.
-pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
+pub(crate) fn default_verify_paths() -> (PathBuf, PathBuf) {
     let path = |text: *const c_char| {
         if text.is_null() {
             return PathBuf::new();
@@ -1034,7 +901,7 @@ pub(super) fn default_verify_paths() -> (PathBuf, PathBuf) {
 }
 
 /// The name of the group that the key exchange used, such as `x25519`.
-pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
+pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     #[cfg(ossl300)]
     {
         const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
@@ -1088,7 +955,7 @@ pub(super) fn negotiated_group(ssl: &SslRef) -> Option<String> {
 }
 
 /// Notes for each connection of a context whether the server asked for a client certificate.
-pub(super) fn watch_certificate_requests(context: &mut SslContextBuilder) {
+pub(crate) fn watch_certificate_requests(context: &mut SslContextBuilder) {
     // SAFETY: the context is live for the call; the callback is a function and needs no argument. It
     // is called with the connection that is in its handshake.
     unsafe {
@@ -1104,13 +971,13 @@ pub(super) fn watch_certificate_requests(context: &mut SslContextBuilder) {
 ///
 /// # Errors
 /// What OpenSSL says if it cannot store the note.
-pub(super) fn expect_certificate_request(ssl: &mut Ssl) -> Result<(), ErrorStack> {
+pub(crate) fn expect_certificate_request(ssl: &mut Ssl) -> Result<(), ErrorStack> {
     ssl.set_ex_data(request_index()?, AtomicBool::new(false));
     Ok(())
 }
 
 /// Whether the server asked for a client certificate in this connection's handshake.
-pub(super) fn saw_certificate_request(ssl: &SslRef) -> bool {
+pub(crate) fn saw_certificate_request(ssl: &SslRef) -> bool {
     request_index()
         .ok()
         .and_then(|index| ssl.ex_data(index))

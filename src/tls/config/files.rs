@@ -14,18 +14,18 @@ use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl, X509Req};
 
-use super::ffi;
-use super::inspect::FileForm;
-use super::key::{self, Password};
-use super::reading::{Files, Unread};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::ffi::openssl as ffi;
 use crate::limit::Limit;
 use crate::printable::Quoted;
+use crate::tls::config::key::{self, Password};
+use crate::tls::config::reading::{Files, Unread};
+use crate::tls::inspect::FileForm;
 
 /// What a file is for: which option names it, and which codes tell its faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     TrustAnchors,
     Crl,
     ClientCertificate,
@@ -33,7 +33,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    pub(super) fn option(self) -> &'static str {
+    pub(crate) fn option(self) -> &'static str {
         match self {
             Self::TrustAnchors => "tlsCAFile",
             Self::Crl => "tlsCRLFile",
@@ -43,7 +43,7 @@ impl Purpose {
     }
 
     /// The code of a file that was read and does not hold what it should.
-    pub(super) fn invalid(self) -> CauseCode {
+    pub(crate) fn invalid(self) -> CauseCode {
         match self {
             Self::TrustAnchors => CauseCode::CaFileInvalid,
             Self::Crl => CauseCode::CrlFileInvalid,
@@ -62,7 +62,7 @@ impl Purpose {
 }
 
 /// The bytes of the file of an option.
-pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Result<&'a [u8]> {
+pub(crate) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Result<&'a [u8]> {
     match files.get(path) {
         Ok(file) => Ok(&file.bytes),
         Err(unread) => Err(unreadable(purpose, path, unread)),
@@ -70,7 +70,7 @@ pub(super) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Resu
 }
 
 /// A file cannot be read because a limit of this host is reached.
-pub(super) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
+pub(crate) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
     let path = key::shown_uri(&path.display().to_string());
     let cause = limit.cause(&format!(
         "{option} {path} cannot be read",
@@ -80,7 +80,7 @@ pub(super) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
 }
 
 /// The error for the file of an option that was not read.
-pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Error {
+pub(crate) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Error {
     let source = unread.source();
     if let Some(limit) = source.as_ref().and_then(Limit::of) {
         return beyond_limit(limit, purpose.option(), path);
@@ -110,21 +110,21 @@ pub(super) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
 ///
 /// # Errors
 /// What OpenSSL says of the first block that it cannot decode.
-pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
+pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     let blocks = pem_blocks(bytes).filter(PemBlock::is_certificate);
     blocks.map(|block| block.certificate()).collect()
 }
 
 /// The reason why the certificates of a file cannot be used, and the remedy.
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// Completes a sentence whose subject is the file.
-    pub(super) why: String,
-    pub(super) remedy: String,
-    pub(super) error: Option<ErrorStack>,
+    pub(crate) why: String,
+    pub(crate) remedy: String,
+    pub(crate) error: Option<ErrorStack>,
 }
 
 /// The certificates of a PEM file, of which there must be one and all must be whole.
-pub(super) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Fault> {
+pub(crate) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Fault> {
     let blocks: Vec<_> = pem_blocks(bytes).filter(PemBlock::is_certificate).collect();
     let mut certificates = Vec::with_capacity(blocks.len());
     for (at, block) in blocks.iter().enumerate() {
@@ -212,7 +212,7 @@ fn conversion(bytes: &[u8]) -> String {
 
 const GIVE_CERTIFICATE: &str = "Give a PEM file with the CA's certificate.";
 
-pub(super) const PKCS7_REMEDY: &str =
+pub(crate) const PKCS7_REMEDY: &str =
     "Convert it: `openssl pkcs7 -print_certs -in FILE -out ca.pem`.";
 
 /// The damage to a PEM block that OpenSSL cannot decode.
@@ -272,7 +272,7 @@ impl Flaw {
 }
 
 /// The encoding of text in UTF-16, with a byte order mark or without one.
-pub(super) fn utf16(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn utf16(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("UTF-16"),
         [b'-', 0, b'-', 0, ..] => Some("UTF-16LE"),
@@ -293,7 +293,7 @@ fn is_pkcs7_label(label: &str) -> bool {
 }
 
 /// The first value in DER form: its tag, its contents and the rest; `None` if it is incomplete.
-pub(super) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(crate) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match usize::from(length) {
         short @ 0..0x80 => (short, rest),
@@ -312,20 +312,20 @@ pub(super) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// The first value in DER form with its tag and length; `None` if the bytes do not begin with a whole sequence.
-pub(super) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
     let (_, _, rest) = der_value(bytes).filter(|(tag, ..)| *tag == 0x30)?;
     bytes.get(..bytes.len() - rest.len())
 }
 
 /// OpenSSL's reasons, one after the other; none if it gave none.
-pub(super) fn reasons(error: &ErrorStack) -> Option<String> {
+pub(crate) fn reasons(error: &ErrorStack) -> Option<String> {
     let reasons = error.errors().iter();
     let reasons: Vec<_> = reasons.filter_map(openssl::error::Error::reason).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// What form the bytes of a file have.
-pub(super) fn form(bytes: &[u8]) -> FileForm {
+pub(crate) fn form(bytes: &[u8]) -> FileForm {
     if utf16(bytes).is_some() {
         return FileForm::Utf16;
     }
@@ -354,7 +354,7 @@ pub(super) fn form(bytes: &[u8]) -> FileForm {
 }
 
 /// What a file holds, in words that complete "it holds …".
-pub(super) fn describe(bytes: &[u8]) -> String {
+pub(crate) fn describe(bytes: &[u8]) -> String {
     let words = match form(bytes) {
         FileForm::Empty => "nothing",
         FileForm::Pem => return pem_labels(bytes),
@@ -405,43 +405,43 @@ fn pem_labels(bytes: &[u8]) -> String {
 }
 
 /// One PEM block of a file.
-pub(super) struct PemBlock<'a> {
+pub(crate) struct PemBlock<'a> {
     /// What stands between `-----BEGIN ` and the dashes.
-    pub(super) label: &'a str,
+    pub(crate) label: &'a str,
     /// The block with its first and last line.
-    pub(super) text: &'a [u8],
+    pub(crate) text: &'a [u8],
     /// Where its base64 stands in the file.
-    pub(super) body: Range<usize>,
+    pub(crate) body: Range<usize>,
 }
 
 impl PemBlock<'_> {
-    pub(super) fn is_certificate(&self) -> bool {
+    pub(crate) fn is_certificate(&self) -> bool {
         is_certificate_label(self.label)
     }
 
     /// The certificate, with its trust settings if it is in OpenSSL's own form (`TRUSTED CERTIFICATE`).
-    pub(super) fn certificate(&self) -> Result<X509, ErrorStack> {
+    pub(crate) fn certificate(&self) -> Result<X509, ErrorStack> {
         match self.label {
             "TRUSTED CERTIFICATE" => ffi::trusted_certificate(self.text),
             _ => X509::from_pem(self.text),
         }
     }
 
-    pub(super) fn is_crl(&self) -> bool {
+    pub(crate) fn is_crl(&self) -> bool {
         is_crl_label(self.label)
     }
 
     /// The line of the file on which the block begins, counted from 1.
-    pub(super) fn line(&self, file: &[u8]) -> usize {
+    pub(crate) fn line(&self, file: &[u8]) -> usize {
         line_of(file, self.body.start)
     }
 
-    pub(super) fn is_key(&self) -> bool {
+    pub(crate) fn is_key(&self) -> bool {
         self.label.ends_with("PRIVATE KEY")
     }
 
     /// Whether a password protects the block: in the form of PKCS#8, or in the one before (RFC 1421).
-    pub(super) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.label.starts_with("ENCRYPTED ") || find(self.text, b"Proc-Type:").is_some()
     }
 }
@@ -451,7 +451,7 @@ impl PemBlock<'_> {
 ///
 /// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
 /// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
-pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
+pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         loop {
@@ -501,7 +501,7 @@ pub(super) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
 /// there are now at the start.
 ///
 /// A large CRL would otherwise stand in memory twice while OpenSSL takes it apart.
-pub(super) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
+pub(crate) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
     /// A whole number of groups of four digits.
     const PIECE: usize = 1 << 16;
     let mut digits = 0;
@@ -524,20 +524,20 @@ pub(super) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
     Some(decoded)
 }
 
-pub(super) fn is_certificate_label(label: &str) -> bool {
+pub(crate) fn is_certificate_label(label: &str) -> bool {
     matches!(
         label,
         "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
     )
 }
 
-pub(super) fn is_crl_label(label: &str) -> bool {
+pub(crate) fn is_crl_label(label: &str) -> bool {
     label == "X509 CRL"
 }
 
 /// The line on which the first block begins that has one of these labels and is not among [`pem_blocks`]: it does not end, or
 /// claims to be encrypted.
-pub(super) fn cut_block(bytes: &[u8], is_wanted: fn(&str) -> bool) -> Option<usize> {
+pub(crate) fn cut_block(bytes: &[u8], is_wanted: fn(&str) -> bool) -> Option<usize> {
     let begin = b"-----BEGIN ";
     let mut whole = pem_blocks(bytes).map(|block| block.body.start).peekable();
     for start in memmem::find_iter(bytes, begin) {
@@ -563,7 +563,7 @@ fn line_of(bytes: &[u8], place: usize) -> usize {
 }
 
 /// How many PEM blocks a file begins, whole or not.
-pub(super) fn pem_beginnings(bytes: &[u8]) -> usize {
+pub(crate) fn pem_beginnings(bytes: &[u8]) -> usize {
     memmem::find_iter(bytes, b"-----BEGIN ").count()
 }
 

@@ -4,15 +4,15 @@
 use std::fmt;
 use std::path::Path;
 
-use super::ffi::Configuration;
-use super::library::Library;
-use super::openssl_version;
+use crate::ffi::openssl::Configuration;
 use crate::options::{ProtocolList, ProtocolOptions};
 use crate::printable::Quoted;
+use crate::tls::library::Library;
+use crate::tls::openssl_version;
 
 /// The security level of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SecurityLevel {
+pub(crate) struct SecurityLevel {
     level: u32,
     set_by: SetBy,
 }
@@ -32,7 +32,7 @@ enum SetBy {
 
 impl SecurityLevel {
     /// The level in force, and where it comes from.
-    pub(super) fn new(level: u32, options: &ProtocolOptions) -> Self {
+    pub(crate) fn new(level: u32, options: &ProtocolOptions) -> Self {
         let sets_level = |list: &str| list.contains(SECLEVEL);
         let mut lists = options.lists();
         let in_list =
@@ -54,12 +54,12 @@ impl SecurityLevel {
     }
 
     /// The number of the level.
-    pub(super) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.level
     }
 
     /// Describes the problem with a key of `bits` bits of security.
-    pub(super) fn weak_key(&self, key: &str, bits: u32) -> String {
+    pub(crate) fn weak_key(&self, key: &str, bits: u32) -> String {
         format!(
             "{key} has {bits} bits of security, and {self}, requires {} ({})",
             self.bits(),
@@ -68,7 +68,7 @@ impl SecurityLevel {
     }
 
     /// The remedy for the key of a certificate.
-    pub(super) fn stronger_key(&self, subject: &str, bits: u32) -> String {
+    pub(crate) fn stronger_key(&self, subject: &str, bits: u32) -> String {
         format!(
             "Have the certificate of {} issued for a key of {} or stronger.{}",
             Quoted(subject),
@@ -78,7 +78,7 @@ impl SecurityLevel {
     }
 
     /// Describes the problem with a signature.
-    pub(super) fn weak_digest(&self, algorithm: &str) -> String {
+    pub(crate) fn weak_digest(&self, algorithm: &str) -> String {
         format!(
             "{algorithm} has less than the {} bits of security that {self}, requires",
             self.bits()
@@ -86,14 +86,14 @@ impl SecurityLevel {
     }
 
     /// The remedy for the signature of a certificate.
-    pub(super) fn stronger_digest(&self, subject: &str) -> String {
+    pub(crate) fn stronger_digest(&self, subject: &str) -> String {
         let digest = self.good_digest();
         let subject = Quoted(subject);
         format!("Have the certificate of {subject} signed again with {digest} or stronger.")
     }
 
     /// The smallest finite field for a key exchange that the level allows, in bits.
-    pub(super) fn finite_field_bits(&self) -> u32 {
+    pub(crate) fn finite_field_bits(&self) -> u32 {
         match self.level {
             0 | 1 => 1024,
             2 => 2048,
@@ -127,7 +127,7 @@ impl SecurityLevel {
     }
 
     /// Keys to recommend, which the level allows.
-    pub(super) fn good_keys(&self) -> &'static str {
+    pub(crate) fn good_keys(&self) -> &'static str {
         match self.level {
             0..=2 => "RSA 2048, EC P-256",
             3 => "RSA 3072, EC P-256",

@@ -25,11 +25,12 @@ use openssl::ssl::{Ssl, SslContextBuilder, SslRef, SslSession, SslSessionCacheMo
 use openssl::stack::StackRef;
 use openssl::x509::X509;
 
-use super::certificate::instant;
-use super::crl::Crls;
-use super::ocsp::{Checker, SessionLimit};
-use super::revocation::Found;
-use super::{callback, ffi};
+use crate::ffi::callback;
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::instant;
+use crate::tls::config::crl::Crls;
+use crate::tls::ocsp::revocation::Found;
+use crate::tls::ocsp::{Checker, SessionLimit};
 
 /// How many tickets are kept for one server. A server sends two with each full handshake.
 const TICKETS: usize = 8;
@@ -50,7 +51,7 @@ pub(crate) enum Offer {
 
 /// The sessions of one context.
 #[derive(Default)]
-pub(super) struct SessionCache(Mutex<HashMap<String, Server>>);
+pub(crate) struct SessionCache(Mutex<HashMap<String, Server>>);
 
 /// The sessions of one server.
 #[derive(Default)]
@@ -76,10 +77,10 @@ struct Kept {
 
 /// What a full handshake has shown of the server: OpenSSL keeps little of it with a session.
 #[derive(Clone, Default)]
-pub(super) struct Proof {
-    pub(super) peer_chain: Vec<X509>,
-    pub(super) verified_chain: Vec<X509>,
-    pub(super) revocation: Found,
+pub(crate) struct Proof {
+    pub(crate) peer_chain: Vec<X509>,
+    pub(crate) verified_chain: Vec<X509>,
+    pub(crate) revocation: Found,
 }
 
 impl Proof {
@@ -103,7 +104,7 @@ struct Ticketing {
 }
 
 /// Lets a context hand its sessions over. `crls` are those that it uses.
-pub(super) fn enable(context: &mut SslContextBuilder, crls: Crls) {
+pub(crate) fn enable(context: &mut SslContextBuilder, crls: Crls) {
     context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
     let keep = move |ssl: &mut SslRef, session| {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
@@ -147,7 +148,7 @@ fn evidence_until(ssl: &SslRef, crls: &Crls) -> Option<SystemTime> {
 
 impl SessionCache {
     /// Prepares a connection to `server`: offers a session as `offer` allows, and lets new ones find their way here.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         self: &Arc<Self>,
         ssl: &mut Ssl,
         server: &str,
@@ -170,7 +171,7 @@ impl SessionCache {
     }
 
     /// What the full handshake has shown whose session was resumed; none of a full handshake.
-    pub(super) fn resumed(ssl: &SslRef) -> Option<Arc<Proof>> {
+    pub(crate) fn resumed(ssl: &SslRef) -> Option<Arc<Proof>> {
         let ticketing = ssl.ex_data(index().ok()?)?;
         let offered = ticketing
             .offered
@@ -180,13 +181,13 @@ impl SessionCache {
     }
 
     /// Returns whether a session was offered in the handshake of this connection.
-    pub(super) fn was_offered(ssl: &SslRef) -> bool {
+    pub(crate) fn was_offered(ssl: &SslRef) -> bool {
         let ticketing = index().ok().and_then(|index| ssl.ex_data(index));
         ticketing.is_some_and(|ticketing| ticketing.offered.is_some())
     }
 
     /// Returns whether there is a session that the next connection to `server` would offer.
-    pub(super) fn holds_session(&self, server: &str) -> bool {
+    pub(crate) fn holds_session(&self, server: &str) -> bool {
         let servers = self.lock();
         let Some(known) = servers.get(server) else {
             return false;
@@ -196,7 +197,7 @@ impl SessionCache {
     }
 
     /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
-    pub(super) fn forget(&self, server: &str) {
+    pub(crate) fn forget(&self, server: &str) {
         if let Some(known) = self.lock().get_mut(server) {
             known.sessions.clear();
         }
@@ -204,7 +205,7 @@ impl SessionCache {
 
     /// Forgets all sessions with the server of a connection that failed. If it resumed a session, no session is
     /// offered for some time.
-    pub(super) fn connection_failed(ssl: &SslRef) {
+    pub(crate) fn connection_failed(ssl: &SslRef) {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
         };
@@ -216,7 +217,7 @@ impl SessionCache {
     }
 
     /// Offers no session to `server` for some time, and forgets the cached ones.
-    pub(super) fn pause(&self, server: &str, now: Instant) {
+    pub(crate) fn pause(&self, server: &str, now: Instant) {
         let mut servers = self.lock();
         let known = Self::entry(&mut servers, server);
         known.sessions.clear();

@@ -15,18 +15,18 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use zeroize::Zeroizing;
 
-use super::ffi;
-use super::files::{self, PemBlock, Purpose};
-use super::identity::Material;
-use super::library::openssl_version;
-use super::reading::Files;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::ffi::openssl as ffi;
 use crate::options::{PasswordSource, Secret};
 use crate::printable::Quoted;
+use crate::tls::config::files::{self, PemBlock, Purpose};
+use crate::tls::config::identity::Material;
+use crate::tls::config::reading::Files;
+use crate::tls::library::openssl_version;
 
 /// The password of a private key, fetched once, when it is needed.
-pub(super) struct Password<'a> {
+pub(crate) struct Password<'a> {
     source: Option<&'a PasswordSource>,
     files: &'a Files,
     fetched: Option<Option<Bytes>>,
@@ -36,7 +36,7 @@ pub(super) struct Password<'a> {
 type Bytes = Zeroizing<Vec<u8>>;
 
 impl<'a> Password<'a> {
-    pub(super) fn new(source: Option<&'a PasswordSource>, files: &'a Files) -> Self {
+    pub(crate) fn new(source: Option<&'a PasswordSource>, files: &'a Files) -> Self {
         Self {
             source,
             files,
@@ -145,7 +145,7 @@ fn callback_panicked() -> Error {
 }
 
 /// Why a key did not open.
-pub(super) enum Locked {
+pub(crate) enum Locked {
     NoPassword,
     WrongPassword(ErrorStack),
     Unsupported(ErrorStack),
@@ -167,7 +167,7 @@ impl Locked {
 }
 
 /// The one private key in PEM form.
-pub(super) fn private_key(
+pub(crate) fn private_key(
     material: &Material<'_>,
     password: &mut Password<'_>,
 ) -> Result<PKey<Private>> {
@@ -184,7 +184,7 @@ pub(super) fn private_key(
 }
 
 /// The private key of a PEM block.
-pub(super) fn open(
+pub(crate) fn open(
     block: &PemBlock<'_>,
     password: &mut Password<'_>,
 ) -> Result<PKey<Private>, Locked> {
@@ -193,7 +193,7 @@ pub(super) fn open(
 }
 
 /// The private key of an encrypted PKCS#8 file in DER form; none if the bytes are something else.
-pub(super) fn open_encrypted_der(
+pub(crate) fn open_encrypted_der(
     bytes: &[u8],
     password: &mut Password<'_>,
 ) -> Option<Result<PKey<Private>, Locked>> {
@@ -245,7 +245,7 @@ impl Asked {
 }
 
 /// The private key that the URI of an OpenSSL store names.
-pub(super) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
+pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
     let shown = shown_uri(uri);
     let shown = shown.as_str();
     let mut asked = Asked::default();
@@ -312,7 +312,7 @@ fn scheme(uri: &str) -> Option<&str> {
 
 /// A store URI without what may be secret: of `file:` the path, of `pkcs11:` the attributes that name a token and an
 /// object (RFC 7512 §2.3), of all others the scheme alone. A PIN may stand anywhere else.
-pub(super) fn shown_uri(uri: &str) -> String {
+pub(crate) fn shown_uri(uri: &str) -> String {
     const REDACTED: &str = "<redacted>";
     let until = |end: &[char]| uri.split(end).next().unwrap_or_default();
     match scheme(uri) {
@@ -371,13 +371,13 @@ fn lacks_store(uri: &str, error: &ErrorStack) -> bool {
 }
 
 /// What a PKCS#12 file holds.
-pub(super) struct KeyStore {
-    pub(super) key: PKey<Private>,
-    pub(super) certificates: Vec<X509>,
+pub(crate) struct KeyStore {
+    pub(crate) key: PKey<Private>,
+    pub(crate) certificates: Vec<X509>,
 }
 
 /// Key and certificates of a PKCS#12 file (RFC 7292); none if the bytes are something else.
-pub(super) fn pkcs12(
+pub(crate) fn pkcs12(
     material: &Material<'_>,
     password: &mut Password<'_>,
 ) -> Result<Option<KeyStore>> {
@@ -401,16 +401,16 @@ pub(super) fn pkcs12(
 }
 
 /// A PKCS#12 file that is open.
-pub(super) struct OpenStore {
-    pub(super) key: Option<PKey<Private>>,
+pub(crate) struct OpenStore {
+    pub(crate) key: Option<PKey<Private>>,
     /// The certificate of the key first.
-    pub(super) certificates: Vec<X509>,
+    pub(crate) certificates: Vec<X509>,
     /// Whether it took a password.
-    pub(super) encrypted: bool,
+    pub(crate) encrypted: bool,
 }
 
 /// Opens a PKCS#12 file; none if the bytes are something else.
-pub(super) fn open_pkcs12(
+pub(crate) fn open_pkcs12(
     bytes: &[u8],
     password: &mut Password<'_>,
 ) -> Option<Result<OpenStore, Locked>> {
@@ -523,7 +523,7 @@ fn unsupported(material: &Material<'_>, error: ErrorStack) -> Error {
 }
 
 /// The part that this OpenSSL lacks to read a private key.
-pub(super) struct Lacking {
+pub(crate) struct Lacking {
     /// An algorithm, by OpenSSL's name of it or as a dotted number.
     algorithm: Option<String>,
     kind: Lack,
@@ -543,7 +543,7 @@ enum Lack {
 }
 
 impl Lacking {
-    pub(super) fn of(bytes: &[u8], error: &ErrorStack) -> Self {
+    pub(crate) fn of(bytes: &[u8], error: &ErrorStack) -> Self {
         let block = files::pem_blocks(bytes).find(PemBlock::is_key);
         let looked_up = error
             .errors()
@@ -584,7 +584,7 @@ impl Lacking {
     }
 
     /// Completes a sentence whose subject is the file.
-    pub(super) fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let Some(algorithm) = &self.algorithm else {
             return "holds a private key whose type or encryption this OpenSSL does not offer"
                 .to_owned();
@@ -602,7 +602,7 @@ impl Lacking {
         format!("{what} {algorithm}, {where_it_is}")
     }
 
-    pub(super) fn remedy(&self) -> &'static str {
+    pub(crate) fn remedy(&self) -> &'static str {
         match self.kind {
             Lack::Mac => {
                 "Use OpenSSL 3.4 or later, or write the file in PEM form: `openssl pkcs12 -nomacver -in FILE -out NEW.pem`."

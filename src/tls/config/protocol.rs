@@ -12,14 +12,16 @@ use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::{SslContextBuilder, SslVersion};
 
-use super::{callback, ffi, internal, openssl_version};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::ffi::callback;
+use crate::ffi::system::effective_user;
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
 use crate::printable::Quoted;
+use crate::tls::{internal, openssl_version};
 
 /// Applies what is set.
-pub(super) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) -> Result<()> {
+pub(crate) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) -> Result<()> {
     match options.oldest() {
         Some(version) => context.set_min_proto_version(Some(version_code(version))),
         // None stands for the oldest that this OpenSSL has.
@@ -94,7 +96,7 @@ fn remedy(list: ProtocolList) -> &'static str {
 }
 
 /// Appends the secrets of each connection to a file.
-pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<()> {
+pub(crate) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let failed = |why: &str, remedy: &str| {
         let message = format!("key_log_file {shown} {why}", shown = Quoted(&shown));
@@ -123,7 +125,7 @@ pub(super) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
     let metadata = file.metadata().map_err(|error| {
         failed(&format!("cannot be looked at: {error}"), OWN_FILE).with_source(error)
     })?;
-    if let Some(why) = not_private(&metadata, ffi::effective_user()) {
+    if let Some(why) = not_private(&metadata, effective_user()) {
         return Err(failed(&why, OWN_FILE));
     }
     let file = Mutex::new(file);

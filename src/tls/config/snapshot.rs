@@ -10,8 +10,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::trust;
 use crate::options::TlsOptions;
+use crate::tls::config::trust;
 
 /// Some files and folders, with their state.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Snapshot {
     }
 
     /// Looks at the files and folders that the options name.
-    pub(super) fn of_named(options: &TlsOptions) -> Self {
+    pub(crate) fn of_named(options: &TlsOptions) -> Self {
         Self::at(options.files())
     }
 
@@ -41,7 +41,7 @@ impl Snapshot {
     }
 
     /// Returns whether a file or folder holds something else now. A pipe, which has nothing left to give, does not.
-    pub(super) fn has_changed(&self, path: &Path) -> bool {
+    pub(crate) fn has_changed(&self, path: &Path) -> bool {
         let known = self.0.iter().find(|(known, _)| known == path);
         let found = fs::metadata(path);
         found.is_ok_and(|found| found.is_file() || found.is_dir())
@@ -90,7 +90,7 @@ impl Seen {
 
 /// The state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
@@ -99,7 +99,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self {
             file: (metadata.dev(), metadata.ino()),
             size: metadata.size(),

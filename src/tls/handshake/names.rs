@@ -10,12 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use openssl::x509::X509Ref;
 use openssl_sys as sys;
 
-use super::{ServerName, ffi};
+use super::context::ServerName;
+use crate::ffi::openssl as ffi;
 use crate::printable::Quoted;
 
 /// One subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Presented {
+pub(crate) enum Presented {
     Dns(Vec<u8>),
     Ip(Vec<u8>),
     Email(Vec<u8>),
@@ -24,7 +25,7 @@ pub(super) enum Presented {
 
 impl Presented {
     /// The names of these kinds in a certificate, in their order.
-    pub(super) fn of(certificate: &X509Ref) -> Vec<Self> {
+    pub(crate) fn of(certificate: &X509Ref) -> Vec<Self> {
         let names = certificate.subject_alt_names();
         let names = names.iter().flatten();
         names
@@ -39,7 +40,7 @@ impl Presented {
     }
 
     /// Returns whether some host or address matches the name.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         match self {
             Self::Dns(bytes) => std::str::from_utf8(bytes).is_ok_and(|name| {
                 let name = name.to_ascii_lowercase();
@@ -70,7 +71,7 @@ impl fmt::Display for Presented {
 }
 
 /// The first names of a list, and how many more there are: no line holds a hundred names.
-pub(super) fn list(names: &[impl fmt::Display]) -> String {
+pub(crate) fn list(names: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
     match names.len().saturating_sub(SHOWN) {
@@ -81,7 +82,7 @@ pub(super) fn list(names: &[impl fmt::Display]) -> String {
 
 /// Explains why names that look right do not match, each in one clause. `common_name` is compared too, although
 /// OpenSSL does not.
-pub(super) fn near_misses(
+pub(crate) fn near_misses(
     expected: &ServerName,
     presented: &[Presented],
     common_name: Option<&str>,

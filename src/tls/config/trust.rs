@@ -28,18 +28,19 @@ use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef};
 
-use super::certificate::instant;
-use super::files::{self, Purpose};
-use super::reading::{self, Files};
-use super::snapshot::Stamp;
-use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
-use crate::fork;
+use crate::ffi::fork;
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::instant;
 use crate::limit::Limit;
 use crate::options::TlsOptions;
 use crate::printable::Quoted;
 use crate::time::rfc3339;
+use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::reading::{self, Files};
+use crate::tls::config::snapshot::Stamp;
+use crate::tls::{Certificate, internal};
 
 /// Where the trust anchors of a context come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,15 +102,15 @@ impl fmt::Display for TrustAnchors {
 }
 
 /// A store with trust anchors, and its description.
-pub(super) struct Store {
-    pub(super) builder: X509StoreBuilder,
-    pub(super) anchors: TrustAnchors,
-    pub(super) roots: Roots,
+pub(crate) struct Store {
+    pub(crate) builder: X509StoreBuilder,
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) roots: Roots,
 }
 
 /// The trust anchors themselves.
 #[derive(Clone, Default)]
-pub(super) struct Roots {
+pub(crate) struct Roots {
     certificates: Vec<X509>,
     /// The folders in which OpenSSL looks for more when it needs one.
     folders: Vec<PathBuf>,
@@ -117,7 +118,7 @@ pub(super) struct Roots {
 
 impl Roots {
     /// Reads the folders now, so that later changes in them do not count.
-    pub(super) fn read_folders(&mut self) {
+    pub(crate) fn read_folders(&mut self) {
         self.certificates = self.all();
         self.folders.clear();
     }
@@ -143,7 +144,7 @@ impl Roots {
     }
 
     /// Returns whether one of the anchors has this name.
-    pub(super) fn hold(&self, name: &X509NameRef) -> bool {
+    pub(crate) fn hold(&self, name: &X509NameRef) -> bool {
         let is_named = |certificate: &X509| {
             let subject = certificate.subject_name();
             subject.try_cmp(name).is_ok_and(Ordering::is_eq)
@@ -152,7 +153,7 @@ impl Roots {
     }
 
     /// Returns whether one of the anchors is no longer among `others`.
-    pub(super) fn hold_more_than(&self, others: &Self) -> bool {
+    pub(crate) fn hold_more_than(&self, others: &Self) -> bool {
         let others = others.all();
         let mut all = self.all().into_iter();
         all.any(|certificate| !others.contains(&certificate))
@@ -163,7 +164,7 @@ impl Roots {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the anchor that was or will be valid, if no
     /// anchor is valid.
-    pub(super) fn check_dates(&self, anchors: &TrustAnchors, now: SystemTime) -> Result<()> {
+    pub(crate) fn check_dates(&self, anchors: &TrustAnchors, now: SystemTime) -> Result<()> {
         let all = self.all();
         let dates = |certificate: &X509| {
             let (from, until) = (certificate.not_before(), certificate.not_after());
@@ -221,7 +222,7 @@ impl Roots {
 }
 
 /// A store with the anchors that the options name, or with the system's.
-pub(super) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
+pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
     let mut store = Store {
         builder: X509StoreBuilder::new().map_err(internal)?,
         anchors: TrustAnchors::NotUsed,
@@ -389,7 +390,7 @@ fn system_places() -> (Vec<Place>, bool) {
     let chosen = from_env.is_named();
     let mut places = vec![from_env];
     if !chosen {
-        let (file, directory) = super::ffi::default_verify_paths();
+        let (file, directory) = crate::ffi::openssl::default_verify_paths();
         places.push(Place {
             file: Some(file),
             directories: vec![directory],
@@ -408,7 +409,7 @@ fn system_places() -> (Vec<Place>, bool) {
 }
 
 /// All files and folders where the system may keep its anchors, whether they are there or not.
-pub(super) fn system_paths() -> Vec<PathBuf> {
+pub(crate) fn system_paths() -> Vec<PathBuf> {
     let (places, _) = system_places();
     let paths = places.into_iter();
     paths
@@ -547,7 +548,7 @@ fn has_hashed_names(directory: &Path) -> bool {
 }
 
 /// Returns whether OpenSSL looks for a file of this name: `5ed36f99.0` for certificates, `5ed36f99.r0` for CRLs.
-pub(super) fn is_hashed_name(name: &OsStr) -> bool {
+pub(crate) fn is_hashed_name(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.split_once('.').is_some_and(|(hash, number)| {
         let number = number.strip_prefix('r').unwrap_or(number);
@@ -559,7 +560,7 @@ pub(super) fn is_hashed_name(name: &OsStr) -> bool {
 }
 
 /// Returns whether a name is that of a CRL in such a folder, such as `5ed36f99.r0`.
-pub(super) fn is_name_of_crl(name: &OsStr) -> bool {
+pub(crate) fn is_name_of_crl(name: &OsStr) -> bool {
     is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
@@ -613,8 +614,9 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, String> {
 
 #[cfg(feature = "bundled-roots")]
 fn bundled_anchors(store: &mut Store) -> Result<TrustAnchors> {
-    let certificates = files::certificates(include_bytes!("../../vendor-certs/mozilla-roots.pem"))
-        .map_err(internal)?;
+    let certificates =
+        files::certificates(include_bytes!("../../../vendor-certs/mozilla-roots.pem"))
+            .map_err(internal)?;
     let count = certificates.len();
     store.add_all(certificates).map_err(internal)?;
     Ok(TrustAnchors::Bundled { count })

@@ -12,20 +12,19 @@
 //! A reload makes a new context always, without the old one's sessions, and later clients share that one. A forked child
 //! shares nothing with its parent.
 
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::Shared;
-use super::ocsp::Checker;
-use super::reading::Files;
-use super::session::SessionCache;
+use super::loaded::Loaded;
 use crate::error::Result;
-use crate::fork;
+use crate::ffi::fork;
 use crate::options::TlsOptions;
+use crate::tls::config::reading::Files;
+use crate::tls::handshake::session::SessionCache;
+use crate::tls::ocsp::Checker;
 
 /// What makes a context what it is, beside the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Of each file.
     digests: Vec<[u8; 32]>,
     /// How often the process had forked.
@@ -33,35 +32,27 @@ pub(super) struct Key {
 }
 
 /// A context, and what all that use it at the same time have learned. It ends with the last of them.
-pub(super) struct InUse {
-    shared: Arc<Shared>,
+pub(crate) struct InUse {
+    pub(crate) loaded: Arc<Loaded>,
     /// None where the options ask for no check by OCSP.
-    pub(super) ocsp: Option<Arc<Checker>>,
+    pub(crate) ocsp: Option<Arc<Checker>>,
     /// None where resumption is switched off, or rests on nothing.
-    pub(super) sessions: Option<Arc<SessionCache>>,
+    pub(crate) sessions: Option<Arc<SessionCache>>,
 }
 
 impl InUse {
-    fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let options = &shared.options;
+    fn new(loaded: Arc<Loaded>) -> Arc<Self> {
+        let options = &loaded.options;
         Arc::new(Self {
-            ocsp: Checker::new(options, shared.crls.clone()),
+            ocsp: Checker::new(options, loaded.crls.clone()),
             sessions: options.resumes_sessions().then(Arc::default),
-            shared,
+            loaded,
         })
     }
 
     /// The same context for users who have learned nothing.
-    pub(super) fn anew(&self) -> Arc<Self> {
-        Self::new(Arc::clone(&self.shared))
-    }
-}
-
-impl Deref for InUse {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn anew(&self) -> Arc<Self> {
+        Self::new(Arc::clone(&self.loaded))
     }
 }
 
@@ -69,7 +60,7 @@ impl Deref for InUse {
 struct Entry {
     users: Weak<InUse>,
     /// What stays when nobody uses it any more.
-    kept: Option<Arc<Shared>>,
+    kept: Option<Arc<Loaded>>,
 }
 
 /// The contexts that there are, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
@@ -79,7 +70,7 @@ static CONTEXTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 const KEPT: usize = 4;
 
 /// The context of another client that asks for the same, or a new one.
-pub(super) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
+pub(crate) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     let key = key(options, &files);
     match key.as_ref().and_then(|key| find(options, key)) {
@@ -89,23 +80,25 @@ pub(super) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> 
 }
 
 /// A new context, which others may share.
-pub(super) fn fresh(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
+pub(crate) fn fresh(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     register(key(options, &files), options, files)
 }
 
 fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
-    let mut shared = Shared::build(options, files)?;
-    shared.key = key;
-    let is_shared = shared.key.is_some();
-    let shared = InUse::new(Arc::new(shared));
+    let mut loaded = Loaded::build(options, files)?;
+    loaded.key = key;
+    let is_shared = loaded.key.is_some();
+    let users = InUse::new(Arc::new(loaded));
     if is_shared {
         // CRLs may be large.
-        let may_stay = shared.crls.count() == 0 && options.can_outlive_its_clients();
-        let kept = may_stay.then(|| Arc::clone(&shared.shared));
-        let users = Arc::downgrade(&shared);
+        let may_stay = users.loaded.crls.count() == 0 && options.can_outlive_its_clients();
+        let kept = may_stay.then(|| Arc::clone(&users.loaded));
         let mut contexts = contexts();
-        contexts.push(Entry { users, kept });
+        contexts.push(Entry {
+            users: Arc::downgrade(&users),
+            kept,
+        });
         let too_many = contexts.iter().filter(|one| one.kept.is_some()).count() > KEPT;
         let mut kept = contexts
             .iter_mut()
@@ -115,18 +108,18 @@ fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<
         drop(contexts);
         drop(oldest);
     }
-    Ok(shared)
+    Ok(users)
 }
 
 fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
-    let is_same = |it: &Shared| it.key.as_ref() == Some(key) && it.options == *options;
+    let is_same = |it: &Loaded| it.key.as_ref() == Some(key) && it.options == *options;
     // Held until the lock is not, so that nothing is dropped under it for the last time.
     let mut seen = Vec::new();
     let mut contexts = contexts();
     contexts.retain(|one| one.kept.is_some() || one.users.strong_count() > 0);
     for one in contexts.iter_mut().rev() {
         if let Some(users) = one.users.upgrade() {
-            if is_same(&users) {
+            if is_same(&users.loaded) {
                 return Some(users);
             }
             seen.push(users);
@@ -195,13 +188,13 @@ mod tests {
         let secret = secret.build().unwrap();
         for (options, is_kept) in [(&plain, true), (&secret, false)] {
             let first = context(options);
-            let weak = Arc::downgrade(&first.shared);
+            let weak = Arc::downgrade(&first.loaded);
             drop(first);
             assert_eq!(weak.upgrade().is_some(), is_kept);
         }
         // What has been kept is used again, and made room for others at last.
         let first = context(&plain);
-        let weak = Arc::downgrade(&first.shared);
+        let weak = Arc::downgrade(&first.loaded);
         drop(first);
         for name in ["a", "b", "c", "d", "e"] {
             let path = dir.write(name, Ca::root(name, KeyKind::EcP256).cert_pem());

@@ -5,12 +5,15 @@ use std::io::{self, Read, Write};
 
 use openssl::ssl::{self, SslStream};
 
-use super::diagnose::Phase;
-use super::session::SessionCache;
-use super::{HandshakeReport, ServerName, TlsContext, diagnose, ffi};
+use super::context::{ServerName, TlsContext};
+use super::diagnose;
 use crate::cause::Cause;
-use crate::fork::{self, Call};
+use crate::ffi::fork::{self, Call};
+use crate::ffi::openssl as ffi;
 use crate::sniff;
+use crate::tls::HandshakeReport;
+use crate::tls::handshake::diagnose::Phase;
+use crate::tls::handshake::session::SessionCache;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
 ///
@@ -32,7 +35,7 @@ pub struct TlsStream<S> {
 }
 
 impl<S> TlsStream<S> {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: SslStream<Tap<S>>,
         report: HandshakeReport,
         context: TlsContext,
@@ -56,7 +59,7 @@ impl<S> TlsStream<S> {
     pub(crate) fn note_answer(&mut self) {
         self.is_answered = true;
         if self.report.client_certificate_requested() && !self.report.resumed() {
-            let own = self.context.shared().own.as_ref();
+            let own = self.context.shared().loaded.own.as_ref();
             self.context.accepted().note(&self.server, own);
         }
     }
@@ -208,7 +211,7 @@ impl<S> fmt::Debug for TlsStream<S> {
 }
 
 /// Whether a stream gave up waiting. A blocking socket with a time-out reports `WouldBlock`.
-pub(super) fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
@@ -226,7 +229,7 @@ fn is_cut(error: &io::Error) -> bool {
 /// Counts the bytes that come from the peer and keeps the first ones, so that a failure can tell what
 /// the peer speaks if it is not TLS; keeps a failure of the stream under TLS too, because OpenSSL 3.2
 /// and later lose it on the way up.
-pub(super) struct Tap<S> {
+pub(crate) struct Tap<S> {
     inner: S,
     head: [u8; 24],
     received: u64,
@@ -235,7 +238,7 @@ pub(super) struct Tap<S> {
 }
 
 impl<S> Tap<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(crate) fn new(inner: S) -> Self {
         Self {
             inner,
             head: [0; 24],
@@ -246,7 +249,7 @@ impl<S> Tap<S> {
     }
 
     /// The first bytes.
-    pub(super) fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         let kept = usize::try_from(self.received)
             .unwrap_or(usize::MAX)
             .min(self.head.len());
@@ -254,17 +257,17 @@ impl<S> Tap<S> {
     }
 
     /// How many bytes there were.
-    pub(super) fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
     /// Whether something was sent since the last byte came in.
-    pub(super) fn wrote_last(&self) -> bool {
+    pub(crate) fn wrote_last(&self) -> bool {
         self.wrote_last
     }
 
     /// How the stream failed since this was asked last.
-    pub(super) fn take_failure(&mut self) -> Option<io::Error> {
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
@@ -289,7 +292,7 @@ impl<S> Tap<S> {
 impl<S: Read> Tap<S> {
     /// Reads once more if what has come is too little to tell a stranger by: OpenSSL 3.2 and later take
     /// the five bytes of a record's header and no more.
-    pub(super) fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self) {
         const RECORD_HEADER: usize = 5;
         if self.received == RECORD_HEADER as u64 && !sniff::is_tls_record(self.head()) {
             let mut more = [0; 24 - RECORD_HEADER];

@@ -14,39 +14,41 @@ use openssl::x509::{
     CrlStatus, ReasonCode, X509, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
 };
 
-use super::certificate::instant;
-use super::crl::Crls;
-use super::{callback, ffi, refusal};
+use super::refusal;
+use crate::ffi::callback;
+use crate::ffi::openssl as ffi;
+use crate::ffi::openssl::instant;
 use crate::options::SpkiPin;
+use crate::tls::config::crl::Crls;
 
 /// What OpenSSL refused, and where in the chain.
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// OpenSSL's reason.
-    pub(super) result: X509VerifyResult,
+    pub(crate) result: X509VerifyResult,
     /// The place in the chain; 0 is the server's own certificate.
-    pub(super) depth: u32,
+    pub(crate) depth: u32,
     /// The certificate at that place.
-    pub(super) certificate: Option<X509>,
+    pub(crate) certificate: Option<X509>,
     /// The chain as far as it was built, the server's certificate first.
-    pub(super) chain: Vec<X509>,
+    pub(crate) chain: Vec<X509>,
     /// The certificates that the server sent.
-    pub(super) sent: Vec<X509>,
+    pub(crate) sent: Vec<X509>,
     /// The trust anchors that bear the name of an issuer in the chain; those in the chain are among them.
-    pub(super) namesakes: Vec<X509>,
+    pub(crate) namesakes: Vec<X509>,
     /// From which place on the chain consists of trust anchors.
-    pub(super) trusted_from: u32,
+    pub(crate) trusted_from: u32,
     /// The CRL that the certificate was looked up in.
-    pub(super) crl: Option<CrlFacts>,
+    pub(crate) crl: Option<CrlFacts>,
 }
 
 /// What a CRL says of itself and of one certificate (RFC 5280 §5).
-pub(super) struct CrlFacts {
-    pub(super) this_update: SystemTime,
-    pub(super) next_update: Option<SystemTime>,
+pub(crate) struct CrlFacts {
+    pub(crate) this_update: SystemTime,
+    pub(crate) next_update: Option<SystemTime>,
     /// When the certificate was revoked; none if it is not listed.
-    pub(super) revoked_at: Option<SystemTime>,
+    pub(crate) revoked_at: Option<SystemTime>,
     /// Why, if the CRL tells.
-    pub(super) reason: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
 }
 
 impl CrlFacts {
@@ -67,7 +69,7 @@ impl CrlFacts {
 }
 
 /// The name of a `CRLReason` (RFC 5280 §5.3.1).
-pub(super) fn reason_name(code: i64) -> Option<&'static str> {
+pub(crate) fn reason_name(code: i64) -> Option<&'static str> {
     Some(match code {
         0 => "unspecified",
         1 => "keyCompromise",
@@ -84,7 +86,7 @@ pub(super) fn reason_name(code: i64) -> Option<&'static str> {
 
 /// The findings of the callback of one connection.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Seen>);
+pub(crate) struct Watch(Arc<Seen>);
 
 #[derive(Default)]
 struct Seen {
@@ -95,7 +97,7 @@ struct Seen {
 impl Watch {
     /// Lets `ssl` verify its peer and leave a refusal here. With `pins`, one of them must be in the chain. None of `crls`,
     /// which OpenSSL uses too, may list the trust anchor.
-    pub(super) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin], crls: &Crls) {
+    pub(crate) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin], crls: &Crls) {
         let seen = Arc::clone(&self.0);
         let pins = pins.to_vec();
         let crls = crls.clone();
@@ -139,12 +141,12 @@ impl Watch {
 
     /// Returns whether a chain was verified, with any result: the server has sent a certificate, which it does not do
     /// if a session is resumed.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.0.has_begun.load(Ordering::Relaxed)
     }
 
     /// The refusal, if there was one.
-    pub(super) fn take(&self) -> Option<Refusal> {
+    pub(crate) fn take(&self) -> Option<Refusal> {
         let mut refusal = self
             .0
             .refusal
@@ -163,7 +165,7 @@ fn is_about_crl_of_anchor(context: &X509StoreContextRef) -> bool {
 }
 
 /// The result that stands for a chain without a pinned key; OpenSSL leaves it to applications.
-pub(super) const PIN_MISMATCH: X509VerifyResult = X509VerifyResult::APPLICATION_VERIFICATION;
+pub(crate) const PIN_MISMATCH: X509VerifyResult = X509VerifyResult::APPLICATION_VERIFICATION;
 
 fn holds_pin(context: &X509StoreContextRef, pins: &[SpkiPin]) -> bool {
     let mut chain = context.chain().into_iter().flatten();
@@ -171,7 +173,7 @@ fn holds_pin(context: &X509StoreContextRef, pins: &[SpkiPin]) -> bool {
 }
 
 /// The pin of a certificate's public key; none if OpenSSL cannot encode it.
-pub(super) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
+pub(crate) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
     ffi::spki_der(certificate).map(|spki| SpkiPin::from_digest(sha256(&spki)))
 }
 

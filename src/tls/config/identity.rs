@@ -13,19 +13,20 @@ use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
 
-use super::files::{self, Purpose};
-use super::key::{self, Password};
-use super::level::SecurityLevel;
-use super::reading::Files;
-use super::{Certificate, ffi, internal};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
-use crate::fork::Abandon;
+use crate::ffi::fork::Abandon;
+use crate::ffi::openssl as ffi;
 use crate::options::{IdentitySource, PasswordSource, ProtocolOptions};
 use crate::printable::Quoted;
+use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::key::{self, Password};
+use crate::tls::config::reading::Files;
+use crate::tls::handshake::level::SecurityLevel;
+use crate::tls::{Certificate, internal};
 
 /// A certificate, its key and the intermediates above it.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     key: PKey<Private>,
     certificate: X509,
     intermediates: Vec<X509>,
@@ -34,7 +35,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Takes key and certificates from where they are.
-    pub(super) fn load(
+    pub(crate) fn load(
         source: &IdentitySource,
         password: Option<&PasswordSource>,
         files: &Files,
@@ -103,7 +104,7 @@ impl Identity {
     }
 
     /// Presents the identity in every handshake of the context.
-    pub(super) fn install(
+    pub(crate) fn install(
         &self,
         context: &mut SslContextBuilder,
         protocol: &ProtocolOptions,
@@ -124,7 +125,7 @@ impl Identity {
     }
 
     /// What is told of it in reports and causes.
-    pub(super) fn describe(&self) -> OwnChain {
+    pub(crate) fn describe(&self) -> OwnChain {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
             certificate: Certificate::from(&*self.certificate),
@@ -191,29 +192,29 @@ impl Identity {
 
 /// The client's certificate, and the names of the CAs above it.
 #[derive(Clone, Debug)]
-pub(super) struct OwnChain {
-    pub(super) certificate: Certificate,
+pub(crate) struct OwnChain {
+    pub(crate) certificate: Certificate,
     /// The certificates that are sent with it.
-    pub(super) intermediates: Vec<Certificate>,
+    pub(crate) intermediates: Vec<Certificate>,
     /// The file that holds it, if it comes from one.
-    pub(super) path: Option<String>,
+    pub(crate) path: Option<String>,
     issuers: Vec<String>,
 }
 
 impl OwnChain {
     /// Whether one of these CAs issued the certificate or an intermediate that is sent with it.
-    pub(super) fn is_listed(&self, ca_names: &[String]) -> bool {
+    pub(crate) fn is_listed(&self, ca_names: &[String]) -> bool {
         self.issuers.iter().any(|issuer| ca_names.contains(issuer))
     }
 }
 
 /// The servers that have accepted one client, each with its certificate or without one. Only those count that asked.
 #[derive(Default)]
-pub(super) struct Accepted(Mutex<HashMap<String, Option<String>>>);
+pub(crate) struct Accepted(Mutex<HashMap<String, Option<String>>>);
 
 impl Accepted {
     /// Notes that `server` has answered this client.
-    pub(super) fn note(&self, server: &str, own: Option<&OwnChain>) {
+    pub(crate) fn note(&self, server: &str, own: Option<&OwnChain>) {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
         let mut servers = self.lock();
         if let Some(known) = servers.get_mut(server) {
@@ -227,7 +228,7 @@ impl Accepted {
 
     /// Returns true if `server` has last answered this client with the certificate `own`, or without one if that is
     /// `None`.
-    pub(super) fn has(&self, server: &str, own: Option<&OwnChain>) -> bool {
+    pub(crate) fn has(&self, server: &str, own: Option<&OwnChain>) -> bool {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
         let servers = self.lock();
         servers
@@ -250,9 +251,9 @@ impl Abandon for Accepted {
 const MOST_SERVERS: usize = 512;
 
 /// Bytes that hold keys or certificates, and where they come from.
-pub(super) struct Material<'a> {
-    pub(super) origin: Origin,
-    pub(super) bytes: &'a [u8],
+pub(crate) struct Material<'a> {
+    pub(crate) origin: Origin,
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> Material<'a> {
@@ -306,7 +307,7 @@ impl<'a> Material<'a> {
     }
 
     /// An error for which OpenSSL has a reason of its own.
-    pub(super) fn refused(
+    pub(crate) fn refused(
         &self,
         code: CauseCode,
         why: &str,
@@ -318,14 +319,14 @@ impl<'a> Material<'a> {
         Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
     }
 
-    pub(super) fn error(&self, code: CauseCode, why: &str, remedy: &str) -> Error {
+    pub(crate) fn error(&self, code: CauseCode, why: &str, remedy: &str) -> Error {
         let cause = self.origin.cause(code, why, remedy);
         Error::configuration(cause.fact("holds", files::describe(self.bytes)))
     }
 }
 
 /// Where bytes come from, for the text of an error.
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// The option and the path, or what the bytes are.
     what: String,
     path: Option<String>,

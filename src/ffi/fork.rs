@@ -13,20 +13,22 @@
 //! again when one of them ends. So a thread is introduced at work, and is at work once more at its end.
 //!
 //! Work and calls also keep two other promises: OpenSSL's queue of errors is empty when they begin, so that errors of
-//! others in this thread are not taken for ours, and when they end; and [`crate::exit`] counts the thread as inside.
+//! others in this thread are not taken for ours, and when they end; and [`crate::ffi::exit`] counts the thread as inside.
 //!
 //! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
 //! Processes made by the bare system call `clone` are not noticed.
 
 use std::cell::Cell;
 use std::io;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
-use crate::exit::{self, Inside};
+use crate::ffi::exit::{self, Inside};
+use crate::ffi::{openssl, system};
 
 /// How many forks lie between this process and the one that made the first [`PerProcess`].
 pub(crate) fn count() -> u64 {
@@ -56,7 +58,7 @@ struct Leaving;
 impl Drop for Leaving {
     fn drop(&mut self) {
         let _at_work = at_work();
-        crate::tls::leave_thread();
+        openssl::leave_thread();
     }
 }
 
@@ -72,12 +74,12 @@ pub(crate) fn at_work() -> AtWork {
     }
     DEPTH.set(DEPTH.get() + 1);
     if !IS_KNOWN.replace(true) {
-        crate::tls::enter_thread();
+        introduce();
         // A thread that is ending already has nobody who would do it.
         let _ = LEAVING.try_with(|_| ());
     }
     if is_outermost {
-        crate::tls::clear_errors();
+        openssl::clear_errors();
     }
     AtWork { _inside: inside }
 }
@@ -92,7 +94,7 @@ impl Drop for AtWork {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
         if DEPTH.get() == 0 {
-            crate::tls::clear_errors();
+            openssl::clear_errors();
             AT_WORK.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -104,7 +106,7 @@ pub(crate) fn call() -> Call {
         drop(at_work());
     }
     let inside = exit::inside();
-    crate::tls::clear_errors();
+    openssl::clear_errors();
     Call {
         succeeded: false,
         _inside: inside,
@@ -129,7 +131,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.succeeded {
-            crate::tls::clear_errors();
+            openssl::clear_errors();
         }
     }
 }
@@ -177,8 +179,28 @@ fn enter() {
     }
 }
 
+/// Makes this thread known to OpenSSL; the first one also registers for forks and for OpenSSL's clean-up.
+fn introduce() {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        openssl::at_cleanup(before_cleanup);
+        watch();
+    });
+    openssl::enter_thread();
+}
+
+/// Notices each fork from now on.
+fn watch() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| system::at_fork(prepare, in_parent, in_child));
+}
+
+extern "C" fn before_cleanup() {
+    exit::before_cleanup();
+}
+
 /// Before a fork: waits until no other thread is at work.
-pub(crate) fn prepare() {
+extern "C" fn prepare() {
     FORKING.fetch_add(1, Ordering::SeqCst);
     let own = usize::from(DEPTH.get() > 0);
     let begun = Instant::now();
@@ -188,12 +210,13 @@ pub(crate) fn prepare() {
 }
 
 /// After a fork, in the parent.
-pub(crate) fn in_parent() {
+extern "C" fn in_parent() {
     FORKING.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// After a fork, in the child, whose only thread this is.
-pub(crate) fn in_child() {
+/// After a fork, in the child, whose only thread this is. It may do only what is async-signal-safe: it stores to
+/// atomics.
+extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     AT_WORK.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
     exit::in_child();
@@ -223,7 +246,7 @@ pub(crate) trait Abandon {
 
 impl<T: Abandon> PerProcess<T> {
     pub(crate) fn new(value: T) -> Self {
-        crate::tls::watch_forks();
+        watch();
         Self {
             forks: count(),
             value: Some(value),

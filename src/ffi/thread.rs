@@ -8,8 +8,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::ffi::system::start_thread;
 use crate::logging::{error, warn};
-use crate::tls::start_thread;
 
 /// Starts a detached thread. Its name is cut after 15 bytes, which is what the system shows.
 ///

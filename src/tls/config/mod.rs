@@ -1,0 +1,15 @@
+//! From the TLS options and the local files that they name to what a context is built from.
+//!
+//! All files are read once, in `reading.rs`, before any lock is taken. `trust.rs`, `crl.rs` and `identity.rs` then
+//! decode them: the trust anchors, the CRLs, and the client's certificate with its key (`key.rs`). `files.rs` tells
+//! what a file holds if it is the wrong one, and `snapshot.rs` detects changes of files and folders.
+
+pub(crate) mod crl;
+pub(crate) mod crl_scope;
+pub(crate) mod files;
+pub(crate) mod identity;
+pub(crate) mod key;
+pub(crate) mod protocol;
+pub(crate) mod reading;
+pub(crate) mod snapshot;
+pub(crate) mod trust;

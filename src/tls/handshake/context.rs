@@ -1,0 +1,547 @@
+//! `TlsContext`: from options to an OpenSSL context, and from a stream to a verified [`TlsStream`].
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{HandshakeError, Ssl, SslCipherRef, SslRef};
+use openssl::x509::X509VerifyResult;
+use openssl::x509::verify::X509CheckFlags;
+
+use super::certificate::Certificate;
+use super::diagnose::{self, Peer, Phase};
+use super::loaded::internal;
+use super::refusal;
+use super::report::{HandshakeReport, Verification};
+use super::session::{Offer, SessionCache};
+use super::sharing::{self, InUse};
+use super::stream::{self, Tap, TlsStream};
+use super::verify::Watch;
+use crate::address::ip_address;
+use crate::cause::{Category, Cause, CauseCode};
+use crate::error::{Error, Result, Stage};
+use crate::ffi::callback;
+use crate::ffi::fork::{self, Abandon, PerProcess};
+use crate::ffi::openssl::{self as ffi, clear_errors};
+use crate::idn;
+use crate::options::TlsOptions;
+use crate::printable::Quoted;
+use crate::time::Deadline;
+use crate::tls::config::identity::Accepted;
+use crate::tls::config::reading::{Files, Reading};
+use crate::tls::config::trust::TrustAnchors;
+use crate::tls::ocsp::Checker;
+use crate::tls::ocsp::revocation::RevocationStatus;
+
+/// TLS as a client's options ask for it, ready for any number of handshakes.
+///
+/// Cheap to clone; all clones share one OpenSSL context.
+#[derive(Clone)]
+pub struct TlsContext {
+    /// A forked child has one of its own: a session is offered once, and a lock may have been held during the fork.
+    shared: Arc<PerProcess<Arc<InUse>>>,
+    /// Of this client, whoever else shares the context.
+    handshakes: Arc<Counters>,
+    /// Each process has its own, for the same reason.
+    accepted: Arc<PerProcess<Accepted>>,
+}
+
+/// How many handshakes ended well.
+#[derive(Default)]
+struct Counters {
+    full: AtomicU64,
+    resumed: AtomicU64,
+    /// Of the full ones.
+    undetermined: AtomicU64,
+}
+
+impl Abandon for Arc<InUse> {
+    fn abandon(&self) {}
+
+    fn begin(&self) {}
+}
+
+impl TlsContext {
+    /// Reads the files that `options` name and builds the context.
+    ///
+    /// Trust anchors are those that the options name, and no others. Where they name none they are the
+    /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
+    /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
+    /// them, otherwise the roots built in with the feature `bundled-roots`.
+    ///
+    /// The system's OpenSSL configuration and security level hold; a minimum below TLS 1.2 is raised
+    /// to it.
+    ///
+    /// Where another context in use in this process has equal options, and its files hold what they hold now, both are
+    /// one, and share the TLS sessions; not where the anchors are the system's or a folder's, nor where a key or a
+    /// password comes from elsewhere than from the options and files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
+    /// not hold what it should, or if there are no trust anchors.
+    pub fn new(options: &TlsOptions) -> Result<Self> {
+        Self::with_files(options, Files::of(options, Reading::Once))
+    }
+
+    /// Creates a context from files that were read already.
+    pub(crate) fn with_files(options: &TlsOptions, files: Files) -> Result<Self> {
+        Ok(Self {
+            shared: own(sharing::context(options, files)?),
+            handshakes: Arc::default(),
+            accepted: Arc::new(PerProcess::new(Accepted::default())),
+        })
+    }
+
+    /// Reads the files anew, and goes on counting handshakes where this context stands.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used, or if what the files hold
+    /// must not replace what is in use at `now`.
+    pub(crate) fn reloaded(&self, now: SystemTime) -> Result<Self> {
+        let options = self.options();
+        let files = Files::of(options, Reading::Again);
+        let fresh = sharing::fresh(options, files)?;
+        fresh.loaded.may_replace(&self.shared().loaded, now)?;
+        Ok(Self {
+            shared: own(fresh),
+            handshakes: Arc::clone(&self.handshakes),
+            accepted: Arc::clone(&self.accepted),
+        })
+    }
+
+    /// The context that this process uses. In a forked child it holds no lock of this crate that a thread of the
+    /// parent may have taken. If the files can be used, OpenSSL's part is created again too.
+    pub(super) fn shared(&self) -> &Arc<InUse> {
+        self.shared.get(|inherited| {
+            let options = &inherited.loaded.options;
+            let files = Files::of(options, Reading::Again);
+            let fresh = sharing::fresh(options, files).and_then(|fresh| {
+                fresh
+                    .loaded
+                    .may_replace(&inherited.loaded, SystemTime::now())?;
+                Ok(fresh)
+            });
+            fresh.unwrap_or_else(|_| inherited.anew())
+        })
+    }
+
+    /// Returns the servers that have accepted this client. It is empty in a forked child.
+    pub(super) fn accepted(&self) -> &Accepted {
+        self.accepted.get(|_| Accepted::default())
+    }
+
+    /// The options that the context was built from.
+    pub fn options(&self) -> &TlsOptions {
+        &self.shared().loaded.options
+    }
+
+    /// Where the trust anchors come from.
+    pub fn trust_anchors(&self) -> &TrustAnchors {
+        &self.shared().loaded.anchors
+    }
+
+    /// How many handshakes of this context ended well: full ones, and resumed ones.
+    pub fn handshakes(&self) -> (u64, u64) {
+        let Counters { full, resumed, .. } = &*self.handshakes;
+        (
+            full.load(Ordering::Relaxed),
+            resumed.load(Ordering::Relaxed),
+        )
+    }
+
+    /// How many handshakes of this context went on although the check of whether the server's certificate is
+    /// revoked came to no end (soft fail). Resumed ones rest on the check of their full one, and are not
+    /// counted again.
+    pub fn undetermined_revocations(&self) -> u64 {
+        self.handshakes.undetermined.load(Ordering::Relaxed)
+    }
+
+    /// How many CRLs are loaded.
+    pub fn crl_count(&self) -> usize {
+        self.shared().loaded.crls.count()
+    }
+
+    /// The client's certificate, if one is configured.
+    pub fn own_certificate(&self) -> Option<&Certificate> {
+        self.shared()
+            .loaded
+            .own
+            .as_ref()
+            .map(|own| &own.certificate)
+    }
+
+    /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
+    ///
+    /// The server's certificate must lead to a trust anchor and hold `host` among its subject
+    /// alternative names (RFC 9525), unless the options relax that. A name is also sent as SNI (RFC
+    /// 6066); an IP address is not. A Unicode name is converted to its ASCII form (UTS 46) first.
+    ///
+    /// The time that `stream` may block is the caller's to limit: a read that fails with `WouldBlock`
+    /// or `TimedOut` ends the handshake.
+    ///
+    /// A session of an earlier connection is offered if there is one. If the handshake then fails, no session is
+    /// offered to `host` for five minutes, so that the next call makes a full handshake.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
+    pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
+        let name = idn::to_ascii(host).map_err(|cause| Error::failed(Stage::Tls, cause))?;
+        self.connect_to(host, &name, stream, None, Offer::Session)
+            .map_err(|failed| idn::in_both_forms(failed.error, host, &name))
+    }
+
+    /// Returns whether there is a session that the next connection to `server` would offer.
+    pub(crate) fn holds_session(&self, server: &str) -> bool {
+        let sessions = self.shared().sessions.as_ref();
+        sessions.is_some_and(|sessions| sessions.holds_session(server))
+    }
+
+    /// The same with the server `server`, whose sessions are not those of another one on the same host.
+    pub(crate) fn connect_to<S: Read + Write>(
+        &self,
+        server: &str,
+        host: &str,
+        stream: S,
+        deadline: Option<Deadline>,
+        offer: Offer,
+    ) -> Result<TlsStream<S>, Failed> {
+        let name = ServerName::parse(host)?;
+        let _at_work = fork::at_work();
+        let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
+        if let Some(sessions) = &self.shared().sessions {
+            sessions
+                .prepare(&mut ssl, server, offer)
+                .map_err(internal)?;
+        }
+        if let Some(ocsp) = &self.shared().ocsp {
+            ocsp.prepare(&mut ssl, server, deadline).map_err(internal)?;
+        }
+        let started = Instant::now();
+        callback::take_panic();
+        clear_errors();
+        let connected = ssl.connect(Tap::new(stream));
+        if callback::take_panic() {
+            return Err(Error::failed(Stage::Tls, callback_panicked()).into());
+        }
+        let mut failed = match connected {
+            Ok(stream) => {
+                self.require_proof(stream.ssl())?;
+                let options = &self.shared().loaded.options;
+                let verifies = (options.verifies_certificate(), options.verifies_hostname());
+                let sent = self.shared().loaded.own.is_some();
+                let mut report =
+                    HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
+                report.revocation = Checker::conclude(stream.ssl())
+                    .map(|outcome| outcome.found)
+                    .unwrap_or_default();
+                if let Some(proof) = SessionCache::resumed(stream.ssl()) {
+                    report.rest_on(&proof, self.shared().loaded.options.checks_revocation());
+                }
+                report.checks_whole_chain = options.check_whole_chain();
+                if self.shared().loaded.anchors == TrustAnchors::NotUsed {
+                    // Without anchors every chain fails, which says nothing about this one.
+                    report.verification = Verification::None { would_fail: None };
+                }
+                let handshakes = &self.handshakes;
+                let counter = if report.resumed {
+                    &handshakes.resumed
+                } else {
+                    &handshakes.full
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                if !report.resumed && report.revocation.status == RevocationStatus::Undetermined {
+                    handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
+                }
+                let server = server.to_owned();
+                return Ok(TlsStream::new(stream, report, self.clone(), name, server));
+            }
+            Err(HandshakeError::SetupFailure(error)) => return Err(internal(error).into()),
+            Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
+        };
+
+        // A server that sent its certificate had declined the session by then.
+        let met_session = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
+        if let Some(sessions) = &self.shared().sessions {
+            match met_session {
+                true => sessions.pause(server, Instant::now()),
+                false => sessions.forget(server),
+            }
+        }
+        let tap = failed.get_mut();
+        let failure = tap.take_failure();
+        if failure.is_none() {
+            tap.look_again();
+        }
+        let error = failed.error();
+        let session_refused = met_session && diagnose::is_alert(error);
+        let refused = Checker::conclude(failed.ssl()).and_then(|outcome| outcome.refused);
+        let cause = match (watch.take(), refused, &failure) {
+            (_, Some(cause), _) => cause,
+            (Some(refusal), None, _) => refusal::refused_chain(
+                &refusal,
+                &refusal::Rules {
+                    name: &name,
+                    anchors: &self.shared().loaded.anchors,
+                    crls: &self.shared().loaded.crls,
+                    protocol: self.options().protocol(),
+                    level: failed.ssl().security_level(),
+                    now: SystemTime::now(),
+                },
+            ),
+            (None, None, io) => {
+                let tap = failed.get_ref();
+                let peer = self.peer(server, &name, failed.ssl(), tap, Phase::Handshake);
+                match io {
+                    // A stranger's greeting may be shorter than a TLS record's header.
+                    Some(io) if stream::is_timeout(io) => {
+                        diagnose::not_tls(&peer).unwrap_or_else(|| handshake_timeout(peer.received))
+                    }
+                    io => diagnose::failed_exchange(error, io.as_ref(), &peer),
+                }
+            }
+        };
+        let cause = self.with_changed_files(cause);
+        let stack = error.ssl_error().cloned();
+        // The CRLs are checked with the chain, and are a stage of their own to people.
+        let stage = if cause.category() == Category::Revocation {
+            Stage::Revocation
+        } else {
+            Stage::Tls
+        };
+        let error = Error::failed(stage, cause);
+        let error = match stack {
+            Some(stack) => error.with_source(stack),
+            None => error,
+        };
+        Err(Failed {
+            error,
+            session_refused,
+        })
+    }
+
+    /// A cause that depends on local files says in its remedy which of them have changed since they were read.
+    pub(crate) fn with_changed_files(&self, cause: Cause) -> Cause {
+        let shared = self.shared();
+        let files = files_behind(&cause, &shared.loaded.options);
+        let changed = fork::outside(|| {
+            let mut files = files.into_iter();
+            files.find(|path| {
+                shared.loaded.seen.has_changed(path) && !shared.loaded.still_holds(path)
+            })
+        });
+        let Some(path) = changed.map(|path| path.display().to_string()) else {
+            return cause;
+        };
+        let what = match shared.loaded.options.watch_interval() {
+            None => "call Client::reload_tls, or set watch_files, to use what it holds now",
+            Some(_) => {
+                "watch_files has not taken what it holds now; the log (mongotls::tls) and Client::reload_tls say why"
+            }
+        };
+        let remedy = format!(
+            "{path} has changed since it was read: {what}. If that does not help: {}",
+            cause.remedy(),
+            path = Quoted(&path)
+        );
+        cause.with_remedy(remedy).fact("changed_file", path)
+    }
+
+    /// An anonymous cipher suite ends a handshake without any certificate, and OpenSSL then has nothing
+    /// to refuse; the system's configuration may allow such suites.
+    fn require_proof(&self, ssl: &SslRef) -> Result<()> {
+        let verified =
+            ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
+        if verified || !self.shared().loaded.options.verifies_certificate() {
+            return Ok(());
+        }
+        let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
+        Err(Error::failed(Stage::Tls, refusal::unauthenticated(cipher)))
+    }
+
+    /// A connection that knows whom to expect.
+    fn prepare(&self, name: &ServerName) -> Result<(Ssl, Watch), ErrorStack> {
+        let options = &self.shared().loaded.options;
+        let mut ssl = Ssl::new(&self.shared().loaded.context)?;
+        ffi::expect_certificate_request(&mut ssl)?;
+        if let ServerName::Dns(host) = name {
+            ssl.set_hostname(host)?;
+        }
+        if options.verifies_hostname() {
+            let mut flags = X509CheckFlags::NO_PARTIAL_WILDCARDS;
+            if !options.allow_common_name() {
+                flags |= X509CheckFlags::NEVER_CHECK_SUBJECT;
+            }
+            let param = ssl.param_mut();
+            param.set_hostflags(flags);
+            match name {
+                ServerName::Dns(host) => param.set_host(host)?,
+                ServerName::Ip(address) => param.set_ip(*address)?,
+            }
+        }
+        let watch = Watch::default();
+        if options.verifies_certificate() {
+            watch.install(&mut ssl, options.pinned_keys(), &self.shared().loaded.crls);
+        }
+        Ok((ssl, watch))
+    }
+
+    pub(super) fn peer<'a, S>(
+        &'a self,
+        server: &str,
+        name: &'a ServerName,
+        ssl: &SslRef,
+        tap: &'a Tap<S>,
+        phase: Phase,
+    ) -> Peer<'a> {
+        let own = self.shared().loaded.own.as_ref();
+        Peer {
+            name,
+            head: tap.head(),
+            received: tap.received(),
+            requested_certificate: ffi::saw_certificate_request(ssl),
+            requested_ca_names: ffi::requested_ca_names(ssl),
+            own,
+            answered: tap.wrote_last(),
+            phase,
+            accepted_before: self.accepted().has(server, own),
+            protocol: self.options().protocol(),
+            level: ssl.security_level(),
+            now: SystemTime::now(),
+        }
+    }
+}
+
+/// The files with contents that can be the reason for such a failure.
+fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
+    use CauseCode as Code;
+    let anchors = || options.ca_file().into_iter().chain(options.ca_directory());
+    let role = cause.facts().get("role");
+    match cause.code() {
+        Code::ClientCertificateExpired
+        | Code::ClientCertificateUntrusted
+        | Code::ClientCertificateRevoked
+        | Code::ClientCertificateRejected => {
+            let files = options.identity_files().into_iter();
+            files.map(PathBuf::as_path).collect()
+        }
+        Code::IssuerUnknown | Code::SelfSigned | Code::UntrustedRoot | Code::SignatureInvalid => {
+            anchors().collect()
+        }
+        Code::CertificateExpired if role == Some(&"trust anchor".into()) => anchors().collect(),
+        Code::CrlMissing | Code::CrlExpired | Code::CrlNotYetValid | Code::CrlInvalid => {
+            let crls = options.crl_files().iter().map(PathBuf::as_path);
+            crls.chain(anchors()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The reason why there is no connection, and whether another attempt without a session may succeed at once.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// A session was offered, and the server answered with an alert.
+    pub(crate) session_refused: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            session_refused: false,
+        }
+    }
+}
+
+impl fmt::Debug for TlsContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsContext")
+            .field("options", &self.shared().loaded.options)
+            .field("anchors", &self.shared().loaded.anchors)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reference identifier: what the certificate must hold (RFC 9525).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ServerName {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+impl ServerName {
+    pub(crate) fn parse(host: &str) -> Result<Self> {
+        if let Some(address) = ip_address(host) {
+            return Ok(Self::Ip(address));
+        }
+        // The final dot of an absolute name is not part of names in certificates, nor of SNI.
+        let name = host.strip_suffix('.').unwrap_or(host);
+        // OpenSSL takes a name that begins with a dot for any name below it: only whole labels will do.
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if name.len() <= 253 && name.split('.').all(is_label) {
+            return Ok(Self::Dns(name.to_owned()));
+        }
+        let cause = Cause::new(
+            CauseCode::OptionConflict,
+            format!(
+                "{host} cannot stand in a certificate as the name of a host",
+                host = Quoted(&host)
+            ),
+            "Write an internationalised name in its ASCII form (xn--…), without spaces.",
+        );
+        Err(Error::failed(Stage::Tls, cause))
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+fn handshake_timeout(received: u64) -> Cause {
+    // A peer that has begun to answer speaks TLS: others were detected earlier.
+    let (message, remedy) = match received {
+        0 => (
+            "the TLS handshake did not end in time: the server did not answer".to_owned(),
+            "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
+        ),
+        _ => (
+            format!(
+                "the TLS handshake did not end in time: the server stopped after {received} bytes"
+            ),
+            "See whether the server, or the way to it, is overloaded; then let the stream wait longer.",
+        ),
+    };
+    Cause::new(CauseCode::HandshakeTimeout, message, remedy).fact(
+        "received_bytes",
+        i64::try_from(received).unwrap_or(i64::MAX),
+    )
+}
+
+/// The program's panic hook has already printed the message of the panic.
+fn callback_panicked() -> Cause {
+    Cause::new(
+        CauseCode::OptionConflict,
+        "mongotls panicked in the middle of the TLS handshake",
+        "Report the message of the panic, which is on standard error, as a bug of mongotls.",
+    )
+}
+
+/// Wraps the context so that each process has its own.
+fn own(shared: Arc<InUse>) -> Arc<PerProcess<Arc<InUse>>> {
+    Arc::new(PerProcess::new(shared))
+}

@@ -1,0 +1,187 @@
+//! What a context is made of: the OpenSSL context, and the configuration and files that it was built from.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslVerifyMode};
+use openssl::x509::X509NameRef;
+
+use super::{session, sharing};
+use crate::cause::{Cause, CauseCode};
+use crate::error::{Error, Result};
+use crate::ffi::fork::{self, Call};
+use crate::ffi::openssl as ffi;
+use crate::options::TlsOptions;
+use crate::printable::Quoted;
+use crate::time::rfc3339;
+use crate::tls::Certificate;
+use crate::tls::config::crl::{self, Crls, Withdrawn};
+use crate::tls::config::identity::{Identity, OwnChain};
+use crate::tls::config::protocol;
+use crate::tls::config::reading::{self, Files};
+use crate::tls::config::snapshot::Snapshot;
+use crate::tls::config::trust::{self, Roots, TrustAnchors};
+use crate::tls::library::Library;
+use crate::tls::ocsp::Checker;
+
+/// An OpenSSL context, with the configuration and files that it was built from.
+pub(crate) struct Loaded {
+    pub(crate) context: SslContext,
+    pub(crate) options: TlsOptions,
+    pub(crate) anchors: TrustAnchors,
+    pub(crate) roots: Roots,
+    pub(crate) crls: Crls,
+    pub(crate) own: Option<OwnChain>,
+    /// The state of the files before they were read.
+    pub(crate) seen: Snapshot,
+    /// The SHA-256 of each file as it was read.
+    contents: Vec<(PathBuf, [u8; 32])>,
+    /// None where no other client may share it.
+    pub(crate) key: Option<sharing::Key>,
+    /// Lasts while the context above is dropped.
+    dropping: Option<Call>,
+}
+
+impl Loaded {
+    pub(crate) fn build(options: &TlsOptions, mut files: Files) -> Result<Self> {
+        // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
+        let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
+        context.set_mode(
+            SslMode::AUTO_RETRY
+                | SslMode::ENABLE_PARTIAL_WRITE
+                | SslMode::ACCEPT_MOVING_WRITE_BUFFER,
+        );
+        context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
+        // One read of the socket for a whole record, and often for a whole reply.
+        context.set_read_ahead(true);
+        protocol::apply(&mut context, options.protocol())?;
+        if let Some(path) = options.key_log_file() {
+            protocol::log_keys(&mut context, path)?;
+        }
+
+        let mut anchors = TrustAnchors::NotUsed;
+        let mut roots = Roots::default();
+        let mut crls = Crls::default();
+        let verifies = options.verifies_certificate();
+        // A CA file must load, even where its verdict will not count.
+        if verifies || options.names_anchors() {
+            let mut store = trust::store(options, &files)?;
+            crls = crl::load(&mut store.builder, options, &mut files)?;
+            context.set_cert_store(store.builder.build());
+            (anchors, roots) = (store.anchors, store.roots);
+            if crls.count() > 0 {
+                // A reload compares the anchors with the previous ones.
+                roots.read_folders();
+            }
+        }
+        context.set_verify(if verifies {
+            SslVerifyMode::PEER
+        } else {
+            SslVerifyMode::NONE
+        });
+
+        let mut own = None;
+        if let Some(source) = options.identity() {
+            let identity = Identity::load(source, options.password(), &files)?;
+            identity.install(&mut context, options.protocol())?;
+            own = Some(identity.describe());
+        }
+        if options.checks_revocation() {
+            Checker::install(&mut context).map_err(internal)?;
+        }
+        ffi::watch_certificate_requests(&mut context);
+        if options.resumes_sessions() {
+            session::enable(&mut context, crls.clone());
+        }
+
+        Ok(Self {
+            context: context.build(),
+            options: options.clone(),
+            anchors,
+            roots,
+            crls,
+            own,
+            seen: files.seen().clone(),
+            contents: files.contents(),
+            key: None,
+            dropping: None,
+        })
+    }
+
+    /// Returns whether a file has the same bytes as when it was read. A file that was written again with equal bytes is
+    /// not a change.
+    pub(crate) fn still_holds(&self, path: &Path) -> bool {
+        let mut contents = self.contents.iter();
+        let known = contents.find(|(known, _)| known == path);
+        known.is_some_and(|(_, digest)| reading::holds(path, digest))
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.dropping = Some(fork::call());
+    }
+}
+
+impl Loaded {
+    /// Checks that this context may replace an `old` one with the same options at `now`: it must be in force as far as
+    /// the old one is. It may trust fewer CAs or revoke more.
+    pub(crate) fn may_replace(&self, old: &Self, now: SystemTime) -> Result<()> {
+        if let Some(own) = &self.own {
+            let is_in_force = |own: &OwnChain| {
+                let certificate = &own.certificate;
+                (certificate.not_before..=certificate.not_after).contains(&now)
+            };
+            if !is_in_force(own) && old.own.as_ref().is_some_and(is_in_force) {
+                return Err(own_not_in_force(&own.certificate, now));
+            }
+        }
+        if !self.options.verifies_certificate() {
+            return Ok(());
+        }
+        self.roots.check_dates(&self.anchors, now)?;
+        let fewer = || old.roots.hold_more_than(&self.roots);
+        let is_withdrawn = |name: &X509NameRef| match (old.roots.hold(name), self.roots.hold(name))
+        {
+            (true, false) => Withdrawn::Yes,
+            (false, false) if fewer() => Withdrawn::Unknown,
+            _ => Withdrawn::No,
+        };
+        self.crls.may_replace(&old.crls, &is_withdrawn, now)
+    }
+}
+
+fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
+    let (code, when) = match own.not_after < now {
+        true => (
+            CauseCode::ClientCertificateExpired,
+            format!("expired at {}", rfc3339(own.not_after)),
+        ),
+        false => (
+            CauseCode::CertificateNotYetValid,
+            format!("is valid only from {} on", rfc3339(own.not_before)),
+        ),
+    };
+    let message = format!("the client certificate {} {when}", Quoted(&own.subject));
+    let remedy = "Put a certificate that is in force into tlsCertificateKeyFile.";
+    let cause = Cause::new(code, message, remedy)
+        .fact("subject", own.subject.as_str())
+        .fact("not_before", own.not_before)
+        .fact("not_after", own.not_after);
+    Error::configuration(cause.fact("checked_at", now))
+}
+
+/// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.
+pub(crate) fn internal(error: ErrorStack) -> Error {
+    let remedy = match Library::inspect().problems().as_slice() {
+        [] => "Look at OpenSSL's configuration file (`openssl version -d` names its folder) and at the security level set there.".to_owned(),
+        problems => format!("Correct OpenSSL's configuration: {}.", problems.join("; ")),
+    };
+    let cause = Cause::new(
+        CauseCode::OptionConflict,
+        format!("OpenSSL refuses the configuration: {error}"),
+        remedy,
+    );
+    Error::configuration(cause).with_source(error)
+}
