@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use crate::address::ServerAddress;
 use crate::printable::{Printable, printable};
+use crate::reason::Reason;
 use crate::time::rfc3339;
 
 /// Where to look for the reason, in the order in which the PyMongo guide sorts TLS errors, and then what is met beside
@@ -184,11 +185,18 @@ impl fmt::Display for CauseCode {
     }
 }
 
-/// A reason for a failed connection, with what a person needs to mend it.
+/// A reason for a failed connection, with the remedy and the facts that a person needs to fix it.
 ///
 /// `Display` prints the message alone, in one line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cause {
+    reason: Reason,
+    explanation: Explanation,
+}
+
+/// A reason in words: the code, the message, the remedy and the facts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Explanation {
     code: CauseCode,
     message: String,
     remedy: String,
@@ -196,7 +204,7 @@ pub struct Cause {
 }
 
 // Cold, as those of `Error` are: so that the code of callers stays small and together.
-impl Cause {
+impl Explanation {
     #[cold]
     pub(crate) fn new(
         code: CauseCode,
@@ -209,6 +217,49 @@ impl Cause {
             remedy: printable(remedy.into()),
             facts: Facts::default(),
         }
+    }
+
+    /// Adds a fact, or replaces the one of that name.
+    #[cold]
+    pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
+        self.facts.push(key, value);
+        self
+    }
+
+    /// Adds a fact if `value` is `Some`.
+    #[cold]
+    #[allow(dead_code)] // Until the first reason with an optional fact moves to `explain`.
+    pub(crate) fn fact_opt(self, key: &'static str, value: Option<impl Into<FactValue>>) -> Self {
+        match value {
+            Some(value) => self.fact(key, value),
+            None => self,
+        }
+    }
+}
+
+impl Cause {
+    /// A reason with its explanation, which [`explain`](crate::explain) writes.
+    #[cold]
+    pub(crate) fn explained(reason: Reason, explanation: Explanation) -> Self {
+        Self {
+            reason,
+            explanation,
+        }
+    }
+
+    /// The reason as data, for decisions.
+    #[allow(dead_code)] // Until the first decision moves to reasons.
+    pub(crate) fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    #[cold]
+    pub(crate) fn new(
+        code: CauseCode,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::explained(Reason::Worded, Explanation::new(code, message, remedy))
     }
 
     /// A cargo feature is off that `what` needs; `remedy` names the feature.
@@ -226,7 +277,7 @@ impl Cause {
     /// Adds a fact; a value that is absent adds nothing.
     #[cold]
     pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
-        self.facts.push(key, value);
+        self.explanation.facts.push(key, value);
         self
     }
 
@@ -241,13 +292,13 @@ impl Cause {
 
     /// Gives another message.
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.message = printable(message.into());
+        self.explanation.message = printable(message.into());
         self
     }
 
     /// Gives another remedy.
     pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = printable(remedy.into());
+        self.explanation.remedy = printable(remedy.into());
         self
     }
 
@@ -260,33 +311,33 @@ impl Cause {
 
     /// The stable code.
     pub fn code(&self) -> CauseCode {
-        self.code
+        self.explanation.code
     }
 
     /// The category of the code.
     pub fn category(&self) -> Category {
-        self.code.category()
+        self.explanation.code.category()
     }
 
     /// What happened, in one line, lower case, without a full stop.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.explanation.message
     }
 
     /// What to do about it: one or two sentences.
     pub fn remedy(&self) -> &str {
-        &self.remedy
+        &self.explanation.remedy
     }
 
     /// The facts behind the message.
     pub fn facts(&self) -> &Facts {
-        &self.facts
+        &self.explanation.facts
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.explanation.message)
     }
 }
 

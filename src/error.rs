@@ -167,8 +167,9 @@ impl Error {
 
     /// An attempt to connect that ended in `cause` at `stage`.
     #[cold]
-    pub(crate) fn failed(stage: Stage, cause: Cause) -> Self {
+    pub(crate) fn failed(stage: Stage, cause: impl Into<Cause>) -> Self {
         use crate::cause::Category;
+        let cause = cause.into();
         let kind = match (cause.category(), cause.code()) {
             _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
@@ -196,7 +197,7 @@ impl Error {
     }
 
     /// Options or a local file are wrong: [`Stage::Options`] with `cause`.
-    pub(crate) fn configuration(cause: Cause) -> Self {
+    pub(crate) fn configuration(cause: impl Into<Cause>) -> Self {
         Self::failed(Stage::Options, cause)
     }
 

@@ -31,6 +31,7 @@ use crate::ffi::openssl::{self as ffi, clear_errors};
 use crate::idn;
 use crate::options::TlsOptions;
 use crate::printable::Quoted;
+use crate::reason::tls::TlsFailure;
 use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
@@ -227,7 +228,7 @@ impl TlsContext {
         clear_errors();
         let connected = ssl.connect(Tap::new(stream));
         if callback::take_panic() {
-            return Err(Error::failed(Stage::Tls, callback_panicked()).into());
+            return Err(Error::failed(Stage::Tls, TlsFailure::CallbackPanicked).into());
         }
         let mut failed = match connected {
             Ok(stream) => {
@@ -300,7 +301,12 @@ impl TlsContext {
                 match io {
                     // A stranger's greeting may be shorter than a TLS record's header.
                     Some(io) if stream::is_timeout(io) => {
-                        diagnose::not_tls(&peer).unwrap_or_else(|| handshake_timeout(peer.received))
+                        diagnose::not_tls(&peer).unwrap_or_else(|| {
+                            TlsFailure::HandshakeTimeout {
+                                received: peer.received,
+                            }
+                            .into()
+                        })
                     }
                     io => diagnose::failed_exchange(error, io.as_ref(), &peer),
                 }
@@ -491,15 +497,11 @@ impl ServerName {
         if name.len() <= 253 && name.split('.').all(is_label) {
             return Ok(Self::Dns(name.to_owned()));
         }
-        let cause = Cause::new(
-            CauseCode::OptionConflict,
-            format!(
-                "{host} cannot stand in a certificate as the name of a host",
-                host = Quoted(&host)
-            ),
-            "Write an internationalised name in its ASCII form (xn--…), without spaces.",
-        );
-        Err(Error::failed(Stage::Tls, cause))
+        let host = host.to_owned();
+        Err(Error::failed(
+            Stage::Tls,
+            TlsFailure::UnusableHostName { host },
+        ))
     }
 }
 
@@ -510,35 +512,6 @@ impl fmt::Display for ServerName {
             Self::Ip(address) => write!(f, "{address}"),
         }
     }
-}
-
-fn handshake_timeout(received: u64) -> Cause {
-    // A peer that has begun to answer speaks TLS: others were detected earlier.
-    let (message, remedy) = match received {
-        0 => (
-            "the TLS handshake did not end in time: the server did not answer".to_owned(),
-            "Check that this port speaks TLS and that the server is not overloaded; then let the stream wait longer.",
-        ),
-        _ => (
-            format!(
-                "the TLS handshake did not end in time: the server stopped after {received} bytes"
-            ),
-            "See whether the server, or the way to it, is overloaded; then let the stream wait longer.",
-        ),
-    };
-    Cause::new(CauseCode::HandshakeTimeout, message, remedy).fact(
-        "received_bytes",
-        i64::try_from(received).unwrap_or(i64::MAX),
-    )
-}
-
-/// The program's panic hook has already printed the message of the panic.
-fn callback_panicked() -> Cause {
-    Cause::new(
-        CauseCode::OptionConflict,
-        "mongotls panicked in the middle of the TLS handshake",
-        "Report the message of the panic, which is on standard error, as a bug of mongotls.",
-    )
 }
 
 /// Wraps the context so that each process has its own.
