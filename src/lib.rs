@@ -63,6 +63,7 @@ mod client;
 mod command;
 mod conn;
 mod cursor;
+mod data;
 mod database;
 mod document;
 mod ending;

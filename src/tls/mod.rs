@@ -34,8 +34,6 @@ mod ocsp;
 
 pub(crate) use self::config::reading::{Files, Reading};
 pub(crate) use self::config::snapshot::Snapshot;
-pub use self::config::trust::TrustAnchors;
-pub use self::handshake::certificate::Certificate;
 pub(crate) use self::handshake::context::Failed;
 pub use self::handshake::context::TlsContext;
 pub(crate) use self::handshake::diagnose::{SILENT_NETWORK, TURN_TLS_ON, is_unreachable};
@@ -49,6 +47,7 @@ pub use self::inspect::{
     Severity,
 };
 pub use self::library::{Library, openssl_version};
-pub use self::ocsp::revocation::{
+pub use crate::data::certificate::{Certificate, TrustAnchors};
+pub use crate::data::revocation::{
     CertificateRevocation, Evidence, RevocationStatus, RevocationStep,
 };

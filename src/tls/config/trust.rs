@@ -15,7 +15,6 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +28,7 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef};
 
 use crate::cause::{Cause, CauseCode};
+use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
@@ -41,65 +41,6 @@ use crate::tls::config::files::{self, Purpose};
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::Stamp;
 use crate::tls::{Certificate, internal};
-
-/// Where the trust anchors of a context come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TrustAnchors {
-    /// Those that the options name.
-    Configured {
-        /// The file of `tlsCAFile`, and how many certificates it holds.
-        file: Option<(PathBuf, usize)>,
-        /// A folder of certificates under hashed names.
-        directory: Option<PathBuf>,
-        /// How many certificates were given as text.
-        in_memory: usize,
-    },
-    /// The system's.
-    System {
-        /// A file with certificates, and how many it holds.
-        file: Option<(PathBuf, usize)>,
-        /// A folder of certificates under hashed names.
-        directory: Option<PathBuf>,
-    },
-    /// Mozilla's, built in with the feature `bundled-roots`.
-    Bundled {
-        /// How many there are.
-        count: usize,
-    },
-    /// None: the server's certificate is not verified.
-    NotUsed,
-}
-
-impl fmt::Display for TrustAnchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Configured {
-                file,
-                directory,
-                in_memory,
-            } => {
-                let file = file
-                    .iter()
-                    .map(|(path, count)| format!("{} ({count} from tlsCAFile)", path.display()));
-                let directory = directory.iter().map(|path| path.display().to_string());
-                let memory = (*in_memory > 0).then(|| format!("{in_memory} from memory"));
-                let places: Vec<_> = file.chain(directory).chain(memory).collect();
-                f.write_str(&places.join(" and "))
-            }
-            Self::System { file, directory } => {
-                let file = file
-                    .iter()
-                    .map(|(path, count)| format!("{} ({count})", path.display()));
-                let directory = directory.iter().map(|path| path.display().to_string());
-                let places: Vec<_> = file.chain(directory).collect();
-                write!(f, "{} (system)", places.join(" and "))
-            }
-            Self::Bundled { count } => write!(f, "{count} built in"),
-            Self::NotUsed => f.write_str("none, since the certificate is not verified"),
-        }
-    }
-}
 
 /// A store with trust anchors, and its description.
 pub(crate) struct Store {

@@ -1,7 +1,6 @@
-//! What a certificate says, as plain data for reports, errors and the command line.
+//! From an OpenSSL certificate to a [`Certificate`]: plain data for reports, errors and the command line.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef};
 use openssl::hash::MessageDigest;
@@ -10,82 +9,9 @@ use openssl::pkey::{HasPublic, Id, PKeyRef};
 use openssl::sha::sha256;
 use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
+use crate::data::certificate::Certificate;
 use crate::ffi::openssl::{self as ffi, instant};
 use crate::tls::handshake::verify::spki_pin;
-
-/// The facts of one certificate that people ask for (RFC 5280).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Certificate {
-    /// The subject in the form of RFC 2253, most specific part first.
-    pub subject: String,
-    /// The issuer in the form of RFC 2253.
-    pub issuer: String,
-    /// The serial number in hexadecimal, upper case, without separators.
-    pub serial: String,
-    /// The first instant at which the certificate is valid.
-    pub not_before: SystemTime,
-    /// The last instant at which the certificate is valid.
-    pub not_after: SystemTime,
-    /// The DNS names among the subject alternative names.
-    pub dns_names: Vec<String>,
-    /// The IP addresses among the subject alternative names.
-    pub ip_addresses: Vec<IpAddr>,
-    /// The kind and size of the public key, such as `RSA 2048` or `EC prime256v1`.
-    pub key: String,
-    /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
-    pub signature_algorithm: String,
-    /// The SHA-256 digest of the whole certificate in hexadecimal, lower case.
-    pub sha256_fingerprint: String,
-    /// The key identifier of the subject as `openssl x509 -text` prints it (`0A:1B:…`), if the certificate has one.
-    pub subject_key_id: Option<String>,
-    /// The key identifier that the certificate names for its issuer, in the same form, if it names one.
-    pub authority_key_id: Option<String>,
-    /// The serial number that the certificate names for its issuer's certificate, if it names one.
-    pub authority_serial: Option<String>,
-    /// Whether subject and issuer are the same.
-    pub self_issued: bool,
-    /// Whether the certificate may sign others: it is that of a CA.
-    pub is_ca: bool,
-    /// What the key usage allows, in the words of RFC 5280, such as `digitalSignature`; none where the
-    /// certificate has no such extension and the key may be used for all.
-    pub key_usage: Option<Vec<&'static str>>,
-    /// The purposes in the extended key usage, such as `serverAuth`, or as dotted numbers; none where
-    /// the certificate has no such extension and may be used for all.
-    pub extended_key_usage: Option<Vec<String>>,
-    /// Whether the certificate may be used by a TLS client: by its extended key usage, or for lack of
-    /// one.
-    pub allows_client_auth: bool,
-    /// Whether it may be used by a TLS server, likewise.
-    pub allows_server_auth: bool,
-    /// The SHA-256 digest of the public key (SubjectPublicKeyInfo in DER form) in hexadecimal, lower
-    /// case: the same for a certificate and its private key. It is the text of an
-    /// [`SpkiPin`](crate::options::SpkiPin).
-    pub public_key_sha256: String,
-    /// The last common name in the subject.
-    common_name: Option<String>,
-    /// The subject as a MongoDB user.
-    user_name: String,
-}
-
-impl Certificate {
-    /// The user of the database `$external` that MONGODB-X509 makes of the certificate: the subject in the form of RFC
-    /// 2253, with each byte from 0x80 on escaped (`CN=J\C3\BCrgen`).
-    pub fn user_name(&self) -> &str {
-        &self.user_name
-    }
-
-    /// The DNS names and addresses that the certificate holds, as text.
-    pub fn presented_names(&self) -> Vec<String> {
-        let addresses = self.ip_addresses.iter().map(IpAddr::to_string);
-        self.dns_names.iter().cloned().chain(addresses).collect()
-    }
-
-    /// The common name of the subject, or the whole subject where it has none.
-    pub fn short_name(&self) -> &str {
-        self.common_name.as_deref().unwrap_or(&self.subject)
-    }
-}
 
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
@@ -219,10 +145,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use openssl::asn1::Asn1Time;
-
     use openssl::x509::X509Name;
 
     use super::*;

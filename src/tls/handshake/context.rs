@@ -13,7 +13,6 @@ use openssl::ssl::{HandshakeError, Ssl, SslCipherRef, SslRef};
 use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
 
-use super::certificate::Certificate;
 use super::diagnose::{self, Peer, Phase};
 use super::loaded::internal;
 use super::refusal;
@@ -24,6 +23,8 @@ use super::stream::{self, Tap, TlsStream};
 use super::verify::Watch;
 use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
+use crate::data::certificate::{Certificate, TrustAnchors};
+use crate::data::revocation::RevocationStatus;
 use crate::error::{Error, Result, Stage};
 use crate::ffi::callback;
 use crate::ffi::fork::{self, Abandon, PerProcess};
@@ -35,9 +36,7 @@ use crate::reason::tls::TlsFailure;
 use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
-use crate::tls::config::trust::TrustAnchors;
 use crate::tls::ocsp::Checker;
-use crate::tls::ocsp::revocation::RevocationStatus;
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
 ///

@@ -9,6 +9,7 @@ use openssl::x509::X509NameRef;
 
 use super::{session, sharing};
 use crate::cause::{Cause, CauseCode};
+use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
 use crate::ffi::fork::{self, Call};
 use crate::ffi::openssl as ffi;
@@ -21,7 +22,7 @@ use crate::tls::config::identity::{Identity, OwnChain};
 use crate::tls::config::protocol;
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::Snapshot;
-use crate::tls::config::trust::{self, Roots, TrustAnchors};
+use crate::tls::config::trust::{self, Roots};
 use crate::tls::library::Library;
 use crate::tls::ocsp::Checker;
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
+use crate::data::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
 use crate::tls::Certificate;
 use crate::tls::handshake::session::Proof;
-use crate::tls::ocsp::revocation::{
-    CertificateRevocation, Evidence, Found, RevocationStatus, RevocationStep,
-};
+use crate::tls::ocsp::revocation::Found;
 
 /// The facts of one finished TLS handshake.
 ///

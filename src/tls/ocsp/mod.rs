@@ -27,6 +27,7 @@ use openssl::x509::X509Ref;
 use self::cache::{Cache, Known, Origin};
 use self::response::{Answer, Invalid, Status, Subject};
 use crate::cause::{Cause, CauseCode};
+use crate::data::revocation::{Evidence, RevocationStatus, RevocationStep};
 use crate::ffi::callback;
 use crate::ffi::openssl as ffi;
 use crate::logging::{debug, warn};
@@ -35,7 +36,7 @@ use crate::printable::Quoted;
 use crate::time::{Deadline, TimeoutKind, rfc3339};
 use crate::tls::Certificate;
 use crate::tls::config::crl::Crls;
-use crate::tls::ocsp::revocation::{Evidence, Found, RevocationStatus, RevocationStep};
+use crate::tls::ocsp::revocation::Found;
 
 /// The check of one context, shared by its connections.
 pub(crate) struct Checker {
