@@ -25,6 +25,7 @@ mod docs;
 mod ends;
 mod error_queue;
 mod events;
+mod examples;
 mod ferretdb;
 mod files;
 #[cfg(feature = "gssapi")]
