@@ -83,6 +83,7 @@ mod sdam;
 mod sniff;
 mod socket;
 mod srv;
+mod store_uri;
 mod time;
 mod watch;
 mod wire;

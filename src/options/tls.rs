@@ -11,13 +11,14 @@ use super::{ProtocolOptions, Secret, SpkiPin};
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::fork;
+use crate::store_uri::shown_path;
 
 /// The TLS options of a client.
 ///
 /// The default verifies the server's certificate against the system's trust anchors, and the host
 /// against the subject alternative names of the certificate. What relaxes this is reached through
 /// [`TlsOptionsBuilder::dangerous`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
     ca_file: Option<PathBuf>,
     ca_directory: Option<PathBuf>,
@@ -277,8 +278,78 @@ impl TlsOptions {
     }
 }
 
+/// Shows paths without what may be secret: the URI of a store, with a PIN, may stand in the place of one.
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            ca_file,
+            ca_directory,
+            ca_certificates,
+            pins,
+            crl_files,
+            check_whole_chain,
+            identity,
+            password,
+            allow_invalid_certificates,
+            allow_invalid_hostnames,
+            insecure,
+            disable_ocsp_endpoint_check,
+            disable_certificate_revocation_check,
+            allow_common_name,
+            no_session_resumption,
+            protocol,
+            key_log_file,
+            watch_interval,
+            ocsp_responder_timeout,
+            ocsp_max_age,
+            require_revocation_status,
+            crl_max_age,
+        } = self;
+        f.debug_struct("TlsOptions")
+            .field("ca_file", &ca_file.as_deref().map(ShownPath))
+            .field("ca_directory", &ca_directory.as_deref().map(ShownPath))
+            .field("ca_certificates", ca_certificates)
+            .field("pins", pins)
+            .field("crl_files", &shown_paths(crl_files))
+            .field("check_whole_chain", check_whole_chain)
+            .field("identity", identity)
+            .field("password", password)
+            .field("allow_invalid_certificates", allow_invalid_certificates)
+            .field("allow_invalid_hostnames", allow_invalid_hostnames)
+            .field("insecure", insecure)
+            .field("disable_ocsp_endpoint_check", disable_ocsp_endpoint_check)
+            .field(
+                "disable_certificate_revocation_check",
+                disable_certificate_revocation_check,
+            )
+            .field("allow_common_name", allow_common_name)
+            .field("no_session_resumption", no_session_resumption)
+            .field("protocol", protocol)
+            .field("key_log_file", &key_log_file.as_deref().map(ShownPath))
+            .field("watch_interval", watch_interval)
+            .field("ocsp_responder_timeout", ocsp_responder_timeout)
+            .field("ocsp_max_age", ocsp_max_age)
+            .field("require_revocation_status", require_revocation_status)
+            .field("crl_max_age", crl_max_age)
+            .finish()
+    }
+}
+
+/// A path in the output of `Debug`.
+struct ShownPath<'a>(&'a Path);
+
+impl fmt::Debug for ShownPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&shown_path(self.0), f)
+    }
+}
+
+fn shown_paths(paths: &[PathBuf]) -> Vec<ShownPath<'_>> {
+    paths.iter().map(|path| ShownPath(path)).collect()
+}
+
 /// Where the client's certificate and private key come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum IdentitySource {
     /// One file with both.
     File(PathBuf),
@@ -290,13 +361,47 @@ pub(crate) enum IdentitySource {
     Store { certificate: PathBuf, key: Secret },
 }
 
+impl fmt::Debug for IdentitySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(&ShownPath(path)).finish(),
+            Self::Files { certificate, key } => f
+                .debug_struct("Files")
+                .field("certificate", &ShownPath(certificate))
+                .field("key", &ShownPath(key))
+                .finish(),
+            Self::Memory { certificate, key } => f
+                .debug_struct("Memory")
+                .field("certificate", certificate)
+                .field("key", key)
+                .finish(),
+            Self::Store { certificate, key } => f
+                .debug_struct("Store")
+                .field("certificate", &ShownPath(certificate))
+                .field("key", key)
+                .finish(),
+        }
+    }
+}
+
 /// Where the password of the private key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PasswordSource {
     Text(Secret),
     File(PathBuf),
     Variable(String),
     Callback(PasswordCallback),
+}
+
+impl fmt::Debug for PasswordSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(password) => f.debug_tuple("Text").field(password).finish(),
+            Self::File(path) => f.debug_tuple("File").field(&ShownPath(path)).finish(),
+            Self::Variable(name) => f.debug_tuple("Variable").field(name).finish(),
+            Self::Callback(function) => f.debug_tuple("Callback").field(function).finish(),
+        }
+    }
 }
 
 /// A function of the program that knows the password.
@@ -622,7 +727,7 @@ impl TlsOptionsBuilder {
         if let Some(path) = options.ca_directory.as_ref().filter(has_colon) {
             conflicts.push(format!(
                 "ca_directory {:?} contains a colon, at which OpenSSL would split it into several folders",
-                path.display().to_string()
+                shown_path(path)
             ));
         }
         if !options.pins.is_empty() && !options.verifies_certificate() {

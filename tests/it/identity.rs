@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mongotls::options::{Secret, TlsOptions, TlsOptionsBuilder};
-use mongotls::tls::TlsContext;
+use mongotls::tls::{FileReport, TlsContext};
 use mongotls::{CauseCode, Error};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
@@ -435,6 +435,23 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
             fact(&error, "path"),
             "pkcs11:object=key;pin-value=<redacted>"
         );
+        // Nor do options and reports of files show it.
+        let options = TlsOptions::builder()
+            .ca_file(in_wrong_place)
+            .crl_file(in_wrong_place)
+            .certificate_and_key_files(in_wrong_place, in_wrong_place)
+            .key_password_file(in_wrong_place);
+        let shown = format!("{options:?} {:?}", options.clone().build().unwrap());
+        let one = "\"pkcs11:object=key;pin-value=<redacted>\"";
+        assert_eq!(shown.matches(one).count(), 10, "{shown}");
+        let report = FileReport::of(Path::new(in_wrong_place), None);
+        assert_eq!(format!("{:?}", report.path), one);
+        let run = crate::cli::mongotls(&["inspect", in_wrong_place, "--json"]);
+        let folder = TlsOptions::builder().ca_directory(in_wrong_place).build();
+        let folder = folder.unwrap_err().to_string();
+        for text in [shown, format!("{report:?}"), run.out, run.err, folder] {
+            assert!(!text.contains("12345"), "{text}");
+        }
         let other = desk.client(kind);
         let error = attempt(&uri("other.pem", other.key_pem()), None).unwrap_err();
         assert_eq!(code(&error), CauseCode::KeyCertificateMismatch);

@@ -29,7 +29,9 @@ pub(crate) fn inspect(
     let paths: Vec<PathBuf> = paths.collect();
     let mut reports = FileReport::of_all(&paths, password.as_ref());
     for (report, file) in reports.iter_mut().zip(files) {
-        report.path.clone_from(file);
+        if is_input(file) {
+            report.path.clone_from(file);
+        }
     }
     let ok = reports.iter().all(FileReport::is_ok);
     if json {

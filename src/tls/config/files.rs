@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::ffi::openssl as ffi;
 use crate::limit::Limit;
 use crate::printable::Quoted;
+use crate::store_uri::shown_path;
 use crate::tls::config::key::{self, Password};
 use crate::tls::config::reading::{Files, Unread};
 use crate::tls::inspect::FileForm;
@@ -71,7 +72,7 @@ pub(crate) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Resu
 
 /// A file cannot be read because a limit of this host is reached.
 pub(crate) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
-    let path = key::shown_uri(&path.display().to_string());
+    let path = shown_path(path);
     let cause = limit.cause(&format!(
         "{option} {path} cannot be read",
         path = Quoted(&path)
@@ -86,7 +87,7 @@ pub(crate) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Erro
         return beyond_limit(limit, purpose.option(), path);
     }
     // It may be the URI of a store, with a PIN, in the place of a path.
-    let path = key::shown_uri(&path.display().to_string());
+    let path = shown_path(path);
     let message = format!(
         "{} {path} cannot be read: {}",
         purpose.option(),

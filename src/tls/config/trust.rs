@@ -36,6 +36,7 @@ use crate::ffi::openssl::instant;
 use crate::limit::Limit;
 use crate::options::TlsOptions;
 use crate::printable::Quoted;
+use crate::store_uri::shown_path;
 use crate::time::rfc3339;
 use crate::tls::config::files::{self, Purpose};
 use crate::tls::config::reading::{self, Files};
@@ -289,7 +290,7 @@ fn anchors_among(certificates: &[X509]) -> usize {
 
 /// Lets the store look issuers up in a folder, which must be one and must have hashed names.
 fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
-    let shown = path.display().to_string();
+    let shown = shown_path(path);
     let faulty = |code: CauseCode, why: &str, remedy: &str| {
         let cause = Cause::new(
             code,

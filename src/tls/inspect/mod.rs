@@ -20,6 +20,7 @@ use self::contents::Contents;
 use super::Certificate;
 use crate::ffi::fork;
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
+use crate::store_uri::shown_path;
 use crate::tls::config::files::{self, Purpose};
 use crate::tls::config::key::Password;
 use crate::tls::config::reading::{self, FileBytes, Files, Unread};
@@ -30,7 +31,7 @@ pub(crate) use self::judge::ends_soon;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileReport {
-    /// The file.
+    /// The file. Of one that cannot be read, without what may be secret: it may be the URI of a store.
     pub path: PathBuf,
     /// The option that names it, such as `tlsCAFile`; none if it was looked at by itself.
     pub option: Option<&'static str>,
@@ -332,7 +333,10 @@ impl FileReport {
         let _at_work = fork::at_work();
         let mut certificates = Vec::new();
         let mut report = Self {
-            path: path.to_owned(),
+            path: match file {
+                Ok(_) => path.to_owned(),
+                Err(_) => shown_path(path).into(),
+            },
             option: purpose.map(Purpose::option),
             form: None,
             holds: String::new(),
