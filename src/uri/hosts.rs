@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_behind_a_bare_percent_sign_is_told_how_to_write_it() {
+        for text in ["[fe80::1%eth0]", "[fe80::1%eth0]:27017", "[fe80::1%1]"] {
+            let error = seed_list(text).unwrap_err();
+            let cause = error.cause().unwrap();
+            assert_eq!(cause.code(), crate::cause::CauseCode::InvalidUri);
+            assert_eq!(
+                (cause.message(), cause.remedy()),
+                (
+                    "invalid connection string: host 1 has a \"%\" before its zone that is not percent-encoded",
+                    "Write the \"%\" as %25, as in [fe80::1%25eth0]."
+                ),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn srv_takes_one_name() {
         assert_eq!(srv_host("Cluster.Example").unwrap(), "cluster.example");
         for text in ["", "a,b", "a:1", "1.2.3.4", "[::1]", "%2Fx.sock"] {

@@ -92,11 +92,15 @@ impl ConnectionString {
             builder.credential.username = Some(username);
             builder.credential.password = password.map(Secret::new);
         }
-        if parts.srv {
-            builder.srv_host = Some(hosts::srv_host(parts.hosts)?);
-        } else {
-            builder.hosts = hosts::seed_list(parts.hosts)?;
-        }
+        let read = match parts.srv {
+            true => hosts::srv_host(parts.hosts).map(|host| builder.srv_host = Some(host)),
+            false => hosts::seed_list(parts.hosts).map(|hosts| builder.hosts = hosts),
+        };
+        // The path of a Unix socket may hold what looks like an option.
+        read.map_err(|error| match stray::Stray::find(parts.hosts, false) {
+            Some(stray) => stray.error_behind_hosts(),
+            None => error,
+        })?;
         if let Some(stray) = stray::Stray::find(parts.database, true) {
             let discretion = Discretion::new(parts.after_hosts, parts.slash);
             return Err(stray.error("the database name", discretion, false));

@@ -62,17 +62,8 @@ impl<'a> Stray<'a> {
         let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
         let equivalent = Equivalent::of(&self.key).filter(|_| !is_known && !in_secret);
         let is_in_table = is_known || equivalent.is_some();
-        let what = match shown(&self.key, is_in_table, discretion).filter(|_| !in_secret) {
-            Some(key) => format!("\"{key}=\""),
-            None => "an option".to_owned(),
-        };
-        let problem = match self.position {
-            Position::Start => format!("starts with {what}"),
-            Position::Separator(text) if text.trim().is_empty() => {
-                format!("contains {what} after a space")
-            }
-            Position::Separator(text) => format!("contains {what} after \"{text}\""),
-        };
+        let key = shown(&self.key, is_in_table, discretion).filter(|_| !in_secret);
+        let problem = self.problem(key);
         let mut remedy = "Write \"/?\" before the first option and \"&\" between options. If this is text and not an \
             option, write its \"=\" as %3D."
             .to_owned();
@@ -80,6 +71,36 @@ impl<'a> Stray<'a> {
             remedy += &format!(" {equivalent}");
         }
         invalid(place, problem, &remedy)
+    }
+
+    /// The error for an option that directly follows the hosts. It may be a piece of a password, so that only keys of
+    /// our tables are quoted.
+    pub(super) fn error_behind_hosts(&self) -> Error {
+        let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
+        let equivalent = Equivalent::of(&self.key).filter(|_| !is_known);
+        let key = (is_known || equivalent.is_some()).then_some(self.key.as_str());
+        let mut remedy = "Write \"/?\" between the hosts and the first option, as in mongodb://host/?tls=true, and \"&\" \
+            between options. In a user name or password, write ; as %3B and = as %3D."
+            .to_owned();
+        if let Some(equivalent) = equivalent {
+            remedy += &format!(" {equivalent}");
+        }
+        invalid("the host part", self.problem(key), &remedy)
+    }
+
+    /// The place of the option; `key` is `None` if it must not be quoted.
+    fn problem(&self, key: Option<&str>) -> String {
+        let what = match key {
+            Some(key) => format!("\"{key}=\""),
+            None => "an option".to_owned(),
+        };
+        match self.position {
+            Position::Start => format!("starts with {what}"),
+            Position::Separator(text) if text.trim().is_empty() => {
+                format!("contains {what} after a space")
+            }
+            Position::Separator(text) => format!("contains {what} after \"{text}\""),
+        }
     }
 }
 

@@ -23,6 +23,53 @@ fn refused(uri: &str) -> (String, String) {
     (message.unwrap().to_owned(), cause.remedy().to_owned())
 }
 
+const BEHIND_HOSTS: &str = "Write \"/?\" between the hosts and the first option, as in mongodb://host/?tls=true, and \
+    \"&\" between options. In a user name or password, write ; as %3B and = as %3D.";
+
+#[test]
+fn an_option_that_follows_the_hosts_is_told_where_to_stand() {
+    for (uri, expected) in [
+        ("mongodb://h;tls=true", "contains \"tls=\" after \";\""),
+        (
+            "mongodb://h:27017;tls=true/",
+            "contains \"tls=\" after \";\"",
+        ),
+        ("mongodb://h,tls=true", "contains \"tls=\" after \",\""),
+        ("mongodb://h&w=majority", "contains \"w=\" after \"&\""),
+        (
+            "mongodb://h&amp;tls=true",
+            "contains \"tls=\" after \"&amp;\"",
+        ),
+        (
+            "mongodb://ada:pencil@h#tls=true",
+            "contains \"tls=\" after \"#\"",
+        ),
+        ("mongodb://[::1];tls=true", "contains \"tls=\" after \";\""),
+        ("mongodb+srv://h;tls=true", "contains \"tls=\" after \";\""),
+        // A part of a password may not be quoted.
+        (
+            "mongodb://ada:a;mySSLpass=b",
+            "contains an option after \";\"",
+        ),
+    ] {
+        let (message, remedy) = refused(uri);
+        assert_eq!(message, format!("the host part {expected}"), "{uri}");
+        assert_eq!(remedy, BEHIND_HOSTS, "{uri}");
+    }
+    let (message, remedy) = refused("mongodb://h;useSSL=true");
+    assert_eq!(
+        (message.as_str(), remedy),
+        (
+            "the host part contains \"useSSL=\" after \";\"",
+            format!("{BEHIND_HOSTS} {USE_TLS}")
+        )
+    );
+    // Of others nothing changes, and the path of a socket may hold anything.
+    let (message, _) = refused("mongodb://h;x=y");
+    assert_eq!(message, "host 1 has a character that no host name has");
+    ConnectionString::parse("mongodb://%2Ftmp%2Fa;w=1.sock").unwrap();
+}
+
 #[test]
 fn an_option_that_would_be_read_as_text_is_refused() {
     for (uri, expected) in [
