@@ -36,7 +36,7 @@ use crate::net::{Unreachable, Way};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
-use crate::tls::{Failed, Files, HandshakeReport, Offer, TlsContext};
+use crate::tls::{Failed, Files, HandshakeReport, Offer, ResponderWait, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
@@ -603,7 +603,7 @@ impl<'a> Attempt<'a> {
             .connect_to(&server, host, socket, Some(self.deadline), offer)
             .map_err(|failed| {
                 let took = started.elapsed();
-                let error = self.explain_handshake(failed.error);
+                let error = self.explain_handshake(failed.error, failed.responder_wait.as_ref());
                 let error = overload::label(error.with_server(self.server));
                 self.tell_handshake_end(Err(&error), took);
                 Failed { error, ..failed }
@@ -697,7 +697,7 @@ impl<'a> Attempt<'a> {
 
     /// Adds what only this layer knows: the time limit, and whether the server speaks MongoDB without
     /// TLS.
-    fn explain_handshake(&self, error: Error) -> Error {
+    fn explain_handshake(&self, error: Error, waited: Option<&ResponderWait>) -> Error {
         let Some(cause) = error.cause() else {
             return error;
         };
@@ -728,21 +728,20 @@ impl<'a> Attempt<'a> {
                 let cause = self.with_srv(cause.clone());
                 error.explained_anew(cause)
             }
-            CauseCode::HandshakeTimeout => Error::failed(
-                Stage::Tls,
-                handshake_timeout(
-                    "the TLS handshake",
-                    self.deadline.elapsed(),
-                    // Peers that do not speak TLS were detected earlier: a peer that has answered has begun to speak
-                    // TLS.
-                    if received == Some(0) {
-                        CHECK_TLS
-                    } else {
-                        CHECK_LOAD
-                    },
-                )
-                .fact_opt("received_bytes", received),
-            ),
+            CauseCode::HandshakeTimeout => {
+                let elapsed = self.deadline.elapsed();
+                // Peers that do not speak TLS were detected earlier: a peer that has answered has begun to speak TLS.
+                let check = match received {
+                    Some(0) => CHECK_TLS,
+                    _ => CHECK_LOAD,
+                };
+                let cause = handshake_timeout("the TLS handshake", elapsed, check);
+                let cause = match waited {
+                    Some(waited) => waited.named_in(cause, elapsed.limit),
+                    None => cause,
+                };
+                Error::failed(Stage::Tls, cause.fact_opt("received_bytes", received))
+            }
             _ => error,
         }
     }
@@ -799,6 +798,7 @@ impl<'a> Attempt<'a> {
         connection.wipe_buffer();
         let reply = reply.map_err(|failure| Failed {
             session_refused: connection.is_session_refused(&failure),
+            responder_wait: None,
             error: connection.explain(
                 failure,
                 Stage::Hello,

@@ -360,6 +360,20 @@ impl Connection {
         }
     }
 
+    /// Something after the TLS handshake did not end in time; an OCSP responder may have used up a part of it.
+    fn handshake_timeout(&self, what: &str, deadline: Deadline, check: &str) -> Cause {
+        let elapsed = deadline.elapsed();
+        let cause = establish::handshake_timeout(what, elapsed, check);
+        let waited = match self.stream.get_ref() {
+            Stream::Tls(stream) => stream.report().responder_wait(),
+            Stream::Plain(_) => None,
+        };
+        match waited {
+            Some(waited) => waited.named_in(cause, elapsed.limit),
+            None => cause,
+        }
+    }
+
     /// Turns a failed exchange into an error: for the first hello with the cause of a failed
     /// connection, later with what is known.
     fn explain(
@@ -394,14 +408,14 @@ impl Connection {
                             true => establish::CHECK_TLS,
                             false => establish::CHECK_LOAD,
                         };
-                        let (what, elapsed) = ("the MongoDB handshake", deadline.elapsed());
-                        Error::failed(stage, establish::handshake_timeout(what, elapsed, check))
+                        let what = "the MongoDB handshake";
+                        Error::failed(stage, self.handshake_timeout(what, deadline, check))
                     }
                     (Some(deadline), Stage::Authentication) => {
                         let check =
                             "See whether the server, or what it asks about users, is overloaded";
-                        let (what, elapsed) = ("the authentication", deadline.elapsed());
-                        Error::failed(stage, establish::handshake_timeout(what, elapsed, check))
+                        let what = "the authentication";
+                        Error::failed(stage, self.handshake_timeout(what, deadline, check))
                     }
                     (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
                     (None, _) => Error::protocol("the socket gave up without a time limit"),

@@ -266,6 +266,11 @@ impl<T: Abandon> PerProcess<T> {
         own.value()
     }
 
+    /// The value as it was made, of whichever process. It holds no lock that another thread may have taken.
+    pub(crate) fn made(&self) -> &T {
+        self.value()
+    }
+
     /// Makes that of a child; of several threads that do so at the same time, one succeeds.
     fn make_child(&self, make: impl Fn(&T) -> T) {
         let inherited = self.value();

@@ -47,6 +47,7 @@ pub use self::inspect::{
     Severity,
 };
 pub use self::library::{Library, openssl_version};
+pub(crate) use self::ocsp::revocation::ResponderWait;
 pub use crate::data::certificate::{Certificate, TrustAnchors};
 pub use crate::data::revocation::{
     CertificateRevocation, Evidence, RevocationStatus, RevocationStep,

@@ -30,7 +30,7 @@ use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, PoolEventKind};
 use mongotls::options::{ClientOptions, DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
-use mongotls::{Client, ConnectionString, Cursor, ErrorKind, PoolState};
+use mongotls::{CauseCode, Client, ConnectionString, Cursor, ErrorKind, PoolState};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         _ => {
             let bench = Bench::start();
             a_program_with_tls_contexts_alone(&bench);
+            a_child_that_cannot_load_its_files_tries_again(&bench);
             waits_in_handshakes_delay_no_fork();
             pre_forking_server(&bench);
             forks_in_a_storm_of_handshakes(&bench);
@@ -274,6 +275,42 @@ fn a_program_with_tls_contexts_alone(bench: &Bench) {
     println!("ok: a program with TLS contexts alone");
     end.shutdown(Shutdown::Both).unwrap();
     waiter.join().unwrap().unwrap_err();
+}
+
+/// The CA file is missing during the first handshake of a child, and holds another CA later, and the right one at last.
+fn a_child_that_cannot_load_its_files_tries_again(bench: &Bench) {
+    let (address, ca_file) = bench.uri.split_once("/?tls=true&tlsCAFile=").unwrap();
+    let address = address.strip_prefix("mongodb://").unwrap();
+    let right = fs::read(ca_file).unwrap();
+    let other = Ca::root("another root", KeyKind::EcP256).cert_pem();
+    let dir = PkiDir::new();
+    let file = dir.write("ca.pem", &right);
+    let options = TlsOptions::builder().ca_file(&file).build().unwrap();
+    let context = TlsContext::new(&options).unwrap();
+    let connect = || context.connect("localhost", TcpStream::connect(address).unwrap());
+    connect().unwrap();
+    fs::remove_file(&file).unwrap();
+    let id = fork(|| {
+        // What it has inherited stays in use, without the sessions.
+        assert!(!connect().unwrap().report().resumed());
+        dir.write("ca.pem", &other);
+        let error = connect().unwrap_err();
+        let code = error.cause().map(|cause| cause.code());
+        assert_eq!(code, Some(CauseCode::IssuerUnknown), "{error}");
+        // Loaded once, as in every process.
+        dir.write("ca.pem", &right);
+        connect().unwrap_err();
+        // A grandchild cannot load its files either, and goes on with what the child used last.
+        fs::remove_file(&file).unwrap();
+        let id = fork(|| {
+            connect().unwrap_err();
+            dir.write("ca.pem", &right);
+            connect().unwrap();
+        });
+        wait_for(id, Instant::now() + LIMIT);
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    println!("ok: a child that cannot load its files tries again");
 }
 
 /// A responder of OCSP that does not answer, and a file that does not come.

@@ -37,6 +37,7 @@ use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
 use crate::tls::ocsp::Checker;
+use crate::tls::ocsp::revocation::ResponderWait;
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
 ///
@@ -106,7 +107,9 @@ impl TlsContext {
         let options = self.options();
         let files = Files::of(options, Reading::Again);
         let fresh = sharing::fresh(options, files)?;
-        fresh.loaded.may_replace(&self.shared().loaded, now)?;
+        fresh
+            .loaded
+            .may_replace(&newest(self.shared()).loaded, now)?;
         Ok(Self {
             shared: own(fresh),
             handshakes: Arc::clone(&self.handshakes),
@@ -118,15 +121,28 @@ impl TlsContext {
     /// parent may have taken. If the files can be used, OpenSSL's part is created again too.
     pub(super) fn shared(&self) -> &Arc<InUse> {
         self.shared.get(|inherited| {
-            let options = &inherited.loaded.options;
-            let files = Files::of(options, Reading::Again);
-            let fresh = sharing::fresh(options, files).and_then(|fresh| {
-                fresh
-                    .loaded
-                    .may_replace(&inherited.loaded, SystemTime::now())?;
-                Ok(fresh)
-            });
-            fresh.unwrap_or_else(|_| inherited.anew())
+            let inherited = newest(inherited);
+            fresh_in_child(inherited).unwrap_or_else(|_| inherited.inherited())
+        })
+    }
+
+    /// The context to use in place of this one. If a forked child could not load the files, it tries again at each
+    /// use, until it can.
+    fn successor(&self) -> Option<Self> {
+        let shared = self.shared();
+        let successor = shared.successor.as_ref()?;
+        let known = match successor.get() {
+            Some(known) => known,
+            None => {
+                let fresh = fresh_in_child(shared).ok()?;
+                // Another thread may have been faster.
+                successor.get_or_init(|| Box::new(own(fresh)))
+            }
+        };
+        Some(Self {
+            shared: Arc::clone(known),
+            handshakes: Arc::clone(&self.handshakes),
+            accepted: Arc::clone(&self.accepted),
         })
     }
 
@@ -198,7 +214,7 @@ impl TlsContext {
 
     /// Returns whether there is a session that the next connection to `server` would offer.
     pub(crate) fn holds_session(&self, server: &str) -> bool {
-        let sessions = self.shared().sessions.as_ref();
+        let sessions = newest(self.shared()).sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.holds_session(server))
     }
 
@@ -213,6 +229,9 @@ impl TlsContext {
     ) -> Result<TlsStream<S>, Failed> {
         let name = ServerName::parse(host)?;
         let _at_work = fork::at_work();
+        if let Some(successor) = self.successor() {
+            return successor.connect_to(server, host, stream, deadline, offer);
+        }
         let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
         if let Some(sessions) = &self.shared().sessions {
             sessions
@@ -280,7 +299,9 @@ impl TlsContext {
         }
         let error = failed.error();
         let session_refused = met_session && diagnose::is_alert(error);
-        let refused = Checker::conclude(failed.ssl()).and_then(|outcome| outcome.refused);
+        let checked = Checker::conclude(failed.ssl()).unwrap_or_default();
+        let refused = checked.refused;
+        let mut responder_wait = None;
         let cause = match (watch.take(), refused, &failure) {
             (_, Some(cause), _) => cause,
             (Some(refusal), None, _) => refusal::refused_chain(
@@ -300,11 +321,15 @@ impl TlsContext {
                 match io {
                     // A stranger's greeting may be shorter than a TLS record's header.
                     Some(io) if stream::is_timeout(io) => {
+                        responder_wait = checked.found.wait();
                         diagnose::not_tls(&peer).unwrap_or_else(|| {
-                            TlsFailure::HandshakeTimeout {
+                            let reason = TlsFailure::HandshakeTimeout {
                                 received: peer.received,
+                            };
+                            match &responder_wait {
+                                Some(wait) => wait.named_in(reason.into(), started.elapsed()),
+                                None => reason.into(),
                             }
-                            .into()
                         })
                     }
                     io => diagnose::failed_exchange(error, io.as_ref(), &peer),
@@ -327,6 +352,7 @@ impl TlsContext {
         Err(Failed {
             error,
             session_refused,
+            responder_wait,
         })
     }
 
@@ -452,6 +478,8 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
     /// A session was offered, and the server answered with an alert.
     pub(crate) session_refused: bool,
+    /// The time was up, and a part of it was spent on an OCSP responder.
+    pub(crate) responder_wait: Option<ResponderWait>,
 }
 
 impl From<Error> for Failed {
@@ -459,6 +487,7 @@ impl From<Error> for Failed {
         Self {
             error,
             session_refused: false,
+            responder_wait: None,
         }
     }
 }
@@ -510,6 +539,25 @@ impl fmt::Display for ServerName {
             Self::Dns(name) => f.write_str(name),
             Self::Ip(address) => write!(f, "{address}"),
         }
+    }
+}
+
+/// Loads the files of a context in a forked child.
+fn fresh_in_child(inherited: &InUse) -> Result<Arc<InUse>> {
+    let options = &inherited.loaded.options;
+    let files = Files::of(options, Reading::Again);
+    let fresh = sharing::fresh(options, files)?;
+    fresh
+        .loaded
+        .may_replace(&inherited.loaded, SystemTime::now())?;
+    Ok(fresh)
+}
+
+/// The context that a process used last: one that it inherited, or the one that took its place.
+fn newest(inherited: &Arc<InUse>) -> &InUse {
+    match inherited.successor.as_ref().and_then(|later| later.get()) {
+        Some(successor) => successor.made(),
+        None => inherited,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
 use crate::tls::Certificate;
 use crate::tls::handshake::session::Proof;
-use crate::tls::ocsp::revocation::Found;
+use crate::tls::ocsp::revocation::{Found, ResponderWait};
 
 /// The facts of one finished TLS handshake.
 ///
@@ -220,6 +220,11 @@ impl HandshakeReport {
             }
         });
         found.collect()
+    }
+
+    /// The wait for OCSP responders in this handshake, if none of them had an answer.
+    pub(crate) fn responder_wait(&self) -> Option<ResponderWait> {
+        self.revocation.wait()
     }
 
     /// The status of the server's own certificate, without the rest of the chain.

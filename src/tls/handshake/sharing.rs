@@ -14,9 +14,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use once_cell::race::OnceBox;
+
 use super::loaded::Loaded;
 use crate::error::Result;
-use crate::ffi::fork;
+use crate::ffi::fork::{self, PerProcess};
 use crate::options::TlsOptions;
 use crate::tls::config::reading::Files;
 use crate::tls::handshake::session::SessionCache;
@@ -38,7 +40,13 @@ pub(crate) struct InUse {
     pub(crate) ocsp: Option<Arc<Checker>>,
     /// None where resumption is switched off, or rests on nothing.
     pub(crate) sessions: Option<Arc<SessionCache>>,
+    /// What takes the place of this context, which a forked child inherited because the files could not be loaded.
+    /// None if they were loaded.
+    pub(crate) successor: Option<OnceBox<Successor>>,
 }
+
+/// A context that a forked child loaded later.
+pub(crate) type Successor = Arc<PerProcess<Arc<InUse>>>;
 
 impl InUse {
     fn new(loaded: Arc<Loaded>) -> Arc<Self> {
@@ -46,13 +54,20 @@ impl InUse {
         Arc::new(Self {
             ocsp: Checker::new(options, loaded.crls.clone()),
             sessions: options.resumes_sessions().then(Arc::default),
+            successor: None,
             loaded,
         })
     }
 
-    /// The same context for users who have learned nothing.
-    pub(crate) fn anew(&self) -> Arc<Self> {
-        Self::new(Arc::clone(&self.loaded))
+    /// The same context in a forked child that cannot load the files yet, for users who have learned nothing.
+    pub(crate) fn inherited(&self) -> Arc<Self> {
+        let options = &self.loaded.options;
+        Arc::new(Self {
+            ocsp: Checker::new(options, self.loaded.crls.clone()),
+            sessions: options.resumes_sessions().then(Arc::default),
+            successor: Some(OnceBox::new()),
+            loaded: Arc::clone(&self.loaded),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongotls::doctor;
 use mongotls::tls::RevocationStatus;
 use mongotls::{CauseCode, Stage};
-use mongotls_testbench::fault::{Action, Fault};
+use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::ocsp::{Behaviour, Responder};
 use mongotls_testbench::pki::{KeyKind, LeafSpec, OcspSpec, ResponderId};
@@ -617,5 +617,75 @@ fn a_silent_responder_leaves_time_for_the_connection() {
     assert!(
         warnings.iter().any(|warning| warning.ends_with(&expected)),
         "{warnings:?}"
+    );
+}
+
+/// The time limit passes after half of it was spent on a responder.
+#[test]
+fn a_time_limit_that_a_silent_responder_used_up_names_it() {
+    let asked = Asked::new();
+    asked
+        .responder
+        .behave(Behaviour::Delay(Duration::from_secs(60)));
+    let url = asked.responder.url();
+    let remedy = "Let this host reach the OCSP responder, or let the server staple. TLS works: see whether the server, or the server behind a proxy, is overloaded or stopped; then raise connectTimeoutMS.";
+    let cases = [
+        // The server is slow, so that the rest of the time is the responder's.
+        (
+            "the TLS handshake",
+            Stage::Tls,
+            Fault::trickle_after(0, 1 << 20, Duration::from_millis(1100)),
+        ),
+        // The responder has half of the time, and the server does not answer hello.
+        (
+            "the MongoDB handshake",
+            Stage::Hello,
+            Fault::stall_after(0).on(Layer::Message),
+        ),
+    ];
+    for (what, stage, fault) in cases {
+        let server = &asked.scene.bench.server;
+        server.faults().all(fault);
+        let uri = asked
+            .scene
+            .bench
+            .uri_for("127.0.0.1", "&connectTimeoutMS=2000");
+        let error = crate::target::attempt_error(&uri);
+        server.faults().clear();
+        assert_eq!(
+            (code(&error), error.stage()),
+            (CauseCode::HandshakeTimeout, Some(stage))
+        );
+        assert_eq!(fact(&error, "responder"), url);
+        let ms: u64 = fact(&error, "responder_ms").parse().unwrap();
+        assert!((500..1500).contains(&ms), "{what}: {ms}");
+        let cause = error.cause().unwrap();
+        let spent = if ms == 1000 {
+            "1 s".to_owned()
+        } else {
+            format!("{ms} ms")
+        };
+        assert_eq!(
+            cause.message(),
+            format!(
+                "{what} did not end within 2 s (connectTimeoutMS); {spent} of that time were spent on the OCSP responder {url:?}, which did not answer"
+            )
+        );
+        assert_eq!(cause.remedy(), remedy);
+    }
+    // One that answers is not to blame.
+    asked.responder.behave(Behaviour::Sound);
+    let server = &asked.scene.bench.server;
+    server
+        .faults()
+        .all(Fault::stall_after(0).on(Layer::Message));
+    let uri = asked
+        .scene
+        .bench
+        .uri_for("127.0.0.1", "&connectTimeoutMS=800");
+    let error = crate::target::attempt_error(&uri);
+    assert_eq!(
+        error.cause().unwrap().message(),
+        "the MongoDB handshake did not end within 800 ms (connectTimeoutMS)"
     );
 }
