@@ -14,6 +14,7 @@ mod names;
 mod network;
 mod protocol;
 mod revocation;
+mod tampered;
 mod tools;
 pub(crate) mod users;
 mod verdicts;

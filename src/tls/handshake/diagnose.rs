@@ -131,6 +131,8 @@ pub(crate) fn failed_exchange(
             // Both sides have already agreed on the protocol, so it cannot be the reason.
             continue;
         }
+        // Older entries of the queue may be about details.
+        let text = entry.reason().unwrap_or(text);
         if let Some(cause) = refused_here(code, text, peer) {
             return cause.fact("openssl", text).fact("ended_by", "client");
         }
