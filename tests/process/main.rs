@@ -12,7 +12,9 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+#[cfg(feature = "srv")]
+use std::net::UdpSocket;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,9 +26,11 @@ use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
 use mongotls::{Client, ConnectionString};
 use mongotls_testbench::net::Bind;
-use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
+use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{Hello, Server, ServerTls};
+use mongotls_testbench::socks5::Socks5Proxy;
 use openssl_sys as sys;
+use socket2::SockRef;
 
 /// The number of short programs that exit.
 const EXITS: usize = 60;
@@ -38,11 +42,15 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["sigpipe", uri] => write_after_the_end(uri),
+        #[cfg(feature = "srv")]
+        ["sigpipe-dns", dns] => ask_for_hosts(dns.parse().unwrap()),
+        ["sigpipe-attempt", uri] => attempt_to_connect(uri),
         ["exit", uri, delay] => exit_under_load(uri, delay.parse().unwrap()),
         ["exit-inside", port, ca_file] => exit_inside(port.parse().unwrap(), ca_file),
         ["--list"] => {}
         _ => {
             a_peer_that_is_gone_does_not_end_the_process();
+            a_proxy_a_responder_or_a_name_server_that_is_gone_does_not_end_the_process();
             programs_exit_under_load();
             the_thread_that_exits_is_not_waited_for();
         }
@@ -51,12 +59,12 @@ fn main() -> ExitCode {
 }
 
 /// A router behind a load balancer: its client has no monitor that would notice an end first.
-fn server(tls: Option<&Ca>, bind: Bind) -> Server {
+fn server(tls: Option<&Identity>, bind: Bind) -> Server {
     let mut hello = Hello::mongos();
     hello.extra = doc! { "serviceId": ObjectId::new() };
     let builder = Server::builder().hello(hello).bind(bind);
     match tls {
-        Some(ca) => builder.tls(ServerTls::new(&ca.issue(LeafSpec::local_server()))),
+        Some(identity) => builder.tls(ServerTls::new(identity)),
         None => builder,
     }
     .log_limit(0)
@@ -76,15 +84,19 @@ fn a_peer_that_is_gone_does_not_end_the_process() {
     let dir = PkiDir::new();
     let ca = Ca::root("root", KeyKind::EcP256);
     let file = dir.write("ca.pem", ca.cert_pem());
+    let identity = ca.issue(LeafSpec::local_server());
     let socket = dir.path().join("mongodb.sock");
+    let proxy = Socks5Proxy::builder().start();
+    let by_proxy = format!("&{}", proxy.options());
     let cases = [
-        ("plain", None, Bind::default()),
-        ("TLS", Some(&ca), Bind::default()),
-        ("a Unix socket", None, Bind::Unix(socket)),
+        ("plain", None, Bind::default(), ""),
+        ("TLS", Some(&identity), Bind::default(), ""),
+        ("a Unix socket", None, Bind::Unix(socket), ""),
+        ("by SOCKS5", None, Bind::default(), &by_proxy),
     ];
-    for (name, tls, bind) in cases {
+    for (name, tls, bind, options) in cases {
         let server = server(tls, bind);
-        let mut uri = format!("{}?loadBalanced=true", server.uri());
+        let mut uri = format!("{}?loadBalanced=true{options}", server.uri());
         if tls.is_some() {
             uri += &format!("&tls=true&tlsCAFile={}", file.display());
         }
@@ -110,11 +122,7 @@ fn a_peer_that_is_gone_does_not_end_the_process() {
 
 /// The child: its handling of `SIGPIPE` is that of a C program.
 fn write_after_the_end(uri: &str) {
-    // SAFETY: restores the default, before any thread is started.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
+    restore_sigpipe();
     let client = Client::connect(uri).unwrap();
     client
         .database("db")
@@ -129,6 +137,195 @@ fn write_after_the_end(uri: &str) {
     let insert = doc! { "insert": "large", "documents": [{ "large": large }] };
     let error = client.database("db").run_command(insert).unwrap_err();
     println!("{error}");
+}
+
+/// Restores the default of `SIGPIPE`, as in a C program.
+fn restore_sigpipe() {
+    // SAFETY: no other thread has been started.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// Ends a connection so that the client's next write fails with `EPIPE`: an end, and then a reset.
+fn end_and_reset(stream: &TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let socket = SockRef::from(stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// A listener that sends `answer` after as many bytes, and then ends each connection.
+fn gone_after(expected: usize, answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if stream.read_exact(&mut vec![0; expected]).is_ok() {
+                let _ = stream.write_all(answer);
+            }
+            end_and_reset(&stream);
+        }
+    });
+    addr
+}
+
+/// Each of these peers ends the connection before the client's first or next write to it. The child runs on the
+/// processor of this thread and yields to it, so that the end comes first; the child counts the attempts that met it.
+fn a_proxy_a_responder_or_a_name_server_that_is_gone_does_not_end_the_process() {
+    let pinned = Pinned::here();
+    let dir = PkiDir::new();
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let file = dir.write("ca.pem", ca.cert_pem());
+
+    // SOCKS5: after the choice of no authentication, the request for a connection is written.
+    let proxy = gone_after(3, &[5, 0]);
+    let uri = format!(
+        "mongodb://127.0.0.1:1/?loadBalanced=true&proxyHost=127.0.0.1&proxyPort={}",
+        proxy.port()
+    );
+    pinned.outlives("a SOCKS5 proxy", &["sigpipe-attempt", &uri]);
+
+    // HTTP: the request to an OCSP responder.
+    let responder = gone_after(0, &[]);
+    let leaf = LeafSpec::local_server().ocsp_url(&format!("http://{responder}/"));
+    let server = server(Some(&ca.issue(leaf)), Bind::default());
+    let uri = format!(
+        "{}?loadBalanced=true&tls=true&tlsCAFile={}",
+        server.uri(),
+        file.display()
+    );
+    pinned.outlives("an OCSP responder", &["sigpipe-attempt", &uri]);
+
+    // DNS: an answer by UDP that is cut off leads to TCP.
+    #[cfg(feature = "srv")]
+    pinned.outlives(
+        "a name server",
+        &["sigpipe-dns", &truncating_name_server().to_string()],
+    );
+}
+
+/// The processors that this program may run on while peer and child share one of them.
+struct Pinned(libc::cpu_set_t);
+
+impl Pinned {
+    /// Pins this thread, and all that are started from now on, to one processor.
+    #[allow(unsafe_code)]
+    fn here() -> Self {
+        // SAFETY: the sets are plain data of the size that is given, for the calling thread.
+        unsafe {
+            let mut all = std::mem::zeroed();
+            assert_eq!(libc::sched_getaffinity(0, size_of_val(&all), &mut all), 0);
+            let first = (0..1024).find(|cpu| libc::CPU_ISSET(*cpu, &all)).unwrap();
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(first, &mut one);
+            assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
+            Self(all)
+        }
+    }
+
+    /// Runs a child that ends well and says how many of its attempts met the end.
+    fn outlives(&self, name: &str, words: &[&str]) {
+        let output = child(words).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{name}: {}: {told}",
+            output.status
+        );
+        let broken: usize = told.trim().parse().unwrap();
+        assert!(broken > 0, "{name}: no attempt met the end");
+        println!("ok: the child outlives {name} that is gone, in {broken} of {ATTEMPTS} attempts");
+    }
+}
+
+impl Drop for Pinned {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: as in `here`.
+        unsafe {
+            libc::sched_setaffinity(0, size_of_val(&self.0), &self.0);
+        }
+    }
+}
+
+/// A name server whose answers by UDP say that they are cut off, and which ends each connection.
+#[cfg(feature = "srv")]
+fn truncating_name_server() -> SocketAddr {
+    // A port that UDP gets may be taken for TCP.
+    let (udp, tcp) = std::iter::repeat_with(|| {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+        Some((udp, tcp))
+    })
+    .take(50)
+    .flatten()
+    .next()
+    .expect("a port that is free for UDP and TCP");
+    let addr = udp.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut query = [0; 2048];
+        while let Ok((length, from)) = udp.recv_from(&mut query) {
+            // A response that is truncated, with the question of the query.
+            query[2] |= 0x80 | 2;
+            let _ = udp.send_to(&query[..length], from);
+        }
+    });
+    thread::spawn(move || {
+        for stream in tcp.incoming() {
+            end_and_reset(&stream.unwrap());
+        }
+    });
+    addr
+}
+
+/// How often a child tries until a write has met the end.
+const ATTEMPTS: usize = 20;
+
+/// Lets every other thread of its processor go first.
+#[allow(unsafe_code)]
+fn yield_to_all() {
+    // SAFETY: the parameter is plain data, for the calling thread; threads that it starts inherit it.
+    unsafe {
+        let parameter: libc::sched_param = std::mem::zeroed();
+        assert_eq!(libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameter), 0);
+    }
+}
+
+/// The child: looks for the hosts of an SRV record again and again.
+#[cfg(feature = "srv")]
+fn ask_for_hosts(dns: SocketAddr) {
+    count_broken_pipes(|| {
+        let uri = "mongodb+srv://db.example.org/?connectTimeoutMS=500";
+        let builder = ConnectionString::parse(uri).unwrap().into_builder();
+        let options = builder.dns_server(dns).build().unwrap();
+        Client::with_options(options).unwrap_err().to_string()
+    });
+}
+
+/// The child: connects again and again, on its own thread, for a client of a load balancer has no monitors.
+fn attempt_to_connect(uri: &str) {
+    count_broken_pipes(|| {
+        let client = Client::connect(uri).unwrap();
+        match client.server_report() {
+            Ok(report) => format!("{:?}", report.handshake.unwrap().revocation()),
+            Err(error) => error.to_string(),
+        }
+    });
+}
+
+fn count_broken_pipes(attempt: impl Fn() -> String) {
+    restore_sigpipe();
+    yield_to_all();
+    let outcomes = (0..ATTEMPTS).map(|_| attempt());
+    // A proxy's end is told in other words than those of the system.
+    let is_broken = |outcome: &String| {
+        let outcome = outcome.to_lowercase();
+        outcome.contains("broken pipe") || outcome.contains("closed the connection before")
+    };
+    println!("{}", outcomes.filter(is_broken).count());
 }
 
 /// Runs a child until its end; how it ended, and how long after it said "bye".
