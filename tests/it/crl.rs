@@ -1,6 +1,7 @@
 //! A long CRL: loaded once for a client, whatever place an entry has in it.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use mongotls_testbench::server::{Server, ServerTls};
 use openssl::bn::BigNum;
 use openssl::x509::{CrlReason, X509Crl};
 
+use crate::cli::{mongotls, mongotls_with};
 use crate::common::{Bench, code, fact, ping_on};
 
 const ENTRIES: usize = 30_000;
@@ -405,4 +407,54 @@ fn what_a_crl_is_for_must_match_the_certificate() {
     refused(LeafSpec::local_server(), "none");
     let other = "http://crl.example/other.crl";
     refused(LeafSpec::local_server().crl_url(other), other);
+}
+
+/// The same words in the log, and as a warning of the doctor and of `inspect`, for each issuer.
+#[test]
+fn a_crl_without_next_update_is_warned_about() {
+    let bench = Bench::sound();
+    let with = bench.ca.crl().build().to_pem().unwrap();
+    let without = bench.ca.crl().without_next_update().build();
+    let file = bench.dir.write("crl.pem", without.to_pem().unwrap());
+    let uri = bench.uri(&format!("&tlsCRLFile={}", file.display()));
+    let text = "has no nextUpdate, so that an old one is not noticed; crl_max_age limits its age";
+    let log = |uri: &str| {
+        let level = [("MONGOTLS_LOG", Path::new("mongotls::tls=warn"))];
+        let run = mongotls_with(&["ping", uri], &level);
+        assert_eq!(run.code, 0, "{}", run.err);
+        run.err
+    };
+    let told = log(&uri);
+    let line = format!("the CRL of \"CN=bench root\" in {file:?} {text}");
+    let lines: Vec<&str> = told.lines().collect();
+    let [told] = lines.as_slice() else {
+        panic!("{told}");
+    };
+    assert!(told.contains("WARN") && told.ends_with(&line), "{told}");
+
+    let of_file = format!("the CRL of \"CN=bench root\" {text}");
+    let json = |words: &[&str]| -> serde_json::Value {
+        let run = mongotls(&[words, &["--json"]].concat());
+        assert_eq!(run.code, 0, "{}", run.err);
+        serde_json::from_str(&run.out).unwrap()
+    };
+    let inspected = json(&["inspect", file.to_str().unwrap()]);
+    assert_eq!(
+        inspected["files"][0]["findings"],
+        serde_json::json!([{
+            "code": "crl-no-next-update", "severity": "warning", "message": of_file
+        }])
+    );
+    let examined = json(&["doctor", &uri]);
+    let warning = format!("tlsCRLFile {file:?}: {of_file}");
+    assert_eq!(
+        examined["warnings"],
+        serde_json::json!([warning]),
+        "{examined:#}"
+    );
+
+    // One that says when it ends has no warning.
+    fs::write(&file, with).unwrap();
+    assert_eq!(log(&uri), "");
+    assert_eq!(json(&["doctor", &uri])["warnings"], serde_json::json!([]));
 }

@@ -609,3 +609,53 @@ fn a_ca_file_that_no_command_repairs_says_what_to_give() {
         assert_eq!(cause.remedy(), remedy);
     }
 }
+
+/// A Java keystore of the form JKS with one trusted certificate, as `keytool -importcert` writes it.
+fn java_keystore(certificate: &[u8], password: &str) -> Vec<u8> {
+    let text = |text: &str| {
+        let length = u16::try_from(text.len()).unwrap();
+        [&length.to_be_bytes(), text.as_bytes()].concat()
+    };
+    let length = u32::try_from(certificate.len()).unwrap();
+    let store = [
+        // The magic number, the version, and one entry, which is a trusted certificate.
+        &[0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..],
+        &text("root"),
+        // The time when it was added.
+        &[0; 8],
+        &text("X.509"),
+        &length.to_be_bytes(),
+        certificate,
+    ]
+    .concat();
+    let wide: Vec<u8> = password.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let digest = openssl::sha::sha1(&[&wide, &b"Mighty Aphrodite"[..], &store].concat());
+    [store, digest.to_vec()].concat()
+}
+
+#[test]
+fn a_java_keystore_as_ca_file_is_named_with_the_command_that_converts_it() {
+    let shelf = Shelf::new();
+    let der = shelf.ca.cert().to_der().unwrap();
+    let file = shelf.file("trust.jks", java_keystore(&der, "changeit"));
+    let error = shelf.error("tlsCAFile", &file);
+    let cause = error.cause().unwrap();
+    assert_eq!(code(&error), CauseCode::CaFileInvalid);
+    assert_eq!(
+        cause.message(),
+        format!("tlsCAFile {file:?} holds no certificate in PEM form: it holds a Java keystore")
+    );
+    assert_eq!(
+        cause.remedy(),
+        "Convert it: `keytool -list -rfc -keystore FILE > ca.pem`."
+    );
+    let has_keytool = Command::new("keytool").arg("-help").output().is_ok();
+    if !has_keytool {
+        return crate::matrix::skipped("a Java keystore; the host has no keytool");
+    }
+    // It asks for the password on the terminal.
+    let remedy = cause.remedy().replace("-list", "-list -storepass changeit");
+    let made = follow(&remedy, &file);
+    let options = TlsOptions::builder().ca_file(&made).build().unwrap();
+    TlsContext::new(&options).unwrap();
+}

@@ -97,6 +97,47 @@ fn a_client_reaches_its_hosts_over_tls() {
     );
 }
 
+/// A server without TLS, under a connection string that does not mention TLS.
+#[test]
+fn a_server_without_tls_is_told_that_srv_turns_tls_on() {
+    let server = Server::builder().start();
+    let dns = zone(&format!(
+        "_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.",
+        server.port()
+    ));
+    let told = |options: &ClientOptions| {
+        let mut diagnosis = doctor::examine_options(options);
+        let error = diagnosis.examinations.remove(0).error.unwrap();
+        assert_eq!(code(&error), CauseCode::ServerNotTls, "{error}");
+        let cause = error.cause().unwrap();
+        (cause.message().to_owned(), cause.remedy().to_owned())
+    };
+    let plain = "the server does not speak TLS: it left the ClientHello unanswered, and answers in the clear as MongoDB does";
+    let remedy = "Turn TLS on at the server (on mongod net.tls.mode: requireTLS), or connect to the port that has it.";
+    let by_srv = local_options("?connectTimeoutMS=20000", &dns);
+    assert_eq!(
+        told(&by_srv),
+        (
+            format!("{plain}; mongodb+srv turns TLS on by itself"),
+            remedy.to_owned()
+        )
+    );
+    let uri = format!("mongodb://127.0.0.1:{}/?tls=true", server.port());
+    let by_host = ClientOptions::parse(&uri).unwrap().0;
+    assert_eq!(told(&by_host), (plain.to_owned(), remedy.to_owned()));
+    // Something else than MongoDB.
+    let web = stranger::http_server();
+    let dns = zone(&format!(
+        "_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.",
+        web.addr().port()
+    ));
+    let (message, _) = told(&local_options("", &dns));
+    assert_eq!(
+        message,
+        "the server answered with something other than TLS: it looks like HTTP; mongodb+srv turns TLS on by itself"
+    );
+}
+
 #[test]
 fn tls_is_off_where_the_connection_string_says_so_and_only_there() {
     let server = Server::builder().start();

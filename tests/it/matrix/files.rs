@@ -347,6 +347,101 @@ fn a_host_without_trust_anchors_says_where_it_looked() {
     seen.are(&[code]);
 }
 
+/// Each place says why it has no anchors.
+#[test]
+fn a_place_without_trust_anchors_says_why() {
+    let dir = PkiDir::new();
+    let empty = dir.write("empty.pem", "");
+    let key = CaSpec::new("root").root().issue(LeafSpec::local_server());
+    let key = dir.write("key.pem", key.key_pem());
+    let folder = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let (bare, unhashed) = (folder("bare"), folder("unhashed"));
+    std::fs::write(unhashed.join("ca.pem"), "").unwrap();
+    let none = dir.path().join("none");
+    let cases = [
+        (
+            &none,
+            "there is no such file",
+            &none,
+            "there is no such folder",
+        ),
+        (
+            &empty,
+            "it holds no certificate in PEM form: it holds nothing",
+            &bare,
+            "it is empty",
+        ),
+        (
+            &key,
+            "it holds no certificate in PEM form: it holds a private key",
+            &unhashed,
+            "it holds no certificate under a hashed name, as `openssl rehash` makes them",
+        ),
+        (
+            &bare,
+            "it is a folder",
+            &empty,
+            "it is a file, not a folder",
+        ),
+    ];
+    let code = CauseCode::NoTrustAnchors;
+    let mut seen = Seen::default();
+    for (file, of_file, folder, of_folder) in cases {
+        let place = Place {
+            variables: vec![
+                ("SSL_CERT_FILE", shown(file)),
+                ("SSL_CERT_DIR", shown(folder)),
+            ],
+            ..Place::default()
+        };
+        let (file, folder) = (shown(file), shown(folder));
+        let expected = Expected::new(code)
+            .fact("looked_in", vec![file.clone(), folder.clone()])
+            .reads(
+                &format!("no trust anchors: none found in {file} ({of_file}), {folder} ({of_folder})"),
+                "Correct SSL_CERT_FILE and SSL_CERT_DIR, or set tlsCAFile to the PEM file of the CA that signed the server's certificate.",
+            );
+        seen.check_in(&place, of_file, "mongodb://localhost/?tls=true", &expected);
+    }
+    seen.are(&[code]);
+}
+
+/// A folder in the place of the system's, where OpenSSL finds no hashed name.
+#[test]
+fn a_bundle_in_the_folder_of_the_systems_certificates_is_found() {
+    let others = [
+        "/etc/pki",
+        "/etc/ssl/cert.pem",
+        "/etc/ssl/ca-bundle.pem",
+        "/opt/etc/ssl",
+    ];
+    let folder = "/etc/ssl/certs";
+    let is_elsewhere = others.iter().any(|path| Path::new(path).exists());
+    if !Place::can_mount() || is_elsewhere || !Path::new(folder).is_dir() {
+        return skipped(
+            "a bundle of the system; it needs unshare --mount, and certificates as Debian has them",
+        );
+    }
+    let bench = crate::common::Bench::sound();
+    let dir = PkiDir::new();
+    dir.write("ca-bundle.crt", bench.ca.cert_pem());
+    let place = Place {
+        variables: vec![
+            ("SSL_CERT_FILE", String::new()),
+            ("SSL_CERT_DIR", String::new()),
+        ],
+        mounts: vec![(shown(dir.path()), folder)],
+        ..Place::default()
+    };
+    let uri = format!("mongodb://localhost:{}/?tls=true", bench.server.port());
+    let (exit, object) = place.json(&["doctor", &uri, "--json"]);
+    assert_eq!((exit, &object["cause"]), (0, &Value::Null), "{object:#}");
+}
+
 #[test]
 fn connection_strings_that_contradict_themselves_or_do_not_parse_are_refused() {
     let (conflict, invalid) = (CauseCode::OptionConflict, CauseCode::InvalidUri);

@@ -1,7 +1,7 @@
 //! Names that lead nowhere, ports that nobody serves, connections that end, and servers that are not what
 //! they should be.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use mongotls::bson::doc;
@@ -76,6 +76,61 @@ fn a_name_without_an_address_is_told_from_a_resolver_that_fails() {
         assert_eq!(place.client_code(uri), expected.code.as_str());
     }
     seen.are(&[CauseCode::DnsNotFound, CauseCode::DnsFailed]);
+}
+
+/// A name server of this host that takes queries and does not answer.
+#[test]
+fn a_silent_name_server_is_what_an_attempt_waits_for() {
+    let Ok(silent) = UdpSocket::bind("127.254.254.253:53") else {
+        return skipped("a silent name server; it needs the port 53");
+    };
+    if !Place::can_mount() {
+        return skipped("a silent name server; it needs unshare --mount");
+    }
+    let (dns, _a) = tempfile(b"hosts: dns\n");
+    let (conf, _b) = tempfile(b"nameserver 127.254.254.253\noptions timeout:5 attempts:2\n");
+    let place = Place {
+        mounts: vec![(dns, "/etc/nsswitch.conf"), (conf, "/etc/resolv.conf")],
+        ..Place::default()
+    };
+    let told = |uri: &str| {
+        let (exit, object) = place.json(&["ping", uri, "--json"]);
+        assert_eq!(
+            (exit, &object["cause"]),
+            (1, &json!("dns-failed")),
+            "{object:#}"
+        );
+        (
+            object["message"].as_str().unwrap().to_owned(),
+            object["remedy"].clone(),
+        )
+    };
+    let remedy = "Check the name servers in /etc/resolv.conf and the way to them; then raise serverSelectionTimeoutMS.";
+    for (option, limit) in [
+        ("", "so far; the attempt may take 10 s (connectTimeoutMS)"),
+        (
+            "&connectTimeoutMS=0",
+            "so far; connectTimeoutMS sets no limit",
+        ),
+    ] {
+        let uri = format!("mongodb://db.mongotls.invalid/?serverSelectionTimeoutMS=600{option}");
+        let (message, advice) = told(&uri);
+        let expected = format!(
+            "\n  db.mongotls.invalid:27017  Unknown: the resolver has not answered for \"db.mongotls.invalid\" {limit} [dns-failed]"
+        );
+        assert!(message.contains(&expected), "{message}");
+        assert_eq!(advice, remedy);
+    }
+    // An attempt that has ended says so.
+    let mut seen = Seen::default();
+    let uri = "mongodb://db.mongotls.invalid/?connectTimeoutMS=600";
+    let expected = Expected::new(CauseCode::DnsFailed)
+        .at(Stage::Resolve)
+        .says("600 ms (connectTimeoutMS)")
+        .says("resolv.conf");
+    seen.check_in(&place, "a silent name server", uri, &expected);
+    let mut query = [0; 512];
+    assert!(silent.recv(&mut query).unwrap() > 12);
 }
 
 #[test]

@@ -94,6 +94,12 @@ fn check_all(kind: KeyKind) {
     let some_reasons = desk.listing().extension(SCOPE, true, &some_reasons).build();
     let unknown = desk.listing().extension(UNKNOWN, true, &[5, 0]).build();
     let of_root = desk.bench.ca.crl().build();
+    let of_others = desk
+        .bench
+        .ca
+        .crl()
+        .extension(SCOPE, true, &scope(4))
+        .build();
     let namesake = CaSpec::new("the intermediate")
         .key(&key(kind, "other"))
         .issued_by(&desk.bench.ca);
@@ -131,6 +137,16 @@ fn check_all(kind: KeyKind) {
             "of a CA of the same name",
             &namesake,
             invalid().says("it is signed with another key of that CA"),
+        ),
+        (
+            "of another CA, and indirect",
+            &of_others,
+            desk.expected(CauseCode::CrlMissing, &desk.good)
+                .fact("crl_issuers", vec!["CN=the root"])
+                .reads(
+                    "no CRL of \"CN=the intermediate\" is there to check the server's certificate \"localhost\"; the CRL of \"CN=the root\" is an indirect one, which is not supported",
+                    "Add the CRL of that issuer to the file of tlsCRLFile.",
+                ),
         ),
         (
             "of another CA",
