@@ -228,11 +228,38 @@ impl Explanation {
 
     /// Adds a fact if `value` is `Some`.
     #[cold]
-    #[allow(dead_code)] // Until the first reason with an optional fact moves to `explain`.
     pub(crate) fn fact_opt(self, key: &'static str, value: Option<impl Into<FactValue>>) -> Self {
         match value {
             Some(value) => self.fact(key, value),
             None => self,
+        }
+    }
+
+    pub(crate) fn code(&self) -> CauseCode {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
+    /// Replaces the message.
+    pub(crate) fn with_message(self, message: impl Into<String>) -> Self {
+        Self {
+            message: printable(message.into()),
+            ..self
+        }
+    }
+
+    /// Replaces the remedy.
+    pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self {
+            remedy: printable(remedy.into()),
+            ..self
         }
     }
 }
@@ -247,8 +274,16 @@ impl Cause {
         }
     }
 
+    /// Changes the words for the same reason: an upper layer adds what only it knows. Only [`explain`](crate::explain)
+    /// calls it.
+    pub(crate) fn reworded(self, reword: impl FnOnce(Explanation) -> Explanation) -> Self {
+        Self {
+            explanation: reword(self.explanation),
+            ..self
+        }
+    }
+
     /// The reason as data, for decisions.
-    #[allow(dead_code)] // Until the first decision moves to reasons.
     pub(crate) fn reason(&self) -> &Reason {
         &self.reason
     }
@@ -260,6 +295,12 @@ impl Cause {
         remedy: impl Into<String>,
     ) -> Self {
         Self::explained(Reason::Worded, Explanation::new(code, message, remedy))
+    }
+
+    /// A cause with any code, for tests.
+    #[cfg(any(test, feature = "_internals"))]
+    pub(crate) fn simulated(code: CauseCode, message: &str, remedy: &str) -> Self {
+        Self::explained(Reason::Simulated, Explanation::new(code, message, remedy))
     }
 
     /// A cargo feature is off that `what` needs; `remedy` names the feature.
@@ -468,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_fact_of_the_same_name_is_replaced_in_place() {
-        let cause = Cause::new(CauseCode::TlsAlert, "m", "r")
+        let cause = Cause::simulated(CauseCode::TlsAlert, "m", "r")
             .fact("depth", 0_u32)
             .fact("alert", "x")
             .fact("depth", 1_u32);

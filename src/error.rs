@@ -20,6 +20,7 @@ use bson::oid::ObjectId;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::printable::{Printable, printable};
+use crate::reason::Reason;
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -173,8 +174,12 @@ impl Error {
         let kind = match (cause.category(), cause.code()) {
             _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
-            // The resolver was not done in time.
-            (_, CauseCode::DnsFailed) if cause.facts().get("limit_ms").is_some() => {
+            (_, CauseCode::DnsFailed)
+                if cause.reason().is_resolver_timeout()
+                    // Until the reasons of SRV records are typed.
+                    || (*cause.reason() == Reason::Worded
+                        && cause.facts().get("limit_ms").is_some()) =>
+            {
                 ErrorKind::Timeout
             }
             (Category::Configuration, _) => ErrorKind::Configuration,
@@ -594,7 +599,7 @@ mod tests {
 
     #[test]
     fn the_text_names_server_stage_and_cause_once() {
-        let cause = Cause::new(
+        let cause = Cause::simulated(
             CauseCode::CertificateExpired,
             "certificate for \"db\" expired",
             "renew it",

@@ -8,51 +8,44 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::address::ip_address;
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
-use crate::printable::Quoted;
+use crate::explain;
+use crate::reason::net::{AsciiNameProblem, HostNameFailure, HostNameProblem};
 
 /// The ASCII form of a host name; addresses and names in ASCII stay as they are.
 ///
 /// # Errors
 /// If the name has no ASCII form, or one that is not a host name: it has forbidden characters, or the system's
 /// resolver would read it as an address.
-pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, Cause> {
+pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, HostNameFailure> {
     if host.is_ascii() || ip_address(host).is_some() {
         return Ok(Cow::Borrowed(host));
     }
-    let ascii = convert(host)?;
-    match refusal(&ascii) {
+    let failed = |problem| HostNameFailure {
+        host: host.to_owned(),
+        problem,
+    };
+    let ascii = convert(host).map_err(failed)?;
+    match problem(&ascii) {
         None => Ok(Cow::Owned(ascii)),
-        Some(why) => Err(refused(
-            host,
-            &format!("its ASCII form {ascii} {why}", ascii = Quoted(&ascii)),
-            "Correct the host name in the connection string.",
-        )
-        .fact("dns_name", ascii)),
+        Some(problem) => Err(failed(HostNameProblem::InvalidAsciiForm { ascii, problem })),
     }
 }
 
 /// Adds the ASCII form of a host name to an error of DNS or TLS about it; its text has both forms then.
 pub(crate) fn in_both_forms(error: Error, written: &str, ascii: &str) -> Error {
-    let uses_it = error.stage().is_some_and(|stage| stage < Stage::Hello);
-    if written == ascii || !uses_it {
+    let uses_dns = error.stage().is_some_and(|stage| stage < Stage::Hello);
+    if written == ascii || !uses_dns {
         return error;
     }
     let Some(cause) = error.cause().cloned() else {
         return error;
     };
-    let message = format!(
-        "{} ({written} is {ascii} in DNS)",
-        cause.message(),
-        written = Quoted(&written),
-        ascii = Quoted(&ascii)
-    );
-    error.explained_anew(cause.with_message(message).fact("dns_name", ascii))
+    error.explained_anew(explain::net::with_dns_name(cause, written, ascii))
 }
 
 #[cfg(feature = "idna")]
-fn convert(host: &str) -> Result<String, Cause> {
+fn convert(host: &str) -> Result<String, HostNameProblem> {
     use idna::AsciiDenyList;
     use idna::uts46::{DnsLength, Hyphens, Uts46};
 
@@ -63,41 +56,21 @@ fn convert(host: &str) -> Result<String, Cause> {
         Hyphens::CheckFirstLast,
         DnsLength::VerifyAllowRootDot,
     );
-    converted.map(Cow::into_owned).map_err(|_| {
-        refused(
-            host,
-            "it has no ASCII form for DNS (UTS 46): a character is not allowed there, or a part is empty or too long",
-            "Correct the host name in the connection string.",
-        )
-    })
+    converted
+        .map(Cow::into_owned)
+        .map_err(|_| HostNameProblem::NoAsciiForm)
 }
 
 #[cfg(not(feature = "idna"))]
-fn convert(host: &str) -> Result<String, Cause> {
-    Err(refused(
-        host,
-        "this program was built without the cargo feature \"idna\" of mongotls",
-        "Build with the feature \"idna\", or write the name in its ASCII form (xn--…).",
-    ))
+fn convert(_: &str) -> Result<String, HostNameProblem> {
+    Err(HostNameProblem::NotBuiltIn)
 }
 
-fn refused(host: &str, why: &str, remedy: &str) -> Cause {
-    Cause::new(
-        CauseCode::OptionConflict,
-        format!(
-            "the host name {host} cannot be looked up: {why}",
-            host = Quoted(&host)
-        ),
-        remedy,
-    )
-    .fact("host", host)
-}
-
-/// Returns why a converted name is not a valid host name, if so.
-fn refusal(ascii: &str) -> Option<&'static str> {
+/// Returns why a converted name is not a valid host name, or `None` if it is.
+fn problem(ascii: &str) -> Option<AsciiNameProblem> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     if !ascii.bytes().all(is_allowed) {
-        return Some("holds a character that no host name has");
+        return Some(AsciiNameProblem::ForbiddenCharacter);
     }
     let last = ascii.trim_end_matches('.').rsplit('.').next()?;
     let hexadecimal = last.strip_prefix("0x");
@@ -106,12 +79,14 @@ fn refusal(ascii: &str) -> Option<&'static str> {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => last.bytes().all(|byte| byte.is_ascii_digit()),
     };
-    (is_number || ascii.parse::<IpAddr>().is_ok()).then_some("reads as an IP address")
+    (is_number || ascii.parse::<IpAddr>().is_ok()).then_some(AsciiNameProblem::ReadsAsAddress)
 }
 
 #[cfg(all(test, feature = "idna"))]
 mod tests {
     use super::*;
+    use crate::cause::{Cause, CauseCode};
+    use crate::printable::Quoted;
 
     #[test]
     fn names_are_converted_without_the_deviations_of_old() {
@@ -176,7 +151,7 @@ mod tests {
                 "its ASCII form \"2130706433\" reads as an IP address",
             ),
         ] {
-            let cause = to_ascii(written).expect_err(written);
+            let cause = Cause::from(to_ascii(written).expect_err(written));
             assert_eq!(cause.code(), CauseCode::OptionConflict);
             let begin = format!(
                 "the host name {} cannot be looked up: {why}",

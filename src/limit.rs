@@ -1,18 +1,18 @@
 //! Limits of this process and this host: descriptors, threads, local ports and memory.
 //!
 //! A call that fails because one of them is reached says nothing about the server, so it must not be taken for an error
-//! of the network, of DNS or of a file. [`Limit::of`] recognises such an error of the system; [`Limit::cause`] names the
-//! limit and its value.
+//! of the network, of DNS or of a file. [`Limit::of`] recognises such an error of the system; [`Limit::reached`] looks
+//! up the settings behind the limit, with their values.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::UdpSocket;
 
-use crate::cause::{Cause, CauseCode};
+use crate::cause::Cause;
 use crate::ffi::system::{Resource, soft_limit};
 
-/// The resource that has run out.
+/// A resource that can run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
     /// Descriptors of this process (`EMFILE`).
@@ -40,47 +40,53 @@ impl Limit {
         }
     }
 
-    /// The limit for which a descriptor cannot be opened now, if there is one.
+    /// The limit that prevents this process from opening a descriptor now, if one does.
     pub(crate) fn of_descriptors() -> Option<Self> {
         let opened = UdpSocket::bind(("127.0.0.1", 0));
         opened.err().as_ref().and_then(Self::of)
     }
 
+    /// The limit with the settings behind it.
+    #[cold]
+    pub(crate) fn reached(self) -> ReachedLimit {
+        ReachedLimit {
+            limit: self,
+            settings: self.settings(),
+        }
+    }
+
     /// The cause of a failure: `what` failed, because this limit is reached.
     #[cold]
     pub(crate) fn cause(self, what: &str) -> Cause {
-        let limits = self.limits();
-        let named = limits.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut message = format!("{what}: {self}");
-        if !named.is_empty() {
-            message += &format!(" ({})", named.join(", "));
-        }
-        Cause::new(CauseCode::LocalLimit, message, self.remedy())
-            .fact("limit", limits.first().map_or("memory", |it| it.name))
-            .fact_opt("value", limits.first().and_then(|it| it.value.clone()))
+        let explanation = crate::explain::local_limit(what, &self.reached());
+        Cause::explained(crate::reason::Reason::Worded, explanation)
     }
 
-    /// The limits that may be the one, the likeliest first.
-    fn limits(self) -> Vec<Named> {
+    /// The settings that may set the limit, the likeliest first.
+    fn settings(self) -> Vec<LimitSetting> {
         let of_process = |name, resource| {
-            soft_limit(resource).map(|value| Named {
+            soft_limit(resource).map(|value| LimitSetting {
                 name,
                 value: Some(value.to_string()),
             })
         };
         let memory = || of_process("RLIMIT_AS", Resource::AddressSpace);
         match self {
-            Self::OpenFiles => vec![Named {
+            Self::OpenFiles => vec![LimitSetting {
                 name: "RLIMIT_NOFILE",
                 value: soft_limit(Resource::OpenFiles).map(|value| value.to_string()),
             }],
-            Self::OpenFilesOfHost => vec![Named::of_host("fs.file-max", "/proc/sys/fs/file-max")],
-            Self::Ports => vec![Named::of_host(
+            Self::OpenFilesOfHost => vec![LimitSetting::of_host(
+                "fs.file-max",
+                "/proc/sys/fs/file-max",
+            )],
+            Self::Ports => vec![LimitSetting::of_host(
                 "net.ipv4.ip_local_port_range",
                 "/proc/sys/net/ipv4/ip_local_port_range",
             )],
             Self::Threads => {
-                let host = Named::of_host("kernel.threads-max", "/proc/sys/kernel/threads-max");
+                let host =
+                    LimitSetting::of_host("kernel.threads-max", "/proc/sys/kernel/threads-max");
                 let limits = [
                     memory(),
                     of_process("RLIMIT_NPROC", Resource::Processes),
@@ -92,34 +98,9 @@ impl Limit {
             Self::Memory => memory().into_iter().collect(),
         }
     }
-
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::OpenFiles => {
-                "Raise the limit of open files of this process (`ulimit -n`, LimitNOFILE= in a systemd unit), or look for \
-                 what it keeps open (`ls -l /proc/PID/fd`). A lower maxPoolSize needs fewer."
-            }
-            Self::OpenFilesOfHost => {
-                "Raise the limit of open files of this host (`sysctl fs.file-max`), or look for the process that keeps \
-                 them open."
-            }
-            Self::Threads => {
-                "Raise the limit of threads (`ulimit -u`, TasksMax= in a systemd unit, the pids limit of the container), \
-                 or let this process run fewer."
-            }
-            Self::Ports => {
-                "Look for what opens so many connections to this server (`ss -s`), which also occupy a port for a minute \
-                 after their end; or widen the range (`sysctl net.ipv4.ip_local_port_range`)."
-            }
-            Self::Memory => {
-                "Give this process more memory (`ulimit -v`, the memory limit of the container or of this host), or let \
-                 it use less."
-            }
-        }
-    }
 }
 
-/// Completes the sentence "what failed: …".
+/// Completes the sentence "what failed: …". An [`io::Error`] may carry a limit, so the limit is an error itself.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -140,14 +121,24 @@ impl From<Limit> for io::Error {
     }
 }
 
-/// A limit by its name, with its value if that is known.
-struct Named {
-    name: &'static str,
-    value: Option<String>,
+/// A limit that is reached, and the settings that may set it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReachedLimit {
+    pub(crate) limit: Limit,
+    /// The likeliest one comes first; empty if none is known.
+    pub(crate) settings: Vec<LimitSetting>,
 }
 
-impl Named {
-    /// A setting of the kernel. Without a descriptor left it cannot be read.
+/// A setting that limits a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LimitSetting {
+    pub(crate) name: &'static str,
+    /// The value, if it is known.
+    pub(crate) value: Option<String>,
+}
+
+impl LimitSetting {
+    /// A setting of the kernel. It cannot be read if no descriptor is left.
     fn of_host(name: &'static str, path: &str) -> Self {
         let text = fs::read_to_string(path).ok();
         let value = text.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -155,18 +146,8 @@ impl Named {
     }
 }
 
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)?;
-        match &self.value {
-            Some(value) => write!(f, " is {value}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The limit of the control group that this process is in, if it has one.
-fn pids_of_cgroup() -> Option<Named> {
+/// The limit on processes of this process's control group, if it has one.
+fn pids_of_cgroup() -> Option<LimitSetting> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mut paths = groups.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -179,7 +160,7 @@ fn pids_of_cgroup() -> Option<Named> {
     });
     let value = paths.find_map(|path| fs::read_to_string(path).ok())?;
     let value = value.trim();
-    (value != "max").then(|| Named {
+    (value != "max").then(|| LimitSetting {
         name: "pids.max of the control group",
         value: Some(value.to_owned()),
     })
@@ -209,31 +190,5 @@ mod tests {
         }
         assert_eq!(Limit::of(&io::Error::other("x")), None);
         assert_eq!(Limit::of_descriptors(), None);
-    }
-
-    #[test]
-    fn a_cause_names_the_limit_and_its_value() {
-        let cause = Limit::OpenFiles.cause("no socket");
-        let value = soft_limit(Resource::OpenFiles).unwrap();
-        assert_eq!(
-            cause.message(),
-            format!(
-                "no socket: this process has reached its limit of open files (RLIMIT_NOFILE is {value})"
-            )
-        );
-        assert_eq!(cause.facts().get("limit"), Some(&"RLIMIT_NOFILE".into()));
-        assert_eq!(cause.facts().get("value"), Some(&value.to_string().into()));
-        let cause = Limit::Threads.cause("no thread");
-        assert!(
-            cause.message().contains("kernel.threads-max is "),
-            "{cause}"
-        );
-        let cause = Limit::Ports.cause("no connection");
-        assert!(
-            cause
-                .message()
-                .contains("(net.ipv4.ip_local_port_range is "),
-            "{cause}"
-        );
     }
 }

@@ -29,10 +29,11 @@ use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsHandshakeFailedEvent,
     TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
+use crate::explain;
 use crate::ffi::fork;
 use crate::idn;
 use crate::logging::{debug, warn};
-use crate::net::{Unreachable, Way};
+use crate::net::{Route, Unreachable};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, Elapsed, TimeoutKind};
@@ -337,22 +338,6 @@ impl Connector {
     }
 }
 
-/// Adds to the cause that the address is not the server's own.
-fn redirected(cause: Cause, server: &ServerAddress, target: &ServerAddress) -> Cause {
-    let message = format!(
-        "{}; connect_to leads from {server} to {target}",
-        cause.message()
-    );
-    let remedy = format!(
-        "Check the tunnel or the forwarded port at {target}. {}",
-        cause.remedy()
-    );
-    cause
-        .with_message(message)
-        .with_remedy(remedy)
-        .fact("connect_to", target.to_string())
-}
-
 /// The names in DNS of all hosts in the options that have another one there.
 fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
     let mut names = HashMap::new();
@@ -557,14 +542,14 @@ impl<'a> Attempt<'a> {
     /// A connected socket.
     fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
         let target = self.connector.target(self.server);
-        let unreachable = |Unreachable { stage, cause }| {
-            let cause = match target == self.server {
-                true => cause,
-                false => redirected(cause, self.server, target),
-            };
-            Error::failed(stage, cause)
+        let unreachable = |Unreachable { stage, failure }| match target == self.server {
+            true => Error::failed(stage, failure),
+            false => {
+                let cause = explain::net::redirected(failure.into(), self.server, target);
+                Error::failed(stage, cause)
+            }
         };
-        let way = Way {
+        let route = Route {
             server: target,
             dns_name: self.connector.dns_name(target),
             proxy: self.connector.proxy.as_ref(),
@@ -572,13 +557,13 @@ impl<'a> Attempt<'a> {
             deadline: &self.deadline,
         };
         let started = Instant::now();
-        let addresses = way.resolve().map_err(unreachable)?;
+        let addresses = route.resolve().map_err(unreachable)?;
         if let Some(addresses) = &addresses {
             let learned = Learned::Addresses(addresses);
             observer.finished(Stage::Resolve, started.elapsed(), learned);
         }
         let started = Instant::now();
-        let socket = way
+        let socket = route
             .connect(&addresses.unwrap_or_default())
             .map_err(unreachable)?;
         let learned = Learned::Peer(socket.peer_addr());

@@ -1,16 +1,15 @@
-//! The labels of errors by which an overloaded server is spared.
+//! The labels of errors that an overloaded server may cause.
 //!
-//! A server that is overloaded closes new connections before TLS, or lets them wait. So an error of the
-//! network, a time-out among them, that ends an attempt to connect has the labels `SystemOverloadedError` and
-//! `RetryableError`, from the TCP connection to the answer to hello. Not so what cannot come of overload: names
-//! that do not resolve, certificates, other failures of TLS itself, what the server says in words, and all of
-//! authentication. Whoever handles an error with these labels leaves the pool and the server's description as
-//! they are.
+//! An overloaded server closes new connections before TLS, or lets them wait. So a network error that ends an attempt to
+//! connect has the labels `SystemOverloadedError` and `RetryableError`, from the TCP connection to the answer to hello;
+//! timeouts count as network errors. Errors that overload cannot cause have no labels: names that do not resolve,
+//! certificates, other failures of TLS itself, errors that the server reports, and all of authentication. Code that
+//! handles an error with these labels leaves the pool and the server's description as they are.
 //!
-//! A SOCKS5 proxy that cannot be reached, or refuses this client, says nothing of the server: such an error has no
-//! labels. Once the proxy was asked to connect to the server it is another matter: what then comes, a refusal by the
-//! server or a time-out, may come of the server, as it may without a proxy, and has the labels under the same codes. What
-//! the proxy itself objects to ends in a code of its own (`proxy-failed`), which has none.
+//! A SOCKS5 proxy that cannot be reached, or refuses this client, says nothing about the server: such an error has no
+//! labels. After the client has asked the proxy to connect to the server, a refusal by the server or a timeout may be
+//! caused by the server, and has the labels under the same codes as without a proxy. The proxy's own objections have
+//! a code of their own (`proxy-failed`), without labels.
 //!
 //! Sources: "Client Backpressure"; CMAP, "Establishing a Connection"; "Server Discovery and Monitoring",
 //! "Network error when reading or writing".
@@ -20,11 +19,12 @@ use std::io;
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
+use crate::reason::Reason;
 
-/// The labels of such an error.
+/// The labels of an error that an overloaded server may cause.
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
-/// Adds the labels to an error of an attempt to connect, where they belong.
+/// Adds the labels to an error of an attempt to connect if an overloaded server may cause it.
 pub(crate) fn label(error: Error) -> Error {
     if may_be_overload(&error) {
         error.with_labels(&LABELS)
@@ -33,7 +33,7 @@ pub(crate) fn label(error: Error) -> Error {
     }
 }
 
-/// Whether the error may come of an overloaded server.
+/// Returns true if an overloaded server may cause the error.
 fn may_be_overload(error: &Error) -> bool {
     let of_network = matches!(
         error.stage(),
@@ -45,10 +45,9 @@ fn may_be_overload(error: &Error) -> bool {
             .is_some_and(|cause| is_of_network(cause, error) && !is_of_proxy(cause))
 }
 
-/// Whether it happened before a proxy was asked to connect to the server.
+/// Returns true if a proxy failed before the client asked it to connect to the server.
 fn is_of_proxy(cause: &Cause) -> bool {
-    let facts = cause.facts();
-    facts.get("proxy").is_some() && facts.get("step") != Some(&"connect".into())
+    matches!(cause.reason(), Reason::Net(failure) if failure.is_of_proxy())
 }
 
 fn is_of_network(cause: &Cause, error: &Error) -> bool {
@@ -60,7 +59,7 @@ fn is_of_network(cause: &Cause, error: &Error) -> bool {
         | C::NetworkUnreachable
         | C::ConnectTimeout
         | C::HandshakeTimeout => true,
-        // What a close without a word is taken for, as the likeliest of its reasons.
+        // The most likely reasons of a close without an alert.
         C::ServerRequiresTls | C::ClientCertificateRequired | C::ClientCertificateRejected => {
             cause.facts().get("alert").is_none() && is_cut_off(error)
         }
@@ -68,7 +67,7 @@ fn is_of_network(cause: &Cause, error: &Error) -> bool {
     }
 }
 
-/// Whether the stream ended.
+/// Returns true if the stream ended.
 fn is_cut_off(error: &Error) -> bool {
     error
         .source()
@@ -77,7 +76,16 @@ fn is_cut_off(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::address::ServerAddress;
+    use crate::reason::io::OsError;
+    use crate::reason::net::{
+        ConnectAttempt, ConnectFailure, NetFailure, ProxyFailure, ProxyProblem, ProxyRefusal,
+        ProxyStep,
+    };
+    use crate::time::{Elapsed, TimeoutKind};
 
     /// The causes whose errors have the labels at all three stages of the network.
     const OF_NETWORK: [CauseCode; 6] = [
@@ -88,7 +96,7 @@ mod tests {
         CauseCode::ConnectTimeout,
         CauseCode::HandshakeTimeout,
     ];
-    /// Those that have them if the stream ended without a word.
+    /// The causes whose errors have the labels if the stream ended without an alert.
     const GUESSED: [CauseCode; 3] = [
         CauseCode::ServerRequiresTls,
         CauseCode::ClientCertificateRequired,
@@ -124,7 +132,7 @@ mod tests {
             .iter()
             .flat_map(|code| stages.map(|stage| (*code, stage)))
         {
-            let cause = || Cause::new(code, "m", "r");
+            let cause = || Cause::simulated(code, "m", "r");
             let on_the_way = [Stage::Connect, Stage::Tls, Stage::Hello].contains(&stage);
             let plain = is_labelled(Error::failed(stage, cause()));
             assert_eq!(
@@ -146,25 +154,92 @@ mod tests {
         assert_eq!(labelled, OF_NETWORK.len() * 3);
     }
 
-    #[test]
-    fn what_speaks_of_a_proxy_has_none_and_what_the_proxy_says_of_the_server_has_them() {
-        let labelled = |code, step: Option<&str>| {
-            let cause = Cause::new(code, "m", "r").fact("proxy", "p:1080");
-            is_labelled(Error::failed(Stage::Connect, cause.fact_opt("step", step)))
+    fn proxy(step: ProxyStep, problem: io::ErrorKind) -> NetFailure {
+        let problem = ProxyProblem::NoAnswer {
+            step,
+            error: OsError::from(&problem.into()),
+            timeout: TIMEOUT,
         };
-        for code in OF_NETWORK {
-            for step in [None, Some("greeting"), Some("login")] {
-                assert!(!labelled(code, step), "{code} {step:?}");
-            }
-            assert!(labelled(code, Some("connect")), "{code}");
+        by_proxy(problem)
+    }
+
+    fn by_proxy(problem: ProxyProblem) -> NetFailure {
+        NetFailure::Proxy(ProxyFailure {
+            proxy: ServerAddress::tcp("p", 1080),
+            user: None,
+            problem,
+        })
+    }
+
+    fn replied(code: u8) -> NetFailure {
+        by_proxy(ProxyProblem::Refused {
+            step: ProxyStep::Connect,
+            refusal: ProxyRefusal::Reply(code),
+            host: "db".to_owned(),
+        })
+    }
+
+    const TIMEOUT: Elapsed = Elapsed {
+        limit: Duration::from_secs(1),
+        kind: TimeoutKind::Connect,
+    };
+
+    #[test]
+    fn errors_of_a_proxy_have_no_labels_until_it_connects() {
+        use CauseCode as C;
+        use io::ErrorKind as E;
+        let of = |failure: NetFailure| {
+            let error = Error::failed(Stage::Connect, failure);
+            let code = error.cause().unwrap().code();
+            (code, is_labelled(error))
+        };
+        let connect = |kind: E| {
+            NetFailure::Connect(ConnectFailure {
+                attempts: vec![ConnectAttempt {
+                    address: "[::1]:1080".parse().unwrap(),
+                    error: OsError::from(&kind.into()),
+                }],
+                timeout: TIMEOUT,
+            })
+        };
+        for (kind, code) in [
+            (E::ConnectionRefused, C::ConnectionRefused),
+            (E::ConnectionReset, C::ConnectionReset),
+            (E::TimedOut, C::ConnectTimeout),
+            (E::HostUnreachable, C::NetworkUnreachable),
+        ] {
+            assert_eq!(of(connect(kind)), (code, true));
+            let of_proxy = NetFailure::ProxyUnreachable {
+                proxy: ServerAddress::tcp("p", 1080),
+                failure: Box::new(connect(kind)),
+                timeout: TIMEOUT,
+            };
+            assert_eq!(of(of_proxy), (code, false));
         }
-        assert!(!labelled(CauseCode::ProxyFailed, Some("connect")));
+        for (kind, code) in [
+            (E::UnexpectedEof, C::ConnectionClosed),
+            (E::ConnectionReset, C::ConnectionReset),
+            (E::TimedOut, C::ConnectTimeout),
+        ] {
+            for step in [ProxyStep::Greeting, ProxyStep::Login] {
+                assert_eq!(of(proxy(step, kind)), (code, false), "{step:?}");
+            }
+            assert_eq!(of(proxy(ProxyStep::Connect, kind)), (code, true));
+        }
+        for (code, expected) in [
+            (1, (C::ProxyFailed, false)),
+            (2, (C::ProxyFailed, false)),
+            (3, (C::NetworkUnreachable, true)),
+            (5, (C::ConnectionRefused, true)),
+        ] {
+            assert_eq!(of(replied(code)), expected);
+        }
     }
 
     #[test]
     fn an_error_without_a_cause_or_of_a_command_has_none_and_none_comes_twice() {
         assert!(!is_labelled(Error::protocol("x").with_stage(Stage::Hello)));
-        let cause = Cause::new(CauseCode::ConnectionReset, "m", "r");
+        let cause = Cause::simulated(CauseCode::ConnectionReset, "m", "r");
         let twice = label(label(Error::failed(Stage::Connect, cause)));
         assert_eq!(twice.labels(), LABELS);
     }

@@ -16,7 +16,7 @@ use bson::rawdoc;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::logging::debug;
-use crate::net::Way;
+use crate::net::Route;
 use crate::options::ProxyOptions;
 use crate::sniff::MONGODB_IN_THE_CLEAR;
 use crate::time::Deadline;
@@ -83,16 +83,16 @@ fn ask(
     let elapsed = connecting.elapsed();
     let limit = (elapsed.limit / 10).min(Duration::from_secs(1));
     let deadline = Deadline::after(Instant::now(), Some(limit), elapsed.kind);
-    let way = Way {
+    let route = Route {
         server,
         dns_name,
         proxy,
         interrupt: &Arc::default(),
         deadline: &deadline,
     };
-    let socket = way
+    let socket = route
         .resolve()
-        .and_then(|addresses| way.connect(&addresses.unwrap_or_default()));
+        .and_then(|addresses| route.connect(&addresses.unwrap_or_default()));
     let Ok(mut socket) = socket else { return false };
     socket.set_deadline(Some(deadline));
     let mut buffer = Vec::new();

@@ -169,7 +169,7 @@ impl Topology {
 }
 
 fn failed(stage: Stage, code: CauseCode) -> Error {
-    Error::failed(stage, Cause::new(code, "simulated", "None."))
+    Error::failed(stage, Cause::simulated(code, "simulated", "None."))
 }
 
 /// A server of which only these are known; the rest is for the caller to fill in.

@@ -9,22 +9,23 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
-use super::{Unreachable, limit_ms, within};
-use crate::cause::{Cause, CauseCode};
+use super::Unreachable;
 use crate::error::Stage;
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
+use crate::reason::io::OsError;
+use crate::reason::net::{ConnectAttempt, ConnectFailure, NetFailure, UnixSocketFailure};
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 
-/// How long an attempt has for itself before the next address is tried beside it (RFC 8305 §5).
+/// The delay before the next address is tried in parallel (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to the first of `addresses` that answers.
 ///
-/// A single address is tried on the caller's thread. Of several, each next one is tried when the one
-/// before has failed or has had its head start; the others are closed when one has won.
+/// A single address is tried on the caller's thread. Of several, the next one is tried when the previous one has
+/// failed or has had its head start; the other attempts are closed when one has succeeded.
 pub(crate) fn connect(
     addresses: &[SocketAddr],
     deadline: &Deadline,
@@ -32,7 +33,7 @@ pub(crate) fn connect(
     connect_unless(&Arc::default(), addresses, deadline)
 }
 
-/// The same, unless it is interrupted.
+/// Connects as [`connect`] does, unless `interrupt` ends the attempt.
 pub(crate) fn connect_unless(
     interrupt: &Arc<Interrupt>,
     addresses: &[SocketAddr],
@@ -54,7 +55,7 @@ pub(crate) fn connect_unless(
     })
 }
 
-/// Connects to the Unix socket at `path`, unless it is interrupted.
+/// Connects to the Unix socket at `path`, unless `interrupt` ends the attempt.
 pub(crate) fn connect_unix(
     interrupt: &Interrupt,
     path: &Path,
@@ -73,49 +74,15 @@ pub(crate) fn connect_unix(
     };
     connected().map_err(|error| Unreachable {
         stage: Stage::Connect,
-        cause: unix_failed(path, &error, deadline),
+        failure: NetFailure::UnixSocket(UnixSocketFailure {
+            path: path.to_owned(),
+            error: OsError::from(&error),
+            timeout: deadline.elapsed(),
+        }),
     })
 }
 
-/// Why there is no connection to the Unix socket at `path`.
-fn unix_failed(path: &Path, error: &io::Error, deadline: &Deadline) -> Cause {
-    let path = path.display();
-    if let Some(limit) = Limit::of(error) {
-        return limit.cause(&format!("no connection to {path}"));
-    }
-    let (code, remedy) = match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            let elapsed = deadline.elapsed();
-            let option = elapsed.kind.option();
-            return Cause::new(
-                CauseCode::ConnectTimeout,
-                format!("no connection to {path} {}", within(elapsed)),
-                format!("Look at the server: it does not accept connections; then raise {option}."),
-            )
-            .fact("limit_ms", limit_ms(elapsed))
-            .fact("option", option);
-        }
-        io::ErrorKind::NotFound => (
-            CauseCode::ConnectionRefused,
-            "Check the path; the server makes the socket when it starts (on mongod net.unixDomainSocket).",
-        ),
-        io::ErrorKind::ConnectionRefused => (
-            CauseCode::ConnectionRefused,
-            "Start the server; what lies at the path is left over from one that is gone.",
-        ),
-        io::ErrorKind::PermissionDenied => (
-            CauseCode::ConnectionRefused,
-            "Let the user that runs this process write to the socket and enter its folders.",
-        ),
-        _ => (
-            CauseCode::NetworkUnreachable,
-            "Look at the path, which a socket limits to about 100 bytes.",
-        ),
-    };
-    Cause::new(code, format!("no connection to {path}: {error}"), remedy)
-}
-
-/// The socket is among those to be interrupted before it connects: the kernel then gives the attempt up.
+/// Attaches the socket to `interrupt` before it connects, so that the kernel can abort the attempt.
 fn attempt(
     address: SocketAddr,
     deadline: &Deadline,
@@ -197,10 +164,10 @@ fn race(
     }
 }
 
-/// What MongoDB's drivers set on a socket: no delay, and keepalive after two minutes of silence.
+/// Sets the socket options of MongoDB's drivers: no delay, and keepalive after two minutes of silence.
 ///
-/// Keepalive sends nothing while data waits to be acknowledged. Then TCP would try for a quarter of an hour; so that is
-/// limited to the time after which keepalive gives an idle connection up.
+/// Keepalive sends nothing while data waits for an acknowledgement. TCP would then retry for 15 minutes, so this is
+/// limited to the time after which keepalive closes an idle connection.
 fn prepare(socket: Arc<socket2::Socket>) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -215,98 +182,23 @@ fn prepare(socket: Arc<socket2::Socket>) -> io::Result<Socket> {
     Socket::new(socket)
 }
 
-/// When keepalive begins to ask an idle peer, how often it asks, and how many times: 210 s in all.
+/// The idle time before the first keepalive probe, the interval between probes, and their number: 210 s in all.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 9;
 
-/// One cause for all failed attempts: that of the attempt which came closest to the server.
+/// The failure of all attempts together.
 fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreachable {
-    let closest = failures
-        .iter()
-        .map(|(_, error)| Failure::of(error))
-        .max()
-        .unwrap_or(Failure::Other);
-    let attempts: Vec<String> = failures
-        .iter()
-        .map(|(address, error)| format!("{address}: {error}"))
-        .collect();
-    let places = failures
-        .iter()
-        .map(|(address, _)| address.to_string())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let reason = failures
-        .iter()
-        .find(|(_, error)| Failure::of(error) == closest)
-        .map(|(_, error)| error.to_string())
-        .unwrap_or_default();
-    let cause = match closest {
-        Failure::Limit(limit) => limit.cause(&format!("no connection to {places}")),
-        Failure::Refused => Cause::new(
-            CauseCode::ConnectionRefused,
-            format!("connection refused: nothing listens on {places}"),
-            "Start the server, or correct host and port; look for a firewall that rejects connections.",
-        ),
-        Failure::Reset => Cause::new(
-            CauseCode::ConnectionReset,
-            format!("the connection to {places} was reset"),
-            "Look for a firewall or a proxy on the way, and at the server's log.",
-        ),
-        Failure::Slow => {
-            let elapsed = deadline.elapsed();
-            let option = elapsed.kind.option();
-            Cause::new(
-                CauseCode::ConnectTimeout,
-                format!("no TCP connection to {places} {}", within(elapsed)),
-                format!("Check host and port, and that no firewall drops the packets; then raise {option}."),
-            )
-            .fact("limit_ms", limit_ms(elapsed))
-            .fact("option", option)
-        }
-        Failure::Unreachable => Cause::new(
-            CauseCode::NetworkUnreachable,
-            format!("there is no route to {places}: {reason}"),
-            "Check the address and this host's routes (`ip route get ADDRESS`).",
-        ),
-        Failure::Other => Cause::new(
-            CauseCode::NetworkUnreachable,
-            format!("no connection to {places}: {reason}"),
-            "Check the address, and this host's network.",
-        ),
-    };
+    let attempts = failures.iter().map(|(address, error)| ConnectAttempt {
+        address: *address,
+        error: OsError::from(error),
+    });
     Unreachable {
         stage: Stage::Connect,
-        cause: cause.fact("attempts", attempts),
-    }
-}
-
-/// The way an attempt failed; later variants came closer to the server. If this host could not make the attempt, it is
-/// unknown whether the server is there, so that variant comes last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Failure {
-    Other,
-    Unreachable,
-    Slow,
-    Reset,
-    Refused,
-    Limit(Limit),
-}
-
-impl Failure {
-    fn of(error: &io::Error) -> Self {
-        if let Some(limit) = Limit::of(error) {
-            return Self::Limit(limit);
-        }
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Slow,
-            io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
-            _ => Self::Other,
-        }
+        failure: NetFailure::Connect(ConnectFailure {
+            attempts: attempts.collect(),
+            timeout: deadline.elapsed(),
+        }),
     }
 }
 
@@ -316,6 +208,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::reason::net::ConnectProblem;
     use crate::time::TimeoutKind;
 
     #[test]
@@ -334,14 +227,6 @@ mod tests {
 
     fn within(limit: Duration) -> Deadline {
         Deadline::after(Instant::now(), Some(limit), TimeoutKind::Connect)
-    }
-
-    /// The option that a time-out names, as fact and as what to raise.
-    fn named(unreachable: &Unreachable) -> String {
-        let option = unreachable.cause.facts().get("option").unwrap().to_string();
-        let raise = format!("raise {option}.");
-        assert!(unreachable.cause.remedy().ends_with(&raise));
-        option
     }
 
     /// An address of this host on which nothing listens.
@@ -409,79 +294,33 @@ mod tests {
         let Err(unreachable) = connect(&addresses, &within(Duration::from_secs(5))) else {
             panic!("connected")
         };
-        assert_eq!(unreachable.cause.code(), CauseCode::ConnectionRefused);
-        let attempts = unreachable
-            .cause
-            .facts()
-            .get("attempts")
-            .unwrap()
-            .to_string();
-        assert!(
-            addresses
-                .iter()
-                .all(|address| attempts.contains(&address.to_string())),
-            "{attempts}"
-        );
+        let NetFailure::Connect(failure) = unreachable.failure else {
+            panic!("{:?}", unreachable.failure)
+        };
+        let problem = failure.closest().map(|(problem, _)| problem);
+        assert_eq!(problem, Some(ConnectProblem::Refused));
+        let tried: Vec<_> = failure.attempts.iter().map(|it| it.address).collect();
+        assert!(addresses.iter().all(|it| tried.contains(it)), "{tried:?}");
     }
 
     #[test]
-    fn a_passed_deadline_is_a_connect_timeout_that_names_its_option() {
-        for (kind, option) in [
-            (TimeoutKind::Connect, "connectTimeoutMS"),
-            (TimeoutKind::Client, "timeoutMS"),
-        ] {
+    fn a_passed_deadline_is_a_timeout_of_its_option() {
+        for kind in [TimeoutKind::Connect, TimeoutKind::Client] {
             let deadline = Deadline::after(Instant::now(), Some(Duration::ZERO), kind);
             let Err(unreachable) = connect(&[refusing()], &deadline) else {
                 panic!("connected")
             };
-            assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
-            assert_eq!(named(&unreachable), option);
+            let NetFailure::Connect(failure) = unreachable.failure else {
+                panic!("{:?}", unreachable.failure)
+            };
+            let problem = failure.closest().map(|(problem, _)| problem);
+            assert_eq!(problem, Some(ConnectProblem::Slow));
+            assert_eq!(failure.timeout.kind, kind);
         }
     }
 
     #[test]
-    fn each_failure_of_a_unix_socket_has_its_remedy() {
-        let cause = |error: io::Error| {
-            unix_failed(
-                Path::new("/m.sock"),
-                &error,
-                &within(Duration::from_secs(3)),
-            )
-        };
-        for (kind, code, remedy) in [
-            (
-                io::ErrorKind::NotFound,
-                CauseCode::ConnectionRefused,
-                "Check the path",
-            ),
-            (
-                io::ErrorKind::ConnectionRefused,
-                CauseCode::ConnectionRefused,
-                "Start the server",
-            ),
-            (
-                io::ErrorKind::PermissionDenied,
-                CauseCode::ConnectionRefused,
-                "Let the user",
-            ),
-            (
-                io::ErrorKind::InvalidInput,
-                CauseCode::NetworkUnreachable,
-                "Look at the path",
-            ),
-        ] {
-            let cause = cause(kind.into());
-            assert_eq!(cause.code(), code);
-            assert!(
-                cause.remedy().starts_with(remedy),
-                "{kind}: {}",
-                cause.remedy()
-            );
-        }
-    }
-
-    #[test]
-    fn a_unix_socket_that_takes_no_connection_is_a_time_out_with_its_option() {
+    fn a_unix_socket_that_accepts_nothing_is_a_timeout() {
         let path = std::env::temp_dir().join(format!("mongotls-{}.sock", std::process::id()));
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
@@ -500,9 +339,16 @@ mod tests {
             }
         };
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(unreachable.cause.code(), CauseCode::ConnectTimeout);
-        assert_eq!(named(&unreachable), "connectTimeoutMS");
-        let limit = unreachable.cause.facts().get("limit_ms");
-        assert_eq!(limit, Some(&100_i64.into()));
+        let NetFailure::UnixSocket(failure) = unreachable.failure else {
+            panic!("{:?}", unreachable.failure)
+        };
+        assert!(
+            matches!(
+                failure.error.kind,
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+            ),
+            "{failure:?}"
+        );
+        assert_eq!(failure.timeout.limit, Duration::from_millis(100));
     }
 }

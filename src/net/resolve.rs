@@ -7,22 +7,20 @@ use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
-use super::{Unreachable, limit_ms, within};
-use crate::cause::{Cause, CauseCode};
+use super::Unreachable;
 use crate::error::Stage;
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
-use crate::printable::Quoted;
+use crate::reason::net::{NetFailure, ResolveFailure, ResolveProblem};
 use crate::socket::Interrupt;
 use crate::time::{Deadline, Elapsed};
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
 /// that the system prefers (RFC 6724).
 ///
-/// The system's resolver cannot be interrupted. It runs on a thread of its own, which is left to itself once the
-/// deadline has passed. Later lookups of the same name wait for that thread, so that a resolver that hangs
-/// holds one thread for each name.
+/// The system's resolver cannot be interrupted. It runs on a thread of its own, which may outlive the deadline. Later
+/// lookups of the same name wait for that thread, so that a hanging resolver occupies one thread per name.
 pub(crate) fn resolve(
     host: &str,
     port: u16,
@@ -31,32 +29,29 @@ pub(crate) fn resolve(
     resolve_unless(&Interrupt::default(), host, port, deadline)
 }
 
-/// The same, unless it is interrupted.
+/// Resolves as [`resolve`] does, unless `interrupt` ends the wait.
 pub(crate) fn resolve_unless(
     interrupt: &Interrupt,
     host: &str,
     port: u16,
     deadline: &Deadline,
 ) -> Result<Vec<SocketAddr>, Unreachable> {
-    let fail = |cause| Unreachable {
+    let fail = |problem| Unreachable {
         stage: Stage::Resolve,
-        cause,
+        failure: NetFailure::Resolve(ResolveFailure {
+            host: host.to_owned(),
+            problem,
+        }),
     };
+    let limited = |limit: Limit| fail(ResolveProblem::Limited(limit.reached()));
     // The zone of `fe80::1%eth0` is a name that only the system knows.
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
 
-    let limited = |limit: Limit| {
-        let what = format!(
-            "the host name {host} cannot be resolved",
-            host = Quoted(&host)
-        );
-        fail(limit.cause(&what))
-    };
     let lookup = Lookup::join(host, look_up).map_err(|_| limited(Limit::Threads))?;
     match lookup.wait(interrupt, deadline).as_deref() {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(not_found(host))),
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(ResolveProblem::NotFound)),
         Ok(Ok(addresses)) => Ok(alternate(addresses.clone())
             .into_iter()
             .map(|mut address| {
@@ -64,43 +59,39 @@ pub(crate) fn resolve_unless(
                 address
             })
             .collect()),
-        Ok(Err(Unresolved::NotFound)) => Err(fail(not_found(host))),
+        Ok(Err(Unresolved::NotFound)) => Err(fail(ResolveProblem::NotFound)),
         Ok(Err(Unresolved::Limited(limit))) => Err(limited(*limit)),
-        Ok(Err(Unresolved::Failed(error))) => Err(fail(failed(host, &error.to_string()))),
-        Err(elapsed) => Err(fail(
-            failed(host, &format!("no answer {}", within(*elapsed)))
-                .fact("limit_ms", limit_ms(*elapsed))
-                .fact("option", elapsed.kind.option()),
-        )),
+        Ok(Err(Unresolved::Failed(error))) => Err(fail(ResolveProblem::Failed(error.to_string()))),
+        Err(elapsed) => Err(fail(ResolveProblem::TimedOut(*elapsed))),
     }
 }
 
-/// A call of the system's resolver, shared by all threads that want the same name while it lasts.
+/// A call of the system's resolver, shared by all threads that look up the same name at that time.
 struct Lookup {
     host: String,
     /// The number of forks of the process at that time: a child does not have the thread.
     forks: u64,
-    outcome: Mutex<Option<Outcome>>,
+    result: Mutex<Option<LookupResult>>,
     ended: Condvar,
 }
 
-type Outcome = Arc<Result<Vec<SocketAddr>, Unresolved>>;
+type LookupResult = Arc<Result<Vec<SocketAddr>, Unresolved>>;
 
 /// The reason why the system's resolver gave no addresses.
 enum Unresolved {
     /// The name does not exist, or has no address.
     NotFound,
-    /// A limit of this host, for which it could not ask.
+    /// This host could not send the query because of a limit.
     Limited(Limit),
     Failed(io::Error),
 }
 
-/// The lookups that a thread waits for or that have not ended. Locked only [at work](fork::at_work), so that no fork
+/// The lookups that have not ended or that a thread waits for. Locked only [at work](fork::at_work), so that no fork
 /// leaves it locked.
 static LOOKUPS: Mutex<Vec<Weak<Lookup>>> = Mutex::new(Vec::new());
 
 impl Lookup {
-    /// The lookup of `host` that is going on, or a new one, by a call of `ask` on a thread of its own.
+    /// The lookup of `host` in progress, or a new one, which calls `ask` on a thread of its own.
     fn join(
         host: &str,
         ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
@@ -111,32 +102,32 @@ impl Lookup {
         lookups.retain(|lookup| lookup.strong_count() > 0);
         let mut known = lookups.iter().filter_map(Weak::upgrade);
         let is_same =
-            |it: &Arc<Self>| it.host == host && it.forks == forks && lock(&it.outcome).is_none();
+            |it: &Arc<Self>| it.host == host && it.forks == forks && lock(&it.result).is_none();
         if let Some(lookup) = known.find(is_same) {
             return Ok(lookup);
         }
         let lookup = Arc::new(Self {
             host: host.to_owned(),
             forks,
-            outcome: Mutex::default(),
+            result: Mutex::default(),
             ended: Condvar::new(),
         });
         let own = Arc::clone(&lookup);
         // The lock is held, so that no thread joins a lookup without a resolver thread.
         thread::spawn("mongotls-resolve", move || {
             let outcome = ask(&own.host);
-            *lock(&own.outcome) = Some(Arc::new(outcome));
+            *lock(&own.result) = Some(Arc::new(outcome));
             own.ended.notify_all();
         })?;
         lookups.push(Arc::downgrade(&lookup));
         Ok(lookup)
     }
 
-    /// Waits until the lookup ends, unless it is interrupted.
-    fn wait(&self, interrupt: &Interrupt, deadline: &Deadline) -> Result<Outcome, Elapsed> {
+    /// Waits until the lookup ends or `interrupt` ends the wait.
+    fn wait(&self, interrupt: &Interrupt, deadline: &Deadline) -> Result<LookupResult, Elapsed> {
         const A_WHILE: Duration = Duration::from_millis(100);
         fork::outside(|| {
-            let mut outcome = lock(&self.outcome);
+            let mut outcome = lock(&self.result);
             while outcome.is_none() {
                 let left = deadline.remaining(Instant::now())?.unwrap_or(A_WHILE);
                 if interrupt.is_interrupted() {
@@ -160,8 +151,8 @@ fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
         ..AddrInfoHints::default()
     };
     let found = getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
-        // A resolver that could not open a file or a socket may say that the name server did not answer, or even that
-        // the name does not exist. What it met with is left in `errno`, as a rule.
+        // A resolver that cannot open a file or a socket may report that the name server did not answer, or even that
+        // the name does not exist. As a rule, `errno` still holds the original error.
         let errno = io::Error::last_os_error();
         let limit = match error.kind() {
             LookupErrorKind::Memory => Some(Limit::Memory),
@@ -176,27 +167,8 @@ fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
     Ok(found.flatten().map(|found| found.sockaddr).collect())
 }
 
-fn not_found(host: &str) -> Cause {
-    Cause::new(
-        CauseCode::DnsNotFound,
-        format!(
-            "the host name {host} does not exist, or has no address",
-            host = Quoted(&host)
-        ),
-        format!("Correct the host name, or look into DNS and /etc/hosts (`getent ahosts {host}`)."),
-    )
-}
-
-fn failed(host: &str, why: &str) -> Cause {
-    Cause::new(
-        CauseCode::DnsFailed,
-        format!("the resolver failed for {host}: {why}", host = Quoted(&host)),
-        format!("Check the name servers in /etc/resolv.conf and the way to them (`getent ahosts {host}`)."),
-    )
-    .fact("reason", why)
-}
-
-/// Lets IPv6 and IPv4 alternate, each in its own order, the first one first; none twice.
+/// The distinct addresses in an order that alternates between IPv6 and IPv4. Each family keeps its order, and the family
+/// of the first address comes first.
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut unique: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -224,6 +196,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::cause::CauseCode;
     use crate::error::Error;
     use crate::time::TimeoutKind;
 
@@ -291,18 +264,23 @@ mod tests {
     }
 
     #[test]
-    fn a_resolver_that_outlasts_the_deadline_is_a_time_out_with_its_option() {
+    fn a_resolver_that_outlasts_the_deadline_is_a_timeout() {
         let limit = Some(Duration::from_nanos(1));
         let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
         let Err(unreachable) = resolve("localhost", 7, &deadline) else {
             panic!("found")
         };
-        let cause = &unreachable.cause;
+        let elapsed = deadline.elapsed();
+        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &unreachable.failure else {
+            panic!("{:?}", unreachable.failure)
+        };
+        assert_eq!(*problem, ResolveProblem::TimedOut(elapsed));
+        let error = Error::failed(unreachable.stage, unreachable.failure);
+        assert!(error.is_timeout());
+        let cause = error.cause().unwrap();
         assert_eq!(cause.code(), CauseCode::DnsFailed);
         assert_eq!(cause.facts().get("option"), Some(&"timeoutMS".into()));
         assert_eq!(cause.facts().get("limit_ms"), Some(&0_i64.into()));
-        let error = Error::failed(unreachable.stage, unreachable.cause);
-        assert!(error.is_timeout());
     }
 
     #[test]
@@ -311,9 +289,12 @@ mod tests {
         let Err(unreachable) = resolve("mongotls.invalid", 7, &soon()) else {
             panic!("found")
         };
+        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &unreachable.failure else {
+            panic!("{:?}", unreachable.failure)
+        };
         assert!(matches!(
-            unreachable.cause.code(),
-            CauseCode::DnsNotFound | CauseCode::DnsFailed
+            problem,
+            ResolveProblem::NotFound | ResolveProblem::Failed(_)
         ));
     }
 

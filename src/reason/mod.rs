@@ -6,6 +6,8 @@
 //!
 //! These types depend on nothing but each other, addresses and instants, so that every layer can use them.
 
+pub(crate) mod io;
+pub(crate) mod net;
 pub(crate) mod tls;
 
 /// Why something failed, by the layer that understands it.
@@ -13,12 +15,50 @@ pub(crate) mod tls;
 pub(crate) enum Reason {
     /// TLS: the handshake, the server's chain, or the exchange of records.
     Tls(tls::TlsFailure),
+    /// The network: a host cannot be reached.
+    Net(net::NetFailure),
+    /// A limit of this process or this host.
+    LocalLimit(io::LocalLimit),
+    /// No real reason: a test made the error.
+    #[cfg(any(test, feature = "_internals"))]
+    Simulated,
     /// A reason that has only a wording yet.
     Worded,
+}
+
+impl Reason {
+    /// Returns true if a name server or the system's resolver did not answer in time.
+    pub(crate) fn is_resolver_timeout(&self) -> bool {
+        matches!(self, Self::Net(failure) if failure.is_resolver_timeout())
+    }
 }
 
 impl From<tls::TlsFailure> for Reason {
     fn from(reason: tls::TlsFailure) -> Self {
         Self::Tls(reason)
+    }
+}
+
+impl From<io::LocalLimit> for Reason {
+    fn from(reason: io::LocalLimit) -> Self {
+        Self::LocalLimit(reason)
+    }
+}
+
+impl From<net::NetFailure> for Reason {
+    fn from(reason: net::NetFailure) -> Self {
+        Self::Net(reason)
+    }
+}
+
+impl From<net::HostNameFailure> for net::NetFailure {
+    fn from(failure: net::HostNameFailure) -> Self {
+        Self::HostName(failure)
+    }
+}
+
+impl From<net::HostNameFailure> for Reason {
+    fn from(failure: net::HostNameFailure) -> Self {
+        Self::Net(failure.into())
     }
 }

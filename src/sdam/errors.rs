@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn failed(stage: Stage, code: CauseCode) -> Error {
-        Error::failed(stage, Cause::new(code, "m", "r"))
+        Error::failed(stage, Cause::simulated(code, "m", "r"))
     }
 
     fn refused(reply: bson::RawDocumentBuf) -> Error {

@@ -25,6 +25,7 @@ use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::logging::{debug, warn};
+use crate::reason::io::{LimitedAction, LocalLimit};
 
 /// What the threads of all servers share.
 #[derive(Clone, Debug)]
@@ -91,8 +92,11 @@ pub(super) fn start(
         .start("mongotls-monitor", move || monitor.run());
     if let Err(error) = started {
         let address = server.address();
-        let cause = Limit::Threads.cause("the server is not monitored yet");
-        let error = Error::failed(Stage::Connect, cause)
+        let limit = LocalLimit {
+            failed: LimitedAction::StartMonitor,
+            reached: Limit::Threads.reached(),
+        };
+        let error = Error::failed(Stage::Connect, limit)
             .with_source(error)
             .with_server(address);
         alive.check_failed(server, error);

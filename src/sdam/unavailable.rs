@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn failed(name: &str, stage: Stage, code: CauseCode) -> ServerDescription {
-        let cause = Cause::new(code, "it did not work", "Do this.");
+        let cause = Cause::simulated(code, "it did not work", "Do this.");
         let error = Error::failed(stage, cause).with_server(&address(name));
         ServerDescription::failed(address(name), error)
     }

@@ -72,7 +72,7 @@ mod tests {
     use crate::error::Stage;
 
     fn failure(code: CauseCode) -> Error {
-        Error::failed(Stage::Tls, Cause::new(code, "m", "r"))
+        Error::failed(Stage::Tls, Cause::simulated(code, "m", "r"))
     }
 
     /// Returns whether it is final after the first and after the second check that failed like this.

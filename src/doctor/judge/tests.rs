@@ -81,7 +81,7 @@ fn mongos(name: &str) -> Examination {
 }
 
 pub(super) fn failed(name: &str, stage: Stage, code: CauseCode) -> Examination {
-    let cause = Cause::new(code, "what happened", "what is usual");
+    let cause = Cause::simulated(code, "what happened", "what is usual");
     let error = Error::failed(stage, cause).with_server(&host(name));
     failed_before(&host(name), Some(error))
 }

@@ -111,9 +111,10 @@ fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket,
         Some(proxy) => (proxy.host.as_str(), proxy.port),
         None => (url.host.as_str(), url.port),
     };
-    let unreachable = |Unreachable { cause, .. }: Unreachable| {
-        let way = if proxy.is_some() { " by its proxy" } else { "" };
-        HttpError(format!("cannot be reached{way}: {}", cause.message()))
+    let unreachable = |Unreachable { failure, .. }: Unreachable| {
+        let route = if proxy.is_some() { " by its proxy" } else { "" };
+        let cause = crate::Cause::from(failure);
+        HttpError(format!("cannot be reached{route}: {}", cause.message()))
     };
     let addresses = resolve(host, port, deadline).map_err(unreachable)?;
     let mut socket = connect(&addresses, deadline).map_err(unreachable)?;

@@ -1,4 +1,4 @@
-//! What a client says to a SOCKS5 proxy, and what it makes of the answers, as bytes alone.
+//! The client's side of a conversation with a SOCKS5 proxy, as bytes alone.
 //!
 //! A [`Conversation`] gives out [`Turn`]s: what to send, and how many bytes the answer to it has. It never asks for a
 //! byte beyond the proxy's last answer, since what follows is the server's. No answer is longer than
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 use crate::options::Secret;
+use crate::reason::net::{ProxyRefusal, ProxyStep, ProxyText, ProxyViolation};
 
 /// The longest answer: a name of 255 bytes, and a port.
 pub(super) const LONGEST_ANSWER: usize = 255 + 2;
@@ -33,41 +34,9 @@ pub(super) struct Turn {
     pub(super) expect: usize,
 }
 
-/// How far a conversation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The proxy chooses how the client authenticates.
-    Greeting,
-    /// The proxy looks at user and password.
-    Login,
-    /// The proxy connects to the server.
-    Connect,
-}
-
-/// Why the proxy does not connect to the server, by what it said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// What it said first is not SOCKS5.
-    NotSocks5,
-    /// It takes none of the methods of authentication that were offered.
-    NoMethod,
-    /// It chose a method that was not offered.
-    NotOffered(u8),
-    /// It does not know the user, or not with this password.
-    Login,
-    /// It answered with this code, which is not 0.
-    Reply(u8),
-    /// It broke the rules in this way.
-    Broken(String),
-}
-
-/// A text does not fit into the one byte that SOCKS5 has for its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong(pub(super) &'static str);
-
 /// One conversation, from the greeting to the connection with the server.
 pub(super) struct Conversation {
-    /// The message with user and password; none without a user.
+    /// The message with user name and password, if there is a user.
     login: Option<Zeroizing<Vec<u8>>>,
     /// The message that asks for the server.
     request: Vec<u8>,
@@ -88,16 +57,19 @@ enum Awaited {
 }
 
 impl Conversation {
-    /// A conversation that asks for `port` of `host`. A name is the proxy's to resolve; an IP address is sent as one,
-    /// unless it has a zone, which SOCKS5 has no place for.
+    /// Creates a conversation that asks for `port` of `host`. The proxy resolves a name; an IP address is sent as an
+    /// address, unless it has a zone, which SOCKS5 cannot express.
+    ///
+    /// # Errors
+    /// The text that is too long for SOCKS5.
     pub(super) fn new(
         host: &str,
         port: u16,
         credential: Option<&(String, Secret)>,
-    ) -> Result<Self, TooLong> {
+    ) -> Result<Self, ProxyText> {
         let login = |(user, password): &(String, Secret)| {
-            let user = prefixed(user, "proxyUsername")?;
-            let password = Zeroizing::new(prefixed(password.expose(), "proxyPassword")?);
+            let user = prefixed(user, ProxyText::User)?;
+            let password = Zeroizing::new(prefixed(password.expose(), ProxyText::Password)?);
             // In one piece: memory that grows leaves its old content behind.
             Ok(Zeroizing::new(
                 [&[LOGIN_VERSION][..], &user, &password].concat(),
@@ -106,7 +78,7 @@ impl Conversation {
         let (kind, address) = match host.parse() {
             Ok(IpAddr::V4(address)) => (IPV4, address.octets().to_vec()),
             Ok(IpAddr::V6(address)) => (IPV6, address.octets().to_vec()),
-            Err(_) => (NAME, prefixed(host, "the host name of the server")?),
+            Err(_) => (NAME, prefixed(host, ProxyText::HostName)?),
         };
         let head = [VERSION, CONNECT, 0, kind];
         Ok(Self {
@@ -128,40 +100,42 @@ impl Conversation {
         }
     }
 
-    /// How far it has come.
-    pub(super) fn step(&self) -> Step {
+    /// The current step.
+    pub(super) fn step(&self) -> ProxyStep {
         match self.awaited {
-            Awaited::Method => Step::Greeting,
-            Awaited::Login => Step::Login,
-            Awaited::Reply | Awaited::NameLength | Awaited::Rest => Step::Connect,
+            Awaited::Method => ProxyStep::Greeting,
+            Awaited::Login => ProxyStep::Login,
+            Awaited::Reply | Awaited::NameLength | Awaited::Rest => ProxyStep::Connect,
         }
     }
 
-    /// The turn after `answer`, which is as long as was expected; none once the way to the server is free.
-    pub(super) fn next(&mut self, answer: &[u8]) -> Result<Option<Turn>, Refusal> {
+    /// The turn after `answer`, which has the expected length; `None` once the proxy is connected to the server.
+    pub(super) fn next(&mut self, answer: &[u8]) -> Result<Option<Turn>, ProxyRefusal> {
         match (self.awaited, answer) {
             (Awaited::Method, [VERSION, method]) => self.authenticate(*method).map(Some),
-            (Awaited::Method, _) => Err(Refusal::NotSocks5),
+            (Awaited::Method, _) => Err(ProxyRefusal::NotSocks5),
             (Awaited::Login, [LOGIN_VERSION, 0]) => Ok(Some(self.ask())),
-            (Awaited::Login, [LOGIN_VERSION, _]) => Err(Refusal::Login),
-            (Awaited::Login, [version, ..]) => Err(broken(&format!(
-                "it answers to user and password in version {version}, not 1"
-            ))),
+            (Awaited::Login, [LOGIN_VERSION, _]) => Err(ProxyRefusal::Login),
+            (Awaited::Login, [version, ..]) => Err(ProxyRefusal::Violation(
+                ProxyViolation::LoginVersion(*version),
+            )),
             (Awaited::Reply, [VERSION, 0, 0, kind]) => self.address(*kind).map(Some),
-            (Awaited::Reply, [VERSION, 0, ..]) => Err(broken("its reply has a reserved byte set")),
-            (Awaited::Reply, [VERSION, code, ..]) => Err(Refusal::Reply(*code)),
-            (Awaited::Reply, [version, ..]) => {
-                Err(broken(&format!("it replies in version {version} of SOCKS")))
+            (Awaited::Reply, [VERSION, 0, ..]) => {
+                Err(ProxyRefusal::Violation(ProxyViolation::ReservedByte))
             }
+            (Awaited::Reply, [VERSION, code, ..]) => Err(ProxyRefusal::Reply(*code)),
+            (Awaited::Reply, [version, ..]) => Err(ProxyRefusal::Violation(
+                ProxyViolation::ReplyVersion(*version),
+            )),
             (Awaited::NameLength, [length]) => {
                 Ok(Some(self.receive(Awaited::Rest, usize::from(*length) + 2)))
             }
             (Awaited::Rest, _) => Ok(None),
-            (_, _) => Err(broken("its answer has a length that nobody asked for")),
+            (_, _) => Err(ProxyRefusal::Violation(ProxyViolation::Length)),
         }
     }
 
-    fn authenticate(&mut self, method: u8) -> Result<Turn, Refusal> {
+    fn authenticate(&mut self, method: u8) -> Result<Turn, ProxyRefusal> {
         match (method, &self.login) {
             (NO_AUTHENTICATION, _) => Ok(self.ask()),
             (USER_AND_PASSWORD, Some(login)) => {
@@ -171,12 +145,12 @@ impl Conversation {
                     expect: 2,
                 })
             }
-            (NO_ACCEPTABLE_METHOD, _) => Err(Refusal::NoMethod),
-            (method, _) => Err(Refusal::NotOffered(method)),
+            (NO_ACCEPTABLE_METHOD, _) => Err(ProxyRefusal::NoMethod),
+            (method, _) => Err(ProxyRefusal::NotOffered(method)),
         }
     }
 
-    /// Asks for the server.
+    /// Sends the request to connect to the server.
     fn ask(&mut self) -> Turn {
         self.awaited = Awaited::Reply;
         Turn {
@@ -186,14 +160,12 @@ impl Conversation {
     }
 
     /// The rest of a reply: the address from which the proxy has connected, and its port.
-    fn address(&mut self, kind: u8) -> Result<Turn, Refusal> {
+    fn address(&mut self, kind: u8) -> Result<Turn, ProxyRefusal> {
         match kind {
             IPV4 => Ok(self.receive(Awaited::Rest, 4 + 2)),
             IPV6 => Ok(self.receive(Awaited::Rest, 16 + 2)),
             NAME => Ok(self.receive(Awaited::NameLength, 1)),
-            kind => Err(broken(&format!(
-                "its reply has an address of the unknown type {kind}"
-            ))),
+            kind => Err(ProxyRefusal::Violation(ProxyViolation::AddressType(kind))),
         }
     }
 
@@ -207,13 +179,9 @@ impl Conversation {
 }
 
 /// The text behind a byte that says how long it is.
-fn prefixed(text: &str, what: &'static str) -> Result<Vec<u8>, TooLong> {
-    let length = u8::try_from(text.len()).map_err(|_| TooLong(what))?;
+fn prefixed(text: &str, what: ProxyText) -> Result<Vec<u8>, ProxyText> {
+    let length = u8::try_from(text.len()).map_err(|_| what)?;
     Ok([&[length], text.as_bytes()].concat())
-}
-
-fn broken(how: &str) -> Refusal {
-    Refusal::Broken(how.to_owned())
 }
 
 #[cfg(test)]
@@ -235,7 +203,7 @@ mod tests {
     fn run(
         mut conversation: Conversation,
         answers: &[&[u8]],
-    ) -> (Vec<Vec<u8>>, Result<(), Refusal>) {
+    ) -> (Vec<Vec<u8>>, Result<(), ProxyRefusal>) {
         let mut turn = conversation.greeting();
         let mut sent = vec![turn.send.to_vec()];
         for (at, answer) in answers.iter().enumerate() {
@@ -316,10 +284,9 @@ mod tests {
         };
         let fits = &long[..255];
         assert_eq!(of(fits, fits, fits), None);
-        let host = "the host name of the server";
-        assert_eq!(of(&long, "u", "p"), Some(TooLong(host)));
-        assert_eq!(of("h", &long, "p"), Some(TooLong("proxyUsername")));
-        assert_eq!(of("h", "u", &long), Some(TooLong("proxyPassword")));
+        assert_eq!(of(&long, "u", "p"), Some(ProxyText::HostName));
+        assert_eq!(of("h", &long, "p"), Some(ProxyText::User));
+        assert_eq!(of("h", "u", &long), Some(ProxyText::Password));
     }
 
     #[test]
@@ -340,39 +307,43 @@ mod tests {
 
     #[test]
     fn each_refusal_is_told_from_the_others() {
-        let broken = |how: &str| Refusal::Broken(how.to_owned());
+        let broken = ProxyRefusal::Violation;
         let method: &[u8] = &[5, 0];
-        let cases: &[(bool, &[&[u8]], Refusal)] = &[
-            (false, &[b"HT"], Refusal::NotSocks5),
-            (false, &[&[4, 0]], Refusal::NotSocks5),
-            (false, &[&[5, 0xFF]], Refusal::NoMethod),
-            (true, &[&[5, 0xFF]], Refusal::NoMethod),
-            (false, &[&[5, 2]], Refusal::NotOffered(2)),
-            (true, &[&[5, 1]], Refusal::NotOffered(1)),
-            (true, &[&[5, 2], &[1, 1]], Refusal::Login),
-            (true, &[&[5, 2], &[1, 0xFF]], Refusal::Login),
+        let cases: &[(bool, &[&[u8]], ProxyRefusal)] = &[
+            (false, &[b"HT"], ProxyRefusal::NotSocks5),
+            (false, &[&[4, 0]], ProxyRefusal::NotSocks5),
+            (false, &[&[5, 0xFF]], ProxyRefusal::NoMethod),
+            (true, &[&[5, 0xFF]], ProxyRefusal::NoMethod),
+            (false, &[&[5, 2]], ProxyRefusal::NotOffered(2)),
+            (true, &[&[5, 1]], ProxyRefusal::NotOffered(1)),
+            (true, &[&[5, 2], &[1, 1]], ProxyRefusal::Login),
+            (true, &[&[5, 2], &[1, 0xFF]], ProxyRefusal::Login),
             (
                 true,
                 &[&[5, 2], &[5, 0]],
-                broken("it answers to user and password in version 5, not 1"),
+                broken(ProxyViolation::LoginVersion(5)),
             ),
-            (false, &[method, &[5, 1, 0, 1]], Refusal::Reply(1)),
+            (false, &[method, &[5, 1, 0, 1]], ProxyRefusal::Reply(1)),
             // A refusal counts whatever follows it.
-            (false, &[method, &[5, 0xFE, 9, 9]], Refusal::Reply(0xFE)),
+            (
+                false,
+                &[method, &[5, 0xFE, 9, 9]],
+                ProxyRefusal::Reply(0xFE),
+            ),
             (
                 false,
                 &[method, &[4, 0, 0, 1]],
-                broken("it replies in version 4 of SOCKS"),
+                broken(ProxyViolation::ReplyVersion(4)),
             ),
             (
                 false,
                 &[method, &[5, 0, 1, 1]],
-                broken("its reply has a reserved byte set"),
+                broken(ProxyViolation::ReservedByte),
             ),
             (
                 false,
                 &[method, &[5, 0, 0, 2]],
-                broken("its reply has an address of the unknown type 2"),
+                broken(ProxyViolation::AddressType(2)),
             ),
         ];
         for (with_user, answers, expected) in cases {
@@ -384,16 +355,16 @@ mod tests {
     #[test]
     fn each_step_has_its_name() {
         let mut conversation = of("db", true);
-        assert_eq!(conversation.step(), Step::Greeting);
+        assert_eq!(conversation.step(), ProxyStep::Greeting);
         conversation.next(&[5, 2]).unwrap();
-        assert_eq!(conversation.step(), Step::Login);
+        assert_eq!(conversation.step(), ProxyStep::Login);
         conversation.next(&[1, 0]).unwrap();
         let answers: [&[u8]; 2] = [&[5, 0, 0, 3], &[1]];
         for answer in answers {
-            assert_eq!(conversation.step(), Step::Connect);
+            assert_eq!(conversation.step(), ProxyStep::Connect);
             conversation.next(answer).unwrap();
         }
-        assert_eq!(conversation.step(), Step::Connect);
+        assert_eq!(conversation.step(), ProxyStep::Connect);
         assert!(conversation.next(b"n\0\0").unwrap().is_none());
     }
 

@@ -1,21 +1,20 @@
-//! Through a SOCKS5 proxy: a connection to it becomes one to a server that it connects to.
+//! Connections through a SOCKS5 proxy.
 //!
-//! In: a socket that is connected to the proxy. Out: the same socket, from which not a byte of the server's was read.
-//! What is said, and what the answers mean, stands in `conversation`, without any I/O; why it ended, as causes, in
-//! `refusal`. It runs on the caller's thread, and ends at its deadline or with its interruption, as all on a [`Socket`]
-//! does. Source: "SOCKS5 Support".
+//! In: a socket that is connected to the proxy. Out: the same socket, connected to the server, from which no byte of the
+//! server was read. The messages are in `conversation`, without any I/O. All runs on the caller's thread and ends at the
+//! deadline or with the interruption of the [`Socket`]. Source: "SOCKS5 Support".
 
 mod conversation;
-mod refusal;
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use self::conversation::{Conversation, LONGEST_ANSWER, Refusal};
-pub(super) use self::refusal::out_of_reach;
+use self::conversation::{Conversation, LONGEST_ANSWER};
 use super::Unreachable;
 use crate::error::Stage;
 use crate::options::ProxyOptions;
+use crate::reason::io::OsError;
+use crate::reason::net::{NetFailure, ProxyFailure, ProxyProblem, ProxyRefusal};
 use crate::socket::Socket;
 use crate::time::Deadline;
 
@@ -29,63 +28,92 @@ pub(super) fn pass(
     port: u16,
     deadline: &Deadline,
 ) -> Result<Socket, Unreachable> {
-    let unreachable = |cause| Unreachable {
+    let unreachable = |problem| Unreachable {
         stage: Stage::Connect,
-        cause,
+        failure: NetFailure::Proxy(ProxyFailure {
+            proxy: proxy.address(),
+            user: proxy.credential.as_ref().map(|(user, _)| user.clone()),
+            problem,
+        }),
     };
-    let mut conversation = Conversation::new(host, port, proxy.credential.as_ref())
-        .map_err(|too_long| unreachable(refusal::too_long(proxy, too_long)))?;
+    let mut conversation =
+        Conversation::new(host, port, proxy.credential.as_ref()).map_err(|text| {
+            let limit = ProxyOptions::MAX_LENGTH;
+            unreachable(ProxyProblem::TooLong { text, limit })
+        })?;
     socket.set_deadline(Some(*deadline));
-    let outcome = converse(&mut socket, &mut conversation);
-    let Err(failure) = outcome else {
+    let Err(end) = converse(&mut socket, &mut conversation) else {
         socket.set_deadline(None);
         return Ok(socket);
     };
     let step = conversation.step();
-    let cause = match failure {
-        Failure::Broken(error) => refusal::broken_off(proxy, step, &error, deadline.elapsed()),
-        Failure::Refused(Refusal::NotSocks5, mut head) => {
-            let soon = Deadline::after(Instant::now(), Some(A_LOOK), deadline.elapsed().kind);
+    Err(unreachable(match end {
+        ConversationError::Io(error) => ProxyProblem::NoAnswer {
+            step,
+            error: OsError::from(&error),
+            timeout: deadline.elapsed(),
+        },
+        ConversationError::Refused(ProxyRefusal::NotSocks5, mut first_bytes) => {
+            let soon = Deadline::after(Instant::now(), Some(SNIFF_TIME), deadline.elapsed().kind);
             socket.set_deadline(Some(deadline.earlier(soon)));
-            // What stands after it may help to tell what it is; that nothing comes is no failure.
-            let _ = socket.take(ENOUGH_TO_TELL).read_to_end(&mut head);
-            refusal::not_socks5(proxy, &head)
+            // Further bytes help to recognise the peer. It is no error if none follow.
+            let _ = socket.take(SNIFF_LENGTH).read_to_end(&mut first_bytes);
+            ProxyProblem::NotSocks5 { first_bytes }
         }
-        Failure::Refused(refused, _) => refusal::refused(proxy, step, &refused, host),
-    };
-    Err(unreachable(cause))
+        ConversationError::Refused(refusal, _) => ProxyProblem::Refused {
+            step,
+            refusal,
+            host: host.to_owned(),
+        },
+    }))
 }
 
-/// How long something is listened to that is not a SOCKS5 proxy, and how many bytes of it.
-const A_LOOK: Duration = Duration::from_millis(100);
-const ENOUGH_TO_TELL: u64 = 14;
+/// The proxy itself cannot be reached.
+pub(super) fn out_of_reach(
+    proxy: &ProxyOptions,
+    unreachable: Unreachable,
+    deadline: &Deadline,
+) -> Unreachable {
+    Unreachable {
+        stage: unreachable.stage,
+        failure: NetFailure::ProxyUnreachable {
+            proxy: proxy.address(),
+            failure: Box::new(unreachable.failure),
+            timeout: deadline.elapsed(),
+        },
+    }
+}
 
-/// Why a conversation did not come to its end.
+/// How long this client reads from a peer that is not a SOCKS5 proxy, and how many bytes.
+const SNIFF_TIME: Duration = Duration::from_millis(100);
+const SNIFF_LENGTH: u64 = 14;
+
+/// Why a conversation ended early.
 #[derive(Debug)]
-enum Failure {
+enum ConversationError {
     /// The socket failed, or time ran out.
-    Broken(io::Error),
+    Io(io::Error),
     /// The proxy refused, by this answer.
-    Refused(Refusal, Vec<u8>),
+    Refused(ProxyRefusal, Vec<u8>),
 }
 
 /// Carries a conversation, turn by turn.
 fn converse(
     stream: &mut (impl Read + Write),
     conversation: &mut Conversation,
-) -> Result<(), Failure> {
+) -> Result<(), ConversationError> {
     let mut room = [0; LONGEST_ANSWER];
     let mut turn = Some(conversation.greeting());
     while let Some(now) = turn {
         // An empty write would do no harm, and cost a system call.
         if !now.send.is_empty() {
-            stream.write_all(&now.send).map_err(Failure::Broken)?;
+            stream.write_all(&now.send).map_err(ConversationError::Io)?;
         }
         let answer = &mut room[..now.expect];
-        stream.read_exact(answer).map_err(Failure::Broken)?;
+        stream.read_exact(answer).map_err(ConversationError::Io)?;
         turn = conversation
             .next(answer)
-            .map_err(|refusal| Failure::Refused(refusal, answer.to_vec()))?;
+            .map_err(|refusal| ConversationError::Refused(refusal, answer.to_vec()))?;
     }
     Ok(())
 }
@@ -117,7 +145,7 @@ mod tests {
         }
     }
 
-    fn talk(says: &[u8]) -> (Result<(), Failure>, Eager) {
+    fn talk(says: &[u8]) -> (Result<(), ConversationError>, Eager) {
         let mut eager = Eager {
             says: io::Cursor::new(says.to_vec()),
             heard: Vec::new(),
@@ -152,7 +180,7 @@ mod tests {
         for reply in REPLIES {
             for end in 0..reply.len() {
                 let (outcome, _) = talk(&reply[..end]);
-                let Err(Failure::Broken(error)) = outcome else {
+                let Err(ConversationError::Io(error)) = outcome else {
                     panic!("{end} of {reply:?}: {outcome:?}")
                 };
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
@@ -163,7 +191,7 @@ mod tests {
     #[test]
     fn a_refusal_comes_with_the_answer_that_told_it() {
         let (outcome, _) = talk(b"HTTP/1.1 400 Bad Request");
-        let Err(Failure::Refused(Refusal::NotSocks5, answer)) = outcome else {
+        let Err(ConversationError::Refused(ProxyRefusal::NotSocks5, answer)) = outcome else {
             panic!("{outcome:?}")
         };
         assert_eq!(answer, b"HT");

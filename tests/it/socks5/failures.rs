@@ -103,11 +103,11 @@ fn a_proxy_that_lets_the_client_not_in_says_what_it_lacks() {
     let reply = |bytes: &[u8]| Misbehaviour::Reply(bytes.to_vec());
     let scene = Scene::with_login();
     for (how, options, word, step) in [
-        (None, "", "lets nobody in", "greeting"),
+        (None, "", "requires user and password", "greeting"),
         (
             Some(Misbehaviour::Method(2)),
             "",
-            "lets nobody in",
+            "requires user and password",
             "greeting",
         ),
         (

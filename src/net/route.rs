@@ -1,7 +1,7 @@
-//! The way to a server: directly, or through a proxy.
+//! The route to a server: directly, or through a proxy.
 //!
-//! All connections to MongoDB servers are made here, and where there is a proxy none goes around it: the parts of this
-//! folder that connect are not to be had outside of it. Unix sockets lead nowhere but to this host, and need no proxy.
+//! All connections to MongoDB servers are made here. `connect` and `resolve` are private to `net`, so nothing can bypass
+//! the proxy. Unix sockets are on this host and need no proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::options::ProxyOptions;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
 
-/// How to get to a server, until when, and what may interrupt it.
+/// The route to a server, with the deadline and the interrupt of the attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way<'a> {
+pub(crate) struct Route<'a> {
     pub(crate) server: &'a ServerAddress,
     /// The server's name for DNS.
     pub(crate) dns_name: &'a str,
-    /// None goes directly.
+    /// The proxy to connect through, or `None` to connect directly.
     pub(crate) proxy: Option<&'a ProxyOptions>,
     pub(crate) interrupt: &'a Arc<Interrupt>,
     pub(crate) deadline: &'a Deadline,
 }
 
-impl Way<'_> {
-    /// The addresses to connect to, best first: those of the server or, where there is a proxy, those of the proxy, which
-    /// alone then resolves the server's name. None for a Unix socket.
+impl Route<'_> {
+    /// The addresses to connect to, best first: those of the server or, with a proxy, those of the proxy, which then
+    /// resolves the server's name. `None` for a Unix socket.
     pub(crate) fn resolve(&self) -> Result<Option<Vec<SocketAddr>>, Unreachable> {
         let addresses =
             |host: &str, port| resolve_unless(self.interrupt, host, port, self.deadline);
@@ -39,9 +39,9 @@ impl Way<'_> {
             (ServerAddress::Tcp { port, .. }, None) => addresses(self.dns_name, *port).map(Some),
             (ServerAddress::Tcp { .. }, Some(proxy)) => {
                 let host = proxy.address().host();
-                let name = idn::to_ascii(&host).map_err(|cause| Unreachable {
+                let name = idn::to_ascii(&host).map_err(|failure| Unreachable {
                     stage: Stage::Resolve,
-                    cause,
+                    failure: failure.into(),
                 });
                 let found = name.and_then(|name| addresses(&name, proxy.port));
                 let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);
@@ -50,7 +50,7 @@ impl Way<'_> {
         }
     }
 
-    /// A connection to the server, by the first of `addresses` that answers.
+    /// Connects to the server, by the first of `addresses` that answers.
     pub(crate) fn connect(&self, addresses: &[SocketAddr]) -> Result<Socket, Unreachable> {
         let connect = || connect_unless(self.interrupt, addresses, self.deadline);
         match (self.server, self.proxy) {

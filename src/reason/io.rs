@@ -1,0 +1,39 @@
+//! Errors of the operating system, and limits of this process and this host, as data.
+
+use std::io;
+
+use crate::limit::{Limit, ReachedLimit};
+
+/// An error of the operating system: an `io::Error` that can be compared and cloned.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OsError {
+    pub(crate) kind: io::ErrorKind,
+    /// The text of the error.
+    pub(crate) text: String,
+    /// The limit that the error means, if it means one.
+    pub(crate) limit: Option<ReachedLimit>,
+}
+
+impl From<&io::Error> for OsError {
+    fn from(error: &io::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            text: error.to_string(),
+            limit: Limit::of(error).map(Limit::reached),
+        }
+    }
+}
+
+/// A limit of this process or this host that made something fail.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LocalLimit {
+    pub(crate) failed: LimitedAction,
+    pub(crate) reached: ReachedLimit,
+}
+
+/// What failed because of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitedAction {
+    /// The start of the thread that monitors a server.
+    StartMonitor,
+}
