@@ -77,6 +77,19 @@ pub(crate) fn printable(text: String) -> String {
     }
 }
 
+/// Returns the beginning of an external text, in one line.
+pub(crate) fn sanitize(text: &[u8]) -> String {
+    const LONGEST: usize = 500;
+    let text = String::from_utf8_lossy(text);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let mut shown: String = line.chars().take(LONGEST).collect();
+    if line.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Writes the escape of a character; JSON reads it as that character.
 pub(crate) fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     match c {
@@ -121,6 +134,18 @@ mod tests {
         let read: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
         assert_eq!(read, harmful);
         assert_eq!(printable(harmful.to_owned()), shown);
+    }
+
+    #[test]
+    fn a_sanitized_text_is_one_short_line() {
+        assert_eq!(
+            sanitize(b" a\r\n\tb\x1b[31mc\0 \xff "),
+            "a b\u{1b}[31mc\0 \u{fffd}"
+        );
+        assert_eq!(sanitize(b""), "");
+        let long = sanitize("é".repeat(600).as_bytes());
+        assert_eq!(long.chars().count(), 501);
+        assert!(long.ends_with('…'));
     }
 
     #[test]

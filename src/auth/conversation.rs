@@ -1,9 +1,10 @@
-//! One conversation: commands to send, made of the answers that came.
+//! One conversation: the server's replies in, the next commands out.
 //!
-//! SASL mechanisms speak through `saslStart` and `saslContinue` ("Driver Authentication", "SASL
-//! Mechanisms"), MONGODB-X509 through one `authenticate`. Nothing in an answer is trusted: fields have
-//! their types or the conversation ends, and so it does if the server wants to go on for ever.
+//! SASL mechanisms use `saslStart` and `saslContinue` ("Driver Authentication", "SASL Mechanisms"); their side of the
+//! conversation is a [`SaslClient`]. MONGODB-X509 uses one `authenticate`. Nothing in a reply is trusted: the
+//! conversation ends if a field has another type than it must have, and after a limited number of replies.
 
+use std::fmt;
 use std::time::Duration;
 
 use bson::raw::{RawDocument, cstr};
@@ -11,11 +12,30 @@ use bson::spec::BinarySubtype;
 use bson::{RawBinaryRef, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
 use zeroize::Zeroizing;
 
-use super::oidc::{AccessToken, Way};
-use super::sasl::SaslClient;
-use super::{Authenticated, UserMechanisms, server_not_proven};
+use super::oidc::OidcClient;
+use super::{Authenticated, not_proven};
 use crate::cause::Cause;
-use crate::options::AuthMechanism;
+use crate::options::{AuthMechanism, Credential};
+use crate::reason::auth::{SaslViolation, UserMechanisms};
+
+/// The client's side of a SASL mechanism for one connection: bytes in, bytes out (RFC 4422).
+pub(super) trait SaslClient: fmt::Debug + Send {
+    /// Returns the first message. In every mechanism of MongoDB the client sends it.
+    fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause>;
+
+    /// Returns the response to a message of the server. The response to the last message is empty, and is sent only if
+    /// the server waits for it.
+    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause>;
+
+    /// Returns whether the mechanism needs nothing more from the server, which may then end the conversation.
+    fn is_complete(&self) -> bool;
+
+    /// Returns whether the server is requested to end the conversation with its last message, without a response to an
+    /// empty one (`skipEmptyExchange`).
+    fn skips_empty_exchange(&self) -> bool {
+        false
+    }
+}
 
 /// The authentication of one connection by one mechanism.
 #[derive(Debug)]
@@ -23,73 +43,76 @@ pub(crate) struct Conversation {
     mechanism: AuthMechanism,
     source: String,
     user: Option<String>,
-    /// What hello has said about the user.
+    /// The mechanisms of the user in hello's reply.
     pub(super) user_mechanisms: UserMechanisms,
-    kind: Kind,
+    client: Client,
+    exchange: SaslExchange,
 }
 
+/// The client's side of a conversation.
 #[derive(Debug)]
-enum Kind {
-    Sasl {
-        client: Box<dyn SaslClient>,
-        /// The server's number for the conversation; any number will do.
-        id: Option<RawBson>,
-        answers: u32,
-    },
+enum Client {
+    Sasl(Box<dyn SaslClient>),
+    Oidc(OidcClient),
+    /// MONGODB-X509, which sends one command and no message of SASL.
     X509,
 }
 
-/// What comes next.
+/// The server's side of a SASL conversation.
+#[derive(Debug, Default)]
+struct SaslExchange {
+    /// The `conversationId` in the server's first reply. It may be any number.
+    id: Option<RawBson>,
+    replies: u32,
+}
+
+/// The next step of a conversation.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// This command, on the database [`Conversation::source`]; what the server answers goes to
-    /// [`Conversation::receive`]. It may hold a secret.
+    /// Sends this command to the database [`Conversation::source`]; the reply goes to [`Conversation::receive`]. The
+    /// command may hold a secret.
     Send(RawDocumentBuf),
-    /// Nothing: the connection is authenticated.
+    /// The connection is authenticated.
     Done,
 }
 
 impl Conversation {
-    /// A conversation through SASL.
+    /// A conversation by a SASL mechanism.
     pub(super) fn sasl(
         mechanism: AuthMechanism,
-        source: &str,
-        user: Option<String>,
+        credential: &Credential,
         client: Box<dyn SaslClient>,
     ) -> Self {
-        let kind = Kind::Sasl {
-            client,
-            id: None,
-            answers: 0,
-        };
+        let (source, user) = (&credential.source, &credential.username);
+        Self::new(mechanism, source, user.clone(), Client::Sasl(client))
+    }
+
+    /// A conversation by MONGODB-OIDC.
+    pub(super) fn oidc(credential: &Credential, client: OidcClient) -> Self {
+        let (source, user) = (&credential.source, &credential.username);
+        let mechanism = AuthMechanism::MongodbOidc;
+        Self::new(mechanism, source, user.clone(), Client::Oidc(client))
+    }
+
+    /// A conversation about the certificate of the TLS connection.
+    pub(super) fn x509(user: Option<String>) -> Self {
+        let mechanism = AuthMechanism::MongodbX509;
+        Self::new(mechanism, "$external", user, Client::X509)
+    }
+
+    fn new(mechanism: AuthMechanism, source: &str, user: Option<String>, client: Client) -> Self {
         Self {
             mechanism,
             source: source.to_owned(),
             user,
             user_mechanisms: UserMechanisms::default(),
-            kind,
+            client,
+            exchange: SaslExchange::default(),
         }
     }
 
-    /// A conversation about the certificate of the TLS connection.
-    pub(super) fn x509(user: Option<String>) -> Self {
-        Self {
-            mechanism: AuthMechanism::MongodbX509,
-            source: "$external".to_owned(),
-            user,
-            user_mechanisms: UserMechanisms::default(),
-            kind: Kind::X509,
-        }
-    }
-
-    /// The mechanism.
     pub(crate) fn mechanism(&self) -> AuthMechanism {
         self.mechanism
-    }
-
-    /// What hello has said about the user.
-    pub(crate) fn user_mechanisms(&self) -> &UserMechanisms {
-        &self.user_mechanisms
     }
 
     /// The database that the commands go to.
@@ -97,9 +120,9 @@ impl Conversation {
         &self.source
     }
 
-    /// What is known when the conversation is done.
+    /// Returns how the connection was authenticated, once the conversation is done.
     pub(crate) fn into_authenticated(self) -> Authenticated {
-        let token = self.token().and_then(|(_, token)| token.cloned());
+        let token = self.oidc_client().and_then(OidcClient::token).cloned();
         Authenticated {
             mechanism: self.mechanism,
             source: self.source,
@@ -108,119 +131,117 @@ impl Conversation {
         }
     }
 
-    /// The access token, and how it was come by; none of another mechanism than MONGODB-OIDC.
-    pub(super) fn token(&self) -> Option<(Way, Option<&AccessToken>)> {
-        match &self.kind {
-            Kind::Sasl { client, .. } => client.token(),
-            Kind::X509 => None,
+    /// The client's side, if the mechanism is MONGODB-OIDC.
+    pub(super) fn oidc_client(&self) -> Option<&OidcClient> {
+        match &self.client {
+            Client::Oidc(client) => Some(client),
+            Client::Sasl(_) | Client::X509 => None,
         }
     }
 
-    /// How long a person was waited for, which no limit counts.
+    /// How long the conversation has waited for a person. No limit counts that time.
     pub(crate) fn time_of_person(&self) -> Duration {
-        match &self.kind {
-            Kind::Sasl { client, .. } => client.time_of_person(),
-            Kind::X509 => Duration::ZERO,
-        }
+        self.oidc_client()
+            .map_or(Duration::ZERO, OidcClient::time_of_person)
     }
 
-    /// The first command.
+    /// Returns the first command.
     pub(super) fn first(&mut self) -> Result<RawDocumentBuf, Cause> {
         self.first_with_room(0)
     }
 
-    /// The first command, to which the caller may add so many bytes.
+    /// Returns the first command, in a buffer to which the caller may add `more` bytes.
     fn first_with_room(&mut self, more: usize) -> Result<RawDocumentBuf, Cause> {
         let mechanism = self.mechanism.as_str();
-        match &mut self.kind {
-            Kind::Sasl { client, .. } => {
-                let payload = client.first()?;
-                let mut command = with_room(COMMAND + payload.len() + more);
-                command.append(cstr!("saslStart"), 1_i32);
-                command.append(cstr!("mechanism"), mechanism);
-                append_payload(&mut command, &payload);
-                command.append(cstr!("autoAuthorize"), 1_i32);
-                if client.skips_empty_exchange() {
-                    command.append(cstr!("options"), rawdoc! { "skipEmptyExchange": true });
-                }
-                Ok(command)
+        let Some(client) = self.client.sasl() else {
+            let mut command = rawdoc! { "authenticate": 1_i32, "mechanism": mechanism };
+            if let Some(user) = &self.user {
+                command.append(cstr!("user"), user.as_str());
             }
-            Kind::X509 => {
-                let mut command = rawdoc! { "authenticate": 1_i32, "mechanism": mechanism };
-                if let Some(user) = &self.user {
-                    command.append(cstr!("user"), user.as_str());
-                }
-                Ok(command)
-            }
+            return Ok(command);
+        };
+        let payload = client.first()?;
+        let mut command = with_room(COMMAND + payload.len() + more);
+        command.append(cstr!("saslStart"), 1_i32);
+        command.append(cstr!("mechanism"), mechanism);
+        append_payload(&mut command, &payload);
+        command.append(cstr!("autoAuthorize"), 1_i32);
+        if client.skips_empty_exchange() {
+            command.append(cstr!("options"), rawdoc! { "skipEmptyExchange": true });
         }
+        Ok(command)
     }
 
-    /// The same as hello carries it, which names the database of a SASL conversation.
+    /// Returns the first command as hello carries it. For SASL it names the database.
     pub(super) fn speculative(&mut self) -> Result<RawDocumentBuf, Cause> {
         let mut command = self.first_with_room(self.source.len())?;
-        if let Kind::Sasl { .. } = self.kind {
+        if self.client.sasl().is_some() {
             command.append(cstr!("db"), self.source.as_str());
         }
         Ok(command)
     }
 
-    /// Reads the answer to the last command, which the server carried out.
+    /// Reads the successful reply to the last command, and returns the next step.
     pub(crate) fn receive(&mut self, reply: &RawDocument) -> Result<Step, Cause> {
-        let mechanism = self.mechanism;
-        let (client, id, answers) = match &mut self.kind {
-            Kind::Sasl {
-                client,
-                id,
-                answers,
-            } => (client, id, answers),
-            Kind::X509 => {
-                if let Ok(user) = reply.get_str("user") {
-                    self.user.get_or_insert_with(|| user.to_owned());
-                }
-                return Ok(Step::Done);
+        let Some(client) = self.client.sasl() else {
+            if let Ok(user) = reply.get_str("user") {
+                self.user.get_or_insert_with(|| user.to_owned());
             }
+            return Ok(Step::Done);
         };
-        let broken = |what: &str| server_not_proven(mechanism, what);
-        let answer = SaslAnswer::read(reply).map_err(broken)?;
-        match id {
-            Some(id) if id.as_raw_bson_ref() != answer.id => {
-                return Err(broken("it changed the conversationId"));
+        let violated = |violation| Cause::from(not_proven(self.mechanism, violation));
+        let reply = SaslReply::read(reply).map_err(violated)?;
+        let exchange = &mut self.exchange;
+        match &exchange.id {
+            Some(id) if id.as_raw_bson_ref() != reply.id => {
+                return Err(violated(SaslViolation::ConversationIdChanged));
             }
             Some(_) => {}
-            None => *id = Some(answer.id.into()),
+            None => exchange.id = Some(reply.id.into()),
         }
-        *answers += 1;
-        if *answers > MOST_ANSWERS {
-            return Err(broken("it does not come to an end"));
+        exchange.replies += 1;
+        if exchange.replies > MOST_REPLIES {
+            return Err(violated(SaslViolation::TooManyReplies));
         }
-        let payload = match client.is_complete() && answer.payload.is_empty() {
+        let payload = match client.is_complete() && reply.payload.is_empty() {
             true => Zeroizing::default(),
-            false => client.answer(answer.payload)?,
+            false => client.respond(reply.payload)?,
         };
-        if !answer.done {
+        if !reply.done {
             let mut command = with_room(COMMAND + payload.len());
             command.append(cstr!("saslContinue"), 1_i32);
-            command.append(cstr!("conversationId"), RawBson::from(answer.id));
+            command.append(cstr!("conversationId"), RawBson::from(reply.id));
             append_payload(&mut command, &payload);
             return Ok(Step::Send(command));
         }
-        // What it has not waited for is part of the proof.
+        // A response that the server did not wait for is part of the proof.
         match client.is_complete() && payload.is_empty() {
             true => Ok(Step::Done),
-            false => Err(broken("it ended the conversation early")),
+            false => Err(violated(SaslViolation::EndedEarly)),
         }
     }
 }
 
-/// The fields of an answer to `saslStart` or `saslContinue`.
-struct SaslAnswer<'a> {
+impl Client {
+    /// The client as a SASL mechanism, if it is one.
+    fn sasl(&mut self) -> Option<&mut dyn SaslClient> {
+        match self {
+            Self::Sasl(client) => Some(client.as_mut()),
+            Self::Oidc(client) => Some(client),
+            Self::X509 => None,
+        }
+    }
+}
+
+/// The fields of a reply to `saslStart` or `saslContinue`.
+struct SaslReply<'a> {
     id: RawBsonRef<'a>,
     done: bool,
     payload: &'a [u8],
 }
 
-impl<'a> SaslAnswer<'a> {
-    fn read(reply: &'a RawDocument) -> Result<Self, &'static str> {
+impl<'a> SaslReply<'a> {
+    fn read(reply: &'a RawDocument) -> Result<Self, SaslViolation> {
         let (mut id, mut done, mut payload) = (None, None, None);
         for (key, value) in reply.iter().map_while(Result::ok) {
             match (key.as_str(), value) {
@@ -233,13 +254,13 @@ impl<'a> SaslAnswer<'a> {
                 _ => {}
             }
         }
-        let payload = payload.ok_or("its answer has no payload")?;
+        let payload = payload.ok_or(SaslViolation::NoPayload)?;
         if payload.len() > LARGEST_PAYLOAD {
-            return Err("its message is too large");
+            return Err(SaslViolation::PayloadTooLarge);
         }
         Ok(Self {
-            id: id.ok_or("its answer has no conversationId")?,
-            done: done.ok_or("its answer does not say whether it is done")?,
+            id: id.ok_or(SaslViolation::NoConversationId)?,
+            done: done.ok_or(SaslViolation::NoDone)?,
             payload,
         })
     }
@@ -255,22 +276,21 @@ fn append_payload(command: &mut RawDocumentBuf, payload: &[u8]) {
     );
 }
 
-/// An empty document that takes so many bytes before it moves: memory that grows leaves its old content
-/// behind, and with it a secret.
+/// Returns an empty document with room for `bytes` bytes. A buffer that grows moves, and leaves a copy of its content, and
+/// so of a secret, behind.
 pub(crate) fn with_room(bytes: usize) -> RawDocumentBuf {
     let mut empty = Vec::with_capacity(bytes);
     empty.extend_from_slice(&[5, 0, 0, 0, 0]);
     RawDocumentBuf::from_bytes(empty).unwrap_or_default()
 }
 
-/// More than what a command takes beside the message, and the name of a database.
+/// More bytes than a command needs in addition to the message and the name of a database.
 const COMMAND: usize = 256;
 
-/// How many answers a server may take to the end: SCRAM has three, GSSAPI a few more.
-const MOST_ANSWERS: u32 = 16;
+/// The replies after which a conversation must be done: SCRAM needs three, GSSAPI a few more.
+const MOST_REPLIES: u32 = 16;
 
-/// The largest message of a server: 64 KiB. Those of SCRAM have some hundred bytes, a Kerberos token has
-/// some thousand.
+/// The largest message of a server: 64 KiB. A message of SCRAM has some hundred bytes, a Kerberos token some thousand.
 const LARGEST_PAYLOAD: usize = 64 << 10;
 
 #[cfg(test)]
@@ -281,7 +301,7 @@ mod tests {
     use super::*;
     use crate::cause::CauseCode;
 
-    /// A mechanism of so many messages of the server, each of which must be the word "go".
+    /// A mechanism in which the server sends this number of messages, each of which must be the word "go".
     #[derive(Debug)]
     struct Toy(u32);
 
@@ -290,9 +310,10 @@ mod tests {
             Ok(Zeroizing::new(b"hello".to_vec()))
         }
 
-        fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
             if message != b"go" {
-                return Err(server_not_proven(AuthMechanism::Plain, "not the word"));
+                let violation = SaslViolation::UnexpectedMessage;
+                return Err(not_proven(AuthMechanism::Plain, violation).into());
             }
             self.0 = self.0.saturating_sub(1);
             let answer: &[u8] = if self.0 == 0 { b"" } else { b"on" };
@@ -304,9 +325,12 @@ mod tests {
         }
     }
 
+    fn sasl(client: Box<dyn SaslClient>) -> Conversation {
+        Conversation::new(AuthMechanism::Plain, "db", None, Client::Sasl(client))
+    }
+
     fn conversation(messages: u32) -> Conversation {
-        let mut conversation =
-            Conversation::sasl(AuthMechanism::Plain, "db", None, Box::new(Toy(messages)));
+        let mut conversation = sasl(Box::new(Toy(messages)));
         conversation.first().unwrap();
         conversation
     }
@@ -335,8 +359,7 @@ mod tests {
 
     #[test]
     fn commands_carry_the_messages_and_the_servers_number() {
-        let mut conversation =
-            Conversation::sasl(AuthMechanism::Plain, "db", None, Box::new(Toy(2)));
+        let mut conversation = sasl(Box::new(Toy(2)));
         let first = Document::try_from(conversation.first().unwrap()).unwrap();
         let expected = doc! {
             "saslStart": 1, "mechanism": "PLAIN", "payload": payload(b"hello"), "autoAuthorize": 1,
@@ -353,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_server_gets_the_empty_message_that_it_waits_for() {
+    fn an_old_server_gets_the_empty_message_it_waits_for() {
         let mut conversation = conversation(1);
         receive(&mut conversation, &answer(false, b"go")).unwrap();
         let step = receive(&mut conversation, &answer(false, b"")).unwrap();
@@ -382,7 +405,7 @@ mod tests {
             (without("payload"), "no payload"),
             (with("payload", "Z28=".into()), "no payload"),
             (with("payload", payload(&[0; (64 << 10) + 1])), "too large"),
-            (with("payload", payload(b"stop")), "not the word"),
+            (with("payload", payload(b"stop")), "unexpected message"),
             (answer(true, b"go"), "ended the conversation early"),
         ];
         for (reply, why) in cases {
@@ -398,7 +421,7 @@ mod tests {
 
     #[test]
     fn commands_with_a_secret_are_written_in_one_piece() {
-        /// A mechanism whose first message is of so many bytes.
+        /// A mechanism whose first message has this number of bytes.
         #[derive(Debug)]
         struct Long(usize);
 
@@ -407,7 +430,7 @@ mod tests {
                 Ok(Zeroizing::new(vec![b'x'; self.0]))
             }
 
-            fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+            fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
                 Ok(Zeroizing::new(vec![b'x'; message.len() * self.0]))
             }
 
@@ -424,7 +447,8 @@ mod tests {
         for length in [0, 1, 7, 30, 100, 1000, 20_000] {
             let make = || {
                 let client = Box::new(Long(length));
-                Conversation::sasl(AuthMechanism::MongodbOidc, &database, None, client)
+                let client = Client::Sasl(client);
+                Conversation::new(AuthMechanism::MongodbOidc, &database, None, client)
             };
             let first = make().first().unwrap().into_bytes();
             let speculative = make().speculative().unwrap().into_bytes();
@@ -445,14 +469,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_cannot_go_on_for_ever() {
+    fn a_conversation_has_a_limited_number_of_replies() {
         let mut conversation = conversation(1000);
         let reply = answer(false, b"go");
-        for _ in 0..MOST_ANSWERS {
+        for _ in 0..MOST_REPLIES {
             sent(receive(&mut conversation, &reply).unwrap());
         }
         let cause = receive(&mut conversation, &reply).unwrap_err();
-        assert!(cause.message().contains("an end"), "{cause}");
+        assert!(cause.message().contains("does not end"), "{cause}");
     }
 
     #[test]
@@ -473,7 +497,7 @@ mod tests {
                 Ok(_) => read += 1,
                 Err(_) => refused += 1,
             }
-            let _ = super::super::Offered::read(reply).default_mechanism();
+            let _ = super::super::HelloReply::read(reply).default_mechanism();
         }
         assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
     }

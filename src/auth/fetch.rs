@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::excerpt::excerpt;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::options::TlsOptions;
+use crate::printable::sanitize;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{Offer, TlsContext};
 
@@ -101,7 +101,7 @@ impl fmt::Display for FetchError {
             Self::Refused { status, body } => {
                 write!(f, "answered with HTTP status {status}")?;
                 // What comes with another status may be the credential after all.
-                match excerpt(body) {
+                match sanitize(body) {
                     text if *status >= 400 && !text.is_empty() => write!(f, ": {text}"),
                     _ => Ok(()),
                 }

@@ -1,8 +1,8 @@
-//! GSSAPI: Kerberos, by the library of the system (RFC 4752).
+//! GSSAPI: Kerberos, by the system's library (RFC 4752).
 //!
-//! The library keeps tickets and talks to the KDC by its own rules (`krb5.conf`), in calls that no deadline
-//! of ours can interrupt. So whatever may use the network runs on a thread of its own, which is left to
-//! itself once the deadline has passed. Source: "GSSAPI" in "Driver Authentication".
+//! The library caches tickets and talks to the KDC by its own rules (`krb5.conf`), in calls that no deadline of this
+//! crate can interrupt. So calls that may use the network run on a thread of their own; once the deadline has passed,
+//! its result is discarded. Source: "GSSAPI" in "Driver Authentication".
 
 use std::fmt;
 use std::sync::mpsc;
@@ -15,22 +15,23 @@ use libgssapi::name::Name;
 use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, OidSet};
 use zeroize::Zeroizing;
 
-use super::sasl::SaslClient;
-use super::{Context, server_not_proven};
-use crate::cause::{Cause, CauseCode};
+use super::conversation::SaslClient;
+use super::{Context, not_proven};
+use crate::cause::Cause;
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::net::canonical_name;
 use crate::options::{AuthMechanism, Credential, Secret};
-use crate::printable::Quoted;
+use crate::printable::sanitize;
+use crate::reason::auth::{AuthFailure, KerberosError, KerberosFailure, SaslViolation};
 use crate::time::Deadline;
 
-/// What the connections of one client share.
+/// The user and the service that the connections of one client share.
 #[derive(Clone, Debug)]
 pub(super) struct Gssapi {
     user: String,
-    /// None takes a ticket that is there.
+    /// Without a password, the library uses a ticket that it has cached.
     password: Option<Secret>,
     service: String,
     realm: Option<String>,
@@ -38,7 +39,7 @@ pub(super) struct Gssapi {
     canonicalize: Canonicalize,
 }
 
-/// What becomes of the host's name before the KDC is asked for it (`CANONICALIZE_HOST_NAME`).
+/// How the host's name is converted for the service principal (`CANONICALIZE_HOST_NAME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Canonicalize {
     None,
@@ -63,8 +64,8 @@ impl Gssapi {
         }
     }
 
-    /// Gets the ticket for the server, and begins the conversation of a connection.
-    pub(super) fn client(&self, context: &Context<'_>) -> Result<GssapiClient, Cause> {
+    /// Gets the ticket for the server, and starts the conversation of a connection.
+    pub(super) fn client(&self, context: &Context<'_>) -> Result<GssapiClient, AuthFailure> {
         let server = self.host.as_deref().unwrap_or(context.dns_name).to_owned();
         let own = self.clone();
         bounded(&context.deadline, move || {
@@ -74,8 +75,7 @@ impl Gssapi {
         })
     }
 
-    /// The principal of the server: `mongodb@host`, whose realm the library finds, or
-    /// `mongodb/host@REALM`.
+    /// Returns the name of the server's service.
     fn target(&self, server: &str) -> Target {
         let host = match self.canonicalize {
             Canonicalize::None => server.to_owned(),
@@ -114,70 +114,34 @@ impl Gssapi {
 }
 
 impl Gssapi {
-    /// What the library says → a cause. The numbers are MIT's `krb5_err.et`.
-    fn failed(&self, error: &GssError, target: &Target) -> Cause {
+    /// Describes an error of the library. The numbers are those of MIT's `krb5_err.et`.
+    fn failed(&self, error: &GssError, target: &Target) -> AuthFailure {
         const SERVICE_UNKNOWN: i32 = -1_765_328_377;
         const TICKET_EXPIRED: i32 = -1_765_328_352;
-        let user = &self.user;
-        let text = in_one_line(error);
-        let target = target.text();
         let is = |flag: MajorFlags| routine(error.major) == routine(flag);
         let minor = i32::from_ne_bytes(error.minor.to_ne_bytes());
-        let expired = is(MajorFlags::GSS_S_CREDENTIALS_EXPIRED) || minor == TICKET_EXPIRED;
-        let (code, message, remedy) = if expired {
-            (
-                CauseCode::KerberosTicketMissing,
-                format!(
-                    "the Kerberos ticket of {user} has expired: {text}",
-                    user = Quoted(&user)
-                ),
-                format!(
-                    "Get a new one by `kinit {user}`, or run a program that renews it (k5start)."
-                ),
-            )
+        let meaning = if is(MajorFlags::GSS_S_CREDENTIALS_EXPIRED) || minor == TICKET_EXPIRED {
+            KerberosError::TicketExpired
         } else if minor == SERVICE_UNKNOWN {
-            (
-            CauseCode::KerberosServiceUnknown,
-            format!("the KDC does not know the service {target}: {text}", target = Quoted(&target)),
-            "Connect by the name that the service principal has, or set SERVICE_HOST, SERVICE_NAME, SERVICE_REALM or \
-             CANONICALIZE_HOST_NAME in authMechanismProperties; `klist -k` on the server lists its principals."
-                .to_owned(),
-        )
-        } else if is(MajorFlags::GSS_S_NO_CRED) && self.password.is_some() {
-            (
-            CauseCode::KerberosFailed,
-            format!("the KDC gave no ticket to {user} for its password: {text}", user = Quoted(&user)),
-            "Check the user name with its realm, and the password; and that the clock is right.".to_owned(),
-        )
+            KerberosError::ServiceUnknown
         } else if is(MajorFlags::GSS_S_NO_CRED) {
-            (
-                CauseCode::KerberosTicketMissing,
-                format!(
-                    "there is no Kerberos ticket of {user}: {text}",
-                    user = Quoted(&user)
-                ),
-                format!(
-                    "Get one by `kinit {user}`, or point KRB5CCNAME or KRB5_CLIENT_KTNAME to where there is one."
-                ),
-            )
+            match self.password {
+                Some(_) => KerberosError::PasswordRejected,
+                None => KerberosError::TicketMissing,
+            }
         } else {
-            (
-                CauseCode::KerberosFailed,
-                format!(
-                    "Kerberos failed for the user {user} and the service {target}: {text}",
-                    user = Quoted(&user),
-                    target = Quoted(&target)
-                ),
-                KDC.to_owned(),
-            )
+            KerberosError::Other
         };
-        cause(code, message, remedy)
-            .fact("user", user.as_str())
-            .fact("service", target)
+        AuthFailure::Kerberos(KerberosFailure {
+            error: meaning,
+            user: self.user.clone(),
+            service: target.text(),
+            text: in_one_line(error),
+        })
     }
 }
 
-/// The service that a ticket is asked for.
+/// The service that a ticket is requested for.
 struct Target {
     service: String,
     host: String,
@@ -193,6 +157,7 @@ impl Target {
         Name::new(self.text().as_bytes(), Some(kind))
     }
 
+    /// Returns `mongodb@host`, for which the library finds the realm, or the principal `mongodb/host@REALM`.
     fn text(&self) -> String {
         let Self { service, host, .. } = self;
         match &self.realm {
@@ -215,27 +180,27 @@ impl SaslClient for GssapiClient {
         Ok(std::mem::take(&mut self.first).into())
     }
 
-    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
         if self.is_complete {
-            return Err(broken("it sent a message where none is due"));
+            return Err(violated(SaslViolation::UnexpectedMessage));
         }
-        let refuse = |error: GssError| broken(&in_one_line(&error));
+        let refused = |error: GssError| violated(SaslViolation::Gssapi(in_one_line(&error)));
         if !self.context.is_complete() {
-            // The server's own proof: nothing of this uses the network.
-            let token = self.context.step(Some(message), None).map_err(refuse)?;
+            // This verifies the server's proof, without the network.
+            let token = self.context.step(Some(message), None).map_err(refused)?;
             return Ok(token.map(|token| token.to_vec()).unwrap_or_default().into());
         }
-        let offer = self.context.unwrap(message).map_err(refuse)?;
-        // Which security layers the server has, and the largest message; TLS does that work here.
+        let offer = self.context.unwrap(message).map_err(refused)?;
+        // The server's security layers, and its largest message. TLS protects the connection, so no layer is chosen.
         match offer[..] {
             [layers, _, _, _] if layers & NO_LAYER != 0 => {}
-            [_, _, _, _] => return Err(broken("it demands a security layer of GSSAPI")),
-            _ => return Err(broken("its offer of security layers cannot be read")),
+            [_, _, _, _] => return Err(violated(SaslViolation::SecurityLayerRequired)),
+            _ => return Err(violated(SaslViolation::SecurityLayersMalformed)),
         }
         let choice = [&[NO_LAYER, 0, 0, 0], self.user.as_bytes()].concat();
-        let answer = self.context.wrap(false, &choice).map_err(refuse)?;
+        let response = self.context.wrap(false, &choice).map_err(refused)?;
         self.is_complete = true;
-        Ok(answer.to_vec().into())
+        Ok(response.to_vec().into())
     }
 
     fn is_complete(&self) -> bool {
@@ -249,50 +214,38 @@ impl fmt::Debug for GssapiClient {
     }
 }
 
-/// Runs `work` on a thread of its own, and waits for it until the deadline.
+/// Runs `work` on a thread of its own, and waits for its result until the deadline.
 fn bounded<T: Send + 'static>(
     deadline: &Deadline,
-    work: impl FnOnce() -> Result<T, Cause> + Send + 'static,
-) -> Result<T, Cause> {
-    let late = || {
-        let elapsed = deadline.elapsed();
-        let limit = crate::error::Milliseconds(elapsed.limit);
-        let option = elapsed.kind.option();
-        let message = format!("the Kerberos library did not end within {limit} ({option})");
-        cause(CauseCode::KerberosFailed, message, KDC).fact("option", option)
-    };
-    let (sender, outcome) = mpsc::sync_channel(1);
-    // Nobody waits any more once the deadline has passed.
+    work: impl FnOnce() -> Result<T, AuthFailure> + Send + 'static,
+) -> Result<T, AuthFailure> {
+    let late = || AuthFailure::KerberosTimeout(deadline.elapsed());
+    let (sender, result) = mpsc::sync_channel(1);
+    // Once the deadline has passed, the receiver is gone.
     let started = thread::spawn("mongotls-gssapi", move || drop(sender.send(work())));
-    started.map_err(|_| {
-        let cause = Limit::Threads.cause("the Kerberos library was not asked");
-        cause.fact("mechanism", AuthMechanism::Gssapi.as_str())
+    started.map_err(|_| AuthFailure::NoThread {
+        mechanism: AuthMechanism::Gssapi,
+        reached: Limit::Threads.reached(),
     })?;
     fork::outside(|| match deadline.remaining(Instant::now()) {
-        Ok(Some(left)) => outcome.recv_timeout(left).map_err(|_| late())?,
-        Ok(None) => outcome.recv().map_err(|_| late())?,
+        Ok(Some(left)) => result.recv_timeout(left).map_err(|_| late())?,
+        Ok(None) => result.recv().map_err(|_| late())?,
         Err(_) => Err(late()),
     })
 }
 
-/// The routine error of a status, without what else is in its bits (RFC 2744 §3.9.1).
+/// Returns the routine error of a status, without the other bits (RFC 2744 §3.9.1).
 fn routine(major: MajorFlags) -> u32 {
     major.bits() & 0x00ff_0000
 }
 
-fn cause(code: CauseCode, message: String, remedy: impl Into<String>) -> Cause {
-    Cause::new(code, message, remedy).fact("mechanism", AuthMechanism::Gssapi.as_str())
-}
-
 fn in_one_line(error: &GssError) -> String {
-    super::excerpt::excerpt(error.to_string().as_bytes())
+    sanitize(error.to_string().as_bytes())
 }
 
-fn broken(what: &str) -> Cause {
-    server_not_proven(AuthMechanism::Gssapi, what)
+fn violated(violation: SaslViolation) -> Cause {
+    not_proven(AuthMechanism::Gssapi, violation).into()
 }
-
-const KDC: &str = "Look at /etc/krb5.conf and at the way to the KDC; `KRB5_TRACE=/dev/stderr` shows what the library does.";
 
 /// The layer that protects nothing (RFC 4752 §3.3).
 const NO_LAYER: u8 = 1;
@@ -314,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_says_becomes_a_cause() {
+    fn errors_of_the_library_are_distinguished() {
         let target = Target {
             service: "mongodb".into(),
             host: "db.example".into(),
@@ -333,28 +286,24 @@ mod tests {
                 major,
                 minor: u32::from_ne_bytes(minor.to_ne_bytes()),
             };
-            own.failed(&error, &target).code()
+            match own.failed(&error, &target) {
+                AuthFailure::Kerberos(failure) => failure.error,
+                other => panic!("{other:?}"),
+            }
         };
         let failure = MajorFlags::GSS_S_FAILURE;
-        assert_eq!(
-            of(&own, failure, -1_765_328_377),
-            CauseCode::KerberosServiceUnknown
-        );
-        assert_eq!(
-            of(&own, failure, -1_765_328_352),
-            CauseCode::KerberosTicketMissing
-        );
-        assert_eq!(of(&own, failure, -1_765_328_228), CauseCode::KerberosFailed);
-        assert_eq!(
-            of(&own, MajorFlags::GSS_S_NO_CRED, 0),
-            CauseCode::KerberosTicketMissing
-        );
+        let no_credential = MajorFlags::GSS_S_NO_CRED;
         let expired = MajorFlags::GSS_S_CREDENTIALS_EXPIRED;
-        assert_eq!(of(&own, expired, 0), CauseCode::KerberosTicketMissing);
+        for (major, minor, expected) in [
+            (failure, -1_765_328_377, KerberosError::ServiceUnknown),
+            (failure, -1_765_328_352, KerberosError::TicketExpired),
+            (failure, -1_765_328_228, KerberosError::Other),
+            (no_credential, 0, KerberosError::TicketMissing),
+            (expired, 0, KerberosError::TicketExpired),
+        ] {
+            assert_eq!(of(&own, major, minor), expected);
+        }
         own.password = Some(Secret::from("password"));
-        assert_eq!(
-            of(&own, MajorFlags::GSS_S_NO_CRED, 0),
-            CauseCode::KerberosFailed
-        );
+        assert_eq!(of(&own, no_credential, 0), KerberosError::PasswordRejected);
     }
 }

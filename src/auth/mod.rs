@@ -1,31 +1,26 @@
-//! Authentication: who the client is, proved to a server in a conversation. Bytes and documents only.
+//! Authentication: the client proves its identity to a server in a conversation. Bytes and documents only.
 //!
-//! An [`Authenticator`] is made once for a client, checks what can be checked before any connection,
-//! and keeps what the mechanisms may reuse, such as salted keys. [`Authenticator::begin`] starts an
-//! [`Attempt`] for one connection: it says what hello carries for authentication, reads what hello's
-//! answer says of it, chooses the mechanism, and becomes a [`Conversation`], which turns the answers of
-//! the server into further commands. Sockets are `conn`'s.
+//! An [`Authenticator`] is created once per client. It checks what can be checked before any connection and caches what
+//! the mechanisms can reuse, such as salted keys. [`Authenticator::begin`] starts the [`Authentication`] of one
+//! connection: it provides the fields that hello carries, reads the fields of hello's reply, selects the mechanism, and
+//! becomes a [`Conversation`], which converts the server's replies into further commands. `conn` owns the sockets.
 //!
-//! A mechanism that must ask elsewhere for its credential does so in [`Attempt::start`], after hello and
-//! until the deadline in [`Context`]. A connection that is authenticated already is authenticated anew by
-//! [`Authenticator::anew`], without a hello.
+//! A mechanism that gets its credential from another service does so in [`Authentication::start`], after hello and
+//! until the deadline in [`Context`]. [`Authenticator::reauthenticate`] starts the authentication of a connection that
+//! is authenticated already, without a hello.
 //!
 //! Source: "Driver Authentication", and "Speculative Authentication" in "MongoDB Handshake".
 
 #[cfg(feature = "cloud")]
 mod aws;
 mod conversation;
-mod excerpt;
 #[cfg(feature = "cloud")]
 mod fetch;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod oidc;
 mod plain;
-mod refusal;
-mod sasl;
 mod scram;
-mod x509;
 
 use bson::raw::RawDocument;
 use openssl::error::ErrorStack;
@@ -33,16 +28,20 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "cloud")]
 use self::aws::Aws;
+use self::conversation::SaslClient;
 pub(crate) use self::conversation::{Conversation, Step, with_room};
 pub(crate) use self::oidc::AccessToken;
 use self::oidc::Oidc;
-pub(crate) use self::refusal::{Refusal, UserMechanisms};
-use self::sasl::SaslClient;
 use self::scram::Scram;
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
-use crate::error::{Error, Result};
-use crate::options::{AuthMechanism, ClientOptions, Credential};
+use crate::cause::Cause;
+use crate::error::{CommandFailure, Error, Result};
+use crate::options::{AuthMechanism, ClientOptions, Credential, Secret};
+#[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
+use crate::reason::auth::AuthFeature;
+use crate::reason::auth::{
+    AuthFailure, CredentialRejection, CryptoPrimitive, SaslViolation, UserMechanisms,
+};
 use crate::time::Deadline;
 use crate::tls::Library;
 
@@ -50,27 +49,26 @@ use crate::tls::Library;
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     credential: Credential,
-    /// What the SCRAM mechanisms share; none for others.
+    /// The state that the SCRAM mechanisms share, or `None` for other mechanisms.
     scram: Option<Scram>,
-    /// Where MONGODB-AWS finds credentials; none for others.
+    /// The sources of credentials of MONGODB-AWS, or `None` for other mechanisms.
     #[cfg(feature = "cloud")]
     aws: Option<Aws>,
-    /// The access token of MONGODB-OIDC; none for others.
+    /// The access token of MONGODB-OIDC, or `None` for other mechanisms.
     oidc: Option<Oidc>,
 }
 
-/// What a mechanism may need to know of a connection.
+/// The properties of a connection that a mechanism may need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
-    /// The server at the other end.
     pub(crate) server: &'a ServerAddress,
     /// The name of that server for DNS and Kerberos.
     #[cfg_attr(
         not(feature = "gssapi"),
-        allow(dead_code, reason = "Kerberos alone asks")
+        allow(dead_code, reason = "only Kerberos needs it")
     )]
     pub(crate) dns_name: &'a str,
-    /// When the connection must be established; it limits the search for a credential too.
+    /// When the connection must be established. It also limits the search for a credential.
     pub(crate) deadline: Deadline,
 }
 
@@ -78,16 +76,16 @@ pub(crate) struct Context<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Authenticated {
     pub(crate) mechanism: AuthMechanism,
-    /// The database that knows the user.
+    /// The database that the user belongs to.
     pub(crate) source: String,
-    /// The user; of MONGODB-X509 the one that the server took from the certificate.
+    /// The user. For MONGODB-X509 without a user name, the one that the server took from the certificate.
     pub(crate) user: Option<String>,
-    /// The access token that the server was shown; none of another mechanism than MONGODB-OIDC.
+    /// The access token that was sent to the server, or `None` for other mechanisms than MONGODB-OIDC.
     pub(crate) token: Option<AccessToken>,
 }
 
 impl Authenticator {
-    /// Checks what the options say of the user; none where they name no user.
+    /// Checks the credential of the options, and returns `None` if they name no user.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the mechanism cannot work with
@@ -105,23 +103,33 @@ impl Authenticator {
                 None
             }
             Some(AuthMechanism::MongodbX509) => {
-                x509::check(options).map_err(Error::configuration)?;
+                check_x509(options).map_err(Error::configuration)?;
                 None
             }
             Some(AuthMechanism::MongodbOidc) => None,
             #[cfg(feature = "cloud")]
             Some(AuthMechanism::MongodbAws) => None,
             #[cfg(not(feature = "cloud"))]
-            Some(AuthMechanism::MongodbAws) => return Err(Error::configuration(without_aws())),
+            Some(AuthMechanism::MongodbAws) => {
+                return Err(Error::configuration(AuthFailure::NotBuiltIn(
+                    AuthFeature::Aws,
+                )));
+            }
             #[cfg(feature = "gssapi")]
             Some(AuthMechanism::Gssapi) => None,
             #[cfg(not(feature = "gssapi"))]
-            Some(AuthMechanism::Gssapi) => return Err(Error::configuration(without_gssapi())),
+            Some(AuthMechanism::Gssapi) => {
+                return Err(Error::configuration(AuthFailure::NotBuiltIn(
+                    AuthFeature::Gssapi,
+                )));
+            }
         };
         if scram.is_some() && credential.password.is_none() {
-            return Err(Error::configuration(password_missing(credential)));
+            return Err(Error::configuration(AuthFailure::PasswordMissing {
+                user: credential.username.clone(),
+            }));
         }
-        // Without a mechanism the server has the last word on it, and is asked first.
+        // Without a mechanism, the password is checked once hello has negotiated one.
         if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
             scram
                 .check_password(mechanism)
@@ -140,10 +148,10 @@ impl Authenticator {
         }))
     }
 
-    /// Begins the authentication of a connection whose hello is about to be sent.
-    pub(crate) fn begin(&self, context: &Context<'_>) -> Result<Attempt<'_>, Cause> {
-        let speculated = match self.credential.mechanism {
-            // The mechanism that hello negotiates is most often this one.
+    /// Starts the authentication of a connection before its hello is sent.
+    pub(crate) fn begin(&self, context: &Context<'_>) -> Result<Authentication<'_>, Cause> {
+        let speculative = match self.credential.mechanism {
+            // The mechanism that hello most often negotiates.
             None => {
                 let likely = AuthMechanism::ScramSha256;
                 match self.scram().check_password(likely) {
@@ -156,29 +164,29 @@ impl Authenticator {
                 | AuthMechanism::ScramSha256
                 | AuthMechanism::MongodbX509),
             ) => Some(self.conversation(mechanism, context)?),
-            Some(mechanism @ AuthMechanism::MongodbOidc) => {
+            Some(AuthMechanism::MongodbOidc) => {
                 let client = self.oidc().speculative(context);
-                client.map(|client| self.sasl(mechanism, client))
+                client.map(|client| Conversation::oidc(&self.credential, client))
             }
-            // The others must not be begun before the server is known.
+            // The others must not start before the server is known.
             Some(_) => None,
         };
-        let mut attempt = Attempt {
+        let mut authentication = Authentication {
             authenticator: self,
-            speculated: None,
+            speculative: None,
             speculative_command: None,
         };
-        if let Some(mut conversation) = speculated {
+        if let Some(mut conversation) = speculative {
             let command = conversation.speculative()?.into_bytes();
-            attempt.speculative_command = Some(command.into());
-            attempt.speculated = Some(conversation);
+            authentication.speculative_command = Some(command.into());
+            authentication.speculative = Some(conversation);
         }
-        Ok(attempt)
+        Ok(authentication)
     }
 
-    /// Begins the authentication of a connection that is long established, when the server asks for it
+    /// Starts the authentication of an established connection whose server requires it again
     /// (ReauthenticationRequired). Nothing is negotiated, and no hello is sent.
-    pub(crate) fn anew(
+    pub(crate) fn reauthenticate(
         &self,
         authenticated: &Authenticated,
         context: &Context<'_>,
@@ -191,36 +199,53 @@ impl Authenticator {
         Ok((conversation, Step::Send(first)))
     }
 
-    /// What to try once the server has refused a command of the conversation with this code; none where the
-    /// refusal counts. MONGODB-OIDC alone has more than one way.
-    pub(crate) fn again(
+    /// Returns the next conversation to try after the server refused a command with this code, or `None` if the
+    /// refusal is final. Only MONGODB-OIDC has more than one source of a token.
+    pub(crate) fn retry(
         &self,
         conversation: &Conversation,
         code: i32,
         context: &Context<'_>,
     ) -> Result<Option<(Conversation, Step)>, Cause> {
-        let (Some(oidc), Some(refused)) = (&self.oidc, conversation.token()) else {
+        let (Some(oidc), Some(refused)) = (&self.oidc, conversation.oidc_client()) else {
             return Ok(None);
         };
-        let Some(client) = oidc.again(refused, code, context)? else {
+        let Some(client) = oidc.retry(refused, code, context)? else {
             return Ok(None);
         };
-        let mut conversation = self.sasl(AuthMechanism::MongodbOidc, client);
+        let mut conversation = Conversation::oidc(&self.credential, client);
         let first = conversation.first()?;
         Ok(Some((conversation, Step::Send(first))))
     }
 
-    /// Gives up what is kept of the credential and may be out of date: an authentication has failed.
-    pub(crate) fn failed(&self) {
+    /// Clears cached credentials that may be out of date, because an authentication has failed.
+    pub(crate) fn clear_cached(&self) {
         #[cfg(feature = "cloud")]
         if let Some(aws) = &self.aws {
-            aws.forget();
+            aws.clear_cached();
         }
     }
 
-    /// What it means that the server refused a command of the conversation.
-    pub(crate) fn refused(&self, refusal: &Refusal<'_>) -> Cause {
-        refusal.explain(&self.credential)
+    /// Describes the server's refusal of a command of `conversation`.
+    pub(crate) fn rejection(
+        &self,
+        conversation: &Conversation,
+        failure: &CommandFailure,
+        certificate_user: Option<&str>,
+    ) -> CredentialRejection {
+        let credential = &self.credential;
+        let password = credential.password.as_ref().map_or("", Secret::expose);
+        CredentialRejection {
+            mechanism: conversation.mechanism(),
+            source: credential.source.clone(),
+            user: credential.username.clone(),
+            certificate_user: certificate_user.map(str::to_owned),
+            user_mechanisms: conversation.user_mechanisms.clone(),
+            known_in: Vec::new(),
+            password_ends_with_line_feed: ends_with_line_feed(password),
+            server_code: failure.code,
+            server_message: failure.message.clone(),
+        }
     }
 
     /// The conversation of a mechanism.
@@ -231,71 +256,69 @@ impl Authenticator {
     ) -> Result<Conversation, Cause> {
         match mechanism {
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 => {
-                self.scram_conversation(mechanism)
+                Ok(self.scram_conversation(mechanism)?)
             }
             AuthMechanism::Plain => Ok(self.sasl(mechanism, plain::Plain::new(&self.credential))),
             AuthMechanism::MongodbX509 => Ok(Conversation::x509(self.credential.username.clone())),
             #[cfg(feature = "cloud")]
             AuthMechanism::MongodbAws => Ok(self.sasl(mechanism, self.aws().client(context)?)),
             #[cfg(not(feature = "cloud"))]
-            AuthMechanism::MongodbAws => Err(without_aws()),
-            AuthMechanism::MongodbOidc => Ok(self.sasl(mechanism, self.oidc().begin(context)?)),
+            AuthMechanism::MongodbAws => Err(AuthFailure::NotBuiltIn(AuthFeature::Aws).into()),
+            AuthMechanism::MongodbOidc => {
+                let client = self.oidc().begin(context)?;
+                Ok(Conversation::oidc(&self.credential, client))
+            }
             #[cfg(feature = "gssapi")]
             AuthMechanism::Gssapi => {
                 let client = gssapi::Gssapi::new(&self.credential).client(context)?;
                 Ok(self.sasl(mechanism, client))
             }
             #[cfg(not(feature = "gssapi"))]
-            AuthMechanism::Gssapi => Err(without_gssapi()),
+            AuthMechanism::Gssapi => Err(AuthFailure::NotBuiltIn(AuthFeature::Gssapi).into()),
         }
     }
 
     #[cfg(feature = "cloud")]
-    #[expect(clippy::expect_used, reason = "asked for by MONGODB-AWS alone")]
+    #[expect(clippy::expect_used, reason = "called for MONGODB-AWS only")]
     fn aws(&self) -> &Aws {
-        self.aws.as_ref().expect("new() keeps it for MONGODB-AWS")
+        self.aws.as_ref().expect("new() sets it for MONGODB-AWS")
     }
 
-    #[expect(clippy::expect_used, reason = "asked for by MONGODB-OIDC alone")]
+    #[expect(clippy::expect_used, reason = "called for MONGODB-OIDC only")]
     fn oidc(&self) -> &Oidc {
-        self.oidc.as_ref().expect("new() keeps it for MONGODB-OIDC")
+        self.oidc.as_ref().expect("new() sets it for MONGODB-OIDC")
     }
 
-    fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, Cause> {
+    fn scram_conversation(&self, mechanism: AuthMechanism) -> Result<Conversation, AuthFailure> {
         Ok(self.sasl(mechanism, self.scram().client(mechanism)?))
     }
 
     fn sasl(&self, mechanism: AuthMechanism, client: impl SaslClient + 'static) -> Conversation {
-        let (source, user) = (&self.credential.source, &self.credential.username);
-        Conversation::sasl(mechanism, source, user.clone(), Box::new(client))
+        Conversation::sasl(mechanism, &self.credential, Box::new(client))
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "asked for by the SCRAM mechanisms alone"
-    )]
+    #[expect(clippy::expect_used, reason = "called for the SCRAM mechanisms only")]
     fn scram(&self) -> &Scram {
         self.scram
             .as_ref()
-            .expect("new() keeps it for the SCRAM mechanisms and their negotiation")
+            .expect("new() sets it for the SCRAM mechanisms and their negotiation")
     }
 }
 
 /// The authentication of one connection, until its conversation begins.
-pub(crate) struct Attempt<'a> {
+pub(crate) struct Authentication<'a> {
     authenticator: &'a Authenticator,
     /// The conversation that hello begins, and its first command.
-    speculated: Option<Conversation>,
+    speculative: Option<Conversation>,
     speculative_command: Option<Zeroizing<Vec<u8>>>,
 }
 
-impl Attempt<'_> {
-    /// The user whose mechanisms hello asks for (`saslSupportedMechs`); none where the mechanism is
-    /// given.
+impl Authentication<'_> {
+    /// The user whose mechanisms hello requests (`saslSupportedMechs`), or `None` if the options name the mechanism.
     pub(crate) fn user_to_negotiate(&self) -> Option<String> {
         let credential = &self.authenticator.credential;
         match (credential.mechanism, &credential.username) {
-            // As it was given: the server looks for it as it stands.
+            // The server compares the name byte by byte, so it is not prepared.
             (None, Some(user)) => Some(format!("{}.{user}", credential.source)),
             _ => None,
         }
@@ -306,64 +329,82 @@ impl Attempt<'_> {
         RawDocument::from_bytes(self.speculative_command.as_ref()?).ok()
     }
 
-    /// Chooses the mechanism by the answer to hello, and says what to send next: nothing, if that answer
-    /// has ended the conversation already.
+    /// Selects the mechanism by the reply to hello, and returns the next step: [`Step::Done`] if that reply has ended
+    /// the conversation already.
     pub(crate) fn start(
         self,
         hello: &RawDocument,
         context: &Context<'_>,
     ) -> Result<(Conversation, Step), Cause> {
         let negotiates = self.user_to_negotiate().is_some();
-        let offered = Offered::read(hello);
-        // A token that hello carried in vain may have been too old: then the conversation begins anew.
-        let speculated = match (self.speculated, offered.speculative) {
+        let reply = HelloReply::read(hello);
+        // The server may have refused the token in hello because it is too old: then a new conversation begins.
+        let speculative = match (self.speculative, reply.speculative) {
             (Some(mut conversation), Some(reply)) => match conversation.receive(reply) {
                 Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => None,
                 step => Some((conversation, step?)),
             },
             _ => None,
         };
-        let (mut conversation, step) = match speculated {
+        let (mut conversation, step) = match speculative {
             Some(begun) => begun,
             None => {
                 let authenticator = self.authenticator;
                 let mechanism = authenticator.credential.mechanism;
-                let mechanism = mechanism.unwrap_or_else(|| offered.default_mechanism());
+                let mechanism = mechanism.unwrap_or_else(|| reply.default_mechanism());
                 let mut conversation = authenticator.conversation(mechanism, context)?;
                 let first = conversation.first()?;
                 (conversation, Step::Send(first))
             }
         };
         if negotiates {
-            conversation.user_mechanisms = offered.user_mechanisms;
+            conversation.user_mechanisms = reply.user_mechanisms;
         }
         Ok((conversation, step))
     }
 }
 
-/// What an answer to hello says of authentication.
+/// The fields of hello's reply that are about authentication.
 #[derive(Debug)]
-struct Offered<'a> {
+struct HelloReply<'a> {
     user_mechanisms: UserMechanisms,
     speculative: Option<&'a RawDocument>,
 }
 
-impl<'a> Offered<'a> {
-    /// A field of another type counts as absent.
+impl<'a> HelloReply<'a> {
+    /// Reads the fields. A field of another type counts as absent.
     fn read(hello: &'a RawDocument) -> Self {
         Self {
-            user_mechanisms: UserMechanisms::read(hello),
+            user_mechanisms: read_user_mechanisms(hello),
             speculative: hello.get_document("speculativeAuthenticate").ok(),
         }
     }
 
-    /// "Default Authentication Methods": SCRAM-SHA-256 where it is named, or else SCRAM-SHA-1, whatever
-    /// else is named.
+    /// "Default Authentication Methods": SCRAM-SHA-256 if the server lists it, and SCRAM-SHA-1 in all other cases.
     fn default_mechanism(&self) -> AuthMechanism {
-        match self.user_mechanisms.has(AuthMechanism::ScramSha256) {
+        match self.user_mechanisms.include(AuthMechanism::ScramSha256) {
             true => AuthMechanism::ScramSha256,
             false => AuthMechanism::ScramSha1,
         }
+    }
+}
+
+/// Reads the mechanisms of a user in the reply to a hello that requested them.
+pub(crate) fn read_user_mechanisms(hello: &RawDocument) -> UserMechanisms {
+    let Ok(names) = hello.get_array("saslSupportedMechs") else {
+        return UserMechanisms::Absent;
+    };
+    let names = names.into_iter().map_while(Result::ok).take(MOST_NAMES);
+    let names = names.filter_map(|name| name.as_str().map(str::to_owned));
+    UserMechanisms::Listed(names.filter(|name| name.len() <= LONGEST_NAME).collect())
+}
+
+/// Checks that TLS will send the client certificate that MONGODB-X509 takes the user from.
+fn check_x509(options: &ClientOptions) -> Result<(), AuthFailure> {
+    match &options.tls {
+        None => Err(AuthFailure::X509WithoutTls),
+        Some(tls) if tls.identity().is_none() => Err(AuthFailure::X509WithoutCertificate),
+        Some(_) => Ok(()),
     }
 }
 
@@ -372,80 +413,41 @@ fn ends_with_line_feed(password: &str) -> bool {
     password.ends_with(['\n', '\r'])
 }
 
-const REMOVE_LINE_FEED: &str = "Remove the line feed at the end of the password before it is given to the client, in Rust with \
-     trim_end_matches(['\\r', '\\n']).";
-
-fn password_missing(credential: &Credential) -> Cause {
-    Cause::new(
-        CauseCode::OptionConflict,
-        "the user has no password, and SCRAM, by which users log in without authMechanism, needs one",
-        "Add the password behind the user name, as user:password, percent-encoded; or set authMechanism to one that \
-         needs none.",
-    )
-    .fact_opt("user", credential.username.as_deref())
+/// Describes that OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
+fn crypto_unavailable(
+    mechanism: AuthMechanism,
+    primitive: CryptoPrimitive,
+    error: &ErrorStack,
+) -> AuthFailure {
+    let reasons = error.errors().iter();
+    let reasons = reasons.filter_map(openssl::error::Error::reason);
+    AuthFailure::CryptoUnavailable {
+        mechanism,
+        primitive,
+        fips: Library::inspect().fips,
+        errors: reasons.map(str::to_owned).collect(),
+    }
 }
 
-#[cfg(not(feature = "gssapi"))]
-fn without_gssapi() -> Cause {
-    not_built_in(
-        AuthMechanism::Gssapi,
-        "GSSAPI",
-        "Build mongotls with its feature gssapi, which takes the system's Kerberos library.",
-    )
+fn not_proven(mechanism: AuthMechanism, violation: SaslViolation) -> AuthFailure {
+    AuthFailure::NotProven {
+        mechanism,
+        violation,
+    }
 }
 
-#[cfg(not(feature = "cloud"))]
-fn without_aws() -> Cause {
-    not_built_in(
-        AuthMechanism::MongodbAws,
-        "MONGODB-AWS",
-        "Build mongotls with its feature cloud, one of the default ones.",
-    )
-}
-
-/// A cargo feature is off.
-#[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
-fn not_built_in(mechanism: AuthMechanism, what: &str, remedy: &str) -> Cause {
-    Cause::not_built_in(what, remedy).fact("mechanism", mechanism.as_str())
-}
-
-/// OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
-fn library_refuses(mechanism: AuthMechanism, what: &str, error: &ErrorStack) -> Cause {
-    let reasons: Vec<&str> = error
-        .errors()
-        .iter()
-        .filter_map(openssl::error::Error::reason)
-        .collect();
-    Cause::new(
-        CauseCode::MechanismUnsupported,
-        format!("this OpenSSL refuses {what}, which {mechanism} needs"),
-        "Look at OpenSSL's configuration file (`openssl version -d` names its folder) for what it forbids.",
-    )
-    .fact("mechanism", mechanism.as_str())
-    .fact("refused", what)
-    .fact("fips", Library::inspect().fips)
-    .fact_opt("openssl", (!reasons.is_empty()).then(|| reasons.join("; ")))
-}
-
-/// What the server sent does not follow the rules of the mechanism, or does not prove that it knows the
-/// user.
-fn server_not_proven(mechanism: AuthMechanism, what: &str) -> Cause {
-    Cause::new(
-        CauseCode::ServerNotProven,
-        format!("the server did not prove by {mechanism} that it knows the user: {what}"),
-        "Somebody may stand between this client and the server: make sure that the host is the one you mean and \
-         that tls is on. Otherwise look for what speaks for the server on the way, such as a proxy.",
-    )
-    .fact("mechanism", mechanism.as_str())
-}
+/// How many names of mechanisms are read, and how long each may be.
+const MOST_NAMES: usize = 32;
+const LONGEST_NAME: usize = 64;
 
 #[cfg(all(test, not(feature = "cloud")))]
 mod tests {
     use super::*;
+    use crate::cause::CauseCode;
     use crate::options::OidcToken;
 
     #[test]
-    fn what_needs_the_services_of_clouds_is_refused_before_any_connection() {
+    fn what_needs_cloud_services_is_refused_before_any_connection() {
         for (uri, what) in [
             ("mongodb://host/?authMechanism=MONGODB-AWS", "MONGODB-AWS"),
             (

@@ -1,12 +1,13 @@
-//! PLAIN (RFC 4616): the password itself, for a server that asks LDAP.
+//! PLAIN (RFC 4616): sends the password itself, for a server that checks it with LDAP.
 
 use zeroize::Zeroizing;
 
-use super::sasl::SaslClient;
-use super::server_not_proven;
-use crate::cause::{Cause, CauseCode};
+use super::conversation::SaslClient;
+use super::not_proven;
+use crate::cause::Cause;
 use crate::logging::warn;
 use crate::options::{AuthMechanism, ClientOptions, Credential, Secret};
+use crate::reason::auth::{AuthFailure, SaslViolation};
 
 /// The client's side of PLAIN.
 pub(super) struct Plain {
@@ -14,8 +15,8 @@ pub(super) struct Plain {
     password: Secret,
 }
 
-/// Refuses to send the password where anyone on the way could read it, and what the message cannot hold.
-pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
+/// Refuses to send the password without TLS, and characters that the message cannot hold.
+pub(super) fn check(options: &ClientOptions) -> Result<(), AuthFailure> {
     let credential = options.credential.iter();
     let mut parts = credential.flat_map(|own| {
         own.username
@@ -24,12 +25,7 @@ pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
             .chain(own.password.as_ref().map(Secret::expose))
     });
     if parts.any(|part| part.contains('\0')) {
-        return Err(Cause::new(
-            CauseCode::OptionConflict,
-            "PLAIN cannot send a user name or a password that holds a NUL",
-            "Choose another password, or a user with SCRAM.",
-        )
-        .fact("mechanism", AuthMechanism::Plain.as_str()));
+        return Err(AuthFailure::PlainHoldsNul);
     }
     if options.tls.is_some() {
         return Ok(());
@@ -38,17 +34,12 @@ pub(super) fn check(options: &ClientOptions) -> Result<(), Cause> {
         warn!(target: "mongotls::auth", "PLAIN without TLS: everyone on the way to the server can read the password");
         return Ok(());
     }
-    Err(Cause::new(
-        CauseCode::OptionConflict,
-        "PLAIN sends the password as it stands, and tls is off: everyone on the way could read it",
-        "Add tls=true to the connection string.",
-    )
-    .fact("mechanism", AuthMechanism::Plain.as_str()))
+    Err(AuthFailure::PlainWithoutTls)
 }
 
 impl Plain {
     pub(super) fn new(credential: &Credential) -> Self {
-        // Both are there: the options were checked.
+        // The options were checked: both are set.
         Self {
             user: credential.username.clone().unwrap_or_default(),
             password: credential
@@ -62,7 +53,7 @@ impl Plain {
 impl SaslClient for Plain {
     fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let parts = ["", &self.user, self.password.expose()];
-        // In one piece: memory that grows leaves its old content behind.
+        // The buffer must not grow: it would leave a copy of the password behind.
         let length = parts.iter().map(|part| part.len() + 1).sum();
         let mut message = Zeroizing::new(Vec::with_capacity(length));
         for (index, part) in parts.iter().enumerate() {
@@ -74,11 +65,9 @@ impl SaslClient for Plain {
         Ok(message)
     }
 
-    fn answer(&mut self, _: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        Err(server_not_proven(
-            AuthMechanism::Plain,
-            "it sent a message where none is due",
-        ))
+    fn respond(&mut self, _: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let violation = SaslViolation::UnexpectedMessage;
+        Err(not_proven(AuthMechanism::Plain, violation).into())
     }
 
     fn is_complete(&self) -> bool {

@@ -13,11 +13,13 @@ use zeroize::Zeroize;
 use super::{Connection, Connector, Request};
 use crate::address::ServerAddress;
 use crate::auth::{
-    Authenticated, Authenticator, Context, Conversation, Refusal, Step, UserMechanisms,
+    Authenticated, Authenticator, Context, Conversation, Step, read_user_mechanisms,
 };
-use crate::cause::{Cause, FactValue};
+use crate::cause::Cause;
 use crate::error::{Error, Result, Stage};
 use crate::options::{AuthMechanism, Credential};
+use crate::reason::Reason;
+use crate::reason::auth::{AuthFailure, CredentialRejection, UserMechanisms};
 use crate::time::Deadline;
 use crate::tls::{Certificate, TlsContext};
 
@@ -41,7 +43,7 @@ impl Driver<'_> {
             .map_err(failed)
             .and_then(|(conversation, step)| self.converse(connection, conversation, step));
         if outcome.is_err() {
-            self.authenticator.failed();
+            self.authenticator.clear_cached();
         }
         outcome
     }
@@ -65,10 +67,10 @@ impl Driver<'_> {
             let Some(failure) = error.command() else {
                 return Err(error);
             };
-            let again = self
+            let retry = self
                 .authenticator
-                .again(&conversation, failure.code, &context);
-            match again.map_err(failed)? {
+                .retry(&conversation, failure.code, &context);
+            match retry.map_err(failed)? {
                 Some(next) => (conversation, step) = next,
                 None => return Err(self.explain(error, &conversation)),
             }
@@ -81,15 +83,10 @@ impl Driver<'_> {
             return error;
         };
         let own = self.tls.as_ref().and_then(TlsContext::own_certificate);
-        let refusal = Refusal {
-            mechanism: conversation.mechanism(),
-            failure,
-            known: conversation.user_mechanisms(),
-            known_in: &[],
-            certificate_user: own.map(Certificate::user_name),
-        };
-        let cause = self.authenticator.refused(&refusal);
-        error.into_failed(Stage::Authentication, cause)
+        let own = own.map(Certificate::user_name);
+        let rejection = self.authenticator.rejection(conversation, failure, own);
+        let reason = AuthFailure::Rejected(Box::new(rejection));
+        error.into_failed(Stage::Authentication, reason.into())
     }
 }
 
@@ -110,20 +107,17 @@ impl Connector {
         databases: &[&str],
         error: Error,
     ) -> Error {
-        let mechanism = error
-            .cause()
-            .and_then(|cause| match cause.facts().get("mechanism") {
-                Some(FactValue::Text(name)) => name.parse().ok(),
-                _ => None,
-            });
-        let (Some(user), Some(authenticator)) = (&credential.username, &self.authenticator) else {
+        let Some(user) = &credential.username else {
             return error;
         };
-        let (Some(mechanism), Some(failure)) = (mechanism, error.command()) else {
+        let Some(Reason::Auth(reason)) = error.cause().map(Cause::reason) else {
+            return error;
+        };
+        let AuthFailure::Rejected(rejection) = &**reason else {
             return error;
         };
         if !matches!(
-            mechanism,
+            rejection.mechanism,
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256
         ) {
             return error;
@@ -145,23 +139,21 @@ impl Connector {
                 read_preference: None,
             };
             let reply = connection.run(&request, Some(deadline))?;
-            Ok(UserMechanisms::read(&reply))
+            Ok(read_user_mechanisms(&reply))
         };
-        let Ok(known) = ask(&credential.source) else {
+        let Ok(user_mechanisms) = ask(&credential.source) else {
             return error;
         };
         let others = databases.iter().filter(|name| **name != credential.source);
-        let knows = |name: &&&str| matches!(ask(name), Ok(UserMechanisms::Named(_)));
+        let knows = |name: &&&str| matches!(ask(name), Ok(UserMechanisms::Listed(_)));
         let known_in: Vec<String> = others.filter(knows).map(|&name| name.to_owned()).collect();
-        let refusal = Refusal {
-            mechanism,
-            failure,
-            known: &known,
-            known_in: &known_in,
-            certificate_user: None,
+        let rejection = CredentialRejection {
+            user_mechanisms,
+            known_in,
+            ..(**rejection).clone()
         };
-        let cause = authenticator.refused(&refusal);
-        error.explained_anew(cause)
+        let reason = AuthFailure::Rejected(Box::new(rejection));
+        error.explained_anew(reason.into())
     }
 }
 

@@ -22,7 +22,7 @@ use super::overload;
 use super::probe::{self, Probe};
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
-use crate::auth::{Attempt as Authentication, Authenticated, Authenticator, Context};
+use crate::auth::{Authenticated, Authentication, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
 use crate::event::{

@@ -13,7 +13,7 @@ use bson::raw::{RawArray, RawDocument};
 use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use crate::address::ServerAddress;
-use crate::auth::{Attempt, with_room};
+use crate::auth::{Authentication, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::Compressor;
 use crate::printable::Quoted;
@@ -103,10 +103,10 @@ pub(super) fn command(
     metadata: &RawDocument,
     load_balanced: bool,
     compressors: &[Compressor],
-    attempt: Option<&Attempt<'_>>,
+    attempt: Option<&Authentication<'_>>,
 ) -> RawDocumentBuf {
-    let user = attempt.and_then(Attempt::user_to_negotiate);
-    let first = attempt.and_then(Attempt::speculative_command);
+    let user = attempt.and_then(Authentication::user_to_negotiate);
+    let first = attempt.and_then(Authentication::speculative_command);
     let mut command = with_room(
         OWN_FIELDS
             + metadata.as_bytes().len()

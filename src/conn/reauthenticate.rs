@@ -52,7 +52,7 @@ impl Connector {
             tls: self.tls(),
             context,
         };
-        let begun = authenticator.anew(&authenticated, &context);
+        let begun = authenticator.reauthenticate(&authenticated, &context);
         let (authenticated, of_person) = driver.run(connection, begun).map_err(|error| {
             // As whom the server sees it now is not known.
             connection.perished.get_or_insert(Perished::Alone);

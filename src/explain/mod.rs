@@ -4,6 +4,7 @@
 //! that says what happened, a remedy that names the option, file or command to change, and the facts behind both.
 //! Nothing here decides anything, and no other code reads facts.
 
+mod auth;
 mod limit;
 pub(crate) mod net;
 mod tls;
@@ -24,6 +25,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::LocalLimit(reason) => limit::explain(reason),
             #[cfg(any(test, feature = "_internals"))]
             Reason::Simulated => Explanation::new(CauseCode::OptionConflict, "", ""),
+            Reason::Auth(reason) => auth::explain(reason),
             Reason::Worded => Explanation::new(CauseCode::OptionConflict, "", ""),
         };
         Self::explained(reason, explanation)
@@ -42,4 +44,16 @@ fn within(elapsed: Elapsed) -> String {
 /// The fact `limit_ms`.
 fn limit_ms(elapsed: Elapsed) -> i64 {
     i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A cargo feature is off that `what` needs; `remedy` names the feature.
+#[cfg(not(all(
+    feature = "cloud",
+    feature = "gssapi",
+    feature = "saslprep",
+    feature = "srv"
+)))]
+fn not_built_in(what: &str, remedy: &str) -> Explanation {
+    let message = format!("this program is built without {what}");
+    Explanation::new(CauseCode::MechanismUnsupported, message, remedy)
 }

@@ -6,6 +6,7 @@
 //!
 //! These types depend on nothing but each other, addresses and instants, so that every layer can use them.
 
+pub(crate) mod auth;
 pub(crate) mod io;
 pub(crate) mod net;
 pub(crate) mod tls;
@@ -22,6 +23,8 @@ pub(crate) enum Reason {
     /// No real reason: a test made the error.
     #[cfg(any(test, feature = "_internals"))]
     Simulated,
+    /// Authentication: the credential, its sources, and the conversation with the server.
+    Auth(Box<auth::AuthFailure>),
     /// A reason that has only a wording yet.
     Worded,
 }
@@ -30,6 +33,12 @@ impl Reason {
     /// Returns true if a name server or the system's resolver did not answer in time.
     pub(crate) fn is_resolver_timeout(&self) -> bool {
         matches!(self, Self::Net(failure) if failure.is_resolver_timeout())
+    }
+}
+
+impl From<auth::AuthFailure> for Reason {
+    fn from(reason: auth::AuthFailure) -> Self {
+        Self::Auth(Box::new(reason))
     }
 }
 

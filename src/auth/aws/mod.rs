@@ -19,10 +19,11 @@ use zeroize::Zeroizing;
 
 use self::credentials::{AwsCredentials, Sources};
 pub(super) use self::services::read_token;
-use super::sasl::SaslClient;
-use super::{Context, server_not_proven, with_room};
+use super::conversation::SaslClient;
+use super::{Context, not_proven, with_room};
 use crate::cause::{Cause, CauseCode};
 use crate::options::{AuthMechanism, CloudServices, Credential};
+use crate::reason::auth::SaslViolation;
 use crate::time::rfc3339;
 
 /// What the connections of one client share.
@@ -48,8 +49,8 @@ impl Aws {
         })
     }
 
-    /// Forgets credentials that are kept: an authentication has failed.
-    pub(super) fn forget(&self) {
+    /// Clears the cached credentials, because an authentication has failed.
+    pub(super) fn clear_cached(&self) {
         self.0.forget();
     }
 }
@@ -72,23 +73,23 @@ impl SaslClient for AwsClient {
         Ok(message.into_bytes().into())
     }
 
-    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        let broken = |what: &str| server_not_proven(AuthMechanism::MongodbAws, what);
+    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        let violated = |violation| Cause::from(not_proven(AuthMechanism::MongodbAws, violation));
         if self.is_complete {
-            return Err(broken("it sent a message where none is due"));
+            return Err(violated(SaslViolation::UnexpectedMessage));
         }
-        let challenge = Challenge::read(message, &self.nonce).map_err(broken)?;
+        let challenge = Challenge::read(message, &self.nonce).map_err(violated)?;
         let header = self.sign(&challenge).map_err(|error| unable(&error))?;
         let token = self.credentials.session_token.as_ref();
         let token = token.map_or(0, |token| token.expose().len());
-        let mut answer = with_room(64 + header.len() + self.time.len() + token);
-        answer.append(cstr!("a"), header);
-        answer.append(cstr!("d"), self.time.as_str());
+        let mut response = with_room(64 + header.len() + self.time.len() + token);
+        response.append(cstr!("a"), header);
+        response.append(cstr!("d"), self.time.as_str());
         if let Some(token) = &self.credentials.session_token {
-            answer.append(cstr!("t"), token.expose());
+            response.append(cstr!("t"), token.expose());
         }
         self.is_complete = true;
-        Ok(answer.into_bytes().into())
+        Ok(response.into_bytes().into())
     }
 
     fn is_complete(&self) -> bool {
@@ -149,21 +150,21 @@ struct Challenge<'a> {
 }
 
 impl<'a> Challenge<'a> {
-    fn read(message: &'a [u8], own: &[u8; NONCE]) -> Result<Self, &'static str> {
-        let document = RawDocument::from_bytes(message).map_err(|_| "its message is not BSON")?;
+    fn read(message: &'a [u8], own: &[u8; NONCE]) -> Result<Self, SaslViolation> {
+        let document = RawDocument::from_bytes(message).map_err(|_| SaslViolation::NotBson)?;
         let nonce = document
             .get_binary(cstr!("s"))
-            .map_err(|_| "it sent no nonce")?;
+            .map_err(|_| SaslViolation::AwsNoNonce)?;
         if nonce.subtype != BinarySubtype::Generic || nonce.bytes.len() != 2 * NONCE {
-            return Err("its nonce has another length than 64 bytes");
+            return Err(SaslViolation::AwsNonceLength);
         }
         if !nonce.bytes.starts_with(own) {
-            return Err("its nonce does not begin with ours");
+            return Err(SaslViolation::AwsNonceNotContinued);
         }
         let host = document
             .get_str(cstr!("h"))
-            .map_err(|_| "it names no STS host")?;
-        let region = region(host).ok_or("it names an STS host that is none")?;
+            .map_err(|_| SaslViolation::NoStsHost)?;
+        let region = region(host).ok_or(SaslViolation::InvalidStsHost)?;
         Ok(Self {
             nonce: nonce.bytes,
             host,
@@ -257,7 +258,7 @@ mod tests {
         assert_eq!(first.get_i32(cstr!("p")).unwrap(), 110);
         assert!(!client.is_complete());
         let nonce = [[7; NONCE], [9; NONCE]].concat();
-        let second = client.answer(&challenge(&nonce, "sts.eu-central-1.amazonaws.com"));
+        let second = client.respond(&challenge(&nonce, "sts.eu-central-1.amazonaws.com"));
         let second = second.unwrap();
         let second = RawDocument::from_bytes(&second).unwrap();
         let header = second.get_str(cstr!("a")).unwrap();
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(second.get_str(cstr!("d")).unwrap(), "20150830T123600Z");
         assert_eq!(second.get_str(cstr!("t")).unwrap(), "s3cret-token");
         assert!(client.is_complete());
-        assert!(client.answer(b"more").is_err());
+        assert!(client.respond(b"more").is_err());
         assert!(!format!("{client:?}").contains("s3cret"));
     }
 
@@ -280,7 +281,7 @@ mod tests {
     fn without_a_session_token_none_is_sent_or_signed() {
         let mut client = client(None);
         let nonce = [7; 2 * NONCE];
-        let second = client.answer(&challenge(&nonce, "localhost")).unwrap();
+        let second = client.respond(&challenge(&nonce, "localhost")).unwrap();
         let second = RawDocument::from_bytes(&second).unwrap();
         assert!(second.get(cstr!("t")).unwrap().is_none());
         assert!(
@@ -296,24 +297,21 @@ mod tests {
         let good = [7; 2 * NONCE];
         let long = format!("a.{}", "b".repeat(254));
         let cases = [
-            (challenge(&good[1..], "localhost"), "another length"),
+            (challenge(&good[1..], "localhost"), "does not have 64 bytes"),
             (
                 challenge(&[8; 2 * NONCE], "localhost"),
-                "does not begin with ours",
+                "does not begin with that of the client",
             ),
-            (challenge(&good, ""), "an STS host that is none"),
-            (challenge(&good, &long), "an STS host that is none"),
-            (
-                challenge(&good, "a\r\nx-evil:1"),
-                "an STS host that is none",
-            ),
+            (challenge(&good, ""), "an invalid STS host"),
+            (challenge(&good, &long), "an invalid STS host"),
+            (challenge(&good, "a\r\nx-evil:1"), "an invalid STS host"),
             (rawdoc! { "h": "localhost" }.into_bytes(), "no nonce"),
             (rawdoc! { "s": "text" }.into_bytes(), "no nonce"),
             (b"\x05\0\0\0".to_vec(), "not BSON"),
             (Vec::new(), "not BSON"),
         ];
         for (message, reason) in cases {
-            let cause = client(None).answer(&message).unwrap_err();
+            let cause = client(None).respond(&message).unwrap_err();
             assert_eq!(cause.code(), CauseCode::ServerNotProven);
             assert!(cause.message().contains(reason), "{reason}: {cause}");
         }
@@ -330,7 +328,7 @@ mod tests {
                 message[at] = random.bytes(1)[0];
             }
             message.truncate(random.below(2 * message.len()));
-            if let Err(cause) = client(None).answer(&message) {
+            if let Err(cause) = client(None).respond(&message) {
                 assert_eq!(cause.code(), CauseCode::ServerNotProven);
             }
         }

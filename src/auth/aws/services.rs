@@ -16,11 +16,11 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Temporary};
-use crate::auth::excerpt::excerpt;
 use crate::auth::fetch::{FetchError, Query, fetch};
 use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
 use crate::printable::Quoted;
+use crate::printable::sanitize;
 use crate::time::Deadline;
 
 /// Why a service gave nothing, in words that complete "the service …"; for a local reason, of its own.
@@ -349,7 +349,7 @@ fn refusal(status: u16, body: &[u8]) -> String {
     match serde_json::from_slice::<Response>(body) {
         Ok(Response { error }) => {
             let message = error.message.unwrap_or_default();
-            let text = excerpt(format!("{}: {message}", error.code).as_bytes());
+            let text = sanitize(format!("{}: {message}", error.code).as_bytes());
             format!("it answered {text}")
         }
         Err(_) => format!("it answered with HTTP status {status}"),

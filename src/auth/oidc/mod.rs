@@ -21,9 +21,8 @@ use zeroize::Zeroizing;
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
 use self::tokens::{Call, Found, Tokens, Told, failed};
-use super::excerpt::excerpt;
-use super::sasl::SaslClient;
-use super::{Context, server_not_proven};
+use super::conversation::SaslClient;
+use super::{Context, not_proven};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::logging::warn;
@@ -32,7 +31,10 @@ use crate::options::option_conflict;
 use crate::options::{
     AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
 };
-use crate::printable::Quoted;
+use crate::printable::{Quoted, sanitize};
+use crate::reason::auth::SaslViolation;
+#[cfg(not(feature = "cloud"))]
+use crate::reason::auth::{AuthFailure, AuthFeature};
 use crate::time::{Deadline, TimeoutKind};
 
 /// What the connections of one client share.
@@ -77,38 +79,39 @@ impl Oidc {
     pub(super) fn speculative(&self, context: &Context<'_>) -> Option<OidcClient> {
         self.0.check_host(context.server).ok()?;
         let token = self.0.tokens.kept(Instant::now())?;
-        Some(self.client(Way::Kept, Some(token), None))
+        Some(self.client(TokenOrigin::Cache, Some(token), None))
     }
 
     /// Begins the conversation of a connection, with the first way that there is.
     pub(super) fn begin(&self, context: &Context<'_>) -> Result<OidcClient, Cause> {
         self.0.check_host(context.server)?;
         match self.0.tokens.kept(Instant::now()) {
-            Some(token) => Ok(self.client(Way::Kept, Some(token), None)),
-            None => self.next(Way::Kept, context),
+            Some(token) => Ok(self.client(TokenOrigin::Cache, Some(token), None)),
+            None => self.next(TokenOrigin::Cache, context),
         }
     }
 
     /// After a refusal by the server: gives up what was refused, and begins the next way; none if there is
     /// no other, so that the refusal counts.
-    pub(super) fn again(
+    pub(super) fn retry(
         &self,
-        (way, token): (Way, Option<&AccessToken>),
+        refused: &OidcClient,
         code: i32,
         context: &Context<'_>,
     ) -> Result<Option<OidcClient>, Cause> {
         /// AuthenticationFailed, and ReauthenticationRequired.
         const REFUSALS: [i32; 2] = [18, 391];
-        if way == Way::Fresh || !REFUSALS.contains(&code) {
+        let origin = refused.origin;
+        if origin == TokenOrigin::New || !REFUSALS.contains(&code) {
             return Ok(None);
         }
-        if let Some(token) = token {
+        if let Some(token) = refused.token() {
             self.0.tokens.invalidate(token);
         }
-        let mut client = self.next(way, context)?;
-        if client.token.is_some() && client.way == Way::Kept {
-            // One that another connection has got meanwhile: good enough for a last try.
-            client.way = Way::Fresh;
+        let mut client = self.next(origin, context)?;
+        if client.token.is_some() && client.origin == TokenOrigin::Cache {
+            // Another connection has got this token in the meantime. It is the last one to try.
+            client.origin = TokenOrigin::New;
         }
         Ok(Some(client))
     }
@@ -118,38 +121,47 @@ impl Oidc {
         self.0.tokens.invalidate(token);
     }
 
-    /// The way after `way`.
-    fn next(&self, way: Way, context: &Context<'_>) -> Result<OidcClient, Cause> {
+    /// Starts a conversation with a token of the origin after `origin`.
+    fn next(&self, origin: TokenOrigin, context: &Context<'_>) -> Result<OidcClient, Cause> {
         let shared = &self.0;
         if !shared.is_human() {
             let Found { token, is_kept } =
                 shared.token(Told::default(), &shared.limit(&context.deadline))?;
             // Another connection may have been faster: then it is not ours, and may be too old.
-            let way = if is_kept { Way::Kept } else { Way::Fresh };
-            return Ok(self.client(way, Some(token), None));
+            let origin = if is_kept {
+                TokenOrigin::Cache
+            } else {
+                TokenOrigin::New
+            };
+            return Ok(self.client(origin, Some(token), None));
         }
-        if let (Way::Kept, Some(told)) = (way, shared.tokens.refresh()) {
+        if let (TokenOrigin::Cache, Some(told)) = (origin, shared.tokens.refresh()) {
             let started = Instant::now();
             match shared.token(told, &shared.limit(&context.deadline)) {
                 Ok(Found { token, .. }) => {
-                    return Ok(self.client(Way::Refreshed, Some(token), Some(started)));
+                    return Ok(self.client(TokenOrigin::Refresh, Some(token), Some(started)));
                 }
                 Err(_) => {
                     shared.tokens.forget_refresh();
-                    return Ok(self.client(Way::Fresh, None, Some(started)));
+                    return Ok(self.client(TokenOrigin::New, None, Some(started)));
                 }
             }
         }
-        Ok(self.client(Way::Fresh, None, None))
+        Ok(self.client(TokenOrigin::New, None, None))
     }
 
-    fn client(&self, way: Way, token: Option<AccessToken>, since: Option<Instant>) -> OidcClient {
+    fn client(
+        &self,
+        origin: TokenOrigin,
+        token: Option<AccessToken>,
+        since: Option<Instant>,
+    ) -> OidcClient {
         OidcClient {
             shared: Arc::clone(&self.0),
-            way,
+            origin,
             is_complete: token.is_some(),
             token,
-            away: since.map(|since| since.elapsed()).unwrap_or_default(),
+            time_of_person: since.map(|since| since.elapsed()).unwrap_or_default(),
         }
     }
 }
@@ -169,12 +181,7 @@ impl Source {
 
     #[cfg(not(feature = "cloud"))]
     fn environment(_: &Credential, _: &ClientOptions) -> Result<Self, Cause> {
-        Err(super::not_built_in(
-            AuthMechanism::MongodbOidc,
-            "MONGODB-OIDC's environments",
-            "Build mongotls with its feature cloud, one of the default ones, or give the client a callback that gets \
-             the access token.",
-        ))
+        Err(AuthFailure::NotBuiltIn(AuthFeature::OidcEnvironments).into())
     }
 }
 
@@ -245,33 +252,33 @@ impl Shared {
                     refresh_token: refresh,
                 };
                 let answer = callback.ask(&request);
-                answer.map_err(|error| failed(excerpt(error.to_string().as_bytes())))
+                answer.map_err(|error| failed(sanitize(error.to_string().as_bytes())))
             }
         });
         self.tokens.get(call, told, deadline)
     }
 }
 
-/// How the token of a conversation was come by.
+/// Where the token of a conversation comes from, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// It was kept from before.
-    Kept,
-    /// A refresh token got it.
-    Refreshed,
-    /// It was asked for just now.
-    Fresh,
+enum TokenOrigin {
+    /// The cache.
+    Cache,
+    /// The identity provider, for the cached refresh token.
+    Refresh,
+    /// A call of the callback or the environment for this conversation, or a person.
+    New,
 }
 
 /// The client's side of one conversation.
 pub(super) struct OidcClient {
     shared: Arc<Shared>,
-    way: Way,
+    origin: TokenOrigin,
     /// None until a person has logged in.
     token: Option<AccessToken>,
     is_complete: bool,
-    /// What a person took.
-    away: Duration,
+    /// How long the conversation has waited for a person.
+    time_of_person: Duration,
 }
 
 impl SaslClient for OidcClient {
@@ -284,11 +291,11 @@ impl SaslClient for OidcClient {
         Ok(message.into_bytes().into())
     }
 
-    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
         if self.is_complete {
-            return Err(broken("it sent a message where none is due"));
+            return Err(violated(SaslViolation::UnexpectedMessage));
         }
-        let idp = read_idp(message).map_err(broken)?;
+        let idp = read_idp(message).map_err(violated)?;
         let started = Instant::now();
         let shared = &self.shared;
         // A connection that was faster may have brought a token meanwhile.
@@ -297,7 +304,7 @@ impl SaslClient for OidcClient {
             refresh: None,
         };
         let found = shared.token(told, &person())?;
-        self.away += started.elapsed();
+        self.time_of_person += started.elapsed();
         self.is_complete = true;
         let message = jwt(&found.token);
         self.token = Some(found.token);
@@ -307,20 +314,24 @@ impl SaslClient for OidcClient {
     fn is_complete(&self) -> bool {
         self.is_complete
     }
+}
 
-    fn token(&self) -> Option<(Way, Option<&AccessToken>)> {
-        Some((self.way, self.token.as_ref()))
+impl OidcClient {
+    /// The access token that was sent to the server, if there is one.
+    pub(super) fn token(&self) -> Option<&AccessToken> {
+        self.token.as_ref()
     }
 
-    fn time_of_person(&self) -> Duration {
-        self.away
+    /// How long the conversation has waited for a person. No limit counts that time.
+    pub(super) fn time_of_person(&self) -> Duration {
+        self.time_of_person
     }
 }
 
 impl fmt::Debug for OidcClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OidcClient")
-            .field("way", &self.way)
+            .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
 }
@@ -350,12 +361,12 @@ fn jwt(token: &AccessToken) -> Zeroizing<Vec<u8>> {
 }
 
 /// What the server says of the identity provider. It comes from a host that is allowed.
-fn read_idp(message: &[u8]) -> Result<IdpInfo, &'static str> {
+fn read_idp(message: &[u8]) -> Result<IdpInfo, SaslViolation> {
     const MOST_SCOPES: usize = 100;
-    let document = RawDocument::from_bytes(message).map_err(|_| "its message is not BSON")?;
+    let document = RawDocument::from_bytes(message).map_err(|_| SaslViolation::NotBson)?;
     let issuer = document
         .get_str(cstr!("issuer"))
-        .map_err(|_| "it names no issuer")?;
+        .map_err(|_| SaslViolation::NoIssuer)?;
     let client_id = document.get_str(cstr!("clientId")).ok();
     let scopes = match document.get(cstr!("requestScopes")) {
         Ok(Some(RawBsonRef::Array(scopes))) => scopes
@@ -373,8 +384,8 @@ fn read_idp(message: &[u8]) -> Result<IdpInfo, &'static str> {
     })
 }
 
-fn broken(what: &str) -> Cause {
-    server_not_proven(AuthMechanism::MongodbOidc, what)
+fn violated(violation: SaslViolation) -> Cause {
+    not_proven(AuthMechanism::MongodbOidc, violation).into()
 }
 
 /// What a call may take, where the connection has no limit.
@@ -407,9 +418,9 @@ mod tests {
     #[test]
     fn what_a_server_says_of_an_identity_provider_is_not_trusted() {
         let of = |document: RawDocumentBuf| read_idp(document.as_bytes());
-        assert_eq!(of(rawdoc! {}), Err("it names no issuer"));
-        assert_eq!(of(rawdoc! { "issuer": 1 }), Err("it names no issuer"));
-        assert_eq!(read_idp(b"\xff\xff"), Err("its message is not BSON"));
+        assert_eq!(of(rawdoc! {}), Err(SaslViolation::NoIssuer));
+        assert_eq!(of(rawdoc! { "issuer": 1 }), Err(SaslViolation::NoIssuer));
+        assert_eq!(read_idp(b"\xff\xff"), Err(SaslViolation::NotBson));
         let odd = of(rawdoc! { "issuer": "i", "clientId": 1, "requestScopes": ["a", 1] }).unwrap();
         assert_eq!(
             (odd.client_id, odd.request_scopes),

@@ -16,6 +16,7 @@ use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
+use crate::reason::auth::AuthFailure;
 use crate::time::{Deadline, Elapsed};
 
 /// An access token that servers are shown. Two are the same if they have the same text.
@@ -158,8 +159,11 @@ impl Tokens {
                 });
                 if started.is_err() {
                     state.runs_in = None;
-                    let cause = Limit::Threads.cause("no OIDC token was asked for");
-                    return Err(cause.fact("mechanism", AuthMechanism::MongodbOidc.as_str()));
+                    let failure = AuthFailure::NoThread {
+                        mechanism: AuthMechanism::MongodbOidc,
+                        reached: Limit::Threads.reached(),
+                    };
+                    return Err(failure.into());
                 }
             }
             awaited.get_or_insert(state.ended);

@@ -1,7 +1,7 @@
-//! The keys that a password becomes, and the cache of them.
+//! The keys that are derived from a password, and their cache.
 //!
 //! `SaltedPassword` takes thousands of iterations on purpose, and is the same for all connections of a
-//! client to a deployment ("Caching credentials in SCRAM"). What is kept are `ClientKey` and `ServerKey`.
+//! client to a deployment ("Caching credentials in SCRAM"). The cache holds `ClientKey` and `ServerKey`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ pub(super) enum Digest {
 }
 
 impl Digest {
-    /// That of SCRAM-SHA-256, or else that of SCRAM-SHA-1.
+    /// The hash function of SCRAM-SHA-256, or of SCRAM-SHA-1 for every other mechanism.
     pub(super) fn of(mechanism: AuthMechanism) -> Self {
         match mechanism {
             AuthMechanism::ScramSha256 => Self::Sha256,
@@ -53,7 +53,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Derives the keys; it takes as long as so many iterations take.
+    /// Derives the keys. The time it takes is proportional to `iterations`.
     pub(super) fn derive(
         digest: Digest,
         password: &str,
@@ -71,7 +71,7 @@ impl Keys {
         })
     }
 
-    /// The client's proof, and the signature that the server's must be, of a whole conversation
+    /// Returns the client's proof and the expected signature of the server, for a whole conversation
     /// (`AuthMessage`).
     pub(super) fn sign(
         &self,
@@ -100,7 +100,7 @@ fn hmac(digest: Digest, key: &[u8], message: &[u8]) -> Result<Vec<u8>, ErrorStac
     signer.sign_to_vec()
 }
 
-/// The keys of one user and password, by what the server chose: salt, iteration count and mechanism.
+/// The keys of one user and password, by salt, iteration count and mechanism, which the server chooses.
 #[derive(Debug, Default)]
 pub(super) struct KeyCache(Mutex<Vec<Entry>>);
 
@@ -113,7 +113,7 @@ struct Entry {
 }
 
 impl KeyCache {
-    /// The keys; derived by `derive` where they are not known yet. Nothing is derived under the lock.
+    /// Returns the keys, and derives them by `derive` if the cache does not have them. Nothing is derived under the lock.
     pub(super) fn get(
         &self,
         digest: Digest,
@@ -154,13 +154,13 @@ impl KeyCache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
-        // Whole between any two lines.
+        // A panic cannot leave the list incomplete.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many keys are kept. The members of a deployment share one entry for each mechanism; a server that
-/// sends another salt each time gains nothing.
+/// The size of the cache. The members of a deployment share one entry for each mechanism; a server that
+/// sends another salt each time cannot make it grow further.
 const MOST_ENTRIES: usize = 16;
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
-//! The messages of a server (RFC 5802 §7): text in, values out, nothing believed.
+//! The messages of a server (RFC 5802 §7): text in, values out. Nothing in them is trusted.
 //!
 //! ```text
 //! server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count ["," extensions]
 //! server-final-message = (server-error / verifier) ["," extensions]
 //! ```
 //!
-//! A mandatory extension (`m=`) is one that this client does not know, and ends the conversation (RFC 5802
-//! §5.1). Others are passed over.
+//! This client supports no mandatory extension (`m=`), so one ends the conversation (RFC 5802 §5.1). Other extensions are
+//! ignored.
 
 use std::borrow::Cow;
+
+use crate::reason::auth::SaslViolation;
 
 /// `server-first-message`.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,27 +23,28 @@ pub(super) struct ServerFirst<'a> {
 /// `server-final-message`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ServerFinal<'a> {
-    /// The server refuses, in this word.
+    /// The server's reason for its refusal.
     Error(&'a str),
     Signature(Vec<u8>),
 }
 
 impl<'a> ServerFirst<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, SaslViolation> {
         let mut attributes = text.split(',');
         let nonce = match attributes.next() {
-            Some(first) if first.starts_with("m=") => return Err(MANDATORY),
-            first => value(first, "r=").ok_or("its first message has no nonce where one is due")?,
+            Some(first) if first.starts_with("m=") => {
+                return Err(SaslViolation::MandatoryExtension);
+            }
+            first => value(first, "r=").ok_or(SaslViolation::NoNonce)?,
         };
         let is_printable = |byte: u8| matches!(byte, 0x21..=0x7e);
         if nonce.is_empty() || !nonce.bytes().all(is_printable) {
-            return Err("its nonce is malformed");
+            return Err(SaslViolation::NonceMalformed);
         }
-        let salt = value(attributes.next(), "s=").ok_or("its first message has no salt")?;
-        let salt = decode_base64(salt).ok_or("its salt is malformed")?;
-        let iterations =
-            value(attributes.next(), "i=").ok_or("its first message has no iteration count")?;
-        let iterations = number(iterations).ok_or("its iteration count is malformed")?;
+        let salt = value(attributes.next(), "s=").ok_or(SaslViolation::NoSalt)?;
+        let salt = decode_base64(salt).ok_or(SaslViolation::SaltMalformed)?;
+        let iterations = value(attributes.next(), "i=").ok_or(SaslViolation::NoIterationCount)?;
+        let iterations = number(iterations).ok_or(SaslViolation::IterationCountMalformed)?;
         check_extensions(attributes)?;
         Ok(Self {
             nonce,
@@ -52,25 +55,25 @@ impl<'a> ServerFirst<'a> {
 }
 
 impl<'a> ServerFinal<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, SaslViolation> {
         let mut attributes = text.split(',');
         let first = attributes.next();
         let parsed = if let Some(word) = value(first, "e=") {
             let is_known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
             match (1..=64).contains(&word.len()) && word.bytes().all(is_known) {
                 true => Self::Error(word),
-                false => return Err("its error is malformed"),
+                false => return Err(SaslViolation::ErrorMalformed),
             }
         } else {
-            let signature = value(first, "v=").ok_or("its last message has no signature")?;
-            Self::Signature(decode_base64(signature).ok_or("its signature is malformed")?)
+            let signature = value(first, "v=").ok_or(SaslViolation::NoSignature)?;
+            Self::Signature(decode_base64(signature).ok_or(SaslViolation::SignatureMalformed)?)
         };
         check_extensions(attributes)?;
         Ok(parsed)
     }
 }
 
-/// A user name as it stands in a message (`saslname`).
+/// Escapes a user name for a message (`saslname`).
 pub(super) fn escape(name: &str) -> Cow<'_, str> {
     match name.contains(['=', ',']) {
         true => Cow::Owned(name.replace('=', "=3D").replace(',', "=2C")),
@@ -78,38 +81,36 @@ pub(super) fn escape(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The value of an attribute that must be the one of that name.
+/// Returns the value of an attribute, if it has that name.
 fn value<'a>(attribute: Option<&'a str>, name: &str) -> Option<&'a str> {
     attribute?.strip_prefix(name)
 }
 
-fn check_extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), &'static str> {
+fn check_extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), SaslViolation> {
     for attribute in attributes {
         match attribute.as_bytes() {
-            [b'm', b'=', ..] => return Err(MANDATORY),
+            [b'm', b'=', ..] => return Err(SaslViolation::MandatoryExtension),
             [b'r' | b's' | b'i' | b'v' | b'e', b'=', ..] => {
-                return Err("it sent a field twice, or out of its order");
+                return Err(SaslViolation::FieldOutOfOrder);
             }
             [name, b'=', ..] if name.is_ascii_alphabetic() => {}
-            _ => return Err("its message has a field without a name"),
+            _ => return Err(SaslViolation::FieldWithoutName),
         }
     }
     Ok(())
 }
 
-/// `posit-number`: digits, the first of which is not 0.
+/// Reads a `posit-number`: digits, the first of which is not 0.
 fn number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    // What does not fit is more than any limit.
+    // A number that does not fit is above every limit.
     (digits && !text.is_empty()).then(|| text.parse().unwrap_or(u32::MAX))
 }
 
-/// Text in base 64 that is not empty, in the one spelling that it has: OpenSSL's decoder passes over white
-/// space and over bits in the padding.
+/// Decodes a text in base 64 that is not empty, and accepts only its canonical form: OpenSSL's decoder ignores white
+/// space and bits in the padding.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let bytes = openssl::base64::decode_block(text).ok()?;
     let is_sound = !bytes.is_empty() && openssl::base64::encode_block(&bytes) == text;
     is_sound.then_some(bytes)
 }
-
-const MANDATORY: &str = "it demands an extension that this client does not know";

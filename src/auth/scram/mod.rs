@@ -1,8 +1,8 @@
 //! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, RFC 7677): client and server prove to each other that they
 //! know the password, without sending it.
 //!
-//! [`Scram`] is shared by all connections of a client: the user, the password in the form that each
-//! mechanism wants, and the keys that were derived from it. A [`Client`] is one conversation:
+//! All connections of a client share one [`Scram`]: the user, the password in the form that each mechanism needs, and
+//! the keys derived from it. A [`ScramClient`] is the client's side of one conversation:
 //!
 //! ```text
 //! client_first   n,,n=user,r=nonce
@@ -11,9 +11,9 @@
 //! server_final   v=signature
 //! ```
 //!
-//! What differs from the RFCs is the specification's ("Driver Authentication", "SCRAM-SHA-1" and
-//! "SCRAM-SHA-256"): user names are not prepared, and the password of SCRAM-SHA-1 is an MD5 digest.
-//! Channel binding is not offered: no server supports it. All cryptography is OpenSSL's.
+//! MongoDB's specification differs from the RFCs ("Driver Authentication", "SCRAM-SHA-1" and "SCRAM-SHA-256"): user
+//! names are not prepared, and the password of SCRAM-SHA-1 is an MD5 digest. Channel binding is not offered, because no
+//! server supports it. All cryptography is OpenSSL's.
 
 mod keys;
 mod message;
@@ -28,23 +28,25 @@ use zeroize::Zeroizing;
 
 use self::keys::{Digest, KeyCache, Keys};
 use self::message::{ServerFinal, ServerFirst};
-use super::sasl::SaslClient;
-use super::{library_refuses, server_not_proven};
-use crate::cause::{Cause, CauseCode};
+use super::conversation::SaslClient;
+use super::{crypto_unavailable, not_proven};
+use crate::cause::Cause;
 use crate::options::{AuthMechanism, Credential, Secret};
-use crate::printable::Quoted;
+#[cfg(not(feature = "saslprep"))]
+use crate::reason::auth::AuthFeature;
+use crate::reason::auth::{AuthFailure, CryptoPrimitive, IterationLimit, SaslViolation};
 
-/// What the SCRAM conversations of a client share.
+/// The state that the SCRAM conversations of a client share.
 #[derive(Debug)]
 pub(super) struct Scram(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     user: String,
-    /// The password of SCRAM-SHA-1; an error where OpenSSL refuses MD5.
-    digested: Result<Secret, Cause>,
-    /// The password of SCRAM-SHA-256; an error where it cannot be prepared.
-    prepared: Result<Secret, Cause>,
+    /// The password of SCRAM-SHA-1, or an error if OpenSSL refuses MD5.
+    digested: Result<Secret, AuthFailure>,
+    /// The password of SCRAM-SHA-256, or an error if SASLprep prohibits it.
+    prepared: Result<Secret, AuthFailure>,
     cache: KeyCache,
 }
 
@@ -60,22 +62,23 @@ impl Scram {
         }))
     }
 
-    /// Whether the password can be used with a mechanism, and with this OpenSSL.
-    pub(super) fn check_password(&self, mechanism: AuthMechanism) -> Result<(), Cause> {
+    /// Checks that the password can be used with a mechanism, and with this OpenSSL.
+    pub(super) fn check_password(&self, mechanism: AuthMechanism) -> Result<(), AuthFailure> {
         let password = self.0.password(Digest::of(mechanism));
         password.map(|_| ())
     }
 
-    /// A conversation by SCRAM-SHA-256 or SCRAM-SHA-1.
-    pub(super) fn client(&self, mechanism: AuthMechanism) -> Result<Client, Cause> {
+    /// Starts a conversation by SCRAM-SHA-256 or SCRAM-SHA-1.
+    pub(super) fn client(&self, mechanism: AuthMechanism) -> Result<ScramClient, AuthFailure> {
         let mut nonce = [0; NONCE_BYTES];
-        rand_bytes(&mut nonce)
-            .map_err(|error| library_refuses(mechanism, "random numbers", &error))?;
+        rand_bytes(&mut nonce).map_err(|error| {
+            crypto_unavailable(mechanism, CryptoPrimitive::RandomNumbers, &error)
+        })?;
         Ok(self.client_with_nonce(Digest::of(mechanism), openssl::base64::encode_block(&nonce)))
     }
 
-    fn client_with_nonce(&self, digest: Digest, nonce: String) -> Client {
-        Client {
+    fn client_with_nonce(&self, digest: Digest, nonce: String) -> ScramClient {
+        ScramClient {
             shared: Arc::clone(&self.0),
             digest,
             nonce,
@@ -85,148 +88,135 @@ impl Scram {
 }
 
 impl Shared {
-    fn password(&self, digest: Digest) -> Result<&Secret, Cause> {
+    fn password(&self, digest: Digest) -> Result<&Secret, AuthFailure> {
         let password = match digest {
             Digest::Sha1 => &self.digested,
             Digest::Sha256 => &self.prepared,
         };
-        password.as_ref().map_err(Cause::clone)
+        password.as_ref().map_err(AuthFailure::clone)
     }
 
-    fn keys(&self, digest: Digest, first: &ServerFirst<'_>) -> Result<Arc<Keys>, Cause> {
+    fn keys(&self, digest: Digest, first: &ServerFirst<'_>) -> Result<Arc<Keys>, AuthFailure> {
         let password = self.password(digest)?;
         self.cache
             .get(digest, &first.salt, first.iterations, || {
                 Keys::derive(digest, password.expose(), &first.salt, first.iterations)
             })
-            .map_err(|error| library_refuses(digest.mechanism(), "PBKDF2 or HMAC", &error))
+            .map_err(|error| {
+                crypto_unavailable(digest.mechanism(), CryptoPrimitive::Pbkdf2, &error)
+            })
     }
 }
 
 /// The client's side of one conversation.
-pub(super) struct Client {
+pub(super) struct ScramClient {
     shared: Arc<Shared>,
     digest: Digest,
     nonce: String,
     state: State,
 }
 
-/// What the server is about to send.
+/// The message that the server must send next.
 #[derive(Clone)]
 enum State {
     First,
     Final {
         signature: Vec<u8>,
     },
-    /// Nothing any more.
+    /// None: the server has proven that it knows the user.
     Complete,
-    /// It has broken the rules, and nothing of it counts any more.
+    /// None: the server broke a rule, and every further message is refused.
     Broken,
 }
 
-impl Client {
+impl ScramClient {
     /// The part of `client_first` that the proof covers.
     fn first_bare(&self) -> String {
         format!("n={},r={}", message::escape(&self.shared.user), self.nonce)
     }
 
-    fn client_final(&self, server_first: &str) -> Result<(String, Vec<u8>), Cause> {
-        let first = ServerFirst::parse(server_first).map_err(|what| self.broken(what))?;
+    fn client_final(&self, server_first: &str) -> Result<(String, Vec<u8>), AuthFailure> {
+        let first =
+            ServerFirst::parse(server_first).map_err(|violation| self.violated(violation))?;
         let own = first.nonce.strip_prefix(self.nonce.as_str());
         if own.is_none_or(str::is_empty) {
-            return Err(self.broken("its nonce does not continue that of the client"));
+            return Err(self.violated(SaslViolation::NonceNotContinued));
         }
         self.check_iterations(first.iterations)?;
         let keys = self.shared.keys(self.digest, &first)?;
         // "biws" is the header of `client_first`, "n,,", in base 64.
         let without_proof = format!("c=biws,r={}", first.nonce);
         let signed = format!("{},{server_first},{without_proof}", self.first_bare());
-        let (proof, signature) = keys
-            .sign(self.digest, signed.as_bytes())
-            .map_err(|error| library_refuses(self.digest.mechanism(), "HMAC", &error))?;
+        let (proof, signature) = keys.sign(self.digest, signed.as_bytes()).map_err(|error| {
+            crypto_unavailable(self.digest.mechanism(), CryptoPrimitive::Hmac, &error)
+        })?;
         let proof = openssl::base64::encode_block(&proof);
         Ok((format!("{without_proof},p={proof}"), signature))
     }
 
-    fn check_iterations(&self, iterations: u32) -> Result<(), Cause> {
-        let (how, remedy) = match iterations {
+    fn check_iterations(&self, requested: u32) -> Result<(), AuthFailure> {
+        let limit = match requested {
             MIN_ITERATIONS..=MAX_ITERATIONS => return Ok(()),
-            ..MIN_ITERATIONS => (
-                format!("fewer than {MIN_ITERATIONS}"),
-                "Set scramIterationCount and scramSHA256IterationCount of the server to 4096 or more, then set the \
-                 user's password again. Where they are not lower, somebody stands between this client and the server.",
-            ),
-            _ => (
-                format!("more than {MAX_ITERATIONS}"),
-                "Lower scramIterationCount or scramSHA256IterationCount of the server, then set the user's password \
-                 again.",
-            ),
+            ..MIN_ITERATIONS => IterationLimit::Least(MIN_ITERATIONS),
+            _ => IterationLimit::Most(MAX_ITERATIONS),
         };
-        let mechanism = self.digest.mechanism();
-        let message = format!("the server asks for {iterations} iterations of {mechanism}, {how}");
-        Err(Cause::new(CauseCode::ServerNotProven, message, remedy)
-            .fact("mechanism", mechanism.as_str())
-            .fact("iterations", iterations))
+        Err(AuthFailure::IterationCount {
+            mechanism: self.digest.mechanism(),
+            requested,
+            limit,
+        })
     }
 
-    fn verify(&self, server_final: &str, expected: &[u8]) -> Result<(), Cause> {
-        match ServerFinal::parse(server_final).map_err(|what| self.broken(what))? {
-            ServerFinal::Error(word) => {
-                let mechanism = self.digest.mechanism();
-                Err(Cause::new(
-                    CauseCode::AuthenticationFailed,
-                    format!(
-                        "the server refused the user by {mechanism}: {word}",
-                        word = Quoted(&word)
-                    ),
-                    "Check the user name, the password, and authSource.",
-                )
-                .fact("mechanism", mechanism.as_str()))
-            }
+    fn verify(&self, server_final: &str, expected: &[u8]) -> Result<(), AuthFailure> {
+        match ServerFinal::parse(server_final).map_err(|violation| self.violated(violation))? {
+            ServerFinal::Error(error) => Err(AuthFailure::ScramError {
+                mechanism: self.digest.mechanism(),
+                error: error.to_owned(),
+            }),
             ServerFinal::Signature(signature) => {
                 let same = signature.len() == expected.len() && memcmp::eq(&signature, expected);
                 match same {
                     true => Ok(()),
-                    false => Err(self.broken("its signature is wrong")),
+                    false => Err(self.violated(SaslViolation::SignatureWrong)),
                 }
             }
         }
     }
 
-    fn broken(&self, what: &str) -> Cause {
-        server_not_proven(self.digest.mechanism(), what)
+    fn violated(&self, violation: SaslViolation) -> AuthFailure {
+        not_proven(self.digest.mechanism(), violation)
     }
 }
 
-impl SaslClient for Client {
+impl SaslClient for ScramClient {
     fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
         Ok(Zeroizing::new(
             format!("n,,{}", self.first_bare()).into_bytes(),
         ))
     }
 
-    fn answer(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let state = std::mem::replace(&mut self.state, State::Broken);
         let text = match std::str::from_utf8(message) {
             Ok(text) if text.len() <= LONGEST_MESSAGE => text,
-            Ok(_) => return Err(self.broken("its message is too long")),
-            Err(_) => return Err(self.broken("its message is not text")),
+            Ok(_) => return Err(self.violated(SaslViolation::MessageTooLong).into()),
+            Err(_) => return Err(self.violated(SaslViolation::MessageNotUtf8).into()),
         };
-        let (answer, state) = match state {
+        let (response, state) = match state {
             State::First => {
-                let (answer, signature) = self.client_final(text)?;
-                (answer.into_bytes(), State::Final { signature })
+                let (response, signature) = self.client_final(text)?;
+                (response.into_bytes(), State::Final { signature })
             }
             State::Final { signature } => {
                 self.verify(text, &signature)?;
                 (Vec::new(), State::Complete)
             }
             State::Complete | State::Broken => {
-                return Err(self.broken("it sent a message where none is due"));
+                return Err(self.violated(SaslViolation::UnexpectedMessage).into());
             }
         };
         self.state = state;
-        Ok(Zeroizing::new(answer))
+        Ok(Zeroizing::new(response))
     }
 
     fn is_complete(&self) -> bool {
@@ -238,17 +228,17 @@ impl SaslClient for Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ScramClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
+        f.debug_struct("ScramClient")
             .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
 }
 
-/// The password of SCRAM-SHA-1: `HEX(MD5(user:mongo:password))`.
-fn digest_password(user: &str, password: &str) -> Result<Secret, Cause> {
-    // In one piece: memory that grows leaves its old content behind.
+/// Returns the password of SCRAM-SHA-1: `HEX(MD5(user:mongo:password))`.
+fn digest_password(user: &str, password: &str) -> Result<Secret, AuthFailure> {
+    // The buffer must not grow: it would leave a copy of the password behind.
     let parts = [user, ":mongo:", password];
     let mut text = Zeroizing::new(Vec::with_capacity(
         parts.iter().map(|part| part.len()).sum(),
@@ -257,10 +247,7 @@ fn digest_password(user: &str, password: &str) -> Result<Secret, Cause> {
         text.extend_from_slice(part.as_bytes());
     }
     let digest = hash(MessageDigest::md5(), &text).map_err(|error| {
-        let cause = library_refuses(AuthMechanism::ScramSha1, "MD5", &error);
-        let remedy = "Give the user keys for SCRAM-SHA-256: run updateUser with its password and \
-                      mechanisms: [\"SCRAM-SHA-256\"]. FIPS forbids MD5, on which SCRAM-SHA-1 of MongoDB rests.";
-        cause.with_remedy(remedy)
+        crypto_unavailable(AuthMechanism::ScramSha1, CryptoPrimitive::Md5, &error)
     })?;
     let mut hex = String::with_capacity(2 * digest.len());
     for byte in digest.iter() {
@@ -271,26 +258,22 @@ fn digest_password(user: &str, password: &str) -> Result<Secret, Cause> {
     Ok(Secret::from(hex))
 }
 
-/// The password of SCRAM-SHA-256: prepared by SASLprep (RFC 4013).
+/// Returns the password of SCRAM-SHA-256: prepared by SASLprep (RFC 4013).
 #[cfg(feature = "saslprep")]
-fn prepare_password(password: &str) -> Result<Secret, Cause> {
+fn prepare_password(password: &str) -> Result<Secret, AuthFailure> {
     match stringprep::saslprep(password) {
         Ok(prepared) => Ok(Secret::new(prepared.into_owned())),
-        // The error names the character, which is a piece of the password.
+        // The error names the character, which is a part of the password.
         Err(_) => Err(prohibited(password)),
     }
 }
 
-/// The password of SCRAM-SHA-256: of ASCII, SASLprep changes nothing and prohibits the control characters. For others it
-/// needs tables; without preparation a password could be another than the one that the server knows.
+/// Returns the password of SCRAM-SHA-256. SASLprep does not change ASCII, and prohibits its control characters. It needs
+/// tables for other characters; without preparation the password could differ from the one that the server knows.
 #[cfg(not(feature = "saslprep"))]
-fn prepare_password(password: &str) -> Result<Secret, Cause> {
+fn prepare_password(password: &str) -> Result<Secret, AuthFailure> {
     if !password.is_ascii() {
-        return Err(super::not_built_in(
-            AuthMechanism::ScramSha256,
-            "SASLprep (RFC 4013), which the password needs, as it has other characters than those of ASCII",
-            "Build mongotls with its feature saslprep, one of the default ones, or choose a password of ASCII.",
-        ));
+        return Err(AuthFailure::NotBuiltIn(AuthFeature::Saslprep));
     }
     match password.bytes().any(|byte| byte.is_ascii_control()) {
         true => Err(prohibited(password)),
@@ -298,35 +281,20 @@ fn prepare_password(password: &str) -> Result<Secret, Cause> {
     }
 }
 
-fn prohibited(password: &str) -> Cause {
-    if super::ends_with_line_feed(password) {
-        return Cause::new(
-            CauseCode::OptionConflict,
-            "the password ends with a line feed, as texts that were read from a file do, and SASLprep (RFC 4013) \
-             prohibits it",
-            super::REMOVE_LINE_FEED,
-        )
-        .fact("mechanism", AuthMechanism::ScramSha256.as_str());
+fn prohibited(password: &str) -> AuthFailure {
+    AuthFailure::PasswordProhibited {
+        ends_with_line_feed: super::ends_with_line_feed(password),
     }
-    Cause::new(
-        CauseCode::OptionConflict,
-        "the password cannot be used with SCRAM-SHA-256: SASLprep (RFC 4013) prohibits one of its characters, or the \
-         order of its scripts",
-        "Choose another password: control characters, private characters, and characters that are younger than \
-         Unicode 3.2, such as most emoji, are prohibited, and letters of scripts written from right to left do not go \
-         together with others.",
-    )
-    .fact("mechanism", AuthMechanism::ScramSha256.as_str())
 }
 
-/// The random bytes of a nonce: 24, as many as MongoDB's own clients take.
+/// The random bytes of a nonce: 24, as in MongoDB's own clients.
 const NONCE_BYTES: usize = 24;
 
-/// Fewer iterations are refused ("SCRAM-SHA-256"), since a server in the middle could ask for one.
+/// The least iteration count that is accepted ("SCRAM-SHA-256"): a server in the middle could request a single one.
 const MIN_ITERATIONS: u32 = 4096;
 
-/// More iterations are refused: the server picks the work that the client must do, for which no time limit
-/// holds. A million take half a second; MongoDB's default is 15 000.
+/// The largest iteration count that is accepted: the server chooses how much the client must compute, and no deadline
+/// limits the computation. A million take half a second; MongoDB's default is 15 000.
 const MAX_ITERATIONS: u32 = 1_000_000;
 
 /// The longest message of a server: 4 KiB. It holds a nonce and a salt, of some tens of bytes each.

@@ -3,6 +3,7 @@
 use mongotls_testbench::random::{Random, rounds};
 
 use super::*;
+use crate::cause::CauseCode;
 
 fn credential(user: &str, password: &str) -> Credential {
     Credential {
@@ -14,9 +15,9 @@ fn credential(user: &str, password: &str) -> Credential {
     }
 }
 
-fn say(client: &mut Client, message: &str) -> Result<String, Cause> {
-    let answer = client.answer(message.as_bytes())?;
-    Ok(String::from_utf8(answer.to_vec()).unwrap())
+fn say(client: &mut ScramClient, message: &str) -> Result<String, Cause> {
+    let response = client.respond(message.as_bytes())?;
+    Ok(String::from_utf8(response.to_vec()).unwrap())
 }
 
 /// A whole conversation: nonce, and what server, client and server say.
@@ -155,9 +156,8 @@ fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
     };
     for &password in unprepared {
         let scram = Scram::new(&credential("user", password));
-        let cause = scram
-            .check_password(AuthMechanism::ScramSha256)
-            .unwrap_err();
+        let checked = scram.check_password(AuthMechanism::ScramSha256);
+        let cause = Cause::from(checked.unwrap_err());
         assert_eq!(cause.code(), CauseCode::OptionConflict);
         assert!(cause.message().contains("SASLprep"), "{cause}");
         let printed = format!("{cause:?} {scram:?}");
@@ -172,9 +172,8 @@ fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
 fn without_its_tables_a_password_of_more_than_ascii_is_refused() {
     for password in ["I\u{ad}X", "gr\u{fc}n", "\u{1f511}"] {
         let scram = Scram::new(&credential("user", password));
-        let cause = scram
-            .check_password(AuthMechanism::ScramSha256)
-            .unwrap_err();
+        let checked = scram.check_password(AuthMechanism::ScramSha256);
+        let cause = Cause::from(checked.unwrap_err());
         assert_eq!(cause.code(), CauseCode::MechanismUnsupported);
         assert!(cause.remedy().contains("feature saslprep"), "{cause}");
         assert!(scram.client(AuthMechanism::ScramSha256).is_ok());
@@ -268,11 +267,11 @@ const HOSTILE_FIRST: &[(&str, &str)] = &[
     ),
     (
         "m=x,r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096",
-        "demands an extension",
+        "requires an extension",
     ),
     (
         "r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096,m=x",
-        "demands an extension",
+        "requires an extension",
     ),
     ("r=NONCEmore,m=x,s=QSXCR+Q6sek8bf92,i=4096", "no salt"),
     (
@@ -299,15 +298,15 @@ fn hostile_first_messages_are_refused_for_their_reason() {
         // What was broken stays broken.
         let sound = "r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096";
         let cause = say(&mut client, sound).unwrap_err();
-        assert!(cause.message().contains("where none is due"), "{cause}");
+        assert!(cause.message().contains("unexpected message"), "{cause}");
     }
     let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
     let huge = format!("r=NONCE{},s=QSXCR+Q6sek8bf92,i=4096", "x".repeat(5000));
     let cause = say(&mut client, &huge).unwrap_err();
     assert!(cause.message().contains("too long"), "{cause}");
     let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
-    let cause = client.answer(b"r=NONCE\xff").unwrap_err();
-    assert!(cause.message().contains("is not text"), "{cause}");
+    let cause = client.respond(b"r=NONCE\xff").unwrap_err();
+    assert!(cause.message().contains("is not UTF-8"), "{cause}");
 }
 
 #[test]
@@ -344,7 +343,7 @@ const HOSTILE_LAST: &[(&str, &str)] = &[
     ),
     (
         "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=,m=x",
-        "demands an extension",
+        "requires an extension",
     ),
     (
         "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=,v=x",
@@ -359,7 +358,7 @@ const HOSTILE_LAST: &[(&str, &str)] = &[
     (RFC_7677.server_first, "no signature"),
 ];
 
-fn about_to_end() -> Client {
+fn about_to_end() -> ScramClient {
     let mut client = scram().client_with_nonce(RFC_7677.digest, RFC_7677.nonce.to_owned());
     say(&mut client, RFC_7677.server_first).unwrap();
     client
@@ -377,7 +376,7 @@ fn hostile_last_messages_are_refused_for_their_reason() {
 }
 
 #[test]
-fn a_servers_own_refusal_is_told_in_its_word() {
+fn the_error_of_a_server_is_quoted() {
     let cause = say(&mut about_to_end(), "e=invalid-proof").unwrap_err();
     assert_eq!(cause.code(), CauseCode::AuthenticationFailed);
     assert_eq!(
@@ -417,14 +416,14 @@ fn mutated_messages_never_prove_a_server() {
                 assert!(first.salt.len() < text.len() && !first.nonce.contains(','));
             }
         }
-        let mut client = Client {
+        let mut client = ScramClient {
             shared: Arc::clone(&template.shared),
             digest: template.digest,
             nonce: template.nonce.clone(),
             state: template.state.clone(),
         };
         let last = mutate(RFC_7677.server_final, &mut random);
-        if client.answer(&last).is_ok() {
+        if client.respond(&last).is_ok() {
             proven += 1;
             let text = String::from_utf8(last).unwrap();
             // The same signature, with an extension.
