@@ -576,7 +576,10 @@ fn kerberos(failure: &KerberosFailure) -> Explanation {
 fn kerberos_timeout(elapsed: Elapsed) -> Explanation {
     Explanation::new(
         CauseCode::KerberosFailed,
-        format!("the Kerberos library did not end {}", super::within(elapsed)),
+        format!(
+            "the Kerberos library did not end {}",
+            super::within(elapsed)
+        ),
         CHECK_KERBEROS,
     )
     .fact("mechanism", AuthMechanism::Gssapi.as_str())

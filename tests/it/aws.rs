@@ -704,7 +704,7 @@ fn a_server_that_breaks_the_rules_gets_no_signature() {
         (doc! { "h": "sts.amazonaws.com" }, "it sent no nonce"),
         (
             doc! { "s": mongotls::bson::Binary { subtype: mongotls::bson::spec::BinarySubtype::Generic, bytes: vec![0; 64] }, "h": "sts.amazonaws.com" },
-            "does not begin with ours",
+            "does not begin with that of the client",
         ),
     ] {
         let server = server_of(AwsMechanism::new().server_first(first));
