@@ -4,28 +4,18 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use bson::RawDocumentBuf;
-
 use crate::address::ServerAddress;
-use crate::command::Command;
-use crate::conn::{Connector, Hello, Request};
-use crate::cursor::Home;
+use crate::conn::{Connector, Hello};
 use crate::database::Database;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{self, Event, EventKind, TlsReloadEvent};
 use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
-use crate::options::{ClientOptions, DriverInfo, ReadPreference, ReadPreferenceMode};
+use crate::op::{Deployment, HasDeployment, execute};
+use crate::options::{ClientOptions, DriverInfo};
 use crate::pool::PoolSnapshot;
-use crate::random;
-use crate::retry::{self, Attempts, Decision};
-use crate::sdam::errors::What;
-use crate::sdam::selection::Operation;
-use crate::sdam::{
-    PooledConnection, Selected, ServerPool, ServerType, Topology, TopologyDescription, TopologyType,
-};
+use crate::sdam::{Topology, TopologyDescription};
 use crate::srv;
-use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{HandshakeReport, Snapshot};
 use crate::uri::ConnectionString;
 use crate::watch::{Reason, Reload, Watcher};
@@ -311,12 +301,8 @@ impl Client {
     /// # Errors
     /// As [`Database::run_command`], without those of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
-        event::begin_operation();
-        let deadline = self.deadline(None);
-        let primary = ReadPreference::default();
-        let topology = &self.inner().topology;
-        let selected = topology.select(Operation::Read(&primary), &[], deadline)?;
-        let connection = self.check_out(&selected, deadline)?;
+        let selected = execute::check_out(self)?;
+        let connection = selected.connection();
         let tls = self.inner().connector.tls();
         let (full_handshakes, resumed_handshakes) =
             tls.map(|tls| tls.handshakes()).unwrap_or_default();
@@ -387,158 +373,16 @@ impl Client {
     fn inner(&self) -> &Arc<Inner> {
         self.0.get(Inner::in_child)
     }
+}
 
-    /// Runs a command on a server that is chosen now, and again where that is allowed.
-    pub(crate) fn run(
-        &self,
-        operation: retry::Operation,
-        database: &str,
-        command: &Command,
-    ) -> Result<(RawDocumentBuf, Checked)> {
-        event::begin_operation();
-        let deadline = self.deadline(command.limit());
-        let body = command.body()?;
-        let primary = ReadPreference::default();
-        let preference = command.preference().unwrap_or(&primary);
-        let options = &self.inner().options;
-        let mut attempts = Attempts::new(operation, options, deadline.is_some());
-        let mut deprioritized = Vec::new();
-        let mut last: Option<Error> = None;
-        loop {
-            let topology = &self.inner().topology;
-            let reading = Operation::Read(preference);
-            let selected = match (topology.select(reading, &deprioritized, deadline), last) {
-                (Ok(selected), _) => selected,
-                // It tells more than that nobody else is there.
-                (Err(_), Some(before)) => return Err(before),
-                (Err(error), None) => return Err(error),
-            };
-            let outcome = self.attempt(&selected, database, body, command, deadline);
-            let error = match outcome {
-                Ok(answered) => return Ok(answered),
-                Err(error) => retry::label_write(error, body, options),
-            };
-            let is_sharded = selected.topology_type == TopologyType::Sharded;
-            let Decision::Retry { pause, elsewhere } = attempts.failed(&error, is_sharded) else {
-                return Err(error);
-            };
-            let pause = pause.mul_f64(random::fraction());
-            let left = deadline.map(|deadline| deadline.remaining(Instant::now()));
-            match left {
-                Some(Err(_)) => return Err(error),
-                Some(Ok(Some(left))) if left <= pause => return Err(error),
-                _ => std::thread::sleep(pause),
-            }
-            debug!(target: "mongotls::command", "another attempt after: {error}");
-            if elsewhere {
-                deprioritized.push(selected.server.address().clone());
-            }
-            last = Some(error);
-        }
-    }
-
-    /// Runs a command on that server.
-    fn attempt(
-        &self,
-        selected: &Selected,
-        database: &str,
-        body: &bson::RawDocument,
-        command: &Command,
-        deadline: Option<Deadline>,
-    ) -> Result<(RawDocumentBuf, Checked)> {
-        let connection = self.check_out(selected, deadline)?;
-        let mut checked = Checked {
-            topology_type: selected.topology_type,
-            server_type: selected.description.server_type,
-            connection,
-        };
-        let reply = self.run_on(&mut checked, database, body, command, deadline)?;
-        Ok((reply, checked))
-    }
-
-    /// Runs a command where a cursor lives. The reply is read into the memory of `spare`.
-    pub(crate) fn run_at(
-        &self,
-        home: &mut Home,
-        database: &str,
-        command: &Command,
-        spare: Vec<u8>,
-    ) -> Result<RawDocumentBuf> {
-        event::begin_operation();
-        let deadline = self.deadline(command.limit());
-        let body = command.body()?;
-        match home {
-            Home::Server(server) => {
-                let mut checked = server.check_out(deadline)?;
-                checked.connection.recycle(spare);
-                self.run_on(&mut checked, database, body, command, deadline)
-            }
-            Home::Connection(checked) => {
-                checked.connection.recycle(spare);
-                self.run_on(checked, database, body, command, deadline)
-            }
-        }
-    }
-
-    fn run_on(
-        &self,
-        checked: &mut Checked,
-        database: &str,
-        body: &bson::RawDocument,
-        command: &Command,
-        deadline: Option<Deadline>,
-    ) -> Result<RawDocumentBuf> {
+impl HasDeployment for Client {
+    fn deployment(&self) -> Deployment<'_> {
         let inner = self.inner();
-        let own = inner.options.socket_timeout;
-        let own =
-            own.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
-        let deadline = match (deadline, own) {
-            (Some(deadline), Some(own)) => Some(deadline.earlier(own)),
-            (deadline, own) => deadline.or(own),
-        };
-        let preference = checked.read_preference(command)?;
-        let sequences = command.sequences();
-        let request = Request {
-            database,
-            body,
-            sequences: &sequences,
-            read_preference: preference.as_deref(),
-        };
-        let connection = &mut checked.connection;
-        let reply = inner.connector.run(connection, &request, deadline);
-        match &reply {
-            Err(error) => inner
-                .topology
-                .operation_ended(connection, What::Error(error)),
-            Ok(reply) if connection.says_state_changed() => inner
-                .topology
-                .operation_ended(connection, What::Reply(reply)),
-            Ok(_) => {}
+        Deployment {
+            options: &inner.options,
+            connector: &inner.connector,
+            topology: &inner.topology,
         }
-        reply
-    }
-
-    /// A connection to a server that was chosen.
-    fn check_out(
-        &self,
-        selected: &Selected,
-        deadline: Option<Deadline>,
-    ) -> Result<PooledConnection> {
-        let connection = selected.server.pool().check_out(deadline)?;
-        if connection.is_new() {
-            self.inner().topology.greeted(&connection);
-        }
-        Ok(connection)
-    }
-
-    fn deadline(&self, limit: Option<Duration>) -> Option<Deadline> {
-        let (limit, kind) = match (limit, self.inner().options.timeout) {
-            (Some(limit), _) => (limit, TimeoutKind::Operation),
-            (None, Some(limit)) => (limit, TimeoutKind::Client),
-            (None, None) => return None,
-        };
-        let is_limited = !limit.is_zero();
-        is_limited.then(|| Deadline::after(Instant::now(), Some(limit), kind))
     }
 }
 
@@ -606,62 +450,5 @@ impl fmt::Display for ConnectionInUse {
             "connection {connection_id} to {server}, for {} ms",
             for_so_long.as_millis()
         )
-    }
-}
-
-/// A connection that is checked out, and what its server was chosen as.
-pub(crate) struct Checked {
-    pub(crate) connection: PooledConnection,
-    topology_type: TopologyType,
-    server_type: ServerType,
-}
-
-impl Checked {
-    /// Where the next commands of a cursor go that was opened here.
-    pub(crate) fn server(&self) -> HomeServer {
-        HomeServer {
-            pool: Arc::clone(self.connection.pool()),
-            topology_type: self.topology_type,
-            server_type: self.server_type,
-        }
-    }
-
-    /// The value of `$readPreference`, where the server needs one ("Server Selection", "Passing a Read Preference").
-    fn read_preference(&self, command: &Command) -> Result<Option<RawDocumentBuf>> {
-        let is_direct = self.topology_type == TopologyType::Single;
-        let is_member = !matches!(
-            self.server_type,
-            ServerType::Standalone | ServerType::Mongos
-        );
-        let other = command
-            .preference()
-            .filter(|preference| preference.mode != ReadPreferenceMode::Primary);
-        let document = match other {
-            _ if self.server_type == ServerType::Standalone => return Ok(None),
-            Some(preference) => preference.to_document(),
-            // A member that is talked to directly must answer, whether it is the primary or not.
-            None if is_direct && is_member => bson::doc! { "mode": "primaryPreferred" },
-            None => return Ok(None),
-        };
-        RawDocumentBuf::try_from(&document)
-            .map(Some)
-            .map_err(|error| Error::bson("the read preference cannot be encoded", error))
-    }
-}
-
-/// The server that holds a cursor.
-pub(crate) struct HomeServer {
-    pool: Arc<ServerPool>,
-    topology_type: TopologyType,
-    server_type: ServerType,
-}
-
-impl HomeServer {
-    fn check_out(&self, deadline: Option<Deadline>) -> Result<Checked> {
-        Ok(Checked {
-            connection: self.pool.check_out(deadline)?,
-            topology_type: self.topology_type,
-            server_type: self.server_type,
-        })
     }
 }

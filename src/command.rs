@@ -87,7 +87,7 @@ impl Command {
     }
 
     /// The command's document.
-    pub(crate) fn body(&self) -> Result<&RawDocument> {
+    pub(crate) fn body(&self) -> Result<&RawDocumentBuf> {
         match &self.body {
             Ok(body) if body.is_empty() => Err(Error::invalid_argument("the command is empty")),
             Ok(body) => Ok(body),

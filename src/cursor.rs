@@ -5,20 +5,23 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
 
+use bson::Document;
+#[cfg(not(feature = "serde"))]
+use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
-use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, rawdoc};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
-use crate::client::{Checked, Client, HomeServer};
+use crate::client::Client;
 use crate::command::Command;
-use crate::conn::integer;
 #[cfg(not(feature = "serde"))]
 use crate::document::to_document;
 #[cfg(feature = "serde")]
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::debug;
+use crate::op::{Batch, CursorReply, GetMore, KillCursors, SelectedConnection, Target};
+use crate::server_code::CURSOR_NOT_FOUND;
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
@@ -38,7 +41,7 @@ use crate::logging::debug;
 /// closed it: another connection may lead to another server.
 pub struct Cursor<T = Document> {
     client: Client,
-    home: Home,
+    target: Target,
     database: String,
     collection: String,
     /// 0 once the server has closed the cursor.
@@ -53,40 +56,30 @@ pub struct Cursor<T = Document> {
     values: PhantomData<fn() -> T>,
 }
 
-/// Where the commands of a cursor must go.
-pub(crate) enum Home {
-    /// To the server that holds it, on any connection.
-    Server(HomeServer),
-    /// To the connection that opened it ("Load Balancer Support", "Connection Pinning").
-    Connection(Box<Checked>),
-}
-
 impl<T> Cursor<T> {
-    /// Reads the reply of the command that opened the cursor.
+    /// Opens a cursor from the reply of `command`, which came from `connection`.
     pub(crate) fn open(
         client: Client,
-        checked: Checked,
-        reply: RawDocumentBuf,
+        connection: SelectedConnection,
+        reply: CursorReply,
         command: &Command,
     ) -> Result<Self> {
-        let opened = Batch::read(reply, "firstBatch")?;
-        let (database, collection) = opened
-            .namespace
-            .split_once('.')
-            .ok_or_else(|| malformed("a namespace"))?;
-        let is_pinned = client.options().load_balanced && opened.cursor_id != 0;
-        let home = if is_pinned {
-            Home::Connection(Box::new(checked))
-        } else {
-            Home::Server(checked.server())
+        let id = reply.cursor_id()?;
+        let namespace = reply.namespace();
+        let namespace = namespace.map(|(database, rest)| (database.to_owned(), rest.to_owned()));
+        let batch = reply.into_batch()?;
+        let (database, collection) = namespace?;
+        let target = match client.options().load_balanced && id != 0 {
+            true => connection.pin(),
+            false => connection.release(),
         };
         Ok(Self {
             client,
-            home,
-            database: database.to_owned(),
-            collection: collection.to_owned(),
-            id: opened.cursor_id,
-            batch: opened.batch,
+            target,
+            database,
+            collection,
+            id,
+            batch,
             current: 0..0,
             batch_size: None,
             limit: command.limit(),
@@ -121,7 +114,7 @@ impl<T> Cursor<T> {
             self.failed = true;
             if is_gone(error) {
                 self.id = 0;
-                self.unpin();
+                self.target.unpin();
             }
         }
         moved
@@ -155,21 +148,21 @@ impl<T> Cursor<T> {
     }
 
     fn fetch(&mut self) -> Result<()> {
-        let mut body = rawdoc! { "getMore": self.id, "collection": self.collection.as_str() };
-        if let Some(size) = self.batch_size {
-            body.append(bson::cstr!("batchSize"), size);
-        }
-        let command = self.command(body);
+        let get_more = GetMore {
+            database: &self.database,
+            collection: &self.collection,
+            cursor_id: self.id,
+            batch_size: self.batch_size,
+            limit: self.limit,
+        };
         self.current = 0..0;
         let spare = self.batch.take();
-        let reply = self
-            .client
-            .run_at(&mut self.home, &self.database, &command, spare)?;
-        let next = Batch::read(reply, "nextBatch")?;
-        self.id = next.cursor_id;
-        self.batch = next.batch;
+        let reply = get_more.run(&self.client, &mut self.target, spare)?;
+        let id = reply.cursor_id()?;
+        self.batch = reply.into_batch()?;
+        self.id = id;
         if self.id == 0 {
-            self.unpin();
+            self.target.unpin();
         }
         Ok(())
     }
@@ -179,21 +172,6 @@ impl<T> Cursor<T> {
             Ok(true) => Some(value(self.current())),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Gives a connection back that nothing needs any more.
-    fn unpin(&mut self) {
-        if let Home::Connection(checked) = &self.home {
-            self.home = Home::Server(checked.server());
-        }
-    }
-
-    fn command(&self, body: RawDocumentBuf) -> Command {
-        let command = Command::from(body);
-        match self.limit {
-            Some(limit) => command.timeout(limit),
-            None => command,
         }
     }
 }
@@ -227,24 +205,20 @@ impl Iterator for Cursor<RawDocumentBuf> {
 
 impl<T> Drop for Cursor<T> {
     fn drop(&mut self) {
-        let is_cut_off = matches!(&self.home, Home::Connection(pinned) if pinned.connection.perished().is_some());
-        if self.id == 0 || is_cut_off || std::thread::panicking() {
+        /// The longest time that a drop waits for the server.
+        const LIMIT: Duration = Duration::from_secs(2);
+        if self.id == 0 || self.target.perished().is_some() || std::thread::panicking() {
             return;
         }
-        /// A drop waits no longer for the server.
-        const LIMIT: Duration = Duration::from_secs(2);
-        let mut ids = RawArrayBuf::new();
-        ids.push(self.id);
-        let body = rawdoc! { "killCursors": self.collection.as_str(), "cursors": ids };
         // Zero means no limit.
         let limit = self.limit.filter(|limit| !limit.is_zero());
-        let limit = limit.map_or(LIMIT, |limit| limit.min(LIMIT));
-        if let Err(error) = self.client.run_at(
-            &mut self.home,
-            &self.database,
-            &Command::from(body).timeout(limit),
-            Vec::new(),
-        ) {
+        let kill_cursors = KillCursors {
+            database: &self.database,
+            collection: &self.collection,
+            cursor_id: self.id,
+            limit: limit.map_or(LIMIT, |limit| limit.min(LIMIT)),
+        };
+        if let Err(error) = kill_cursors.run(&self.client, &mut self.target) {
             debug!(target: "mongotls::cursor", "cursor {} may stay open on the server: {error}", self.id);
         }
     }
@@ -260,189 +234,15 @@ impl<T> fmt::Debug for Cursor<T> {
     }
 }
 
-/// The documents of one reply, in place.
-struct Batch {
-    reply: RawDocumentBuf,
-    /// Where the next element of the array begins.
-    next: usize,
-    /// Where the array ends, at its final NUL.
-    end: usize,
-}
-
-/// A reply that holds a cursor.
-struct Opened {
-    cursor_id: i64,
-    namespace: String,
-    batch: Batch,
-}
-
-impl Batch {
-    /// Finds the batch in `reply`, under `cursor` and the name `field`.
-    fn read(reply: RawDocumentBuf, field: &str) -> Result<Opened> {
-        let cursor = reply
-            .get_document("cursor")
-            .map_err(|_| malformed("a cursor"))?;
-        let (mut cursor_id, mut namespace, mut array) = (None, None, None);
-        for (key, value) in cursor.iter().map_while(std::result::Result::ok) {
-            match (key.as_str(), value) {
-                ("id", number) => cursor_id = integer(number),
-                ("ns", RawBsonRef::String(name)) => namespace = Some(name.to_owned()),
-                (key, RawBsonRef::Array(documents)) if key == field => {
-                    array = Some(documents.as_bytes())
-                }
-                _ => {}
-            }
-        }
-        let cursor_id = cursor_id.ok_or_else(|| malformed("a cursor id"))?;
-        let namespace = namespace.unwrap_or_default();
-        let array = array.ok_or_else(|| malformed(field))?;
-        // The array is a part of the reply, so that its place in it follows from the addresses.
-        let start = array.as_ptr().addr() - reply.as_bytes().as_ptr().addr();
-        let (next, end) = (start + 4, start + array.len() - 1);
-        Ok(Opened {
-            cursor_id,
-            namespace,
-            batch: Self { reply, next, end },
-        })
-    }
-
-    /// The memory of a batch that is used up; it is empty then.
-    fn take(&mut self) -> Vec<u8> {
-        (self.next, self.end) = (0, 0);
-        std::mem::take(&mut self.reply).into_bytes()
-    }
-
-    /// Whether no document is left.
-    fn is_empty(&self) -> bool {
-        self.next >= self.end
-    }
-
-    /// Where the next document lies; none at the end.
-    fn next(&mut self) -> Result<Option<Range<usize>>> {
-        const DOCUMENT: u8 = 3;
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let rest = &self.reply.as_bytes()[self.next..self.end];
-        // An element: its type, its index as text, the document with its own length in front.
-        let key_end = rest
-            .iter()
-            .position(|byte| *byte == 0)
-            .ok_or_else(|| malformed("whole documents"))?;
-        let document = &rest[key_end + 1..];
-        let length = document
-            .first_chunk()
-            .map(|bytes| i32::from_le_bytes(*bytes))
-            .and_then(|n| usize::try_from(n).ok());
-        let length = length.filter(|length| {
-            rest[0] == DOCUMENT
-                && *length <= document.len()
-                && RawDocument::from_bytes(&document[..*length]).is_ok()
-        });
-        let length = length.ok_or_else(|| malformed("whole documents"))?;
-        let start = self.next + key_end + 1;
-        self.next = start + length;
-        Ok(Some(start..self.next))
-    }
-
-    fn document(&self, place: &Range<usize>) -> &RawDocument {
-        // Only places that `next` has checked come here, and the empty one.
-        RawDocument::from_bytes(&self.reply.as_bytes()[place.clone()]).unwrap_or_else(|_| empty())
-    }
-}
-
-/// Reads a reply as that of a cursor, to its end or first fault, for tests with hostile ones. Returns
-/// how many documents there were.
-#[cfg(test)]
-pub(crate) fn read_batches(reply: &RawDocument) -> usize {
-    let mut count = 0;
-    for field in ["firstBatch", "nextBatch"] {
-        let Ok(mut opened) = Batch::read(reply.to_owned(), field) else {
-            continue;
-        };
-        while let Ok(Some(place)) = opened.batch.next() {
-            let document = opened.batch.document(&place);
-            assert_eq!(document.as_bytes().len(), place.len());
-            let _ = crate::document::to_document(document);
-            count += 1;
-        }
-    }
-    count
-}
-
 fn is_tailable(command: &Command) -> bool {
     let body = command.body().ok();
     body.is_some_and(|body| body.get_bool("tailable").unwrap_or(false))
 }
 
-/// Whether an error means that the server holds the cursor no more, or cannot be told to close it.
+/// Returns whether the server no longer has the cursor after this error, or cannot be reached to close it.
 fn is_gone(error: &Error) -> bool {
-    const CURSOR_NOT_FOUND: i32 = 43;
     error.kind() == ErrorKind::Network
         || error
             .command()
             .is_some_and(|failure| failure.code == CURSOR_NOT_FOUND)
-}
-
-fn empty() -> &'static RawDocument {
-    const BYTES: &[u8] = &[5, 0, 0, 0, 0];
-    #[expect(
-        clippy::expect_used,
-        reason = "the bytes are those of an empty document"
-    )]
-    RawDocument::from_bytes(BYTES).expect("five bytes, the last one NUL")
-}
-
-fn malformed(what: &str) -> Error {
-    Error::protocol(format!("the reply of a cursor does not hold {what}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(reply: RawDocumentBuf) -> Result<Opened> {
-        Batch::read(reply, "firstBatch")
-    }
-
-    #[test]
-    fn documents_are_found_in_place() {
-        let reply = rawdoc! { "cursor": { "id": 7_i64, "ns": "a.b.c", "firstBatch": [{ "x": 1 }, {}, { "y": [1, 2] }] }, "ok": 1 };
-        let mut opened = batch(reply).unwrap();
-        assert_eq!((opened.cursor_id, opened.namespace.as_str()), (7, "a.b.c"));
-        let mut found = Vec::new();
-        while let Some(place) = opened.batch.next().unwrap() {
-            found.push(opened.batch.document(&place).to_owned());
-        }
-        assert_eq!(
-            found,
-            [rawdoc! { "x": 1 }, rawdoc! {}, rawdoc! { "y": [1, 2] }]
-        );
-    }
-
-    #[test]
-    fn a_batch_of_anything_but_documents_is_refused() {
-        let mut opened =
-            batch(rawdoc! { "cursor": { "id": 0, "ns": "a.b", "firstBatch": [{ }, 5] } }).unwrap();
-        assert!(opened.batch.next().is_ok());
-        assert!(
-            opened
-                .batch
-                .next()
-                .unwrap_err()
-                .to_string()
-                .contains("whole documents")
-        );
-    }
-
-    #[test]
-    fn a_reply_without_a_cursor_is_refused() {
-        for reply in [
-            rawdoc! { "ok": 1 },
-            rawdoc! { "cursor": {} },
-            rawdoc! { "cursor": { "id": 1, "ns": "a.b" } },
-        ] {
-            assert!(batch(reply).is_err());
-        }
-    }
 }

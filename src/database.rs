@@ -6,15 +6,15 @@ use bson::{Document, RawDocumentBuf};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
-use crate::client::{Checked, Client};
+use crate::client::Client;
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::document::reply_to_document;
 #[cfg(feature = "serde")]
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
+use crate::op::RunCommand;
 use crate::options::database_name_problem;
-use crate::retry;
 
 /// One database of a deployment. Cheap to clone.
 #[derive(Clone)]
@@ -73,8 +73,8 @@ impl Database {
         &self,
         command: impl Into<Command>,
     ) -> Result<T> {
-        let command = command.into();
-        let (reply, _) = self.run_typed(&command)?;
+        let (name, command) = (self.sendable_name()?, command.into());
+        let reply = RunCommand::typed(name, &command)?.run(&self.client)?;
         reply_to_typed(&reply)
     }
 
@@ -83,11 +83,8 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
-        let operation = retry::Operation::Other;
-        let (reply, _) = self
-            .client
-            .run(operation, self.sendable_name()?, &command.into())?;
-        Ok(reply)
+        let (name, command) = (self.sendable_name()?, command.into());
+        RunCommand::new(name, &command)?.run(&self.client)
     }
 
     /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is tried again as with
@@ -107,9 +104,10 @@ impl Database {
     /// As [`run_command`](Self::run_command), and
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
-        let command = command.into();
-        let (reply, checked) = self.run_typed(&command)?;
-        Cursor::open(self.client.clone(), checked, reply, &command)
+        let (name, command) = (self.sendable_name()?, command.into());
+        let (reply, connection) =
+            RunCommand::typed(name, &command)?.run_for_cursor(&self.client)?;
+        Cursor::open(self.client.clone(), connection, reply, &command)
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -121,11 +119,12 @@ impl Database {
         &self,
         command: impl Into<Command>,
     ) -> Result<(Document, Option<Cursor<T>>)> {
-        let command = command.into();
-        let (raw, checked) = self.run_typed(&command)?;
-        let reply = reply_to_document(&raw)?;
+        let (name, command) = (self.sendable_name()?, command.into());
+        let (raw, connection) = RunCommand::typed(name, &command)?.run_for_cursor(&self.client)?;
+        let reply = reply_to_document(raw.reply())?;
+        let client = self.client.clone();
         let cursor = match reply.contains_key("cursor") {
-            true => Some(Cursor::open(self.client.clone(), checked, raw, &command)?),
+            true => Some(Cursor::open(client, connection, raw, &command)?),
             false => None,
         };
         Ok((reply, cursor))
@@ -137,14 +136,6 @@ impl Database {
             Some(problem) => Err(Error::invalid_argument(problem.clone())),
             None => Ok(&self.name),
         }
-    }
-
-    /// Runs a command whose reads may be tried again.
-    fn run_typed(&self, command: &Command) -> Result<(RawDocumentBuf, Checked)> {
-        let operation = command
-            .body()
-            .map_or(retry::Operation::Other, retry::Operation::of);
-        self.client.run(operation, self.sendable_name()?, command)
     }
 }
 

@@ -132,12 +132,7 @@ impl Connector {
                 true => rawdoc! { "hello": 1_i32, "saslSupportedMechs": name },
                 false => rawdoc! { "isMaster": 1_i32, "saslSupportedMechs": name },
             };
-            let request = Request {
-                database: "admin",
-                body: &body,
-                sequences: &[],
-                read_preference: None,
-            };
+            let request = Request::new("admin", &body);
             let reply = connection.run(&request, Some(deadline))?;
             Ok(read_user_mechanisms(&reply))
         };
@@ -170,12 +165,8 @@ fn talk(
             .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
         let outcome = connection.run_at(
             Stage::Authentication,
-            &Request {
-                database: conversation.source(),
-                body: &command,
-                sequences: &[],
-                read_preference: None,
-            },
+            &Request::new(conversation.source(), &command),
+            &mut (),
             Some(deadline.extended(conversation.time_of_person())),
         );
         // It may hold a password, and the connection's buffer a copy.

@@ -46,17 +46,43 @@ use crate::tls::{HandshakeReport, SILENT_NETWORK, TlsStream, is_unreachable};
 use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
-use crate::wire::request::{self, DocumentSequence, TooLarge};
+use crate::wire::request::{self, DocumentSequence, EncodeCommand, Envelope, TooLarge};
 
-/// A command on its way to a server.
-#[derive(Clone, Copy, Debug)]
+/// A command and everything that is sent with it.
+#[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
-    pub(crate) database: &'a str,
-    pub(crate) body: &'a RawDocument,
+    /// The command's own fields.
+    pub(crate) command: &'a dyn EncodeCommand,
     pub(crate) sequences: &'a [DocumentSequence<'a>],
-    /// The value of `$readPreference`, where the server needs one.
-    pub(crate) read_preference: Option<&'a RawDocument>,
+    /// The fields that the driver adds.
+    pub(crate) envelope: Envelope<'a>,
 }
+
+impl<'a> Request<'a> {
+    /// A command without any options.
+    pub(crate) fn new(database: &'a str, command: &'a dyn EncodeCommand) -> Self {
+        Self {
+            command,
+            sequences: &[],
+            envelope: Envelope {
+                database,
+                ..Envelope::default()
+            },
+        }
+    }
+}
+
+/// Reads the fields of a reply that an operation needs, in the same pass that finds out whether the command succeeded.
+pub(crate) trait ReadReply {
+    /// Begins a new reply: forgets what was read from the reply of an earlier attempt.
+    fn begin(&mut self) {}
+
+    /// Reads a field of `reply`, if the operation needs it.
+    fn field(&mut self, _reply: &RawDocument, _field: &RawElement<'_>) {}
+}
+
+/// Reads nothing: the caller gets the whole reply.
+impl ReadReply for () {}
 
 /// An established connection; see the [module documentation](self).
 #[derive(Debug)]
@@ -176,25 +202,36 @@ impl Connection {
 
     /// Sends a command and waits for its reply, until `deadline`.
     ///
-    /// An answer with `ok: 0` is an error that leaves the connection usable.
+    /// A reply with `ok: 0` is an error that leaves the connection usable.
     pub(crate) fn run(
         &mut self,
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        self.run_at(Stage::Command, request, deadline)
+        self.run_at(Stage::Command, request, &mut (), deadline)
     }
 
-    /// Has the next reply read into memory that nobody needs any more.
+    /// Like [`run`](Self::run); `fields` reads the reply in the same pass that looks for an error.
+    pub(crate) fn run_and_read(
+        &mut self,
+        request: &Request<'_>,
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        self.run_at(Stage::Command, request, fields, deadline)
+    }
+
+    /// Reuses the memory of `spare` for the next reply.
     pub(crate) fn recycle(&mut self, spare: Vec<u8>) {
         self.spare = spare;
     }
 
-    /// The same for a command that belongs to a stage of establishing the connection.
+    /// Runs a command that belongs to `stage`.
     fn run_at(
         &mut self,
         stage: Stage,
         request: &Request<'_>,
+        fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         if self.socket().is_inherited() {
@@ -205,7 +242,7 @@ impl Connection {
         let is_told = self.commands.hears(!self.established);
         let open = is_told.then(|| self.start(request, id));
         self.compress(request);
-        let outcome = self.ask(stage, request, id, deadline);
+        let outcome = self.ask(stage, request, id, fields, deadline);
         if let Some(open) = open {
             open.end(outcome.as_deref());
         }
@@ -215,14 +252,9 @@ impl Connection {
     /// Puts the message into the buffer.
     fn encode(&mut self, request: &Request<'_>, id: i32) -> Result<()> {
         let limit = self.hello.max_message_size;
-        let more = |fields: &mut request::Fields<'_>| {
-            fields.text("$db", request.database);
-            if let Some(preference) = request.read_preference {
-                fields.document("$readPreference", preference);
-            }
-        };
-        let (body, sequences) = (request.body, request.sequences);
-        request::encode_msg(&mut self.buffer, id, body, more, sequences, limit)
+        let more = |fields: &mut request::Fields<'_>| request.envelope.encode(fields);
+        let (command, sequences) = (request.command, request.sequences);
+        request::encode_msg(&mut self.buffer, id, command, more, sequences, limit)
             .map_err(|error| self.too_large(error))
     }
 
@@ -232,7 +264,7 @@ impl Connection {
             return;
         };
         let limit = self.hello.max_message_size;
-        if sensitive::may_be_compressed(command_name(request.body))
+        if sensitive::may_be_compressed(request.command.name())
             && compress::wrap(&self.buffer, &mut self.compressed, compression, limit)
         {
             std::mem::swap(&mut self.buffer, &mut self.compressed);
@@ -247,6 +279,7 @@ impl Connection {
         stage: Stage,
         request: &Request<'_>,
         id: i32,
+        fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         let expected = Expected {
@@ -255,11 +288,11 @@ impl Connection {
             offered: self.offered,
         };
         let reply = self.exchange(expected, deadline).map_err(|failure| {
-            let what = format!("the reply to {}", Quoted(&command_name(request.body)));
+            let what = format!("the reply to {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
         })?;
-        let success =
-            outcome(&reply).map_err(|error| error.with_server(&self.server).with_stage(stage));
+        let success = outcome(&reply, fields)
+            .map_err(|error| error.with_server(&self.server).with_stage(stage));
         self.says_state_changed =
             matches!(success, Ok(Success::ButNotReplicated)) && StateChange::read(&reply).is_some();
         success.map(|_| reply)
@@ -267,10 +300,10 @@ impl Connection {
 
     /// Tells of the command whose message is in the buffer.
     fn start(&self, request: &Request<'_>, id: i32) -> OpenCommand {
-        let name = command_name(request.body);
+        let name = request.command.name();
         let info = CommandInfo {
             command_name: name.to_owned(),
-            database_name: request.database.to_owned(),
+            database_name: request.envelope.database.to_owned(),
             request_id: id,
             operation_id: next_operation_id(),
             server: self.server.clone(),
@@ -278,7 +311,8 @@ impl Connection {
             server_connection_id: self.hello.connection_id,
             service_id: self.hello.service_id,
         };
-        let is_secret = sensitive::is_secret(name, request.body);
+        let body = request::body(&self.buffer);
+        let is_secret = body.is_none_or(|body| sensitive::is_secret(name, body));
         // A secret is not even copied.
         let command = match is_secret {
             true => RawDocumentBuf::new(),
@@ -505,14 +539,6 @@ impl Write for Stream {
     }
 }
 
-/// The name of a command is its first key.
-pub(crate) fn command_name(body: &RawDocument) -> &str {
-    body.iter()
-        .next()
-        .and_then(std::result::Result::ok)
-        .map_or("", |(key, _)| key.as_str())
-}
-
 /// How a command was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Success {
@@ -523,11 +549,12 @@ enum Success {
 
 /// Whether the server carried the command out. What it says otherwise becomes the error.
 pub(crate) fn check(reply: &RawDocument) -> Result<()> {
-    outcome(reply).map(|_| ())
+    outcome(reply, &mut ()).map(|_| ())
 }
 
-/// The same, in one pass over the reply.
-fn outcome(reply: &RawDocument) -> Result<Success> {
+/// Like [`check`], in one pass over the reply that `fields` takes part in.
+fn outcome(reply: &RawDocument, fields: &mut dyn ReadReply) -> Result<Success> {
+    fields.begin();
     let mut ok = false;
     let mut success = Success::Whole;
     let mut code = 0;
@@ -560,7 +587,7 @@ fn outcome(reply: &RawDocument) -> Result<Success> {
                 }
             }
             "writeConcernError" => success = Success::ButNotReplicated,
-            _ => {}
+            _ => fields.field(reply, &element),
         }
     }
     if ok {
@@ -594,7 +621,7 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = check(reply);
     let _ = StateChange::read(reply);
     let _ = Hello::read(reply).incompatibility();
-    let _ = command_name(reply);
+    let _ = request::command_name(reply);
     crate::event::read_for_the_log(reply);
 }
 
@@ -790,12 +817,8 @@ mod tests {
                 io::copy(&mut Cursor::new(reply), &mut theirs).unwrap();
                 opcode
             });
-            let request = Request {
-                database: "db",
-                body: &rawdoc! { "insert": "x".repeat(1 << 20) },
-                sequences: &[],
-                read_preference: None,
-            };
+            let insert = rawdoc! { "insert": "x".repeat(1 << 20) };
+            let request = Request::new("db", &insert);
             connection.run(&request, None).unwrap();
             let opcode = server.join().unwrap();
             assert_eq!(opcode, if compression.is_some() { 2012 } else { 2013 });

@@ -1,43 +1,36 @@
-//! A command on a connection whose user the server wants to see again.
+//! Authenticating the user of an established connection again.
 //!
-//! A server may answer any command with ReauthenticationRequired, most often because an access token has
-//! expired. The command was not carried out then; it is sent once more after a conversation without a
-//! hello. Source: "Reauthentication" in "Driver Authentication".
+//! A server may answer any command with ReauthenticationRequired, most often because an access token has expired. The
+//! server did not run that command; the executor of operations (`op/execute.rs`) authenticates here, without a hello, and
+//! sends the command again. Source: "Reauthentication" in "Driver Authentication".
 
-use std::time::Instant;
-
-use bson::RawDocumentBuf;
+use std::time::{Duration, Instant};
 
 use super::authenticate::Driver;
-use super::{Connection, Connector, Perished, Request};
+use super::{Connection, Connector, Perished};
 use crate::auth::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ffi::fork;
 use crate::time::Deadline;
 
 impl Connector {
-    /// Runs a command as [`Connection::run`] does, and a second time if the server asks who the user is.
+    /// Authenticates the user of the connection again. Returns the time that a person took to log in, which no
+    /// deadline counts, or `None` if the connection has no user.
     ///
     /// # Errors
-    /// Those of the second time; and of [`Stage::Authentication`](crate::Stage::Authentication), which
-    /// leave a connection that must not be used again.
-    pub(crate) fn run(
+    /// Those of [`Stage::Authentication`](crate::Stage::Authentication). The connection must not be used after them.
+    #[cold]
+    pub(crate) fn reauthenticate(
         &self,
         connection: &mut Connection,
-        request: &Request<'_>,
         deadline: Option<Deadline>,
-    ) -> Result<RawDocumentBuf> {
-        let outcome = connection.run(request, deadline);
-        let failure = outcome.as_ref().err().and_then(Error::command);
-        if failure.is_none_or(|failure| failure.code != REAUTHENTICATION_REQUIRED) {
-            return outcome;
-        }
+    ) -> Result<Option<Duration>> {
         let (Some(authenticator), Some(authenticated)) =
             (self.authenticator(), connection.authenticated.take())
         else {
-            return outcome;
+            return Ok(None);
         };
-        // Authentication hashes.
+        // Authentication computes hashes with OpenSSL.
         let _at_work = fork::at_work();
         let started = Instant::now();
         let own = self.connect_deadline(started);
@@ -54,16 +47,11 @@ impl Connector {
         };
         let begun = authenticator.reauthenticate(&authenticated, &context);
         let (authenticated, of_person) = driver.run(connection, begun).map_err(|error| {
-            // As whom the server sees it now is not known.
+            // The server's view of the authenticated user is now unknown.
             connection.perished.get_or_insert(Perished::Alone);
             error.with_server(&server)
         })?;
         connection.authenticated = Some(authenticated);
-        connection.run(
-            request,
-            deadline.map(|deadline| deadline.extended(of_person)),
-        )
+        Ok(Some(of_person))
     }
 }
-
-const REAUTHENTICATION_REQUIRED: i32 = 391;

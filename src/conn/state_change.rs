@@ -1,32 +1,32 @@
-//! Answers by which a server says that its state has changed: it is another one's turn to be primary, or it is
-//! recovering, or about to end.
+//! Replies that report a change of the server's state: it is not the primary, it is recovering, or it shuts down.
 //!
-//! Such an answer is the error of a command (`ok: 0`), or that of the write concern of a command which succeeded.
-//! Its code alone decides; where there is none, the text. Errors in `writeErrors` do not count. Source: "Server
+//! Such a reply is the error of a command (`ok: 0`), or the write concern error of a command that succeeded. The code
+//! alone decides; the text decides if there is no code. Errors in `writeErrors` do not count. Source: "Server
 //! Discovery and Monitoring", ""not writable primary" and "node is recovering"".
 
 use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
 use super::hello::{TopologyVersion, integer};
+use crate::server_code as code;
 
-/// What a server said when its state had changed.
+/// A change of state that a server reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StateChange {
-    /// Whether the server is about to end: connections to it are no better.
+    /// Whether the server shuts down, so that all connections to it are about to fail.
     pub(crate) is_shutting_down: bool,
-    /// Which state of the server the answer is of; none before MongoDB 4.4.
+    /// The state of the server at the time of the reply; `None` before MongoDB 4.4.
     pub(crate) topology_version: Option<TopologyVersion>,
 }
 
 impl StateChange {
-    /// Reads an answer to a command; none if it is no such answer.
+    /// Reads the reply to a command; returns `None` if it reports no change.
     pub(crate) fn read(reply: &RawDocument) -> Option<Self> {
         let mut ok = false;
         let mut topology_version = None;
         let mut own = Reason::default();
         let mut of_write_concern = None;
-        // A text that is cut within a character ends neither: the code and the version come after it.
+        // Servers cut long texts, also within a character. The code and the version may follow such a text.
         for (key, value) in reply.iter().filter_map(Result::ok) {
             match (key.as_str(), value) {
                 ("ok", RawBsonRef::Boolean(yes)) => ok = yes,
@@ -84,20 +84,22 @@ impl<'a> Reason<'a> {
     }
 
     fn kind(self) -> Option<Kind> {
-        match self.code {
-            // InterruptedAtShutdown, ShutdownInProgress.
-            11600 | 91 => Some(Kind::ShuttingDown),
-            // InterruptedDueToReplStateChange, NotPrimaryOrSecondary, PrimarySteppedDown.
-            11602 | 13436 | 189 => Some(Kind::Recovering),
-            // NotWritablePrimary, NotPrimaryNoSecondaryOk, LegacyNotPrimary.
-            10107 | 13435 | 10058 => Some(Kind::NotWritablePrimary),
+        match i32::try_from(self.code).ok()? {
+            code::INTERRUPTED_AT_SHUTDOWN | code::SHUTDOWN_IN_PROGRESS => Some(Kind::ShuttingDown),
+            code::INTERRUPTED_DUE_TO_REPL_STATE_CHANGE
+            | code::NOT_PRIMARY_OR_SECONDARY
+            | code::PRIMARY_STEPPED_DOWN => Some(Kind::Recovering),
+            code::NOT_WRITABLE_PRIMARY
+            | code::NOT_PRIMARY_NO_SECONDARY_OK
+            | code::LEGACY_NOT_PRIMARY => Some(Kind::NotWritablePrimary),
             0 => kind_by_message(self.message),
             _ => None,
         }
     }
 }
 
-/// Servers of today always send a code; the texts with "primary" are those of the specification's test plan.
+/// Finds the kind by the text. Current servers always send a code; the texts with "primary" are from the
+/// specification's test plan.
 fn kind_by_message(message: &str) -> Option<Kind> {
     const RECOVERING: [&str; 3] = [
         "node is recovering",
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_cut_within_a_character_hides_no_code() {
+    fn a_text_cut_within_a_character_hides_no_code() {
         for key in ["errmsg", "writeConcernError"] {
             let error = rawdoc! { "errmsg": "primary stepped d\u{e9}", "code": 189 };
             let reply = match key {
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_commands_and_of_write_concerns_count_and_those_of_writes_do_not() {
+    fn write_errors_report_no_change_of_state() {
         let is_shutting_down =
             |reply: &RawDocument| StateChange::read(reply).map(|it| it.is_shutting_down);
         assert_eq!(

@@ -131,15 +131,8 @@ fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings>
         TimeoutKind::Connect
     };
     let deadline = Deadline::after(Instant::now(), limit, kind);
-    let mut run = |body: RawDocumentBuf| {
-        let request = Request {
-            database: "admin",
-            body: &body,
-            sequences: &[],
-            read_preference: None,
-        };
-        connection.run(&request, Some(deadline))
-    };
+    let mut run =
+        |body: RawDocumentBuf| connection.run(&Request::new("admin", &body), Some(deadline));
     let started = Instant::now();
     run(rawdoc! { "ping": 1_i32 })?;
     let round_trip = started.elapsed();

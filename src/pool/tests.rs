@@ -208,13 +208,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_costs_no_command() {
 }
 
 fn ping(connection: &mut PooledConnection<Alone>) -> Result<RawDocumentBuf> {
-    let request = Request {
-        database: "admin",
-        body: &rawdoc! { "ping": 1_i32 },
-        sequences: &[],
-        read_preference: None,
-    };
-    connection.run(&request, None)
+    connection.run(&Request::new("admin", &rawdoc! { "ping": 1_i32 }), None)
 }
 
 /// For what happens at once unless something is wrong.

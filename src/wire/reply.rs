@@ -591,7 +591,7 @@ mod tests {
                 assert!(document.as_bytes().len() <= bytes.len());
                 let _ = crate::document::to_document(&document);
                 crate::conn::read_every_way(&document);
-                in_batches += crate::cursor::read_batches(&document);
+                in_batches += crate::op::read_batches(&document);
                 let taken = document.into_bytes().capacity();
                 assert!(taken <= bytes.len() + TAKEN_AT_ONCE, "{taken}");
             }

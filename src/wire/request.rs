@@ -1,15 +1,15 @@
 //! Encoding requests: OP_MSG for commands, OP_QUERY for the first hello.
 
 use bson::raw::CStr;
+use bson::spec::{BinarySubtype, ElementType};
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
 
 use super::{HEADER_SIZE, flag, length, opcode, word};
 
-/// Documents that travel beside the body of a command, such as those of an insert (an OP_MSG section
-/// of kind 1).
+/// Documents that are sent next to the body of a command, such as those of an insert (an OP_MSG section of kind 1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DocumentSequence<'a> {
-    /// The field of the command that they stand for, such as `documents`.
+    /// The field of the command that the documents belong to, such as `documents`.
     pub(crate) identifier: &'a str,
     /// The BSON documents, one after the other.
     pub(crate) documents: &'a [u8],
@@ -22,28 +22,183 @@ pub(crate) struct TooLarge {
     pub(crate) limit: usize,
 }
 
-/// Appends fields to a document that is being encoded.
+/// A command that writes its own fields into a message.
+pub(crate) trait EncodeCommand {
+    /// The name of the command, which is its first field.
+    fn name(&self) -> &str;
+
+    /// The least size of the encoded fields in bytes, if it is cheap to know. A message that exceeds the limit by this
+    /// alone is not encoded.
+    fn min_size(&self) -> usize {
+        0
+    }
+
+    /// Writes the fields of the command.
+    fn encode(&self, fields: &mut Fields<'_>);
+}
+
+/// A whole document as a command. Its fields are copied as they are.
+impl EncodeCommand for RawDocument {
+    fn name(&self) -> &str {
+        command_name(self)
+    }
+
+    fn min_size(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.fields_of(self);
+    }
+}
+
+impl EncodeCommand for RawDocumentBuf {
+    fn name(&self) -> &str {
+        command_name(self)
+    }
+
+    fn min_size(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.fields_of(self);
+    }
+}
+
+/// The name of a command: its first key, or an empty text if there is none.
+pub(crate) fn command_name(body: &RawDocument) -> &str {
+    body.iter()
+        .next()
+        .and_then(std::result::Result::ok)
+        .map_or("", |(key, _)| key.as_str())
+}
+
+/// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
+/// is copied only once.
+///
+/// The executor sets `database` and `read_preference` today. The others are written here already; sessions, causal
+/// consistency, concerns, the Stable API and `timeoutMS` set them when they are added.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Envelope<'a> {
+    /// `$db`: the database that the command runs on.
+    pub(crate) database: &'a str,
+    /// `$readPreference`, if the server needs one.
+    pub(crate) read_preference: Option<&'a RawDocument>,
+    /// `lsid`: the ID of the server session, a UUID.
+    pub(crate) session_id: Option<[u8; 16]>,
+    /// `txnNumber`: the number of a retryable write or a transaction.
+    pub(crate) transaction_number: Option<i64>,
+    /// `$clusterTime`: the latest cluster time that the client knows.
+    pub(crate) cluster_time: Option<&'a RawDocument>,
+    /// `readConcern`.
+    pub(crate) read_concern: Option<&'a RawDocument>,
+    /// `writeConcern`.
+    pub(crate) write_concern: Option<&'a RawDocument>,
+    /// `apiVersion` of the Stable API.
+    pub(crate) api_version: Option<&'a str>,
+    /// `maxTimeMS`: the time limit on the server in milliseconds.
+    pub(crate) max_time_ms: Option<i64>,
+}
+
+impl Envelope<'_> {
+    /// Writes the fields that are set. `maxTimeMS` is the last one, so that its value can be computed last.
+    pub(crate) fn encode(&self, fields: &mut Fields<'_>) {
+        fields.text("$db", self.database);
+        if let Some(preference) = self.read_preference {
+            fields.document("$readPreference", preference);
+        }
+        if let Some(id) = self.session_id {
+            fields.session_id("lsid", id);
+        }
+        if let Some(number) = self.transaction_number {
+            fields.int64("txnNumber", number);
+        }
+        if let Some(time) = self.cluster_time {
+            fields.document("$clusterTime", time);
+        }
+        if let Some(concern) = self.read_concern {
+            fields.document("readConcern", concern);
+        }
+        if let Some(concern) = self.write_concern {
+            fields.document("writeConcern", concern);
+        }
+        if let Some(version) = self.api_version {
+            fields.text("apiVersion", version);
+        }
+        if let Some(limit) = self.max_time_ms {
+            fields.int64("maxTimeMS", limit);
+        }
+    }
+}
+
+/// Appends fields to a document that is being encoded. A key contains no NUL.
 pub(crate) struct Fields<'a>(&'a mut Vec<u8>);
 
 impl Fields<'_> {
-    /// Appends a text field. `key` holds no NUL.
+    /// Appends a text field.
     pub(crate) fn text(&mut self, key: &str, value: &str) {
-        self.start(0x02, key);
-        // The length counts the final NUL; a text that long does not pass the limit on messages.
+        self.start(ElementType::String, key);
+        // The length counts the final NUL. A longer text exceeds the limit on messages.
         self.0
             .extend_from_slice(&length(value.len() + 1).to_le_bytes());
         self.0.extend_from_slice(value.as_bytes());
         self.0.push(0);
     }
 
-    /// Appends an embedded document. `key` holds no NUL.
+    /// Appends a 32-bit integer.
+    pub(crate) fn int32(&mut self, key: &str, value: i32) {
+        self.start(ElementType::Int32, key);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Appends a 64-bit integer.
+    pub(crate) fn int64(&mut self, key: &str, value: i64) {
+        self.start(ElementType::Int64, key);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Appends an array with one 64-bit integer.
+    pub(crate) fn array_of_one(&mut self, key: &str, value: i64) {
+        self.start(ElementType::Array, key);
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        self.int64("0", value);
+        self.0.push(0);
+        patch(self.0, start);
+    }
+
+    /// Appends an embedded document.
     pub(crate) fn document(&mut self, key: &str, value: &RawDocument) {
-        self.start(0x03, key);
+        self.start(ElementType::EmbeddedDocument, key);
         self.0.extend_from_slice(value.as_bytes());
     }
 
-    fn start(&mut self, kind: u8, key: &str) {
-        self.0.push(kind);
+    /// Appends the document `{ id: UUID }` that identifies a session.
+    fn session_id(&mut self, key: &str, id: [u8; 16]) {
+        self.start(ElementType::EmbeddedDocument, key);
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        self.start(ElementType::Binary, "id");
+        self.0.extend_from_slice(&length(id.len()).to_le_bytes());
+        self.0.push(BinarySubtype::Uuid.into());
+        self.0.extend_from_slice(&id);
+        self.0.push(0);
+        patch(self.0, start);
+    }
+
+    /// Appends all fields of a document, as they are.
+    fn fields_of(&mut self, document: &RawDocument) {
+        // Its length is in front of the fields, and a NUL follows them.
+        let bytes = document.as_bytes();
+        let fields = bytes
+            .get(4..bytes.len().saturating_sub(1))
+            .unwrap_or_default();
+        self.0.extend_from_slice(fields);
+    }
+
+    fn start(&mut self, kind: ElementType, key: &str) {
+        self.0.push(kind as u8);
         self.0.extend_from_slice(key.as_bytes());
         self.0.push(0);
     }
@@ -51,19 +206,19 @@ impl Fields<'_> {
 
 /// Encodes a command as OP_MSG into `buffer`, whose content is replaced.
 ///
-/// `more` appends fields to the body, such as `$db`; the command itself is copied as it stands.
+/// `more` appends fields to those of the command, such as `$db`.
 ///
 /// # Errors
 /// [`TooLarge`] if the message would exceed `limit`; then there is nothing to send.
-pub(crate) fn encode_msg(
+pub(crate) fn encode_msg<C: EncodeCommand + ?Sized>(
     buffer: &mut Vec<u8>,
     request_id: i32,
-    body: &RawDocument,
+    command: &C,
     more: impl FnOnce(&mut Fields<'_>),
     sequences: &[DocumentSequence<'_>],
     limit: usize,
 ) -> Result<(), TooLarge> {
-    let estimate = body.as_bytes().len()
+    let estimate = command.min_size()
         + sequences
             .iter()
             .map(|sequence| sequence.documents.len())
@@ -79,9 +234,10 @@ pub(crate) fn encode_msg(
     buffer.extend_from_slice(&0_u32.to_le_bytes());
     buffer.push(0);
     let start = buffer.len();
-    let (_, fields) = body.as_bytes().split_last().unwrap_or((&0, &[]));
-    buffer.extend_from_slice(fields);
-    more(&mut Fields(buffer));
+    buffer.extend_from_slice(&[0; 4]);
+    let mut fields = Fields(buffer);
+    command.encode(&mut fields);
+    more(&mut fields);
     buffer.push(0);
     patch(buffer, start);
     for sequence in sequences {
@@ -96,19 +252,22 @@ pub(crate) fn encode_msg(
     finish(buffer, limit)
 }
 
-/// Lets the server answer the message of [`encode_msg`] in `buffer` more than once.
+/// Allows the server to send more than one reply to the message of [`encode_msg`] in `buffer`.
 pub(crate) fn allow_exhaust(buffer: &mut [u8]) {
     if let Some(flags) = buffer.get_mut(HEADER_SIZE..HEADER_SIZE + 4) {
         flags.copy_from_slice(&flag::EXHAUST_ALLOWED.to_le_bytes());
     }
 }
 
-/// The command in a message of [`encode_msg`] as one document: the sequences are arrays in it.
+/// The body in a message of [`encode_msg`].
+pub(crate) fn body(message: &[u8]) -> Option<&RawDocument> {
+    let (body, _) = first_document(message.get(MSG_PREFIX..)?)?;
+    Some(body)
+}
+
+/// The command in a message of [`encode_msg`] as one document, with the sequences as arrays.
 pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawDocumentBuf {
-    let body = message
-        .get(MSG_PREFIX..)
-        .and_then(|rest| first_document(rest));
-    let mut command = body.map(|(body, _)| body.to_owned()).unwrap_or_default();
+    let mut command = body(message).map(RawDocument::to_owned).unwrap_or_default();
     for sequence in sequences {
         let mut documents = RawArrayBuf::new();
         let mut rest = sequence.documents;
@@ -116,7 +275,7 @@ pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawD
             documents.push(document.to_owned());
             rest = after;
         }
-        // An identifier with a NUL is refused long before.
+        // `Command::documents` rejects an identifier with a NUL.
         if let Ok(key) = <&CStr>::try_from(sequence.identifier) {
             command.append(key, documents);
         }
@@ -124,7 +283,7 @@ pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawD
     command
 }
 
-/// The document at the beginning, and what follows it.
+/// The document at the beginning of `bytes`, and the rest.
 fn first_document(bytes: &[u8]) -> Option<(&RawDocument, &[u8])> {
     let size = usize::try_from(word(bytes, 0)?).ok()?;
     let (document, rest) = bytes.split_at_checked(size)?;
@@ -140,7 +299,7 @@ pub(crate) fn encode_query(
     request_id: i32,
     body: &RawDocument,
 ) -> Result<(), TooLarge> {
-    /// Lets a secondary answer.
+    /// Allows a secondary to answer.
     const SECONDARY_OK: u32 = 1 << 2;
     buffer.clear();
     header(buffer, request_id, opcode::QUERY);
@@ -169,7 +328,7 @@ fn finish(buffer: &mut [u8], limit: usize) -> Result<(), TooLarge> {
     Ok(())
 }
 
-/// Writes the length of what follows `start` there.
+/// Writes the length of the part from `start` to the end of the buffer at `start`.
 fn patch(buffer: &mut [u8], start: usize) {
     let size = length(buffer.len() - start).to_le_bytes();
     buffer[start..start + 4].copy_from_slice(&size);
@@ -206,6 +365,79 @@ mod tests {
             2, b'$', b'd', b'b', 0, 6, 0, 0, 0, b'a', b'd', b'm', b'i', b'n', 0, 0,
         ];
         assert_eq!(buffer, expected);
+    }
+
+    /// The body that an envelope makes of a ping.
+    fn enveloped(envelope: Envelope<'_>) -> RawDocumentBuf {
+        let mut buffer = Vec::new();
+        let ping = raw(doc! { "ping": 1 });
+        let more = |fields: &mut Fields<'_>| envelope.encode(fields);
+        encode_msg(&mut buffer, 1, &ping, more, &[], 1000).unwrap();
+        body(&buffer).unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_envelope_adds_only_the_fields_that_are_set() {
+        let mut envelope = Envelope {
+            database: "d",
+            ..Envelope::default()
+        };
+        let plain = doc! { "ping": 1, "$db": "d" };
+        assert_eq!(enveloped(envelope), raw(plain.clone()));
+        let with = |key: &str, value: bson::Bson| {
+            let mut expected = plain.clone();
+            expected.insert(key, value);
+            raw(expected)
+        };
+        envelope.max_time_ms = Some(5);
+        assert_eq!(enveloped(envelope), with("maxTimeMS", 5_i64.into()));
+        envelope.max_time_ms = None;
+        envelope.transaction_number = Some(i64::MAX);
+        assert_eq!(enveloped(envelope), with("txnNumber", i64::MAX.into()));
+    }
+
+    #[test]
+    fn the_fields_of_an_envelope_have_a_fixed_order() {
+        let preference = raw(doc! { "mode": "nearest" });
+        let time = raw(doc! { "clusterTime": bson::Timestamp { time: 7, increment: 8 } });
+        let (read, write) = (raw(doc! { "level": "local" }), raw(doc! { "w": 1 }));
+        let envelope = Envelope {
+            database: "d",
+            read_preference: Some(&preference),
+            session_id: Some([9; 16]),
+            transaction_number: Some(3),
+            cluster_time: Some(&time),
+            read_concern: Some(&read),
+            write_concern: Some(&write),
+            api_version: Some("1"),
+            max_time_ms: Some(250),
+        };
+        let id = bson::Uuid::from_bytes([9; 16]);
+        let expected = doc! {
+            "ping": 1, "$db": "d", "$readPreference": { "mode": "nearest" }, "lsid": { "id": id }, "txnNumber": 3_i64,
+            "$clusterTime": { "clusterTime": bson::Timestamp { time: 7, increment: 8 } },
+            "readConcern": { "level": "local" }, "writeConcern": { "w": 1 }, "apiVersion": "1", "maxTimeMS": 250_i64,
+        };
+        assert_eq!(enveloped(envelope), raw(expected));
+    }
+
+    #[test]
+    fn a_command_writes_its_own_fields() {
+        struct Example;
+        impl EncodeCommand for Example {
+            fn name(&self) -> &str {
+                "example"
+            }
+            fn encode(&self, fields: &mut Fields<'_>) {
+                fields.int64("example", -1);
+                fields.int32("a", 5);
+                fields.array_of_one("b", 6);
+            }
+        }
+        let mut buffer = Vec::new();
+        encode_msg(&mut buffer, 1, &Example, |_| (), &[], 1000).unwrap();
+        let expected = doc! { "example": -1_i64, "a": 5, "b": [6_i64] };
+        assert_eq!(body(&buffer).unwrap(), &*raw(expected));
     }
 
     #[test]

@@ -1,0 +1,294 @@
+//! The executor: runs an operation from its deadline to its result.
+//!
+//! See the [overview](super) for the sequence. [`run`] selects a server and retries; [`run_at`] uses the server or the
+//! pinned connection of an open cursor, and does not retry. Both call `send`, which is the only place where a command of
+//! a program is sent.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bson::RawDocumentBuf;
+
+use super::retry::{Attempts, Decision, label_write};
+use super::target::{SelectedConnection, Target};
+use super::{Kind, Operation};
+use crate::conn::{Connection, Connector, ReadReply, Request};
+use crate::error::{Error, Result};
+use crate::event;
+use crate::logging::debug;
+use crate::options::{ClientOptions, ReadPreference};
+use crate::random;
+use crate::sdam::errors::What;
+use crate::sdam::selection::Operation as Selection;
+use crate::sdam::{Selected, Topology, TopologyType};
+use crate::server_code::REAUTHENTICATION_REQUIRED;
+use crate::time::{Deadline, TimeoutKind};
+use crate::wire::request::Envelope;
+
+/// The parts of a client that operations use.
+#[derive(Clone, Copy)]
+pub(crate) struct Deployment<'a> {
+    pub(crate) options: &'a ClientOptions,
+    pub(crate) connector: &'a Connector,
+    pub(crate) topology: &'a Topology,
+}
+
+/// A client, as the executor sees it.
+pub(crate) trait HasDeployment {
+    /// The parts that belong to the current process: a forked child has its own. A listener may fork between two attempts
+    /// of an operation.
+    fn deployment(&self) -> Deployment<'_>;
+}
+
+/// Runs an operation on a server that is selected now, and retries it if that is allowed.
+///
+/// Returns the reply, of which `fields` has read what it needs, and the connection that it came from.
+pub(crate) fn run(
+    client: &dyn HasDeployment,
+    operation: &dyn Operation,
+    fields: &mut dyn ReadReply,
+) -> Result<(RawDocumentBuf, SelectedConnection)> {
+    event::begin_operation();
+    let primary = ReadPreference::default();
+    let preference = operation.read_preference().unwrap_or(&primary);
+    let deadline = client.deployment().deadline(operation.limit());
+    let mut attempts: Option<(Kind, Attempts)> = None;
+    let mut deprioritized = Vec::new();
+    let mut last: Option<Error> = None;
+    loop {
+        let deployment = client.deployment();
+        let selection = Selection::Read(preference);
+        let selected = deployment
+            .topology
+            .select(selection, &deprioritized, deadline);
+        let selected = match (selected, last) {
+            (Ok(selected), _) => selected,
+            // The previous error is more useful than "no server available".
+            (Err(_), Some(previous)) => return Err(previous),
+            (Err(error), None) => return Err(error),
+        };
+        let error = match deployment.attempt(&selected, operation, fields, deadline) {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        // Most operations succeed at once. So nothing is computed for retries before the first error.
+        let (kind, attempts) = attempts.get_or_insert_with(|| {
+            let kind = operation.kind();
+            let attempts = Attempts::new(kind, deployment.options, deadline.is_some());
+            (kind, attempts)
+        });
+        let error = label_write(error, *kind, deployment.options);
+        let is_sharded = selected.topology_type == TopologyType::Sharded;
+        let Decision::Retry {
+            max_pause,
+            deprioritize,
+        } = attempts.failed(&error, is_sharded)
+        else {
+            return Err(error);
+        };
+        let pause = max_pause.mul_f64(random::fraction());
+        let left = deadline.map(|deadline| deadline.remaining(Instant::now()));
+        match left {
+            Some(Err(_)) => return Err(error),
+            Some(Ok(Some(left))) if left <= pause => return Err(error),
+            _ => thread::sleep(pause),
+        }
+        debug!(target: "mongotls::command", "another attempt after: {error}");
+        if deprioritize {
+            deprioritized.push(selected.server.address().clone());
+        }
+        last = Some(error);
+    }
+}
+
+/// Runs an operation of an open cursor at `target`, once. Reuses the memory of `spare` for the reply.
+pub(crate) fn run_at(
+    client: &dyn HasDeployment,
+    target: &mut Target,
+    operation: &dyn Operation,
+    fields: &mut dyn ReadReply,
+    spare: Vec<u8>,
+) -> Result<RawDocumentBuf> {
+    event::begin_operation();
+    let deployment = client.deployment();
+    let deadline = deployment.deadline(operation.limit());
+    let mut checked_out;
+    let selected = match target {
+        Target::Connection(pinned) => &mut **pinned,
+        Target::Server(server) => {
+            checked_out = server.check_out(deadline)?;
+            &mut checked_out
+        }
+    };
+    selected.connection.recycle(spare);
+    deployment.send(selected, operation, fields, deadline)
+}
+
+/// Checks out a connection to a server that may answer reads from the primary, without running anything on it.
+pub(crate) fn check_out(client: &dyn HasDeployment) -> Result<SelectedConnection> {
+    event::begin_operation();
+    let deployment = client.deployment();
+    let deadline = deployment.deadline(None);
+    let primary = ReadPreference::default();
+    let selection = Selection::Read(&primary);
+    let selected = deployment.topology.select(selection, &[], deadline)?;
+    deployment.check_out(&selected, deadline)
+}
+
+impl Deployment<'_> {
+    /// The deadline of an operation with this limit of its own, or `None` if nothing limits it.
+    fn deadline(self, limit: Option<Duration>) -> Option<Deadline> {
+        let (limit, kind) = match (limit, self.options.timeout) {
+            (Some(limit), _) => (limit, TimeoutKind::Operation),
+            (None, Some(limit)) => (limit, TimeoutKind::Client),
+            (None, None) => return None,
+        };
+        let is_limited = !limit.is_zero();
+        is_limited.then(|| Deadline::after(Instant::now(), Some(limit), kind))
+    }
+
+    /// Runs an operation once on the selected server.
+    fn attempt(
+        self,
+        selected: &Selected,
+        operation: &dyn Operation,
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<(RawDocumentBuf, SelectedConnection)> {
+        let mut connection = self.check_out(selected, deadline)?;
+        let reply = self.send(&mut connection, operation, fields, deadline)?;
+        Ok((reply, connection))
+    }
+
+    /// Checks out a connection to the selected server.
+    fn check_out(
+        self,
+        selected: &Selected,
+        deadline: Option<Deadline>,
+    ) -> Result<SelectedConnection> {
+        let connection = selected.server.pool().check_out(deadline)?;
+        if connection.is_new() {
+            self.topology.greeted(&connection);
+        }
+        Ok(SelectedConnection {
+            connection,
+            topology_type: selected.topology_type,
+            server_type: selected.description.server_type,
+        })
+    }
+
+    /// Sends the command of an operation and reads its reply, and reports to the topology what it says about the server.
+    fn send(
+        self,
+        selected: &mut SelectedConnection,
+        operation: &dyn Operation,
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        check_wire_version(operation, selected.connection.hello().max_wire_version)
+            .map_err(|error| error.with_server(selected.connection.server()))?;
+        let socket = self.options.socket_timeout;
+        let socket =
+            socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
+        let deadline = match (deadline, socket) {
+            (Some(deadline), Some(socket)) => Some(deadline.earlier(socket)),
+            (deadline, socket) => deadline.or(socket),
+        };
+        let preference = selected.read_preference(operation.read_preference())?;
+        let request = Request {
+            command: operation.command(),
+            sequences: operation.sequences(),
+            envelope: Envelope {
+                database: operation.database(),
+                read_preference: preference.as_deref(),
+                read_concern: operation.read_concern(),
+                write_concern: operation.write_concern(),
+                ..Envelope::default()
+            },
+        };
+        let connection = &mut selected.connection;
+        let reply = self.exchange(connection, &request, fields, deadline);
+        match &reply {
+            Err(error) => self
+                .topology
+                .operation_ended(connection, What::Error(error)),
+            Ok(reply) if connection.says_state_changed() => {
+                self.topology
+                    .operation_ended(connection, What::Reply(reply));
+            }
+            Ok(_) => {}
+        }
+        reply
+    }
+
+    /// Runs a command, and again if the server requires that the user authenticates again.
+    fn exchange(
+        self,
+        connection: &mut Connection,
+        request: &Request<'_>,
+        fields: &mut dyn ReadReply,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let outcome = connection.run_and_read(request, fields, deadline);
+        let failure = outcome.as_ref().err().and_then(Error::command);
+        if failure.is_none_or(|failure| failure.code != REAUTHENTICATION_REQUIRED) {
+            return outcome;
+        }
+        match self.connector.reauthenticate(connection, deadline)? {
+            Some(of_person) => {
+                let deadline = deadline.map(|deadline| deadline.extended(of_person));
+                connection.run_and_read(request, fields, deadline)
+            }
+            None => outcome,
+        }
+    }
+}
+
+/// Rejects an operation that the server is too old for.
+fn check_wire_version(operation: &dyn Operation, newest: i32) -> Result<()> {
+    let oldest = operation.min_wire_version();
+    if newest >= oldest {
+        return Ok(());
+    }
+    let name = operation.command().name();
+    Err(Error::invalid_argument(format!(
+        "{name} needs a server with wire version {oldest} or later, and this one has {newest}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::wire::request::EncodeCommand;
+
+    struct Since(i32);
+
+    impl Operation for Since {
+        fn command(&self) -> &dyn EncodeCommand {
+            static BODY: std::sync::LazyLock<RawDocumentBuf> =
+                std::sync::LazyLock::new(|| bson::rawdoc! { "bulkWrite": 1 });
+            &*BODY
+        }
+        fn database(&self) -> &str {
+            "admin"
+        }
+        fn kind(&self) -> Kind {
+            Kind::Other
+        }
+        fn min_wire_version(&self) -> i32 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn an_operation_is_not_sent_to_a_server_without_it() {
+        assert!(check_wire_version(&Since(25), 25).is_ok());
+        let error = check_wire_version(&Since(25), 24).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            error.to_string(),
+            "bulkWrite needs a server with wire version 25 or later, and this one has 24"
+        );
+    }
+}

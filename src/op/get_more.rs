@@ -1,0 +1,64 @@
+//! `getMore`: the next batch of an open cursor ("Find, getMore and killCursors").
+
+use std::time::Duration;
+
+use super::{CursorFields, CursorReply, HasDeployment, Kind, Operation, Target, execute};
+use crate::error::Result;
+use crate::wire::request::{EncodeCommand, Fields};
+
+/// See the [module documentation](self).
+pub(crate) struct GetMore<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) collection: &'a str,
+    pub(crate) cursor_id: i64,
+    /// The number of documents in the batch; `None` leaves it to the server.
+    pub(crate) batch_size: Option<i32>,
+    /// See [`Operation::limit`].
+    pub(crate) limit: Option<Duration>,
+}
+
+impl GetMore<'_> {
+    /// Fetches the batch into the memory of `spare`.
+    pub(crate) fn run(
+        &self,
+        client: &dyn HasDeployment,
+        target: &mut Target,
+        spare: Vec<u8>,
+    ) -> Result<CursorReply> {
+        let mut fields = CursorFields::of_next_batch();
+        let reply = execute::run_at(client, target, self, &mut fields, spare)?;
+        Ok(CursorReply::new(reply, fields))
+    }
+}
+
+impl EncodeCommand for GetMore<'_> {
+    fn name(&self) -> &str {
+        "getMore"
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.int64(self.name(), self.cursor_id);
+        fields.text("collection", self.collection);
+        if let Some(size) = self.batch_size {
+            fields.int32("batchSize", size);
+        }
+    }
+}
+
+impl Operation for GetMore<'_> {
+    fn command(&self) -> &dyn EncodeCommand {
+        self
+    }
+
+    fn database(&self) -> &str {
+        self.database
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Other
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+}

@@ -1,0 +1,52 @@
+//! `killCursors`: closes an open cursor on its server ("Find, getMore and killCursors").
+
+use std::time::Duration;
+
+use super::{HasDeployment, Kind, Operation, Target, execute};
+use crate::error::Result;
+use crate::wire::request::{EncodeCommand, Fields};
+
+/// See the [module documentation](self).
+pub(crate) struct KillCursors<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) collection: &'a str,
+    pub(crate) cursor_id: i64,
+    pub(crate) limit: Duration,
+}
+
+impl KillCursors<'_> {
+    /// Closes the cursor.
+    pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut Target) -> Result<()> {
+        execute::run_at(client, target, self, &mut (), Vec::new())?;
+        Ok(())
+    }
+}
+
+impl EncodeCommand for KillCursors<'_> {
+    fn name(&self) -> &str {
+        "killCursors"
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.text(self.name(), self.collection);
+        fields.array_of_one("cursors", self.cursor_id);
+    }
+}
+
+impl Operation for KillCursors<'_> {
+    fn command(&self) -> &dyn EncodeCommand {
+        self
+    }
+
+    fn database(&self) -> &str {
+        self.database
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Other
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        Some(self.limit)
+    }
+}

@@ -1,0 +1,104 @@
+//! Operations: what a program asks a deployment to do, and the executor that does it.
+//!
+//! An operation is data to the executor ([`Operation`]): its kind, its options, and how it writes its own fields into the
+//! buffer of a connection ([`EncodeCommand`]). If it needs more than the raw reply, a value that implements
+//! [`ReadReply`](crate::conn::ReadReply) reads the fields in the one pass over the reply that also looks for errors. Each
+//! operation has a file; nothing else knows how operations differ.
+//!
+//! [`execute`] controls the sequence: deadline → server selection → check-out, or the pinned connection → the fields that
+//! the driver adds ([`Envelope`](crate::wire::request::Envelope)) → encode → one write, one read → one pass over the
+//! reply → retry or result.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `execute.rs` | the sequence above, for an operation that selects a server and for one of an open cursor |
+//! | `retry.rs` | the decision whether and when to retry: no clock, no sleep |
+//! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
+//! | `run_command.rs` | a command of the program, as it is |
+//! | `get_more.rs` `kill_cursors.rs` | the next batch of a cursor; closing a cursor |
+//! | `batch.rs` | the batch of a cursor in a reply |
+//!
+//! Runs on the thread of the program. It holds no lock while it waits for a server, a connection or a reply.
+//!
+//! Sources: "Run Command", "Retryable Reads", "Retryable Writes", "Client Backpressure", "Server Selection", "Find,
+//! getMore and killCursors".
+
+mod batch;
+pub(crate) mod execute;
+mod get_more;
+mod kill_cursors;
+mod retry;
+mod run_command;
+mod target;
+
+use std::time::Duration;
+
+use bson::raw::RawDocument;
+
+#[cfg(test)]
+pub(crate) use self::batch::read_batches;
+pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
+pub(crate) use self::execute::{Deployment, HasDeployment};
+pub(crate) use self::get_more::GetMore;
+pub(crate) use self::kill_cursors::KillCursors;
+pub(crate) use self::run_command::RunCommand;
+pub(crate) use self::target::{SelectedConnection, Target};
+use crate::options::ReadPreference;
+use crate::wire::request::{DocumentSequence, EncodeCommand};
+
+/// Describes an operation to the executor.
+///
+/// The methods with a default are for options that few operations have. `read_concern`, `write_concern` and
+/// `min_wire_version` are used by the typed operations of collections, which are added next.
+pub(crate) trait Operation {
+    /// The command's own fields.
+    fn command(&self) -> &dyn EncodeCommand;
+
+    /// The database that the command runs on.
+    fn database(&self) -> &str;
+
+    /// The kind, which decides about retries. The executor calls it only after an error.
+    fn kind(&self) -> Kind;
+
+    /// Documents that are sent next to the command.
+    fn sequences(&self) -> &[DocumentSequence<'_>] {
+        &[]
+    }
+
+    /// The time limit of this operation in all. `None`: `timeoutMS` of the client applies. Zero: no limit.
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The members of a replica set that may run the command. `None`: the primary.
+    fn read_preference(&self) -> Option<&ReadPreference> {
+        None
+    }
+
+    /// The value of `readConcern`, if the driver adds it.
+    fn read_concern(&self) -> Option<&RawDocument> {
+        None
+    }
+
+    /// The value of `writeConcern`, if the driver adds it.
+    fn write_concern(&self) -> Option<&RawDocument> {
+        None
+    }
+
+    /// The oldest wire version that has this operation. An older server does not get the command.
+    fn min_wire_version(&self) -> i32 {
+        0
+    }
+}
+
+/// The kind of an operation, as far as retries depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A read. The executor retries it.
+    Read,
+    /// A write that the program has given a `txnNumber`. The executor does not retry it; a label tells the program that
+    /// it may.
+    NumberedWrite,
+    /// Any other operation. It is retried only if the server has certainly not run it.
+    Other,
+}

@@ -1,0 +1,38 @@
+//! The error codes of servers that this crate acts on, by the names that servers give them.
+//!
+//! Sources: "Retryable Reads", "Retryable Error"; "Server Discovery and Monitoring", ""not writable primary" and "node
+//! is recovering""; "Driver Authentication"; `error_codes.yml` of MongoDB.
+
+pub(crate) const HOST_UNREACHABLE: i32 = 6;
+pub(crate) const HOST_NOT_FOUND: i32 = 7;
+pub(crate) const CURSOR_NOT_FOUND: i32 = 43;
+pub(crate) const NETWORK_TIMEOUT: i32 = 89;
+pub(crate) const SHUTDOWN_IN_PROGRESS: i32 = 91;
+pub(crate) const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;
+pub(crate) const PRIMARY_STEPPED_DOWN: i32 = 189;
+pub(crate) const EXCEEDED_TIME_LIMIT: i32 = 262;
+pub(crate) const REAUTHENTICATION_REQUIRED: i32 = 391;
+pub(crate) const SOCKET_EXCEPTION: i32 = 9001;
+pub(crate) const LEGACY_NOT_PRIMARY: i32 = 10058;
+pub(crate) const NOT_WRITABLE_PRIMARY: i32 = 10107;
+pub(crate) const INTERRUPTED_AT_SHUTDOWN: i32 = 11600;
+pub(crate) const INTERRUPTED_DUE_TO_REPL_STATE_CHANGE: i32 = 11602;
+pub(crate) const NOT_PRIMARY_NO_SECONDARY_OK: i32 = 13435;
+pub(crate) const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
+
+/// The errors after which a read may succeed on another attempt ("Retryable Reads").
+pub(crate) const RETRYABLE_READ: [i32; 13] = [
+    EXCEEDED_TIME_LIMIT,
+    INTERRUPTED_AT_SHUTDOWN,
+    INTERRUPTED_DUE_TO_REPL_STATE_CHANGE,
+    NOT_WRITABLE_PRIMARY,
+    NOT_PRIMARY_NO_SECONDARY_OK,
+    NOT_PRIMARY_OR_SECONDARY,
+    PRIMARY_STEPPED_DOWN,
+    READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET,
+    SHUTDOWN_IN_PROGRESS,
+    HOST_NOT_FOUND,
+    HOST_UNREACHABLE,
+    NETWORK_TIMEOUT,
+    SOCKET_EXCEPTION,
+];
