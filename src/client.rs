@@ -1,4 +1,6 @@
-//! The client: what a program holds on to, and shares between its threads.
+//! The client, which a program keeps and shares between its threads.
+//!
+//! This file holds what programs use, and the background threads that belong to no server. `op/` runs the commands.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,19 +24,18 @@ use crate::watch::{Reason, Reload, Watcher};
 
 /// A client of a MongoDB deployment.
 ///
-/// Cheap to clone: all clones share the same connections, and every method takes `&self`, so that one
-/// client serves all threads of a program. All connections are closed when the last clone is dropped, or by
-/// [`close`](Client::close).
+/// A client is cheap to clone: all clones share the same connections. Every method takes `&self`, so one client serves
+/// all threads of a program. All connections are closed when the last clone is dropped, or by [`close`](Client::close).
 ///
-/// Each server is checked by a thread in the background, on a connection of its own, and a second one measures
-/// round trips where servers tell of changes by themselves (MongoDB 4.4 and later); commands go to the server that
-/// they need, and wait for it up to `serverSelectionTimeoutMS`. Further threads run only where an option needs one:
-/// the files of TLS are watched, `minPoolSize` or `maxIdleTimeMS` is set, or DNS is looked at again (`mongodb+srv`).
+/// For each server, a background thread checks it on a connection of its own. A second thread measures round trip times
+/// if the server reports changes by itself (MongoDB 4.4 and later). A command waits for a suitable server for at most
+/// `serverSelectionTimeoutMS`. Further threads run only if an option needs them: to watch the files of TLS, for
+/// `minPoolSize` or `maxIdleTimeMS`, or to poll DNS (`mongodb+srv`).
 ///
 /// # Fork
-/// A client may be used on both sides of a `fork()`: the child begins with no connection and reads the files of
-/// TLS again, and the parent goes on undisturbed. A [`Cursor`](crate::Cursor) stays the parent's. Processes made
-/// by the bare system call `clone` are not noticed.
+/// A client may be used in both processes after a `fork()`. The child begins without connections and reads the files of
+/// TLS again; the parent continues as before. A [`Cursor`](crate::Cursor) works only in the process that opened it. The
+/// client does not detect a process that was created by the system call `clone` directly.
 ///
 /// ```no_run
 /// use mongotls::bson::doc;
@@ -50,9 +51,9 @@ struct Inner {
     options: ClientOptions,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
-    /// Looks at the files of TLS, if the options ask for it.
+    /// Watches the files of TLS, if the options enable it.
     watcher: OnceLock<Watcher>,
-    /// Looks for new hosts in DNS, with `mongodb+srv`.
+    /// Polls DNS for new hosts, with `mongodb+srv`.
     #[cfg(feature = "srv")]
     polling: OnceLock<crate::ending::Ending>,
 }
@@ -70,12 +71,12 @@ impl Inner {
         })
     }
 
-    /// Tells the program of the topology, and starts the threads in the background.
+    /// Sends the first events of the topology, and starts the background threads.
     fn begin(&self) {
         self.topology.begin();
         #[cfg(feature = "srv")]
         if let Some(polling) = self.poll() {
-            // Nobody else sets it.
+            // This is the only place that sets it.
             let _ = self.polling.set(polling);
         }
     }
@@ -87,9 +88,9 @@ impl Inner {
         polling::start(topology, &self.options, polling::SHORTEST)
     }
 
-    /// What a forked child uses in place of what it has inherited: no connection, no lock, threads of its own.
+    /// The replacement for a forked child: no inherited connection or lock, and threads of its own.
     fn in_child(self: &Arc<Self>) -> Arc<Self> {
-        // Looked at before they are read, so that no change is missed.
+        // The state before the files are read, so that no change is missed.
         let watched = self.watched();
         let connector = self.connector.in_child(&self.options);
         let connector = connector.unwrap_or_else(|_| Arc::clone(&self.connector));
@@ -100,12 +101,12 @@ impl Inner {
         child
     }
 
-    /// What the files of TLS look like now, and how often to look again; none if nobody asked for that.
+    /// The current state of the files of TLS and the interval of checks, or `None` if they are not watched.
     fn watched(&self) -> Option<(Snapshot, Duration)> {
         watched(&self.options)
     }
 
-    /// Starts the thread that looks at the files of TLS. It does not keep the client alive.
+    /// Starts the thread that watches the files of TLS. It does not keep the client alive.
     fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) {
         let client = Arc::downgrade(self);
         let mut last_failure = None;
@@ -128,7 +129,7 @@ impl Inner {
         };
         let background = self.topology.background();
         let watcher = Watcher::start(background, seen, interval, reload);
-        // Nobody else sets it.
+        // This is the only place that sets it.
         let _ = self.watcher.set(watcher);
     }
 
@@ -139,7 +140,7 @@ impl Inner {
         outcome
     }
 
-    /// Reads the files of TLS again, and retires the connections that were made with the old ones.
+    /// Reads the files of TLS again, and retires the connections that were established with the old ones.
     fn try_reload(&self) -> Result<()> {
         self.connector.reload_tls(SystemTime::now())?;
         self.topology.retire();
@@ -167,7 +168,7 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Ends the threads of the topology and its pools, and what they are at.
+    /// Stops the monitor and pool threads and aborts their I/O.
     fn drop(&mut self) {
         self.topology.close();
     }
@@ -190,11 +191,11 @@ fn watched(options: &ClientOptions) -> Option<(Snapshot, Duration)> {
 }
 
 impl Client {
-    /// Makes a client from a connection string.
+    /// Creates a client from a connection string.
     ///
-    /// The files that TLS needs are read now, and DNS is asked with `mongodb+srv`; servers are looked for in the
-    /// background, and that none is found shows with the first command. Warnings
-    /// about the connection string go to the log, target `mongotls::uri`.
+    /// This call reads the files of TLS and, with `mongodb+srv`, queries DNS. Servers are discovered in the background: if
+    /// there is none, the first command fails. Warnings about the connection string go to the log, target
+    /// `mongotls::uri`.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong;
@@ -203,10 +204,10 @@ impl Client {
         Self::from_connection_string(ConnectionString::parse(uri)?)
     }
 
-    /// Makes a client from a connection string that was read before, as [`connect`](Self::connect) does.
+    /// Creates a client from a parsed connection string, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), but for a text that does not parse.
+    /// Those of [`connect`](Self::connect), except for a text that does not parse.
     pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
         let (options, warnings) = uri.finish()?;
         for warning in warnings {
@@ -215,15 +216,15 @@ impl Client {
         Self::with_options(options)
     }
 
-    /// Makes a client from options.
+    /// Creates a client from options.
     ///
-    /// With `mongodb+srv`, DNS is asked now, for no longer than `connectTimeoutMS`; [`options`](Self::options) then
-    /// show the hosts and what a TXT record adds.
+    /// With `mongodb+srv` this call queries DNS, for at most `connectTimeoutMS`; [`options`](Self::options) then has the
+    /// hosts and the options of a TXT record.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the options contradict each other or one is out of
-    /// range, as for [`ClientOptionsBuilder::build`](crate::options::ClientOptionsBuilder::build), if a file that they name is
-    /// wrong, or if they ask for what this version cannot do; with `mongodb+srv` also
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if options contradict each other or are out of range,
+    /// as for [`ClientOptionsBuilder::build`](crate::options::ClientOptionsBuilder::build), if a file that they name is
+    /// wrong, or if this version does not support one of them; with `mongodb+srv` also
     /// [`ErrorKind::Network`](crate::ErrorKind::Network) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of
     /// [`Stage::Resolve`](crate::Stage::Resolve).
     pub fn with_options(options: ClientOptions) -> Result<Self> {
@@ -237,7 +238,7 @@ impl Client {
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }
-        // Looked at before they are read, so that no change is missed.
+        // The state before the files are read, so that no change is missed.
         let watched = watched(&options);
         let connector = Connector::new(&options)?;
         let inner = Inner::new(options, connector);
@@ -248,7 +249,7 @@ impl Client {
         Ok(Self(Arc::new(PerProcess::new(inner))))
     }
 
-    /// The database of that name. No command is sent.
+    /// The database with this name. No command is sent.
     pub fn database(&self, name: &str) -> Database {
         Database::new(self.clone(), name)
     }
@@ -262,44 +263,43 @@ impl Client {
             .map(|name| self.database(name))
     }
 
-    /// The options in force.
+    /// The options that apply.
     pub fn options(&self) -> &ClientOptions {
         &self.inner().options
     }
 
-    /// Reads the files of TLS anew: CA, CRL, certificate and key.
+    /// Reads the files of TLS again: CA, CRL, certificate and key.
     ///
-    /// The new set is loaded and checked whole before it takes over; then the
-    /// connections that were made with the old one are retired, those in use when their command ends. No
-    /// command fails because of it, and no session of the old set is resumed.
+    /// The new set is loaded and checked as a whole before it becomes active. Then the connections that were established
+    /// with the old set are retired; a connection in use is retired when its command ends. No command fails because of
+    /// it, and no TLS session of the old set is resumed.
     ///
-    /// The new set may revoke more and trust fewer CAs. It is rejected if it is not in force: if no trust anchor is
-    /// within its dates, if the client certificate is not but the current one is, if an issuer with a CRL in force
-    /// would no longer have one, or if a CRL with a lower number would replace one in force.
+    /// The new set may revoke more certificates and trust fewer CAs. It is rejected if no trust anchor is within its
+    /// dates, if the client certificate is not within its dates but the current one is, if an issuer with a valid CRL
+    /// would no longer have one, or if a CRL with a lower number would replace a valid one.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is
-    /// rejected. The old one then stays in force; the log, target `mongotls::tls`, and an
-    /// [`Event`](crate::event::Event) say so.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is rejected.
+    /// The old set then stays active; the log, target `mongotls::tls`, and an [`Event`](crate::event::Event) report it.
     pub fn reload_tls(&self) -> Result<()> {
         self.inner().reload_tls()
     }
 
-    /// Names a library on top of this one to servers, on connections that are made from now on (specification
-    /// "MongoDB Handshake"). One that is named already is not named again.
+    /// Adds the name of a library that uses this one to the client metadata that new connections send to servers
+    /// (specification "MongoDB Handshake"). The same name is not added twice.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds a `|`, or if all that
-    /// is told does not fit into 512 bytes.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text contains `|`, or if the metadata would
+    /// exceed 512 bytes.
     pub fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
         self.inner().connector.append_metadata(info)
     }
 
-    /// What a server said about itself and, with TLS, the facts of the handshake: of a connection
-    /// that is free or, if there is none, of a new one.
+    /// Returns the description that a server gave of itself and, with TLS, the facts of the handshake. They come from an
+    /// idle connection of the pool or, if there is none, from a new one.
     ///
     /// # Errors
-    /// As [`Database::run_command`], without those of a command.
+    /// Those of [`Database::run_command`], except for errors of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
         let selected = execute::check_out(self)?;
         let connection = selected.connection();
@@ -315,8 +315,8 @@ impl Client {
         })
     }
 
-    /// How many connections and waiting threads there are now, and what TLS has done so far: cheap enough to be
-    /// asked for every second.
+    /// Returns the current numbers of connections and waiting threads, and the counters of TLS. The call is cheap enough
+    /// to be made every second.
     pub fn snapshot(&self) -> ClientSnapshot {
         let inner = self.inner();
         let tls = inner.connector.tls();
@@ -332,13 +332,11 @@ impl Client {
         }
     }
 
-    /// Closes the client and all its clones: no command is served any more, connections that are not in use are
-    /// closed, attempts to connect are given up, and its threads end. Waits until what is in use has come back,
-    /// for no longer than `limit`.
+    /// Closes the client and all its clones: closes idle connections, aborts attempts to connect, and stops the threads.
+    /// Waits for connections in use to come back, for at most `limit`.
     ///
-    /// Returns what was still in use then; empty if nothing was. Such a connection is closed when its command or
-    /// its cursor ends. Commands that come later fail with
-    /// [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
+    /// Returns the connections that were still in use after that. Each is closed when its command or its cursor ends.
+    /// Later commands fail with [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
     ///
     /// ```no_run
     /// # let client = mongotls::Client::connect("mongodb://db.example.com/")?;
@@ -394,35 +392,35 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What is known about a server from its connection.
+/// The facts about a server that a connection to it has.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerReport {
     /// The server.
     pub server: ServerAddress,
-    /// What it said about itself.
+    /// The description that the server gave of itself.
     pub hello: Hello,
-    /// The facts of the TLS handshake; none without TLS.
+    /// The facts of the TLS handshake; `None` without TLS.
     pub handshake: Option<HandshakeReport>,
-    /// How many full handshakes the client has made, with all its servers.
+    /// The number of full handshakes that the client has made, with all its servers.
     pub full_handshakes: u64,
-    /// How many sessions it has resumed.
+    /// The number of TLS sessions that it has resumed.
     pub resumed_handshakes: u64,
 }
 
-/// What a client holds and has done, at an instant.
+/// The state and the counters of a client at an instant.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClientSnapshot {
-    /// What is known of the deployment: its kind, and each server with its type and its last error.
+    /// The deployment: its type, and each server with its type and its last error.
     pub topology: Arc<TopologyDescription>,
     /// The pools, one for each server.
     pub pools: Vec<PoolSnapshot>,
-    /// How many full TLS handshakes the client has made, with all its servers.
+    /// The number of full TLS handshakes that the client has made, with all its servers.
     pub full_handshakes: u64,
-    /// How many TLS sessions it has resumed.
+    /// The number of TLS sessions that it has resumed.
     pub resumed_handshakes: u64,
-    /// How many full handshakes went on although nobody could say whether the server's certificate is revoked.
+    /// The number of full handshakes that succeeded although the revocation status of the server's certificate was unknown.
     pub soft_failed_revocation_checks: u64,
 }
 
@@ -434,7 +432,7 @@ pub struct ConnectionInUse {
     pub server: ServerAddress,
     /// The number of the connection in its pool, as in [events](crate::event).
     pub connection_id: u64,
-    /// How long ago it was checked out.
+    /// The time since it was checked out.
     pub for_so_long: Duration,
 }
 

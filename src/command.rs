@@ -1,4 +1,4 @@
-//! A command as a program builds it, before a server is chosen.
+//! A command as a program builds it, before a server is selected.
 
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use crate::wire::request::DocumentSequence;
 
 /// A command with its options.
 ///
-/// Most commands are just a document, and everything that takes a `Command` takes a
-/// [`Document`](bson::Document) or raw BSON too. Documents that go to the server in large numbers, as
-/// with an insert, belong into a [sequence](Self::documents): they are sent as they stand and need not
-/// fit into one document with the command.
+/// Most commands are a document only: a method that takes a `Command` also takes a [`Document`](bson::Document) or raw
+/// BSON. Many documents, as for an insert, belong into a [sequence](Self::documents): they are sent as they are, and need
+/// not fit into one document with the command.
 ///
 /// ```
 /// use mongotls::Command;
@@ -44,8 +43,7 @@ impl Command {
 
     /// Adds documents for the field `identifier` of the command, such as `documents` of an insert.
     ///
-    /// The field must not stand in the command itself. An identifier with a NUL is refused when the
-    /// command is run.
+    /// The command itself must not have this field. An identifier with a NUL is rejected when the command is run.
     pub fn documents<D: AsRef<RawDocument>>(
         mut self,
         identifier: &str,
@@ -65,22 +63,21 @@ impl Command {
         self
     }
 
-    /// Limits the time for this command: finding a connection, sending and the reply, in all.
+    /// Limits the time for this command: server selection, check-out, sending and the reply, in all.
     ///
-    /// Default: `timeoutMS` of the client; without it the limits of each step hold. Zero means no
-    /// limit, whatever `timeoutMS` says. For a command that opens a cursor it holds for each batch anew.
+    /// Default: `timeoutMS` of the client; without it only the limits of each step apply. Zero means no limit, even if
+    /// `timeoutMS` is set. For a command that opens a cursor, the limit applies to each batch separately.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// Says which members of a replica set or of the shards of a cluster may run the command. Default:
-    /// the primary, whatever the client's own read preference is (specification "Run Command").
+    /// Sets the members of a replica set, or of the shards of a cluster, that may run the command. Default: the primary,
+    /// even if the client has another read preference (specification "Run Command").
     ///
-    /// A server is chosen by it, and it is passed on to members and routers. A member of a replica set that
-    /// is talked to directly (`directConnection=true`) answers reads even if it is not the primary; without
-    /// a preference, or with `primary`, it is told so by `primaryPreferred`. A server on its own is not told
-    /// of any preference.
+    /// The client selects a server by the preference, and sends it to members and routers. With `directConnection=true`
+    /// a member of a replica set answers reads even if it is not the primary: without a preference, or with `primary`, the
+    /// client sends `primaryPreferred`. A standalone server gets no preference.
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
         self.read_preference = Some(preference);
         self

@@ -1,4 +1,7 @@
-//! A cursor: the results of a command, batch by batch.
+//! A cursor: the results of a command, in batches.
+//!
+//! This file holds what programs use. `op/batch.rs` finds the documents in a reply; `op/get_more.rs` and
+//! `op/kill_cursors.rs` are the commands.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -25,20 +28,20 @@ use crate::server_code::CURSOR_NOT_FOUND;
 
 /// The results of a command, fetched in batches as they are consumed.
 ///
-/// As an iterator it yields values of type `T`: any that `serde` can make of a document or, without the cargo feature
-/// `serde`, a [`Document`] or a [`RawDocumentBuf`]. [`advance`](Self::advance) and
-/// [`current`](Self::current) give access to the raw documents without copying them.
+/// As an iterator it yields values of type `T`: any type that `serde` can deserialise from a document or, without the
+/// cargo feature `serde`, a [`Document`] or a [`RawDocumentBuf`](bson::RawDocumentBuf). [`advance`](Self::advance) and
+/// [`current`](Self::current) give access to the raw documents without a copy.
 ///
-/// A tailable cursor (`tailable: true` in the command that opened it) has no end of its own: it gives
-/// nothing where there is nothing now, and may be asked again as long as it
-/// [is open](Self::is_open). With `awaitData: true` the server waits a while for more before it answers;
-/// without it, the program should pause before it asks again. So the iterator is not fused.
+/// A tailable cursor (`tailable: true` in the command that opened it) does not end when there are no more documents: it
+/// returns `None` for now, and may be used again as long as it [is open](Self::is_open). So the iterator is not fused.
+/// With `awaitData: true` the server waits for more documents before it answers; without it, the program should pause
+/// before it calls the cursor again.
 ///
-/// Dropping a cursor that is not exhausted tells the server to close it, on a connection of the pool;
-/// a failure to do so goes to the log, target `mongotls::cursor`.
+/// Dropping a cursor that is not exhausted sends `killCursors` on a connection of the pool. A failure of this command
+/// goes to the log, target `mongotls::cursor`.
 ///
-/// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has
-/// closed it: another connection may lead to another server.
+/// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has closed the cursor,
+/// because another connection may lead to another server.
 pub struct Cursor<T = Document> {
     client: Client,
     target: Target,
@@ -47,7 +50,7 @@ pub struct Cursor<T = Document> {
     /// 0 once the server has closed the cursor.
     id: i64,
     batch: Batch,
-    /// Where the current document lies in the batch.
+    /// The position of the current document in the batch.
     current: Range<usize>,
     batch_size: Option<i32>,
     limit: Option<Duration>,
@@ -89,22 +92,21 @@ impl<T> Cursor<T> {
         })
     }
 
-    /// Asks for so many documents in each further batch; 0 leaves it to the server. Default: 0.
+    /// Sets the number of documents in each further batch. Default: 0, which leaves it to the server.
     #[must_use]
     pub fn batch_size(mut self, documents: u32) -> Self {
         self.batch_size = i32::try_from(documents).ok().filter(|size| *size > 0);
         self
     }
 
-    /// Moves to the next document, fetching the next batch if this one is used up. Returns whether
-    /// there is one.
+    /// Moves to the next document, and fetches the next batch if this one is used up. Returns whether there is a
+    /// document.
     ///
-    /// Of a cursor that is not tailable, empty batches are passed over until the server closes it. Of a
-    /// tailable one a single empty batch ends the call: it returns false, and the cursor is still open.
+    /// A cursor that is not tailable skips empty batches until the server closes it. A tailable cursor returns false after
+    /// one empty batch, and is still open.
     ///
     /// # Errors
-    /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor is at its
-    /// end.
+    /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor returns no more documents.
     pub fn advance(&mut self) -> Result<bool> {
         if self.failed {
             return Ok(false);
@@ -120,13 +122,13 @@ impl<T> Cursor<T> {
         moved
     }
 
-    /// The document that [`advance`](Self::advance) moved to, as the server sent it; an empty one
-    /// before the first move, and where fetching the next batch gave none.
+    /// The document that [`advance`](Self::advance) moved to, as the server sent it. It is empty before the first call of
+    /// `advance`, and after a call that returned false.
     pub fn current(&self) -> &RawDocument {
         self.batch.document(&self.current)
     }
 
-    /// Whether the server still holds the cursor.
+    /// Returns whether the server still holds the cursor.
     pub fn is_open(&self) -> bool {
         self.id != 0
     }

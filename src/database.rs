@@ -1,4 +1,4 @@
-//! A database: where commands are run.
+//! A database, on which commands run. The commands themselves are operations: see `op/run_command.rs`.
 
 use std::fmt;
 
@@ -43,27 +43,29 @@ impl Database {
     ///
     /// Servers cut long texts, also within a character. In the errors of a reply (`errmsg`, `writeErrors`,
     /// `writeConcernError`) a replacement character marks such a cut; [`run_raw_command`](Self::run_raw_command)
-    /// returns the bytes as they came.
+    /// returns the bytes unchanged.
     ///
-    /// No read or write concern of the client is added: the command goes as it stands (specification
-    /// "Run Command").
+    /// The command is sent as it is, without the read concern and the write concern of the client (specification "Run
+    /// Command").
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), before anything is sent, if no server accepts
-    /// a database of this name; [`ErrorKind::Command`](crate::ErrorKind::Command) if the server answers `ok: 0`, with its code
-    /// in [`Error::command`](crate::Error::command); otherwise those of the connection. Errors inside
-    /// a successful reply, such as `writeErrors`, are part of the reply.
+    /// - [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), before anything is sent, if no server accepts a
+    ///   database of this name.
+    /// - [`ErrorKind::Command`](crate::ErrorKind::Command) if the server answers `ok: 0`, with its code in
+    ///   [`Error::command`](crate::Error::command). Errors inside a successful reply, such as `writeErrors`, are part of
+    ///   the reply.
+    /// - Otherwise the errors of the connection.
     pub fn run_command(&self, command: impl Into<Command>) -> Result<Document> {
         reply_to_document(&self.run_raw_command(command)?)
     }
 
     /// Runs a command and returns the reply as a value of type `T`; with the cargo feature `serde`, which is on by default.
     ///
-    /// A read (`find`, `aggregate` without `$out` and `$merge`, `count`, `distinct`, `listCollections`,
-    /// `listDatabases`, `listIndexes`) that is no part of a transaction is tried once more, on a server chosen anew,
-    /// after an error of the network or a change of the server's state, unless `retryReads=false`; with `timeoutMS` or a
-    /// limit of its own, as often as fits into that (specification "Retryable Reads"). [`run_command`](Self::run_command)
-    /// sends what it is given once.
+    /// A read (`find`, `aggregate` without `$out` and `$merge`, `count`, `distinct`, `listCollections`, `listDatabases`,
+    /// `listIndexes`) that is not part of a transaction is retried after an error of the network or a change of the
+    /// server's state, unless `retryReads=false`. The retry selects a server again. There is one retry or, with
+    /// `timeoutMS` or a limit of the command, as many as the limit allows (specification "Retryable Reads").
+    /// [`run_command`](Self::run_command) does not retry reads.
     ///
     /// # Errors
     /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
@@ -87,8 +89,8 @@ impl Database {
         RunCommand::new(name, &command)?.run(&self.client)
     }
 
-    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is tried again as with
-    /// `run_command_as`; fetching further batches is not.
+    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is retried as with
+    /// `run_command_as`; the commands that fetch further batches are not retried.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};
@@ -130,7 +132,7 @@ impl Database {
         Ok((reply, cursor))
     }
 
-    /// The name, unless no server accepts it.
+    /// The name, or an error if no server accepts it.
     fn sendable_name(&self) -> Result<&str> {
         match &self.problem {
             Some(problem) => Err(Error::invalid_argument(problem.clone())),
