@@ -581,6 +581,8 @@ fn help_is_there_for_each_command_and_version_tells_what_is_built_in() {
         ),
         ("doctor", "Usage: mongotls doctor [URI] [--json]"),
         ("inspect", "Usage: mongotls inspect FILE... [--json]"),
+        ("completions", "Usage: mongotls completions SHELL"),
+        ("man", "Usage: mongotls man"),
     ] {
         assert_eq!(usage(&["help", name]), line);
         assert_eq!(usage(&[name, "--help"]), line);
@@ -594,7 +596,8 @@ fn help_is_there_for_each_command_and_version_tells_what_is_built_in() {
         (run.code, run.err.as_str()),
         (
             2,
-            "mongotls: there is no such command; the commands are ping, run, doctor, inspect and help\n\
+            "mongotls: there is no such command; the commands are ping, run, doctor, inspect, completions, \
+             man and help\n\
              Try: mongotls --help\n"
         )
     );

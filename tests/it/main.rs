@@ -15,6 +15,7 @@ mod closing;
 mod command_line;
 mod commands;
 mod common;
+mod completions;
 #[cfg(all(feature = "zstd", feature = "zlib", feature = "snappy"))]
 mod compression;
 mod connections;

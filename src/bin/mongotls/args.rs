@@ -8,7 +8,7 @@ use mongotls::ServerAddress;
 
 use crate::extended_json;
 use crate::given::{Given, Redirect, Target, URI_VARIABLE};
-use crate::help;
+use crate::usage::{self, Shell, Topic};
 
 /// A command line that makes sense.
 #[derive(Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub(crate) struct Plan {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
     /// Prints this text.
-    Help(&'static str),
+    Help(Topic),
     Version,
     Ping {
         target: Target,
@@ -70,7 +70,7 @@ pub(crate) fn parse(
         }
         if wants_help {
             let command = positional.first().and_then(|word| word.to_str());
-            let about = command.and_then(help::about).unwrap_or(help::GENERAL);
+            let about = command.and_then(Topic::of).unwrap_or(Topic::General);
             return Ok(Plan {
                 task: Task::Help(about),
                 json: false,
@@ -138,10 +138,16 @@ pub(crate) fn parse(
             }
         }
         "help" => match words.next().map(utf8).transpose()? {
-            None => Task::Help(help::GENERAL),
-            Some(command) => Task::Help(help::about(&command).ok_or(NO_SUCH_COMMAND)?),
+            None => Task::Help(Topic::General),
+            Some(command) => Task::Help(Topic::of(&command).ok_or_else(no_such_command)?),
         },
-        _ => return Err(NO_SUCH_COMMAND.to_owned()),
+        "man" => Task::Help(Topic::Manual),
+        "completions" => {
+            const WRONG: &str = "there are completions for bash, zsh and fish";
+            let shell = Shell::of(&next("bash, zsh or fish")?).ok_or(WRONG)?;
+            Task::Help(Topic::Completions(shell))
+        }
+        _ => return Err(no_such_command()),
     };
     if words.next().is_some() {
         return Err(format!(
@@ -163,8 +169,10 @@ pub(crate) fn parse(
     Ok(Plan { task, json })
 }
 
-const NO_SUCH_COMMAND: &str =
-    "there is no such command; the commands are ping, run, doctor, inspect and help";
+fn no_such_command() -> String {
+    let names = usage::names();
+    format!("there is no such command; the commands are {names}")
+}
 
 fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
     parser.value().map(PathBuf::from).map_err(told)
@@ -318,13 +326,19 @@ mod tests {
             ),
             (&["--version"], false, Task::Version),
             (&["--json", "-V"], true, Task::Version),
-            (&["help"], false, Task::Help(help::GENERAL)),
+            (&["help"], false, Task::Help(Topic::General)),
+            (&["man"], false, Task::Help(Topic::Manual)),
+            (
+                &["completions", "zsh"],
+                false,
+                Task::Help(Topic::Completions(Shell::Zsh)),
+            ),
         ];
         for (words, json, task) in cases {
             assert_eq!(plan(words), Ok(Plan { task, json }), "{words:?}");
         }
         for name in ["ping", "run", "doctor", "inspect"] {
-            let about = Task::Help(help::about(name).unwrap());
+            let about = Task::Help(Topic::of(name).unwrap());
             for words in [["help", name], [name, "--help"]] {
                 let plan = plan(&words).unwrap();
                 assert_eq!(plan.task, about, "{words:?}");
@@ -362,8 +376,8 @@ mod tests {
         const URI: &str = "mongodb://u:secret@h";
         let wrong: Vec<(&[&str], String)> = vec![
             (&[], "no command is given".to_owned()),
-            (&["pong", URI], NO_SUCH_COMMAND.to_owned()),
-            (&["help", "pong"], NO_SUCH_COMMAND.to_owned()),
+            (&["pong", URI], no_such_command()),
+            (&["help", "pong"], no_such_command()),
             (&["help", "ping", "run"], format!("help {FEWER}")),
             (&["ping"], format!("ping {NO_URI}")),
             (&["ping", ""], "the URI is empty".to_owned()),
@@ -436,9 +450,50 @@ mod tests {
                 "help takes no --password-file".to_owned(),
             ),
             (&["help", "--json"], "help takes no --json".to_owned()),
+            (&["man", "--json"], "man takes no --json".to_owned()),
+            (
+                &["completions"],
+                "completions needs bash, zsh or fish".to_owned(),
+            ),
+            (
+                &["completions", "ksh"],
+                "there are completions for bash, zsh and fish".to_owned(),
+            ),
         ];
         for (words, complaint) in wrong {
             assert_eq!(plan(words), Err(complaint), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_takes_the_options_of_the_table_and_no_others() {
+        let all = usage::COMMANDS.iter().flat_map(|command| command.options);
+        let all: Vec<_> = all.collect();
+        for command in &usage::COMMANDS {
+            let arguments: &[&str] = match command.name {
+                "ping" | "doctor" => &["u"],
+                "run" => &["u", "d", "{\"a\": 1}"],
+                "inspect" => &["f"],
+                "completions" => &["bash"],
+                _ => &[],
+            };
+            for option in &all {
+                let long = format!("--{}", option.long);
+                let short = option.short.map(|short| format!("-{short}"));
+                let value = match option.long {
+                    "count" => Some("3"),
+                    _ => option.value.map(|_| "h=/s"),
+                };
+                let is_own = command.options.iter().any(|own| own.long == option.long);
+                for spelling in [Some(long.clone()), short].into_iter().flatten() {
+                    let words = [&[command.name], arguments, &[&spelling]].concat();
+                    let words: Vec<_> = words.into_iter().chain(value).collect();
+                    let refused = Err(format!("{} takes no {long}", command.name));
+                    let plan = plan(&words);
+                    assert_eq!(plan.is_ok(), is_own, "{words:?}: {plan:?}");
+                    assert!(is_own || plan == refused, "{words:?}: {plan:?}");
+                }
+            }
         }
     }
 }

@@ -10,12 +10,13 @@ mod deployment;
 mod doctor;
 mod extended_json;
 mod given;
-mod help;
 mod inspect;
 mod json;
 mod output;
 mod ping;
 mod run;
+mod usage;
+mod version;
 mod waiting;
 
 use std::io;
@@ -81,9 +82,9 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
     let mut screen = Screen::stdout();
     let json = plan.json;
     match plan.task {
-        Task::Help(text) => screen.line(text).map(|()| Verdict::Well),
-        Task::Version if json => screen.json(&help::version_json()).map(|()| Verdict::Well),
-        Task::Version => screen.line(&help::version()).map(|()| Verdict::Well),
+        Task::Help(topic) => screen.line(&topic.text()).map(|()| Verdict::Well),
+        Task::Version if json => screen.json(&version::json()).map(|()| Verdict::Well),
+        Task::Version => screen.line(&version::text()).map(|()| Verdict::Well),
         Task::Ping { target, count } => match target.fetch() {
             Ok(target) => ping::ping(&mut screen, target, count, json),
             Err(complaint) => Ok(Verdict::NotRun(complaint)),

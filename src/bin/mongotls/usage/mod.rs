@@ -1,0 +1,433 @@
+//! The table of commands and options, and the texts that are made from it: `help`, the manual page and the completions of
+//! shells.
+//!
+//! `args` reads the words of a command line. A test there checks that it accepts exactly the options of this table.
+
+mod completions;
+mod manual;
+
+use std::fmt::Write;
+
+pub(crate) use self::completions::Shell;
+
+/// A text that the command line prints about itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Topic {
+    /// All commands.
+    General,
+    Command(&'static Command),
+    Manual,
+    Completions(Shell),
+}
+
+/// A command of the command line.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    /// The arguments, and the options that matter most.
+    arguments: &'static str,
+    /// For the list of all commands.
+    summary: &'static str,
+    about: &'static str,
+    pub(crate) options: &'static [Opt],
+    /// The meanings of the exit codes 0, 1 and 2.
+    exit_codes: [&'static str; 3],
+}
+
+/// An option of the command line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Opt {
+    pub(crate) short: Option<char>,
+    /// The name after `--`.
+    pub(crate) long: &'static str,
+    pub(crate) value: Option<Value>,
+    about: &'static str,
+}
+
+/// The value that an option takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Value {
+    name: &'static str,
+    is_file: bool,
+}
+
+impl Topic {
+    /// The text that `help` prints about a command, or `None` if there is no such command.
+    pub(crate) fn of(command: &str) -> Option<Self> {
+        let found = COMMANDS.iter().find(|known| known.name == command)?;
+        Some(match found.name {
+            "help" => Self::General,
+            _ => Self::Command(found),
+        })
+    }
+
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::General => general(),
+            Self::Command(command) => about(command),
+            Self::Manual => manual::page(),
+            Self::Completions(shell) => shell.script(),
+        }
+    }
+}
+
+/// The names of all commands, for the error after a wrong one.
+pub(crate) fn names() -> String {
+    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    let (last, others) = names.split_last().unwrap_or((&"", &[]));
+    format!("{} and {last}", others.join(", "))
+}
+
+impl Command {
+    /// The command line, without its options of minor importance.
+    fn synopsis(&self) -> String {
+        format!("mongotls {} {}", self.name, self.arguments)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// The first line of the help.
+    fn usage(&self) -> String {
+        let json = self.options.iter().any(|option| option.long == JSON.long);
+        self.synopsis() + if json { " [--json]" } else { "" }
+    }
+
+    fn takes_files(&self) -> bool {
+        self.arguments.starts_with("FILE")
+    }
+}
+
+impl Opt {
+    /// The same option with another description.
+    const fn saying(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// The option as it is shown in a list: `-c, --count N`.
+    fn head(&self) -> String {
+        let short = match self.short {
+            Some(short) => format!("-{short}, "),
+            None => "    ".to_owned(),
+        };
+        let value = self
+            .value
+            .map_or(String::new(), |value| format!(" {}", value.name));
+        format!("{short}--{}{value}", self.long)
+    }
+}
+
+fn general() -> String {
+    let mut text = format!("mongotls: {SUMMARY}\n\nUsage:\n");
+    for command in &COMMANDS {
+        list(&mut text, &command.synopsis(), command.summary, 42);
+    }
+    text.push_str("\nArguments:\n");
+    for (name, about) in ARGUMENTS {
+        list(&mut text, name, about, 12);
+    }
+    text.push_str("\nOptions:\n");
+    for option in &OPTIONS {
+        list(&mut text, &option.head(), option.about, 18);
+    }
+    text.push('\n');
+    fill(&mut text, SECRETS, 0);
+    text.push_str("\nVariables:\n");
+    for (name, about) in VARIABLES {
+        list(&mut text, name, about, 18);
+    }
+    text.push_str("\nExit codes:\n");
+    for (code, meaning) in EXIT_CODES.iter().enumerate() {
+        list(&mut text, &code.to_string(), meaning, 5);
+    }
+    text + "\nAll about JSON, exit codes and variables: docs/command-line.md"
+}
+
+fn about(command: &Command) -> String {
+    let mut text = format!("Usage: {}\n\n", command.usage());
+    fill(&mut text, command.about, 0);
+    if !command.options.is_empty() {
+        text.push_str("\nOptions:\n");
+    }
+    for option in command.options {
+        list(&mut text, &option.head(), option.about, 30);
+    }
+    text.push_str("\nExit codes:\n");
+    for (code, meaning) in command.exit_codes.iter().enumerate() {
+        if !meaning.is_empty() {
+            list(&mut text, &code.to_string(), meaning, 5);
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// Adds an entry of a list: the name, and its description in a column of its own. A long name has its own line.
+fn list(text: &mut String, name: &str, about: &str, column: usize) {
+    let head = format!("  {name}");
+    match head.len() + 2 <= column {
+        true => _ = write!(text, "{head:column$}"),
+        false => _ = write!(text, "{head}\n{:column$}", ""),
+    }
+    fill(text, about, column);
+}
+
+/// Adds a text in lines of at most [`WIDTH`]. The first line continues the last one of `text`; the others are indented.
+fn fill(text: &mut String, words: &str, indent: usize) {
+    let mut width = indent;
+    for (index, word) in words.split(' ').enumerate() {
+        if index > 0 && width + 1 + word.len() > WIDTH {
+            _ = write!(text, "\n{:indent$}", "");
+            width = indent;
+        } else if index > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += word.len();
+    }
+    text.push('\n');
+}
+
+const WIDTH: usize = 96;
+
+const SUMMARY: &str = "connect to MongoDB over TLS, and find out why it fails";
+
+const FILE: Option<Value> = Some(Value {
+    name: "FILE",
+    is_file: true,
+});
+
+const COUNT: Opt = Opt {
+    short: Some('c'),
+    long: "count",
+    value: Some(Value {
+        name: "N",
+        is_file: false,
+    }),
+    about: "how many pings, 1 to 1000000",
+};
+
+const CONNECT_TO: Opt = Opt {
+    short: None,
+    long: "connect-to",
+    value: Some(Value {
+        name: "HOST:PORT=ADDRESS:PORT",
+        is_file: false,
+    }),
+    about: "connect to ADDRESS:PORT (or to the Unix socket ADDRESS) instead of HOST:PORT, whose name is still \
+            verified; may be repeated",
+};
+
+const JSON: Opt = Opt {
+    short: None,
+    long: "json",
+    value: None,
+    about: "print JSON instead of text",
+};
+
+const ALL: Opt = Opt {
+    short: None,
+    long: "all",
+    value: None,
+    about: "follow the cursor of the reply; prints one document a line",
+};
+
+const PASSWORD_FILE: Opt = Opt {
+    short: None,
+    long: "password-file",
+    value: FILE,
+    about: "the user's password is the first line of FILE",
+};
+
+const KEY_PASSWORD_FILE: Opt = Opt {
+    short: None,
+    long: "key-password-file",
+    value: FILE,
+    about: "the password of private keys is the first line of FILE",
+};
+
+const HELP: Opt = Opt {
+    short: Some('h'),
+    long: "help",
+    value: None,
+    about: "print help; after a command, all about it",
+};
+
+const VERSION: Opt = Opt {
+    short: Some('V'),
+    long: "version",
+    value: None,
+    about: "print the versions of mongotls and OpenSSL, and what is built in",
+};
+
+/// All options.
+const OPTIONS: [Opt; 8] = [
+    COUNT,
+    CONNECT_TO,
+    JSON,
+    ALL,
+    PASSWORD_FILE,
+    KEY_PASSWORD_FILE,
+    HELP,
+    VERSION,
+];
+
+const ONE_OBJECT: Opt = JSON.saying("print one JSON object");
+
+const WRONG: &str = "the command line is wrong, or its output cannot be written";
+
+pub(crate) static COMMANDS: [Command; 7] = [
+    Command {
+        name: "ping",
+        arguments: "[URI] [-c N]",
+        summary: "connect, ping N times (default 1) and time it",
+        about: "Connects, pings N times (default 1), and prints the server, its version, the TLS that was agreed on, \
+                and how long the pings took. URI is a connection string, - for standard input, or @FILE; it may be \
+                left out if MONGOTLS_URI is set.",
+        options: &[COUNT, ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
+        exit_codes: ["every ping was answered", "it failed", WRONG],
+    },
+    Command {
+        name: "run",
+        arguments: "[URI] DB COMMAND [--all]",
+        summary: "run one command; prints the reply",
+        about: "Runs one command on the database DB and prints the reply as relaxed Extended JSON. URI is a \
+                connection string, - for standard input, or @FILE; it may be left out if MONGOTLS_URI is set. COMMAND \
+                is Extended JSON, also in the older forms that mongoexport writes; - and @FILE work too.",
+        options: &[
+            ALL.saying(
+                "follow the cursor of the reply and print one document a line; a reply without a cursor is printed as \
+                 the only document",
+            ),
+            JSON.saying(
+                "print a JSON object with the outcome, the reply in \"reply\"; with --all one object a document, in \
+                 \"document\", and then the outcome",
+            ),
+            PASSWORD_FILE,
+            KEY_PASSWORD_FILE,
+            CONNECT_TO,
+        ],
+        exit_codes: [
+            "the command succeeded",
+            "it failed, or its reply has writeErrors, a writeConcernError or, as bulkWrite, a number of nErrors",
+            WRONG,
+        ],
+    },
+    Command {
+        name: "doctor",
+        arguments: "[URI]",
+        summary: "examine each stage of a connection, to each host and each member that they name",
+        about: "Examines each stage of a connection (options, DNS, TCP, TLS, revocation, hello, authentication, a \
+                command), to each host of the connection string and to each member that those name. Says what failed, \
+                why, and what to do about it. URI is a connection string, - for standard input, or @FILE; it may be \
+                left out if MONGOTLS_URI is set.",
+        options: &[ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
+        exit_codes: ["all is well, perhaps with warnings", "it found a failure", WRONG],
+    },
+    Command {
+        name: "inspect",
+        arguments: "FILE...",
+        summary: "show the contents of files of certificates, keys and CRLs, and the problems in them",
+        about: "Shows the contents of files of certificates, keys and CRLs, and the problems in them. FILE is PEM, \
+                DER or PKCS#12, or - for standard input. Nothing is sent anywhere.",
+        options: &[
+            ONE_OBJECT,
+            KEY_PASSWORD_FILE.saying("open encrypted keys with the password in the first line of FILE"),
+            PASSWORD_FILE.saying("the same as --key-password-file"),
+        ],
+        exit_codes: [
+            "no file would make a connection fail",
+            "one would",
+            "the command line is wrong, a password file cannot be read, or the output cannot be written",
+        ],
+    },
+    Command {
+        name: "completions",
+        arguments: "SHELL",
+        summary: "print the completions for bash, zsh or fish",
+        about: "Prints a script that completes the command line. For bash, put the line 'source <(mongotls \
+                completions bash)' into ~/.bashrc. For zsh, write the script to a file _mongotls in a folder of \
+                $fpath. For fish, write it to ~/.config/fish/completions/mongotls.fish.",
+        options: &[],
+        exit_codes: ["it is printed", "", WRONG],
+    },
+    Command {
+        name: "man",
+        arguments: "",
+        summary: "print the manual page",
+        about: "Prints the manual page. To read it: mongotls man | man -l -",
+        options: &[],
+        exit_codes: ["it is printed", "", WRONG],
+    },
+    Command {
+        name: "help",
+        arguments: "[COMMAND]",
+        summary: "print this, or all about one of the above",
+        about: "Prints all commands and options, or all about one command.",
+        options: &[],
+        exit_codes: ["it is printed", "", WRONG],
+    },
+];
+
+const ARGUMENTS: [(&str, &str); 4] = [
+    (
+        "URI",
+        "a connection string, such as 'mongodb://db.example/?tls=true&tlsCAFile=ca.pem'; @FILE reads it from a file, \
+         and - from standard input",
+    ),
+    ("DB", "the database that the command runs on"),
+    (
+        "COMMAND",
+        "a command in Extended JSON, such as '{\"find\": \"things\", \"filter\": {}}'; @FILE and - as above",
+    ),
+    (
+        "FILE",
+        "PEM, DER or PKCS#12, or - for standard input; nothing is sent anywhere",
+    ),
+];
+
+const SECRETS: &str = "The arguments of a program can be seen by every user of the host. Keep secrets out of them: set \
+     MONGOTLS_URI in place of URI, use - or @FILE, or leave out the password. On a terminal, mongotls asks for the \
+     user's password if the mechanism needs one.";
+
+const VARIABLES: [(&str, &str); 3] = [
+    (
+        "MONGOTLS_URI",
+        "the connection string, if the command line has none",
+    ),
+    (
+        "MONGOTLS_LOG",
+        "what is logged on standard error, such as debug; default: warn",
+    ),
+    ("NO_COLOR", "any value: no colours"),
+];
+
+const EXIT_CODES: [&str; 3] = ["all is well", "it failed", WRONG];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_a_terminal() {
+        let topics = COMMANDS
+            .iter()
+            .filter_map(|command| Topic::of(command.name));
+        for topic in topics {
+            let text = topic.text();
+            let long = text
+                .lines()
+                .find(|line| line.len() > WIDTH || line.ends_with(' '));
+            assert_eq!(long, None);
+        }
+    }
+
+    #[test]
+    fn an_option_of_a_command_is_among_all_options() {
+        for option in COMMANDS.iter().flat_map(|command| command.options) {
+            let same = |known: &&Opt| {
+                (known.short, known.long, known.value) == (option.short, option.long, option.value)
+            };
+            assert!(OPTIONS.iter().any(|known| same(&known)), "{option:?}");
+        }
+    }
+}
