@@ -748,8 +748,4 @@ fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
 }
 
 #[cfg(test)]
-mod cost;
-#[cfg(test)]
-mod storm;
-#[cfg(test)]
 mod tests;

@@ -45,7 +45,7 @@ mod txt;
 mod values;
 
 #[cfg(test)]
-mod hostile;
+mod tests;
 
 use std::fmt;
 use std::str::FromStr;

@@ -12,7 +12,7 @@
 #![cfg(test)]
 
 mod scenarios;
-#[path = "../../../src/pool/state.rs"]
+#[path = "../../../src/pool/state/mod.rs"]
 #[allow(dead_code, reason = "the pool uses what the model does not")]
 mod state;
 mod sync;

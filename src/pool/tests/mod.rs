@@ -1,5 +1,8 @@
 //! The pool with real connections to the test bench.
 
+mod cost;
+mod storm;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 

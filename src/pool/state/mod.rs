@@ -641,5 +641,5 @@ const HELD_FOR: Duration = Duration::from_millis(500);
 
 // The path is given because the model test includes this file by its path.
 #[cfg(test)]
-#[path = "state/tests.rs"]
+#[path = "tests.rs"]
 mod tests;
