@@ -12,6 +12,8 @@ pub(crate) mod compress;
 pub(crate) mod reply;
 pub(crate) mod request;
 
+use std::io::{self, Read};
+
 /// The largest message that either side may send, unless the server names a smaller limit.
 pub(crate) const MAX_MESSAGE_SIZE: usize = 48_000_000;
 
@@ -46,4 +48,25 @@ fn word(bytes: &[u8], at: usize) -> Option<i32> {
 /// refused as a whole.
 fn length(size: usize) -> i32 {
     i32::try_from(size).unwrap_or(i32::MAX)
+}
+
+/// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
+const TAKEN_AT_ONCE: usize = 1 << 20;
+
+/// Reads `size` bytes, into memory that is there or grows as they come.
+fn read_rest(spare: Vec<u8>, stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = spare;
+    let mut have = 0;
+    while have < size {
+        let there = bytes.len();
+        let next = size.min(there.max(have + have.max(TAKEN_AT_ONCE)));
+        if next > there {
+            bytes.reserve_exact(next - there);
+            bytes.resize(next, 0);
+        }
+        stream.read_exact(&mut bytes[have..next])?;
+        have = next;
+    }
+    bytes.truncate(size);
+    Ok(bytes)
 }

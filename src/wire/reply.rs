@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use bson::RawDocumentBuf;
 
 use super::compress::{self, Offered, Refused, Wrapping};
-use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode, word};
+use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode, read_rest, word};
 
 /// Which answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +89,6 @@ const REPLY_PREFIX: usize = HEADER_SIZE + 20;
 const SMALLEST_DOCUMENT: usize = 5;
 /// In the first byte of the flags.
 const MORE_TO_COME_BIT: u8 = flag::MORE_TO_COME.to_le_bytes()[0];
-/// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
-pub(super) const TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// Reads one reply.
 pub(crate) fn read(
@@ -323,34 +321,13 @@ fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// Reads `size` bytes, into memory that is there or grows as they come.
-pub(super) fn read_rest(
-    spare: Vec<u8>,
-    stream: &mut impl Read,
-    size: usize,
-) -> io::Result<Vec<u8>> {
-    let mut bytes = spare;
-    let mut have = 0;
-    while have < size {
-        let there = bytes.len();
-        let next = size.min(there.max(have + have.max(TAKEN_AT_ONCE)));
-        if next > there {
-            bytes.reserve_exact(next - there);
-            bytes.resize(next, 0);
-        }
-        stream.read_exact(&mut bytes[have..next])?;
-        have = next;
-    }
-    bytes.truncate(size);
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{doc, rawdoc};
 
     use mongotls_testbench::random::{Random, rounds};
 
+    use super::super::TAKEN_AT_ONCE;
     use super::*;
 
     const PING: Expected = Expected {

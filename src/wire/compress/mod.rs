@@ -236,7 +236,7 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
             decoder.into_inner().is_empty().then_some(content)
         }
         #[cfg(feature = "zstd")]
-        Compressor::Zstd if size <= super::reply::TAKEN_AT_ONCE => {
+        Compressor::Zstd if size <= super::TAKEN_AT_ONCE => {
             // The output is the window: faster, and nothing is allocated beside it.
             let mut content = vec![0; size];
             let written = zstd::bulk::decompress_to_buffer(bytes, &mut content[..]).ok()?;
@@ -259,7 +259,7 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
 /// Reads `size` bytes, after which the stream must end.
 #[cfg(any(feature = "zstd", feature = "zlib"))]
 fn take_all(stream: &mut impl std::io::Read, size: usize) -> Option<Vec<u8>> {
-    let content = super::reply::read_rest(Vec::new(), stream, size).ok()?;
+    let content = super::read_rest(Vec::new(), stream, size).ok()?;
     match stream.read(&mut [0]) {
         Ok(0) => Some(content),
         _ => None,
