@@ -78,6 +78,15 @@ impl Certificate {
     }
 }
 
+/// Decodes the bytes of an IP address among the subject alternative names (RFC 5280 §4.2.1.6).
+pub(crate) fn address_of_entry(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
 /// The source of the trust anchors of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

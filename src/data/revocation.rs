@@ -60,16 +60,6 @@ pub struct RevocationStep {
     pub duration: Duration,
 }
 
-impl RevocationStep {
-    pub(crate) fn new(evidence: Evidence, outcome: impl Into<String>, duration: Duration) -> Self {
-        Self {
-            evidence,
-            outcome: outcome.into(),
-            duration,
-        }
-    }
-}
-
 /// A source of the revocation status of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,13 +5,21 @@
 //! Nothing here decides anything, and no other code reads facts.
 
 mod auth;
+mod certificate;
+mod issuer;
 mod limit;
+mod names;
 pub(crate) mod net;
+mod revocation;
+mod security_level;
 mod tls;
+
+use std::path::Path;
 
 pub(crate) use self::limit::local_limit;
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::error::Milliseconds;
+use crate::printable::Quoted;
 use crate::reason::Reason;
 use crate::time::Elapsed;
 
@@ -26,6 +34,8 @@ impl<R: Into<Reason>> From<R> for Cause {
             #[cfg(any(test, feature = "_internals"))]
             Reason::Simulated => Explanation::new(CauseCode::OptionConflict, "", ""),
             Reason::Auth(reason) => auth::explain(reason),
+            Reason::Certificate(reason) => certificate::explain(reason),
+            Reason::Revocation(reason) => revocation::explain(reason),
             Reason::Worded => Explanation::new(CauseCode::OptionConflict, "", ""),
         };
         Self::explained(reason, explanation)
@@ -56,4 +66,21 @@ fn limit_ms(elapsed: Elapsed) -> i64 {
 fn not_built_in(what: &str, remedy: &str) -> Explanation {
     let message = format!("this program is built without {what}");
     Explanation::new(CauseCode::MechanismUnsupported, message, remedy)
+}
+
+/// Names in the remedy a file that has changed since it was read. `is_watched` is true if the option `watch_files` is on.
+pub(crate) fn with_changed_file(cause: Cause, path: &Path, is_watched: bool) -> Cause {
+    let path = path.display().to_string();
+    let what = match is_watched {
+        false => "call Client::reload_tls, or set watch_files, to use what it holds now",
+        true => {
+            "watch_files has not taken what it holds now; the log (mongotls::tls) and Client::reload_tls say why"
+        }
+    };
+    let remedy = format!(
+        "{} has changed since it was read: {what}. If that does not help: {}",
+        Quoted(&path),
+        cause.remedy()
+    );
+    cause.with_remedy(remedy).fact("changed_file", path)
 }

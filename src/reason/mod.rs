@@ -7,8 +7,10 @@
 //! These types depend on nothing but each other, addresses and instants, so that every layer can use them.
 
 pub(crate) mod auth;
+pub(crate) mod certificate;
 pub(crate) mod io;
 pub(crate) mod net;
+pub(crate) mod revocation;
 pub(crate) mod tls;
 
 /// Why something failed, by the layer that understands it.
@@ -25,6 +27,10 @@ pub(crate) enum Reason {
     Simulated,
     /// Authentication: the credential, its sources, and the conversation with the server.
     Auth(Box<auth::AuthFailure>),
+    /// The certificate of the server.
+    Certificate(certificate::CertificateFailure),
+    /// The revocation check by OCSP.
+    Revocation(Box<revocation::RevocationFailure>),
     /// A reason that has only a wording yet.
     Worded,
 }
@@ -69,5 +75,17 @@ impl From<net::HostNameFailure> for net::NetFailure {
 impl From<net::HostNameFailure> for Reason {
     fn from(failure: net::HostNameFailure) -> Self {
         Self::Net(failure.into())
+    }
+}
+
+impl From<certificate::CertificateFailure> for Reason {
+    fn from(reason: certificate::CertificateFailure) -> Self {
+        Self::Certificate(reason)
+    }
+}
+
+impl From<revocation::RevocationFailure> for Reason {
+    fn from(reason: revocation::RevocationFailure) -> Self {
+        Self::Revocation(Box::new(reason))
     }
 }

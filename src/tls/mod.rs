@@ -38,6 +38,8 @@ pub(crate) use self::handshake::context::Failed;
 pub use self::handshake::context::TlsContext;
 pub(crate) use self::handshake::diagnose::{SILENT_NETWORK, TURN_TLS_ON, is_unreachable};
 pub(crate) use self::handshake::loaded::internal;
+#[cfg(test)]
+pub(crate) use self::handshake::names::near_misses;
 pub use self::handshake::report::{HandshakeReport, Verification};
 pub(crate) use self::handshake::session::Offer;
 pub use self::handshake::stream::TlsStream;
@@ -47,8 +49,8 @@ pub use self::inspect::{
     Severity,
 };
 pub use self::library::{Library, openssl_version};
-pub(crate) use self::ocsp::revocation::ResponderWait;
 pub use crate::data::certificate::{Certificate, TrustAnchors};
 pub use crate::data::revocation::{
     CertificateRevocation, Evidence, RevocationStatus, RevocationStep,
 };
+pub(crate) use crate::reason::revocation::ResponderWait;

@@ -4,97 +4,60 @@ use openssl::nid::Nid;
 use openssl::x509::{X509CrlRef, X509Ref};
 
 use crate::ffi::openssl as ffi;
+use crate::reason::revocation::{CrlMismatch, CrlScope};
 use crate::tls::config::files;
 
-/// The limits of a CRL. A full CRL has no limits.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct CrlScope {
-    /// The places where the CRL is published, those that are URLs.
-    points: Vec<String>,
-    users_only: bool,
-    cas_only: bool,
-    attributes_only: bool,
-    is_indirect: bool,
-    reasons: Option<Vec<&'static str>>,
+/// Returns the scope of a CRL, without the parts that cannot be read: OpenSSL decides whether the CRL is used.
+pub(crate) fn scope(crl: &X509CrlRef) -> CrlScope {
+    let value = ffi::crl_extension(crl, Nid::ISSUING_DISTRIBUTION_POINT);
+    value.map_or_else(CrlScope::default, |value| decode(&value))
 }
 
-impl CrlScope {
-    /// The scope of a CRL. What cannot be read is left out: OpenSSL decides whether the CRL is used.
-    pub(crate) fn of(crl: &X509CrlRef) -> Self {
-        let value = ffi::crl_extension(crl, Nid::ISSUING_DISTRIBUTION_POINT);
-        value.map_or_else(Self::default, |value| Self::read(&value))
-    }
-
-    fn read(value: &[u8]) -> Self {
-        let mut scope = Self::default();
-        let Some((0x30, mut fields, _)) = files::der_value(value) else {
-            return scope;
-        };
-        while let Some((tag, contents, rest)) = files::der_value(fields) {
-            fields = rest;
-            let is_true = contents.iter().any(|byte| *byte != 0);
-            match tag {
-                0xA0 => scope.points = urls(contents),
-                0x81 => scope.users_only = is_true,
-                0x82 => scope.cas_only = is_true,
-                0x83 => scope.reasons = Some(reasons(contents)),
-                0x84 => scope.is_indirect = is_true,
-                0x85 => scope.attributes_only = is_true,
-                _ => {}
-            }
+/// Returns why a CRL of this scope cannot be used to check a certificate, or `None` if it can.
+pub(crate) fn mismatch(scope: &CrlScope, certificate: &X509Ref) -> Option<CrlMismatch> {
+    let is_ca = ffi::is_ca(certificate);
+    let own = points_of(certificate);
+    let points = &scope.points;
+    Some(if scope.is_indirect {
+        CrlMismatch::Indirect
+    } else if let Some(reasons) = &scope.reasons {
+        CrlMismatch::SomeReasons(reasons.clone())
+    } else if scope.attributes_only {
+        CrlMismatch::AttributeCertificates
+    } else if scope.end_entities_only && is_ca {
+        CrlMismatch::EndEntities
+    } else if scope.cas_only && !is_ca {
+        CrlMismatch::CaCertificates
+    } else if !points.is_empty() && !points.iter().any(|point| own.contains(point)) {
+        CrlMismatch::DistributionPoint {
+            of_crl: points.clone(),
+            of_certificate: own,
         }
-        scope
-    }
+    } else {
+        return None;
+    })
+}
 
-    /// Each limit, in words; empty for a full CRL.
-    pub(crate) fn limits(&self) -> Vec<String> {
-        let flags = [
-            (self.users_only, "end entities only"),
-            (self.cas_only, "CA certificates only"),
-            (self.attributes_only, "attribute certificates only"),
-            (self.is_indirect, "indirect: certificates of other CAs too"),
-        ];
-        let flags = flags.into_iter().filter(|(is_set, _)| *is_set);
-        let reasons = self.reasons.iter();
-        let reasons = reasons.map(|reasons| format!("the reasons {} only", reasons.join(", ")));
-        let points = self.points.iter();
-        flags
-            .map(|(_, words)| words.to_owned())
-            .chain(reasons)
-            .chain(points.map(|point| format!("the distribution point {point}")))
-            .collect()
+/// Decodes the value of the extension.
+fn decode(value: &[u8]) -> CrlScope {
+    let mut scope = CrlScope::default();
+    let Some((0x30, mut fields, _)) = files::der_value(value) else {
+        return scope;
+    };
+    while let Some((tag, contents, rest)) = files::der_value(fields) {
+        fields = rest;
+        let is_true = contents.iter().any(|byte| *byte != 0);
+        match tag {
+            0xA0 => scope.points = urls(contents),
+            0x81 => scope.end_entities_only = is_true,
+            0x82 => scope.cas_only = is_true,
+            0x83 => scope.reasons = Some(reasons(contents)),
+            0x84 => scope.is_indirect = is_true,
+            0x85 => scope.attributes_only = is_true,
+            _ => {}
+        }
     }
-
-    /// Returns why a CRL of this scope cannot be used to check a certificate, or `None` if it can.
-    pub(crate) fn mismatch(&self, certificate: &X509Ref) -> Option<String> {
-        let is_ca = ffi::is_ca(certificate);
-        let own = points_of(certificate);
-        let text = if self.is_indirect {
-            "it is an indirect CRL, which is not supported".to_owned()
-        } else if let Some(reasons) = &self.reasons {
-            format!("it covers the reasons {} only", reasons.join(", "))
-        } else if self.attributes_only {
-            "it covers attribute certificates only".to_owned()
-        } else if self.users_only && is_ca {
-            "it covers end entities only, and this is a CA".to_owned()
-        } else if self.cas_only && !is_ca {
-            "it covers CA certificates only, and this is an end entity".to_owned()
-        } else if !self.points.is_empty() && !self.points.iter().any(|point| own.contains(point)) {
-            let own = match own.as_slice() {
-                [] => "none".to_owned(),
-                own => own.join(", "),
-            };
-            let points = self.points.join(", ");
-            format!("it is for the distribution point {points}, and the certificate names {own}")
-        } else {
-            return None;
-        };
-        Some(text)
-    }
-
-    pub(crate) fn is_indirect(&self) -> bool {
-        self.is_indirect
-    }
+    scope
 }
 
 /// The URLs among the general names of a distribution point: `[0]` holds `fullName [0]`, which holds `[6]` for each.
@@ -112,7 +75,7 @@ fn urls(point: &[u8]) -> Vec<String> {
     urls
 }
 
-/// The URLs where a certificate says that its CRLs are published.
+/// Returns the URLs at which the CRLs for a certificate are published, as the certificate says.
 fn points_of(certificate: &X509Ref) -> Vec<String> {
     let points = certificate.crl_distribution_points();
     let mut urls = Vec::new();
@@ -124,7 +87,7 @@ fn points_of(certificate: &X509Ref) -> Vec<String> {
     urls
 }
 
-/// The names of the reasons in `ReasonFlags` (RFC 5280 §4.2.1.13), a bit string.
+/// Returns the names of the reasons in `ReasonFlags` (RFC 5280 §4.2.1.13), a bit string.
 fn reasons(bits: &[u8]) -> Vec<&'static str> {
     const NAMES: [&str; 9] = [
         "unused",
@@ -137,7 +100,7 @@ fn reasons(bits: &[u8]) -> Vec<&'static str> {
         "privilegeWithdrawn",
         "aACompromise",
     ];
-    // The first byte says how many bits of the last one are unused.
+    // The first byte is the number of unused bits in the last one.
     let bytes = bits.get(1..).unwrap_or_default();
     let is_set = |bit: usize| {
         let byte = bytes.get(bit / 8).copied().unwrap_or_default();
@@ -153,31 +116,65 @@ mod tests {
 
     #[test]
     fn every_limit_is_read() {
+        let full = CrlScope::default;
         let url = b"\x30\x12\xa0\x10\xa0\x0e\x86\x0chttp://a.b/c";
-        let cases: &[(&[u8], &[&str])] = &[
-            (b"\x30\x00", &[]),
-            (b"", &[]),
-            (b"\x30\x03\x81\x01\xff", &["end entities only"]),
-            (b"\x30\x03\x82\x01\xff", &["CA certificates only"]),
-            (b"\x30\x03\x85\x01\xff", &["attribute certificates only"]),
+        let cases: &[(&[u8], CrlScope)] = &[
+            (b"\x30\x00", full()),
+            (b"", full()),
+            (
+                b"\x30\x03\x81\x01\xff",
+                CrlScope {
+                    end_entities_only: true,
+                    ..full()
+                },
+            ),
+            (
+                b"\x30\x03\x82\x01\xff",
+                CrlScope {
+                    cas_only: true,
+                    ..full()
+                },
+            ),
+            (
+                b"\x30\x03\x85\x01\xff",
+                CrlScope {
+                    attributes_only: true,
+                    ..full()
+                },
+            ),
             (
                 b"\x30\x03\x84\x01\xff",
-                &["indirect: certificates of other CAs too"],
+                CrlScope {
+                    is_indirect: true,
+                    ..full()
+                },
             ),
             (
                 b"\x30\x04\x83\x02\x05\x60",
-                &["the reasons keyCompromise, cACompromise only"],
+                CrlScope {
+                    reasons: Some(vec!["keyCompromise", "cACompromise"]),
+                    ..full()
+                },
             ),
             (
                 b"\x30\x05\x83\x03\x07\x00\x80",
-                &["the reasons aACompromise only"],
+                CrlScope {
+                    reasons: Some(vec!["aACompromise"]),
+                    ..full()
+                },
             ),
-            (url, &["the distribution point http://a.b/c"]),
-            (b"\x30\x84\xff\xff\xff\xff\x81", &[]),
-            (b"\x30\x03\x81\x01\x00", &[]),
+            (
+                url,
+                CrlScope {
+                    points: vec!["http://a.b/c".to_owned()],
+                    ..full()
+                },
+            ),
+            (b"\x30\x84\xff\xff\xff\xff\x81", full()),
+            (b"\x30\x03\x81\x01\x00", full()),
         ];
-        for (value, limits) in cases {
-            assert_eq!(CrlScope::read(value).limits(), *limits, "{value:02x?}");
+        for (value, scope) in cases {
+            assert_eq!(decode(value), *scope, "{value:02x?}");
         }
     }
 }

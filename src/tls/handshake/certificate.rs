@@ -1,7 +1,5 @@
 //! From an OpenSSL certificate to a [`Certificate`]: plain data for reports, errors and the command line.
 
-use std::net::IpAddr;
-
 use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -9,7 +7,7 @@ use openssl::pkey::{HasPublic, Id, PKeyRef};
 use openssl::sha::sha256;
 use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
-use crate::data::certificate::Certificate;
+use crate::data::certificate::{Certificate, address_of_entry};
 use crate::ffi::openssl::{self as ffi, instant};
 use crate::tls::handshake::verify::spki_pin;
 
@@ -22,7 +20,7 @@ impl From<&X509Ref> for Certificate {
         for name in cert.subject_alt_names().into_iter().flatten() {
             if let Some(dns) = name.dnsname() {
                 dns_names.push(dns.to_owned());
-            } else if let Some(address) = name.ipaddress().and_then(address) {
+            } else if let Some(address) = name.ipaddress().and_then(address_of_entry) {
                 ip_addresses.push(address);
             }
         }
@@ -97,14 +95,6 @@ fn serial(number: &Asn1IntegerRef) -> String {
 fn key_id(id: &Asn1OctetStringRef) -> String {
     let bytes: Vec<_> = id.as_slice().iter().map(|b| format!("{b:02X}")).collect();
     bytes.join(":")
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
-        _ => None,
-    }
 }
 
 /// The kind and size of a key, such as `RSA 2048`.

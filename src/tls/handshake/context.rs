@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,29 +14,33 @@ use openssl::x509::verify::X509CheckFlags;
 
 use super::diagnose::{self, Peer, Phase};
 use super::loaded::internal;
-use super::refusal;
+use super::rejection::{self, Rules};
 use super::report::{HandshakeReport, Verification};
 use super::session::{Offer, SessionCache};
 use super::sharing::{self, InUse};
 use super::stream::{self, Tap, TlsStream};
-use super::verify::Watch;
+use super::verify::VerifyWatch;
 use crate::address::ip_address;
 use crate::cause::{Category, Cause, CauseCode};
 use crate::data::certificate::{Certificate, TrustAnchors};
 use crate::data::revocation::RevocationStatus;
 use crate::error::{Error, Result, Stage};
+use crate::explain;
 use crate::ffi::callback;
 use crate::ffi::fork::{self, Abandon, PerProcess};
 use crate::ffi::openssl::{self as ffi, clear_errors};
 use crate::idn;
 use crate::options::TlsOptions;
-use crate::printable::Quoted;
+use crate::reason::Reason;
+use crate::reason::certificate::{CertificateFailure, CertificateRole};
+use crate::reason::revocation::ResponderWait;
 use crate::reason::tls::TlsFailure;
 use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
 use crate::tls::ocsp::Checker;
-use crate::tls::ocsp::revocation::ResponderWait;
+
+pub(crate) use crate::reason::certificate::ServerName;
 
 /// TLS as a client's options ask for it, ready for any number of handshakes.
 ///
@@ -257,7 +260,7 @@ impl TlsContext {
                 let mut report =
                     HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
                 report.revocation = Checker::conclude(stream.ssl())
-                    .map(|outcome| outcome.found)
+                    .map(|result| result.findings)
                     .unwrap_or_default();
                 if let Some(proof) = SessionCache::resumed(stream.ssl()) {
                     report.rest_on(&proof, self.shared().loaded.options.checks_revocation());
@@ -300,13 +303,13 @@ impl TlsContext {
         let error = failed.error();
         let session_refused = met_session && diagnose::is_alert(error);
         let checked = Checker::conclude(failed.ssl()).unwrap_or_default();
-        let refused = checked.refused;
+        let revocation = checked.rejection;
         let mut responder_wait = None;
-        let cause = match (watch.take(), refused, &failure) {
-            (_, Some(cause), _) => cause,
-            (Some(refusal), None, _) => refusal::refused_chain(
-                &refusal,
-                &refusal::Rules {
+        let cause = match (watch.take(), revocation, &failure) {
+            (_, Some(failure), _) => Cause::from(*failure),
+            (Some(error), None, _) => Cause::from(rejection::rejected_chain(
+                &error,
+                &Rules {
                     name: &name,
                     anchors: &self.shared().loaded.anchors,
                     crls: &self.shared().loaded.crls,
@@ -314,14 +317,14 @@ impl TlsContext {
                     level: failed.ssl().security_level(),
                     now: SystemTime::now(),
                 },
-            ),
+            )),
             (None, None, io) => {
                 let tap = failed.get_ref();
                 let peer = self.peer(server, &name, failed.ssl(), tap, Phase::Handshake);
                 match io {
                     // A stranger's greeting may be shorter than a TLS record's header.
                     Some(io) if stream::is_timeout(io) => {
-                        responder_wait = checked.found.wait();
+                        responder_wait = checked.findings.wait();
                         diagnose::not_tls(&peer).unwrap_or_else(|| {
                             let reason = TlsFailure::HandshakeTimeout {
                                 received: peer.received,
@@ -356,31 +359,22 @@ impl TlsContext {
         })
     }
 
-    /// A cause that depends on local files says in its remedy which of them have changed since they were read.
+    /// Names in the remedy the first of the files behind a cause that has changed since it was read.
     pub(crate) fn with_changed_files(&self, cause: Cause) -> Cause {
         let shared = self.shared();
-        let files = files_behind(&cause, &shared.loaded.options);
+        let options = &shared.loaded.options;
+        let files = files_behind(&cause, options);
         let changed = fork::outside(|| {
             let mut files = files.into_iter();
             files.find(|path| {
                 shared.loaded.seen.has_changed(path) && !shared.loaded.still_holds(path)
             })
         });
-        let Some(path) = changed.map(|path| path.display().to_string()) else {
-            return cause;
-        };
-        let what = match shared.loaded.options.watch_interval() {
-            None => "call Client::reload_tls, or set watch_files, to use what it holds now",
-            Some(_) => {
-                "watch_files has not taken what it holds now; the log (mongotls::tls) and Client::reload_tls say why"
-            }
-        };
-        let remedy = format!(
-            "{path} has changed since it was read: {what}. If that does not help: {}",
-            cause.remedy(),
-            path = Quoted(&path)
-        );
-        cause.with_remedy(remedy).fact("changed_file", path)
+        let is_watched = options.watch_interval().is_some();
+        match changed {
+            Some(path) => explain::with_changed_file(cause, path, is_watched),
+            None => cause,
+        }
     }
 
     /// An anonymous cipher suite ends a handshake without any certificate, and OpenSSL then has nothing
@@ -392,11 +386,16 @@ impl TlsContext {
             return Ok(());
         }
         let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
-        Err(Error::failed(Stage::Tls, refusal::unauthenticated(cipher)))
+        Err(Error::failed(
+            Stage::Tls,
+            CertificateFailure::Anonymous {
+                cipher: cipher.to_owned(),
+            },
+        ))
     }
 
     /// A connection that knows whom to expect.
-    fn prepare(&self, name: &ServerName) -> Result<(Ssl, Watch), ErrorStack> {
+    fn prepare(&self, name: &ServerName) -> Result<(Ssl, VerifyWatch), ErrorStack> {
         let options = &self.shared().loaded.options;
         let mut ssl = Ssl::new(&self.shared().loaded.context)?;
         ffi::expect_certificate_request(&mut ssl)?;
@@ -415,7 +414,7 @@ impl TlsContext {
                 ServerName::Ip(address) => param.set_ip(*address)?,
             }
         }
-        let watch = Watch::default();
+        let watch = VerifyWatch::default();
         if options.verifies_certificate() {
             watch.install(&mut ssl, options.pinned_keys(), &self.shared().loaded.crls);
         }
@@ -448,11 +447,16 @@ impl TlsContext {
     }
 }
 
-/// The files with contents that can be the reason for such a failure.
+/// The files whose contents can be the reason for such a failure.
 fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
     use CauseCode as Code;
     let anchors = || options.ca_file().into_iter().chain(options.ca_directory());
-    let role = cause.facts().get("role");
+    let is_about_anchor = || match cause.reason() {
+        Reason::Certificate(CertificateFailure::Chain(rejection)) => {
+            rejection.role == CertificateRole::TrustAnchor
+        }
+        _ => false,
+    };
     match cause.code() {
         Code::ClientCertificateExpired
         | Code::ClientCertificateUntrusted
@@ -464,7 +468,7 @@ fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
         Code::IssuerUnknown | Code::SelfSigned | Code::UntrustedRoot | Code::SignatureInvalid => {
             anchors().collect()
         }
-        Code::CertificateExpired if role == Some(&"trust anchor".into()) => anchors().collect(),
+        Code::CertificateExpired if is_about_anchor() => anchors().collect(),
         Code::CrlMissing | Code::CrlExpired | Code::CrlNotYetValid | Code::CrlInvalid => {
             let crls = options.crl_files().iter().map(PathBuf::as_path);
             crls.chain(anchors()).collect()
@@ -501,13 +505,6 @@ impl fmt::Debug for TlsContext {
     }
 }
 
-/// The reference identifier: what the certificate must hold (RFC 9525).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ServerName {
-    Dns(String),
-    Ip(IpAddr),
-}
-
 impl ServerName {
     pub(crate) fn parse(host: &str) -> Result<Self> {
         if let Some(address) = ip_address(host) {
@@ -530,15 +527,6 @@ impl ServerName {
             Stage::Tls,
             TlsFailure::UnusableHostName { host },
         ))
-    }
-}
-
-impl fmt::Display for ServerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => f.write_str(name),
-            Self::Ip(address) => write!(f, "{address}"),
-        }
     }
 }
 

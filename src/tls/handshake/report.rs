@@ -6,12 +6,13 @@ use std::time::Duration;
 use openssl::ssl::SslRef;
 use openssl::x509::{X509, X509VerifyResult};
 
-use crate::data::revocation::{CertificateRevocation, Evidence, RevocationStatus, RevocationStep};
+use crate::data::revocation::{CertificateRevocation, Evidence, RevocationStatus};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
+use crate::reason::revocation::{EvidenceResult, ResponderWait};
 use crate::tls::Certificate;
 use crate::tls::handshake::session::Proof;
-use crate::tls::ocsp::revocation::{Found, ResponderWait};
+use crate::tls::ocsp::findings::RevocationFindings;
 
 /// The facts of one finished TLS handshake.
 ///
@@ -29,7 +30,7 @@ pub struct HandshakeReport {
     pub(crate) client_certificate_requested: bool,
     pub(crate) client_certificate_sent: bool,
     pub(crate) requested_ca_names: Vec<String>,
-    pub(crate) revocation: Found,
+    pub(crate) revocation: RevocationFindings,
     pub(crate) checks_whole_chain: bool,
     pub(crate) duration: Duration,
 }
@@ -107,7 +108,7 @@ impl HandshakeReport {
             } else {
                 Vec::new()
             },
-            revocation: Found::default(),
+            revocation: RevocationFindings::default(),
             checks_whole_chain: false,
             duration,
         }
@@ -119,9 +120,9 @@ impl HandshakeReport {
         self.verified_chain.clone_from(&proof.verified_chain);
         self.revocation.clone_from(&proof.revocation);
         if checks_revocation {
-            let what = "was checked in its full handshake, and what it rests on still holds";
-            let step = RevocationStep::new(Evidence::Session, what, Duration::ZERO);
-            self.revocation.steps.push(step);
+            let result = EvidenceResult::FullHandshake;
+            self.revocation
+                .add(Evidence::Session, result, Duration::ZERO);
         }
     }
 
@@ -208,14 +209,14 @@ impl HandshakeReport {
         let found = certificates.enumerate().map(|(depth, certificate)| {
             let found = match depth {
                 0 => self.revocation.clone(),
-                _ if self.checks_whole_chain => Found::by_crl(),
-                _ => Found::default(),
+                _ if self.checks_whole_chain => RevocationFindings::by_crl(),
+                _ => RevocationFindings::default(),
             };
             CertificateRevocation {
                 subject: ffi::name_text(certificate.subject_name()),
                 depth,
                 status: found.status,
-                steps: found.steps,
+                steps: found.steps(),
                 valid_until: found.valid_until,
             }
         });

@@ -29,7 +29,7 @@ use crate::ffi::callback;
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
 use crate::tls::config::crl::Crls;
-use crate::tls::ocsp::revocation::Found;
+use crate::tls::ocsp::findings::RevocationFindings;
 use crate::tls::ocsp::{Checker, SessionLimit};
 
 /// How many tickets are kept for one server. A server sends two with each full handshake.
@@ -80,7 +80,7 @@ struct Kept {
 pub(crate) struct Proof {
     pub(crate) peer_chain: Vec<X509>,
     pub(crate) verified_chain: Vec<X509>,
-    pub(crate) revocation: Found,
+    pub(crate) revocation: RevocationFindings,
 }
 
 impl Proof {
@@ -90,7 +90,7 @@ impl Proof {
         Self {
             peer_chain: ssl.peer_cert_chain().map(owned).unwrap_or_default(),
             verified_chain: ssl.verified_chain().map(owned).unwrap_or_default(),
-            revocation: Checker::found(ssl).unwrap_or_default(),
+            revocation: Checker::findings(ssl).unwrap_or_default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use openssl::x509::X509;
 
 use super::{FileReport, Finding, FindingCode, Severity};
 use crate::printable::Quoted;
-use crate::tls::handshake::issuer::Namesake;
+use crate::reason::certificate::{Namesake, NamesakeOrigin};
 
 /// Adds a finding to the reports of files, each with its certificates, for each certificate whose issuer's namesake,
 /// but not its issuer, is in another file.
@@ -53,7 +53,12 @@ fn strangers(
         let named = by_name.get(&facts.issuer).map_or(&[][..], Vec::as_slice);
         let candidates = named.iter().filter(|(_, named)| *named != certificate);
         let compared: Vec<(usize, Namesake)> = candidates
-            .map(|(file, candidate)| (*file, Namesake::of(certificate, candidate)))
+            .map(|(file, candidate)| {
+                (
+                    *file,
+                    Namesake::of(certificate, candidate, NamesakeOrigin::File),
+                )
+            })
             .collect();
         let has_issuer = compared
             .iter()

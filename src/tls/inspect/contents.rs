@@ -10,7 +10,7 @@ use openssl::x509::{X509, X509Crl, X509CrlRef, X509NameRef, X509VerifyResult};
 use super::{ChainReport, CrlReport, FileForm, KeyForm, KeyReport};
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
-use crate::tls::config::crl_scope::CrlScope;
+use crate::tls::config::crl_scope;
 use crate::tls::config::files::{self, PemBlock};
 use crate::tls::config::key::{self, Locked, Password};
 use crate::tls::handshake::certificate::{key_digest, key_kind, object_name};
@@ -204,7 +204,7 @@ impl CrlReport {
             entries: crl.get_revoked().map_or(0, |entries| entries.len()),
             number: number.map(|number| number.to_string()),
             signature_algorithm: object_name(ffi::crl_signature(crl)),
-            scope: CrlScope::of(crl).limits(),
+            scope: crl_scope::scope(crl).limits(),
         }
     }
 }

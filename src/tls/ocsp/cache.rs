@@ -1,51 +1,44 @@
-//! What is known of certificates, and who is being asked, for all connections of one context.
+//! The OCSP answers and the requests in progress, for all connections of one context.
 //!
-//! An answer is kept under its CertID while `thisUpdate ≤ t < nextUpdate`, if it is conclusive; of two the one
-//! with the later `nextUpdate` stays, and of two that contradict each other the younger one. The number of
-//! answers is bounded. A certificate is asked about by one connection at a time: the others wait for what
-//! that one learns. When it learned nothing, nobody asks again for [`PAUSE`], so that a dead responder does
-//! not hold every connection up; unless it was asked when there was next to no time, which a server can
-//! bring about by stalling.
+//! A conclusive answer is cached under its CertID while `thisUpdate ≤ t < nextUpdate`. Of two answers, the one with the
+//! later `nextUpdate` stays; of two that contradict each other, the younger one. The number of answers is limited. Only
+//! one connection at a time sends requests about a certificate: the others wait for the result. If there is no
+//! conclusive result, no connection sends requests again for [`PAUSE`], so that a dead responder does not delay every
+//! connection. This does not apply if there was too little time for the request, which a server can cause by stalling.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::response::Answer;
+use super::response::OcspAnswer;
 use crate::ffi::fork;
+use crate::reason::revocation::{OcspSource, ResponderResult};
 
-/// How many answers are kept.
+/// The largest number of cached answers.
 const LARGEST: usize = 1024;
 
-/// How long nobody asks again after no responder gave a conclusive answer: 5 s.
+/// The time without further requests after no responder gave a conclusive answer: 5 s.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
-/// The answers and the questions of one context.
+/// The answers and the requests of one context.
 #[derive(Default)]
-pub(super) struct Cache {
-    answers: Mutex<HashMap<Vec<u8>, Known>>,
-    questions: Mutex<HashMap<Vec<u8>, Arc<Question>>>,
+pub(super) struct OcspCache {
+    answers: Mutex<HashMap<Vec<u8>, CachedAnswer>>,
+    requests: Mutex<HashMap<Vec<u8>, Arc<PendingRequest>>>,
 }
 
-/// An answer, and where it came from.
+/// An answer and its source.
 #[derive(Clone)]
-pub(super) struct Known {
-    pub(super) answer: Answer,
-    pub(super) origin: Origin,
-    /// The response that holds it, so that the same one need not be verified again.
+pub(super) struct CachedAnswer {
+    pub(super) answer: OcspAnswer,
+    pub(super) source: OcspSource,
+    /// The response that holds the answer, so that the same response need not be verified again.
     pub(super) der: Arc<[u8]>,
 }
 
-/// Where an answer came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Staple,
-    Responder(String),
-}
-
-impl Cache {
-    /// What is known of a certificate at `now`.
-    pub(super) fn get(&self, id: &[u8], now: SystemTime) -> Option<Known> {
+impl OcspCache {
+    /// The cached answer about a certificate at `now`.
+    pub(super) fn get(&self, id: &[u8], now: SystemTime) -> Option<CachedAnswer> {
         let mut answers = lock(&self.answers);
         let known = answers.get(id)?;
         if known.answer.holds(now) {
@@ -55,8 +48,8 @@ impl Cache {
         None
     }
 
-    /// Keeps an answer, unless a fresher one is there or it is not for keeping.
-    pub(super) fn keep(&self, id: &[u8], known: Known, now: SystemTime) {
+    /// Caches a conclusive answer that is in force, unless a fresher one is there.
+    pub(super) fn keep(&self, id: &[u8], known: CachedAnswer, now: SystemTime) {
         if !known.answer.is_conclusive() || !known.answer.holds(now) {
             return;
         }
@@ -67,7 +60,7 @@ impl Cache {
             None if answers.len() >= LARGEST => {
                 answers.retain(|_, known| known.answer.holds(now));
                 if answers.len() >= LARGEST {
-                    // Any one will do: its certificate is asked about anew.
+                    // Any answer will do: its certificate is looked up again.
                     if let Some(other) = answers.keys().next().cloned() {
                         answers.remove(&other);
                     }
@@ -78,108 +71,109 @@ impl Cache {
         answers.insert(id.to_vec(), known);
     }
 
-    /// Runs `ask` for a certificate, or waits until another connection has done so, up to `limit`; none if
-    /// that was too long. The second value tells whether another connection asked.
-    pub(super) fn ask_once(
+    /// Runs `send` for a certificate, or waits for at most `limit` until another connection has done so. Returns `None`
+    /// after that time. The second value is true if another connection sent the requests.
+    pub(super) fn request_once(
         &self,
         id: &[u8],
         limit: Option<Duration>,
-        ask: impl FnOnce() -> Learned,
-    ) -> Option<(Learned, bool)> {
+        send: impl FnOnce() -> ResponderResults,
+    ) -> Option<(ResponderResults, bool)> {
         let started = Instant::now();
-        let question = loop {
-            let mut questions = lock(&self.questions);
-            questions.retain(|_, question| !question.is_over());
-            let Some(question) = questions.get(id).map(Arc::clone) else {
-                let question = Arc::<Question>::default();
-                questions.insert(id.to_vec(), Arc::clone(&question));
-                break question;
+        let request = loop {
+            let mut requests = lock(&self.requests);
+            requests.retain(|_, request| !request.is_over());
+            let Some(request) = requests.get(id).map(Arc::clone) else {
+                let request = Arc::<PendingRequest>::default();
+                requests.insert(id.to_vec(), Arc::clone(&request));
+                break request;
             };
-            drop(questions);
+            drop(requests);
             let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-            let learned = question.wait(left)?;
-            if !learned.was_cut_short {
-                return Some((learned, true));
+            let results = request.wait(left)?;
+            if !results.was_cut_short {
+                return Some((results, true));
             }
         };
-        // Told also if `ask` panics: whoever waits goes on.
-        let mut asker = Asker {
-            question,
-            learned: Learned::default(),
+        // Its destructor wakes the waiting connections, even if `send` panics.
+        let mut sender = RequestSender {
+            request,
+            results: ResponderResults::default(),
         };
-        asker.learned = ask();
-        Some((asker.learned.clone(), false))
+        sender.results = send();
+        Some((sender.results.clone(), false))
     }
 }
 
-/// What responders said, one after the other.
+/// The results of the requests to the responders of one certificate.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Learned {
-    /// Each responder that was asked, what came of it and how long it took.
-    pub(super) attempts: Vec<Attempt>,
-    /// The first conclusive answer, and who gave it.
-    pub(super) answer: Option<(Answer, String)>,
-    /// Whether the responders had too little time for their silence to mean anything.
+pub(super) struct ResponderResults {
+    /// The request to each responder.
+    pub(super) requests: Vec<ResponderRequest>,
+    /// The first conclusive answer, and the URL of its responder.
+    pub(super) answer: Option<(OcspAnswer, String)>,
+    /// True if the time was too short for a missing answer to mean anything.
     pub(super) was_cut_short: bool,
 }
 
-/// One responder that was asked.
+/// The request to one responder.
 #[derive(Clone, Debug)]
-pub(super) struct Attempt {
+pub(super) struct ResponderRequest {
     pub(super) url: String,
-    pub(super) outcome: String,
+    pub(super) result: ResponderResult,
     pub(super) duration: Duration,
 }
 
-/// A question to the responders that is being asked, or was asked a short while ago.
+/// The requests about one certificate, which are in progress or ended a short while ago.
 #[derive(Default)]
-struct Question {
-    learned: Mutex<Option<(Instant, Learned)>>,
+struct PendingRequest {
+    results: Mutex<Option<(Instant, ResponderResults)>>,
     answered: Condvar,
 }
 
-impl Question {
-    fn wait(&self, limit: Option<Duration>) -> Option<Learned> {
-        let learned = lock(&self.learned);
-        let unanswered = |learned: &mut Option<_>| learned.is_none();
-        let learned = fork::outside(|| match limit {
+impl PendingRequest {
+    /// Waits for the results, for at most `limit` if given.
+    fn wait(&self, limit: Option<Duration>) -> Option<ResponderResults> {
+        let results = lock(&self.results);
+        let is_pending = |results: &mut Option<_>| results.is_none();
+        let results = fork::outside(|| match limit {
             Some(limit) => {
-                let waited = self.answered.wait_timeout_while(learned, limit, unanswered);
+                let waited = self.answered.wait_timeout_while(results, limit, is_pending);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
             None => {
-                let waited = self.answered.wait_while(learned, unanswered);
+                let waited = self.answered.wait_while(results, is_pending);
                 waited.unwrap_or_else(PoisonError::into_inner)
             }
         });
-        learned.as_ref().map(|(_, learned)| learned.clone())
+        results.as_ref().map(|(_, results)| results.clone())
     }
 
-    /// Whether it was answered so long ago that it may be asked again.
+    /// Returns whether the results came so long ago that requests may be sent again.
     fn is_over(&self) -> bool {
-        let learned = lock(&self.learned);
-        learned.as_ref().is_some_and(|(at, learned)| {
-            let is_kept = learned
+        let results = lock(&self.results);
+        results.as_ref().is_some_and(|(at, results)| {
+            let is_cached = results
                 .answer
                 .as_ref()
                 .is_some_and(|(answer, _)| answer.next_update.is_some());
-            // What is in the cache need not be remembered here.
-            is_kept || learned.was_cut_short || at.elapsed() > PAUSE
+            // An answer in the cache need not be kept here.
+            is_cached || results.was_cut_short || at.elapsed() > PAUSE
         })
     }
 }
 
-/// Whoever asks; tells those who wait when it goes.
-struct Asker {
-    question: Arc<Question>,
-    learned: Learned,
+/// The connection that sends the requests. Its destructor wakes the connections that wait for the results.
+struct RequestSender {
+    request: Arc<PendingRequest>,
+    results: ResponderResults,
 }
 
-impl Drop for Asker {
+impl Drop for RequestSender {
     fn drop(&mut self) {
-        let learned = std::mem::take(&mut self.learned);
-        *lock(&self.question.learned) = Some((Instant::now(), learned));
-        self.question.answered.notify_all();
+        let results = std::mem::take(&mut self.results);
+        *lock(&self.request.results) = Some((Instant::now(), results));
+        self.request.answered.notify_all();
     }
 }
 

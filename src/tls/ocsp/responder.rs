@@ -1,138 +1,128 @@
-//! Asking the responders that a certificate names, side by side (RFC 6960 appendix A).
+//! Requests to the OCSP responders that a certificate names, at the same time (RFC 6960 appendix A).
 //!
-//! Each is asked on a thread of its own; the first conclusive valid answer wins, and nobody waits for the
-//! others, which end at the same deadline. A request that is short enough goes by GET, so that caches on
-//! the way can answer it. Redirects are followed to `http`
-//! on the same host only, and never for POST: a forged redirect must not send requests of this host elsewhere.
+//! Each request runs on a thread of its own. The first conclusive valid answer wins. The other requests are not waited
+//! for; they end at the same deadline. A request that is short enough is sent by GET, so that caches can answer it.
+//! Redirects are followed only to `http` on the same host, and never for POST: a forged redirect must not send requests
+//! of this host elsewhere.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::cache::{Attempt, Learned};
-use super::response::{self, LARGEST, Subject};
+use super::cache::{ResponderRequest, ResponderResults};
+use super::response::{self, LARGEST, OcspSubject};
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
+use crate::reason::revocation::ResponderResult;
 use crate::time::Deadline;
 
-/// How many responders of one certificate are asked; more are passed over.
+/// The largest number of responders of one certificate that get a request.
 const MOST: usize = 8;
-/// How many redirects are followed.
+/// The largest number of redirects that are followed.
 const REDIRECTS: usize = 3;
-/// What a GET request may be long, path included (RFC 6960 appendix A.1).
+/// The largest length of a GET request, path included (RFC 6960 appendix A.1).
 const LONGEST_GET: usize = 255;
 
-/// What a responder sent, or why it sent nothing, and how long that took.
+/// The bytes that a responder sent, or the reason why there are none, and the time that it took.
 struct Fetched {
     url: String,
-    outcome: Result<Vec<u8>, HttpError>,
+    body: Result<Vec<u8>, ResponderResult>,
     duration: Duration,
 }
 
-/// Asks `urls` about the subject until one gives a conclusive answer; the answer comes with its bytes.
-pub(super) fn ask(
+/// Sends requests about the subject to `urls` until one responder gives a conclusive answer. The answer comes with its
+/// bytes.
+pub(super) fn request(
     urls: &[String],
     request: &[u8],
-    subject: &Subject<'_>,
+    subject: &OcspSubject<'_>,
     deadline: Deadline,
-) -> (Learned, Vec<u8>) {
+) -> (ResponderResults, Vec<u8>) {
     let began = Instant::now();
-    let mut learned = Learned::default();
+    let mut results = ResponderResults::default();
+    let mut add = |url: &str, result, duration| {
+        results.requests.push(ResponderRequest {
+            url: url.to_owned(),
+            result,
+            duration,
+        });
+    };
     let (sender, replies) = mpsc::channel();
-    let (asked, passed_over) = urls.split_at(urls.len().min(MOST));
-    for url in asked {
-        let (sender, url, request) = (sender.clone(), url.clone(), request.to_vec());
+    let (urls, beyond_limit) = urls.split_at(urls.len().min(MOST));
+    let mut pending: Vec<&String> = urls.iter().collect();
+    for url in urls {
+        let (sender, request) = (sender.clone(), request.to_vec());
         let worker = thread::spawn("mongotls-ocsp", {
             let url = url.clone();
             move || {
                 let started = Instant::now();
-                let outcome = fetch(&url, &request, &deadline);
+                let body = fetch(&url, &request, &deadline);
                 let duration = started.elapsed();
-                // Nobody listens any more if another one was faster.
+                // The receiver is gone if another responder was faster.
                 let _ = sender.send(Fetched {
                     url,
-                    outcome,
+                    body,
                     duration,
                 });
             }
         });
         if let Err(error) = worker {
-            learned.attempts.push(Attempt {
-                url,
-                outcome: format!("was not asked: the system has no thread left: {error}"),
-                duration: Duration::ZERO,
-            });
+            let result = ResponderResult::NoThread(error.to_string());
+            add(url, result, Duration::ZERO);
+            pending.retain(|other| *other != url);
         }
     }
     drop(sender);
     while let Some(fetched) = next(&replies, &deadline) {
-        let validated = fetched
-            .outcome
-            .map_err(|error| error.to_string())
-            .and_then(|der| {
-                let answer = response::validate(&der, subject, SystemTime::now());
-                match answer {
-                    Ok(answer) => Ok((answer, der)),
-                    Err(invalid) => Err(format!("sent a response that is not valid: {invalid}")),
-                }
-            });
-        let outcome = match &validated {
-            Ok((answer, _)) => answer.status.to_string(),
-            Err(why) => why.clone(),
-        };
-        learned.attempts.push(Attempt {
-            url: fetched.url.clone(),
-            outcome,
-            duration: fetched.duration,
+        let validated = fetched.body.and_then(|der| {
+            let answer = response::validate(&der, subject, SystemTime::now());
+            let answer = answer.map_err(ResponderResult::Invalid)?;
+            Ok((answer, der))
         });
+        let result = match &validated {
+            Ok((answer, _)) => ResponderResult::Status(answer.status.clone()),
+            Err(result) => result.clone(),
+        };
+        add(&fetched.url, result, fetched.duration);
+        pending.retain(|other| **other != fetched.url);
         if let Ok((answer, der)) = validated {
             if answer.is_conclusive() {
-                learned.answer = Some((answer, fetched.url));
-                return (learned, der);
+                results.answer = Some((answer, fetched.url));
+                return (results, der);
             }
         }
     }
-    for url in asked {
-        if learned.attempts.iter().all(|attempt| attempt.url != *url) {
-            let elapsed = deadline.elapsed();
-            learned.attempts.push(Attempt {
-                url: url.clone(),
-                outcome: format!("did not answer in time ({})", elapsed.kind.option()),
-                duration: began.elapsed(),
-            });
-        }
+    for url in pending {
+        let result = ResponderResult::TimedOut(deadline.elapsed().kind);
+        add(url, result, began.elapsed());
     }
-    for url in passed_over {
-        learned.attempts.push(Attempt {
-            url: url.clone(),
-            outcome: format!("was not asked: only the first {MOST} are"),
-            duration: Duration::ZERO,
-        });
+    for url in beyond_limit {
+        add(url, ResponderResult::BeyondLimit(MOST), Duration::ZERO);
     }
-    (learned, Vec::new())
+    (results, Vec::new())
 }
 
-/// The next that a worker sends, until all have sent or the deadline has passed.
+/// Receives the next result of a request, until all have sent one or the deadline has passed.
 fn next(replies: &mpsc::Receiver<Fetched>, deadline: &Deadline) -> Option<Fetched> {
     fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => replies.recv_timeout(left).ok(),
         Ok(None) => replies.recv().ok(),
-        // What is there already counts.
+        // A result that is there already counts.
         Err(_) => replies.try_recv().ok(),
     })
 }
 
-/// The bytes that one responder sends for a request.
-fn fetch(url: &str, request: &[u8], deadline: &Deadline) -> Result<Vec<u8>, HttpError> {
-    let url = Url::parse(url).map_err(|why| HttpError(format!("was not asked: {why}")))?;
+/// Fetches the response of one responder to a request.
+fn fetch(url: &str, request: &[u8], deadline: &Deadline) -> Result<Vec<u8>, ResponderResult> {
+    let url = Url::parse(url).map_err(|why| ResponderResult::UnusableUrl(why.to_string()))?;
     let base64 = openssl::base64::encode_block(request);
     let segment = utf8_percent_encode(&base64, NON_ALPHANUMERIC).to_string();
     let by_get = url.with_segment(&segment);
     if by_get.to_string().len() <= LONGEST_GET {
         let reply = follow(by_get, Method::Get, deadline)?;
-        // 405 and 501: a responder that knows POST alone.
+        // 405 and 501: the responder accepts only POST.
         if !matches!(reply.status, 405 | 501) {
             return body(reply);
         }
@@ -141,8 +131,12 @@ fn fetch(url: &str, request: &[u8], deadline: &Deadline) -> Result<Vec<u8>, Http
     body(follow(url, post, deadline)?)
 }
 
-/// One exchange, and what redirects on the same host lead to.
-fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http::Reply, HttpError> {
+/// Makes one exchange, and follows redirects on the same host.
+fn follow(
+    mut url: Url,
+    method: Method<'_>,
+    deadline: &Deadline,
+) -> Result<http::Reply, ResponderResult> {
     for _ in 0..=REDIRECTS {
         let request = Request {
             url: &url,
@@ -151,31 +145,31 @@ fn follow(mut url: Url, method: Method<'_>, deadline: &Deadline) -> Result<http:
             largest: LARGEST,
             route: Route::Environment,
         };
-        let reply = http::exchange(&request, deadline)?;
+        let reply = http::exchange(&request, deadline)
+            .map_err(|error: HttpError| ResponderResult::Exchange(error.to_string()))?;
         let redirects = matches!(reply.status, 301 | 302 | 303 | 307 | 308);
         let Some(location) = reply.location.as_deref().filter(|_| redirects) else {
             return Ok(reply);
         };
         if let Method::Post(..) = method {
-            return Err(HttpError("redirects a POST, which is not followed".into()));
+            return Err(ResponderResult::PostRedirected);
         }
         let target = url
             .join(location)
-            .map_err(|why| HttpError(format!("redirects to where nobody is asked: {why}")))?;
+            .map_err(|why| ResponderResult::UnusableRedirect(why.to_string()))?;
         if !target.host().eq_ignore_ascii_case(url.host()) {
-            return Err(HttpError(format!(
-                "redirects to another host, {}, which is not asked",
-                target.host()
-            )));
+            return Err(ResponderResult::RedirectToOtherHost(
+                target.host().to_owned(),
+            ));
         }
         url = target;
     }
-    Err(HttpError(format!("redirects more than {REDIRECTS} times")))
+    Err(ResponderResult::TooManyRedirects(REDIRECTS))
 }
 
-fn body(reply: http::Reply) -> Result<Vec<u8>, HttpError> {
+fn body(reply: http::Reply) -> Result<Vec<u8>, ResponderResult> {
     match reply.status {
         200 => Ok(reply.body.to_vec()),
-        status => Err(HttpError(format!("answered with HTTP status {status}"))),
+        status => Err(ResponderResult::HttpStatus(status)),
     }
 }

@@ -1,11 +1,9 @@
-//! One OCSP response: whether it is valid, and what it then says of one certificate (RFC 6960 §3.2).
+//! The validation of one OCSP response, and the status of a certificate in it (RFC 6960 §3.2).
 //!
-//! OpenSSL decodes the response and verifies its signature; nothing that it says is looked at before that
-//! holds. The only trust anchor is the issuer of the certificate in question, as our own verification of
-//! the chain found it: a response is signed by the issuer, or by a delegate that the issuer certified for
-//! it.
+//! OpenSSL decodes the response and verifies its signature. Its contents are read only after that. The only trust
+//! anchor is the issuer of the certificate in question, as the verification of the chain found it: the issuer signs a
+//! response, or a delegate that the issuer certified for this purpose.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use openssl::error::ErrorStack;
@@ -20,18 +18,18 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{CrlStatus, X509};
 
 use crate::ffi::openssl::{self as ffi, SingleResponse};
-use crate::time::rfc3339;
+use crate::reason::revocation::{EvidenceResult, OcspFault, OcspStatus};
 use crate::tls::config::crl::Crls;
 use crate::tls::handshake::verify::reason_name;
 
-/// No response is larger: 64 KiB. One with a delegate's certificate has some 2 KiB.
+/// The largest response: 64 KiB. One with a delegate's certificate has some 2 KiB.
 pub(super) const LARGEST: usize = 64 << 10;
 
-/// How far the responder's clock may be from ours: 30 s.
+/// The largest difference between the responder's clock and this host's: 30 s.
 pub(super) const TOLERANCE: Duration = Duration::from_secs(30);
 
-/// A certificate, and the one above it in the verified chain.
-pub(super) struct Subject<'a> {
+/// The certificate in question, and the one above it in the verified chain.
+pub(super) struct OcspSubject<'a> {
     pub(super) certificate: &'a X509Ref,
     pub(super) issuer: &'a X509Ref,
     /// The user's CRLs: a delegate may be revoked as well.
@@ -40,57 +38,45 @@ pub(super) struct Subject<'a> {
     pub(super) max_age: Duration,
 }
 
-/// What a valid response says of a certificate.
+/// The status of a certificate by a valid response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: Status,
+pub(super) struct OcspAnswer {
+    pub(super) status: OcspStatus,
     pub(super) this_update: SystemTime,
     pub(super) next_update: Option<SystemTime>,
 }
 
-/// The status of a certificate (RFC 6960 §2.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    Good,
-    Revoked {
-        at: Option<SystemTime>,
-        reason: Option<&'static str>,
-    },
-    Unknown,
-}
-
-/// In words that complete "the responder …".
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Good => "says good",
-            Self::Revoked { .. } => "says revoked",
-            Self::Unknown => "says unknown",
-        })
-    }
-}
-
-impl Answer {
-    /// Whether it is in force for a cache: `thisUpdate ≤ now < nextUpdate`.
+impl OcspAnswer {
+    /// Returns whether the answer is in force for a cache: `thisUpdate ≤ now < nextUpdate`.
     pub(super) fn holds(&self, now: SystemTime) -> bool {
         self.this_update <= now && self.next_update.is_some_and(|end| now < end)
     }
 
+    /// The status as evidence, and the end of the time for which it holds.
+    pub(super) fn as_evidence(&self) -> EvidenceResult {
+        EvidenceResult::Status(self.status.clone(), self.until())
+    }
+
+    /// The end of the time for which a conclusive answer holds, if the response gives one.
+    pub(super) fn until(&self) -> Option<SystemTime> {
+        self.next_update.filter(|_| self.is_conclusive())
+    }
+
     pub(super) fn is_conclusive(&self) -> bool {
-        self.status != Status::Unknown
+        self.status != OcspStatus::Unknown
     }
 
     pub(super) fn is_revoked(&self) -> bool {
-        matches!(self.status, Status::Revoked { .. })
+        matches!(self.status, OcspStatus::Revoked { .. })
     }
 
-    /// Whether a revocation is known that a later answer than `other` would have to take back.
+    /// Returns whether this is a revocation that `other`, which is not younger, does not take back.
     pub(super) fn revokes(&self, other: &Self) -> bool {
         self.is_revoked() && !other.is_revoked() && other.this_update <= self.this_update
     }
 
-    /// Whether it stays in a cache where `other` could take its place: a revocation, until something younger
-    /// says otherwise; else what lasts longer.
+    /// Returns whether this answer stays in a cache when `other` could replace it. A revocation stays until a younger
+    /// answer says otherwise. Of other answers, the one that is valid for longer stays.
     pub(super) fn outlasts(&self, other: &Self) -> bool {
         if self.is_revoked() == other.is_revoked() {
             return self.next_update > other.next_update;
@@ -99,138 +85,80 @@ impl Answer {
     }
 }
 
-/// Why a response is not valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Invalid {
-    TooLarge(usize),
-    Malformed,
-    TrailingData,
-    NotSuccessful(OcspResponseStatus),
-    /// With OpenSSL's reason.
-    Signature(String),
-    DelegateRevoked,
-    CriticalExtension,
-    OtherCertificate,
-    NoTimes,
-    NotYetValid(SystemTime),
-    /// `producedAt` lies in the future.
-    NotYetProduced(SystemTime),
-    OutOfDate(SystemTime),
-    /// Without `nextUpdate`: its `thisUpdate`, and how old it may be.
-    TooOld(SystemTime, Duration),
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge(size) => write!(f, "it has {size} bytes, more than {LARGEST}"),
-            Self::Malformed => f.write_str("it is no OCSP response"),
-            Self::TrailingData => f.write_str("more bytes follow the OCSP response"),
-            Self::NotSuccessful(status) => write!(f, "it says {}", status_name(*status)),
-            Self::Signature(why) => write!(f, "its signature does not verify: {why}"),
-            Self::DelegateRevoked => f.write_str("a CRL lists the certificate that signed it"),
-            Self::CriticalExtension => f.write_str("it has a critical extension that is not known"),
-            Self::OtherCertificate => f.write_str("it is for another certificate"),
-            Self::NoTimes => f.write_str("it does not say when it was made"),
-            Self::NotYetValid(from) => {
-                write!(
-                    f,
-                    "it is valid only from {} on (thisUpdate)",
-                    rfc3339(*from)
-                )
-            }
-            Self::NotYetProduced(at) => {
-                write!(
-                    f,
-                    "it was made in the future, at {} (producedAt)",
-                    rfc3339(*at)
-                )
-            }
-            Self::OutOfDate(until) => {
-                write!(f, "it was valid until {} (nextUpdate)", rfc3339(*until))
-            }
-            Self::TooOld(from, max_age) => write!(
-                f,
-                "it is of {} (thisUpdate) without a nextUpdate, and older than {} s (ocsp_max_age)",
-                rfc3339(*from),
-                max_age.as_secs()
-            ),
-        }
-    }
-}
-
-fn status_name(status: OcspResponseStatus) -> &'static str {
-    match status {
+/// The name of the status of a response (RFC 6960 §4.2.1), if it is a known one.
+fn status_name(status: OcspResponseStatus) -> Option<&'static str> {
+    Some(match status {
         OcspResponseStatus::MALFORMED_REQUEST => "malformedRequest",
         OcspResponseStatus::INTERNAL_ERROR => "internalError",
         OcspResponseStatus::TRY_LATER => "tryLater",
         OcspResponseStatus::SIG_REQUIRED => "sigRequired",
         OcspResponseStatus::UNAUTHORIZED => "unauthorized",
-        _ => "a status that is not known",
-    }
+        _ => return None,
+    })
 }
 
-/// The request for one certificate, which is also its name in the cache: it holds the CertID and nothing
-/// else.
-pub(super) fn request(subject: &Subject<'_>) -> Result<Vec<u8>, ErrorStack> {
+/// Encodes the request for one certificate. It holds only the CertID, and is also the key in the cache.
+pub(super) fn request(subject: &OcspSubject<'_>) -> Result<Vec<u8>, ErrorStack> {
     let mut request = OcspRequest::new()?;
     // RFC 5019 §2.1.1 asks for SHA-1: here it names a certificate and protects nothing.
     request.add_id(subject.id(MessageDigest::sha1())?)?;
     request.to_der()
 }
 
-/// What a response says of a certificate, if it is valid at `now`.
+/// Returns the status of a certificate by a response, if the response is valid at `now`.
 pub(super) fn validate(
     der: &[u8],
-    subject: &Subject<'_>,
+    subject: &OcspSubject<'_>,
     now: SystemTime,
-) -> Result<Answer, Invalid> {
+) -> Result<OcspAnswer, OcspFault> {
     let outcome = validate_with_leftovers(der, subject, now);
-    // What OpenSSL complained about is told. Left in its queue, it would be taken for the failure of the
-    // handshake.
+    // The reason is in the result. An error that stays in OpenSSL's queue would look like a failure of the handshake.
     drop(ErrorStack::get());
     outcome
 }
 
 fn validate_with_leftovers(
     der: &[u8],
-    subject: &Subject<'_>,
+    subject: &OcspSubject<'_>,
     now: SystemTime,
-) -> Result<Answer, Invalid> {
+) -> Result<OcspAnswer, OcspFault> {
     if der.len() > LARGEST {
-        return Err(Invalid::TooLarge(der.len()));
+        return Err(OcspFault::TooLarge {
+            size: der.len(),
+            limit: LARGEST,
+        });
     }
-    let response = OcspResponse::from_der(der).map_err(|_| Invalid::Malformed)?;
+    let response = OcspResponse::from_der(der).map_err(|_| OcspFault::Malformed)?;
     // OpenSSL reads one value and leaves what follows.
     if response.to_der().is_ok_and(|whole| whole.len() < der.len()) {
-        return Err(Invalid::TrailingData);
+        return Err(OcspFault::TrailingData);
     }
     if response.status() != OcspResponseStatus::SUCCESSFUL {
-        return Err(Invalid::NotSuccessful(response.status()));
+        return Err(OcspFault::NotSuccessful(status_name(response.status())));
     }
-    let basic = response.basic().map_err(|_| Invalid::Malformed)?;
+    let basic = response.basic().map_err(|_| OcspFault::Malformed)?;
     subject.verify(&basic)?;
     if ffi::has_critical_extension(&basic) {
-        return Err(Invalid::CriticalExtension);
+        return Err(OcspFault::CriticalExtension);
     }
     let produced_at = ffi::produced_at(&basic).filter(|at| *at > now + TOLERANCE);
     if let Some(at) = produced_at {
-        return Err(Invalid::NotYetProduced(at));
+        return Err(OcspFault::NotYetProduced(at));
     }
     let ids = subject
         .ids()
-        .map_err(|error| Invalid::Signature(told(&error)))?;
+        .map_err(|error| OcspFault::Signature(innermost_reason(&error)))?;
     let answers = ffi::single_responses(&basic, &ids);
     let answers = answers.into_iter().filter(|answer| answer.is_asked);
     choose(answers.map(|answer| read(&answer, now, subject.max_age)))
 }
 
-impl Subject<'_> {
+impl OcspSubject<'_> {
     fn id(&self, digest: MessageDigest) -> Result<OcspCertId, ErrorStack> {
         OcspCertId::from_cert(digest, self.certificate, self.issuer)
     }
 
-    /// The names that a response may use for the certificate.
+    /// The CertIDs that a response may use for the certificate.
     fn ids(&self) -> Result<Vec<OcspCertId>, ErrorStack> {
         [
             MessageDigest::sha1(),
@@ -243,24 +171,24 @@ impl Subject<'_> {
         .collect()
     }
 
-    /// Verifies the signature, and that whoever made it may sign for the issuer (RFC 6960 §4.2.2.2).
-    fn verify(&self, basic: &OcspBasicResponse) -> Result<(), Invalid> {
-        let refused = |error: ErrorStack| Invalid::Signature(told(&error));
+    /// Verifies the signature, and that the signer may sign for the issuer (RFC 6960 §4.2.2.2).
+    fn verify(&self, basic: &OcspBasicResponse) -> Result<(), OcspFault> {
+        let refused = |error: ErrorStack| OcspFault::Signature(innermost_reason(&error));
         let store = self.anchor().map_err(refused)?;
         let mut certificates = Stack::new().map_err(refused)?;
         certificates.push(self.issuer.to_owned()).map_err(refused)?;
-        // NO_EXPLICIT: a delegate gets its right from the issuer, and not from a setting of the anchor.
+        // NO_EXPLICIT: only the issuer authorizes a delegate, and not a setting of the anchor.
         basic
             .verify(&certificates, &store, OcspFlag::NO_EXPLICIT)
             .map_err(refused)?;
         match ffi::signer(basic, &certificates) {
-            Some(signer) if self.is_revoked(&signer) => Err(Invalid::DelegateRevoked),
+            Some(signer) if self.is_revoked(&signer) => Err(OcspFault::DelegateRevoked),
             Some(_) => Ok(()),
-            None => Err(Invalid::Signature("its signer is not there".to_owned())),
+            None => Err(OcspFault::SignerMissing),
         }
     }
 
-    /// The issuer as the one trust anchor, also where it is an intermediate CA.
+    /// The issuer as the only trust anchor, even if it is an intermediate CA.
     fn anchor(&self) -> Result<X509Store, ErrorStack> {
         let mut store = X509StoreBuilder::new()?;
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
@@ -268,8 +196,8 @@ impl Subject<'_> {
         Ok(store.build())
     }
 
-    /// Whether one of the user's CRLs lists a delegate, unless its certificate says that nobody need
-    /// look (id-pkix-ocsp-nocheck, RFC 6960 §4.2.2.2.1).
+    /// Returns whether one of the user's CRLs lists a delegate. The check is skipped if the delegate's certificate
+    /// permits that (id-pkix-ocsp-nocheck, RFC 6960 §4.2.2.2.1).
     fn is_revoked(&self, signer: &X509) -> bool {
         if self.crls.count() == 0 || ffi::has_ocsp_no_check(signer) {
             return false;
@@ -286,63 +214,72 @@ impl Subject<'_> {
 }
 
 /// The innermost of OpenSSL's reasons.
-fn told(error: &ErrorStack) -> String {
+fn innermost_reason(error: &ErrorStack) -> Option<String> {
     let reasons = error.errors().iter();
     let reason = reasons.filter_map(|entry| entry.reason()).next_back();
-    reason.unwrap_or("OpenSSL gives no reason").to_owned()
+    reason.map(str::to_owned)
 }
 
-/// One answer about the certificate, if it is in force.
-fn read(single: &SingleResponse, now: SystemTime, max_age: Duration) -> Result<Answer, Invalid> {
+/// Decodes one answer about the certificate, if it is in force.
+fn read(
+    single: &SingleResponse,
+    now: SystemTime,
+    max_age: Duration,
+) -> Result<OcspAnswer, OcspFault> {
     const GOOD: i32 = 0;
     const REVOKED: i32 = 1;
     if single.has_critical_extension {
-        return Err(Invalid::CriticalExtension);
+        return Err(OcspFault::CriticalExtension);
     }
-    // A time that cannot be read stands as 1970.
+    // OpenSSL reports a time that it cannot read as 1970.
     let this_update = single.this_update;
     let this_update = this_update.filter(|at| *at != SystemTime::UNIX_EPOCH);
-    let this_update = this_update.ok_or(Invalid::NoTimes)?;
+    let this_update = this_update.ok_or(OcspFault::NoTimes)?;
     if this_update > now + TOLERANCE {
-        return Err(Invalid::NotYetValid(this_update));
+        return Err(OcspFault::NotYetValid(this_update));
     }
     if let Some(next_update) = single.next_update {
         if next_update + TOLERANCE <= now || next_update < this_update {
-            return Err(Invalid::OutOfDate(next_update));
+            return Err(OcspFault::OutOfDate(next_update));
         }
     }
-    // RFC 6960 §4.2.2.1: newer information is always available then. A revocation stays one.
+    // RFC 6960 §4.2.2.1: newer information is always available then. A revocation remains valid.
     let age = now.duration_since(this_update).unwrap_or_default();
     let is_too_old = age.checked_sub(TOLERANCE).is_some_and(|age| age > max_age);
     if single.next_update.is_none() && is_too_old && single.status != REVOKED {
-        return Err(Invalid::TooOld(this_update, max_age));
+        return Err(OcspFault::TooOld {
+            this_update,
+            max_age,
+        });
     }
     let status = match single.status {
-        GOOD => Status::Good,
-        REVOKED => Status::Revoked {
+        GOOD => OcspStatus::Good,
+        REVOKED => OcspStatus::Revoked {
             at: single.revoked_at,
             reason: reason_name(i64::from(single.reason)),
         },
-        _ => Status::Unknown,
+        _ => OcspStatus::Unknown,
     };
-    Ok(Answer {
+    Ok(OcspAnswer {
         status,
         this_update,
         next_update: single.next_update,
     })
 }
 
-/// Of several answers about one certificate: a revocation, else the freshest that is conclusive.
-fn choose(answers: impl Iterator<Item = Result<Answer, Invalid>>) -> Result<Answer, Invalid> {
-    let rank = |answer: &Answer| {
+/// Selects from several answers about one certificate: a revocation, or else the freshest conclusive answer.
+fn choose(
+    answers: impl Iterator<Item = Result<OcspAnswer, OcspFault>>,
+) -> Result<OcspAnswer, OcspFault> {
+    let rank = |answer: &OcspAnswer| {
         let kind = match answer.status {
-            Status::Unknown => 0,
-            Status::Good => 1,
-            Status::Revoked { .. } => 2,
+            OcspStatus::Unknown => 0,
+            OcspStatus::Good => 1,
+            OcspStatus::Revoked { .. } => 2,
         };
         (kind, answer.this_update)
     };
-    let (mut best, mut fault) = (None::<Answer>, None);
+    let (mut best, mut fault) = (None::<OcspAnswer>, None);
     for answer in answers {
         match answer {
             Ok(answer) if best.as_ref().is_none_or(|best| rank(best) < rank(&answer)) => {
@@ -352,7 +289,7 @@ fn choose(answers: impl Iterator<Item = Result<Answer, Invalid>>) -> Result<Answ
             Err(invalid) => fault = Some(invalid),
         }
     }
-    best.ok_or(fault.unwrap_or(Invalid::OtherCertificate))
+    best.ok_or(fault.unwrap_or(OcspFault::OtherCertificate))
 }
 
 #[cfg(test)]
@@ -367,7 +304,7 @@ mod tests {
         let ca = Ca::root("ca", KeyKind::EcP256);
         let leaf = ca.issue(LeafSpec::local_server());
         let crls = Crls::default();
-        let subject = Subject {
+        let subject = OcspSubject {
             certificate: &leaf.cert,
             issuer: ca.cert(),
             crls: &crls,
@@ -378,20 +315,23 @@ mod tests {
         let allowed = spec.clone().nonce(&[7; 60 << 10]).build();
         assert_eq!(
             validate(&allowed, &subject, now).unwrap().status,
-            Status::Good
+            OcspStatus::Good
         );
         let large = spec.nonce(&[7; 65 << 10]).build();
         let size = large.len();
         assert_eq!(
             validate(&large, &subject, now),
-            Err(Invalid::TooLarge(size))
+            Err(OcspFault::TooLarge {
+                size,
+                limit: LARGEST
+            })
         );
     }
 
-    /// Random changes to sound responses, and rubbish: none is taken for good unless it is one that was
-    /// signed, and none panics. `MONGOTLS_FUZZ_ROUNDS` sets how many, `MONGOTLS_FUZZ_SECONDS` for how long.
+    /// Random changes to valid responses, and random bytes: none is accepted unless its signed part is unchanged, and
+    /// none panics. `MONGOTLS_FUZZ_ROUNDS` sets how many, `MONGOTLS_FUZZ_SECONDS` for how long.
     #[test]
-    #[allow(clippy::print_stdout, reason = "a long run tells how far it came")]
+    #[allow(clippy::print_stdout, reason = "a long run reports its progress")]
     fn random_and_mutated_responses_are_refused() {
         let wanted = rounds(50_000);
         let seconds = std::env::var("MONGOTLS_FUZZ_SECONDS").ok();
@@ -400,7 +340,7 @@ mod tests {
         let leaf = ca.issue(LeafSpec::local_server());
         let delegate = ca.issue(LeafSpec::ocsp_responder("delegate"));
         let crls = Crls::default();
-        let subject = Subject {
+        let subject = OcspSubject {
             certificate: &leaf.cert,
             issuer: ca.cert(),
             crls: &crls,
