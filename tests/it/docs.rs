@@ -145,3 +145,16 @@ fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
 fn each_command_line_of_its_reference_prints_what_stands_there() {
     check(&Desk::new(), include_str!("../../docs/command-line.md"), 7);
 }
+
+#[test]
+fn each_entry_of_the_changelog_is_one_short_line() {
+    let changelog = include_str!("../../CHANGELOG.md");
+    let body = changelog.split_once("## ").unwrap().1;
+    for line in body.lines().filter(|line| !line.is_empty()) {
+        let is_entry = line.starts_with("- ") && line.chars().count() < 100;
+        assert!(
+            is_entry || line.starts_with('#') || line == "Unreleased",
+            "{line}"
+        );
+    }
+}
