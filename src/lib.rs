@@ -46,6 +46,8 @@
 //!   (`compressors`) and a feature has built in is offered to servers.
 //! - `srv`: connection strings with `mongodb+srv`, whose hosts and options are in DNS.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod cause;
 pub mod doctor;
 pub mod event;
