@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind};
+use mongotls::event::{Event, EventKind, TlsEvent};
 use mongotls::{Client, ConnectionString};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Reports each reload. A reload that fails leaves the old files in force, and is tried again by itself.
 fn report(event: &Event) {
-    if let Event::TlsReload(reload) = event {
+    if let Event::Tls(TlsEvent::Reload(reload)) = event {
         match &reload.error {
             None => println!("the new files are in force"),
             // Wake somebody up before the old certificate expires.

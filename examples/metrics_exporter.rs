@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind, PoolEventKind};
+use mongotls::event::{CommandEvent, Event, EventKind, PoolEventKind, TlsEvent};
 use mongotls::{Client, ConnectionString};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -73,11 +73,11 @@ struct Metrics(Mutex<BTreeMap<String, f64>>);
 impl Metrics {
     fn record(&self, event: &Event) {
         match event {
-            Event::CommandSucceeded(command) => {
+            Event::Command(CommandEvent::Succeeded(command)) => {
                 let labels = format!("command=\"{}\",result=\"ok\"", command.info.command_name);
                 self.observe("mongotls_command", &labels, command.duration);
             }
-            Event::CommandFailed(command) => {
+            Event::Command(CommandEvent::Failed(command)) => {
                 let labels = format!("command=\"{}\",result=\"error\"", command.info.command_name);
                 self.observe("mongotls_command", &labels, command.duration);
             }
@@ -97,7 +97,7 @@ impl Metrics {
                     _ => {}
                 }
             }
-            Event::TlsHandshakeFailed(failed) => {
+            Event::Tls(TlsEvent::HandshakeFailed(failed)) => {
                 // The codes of causes are stable, so a dashboard or an alert can rely on them.
                 let cause = failed
                     .error

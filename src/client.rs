@@ -10,7 +10,7 @@ use crate::address::ServerAddress;
 use crate::conn::{Connector, Hello};
 use crate::database::Database;
 use crate::error::Result;
-use crate::event::{self, Event, EventKind, TlsReloadEvent};
+use crate::event::{self, Event, EventKind, TlsEvent, TlsReloadEvent};
 use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
 use crate::op::{Deployment, HasDeployment, execute};
@@ -159,10 +159,10 @@ impl Inner {
         }
         let listener = &self.options.listener;
         if listener.hears(EventKind::Tls) {
-            listener.emit(&Event::TlsReload(TlsReloadEvent {
+            listener.emit(&Event::Tls(TlsEvent::Reload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
                 duration,
-            }));
+            })));
         }
     }
 }

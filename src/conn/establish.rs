@@ -26,8 +26,8 @@ use crate::auth::{Authenticated, Authentication, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode, FactValue};
 use crate::error::{Error, Milliseconds, Result, Stage};
 use crate::event::{
-    CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsHandshakeFailedEvent,
-    TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
+    CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsEvent,
+    TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
 use crate::explain;
 use crate::ffi::fork;
@@ -610,9 +610,9 @@ impl<'a> Attempt<'a> {
         let listener = &self.connector.listener;
         if listener.hears(EventKind::Tls) {
             let server = server.clone();
-            listener.emit(&Event::TlsHandshakeStarted(TlsHandshakeStartedEvent {
-                server,
-            }));
+            listener.emit(&Event::Tls(TlsEvent::HandshakeStarted(
+                TlsHandshakeStartedEvent { server },
+            )));
         }
     }
 
@@ -632,25 +632,25 @@ impl<'a> Attempt<'a> {
                     revocation.as_str()
                 );
                 is_heard.then(|| {
-                    Event::TlsHandshakeSucceeded(TlsHandshakeSucceededEvent {
+                    Event::Tls(TlsEvent::HandshakeSucceeded(TlsHandshakeSucceededEvent {
                         server: server.clone(),
                         protocol: protocol.to_owned(),
                         cipher: cipher.to_owned(),
                         resumed,
                         revocation,
                         duration,
-                    })
+                    }))
                 })
             }
             Err(error) => {
                 let code = error.cause().map_or("", |cause| cause.code().as_str());
                 debug!(target: "mongotls::tls", "TLS handshake with {server} failed after {ms} ms: {error} [{code}]");
                 is_heard.then(|| {
-                    Event::TlsHandshakeFailed(TlsHandshakeFailedEvent {
+                    Event::Tls(TlsEvent::HandshakeFailed(TlsHandshakeFailedEvent {
                         server: server.clone(),
                         error: error.clone(),
                         duration,
-                    })
+                    }))
                 })
             }
         };
@@ -672,11 +672,11 @@ impl<'a> Attempt<'a> {
         };
         let looked = certificates.iter().any(|found| !found.steps.is_empty());
         if looked || error.is_some() {
-            listener.emit(&Event::Revocation(RevocationEvent {
+            listener.emit(&Event::Tls(TlsEvent::Revocation(RevocationEvent {
                 server: self.server.clone(),
                 certificates,
                 error,
-            }));
+            })));
         }
     }
 

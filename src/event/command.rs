@@ -20,6 +20,18 @@ use crate::error::{Error, Result};
 use crate::logging::debug;
 use crate::printable::Quoted;
 
+/// The progress of a command. Each command that starts also succeeds or fails, with the same request id.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CommandEvent {
+    /// A command is about to be sent.
+    Started(CommandStartedEvent),
+    /// The server ran a command (`ok: 1`).
+    Succeeded(CommandSucceededEvent),
+    /// A command failed: the server refused it, or the connection failed.
+    Failed(CommandFailedEvent),
+}
+
 /// What the events of one command have in common.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -123,11 +135,9 @@ impl CommandMonitor {
         });
         if self.listener.hears(EventKind::Command) {
             let info = open.info.clone();
-            self.listener
-                .emit(&Event::CommandStarted(CommandStartedEvent {
-                    info,
-                    command,
-                }));
+            self.listener.emit(&Event::Command(CommandEvent::Started(
+                CommandStartedEvent { info, command },
+            )));
         }
         OpenCommand {
             // Without the time that the listener took.
@@ -162,11 +172,13 @@ impl OpenCommand {
                     format!("Command reply: {}", extended_json(reply, length))
                 });
                 if listener.hears(EventKind::Command) {
-                    listener.emit(&Event::CommandSucceeded(CommandSucceededEvent {
-                        reply: reply.to_owned(),
-                        duration,
-                        info: self.info,
-                    }));
+                    listener.emit(&Event::Command(CommandEvent::Succeeded(
+                        CommandSucceededEvent {
+                            reply: reply.to_owned(),
+                            duration,
+                            info: self.info,
+                        },
+                    )));
                 }
             }
             Err(error) => {
@@ -179,11 +191,11 @@ impl OpenCommand {
                     format!("Error: {error}{}", reply.unwrap_or_default())
                 });
                 if listener.hears(EventKind::Command) {
-                    listener.emit(&Event::CommandFailed(CommandFailedEvent {
+                    listener.emit(&Event::Command(CommandEvent::Failed(CommandFailedEvent {
                         failure: error.clone(),
                         duration,
                         info: self.info,
-                    }));
+                    })));
                 }
             }
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::command::{
-    CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
+    CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
 };
 pub(crate) use self::command::{CommandMonitor, OpenCommand, next_operation_id};
 pub use self::pool::{
@@ -24,8 +24,8 @@ pub use self::pool::{
 };
 pub use self::sdam::{MonitoringConnection, SdamEvent, SdamEventKind};
 pub use self::tls::{
-    RevocationEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
-    TlsReloadEvent,
+    RevocationEvent, TlsEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent,
+    TlsHandshakeSucceededEvent, TlsReloadEvent,
 };
 use crate::ffi::fork;
 use crate::logging::error;
@@ -36,26 +36,26 @@ use crate::time::{Deadline, TimeoutKind};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Something happened in the connection pool of a server.
+    /// A TLS handshake, evidence of revocation, or a reload of the TLS files.
+    Tls(TlsEvent),
+    /// A command.
+    Command(CommandEvent),
+    /// The connection pool of a server.
     Pool(PoolEvent),
-    /// The files of TLS were read anew.
-    TlsReload(TlsReloadEvent),
-    /// A handshake looked for evidence of whether the server's certificate is revoked.
-    Revocation(RevocationEvent),
-    /// A TLS handshake begins.
-    TlsHandshakeStarted(TlsHandshakeStartedEvent),
-    /// A TLS handshake ended well.
-    TlsHandshakeSucceeded(TlsHandshakeSucceededEvent),
-    /// A TLS handshake failed.
-    TlsHandshakeFailed(TlsHandshakeFailedEvent),
-    /// A command is about to be sent.
-    CommandStarted(CommandStartedEvent),
-    /// The server carried a command out.
-    CommandSucceeded(CommandSucceededEvent),
-    /// A command failed.
-    CommandFailed(CommandFailedEvent),
-    /// Something was found out about the deployment.
+    /// Discovery and monitoring of servers.
     Sdam(SdamEvent),
+}
+
+impl Event {
+    /// The kind of the event, by which a listener can be limited.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Tls(_) => EventKind::Tls,
+            Self::Command(_) => EventKind::Command,
+            Self::Pool(_) => EventKind::Pool,
+            Self::Sdam(_) => EventKind::Sdam,
+        }
+    }
 }
 
 /// What an event is about.

@@ -6,6 +6,22 @@ use crate::address::ServerAddress;
 use crate::error::Error;
 use crate::tls::{CertificateRevocation, RevocationStatus};
 
+/// Something that concerns TLS.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TlsEvent {
+    /// A TLS handshake with a server begins.
+    HandshakeStarted(TlsHandshakeStartedEvent),
+    /// A TLS handshake succeeded.
+    HandshakeSucceeded(TlsHandshakeSucceededEvent),
+    /// A TLS handshake failed.
+    HandshakeFailed(TlsHandshakeFailedEvent),
+    /// A handshake looked for evidence that the server's certificate is not revoked.
+    Revocation(RevocationEvent),
+    /// The TLS files were read again.
+    Reload(TlsReloadEvent),
+}
+
 /// A TLS handshake with a server begins.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
-use mongotls::event::{Event, PoolEventKind};
+use mongotls::event::{CommandEvent, Event, PoolEventKind, TlsEvent};
 use mongotls::options::{ClientOptions, DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
 use mongotls::{CauseCode, Client, ConnectionString, Cursor, ErrorKind, PoolState};
@@ -573,8 +573,9 @@ fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
     let options = ConnectionString::parse(&uri).unwrap().into_builder();
     let options = options.event_listener(move |event| {
         let is_it = match event {
-            Event::TlsHandshakeStarted(_) | Event::TlsHandshakeSucceeded(_) => true,
-            Event::CommandStarted(started) => started.info.command_name == "ping",
+            Event::Tls(TlsEvent::HandshakeStarted(_))
+            | Event::Tls(TlsEvent::HandshakeSucceeded(_)) => true,
+            Event::Command(CommandEvent::Started(started)) => started.info.command_name == "ping",
             _ => false,
         };
         if !is_it || forked.load(Ordering::SeqCst) {

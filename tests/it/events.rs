@@ -7,7 +7,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::event::{
-    CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent, Event, EventKind,
+    CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
+    Event, EventKind, TlsEvent,
 };
 use mongotls::options::ClientOptionsBuilder;
 use mongotls::tls::RevocationStatus;
@@ -56,12 +57,12 @@ fn commands(
     let mut open: Option<CommandStartedEvent> = None;
     for event in events {
         let end = match event {
-            Event::CommandStarted(started) => {
+            Event::Command(CommandEvent::Started(started)) => {
                 assert!(open.replace(started).is_none());
                 continue;
             }
-            Event::CommandSucceeded(event) => Ok(event),
-            Event::CommandFailed(event) => Err(event),
+            Event::Command(CommandEvent::Succeeded(event)) => Ok(event),
+            Event::Command(CommandEvent::Failed(event)) => Err(event),
             _ => continue,
         };
         let started = open.take().expect("what ends has begun");
@@ -299,7 +300,7 @@ fn a_listener_may_use_the_client_itself() {
     let client = Arc::clone(&held);
     let options = ConnectionString::parse(&server.uri()).unwrap().into_builder().event_listener(move |event| {
         // Only of the ping, so that it comes to an end.
-        if matches!(event, Event::CommandStarted(started) if started.info.command_name == "ping") {
+        if matches!(event, Event::Command(CommandEvent::Started(started)) if started.info.command_name == "ping") {
             let client = client.lock().unwrap().clone().unwrap();
             client.database("db").run_command(doc! { "benchEcho": 1 }).unwrap();
         }
@@ -326,9 +327,9 @@ fn handshakes_are_told_from_beginning_to_end() {
         client.reload_tls().unwrap();
         let events = std::mem::take(&mut *seen.lock().unwrap());
         let [
-            Event::TlsHandshakeStarted(started),
-            Event::TlsHandshakeSucceeded(ended),
-            Event::TlsReload(_),
+            Event::Tls(TlsEvent::HandshakeStarted(started)),
+            Event::Tls(TlsEvent::HandshakeSucceeded(ended)),
+            Event::Tls(TlsEvent::Reload(_)),
         ] = events.as_slice()
         else {
             panic!("{events:?}");
@@ -347,7 +348,7 @@ fn handshakes_are_told_from_beginning_to_end() {
     ping_on(&client).unwrap_err();
     ping_on(&client).unwrap();
     let last = seen.lock().unwrap().pop();
-    assert!(matches!(last, Some(Event::TlsHandshakeSucceeded(ended)) if ended.resumed));
+    assert!(matches!(last, Some(Event::Tls(TlsEvent::HandshakeSucceeded(ended))) if ended.resumed));
 }
 
 #[test]
@@ -360,7 +361,7 @@ fn the_handshake_of_a_monitor_is_told_too_and_comes_first() {
     ping_on(&client).unwrap();
     let seen = seen.lock().unwrap();
     let ended = seen.iter().filter_map(|event| match event {
-        Event::TlsHandshakeSucceeded(ended) => Some(ended.resumed),
+        Event::Tls(TlsEvent::HandshakeSucceeded(ended)) => Some(ended.resumed),
         _ => None,
     });
     assert_eq!(ended.collect::<Vec<_>>(), [false, true], "{seen:?}");
@@ -377,8 +378,8 @@ fn a_handshake_that_fails_is_told_with_its_cause() {
     let error = ping_on(&client).unwrap_err();
     let events = seen.lock().unwrap();
     let [
-        Event::TlsHandshakeStarted(_),
-        Event::TlsHandshakeFailed(failed),
+        Event::Tls(TlsEvent::HandshakeStarted(_)),
+        Event::Tls(TlsEvent::HandshakeFailed(failed)),
     ] = events.as_slice()
     else {
         panic!("{events:?}");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mongotls::bson::doc;
 use mongotls::doctor;
-use mongotls::event::Event;
+use mongotls::event::{Event, TlsEvent};
 use mongotls::options::{Secret, SpkiPin, TlsOptions, TlsVersion};
 use mongotls::tls::{FileReport, Verification};
 use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress};
@@ -609,7 +609,7 @@ fn reload() -> Outcome {
         .host(desk.server("x509.example.com"))
         .tls(tls)
         .event_listener(move |event| {
-            if let Event::TlsReload(reload) = event {
+            if let Event::Tls(TlsEvent::Reload(reload)) = event {
                 let _ = told.send(reload.error.clone());
             }
         })

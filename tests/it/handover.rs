@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind, PoolEventKind};
+use mongotls::event::{Event, EventKind, PoolEventKind, TlsEvent};
 use mongotls::{CauseCode, Client, ConnectionString};
 use mongotls_testbench::server::{Auth, CheckKind, ConnectionInfo, Server, User, fail_command};
 
@@ -109,8 +109,10 @@ fn it_is_told_as_a_connection_of_the_pool_and_its_handshake_once() {
                 }
                 _ => event.kind.name().to_owned(),
             },
-            Event::TlsHandshakeStarted(_) => "handshake".to_owned(),
-            Event::TlsHandshakeSucceeded(ended) => format!("resumed: {}", ended.resumed),
+            Event::Tls(TlsEvent::HandshakeStarted(_)) => "handshake".to_owned(),
+            Event::Tls(TlsEvent::HandshakeSucceeded(ended)) => {
+                format!("resumed: {}", ended.resumed)
+            }
             event => panic!("{event:?}"),
         };
         store.lock().unwrap().push(name);

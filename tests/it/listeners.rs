@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind, PoolEventKind};
+use mongotls::event::{CommandEvent, Event, EventKind, PoolEventKind};
 use mongotls::{Client, ClientOptions, ConnectionString, Error, ErrorKind, PoolState};
 use mongotls_testbench::server::{Auth, Server, User, fail_command};
 
@@ -194,7 +194,7 @@ fn a_listener_may_close_the_client_in_any_event() {
         |event| matches!(event, Event::Pool(pool) if matches!(pool.kind, PoolEventKind::ConnectionCreated { .. })),
         |event| matches!(event, Event::Pool(pool) if matches!(pool.kind, PoolEventKind::ConnectionReady { .. })),
         |event| matches!(event, Event::Pool(pool) if matches!(pool.kind, PoolEventKind::ConnectionCheckedOut { .. })),
-        |event| matches!(event, Event::CommandStarted(_)),
+        |event| matches!(event, Event::Command(CommandEvent::Started(_))),
         |event| matches!(event, Event::Pool(pool) if matches!(pool.kind, PoolEventKind::ConnectionCheckedIn { .. })),
     ];
     for (index, is_it) in kinds.into_iter().enumerate() {

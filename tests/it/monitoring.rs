@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 
 use mongotls::bson::doc;
-use mongotls::event::{Event, EventKind, PoolEventKind};
+use mongotls::event::{CommandEvent, Event, EventKind, PoolEventKind, TlsEvent};
 use mongotls::{Client, ConnectionString};
 // end
 
@@ -26,10 +26,12 @@ fn slow_commands() -> Outcome {
     let options = ConnectionString::parse(uri)?
         .into_builder()
         .event_listener_for(&[EventKind::Command], move |event| match event {
-            Event::CommandSucceeded(command) if command.duration.as_millis() >= 100 => {
+            Event::Command(CommandEvent::Succeeded(command))
+                if command.duration.as_millis() >= 100 =>
+            {
                 let _ = slow.send((command.info.command_name.clone(), command.duration));
             }
-            Event::CommandFailed(command) => eprintln!("{}", command.failure),
+            Event::Command(CommandEvent::Failed(command)) => eprintln!("{}", command.failure),
             _ => {}
         })
         .build()?;
@@ -50,10 +52,10 @@ fn handshakes() -> Outcome {
         .into_builder()
         .event_listener_for(&[EventKind::Tls], move |event| {
             let _ = told.send(match event {
-                Event::TlsHandshakeSucceeded(ended) => {
+                Event::Tls(TlsEvent::HandshakeSucceeded(ended)) => {
                     format!("{} {}", ended.protocol, ended.revocation.as_str())
                 }
-                Event::TlsHandshakeFailed(failed) => match failed.error.cause() {
+                Event::Tls(TlsEvent::HandshakeFailed(failed)) => match failed.error.cause() {
                     Some(cause) => cause.code().to_string(),
                     None => failed.error.to_string(),
                 },

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::event::Event;
+use mongotls::event::{Event, TlsEvent};
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::{CauseCode, Client, ClientOptions, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation, Validity};
@@ -238,7 +238,7 @@ fn watching(
         .host(ServerAddress::tcp("localhost", bench.server.port()))
         .tls(change(tls).build().unwrap())
         .event_listener(move |event| {
-            if let Event::TlsReload(reload) = event {
+            if let Event::Tls(TlsEvent::Reload(reload)) = event {
                 let outcome = reload
                     .error
                     .as_ref()

@@ -9,7 +9,7 @@ mod staple;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mongotls::event::{Event, RevocationEvent};
+use mongotls::event::{Event, RevocationEvent, TlsEvent};
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::{CertificateRevocation, HandshakeReport, RevocationStatus};
 use mongotls::{Client, ClientOptions, Error, ServerAddress};
@@ -88,7 +88,7 @@ impl Scene {
             .max_idle_time(Duration::from_millis(1))
             .max_connecting(64_u32)
             .event_listener(move |event| {
-                if let Event::Revocation(event) = event {
+                if let Event::Tls(TlsEvent::Revocation(event)) = event {
                     list.lock().unwrap().push(event.clone());
                 }
             })
