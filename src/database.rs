@@ -13,7 +13,7 @@ use crate::document::reply_to_document;
 #[cfg(feature = "serde")]
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
-use crate::op::RunCommand;
+use crate::op::run_command::{self, Reads};
 use crate::options::database_name_problem;
 
 /// One database of a deployment. Cheap to clone.
@@ -76,7 +76,7 @@ impl Database {
         command: impl Into<Command>,
     ) -> Result<T> {
         let (name, command) = (self.sendable_name()?, command.into());
-        let reply = RunCommand::typed(name, &command)?.run(&self.client)?;
+        let reply = run_command::run(&self.client, name, &command, Reads::ByName)?;
         reply_to_typed(&reply)
     }
 
@@ -86,7 +86,7 @@ impl Database {
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
         let (name, command) = (self.sendable_name()?, command.into());
-        RunCommand::new(name, &command)?.run(&self.client)
+        run_command::run(&self.client, name, &command, Reads::Unknown)
     }
 
     /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is retried as with
@@ -107,8 +107,7 @@ impl Database {
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
         let (name, command) = (self.sendable_name()?, command.into());
-        let (reply, connection) =
-            RunCommand::typed(name, &command)?.run_for_cursor(&self.client)?;
+        let (reply, connection) = run_command::run_for_cursor(&self.client, name, &command)?;
         Cursor::open(self.client.clone(), connection, reply, &command)
     }
 
@@ -122,7 +121,7 @@ impl Database {
         command: impl Into<Command>,
     ) -> Result<(Document, Option<Cursor<T>>)> {
         let (name, command) = (self.sendable_name()?, command.into());
-        let (raw, connection) = RunCommand::typed(name, &command)?.run_for_cursor(&self.client)?;
+        let (raw, connection) = run_command::run_for_cursor(&self.client, name, &command)?;
         let reply = reply_to_document(raw.reply())?;
         let client = self.client.clone();
         let cursor = match reply.contains_key("cursor") {

@@ -45,18 +45,18 @@ pub(crate) trait HasDeployment {
 /// Returns the reply, of which `fields` has read what it needs, and the connection that it came from.
 pub(crate) fn run(
     client: &dyn HasDeployment,
-    operation: &dyn Operation,
+    operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     event::begin_operation();
     let primary = ReadPreference::default();
-    let preference = operation.read_preference().unwrap_or(&primary);
-    let deadline = client.deployment().deadline(operation.limit());
+    let preference = operation.read_preference.unwrap_or(&primary);
+    let mut deployment = client.deployment();
+    let deadline = deployment.deadline(operation.limit);
     let mut attempts: Option<(Kind, Attempts)> = None;
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
     loop {
-        let deployment = client.deployment();
         let selection = Selection::Read(preference);
         let selected = deployment
             .topology
@@ -73,7 +73,7 @@ pub(crate) fn run(
         };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
         let (kind, attempts) = attempts.get_or_insert_with(|| {
-            let kind = operation.kind();
+            let kind = (operation.kind)();
             let attempts = Attempts::new(kind, deployment.options, deadline.is_some());
             (kind, attempts)
         });
@@ -98,6 +98,7 @@ pub(crate) fn run(
             deprioritized.push(selected.server.address().clone());
         }
         last = Some(error);
+        deployment = client.deployment();
     }
 }
 
@@ -105,13 +106,13 @@ pub(crate) fn run(
 pub(crate) fn run_at(
     client: &dyn HasDeployment,
     target: &mut Target,
-    operation: &dyn Operation,
+    operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
     spare: Vec<u8>,
 ) -> Result<RawDocumentBuf> {
     event::begin_operation();
     let deployment = client.deployment();
-    let deadline = deployment.deadline(operation.limit());
+    let deadline = deployment.deadline(operation.limit);
     let mut checked_out;
     let selected = match target {
         Target::Connection(pinned) => &mut **pinned,
@@ -151,7 +152,7 @@ impl Deployment<'_> {
     fn attempt(
         self,
         selected: &Selected,
-        operation: &dyn Operation,
+        operation: &Operation<'_>,
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
@@ -181,7 +182,7 @@ impl Deployment<'_> {
     fn send(
         self,
         selected: &mut SelectedConnection,
-        operation: &dyn Operation,
+        operation: &Operation<'_>,
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
@@ -194,15 +195,15 @@ impl Deployment<'_> {
             (Some(deadline), Some(socket)) => Some(deadline.earlier(socket)),
             (deadline, socket) => deadline.or(socket),
         };
-        let preference = selected.read_preference(operation.read_preference())?;
+        let preference = selected.read_preference(operation.read_preference)?;
         let request = Request {
-            command: operation.command(),
-            sequences: operation.sequences(),
+            command: operation.command,
+            sequences: operation.sequences,
             envelope: Envelope {
-                database: operation.database(),
+                database: operation.database,
                 read_preference: preference.as_deref(),
-                read_concern: operation.read_concern(),
-                write_concern: operation.write_concern(),
+                read_concern: operation.read_concern,
+                write_concern: operation.write_concern,
                 ..Envelope::default()
             },
         };
@@ -245,12 +246,12 @@ impl Deployment<'_> {
 }
 
 /// Rejects an operation that the server is too old for.
-fn check_wire_version(operation: &dyn Operation, newest: i32) -> Result<()> {
-    let oldest = operation.min_wire_version();
+fn check_wire_version(operation: &Operation<'_>, newest: i32) -> Result<()> {
+    let oldest = operation.min_wire_version;
     if newest >= oldest {
         return Ok(());
     }
-    let name = operation.command().name();
+    let name = operation.command.name();
     Err(Error::invalid_argument(format!(
         "{name} needs a server with wire version {oldest} or later, and this one has {newest}"
     )))
@@ -260,31 +261,16 @@ fn check_wire_version(operation: &dyn Operation, newest: i32) -> Result<()> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::wire::request::EncodeCommand;
-
-    struct Since(i32);
-
-    impl Operation for Since {
-        fn command(&self) -> &dyn EncodeCommand {
-            static BODY: std::sync::LazyLock<RawDocumentBuf> =
-                std::sync::LazyLock::new(|| bson::rawdoc! { "bulkWrite": 1 });
-            &*BODY
-        }
-        fn database(&self) -> &str {
-            "admin"
-        }
-        fn kind(&self) -> Kind {
-            Kind::Other
-        }
-        fn min_wire_version(&self) -> i32 {
-            self.0
-        }
-    }
 
     #[test]
     fn an_operation_is_not_sent_to_a_server_without_it() {
-        assert!(check_wire_version(&Since(25), 25).is_ok());
-        let error = check_wire_version(&Since(25), 24).unwrap_err();
+        let command = bson::rawdoc! { "bulkWrite": 1 };
+        let operation = Operation {
+            min_wire_version: 25,
+            ..Operation::new("admin", &command)
+        };
+        assert!(check_wire_version(&operation, 25).is_ok());
+        let error = check_wire_version(&operation, 24).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(
             error.to_string(),

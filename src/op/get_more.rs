@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CursorFields, CursorReply, HasDeployment, Kind, Operation, Target, execute};
+use super::{CursorFields, CursorReply, HasDeployment, Operation, Target, execute};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -13,7 +13,7 @@ pub(crate) struct GetMore<'a> {
     pub(crate) cursor_id: i64,
     /// The number of documents in the batch; `None` leaves it to the server.
     pub(crate) batch_size: Option<i32>,
-    /// See [`Operation::limit`].
+    /// The limit of the operation; see [`Operation::limit`].
     pub(crate) limit: Option<Duration>,
 }
 
@@ -26,7 +26,11 @@ impl GetMore<'_> {
         spare: Vec<u8>,
     ) -> Result<CursorReply> {
         let mut fields = CursorFields::of_next_batch();
-        let reply = execute::run_at(client, target, self, &mut fields, spare)?;
+        let operation = Operation {
+            limit: self.limit,
+            ..Operation::new(self.database, self)
+        };
+        let reply = execute::run_at(client, target, &operation, &mut fields, spare)?;
         Ok(CursorReply::new(reply, fields))
     }
 }
@@ -42,23 +46,5 @@ impl EncodeCommand for GetMore<'_> {
         if let Some(size) = self.batch_size {
             fields.int32("batchSize", size);
         }
-    }
-}
-
-impl Operation for GetMore<'_> {
-    fn command(&self) -> &dyn EncodeCommand {
-        self
-    }
-
-    fn database(&self) -> &str {
-        self.database
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Other
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        self.limit
     }
 }

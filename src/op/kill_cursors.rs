@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HasDeployment, Kind, Operation, Target, execute};
+use super::{HasDeployment, Operation, Target, execute};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -17,7 +17,11 @@ pub(crate) struct KillCursors<'a> {
 impl KillCursors<'_> {
     /// Closes the cursor.
     pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut Target) -> Result<()> {
-        execute::run_at(client, target, self, &mut (), Vec::new())?;
+        let operation = Operation {
+            limit: Some(self.limit),
+            ..Operation::new(self.database, self)
+        };
+        execute::run_at(client, target, &operation, &mut (), Vec::new())?;
         Ok(())
     }
 }
@@ -30,23 +34,5 @@ impl EncodeCommand for KillCursors<'_> {
     fn encode(&self, fields: &mut Fields<'_>) {
         fields.text(self.name(), self.collection);
         fields.array_of_one("cursors", self.cursor_id);
-    }
-}
-
-impl Operation for KillCursors<'_> {
-    fn command(&self) -> &dyn EncodeCommand {
-        self
-    }
-
-    fn database(&self) -> &str {
-        self.database
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Other
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        Some(self.limit)
     }
 }

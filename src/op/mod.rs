@@ -1,7 +1,7 @@
 //! Operations: what a program asks a deployment to do, and the executor that does it.
 //!
-//! An operation is data to the executor ([`Operation`]): its kind, its options, and how it writes its own fields into the
-//! buffer of a connection ([`EncodeCommand`]). If it needs more than the raw reply, a value that implements
+//! An operation is data to the executor ([`Operation`]): its kind, its options, and a value that writes the command's own
+//! fields into the buffer of a connection ([`EncodeCommand`]). If it needs more than the raw reply, a value that implements
 //! [`ReadReply`](crate::conn::ReadReply) reads the fields in the one pass over the reply that also looks for errors. Each
 //! operation has a file; nothing else knows how operations differ.
 //!
@@ -28,7 +28,7 @@ pub(crate) mod execute;
 mod get_more;
 mod kill_cursors;
 mod retry;
-mod run_command;
+pub(crate) mod run_command;
 mod target;
 
 use std::time::Duration;
@@ -41,53 +41,49 @@ pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
 pub(crate) use self::get_more::GetMore;
 pub(crate) use self::kill_cursors::KillCursors;
-pub(crate) use self::run_command::RunCommand;
 pub(crate) use self::target::{SelectedConnection, Target};
 use crate::options::ReadPreference;
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
-/// Describes an operation to the executor.
+/// The description of an operation, by which the executor runs it.
 ///
-/// The methods with a default are for options that few operations have. `read_concern`, `write_concern` and
-/// `min_wire_version` are used by the typed operations of collections, which are added next.
-pub(crate) trait Operation {
-    /// The command's own fields.
-    fn command(&self) -> &dyn EncodeCommand;
-
+/// Read concern, write concern and `min_wire_version` are for the typed operations of collections, which are added next.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation<'a> {
     /// The database that the command runs on.
-    fn database(&self) -> &str;
-
-    /// The kind, which decides about retries. The executor calls it only after an error.
-    fn kind(&self) -> Kind;
-
+    pub(crate) database: &'a str,
+    /// The command's own fields.
+    pub(crate) command: &'a dyn EncodeCommand,
     /// Documents that are sent next to the command.
-    fn sequences(&self) -> &[DocumentSequence<'_>] {
-        &[]
-    }
-
+    pub(crate) sequences: &'a [DocumentSequence<'a>],
+    /// Returns the kind, which decides about retries. The executor calls it only after an error.
+    pub(crate) kind: &'a dyn Fn() -> Kind,
     /// The time limit of this operation in all. `None`: `timeoutMS` of the client applies. Zero: no limit.
-    fn limit(&self) -> Option<Duration> {
-        None
-    }
-
+    pub(crate) limit: Option<Duration>,
     /// The members of a replica set that may run the command. `None`: the primary.
-    fn read_preference(&self) -> Option<&ReadPreference> {
-        None
-    }
-
+    pub(crate) read_preference: Option<&'a ReadPreference>,
     /// The value of `readConcern`, if the driver adds it.
-    fn read_concern(&self) -> Option<&RawDocument> {
-        None
-    }
-
+    pub(crate) read_concern: Option<&'a RawDocument>,
     /// The value of `writeConcern`, if the driver adds it.
-    fn write_concern(&self) -> Option<&RawDocument> {
-        None
-    }
-
+    pub(crate) write_concern: Option<&'a RawDocument>,
     /// The oldest wire version that has this operation. An older server does not get the command.
-    fn min_wire_version(&self) -> i32 {
-        0
+    pub(crate) min_wire_version: i32,
+}
+
+impl<'a> Operation<'a> {
+    /// An operation of kind [`Kind::Other`] without any options.
+    pub(crate) fn new(database: &'a str, command: &'a dyn EncodeCommand) -> Self {
+        Self {
+            database,
+            command,
+            sequences: &[],
+            kind: &|| Kind::Other,
+            limit: None,
+            read_preference: None,
+            read_concern: None,
+            write_concern: None,
+            min_wire_version: 0,
+        }
     }
 }
 

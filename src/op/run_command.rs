@@ -1,97 +1,76 @@
 //! A command of the program, sent as it is ("Run Command").
 
-use std::time::Duration;
-
 use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::target::SelectedConnection;
 use super::{CursorFields, CursorReply, HasDeployment, Kind, Operation, execute};
 use crate::command::Command;
+use crate::conn::ReadReply;
 use crate::error::Result;
-use crate::options::ReadPreference;
-use crate::wire::request::{DocumentSequence, EncodeCommand, command_name};
+use crate::wire::request::command_name;
 
-/// See the [module documentation](self).
-pub(crate) struct RunCommand<'a> {
-    database: &'a str,
-    command: &'a Command,
-    body: &'a RawDocumentBuf,
-    sequences: Vec<DocumentSequence<'a>>,
-    is_typed: bool,
+/// Which commands are retried as reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// None: the call is generic, and does not look at the command.
+    Unknown,
+    /// Those with the name of a read: the call has a typed result.
+    ByName,
 }
 
-impl<'a> RunCommand<'a> {
-    /// A command that is never retried as a read, whatever it does.
-    ///
-    /// # Errors
-    /// If the command cannot be encoded.
-    pub(crate) fn new(database: &'a str, command: &'a Command) -> Result<Self> {
-        Ok(Self {
-            database,
-            command,
-            body: command.body()?,
-            sequences: command.sequences(),
-            is_typed: false,
-        })
-    }
-
-    /// A command of a typed call. It is retried as a read if its name is that of one.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub(crate) fn typed(database: &'a str, command: &'a Command) -> Result<Self> {
-        let operation = Self::new(database, command)?;
-        Ok(Self {
-            is_typed: true,
-            ..operation
-        })
-    }
-
-    /// Runs the command and returns its reply.
-    pub(crate) fn run(&self, client: &dyn HasDeployment) -> Result<RawDocumentBuf> {
-        let (reply, _) = execute::run(client, self, &mut ())?;
-        Ok(reply)
-    }
-
-    /// Runs a command that may open a cursor. Returns its reply, and the connection that it came from.
-    pub(crate) fn run_for_cursor(
-        &self,
-        client: &dyn HasDeployment,
-    ) -> Result<(CursorReply, SelectedConnection)> {
-        let mut fields = CursorFields::of_first_batch();
-        let (reply, connection) = execute::run(client, self, &mut fields)?;
-        Ok((CursorReply::new(reply, fields), connection))
-    }
+/// Runs a command and returns its reply.
+///
+/// # Errors
+/// If the command cannot be encoded; otherwise those of [`execute::run`].
+pub(crate) fn run(
+    client: &dyn HasDeployment,
+    database: &str,
+    command: &Command,
+    reads: Reads,
+) -> Result<RawDocumentBuf> {
+    let (reply, _) = execute_command(client, database, command, reads, &mut ())?;
+    Ok(reply)
 }
 
-impl Operation for RunCommand<'_> {
-    fn command(&self) -> &dyn EncodeCommand {
-        self.body
-    }
+/// Runs a command that may open a cursor. Returns its reply, and the connection that it came from.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_for_cursor(
+    client: &dyn HasDeployment,
+    database: &str,
+    command: &Command,
+) -> Result<(CursorReply, SelectedConnection)> {
+    let mut fields = CursorFields::of_first_batch();
+    let (reply, connection) =
+        execute_command(client, database, command, Reads::ByName, &mut fields)?;
+    Ok((CursorReply::new(reply, fields), connection))
+}
 
-    fn database(&self) -> &str {
-        self.database
-    }
+fn execute_command(
+    client: &dyn HasDeployment,
+    database: &str,
+    command: &Command,
+    reads: Reads,
+    fields: &mut dyn ReadReply,
+) -> Result<(RawDocumentBuf, SelectedConnection)> {
+    let body = command.body()?;
+    let operation = Operation {
+        sequences: &command.sequences(),
+        kind: &|| kind(body, reads),
+        limit: command.limit(),
+        read_preference: command.preference(),
+        ..Operation::new(database, body)
+    };
+    execute::run(client, &operation, fields)
+}
 
-    fn kind(&self) -> Kind {
-        match self.body {
-            body if self.is_typed && is_read(body) => Kind::Read,
-            body if is_numbered_write(body) => Kind::NumberedWrite,
-            _ => Kind::Other,
-        }
-    }
-
-    fn sequences(&self) -> &[DocumentSequence<'_>] {
-        &self.sequences
-    }
-
-    fn limit(&self) -> Option<Duration> {
-        self.command.limit()
-    }
-
-    fn read_preference(&self) -> Option<&ReadPreference> {
-        self.command.preference()
+fn kind(body: &RawDocument, reads: Reads) -> Kind {
+    match body {
+        body if reads == Reads::ByName && is_read(body) => Kind::Read,
+        body if is_numbered_write(body) => Kind::NumberedWrite,
+        _ => Kind::Other,
     }
 }
 
@@ -140,8 +119,8 @@ mod tests {
 
     use super::*;
 
-    fn kind(body: RawDocumentBuf) -> Kind {
-        RunCommand::typed("d", &body.into()).unwrap().kind()
+    fn typed(body: &RawDocument) -> Kind {
+        kind(body, Reads::ByName)
     }
 
     #[test]
@@ -149,15 +128,13 @@ mod tests {
         for name in ["find", "aggregate", "count", "distinct", "listIndexes"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
-            assert_eq!(kind(body.clone()), Kind::Read, "{name}");
-            let untyped = body.into();
-            let untyped = RunCommand::new("d", &untyped).unwrap();
-            assert_eq!(untyped.kind(), Kind::Other, "{name}");
+            assert_eq!(typed(&body), Kind::Read, "{name}");
+            assert_eq!(kind(&body, Reads::Unknown), Kind::Other, "{name}");
         }
         for other in ["insert", "getMore", "mapReduce", "ping", "Find"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(other).unwrap(), 1);
-            assert_eq!(kind(body), Kind::Other, "{other}");
+            assert_eq!(typed(&body), Kind::Other, "{other}");
         }
     }
 
@@ -172,34 +149,32 @@ mod tests {
             pipeline
         };
         let matching = stages(rawdoc! { "$match": {} });
-        assert_eq!(kind(aggregate(matching)), Kind::Read);
+        assert_eq!(typed(&aggregate(matching)), Kind::Read);
         for stage in [
             rawdoc! { "$out": "d" },
             rawdoc! { "$merge": { "into": "d" } },
         ] {
-            assert_eq!(kind(aggregate(stages(stage))), Kind::Other);
+            assert_eq!(typed(&aggregate(stages(stage))), Kind::Other);
         }
         let mut no_stage = bson::RawArrayBuf::new();
         no_stage.push(5);
-        assert_eq!(kind(aggregate(no_stage)), Kind::Other);
+        assert_eq!(typed(&aggregate(no_stage)), Kind::Other);
     }
 
     #[test]
     fn a_number_makes_a_write_that_may_be_sent_again() {
-        let number = || rawdoc! { "insert": "c", "txnNumber": 1_i64 };
-        assert_eq!(kind(number()), Kind::NumberedWrite);
-        let untyped = number().into();
-        let untyped = RunCommand::new("d", &untyped).unwrap();
-        assert_eq!(untyped.kind(), Kind::NumberedWrite);
-        assert_eq!(kind(rawdoc! { "insert": "c" }), Kind::Other);
+        let insert = rawdoc! { "insert": "c", "txnNumber": 1_i64 };
+        assert_eq!(typed(&insert), Kind::NumberedWrite);
+        assert_eq!(kind(&insert, Reads::Unknown), Kind::NumberedWrite);
+        assert_eq!(typed(&rawdoc! { "insert": "c" }), Kind::Other);
         for name in ["insert", "find"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
             body.append(bson::cstr!("txnNumber"), 1_i64);
             body.append(bson::cstr!("autocommit"), false);
-            assert_eq!(kind(body), Kind::Other, "{name}");
+            assert_eq!(typed(&body), Kind::Other, "{name}");
         }
         let commit = rawdoc! { "commitTransaction": 1, "txnNumber": 1_i64, "autocommit": false };
-        assert_eq!(kind(commit), Kind::NumberedWrite);
+        assert_eq!(typed(&commit), Kind::NumberedWrite);
     }
 }
