@@ -468,7 +468,7 @@ fn human_2_2_a_server_or_a_callback_that_says_too_little_fails() {
     bench.oidc.set_idp(doc! { "clientId": "x" });
     let error = refused(&bench.human("", refreshing));
     assert_eq!(code(&error), CauseCode::ServerNotProven);
-    assert!(error.to_string().contains("it names no issuer"), "{error}");
+    assert!(error.to_string().contains("it named no issuer"), "{error}");
 }
 
 #[test]
