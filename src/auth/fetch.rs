@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::cause::{Cause, CauseCode};
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::options::TlsOptions;
 use crate::printable::sanitize;
@@ -25,11 +26,13 @@ pub(super) struct Query<'a> {
     pub(super) ca_file: Option<&'a Path>,
 }
 
-/// Why nothing usable came, in words that complete "the service …".
+/// The reason why no usable answer came. `Display` prints the end of a sentence that begins with "the service".
 #[derive(Debug)]
 pub(super) enum FetchError {
     /// There was no answer.
     Unreachable(String),
+    /// This host lacks a resource for the question: the cause `local-limit`.
+    Limited(Cause),
     /// There was an answer, and it was none.
     Refused {
         status: u16,
@@ -45,7 +48,10 @@ pub(super) fn fetch(
     query: &Query<'_>,
     deadline: &Deadline,
 ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-    let unreachable = |HttpError(why)| FetchError::Unreachable(why);
+    let unreachable = |error: HttpError| match error.local_limit() {
+        Some(failed) => FetchError::Limited(failed.cause()),
+        None => FetchError::Unreachable(error.to_string()),
+    };
     let own = Deadline::after(Instant::now(), Some(LIMIT), TimeoutKind::CredentialService);
     let deadline = deadline.earlier(own);
     let url = Url::parse_any(query.url)
@@ -63,11 +69,14 @@ pub(super) fn fetch(
     let reply = match url.is_secure() {
         false => http::exchange(&request, &deadline).map_err(unreachable)?,
         true => {
-            let failed = |error: crate::Error| {
-                FetchError::Unreachable(match error.cause() {
-                    Some(cause) => format!("cannot be reached by TLS: {}", cause.message()),
-                    None => format!("cannot be reached by TLS: {error}"),
-                })
+            let failed = |error: crate::Error| match error.cause() {
+                Some(cause) if cause.code() == CauseCode::LocalLimit => {
+                    FetchError::Limited(cause.clone())
+                }
+                cause => FetchError::Unreachable(format!(
+                    "cannot be reached by TLS: {}",
+                    cause.map_or_else(|| error.to_string(), |it| it.message().to_owned())
+                )),
             };
             let mut options = TlsOptions::builder();
             if let Some(path) = query.ca_file {
@@ -98,6 +107,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => f.write_str(why),
+            Self::Limited(cause) => write!(f, "was not asked: {}", cause.message()),
             Self::Refused { status, body } => {
                 write!(f, "answered with HTTP status {status}")?;
                 // What comes with another status may be the credential after all.

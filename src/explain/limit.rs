@@ -1,14 +1,27 @@
 //! Words for limits of this process and this host.
 
-use crate::cause::{CauseCode, Explanation};
+use crate::cause::{Cause, CauseCode, Explanation};
 use crate::limit::{Limit, LimitSetting, ReachedLimit};
-use crate::reason::io::{LimitedAction, LocalLimit};
+use crate::reason::Reason;
+use crate::reason::io::{LimitedAction, LimitedExchange, LocalLimit};
 
 pub(super) fn explain(reason: &LocalLimit) -> Explanation {
     let what = match reason.failed {
         LimitedAction::StartMonitor => "the server is not monitored yet",
     };
     local_limit(what, &reason.reached)
+}
+
+impl LimitedExchange {
+    /// The cause for who needs the exchange.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause::explained(Reason::Worded, exchange(self, self.message.clone()))
+    }
+}
+
+/// Explains a failed exchange with another message.
+pub(super) fn exchange(failed: &LimitedExchange, message: String) -> Explanation {
+    local_limit("", &failed.reached).with_message(message)
 }
 
 /// Explains that `what`, the beginning of a sentence, failed because a limit is reached.

@@ -68,6 +68,13 @@ fn not_built_in(what: &str, remedy: &str) -> Explanation {
     Explanation::new(CauseCode::MechanismUnsupported, message, remedy)
 }
 
+/// Names in the message a file of a CA folder that was not used.
+pub(crate) fn with_unused_file(cause: Cause, path: &Path, why: &str) -> Cause {
+    let path = path.display().to_string();
+    let message = format!("{}; {} was not used: {why}", cause.message(), Quoted(&path));
+    cause.with_message(message)
+}
+
 /// Names in the remedy a file that has changed since it was read. `is_watched` is true if the option `watch_files` is on.
 pub(crate) fn with_changed_file(cause: Cause, path: &Path, is_watched: bool) -> Cause {
     let path = path.display().to_string();

@@ -4,9 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::certificate::with_certificate;
+use super::limit::{exchange, local_limit};
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::data::revocation::RevocationStep;
 use crate::error::Milliseconds;
+use crate::limit::ReachedLimit;
 use crate::printable::Quoted;
 use crate::reason::certificate::ChainRejection;
 use crate::reason::revocation::{
@@ -168,6 +170,29 @@ impl CrlScope {
     }
 }
 
+/// Explains that this host lacked a resource for a request to a responder, if it did.
+fn not_sent(checks: &[EvidenceCheck], message: &str) -> Option<Explanation> {
+    checks.iter().find_map(|check| match &check.result {
+        EvidenceResult::Responder { result, .. } => match result {
+            ResponderResult::NoThread(reached) => {
+                let limit = local_limit("no responder was asked", reached);
+                let message = format!("{message}: {}", limit.message());
+                Some(limit.with_message(message))
+            }
+            ResponderResult::Limited { failed, .. } => {
+                let message = format!("{message}: {}", failed.message);
+                Some(exchange(failed, message))
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn no_thread(reached: &ReachedLimit) -> Explanation {
+    local_limit("was not asked", reached)
+}
+
 /// Explains a chain that the check by OCSP rejected.
 pub(super) fn explain(failure: &RevocationFailure) -> Explanation {
     let who = Quoted(failure.certificate.short_name());
@@ -210,20 +235,17 @@ pub(super) fn explain(failure: &RevocationFailure) -> Explanation {
             ),
         ),
         RevocationFailureKind::StapleInvalid(fault) => staple_invalid(failure, fault),
-        RevocationFailureKind::StatusUnknown(checks) => about(
-            failure,
-            Explanation::new(
-                CauseCode::RevocationUnknown,
-                format!(
-                    "whether the server's certificate {who} is revoked is not known, and require_revocation_status asks for it"
-                ),
-                "Let the server staple, let this host reach the responder that the certificate names, or give the CRL of its issuer (tlsCRLFile).",
-            ),
-        )
-        .fact(
-            "tried",
-            checks.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ),
+        RevocationFailureKind::StatusUnknown(checks) => {
+            let message = format!(
+                "whether the server's certificate {who} is revoked is not known, and require_revocation_status asks for it"
+            );
+            let explanation = not_sent(checks, &message).unwrap_or_else(|| {
+                let remedy = "Let the server staple, let this host reach the responder that the certificate names, or give the CRL of its issuer (tlsCRLFile).";
+                Explanation::new(CauseCode::RevocationUnknown, message, remedy)
+            });
+            let tried: Vec<_> = checks.iter().map(ToString::to_string).collect();
+            about(failure, explanation).fact("tried", tried)
+        }
         RevocationFailureKind::DemandNotPassedOn { ca, has_staple } => {
             let demand = format!(
                 "the CA {} demands that certificates it issues ask for an OCSP response from the server (must-staple)",
@@ -400,9 +422,7 @@ impl fmt::Display for ResponderResult {
             Self::Status(status) => write!(f, "{status}"),
             Self::Invalid(fault) => write!(f, "sent a response that is not valid: {fault}"),
             Self::UnusableUrl(why) => write!(f, "was not asked: {why}"),
-            Self::NoThread(error) => {
-                write!(f, "was not asked: the system has no thread left: {error}")
-            }
+            Self::NoThread(reached) => f.write_str(no_thread(reached).message()),
             Self::TimedOut(limit) => write!(f, "did not answer in time ({})", limit.option()),
             Self::BeyondLimit(limit) => write!(f, "was not asked: only the first {limit} are"),
             Self::HttpStatus(status) => write!(f, "answered with HTTP status {status}"),
@@ -414,7 +434,7 @@ impl fmt::Display for ResponderResult {
                 write!(f, "redirects to another host, {host}, which is not asked")
             }
             Self::TooManyRedirects(limit) => write!(f, "redirects more than {limit} times"),
-            Self::Exchange(error) => f.write_str(error),
+            Self::Exchange(text) | Self::Limited { text, .. } => f.write_str(text),
         }
     }
 }

@@ -110,7 +110,7 @@ fn attempt(
 
 /// Returns whether no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also mean that this host
 /// has no address to connect from, such as for IPv6; then UDP, which has ports of its own, fails too.
-fn is_without_port(error: &io::Error, address: SocketAddr) -> bool {
+pub(super) fn is_without_port(error: &io::Error, address: SocketAddr) -> bool {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -31,6 +31,14 @@ pub(crate) struct LocalLimit {
     pub(crate) reached: ReachedLimit,
 }
 
+/// A failed exchange with a service beside the database server, for which this host lacked a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LimitedExchange {
+    /// What failed, and the limit.
+    pub(crate) message: String,
+    pub(crate) reached: ReachedLimit,
+}
+
 /// What failed because of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitedAction {

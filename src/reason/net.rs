@@ -42,6 +42,23 @@ impl NetFailure {
         }
     }
 
+    /// The limit of this host that is the reason, if one is.
+    pub(crate) fn reached_limit(&self) -> Option<ReachedLimit> {
+        match self {
+            Self::Resolve(ResolveFailure { problem, .. }) => match problem {
+                ResolveProblem::Limited(reached) => Some(reached.clone()),
+                _ => None,
+            },
+            Self::Connect(failure) => match failure.closest()? {
+                (ConnectProblem::Limit(_), attempt) => attempt.error.limit.clone(),
+                _ => None,
+            },
+            Self::UnixSocket(failure) => failure.error.limit.clone(),
+            Self::ProxyUnreachable { failure, .. } => failure.reached_limit(),
+            Self::HostName(_) | Self::Proxy(_) => None,
+        }
+    }
+
     /// Returns true if a proxy failed before the client asked it to connect to the server, which says nothing about
     /// the server.
     pub(crate) fn is_of_proxy(&self) -> bool {

@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::certificate::CertificateRole;
+use super::io::LimitedExchange;
 use crate::data::certificate::Certificate;
 use crate::data::revocation::Evidence;
+use crate::limit::ReachedLimit;
 use crate::time::TimeoutKind;
 
 /// The check of a certificate against the CRLs failed.
@@ -217,8 +219,8 @@ pub(crate) enum ResponderResult {
     Invalid(OcspFault),
     /// The URL cannot be used, for this reason.
     UnusableUrl(String),
-    /// No thread could be started for the request, with the text of the system's error.
-    NoThread(String),
+    /// No thread could be started for the request, because of this limit.
+    NoThread(ReachedLimit),
     /// No answer came within a limit of this kind.
     TimedOut(TimeoutKind),
     /// Only this many responders get a request.
@@ -233,6 +235,19 @@ pub(crate) enum ResponderResult {
     TooManyRedirects(usize),
     /// The exchange failed; the text completes "the responder …".
     Exchange(String),
+    /// This host lacked a resource for the exchange.
+    Limited {
+        /// It completes "the responder …".
+        text: String,
+        failed: LimitedExchange,
+    },
+}
+
+impl ResponderResult {
+    /// Returns true if this host lacked a resource for the request, which says nothing about the responder.
+    pub(crate) fn is_local_limit(&self) -> bool {
+        matches!(self, Self::NoThread(_) | Self::Limited { .. })
+    }
 }
 
 /// The time that a handshake spent on an OCSP responder that had no answer.

@@ -79,9 +79,9 @@ fn resolve_name(options: &mut ClientOptions, srv: &SrvOptions) -> Result<SeedLis
 
     let started = Instant::now();
     let deadline = Deadline::after(started, options.connect_timeout, TimeoutKind::Connect);
-    let resolver = Resolver::new(options.dns_server);
-
     let query = rules::query_name(srv);
+    let resolver = Resolver::new(options.dns_server)
+        .map_err(|limit| rules::limited(&srv.host, "SRV", &query, limit))?;
     let (records, ttl) = resolver
         .srv(&query, &deadline)
         .map_err(|failure| rules::no_srv(&srv.host, &query, failure, &resolver))?;

@@ -113,7 +113,8 @@ impl Polling {
 
     fn ask(&self, query: &str) -> Result<(Vec<(String, u16)>, Duration)> {
         let deadline = Deadline::after(Instant::now(), self.limit, TimeoutKind::Connect);
-        let resolver = Resolver::new(self.dns_server);
+        let resolver = Resolver::new(self.dns_server)
+            .map_err(|limit| rules::limited(&self.srv.host, "SRV", query, limit))?;
         resolver
             .srv(query, &deadline)
             .map_err(|failure| rules::no_srv(&self.srv.host, query, failure, &resolver))

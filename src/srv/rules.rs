@@ -8,6 +8,7 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::ffi::fork;
+use crate::limit::Limit;
 use crate::logging::warn;
 use crate::net::dns::{Failure, Resolver, Trouble};
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
@@ -290,6 +291,16 @@ pub(super) fn no_txt<T>(
     }
 }
 
+/// This host lacks a resource to ask for the records.
+pub(super) fn limited(name: &str, kind: &str, query: &str, limit: Limit) -> Error {
+    let what = format!(
+        "the {kind} records of {query} cannot be requested",
+        query = Quoted(&query)
+    );
+    let cause = limit.cause(&what).fact("query", query);
+    Error::failed(Stage::Resolve, with_name(cause, name))
+}
+
 fn not_found(name: &str, query: &str, why: &str, answer: &str, resolver: &Resolver) -> Error {
     let cause = Cause::new(
         CauseCode::SrvNotFound,
@@ -320,6 +331,7 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
             );
             return Error::failed(Stage::Resolve, with_name(cause.fact("query", query), name));
         }
+        Failure::Limited(limit) => return limited(name, kind, query, limit),
         // Told apart by the callers.
         Failure::NoSuchName => (Vec::new(), None),
     };
@@ -339,6 +351,7 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
         Trouble::Referral => Some("referral".to_owned()),
         Trouble::Endless(why) => Some((*why).to_owned()),
         Trouble::Io(kind) => Some(kind.to_string()),
+        Trouble::Limited(limit) => Some(limit.to_string()),
         Trouble::Silent { .. } => None,
     });
     let limit = elapsed.map(|elapsed| {
@@ -408,7 +421,7 @@ mod tests {
     }
 
     fn nobody() -> Resolver {
-        Resolver::new(Some("127.0.0.1:53".parse().unwrap()))
+        Resolver::new(Some("127.0.0.1:53".parse().unwrap())).unwrap()
     }
 
     fn fact(error: &Error, key: &str) -> String {

@@ -32,6 +32,8 @@ mod inspect;
 mod library;
 mod ocsp;
 
+#[cfg(feature = "cloud")]
+pub(crate) use self::config::reading::read_small;
 pub(crate) use self::config::reading::{Files, Reading};
 pub(crate) use self::config::snapshot::Snapshot;
 pub(crate) use self::handshake::context::Failed;

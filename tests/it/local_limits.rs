@@ -1,9 +1,11 @@
 //! Limits of this host are not blamed on the server: descriptors, threads and local ports that run out, in a child
 //! process with lowered limits.
 
+mod services;
+
 use std::fs::File;
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -329,6 +331,56 @@ fn threads_that_cannot_be_started_are_started_later() {
     );
     assert_eq!(idle.snapshot().pools[0].generation, 0);
     ping_on(&idle).unwrap();
+}
+
+/// The threads that a client needs beside those of its servers and pools.
+#[cfg(feature = "srv")]
+#[test]
+fn threads_of_the_client_that_cannot_be_started_are_started_later() {
+    use mongotls::ConnectionString;
+    use mongotls::options::TlsOptions;
+    use mongotls_testbench::dns::{DnsServer, Zone};
+    use mongotls_testbench::server::Hello;
+
+    let test = "threads_of_the_client_that_cannot_be_started_are_started_later";
+    let Some(dns) = uri_of_child() else {
+        let server = Server::builder().hello(Hello::mongos()).start();
+        let zone = format!("_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.", server.port());
+        let dns = DnsServer::start(Zone::parse(&zone));
+        in_child(test, &dns.addr().to_string(), &[]);
+        return;
+    };
+    // A name that no connection string may hold; see `srv.rs`.
+    let uri = ConnectionString::parse("mongodb+srv://db.example.org/?tls=false").unwrap();
+    let polls = uri
+        .into_builder()
+        .dns_server(dns.parse::<SocketAddr>().unwrap());
+    let mut polls = polls.build().unwrap();
+    polls.srv.as_mut().unwrap().host = "db.0.0.1".to_owned();
+    let uri = ConnectionString::parse("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500");
+    let tls = TlsOptions::builder().watch_files(Duration::from_secs(3600));
+    let tls = tls.build().unwrap();
+    let watches = uri.unwrap().into_builder().tls(tls).build().unwrap();
+    leave_root();
+    set_limit(false, 1);
+    if thread::Builder::new().spawn(|| ()).is_ok() {
+        crate::matrix::skipped("threads that cannot be started; the limit does not hold here");
+        return;
+    }
+    let polls = Client::with_options(polls).unwrap();
+    let watches = Client::with_options(watches).unwrap();
+    let wanted = ["mongotls-srv", "mongotls-watch"];
+    let runs = |name: &&str| names_of_threads().iter().any(|it| it == name);
+    assert!(!wanted.iter().any(runs), "{:?}", names_of_threads());
+    set_limit(false, 10_000);
+    ping_on(&polls).unwrap();
+    ping_on(&watches).unwrap_err();
+    let begun = Instant::now();
+    while !wanted.iter().all(runs) {
+        let names = names_of_threads();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{names:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Becomes a user that runs nothing else: the limit of threads does not hold for root.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -680,6 +681,44 @@ fn kubernetes_has_the_token_in_a_file() {
     let error = refused(&in_environment(&bench, "", "ENVIRONMENT:k8s", services));
     assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
     assert!(error.to_string().contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_token_file_that_never_ends_or_begins_ends_the_attempt() {
+    let bench = Bench::good();
+    let dir = PkiDir::new();
+    let fifo = dir.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    for (path, why) in [
+        ("/dev/zero", "it is a device, not a file"),
+        (
+            fifo.to_str().unwrap(),
+            "nothing more was written to it within ",
+        ),
+    ] {
+        let mut services = services(&[]);
+        services.kubernetes_token = path.into();
+        let uri = bench.uri(
+            "",
+            "connectTimeoutMS=500&authMechanismProperties=ENVIRONMENT:k8s",
+        );
+        let builder = ConnectionString::parse(&uri).unwrap().into_builder();
+        let options = builder.cloud_services(services).build().unwrap();
+        let client = Client::with_options(options).unwrap();
+        let error = timed(Duration::ZERO, Duration::from_secs(5), || refused(&client));
+        let text = error.to_string();
+        assert!(
+            text.contains(why) || text.contains("did not end within"),
+            "{text}"
+        );
+    }
+    // A writer that comes in time is read.
+    let mut services = services(&[]);
+    services.kubernetes_token = fifo.clone();
+    let writer = thread::spawn(move || fs::write(fifo, "s3cret-good").unwrap());
+    find(&in_environment(&bench, "", "ENVIRONMENT:k8s", services)).unwrap();
+    writer.join().unwrap();
 }
 
 #[test]

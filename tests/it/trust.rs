@@ -1,16 +1,21 @@
 //! Trust anchors that only the builder can name, and pinned keys.
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
 
 use mongotls::CauseCode;
-use mongotls::options::SpkiPin;
+use mongotls::options::{SpkiPin, TlsOptions};
+use mongotls::tls::TlsContext;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::{Server, ServerTls};
 use openssl::pkey::{HasPublic, PKeyRef};
 use openssl::sha::sha256;
 
-use crate::common::{Bench, code, fact};
+use crate::common::{Bench, code, fact, timed};
 
 /// A folder with these CAs under hashed names.
 pub(crate) fn hashed(certificates: &[&Ca]) -> PkiDir {
@@ -82,6 +87,73 @@ fn an_issuer_that_comes_into_the_folder_later_is_found() {
         .unwrap();
     }
     bench.handshake(|tls| tls.ca_directory(dir.path())).unwrap();
+}
+
+/// OpenSSL's own lookup would wait for the pipe, and read the others up to the end.
+#[test]
+fn files_in_a_folder_that_are_no_certificates_hold_no_handshake_up() {
+    let bench = Bench::sound();
+    let dir = hashed(&[&bench.ca]);
+    let hash = format!("{:08x}", bench.ca.cert().subject_name_hash());
+    let place = |number: usize| dir.path().join(format!("{hash}.{number}"));
+    let fifo = Command::new("mkfifo").arg(place(9)).status().unwrap();
+    assert!(fifo.success());
+    let huge = fs::File::create(place(8)).unwrap();
+    huge.set_len(64 << 30).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", place(7)).unwrap();
+    fs::write(place(6), "no certificate").unwrap();
+    let cases = [
+        (9, "it is a pipe, which can be read only once"),
+        (8, "it is larger than 1 MiB"),
+        (7, "it is a device, not a file"),
+        (6, "it holds no certificate in PEM form"),
+    ];
+    for (number, why) in cases {
+        // The certificate comes first, then after the other file, and then not at all.
+        let certificate = dir.path().join("certificate");
+        fs::rename(place(number), place(1)).unwrap();
+        let connect = || {
+            timed(Duration::ZERO, Duration::from_secs(5), || {
+                bench.handshake(|tls| tls.ca_directory(dir.path()))
+            })
+        };
+        connect().unwrap();
+        fs::rename(place(0), &certificate).unwrap();
+        fs::rename(place(1), place(0)).unwrap();
+        fs::rename(&certificate, place(1)).unwrap();
+        connect().unwrap();
+        fs::rename(place(1), &certificate).unwrap();
+        let error = connect().unwrap_err();
+        assert_eq!(code(&error), CauseCode::IssuerUnknown, "{error}");
+        let end = format!("; \"{}\" was not used: {why}", place(0).display());
+        assert!(error.cause().unwrap().message().ends_with(&end), "{error}");
+        fs::rename(place(0), place(number)).unwrap();
+        fs::rename(&certificate, place(0)).unwrap();
+    }
+}
+
+/// Several threads look the same name up at the same time, and a context finds what it found before.
+#[test]
+fn threads_share_a_folder() {
+    let bench = Bench::sound();
+    let folder = hashed(&[&bench.ca]);
+    let options = TlsOptions::builder().ca_directory(folder.path()).build();
+    let context = TlsContext::new(&options.unwrap()).unwrap();
+    let connect = || {
+        let stream = TcpStream::connect(bench.server.addr()).unwrap();
+        context.connect("localhost", stream).map(drop)
+    };
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        let work = || {
+            barrier.wait();
+            connect()
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        all.into_iter().for_each(|it| it.join().unwrap().unwrap());
+    });
+    fs::remove_dir_all(folder.path()).unwrap();
+    connect().unwrap();
 }
 
 #[test]

@@ -129,17 +129,19 @@ impl Sources {
         if let (Some(path), Some(role)) = (variable(TOKEN_FILE), variable(ROLE_ARN)) {
             let session = variable("AWS_ROLE_SESSION_NAME");
             return services::web_identity(services, &path, &role, session, deadline)
-                .map_err(|failure| sts_failed(&failure, &role));
+                .map_err(|failure| explained(failure, |it| sts_failed(it, &role)));
         }
         if let Some(path) = variable(ECS_URI) {
-            return services::ecs(services, &path, deadline).map_err(|failure| {
+            let failed = |failure: &Failure| {
                 cause(
                     CauseCode::CredentialServiceFailed,
                     format!("AWS ECS gave no credentials: its agent at {} {failure}", services.aws_ecs),
                     format!("Check that the task has a task role and that its agent runs; where this is no ECS task, unset {ECS_URI}."),
                 )
                 .fact("service", services.aws_ecs.as_str())
-            });
+            };
+            return services::ecs(services, &path, deadline)
+                .map_err(|failure| explained(failure, failed));
         }
         if let Some(url) = variable(CONTAINER_URI) {
             let token_file = variable(CONTAINER_TOKEN_FILE);
@@ -147,10 +149,11 @@ impl Sources {
                 Some(path) => ContainerToken::File(path),
                 None => ContainerToken::Value(variable(CONTAINER_TOKEN).map(Secret::from)),
             };
+            let failed = |failure: &Failure| container_failed(failure, token_file.is_some());
             return services::container(&url, &token, deadline)
-                .map_err(|failure| container_failed(&failure, token_file.is_some()));
+                .map_err(|failure| explained(failure, failed));
         }
-        services::ec2(services, deadline).map_err(|failure| self.none(&failure))
+        services::ec2(services, deadline).map_err(|failure| explained(failure, |it| self.none(it)))
     }
 
     /// No source has credentials: each is named, with why.
@@ -193,6 +196,19 @@ impl Sources {
     }
 }
 
+/// The cause of a failure: that of a limit of this host, or the one that `explain` finds.
+fn explained(failure: Failure, explain: impl FnOnce(&Failure) -> Cause) -> Cause {
+    match failure {
+        Failure::Limited(limit) => {
+            let message = format!("no AWS credentials were obtained: {}", limit.message());
+            limit
+                .with_message(message)
+                .fact("mechanism", AuthMechanism::MongodbAws.as_str())
+        }
+        failure => explain(&failure),
+    }
+}
+
 fn container_failed(failure: &Failure, has_token_file: bool) -> Cause {
     let remedy = match failure {
         Failure::Local(_) if has_token_file => format!(
@@ -201,7 +217,7 @@ fn container_failed(failure: &Failure, has_token_file: bool) -> Cause {
         Failure::Local(_) => format!(
             "Check {CONTAINER_URI} and {CONTAINER_TOKEN}, which EKS and ECS set; where this is no container of theirs, unset them."
         ),
-        Failure::Service(_) | Failure::Refused(_) => format!(
+        _ => format!(
             "Check that the service account of the pod has a Pod Identity association and that the EKS Pod Identity agent \
              runs on the node; where this is no container of AWS, unset {CONTAINER_URI}."
         ),
@@ -223,7 +239,7 @@ fn sts_failed(failure: &Failure, role: &str) -> Cause {
             CauseCode::CredentialServiceFailed,
             "Check AWS_WEB_IDENTITY_TOKEN_FILE: the file must be there, readable, and hold a token.",
         ),
-        Failure::Service(_) => (
+        _ => (
             CauseCode::CredentialServiceFailed,
             "Check that this host reaches AWS STS, by https_proxy if need be, and trusts its CA.",
         ),

@@ -18,7 +18,7 @@ use openssl::rand::rand_bytes;
 use zeroize::Zeroizing;
 
 use self::credentials::{AwsCredentials, Sources};
-pub(super) use self::services::read_token;
+pub(super) use self::services::{TokenError, read_token};
 use super::conversation::SaslClient;
 use super::{Context, not_proven, with_room};
 use crate::cause::{Cause, CauseCode};

@@ -5,10 +5,9 @@
 //! "Container credential provider" of the AWS SDKs and Tools Reference Guide.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use openssl::rand::rand_bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,17 +16,23 @@ use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Temporary};
 use crate::auth::fetch::{FetchError, Query, fetch};
+use crate::cause::Cause;
+use crate::limit::Limit;
 use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
 use crate::printable::Quoted;
 use crate::printable::sanitize;
 use crate::time::Deadline;
+use crate::tls::read_small;
 
-/// Why a service gave nothing, in words that complete "the service …"; for a local reason, of its own.
+/// The reason why a service gave nothing. `Display` prints the end of a sentence that begins with "the service"; for a
+/// local reason it prints a whole one.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Something on this host is missing; nothing was asked.
     Local(String),
+    /// This host lacks a resource such as a descriptor: the cause `local-limit`.
+    Limited(Cause),
     /// The service did not answer, or not in its language.
     Service(String),
     /// It understood and said no.
@@ -38,13 +43,35 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(why) | Self::Service(why) | Self::Refused(why) => f.write_str(why),
+            Self::Limited(cause) => f.write_str(cause.message()),
         }
     }
 }
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self::Service(error.to_string())
+        Self::of("", error)
+    }
+}
+
+impl Failure {
+    /// A failed question to `service`, which begins the sentence if it has a name.
+    fn of(service: &str, error: FetchError) -> Self {
+        match error {
+            FetchError::Limited(cause) => Self::Limited(cause),
+            error if service.is_empty() => Self::Service(error.to_string()),
+            error => Self::Service(format!("{service} {error}")),
+        }
+    }
+
+    /// A token file that was not read.
+    fn of_file(path: &str, error: TokenError) -> Self {
+        match error {
+            TokenError::Limited(cause) => Self::Limited(cause),
+            TokenError::Unusable(why) => {
+                Self::Local(format!("the token file {path} {why}", path = Quoted(&path)))
+            }
+        }
     }
 }
 
@@ -56,9 +83,8 @@ pub(super) fn web_identity(
     session: Option<String>,
     deadline: &Deadline,
 ) -> Result<Temporary, Failure> {
-    let token = read_token(Path::new(path)).map_err(|why| {
-        Failure::Local(format!("the token file {path} {why}", path = Quoted(&path)))
-    })?;
+    let token = read_token(Path::new(path), deadline);
+    let token = token.map_err(|error| Failure::of_file(path, error))?;
     let session = match session {
         Some(name) => name,
         None => random_session_name()?,
@@ -89,7 +115,7 @@ pub(super) fn web_identity(
             "{} answered with HTTP status {status}",
             services.aws_sts
         )),
-        error => Failure::Service(format!("{} {error}", services.aws_sts)),
+        error => Failure::of(&services.aws_sts, error),
     })?;
     parse_sts(&body).map_err(|why| Failure::Service(format!("{} {why}", services.aws_sts)))
 }
@@ -136,9 +162,10 @@ pub(super) fn container(
     }
     let token = match token {
         ContainerToken::Value(token) => token.clone(),
-        ContainerToken::File(path) => Some(read_token(Path::new(path)).map_err(|why| {
-            Failure::Local(format!("the token file {path} {why}", path = Quoted(&path)))
-        })?),
+        ContainerToken::File(path) => {
+            let token = read_token(Path::new(path), deadline);
+            Some(token.map_err(|error| Failure::of_file(path, error))?)
+        }
     };
     let is_header = |token: &Secret| {
         token
@@ -153,7 +180,7 @@ pub(super) fn container(
     let mut headers = vec![("Accept", "application/json")];
     headers.extend(token.iter().map(|token| ("Authorization", token.expose())));
     let body = fetch(&get(url, &headers), deadline)
-        .map_err(|error| Failure::Service(format!("the service at {} {error}", service.host())))?;
+        .map_err(|error| Failure::of(&format!("the service at {}", service.host()), error))?;
     parse(&body).map_err(|why| Failure::Service(format!("the service at {} {why}", service.host())))
 }
 
@@ -208,19 +235,35 @@ fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> Query<'a> {
     }
 }
 
-/// The token in a file, which may be of a few thousand bytes.
-pub(in crate::auth) fn read_token(path: &Path) -> Result<Secret, String> {
-    const LARGEST: u64 = 64 << 10;
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let mut text = Zeroizing::new(String::with_capacity(16 << 10));
-    let file = File::open(path).map_err(unreadable)?;
-    let length = file.take(LARGEST + 1).read_to_string(&mut text);
-    let length = length.map_err(unreadable)?;
-    if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST {
-        return Err("is too large for a token".to_owned());
-    }
+/// The reason why a file gave no token.
+pub(in crate::auth) enum TokenError {
+    /// The end of a sentence that begins with the file.
+    Unusable(String),
+    /// This host lacks a resource such as a descriptor: the cause `local-limit`.
+    Limited(Cause),
+}
+
+/// Reads the token in a file, which may be of a few thousand bytes. A pipe is read until `deadline`, for at most 10 s.
+pub(in crate::auth) fn read_token(path: &Path, deadline: &Deadline) -> Result<Secret, TokenError> {
+    const LARGEST: usize = 64 << 10;
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let left = deadline.remaining(Instant::now());
+    let left = left.unwrap_or(Some(Duration::ZERO)).unwrap_or(PATIENCE);
+    let unusable = |why: &str| TokenError::Unusable(why.to_owned());
+    let bytes = read_small(path, LARGEST, left.min(PATIENCE)).map_err(|unread| {
+        let source = unread.source();
+        match (source.as_ref().and_then(Limit::of), source) {
+            (Some(limit), _) => {
+                let what = format!("the token file {} cannot be read", Quoted(path.display()));
+                TokenError::Limited(limit.cause(&what))
+            }
+            (None, Some(error)) => TokenError::Unusable(format!("cannot be read: {error}")),
+            (None, None) => TokenError::Unusable(format!("cannot be used: {}", unread.why)),
+        }
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| unusable("is not UTF-8"))?;
     match text.trim() {
-        "" => Err("is empty".to_owned()),
+        "" => Err(unusable("is empty")),
         token => Ok(Secret::from(token)),
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::auth::aws::read_token;
-use crate::auth::fetch::{Query, fetch};
+use crate::auth::aws::{TokenError, read_token};
+use crate::auth::fetch::{FetchError, Query, fetch};
 use crate::cause::{Cause, CauseCode};
 use crate::net::http::Method;
 use crate::options::{AuthMechanism, CloudServices, Credential, OidcToken, Secret};
@@ -76,9 +76,9 @@ impl Environment {
                 client_id,
             } => self.azure(resource, client_id.as_deref(), deadline),
             Kind::Gcp { resource } => self.gcp(resource, deadline),
-            Kind::Kubernetes => of_file(KUBERNETES, &self.kubernetes_file()),
+            Kind::Kubernetes => of_file(KUBERNETES, &self.kubernetes_file(), deadline),
             Kind::Test => match self.services.variable("OIDC_TOKEN_FILE") {
-                Some(path) => of_file(TEST, Path::new(&path)),
+                Some(path) => of_file(TEST, Path::new(&path), deadline),
                 None => Err(failed(TEST, "OIDC_TOKEN_FILE is not set")),
             },
         }
@@ -157,17 +157,33 @@ fn ask(
         headers,
         ca_file: None,
     };
-    fetch(&query, deadline)
-        .map_err(|error| failed(name, &format!("its metadata service at {base} {error}")))
+    fetch(&query, deadline).map_err(|error| match error {
+        FetchError::Limited(cause) => limited(name, cause),
+        error => failed(name, &format!("its metadata service at {base} {error}")),
+    })
 }
 
-fn of_file(name: &str, path: &Path) -> Result<OidcToken, Cause> {
-    read_token(path).map(OidcToken::new).map_err(|why| {
+fn of_file(name: &str, path: &Path, deadline: &Deadline) -> Result<OidcToken, Cause> {
+    let token = read_token(path, deadline).map(OidcToken::new);
+    token.map_err(|error| {
+        let why = match error {
+            TokenError::Limited(cause) => return limited(name, cause),
+            TokenError::Unusable(why) => why,
+        };
         let remedy = "Check that this program runs where ENVIRONMENT says, as a pod with a service account whose token \
                       is mounted, and that it may read the file.";
         failed_with(name, &format!("the token file {path} {why}", path = Quoted(path.display())), remedy)
             .fact("path", path.display().to_string())
     })
+}
+
+/// This host lacks a resource for the question.
+fn limited(name: &str, cause: Cause) -> Cause {
+    let message = format!("{name} gave no access token: {}", cause.message());
+    cause
+        .with_message(message)
+        .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
+        .fact("service", name)
 }
 
 /// The environment gave no token.

@@ -43,6 +43,23 @@ unsafe extern "C" {
     ) -> c_int;
     pub(super) fn X509_STORE_add_crl(store: *mut sys::X509_STORE, crl: *mut sys::X509_CRL)
     -> c_int;
+    pub(super) fn X509_STORE_add_lookup(
+        store: *mut sys::X509_STORE,
+        method: *mut c_void,
+    ) -> *mut c_void;
+    pub(super) fn X509_LOOKUP_meth_new(name: *const c_char) -> *mut c_void;
+    pub(super) fn X509_LOOKUP_meth_set_get_by_subject(
+        method: *mut c_void,
+        by_subject: extern "C" fn(*mut c_void, c_int, *mut sys::X509_NAME, *mut c_void) -> c_int,
+    ) -> c_int;
+    pub(super) fn X509_LOOKUP_meth_set_free(
+        method: *mut c_void,
+        free: extern "C" fn(*mut c_void),
+    ) -> c_int;
+    pub(super) fn X509_LOOKUP_set_method_data(lookup: *mut c_void, data: *mut c_void) -> c_int;
+    pub(super) fn X509_LOOKUP_get_method_data(lookup: *const c_void) -> *mut c_void;
+    pub(super) fn X509_LOOKUP_get_store(lookup: *const c_void) -> *mut sys::X509_STORE;
+    pub(super) fn X509_OBJECT_set1_X509(object: *mut c_void, certificate: *mut sys::X509) -> c_int;
     pub(super) fn X509_get_X509_PUBKEY(certificate: *const sys::X509) -> *const c_void;
     pub(super) fn i2d_X509_PUBKEY(key: *const c_void, out: *mut *mut u8) -> c_int;
     pub(super) fn X509_NAME_print_ex(

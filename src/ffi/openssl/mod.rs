@@ -7,6 +7,7 @@ mod calls;
 mod errors;
 mod keys;
 mod library;
+mod lookup;
 mod ocsp;
 mod ssl;
 mod store;
@@ -18,6 +19,7 @@ pub(crate) use self::library::{
     Configuration, configuration_file, default_verify_paths, fips_is_on, has_fips_algorithms,
     providers,
 };
+pub(crate) use self::lookup::store_find_by;
 pub(crate) use self::ocsp::{
     SingleResponse, has_critical_extension, has_ocsp_no_check, must_staple, produced_at, signer,
     single_responses,

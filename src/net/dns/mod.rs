@@ -23,7 +23,9 @@ use openssl::rand::rand_bytes;
 use resolv_conf::{Config, ScopedIp};
 
 use self::message::{Kind, Query, Record, Reply};
+use super::connect::is_without_port;
 use crate::ffi::fork;
+use crate::limit::Limit;
 use crate::time::{Deadline, Elapsed};
 
 /// The name servers, and the timeout and attempts for each.
@@ -52,6 +54,8 @@ pub(crate) enum Failure {
     },
     /// The name is none that DNS can hold, or there is no randomness to be had: nobody was asked.
     NotAsked(String),
+    /// This host lacks a resource for the question.
+    Limited(Limit),
 }
 
 /// What came of asking a server. `Display` prints the end of a sentence that begins with its address.
@@ -69,6 +73,8 @@ pub(crate) enum Trouble {
     Silent { foreign: u32 },
     /// The system could not send or receive.
     Io(ErrorKind),
+    /// This host lacks a resource for the question.
+    Limited(Limit),
     /// It cannot answer by TCP what it cannot answer by UDP.
     Truncated,
 }
@@ -86,6 +92,7 @@ impl fmt::Display for Trouble {
                 "did not answer in time; {foreign} message(s) came that do not answer the query"
             ),
             Self::Io(kind) => write!(f, "could not be asked: {kind}"),
+            Self::Limited(limit) => write!(f, "could not be asked: {limit}"),
             Self::Truncated => f.write_str("gave no whole answer by TCP either"),
         }
     }
@@ -93,6 +100,9 @@ impl fmt::Display for Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
+        if let Some(limit) = Limit::of(&error) {
+            return Self::Limited(limit);
+        }
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Silent { foreign: 0 },
             kind => Self::Io(kind),
@@ -102,36 +112,43 @@ impl From<io::Error> for Trouble {
 
 impl Resolver {
     /// Asks `server` alone or, without one, those of `/etc/resolv.conf`; 127.0.0.1 if it names none.
-    pub(crate) fn new(server: Option<SocketAddr>) -> Self {
-        match server {
-            Some(server) => Self::of(&Config::new(), vec![server]),
-            None => {
-                let mut text = Vec::new();
-                // What cannot be read names no server.
-                if let Ok(file) = File::open("/etc/resolv.conf") {
-                    let _ = file.take(MAX_CONFIG).read_to_end(&mut text);
-                }
-                Self::configured(&text)
-            }
+    ///
+    /// # Errors
+    /// The limit of this host for which that file cannot be read.
+    pub(crate) fn new(server: Option<SocketAddr>) -> Result<Self, Limit> {
+        if let Some(server) = server {
+            return Ok(Self::of(&Config::new(), vec![server]));
         }
+        let mut text = Vec::new();
+        let file = File::open("/etc/resolv.conf");
+        let read = file.and_then(|file| file.take(MAX_CONFIG).read_to_end(&mut text));
+        // A file that cannot be read for another reason names no server.
+        if let Some(limit) = read.err().as_ref().and_then(Limit::of) {
+            return Err(limit);
+        }
+        Self::configured(&text)
     }
 
     /// The text of a `resolv.conf`; lines that make no sense are passed over, as elsewhere.
-    fn configured(text: &[u8]) -> Self {
+    fn configured(text: &[u8]) -> Result<Self, Limit> {
         let (config, _) = Config::parse_with_errors(text);
         let servers = config.nameservers.iter().map(|server| match server {
             ScopedIp::V4(address) => address.to_string(),
             ScopedIp::V6(address, None) => address.to_string(),
             ScopedIp::V6(address, Some(zone)) => format!("{address}%{zone}"),
         });
-        let mut servers: Vec<SocketAddr> = servers
-            .take(MAX_SERVERS)
-            .filter_map(|server| name_server(&server))
-            .collect();
-        if servers.is_empty() {
-            servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+        let servers: Vec<String> = servers.take(MAX_SERVERS).collect();
+        let mut found: Vec<SocketAddr> = servers.iter().filter_map(|it| name_server(it)).collect();
+        // The system needs a socket to look up the zone of an address.
+        if found.len() < servers.len() {
+            if let Some(limit) = Limit::of_descriptors() {
+                return Err(limit);
+            }
         }
-        Self::of(&config, servers)
+        if found.is_empty() {
+            found.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+        }
+        Ok(Self::of(&config, found))
     }
 
     fn of(config: &Config, servers: Vec<SocketAddr>) -> Self {
@@ -216,8 +233,7 @@ impl Resolver {
                 let share = match deadline.remaining(now) {
                     Ok(left) => left.map_or(self.timeout, |left| left / turns.max(1)),
                     Err(elapsed) => {
-                        let elapsed = Some(elapsed);
-                        return Err(Failure::Unanswered { troubles, elapsed });
+                        return Err(unanswered(troubles, Some(elapsed)));
                     }
                 };
                 turns = turns.saturating_sub(1);
@@ -238,8 +254,17 @@ impl Resolver {
             }
         }
         let elapsed = deadline.remaining(Instant::now()).err();
-        Err(Failure::Unanswered { troubles, elapsed })
+        Err(unanswered(troubles, elapsed))
     }
+}
+
+/// No server gave an answer. If this host could not ask one of them, the others are not to blame.
+fn unanswered(troubles: Vec<(SocketAddr, Trouble)>, elapsed: Option<Elapsed>) -> Failure {
+    let limit = troubles.iter().find_map(|(_, trouble)| match trouble {
+        Trouble::Limited(limit) => Some(*limit),
+        _ => None,
+    });
+    limit.map_or(Failure::Unanswered { troubles, elapsed }, Failure::Limited)
 }
 
 /// A line of `resolv.conf`: an address, which may have a zone that only the system knows.
@@ -377,7 +402,11 @@ fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = UdpSocket::bind((any, 0)).map_err(|error| match error.kind() {
+        // Any port was asked for.
+        ErrorKind::AddrInUse => Limit::Ports.into(),
+        _ => error,
+    })?;
     socket.connect(server)?;
     Ok(socket)
 }
@@ -414,7 +443,11 @@ fn exchange(
 /// RFC 1035 §4.2.2: two bytes of length before each message.
 fn exchange_by_tcp(bytes: &[u8], server: SocketAddr, until: Instant) -> Result<Vec<u8>, Trouble> {
     let limit = left(until).ok_or(Trouble::Silent { foreign: 0 })?;
-    let mut stream = TcpStream::connect_timeout(&server, limit)?;
+    let connected = TcpStream::connect_timeout(&server, limit);
+    let mut stream = connected.map_err(|error| match is_without_port(&error, server) {
+        true => Limit::Ports.into(),
+        false => error,
+    })?;
     let length = u16::try_from(bytes.len()).map_err(|_| Trouble::Io(ErrorKind::InvalidInput))?;
     let framed = [&length.to_be_bytes(), bytes].concat();
     stream.set_write_timeout(left(until).or(Some(Duration::from_millis(1))))?;
@@ -477,7 +510,7 @@ mod tests {
     use crate::time::TimeoutKind;
 
     fn servers(text: &str) -> Vec<String> {
-        let resolver = Resolver::configured(text.as_bytes());
+        let resolver = Resolver::configured(text.as_bytes()).unwrap();
         resolver.servers.iter().map(ToString::to_string).collect()
     }
 
@@ -495,7 +528,7 @@ mod tests {
     #[test]
     fn patience_comes_from_there_too_within_bounds() {
         let patience = |text: &str| {
-            let resolver = Resolver::configured(text.as_bytes());
+            let resolver = Resolver::configured(text.as_bytes()).unwrap();
             (resolver.timeout.as_secs(), resolver.attempts)
         };
         assert_eq!(patience(""), (5, 2));
@@ -507,7 +540,7 @@ mod tests {
     #[test]
     fn a_server_of_the_program_s_is_the_only_one() {
         let server = "192.0.2.7:5353".parse().unwrap();
-        assert_eq!(Resolver::new(Some(server)).servers(), [server]);
+        assert_eq!(Resolver::new(Some(server)).unwrap().servers(), [server]);
     }
 
     const ZONE: &str = r#"

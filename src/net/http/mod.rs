@@ -21,6 +21,9 @@ pub(crate) use self::reply::Reply;
 use self::reply::{broken, read_head, read_reply};
 pub(crate) use self::url::Url;
 use super::{Unreachable, connect, resolve};
+use crate::cause::Cause;
+use crate::limit::ReachedLimit;
+use crate::reason::io::LimitedExchange;
 use crate::socket::Socket;
 use crate::time::Deadline;
 
@@ -55,13 +58,39 @@ pub(crate) enum Route {
     Direct,
 }
 
-/// Why nothing usable came back, in words that complete "the responder …".
+/// The reason why no usable reply came. `Display` prints the end of a sentence that begins with "the responder".
 #[derive(Debug)]
-pub(crate) struct HttpError(pub(crate) String);
+pub(crate) struct HttpError {
+    why: String,
+    /// The same as data, if this host lacks a resource for the exchange.
+    local_limit: Option<Box<LimitedExchange>>,
+}
+
+impl HttpError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            local_limit: None,
+        }
+    }
+
+    /// A failure for which this host lacks a resource.
+    fn limited(why: impl Into<String>, message: String, reached: ReachedLimit) -> Self {
+        Self {
+            why: why.into(),
+            local_limit: Some(Box::new(LimitedExchange { message, reached })),
+        }
+    }
+
+    /// The failure as data, if this host lacks a resource for the exchange.
+    pub(crate) fn local_limit(&self) -> Option<&LimitedExchange> {
+        self.local_limit.as_deref()
+    }
+}
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -85,12 +114,12 @@ pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket,
         match read_head(&mut socket)? {
             (200..=299, true) => {}
             (200..=299, false) => {
-                return Err(HttpError("has a proxy that spoke out of turn".into()));
+                return Err(HttpError::new("has a proxy that spoke out of turn"));
             }
             (status, _) => {
                 let what =
                     format!("cannot be reached: its proxy answered with HTTP status {status}");
-                return Err(HttpError(what));
+                return Err(HttpError::new(what));
             }
         }
     }
@@ -113,8 +142,13 @@ fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket,
     };
     let unreachable = |Unreachable { failure, .. }: Unreachable| {
         let route = if proxy.is_some() { " by its proxy" } else { "" };
-        let cause = crate::Cause::from(failure);
-        HttpError(format!("cannot be reached{route}: {}", cause.message()))
+        let reached = failure.reached_limit();
+        let message = Cause::from(failure).message().to_owned();
+        let why = format!("cannot be reached{route}: {message}");
+        match reached {
+            Some(reached) => HttpError::limited(why, message, reached),
+            None => HttpError::new(why),
+        }
     };
     let addresses = resolve(host, port, deadline).map_err(unreachable)?;
     let mut socket = connect(&addresses, deadline).map_err(unreachable)?;
@@ -169,7 +203,7 @@ fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<
     for (name, value) in request.headers {
         let is_visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if !value.bytes().all(is_visible) {
-            return Err(HttpError(format!(
+            return Err(HttpError::new(format!(
                 "was not asked: the value of {name} is not one of a header"
             )));
         }

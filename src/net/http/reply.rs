@@ -5,6 +5,7 @@ use std::io::Read;
 use zeroize::Zeroizing;
 
 use super::HttpError;
+use crate::limit::Limit;
 
 /// What came back.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply
         bytes: room(),
     };
     let (mut reply, framing) = incoming.head()?;
-    let too_large = || HttpError(format!("answered with more than {largest} bytes"));
+    let too_large = || HttpError::new(format!("answered with more than {largest} bytes"));
     reply.body = match framing {
         Framing::Length(length) if length > largest => return Err(too_large()),
         Framing::Length(length) => incoming.take(length)?.into(),
@@ -77,8 +78,8 @@ impl<R: Read> Incoming<'_, R> {
     fn need_more(&mut self) -> Result<(), HttpError> {
         match self.more(MIDDLE)? {
             true => Ok(()),
-            false => Err(HttpError(
-                "ended the connection in the middle of its answer".into(),
+            false => Err(HttpError::new(
+                "ended the connection in the middle of its answer",
             )),
         }
     }
@@ -94,10 +95,10 @@ impl<R: Read> Incoming<'_, R> {
                     }
                 }
                 None if self.bytes.len() > LARGEST_HEAD => {
-                    return Err(HttpError("sent headers without an end".into()));
+                    return Err(HttpError::new("sent headers without an end"));
                 }
                 None if self.more("did not answer")? => {}
-                None => return Err(HttpError("ended the connection before its answer".into())),
+                None => return Err(HttpError::new("ended the connection before its answer")),
             }
         }
     }
@@ -113,7 +114,7 @@ impl<R: Read> Incoming<'_, R> {
     /// A body in chunks (RFC 9112 §7.1), which some servers send whoever asks.
     fn chunks(&mut self, largest: usize) -> Result<Vec<u8>, HttpError> {
         const LONGEST_LINE: usize = 1024;
-        let faulty = || HttpError("sent a chunk that cannot be read".into());
+        let faulty = || HttpError::new("sent a chunk that cannot be read");
         let mut body = Vec::new();
         loop {
             let (line, size) = match httparse::parse_chunk_size(&self.bytes) {
@@ -132,7 +133,7 @@ impl<R: Read> Incoming<'_, R> {
             let room = largest - body.len();
             let size = usize::try_from(size).ok().filter(|size| *size <= room);
             let Some(size) = size else {
-                return Err(HttpError(format!(
+                return Err(HttpError::new(format!(
                     "answered with more than {largest} bytes"
                 )));
             };
@@ -160,7 +161,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => head,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(HttpError(format!("does not speak HTTP: {error}"))),
+        Err(error) => return Err(HttpError::new(format!("does not speak HTTP: {error}"))),
     };
     let header = |name: &str| {
         let mut found = response.headers.iter();
@@ -169,11 +170,11 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
     };
     let framing = match (header("transfer-encoding"), header("content-length")) {
         (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunks,
-        (Some(_), _) => return Err(HttpError("answers in a coding that is not known".into())),
+        (Some(_), _) => return Err(HttpError::new("answers in a coding that is not known")),
         (None, Some(digits)) => Framing::Length(
             digits
                 .parse()
-                .map_err(|_| HttpError("sent a Content-Length that is no number".into()))?,
+                .map_err(|_| HttpError::new("sent a Content-Length that is no number"))?,
         ),
         (None, None) => Framing::End,
     };
@@ -186,10 +187,17 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
 }
 
 pub(super) fn broken(error: &std::io::Error, what: &str) -> HttpError {
-    HttpError(match error.kind() {
+    let why = match error.kind() {
         std::io::ErrorKind::TimedOut => format!("{what} in time"),
         _ => format!("{what}: {error}"),
-    })
+    };
+    match Limit::of(error) {
+        Some(limit) => {
+            let message = limit.cause("the connection failed").message().to_owned();
+            HttpError::limited(why, message, limit.reached())
+        }
+        None => HttpError::new(why),
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +277,6 @@ mod tests {
             assert!(error.contains(reason), "{text:?}: {error}");
         }
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(LARGEST_HEAD));
-        assert!(read(&endless).unwrap_err().0.contains("without an end"));
+        assert!(read(&endless).unwrap_err().why.contains("without an end"));
     }
 }

@@ -25,8 +25,10 @@ use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509NameRef, X509Ref};
 
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
+use crate::limit::Limit;
 use crate::logging::warn;
 use crate::options::{TlsOptions, option_conflict};
 use crate::printable::Quoted;
@@ -434,7 +436,8 @@ fn beside_anchors(
         let crls = decode_pem(&origin, &mut text.as_bytes().to_vec())?;
         found.push((origin, crls));
     }
-    for path in options.ca_directory().into_iter().flat_map(hashed_crls) {
+    let folder = options.ca_directory().map(hashed_crls).transpose()?;
+    for path in folder.into_iter().flatten() {
         let origin = Origin::file(purpose, "ca_directory", &path);
         let mut file = files
             .further(&path)
@@ -446,14 +449,19 @@ fn beside_anchors(
 }
 
 /// The CRLs of a folder, under names such as `5ed36f99.r0`, as `openssl rehash` makes them.
-fn hashed_crls(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+fn hashed_crls(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fork::outside(|| fs::read_dir(directory));
+    if let Some(limit) = entries.as_ref().err().and_then(Limit::of) {
+        return Err(files::beyond_limit(limit, "ca_directory", directory));
+    }
+    // A folder that cannot be read for another reason is refused as a place of trust anchors.
+    let entries = entries.into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries
         .map(|entry| entry.path())
         .filter(|path| path.file_name().is_some_and(trust::is_name_of_crl))
         .collect();
     paths.sort();
-    paths
+    Ok(paths)
 }
 
 /// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have

@@ -16,6 +16,7 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::callback;
 use crate::ffi::system::effective_user;
+use crate::limit::Limit;
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
 use crate::printable::Quoted;
 use crate::tls::{internal, openssl_version};
@@ -107,21 +108,25 @@ pub(crate) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
                 .fact("path", shown.as_str()),
         )
     };
-    let file = OpenOptions::new()
+    let opened = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         // Another user may choose the target of a link, and a pipe without a reader would block.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP) => failed("is a symbolic link, which is not followed", OWN_FILE),
-            _ => failed(
-                &format!("cannot be written: {error}"),
-                "Give the path of a file in a folder that the user running this process may write to.",
-            )
-            .with_source(error),
-        })?;
+        .open(path);
+    let file = opened.map_err(|error| match (Limit::of(&error), error.raw_os_error()) {
+        (Some(limit), _) => {
+            let what = format!("key_log_file {} cannot be opened", Quoted(&shown));
+            Error::configuration(limit.cause(&what)).with_source(error)
+        }
+        (_, Some(libc::ELOOP)) => failed("is a symbolic link, which is not followed", OWN_FILE),
+        _ => failed(
+            &format!("cannot be written: {error}"),
+            "Give the path of a file in a folder that the user running this process may write to.",
+        )
+        .with_source(error),
+    })?;
     let metadata = file.metadata().map_err(|error| {
         failed(&format!("cannot be looked at: {error}"), OWN_FILE).with_source(error)
     })?;

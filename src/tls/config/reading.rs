@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use openssl::sha::sha256;
 use zeroize::Zeroizing;
 
+use crate::error::Milliseconds;
 use crate::ffi::fork;
 use crate::ffi::system::wait_until_readable;
 use crate::options::TlsOptions;
@@ -200,7 +201,55 @@ pub(crate) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Again, Instant::now() + PATIENCE))
 }
 
+/// Reads a file of at most `largest` bytes whole: a regular file, or a pipe, which may take as long as `patience`.
+#[cfg(feature = "cloud")]
+pub(crate) fn read_small(
+    path: &Path,
+    largest: usize,
+    patience: Duration,
+) -> Result<Zeroizing<Vec<u8>>, Unread> {
+    let bounds = Bounds {
+        largest,
+        patience,
+        until: Instant::now() + patience,
+    };
+    let file = fork::outside(|| read_within(path, Reading::Once, &bounds))?;
+    Ok(file.bytes)
+}
+
+/// Reads a small regular file whole, for a handshake that waits for it.
+pub(crate) fn read_for_handshake(path: &Path, largest: usize) -> Result<FileBytes, Unread> {
+    let bounds = Bounds {
+        largest,
+        ..Bounds::until(Instant::now())
+    };
+    fork::outside(|| read_within(path, Reading::Again, &bounds))
+}
+
+/// The limits of one read.
+struct Bounds {
+    /// In bytes.
+    largest: usize,
+    until: Instant,
+    /// The time limit that ends at `until`, for the message.
+    patience: Duration,
+}
+
+impl Bounds {
+    fn until(until: Instant) -> Self {
+        Self {
+            largest: LARGEST,
+            until,
+            patience: PATIENCE,
+        }
+    }
+}
+
 fn read(path: &Path, reading: Reading, until: Instant) -> Result<FileBytes, Unread> {
+    read_within(path, reading, &Bounds::until(until))
+}
+
+fn read_within(path: &Path, reading: Reading, bounds: &Bounds) -> Result<FileBytes, Unread> {
     // To open a device may do something to it, so that the kind is looked at first, and again once it is open.
     let found = fs::metadata(path).map_err(|error| Unread::by_system(&error))?;
     check_kind(found.file_type(), reading)?;
@@ -213,7 +262,7 @@ fn read(path: &Path, reading: Reading, until: Instant) -> Result<FileBytes, Unre
     check_kind(found.file_type(), reading)?;
     // Some files of the system claim to be empty.
     let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
-    let bytes = read_all(&mut file, size, found.file_type().is_fifo(), until)?;
+    let bytes = read_all(&mut file, size, found.file_type().is_fifo(), bounds)?;
     Ok(FileBytes {
         bytes,
         mode: found.permissions().mode(),
@@ -244,27 +293,31 @@ fn read_all(
     file: &mut File,
     size: usize,
     is_pipe: bool,
-    until: Instant,
+    bounds: &Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unread> {
     const PIECE: usize = 64 << 10;
     let too_large = || {
+        let limit = match bounds.largest >> 20 {
+            0 => format!("{} KiB", bounds.largest >> 10),
+            mebibytes => format!("{mebibytes} MiB"),
+        };
         Unread::new(
-            format!("it is larger than {} MiB", LARGEST >> 20),
+            format!("it is larger than {limit}"),
             "Give a file that holds certificates, CRLs or keys alone.",
         )
     };
     let by_system = |error: io::Error| Unread::by_system(&error);
-    if size > LARGEST {
+    if size > bounds.largest {
         return Err(too_large());
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + PIECE));
     let mut must_wait = is_pipe;
     loop {
-        if must_wait && !wait_until_readable(file, until).map_err(by_system)? {
+        if must_wait && !wait_until_readable(file, bounds.until).map_err(by_system)? {
             return Err(Unread::new(
                 format!(
-                    "nothing more was written to it within {} s, and it was not closed",
-                    PATIENCE.as_secs()
+                    "nothing more was written to it within {}, and it was not closed",
+                    Milliseconds(bounds.patience)
                 ),
                 "Let a program write the whole file to the pipe and close it, or give the path of a regular file.",
             ));
@@ -282,7 +335,7 @@ fn read_all(
         must_wait = is_pipe;
         match outcome {
             Ok(0) => return Ok(bytes),
-            Ok(_) if bytes.len() > LARGEST => return Err(too_large()),
+            Ok(_) if bytes.len() > bounds.largest => return Err(too_large()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => must_wait = true,

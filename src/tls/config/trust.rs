@@ -8,9 +8,11 @@
 //! environment names and that has none is an error: what an administrator chose is not replaced by
 //! something wider.
 //!
-//! A folder of hashed names is searched by OpenSSL as it needs issuers; a file is parsed once a
-//! process and parsed again when it has changed.
+//! A folder of hashed names is searched during a handshake, when OpenSSL needs an issuer: for each name only the files
+//! that have its hash are read. OpenSSL's own lookup is not used, because it would wait for a pipe and read a file of any
+//! size. A file is parsed once a process and parsed again when it has changed.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::env;
@@ -22,8 +24,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::SslFiletype;
-use openssl::x509::store::{X509Lookup, X509StoreBuilder};
+use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef};
 
@@ -54,7 +55,7 @@ pub(crate) struct Store {
 #[derive(Clone, Default)]
 pub(crate) struct Roots {
     certificates: Vec<X509>,
-    /// The folders in which OpenSSL looks for more when it needs one.
+    /// The folders in which more are looked up when OpenSSL needs one.
     folders: Vec<PathBuf>,
 }
 
@@ -124,6 +125,9 @@ impl Roots {
         let last = all.iter().max_by_key(|certificate| dates(certificate).1);
         let Some(certificate) = next.or(last) else {
             let message = format!("no trust anchor can be read from {anchors}");
+            if let Some(limit) = Limit::of_descriptors() {
+                return Err(Error::configuration(limit.cause(&message)));
+            }
             let remedy = "Put a CA certificate in PEM form there.";
             return Err(Error::configuration(Cause::new(
                 CauseCode::NoTrustAnchors,
@@ -179,6 +183,11 @@ pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
         true => configured_anchors(&mut store, options, files)?,
         false => system_anchors(&mut store, files)?,
     };
+    let folders = store.roots.folders.clone();
+    if !folders.is_empty() {
+        let find = move |name: &X509NameRef| look_up(&folders, name);
+        ffi::store_find_by(&mut store.builder, Box::new(find)).map_err(internal)?;
+    }
     Ok(store)
 }
 
@@ -199,15 +208,85 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Lets OpenSSL look issuers up in a folder.
-    fn look_up_in(&mut self, directory: &str) -> Result<(), ErrorStack> {
-        let lookup = self.builder.add_lookup(X509Lookup::hash_dir())?;
-        lookup.add_dir(directory, SslFiletype::PEM)?;
-        self.roots.folders.push(PathBuf::from(directory));
-        Ok(())
-    }
 }
+
+/// A problem of a folder that a look-up met with.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// The limit of this host for which a file was not read.
+    pub(crate) limit: Option<Limit>,
+    /// A file that was not used, and the reason.
+    pub(crate) unused: Option<(PathBuf, String)>,
+}
+
+thread_local! {
+    static TROUBLE: RefCell<Trouble> = RefCell::default();
+}
+
+/// Returns what look-ups on this thread met with since the last call.
+pub(crate) fn take_trouble() -> Trouble {
+    TROUBLE.take()
+}
+
+/// The certificates for a name in the first of the folders that has some. It runs in a callback of OpenSSL, in a
+/// handshake, so that it waits for nothing and reads little.
+fn look_up(folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
+    let Some(hash) = hash(name) else {
+        return Vec::new();
+    };
+    let found = folders.iter().map(|folder| look_up_in(folder, hash));
+    found
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+/// The certificates of one folder in `HASH.0`, `HASH.1` and so on. A file that cannot be used does not hide the next.
+fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
+    let mut found = Vec::new();
+    let mut left = LARGEST_LOOK_UP;
+    for number in 0..MOST_OF_A_HASH {
+        let path = folder.join(format!("{hash:08x}.{number}"));
+        if fork::outside(|| fs::metadata(&path)).is_err() {
+            break;
+        }
+        let (limit, why) = match reading::read_for_handshake(&path, left) {
+            Ok(file) => {
+                left = left.saturating_sub(file.bytes.len());
+                match files::certificates(&file.bytes) {
+                    Ok(certificates) if !certificates.is_empty() => {
+                        found.extend(certificates);
+                        continue;
+                    }
+                    _ => (None, "it holds no certificate in PEM form".to_owned()),
+                }
+            }
+            Err(unread) => (
+                unread.source().as_ref().and_then(Limit::of),
+                unread.why.into_owned(),
+            ),
+        };
+        TROUBLE.with_borrow_mut(|trouble| {
+            trouble.limit = trouble.limit.or(limit);
+            trouble.unused.get_or_insert((path, why));
+        });
+    }
+    found
+}
+
+/// The hash of a name that OpenSSL uses for the names of files.
+fn hash(name: &X509NameRef) -> Option<u32> {
+    // No call of the `openssl` crate hashes a name alone.
+    let mut certificate = X509::builder().ok()?;
+    certificate.set_subject_name(name).ok()?;
+    Some(certificate.build().subject_name_hash())
+}
+
+/// The size limit for all files of one look-up: 1 MiB. A certificate has a few thousand bytes.
+const LARGEST_LOOK_UP: usize = 1 << 20;
+
+/// The most files of one hash that are read.
+const MOST_OF_A_HASH: usize = 256;
 
 fn configured_anchors(
     store: &mut Store,
@@ -303,7 +382,15 @@ fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
                 .fact("path", shown.as_str()),
         )
     };
-    if let Err(error) = fork::outside(|| fs::read_dir(path)) {
+    let has_hashed_names = has_hashed_names(path);
+    if let Ok(false) = has_hashed_names {
+        return Err(faulty(
+            CauseCode::CaFileInvalid,
+            "holds no certificate under a hashed name, such as 5ed36f99.0",
+            "Make the names with `openssl rehash FOLDER`, or give the certificates as one file with tlsCAFile.",
+        ));
+    }
+    if let Err(error) = has_hashed_names {
         if let Some(limit) = Limit::of(&error) {
             return Err(files::beyond_limit(limit, "ca_directory", path).with_source(error));
         }
@@ -311,15 +398,8 @@ fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
         let why = format!("cannot be read: {error}");
         return Err(faulty(CauseCode::CaFileUnreadable, &why, remedy).with_source(error));
     }
-    // OpenSSL takes the path as a C string in this crate's hands only as UTF-8.
-    let Some(text) = path.to_str().filter(|_| has_hashed_names(path)) else {
-        return Err(faulty(
-            CauseCode::CaFileInvalid,
-            "holds no certificate under a hashed name, such as 5ed36f99.0",
-            "Make the names with `openssl rehash FOLDER`, or give the certificates as one file with tlsCAFile.",
-        ));
-    };
-    store.look_up_in(text).map_err(internal)
+    store.roots.folders.push(path.to_owned());
+    Ok(())
 }
 
 /// The places where the system may keep its anchors, in the order in which they are looked at, and whether the
@@ -366,11 +446,6 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
         if let Some(anchors) = place.load(store, files, &mut looked_in)? {
             return Ok(anchors);
         }
-    }
-    // Nothing could be opened: other anchors must not take their place.
-    if let Some(limit) = Limit::of_descriptors() {
-        let cause = limit.cause("the trust anchors of the system cannot be read");
-        return Err(Error::configuration(cause));
     }
     #[cfg(feature = "bundled-roots")]
     if !chosen {
@@ -421,9 +496,16 @@ impl Place {
         files: &Files,
         looked_in: &mut Vec<Barren>,
     ) -> Result<Option<TrustAnchors>> {
-        let mut barren = |path: &Path, why: String| {
-            let place = path.display().to_string();
-            looked_in.push(Barren { place, why });
+        let mut barren = |path: &Path, unusable: Unusable| match unusable {
+            Unusable::Limited(limit) => {
+                let cause = limit.cause("the trust anchors of the system cannot be read");
+                Err(Error::configuration(cause))
+            }
+            Unusable::Barren(why) => {
+                let place = path.display().to_string();
+                looked_in.push(Barren { place, why });
+                Ok(())
+            }
         };
         let mut found_file = None;
         if let Some(path) = self.file {
@@ -432,21 +514,16 @@ impl Place {
                     found_file = Some((path, anchors_among(&certificates)));
                     store.add_all(certificates).map_err(internal)?;
                 }
-                Err(why) => barren(&path, why),
+                Err(unusable) => barren(&path, unusable)?,
             }
         }
         let mut found_directory = None;
         for path in self.directories {
-            if let Err(why) = check_directory(&path) {
-                barren(&path, why);
+            if let Err(unusable) = check_directory(&path) {
+                barren(&path, unusable)?;
                 continue;
             }
-            // OpenSSL takes the path as a C string in this crate's hands only as UTF-8.
-            let Some(text) = path.to_str() else {
-                barren(&path, "its path is not UTF-8".to_owned());
-                continue;
-            };
-            store.look_up_in(text).map_err(internal)?;
+            store.roots.folders.push(path.clone());
             found_directory.get_or_insert(path);
         }
         if found_file.is_none() && found_directory.is_none() {
@@ -476,16 +553,14 @@ fn directories_from_env(name: &str) -> Vec<PathBuf> {
         .unwrap_or_default()
 }
 
-/// Whether a folder has an entry such as `5ed36f99.0`, as `openssl rehash` makes them.
-fn has_hashed_names(directory: &Path) -> bool {
+/// Returns whether a folder has an entry such as `5ed36f99.0`, as `openssl rehash` makes them.
+fn has_hashed_names(directory: &Path) -> io::Result<bool> {
     fork::outside(|| {
-        let Ok(entries) = fs::read_dir(directory) else {
-            return false;
-        };
-        entries.flatten().any(|entry| {
+        let has_name = fs::read_dir(directory)?.flatten().any(|entry| {
             let name = entry.file_name();
             is_hashed_name(&name) && !is_name_of_crl(&name)
-        })
+        });
+        Ok(has_name)
     })
 }
 
@@ -506,29 +581,42 @@ pub(crate) fn is_name_of_crl(name: &OsStr) -> bool {
     is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
+/// The reason why a place of the system gave no anchors.
+enum Unusable {
+    /// A limit of this host: other anchors must not take their place.
+    Limited(Limit),
+    Barren(String),
+}
+
+impl From<String> for Unusable {
+    fn from(why: String) -> Self {
+        Self::Barren(why)
+    }
+}
+
 /// Checks that a folder has anchors; the error is the reason why it has none.
-fn check_directory(path: &Path) -> Result<(), String> {
-    let entries = fork::outside(|| fs::read_dir(path));
-    let mut entries = entries.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such folder".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::NotADirectory => "it is a file, not a folder".to_owned(),
-        _ => error.to_string(),
-    })?;
-    if has_hashed_names(path) {
+fn check_directory(path: &Path) -> Result<(), Unusable> {
+    let unreadable = |error: io::Error| match (Limit::of(&error), error.kind()) {
+        (Some(limit), _) => Unusable::Limited(limit),
+        (_, io::ErrorKind::NotFound) => "there is no such folder".to_owned().into(),
+        (_, io::ErrorKind::PermissionDenied) => "permission denied".to_owned().into(),
+        (_, io::ErrorKind::NotADirectory) => "it is a file, not a folder".to_owned().into(),
+        _ => error.to_string().into(),
+    };
+    if has_hashed_names(path).map_err(unreadable)? {
         return Ok(());
     }
-    Err(match entries.next() {
-        None => "it is empty".to_owned(),
-        Some(_) => {
-            "it holds no certificate under a hashed name, as `openssl rehash` makes them".to_owned()
-        }
-    })
+    let mut entries = fork::outside(|| fs::read_dir(path)).map_err(unreadable)?;
+    let why = match entries.next() {
+        None => "it is empty",
+        Some(_) => "it holds no certificate under a hashed name, as `openssl rehash` makes them",
+    };
+    Err(why.to_owned().into())
 }
 
 /// The certificates of a file of the system, from memory while the file has not changed; or the reason why there are
 /// none.
-fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, String> {
+fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
     type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     let stamp = fs::metadata(path).ok().as_ref().map(Stamp::of);
@@ -540,13 +628,14 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, String> {
         return Ok(certificates.clone());
     }
     // Read with the lock released: two threads may both read it, and both find the same.
-    let file = files
-        .further(path)
-        .map_err(|unread| unread.why.into_owned())?;
+    let file = files.further(path).map_err(|unread| {
+        let limit = unread.source().as_ref().and_then(Limit::of);
+        limit.map_or_else(|| unread.why.into_owned().into(), Unusable::Limited)
+    })?;
     let certificates =
         files::whole_certificates(&file.bytes).map_err(|fault| format!("it {}", fault.why))?;
     if anchors_among(&certificates) == 0 {
-        return Err(UNTRUSTED.to_owned());
+        return Err(UNTRUSTED.to_owned().into());
     }
     if let Some(stamp) = stamp {
         known().insert(path.to_owned(), (stamp, certificates.clone()));

@@ -38,6 +38,7 @@ use crate::reason::tls::TlsFailure;
 use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
+use crate::tls::config::trust;
 use crate::tls::ocsp::Checker;
 
 pub(crate) use crate::reason::certificate::ServerName;
@@ -246,6 +247,7 @@ impl TlsContext {
         }
         let started = Instant::now();
         callback::take_panic();
+        trust::take_trouble();
         clear_errors();
         let connected = ssl.connect(Tap::new(stream));
         if callback::take_panic() {
@@ -307,17 +309,19 @@ impl TlsContext {
         let mut responder_wait = None;
         let cause = match (watch.take(), revocation, &failure) {
             (_, Some(failure), _) => Cause::from(*failure),
-            (Some(error), None, _) => Cause::from(rejection::rejected_chain(
-                &error,
-                &Rules {
+            (Some(error), None, _) => {
+                let anchors = &self.shared().loaded.anchors;
+                let rules = Rules {
                     name: &name,
-                    anchors: &self.shared().loaded.anchors,
+                    anchors,
                     crls: &self.shared().loaded.crls,
                     protocol: self.options().protocol(),
                     level: failed.ssl().security_level(),
                     now: SystemTime::now(),
-                },
-            )),
+                };
+                let cause = Cause::from(rejection::rejected_chain(&error, &rules));
+                with_folder_trouble(cause, trust::take_trouble(), anchors)
+            }
             (None, None, io) => {
                 let tap = failed.get_ref();
                 let peer = self.peer(server, &name, failed.ssl(), tap, Phase::Handshake);
@@ -444,6 +448,20 @@ impl TlsContext {
             level: ssl.security_level(),
             now: SystemTime::now(),
         }
+    }
+}
+
+/// A cause that a CA folder may be behind: an issuer was not found, and a file of the folder was not used.
+fn with_folder_trouble(cause: Cause, trouble: trust::Trouble, anchors: &TrustAnchors) -> Cause {
+    use CauseCode as Code;
+    let codes = [Code::IssuerUnknown, Code::SelfSigned, Code::UntrustedRoot];
+    if !codes.contains(&cause.code()) {
+        return cause;
+    }
+    match (trouble.limit, trouble.unused) {
+        (Some(limit), _) => limit.cause(&format!("the trust anchors in {anchors} cannot be read")),
+        (None, Some((path, why))) => explain::with_unused_file(cause, &path, &why),
+        (None, None) => cause,
     }
 }
 

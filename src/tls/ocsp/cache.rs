@@ -4,7 +4,8 @@
 //! later `nextUpdate` stays; of two that contradict each other, the younger one. The number of answers is limited. Only
 //! one connection at a time sends requests about a certificate: the others wait for the result. If there is no
 //! conclusive result, no connection sends requests again for [`PAUSE`], so that a dead responder does not delay every
-//! connection. This does not apply if there was too little time for the request, which a server can cause by stalling.
+//! connection. This does not apply if there was too little time for the request, which a server can cause by stalling, or
+//! if this host lacked a resource such as a descriptor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,7 +92,7 @@ impl OcspCache {
             drop(requests);
             let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
             let results = request.wait(left)?;
-            if !results.was_cut_short {
+            if !results.says_nothing() {
                 return Some((results, true));
             }
         };
@@ -114,6 +115,15 @@ pub(super) struct ResponderResults {
     pub(super) answer: Option<(OcspAnswer, String)>,
     /// True if the time was too short for a missing answer to mean anything.
     pub(super) was_cut_short: bool,
+}
+
+impl ResponderResults {
+    /// Returns true if the lack of an answer says nothing about the responders, so that requests may be sent again.
+    fn says_nothing(&self) -> bool {
+        let mut requests = self.requests.iter();
+        let is_limited = requests.any(|request| request.result.is_local_limit());
+        self.answer.is_none() && (self.was_cut_short || is_limited)
+    }
 }
 
 /// The request to one responder.
@@ -158,7 +168,7 @@ impl PendingRequest {
                 .as_ref()
                 .is_some_and(|(answer, _)| answer.next_update.is_some());
             // An answer in the cache need not be kept here.
-            is_cached || results.was_cut_short || at.elapsed() > PAUSE
+            is_cached || results.says_nothing() || at.elapsed() > PAUSE
         })
     }
 }

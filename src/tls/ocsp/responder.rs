@@ -14,6 +14,7 @@ use super::cache::{ResponderRequest, ResponderResults};
 use super::response::{self, LARGEST, OcspSubject};
 use crate::ffi::fork;
 use crate::ffi::thread;
+use crate::limit::Limit;
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
 use crate::reason::revocation::ResponderResult;
 use crate::time::Deadline;
@@ -68,8 +69,8 @@ pub(super) fn request(
                 });
             }
         });
-        if let Err(error) = worker {
-            let result = ResponderResult::NoThread(error.to_string());
+        if worker.is_err() {
+            let result = ResponderResult::NoThread(Limit::Threads.reached());
             add(url, result, Duration::ZERO);
             pending.retain(|other| *other != url);
         }
@@ -145,8 +146,13 @@ fn follow(
             largest: LARGEST,
             route: Route::Environment,
         };
-        let reply = http::exchange(&request, deadline)
-            .map_err(|error: HttpError| ResponderResult::Exchange(error.to_string()))?;
+        let reply = http::exchange(&request, deadline).map_err(|error: HttpError| {
+            let text = error.to_string();
+            match error.local_limit().cloned() {
+                Some(failed) => ResponderResult::Limited { text, failed },
+                None => ResponderResult::Exchange(text),
+            }
+        })?;
         let redirects = matches!(reply.status, 301 | 302 | 303 | 307 | 308);
         let Some(location) = reply.location.as_deref().filter(|_| redirects) else {
             return Ok(reply);
