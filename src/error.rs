@@ -435,6 +435,18 @@ impl Error {
     /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
     pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
         cause.message().clone_into(&mut self.0.message);
+        self.with_cause(cause)
+    }
+
+    /// An error of `kind` with the message of `cause`, and without a stage.
+    pub(crate) fn explained(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
+        let cause = cause.into();
+        Self::new(kind, cause.message()).with_cause(cause)
+    }
+
+    /// Adds the cause of this error; its text stays.
+    pub(crate) fn with_cause(mut self, cause: impl Into<Cause>) -> Self {
+        let cause = cause.into();
         self.0.cause = Some(match &self.0.server {
             Some(server) => cause.with_server(server),
             None => cause,
@@ -442,14 +454,9 @@ impl Error {
         self
     }
 
-    /// Adds the cause that this error amounts to; the rest stays.
-    pub(crate) fn with_cause(mut self, code: CauseCode, remedy: &str) -> Self {
-        let cause = Cause::new(code, self.0.message.as_str(), remedy);
-        self.0.cause = Some(match &self.0.server {
-            Some(server) => cause.with_server(server),
-            None => cause,
-        });
-        self
+    /// The text without the server and the stage.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     /// Names the server, where no layer below has done so.

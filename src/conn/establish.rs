@@ -19,12 +19,12 @@ use super::authenticate;
 use super::hello::{self, Hello};
 use super::metadata::Metadata;
 use super::overload;
-use super::probe::{self, Probe};
+use super::probe::Probe;
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
 use crate::auth::{Authenticated, Authentication, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode, FactValue};
-use crate::error::{Error, Milliseconds, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsEvent,
     TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
@@ -35,8 +35,9 @@ use crate::idn;
 use crate::logging::{debug, warn};
 use crate::net::{Route, Unreachable};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
+use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
-use crate::time::{Deadline, Elapsed, TimeoutKind};
+use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{Failed, Files, HandshakeReport, Offer, ResponderWait, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
@@ -320,21 +321,20 @@ impl Connector {
         Ok((connection, reply, took))
     }
 
-    /// Why the server cannot serve this client, if it cannot.
-    pub(super) fn unsuitable(&self, hello: &Hello) -> Option<Cause> {
-        if let Some(cause) = hello.incompatibility() {
-            return Some(cause);
+    /// The reason why the server cannot serve this client, or `None` if it can.
+    pub(super) fn unsuitable(&self, hello: &Hello) -> Option<HelloFailure> {
+        if let Some(failure) = hello.incompatibility() {
+            return Some(failure);
         }
         if self.load_balanced && hello.service_id.is_none() {
-            let message =
-                "loadBalanced=true, and what answers does not say which service is behind it";
-            let remedy =
-                "Remove loadBalanced=true unless the host is a load balancer in front of mongos.";
-            return Some(Cause::new(CauseCode::HelloFailed, message, remedy));
+            return Some(HelloFailure::NoService);
         }
         let wanted = self.replica_set.as_deref()?;
         let found = hello.set_name.as_deref();
-        (found != Some(wanted)).then(|| hello::wrong_set(found, wanted))
+        (found != Some(wanted)).then(|| HelloFailure::WrongSet {
+            found: found.map(str::to_owned),
+            wanted: wanted.to_owned(),
+        })
     }
 }
 
@@ -690,7 +690,7 @@ impl<'a> Attempt<'a> {
             self.tell_revocation(Err(&error));
         }
         let received = match cause.facts().get("received_bytes") {
-            Some(FactValue::Number(received)) => Some(*received),
+            Some(FactValue::Number(received)) => u64::try_from(*received).ok(),
             _ => None,
         };
         let ended = matches!(
@@ -706,7 +706,10 @@ impl<'a> Attempt<'a> {
                 &self.deadline,
             )
         {
-            return Error::failed(Stage::Tls, self.with_srv(probe::server_not_tls()));
+            return Error::failed(
+                Stage::Tls,
+                self.with_srv(HelloFailure::SpeaksWithoutTls.into()),
+            );
         }
         match cause.code() {
             CauseCode::ServerNotTls => {
@@ -714,30 +717,25 @@ impl<'a> Attempt<'a> {
                 error.explained_anew(cause)
             }
             CauseCode::HandshakeTimeout => {
-                let elapsed = self.deadline.elapsed();
-                // Peers that do not speak TLS were detected earlier: a peer that has answered has begun to speak TLS.
-                let check = match received {
-                    Some(0) => CHECK_TLS,
-                    _ => CHECK_LOAD,
-                };
-                let cause = handshake_timeout("the TLS handshake", elapsed, check);
+                let timeout = self.deadline.elapsed();
+                let step = HandshakeStep::Tls { received };
+                let cause = ExchangeFailure::HandshakeTimeout { step, timeout }.into();
                 let cause = match waited {
-                    Some(waited) => waited.named_in(cause, elapsed.limit),
+                    Some(waited) => waited.named_in(cause, timeout.limit),
                     None => cause,
                 };
-                Error::failed(Stage::Tls, cause.fact_opt("received_bytes", received))
+                Error::failed(Stage::Tls, cause)
             }
             _ => error,
         }
     }
 
-    /// Adds why TLS is on, where the connection string need not say so.
+    /// Adds why TLS is on if the connection string need not say so.
     fn with_srv(&self, cause: Cause) -> Cause {
         if !self.connector.is_srv {
             return cause;
         }
-        let message = format!("{}; mongodb+srv turns TLS on by itself", cause.message());
-        cause.with_message(message)
+        explain::hello::with_srv(cause)
     }
 
     /// The first hello. What it says of the server goes to the connection; the answer itself is handed on
@@ -795,16 +793,10 @@ impl<'a> Attempt<'a> {
             stream.note_answer();
         }
         if let Err(refused) = check(&reply) {
-            let message = format!("the server refused hello: {refused}");
-            let cause = Cause::new(
-                CauseCode::HelloFailed,
-                message,
-                "Look at the server's log for this connection.",
-            );
-            let cause = cause.fact_opt(
-                "server_code",
-                refused.command().map(|failure| i64::from(failure.code)),
-            );
+            let cause = HelloFailure::Refused {
+                text: refused.to_string(),
+                code: refused.command().map(|failure| failure.code),
+            };
             let error = Error::failed(Stage::Hello, cause).with_labels(refused.labels());
             return Err(error.with_source(refused).into());
         }
@@ -814,7 +806,7 @@ impl<'a> Attempt<'a> {
             Purpose::Checks => None,
         };
         match unsuitable {
-            Some(cause) => Err(Error::failed(Stage::Hello, cause).into()),
+            Some(failure) => Err(Error::failed(Stage::Hello, failure).into()),
             None => {
                 connection.hello = hello;
                 Ok(reply)
@@ -852,25 +844,3 @@ fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
     }
     built_in
 }
-
-/// Something of the handshake did not end in time. `check` is what to look at first.
-pub(super) fn handshake_timeout(what: &str, elapsed: Elapsed, check: &str) -> Cause {
-    let limit = Milliseconds(elapsed.limit);
-    let option = elapsed.kind.option();
-    Cause::new(
-        CauseCode::HandshakeTimeout,
-        format!("{what} did not end within {limit} ({option})"),
-        format!("{check}; then raise {option}."),
-    )
-    .fact(
-        "limit_ms",
-        i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX),
-    )
-    .fact("option", option)
-}
-
-/// The remedy for a handshake timeout if it is unknown whether the server speaks TLS.
-pub(super) const CHECK_TLS: &str = "Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded";
-/// The remedy for a handshake timeout if the server speaks TLS.
-pub(super) const CHECK_LOAD: &str =
-    "TLS works: see whether the server, or the server behind a proxy, is overloaded or stopped";

@@ -14,9 +14,8 @@ use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
 use crate::address::ServerAddress;
 use crate::auth::{Authentication, with_room};
-use crate::cause::{Cause, CauseCode};
 use crate::options::Compressor;
-use crate::printable::Quoted;
+use crate::reason::hello::{HelloFailure, WireVersionGap};
 
 /// The wire versions that this crate speaks: MongoDB 4.2 and later.
 pub(crate) const WIRE_VERSIONS: std::ops::RangeInclusive<i32> = 8..=29;
@@ -159,21 +158,6 @@ pub(super) fn check_command(
     command
 }
 
-/// The server belongs to another replica set than the one that was asked for, or to none.
-pub(crate) fn wrong_set(found: Option<&str>, wanted: &str) -> Cause {
-    let set = found.map_or("no replica set".to_owned(), |name| {
-        format!("the replica set {}", Quoted(name))
-    });
-    let cause = Cause::new(
-        CauseCode::HelloFailed,
-        format!("the server belongs to {set}, not to {}", Quoted(wanted)),
-        "Correct replicaSet in the connection string, or connect to a member of that set.",
-    );
-    cause
-        .fact("expected_set", wanted)
-        .fact_opt("found_set", found)
-}
-
 /// More than what the fields take that are always the same: names of fields and of compressors.
 const OWN_FIELDS: usize = 512;
 
@@ -266,34 +250,10 @@ impl Hello {
         }
     }
 
-    /// Why this crate cannot work with the server, if it cannot.
-    pub(super) fn incompatibility(&self) -> Option<Cause> {
+    /// The reason why this crate cannot work with the server, or `None` if it can.
+    pub(super) fn incompatibility(&self) -> Option<HelloFailure> {
         let (min, max) = (self.min_wire_version, self.max_wire_version);
-        let (message, remedy) = if max < *WIRE_VERSIONS.start() {
-            (
-                format!(
-                    "the server's wire version {max} is too old: at least {} (MongoDB 4.2) is needed",
-                    WIRE_VERSIONS.start()
-                ),
-                "Update the server to MongoDB 4.2 or later.",
-            )
-        } else if min > *WIRE_VERSIONS.end() {
-            (
-                format!(
-                    "the server needs wire version {min}, and this client speaks {} at most",
-                    WIRE_VERSIONS.end()
-                ),
-                "Update mongotls to a release that knows this server.",
-            )
-        } else {
-            return None;
-        };
-        let cause = Cause::new(CauseCode::HelloFailed, message, remedy);
-        Some(
-            cause
-                .fact("min_wire_version", i64::from(min))
-                .fact("max_wire_version", i64::from(max)),
-        )
+        WireVersionGap::between(min, max, WIRE_VERSIONS).map(HelloFailure::WireVersion)
     }
 }
 
@@ -433,26 +393,18 @@ mod tests {
     }
 
     #[test]
-    fn wire_versions_out_of_reach_are_refused_with_what_to_update() {
+    fn wire_versions_out_of_reach_are_refused() {
         let hello = |min, max| Hello {
             min_wire_version: min,
             max_wire_version: max,
             ..Hello::default()
         };
-        assert!(
-            hello(0, 7)
-                .incompatibility()
-                .unwrap()
-                .remedy()
-                .contains("Update the server")
-        );
-        assert!(
-            hello(30, 40)
-                .incompatibility()
-                .unwrap()
-                .remedy()
-                .contains("Update mongotls")
-        );
+        let is_client_too_old = |min, max| match hello(min, max).incompatibility() {
+            Some(HelloFailure::WireVersion(gap)) => Some(gap.is_client_too_old()),
+            _ => None,
+        };
+        assert_eq!(is_client_too_old(0, 7), Some(false));
+        assert_eq!(is_client_too_old(30, 40), Some(true));
         assert!(
             hello(0, 8).incompatibility().is_none() && hello(29, 40).incompatibility().is_none()
         );

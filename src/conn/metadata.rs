@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bson::{Document, RawDocumentBuf, doc};
 use once_cell::race::{OnceBool, OnceBox};
 
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
+use crate::explain;
 use crate::options::DriverInfo;
+use crate::reason::hello::HelloFailure;
 
 /// The limit on the whole document, BSON overhead included.
 const MAX_SIZE: usize = 512;
@@ -38,9 +39,7 @@ impl Metadata {
         let mut facts = Facts::gather(app_name);
         facts.libraries = libraries.to_vec();
         let encoded = fit(&facts).ok_or_else(|| {
-            let remedy =
-                "Shorten what driver_info says: all of it must fit into 512 bytes with the rest.";
-            Error::configuration(Cause::new(CauseCode::OptionConflict, TOO_LONG, remedy))
+            Error::configuration(HelloFailure::MetadataTooLong { limit: MAX_SIZE })
         })?;
         let encoded = Arc::new(encoded);
         Ok(Self(Mutex::new(State { facts, encoded })))
@@ -73,7 +72,8 @@ impl Metadata {
         }
         let mut facts = state.facts.clone();
         facts.libraries.push(info.clone());
-        let encoded = fit(&facts).ok_or_else(|| Error::invalid_argument(TOO_LONG))?;
+        let encoded = fit(&facts)
+            .ok_or_else(|| Error::invalid_argument(explain::hello::metadata_too_long(MAX_SIZE)))?;
         let encoded = Arc::new(encoded);
         *state = State { facts, encoded };
         Ok(())
@@ -88,9 +88,6 @@ impl Metadata {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-const TOO_LONG: &str =
-    "what servers are told of the client does not fit into 512 bytes, even shortened";
 
 /// The facts that go into the document, apart from where they come from.
 #[derive(Clone, Debug, Default)]
@@ -293,6 +290,7 @@ fn container(docker: bool, kubernetes: bool) -> Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::CauseCode;
 
     fn facts() -> Facts {
         Facts {

@@ -26,7 +26,7 @@ use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer, Place, REFUSED_SESSION_REMEDY};
 pub use self::hello::{Hello, TopologyVersion};
-pub(crate) use self::hello::{WIRE_VERSIONS, integer, wrong_set};
+pub(crate) use self::hello::{WIRE_VERSIONS, integer};
 pub(crate) use self::metadata::is_function;
 pub(crate) use self::monitoring::{Answer, CheckConnection};
 #[cfg(feature = "_internals")]
@@ -34,15 +34,16 @@ pub(crate) use self::overload::label as label_overload;
 pub(crate) use self::state_change::StateChange;
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
-use crate::cause::{Category, Cause, CauseCode};
+use crate::cause::{Category, Cause};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
-use crate::limit::Limit;
 use crate::printable::Quoted;
+use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure, ReplyViolation};
+use crate::reason::io::OsError;
 use crate::sniff;
 use crate::socket::{Interrupt, Socket};
 use crate::time::Deadline;
-use crate::tls::{HandshakeReport, SILENT_NETWORK, TlsStream, is_unreachable};
+use crate::tls::{HandshakeReport, TlsStream};
 use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
@@ -394,16 +395,16 @@ impl Connection {
         }
     }
 
-    /// Something after the TLS handshake did not end in time; an OCSP responder may have used up a part of it.
-    fn handshake_timeout(&self, what: &str, deadline: Deadline, check: &str) -> Cause {
-        let elapsed = deadline.elapsed();
-        let cause = establish::handshake_timeout(what, elapsed, check);
+    /// A step after the TLS handshake did not end in time. An OCSP responder may have used up a part of it.
+    fn handshake_timeout(&self, step: HandshakeStep, deadline: Deadline) -> Cause {
+        let timeout = deadline.elapsed();
+        let cause = ExchangeFailure::HandshakeTimeout { step, timeout }.into();
         let waited = match self.stream.get_ref() {
             Stream::Tls(stream) => stream.report().responder_wait(),
             Stream::Plain(_) => None,
         };
         match waited {
-            Some(waited) => waited.named_in(cause, elapsed.limit),
+            Some(waited) => waited.named_in(cause, timeout.limit),
             None => cause,
         }
     }
@@ -433,48 +434,48 @@ impl Connection {
             ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
                 if plain && stage == Stage::Hello && sniff::is_tls_answer(&first_bytes) =>
             {
-                Error::failed(stage, requires_tls("it answered in TLS"))
+                Error::failed(stage, HelloFailure::RequiresTls(None))
             }
             ReadError::Io { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 match (deadline, stage) {
                     (Some(deadline), Stage::Hello) => {
-                        let check = match plain {
-                            true => establish::CHECK_TLS,
-                            false => establish::CHECK_LOAD,
-                        };
-                        let what = "the MongoDB handshake";
-                        Error::failed(stage, self.handshake_timeout(what, deadline, check))
+                        let step = HandshakeStep::Hello { is_tls: !plain };
+                        Error::failed(stage, self.handshake_timeout(step, deadline))
                     }
                     (Some(deadline), Stage::Authentication) => {
-                        let check =
-                            "See whether the server, or what it asks about users, is overloaded";
-                        let what = "the authentication";
-                        Error::failed(stage, self.handshake_timeout(what, deadline, check))
+                        let step = HandshakeStep::Authentication;
+                        Error::failed(stage, self.handshake_timeout(step, deadline))
                     }
                     (Some(deadline), _) => Error::timed_out(deadline.elapsed(), what),
                     (None, _) => Error::protocol("the socket gave up without a time limit"),
                 }
             }
             ReadError::Io { error, first_bytes } => {
-                let begun = !first_bytes.is_empty();
+                let has_begun = !first_bytes.is_empty();
                 let cause = match self.stream.get_ref() {
                     Stream::Tls(stream) => stream
                         .explain(&error)
                         .filter(|cause| stage == Stage::Hello || !is_plain_end(cause)),
-                    Stream::Plain(_) if stage == Stage::Hello && !begun => {
-                        Some(requires_tls(&error.to_string()))
+                    Stream::Plain(_) if stage == Stage::Hello && !has_begun => {
+                        Some(HelloFailure::RequiresTls(Some(OsError::from(&error))).into())
                     }
                     Stream::Plain(_) => None,
                 };
-                Error::failed(stage, cause.unwrap_or_else(|| lost(&error, begun)))
-                    .with_source(error)
+                let lost = || {
+                    let error = OsError::from(&error);
+                    Cause::from(ExchangeFailure::Lost { error, has_begun })
+                };
+                Error::failed(stage, cause.unwrap_or_else(lost)).with_source(error)
             }
             ReadError::Malformed { what, first_bytes } => {
-                let explain = match stage {
-                    Stage::Hello => not_mongodb,
-                    _ => protocol_broken,
+                let violation = ReplyViolation {
+                    rule: what.to_string(),
+                    first_bytes,
                 };
-                Error::failed(stage, explain(&what.to_string(), &first_bytes))
+                match stage {
+                    Stage::Hello => Error::failed(stage, HelloFailure::NotMongodb(violation)),
+                    _ => Error::failed(stage, ExchangeFailure::Violation(violation)),
+                }
             }
         };
         error.with_server(&self.server).with_stage(stage)
@@ -625,90 +626,13 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
     crate::event::read_for_the_log(reply);
 }
 
-/// TLS is off, and the server does not answer a message in the clear.
-fn requires_tls(how: &str) -> Cause {
-    Cause::new(
-        CauseCode::ServerRequiresTls,
-        format!("TLS is off and the server does not answer in the clear: {how}"),
-        "Add tls=true to the connection string; a server that requires TLS closes other connections without a word.",
-    )
-}
-
-/// Whether a connection that ended so just ended. Once the server has answered hello, it is content
-/// with the client's certificate or the lack of one, unless an alert says otherwise.
+/// Returns true if the connection ended without a TLS reason. Once the server has answered hello, it has accepted the
+/// client's certificate or the lack of one, unless an alert says otherwise.
 fn is_plain_end(cause: &Cause) -> bool {
     matches!(
         cause.category(),
         Category::Network | Category::ClientCertificate
     ) && cause.facts().get("alert").is_none()
-}
-
-/// The server went away.
-fn lost(error: &io::Error, begun: bool) -> Cause {
-    let when = if begun {
-        "in the middle of its reply"
-    } else {
-        "before it replied"
-    };
-    if let Some(limit) = Limit::of(error) {
-        return limit.cause(&format!("the connection to the server failed {when}"));
-    }
-    if is_unreachable(error) {
-        return Cause::new(
-            CauseCode::NetworkUnreachable,
-            format!("the connection to the server was lost {when}: {error}"),
-            SILENT_NETWORK,
-        )
-        .fact("begun", begun);
-    }
-    let (code, how) = match error.kind() {
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::ConnectionAborted => (CauseCode::ConnectionReset, "reset"),
-        _ => (CauseCode::ConnectionClosed, "closed"),
-    };
-    let message = if error.kind() == io::ErrorKind::ConnectionAborted {
-        // TCP's own words: nobody has reset anything.
-        format!("the connection to the server was lost {when}: {error}")
-    } else {
-        format!("the server {how} the connection {when}")
-    };
-    Cause::new(
-        code,
-        message,
-        "Look at the server's log for this instant, and for a firewall or a proxy that cuts connections.",
-    )
-    .fact("begun", begun)
-}
-
-/// What answers does not speak the MongoDB protocol.
-fn not_mongodb(what: &str, first_bytes: &[u8]) -> Cause {
-    let looks_like = sniff::looks_like(first_bytes);
-    Cause::new(
-        CauseCode::NotMongodb,
-        format!("what answers is not a MongoDB server: {what}; its answer looks like {looks_like}"),
-        "Check host and port: something other than MongoDB answers there.",
-    )
-    .fact("looks_like", looks_like)
-    .fact("first_bytes", first_bytes.escape_ascii().to_string())
-}
-
-/// A server that has answered hello, or what is between, does not keep to the protocol.
-fn protocol_broken(what: &str, first_bytes: &[u8]) -> Cause {
-    let looks_like = sniff::looks_like(first_bytes);
-    let mut message = format!("the server broke the MongoDB protocol: {what}");
-    if looks_like != sniff::MONGODB_IN_THE_CLEAR {
-        message += &format!("; its answer looks like {looks_like}");
-    }
-    Cause::new(
-        CauseCode::ProtocolError,
-        message,
-        "Look at the logs of the server, and of any proxy or load balancer in front of it, for this instant: one of them \
-         sent what does not belong to this connection. If it happens again, connect without the proxy, or update the \
-         server.",
-    )
-    .fact("looks_like", looks_like)
-    .fact("first_bytes", first_bytes.escape_ascii().to_string())
 }
 
 #[cfg(test)]
@@ -721,26 +645,6 @@ mod tests {
 
     use super::*;
     use crate::options::Compressor;
-
-    #[test]
-    fn a_connection_that_the_network_gave_up_is_lost_and_not_late() {
-        let error = io::Error::new(io::ErrorKind::HostUnreachable, "no acknowledgement");
-        for (begun, when) in [
-            (false, "before it replied"),
-            (true, "in the middle of its reply"),
-        ] {
-            let cause = lost(&error, begun);
-            assert_eq!(cause.code(), CauseCode::NetworkUnreachable);
-            assert_eq!(
-                cause.message(),
-                format!("the connection to the server was lost {when}: no acknowledgement")
-            );
-            assert_eq!(
-                cause.remedy(),
-                "Check that the server's host is up, and look for a firewall, a NAT gateway or a VPN that drops packets without an answer; socketTimeoutMS limits how long a command waits."
-            );
-        }
-    }
 
     #[test]
     fn a_text_that_is_cut_within_a_character_costs_no_code() {

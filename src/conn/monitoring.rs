@@ -13,17 +13,13 @@ use super::establish::{Connector, Observer, Place};
 use super::hello::{Hello, TopologyVersion, check_command};
 use super::{Connection, check};
 use crate::address::ServerAddress;
-use crate::cause::CauseCode;
 use crate::error::{Result, Stage};
+use crate::reason::sdam::SdamFailure;
 use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
 use crate::wire::{opcode, request};
-
-/// What to do about a server that answered once, and does not any more.
-const STALLED: &str = "See whether the server is overloaded, and whether a firewall drops what passes on a connection \
-                       that was idle; on a slow network raise connectTimeoutMS.";
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -179,7 +175,7 @@ impl CheckConnection {
                 Some(deadline),
             );
             match error.is_timeout() {
-                true => error.with_cause(CauseCode::HandshakeTimeout, STALLED),
+                true => error.with_cause(SdamFailure::CheckTimeout(deadline.elapsed())),
                 false => error,
             }
         })?;

@@ -1,10 +1,9 @@
-//! A look at a server that does not answer a ClientHello: does it speak MongoDB without TLS?
+//! A test whether a server that does not answer a ClientHello speaks MongoDB without TLS.
 //!
-//! A MongoDB server without TLS takes a ClientHello for the start of a huge message and waits for the
-//! rest, or closes; either looks like a network fault. So, after TLS has failed without a byte of an
-//! answer, one hello in the clear is sent on a connection of its own. It holds nothing but the word
-//! `isMaster`; its answer is read for one bit and thrown away. The connection that was asked for is
-//! never made in the clear. It goes the same way as that one, by the same proxy if there is one.
+//! A MongoDB server without TLS takes a ClientHello for the start of a huge message and waits for the rest, or closes;
+//! either looks like a network error. So, after TLS has failed without a byte of an answer, one hello in the clear is
+//! sent on a connection of its own, by the same route. The hello holds only the word `isMaster`, and only one bit of the
+//! answer is used. The connection that the client needs is never made in the clear.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,33 +13,30 @@ use std::time::{Duration, Instant};
 use bson::rawdoc;
 
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
 use crate::logging::debug;
 use crate::net::Route;
 use crate::options::ProxyOptions;
-use crate::sniff::MONGODB_IN_THE_CLEAR;
 use crate::time::Deadline;
-use crate::tls::TURN_TLS_ON;
 use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
 use crate::wire::{opcode, request};
 
-/// Asks servers, each at most once in ten seconds, so that one in trouble is not given more to do; its
-/// last answer stands until then.
+/// The results of these tests. A server is tested at most once in ten seconds, to spare one that has problems; the last
+/// result is used until then.
 #[derive(Debug, Default)]
-pub(super) struct Probe(Mutex<HashMap<ServerAddress, (Instant, Answer)>>);
+pub(super) struct Probe(Mutex<HashMap<ServerAddress, (Instant, ProbeResult)>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// Another thread is asking.
-    Awaited,
+enum ProbeResult {
+    /// Another thread is testing.
+    Pending,
     SpeaksInTheClear,
     No,
 }
 
 impl Probe {
-    /// Whether the server answers a hello in the clear, within a tenth of the limit of `connecting` and
-    /// a second at most.
+    /// Returns true if the server answers a hello in the clear, within a tenth of the limit of `connecting` and one
+    /// second at most.
     pub(super) fn speaks_mongodb_in_the_clear(
         &self,
         server: &ServerAddress,
@@ -54,22 +50,22 @@ impl Probe {
             let mut known = self.known();
             match known.get(server) {
                 Some((at, answer)) if now.duration_since(*at) < VALID_FOR => {
-                    return *answer == Answer::SpeaksInTheClear;
+                    return *answer == ProbeResult::SpeaksInTheClear;
                 }
-                _ => known.insert(server.clone(), (now, Answer::Awaited)),
+                _ => known.insert(server.clone(), (now, ProbeResult::Pending)),
             };
         }
         debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
         let answer = if ask(server, dns_name, proxy, connecting) {
-            Answer::SpeaksInTheClear
+            ProbeResult::SpeaksInTheClear
         } else {
-            Answer::No
+            ProbeResult::No
         };
         self.known().insert(server.clone(), (now, answer));
-        answer == Answer::SpeaksInTheClear
+        answer == ProbeResult::SpeaksInTheClear
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<ServerAddress, (Instant, Answer)>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<ServerAddress, (Instant, ProbeResult)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,13 +100,4 @@ fn ask(
         offered: Offered::NONE,
     };
     sent && reply::read(&mut socket, expected).is_ok()
-}
-
-pub(super) fn server_not_tls() -> Cause {
-    Cause::new(
-        CauseCode::ServerNotTls,
-        "the server does not speak TLS: it left the ClientHello unanswered, and answers in the clear as MongoDB does",
-        TURN_TLS_ON,
-    )
-    .fact("looks_like", MONGODB_IN_THE_CLEAR)
 }

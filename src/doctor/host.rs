@@ -9,13 +9,13 @@ use bson::{DateTime, RawDocumentBuf, rawdoc};
 
 use super::{Examination, Findings};
 use crate::address::ServerAddress;
-use crate::cause::CauseCode;
 use crate::conn::{
     Connection, Connector, Hello, Learned, Observer, REFUSED_SESSION_REMEDY, Request,
 };
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::printable::Quoted;
+use crate::reason::hello::{ExchangeFailure, FirstCommandProblem};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{self, CertificateRevocation, Failed, HandshakeReport, RevocationStatus};
 
@@ -146,32 +146,22 @@ fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings>
     })
 }
 
-/// Every failure that the doctor shows has a cause, also that of the ping.
+/// Adds a cause to an error of the ping that has none: every failure that the doctor shows has a cause.
 fn with_cause(error: Error) -> Error {
     if error.cause().is_some() {
         return error;
     }
-    let code = match error.kind() {
-        ErrorKind::Timeout => CauseCode::HandshakeTimeout,
+    let problem = match (error.kind(), error.command()) {
+        (ErrorKind::Timeout, _) => FirstCommandProblem::Timeout,
         // Unauthorized, AuthenticationFailed
-        ErrorKind::Command
-            if error
-                .command()
-                .is_some_and(|failure| matches!(failure.code, 13 | 18)) =>
-        {
-            CauseCode::AuthenticationFailed
+        (ErrorKind::Command, Some(failure)) if matches!(failure.code, 13 | 18) => {
+            FirstCommandProblem::Unauthorized
         }
-        ErrorKind::Command => CauseCode::HelloFailed,
-        _ => CauseCode::ProtocolError,
+        (ErrorKind::Command, _) => FirstCommandProblem::Refused,
+        _ => FirstCommandProblem::Other,
     };
-    let remedy = match code {
-        CauseCode::AuthenticationFailed => {
-            "Name a user in the connection string, or give the user a role that may run this command; the connection \
-             itself is sound."
-        }
-        _ => "Look at the server's log for this command; the connection itself is sound.",
-    };
-    error.with_cause(code, remedy)
+    let text = error.message().to_owned();
+    error.with_cause(ExchangeFailure::FirstCommand { problem, text })
 }
 
 /// Warns of the certificates that the server sent and of those that it was verified with, as far as no
@@ -319,6 +309,7 @@ mod tests {
     use mongotls_testbench::server::{ReplyFault, Server, fail_command};
 
     use super::*;
+    use crate::cause::CauseCode;
     use crate::doctor::examine;
 
     #[test]

@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode, FactValue};
 use crate::error::{Error, Stage};
+use crate::reason::sdam::SdamFailure;
 use crate::sdam::{ServerType, TopologyDescription};
 use crate::tls::Severity;
 
@@ -105,11 +105,12 @@ codes! {
 impl TopologyFinding {
     /// The finding as the failure of a connection to the deployment: no host by itself has failed.
     pub(super) fn to_error(&self) -> Error {
-        let cause = Cause::new(CauseCode::HelloFailed, &*self.message, &*self.remedy);
-        let servers = self.servers.iter().map(ToString::to_string).collect();
-        let cause = cause
-            .fact("finding", self.code.as_str())
-            .fact("servers", FactValue::List(servers));
+        let cause = SdamFailure::Finding {
+            code: self.code.as_str(),
+            message: self.message.clone(),
+            remedy: self.remedy.clone(),
+            servers: self.servers.clone(),
+        };
         Error::failed(Stage::Hello, cause)
     }
 }

@@ -6,11 +6,13 @@
 
 mod auth;
 mod certificate;
+pub(crate) mod hello;
 mod issuer;
 mod limit;
 mod names;
 pub(crate) mod net;
 mod revocation;
+pub(crate) mod sdam;
 mod security_level;
 mod tls;
 
@@ -28,6 +30,9 @@ impl<R: Into<Reason>> From<R> for Cause {
     fn from(reason: R) -> Self {
         let reason = reason.into();
         let explanation = match &reason {
+            Reason::Hello(reason) => hello::explain(reason),
+            Reason::Exchange(reason) => hello::explain_exchange(reason),
+            Reason::Sdam(reason) => sdam::explain(reason),
             Reason::Net(reason) => net::explain(reason),
             Reason::Tls(reason) => tls::explain(reason),
             Reason::LocalLimit(reason) => limit::explain(reason),

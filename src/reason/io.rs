@@ -24,6 +24,18 @@ impl From<&io::Error> for OsError {
     }
 }
 
+impl OsError {
+    /// Returns true if packets of an established connection no longer get through.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(
+            self.kind,
+            io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::NetworkDown
+        )
+    }
+}
+
 /// A limit of this process or this host that made something fail.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LocalLimit {

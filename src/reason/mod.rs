@@ -8,9 +8,11 @@
 
 pub(crate) mod auth;
 pub(crate) mod certificate;
+pub(crate) mod hello;
 pub(crate) mod io;
 pub(crate) mod net;
 pub(crate) mod revocation;
+pub(crate) mod sdam;
 pub(crate) mod tls;
 
 /// Why something failed, by the layer that understands it.
@@ -20,6 +22,12 @@ pub(crate) enum Reason {
     Tls(tls::TlsFailure),
     /// The network: a host cannot be reached.
     Net(net::NetFailure),
+    /// The answer to hello.
+    Hello(hello::HelloFailure),
+    /// The exchange of messages with a server.
+    Exchange(hello::ExchangeFailure),
+    /// Discovery and monitoring of the deployment.
+    Sdam(sdam::SdamFailure),
     /// A limit of this process or this host.
     LocalLimit(io::LocalLimit),
     /// No real reason: a test made the error.
@@ -87,5 +95,23 @@ impl From<certificate::CertificateFailure> for Reason {
 impl From<revocation::RevocationFailure> for Reason {
     fn from(reason: revocation::RevocationFailure) -> Self {
         Self::Revocation(Box::new(reason))
+    }
+}
+
+impl From<hello::HelloFailure> for Reason {
+    fn from(reason: hello::HelloFailure) -> Self {
+        Self::Hello(reason)
+    }
+}
+
+impl From<hello::ExchangeFailure> for Reason {
+    fn from(reason: hello::ExchangeFailure) -> Self {
+        Self::Exchange(reason)
+    }
+}
+
+impl From<sdam::SdamFailure> for Reason {
+    fn from(reason: sdam::SdamFailure) -> Self {
+        Self::Sdam(reason)
     }
 }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::address::ServerAddress;
-use crate::cause::CauseCode;
 use crate::conn::{Connector, Learned, Observer};
-use crate::error::{Error, ErrorKind, Milliseconds, Stage};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::reason::sdam::{AttemptStep, SdamFailure, UnfinishedAttempt};
 use crate::time::Elapsed;
 
 /// See the [module documentation](self).
@@ -25,7 +25,7 @@ struct Progress {
 }
 
 impl Attempt {
-    /// An attempt begins, and ends when the result is dropped.
+    /// Notes the start of an attempt, which ends when the result is dropped.
     pub(super) fn begin(&self) -> Observed<'_> {
         *self.lock() = Some(Progress {
             finished: None,
@@ -34,7 +34,8 @@ impl Attempt {
         Observed(self)
     }
 
-    /// Describes what the current attempt to reach `server` waits for, if any. `elapsed` is the limit that has passed.
+    /// The error of the current attempt to reach `server`, if there is one: it says what the attempt waits for. `elapsed`
+    /// is the limit that has passed.
     pub(super) fn unfinished(
         &self,
         server: &ServerAddress,
@@ -42,38 +43,14 @@ impl Attempt {
         elapsed: Elapsed,
     ) -> Option<Error> {
         let progress = self.lock().clone()?;
-        let option = elapsed.kind.option();
-        let (code, what, remedy) = match progress.stage(server, connector) {
-            Stage::Resolve => (
-                CauseCode::DnsFailed,
-                format!("the resolver has not answered for {:?}", server.host()),
-                "Check the name servers in /etc/resolv.conf and the way to them; then raise",
-            ),
-            Stage::Connect => (
-                CauseCode::ConnectTimeout,
-                format!("there is no TCP connection to {}", progress.places(server)),
-                "Check host and port, and that no firewall drops the packets; then raise",
-            ),
-            Stage::Tls => (
-                CauseCode::HandshakeTimeout,
-                "the TLS handshake has not ended".to_owned(),
-                "Check that the port speaks TLS, and that the server is not overloaded; then raise",
-            ),
-            _ => (
-                CauseCode::HandshakeTimeout,
-                "the server has not answered hello".to_owned(),
-                "Check that the port speaks TLS if and only if tls is on, and that the server is not overloaded; then raise",
-            ),
+        let attempt = UnfinishedAttempt {
+            server: server.clone(),
+            step: progress.step(server, connector),
+            addresses: progress.addresses,
+            connect_timeout: connector.connect_timeout(),
+            timeout: elapsed,
         };
-        let until = match connector.connect_timeout() {
-            Some(limit) => format!(
-                "so far; the attempt may take {} (connectTimeoutMS)",
-                Milliseconds(limit)
-            ),
-            None => "so far; connectTimeoutMS sets no limit".to_owned(),
-        };
-        let error = Error::new(ErrorKind::Timeout, format!("{what} {until}"));
-        let error = error.with_cause(code, &format!("{remedy} {option}."));
+        let error = Error::explained(ErrorKind::Timeout, SdamFailure::UnfinishedAttempt(attempt));
         Some(error.with_server(server))
     }
 
@@ -83,28 +60,20 @@ impl Attempt {
 }
 
 impl Progress {
-    /// The stage that is going on.
-    fn stage(&self, server: &ServerAddress, connector: &Connector) -> Stage {
+    /// The current step.
+    fn step(&self, server: &ServerAddress, connector: &Connector) -> AttemptStep {
         let is_unix = matches!(server, ServerAddress::Unix { .. });
         match self.finished {
-            None if is_unix => Stage::Connect,
-            None => Stage::Resolve,
-            Some(Stage::Resolve) => Stage::Connect,
-            Some(Stage::Connect) if connector.tls().is_some() => Stage::Tls,
-            Some(_) => Stage::Hello,
-        }
-    }
-
-    fn places(&self, server: &ServerAddress) -> String {
-        let places: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
-        match places.is_empty() {
-            true => server.to_string(),
-            false => places.join(", "),
+            None if is_unix => AttemptStep::Connect,
+            None => AttemptStep::Resolve,
+            Some(Stage::Resolve) => AttemptStep::Connect,
+            Some(Stage::Connect) if connector.tls().is_some() => AttemptStep::Tls,
+            Some(_) => AttemptStep::Hello,
         }
     }
 }
 
-/// Notes how far an attempt is.
+/// Records the progress of an attempt.
 pub(super) struct Observed<'a>(&'a Attempt);
 
 impl Observer for Observed<'_> {

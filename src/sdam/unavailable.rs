@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use super::selection::Operation;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::Cause;
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
 use crate::printable::{Printable, Quoted};
+use crate::reason::sdam::SdamFailure;
 use crate::time::Elapsed;
 
 /// Why nobody waits any longer.
@@ -96,20 +97,12 @@ fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
     let mut topology = topology.clone();
     for server in topology.servers.values_mut() {
         if server.server_type == ServerType::RsGhost && server.error.is_none() {
-            let error = Error::new(ErrorKind::Command, GHOST).with_cause(
-                CauseCode::HelloFailed,
-                "For a new replica set run rs.initiate() once, on one member; add a member to one that is there with \
-                 rs.add() on its primary.",
-            );
+            let error = Error::explained(ErrorKind::Command, SdamFailure::Ghost);
             Arc::make_mut(server).error = Some(error.with_server(&server.address));
         }
     }
     topology
 }
-
-/// An explanation of RSGhost.
-const GHOST: &str =
-    "it was started with --replSet and knows no replica set, or it is still starting";
 
 /// What is wrong with the topology as a whole.
 fn state(topology: &TopologyDescription) -> String {
@@ -172,6 +165,7 @@ mod tests {
 
     use super::*;
     use crate::address::ServerAddress;
+    use crate::cause::CauseCode;
     use crate::error::Stage;
     use crate::options::ReadPreference;
     use crate::time::TimeoutKind;

@@ -14,7 +14,10 @@ use std::time::Instant;
 use super::Examination;
 use super::topology::{Member, TopologyReport};
 use crate::address::ServerAddress;
+use crate::cause::Cause;
 use crate::options::ClientOptions;
+use crate::reason::Reason;
+use crate::reason::hello::HelloFailure;
 use crate::sdam::update::State;
 use crate::sdam::{ServerDescription, ServerType, TopologyDescription};
 use crate::tls::Severity;
@@ -56,7 +59,7 @@ pub(super) fn judge(
     };
     let mut findings = rules::findings(&case);
     let told_anew = match follows(options) {
-        true => advertised::explain(&case),
+        true => advertised::explanations(&case),
         false => advertised::Explained::default(),
     };
     findings.extend(told_anew.findings);
@@ -120,21 +123,16 @@ fn description_of(examination: &Examination) -> Option<ServerDescription> {
     let Some(error) = &examination.error else {
         return Some(ServerDescription::unknown(address));
     };
-    let facts = error.cause().map(|cause| cause.facts());
-    let fact = |key| {
-        facts
-            .and_then(|facts| facts.get(key))
-            .map(ToString::to_string)
-    };
-    // The connection was given up because of the set, and the rest of the answer with it.
-    if fact("expected_set").is_some() {
-        let set_name = fact("found_set");
+    // The connection was closed because of the set, so the rest of the answer is not known.
+    if let Some(Reason::Hello(HelloFailure::WrongSet { found, .. })) =
+        error.cause().map(Cause::reason)
+    {
         return Some(ServerDescription {
-            server_type: match set_name {
+            server_type: match found {
                 Some(_) => ServerType::RsOther,
                 None => ServerType::Standalone,
             },
-            set_name,
+            set_name: found.clone(),
             ..ServerDescription::unknown(address)
         });
     }

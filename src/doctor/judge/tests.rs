@@ -8,6 +8,7 @@ use crate::conn::Hello;
 use crate::doctor::topology::TopologyFindingCode as Code;
 use crate::doctor::{Diagnosis, Findings, Outcome, StageReport};
 use crate::error::{Error, Stage};
+use crate::reason::hello::HelloFailure;
 
 /// A host at the default port; a name may bring its own port.
 pub(in crate::doctor) fn host(name: &str) -> ServerAddress {
@@ -91,10 +92,10 @@ pub(super) fn unresolved(name: &str) -> Examination {
 }
 
 pub(super) fn of_another_set(name: &str, found: Option<&str>) -> Examination {
-    let cause = Cause::new(CauseCode::HelloFailed, "another set", "correct replicaSet");
-    let cause = cause
-        .fact("expected_set", "rs")
-        .fact_opt("found_set", found);
+    let cause = HelloFailure::WrongSet {
+        found: found.map(str::to_owned),
+        wanted: "rs".to_owned(),
+    };
     let error = Error::failed(Stage::Hello, cause).with_server(&host(name));
     failed_before(&host(name), Some(error))
 }

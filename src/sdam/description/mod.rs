@@ -15,7 +15,9 @@ use bson::oid::ObjectId;
 use crate::address::ServerAddress;
 use crate::conn::{Hello, TopologyVersion, WIRE_VERSIONS};
 use crate::error::Error;
+use crate::explain;
 use crate::printable::Quoted;
+use crate::reason::hello::WireVersionGap;
 
 /// What kind of server it is, as far as is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -277,31 +279,17 @@ impl ServerDescription {
 
     /// Returns whether the server answered, and speaks a wire version that the client speaks.
     pub(crate) fn is_compatible(&self) -> bool {
-        self.is_available() && self.compatibility_error().is_none()
+        self.is_available() && self.wire_version_gap().is_none()
     }
 
-    /// Why this client cannot work with the server, if it cannot ("Checking wire protocol compatibility").
-    fn compatibility_error(&self) -> Option<String> {
-        // Nothing is known of the wire versions of these.
+    /// The gap between the wire versions of server and client, if there is one ("Checking wire protocol
+    /// compatibility").
+    fn wire_version_gap(&self) -> Option<WireVersionGap> {
+        // The wire versions of these are not known.
         if [ServerType::Unknown, ServerType::LoadBalancer].contains(&self.server_type) {
             return None;
         }
-        let (address, own) = (&self.address, WIRE_VERSIONS);
-        if self.min_wire_version > *own.end() {
-            return Some(format!(
-                "server at {address} requires wire version {}, but this version of mongotls only supports up to {}",
-                self.min_wire_version,
-                own.end()
-            ));
-        }
-        (self.max_wire_version < *own.start()).then(|| {
-            format!(
-                "server at {address} reports wire version {}, but this version of mongotls requires at least {} \
-                 (MongoDB 4.2)",
-                self.max_wire_version,
-                own.start()
-            )
-        })
+        WireVersionGap::between(self.min_wire_version, self.max_wire_version, WIRE_VERSIONS)
     }
 }
 
@@ -350,15 +338,17 @@ impl TopologyDescription {
             .filter(move |server| server.server_type == wanted)
     }
 
-    /// The first server that this client cannot work with, and why.
-    pub(crate) fn incompatible(&self) -> Option<(&ServerDescription, String)> {
+    /// The first server that this client cannot work with, and the gap between their wire versions.
+    pub(crate) fn incompatible(&self) -> Option<(&ServerDescription, WireVersionGap)> {
         let mut servers = self.servers.values();
-        servers.find_map(|server| Some((&**server, server.compatibility_error()?)))
+        servers.find_map(|server| Some((&**server, server.wire_version_gap()?)))
     }
 
-    /// Computes anew what follows from all servers together.
+    /// Recomputes the fields that follow from all servers together.
     pub(crate) fn refresh(&mut self) {
-        self.compatibility_error = self.incompatible().map(|(_, why)| why);
+        let incompatible = self.incompatible();
+        self.compatibility_error = incompatible
+            .map(|(server, gap)| explain::sdam::compatibility_error(&server.address, &gap));
         let with_data = self.servers.values();
         let with_data = with_data.filter(|server| server.server_type.is_data_bearing());
         // None is less than any number, and stands for the whole.

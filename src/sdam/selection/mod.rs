@@ -10,10 +10,9 @@ use std::time::Duration;
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use super::staleness::Staleness;
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
-use crate::conn::WIRE_VERSIONS;
 use crate::error::{Error, Result, Stage};
 use crate::options::{ReadPreference, ReadPreferenceMode, TagSet};
+use crate::reason::sdam::SdamFailure;
 
 /// What an operation asks of a server.
 #[derive(Clone, Copy, Debug)]
@@ -61,16 +60,13 @@ impl TopologyDescription {
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
         let incompatible = self.compatibility_error.as_ref();
-        if let Some((server, why)) = incompatible.and_then(|_| self.incompatible()) {
-            let is_old = server.max_wire_version < *WIRE_VERSIONS.start();
-            let remedy = match is_old {
-                true => "Update the server to MongoDB 4.2 or later.",
-                false => "Update mongotls to a release that knows this server.",
+        if let Some((server, gap)) = incompatible.and_then(|_| self.incompatible()) {
+            let server = server.address.clone();
+            let cause = SdamFailure::Incompatible {
+                server: server.clone(),
+                gap,
             };
-            let cause = Cause::new(CauseCode::HelloFailed, why, remedy)
-                .fact("min_wire_version", i64::from(server.min_wire_version))
-                .fact("max_wire_version", i64::from(server.max_wire_version));
-            return Err(Error::failed(Stage::Hello, cause).with_server(&server.address));
+            return Err(Error::failed(Stage::Hello, cause).with_server(&server));
         }
         if let Operation::Read(preference) = operation {
             self.check(preference)?;

@@ -1,6 +1,7 @@
 //! Rules that the specification's own cases leave out; `tests/spec` runs those.
 
 use super::*;
+use crate::cause::CauseCode;
 
 fn server(name: &str, server_type: ServerType, millis: Option<u64>) -> Arc<ServerDescription> {
     let mut server = ServerDescription::unknown(ServerAddress::tcp(name, 1));

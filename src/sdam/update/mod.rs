@@ -12,11 +12,12 @@ use bson::oid::ObjectId;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
-use crate::conn::{TopologyVersion, wrong_set};
+use crate::conn::TopologyVersion;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::event::{SdamEvent, SdamEventKind};
 use crate::options::ClientOptions;
+use crate::reason::hello::HelloFailure;
+use crate::reason::sdam::{ForeignServer, SdamFailure};
 
 /// The topology of a client, as it is known now.
 #[derive(Clone, Debug)]
@@ -200,37 +201,22 @@ impl Update {
         if self.current.servers.contains_key(&server.address) {
             return None;
         }
-        let foreign = |message: String, remedy| Cause::new(CauseCode::HelloFailed, message, remedy);
         let wanted = self.current.set_name.as_deref();
-        let found = server.set_name.as_deref();
-        let cause = match (server.server_type, wanted) {
-            (ServerType::Standalone, None) => foreign(
-                "the server stands on its own, and is one of several hosts".to_owned(),
-                "Name the members of one replica set or the routers of one sharded cluster, or this server alone.",
-            ),
-            (ServerType::Mongos, _) => foreign(
-                "the server is a router of a sharded cluster, and no member of a replica set"
-                    .to_owned(),
-                "Remove replicaSet from the connection string, or name the members of that set.",
-            ),
-            (_, None) => foreign(
-                "the server is a member of a replica set, and no router of the sharded cluster"
-                    .to_owned(),
-                "Name the routers of the cluster alone.",
-            ),
-            (_, Some(wanted)) if found != Some(wanted) => wrong_set(found, wanted),
+        let is_other_set = wanted.is_some() && server.set_name.as_deref() != wanted;
+        let foreign = match (server.server_type, wanted) {
+            (ServerType::Standalone, None) => ForeignServer::Standalone,
+            (ServerType::Mongos, _) => ForeignServer::Router,
+            (_, None) => ForeignServer::Member,
+            (_, Some(wanted)) if is_other_set => {
+                let error = Error::failed(Stage::Hello, wrong_set(server, wanted));
+                return Some(error.with_server(&server.address));
+            }
             _ => match &server.me {
-                Some(me) if *me != server.address => foreign(
-                    format!("its replica set knows the server as {me}, and names its members so"),
-                    "Name the server in the connection string as the configuration of the set does, or change the \
-                     configuration (rs.reconfig); for this one server alone, add directConnection=true.",
-                ),
-                _ => foreign(
-                    "the server is not among the members that the primary names".to_owned(),
-                    "Add the member to the configuration of the set (rs.add), or take it out of the connection string.",
-                ),
+                Some(me) if *me != server.address => ForeignServer::OtherAddress { me: me.clone() },
+                _ => ForeignServer::NotListed,
             },
         };
+        let cause = SdamFailure::Foreign(foreign);
         Some(Error::failed(Stage::Hello, cause).with_server(&server.address))
     }
 
@@ -329,12 +315,18 @@ fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescriptio
     if server.set_name.as_ref() == Some(wanted) {
         return;
     }
-    let cause = wrong_set(server.set_name.as_deref(), wanted);
-    let error = Error::failed(Stage::Hello, cause).with_server(&server.address);
+    let error = Error::failed(Stage::Hello, wrong_set(server, wanted)).with_server(&server.address);
     put(
         topology,
         ServerDescription::failed(server.address.clone(), error),
     );
+}
+
+fn wrong_set(server: &ServerDescription, wanted: &str) -> HelloFailure {
+    HelloFailure::WrongSet {
+        found: server.set_name.clone(),
+        wanted: wanted.to_owned(),
+    }
 }
 
 /// "updateRSWithoutPrimary".

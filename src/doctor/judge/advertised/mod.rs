@@ -8,9 +8,11 @@
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode};
 use super::{Case, list, number_of};
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode, FactValue};
+use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
-use crate::printable::Quoted;
+use crate::explain;
+use crate::reason::Reason;
+use crate::reason::hello::HelloFailure;
 use crate::sdam::ServerType;
 use crate::tls::Severity;
 
@@ -23,7 +25,7 @@ pub(super) struct Explained {
 }
 
 /// Explains each member that no seed list has and that cannot be used. One finding tells of all that fail alike.
-pub(super) fn explain(case: &Case<'_>) -> Explained {
+pub(super) fn explanations(case: &Case<'_>) -> Explained {
     let mut explained = Explained::default();
     let mut alike: Vec<(CauseCode, Vec<usize>)> = Vec::new();
     for (at, (member, examination)) in case.members.iter().zip(case.examinations).enumerate() {
@@ -37,7 +39,11 @@ pub(super) fn explain(case: &Case<'_>) -> Explained {
         if member.is_seed || stage > Stage::Hello {
             continue;
         }
-        explained.errors.push((at, told_anew(error, cause, member)));
+        let advertised =
+            explain::sdam::advertised(cause.clone(), &member.server, &member.advertised_by);
+        explained
+            .errors
+            .push((at, error.clone().explained_anew(advertised)));
         // Another rule tells of those.
         if is_of_another_set(cause) {
             continue;
@@ -50,17 +56,6 @@ pub(super) fn explain(case: &Case<'_>) -> Explained {
     let findings = alike.iter().filter_map(|(_, places)| finding(case, places));
     explained.findings = findings.collect();
     explained
-}
-
-/// The error with the fact who named the host, and with the remedy for its name if that is the reason.
-fn told_anew(error: &Error, cause: &Cause, member: &Member) -> Error {
-    let by = member.advertised_by.iter().map(ToString::to_string);
-    let mut cause = cause.clone();
-    if let Some(remedy) = remedy(&cause, &member.server) {
-        cause = cause.with_remedy(remedy);
-    }
-    let cause = cause.fact("advertised_by", FactValue::List(by.collect()));
-    error.clone().explained_anew(cause)
 }
 
 /// The finding about members that fail alike, if a seed that names one of them answers.
@@ -103,7 +98,8 @@ fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
     };
     let hosts = list(failed.iter().map(|member| &member.server));
     let (code, meaning) = (cause.code(), cause.code().meaning());
-    let own = remedy(cause, &failed[0].server).unwrap_or_else(|| cause.remedy().to_owned());
+    let own = explain::sdam::advertised_remedy(cause, &failed[0].server)
+        .unwrap_or_else(|| cause.remedy().to_owned());
     Some(TopologyFinding {
         code: TopologyFindingCode::AdvertisedHostFails,
         severity: Severity::Failure,
@@ -113,37 +109,9 @@ fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
     })
 }
 
-/// What to do about a host of the configuration, where the reason is that it is this name or address.
-fn remedy(cause: &Cause, server: &ServerAddress) -> Option<String> {
-    use CauseCode as C;
-    let host = server.host();
-    match cause.code() {
-        C::HelloFailed if is_of_another_set(cause) => Some(format!(
-            "The replica set's configuration has the host {server}, and what answers there is none of its members: start it \
-             with the --replSet of the others, let the name lead to the member, or remove it (rs.remove())."
-        )),
-        C::DnsNotFound | C::DnsFailed => Some(format!(
-            "The replica set's configuration has the name {host}, so each client must resolve it: add it to DNS or to \
-             /etc/hosts here, or change the host of the member (rs.reconfig()) to a name that members and clients resolve.",
-            host = Quoted(&host)
-        )),
-        C::ConnectionRefused | C::NetworkUnreachable | C::ConnectTimeout => Some(format!(
-            "The replica set's configuration has the address {server}, so each client must reach it: start the member, \
-             open the way to it, or change its host (rs.reconfig()) to an address that members and clients reach."
-        )),
-        C::HostnameMismatch | C::IpAddressMismatch | C::NoSubjectAltName => Some(format!(
-            "The replica set's configuration has the host {host}, so the member's certificate must name it: issue one \
-             with {host} in its subject alternative names, or change the host of the member (rs.reconfig()) to a name \
-             that the certificate has.",
-            host = Quoted(&host)
-        )),
-        _ => None,
-    }
-}
-
-/// Whether the connection was given up because of the set that the host belongs to.
+/// Returns true if the connection was closed because the host belongs to another replica set.
 fn is_of_another_set(cause: &Cause) -> bool {
-    cause.facts().get("expected_set").is_some()
+    matches!(cause.reason(), Reason::Hello(HelloFailure::WrongSet { .. }))
 }
 
 /// What works until then: the one seed that is well, best the primary.

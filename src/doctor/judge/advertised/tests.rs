@@ -101,7 +101,8 @@ fn a_member_of_another_set_is_told_what_its_own_set_has_wrong() {
     let mut examinations = [primary("a", &["a"]), of_another_set("b", None)];
     judged("mongodb://a,b/?replicaSet=rs", &mut examinations);
     let error = examinations[1].error.as_ref().unwrap();
-    assert_eq!(error.cause().unwrap().remedy(), "correct replicaSet");
+    let remedy = error.cause().unwrap().remedy();
+    assert!(remedy.starts_with("Correct replicaSet"), "{remedy}");
 }
 
 #[test]
