@@ -127,7 +127,7 @@ impl Files {
         }
         let digests = files.read.iter().map(|(_, outcome)| {
             let file = outcome.as_ref().ok()?;
-            Some(sha256(&file.bytes))
+            Some(digest_of(&file.bytes))
         });
         files.digests = digests.collect();
         files
@@ -193,7 +193,13 @@ pub(crate) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
 
 /// Returns whether `path` is a regular file whose bytes have this SHA-256 now.
 pub(crate) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
-    read_again(path).is_ok_and(|file| sha256(&file.bytes) == *digest)
+    read_again(path).is_ok_and(|file| digest_of(&file.bytes) == *digest)
+}
+
+/// The SHA-256 of a file. OpenSSL looks the algorithm up in what an exit of the process frees.
+fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    let _at_work = fork::at_work();
+    sha256(bytes)
 }
 
 /// Reads one regular file whole.
