@@ -632,7 +632,7 @@ fn is_plain_end(cause: &Cause) -> bool {
     matches!(
         cause.category(),
         Category::Network | Category::ClientCertificate
-    ) && cause.facts().get("alert").is_none()
+    ) && cause.reason().alert().is_none()
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn is_of_network(cause: &Cause, error: &Error) -> bool {
         | C::HandshakeTimeout => true,
         // The most likely reasons of a close without an alert.
         C::ServerRequiresTls | C::ClientCertificateRequired | C::ClientCertificateRejected => {
-            cause.facts().get("alert").is_none() && is_cut_off(error)
+            cause.reason().alert().is_none() && is_cut_off(error)
         }
         _ => false,
     }
@@ -80,11 +80,14 @@ mod tests {
 
     use super::*;
     use crate::address::ServerAddress;
+    use crate::cause::Explanation;
+    use crate::reason::alert::Alert;
     use crate::reason::io::OsError;
     use crate::reason::net::{
         ConnectAttempt, ConnectFailure, NetFailure, ProxyFailure, ProxyProblem, ProxyRefusal,
         ProxyStep,
     };
+    use crate::reason::tls::{AlertMeaning, TlsFailure};
     use crate::time::{Elapsed, TimeoutKind};
 
     /// The causes whose errors have the labels at all three stages of the network.
@@ -143,7 +146,13 @@ mod tests {
             let ended = is_labelled(Error::failed(stage, cause()).with_source(cut()));
             let guessed = on_the_way && GUESSED.contains(&code);
             assert_eq!(ended, plain || guessed, "{code} {stage}");
-            let alerted = Error::failed(stage, cause().fact("alert", "unknown_ca"));
+            let alert = TlsFailure::Alert {
+                alert: Alert::UNKNOWN_CA,
+                text: None,
+                meaning: AlertMeaning::ConnectionEnded,
+            };
+            let explanation = Explanation::new(code, "m", "r");
+            let alerted = Error::failed(stage, Cause::explained(alert.into(), explanation));
             assert_eq!(
                 is_labelled(alerted.with_source(cut())),
                 plain,

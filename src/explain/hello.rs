@@ -3,6 +3,7 @@
 use std::io;
 
 use super::limit::local_limit;
+use super::tls::{SILENT_NETWORK, TURN_TLS_ON};
 use super::{limit_ms, within};
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::printable::Quoted;
@@ -13,7 +14,6 @@ use crate::reason::hello::{
 use crate::reason::io::OsError;
 use crate::sniff;
 use crate::time::Elapsed;
-use crate::tls::{SILENT_NETWORK, TURN_TLS_ON};
 
 pub(super) fn explain(reason: &HelloFailure) -> Explanation {
     match reason {

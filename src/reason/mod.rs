@@ -6,6 +6,7 @@
 //!
 //! These types depend on nothing but each other, addresses and instants, so that every layer can use them.
 
+pub(crate) mod alert;
 pub(crate) mod auth;
 pub(crate) mod certificate;
 pub(crate) mod hello;
@@ -14,6 +15,8 @@ pub(crate) mod net;
 pub(crate) mod revocation;
 pub(crate) mod sdam;
 pub(crate) mod tls;
+
+use crate::reason::alert::Alert;
 
 /// Why something failed, by the layer that understands it.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,14 @@ impl Reason {
     /// Returns true if a name server or the system's resolver did not answer in time.
     pub(crate) fn is_resolver_timeout(&self) -> bool {
         matches!(self, Self::Net(failure) if failure.is_resolver_timeout())
+    }
+
+    /// The alert that the server sent, if it sent one.
+    pub(crate) fn alert(&self) -> Option<Alert> {
+        match self {
+            Self::Tls(failure) => failure.alert(),
+            _ => None,
+        }
     }
 }
 

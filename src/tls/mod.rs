@@ -38,7 +38,6 @@ pub(crate) use self::config::reading::{Files, Reading};
 pub(crate) use self::config::snapshot::Snapshot;
 pub(crate) use self::handshake::context::Failed;
 pub use self::handshake::context::TlsContext;
-pub(crate) use self::handshake::diagnose::{SILENT_NETWORK, TURN_TLS_ON};
 pub(crate) use self::handshake::loaded::internal;
 #[cfg(test)]
 pub(crate) use self::handshake::names::near_misses;

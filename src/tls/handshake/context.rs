@@ -12,7 +12,7 @@ use openssl::ssl::{HandshakeError, Ssl, SslCipherRef, SslRef};
 use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
 
-use super::diagnose::{self, Peer, Phase};
+use super::diagnose::{self, Peer};
 use super::loaded::internal;
 use super::rejection::{self, Rules};
 use super::report::{HandshakeReport, Verification};
@@ -34,7 +34,7 @@ use crate::options::TlsOptions;
 use crate::reason::Reason;
 use crate::reason::certificate::{CertificateFailure, CertificateRole};
 use crate::reason::revocation::ResponderWait;
-use crate::reason::tls::TlsFailure;
+use crate::reason::tls::{TlsFailure, TlsPhase};
 use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
@@ -324,22 +324,23 @@ impl TlsContext {
             }
             (None, None, io) => {
                 let tap = failed.get_ref();
-                let peer = self.peer(server, &name, failed.ssl(), tap, Phase::Handshake);
+                let peer = self.peer(server, &name, failed.ssl(), tap, TlsPhase::Handshake);
                 match io {
-                    // A stranger's greeting may be shorter than a TLS record's header.
+                    // The greeting of another protocol may be shorter than the header of a TLS record.
                     Some(io) if stream::is_timeout(io) => {
                         responder_wait = checked.findings.wait();
-                        diagnose::not_tls(&peer).unwrap_or_else(|| {
-                            let reason = TlsFailure::HandshakeTimeout {
+                        let reason =
+                            diagnose::not_tls(&peer).unwrap_or(TlsFailure::HandshakeTimeout {
                                 received: peer.received,
-                            };
-                            match &responder_wait {
-                                Some(wait) => wait.named_in(reason.into(), started.elapsed()),
-                                None => reason.into(),
+                            });
+                        match (&reason, &responder_wait) {
+                            (TlsFailure::HandshakeTimeout { .. }, Some(wait)) => {
+                                wait.named_in(reason.into(), started.elapsed())
                             }
-                        })
+                            _ => reason.into(),
+                        }
                     }
-                    io => diagnose::failed_exchange(error, io.as_ref(), &peer),
+                    io => diagnose::failed_exchange(error, io.as_ref(), &peer).into(),
                 }
             }
         };
@@ -431,7 +432,7 @@ impl TlsContext {
         name: &'a ServerName,
         ssl: &SslRef,
         tap: &'a Tap<S>,
-        phase: Phase,
+        phase: TlsPhase,
     ) -> Peer<'a> {
         let own = self.shared().loaded.own.as_ref();
         Peer {

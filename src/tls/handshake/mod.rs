@@ -5,7 +5,6 @@
 //! explained in `diagnose.rs`. `session.rs` resumes sessions, `sharing.rs` shares contexts between clients,
 //! `report.rs` describes a handshake that succeeded, and `stream.rs` is the stream after it.
 
-pub(crate) mod alert;
 pub(crate) mod certificate;
 pub(crate) mod context;
 pub(crate) mod diagnose;

@@ -10,9 +10,9 @@ use super::diagnose;
 use crate::cause::Cause;
 use crate::ffi::fork::{self, Call};
 use crate::ffi::openssl as ffi;
+use crate::reason::tls::TlsPhase;
 use crate::sniff;
 use crate::tls::HandshakeReport;
-use crate::tls::handshake::diagnose::Phase;
 use crate::tls::handshake::session::SessionCache;
 
 /// A TLS connection whose peer is verified as the options of its context ask.
@@ -111,19 +111,19 @@ impl<S> TlsStream<S> {
         }
         let _at_work = fork::at_work();
         let phase = match self.is_answered {
-            true => Phase::Answered,
-            false => Phase::Established,
+            true => TlsPhase::Answered,
+            false => TlsPhase::Established,
         };
         let (ssl, tap) = (self.stream.ssl(), self.stream.get_ref());
         let context = &self.context;
         let peer = context.peer(&self.server, &self.name, ssl, tap, phase);
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-        let cause = match inner {
+        let reason = match inner {
             Some(error) => diagnose::failed_exchange(error, None, &peer),
             None if error.kind() == io::ErrorKind::UnexpectedEof => diagnose::closed(&peer),
             None => diagnose::socket_failed(error, &peer),
         };
-        Some(self.context.with_changed_files(cause))
+        Some(self.context.with_changed_files(reason.into()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The alerts of TLS by number and name (RFC 8446 §6, RFC 5246 §7.2).
+//! The alerts of TLS, by number and name (RFC 8446 §6, RFC 5246 §7.2).
 
 /// An alert that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +9,13 @@ macro_rules! alerts {
         impl Alert {
             $(pub(crate) const $constant: Self = Self($number);)*
 
-            /// The name in the registry of IANA; `alert N` for one that has none here.
+            /// The name in IANA's registry, or `alert N` for a number that is not known here.
             pub(crate) fn name(self) -> String {
                 match self.0 {
                     $($number => $name.to_owned(),)*
-                    // The rest needs no rule of its own.
+                    // Alerts without a rule of their own.
                     0 => "close_notify".to_owned(),
                     10 => "unexpected_message".to_owned(),
-                    20 => "bad_record_mac".to_owned(),
                     22 => "record_overflow".to_owned(),
                     47 => "illegal_parameter".to_owned(),
                     50 => "decode_error".to_owned(),
@@ -45,6 +44,7 @@ alerts! {
     DECRYPT_ERROR = 51, "decrypt_error";
     PROTOCOL_VERSION = 70, "protocol_version";
     INSUFFICIENT_SECURITY = 71, "insufficient_security";
+    BAD_RECORD_MAC = 20, "bad_record_mac";
     INTERNAL_ERROR = 80, "internal_error";
     INAPPROPRIATE_FALLBACK = 86, "inappropriate_fallback";
     MISSING_EXTENSION = 109, "missing_extension";
