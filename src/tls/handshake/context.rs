@@ -43,25 +43,25 @@ use crate::tls::ocsp::Checker;
 
 pub(crate) use crate::reason::certificate::ServerName;
 
-/// TLS as a client's options ask for it, ready for any number of handshakes.
+/// The TLS settings of a client's options, ready for any number of handshakes.
 ///
 /// Cheap to clone; all clones share one OpenSSL context.
 #[derive(Clone)]
 pub struct TlsContext {
-    /// A forked child has one of its own: a session is offered once, and a lock may have been held during the fork.
+    /// Each process has its own context: a session is offered only once, and a lock may have been held during the fork.
     shared: Arc<PerProcess<Arc<InUse>>>,
-    /// Of this client, whoever else shares the context.
+    /// The counters of this client alone, even if other clients share the context.
     handshakes: Arc<Counters>,
-    /// Each process has its own, for the same reason.
+    /// Each process has its own list, for the same reason.
     accepted: Arc<PerProcess<Accepted>>,
 }
 
-/// How many handshakes ended well.
+/// The numbers of successful handshakes.
 #[derive(Default)]
 struct Counters {
     full: AtomicU64,
     resumed: AtomicU64,
-    /// Of the full ones.
+    /// The full handshakes with an undetermined revocation status.
     undetermined: AtomicU64,
 }
 
@@ -74,17 +74,17 @@ impl Abandon for Arc<InUse> {
 impl TlsContext {
     /// Reads the files that `options` name and builds the context.
     ///
-    /// Trust anchors are those that the options name, and no others. Where they name none they are the
-    /// system's: the file and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set,
-    /// otherwise those that this OpenSSL was built with, otherwise those where distributions keep
-    /// them, otherwise the roots built in with the feature `bundled-roots`.
+    /// Only the trust anchors that the options name are used. If the options name none, the system's are used: the file
+    /// and folders in `SSL_CERT_FILE` and `SSL_CERT_DIR` if either is set, otherwise the places that this OpenSSL was
+    /// built with, otherwise the places where distributions keep them, otherwise the roots built in with the feature
+    /// `bundled-roots`.
     ///
-    /// The system's OpenSSL configuration and security level hold; a minimum below TLS 1.2 is raised
-    /// to it.
+    /// The system's OpenSSL configuration and security level apply. A minimum version below TLS 1.2 is raised to
+    /// TLS 1.2.
     ///
-    /// Where another context in use in this process has equal options, and its files hold what they hold now, both are
-    /// one, and share the TLS sessions; not where the anchors are the system's or a folder's, nor where a key or a
-    /// password comes from elsewhere than from the options and files.
+    /// If another context in use in this process has equal options, and its files have not changed, both share one
+    /// OpenSSL context and its TLS sessions. This does not apply if the anchors come from the system or a folder, or if
+    /// a key or a password comes from elsewhere than from the options and files.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
@@ -102,11 +102,11 @@ impl TlsContext {
         })
     }
 
-    /// Reads the files anew, and goes on counting handshakes where this context stands.
+    /// Reads the files again. The new context continues the counters of this one.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used, or if what the files hold
-    /// must not replace what is in use at `now`.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used, or if the contents of the
+    /// files must not replace those in use at `now`.
     pub(crate) fn reloaded(&self, now: SystemTime) -> Result<Self> {
         let options = self.options();
         let files = Files::of(options, Reading::Again);
@@ -160,12 +160,12 @@ impl TlsContext {
         &self.shared().loaded.options
     }
 
-    /// Where the trust anchors come from.
+    /// The source of the trust anchors.
     pub fn trust_anchors(&self) -> &TrustAnchors {
         &self.shared().loaded.anchors
     }
 
-    /// How many handshakes of this context ended well: full ones, and resumed ones.
+    /// The numbers of successful handshakes of this context: full ones, and resumed ones.
     pub fn handshakes(&self) -> (u64, u64) {
         let Counters { full, resumed, .. } = &*self.handshakes;
         (
@@ -174,14 +174,13 @@ impl TlsContext {
         )
     }
 
-    /// How many handshakes of this context went on although the check of whether the server's certificate is
-    /// revoked came to no end (soft fail). Resumed ones rest on the check of their full one, and are not
-    /// counted again.
+    /// The number of full handshakes of this context that succeeded although the revocation status of the server's
+    /// certificate is undetermined (soft fail). Resumed handshakes are not counted again.
     pub fn undetermined_revocations(&self) -> u64 {
         self.handshakes.undetermined.load(Ordering::Relaxed)
     }
 
-    /// How many CRLs are loaded.
+    /// The number of loaded CRLs.
     pub fn crl_count(&self) -> usize {
         self.shared().loaded.crls.count()
     }
@@ -201,8 +200,8 @@ impl TlsContext {
     /// alternative names (RFC 9525), unless the options relax that. A name is also sent as SNI (RFC
     /// 6066); an IP address is not. A Unicode name is converted to its ASCII form (UTS 46) first.
     ///
-    /// The time that `stream` may block is the caller's to limit: a read that fails with `WouldBlock`
-    /// or `TimedOut` ends the handshake.
+    /// The caller limits the time for which `stream` may block: a read that fails with `WouldBlock` or `TimedOut` ends
+    /// the handshake.
     ///
     /// A session of an earlier connection is offered if there is one. If the handshake then fails, no session is
     /// offered to `host` for five minutes, so that the next call makes a full handshake.
@@ -222,7 +221,8 @@ impl TlsContext {
         sessions.is_some_and(|sessions| sessions.holds_session(server))
     }
 
-    /// The same with the server `server`, whose sessions are not those of another one on the same host.
+    /// Runs the handshake as [`connect`](Self::connect) does. Sessions are kept by `server`, so that servers on the same
+    /// host do not share them.
     pub(crate) fn connect_to<S: Read + Write>(
         &self,
         server: &str,
@@ -289,7 +289,7 @@ impl TlsContext {
             Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
         };
 
-        // A server that sent its certificate had declined the session by then.
+        // A server that sent its certificate has declined the session.
         let met_session = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
         if let Some(sessions) = &self.shared().sessions {
             match met_session {
@@ -346,7 +346,7 @@ impl TlsContext {
         };
         let cause = self.with_changed_files(cause);
         let stack = error.ssl_error().cloned();
-        // The CRLs are checked with the chain, and are a stage of their own to people.
+        // The CRLs are checked with the chain, but reported as a stage of their own.
         let stage = if cause.category() == Category::Revocation {
             Stage::Revocation
         } else {
@@ -382,8 +382,8 @@ impl TlsContext {
         }
     }
 
-    /// An anonymous cipher suite ends a handshake without any certificate, and OpenSSL then has nothing
-    /// to refuse; the system's configuration may allow such suites.
+    /// Rejects a handshake without a verified certificate. The system's configuration may allow anonymous cipher suites,
+    /// with which the server sends no certificate and OpenSSL has nothing to reject.
     fn require_proof(&self, ssl: &SslRef) -> Result<()> {
         let verified =
             ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
@@ -399,7 +399,7 @@ impl TlsContext {
         ))
     }
 
-    /// A connection that knows whom to expect.
+    /// Creates the SSL object, configured to verify `name`.
     fn prepare(&self, name: &ServerName) -> Result<(Ssl, VerifyWatch), ErrorStack> {
         let options = &self.shared().loaded.options;
         let mut ssl = Ssl::new(&self.shared().loaded.context)?;
@@ -529,9 +529,9 @@ impl ServerName {
         if let Some(address) = ip_address(host) {
             return Ok(Self::Ip(address));
         }
-        // The final dot of an absolute name is not part of names in certificates, nor of SNI.
+        // The final dot of an absolute name is not part of names in certificates or of SNI.
         let name = host.strip_suffix('.').unwrap_or(host);
-        // OpenSSL takes a name that begins with a dot for any name below it: only whole labels will do.
+        // OpenSSL matches a name that begins with a dot with any name below it, so only whole labels are accepted.
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
                 && label
