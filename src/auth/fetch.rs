@@ -1,9 +1,8 @@
-//! Asking a credential service by HTTP or HTTPS, bounded in time and size.
+//! Fetches credentials: from a service by HTTP or HTTPS, or from a token file; limited in time and size.
 //!
-//! Services on the link of the host are asked in the clear and never through a proxy; others by HTTPS,
-//! with a certificate that is verified as that of a database server is.
+//! Requests to services on the link of the host use plain HTTP and never a proxy. Requests to others use HTTPS, and the
+//! certificate is verified as that of a database server is.
 
-use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,51 +10,86 @@ use zeroize::Zeroizing;
 
 use crate::cause::{Cause, CauseCode};
 use crate::net::http::{self, HttpError, Method, Request, Route, Url};
-use crate::options::TlsOptions;
+use crate::options::{Secret, TlsOptions};
 use crate::printable::sanitize;
+use crate::reason::auth::{CredentialServiceProblem, TokenFileFailure, TokenFileProblem};
+use crate::reason::io::OsError;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{Offer, TlsContext};
+use crate::tls::{Offer, TlsContext, read_small};
 
-/// What to ask.
+/// A request to a credential service.
 pub(super) struct Query<'a> {
     /// The whole URL.
     pub(super) url: &'a str,
     pub(super) method: Method<'a>,
     pub(super) headers: &'a [(&'a str, &'a str)],
-    /// The trust anchors for `https`; none means the system's.
+    /// The trust anchors for `https`, or `None` for the system's.
     pub(super) ca_file: Option<&'a Path>,
 }
 
-/// The reason why no usable answer came. `Display` prints the end of a sentence that begins with "the service".
+/// Why a request got no reply with status 200.
 #[derive(Debug)]
 pub(super) enum FetchError {
-    /// There was no answer.
-    Unreachable(String),
-    /// This host lacks a resource for the question: the cause `local-limit`.
+    /// This host lacks a resource for the request: the cause `local-limit`.
     Limited(Cause),
-    /// There was an answer, and it was none.
-    Refused {
+    /// There was no reply.
+    NoReply(CredentialServiceProblem),
+    /// The reply has another status.
+    Status {
         status: u16,
         body: Zeroizing<Vec<u8>>,
     },
 }
 
-/// Asks, and gives the body of an answer with status 200.
+/// Why a service gave no credential.
+#[derive(Debug)]
+pub(super) enum ServiceError {
+    /// This host lacks a resource for the request: the cause `local-limit`.
+    Limited(Cause),
+    Problem(CredentialServiceProblem),
+}
+
+impl From<CredentialServiceProblem> for ServiceError {
+    fn from(problem: CredentialServiceProblem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<FetchError> for ServiceError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Limited(cause) => Self::Limited(cause),
+            FetchError::NoReply(problem) => Self::Problem(problem),
+            FetchError::Status { status, body } => {
+                Self::Problem(CredentialServiceProblem::Status {
+                    status,
+                    // The body of a status below 400 may be the credential after all.
+                    body: match status >= 400 {
+                        true => sanitize(&body),
+                        false => String::new(),
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// Sends a request, and returns the body of a reply with status 200.
 ///
-/// `deadline` is that of the connection; one exchange may take no more than 10 s of it ("Driver
-/// Authentication", "ECS endpoint"). Redirects are not followed.
+/// `deadline` is that of the connection; one exchange may take at most 10 s of it ("Driver Authentication", "ECS
+/// endpoint"). Redirects are not followed.
 pub(super) fn fetch(
     query: &Query<'_>,
     deadline: &Deadline,
 ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
     let unreachable = |error: HttpError| match error.local_limit() {
         Some(failed) => FetchError::Limited(failed.cause()),
-        None => FetchError::Unreachable(error.to_string()),
+        None => FetchError::NoReply(CredentialServiceProblem::Http(error.to_string())),
     };
     let own = Deadline::after(Instant::now(), Some(LIMIT), TimeoutKind::CredentialService);
     let deadline = deadline.earlier(own);
     let url = Url::parse_any(query.url)
-        .map_err(|why| FetchError::Unreachable(format!("was not asked: {why}")))?;
+        .map_err(|why| FetchError::NoReply(CredentialServiceProblem::InvalidUrl(why.to_owned())))?;
     let request = Request {
         url: &url,
         method: query.method,
@@ -73,10 +107,11 @@ pub(super) fn fetch(
                 Some(cause) if cause.code() == CauseCode::LocalLimit => {
                     FetchError::Limited(cause.clone())
                 }
-                cause => FetchError::Unreachable(format!(
-                    "cannot be reached by TLS: {}",
-                    cause.map_or_else(|| error.to_string(), |it| it.message().to_owned())
-                )),
+                cause => {
+                    let text =
+                        cause.map_or_else(|| error.to_string(), |it| it.message().to_owned());
+                    FetchError::NoReply(CredentialServiceProblem::Tls(text))
+                }
             };
             let mut options = TlsOptions::builder();
             if let Some(path) = query.ca_file {
@@ -87,7 +122,7 @@ pub(super) fn fetch(
                 .and_then(|options| TlsContext::new(&options));
             let tls = tls.map_err(failed)?;
             let socket = http::open(&request, &deadline).map_err(unreachable)?;
-            // One question seldom follows another soon.
+            // The next request comes too late to resume the session.
             let offer = Offer::NoSession;
             let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline), offer);
             let mut stream = stream.map_err(|refused| failed(refused.error))?;
@@ -96,32 +131,36 @@ pub(super) fn fetch(
     };
     match reply.status {
         200 => Ok(reply.body),
-        status => Err(FetchError::Refused {
+        status => Err(FetchError::Status {
             status,
             body: reply.body,
         }),
     }
 }
 
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(why) => f.write_str(why),
-            Self::Limited(cause) => write!(f, "was not asked: {}", cause.message()),
-            Self::Refused { status, body } => {
-                write!(f, "answered with HTTP status {status}")?;
-                // What comes with another status may be the credential after all.
-                match sanitize(body) {
-                    text if *status >= 400 && !text.is_empty() => write!(f, ": {text}"),
-                    _ => Ok(()),
-                }
-            }
-        }
+/// Reads the token in a file, which may have a few thousand bytes. A pipe is read until `deadline`, for at most 10 s.
+pub(super) fn read_token(path: &Path, deadline: &Deadline) -> Result<Secret, TokenFileFailure> {
+    let failed = |problem| TokenFileFailure {
+        path: path.to_owned(),
+        problem,
+    };
+    let left = deadline.remaining(Instant::now());
+    let left = left.unwrap_or(Some(Duration::ZERO)).unwrap_or(LIMIT);
+    let bytes = read_small(path, LARGEST, left.min(LIMIT)).map_err(|unread| {
+        failed(match unread.source() {
+            Some(error) => TokenFileProblem::System(OsError::from(&error)),
+            None => TokenFileProblem::NotRead(unread.why.into_owned()),
+        })
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| failed(TokenFileProblem::NotUtf8))?;
+    match text.trim() {
+        "" => Err(failed(TokenFileProblem::Empty)),
+        token => Ok(Secret::from(token)),
     }
 }
 
-/// What one exchange may take.
+/// The time limit of one exchange, and of reading one file.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest answer: a token of a cloud has some thousand bytes.
+/// The largest reply and the largest file: a token of a cloud has some thousand bytes.
 const LARGEST: usize = 64 << 10;

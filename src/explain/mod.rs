@@ -4,7 +4,7 @@
 //! that says what happened, a remedy that names the option, file or command to change, and the facts behind both.
 //! Nothing here decides anything, and no other code reads facts.
 
-mod auth;
+pub(crate) mod auth;
 mod certificate;
 pub(crate) mod hello;
 mod issuer;

@@ -1,8 +1,12 @@
 //! Why authentication failed.
 
+#[cfg(feature = "cloud")]
+use std::path::PathBuf;
+
+#[cfg(feature = "cloud")]
+use super::io::OsError;
 use crate::limit::ReachedLimit;
 use crate::options::AuthMechanism;
-#[cfg(feature = "gssapi")]
 use crate::time::Elapsed;
 
 /// Why a client cannot authenticate, or why an authentication failed.
@@ -55,6 +59,13 @@ pub(crate) enum AuthFailure {
     },
     /// The server rejected the credential with an error.
     Rejected(Box<CredentialRejection>),
+    /// The host of the server is not among the allowed ones, so the human callback of MONGODB-OIDC was not called.
+    OidcHostNotAllowed { host: String, allowed: String },
+    /// MONGODB-OIDC got no access token.
+    AccessToken(AccessTokenFailure),
+    /// MONGODB-AWS got no credentials, or could not use them.
+    #[cfg(feature = "cloud")]
+    Aws(AwsFailure),
     /// The Kerberos library failed.
     #[cfg(feature = "gssapi")]
     Kerberos(KerberosFailure),
@@ -212,4 +223,164 @@ pub(crate) enum KerberosError {
     /// The KDC issued no ticket for the user's password.
     PasswordRejected,
     Other,
+}
+
+/// A source of access tokens that gave none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessTokenFailure {
+    pub(crate) source: AccessTokenSource,
+    pub(crate) problem: AccessTokenProblem,
+}
+
+/// Where MONGODB-OIDC gets access tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AccessTokenSource {
+    #[default]
+    Callback,
+    #[cfg(feature = "cloud")]
+    Azure,
+    #[cfg(feature = "cloud")]
+    GoogleCloud,
+    #[cfg(feature = "cloud")]
+    Kubernetes,
+    #[cfg(feature = "cloud")]
+    TestEnvironment,
+}
+
+/// Why a source gave no access token.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AccessTokenProblem {
+    /// The callback returned an error, with this text.
+    Callback(String),
+    Panicked,
+    EmptyToken,
+    TimedOut(Elapsed),
+    /// The environment variable with the path of the token file is not set.
+    #[cfg(feature = "cloud")]
+    VariableNotSet(&'static str),
+    #[cfg(feature = "cloud")]
+    TokenFile(TokenFileFailure),
+    /// The metadata service at this URL failed.
+    #[cfg(feature = "cloud")]
+    MetadataService {
+        url: String,
+        problem: CredentialServiceProblem,
+    },
+}
+
+/// A file that gave no token.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TokenFileFailure {
+    pub(crate) path: PathBuf,
+    pub(crate) problem: TokenFileProblem,
+}
+
+/// Why a file gave no token.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TokenFileProblem {
+    /// The system did not open or read the file.
+    System(OsError),
+    /// The file is too large, of another type, or was not read in time: the end of a sentence.
+    NotRead(String),
+    NotUtf8,
+    Empty,
+}
+
+/// Why a credential service gave no credential.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialServiceProblem {
+    /// The URL cannot be used: the reason.
+    InvalidUrl(String),
+    /// The exchange by HTTP failed, with this text.
+    Http(String),
+    /// No TLS connection was established, with this text.
+    Tls(String),
+    /// The reply has another status than 200.
+    Status {
+        status: u16,
+        /// The beginning of its body, unless it may hold a credential.
+        body: String,
+    },
+    /// The reply is not the JSON of credentials. The place is known, and the text is not: it may hold a secret.
+    NotJson { line: usize, column: usize },
+    /// The reply lacks this part.
+    Missing(&'static str),
+    /// This part of the reply cannot be read.
+    Unreadable(&'static str),
+}
+
+/// Why MONGODB-AWS got no credentials, or could not use them.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AwsFailure {
+    /// The environment has a part of the credentials and lacks these variables.
+    EnvironmentIncomplete { missing: Vec<&'static str> },
+    /// AWS STS gave no credentials for the web identity.
+    Sts { role: String, problem: StsProblem },
+    /// The agent of ECS at this URL gave no credentials.
+    Ecs {
+        url: String,
+        problem: CredentialServiceProblem,
+    },
+    /// The container credential service gave no credentials.
+    Container {
+        problem: ContainerProblem,
+        /// Whether the environment names a file with the service's token.
+        has_token_file: bool,
+    },
+    /// No source has credentials. The last one is the EC2 metadata service at this URL.
+    NoSource {
+        web_identity: WebIdentityVariables,
+        ec2_url: String,
+        ec2_problem: CredentialServiceProblem,
+    },
+    /// OpenSSL cannot sign, with this text.
+    Signing(String),
+}
+
+/// Why AWS STS gave no credentials.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum StsProblem {
+    TokenFile(TokenFileFailure),
+    /// OpenSSL has no random numbers for the name of the session, with this text.
+    RandomNumbers(String),
+    Service {
+        url: String,
+        problem: CredentialServiceProblem,
+    },
+    /// STS rejected the web identity with this status and, if its reply has one, this error.
+    Rejected {
+        status: u16,
+        error: Option<String>,
+    },
+}
+
+/// Why the container credential service of AWS gave no credentials.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ContainerProblem {
+    /// The URL in the environment cannot be used: the reason.
+    InvalidUrl(String),
+    /// The URL has http, and its host is neither loopback nor one of AWS's link-local addresses.
+    HttpHost(String),
+    TokenFile(TokenFileFailure),
+    /// The token has a character that a header cannot hold.
+    TokenNotHeader,
+    Service {
+        host: String,
+        problem: CredentialServiceProblem,
+    },
+}
+
+/// The environment variables for a web identity, of which two are needed.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WebIdentityVariables {
+    NoneSet,
+    OnlyTokenFile,
+    OnlyRole,
 }

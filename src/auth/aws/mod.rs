@@ -1,8 +1,8 @@
-//! MONGODB-AWS: the server asks AWS STS who signed a request that the client has signed.
+//! MONGODB-AWS: the client signs a request, and the server sends it to AWS STS to learn who signed it.
 //!
-//! Two messages, each a BSON document: a nonce, and, once the server has added its own and named the STS
-//! host, the `Authorization` header of a `GetCallerIdentity` request that holds both. Credentials are found
-//! in [`credentials`], signatures made in [`sigv4`]. Source: "MONGODB-AWS" in "Driver Authentication".
+//! The client sends two messages, each a BSON document: a nonce, and, after the server has added its own nonce and named
+//! the STS host, the `Authorization` header of a `GetCallerIdentity` request that holds both. [`credentials`] finds the
+//! credentials, [`sigv4`] makes the signature. Source: "MONGODB-AWS" in "Driver Authentication".
 
 mod credentials;
 mod services;
@@ -18,15 +18,16 @@ use openssl::rand::rand_bytes;
 use zeroize::Zeroizing;
 
 use self::credentials::{AwsCredentials, Sources};
-pub(super) use self::services::{TokenError, read_token};
 use super::conversation::SaslClient;
+use super::fetch::ServiceError;
 use super::{Context, not_proven, with_room};
-use crate::cause::{Cause, CauseCode};
+use crate::cause::Cause;
+use crate::explain;
 use crate::options::{AuthMechanism, CloudServices, Credential};
-use crate::reason::auth::SaslViolation;
+use crate::reason::auth::{AuthFailure, AwsFailure, CredentialServiceProblem, SaslViolation};
 use crate::time::rfc3339;
 
-/// What the connections of one client share.
+/// The sources of credentials that the connections of one client share.
 #[derive(Debug)]
 pub(super) struct Aws(Sources);
 
@@ -35,12 +36,12 @@ impl Aws {
         Self(Sources::new(credential, services))
     }
 
-    /// Finds credentials, and begins the conversation of a connection.
+    /// Finds credentials, and starts the conversation of a connection.
     pub(super) fn client(&self, context: &Context<'_>) -> Result<AwsClient, Cause> {
         let now = SystemTime::now();
         let credentials = self.0.find(now, &context.deadline)?;
         let mut nonce = [0; NONCE];
-        rand_bytes(&mut nonce).map_err(|error| unable(&error))?;
+        rand_bytes(&mut nonce).map_err(|error| signing_failed(&error))?;
         Ok(AwsClient {
             credentials,
             nonce,
@@ -51,7 +52,7 @@ impl Aws {
 
     /// Clears the cached credentials, because an authentication has failed.
     pub(super) fn clear_cached(&self) {
-        self.0.forget();
+        self.0.clear_cached();
     }
 }
 
@@ -59,7 +60,7 @@ impl Aws {
 pub(super) struct AwsClient {
     credentials: AwsCredentials,
     nonce: [u8; NONCE],
-    /// As `X-Amz-Date` has it.
+    /// The time in the format of `X-Amz-Date`.
     time: String,
     is_complete: bool,
 }
@@ -68,7 +69,7 @@ impl SaslClient for AwsClient {
     fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause> {
         let mut message = RawDocumentBuf::new();
         message.append(cstr!("r"), binary(&self.nonce));
-        // The flag of channel binding: none.
+        // The flag for "no channel binding".
         message.append(cstr!("p"), i32::from(b'n'));
         Ok(message.into_bytes().into())
     }
@@ -79,7 +80,9 @@ impl SaslClient for AwsClient {
             return Err(violated(SaslViolation::UnexpectedMessage));
         }
         let challenge = Challenge::read(message, &self.nonce).map_err(violated)?;
-        let header = self.sign(&challenge).map_err(|error| unable(&error))?;
+        let header = self
+            .sign(&challenge)
+            .map_err(|error| signing_failed(&error))?;
         let token = self.credentials.session_token.as_ref();
         let token = token.map_or(0, |token| token.expose().len());
         let mut response = with_room(64 + header.len() + self.time.len() + token);
@@ -173,11 +176,11 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// The region that a host of STS is in; none if the host is not one.
+/// Returns the region of a host of STS, or `None` if the host is not one.
 fn region(host: &str) -> Option<&str> {
     const DEFAULT: &str = "us-east-1";
     let labels: Vec<&str> = host.split('.').collect();
-    // Nothing but the characters of a host name can end a header early.
+    // Only the characters of a host name are accepted, so that the host cannot end the header early.
     let is_label = |label: &&str| {
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         !label.is_empty() && label.bytes().all(is_host)
@@ -192,7 +195,7 @@ fn region(host: &str) -> Option<&str> {
     }
 }
 
-/// An instant as AWS writes it: `20150830T123600Z`.
+/// Formats an instant as AWS does: `20150830T123600Z`.
 fn amz_date(time: SystemTime) -> String {
     rfc3339(time).replace(['-', ':'], "")
 }
@@ -204,19 +207,25 @@ fn binary(bytes: &[u8]) -> RawBinaryRef<'_> {
     }
 }
 
-fn unable(error: &openssl::error::ErrorStack) -> Cause {
-    Cause::new(
-        CauseCode::MechanismUnsupported,
-        format!("this OpenSSL refuses what MONGODB-AWS needs: {error}"),
-        "MONGODB-AWS signs by HMAC with SHA-256: make sure that the configuration of OpenSSL offers both, and random numbers.",
-    )
-    .fact("mechanism", AuthMechanism::MongodbAws.as_str())
+fn signing_failed(error: &openssl::error::ErrorStack) -> Cause {
+    AuthFailure::Aws(AwsFailure::Signing(error.to_string())).into()
+}
+
+/// Converts the error of a credential service: a limit of this host, or the failure that `failed` returns.
+fn explained(
+    error: ServiceError,
+    failed: impl FnOnce(CredentialServiceProblem) -> AwsFailure,
+) -> Cause {
+    match error {
+        ServiceError::Limited(cause) => explain::auth::limited_aws(cause),
+        ServiceError::Problem(problem) => AuthFailure::Aws(failed(problem)).into(),
+    }
 }
 
 /// The request that is signed.
 const BODY: &str = "Action=GetCallerIdentity&Version=2011-06-15";
 
-/// How many bytes either side's part of the nonce has.
+/// The length of each side's part of the nonce, in bytes.
 const NONCE: usize = 32;
 
 #[cfg(test)]
@@ -227,6 +236,7 @@ mod tests {
     use mongotls_testbench::random::{Random, rounds};
 
     use super::*;
+    use crate::cause::CauseCode;
     use crate::options::Secret;
 
     fn client(token: Option<&str>) -> AwsClient {

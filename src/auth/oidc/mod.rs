@@ -1,9 +1,9 @@
-//! MONGODB-OIDC: an access token of an identity provider, shown to the server.
+//! MONGODB-OIDC: the client sends an access token of an identity provider to the server.
 //!
-//! For a workload one message is enough: the token that is kept, or a new one of the environment or of the
-//! program's callback. For a person the server is first asked which identity provider is meant, unless a
-//! refresh token is at hand. A token that was kept and is refused is given up, and the next way is tried:
-//! see [`Oidc::again`]. Source: "MONGODB-OIDC" in "Driver Authentication".
+//! For a workload one message is enough: the cached token, or a new one from the environment or the program's callback.
+//! For a person, the server first names its identity provider, unless a refresh token is cached. If the server refuses a
+//! cached token, the token is removed from the cache and [`Oidc::retry`] starts a conversation with the next source.
+//! Source: "MONGODB-OIDC" in "Driver Authentication".
 
 #[cfg(feature = "cloud")]
 mod environment;
@@ -20,24 +20,26 @@ use zeroize::Zeroizing;
 #[cfg(feature = "cloud")]
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
-use self::tokens::{Call, Found, Tokens, Told, failed};
+use self::tokens::{Call, CallArguments, ObtainedToken, Tokens};
 use super::conversation::SaslClient;
 use super::{Context, not_proven};
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::Cause;
 use crate::logging::warn;
 #[cfg(feature = "cloud")]
 use crate::options::option_conflict;
 use crate::options::{
     AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
 };
-use crate::printable::{Quoted, sanitize};
-use crate::reason::auth::SaslViolation;
+use crate::printable::sanitize;
 #[cfg(not(feature = "cloud"))]
-use crate::reason::auth::{AuthFailure, AuthFeature};
+use crate::reason::auth::AuthFeature;
+use crate::reason::auth::{
+    AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure, SaslViolation,
+};
 use crate::time::{Deadline, TimeoutKind};
 
-/// What the connections of one client share.
+/// The state that the connections of one client share.
 #[derive(Debug)]
 pub(super) struct Oidc(Arc<Shared>);
 
@@ -65,34 +67,34 @@ impl Oidc {
             None => Source::environment(credential, options)?,
         };
         Ok(Self(Arc::new(Shared {
-            tokens: Arc::new(match &source {
+            tokens: Arc::new(Tokens::new(match &source {
                 #[cfg(feature = "cloud")]
-                Source::Environment(environment) => Tokens::of_environment(environment.name()),
-                Source::Callback(_) => Tokens::default(),
-            }),
+                Source::Environment(environment) => environment.source(),
+                Source::Callback(_) => AccessTokenSource::Callback,
+            })),
             source,
             username: credential.username.clone(),
         })))
     }
 
-    /// What hello may carry: the token that is kept.
+    /// Starts a conversation that hello can carry, with the cached token.
     pub(super) fn speculative(&self, context: &Context<'_>) -> Option<OidcClient> {
         self.0.check_host(context.server).ok()?;
-        let token = self.0.tokens.kept(Instant::now())?;
+        let token = self.0.tokens.cached(Instant::now())?;
         Some(self.client(TokenOrigin::Cache, Some(token), None))
     }
 
-    /// Begins the conversation of a connection, with the first way that there is.
+    /// Starts the conversation of a connection, with the first token that is available.
     pub(super) fn begin(&self, context: &Context<'_>) -> Result<OidcClient, Cause> {
         self.0.check_host(context.server)?;
-        match self.0.tokens.kept(Instant::now()) {
+        match self.0.tokens.cached(Instant::now()) {
             Some(token) => Ok(self.client(TokenOrigin::Cache, Some(token), None)),
             None => self.next(TokenOrigin::Cache, context),
         }
     }
 
-    /// After a refusal by the server: gives up what was refused, and begins the next way; none if there is
-    /// no other, so that the refusal counts.
+    /// Starts the next conversation after the server refused `refused` with this code, or returns `None` if there is no
+    /// other token to try. Removes the refused token from the cache.
     pub(super) fn retry(
         &self,
         refused: &OidcClient,
@@ -116,7 +118,7 @@ impl Oidc {
         Ok(Some(client))
     }
 
-    /// Before a connection is authenticated anew: gives up the token that it was authenticated with.
+    /// Removes the token that a connection was authenticated with, before it is authenticated again.
     pub(super) fn invalidate(&self, token: &AccessToken) {
         self.0.tokens.invalidate(token);
     }
@@ -125,24 +127,24 @@ impl Oidc {
     fn next(&self, origin: TokenOrigin, context: &Context<'_>) -> Result<OidcClient, Cause> {
         let shared = &self.0;
         if !shared.is_human() {
-            let Found { token, is_kept } =
-                shared.token(Told::default(), &shared.limit(&context.deadline))?;
-            // Another connection may have been faster: then it is not ours, and may be too old.
-            let origin = if is_kept {
+            let ObtainedToken { token, is_cached } =
+                shared.token(CallArguments::default(), &shared.limit(&context.deadline))?;
+            // A token that another connection has got in the meantime may be too old.
+            let origin = if is_cached {
                 TokenOrigin::Cache
             } else {
                 TokenOrigin::New
             };
             return Ok(self.client(origin, Some(token), None));
         }
-        if let (TokenOrigin::Cache, Some(told)) = (origin, shared.tokens.refresh()) {
+        if let (TokenOrigin::Cache, Some(arguments)) = (origin, shared.tokens.refresh()) {
             let started = Instant::now();
-            match shared.token(told, &shared.limit(&context.deadline)) {
-                Ok(Found { token, .. }) => {
+            match shared.token(arguments, &shared.limit(&context.deadline)) {
+                Ok(ObtainedToken { token, .. }) => {
                     return Ok(self.client(TokenOrigin::Refresh, Some(token), Some(started)));
                 }
                 Err(_) => {
-                    shared.tokens.forget_refresh();
+                    shared.tokens.remove_refresh();
                     return Ok(self.client(TokenOrigin::New, None, Some(started)));
                 }
             }
@@ -167,7 +169,7 @@ impl Oidc {
 }
 
 impl Source {
-    /// That of a credential without a callback.
+    /// The environment of a credential without a callback.
     #[cfg(feature = "cloud")]
     fn environment(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
         Environment::of(credential, &options.cloud)
@@ -190,8 +192,8 @@ impl Shared {
         matches!(&self.source, Source::Callback(callback) if callback.human.is_some())
     }
 
-    /// Refuses to send a person to the identity provider of a host that is none of theirs.
-    fn check_host(&self, server: &ServerAddress) -> Result<(), Cause> {
+    /// Checks that a person may be sent to the identity provider that this server names.
+    fn check_host(&self, server: &ServerAddress) -> Result<(), AuthFailure> {
         let Source::Callback(OidcCallback {
             human: Some(allowed),
             ..
@@ -199,7 +201,7 @@ impl Shared {
         else {
             return Ok(());
         };
-        // A Unix socket is this host.
+        // A Unix socket leads to this host.
         let host = match server {
             ServerAddress::Tcp { host, .. } => host.as_str(),
             ServerAddress::Unix { .. } => "localhost",
@@ -207,20 +209,13 @@ impl Shared {
         if allowed.allow(host) {
             return Ok(());
         }
-        Err(Cause::new(
-            CauseCode::OidcHostNotAllowed,
-            format!(
-                "nobody is asked to log in for {host}: the allowed hosts are {allowed}",
-                host = Quoted(&host)
-            ),
-            "If the host is one of yours, name it in oidc_allowed_hosts.",
-        )
-        .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
-        .fact("allowed_hosts", allowed.to_string()))
+        Err(AuthFailure::OidcHostNotAllowed {
+            host: host.to_owned(),
+            allowed: allowed.to_string(),
+        })
     }
 
-    /// When a call must have ended: five minutes for a person, and otherwise a minute or the limit of the
-    /// connection.
+    /// The deadline of a call: five minutes for a person, and otherwise a minute or the deadline of the connection.
     fn limit(&self, connection: &Deadline) -> Deadline {
         match self.is_human() {
             true => person(),
@@ -228,11 +223,11 @@ impl Shared {
         }
     }
 
-    /// The token that is kept, or that of a call.
-    fn token(&self, told: Told, deadline: &Deadline) -> Result<Found, Cause> {
+    /// Returns the cached token, or that of a call.
+    fn token(&self, arguments: CallArguments, deadline: &Deadline) -> Result<ObtainedToken, Cause> {
         let (source, username, deadline_of_call) =
             (self.source.clone(), self.username.clone(), *deadline);
-        let Told { idp, refresh } = told.clone();
+        let CallArguments { idp, refresh } = arguments.clone();
         let call: Call = Box::new(move || match source {
             #[cfg(feature = "cloud")]
             Source::Environment(environment) => environment.token(&deadline_of_call),
@@ -252,10 +247,17 @@ impl Shared {
                     refresh_token: refresh,
                 };
                 let answer = callback.ask(&request);
-                answer.map_err(|error| failed(sanitize(error.to_string().as_bytes())))
+                answer.map_err(|error| {
+                    let text = sanitize(error.to_string().as_bytes());
+                    let failure = AccessTokenFailure {
+                        source: AccessTokenSource::Callback,
+                        problem: AccessTokenProblem::Callback(text),
+                    };
+                    AuthFailure::AccessToken(failure).into()
+                })
             }
         });
-        self.tokens.get(call, told, deadline)
+        self.tokens.get(call, arguments, deadline)
     }
 }
 
@@ -274,7 +276,7 @@ enum TokenOrigin {
 pub(super) struct OidcClient {
     shared: Arc<Shared>,
     origin: TokenOrigin,
-    /// None until a person has logged in.
+    /// `None` until a person has logged in.
     token: Option<AccessToken>,
     is_complete: bool,
     /// How long the conversation has waited for a person.
@@ -298,16 +300,16 @@ impl SaslClient for OidcClient {
         let idp = read_idp(message).map_err(violated)?;
         let started = Instant::now();
         let shared = &self.shared;
-        // A connection that was faster may have brought a token meanwhile.
-        let told = Told {
+        // The cache may have the token of another connection by now.
+        let arguments = CallArguments {
             idp: Some(idp),
             refresh: None,
         };
-        let found = shared.token(told, &person())?;
+        let obtained = shared.token(arguments, &person())?;
         self.time_of_person += started.elapsed();
         self.is_complete = true;
-        let message = jwt(&found.token);
-        self.token = Some(found.token);
+        let message = jwt(&obtained.token);
+        self.token = Some(obtained.token);
         Ok(message)
     }
 
@@ -340,12 +342,12 @@ fn within(limit: Duration) -> Deadline {
     Deadline::after(Instant::now(), Some(limit), TimeoutKind::OidcCallback)
 }
 
-/// When a person must be done.
+/// The deadline for a person.
 fn person() -> Deadline {
     within(HUMAN_LIMIT)
 }
 
-/// `{ "jwt": token }`, written in one piece: memory that grows leaves its old content behind.
+/// Returns `{ "jwt": token }`. The buffer does not grow, which would leave a copy of the token behind.
 fn jwt(token: &AccessToken) -> Zeroizing<Vec<u8>> {
     let text = token.expose().as_bytes();
     let head = b"\x02jwt\0";
@@ -360,7 +362,7 @@ fn jwt(token: &AccessToken) -> Zeroizing<Vec<u8>> {
     message.into()
 }
 
-/// What the server says of the identity provider. It comes from a host that is allowed.
+/// Reads the server's description of its identity provider. The server is an allowed host.
 fn read_idp(message: &[u8]) -> Result<IdpInfo, SaslViolation> {
     const MOST_SCOPES: usize = 100;
     let document = RawDocument::from_bytes(message).map_err(|_| SaslViolation::NotBson)?;
@@ -388,9 +390,9 @@ fn violated(violation: SaslViolation) -> Cause {
     not_proven(AuthMechanism::MongodbOidc, violation).into()
 }
 
-/// What a call may take, where the connection has no limit.
+/// The time limit of a call if the connection has none.
 const LIMIT: Duration = Duration::from_secs(60);
-/// What a person may take.
+/// The time limit of a person.
 const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_of_an_identity_provider_is_not_trusted() {
+    fn the_description_of_an_identity_provider_is_not_trusted() {
         let of = |document: RawDocumentBuf| read_idp(document.as_bytes());
         assert_eq!(of(rawdoc! {}), Err(SaslViolation::NoIssuer));
         assert_eq!(of(rawdoc! { "issuer": 1 }), Err(SaslViolation::NoIssuer));

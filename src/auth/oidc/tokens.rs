@@ -1,25 +1,23 @@
 //! The access token of a client, and the one call at a time that gets the next.
 //!
-//! A call runs on a thread of its own, so that a callback that blocks cannot stretch a time limit: those
-//! who wait give up at their deadline, while the call goes on and its token serves whoever comes next.
-//! Calls are 100 ms apart at least. What a call did wrong is told to all who waited for it. No lock is held
-//! while the callback runs. Source: "Credential Caching" in "Driver Authentication".
+//! A call runs on a thread of its own, so that a callback that blocks cannot stretch a time limit: waiting threads return
+//! at their deadline, while the call continues and its token serves the next threads. Calls are at least 100 ms apart.
+//! If a call fails, all threads that wait for it get its error. No lock is held while the callback runs. Source:
+//! "Credential Caching" in "Driver Authentication".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "cloud")]
-use super::environment;
-use crate::cause::{Cause, CauseCode};
+use crate::cause::Cause;
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
-use crate::reason::auth::AuthFailure;
-use crate::time::{Deadline, Elapsed};
+use crate::reason::auth::{AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure};
+use crate::time::Deadline;
 
-/// An access token that servers are shown. Two are the same if they have the same text.
+/// An access token, as it is sent to servers. Two are equal if they have the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken(Arc<Secret>);
 
@@ -29,14 +27,12 @@ impl AccessToken {
     }
 }
 
-/// What one client knows of its user.
+/// The tokens of one client, and the calls that get them.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     state: Mutex<State>,
     changed: Condvar,
-    /// The environment that is asked; none where it is a callback of the program.
-    #[cfg(feature = "cloud")]
-    environment: Option<&'static str>,
+    source: AccessTokenSource,
 }
 
 #[derive(Debug, Default)]
@@ -44,58 +40,57 @@ struct State {
     access: Option<(AccessToken, Option<Instant>)>,
     refresh: Option<Secret>,
     idp: Option<IdpInfo>,
-    /// How often the process had forked when the call that runs began: a child has the state, and not the thread.
+    /// The number of forks of the process when the running call began. A forked child has the state, but not the thread.
     runs_in: Option<u64>,
     /// When the last call ended.
     last_call: Option<Instant>,
-    /// How many calls have ended, and how the last one did.
+    /// The number of calls that have ended, and the result of the last one.
     ended: u64,
-    outcome: Option<Result<AccessToken, Cause>>,
+    result: Option<Result<AccessToken, Cause>>,
 }
 
-/// A token, and whether it was there already.
+/// A token, and whether the cache had it.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ObtainedToken {
     pub(super) token: AccessToken,
-    pub(super) is_kept: bool,
+    pub(super) is_cached: bool,
 }
 
-/// What a human callback is told.
+/// The arguments of a human callback that depend on the server and on earlier calls.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct CallArguments {
     pub(super) idp: Option<IdpInfo>,
     pub(super) refresh: Option<Secret>,
 }
 
-/// What gets a token: the environment, or a callback with all that it is told but its time limit.
+/// Gets a token from the environment or by the callback.
 pub(super) type Call = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
 
 impl Tokens {
-    /// Tokens that the environment of that name gives.
-    #[cfg(feature = "cloud")]
-    pub(super) fn of_environment(name: &'static str) -> Self {
+    pub(super) fn new(source: AccessTokenSource) -> Self {
         Self {
-            environment: Some(name),
+            source,
             ..Self::default()
         }
     }
 
-    /// The token that is kept.
-    pub(super) fn kept(&self, now: Instant) -> Option<AccessToken> {
-        self.state().kept(now)
+    /// The cached token, if it has not expired.
+    pub(super) fn cached(&self, now: Instant) -> Option<AccessToken> {
+        self.state().cached(now)
     }
 
-    /// What gets a token without a person: the refresh token, and for which identity provider.
-    pub(super) fn refresh(&self) -> Option<Told> {
+    /// Returns the arguments with which a callback gets a token without a person: the refresh token and its identity
+    /// provider.
+    pub(super) fn refresh(&self) -> Option<CallArguments> {
         let state = self.state();
         state.refresh.as_ref()?;
-        Some(Told {
+        Some(CallArguments {
             idp: state.idp.clone(),
             refresh: state.refresh.clone(),
         })
     }
 
-    /// Gives up a token that the server refused, unless there is another one already.
+    /// Removes a token that the server refused, unless the cache has another one already.
     pub(super) fn invalidate(&self, refused: &AccessToken) {
         let mut state = self.state();
         if state
@@ -107,37 +102,37 @@ impl Tokens {
         }
     }
 
-    /// Gives up the refresh token: it was used in vain.
-    pub(super) fn forget_refresh(&self) {
+    /// Removes the refresh token, which did not get an access token.
+    pub(super) fn remove_refresh(&self) {
         self.state().refresh = None;
     }
 
-    /// The token that is kept or, if there is none, that of a call, which is made of `call` unless one
-    /// runs already. `told` is what the call is told, and kept with its outcome.
+    /// Returns the cached token or, if there is none, that of a call: of the one that is running, or of `call`.
+    /// `arguments` are those of the call, and are cached with its token.
     pub(super) fn get(
         self: &Arc<Self>,
         call: Call,
-        told: Told,
+        arguments: CallArguments,
         deadline: &Deadline,
-    ) -> Result<Found, Cause> {
+    ) -> Result<ObtainedToken, Cause> {
         let mut call = Some(call);
         let mut state = self.state();
-        let mut is_kept = true;
+        let mut is_cached = true;
         let mut awaited = None;
         loop {
-            if let Some(token) = state.kept(Instant::now()) {
-                return Ok(Found { token, is_kept });
+            if let Some(token) = state.cached(Instant::now()) {
+                return Ok(ObtainedToken { token, is_cached });
             }
             if awaited.is_some_and(|count| state.ended > count) {
-                match &state.outcome {
+                match &state.result {
                     Some(Err(cause)) => return Err(cause.clone()),
-                    // It came, and another connection was refused with it in the meantime, or it had no
-                    // time left at all: the server may say so.
+                    // The call gave a token, which was removed in the meantime because a server refused it, or which
+                    // expired at once. The server decides.
                     Some(Ok(token)) => {
                         let token = token.clone();
-                        return Ok(Found {
+                        return Ok(ObtainedToken {
                             token,
-                            is_kept: false,
+                            is_cached: false,
                         });
                     }
                     None => {}
@@ -146,16 +141,17 @@ impl Tokens {
             let own = fork::count();
             if state.runs_in != Some(own) {
                 let Some(call) = call.take() else {
-                    return Err(self.timed_out(deadline.elapsed()));
+                    let problem = AccessTokenProblem::TimedOut(deadline.elapsed());
+                    return Err(self.failed(problem));
                 };
                 state.runs_in = Some(own);
                 let pause = state
                     .last_call
                     .map(|last| (last + PAUSE).saturating_duration_since(Instant::now()));
                 let tokens = Arc::clone(self);
-                let told = told.clone();
+                let arguments = arguments.clone();
                 let started = thread::spawn("mongotls-oidc", move || {
-                    tokens.run(call, told, pause.unwrap_or_default());
+                    tokens.run(call, arguments, pause.unwrap_or_default());
                 });
                 if started.is_err() {
                     state.runs_in = None;
@@ -167,9 +163,10 @@ impl Tokens {
                 }
             }
             awaited.get_or_insert(state.ended);
-            is_kept = false;
+            is_cached = false;
             let left = deadline.remaining(Instant::now());
-            let left = left.map_err(|elapsed| self.timed_out(elapsed))?;
+            let left =
+                left.map_err(|elapsed| self.failed(AccessTokenProblem::TimedOut(elapsed)))?;
             state = fork::outside(|| match left {
                 Some(left) => {
                     let waited = self.changed.wait_timeout(state, left);
@@ -183,25 +180,25 @@ impl Tokens {
         }
     }
 
-    /// One call, on a thread of its own.
-    fn run(&self, call: Call, told: Told, pause: Duration) {
+    /// Runs one call, on a thread of its own.
+    fn run(&self, call: Call, arguments: CallArguments, pause: Duration) {
         std::thread::sleep(pause);
-        let outcome = catch_unwind(AssertUnwindSafe(call))
-            .unwrap_or_else(|_| Err(self.failed("it panicked".to_owned())))
+        let result = catch_unwind(AssertUnwindSafe(call))
+            .unwrap_or_else(|_| Err(self.failed(AccessTokenProblem::Panicked)))
             .and_then(|token| match token.access_token.expose().is_empty() {
-                true => Err(self.failed("it gave an empty access token".to_owned())),
+                true => Err(self.failed(AccessTokenProblem::EmptyToken)),
                 false => Ok(token),
             });
         let mut state = self.state();
-        state.outcome = Some(outcome.map(|token| {
+        state.result = Some(result.map(|token| {
             let access = AccessToken(Arc::new(token.access_token));
             let end = token
                 .expires_in
                 .and_then(|time| Instant::now().checked_add(time));
             state.access = Some((access.clone(), end));
-            // An identity provider may let the old one hold (RFC 6749 §6).
-            state.refresh = token.refresh_token.or(told.refresh);
-            state.idp = told.idp;
+            // Without a new refresh token, the old one stays valid (RFC 6749 §6).
+            state.refresh = token.refresh_token.or(arguments.refresh);
+            state.idp = arguments.idp;
             access
         }));
         state.runs_in = None;
@@ -211,30 +208,17 @@ impl Tokens {
         self.changed.notify_all();
     }
 
-    fn failed(&self, why: String) -> Cause {
-        #[cfg(feature = "cloud")]
-        if let Some(name) = self.environment {
-            return environment::failed(name, &why);
-        }
-        failed(why)
-    }
-
-    fn timed_out(&self, elapsed: Elapsed) -> Cause {
-        let limit = crate::error::Milliseconds(elapsed.limit);
-        let option = elapsed.kind.option();
-        self.failed(format!("it did not end within {limit} ({option})"))
-            .fact(
-                "limit_ms",
-                i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX),
-            )
-            .fact("option", option)
+    /// Describes that the source of tokens gave none.
+    fn failed(&self, problem: AccessTokenProblem) -> Cause {
+        let source = self.source;
+        AuthFailure::AccessToken(AccessTokenFailure { source, problem }).into()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a token there that no call gave.
+    /// Puts a token into the cache that no call gave.
     #[cfg(test)]
     pub(super) fn put(&self, text: &str, end: Option<Instant>) -> AccessToken {
         let token = AccessToken(Arc::new(Secret::from(text)));
@@ -244,24 +228,14 @@ impl Tokens {
 }
 
 impl State {
-    fn kept(&self, now: Instant) -> Option<AccessToken> {
+    fn cached(&self, now: Instant) -> Option<AccessToken> {
         let (token, end) = self.access.as_ref()?;
         end.is_none_or(|end| now < end).then(|| token.clone())
     }
 }
 
-/// The callback gave no token.
-pub(super) fn failed(why: String) -> Cause {
-    Cause::new(
-        CauseCode::OidcCallbackFailed,
-        format!("the OIDC callback gave no access token: {why}"),
-        "Look at the program's OIDC callback, and at the identity provider that it asks.",
-    )
-    .fact("mechanism", AuthMechanism::MongodbOidc.as_str())
-}
-
-/// How long after the end of a call the next one may begin. The specification counts from its beginning, which
-/// the callback sees a little later than this side does.
+/// The least time between the end of a call and the next one. The specification counts from the beginning of a call,
+/// which the callback sees a little later than this crate does.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -271,6 +245,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::cause::CauseCode;
     use crate::time::TimeoutKind;
 
     fn within(limit: Duration) -> Deadline {
@@ -281,38 +256,43 @@ mod tests {
         Box::new(move || Ok(OidcToken::new(text)))
     }
 
+    fn refused(text: &str) -> Cause {
+        let problem = AccessTokenProblem::Callback(text.to_owned());
+        Tokens::default().failed(problem)
+    }
+
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_token_is_kept_until_it_is_refused() {
+    fn a_token_is_cached_until_it_is_refused() {
         let tokens = Arc::new(Tokens::default());
         let first = tokens
-            .get(gives("a"), Told::default(), &within(LONG))
+            .get(gives("a"), CallArguments::default(), &within(LONG))
             .unwrap();
-        assert!(!first.is_kept);
+        assert!(!first.is_cached);
         let again = tokens
-            .get(gives("b"), Told::default(), &within(LONG))
+            .get(gives("b"), CallArguments::default(), &within(LONG))
             .unwrap();
-        assert!(again.is_kept && again.token == first.token);
+        assert!(again.is_cached && again.token == first.token);
         let other = AccessToken(Arc::new(Secret::from("other")));
         tokens.invalidate(&other);
-        assert_eq!(tokens.kept(Instant::now()), Some(first.token.clone()));
+        assert_eq!(tokens.cached(Instant::now()), Some(first.token.clone()));
         tokens.invalidate(&first.token);
-        assert_eq!(tokens.kept(Instant::now()), None);
+        assert_eq!(tokens.cached(Instant::now()), None);
         let next = tokens
-            .get(gives("b"), Told::default(), &within(LONG))
+            .get(gives("b"), CallArguments::default(), &within(LONG))
             .unwrap();
         assert_eq!(next.token.expose(), "b");
         assert!(!format!("{tokens:?}").contains("\"b\""));
     }
 
     #[test]
-    fn a_token_whose_time_is_over_is_not_kept() {
+    fn an_expired_token_is_not_used() {
         let tokens = Arc::new(Tokens::default());
         let now = Instant::now();
         tokens.put("a", Some(now + LONG));
-        assert!(tokens.kept(now).is_some());
-        assert!(tokens.kept(now + LONG).is_none());
+        assert!(tokens.cached(now).is_some());
+        assert!(tokens.cached(now + LONG).is_none());
     }
 
     #[test]
@@ -329,7 +309,9 @@ mod tests {
                             thread::sleep(Duration::from_millis(50));
                             Ok(OidcToken::new("a"))
                         });
-                        let found = tokens.get(call, Told::default(), &within(LONG)).unwrap();
+                        let found = tokens
+                            .get(call, CallArguments::default(), &within(LONG))
+                            .unwrap();
                         found.token.expose().to_owned()
                     })
                 })
@@ -347,50 +329,50 @@ mod tests {
     fn calls_are_a_tenth_of_a_second_apart() {
         let tokens = Arc::new(Tokens::default());
         let first = tokens
-            .get(gives("a"), Told::default(), &within(LONG))
+            .get(gives("a"), CallArguments::default(), &within(LONG))
             .unwrap();
         let ended = tokens.state().last_call.unwrap();
         tokens.invalidate(&first.token);
         tokens
-            .get(gives("b"), Told::default(), &within(LONG))
+            .get(gives("b"), CallArguments::default(), &within(LONG))
             .unwrap();
         assert!(tokens.state().last_call.unwrap() - ended >= PAUSE);
     }
 
     #[test]
-    fn what_a_call_did_wrong_is_told() {
+    fn the_error_of_a_call_is_returned() {
         let cases: [(Call, &str); 3] = [
             (Box::new(|| panic!("s3cret")), "it panicked"),
             (gives(""), "an empty access token"),
-            (Box::new(|| Err(failed("no luck".into()))), "no luck"),
+            (Box::new(|| Err(refused("no luck"))), "no luck"),
         ];
         for (call, reason) in cases {
             let tokens = Arc::new(Tokens::default());
             let cause = tokens
-                .get(call, Told::default(), &within(LONG))
+                .get(call, CallArguments::default(), &within(LONG))
                 .unwrap_err();
             assert_eq!(cause.code(), CauseCode::OidcCallbackFailed);
             assert!(cause.message().contains(reason), "{cause}");
             assert!(!cause.message().contains("s3cret"));
-            // The next one is asked anew.
+            // The next call is made as usual.
             assert!(
                 tokens
-                    .get(gives("a"), Told::default(), &within(LONG))
+                    .get(gives("a"), CallArguments::default(), &within(LONG))
                     .is_ok()
             );
         }
     }
 
     #[test]
-    fn a_call_of_the_process_before_a_fork_is_not_waited_for() {
+    fn a_call_from_before_a_fork_is_not_awaited() {
         let tokens = Arc::new(Tokens::default());
         tokens.state().runs_in = Some(fork::count() + 1);
-        let found = tokens.get(gives("a"), Told::default(), &within(LONG));
+        let found = tokens.get(gives("a"), CallArguments::default(), &within(LONG));
         assert_eq!(found.unwrap().token.expose(), "a");
     }
 
     #[test]
-    fn a_call_that_blocks_keeps_nobody_beyond_the_deadline_and_its_token_still_counts() {
+    fn a_late_call_stretches_no_deadline_and_its_token_is_used() {
         let tokens = Arc::new(Tokens::default());
         let (release, blocked) = mpsc::channel::<()>();
         let call: Call = Box::new(move || {
@@ -399,20 +381,20 @@ mod tests {
         });
         let limit = Duration::from_millis(100);
         let cause = tokens
-            .get(call, Told::default(), &within(limit))
+            .get(call, CallArguments::default(), &within(limit))
             .unwrap_err();
         assert!(
             cause.message().contains("did not end within 100 ms"),
             "{cause}"
         );
-        // Another one does not begin meanwhile.
+        // No other call begins in the meantime.
         let cause = tokens
-            .get(gives("other"), Told::default(), &within(limit))
+            .get(gives("other"), CallArguments::default(), &within(limit))
             .unwrap_err();
         assert!(cause.message().contains("did not end within"), "{cause}");
         release.send(()).unwrap();
         let found = tokens
-            .get(gives("other"), Told::default(), &within(LONG))
+            .get(gives("other"), CallArguments::default(), &within(LONG))
             .unwrap();
         assert_eq!(found.token.expose(), "late");
     }

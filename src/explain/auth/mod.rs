@@ -4,8 +4,12 @@
 //! mechanisms that hello lists for the user distinguish some of these cases, because MongoDB lists them only for a user
 //! that it knows ("Mechanism Negotiation via Handshake"). Codes are those of MongoDB's `error_codes.yml`.
 
+mod credentials;
+
 use std::borrow::Cow;
 
+#[cfg(feature = "cloud")]
+pub(crate) use self::credentials::{limited_aws, limited_environment};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::cause::{CauseCode, Explanation};
@@ -83,6 +87,12 @@ pub(super) fn explain(reason: &AuthFailure) -> Explanation {
         )
         .fact("mechanism", mechanism.as_str()),
         AuthFailure::Rejected(rejection) => rejected(rejection),
+        AuthFailure::OidcHostNotAllowed { host, allowed } => {
+            credentials::host_not_allowed(host, allowed)
+        }
+        AuthFailure::AccessToken(failure) => credentials::access_token(failure),
+        #[cfg(feature = "cloud")]
+        AuthFailure::Aws(failure) => credentials::aws(failure),
         #[cfg(feature = "gssapi")]
         AuthFailure::Kerberos(failure) => kerberos(failure),
         #[cfg(feature = "gssapi")]
