@@ -1,23 +1,52 @@
 //! A blocking MongoDB connector on OpenSSL that gets TLS right, and says why when it cannot.
 //!
 //! ```no_run
-//! use mongotls::bson::doc;
+//! use mongotls::Client;
+//! use mongotls::bson::{Document, doc};
 //!
-//! let client = mongotls::Client::connect("mongodb://db.example.com/?tls=true&tlsCAFile=/etc/ssl/db-ca.pem")?;
-//! let reply = client.database("admin").run_command(doc! { "ping": 1 })?;
+//! // A client, for all threads of the program.
+//! let client = Client::connect("mongodb://db.example.com/?tlsCAFile=ca.pem")?;
+//! let shop = client.database("shop");
+//!
+//! // A query. The cursor fetches its batches by itself.
+//! let cheap = doc! { "find": "things", "filter": { "price": 5 } };
+//! for thing in shop.run_cursor_command::<Document>(cheap)? {
+//!     println!("{}", thing?);
+//! }
+//!
+//! // A failure, explained.
+//! if let Err(error) = shop.run_command(doc! { "ping": 1 }) {
+//!     eprintln!("{error}");
+//!     if let Some(cause) = error.cause() {
+//!         eprintln!("[{}] {}", cause.code(), cause.remedy());
+//!     }
+//! }
 //! # Ok::<(), mongotls::Error>(())
+//! ```
+//!
+//! ```text
+//! server db.example.com:27017: TLS handshake failed: the server's certificate
+//! "db.example.com" expired at 2026-06-01T11:00:00Z
+//! [certificate-expired] Renew the server's certificate and let the server load it.
 //! ```
 //!
 //! # The parts
 //!
-//! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. A client is shared by all threads
-//!   of a program; no async runtime is involved, and two threads for each server look after it.
-//! - [`ClientOptions`] say how, from a connection string ([`uri`]) or from a builder ([`options`]).
-//! - [`Error`] is the one error. That of a failed connection holds a [`Cause`]: a stable
-//!   [`code`](CauseCode), the facts, and a remedy for people ([`cause`]).
-//! - [`tls`] can be used alone: options, a host and a stream give a verified stream.
-//! - [`event`] tells a program what happens inside a client.
+//! - [`Client`], [`Database`], [`Command`] and [`Cursor`] run commands. All threads of a program share a client. There
+//!   is no async runtime; two threads for each server check it and measure round trips.
+//! - [`ClientOptions`] configure a client, from a connection string ([`uri`]) or from a builder ([`options`]).
+//! - [`Error`] is the one error. The error of a failed connection has a [`Cause`]: a stable [code](CauseCode), the
+//!   facts, and a remedy for people ([`cause`]).
+//! - [`tls`] works alone too: it makes a verified stream from options, a host name and any stream.
+//! - [`event`] notifies a program of what happens inside a client.
 //! - [`doctor`] examines a deployment stage by stage.
+//!
+//! # Guides
+//!
+//! [TLS](guide::tls), [authentication](guide::authentication), [connections](guide::connections),
+//! [replica sets and sharded clusters](guide::topologies), [monitoring](guide::monitoring),
+//! [troubleshooting](guide::troubleshooting), [the doctor](guide::doctor), [the command line](guide::command_line) and
+//! [performance](guide::performance).
 //!
 //! # What holds without being asked for
 //!
@@ -33,6 +62,7 @@
 //! names the feature:
 //!
 //! - `cloud`: MONGODB-AWS, and the environments of MONGODB-OIDC, which ask the credential services of clouds.
+//! - `idna`: host names with other characters than those of ASCII.
 //! - `saslprep`: passwords of SCRAM-SHA-256 with other characters than those of ASCII.
 //! - `serde`: replies and documents of a cursor as types of the program.
 //!
@@ -51,6 +81,8 @@
 pub mod cause;
 pub mod doctor;
 pub mod event;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 pub mod options;
 pub mod tls;
 pub mod uri;

@@ -1,10 +1,10 @@
 //! TLS on OpenSSL: from options to a verified stream and a report of facts.
 //!
-//! [`TlsContext`] is built once from [`TlsOptions`]: trust anchors, CRLs and the client's certificate
+//! [`TlsContext`] is built once from [`TlsOptions`](crate::options::TlsOptions): trust anchors, CRLs and the client's certificate
 //! are read then, and every file must load or building fails with its path. All connections of a
 //! client share it. [`TlsContext::connect`] runs a handshake over any stream and returns a
 //! [`TlsStream`] whose peer is verified as the options ask, or an error with the exact
-//! [`Cause`]. It knows nothing of MongoDB, so that a program with its own protocol may
+//! [`Cause`](crate::Cause). It knows nothing of MongoDB, so that a program with its own protocol may
 //! use it alone:
 //!
 //! ```no_run

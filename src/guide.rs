@@ -1,0 +1,24 @@
+//! The guides of this crate, as they are in the folder `docs/` of its repository.
+//!
+//! | guide | for |
+//! |---|---|
+//! | [`tls`] | every option of TLS, with an example each |
+//! | [`authentication`] | users and mechanisms |
+//! | [`connections`] | the pool, `mongodb+srv`, proxies, tunnels, closing a client, forking |
+//! | [`topologies`] | replica sets and sharded clusters |
+//! | [`monitoring`] | events and log lines |
+//! | [`troubleshooting`] | each cause of a failed connection: an example and what to do |
+//! | [`doctor`] | the examination of a whole deployment |
+//! | [`command_line`] | the program `mongotls` |
+//! | [`performance`] | measured costs |
+
+macro_rules! guides {
+    ($($name:ident)*) => {
+        $(
+            #[doc = include_str!(concat!(env!("OUT_DIR"), "/guide/", stringify!($name), ".md"))]
+            pub mod $name {}
+        )*
+    };
+}
+
+guides! { authentication command_line connections doctor monitoring performance tls topologies troubleshooting }
