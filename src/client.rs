@@ -55,7 +55,7 @@ struct Inner {
     watcher: OnceLock<Watcher>,
     /// Polls DNS for new hosts, with `mongodb+srv`.
     #[cfg(feature = "srv")]
-    polling: OnceLock<crate::ending::Ending>,
+    polling: OnceLock<crate::stop::Stop>,
 }
 
 impl Inner {
@@ -82,7 +82,7 @@ impl Inner {
     }
 
     #[cfg(feature = "srv")]
-    fn poll(&self) -> Option<crate::ending::Ending> {
+    fn poll(&self) -> Option<crate::stop::Stop> {
         use crate::srv::polling;
         let topology = Arc::downgrade(&self.topology);
         polling::start(topology, &self.options, polling::SHORTEST)
@@ -354,7 +354,7 @@ impl Client {
         }
         #[cfg(feature = "srv")]
         if let Some(polling) = inner.polling.get() {
-            polling.end();
+            polling.stop();
         }
         let until = now.checked_add(limit);
         let still = inner.topology.pools().into_iter().flat_map(|pool| {

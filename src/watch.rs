@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ending::{Ending, Sleep};
 use crate::ffi::thread::{Background, outlive_panics};
+use crate::stop::{Sleep, Stop};
 use crate::tls::Snapshot;
 
 /// A thread that looks at files; it ends when this is dropped.
-pub(crate) struct Watcher(Ending);
+pub(crate) struct Watcher(Stop);
 
 impl Watcher {
     /// Calls `reload` whenever one of the files has changed since they were `seen`, and again while it fails, until it
@@ -23,21 +23,21 @@ impl Watcher {
         interval: Duration,
         mut reload: impl FnMut(Reason) -> Reload + Send + 'static,
     ) -> Self {
-        let ending = Ending::default();
-        let sleep = ending.sleep();
+        let stop = Stop::default();
+        let sleep = stop.sleep();
         let go_on = sleep.clone();
         let run = move || {
             let watch = || watch(&sleep, &mut seen, interval, &mut reload);
-            outlive_panics("watching files", watch, || !go_on.ends_within(interval));
+            outlive_panics("watching files", watch, || !go_on.stops_within(interval));
         };
         // Started later, if not now.
         let _ = background.start("mongotls-watch", run);
-        Self(ending)
+        Self(stop)
     }
 
     /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
     pub(crate) fn end(&self) {
-        self.0.end();
+        self.0.stop();
     }
 }
 
@@ -52,7 +52,7 @@ fn watch(
     let mut retry_at: Option<Instant> = None;
     loop {
         let left = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if sleep.ends_within(left.map_or(interval, |left| left.min(interval))) {
+        if sleep.stops_within(left.map_or(interval, |left| left.min(interval))) {
             return;
         }
         let reason = if seen.renew() {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::cause::{Cause, CauseCode};
-use crate::net::http::{self, HttpError, Method, Request, Route, Url};
+use crate::net::http::{self, Method, ProxyPolicy, Request, Url};
 use crate::options::{Secret, TlsOptions};
 use crate::printable::sanitize;
 use crate::reason::auth::{CredentialServiceProblem, TokenFileFailure, TokenFileProblem};
+use crate::reason::http::HttpFailure;
 use crate::reason::io::OsError;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{Offer, TlsContext, read_small};
@@ -82,7 +83,7 @@ pub(super) fn fetch(
     query: &Query<'_>,
     deadline: &Deadline,
 ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
-    let unreachable = |error: HttpError| match error.local_limit() {
+    let unreachable = |error: HttpFailure| match error.local_limit() {
         Some(failed) => FetchError::Limited(failed.cause()),
         None => FetchError::NoReply(CredentialServiceProblem::Http(error.to_string())),
     };
@@ -95,9 +96,9 @@ pub(super) fn fetch(
         method: query.method,
         headers: query.headers,
         largest: LARGEST,
-        route: match url.is_secure() {
-            true => Route::Environment,
-            false => Route::Direct,
+        proxy: match url.is_secure() {
+            true => ProxyPolicy::Environment,
+            false => ProxyPolicy::Direct,
         },
     };
     let reply = match url.is_secure() {

@@ -1,4 +1,4 @@
-//! Carries a conversation of `auth` over a connection, within the deadline of establishing it.
+//! Authentication on a connection: carries a conversation of `auth`, within the deadline of the handshake.
 //!
 //! Each command is one request and one reply. A connection whose authentication fails is dropped by the
 //! caller: the error is of [`Stage::Authentication`], with the network's cause where the network failed,
@@ -23,10 +23,10 @@ use crate::reason::auth::{AuthFailure, CredentialRejection, UserMechanisms};
 use crate::time::Deadline;
 use crate::tls::{Certificate, TlsContext};
 
-/// What a conversation needs beside the connection.
+/// The data that a conversation needs beside the connection.
 pub(super) struct Driver<'a> {
     pub(super) authenticator: &'a Authenticator,
-    /// None without TLS.
+    /// `None` without TLS.
     pub(super) tls: Option<TlsContext>,
     pub(super) context: Context<'a>,
 }

@@ -1,11 +1,11 @@
 //! Establishing a connection: resolve, connect, TLS, hello, authentication, each within one deadline.
 //!
-//! With a proxy its name is resolved, and it connects to the server; from TLS on all is the server's.
-//! Hello agrees on a compressor ("OP_COMPRESSED"). An error of the network on the way has the labels by which
-//! an overloaded server is spared ([`overload`](super::overload)).
+//! With a proxy, the proxy's name is resolved, and the proxy connects to the server; TLS and all that follows is with the
+//! server. Hello agrees on a compressor ("OP_COMPRESSED"). A network error gets the labels of an error that an overloaded
+//! server may cause ([`overload`](super::overload)).
 //!
-//! An [`Observer`] sees every stage as it ends, with what was learned; the doctor uses that, pools do
-//! not. An error says at which stage it happened and, always, why.
+//! An [`Observer`] sees every stage as it ends, with its result; the doctor uses that, pools do not. An error always says
+//! at which stage it happened and why.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use super::probe::Probe;
 use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
 use crate::auth::{Authenticated, Authentication, Authenticator, Context};
-use crate::cause::{Category, Cause, CauseCode, FactValue};
+use crate::cause::{Category, Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
 use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsEvent,
@@ -35,6 +35,7 @@ use crate::idn;
 use crate::logging::{debug, warn};
 use crate::net::{Route, Unreachable};
 use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
+use crate::reason::Reason;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
 use crate::time::{Deadline, TimeoutKind};
@@ -43,17 +44,17 @@ use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
 
-/// What a client needs to open connections: made once, shared by all pools.
+/// Opens the connections of a client: created once, shared by all pools.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    /// None without TLS. The lock is held only to copy or replace the context.
+    /// `None` without TLS. The lock is held only to copy or replace the context.
     tls: Option<Mutex<TlsContext>>,
-    /// Held by the one reload at a time, so that a slow one does not replace the set of a later one.
+    /// Held during a reload, so that a slow reload cannot replace the files of a later one.
     reloading: Mutex<()>,
-    /// None without a user.
+    /// `None` without a user.
     pub(super) authenticator: Option<Authenticator>,
     pub(super) metadata: Metadata,
-    /// Those that the options name and that are built in, best first.
+    /// The compressors that the options name and that are built in, best first.
     pub(super) compressors: Vec<Compressor>,
     zlib_level: i32,
     commands: CommandMonitor,
@@ -62,36 +63,36 @@ pub(crate) struct Connector {
     replica_set: Option<String>,
     /// True if the hosts come from an SRV record, which turns TLS on.
     is_srv: bool,
-    /// The names in DNS of the hosts that the options name in other characters than those of ASCII.
+    /// The ASCII names for DNS of the hosts that the options name in other characters.
     dns_names: HashMap<String, String>,
-    /// What connections go through, but those to Unix sockets.
+    /// The proxy for connections, except those to Unix sockets.
     pub(super) proxy: Option<ProxyOptions>,
-    /// The addresses to connect to in place of those of servers.
+    /// The addresses to connect to instead of those of servers.
     connect_to: BTreeMap<ServerAddress, ServerAddress>,
     probe: Probe,
     listener: EventListener,
 }
 
-/// Sees the stages of an attempt to connect.
+/// Observes the stages of an attempt to connect.
 pub(crate) trait Observer {
-    /// `stage` ended well.
+    /// `stage` succeeded.
     fn finished(&mut self, stage: Stage, took: Duration, learned: Learned<'_>);
 }
 
-/// Nobody watches.
+/// Ignores all stages.
 impl Observer for () {
     fn finished(&mut self, _: Stage, _: Duration, _: Learned<'_>) {}
 }
 
-/// What a stage found out.
+/// The result of a stage.
 pub(crate) enum Learned<'a> {
-    /// With a proxy, those of the proxy.
+    /// The addresses of the server, or of the proxy.
     Addresses(&'a [SocketAddr]),
-    /// With a proxy, its address.
+    /// The address of the peer: the server or the proxy.
     Peer(Option<SocketAddr>),
     Handshake(&'a HandshakeReport),
     Hello(&'a Hello),
-    /// Not told of a connection without a user, or to an arbiter.
+    /// Absent without a user, and for an arbiter.
     Authentication(&'a Authenticated),
 }
 
@@ -105,7 +106,7 @@ impl Connector {
         Self::made(options).map(Arc::new)
     }
 
-    /// The same for a forked child: with nothing in it that a thread of the parent may have locked.
+    /// Creates the connector of a forked child, without anything that a thread of the parent may have locked.
     pub(crate) fn in_child(&self, options: &ClientOptions) -> Result<Arc<Self>> {
         let inherited = self
             .tls
@@ -166,7 +167,7 @@ impl Connector {
         }
     }
 
-    /// The TLS context in force; none without TLS.
+    /// The current TLS context, or `None` without TLS.
     pub(crate) fn tls(&self) -> Option<TlsContext> {
         let tls = self
             .tls
@@ -176,8 +177,8 @@ impl Connector {
         Some(tls.clone())
     }
 
-    /// Reads the files of TLS again. The new context takes over if it can be used at `now`; otherwise the old one
-    /// stays in force.
+    /// Reads the files of TLS again. The new context replaces the old one if it can be used at `now`; otherwise the old
+    /// one stays.
     pub(crate) fn reload_tls(&self, now: SystemTime) -> Result<()> {
         let _one_at_a_time = self
             .reloading
@@ -200,7 +201,7 @@ impl Connector {
         self.connect_to.get(server).unwrap_or(server)
     }
 
-    /// Who authenticates connections; nobody without a user.
+    /// The authenticator of connections, or `None` without a user.
     pub(super) fn authenticator(&self) -> Option<&Authenticator> {
         self.authenticator.as_ref()
     }
@@ -210,12 +211,12 @@ impl Connector {
         self.connect_timeout
     }
 
-    /// What `connectTimeoutMS` leaves to something that begins now.
+    /// The deadline that `connectTimeoutMS` sets for work that begins at `now`.
     pub(super) fn connect_deadline(&self, now: Instant) -> Deadline {
         Deadline::after(now, self.connect_timeout, TimeoutKind::Connect)
     }
 
-    /// Adds to what each hello says of this client, from the next connection on.
+    /// Adds a library to the metadata in hello, from the next connection on.
     pub(crate) fn append_metadata(&self, info: &DriverInfo) -> Result<()> {
         self.metadata.append(info)
     }
@@ -262,7 +263,7 @@ impl Connector {
         Some(attempt.greet_once(Offer::Session, &mut ()).map(drop))
     }
 
-    /// The same without a place and without authentication, whatever the options say.
+    /// Establishes a connection outside of any pool and without authentication, whatever the options say.
     pub(crate) fn establish_without_user(
         &self,
         server: &ServerAddress,
@@ -295,7 +296,7 @@ impl Connector {
     }
 
     /// Opens a connection for checks of `server`, within `connectTimeoutMS`: without a user and without compression.
-    /// Returns the answer to its hello too, and how long that took. What the server is, is not judged.
+    /// Also returns the answer to its hello, and the time that it took. Any kind of server is accepted.
     pub(super) fn establish_for_checks(
         &self,
         server: &ServerAddress,
@@ -338,7 +339,7 @@ impl Connector {
     }
 }
 
-/// The names in DNS of all hosts in the options that have another one there.
+/// The ASCII names of all hosts in the options whose names have other characters.
 fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
     let mut names = HashMap::new();
     let proxy = options.proxy.as_ref().map(ProxyOptions::address);
@@ -370,12 +371,12 @@ impl<O: Observer> Observer for Timed<'_, O> {
     }
 }
 
-/// The place in a pool that a connection is made for; the default is none.
+/// The place in a pool that a connection is for. The default is no place.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
     /// The number of the connection, from 1 on.
     pub(crate) id: u64,
-    /// Cuts the connection off, and the attempt to make it.
+    /// Interrupts the connection, and the attempt to establish it.
     pub(crate) interrupt: Arc<Interrupt>,
 }
 
@@ -389,13 +390,13 @@ struct Attempt<'a> {
     offer: Offer,
 }
 
-/// A connection after hello, the server's answer, and the authentication that hello has begun.
+/// A connection after hello, the answer to hello, and the authentication that hello began.
 type Greeted<'a> = (Connection, RawDocumentBuf, Option<Authentication<'a>>);
 
 /// What a connection is for.
 #[derive(Clone, Copy)]
 enum Purpose<'a> {
-    /// Commands of the program, as this user; of nobody without one.
+    /// Commands of the program, as this user if there is one.
     Commands(Option<&'a Authenticator>),
     /// Checks of the server ("Server Monitoring", "Servers are monitored with dedicated sockets").
     Checks,
@@ -415,7 +416,7 @@ impl<'a> Attempt<'a> {
         Ok(connection)
     }
 
-    /// The error of this attempt, with what its caller has done meanwhile and the labels that belong to it.
+    /// Completes the error of this attempt: an interruption by the caller, both forms of the host name, and labels.
     fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.map_err(|error| {
             let error = match self.place.interrupt.is_interrupted() {
@@ -439,7 +440,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// A connection whose server has answered hello, the answer, and the authentication that hello has begun.
+    /// Opens a connection up to the answer to hello.
     ///
     /// A server that answers an offered TLS session with an alert is dialed once more at once, without a session. One
     /// that closes the connection, resets it or is silent may be overloaded, and is not dialed again.
@@ -492,7 +493,7 @@ impl<'a> Attempt<'a> {
         Ok((connection, reply, authentication))
     }
 
-    /// Those that are offered to the server.
+    /// The compressors that are offered to the server.
     fn compressors(&self) -> &'a [Compressor] {
         match self.purpose {
             Purpose::Commands(_) => &self.connector.compressors,
@@ -500,7 +501,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The conversation that hello has begun, or one that begins now.
+    /// Authenticates, by the conversation that hello began or by a new one.
     fn authenticate(
         &self,
         connection: &mut Connection,
@@ -539,7 +540,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// A connected socket.
+    /// Opens a connected socket.
     fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
         let target = self.connector.target(self.server);
         let unreachable = |Unreachable { stage, failure }| match target == self.server {
@@ -571,7 +572,7 @@ impl<'a> Attempt<'a> {
         Ok(socket)
     }
 
-    /// TLS over the socket.
+    /// Performs the TLS handshake on the socket.
     fn secure(
         &self,
         tls: &TlsContext,
@@ -603,7 +604,7 @@ impl<'a> Attempt<'a> {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// Tells of the handshake's beginning.
+    /// Logs the start of the handshake, and emits its event.
     fn tell_handshake(&self) {
         let server = self.server;
         debug!(target: "mongotls::tls", "TLS handshake with {server} started");
@@ -616,7 +617,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Tells of the handshake's end.
+    /// Logs the end of the handshake, and emits its event.
     fn tell_handshake_end(&self, outcome: Result<&HandshakeReport, &Error>, duration: Duration) {
         let server = self.server;
         let ms = duration.as_millis();
@@ -659,7 +660,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Tells the program what evidence was found; of a refusal, if that was the reason.
+    /// Emits the event about revocation: the evidence, or the error if revocation was the reason.
     fn tell_revocation(&self, outcome: Result<&HandshakeReport, &Error>) {
         let listener = &self.connector.listener;
         if !listener.hears(EventKind::Tls) {
@@ -680,8 +681,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Adds what only this layer knows: the time limit, and whether the server speaks MongoDB without
-    /// TLS.
+    /// Adds the information of this layer: the time limit, and whether the server speaks MongoDB without TLS.
     fn explain_handshake(&self, error: Error, waited: Option<&ResponderWait>) -> Error {
         let Some(cause) = error.cause() else {
             return error;
@@ -689,8 +689,8 @@ impl<'a> Attempt<'a> {
         if cause.category() == Category::Revocation {
             self.tell_revocation(Err(&error));
         }
-        let received = match cause.facts().get("received_bytes") {
-            Some(FactValue::Number(received)) => u64::try_from(*received).ok(),
+        let received = match cause.reason() {
+            Reason::Tls(failure) => failure.received(),
             _ => None,
         };
         let ended = matches!(
@@ -738,8 +738,8 @@ impl<'a> Attempt<'a> {
         explain::hello::with_srv(cause)
     }
 
-    /// The first hello. What it says of the server goes to the connection; the answer itself is handed on
-    /// for what it says of authentication.
+    /// Sends the first hello. The connection keeps what the answer says about the server; authentication needs the
+    /// returned answer.
     fn hello(
         &self,
         connection: &mut Connection,
@@ -814,7 +814,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// How requests are compressed: with the first compressor that both sides know.
+    /// The compression of requests: the first compressor that both sides know.
     fn agreed(&self, hello: &Hello) -> Option<Compression> {
         let ours = &self.connector.compressors;
         let first = ours.iter().find(|one| hello.compressors.contains(one));

@@ -1,4 +1,4 @@
-//! The first hello of a connection: what is asked, and what the answer says.
+//! The first hello of a connection: its command, and its answer.
 //!
 //! Source: "MongoDB Handshake", "Connection handshake". Without load balancing the first message is
 //! the legacy hello as OP_QUERY with `helloOk`, which every server understands; behind a load balancer
@@ -45,14 +45,14 @@ pub struct Hello {
     pub is_cryptd: bool,
     /// The address of the server as its replica set knows it.
     pub me: Option<ServerAddress>,
-    /// The members of the replica set that may become primary. Of more than 1000 members the rest is left out,
-    /// here and below, as are addresses that make no sense.
+    /// The members of the replica set that may become primary. At most 1000 members are read, here and below, and
+    /// invalid addresses are omitted.
     pub hosts: BTreeSet<ServerAddress>,
     /// The members that cannot become primary.
     pub passives: BTreeSet<ServerAddress>,
     /// The members without data.
     pub arbiters: BTreeSet<ServerAddress>,
-    /// Whom the server takes for the primary.
+    /// The primary according to the server.
     pub primary: Option<ServerAddress>,
     /// The version of the replica set's configuration.
     pub set_version: Option<i64>,
@@ -64,9 +64,9 @@ pub struct Hello {
     pub last_write_date: Option<DateTime>,
     /// The server's clock when it answered.
     pub local_time: Option<DateTime>,
-    /// How long sessions live, in minutes; none without sessions.
+    /// The lifetime of sessions, in minutes; `None` if the server does not support sessions.
     pub logical_session_timeout_minutes: Option<i64>,
-    /// Which state of the server the answer is of; none before MongoDB 4.4.
+    /// The version of the server's state in this answer; `None` before MongoDB 4.4.
     pub topology_version: Option<TopologyVersion>,
     /// The oldest wire version that the server speaks.
     pub min_wire_version: i32,
@@ -86,11 +86,11 @@ pub struct Hello {
     pub compressors: Vec<Compressor>,
 }
 
-/// Which state of a server an answer is of: the server counts its states, from each start on anew.
+/// The version of a server's state in an answer: the server counts its states since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopologyVersion {
-    /// The process; another after each start.
+    /// The process; it changes with each start.
     pub process_id: ObjectId,
     /// The number of the state.
     pub counter: i64,
@@ -135,8 +135,8 @@ pub(super) fn command(
     command
 }
 
-/// The command of a check after that on a connection whose server has answered the first hello. With `awaited` the
-/// server answers once its state is another one, or the time is up.
+/// The command of a later check, on a connection whose server has answered the first hello. With `awaited` the server
+/// answers once its state differs from that version, or after that time.
 pub(super) fn check_command(
     hello_ok: bool,
     awaited: Option<(TopologyVersion, Duration)>,
@@ -158,7 +158,7 @@ pub(super) fn check_command(
     command
 }
 
-/// More than what the fields take that are always the same: names of fields and of compressors.
+/// An upper bound of the size of the constant fields: names of fields and of compressors.
 const OWN_FIELDS: usize = 512;
 
 impl Hello {

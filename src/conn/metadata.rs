@@ -1,9 +1,9 @@
-//! Who this client is, as the first hello tells the server for its log.
+//! The metadata about this client in the first hello, which servers log.
 //!
-//! Source: "MongoDB Handshake", "Hello Command", "Supporting Wrapping Libraries" and "Limitations". The document
-//! is made once for a client, and anew when a library on top of this one adds its name. It is at most 512 bytes
-//! long; what does not fit goes in the order of the specification: `env` but for its name, `os` but for its
-//! type, all of `env`, the end of `platform`.
+//! Source: "MongoDB Handshake", "Hello Command", "Supporting Wrapping Libraries" and "Limitations". The document is made
+//! once per client, and again when a library on top of this one adds its name. It has at most 512 bytes; what does not
+//! fit is removed in the order of the specification: `env` except its name, `os` except its type, all of `env`, the end
+//! of `platform`.
 
 use std::env;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::reason::hello::HelloFailure;
 /// The limit on the whole document, BSON overhead included.
 const MAX_SIZE: usize = 512;
 
-/// What each hello says of the client. The lock is held to copy a pointer, or to add a library.
+/// The metadata in each hello. The lock is held to copy a pointer, or to add a library.
 #[derive(Debug)]
 pub(super) struct Metadata(Mutex<State>);
 
@@ -45,7 +45,7 @@ impl Metadata {
         Ok(Self(Mutex::new(State { facts, encoded })))
     }
 
-    /// The same for a forked child; as at first where a thread of the parent may hold the lock.
+    /// The metadata of a forked child; without added libraries if a thread of the parent may hold the lock.
     pub(super) fn in_child(&self, at_first: Self) -> Self {
         match self.0.try_lock() {
             Ok(state) => Self(Mutex::new(State {

@@ -1,10 +1,10 @@
 //! One established connection to a server: a request, its reply, nothing in between.
 //!
-//! A [`Connection`] comes out of [`Connector::establish`], after TLS and hello. It belongs to one
-//! thread at a time. Each request is one write of one buffer, which is kept for the next; a reply that is
-//! not small is handed on without a copy. A request may be compressed first, and each but the first hello is told to who
-//! listens. Whatever leaves a connection in an unknown state, such as a time-out in
-//! the middle of a reply, marks it perished, and the pool then drops it.
+//! [`Connector::establish`] returns a [`Connection`] after TLS, hello and authentication. It belongs to one thread at a
+//! time. Each request is one write of one buffer, which is kept for the next; a reply that is not small is passed on
+//! without a copy. A request may be compressed first. Each request except the first hello is reported as an event. An
+//! error that leaves the connection in an unknown state, such as a timeout in the middle of a reply, marks it perished,
+//! and the pool then drops it.
 
 mod authenticate;
 mod establish;
@@ -93,35 +93,35 @@ pub(crate) struct Connection {
     /// The client's number of the connection, which its pool gives; 0 until then.
     id: u64,
     hello: Hello,
-    /// As whom; none without a user.
+    /// The user this connection is authenticated as, if any.
     authenticated: Option<Authenticated>,
-    /// Whether the handshake is over, authentication included.
+    /// True after the handshake, authentication included.
     established: bool,
     commands: CommandMonitor,
-    /// How requests are compressed; not at all if none.
+    /// The compression of requests, if there is any.
     compression: Option<Compression>,
-    /// How replies may be compressed.
+    /// The compressors that replies may use.
     offered: Offered,
     buffer: Vec<u8>,
-    /// Where requests are compressed into.
+    /// The buffer for compressed requests.
     compressed: Vec<u8>,
     /// Memory for the next reply.
     spare: Vec<u8>,
     last_request_id: i32,
-    /// Whether the last answer says that the server's state has changed.
+    /// True if the last reply says that the server's state has changed.
     says_state_changed: bool,
     perished: Option<Perished>,
-    /// Cuts the connection off from another thread.
+    /// Interrupts the connection from another thread.
     interrupt: Arc<Interrupt>,
 }
 
 /// Why a connection must not be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Perished {
-    /// A time limit passed in the middle of a reply, or the reply was malformed. Nothing follows for
-    /// other connections to the server.
+    /// A time limit passed in the middle of a reply, or the reply was malformed. Other connections to the server are
+    /// not affected.
     Alone,
-    /// The network failed: other connections to the server are no better.
+    /// The network failed: other connections to the server are broken too.
     Network,
 }
 
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Whether the server has neither closed the connection nor said anything unasked, as far as that can be
+    /// Returns true if the server has neither closed the connection nor sent anything unexpected, as far as that can be
     /// seen without waiting.
     pub(crate) fn is_open(&mut self) -> bool {
         if !self.stream.buffer().is_empty() || self.socket().set_waiting(false).is_err() {
@@ -167,7 +167,7 @@ impl Connection {
         self.stream.get_mut().socket()
     }
 
-    /// Lets another than before cut the connection off. Fails if that has been asked for already.
+    /// Replaces the handle that can interrupt this connection. Fails if the new handle is interrupted already.
     fn move_to(&mut self, interrupt: &Arc<Interrupt>) -> io::Result<()> {
         self.interrupt = Arc::clone(interrupt);
         self.socket().attach_to(interrupt)
@@ -178,12 +178,12 @@ impl Connection {
         &self.server
     }
 
-    /// What the server said about itself.
+    /// The answer to hello.
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// The facts of the TLS handshake; none without TLS.
+    /// The facts of the TLS handshake, or `None` without TLS.
     pub(crate) fn handshake(&self) -> Option<&HandshakeReport> {
         match self.stream.get_ref() {
             Stream::Plain(_) => None,
@@ -191,12 +191,12 @@ impl Connection {
         }
     }
 
-    /// Whether the last reply, of a command that was carried out, says that the server's state has changed.
+    /// Returns true if the last reply was a success and says that the server's state has changed.
     pub(crate) fn says_state_changed(&self) -> bool {
         self.says_state_changed
     }
 
-    /// Why the connection must not be used again; none while it may be.
+    /// The reason why the connection must not be used again, or `None` while it may be.
     pub(crate) fn perished(&self) -> Option<Perished> {
         self.perished
     }
@@ -259,7 +259,7 @@ impl Connection {
             .map_err(|error| self.too_large(error))
     }
 
-    /// Compresses the message in the buffer, where that was agreed on and is allowed.
+    /// Compresses the message in the buffer, if both sides agreed on it and the command may be compressed.
     fn compress(&mut self, request: &Request<'_>) {
         let Some(compression) = self.compression else {
             return;
@@ -274,7 +274,7 @@ impl Connection {
         self.compressed.shrink_to(KEPT_BUFFER);
     }
 
-    /// Sends the message in the buffer, and reads what the server makes of the command.
+    /// Sends the message in the buffer, and reads the reply.
     fn ask(
         &mut self,
         stage: Stage,
@@ -299,7 +299,7 @@ impl Connection {
         success.map(|_| reply)
     }
 
-    /// Tells of the command whose message is in the buffer.
+    /// Emits the start event of the command whose message is in the buffer.
     fn start(&self, request: &Request<'_>, id: i32) -> OpenCommand {
         let name = request.command.name();
         let info = CommandInfo {
@@ -333,18 +333,18 @@ impl Connection {
         self.exchange_by(deadline, |stream| reply::read_into(spare, stream, expected))
     }
 
-    /// The same with another way to read the reply.
+    /// Writes the buffer and reads the reply with `read`.
     fn exchange_by<T>(
         &mut self,
         deadline: Option<Deadline>,
         read: impl FnOnce(&mut BufReader<Stream>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        // Also what a panic would leave behind.
+        // A panic leaves the connection in this state.
         self.perished = Some(Perished::Alone);
         self.socket().set_deadline(deadline);
         let stream = self.stream.get_mut();
         let sent = stream.write_all(&self.buffer).and_then(|()| stream.flush());
-        // A program that writes much is likely to go on.
+        // A program that sends large requests is likely to send more.
         let kept = match self.buffer.len() {
             KEPT_BUFFER..=KEPT_WHILE_NEEDED => KEPT_WHILE_NEEDED,
             _ => KEPT_BUFFER,
@@ -367,8 +367,8 @@ impl Connection {
         reply
     }
 
-    /// Overwrites what the last request has left in the buffer, and gives its memory back: most requests are smaller
-    /// than those of the handshake.
+    /// Overwrites the buffer of the last request and frees its memory: most requests are smaller than those of the
+    /// handshake.
     fn wipe_buffer(&mut self) {
         self.buffer.zeroize();
         self.buffer = Vec::new();
@@ -409,8 +409,7 @@ impl Connection {
         }
     }
 
-    /// Turns a failed exchange into an error: for the first hello with the cause of a failed
-    /// connection, later with what is known.
+    /// Turns a failed exchange into an error, with a cause if the exchange belongs to the handshake.
     fn explain(
         &self,
         failure: ReadError,
@@ -483,16 +482,16 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Ends the connection even if a forked child holds on to the socket. A child itself just lets go of it.
+    /// Ends the connection even if a forked child has the socket too. A child itself only closes its descriptor.
     fn drop(&mut self) {
         self.socket().shut_down();
     }
 }
 
-/// What a connection keeps of its request buffer: 64 KiB.
+/// The size up to which a connection keeps its request buffer: 64 KiB.
 const KEPT_BUFFER: usize = 64 << 10;
 
-/// What it keeps after a request that needed more: 512 KiB, until one that needs less.
+/// The size up to which it keeps the buffer after a large request, until a smaller one: 512 KiB.
 const KEPT_WHILE_NEEDED: usize = 512 << 10;
 
 /// What is read at once where that is all that has come: most replies whole, in one call of OpenSSL. What does not fit
@@ -540,15 +539,15 @@ impl Write for Stream {
     }
 }
 
-/// How a command was carried out.
+/// The success of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Success {
     Whole,
-    /// There is an error of the write concern.
+    /// The write concern failed.
     ButNotReplicated,
 }
 
-/// Whether the server carried the command out. What it says otherwise becomes the error.
+/// Returns an error if the reply says that the command failed.
 pub(crate) fn check(reply: &RawDocument) -> Result<()> {
     outcome(reply, &mut ()).map(|_| ())
 }
@@ -608,7 +607,7 @@ fn outcome(reply: &RawDocument, fields: &mut dyn ReadReply) -> Result<Success> {
     ))
 }
 
-/// A text of the server's about an error. It may be cut within a character, as that of a duplicate key which is long.
+/// The text of a server's error. It may be cut within a character, as for a long duplicate key.
 fn text(element: &RawElement<'_>) -> Option<String> {
     match element.value_utf8_lossy() {
         Ok(RawBson::String(text)) => Some(text),
@@ -616,7 +615,7 @@ fn text(element: &RawElement<'_>) -> Option<String> {
     }
 }
 
-/// Reads an answer in all ways there are, for tests with hostile ones.
+/// Reads a reply with all readers, for tests with hostile replies.
 #[cfg(test)]
 pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = check(reply);

@@ -24,7 +24,7 @@ impl StateChange {
     pub(crate) fn read(reply: &RawDocument) -> Option<Self> {
         let mut ok = false;
         let mut topology_version = None;
-        let mut own = Reason::default();
+        let mut own = ServerError::default();
         let mut of_write_concern = None;
         // Servers cut long texts, also within a character. The code and the version may follow such a text.
         for (key, value) in reply.iter().filter_map(Result::ok) {
@@ -35,7 +35,7 @@ impl StateChange {
                     topology_version = TopologyVersion::read(version);
                 }
                 ("writeConcernError", RawBsonRef::Document(error)) => {
-                    of_write_concern = Some(Reason::read(error));
+                    of_write_concern = Some(ServerError::read(error));
                 }
                 (key, value) => own.take(key, value),
             }
@@ -46,7 +46,7 @@ impl StateChange {
         };
         let kind = kind.or_else(|| of_write_concern?.kind())?;
         Some(Self {
-            is_shutting_down: kind == Kind::ShuttingDown,
+            is_shutting_down: kind == StateChangeKind::ShuttingDown,
             topology_version,
         })
     }
@@ -54,25 +54,25 @@ impl StateChange {
 
 /// Code and text of an error.
 #[derive(Clone, Copy, Default)]
-struct Reason<'a> {
+struct ServerError<'a> {
     code: i64,
     message: &'a str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum StateChangeKind {
     NotWritablePrimary,
     Recovering,
     ShuttingDown,
 }
 
-impl<'a> Reason<'a> {
+impl<'a> ServerError<'a> {
     fn read(error: &'a RawDocument) -> Self {
-        let mut reason = Self::default();
+        let mut own = Self::default();
         for (key, value) in error.iter().filter_map(Result::ok) {
-            reason.take(key.as_str(), value);
+            own.take(key.as_str(), value);
         }
-        reason
+        own
     }
 
     fn take(&mut self, key: &str, value: RawBsonRef<'a>) {
@@ -83,15 +83,17 @@ impl<'a> Reason<'a> {
         }
     }
 
-    fn kind(self) -> Option<Kind> {
+    fn kind(self) -> Option<StateChangeKind> {
         match i32::try_from(self.code).ok()? {
-            code::INTERRUPTED_AT_SHUTDOWN | code::SHUTDOWN_IN_PROGRESS => Some(Kind::ShuttingDown),
+            code::INTERRUPTED_AT_SHUTDOWN | code::SHUTDOWN_IN_PROGRESS => {
+                Some(StateChangeKind::ShuttingDown)
+            }
             code::INTERRUPTED_DUE_TO_REPL_STATE_CHANGE
             | code::NOT_PRIMARY_OR_SECONDARY
-            | code::PRIMARY_STEPPED_DOWN => Some(Kind::Recovering),
+            | code::PRIMARY_STEPPED_DOWN => Some(StateChangeKind::Recovering),
             code::NOT_WRITABLE_PRIMARY
             | code::NOT_PRIMARY_NO_SECONDARY_OK
-            | code::LEGACY_NOT_PRIMARY => Some(Kind::NotWritablePrimary),
+            | code::LEGACY_NOT_PRIMARY => Some(StateChangeKind::NotWritablePrimary),
             0 => kind_by_message(self.message),
             _ => None,
         }
@@ -100,7 +102,7 @@ impl<'a> Reason<'a> {
 
 /// Finds the kind by the text. Current servers always send a code; the texts with "primary" are from the
 /// specification's test plan.
-fn kind_by_message(message: &str) -> Option<Kind> {
+fn kind_by_message(message: &str) -> Option<StateChangeKind> {
     const RECOVERING: [&str; 3] = [
         "node is recovering",
         "not master or secondary",
@@ -109,9 +111,9 @@ fn kind_by_message(message: &str) -> Option<Kind> {
     const NOT_WRITABLE_PRIMARY: [&str; 3] = ["not master", "not primary", "not writable primary"];
     let has_any = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if has_any(&RECOVERING) {
-        Some(Kind::Recovering)
+        Some(StateChangeKind::Recovering)
     } else if has_any(&NOT_WRITABLE_PRIMARY) {
-        Some(Kind::NotWritablePrimary)
+        Some(StateChangeKind::NotWritablePrimary)
     } else {
         None
     }
@@ -124,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    fn kind(code: i64, message: &str) -> Option<Kind> {
-        Reason { code, message }.kind()
+    fn kind(code: i64, message: &str) -> Option<StateChangeKind> {
+        ServerError { code, message }.kind()
     }
 
     #[test]
@@ -148,22 +150,30 @@ mod tests {
     #[test]
     fn the_code_decides_and_the_text_only_without_one() {
         for (code, message, expected) in [
-            (91, "", Some(Kind::ShuttingDown)),
-            (11600, "not master", Some(Kind::ShuttingDown)),
-            (189, "", Some(Kind::Recovering)),
-            (10107, "node is recovering", Some(Kind::NotWritablePrimary)),
+            (91, "", Some(StateChangeKind::ShuttingDown)),
+            (11600, "not master", Some(StateChangeKind::ShuttingDown)),
+            (189, "", Some(StateChangeKind::Recovering)),
+            (
+                10107,
+                "node is recovering",
+                Some(StateChangeKind::NotWritablePrimary),
+            ),
             (1, "not master", None),
             (
                 0,
                 "replicatedToNum called but not master anymore",
-                Some(Kind::NotWritablePrimary),
+                Some(StateChangeKind::NotWritablePrimary),
             ),
             (
                 0,
                 "not master or secondary; cannot read",
-                Some(Kind::Recovering),
+                Some(StateChangeKind::Recovering),
             ),
-            (0, "the node is recovering", Some(Kind::Recovering)),
+            (
+                0,
+                "the node is recovering",
+                Some(StateChangeKind::Recovering),
+            ),
             (0, "no such command", None),
         ] {
             assert_eq!(kind(code, message), expected, "{code} {message:?}");

@@ -6,7 +6,10 @@
 
 pub(crate) mod auth;
 mod certificate;
+#[cfg(feature = "srv")]
+mod dns;
 pub(crate) mod hello;
+mod http;
 mod issuer;
 mod limit;
 mod names;

@@ -36,6 +36,16 @@ pub(crate) fn resolve_unless(
     port: u16,
     deadline: &Deadline,
 ) -> Result<Vec<SocketAddr>, Unreachable> {
+    resolve_by(look_up, interrupt, host, port, deadline)
+}
+
+fn resolve_by(
+    ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
+    interrupt: &Interrupt,
+    host: &str,
+    port: u16,
+    deadline: &Deadline,
+) -> Result<Vec<SocketAddr>, Unreachable> {
     let fail = |problem| Unreachable {
         stage: Stage::Resolve,
         failure: NetFailure::Resolve(ResolveFailure {
@@ -49,7 +59,7 @@ pub(crate) fn resolve_unless(
         return Ok(vec![SocketAddr::new(address, port)]);
     }
 
-    let lookup = Lookup::join(host, look_up).map_err(|_| limited(Limit::Threads))?;
+    let lookup = Lookup::join(host, ask).map_err(|_| limited(Limit::Threads))?;
     match lookup.wait(interrupt, deadline).as_deref() {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(ResolveProblem::NotFound)),
         Ok(Ok(addresses)) => Ok(alternate(addresses.clone())
@@ -265,9 +275,16 @@ mod tests {
 
     #[test]
     fn a_resolver_that_outlasts_the_deadline_is_a_timeout() {
+        let (_hold, wait) = mpsc::channel::<()>();
+        let ask = move |_: &str| {
+            let _ = wait.recv();
+            Err(Unresolved::NotFound)
+        };
         let limit = Some(Duration::from_nanos(1));
         let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
-        let Err(unreachable) = resolve("localhost", 7, &deadline) else {
+        let nobody = Interrupt::default();
+        let outcome = resolve_by(ask, &nobody, "slow.example", 7, &deadline);
+        let Err(unreachable) = outcome else {
             panic!("found")
         };
         let elapsed = deadline.elapsed();

@@ -9,7 +9,10 @@
 pub(crate) mod alert;
 pub(crate) mod auth;
 pub(crate) mod certificate;
+#[cfg(feature = "srv")]
+pub(crate) mod dns;
 pub(crate) mod hello;
+pub(crate) mod http;
 pub(crate) mod io;
 pub(crate) mod net;
 pub(crate) mod revocation;

@@ -82,6 +82,18 @@ impl TlsFailure {
             _ => None,
         }
     }
+
+    /// The number of bytes that came from the server before the connection ended, if that is the failure.
+    pub(crate) fn received(&self) -> Option<u64> {
+        match self {
+            Self::HandshakeTimeout { received }
+            | Self::Closed { received, .. }
+            | Self::Reset { received, .. }
+            | Self::Unreachable { received, .. }
+            | Self::SocketFailed { received, .. } => Some(*received),
+            _ => None,
+        }
+    }
 }
 
 /// The phase of a TLS connection when it failed.

@@ -20,7 +20,7 @@
 //! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
 //! | `handover.rs` | the connection of the first check, until it is the program's |
 //! | `verdict.rs` | whether waiting for a server can help |
-//! | `waiting.rs` `unavailable.rs` | the wait for a server, and the error when there is none |
+//! | `select.rs` `selection_error.rs` | the wait for a server, and the error if there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server
 //! Selection", "Max Staleness", "Load Balancer Support".
@@ -34,15 +34,15 @@ mod handover;
 mod monitor;
 mod pushes;
 pub(crate) mod rtt;
+mod select;
 pub(crate) mod selection;
+mod selection_error;
 mod server;
 mod snapshot;
 mod staleness;
 mod topology;
-mod unavailable;
 pub(crate) mod update;
 mod verdict;
-mod waiting;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 pub(crate) use self::server::{PooledConnection, ServerPool};

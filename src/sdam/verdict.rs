@@ -1,6 +1,6 @@
 //! The decision whether waiting for a server can help.
 //!
-//! In: the outcome of each check, in order. Server selection fails at once only if no later check can have another
+//! In: the result of each check, in order. Server selection fails at once only if no later check can have another
 //! outcome. For a server that has never worked in this client, one check is enough: the connection string is likely
 //! wrong. A server that has worked is likely to work again: a proxy that restarts answers with an error page, a member
 //! that is being replaced speaks another version. Only a certificate, a TLS version or a local setting counts against

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use super::rules;
 use crate::address::ServerAddress;
-use crate::ending::Ending;
 use crate::error::Result;
 use crate::ffi::thread;
 use crate::logging::{debug, warn};
@@ -20,6 +19,7 @@ use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, SrvOptions};
 use crate::printable::Quoted;
 use crate::sdam::{Topology, TopologyType};
+use crate::stop::Stop;
 use crate::time::{Deadline, TimeoutKind};
 
 /// The shortest interval: a minute, whatever the records say.
@@ -43,7 +43,7 @@ pub(crate) fn start(
     topology: Weak<Topology>,
     options: &ClientOptions,
     shortest: Duration,
-) -> Option<Ending> {
+) -> Option<Stop> {
     let alive = topology.upgrade()?;
     let polling = Polling {
         topology,
@@ -53,13 +53,13 @@ pub(crate) fn start(
         after_failure: options.heartbeat_frequency,
         shortest,
     };
-    let ending = Ending::default();
-    let sleep = ending.sleep();
+    let stop = Stop::default();
+    let sleep = stop.sleep();
     let go_on = sleep.clone();
     let run = move || {
         let poll = || {
             let mut interval = polling.shortest;
-            while !sleep.ends_within(interval) {
+            while !sleep.stops_within(interval) {
                 match polling.round() {
                     Some(next) => interval = next,
                     None => return,
@@ -67,11 +67,11 @@ pub(crate) fn start(
             }
         };
         let pause = polling.after_failure;
-        thread::outlive_panics("polling SRV records", poll, || !go_on.ends_within(pause));
+        thread::outlive_panics("polling SRV records", poll, || !go_on.stops_within(pause));
     };
     // Started later, if not now.
     let _ = alive.background().start("mongotls-srv", run);
-    Some(ending)
+    Some(stop)
 }
 
 impl Polling {
@@ -159,7 +159,7 @@ mod tests {
     struct Bench {
         dns: DnsServer,
         topology: Arc<Topology>,
-        ending: Ending,
+        stop: Stop,
     }
 
     impl Bench {
@@ -172,11 +172,11 @@ mod tests {
             crate::srv::resolve(&mut options).unwrap();
             let topology = Topology::new(&options, &Connector::new(&options).unwrap());
             let own = Arc::downgrade(&topology);
-            let ending = start(own, &options, INTERVAL).unwrap();
+            let stop = start(own, &options, INTERVAL).unwrap();
             Self {
                 dns,
                 topology,
-                ending,
+                stop,
             }
         }
 
@@ -283,6 +283,6 @@ mod tests {
             thread::sleep(INTERVAL);
         }
         assert_eq!(bench.dns.asked().len(), 2);
-        bench.ending.end();
+        bench.stop.stop();
     }
 }

@@ -10,9 +10,10 @@ use crate::error::{Error, Result, Stage};
 use crate::ffi::fork;
 use crate::limit::Limit;
 use crate::logging::warn;
-use crate::net::dns::{Failure, Resolver, Trouble};
+use crate::net::dns::Resolver;
 use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
 use crate::printable::Quoted;
+use crate::reason::dns::{DnsFailure, NameServerError};
 use crate::uri::{TxtOptions, Warning};
 
 /// The name whose SRV records hold the hosts.
@@ -265,9 +266,9 @@ pub(super) fn complete(
 }
 
 /// Why there are no SRV records.
-pub(super) fn no_srv(name: &str, query: &str, failure: Failure, resolver: &Resolver) -> Error {
+pub(super) fn no_srv(name: &str, query: &str, failure: DnsFailure, resolver: &Resolver) -> Error {
     match failure {
-        Failure::NoSuchName => {
+        DnsFailure::NoSuchName => {
             let why = format!(
                 "the name {query} does not exist in DNS",
                 query = Quoted(&query)
@@ -282,11 +283,11 @@ pub(super) fn no_srv(name: &str, query: &str, failure: Failure, resolver: &Resol
 pub(super) fn no_txt<T>(
     name: &str,
     query: &str,
-    failure: Failure,
+    failure: DnsFailure,
     resolver: &Resolver,
 ) -> Result<Vec<T>> {
     match failure {
-        Failure::NoSuchName => Ok(Vec::new()),
+        DnsFailure::NoSuchName => Ok(Vec::new()),
         failure => Err(unanswered(name, "TXT", query, failure, resolver)),
     }
 }
@@ -317,10 +318,16 @@ fn not_found(name: &str, query: &str, why: &str, answer: &str, resolver: &Resolv
     Error::failed(Stage::Resolve, with_name(cause, name))
 }
 
-fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &Resolver) -> Error {
+fn unanswered(
+    name: &str,
+    kind: &str,
+    query: &str,
+    failure: DnsFailure,
+    resolver: &Resolver,
+) -> Error {
     let (troubles, elapsed) = match failure {
-        Failure::Unanswered { troubles, elapsed } => (troubles, elapsed),
-        Failure::NotAsked(why) => {
+        DnsFailure::Unanswered { errors, elapsed } => (errors, elapsed),
+        DnsFailure::NotSent(why) => {
             let cause = Cause::new(
                 CauseCode::DnsFailed,
                 format!(
@@ -331,9 +338,9 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
             );
             return Error::failed(Stage::Resolve, with_name(cause.fact("query", query), name));
         }
-        Failure::Limited(limit) => return limited(name, kind, query, limit),
+        DnsFailure::Limited(limit) => return limited(name, kind, query, limit),
         // Told apart by the callers.
-        Failure::NoSuchName => (Vec::new(), None),
+        DnsFailure::NoSuchName => (Vec::new(), None),
     };
     let told: Vec<String> = troubles
         .iter()
@@ -345,14 +352,14 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
     };
     // A server that said something says more than those that are silent.
     let answer = troubles.iter().find_map(|(_, trouble)| match trouble {
-        Trouble::Code(code) => Some((*code).to_owned()),
-        Trouble::Truncated => Some("truncated".to_owned()),
-        Trouble::Malformed => Some("malformed".to_owned()),
-        Trouble::Referral => Some("referral".to_owned()),
-        Trouble::Endless(why) => Some((*why).to_owned()),
-        Trouble::Io(kind) => Some(kind.to_string()),
-        Trouble::Limited(limit) => Some(limit.to_string()),
-        Trouble::Silent { .. } => None,
+        NameServerError::Code(code) => Some((*code).to_owned()),
+        NameServerError::Truncated => Some("truncated".to_owned()),
+        NameServerError::Malformed => Some("malformed".to_owned()),
+        NameServerError::Referral => Some("referral".to_owned()),
+        NameServerError::Aliases(error) => Some(error.to_string()),
+        NameServerError::Io(kind) => Some(kind.to_string()),
+        NameServerError::Limited(limit) => Some(limit.to_string()),
+        NameServerError::Silent { .. } => None,
     });
     let limit = elapsed.map(|elapsed| {
         format!(
@@ -361,7 +368,9 @@ fn unanswered(name: &str, kind: &str, query: &str, failure: Failure, resolver: &
             elapsed.kind.option()
         )
     });
-    let is_endless = |(_, trouble): &(SocketAddr, Trouble)| matches!(trouble, Trouble::Endless(_));
+    let is_endless = |(_, trouble): &(SocketAddr, NameServerError)| {
+        matches!(trouble, NameServerError::Aliases(_))
+    };
     let remedy = match troubles.iter().any(is_endless) {
         true => format!(
             "Correct the CNAME records of that name: at most 8 may lie between it and its {kind} records \
@@ -618,7 +627,7 @@ mod tests {
             assert_eq!(error.cause().unwrap().code(), CauseCode::SrvInvalid);
             assert!(error.to_string().contains(why), "{error}");
         }
-        let none: Vec<u8> = no_txt("a", "a", Failure::NoSuchName, &nobody()).unwrap();
+        let none: Vec<u8> = no_txt("a", "a", DnsFailure::NoSuchName, &nobody()).unwrap();
         assert!(none.is_empty());
     }
 }

@@ -12,6 +12,8 @@ use simple_dns::rdata::{OPT, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
 use simple_dns::{SimpleDnsError, header_buffer};
 
+use crate::reason::dns::AliasError;
+
 /// A question: the records of one type at a name, or at the name that its aliases lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
@@ -63,8 +65,8 @@ pub(super) enum Reply {
     Records(Vec<Record>),
     /// The name is an alias, and the answer lacks the records of its target: the query for them.
     Alias(Query),
-    /// The aliases of the name lead nowhere, for the reason given.
-    Endless(&'static str),
+    /// The aliases of the name lead nowhere.
+    Aliases(AliasError),
 }
 
 impl Query {
@@ -185,10 +187,10 @@ impl Query {
                 break;
             };
             if chain.contains(&target) {
-                return Reply::Endless("aliases (CNAME) that lead back to themselves");
+                return Reply::Aliases(AliasError::Loop);
             }
             if chain.len() > MOST_ALIASES {
-                return Reply::Endless("more than 8 aliases (CNAME) in a row");
+                return Reply::Aliases(AliasError::TooMany);
             }
             ttl = ttl.min(own_ttl);
             chain.push(target);

@@ -1,104 +1,48 @@
-//! SRV and TXT records, which the system's resolver has no portable call for: a stub resolver.
+//! A stub resolver for SRV and TXT records: the system's resolver has no portable call for them.
 //!
-//! It asks the name servers of `/etc/resolv.conf`, or one that the program sets, by UDP and, where the answer does
-//! not fit or has been damaged on the way, by TCP. Queries have no EDNS record, which some servers and middleboxes
-//! drop, refuse or damage; only where an answer is too long and TCP fails is one tried. Each query has a random id and
-//! a port of its own, and only the answer of the server asked counts that has the same id and question (RFC 5452).
+//! It queries the name servers of `/etc/resolv.conf`, or one that the program sets, by UDP. If the answer does not fit
+//! or was damaged on the way, it uses TCP. Queries have no EDNS record, which some servers and middleboxes drop, refuse
+//! or damage; one is used only if an answer is too long and TCP fails. Each query has a random id and a port of its own.
+//! An answer counts only if it comes from the queried server and has the same id and question (RFC 5452).
 //!
-//! Servers are tried in turn, and again (`options timeout:` and `attempts:`), until the deadline. What is left until
-//! then is divided among the turns to come, so that one dead server does not use it up, and the server that answered
-//! is the first one for the next name. Search domains are not used, and nothing is kept: the system's own cache, if it
-//! has one, is the name server.
+//! Servers are tried in turn, in several rounds (`options timeout:` and `attempts:`), until the deadline. The remaining
+//! time is divided among the remaining turns, so that one dead server does not use it up. The server that answered is
+//! the first one for the next name. Search domains are not used, and nothing is cached: the system's own cache, if it has
+//! one, is the name server.
 
 mod message;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use resolv_conf::{Config, ScopedIp};
+use simple_dns::SimpleDnsError;
 
 use self::message::{Kind, Query, Record, Reply};
 use super::connect::is_without_port;
 use crate::ffi::fork;
 use crate::limit::Limit;
+use crate::reason::dns::{DnsFailure, NameServerError, QueryError};
 use crate::time::{Deadline, Elapsed};
 
 /// The name servers, and the timeout and attempts for each.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     servers: Vec<SocketAddr>,
-    /// How long one server has for one answer.
+    /// The timeout of one server for one answer.
     timeout: Duration,
-    /// How often each server is asked.
+    /// The number of queries to each server.
     attempts: u32,
-    /// The index of the server that answered last, which is asked first.
+    /// The index of the server that answered last, which comes first.
     first: AtomicUsize,
 }
 
-/// Why there are no records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The name does not exist (NXDOMAIN).
-    NoSuchName,
-    /// No server gave an answer.
-    Unanswered {
-        /// Of each server asked, what came of it last.
-        troubles: Vec<(SocketAddr, Trouble)>,
-        /// The deadline, if it ended the search.
-        elapsed: Option<Elapsed>,
-    },
-    /// The name is none that DNS can hold, or there is no randomness to be had: nobody was asked.
-    NotAsked(String),
-    /// This host lacks a resource for the question.
-    Limited(Limit),
-}
-
-/// What came of asking a server. `Display` prints the end of a sentence that begins with its address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// It answered with a code, such as SERVFAIL.
-    Code(&'static str),
-    /// It does not look names up for others.
-    Referral,
-    /// Its aliases lead nowhere, for the reason given.
-    Endless(&'static str),
-    /// Its answer cannot be read, or contradicts itself.
-    Malformed,
-    /// Nothing came that answers the query; `foreign` messages came instead.
-    Silent { foreign: u32 },
-    /// The system could not send or receive.
-    Io(ErrorKind),
-    /// This host lacks a resource for the question.
-    Limited(Limit),
-    /// It cannot answer by TCP what it cannot answer by UDP.
-    Truncated,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "answered {code}"),
-            Self::Referral => f.write_str("does not look names up for others"),
-            Self::Endless(why) => write!(f, "answered with {why}"),
-            Self::Malformed => f.write_str("sent a malformed answer"),
-            Self::Silent { foreign: 0 } => f.write_str("did not answer in time"),
-            Self::Silent { foreign } => write!(
-                f,
-                "did not answer in time; {foreign} message(s) came that do not answer the query"
-            ),
-            Self::Io(kind) => write!(f, "could not be asked: {kind}"),
-            Self::Limited(limit) => write!(f, "could not be asked: {limit}"),
-            Self::Truncated => f.write_str("gave no whole answer by TCP either"),
-        }
-    }
-}
-
-impl From<io::Error> for Trouble {
+impl From<io::Error> for NameServerError {
     fn from(error: io::Error) -> Self {
         if let Some(limit) = Limit::of(&error) {
             return Self::Limited(limit);
@@ -171,7 +115,7 @@ impl Resolver {
         &self,
         name: &str,
         deadline: &Deadline,
-    ) -> Result<(Vec<(String, u16)>, Duration), Failure> {
+    ) -> Result<(Vec<(String, u16)>, Duration), DnsFailure> {
         let records = self.look_up(name, Kind::Srv, deadline)?.into_iter();
         let mut shortest = None;
         let srv = records.filter_map(|record| match record {
@@ -190,7 +134,7 @@ impl Resolver {
         &self,
         name: &str,
         deadline: &Deadline,
-    ) -> Result<Vec<Option<String>>, Failure> {
+    ) -> Result<Vec<Option<String>>, DnsFailure> {
         let records = self.look_up(name, Kind::Txt, deadline)?.into_iter();
         let txt = records.filter_map(|record| match record {
             Record::Txt(text) => Some(text),
@@ -200,13 +144,19 @@ impl Resolver {
     }
 
     /// The records of a name, or of what its aliases lead to.
-    fn look_up(&self, name: &str, kind: Kind, deadline: &Deadline) -> Result<Vec<Record>, Failure> {
-        let not_a_name = |error| Failure::NotAsked(format!("it is no name for DNS: {error}"));
+    fn look_up(
+        &self,
+        name: &str,
+        kind: Kind,
+        deadline: &Deadline,
+    ) -> Result<Vec<Record>, DnsFailure> {
+        let not_a_name =
+            |error: SimpleDnsError| DnsFailure::NotSent(QueryError::InvalidName(error.to_string()));
         let mut query = Query::new(name, kind).map_err(not_a_name)?;
         loop {
             match self.ask_in_turn(&query, name, deadline)? {
                 Answer::Records(records) => return Ok(records),
-                Answer::NoSuchName => return Err(Failure::NoSuchName),
+                Answer::NoSuchName => return Err(DnsFailure::NoSuchName),
                 // Each step makes the chain longer, and its length is limited.
                 Answer::Alias(target) => query = target,
             }
@@ -219,13 +169,13 @@ impl Resolver {
         query: &Query,
         name: &str,
         deadline: &Deadline,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, DnsFailure> {
         let first = self.first.load(Ordering::Relaxed);
         let order = (0..self.servers.len()).map(|place| (first + place) % self.servers.len());
         let mut talks: Vec<(usize, Talk)> = order
             .filter_map(|index| Some((index, Talk::with(*self.servers.get(index)?))))
             .collect();
-        let mut troubles: Vec<(SocketAddr, Trouble)> = Vec::new();
+        let mut errors: Vec<(SocketAddr, NameServerError)> = Vec::new();
         let mut turns = self.attempts * u32::try_from(talks.len()).unwrap_or(u32::MAX);
         for _ in 0..self.attempts {
             for (index, talk) in &mut talks {
@@ -233,38 +183,41 @@ impl Resolver {
                 let share = match deadline.remaining(now) {
                     Ok(left) => left.map_or(self.timeout, |left| left / turns.max(1)),
                     Err(elapsed) => {
-                        return Err(unanswered(troubles, Some(elapsed)));
+                        return Err(unanswered(errors, Some(elapsed)));
                     }
                 };
                 turns = turns.saturating_sub(1);
-                let trouble = match talk.ask(query, now + share.min(self.timeout)) {
+                let error = match talk.ask(query, now + share.min(self.timeout)) {
                     Ok(answer) => {
                         self.first.store(*index, Ordering::Relaxed);
                         return Ok(answer);
                     }
-                    Err(Unsuccessful::NotAsked(why)) => return Err(Failure::NotAsked(why)),
-                    Err(Unsuccessful::Trouble(trouble)) => trouble,
+                    Err(Unsuccessful::NotSent(error)) => return Err(DnsFailure::NotSent(error)),
+                    Err(Unsuccessful::NameServer(error)) => error,
                 };
                 let (kind, server) = (query.kind().as_str(), talk.server);
-                crate::logging::debug!(target: "mongotls::dns", "{kind} {name}: name server {server} {trouble}");
-                match troubles.iter_mut().find(|(known, _)| *known == server) {
-                    Some(known) => known.1 = trouble,
-                    None => troubles.push((server, trouble)),
+                crate::logging::debug!(target: "mongotls::dns", "{kind} {name}: name server {server} {error}");
+                match errors.iter_mut().find(|(known, _)| *known == server) {
+                    Some(known) => known.1 = error,
+                    None => errors.push((server, error)),
                 }
             }
         }
         let elapsed = deadline.remaining(Instant::now()).err();
-        Err(unanswered(troubles, elapsed))
+        Err(unanswered(errors, elapsed))
     }
 }
 
-/// No server gave an answer. If this host could not ask one of them, the others are not to blame.
-fn unanswered(troubles: Vec<(SocketAddr, Trouble)>, elapsed: Option<Elapsed>) -> Failure {
-    let limit = troubles.iter().find_map(|(_, trouble)| match trouble {
-        Trouble::Limited(limit) => Some(*limit),
+/// The failure if no server gave an answer. If this host could not query one of them, its limit is the reason.
+fn unanswered(errors: Vec<(SocketAddr, NameServerError)>, elapsed: Option<Elapsed>) -> DnsFailure {
+    let limit = errors.iter().find_map(|(_, error)| match error {
+        NameServerError::Limited(limit) => Some(*limit),
         _ => None,
     });
-    limit.map_or(Failure::Unanswered { troubles, elapsed }, Failure::Limited)
+    limit.map_or(
+        DnsFailure::Unanswered { errors, elapsed },
+        DnsFailure::Limited,
+    )
 }
 
 /// A line of `resolv.conf`: an address, which may have a zone that only the system knows.
@@ -296,13 +249,13 @@ enum Answer {
 
 /// The reason why a server gave no answer.
 enum Unsuccessful {
-    NotAsked(String),
-    Trouble(Trouble),
+    NotSent(QueryError),
+    NameServer(NameServerError),
 }
 
-impl<T: Into<Trouble>> From<T> for Unsuccessful {
-    fn from(trouble: T) -> Self {
-        Self::Trouble(trouble.into())
+impl<T: Into<NameServerError>> From<T> for Unsuccessful {
+    fn from(error: T) -> Self {
+        Self::NameServer(error.into())
     }
 }
 
@@ -324,9 +277,9 @@ impl Talk {
             Reply::Truncated => self.whole(query, until),
             // Something on the way may have changed it.
             Reply::Malformed => match self.by_tcp(query, until) {
-                Err(Unsuccessful::Trouble(Trouble::Silent { .. } | Trouble::Io(_))) => {
-                    Err(Trouble::Malformed.into())
-                }
+                Err(Unsuccessful::NameServer(
+                    NameServerError::Silent { .. } | NameServerError::Io(_),
+                )) => Err(NameServerError::Malformed.into()),
                 other => other,
             },
             reply => conclude(reply),
@@ -367,16 +320,16 @@ impl Talk {
 
 /// Converts a final reply into an answer or a failure.
 fn conclude(reply: Reply) -> Result<Answer, Unsuccessful> {
-    Err(Unsuccessful::Trouble(match reply {
+    Err(Unsuccessful::NameServer(match reply {
         Reply::Records(records) => return Ok(Answer::Records(records)),
         Reply::NoSuchName => return Ok(Answer::NoSuchName),
         Reply::Alias(target) => return Ok(Answer::Alias(target)),
-        Reply::Foreign => Trouble::Silent { foreign: 1 },
-        Reply::Malformed => Trouble::Malformed,
-        Reply::Truncated => Trouble::Truncated,
-        Reply::Refused(code) => Trouble::Code(code),
-        Reply::Referral => Trouble::Referral,
-        Reply::Endless(why) => Trouble::Endless(why),
+        Reply::Foreign => NameServerError::Silent { foreign: 1 },
+        Reply::Malformed => NameServerError::Malformed,
+        Reply::Truncated => NameServerError::Truncated,
+        Reply::Refused(code) => NameServerError::Code(code),
+        Reply::Referral => NameServerError::Referral,
+        Reply::Aliases(error) => NameServerError::Aliases(error),
     }))
 }
 
@@ -386,13 +339,15 @@ fn random_id() -> Result<u16, Unsuccessful> {
         let _at_work = fork::at_work();
         rand_bytes(&mut id)
     };
-    let failed = |error| Unsuccessful::NotAsked(format!("OpenSSL has no random bytes: {error}"));
+    let failed =
+        |error: ErrorStack| Unsuccessful::NotSent(QueryError::NoRandomness(error.to_string()));
     drawn.map_err(failed)?;
     Ok(u16::from_ne_bytes(id))
 }
 
 fn encode(query: &Query, id: u16, edns: bool) -> Result<Vec<u8>, Unsuccessful> {
-    let not_a_name = |error| Unsuccessful::NotAsked(format!("it is no name for DNS: {error}"));
+    let not_a_name =
+        |error: SimpleDnsError| Unsuccessful::NotSent(QueryError::InvalidName(error.to_string()));
     query.bytes(id, edns).map_err(not_a_name)
 }
 
@@ -424,7 +379,7 @@ fn exchange(
     let mut foreign = 0_u32;
     loop {
         let Some(left) = left(until) else {
-            return Err(Trouble::Silent { foreign }.into());
+            return Err(NameServerError::Silent { foreign }.into());
         };
         socket.set_read_timeout(Some(left))?;
         let length = match socket.recv(&mut buffer) {
@@ -441,14 +396,19 @@ fn exchange(
 }
 
 /// RFC 1035 §4.2.2: two bytes of length before each message.
-fn exchange_by_tcp(bytes: &[u8], server: SocketAddr, until: Instant) -> Result<Vec<u8>, Trouble> {
-    let limit = left(until).ok_or(Trouble::Silent { foreign: 0 })?;
+fn exchange_by_tcp(
+    bytes: &[u8],
+    server: SocketAddr,
+    until: Instant,
+) -> Result<Vec<u8>, NameServerError> {
+    let limit = left(until).ok_or(NameServerError::Silent { foreign: 0 })?;
     let connected = TcpStream::connect_timeout(&server, limit);
     let mut stream = connected.map_err(|error| match is_without_port(&error, server) {
         true => Limit::Ports.into(),
         false => error,
     })?;
-    let length = u16::try_from(bytes.len()).map_err(|_| Trouble::Io(ErrorKind::InvalidInput))?;
+    let length =
+        u16::try_from(bytes.len()).map_err(|_| NameServerError::Io(ErrorKind::InvalidInput))?;
     let framed = [&length.to_be_bytes(), bytes].concat();
     stream.set_write_timeout(left(until).or(Some(Duration::from_millis(1))))?;
     stream.write_all(&framed)?;
@@ -464,12 +424,12 @@ fn read_exact(
     stream: &mut TcpStream,
     mut buffer: &mut [u8],
     until: Instant,
-) -> Result<(), Trouble> {
+) -> Result<(), NameServerError> {
     while !buffer.is_empty() {
-        let left = left(until).ok_or(Trouble::Silent { foreign: 0 })?;
+        let left = left(until).ok_or(NameServerError::Silent { foreign: 0 })?;
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
-            Ok(0) => return Err(Trouble::Io(ErrorKind::UnexpectedEof)),
+            Ok(0) => return Err(NameServerError::Io(ErrorKind::UnexpectedEof)),
             Ok(count) => buffer = &mut buffer[count..],
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error.into()),
@@ -569,7 +529,7 @@ mod tests {
     }
 
     /// Both lookups of a `mongodb+srv` name.
-    fn both(resolver: &Resolver, deadline: &Deadline) -> Result<usize, Failure> {
+    fn both(resolver: &Resolver, deadline: &Deadline) -> Result<usize, DnsFailure> {
         let hosts = resolver.srv("_mongodb._tcp.db.example", deadline)?.0.len();
         let texts = resolver.txt("db.example", deadline)?;
         assert_eq!(texts, [Some("replicaSet=rs0".to_owned())]);
@@ -593,13 +553,13 @@ mod tests {
         assert_eq!(both(&resolver, &within(Some(3000))), Ok(1));
         // No server answers: each was asked as often as the configuration says.
         alive.set_fault(DnsFault::Silent);
-        let Err(Failure::Unanswered { troubles, elapsed }) = both(&resolver, &within(Some(1200)))
+        let Err(DnsFailure::Unanswered { errors, elapsed }) = both(&resolver, &within(Some(1200)))
         else {
             panic!("an answer")
         };
-        let silent = |server: &DnsServer| (server.addr(), Trouble::Silent { foreign: 0 });
+        let silent = |server: &DnsServer| (server.addr(), NameServerError::Silent { foreign: 0 });
         let [first, second] = &dead;
-        assert_eq!(troubles, [silent(&alive), silent(first), silent(second)]);
+        assert_eq!(errors, [silent(&alive), silent(first), silent(second)]);
         assert!(elapsed.is_some());
         assert_eq!((first.asked().len(), alive.asked().len()), (3, 4));
     }
@@ -617,7 +577,7 @@ mod tests {
             let outcome = resolver(&[&server], 300).srv("db.example", &within(None));
             let took = started.elapsed();
             assert!(
-                matches!(outcome, Err(Failure::Unanswered { elapsed: None, .. })),
+                matches!(outcome, Err(DnsFailure::Unanswered { elapsed: None, .. })),
                 "{fault:?}: {outcome:?}"
             );
             let expected = Duration::from_millis(least)..Duration::from_millis(1500);

@@ -1,29 +1,25 @@
-//! One HTTP exchange within a deadline: what OCSP responders and the credential services of clouds are
-//! asked (RFC 9110, RFC 9112).
+//! One HTTP exchange within a deadline, with OCSP responders and the credential services of clouds (RFC 9110, RFC 9112).
 //!
-//! A request is one write, and the connection ends with the reply. A reply is bounded: 16 KiB of headers,
-//! and a body of the caller's size. [`exchange`] is all there is for `http`: OCSP responders, whose answers
-//! are signed, and link-local endpoints, which no certificate can name. For `https`, [`open`] gives the
-//! socket, the layer of TLS wraps it, and [`talk`] runs the exchange over that.
+//! A request is one write, and the connection ends with the reply. A reply is bounded: 16 KiB of headers, and a body of
+//! the caller's size. For `http` there is only [`exchange`]: OCSP responders, whose answers are signed, and link-local
+//! endpoints, which no certificate can name. For `https`, [`open`] opens the socket, the layer of TLS wraps it, and
+//! [`talk`] runs the exchange over that.
 
 mod proxy;
 mod reply;
 mod url;
 
 use std::env;
-use std::fmt;
 use std::io::{Read, Write};
 
 use zeroize::Zeroizing;
 
 use self::proxy::Proxy;
 pub(crate) use self::reply::Reply;
-use self::reply::{broken, read_head, read_reply};
+use self::reply::{io_failure, read_head, read_reply};
 pub(crate) use self::url::Url;
 use super::{Unreachable, connect, resolve};
-use crate::cause::Cause;
-use crate::limit::ReachedLimit;
-use crate::reason::io::LimitedExchange;
+use crate::reason::http::{HttpFailure, HttpStep};
 use crate::socket::Socket;
 use crate::time::Deadline;
 
@@ -34,12 +30,12 @@ pub(crate) struct Request<'a> {
     pub(crate) method: Method<'a>,
     /// Further headers; a value is visible ASCII and may hold a secret.
     pub(crate) headers: &'a [(&'a str, &'a str)],
-    /// How many bytes the body of the reply may have.
+    /// The largest body of the reply, in bytes.
     pub(crate) largest: usize,
-    pub(crate) route: Route,
+    pub(crate) proxy: ProxyPolicy,
 }
 
-/// What to send.
+/// The method of a request, with its body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Method<'a> {
     Get,
@@ -49,78 +45,37 @@ pub(crate) enum Method<'a> {
     Post(&'a [u8], &'static str),
 }
 
-/// How to get to the server.
+/// The proxy for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// Through the proxy that the environment names, if it names one.
+pub(crate) enum ProxyPolicy {
+    /// The proxy that the environment names, if it names one.
     Environment,
-    /// Never through a proxy: the server is on this host's link, and a proxy must not learn what it says.
+    /// No proxy: the server is on this host's link, and a proxy must not learn what it says.
     Direct,
 }
 
-/// The reason why no usable reply came. `Display` prints the end of a sentence that begins with "the responder".
-#[derive(Debug)]
-pub(crate) struct HttpError {
-    why: String,
-    /// The same as data, if this host lacks a resource for the exchange.
-    local_limit: Option<Box<LimitedExchange>>,
-}
-
-impl HttpError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            local_limit: None,
-        }
-    }
-
-    /// A failure for which this host lacks a resource.
-    fn limited(why: impl Into<String>, message: String, reached: ReachedLimit) -> Self {
-        Self {
-            why: why.into(),
-            local_limit: Some(Box::new(LimitedExchange { message, reached })),
-        }
-    }
-
-    /// The failure as data, if this host lacks a resource for the exchange.
-    pub(crate) fn local_limit(&self) -> Option<&LimitedExchange> {
-        self.local_limit.as_deref()
-    }
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
 /// Sends one request by `http` and reads the reply.
-pub(crate) fn exchange(request: &Request<'_>, deadline: &Deadline) -> Result<Reply, HttpError> {
+pub(crate) fn exchange(request: &Request<'_>, deadline: &Deadline) -> Result<Reply, HttpFailure> {
     let proxy = Proxy::for_request(request, |name| env::var(name).ok());
     let mut socket = dial(request.url, proxy.as_ref(), deadline)?;
     run(&mut socket, request, proxy.as_ref())
 }
 
-/// A connection to the server of an `https` URL, by way of the proxy if there is one (RFC 9110 §9.3.6),
-/// on which TLS comes next.
-pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket, HttpError> {
+/// Opens a connection to the server of an `https` URL, via the proxy if there is one (RFC 9110 §9.3.6). TLS comes next.
+pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
     let url = request.url;
     let proxy = Proxy::for_request(request, |name| env::var(name).ok());
     let mut socket = dial(url, proxy.as_ref(), deadline)?;
     if let Some(proxy) = proxy {
         socket
             .write_all(&connect_request(url, &proxy))
-            .map_err(|error| broken(&error, "has a proxy that took no request"))?;
+            .map_err(|error| io_failure(&error, HttpStep::ProxyRequest))?;
         match read_head(&mut socket)? {
             (200..=299, true) => {}
             (200..=299, false) => {
-                return Err(HttpError::new("has a proxy that spoke out of turn"));
+                return Err(HttpFailure::ProxySpokeEarly);
             }
-            (status, _) => {
-                let what =
-                    format!("cannot be reached: its proxy answered with HTTP status {status}");
-                return Err(HttpError::new(what));
-            }
+            (status, _) => return Err(HttpFailure::ProxyStatus(status)),
         }
     }
     Ok(socket)
@@ -130,25 +85,19 @@ pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket,
 pub(crate) fn talk(
     stream: &mut (impl Read + Write),
     request: &Request<'_>,
-) -> Result<Reply, HttpError> {
+) -> Result<Reply, HttpFailure> {
     run(stream, request, None)
 }
 
 /// A socket to the server of the URL, or to the proxy in its place.
-fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket, HttpError> {
+fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
     let (host, port) = match proxy {
         Some(proxy) => (proxy.host.as_str(), proxy.port),
         None => (url.host.as_str(), url.port),
     };
-    let unreachable = |Unreachable { failure, .. }: Unreachable| {
-        let route = if proxy.is_some() { " by its proxy" } else { "" };
-        let reached = failure.reached_limit();
-        let message = Cause::from(failure).message().to_owned();
-        let why = format!("cannot be reached{route}: {message}");
-        match reached {
-            Some(reached) => HttpError::limited(why, message, reached),
-            None => HttpError::new(why),
-        }
+    let unreachable = |Unreachable { failure, .. }| HttpFailure::Unreachable {
+        by_proxy: proxy.is_some(),
+        failure,
     };
     let addresses = resolve(host, port, deadline).map_err(unreachable)?;
     let mut socket = connect(&addresses, deadline).map_err(unreachable)?;
@@ -160,17 +109,17 @@ fn run(
     stream: &mut (impl Read + Write),
     request: &Request<'_>,
     proxy: Option<&Proxy>,
-) -> Result<Reply, HttpError> {
+) -> Result<Reply, HttpFailure> {
     let bytes = encode(request, proxy)?;
     stream
         .write_all(&bytes)
         .and_then(|()| stream.flush())
-        .map_err(|error| broken(&error, "took no request"))?;
+        .map_err(|error| io_failure(&error, HttpStep::Request))?;
     read_reply(stream, request.largest)
 }
 
 /// The bytes of a request, as HTTP/1.0, so that no server need answer in chunks or keep the connection.
-fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<u8>>, HttpError> {
+fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<u8>>, HttpFailure> {
     let url = request.url;
     let (name, body, content_type) = match request.method {
         Method::Get => ("GET", &[][..], None),
@@ -203,9 +152,7 @@ fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<
     for (name, value) in request.headers {
         let is_visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if !value.bytes().all(is_visible) {
-            return Err(HttpError::new(format!(
-                "was not asked: the value of {name} is not one of a header"
-            )));
+            return Err(HttpFailure::InvalidHeader((*name).to_owned()));
         }
         headers.push((name, value));
     }
@@ -244,7 +191,7 @@ mod tests {
                 method,
                 headers: &[("X-Token", "a b")],
                 largest: 0,
-                route: Route::Environment,
+                proxy: ProxyPolicy::Environment,
             };
             let bytes = encode(&request, proxy).unwrap();
             String::from_utf8(bytes.to_vec()).unwrap()
@@ -286,7 +233,7 @@ mod tests {
                 method: Method::Get,
                 headers: &[("X-Token", value)],
                 largest: 0,
-                route: Route::Direct,
+                proxy: ProxyPolicy::Direct,
             };
             let error = encode(&request, None).unwrap_err().to_string();
             assert_eq!(

@@ -1,7 +1,7 @@
 //! The proxy that the environment names, as curl and others understand it.
 
 use super::url::host_and_port;
-use super::{Request, Route};
+use super::{ProxyPolicy, Request};
 
 /// The proxy that the environment names (`http_proxy` or `https_proxy`, `all_proxy`, `no_proxy`).
 #[derive(Clone, PartialEq, Eq)]
@@ -18,9 +18,11 @@ impl Proxy {
         request: &Request<'_>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Option<Self> {
-        match request.route {
-            Route::Direct => None,
-            Route::Environment => Self::for_host(&request.url.host, request.url.secure, variable),
+        match request.proxy {
+            ProxyPolicy::Direct => None,
+            ProxyPolicy::Environment => {
+                Self::for_host(&request.url.host, request.url.secure, variable)
+            }
         }
     }
 

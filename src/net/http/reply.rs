@@ -1,11 +1,11 @@
 //! Reading a reply whose every part is bounded (RFC 9112).
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
-use super::HttpError;
-use crate::limit::Limit;
+use crate::reason::http::{HttpFailure, HttpStep};
+use crate::reason::io::OsError;
 
 /// What came back.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Reply {
 const LARGEST_HEAD: usize = 16 << 10;
 
 /// Reads a head without a body: the answer to CONNECT. Says the status, and whether nothing follows yet.
-pub(super) fn read_head(stream: &mut impl Read) -> Result<(u16, bool), HttpError> {
+pub(super) fn read_head(stream: &mut impl Read) -> Result<(u16, bool), HttpFailure> {
     let mut incoming = Incoming {
         stream,
         bytes: room(),
@@ -33,19 +33,19 @@ fn room() -> Zeroizing<Vec<u8>> {
 }
 
 /// Reads a reply, whose body may have `largest` bytes.
-pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpError> {
+pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpFailure> {
     let mut incoming = Incoming {
         stream,
         bytes: room(),
     };
     let (mut reply, framing) = incoming.head()?;
-    let too_large = || HttpError::new(format!("answered with more than {largest} bytes"));
+    let too_large = || HttpFailure::TooLarge(largest);
     reply.body = match framing {
         Framing::Length(length) if length > largest => return Err(too_large()),
         Framing::Length(length) => incoming.take(length)?.into(),
         Framing::Chunks => incoming.chunks(largest)?.into(),
         Framing::End => {
-            while incoming.bytes.len() <= largest && incoming.more(MIDDLE)? {}
+            while incoming.bytes.len() <= largest && incoming.more(HttpStep::Rest)? {}
             if incoming.bytes.len() > largest {
                 return Err(too_large());
             }
@@ -55,37 +55,33 @@ pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply
     Ok(reply)
 }
 
-const MIDDLE: &str = "stopped in the middle of its answer";
-
-/// What has come and was not used yet.
+/// The bytes that were read and not used yet.
 struct Incoming<'a, R> {
     stream: &'a mut R,
-    /// Zeroed when they are dropped: what a credential service says is a secret.
+    /// Zeroed when dropped: the answers of credential services are secrets.
     bytes: Zeroizing<Vec<u8>>,
 }
 
 impl<R: Read> Incoming<'_, R> {
-    /// Reads some more; false at the end. `what` tells what a failure means.
-    fn more(&mut self, what: &str) -> Result<bool, HttpError> {
+    /// Reads more bytes; returns false at the end of the stream.
+    fn more(&mut self, step: HttpStep) -> Result<bool, HttpFailure> {
         let mut piece = Zeroizing::new([0; 4096]);
         let read = self.stream.read(&mut piece[..]);
-        let count = read.map_err(|error| broken(&error, what))?;
+        let count = read.map_err(|error| io_failure(&error, step))?;
         self.bytes.extend_from_slice(&piece[..count]);
         Ok(count > 0)
     }
 
-    /// Reads some more, which must come.
-    fn need_more(&mut self) -> Result<(), HttpError> {
-        match self.more(MIDDLE)? {
+    /// Reads more bytes; the end of the stream is an error.
+    fn need_more(&mut self) -> Result<(), HttpFailure> {
+        match self.more(HttpStep::Rest)? {
             true => Ok(()),
-            false => Err(HttpError::new(
-                "ended the connection in the middle of its answer",
-            )),
+            false => Err(HttpFailure::Closed { has_begun: true }),
         }
     }
 
     /// The head of the final answer. Interim ones, such as 100 Continue, come before it.
-    fn head(&mut self) -> Result<(Reply, Framing), HttpError> {
+    fn head(&mut self) -> Result<(Reply, Framing), HttpFailure> {
         loop {
             match parse_head(&self.bytes)? {
                 Some((head, reply, framing)) => {
@@ -95,16 +91,16 @@ impl<R: Read> Incoming<'_, R> {
                     }
                 }
                 None if self.bytes.len() > LARGEST_HEAD => {
-                    return Err(HttpError::new("sent headers without an end"));
+                    return Err(HttpFailure::EndlessHead);
                 }
-                None if self.more("did not answer")? => {}
-                None => return Err(HttpError::new("ended the connection before its answer")),
+                None if self.more(HttpStep::Answer)? => {}
+                None => return Err(HttpFailure::Closed { has_begun: false }),
             }
         }
     }
 
-    /// Exactly so many bytes, which the caller has found to be few.
-    fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpError> {
+    /// Reads exactly `length` bytes. The caller has checked that they are few.
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpFailure> {
         while self.bytes.len() < length {
             self.need_more()?;
         }
@@ -112,9 +108,9 @@ impl<R: Read> Incoming<'_, R> {
     }
 
     /// A body in chunks (RFC 9112 §7.1), which some servers send whoever asks.
-    fn chunks(&mut self, largest: usize) -> Result<Vec<u8>, HttpError> {
+    fn chunks(&mut self, largest: usize) -> Result<Vec<u8>, HttpFailure> {
         const LONGEST_LINE: usize = 1024;
-        let faulty = || HttpError::new("sent a chunk that cannot be read");
+        let faulty = || HttpFailure::InvalidChunk;
         let mut body = Vec::new();
         loop {
             let (line, size) = match httparse::parse_chunk_size(&self.bytes) {
@@ -133,9 +129,7 @@ impl<R: Read> Incoming<'_, R> {
             let room = largest - body.len();
             let size = usize::try_from(size).ok().filter(|size| *size <= room);
             let Some(size) = size else {
-                return Err(HttpError::new(format!(
-                    "answered with more than {largest} bytes"
-                )));
+                return Err(HttpFailure::TooLarge(largest));
             };
             body.extend(self.take(size)?);
             if self.take(2)? != b"\r\n" {
@@ -155,13 +149,13 @@ enum Framing {
 }
 
 /// The head of a reply, if it is all there: how long it is, what it says, and how its body ends.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpFailure> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => head,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(HttpError::new(format!("does not speak HTTP: {error}"))),
+        Err(error) => return Err(HttpFailure::NotHttp(error.to_string())),
     };
     let header = |name: &str| {
         let mut found = response.headers.iter();
@@ -170,12 +164,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
     };
     let framing = match (header("transfer-encoding"), header("content-length")) {
         (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunks,
-        (Some(_), _) => return Err(HttpError::new("answers in a coding that is not known")),
-        (None, Some(digits)) => Framing::Length(
-            digits
-                .parse()
-                .map_err(|_| HttpError::new("sent a Content-Length that is no number"))?,
-        ),
+        (Some(_), _) => return Err(HttpFailure::UnknownCoding),
+        (None, Some(digits)) => {
+            Framing::Length(digits.parse().map_err(|_| HttpFailure::InvalidLength)?)
+        }
         (None, None) => Framing::End,
     };
     let reply = Reply {
@@ -186,17 +178,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpError
     Ok(Some((head, reply, framing)))
 }
 
-pub(super) fn broken(error: &std::io::Error, what: &str) -> HttpError {
-    let why = match error.kind() {
-        std::io::ErrorKind::TimedOut => format!("{what} in time"),
-        _ => format!("{what}: {error}"),
-    };
-    match Limit::of(error) {
-        Some(limit) => {
-            let message = limit.cause("the connection failed").message().to_owned();
-            HttpError::limited(why, message, limit.reached())
-        }
-        None => HttpError::new(why),
+pub(super) fn io_failure(error: &io::Error, step: HttpStep) -> HttpFailure {
+    HttpFailure::Io {
+        step,
+        error: OsError::from(error),
     }
 }
 
@@ -277,6 +262,6 @@ mod tests {
             assert!(error.contains(reason), "{text:?}: {error}");
         }
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(LARGEST_HEAD));
-        assert!(read(&endless).unwrap_err().why.contains("without an end"));
+        assert_eq!(read(&endless).unwrap_err(), HttpFailure::EndlessHead);
     }
 }

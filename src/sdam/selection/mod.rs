@@ -1,7 +1,7 @@
-//! Which servers an operation may go to, and which of them it goes to.
+//! The servers that are suitable for an operation, and the choice among them.
 //!
-//! In: the topology, what the operation asks for, and how busy servers are. Out: servers. Waiting until there is
-//! one is the caller's. Hedged reads are the server's affair. Source: "Server Selection".
+//! In: the topology, the requirements of the operation, and how busy servers are. Out: servers. The caller waits if there
+//! is none. The server itself hedges reads. Source: "Server Selection".
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::error::{Error, Result, Stage};
 use crate::options::{ReadPreference, ReadPreferenceMode, TagSet};
 use crate::reason::sdam::SdamFailure;
 
-/// What an operation asks of a server.
+/// The requirements of an operation on its server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation<'a> {
-    /// It reads, by that preference.
+    /// A read, with this preference.
     Read(&'a ReadPreference),
-    /// It writes.
+    /// A write.
     Write,
 }
 
 impl fmt::Display for Operation<'_> {
-    /// What is asked for, as it stands after "no server for".
+    /// Prints the requirements, as the end of "no server for".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Read(preference) = self else {
             return f.write_str("a write");
@@ -48,8 +48,7 @@ impl fmt::Display for Operation<'_> {
 type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
 
 impl TopologyDescription {
-    /// The servers that may carry out an operation. Those in `deprioritized` are left out, unless nobody else is
-    /// there.
+    /// The servers that are suitable for an operation. Those in `deprioritized` are excluded, unless there is no other.
     ///
     /// # Errors
     /// If a server speaks no wire version that the client speaks, or if the read preference can never be met by a
@@ -159,7 +158,7 @@ impl TopologyDescription {
         }
     }
 
-    /// The candidates that are fresh enough, and have the tags.
+    /// The candidates that are within `maxStalenessSeconds` and have the tags.
     fn eligible<'t>(
         &self,
         mut candidates: Servers<'t>,
@@ -173,7 +172,7 @@ impl TopologyDescription {
         if sets.is_empty() {
             return candidates;
         }
-        // The first set that anybody matches decides.
+        // The first tag set that any candidate matches decides.
         let decisive = sets
             .iter()
             .find(|set| candidates.iter().any(|server| has_tags(server, set)));
@@ -182,8 +181,8 @@ impl TopologyDescription {
     }
 }
 
-/// The servers whose round trips are at most by `local_threshold` slower than those of the fastest. One without a
-/// measurement stays, and is no measure for the others: it was known before it was timed.
+/// The servers whose round trips are at most `local_threshold` slower than those of the fastest. A server without a
+/// measurement stays, and does not count as the fastest.
 pub(crate) fn in_latency_window(
     mut suitable: Servers<'_>,
     local_threshold: Duration,
@@ -198,8 +197,8 @@ pub(crate) fn in_latency_window(
     suitable
 }
 
-/// Chooses one server: of two at random the one that has fewer operations to carry out. `below` gives a number below
-/// its argument, each as likely as the others.
+/// Chooses one server: of two random ones, the one with fewer operations in progress. `below` returns a uniform random
+/// number below its argument.
 pub(crate) fn choose<T>(
     window: &[T],
     operation_count: impl Fn(&T) -> usize,

@@ -15,7 +15,8 @@ use super::response::{self, LARGEST, OcspSubject};
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
-use crate::net::http::{self, HttpError, Method, Request, Route, Url};
+use crate::net::http::{self, Method, ProxyPolicy, Request, Url};
+use crate::reason::http::HttpFailure;
 use crate::reason::revocation::ResponderResult;
 use crate::time::Deadline;
 
@@ -144,11 +145,11 @@ fn follow(
             method,
             headers: &[],
             largest: LARGEST,
-            route: Route::Environment,
+            proxy: ProxyPolicy::Environment,
         };
-        let reply = http::exchange(&request, deadline).map_err(|error: HttpError| {
+        let reply = http::exchange(&request, deadline).map_err(|error: HttpFailure| {
             let text = error.to_string();
-            match error.local_limit().cloned() {
+            match error.local_limit() {
                 Some(failed) => ResponderResult::Limited { text, failed },
                 None => ResponderResult::Exchange(text),
             }

@@ -1,4 +1,4 @@
-//! The error of an operation that no server is there for: one readable block with the state of each server.
+//! The error of an operation for which there is no server: one readable block with the state of each server.
 //!
 //! ```text
 //! no server for a write within 30 s (serverSelectionTimeoutMS): replica set "rs0" without a known primary
@@ -9,7 +9,7 @@
 //!       remedy: Correct …
 //! ```
 //!
-//! Its cause is that of the server which tells most: one that will not mend by itself goes first.
+//! Its cause is the most useful one of a server: a cause that waiting cannot fix comes first.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::printable::{Printable, Quoted};
 use crate::reason::sdam::SdamFailure;
 use crate::time::Elapsed;
 
-/// Why nobody waits any longer.
+/// Why a thread stopped waiting for a server.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
-    /// The time is up.
-    Late(Elapsed),
-    /// It would be of no use.
+pub(super) enum WaitEnd {
+    /// The time limit has passed.
+    TimedOut(Elapsed),
+    /// Waiting cannot help.
     Hopeless,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn error(
     topology: &TopologyDescription,
     left: &[Error],
     operation: Operation<'_>,
-    ending: Ending,
+    end: WaitEnd,
 ) -> Error {
     let topology = &with_reasons(topology);
     let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
@@ -46,17 +46,17 @@ pub(super) fn error(
         .or_else(|| known().find(|error| error.is_beyond_waiting()))
         .or_else(|| known().find(|error| error.cause().is_some()))
         .or_else(|| left.last());
-    let kind = match (ending, telling) {
-        (Ending::Late(_), _) => ErrorKind::Timeout,
-        (Ending::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
-            // Nothing is to be added to what it says.
+    let kind = match (end, telling) {
+        (WaitEnd::TimedOut(_), _) => ErrorKind::Timeout,
+        (WaitEnd::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
+            // The error of the only server needs no addition.
             return error.without_labels();
         }
-        (Ending::Hopeless, Some(error)) => error.kind(),
-        (Ending::Hopeless, None) => ErrorKind::Configuration,
+        (WaitEnd::Hopeless, Some(error)) => error.kind(),
+        (WaitEnd::Hopeless, None) => ErrorKind::Configuration,
     };
     let mut text = format!("no server for {operation}");
-    if let Ending::Late(elapsed) = ending {
+    if let WaitEnd::TimedOut(elapsed) = end {
         let limit = Milliseconds(elapsed.limit);
         let _ = write!(text, " within {limit} ({})", elapsed.kind.option());
     }
@@ -104,7 +104,7 @@ fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
     topology
 }
 
-/// What is wrong with the topology as a whole.
+/// The problem of the topology as a whole.
 fn state(topology: &TopologyDescription) -> String {
     let set = match &topology.set_name {
         Some(name) => format!("replica set {}", Quoted(name)),
@@ -144,7 +144,7 @@ fn describe(text: &mut String, server: &ServerDescription) {
     }
 }
 
-/// The code of the cause, and what to do, where there is one.
+/// Appends the code and the remedy of the cause, if there is one.
 fn add_remedy(text: &mut String, error: &Error) {
     if let Some(cause) = error.cause() {
         let _ = write!(
@@ -156,7 +156,7 @@ fn add_remedy(text: &mut String, error: &Error) {
     }
 }
 
-/// How many servers are shown.
+/// The number of servers that are shown.
 const MOST_SHOWN: usize = 50;
 
 #[cfg(test)]
@@ -195,8 +195,8 @@ mod tests {
         ServerDescription::failed(address(name), error)
     }
 
-    fn late() -> Ending {
-        Ending::Late(Elapsed {
+    fn late() -> WaitEnd {
+        WaitEnd::TimedOut(Elapsed {
             limit: Duration::from_secs(30),
             kind: TimeoutKind::ServerSelection,
         })
@@ -232,7 +232,7 @@ mod tests {
       remedy: Do this."
         );
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        // The certificate does not mend by itself; a server that is down may come up.
+        // Waiting cannot fix a certificate; a server that is down may start.
         let cause = error.cause().unwrap();
         assert_eq!(cause.code(), CauseCode::CertificateExpired);
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
         let own = server.error.clone().unwrap();
         let one = topology(TopologyType::Unknown, vec![server]);
         let read = ReadPreference::default();
-        let shown = error(&one, &[], Operation::Read(&read), Ending::Hopeless);
+        let shown = error(&one, &[], Operation::Read(&read), WaitEnd::Hopeless);
         assert_eq!(shown.to_string(), own.to_string());
         assert_eq!((shown.kind(), shown.stage()), (own.kind(), own.stage()));
         let two = topology(
@@ -257,7 +257,7 @@ mod tests {
                 failed("b", Stage::Tls, CauseCode::HostnameMismatch),
             ],
         );
-        let shown = error(&two, &[], Operation::Write, Ending::Hopeless);
+        let shown = error(&two, &[], Operation::Write, WaitEnd::Hopeless);
         assert!(
             shown
                 .to_string()
@@ -288,8 +288,8 @@ mod tests {
         let labels = ["SystemOverloadedError", "RetryableError"];
         server.error = server.error.map(|error| error.with_labels(&labels));
         let one = topology(TopologyType::Unknown, vec![server]);
-        for ending in [late(), Ending::Hopeless] {
-            let error = error(&one, &[], Operation::Write, ending);
+        for end in [late(), WaitEnd::Hopeless] {
+            let error = error(&one, &[], Operation::Write, end);
             assert_eq!(error.labels(), [""; 0]);
             assert_eq!(
                 error.cause().unwrap().code(),

@@ -1,9 +1,9 @@
-//! Choosing a server for an operation, and waiting until there is one.
+//! Selects a server for an operation, and waits until there is one.
 //!
-//! A thread that finds none asks all monitors for a check and sleeps until something changes, no longer than
-//! `serverSelectionTimeoutMS` and its own limit. It gives up at once if waiting cannot help
-//! ([`verdict`](super::verdict)): every server has just been checked, and refused for its certificate or for settings
-//! that no check can fix. Other drivers wait then too; MongoDB's shell does not, for the same reason. Source: "Server
+//! A thread that finds no server requests a check from all monitors and sleeps until something changes, for at most
+//! `serverSelectionTimeoutMS` and its own limit. Selection fails immediately if waiting cannot help
+//! ([`verdict`](super::verdict)): every server has just been checked, and was rejected for its certificate or for settings
+//! that no check can fix. Other drivers wait in that case; MongoDB's shell does not, for the same reason. Source: "Server
 //! Selection", "Multi-threaded or asynchronous server selection".
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use log::{Level, log_enabled};
 
 use super::description::ServerDescription;
 use super::selection::Operation;
+use super::selection_error::{self, WaitEnd};
 use super::snapshot::Selected;
 use super::topology::{Locked, Topology};
-use super::unavailable::{self, Ending};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::event;
@@ -23,11 +23,12 @@ use crate::logging::{debug, info};
 use crate::time::{Deadline, TimeoutKind};
 
 impl Topology {
-    /// A server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Those in `deprioritized` come last.
+    /// Selects a server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Those in `deprioritized` come
+    /// last.
     ///
     /// # Errors
-    /// Of the kind [`Timeout`](crate::ErrorKind::Timeout), with the state of each server; where waiting is of no use,
-    /// that of the one server, or of all together. [`ClientClosed`](crate::ErrorKind::ClientClosed) if it is.
+    /// [`Timeout`](crate::ErrorKind::Timeout), with the state of each server. If waiting cannot help, the error of the
+    /// only server, or of all together. [`ClientClosed`](crate::ErrorKind::ClientClosed) if the client is closed.
     pub(crate) fn select(
         &self,
         operation: Operation<'_>,
@@ -39,7 +40,7 @@ impl Topology {
         if locked.is_closed {
             return Err(Error::client_closed());
         }
-        // What most operations ask for is at hand, and takes no longer than to share the snapshot.
+        // The fast path of most operations costs no more than sharing the snapshot.
         let at_hand = locked.snapshot.at_hand(operation, deprioritized);
         if let Some(selected) = at_hand.filter(|_| !is_logged) {
             return Ok(selected);
@@ -114,12 +115,12 @@ impl Topology {
             }
             let now = Instant::now();
             if self.is_hopeless(&locked, started, now) {
-                return Err(self.no_server(&locked, operation, Ending::Hopeless));
+                return Err(self.no_server(&locked, operation, WaitEnd::Hopeless));
             }
             let left = match deadline.remaining(now) {
                 Ok(left) => left,
                 Err(elapsed) => {
-                    return Err(self.no_server(&locked, operation, Ending::Late(elapsed)));
+                    return Err(self.no_server(&locked, operation, WaitEnd::TimedOut(elapsed)));
                 }
             };
             Self::request_checks(&locked.snapshot);
@@ -131,9 +132,9 @@ impl Topology {
         }
     }
 
-    fn no_server(&self, locked: &Locked, operation: Operation<'_>, ending: Ending) -> Error {
+    fn no_server(&self, locked: &Locked, operation: Operation<'_>, end: WaitEnd) -> Error {
         let mut topology = (**locked.snapshot.description()).clone();
-        if let Ending::Late(elapsed) = ending {
+        if let WaitEnd::TimedOut(elapsed) = end {
             for (address, server) in locked.snapshot.servers() {
                 let known = topology.servers.get(address);
                 let is_unchecked = known.is_some_and(|it| !it.is_available() && it.error.is_none());
@@ -147,7 +148,7 @@ impl Topology {
                 }
             }
         }
-        unavailable::error(&topology, &locked.left, operation, ending)
+        selection_error::error(&topology, &locked.left, operation, end)
     }
 }
 

@@ -1,0 +1,57 @@
+//! Stops a background thread that sleeps between its rounds.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Stops the thread that holds the other half, by a call or when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Stop(Arc<Signal>);
+
+/// The half that the thread sleeps on.
+#[derive(Clone, Debug)]
+pub(crate) struct Sleep(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// The half for the thread.
+    pub(crate) fn sleep(&self) -> Sleep {
+        Sleep(Arc::clone(&self.0))
+    }
+
+    /// Stops the thread. Does not wait for its end: the thread itself may call this.
+    pub(crate) fn stop(&self) {
+        *self
+            .0
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Sleep {
+    /// Sleeps for `interval`. Returns true as soon as the thread must end.
+    pub(crate) fn stops_within(&self, interval: Duration) -> bool {
+        let stopped = self
+            .0
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(stopped, interval, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
