@@ -66,7 +66,7 @@ fn cases() -> Vec<Case> {
             options: "authSource=things",
             cause: FAILED,
             library: "knows no such user",
-            doctor: "the user \"ada\" not in the database \"things\", and in admin",
+            doctor: "does not know the user \"ada\" in the database \"things\", but knows it in admin",
             remedy: "Set authSource=admin",
             facts: json!({ "auth_source": "things", "known_in": ["admin"] }),
         },

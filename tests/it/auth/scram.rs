@@ -275,7 +275,7 @@ fn a_server_that_does_not_prove_itself_gets_no_command() {
             let message = said(reply).replace("i=4096", "i=100000000");
             say(reply, &message);
         }),
-        ("demands an extension", |reply| {
+        ("requires an extension", |reply| {
             let message = format!("m=x,{}", said(reply));
             say(reply, &message);
         }),
