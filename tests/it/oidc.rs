@@ -687,9 +687,13 @@ fn kubernetes_has_the_token_in_a_file() {
 fn a_token_file_that_never_ends_or_begins_ends_the_attempt() {
     let bench = Bench::good();
     let dir = PkiDir::new();
-    let fifo = dir.path().join("fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    let pipe = |name: &str| {
+        let path = dir.path().join(name);
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        path
+    };
+    let fifo = pipe("silent");
     for (path, why) in [
         ("/dev/zero", "it is a device, not a file"),
         (
@@ -713,7 +717,8 @@ fn a_token_file_that_never_ends_or_begins_ends_the_attempt() {
             "{text}"
         );
     }
-    // A writer that comes in time is read.
+    // A writer that comes in time is read. The first pipe may still have its reader.
+    let fifo = pipe("written");
     let mut services = services(&[]);
     services.kubernetes_token = fifo.clone();
     let writer = thread::spawn(move || fs::write(fifo, "s3cret-good").unwrap());
