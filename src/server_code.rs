@@ -3,14 +3,19 @@
 //! Sources: "Retryable Reads", "Retryable Error"; "Server Discovery and Monitoring", ""not writable primary" and "node
 //! is recovering""; "Driver Authentication"; `error_codes.yml` of MongoDB.
 
+pub(crate) const BAD_VALUE: i32 = 2;
 pub(crate) const HOST_UNREACHABLE: i32 = 6;
 pub(crate) const HOST_NOT_FOUND: i32 = 7;
+pub(crate) const USER_NOT_FOUND: i32 = 11;
+pub(crate) const UNAUTHORIZED: i32 = 13;
+pub(crate) const AUTHENTICATION_FAILED: i32 = 18;
 pub(crate) const CURSOR_NOT_FOUND: i32 = 43;
 pub(crate) const NETWORK_TIMEOUT: i32 = 89;
 pub(crate) const SHUTDOWN_IN_PROGRESS: i32 = 91;
 pub(crate) const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;
 pub(crate) const PRIMARY_STEPPED_DOWN: i32 = 189;
 pub(crate) const EXCEEDED_TIME_LIMIT: i32 = 262;
+pub(crate) const MECHANISM_UNAVAILABLE: i32 = 334;
 pub(crate) const REAUTHENTICATION_REQUIRED: i32 = 391;
 pub(crate) const SOCKET_EXCEPTION: i32 = 9001;
 pub(crate) const LEGACY_NOT_PRIMARY: i32 = 10058;

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::printable::Quoted;
 use crate::reason::hello::{ExchangeFailure, FirstCommandProblem};
+use crate::server_code::{AUTHENTICATION_FAILED, UNAUTHORIZED};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{self, CertificateRevocation, Failed, HandshakeReport, RevocationStatus};
 
@@ -154,7 +155,9 @@ fn with_cause(error: Error) -> Error {
     let problem = match (error.kind(), error.command()) {
         (ErrorKind::Timeout, _) => FirstCommandProblem::Timeout,
         // Unauthorized, AuthenticationFailed
-        (ErrorKind::Command, Some(failure)) if matches!(failure.code, 13 | 18) => {
+        (ErrorKind::Command, Some(failure))
+            if matches!(failure.code, UNAUTHORIZED | AUTHENTICATION_FAILED) =>
+        {
             FirstCommandProblem::Unauthorized
         }
         (ErrorKind::Command, _) => FirstCommandProblem::Refused,

@@ -37,6 +37,7 @@ use crate::reason::auth::AuthFeature;
 use crate::reason::auth::{
     AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure, SaslViolation,
 };
+use crate::server_code::{AUTHENTICATION_FAILED, REAUTHENTICATION_REQUIRED};
 use crate::time::{Deadline, TimeoutKind};
 
 /// The state that the connections of one client share.
@@ -101,8 +102,7 @@ impl Oidc {
         code: i32,
         context: &Context<'_>,
     ) -> Result<Option<OidcClient>, Cause> {
-        /// AuthenticationFailed, and ReauthenticationRequired.
-        const REFUSALS: [i32; 2] = [18, 391];
+        const REFUSALS: [i32; 2] = [AUTHENTICATION_FAILED, REAUTHENTICATION_REQUIRED];
         let origin = refused.origin;
         if origin == TokenOrigin::New || !REFUSALS.contains(&code) {
             return Ok(None);

@@ -25,6 +25,7 @@ use crate::reason::auth::{
 #[cfg(feature = "gssapi")]
 use crate::reason::auth::{KerberosError, KerberosFailure};
 #[cfg(feature = "gssapi")]
+use crate::server_code::{AUTHENTICATION_FAILED, BAD_VALUE, MECHANISM_UNAVAILABLE, USER_NOT_FOUND};
 use crate::time::Elapsed;
 
 pub(super) fn explain(reason: &AuthFailure) -> Explanation {
@@ -601,8 +602,3 @@ const CHECK_KERBEROS: &str = "Check /etc/krb5.conf and the route to the KDC; `KR
 
 const REMOVE_LINE_FEED: &str = "Remove the line feed at the end of the password before it is given to the client, in Rust with \
      trim_end_matches(['\\r', '\\n']).";
-
-const BAD_VALUE: i32 = 2;
-const USER_NOT_FOUND: i32 = 11;
-const AUTHENTICATION_FAILED: i32 = 18;
-const MECHANISM_UNAVAILABLE: i32 = 334;
