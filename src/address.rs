@@ -33,6 +33,14 @@ impl ServerAddress {
     pub const DEFAULT_PORT: u16 = 27017;
 
     /// The address of `host` and `port`. An IPv6 address may stand in brackets.
+    ///
+    /// ```
+    /// use mongotls::ServerAddress;
+    ///
+    /// let address = ServerAddress::tcp("db.example.com", 27018);
+    /// assert_eq!(address.to_string(), "db.example.com:27018");
+    /// assert_eq!(Ok(address), "db.example.com:27018".parse());
+    /// ```
     pub fn tcp(host: &str, port: u16) -> Self {
         let bare = host
             .strip_prefix('[')
@@ -45,6 +53,13 @@ impl ServerAddress {
     }
 
     /// The address of the socket at `path`.
+    ///
+    /// ```
+    /// use mongotls::ServerAddress;
+    ///
+    /// let address = ServerAddress::unix("/run/mongodb/mongodb-27017.sock");
+    /// assert_eq!(address.port(), None);
+    /// ```
     pub fn unix(path: impl AsRef<Path>) -> Self {
         Self::Unix {
             path: path.as_ref().to_owned(),

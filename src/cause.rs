@@ -366,11 +366,27 @@ impl Cause {
     }
 
     /// What to do about it: one or two sentences.
+    ///
+    /// ```
+    /// use mongotls::{CauseCode, Client};
+    ///
+    /// let error = Client::connect("mongodb://h/?tls=false&tlsCAFile=ca.pem").unwrap_err();
+    /// let cause = error.cause().unwrap();
+    /// assert_eq!(cause.code(), CauseCode::OptionConflict);
+    /// println!("{}", cause.remedy());
+    /// ```
     pub fn remedy(&self) -> &str {
         &self.explanation.remedy
     }
 
     /// The facts behind the message.
+    ///
+    /// ```
+    /// let error = mongotls::Client::connect("mongodb://h/?tlsCAFile=missing.pem").unwrap_err();
+    /// for (name, value) in error.cause().unwrap().facts().iter() {
+    ///     println!("{name}: {value}");
+    /// }
+    /// ```
     pub fn facts(&self) -> &Facts {
         &self.explanation.facts
     }

@@ -197,6 +197,12 @@ impl Client {
     /// there is none, the first command fails. Warnings about the connection string go to the log, target
     /// `mongotls::uri`.
     ///
+    /// ```no_run
+    /// let uri = "mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem&timeoutMS=5000";
+    /// let client = mongotls::Client::connect(uri)?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong;
     /// with `mongodb+srv` also those of [`Stage::Resolve`](crate::Stage::Resolve).
@@ -205,6 +211,17 @@ impl Client {
     }
 
     /// Creates a client from a parsed connection string, as [`connect`](Self::connect) does.
+    ///
+    /// ```no_run
+    /// use mongotls::{Client, ConnectionString};
+    ///
+    /// let uri = ConnectionString::parse("mongodb://db.example.com/?tlsCAFile=ca.pem")?;
+    /// for warning in uri.warnings() {
+    ///     eprintln!("{warning}");
+    /// }
+    /// let client = Client::from_connection_string(uri)?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect), except for a text that does not parse.
@@ -220,6 +237,18 @@ impl Client {
     ///
     /// With `mongodb+srv` this call queries DNS, for at most `connectTimeoutMS`; [`options`](Self::options) then has the
     /// hosts and the options of a TXT record.
+    ///
+    /// ```no_run
+    /// use mongotls::options::TlsOptions;
+    /// use mongotls::{Client, ClientOptions};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .tls(TlsOptions::builder().ca_file("ca.pem").build()?)
+    ///     .build()?;
+    /// let client = Client::with_options(options)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if options contradict each other or are out of range,
@@ -250,11 +279,25 @@ impl Client {
     }
 
     /// The database with this name. No command is sent.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let shop = client.database("shop");
+    /// shop.run_command(doc! { "insert": "things", "documents": [{ "_id": 1 }] })?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn database(&self, name: &str) -> Database {
         Database::new(self.clone(), name)
     }
 
     /// The database that the connection string names, if it names one.
+    ///
+    /// ```no_run
+    /// let client = mongotls::Client::connect("mongodb://db.example.com/shop")?;
+    /// assert_eq!(client.default_database().unwrap().name(), "shop");
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn default_database(&self) -> Option<Database> {
         self.inner()
             .options
@@ -278,6 +321,15 @@ impl Client {
     /// dates, if the client certificate is not within its dates but the current one is, if an issuer with a valid CRL
     /// would no longer have one, or if a CRL with a lower number would replace a valid one.
     ///
+    /// ```no_run
+    /// # let client = mongotls::Client::connect("mongodb://localhost/?tlsCertificateKeyFile=client.pem")?;
+    /// // After client.pem was replaced:
+    /// if let Err(error) = client.reload_tls() {
+    ///     eprintln!("the old certificate stays in force: {error}");
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is rejected.
     /// The old set then stays active; the log, target `mongotls::tls`, and an [`Event`](crate::event::Event) report it.
@@ -288,6 +340,14 @@ impl Client {
     /// Adds the name of a library that uses this one to the client metadata that new connections send to servers
     /// (specification "MongoDB Handshake"). The same name is not added twice.
     ///
+    /// ```no_run
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::options::DriverInfo;
+    ///
+    /// client.append_metadata(&DriverInfo::new("my-orm").version("2.1.0"))?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text contains `|`, or if the metadata would
     /// exceed 512 bytes.
@@ -297,6 +357,15 @@ impl Client {
 
     /// Returns the description that a server gave of itself and, with TLS, the facts of the handshake. They come from an
     /// idle connection of the pool or, if there is none, from a new one.
+    ///
+    /// ```no_run
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let report = client.server_report()?;
+    /// if let Some(handshake) = &report.handshake {
+    ///     println!("{}: {}", report.server, handshake.protocol());
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Database::run_command`], except for errors of a command.
@@ -317,6 +386,14 @@ impl Client {
 
     /// Returns the current numbers of connections and waiting threads, and the counters of TLS. The call is cheap enough
     /// to be made every second.
+    ///
+    /// ```no_run
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// for pool in &client.snapshot().pools {
+    ///     println!("{}: {} in use, {} threads wait", pool.server, pool.in_use, pool.waiting);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn snapshot(&self) -> ClientSnapshot {
         let inner = self.inner();
         let tls = inner.connector.tls();

@@ -67,6 +67,15 @@ impl Command {
     ///
     /// Default: `timeoutMS` of the client; without it only the limits of each step apply. Zero means no limit, even if
     /// `timeoutMS` is set. For a command that opens a cursor, the limit applies to each batch separately.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    ///
+    /// let find = Command::from(doc! { "find": "things" }).timeout(Duration::from_secs(2));
+    /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -78,6 +87,16 @@ impl Command {
     /// The client selects a server by the preference, and sends it to members and routers. With `directConnection=true`
     /// a member of a replica set answers reads even if it is not the primary: without a preference, or with `primary`, the
     /// client sends `primaryPreferred`. A standalone server gets no preference.
+    ///
+    /// ```
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    /// use mongotls::options::{ReadPreference, ReadPreferenceMode};
+    ///
+    /// let mut preference = ReadPreference::default();
+    /// preference.mode = ReadPreferenceMode::SecondaryPreferred;
+    /// let find = Command::from(doc! { "find": "things" }).read_preference(preference);
+    /// ```
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
         self.read_preference = Some(preference);
         self

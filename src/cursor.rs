@@ -93,6 +93,17 @@ impl<T> Cursor<T> {
     }
 
     /// Sets the number of documents in each further batch. Default: 0, which leaves it to the server.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let find = doc! { "find": "things", "batchSize": 10 };
+    /// let things = client.database("shop").run_cursor_command::<Document>(find)?;
+    /// for thing in things.batch_size(1000) {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn batch_size(mut self, documents: u32) -> Self {
         self.batch_size = i32::try_from(documents).ok().filter(|size| *size > 0);
@@ -104,6 +115,18 @@ impl<T> Cursor<T> {
     ///
     /// A cursor that is not tailable skips empty batches until the server closes it. A tailable cursor returns false after
     /// one empty batch, and is still open.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// // Without a copy of each document:
+    /// let find = doc! { "find": "things" };
+    /// let mut things = client.database("shop").run_cursor_command::<Document>(find)?;
+    /// while things.advance()? {
+    ///     println!("{:?}", things.current().get("name"));
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor returns no more documents.

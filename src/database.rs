@@ -48,6 +48,14 @@ impl Database {
     /// The command is sent as it is, without the read concern and the write concern of the client (specification "Run
     /// Command").
     ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let reply = client.database("admin").run_command(doc! { "buildInfo": 1 })?;
+    /// println!("{}", reply.get_str("version").unwrap_or("unknown"));
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// - [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), before anything is sent, if no server accepts a
     ///   database of this name.
@@ -67,6 +75,22 @@ impl Database {
     /// `timeoutMS` or a limit of the command, as many as the limit allows (specification "Retryable Reads").
     /// [`run_command`](Self::run_command) does not retry reads.
     ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Count {
+    ///     n: i64,
+    /// }
+    ///
+    /// let shop = client.database("shop");
+    /// let count: Count = shop.run_command_as(doc! { "count": "things" })?;
+    /// println!("{} things", count.n);
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`run_command`](Self::run_command), and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if the
     /// reply does not fit `T`.
@@ -81,6 +105,14 @@ impl Database {
     }
 
     /// Runs a command and returns the reply as the server sent it.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let reply = client.database("admin").run_raw_command(doc! { "ping": 1 })?;
+    /// println!("{} bytes", reply.as_bytes().len());
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`run_command`](Self::run_command).
@@ -113,6 +145,23 @@ impl Database {
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
     /// `bulkWrite` returns some of its results in the reply, and others in the cursor.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let admin = client.database("admin");
+    /// let command = doc! {
+    ///     "bulkWrite": 1,
+    ///     "ops": [{ "insert": 0, "document": { "_id": 1 } }],
+    ///     "nsInfo": [{ "ns": "shop.things" }],
+    /// };
+    /// let (reply, results) = admin.run_cursor_command_with_reply::<Document>(command)?;
+    /// println!("{:?} inserted", reply.get("nInserted"));
+    /// for result in results.into_iter().flatten() {
+    ///     println!("{}", result?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`run_cursor_command`](Self::run_cursor_command); a reply without a cursor is not an error.

@@ -475,11 +475,38 @@ impl Error {
     }
 
     /// What a caller can do about it.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::ErrorKind;
+    ///
+    /// match client.database("shop").run_command(doc! { "ping": 1 }) {
+    ///     Ok(_) => println!("ok"),
+    ///     Err(error) => match error.kind() {
+    ///         ErrorKind::Network | ErrorKind::Timeout => println!("try again later"),
+    ///         _ => println!("a person must look at it: {error}"),
+    ///     },
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// How far the connection had come; none for errors that have nothing to do with a connection.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::Stage;
+    ///
+    /// if let Err(error) = client.database("admin").run_command(doc! { "ping": 1 }) {
+    ///     let is_sent = error.stage() == Some(Stage::Command);
+    ///     println!("the command may have run: {is_sent}");
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn stage(&self) -> Option<Stage> {
         self.0.stage
     }
@@ -490,11 +517,38 @@ impl Error {
     }
 
     /// Why the connection failed. Every error of an attempt to connect has exactly one.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::CauseCode;
+    ///
+    /// if let Err(error) = client.database("admin").run_command(doc! { "ping": 1 }) {
+    ///     match error.cause() {
+    ///         Some(cause) if cause.code() == CauseCode::CertificateExpired => {
+    ///             println!("renew it: {}", cause.remedy());
+    ///         }
+    ///         _ => println!("{error}"),
+    ///     }
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn cause(&self) -> Option<&Cause> {
         self.0.cause.as_ref()
     }
 
     /// The server's answer, where it refused a command.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let create = doc! { "create": "things" };
+    /// if let Err(error) = client.database("shop").run_command(create) {
+    ///     let exists = error.command().is_some_and(|failure| failure.code == 48);
+    ///     println!("the collection exists: {exists}");
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn command(&self) -> Option<&CommandFailure> {
         self.0.command.as_ref()
     }
@@ -506,6 +560,16 @@ impl Error {
     }
 
     /// Whether the error has that label.
+    ///
+    /// ```
+    /// # fn send() -> mongotls::Result<()> { Ok(()) }
+    /// if let Err(error) = send() {
+    ///     if error.has_label("RetryableWriteError") {
+    ///         send()?;
+    ///     }
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn has_label(&self, label: &str) -> bool {
         self.0.labels.iter().any(|own| own == label)
     }

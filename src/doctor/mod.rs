@@ -174,6 +174,13 @@ impl Diagnosis {
     }
 
     /// The failed examination that tells most: the first of a host that a client would use, or else the first.
+    ///
+    /// ```no_run
+    /// # let diagnosis = mongotls::doctor::examine("mongodb://db.example.com/");
+    /// if let Some(examination) = diagnosis.failed() {
+    ///     println!("failed at {}", examination.stage());
+    /// }
+    /// ```
     pub fn failed(&self) -> Option<&Examination> {
         let failed = || {
             let examinations = self.examinations.iter();
@@ -260,11 +267,31 @@ impl Examination {
 ///
 /// With `directConnection=true` or `loadBalanced=true` the one host is examined alone. Up to 16 hosts are examined at the
 /// same time, each within `connectTimeoutMS` for the connection, and no more than 1000 members in all.
+///
+/// ```no_run
+/// let diagnosis = mongotls::doctor::examine("mongodb://db.example.com/?tlsCAFile=ca.pem");
+/// if let Some(error) = diagnosis.error() {
+///     println!("{error}");
+///     if let Some(cause) = error.cause() {
+///         println!("what to do: {}", cause.remedy());
+///     }
+/// }
+/// ```
 pub fn examine(uri: &str) -> Diagnosis {
     examine_with(uri, |builder| builder)
 }
 
 /// Examines the deployment with options that `change` adds to those of the connection string.
+///
+/// ```no_run
+/// use mongotls::doctor;
+/// use mongotls::options::Secret;
+///
+/// let diagnosis = doctor::examine_with("mongodb://ada@db.example.com/", |builder| {
+///     builder.password(Secret::new("pencil"))
+/// });
+/// println!("{}", diagnosis.is_ok());
+/// ```
 pub fn examine_with(
     uri: &str,
     change: impl FnOnce(ClientOptionsBuilder) -> ClientOptionsBuilder,
@@ -278,6 +305,16 @@ pub fn examine_with(
 }
 
 /// Examines every host that options name, and every member that those name, as [`examine`] does.
+///
+/// ```no_run
+/// use mongotls::{ClientOptions, doctor};
+///
+/// let options = ClientOptions::builder().host("db.example.com:27017".parse()?).build()?;
+/// for examination in doctor::examine_options(&options).examinations {
+///     println!("{:?}", examination.stage());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn examine_options(options: &ClientOptions) -> Diagnosis {
     let checked = options.clone().checked();
     examine_parsed(Instant::now(), checked.map(|options| (options, Vec::new())))

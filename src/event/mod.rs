@@ -33,6 +33,18 @@ pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, Topolo
 use crate::time::{Deadline, TimeoutKind};
 
 /// Something that happened inside a client.
+///
+/// ```
+/// use mongotls::event::{CommandEvent, Event};
+///
+/// fn listen(event: &Event) {
+///     match event {
+///         Event::Command(CommandEvent::Failed(command)) => println!("{}", command.failure),
+///         Event::Pool(pool) => println!("{pool}"),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {

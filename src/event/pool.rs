@@ -156,6 +156,12 @@ impl ConnectionCheckOutFailedReason {
 
 impl PoolEventKind {
     /// The event's name in CMAP.
+    ///
+    /// ```
+    /// use mongotls::event::PoolEventKind;
+    ///
+    /// assert_eq!(PoolEventKind::Ready.name(), "ConnectionPoolReady");
+    /// ```
     pub fn name(&self) -> &'static str {
         match self {
             Self::Created { .. } => "ConnectionPoolCreated",

@@ -89,6 +89,16 @@ macro_rules! setters {
 
 impl ClientOptionsBuilder {
     /// Adds a server to the seed list.
+    ///
+    /// ```
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("a.example.com", 27017))
+    ///     .host(ServerAddress::tcp("b.example.com", 27017))
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn host(mut self, address: ServerAddress) -> Self {
         self.hosts.push(address);
@@ -96,6 +106,15 @@ impl ClientOptionsBuilder {
     }
 
     /// Replaces the seed list.
+    ///
+    /// ```
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// let names = ["a.example.com", "b.example.com"];
+    /// let hosts = names.map(|name| ServerAddress::tcp(name, 27017));
+    /// let options = ClientOptions::builder().hosts(hosts).build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn hosts(mut self, addresses: impl IntoIterator<Item = ServerAddress>) -> Self {
         self.hosts = addresses.into_iter().collect();
@@ -123,6 +142,18 @@ impl ClientOptionsBuilder {
 
     /// Connects with TLS, as `options` say and nothing else: options of TLS that a connection string
     /// gave are dropped. See [`tls_with`](Self::tls_with) to keep them.
+    ///
+    /// ```
+    /// use mongotls::ClientOptions;
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// let tls = TlsOptions::builder().ca_file("ca.pem").build()?;
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .tls(tls)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls_enabled = Some(true);
@@ -155,6 +186,18 @@ impl ClientOptionsBuilder {
     }
 
     /// Authenticates as this user.
+    ///
+    /// ```no_run
+    /// use mongotls::ClientOptions;
+    ///
+    /// let password = std::fs::read_to_string("/run/secrets/db-password")?;
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .credential("ada", password.trim_end())
+    ///     .auth_source("admin")
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn credential(mut self, username: impl Into<String>, password: impl Into<Secret>) -> Self {
         self.credential.username = Some(username.into());
@@ -236,6 +279,16 @@ impl ClientOptionsBuilder {
 
     /// Tells this function of every [`Event`], on the thread where it happens; what it does delays that
     /// thread. A later call replaces the function.
+    ///
+    /// ```
+    /// use mongotls::ConnectionString;
+    ///
+    /// let options = ConnectionString::parse("mongodb://db.example.com/")?
+    ///     .into_builder()
+    ///     .event_listener(|event| println!("{event:?}"))
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn event_listener(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = EventListener::new(listen);
@@ -251,6 +304,21 @@ impl ClientOptionsBuilder {
     }
 
     /// The same for events of some kinds alone, so that the others cost nothing.
+    ///
+    /// ```
+    /// use mongotls::ConnectionString;
+    /// use mongotls::event::{Event, EventKind};
+    ///
+    /// let options = ConnectionString::parse("mongodb://db.example.com/")?
+    ///     .into_builder()
+    ///     .event_listener_for(&[EventKind::Pool], |event| {
+    ///         if let Event::Pool(pool) = event {
+    ///             println!("{pool}"); // a line of CMAP's log
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn event_listener_for(
         mut self,
@@ -336,6 +404,17 @@ impl ClientOptionsBuilder {
     }
 
     /// Checks the options against each other and fills in the defaults.
+    ///
+    /// ```
+    /// use mongotls::{ClientOptions, ErrorKind};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .max_pool_size(5)
+    ///     .min_pool_size(10);
+    /// assert_eq!(options.build().unwrap_err().kind(), ErrorKind::Configuration);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with every conflict found.

@@ -21,6 +21,13 @@ pub struct ReadConcern {
 
 impl ReadConcern {
     /// The read concern of that level.
+    ///
+    /// ```
+    /// use mongotls::options::ReadConcern;
+    ///
+    /// let concern = ReadConcern::new("majority");
+    /// assert_eq!(concern.to_document().get_str("level").ok(), Some("majority"));
+    /// ```
     pub fn new(level: impl Into<String>) -> Self {
         Self {
             level: Some(level.into()),

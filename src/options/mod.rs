@@ -270,6 +270,19 @@ impl ClientOptions {
     pub const MAX_APP_NAME: usize = 128;
 
     /// Collects options from scratch.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::ClientOptions;
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .max_pool_size(20)
+    ///     .timeout(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder() -> ClientOptionsBuilder {
         ClientOptionsBuilder::default()
     }

@@ -154,6 +154,14 @@ impl OidcToken {
 
     /// How long the token holds; after that it is not used for a new connection. Zero means for ever.
     /// Default: for ever; the server refuses a token that has expired, and then another is asked for.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::options::OidcToken;
+    ///
+    /// let token = OidcToken::new("ey…").expires_in(Duration::from_secs(300));
+    /// ```
     #[must_use]
     pub fn expires_in(mut self, duration: Duration) -> Self {
         self.expires_in = Some(duration).filter(|duration| !duration.is_zero());

@@ -14,6 +14,13 @@ pub struct SpkiPin([u8; 32]);
 
 impl SpkiPin {
     /// The pin with this digest.
+    ///
+    /// ```
+    /// use mongotls::options::SpkiPin;
+    ///
+    /// let pin = SpkiPin::from_digest([7; 32]);
+    /// assert_eq!(pin.digest(), &[7; 32]);
+    /// ```
     pub fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }

@@ -10,6 +10,14 @@ pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes the text over.
+    ///
+    /// ```
+    /// use mongotls::options::Secret;
+    ///
+    /// let secret = Secret::new("correct horse");
+    /// assert_eq!(format!("{secret:?}"), "<redacted>");
+    /// assert_eq!(secret.expose(), "correct horse");
+    /// ```
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }

@@ -46,6 +46,17 @@ pub struct TlsOptions {
 
 impl TlsOptions {
     /// Starts from the secure default.
+    ///
+    /// ```
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// let tls = TlsOptions::builder()
+    ///     .ca_file("ca.pem")
+    ///     .certificate_key_file("client.pem")
+    ///     .crl_file("crl.pem")
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     pub fn builder() -> TlsOptionsBuilder {
         TlsOptionsBuilder::default()
     }
@@ -457,6 +468,14 @@ impl TlsOptionsBuilder {
 
     /// Trusts the certificates in this text, in PEM form; together with those of a CA file, and without
     /// the system's. CRLs in it are used as those of [`crl_file`](Self::crl_file).
+    ///
+    /// ```
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// let pem = "-----BEGIN CERTIFICATE-----\nMII…\n-----END CERTIFICATE-----\n";
+    /// let tls = TlsOptions::builder().ca_certificates_pem(pem).build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn ca_certificates_pem(mut self, certificates: impl Into<String>) -> Self {
         self.0.ca_certificates = Some(certificates.into());
@@ -466,6 +485,15 @@ impl TlsOptionsBuilder {
     /// Refuses a server unless its verified chain holds this public key, in whatever certificate (RFC
     /// 7469 §2.6). By further calls more keys may be added, of which one must be there: name the next
     /// key before the server changes to it.
+    ///
+    /// ```
+    /// use mongotls::options::{SpkiPin, TlsOptions};
+    ///
+    /// let current = SpkiPin::from_digest([0; 32]); // SHA-256 of the public key
+    /// let next = SpkiPin::from_digest([1; 32]);
+    /// let tls = TlsOptions::builder().pinned_key(current).pinned_key(next).build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn pinned_key(mut self, pin: SpkiPin) -> Self {
         self.0.pins.push(pin);
@@ -473,6 +501,15 @@ impl TlsOptionsBuilder {
     }
 
     /// Sets versions, ciphers, groups, signature algorithms and the security level.
+    ///
+    /// ```
+    /// use mongotls::options::{TlsOptions, TlsVersion};
+    ///
+    /// let tls = TlsOptions::builder()
+    ///     .protocol(|protocol| protocol.min_version(TlsVersion::Tls13))
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn protocol(mut self, set: impl FnOnce(ProtocolOptions) -> ProtocolOptions) -> Self {
         self.0.protocol = set(self.0.protocol);
@@ -509,6 +546,16 @@ impl TlsOptionsBuilder {
 
     /// Presents the certificate in one PEM file, whose private key is in another, as Kubernetes mounts
     /// them (`tls.crt`, `tls.key`).
+    ///
+    /// ```
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// let tls = TlsOptions::builder()
+    ///     .certificate_and_key_files("client.pem", "client.key")
+    ///     .key_password_file("/run/secrets/key-password")
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn certificate_and_key_files(
         mut self,
@@ -578,6 +625,16 @@ impl TlsOptionsBuilder {
 
     /// Decrypts the private key with what this function returns. It is called each time a key is read,
     /// and only if the key is encrypted; none says that there is no password.
+    ///
+    /// ```
+    /// use mongotls::options::{Secret, TlsOptions};
+    ///
+    /// let tls = TlsOptions::builder()
+    ///     .certificate_key_file("client.pem")
+    ///     .key_password_callback(|| Some(Secret::new("from a vault")))
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn key_password_callback(
         mut self,
@@ -595,6 +652,18 @@ impl TlsOptionsBuilder {
     ///
     /// A set that cannot be used leaves the old one in force; a warning in the log and an
     /// [`Event`](crate::event::Event) say so. It is tried again until it can be used, at least every 30 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// let tls = TlsOptions::builder()
+    ///     .certificate_key_file("client.pem")
+    ///     .watch_files(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn watch_files(mut self, interval: Duration) -> Self {
         self.0.watch_interval = Some(interval);
@@ -640,6 +709,14 @@ impl TlsOptionsBuilder {
     /// Refuses a server unless a staple, a CRL or a responder tells that its certificate is not revoked
     /// (hard fail). Default: false, a connection goes on where nobody knows, as the drivers' specification
     /// asks.
+    ///
+    /// ```
+    /// use mongotls::options::TlsOptions;
+    ///
+    /// // A server is refused if neither a CRL nor OCSP tells its status.
+    /// let tls = TlsOptions::builder().require_revocation_status(true).build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
     #[must_use]
     pub fn require_revocation_status(mut self, require: bool) -> Self {
         self.0.require_revocation_status = require;

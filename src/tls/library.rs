@@ -40,6 +40,14 @@ pub struct Library {
 
 impl Library {
     /// Looks at the OpenSSL in use.
+    ///
+    /// ```
+    /// use mongotls::tls::Library;
+    ///
+    /// for problem in Library::inspect().problems() {
+    ///     eprintln!("OpenSSL: {problem}");
+    /// }
+    /// ```
     pub fn inspect() -> Self {
         let _at_work = fork::at_work();
         let config_file = ffi::configuration_file();

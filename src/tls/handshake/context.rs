@@ -86,6 +86,16 @@ impl TlsContext {
     /// OpenSSL context and its TLS sessions. This does not apply if the anchors come from the system or a folder, or if
     /// a key or a password comes from elsewhere than from the options and files.
     ///
+    /// ```no_run
+    /// use mongotls::options::TlsOptions;
+    /// use mongotls::tls::TlsContext;
+    ///
+    /// let options = TlsOptions::builder().ca_file("ca.pem").build()?;
+    /// let context = TlsContext::new(&options)?; // reads the files
+    /// println!("{}", context.trust_anchors());
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
     /// not hold what it should, or if there are no trust anchors.
@@ -205,6 +215,19 @@ impl TlsContext {
     ///
     /// A session of an earlier connection is offered if there is one. If the handshake then fails, no session is
     /// offered to `host` for five minutes, so that the next call makes a full handshake.
+    ///
+    /// ```no_run
+    /// use std::net::TcpStream;
+    ///
+    /// # let options = mongotls::options::TlsOptions::builder().ca_file("ca.pem").build()?;
+    /// # let context = mongotls::tls::TlsContext::new(&options)?;
+    /// let stream = TcpStream::connect("db.example.com:27017")?;
+    /// match context.connect("db.example.com", stream) {
+    ///     Ok(stream) => println!("{}", stream.report().protocol()),
+    ///     Err(error) => println!("{}", error.cause().map_or("", |cause| cause.remedy())),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or

@@ -65,6 +65,18 @@ impl<S> TlsStream<S> {
     }
 
     /// The facts of the handshake.
+    ///
+    /// ```no_run
+    /// # let client = mongotls::tls::TlsContext::new(&mongotls::options::TlsOptions::builder().build()?)?;
+    /// # let stream = std::net::TcpStream::connect("db.example.com:27017")?;
+    /// # let stream = client.connect("db.example.com", stream)?;
+    /// let report = stream.report();
+    /// println!("{} {}", report.protocol(), report.cipher());
+    /// for certificate in report.peer_chain() {
+    ///     println!("{} until {:?}", certificate.subject, certificate.not_after);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn report(&self) -> &HandshakeReport {
         &self.report
     }
@@ -105,6 +117,23 @@ impl<S> TlsStream<S> {
     ///
     /// In TLS 1.3 the server's refusal of the client's certificate, or of the lack of one, arrives only
     /// then. Once the server has answered, an end of the connection has nothing to do with it any more.
+    ///
+    /// ```no_run
+    /// use std::io::Read;
+    /// use std::net::TcpStream;
+    ///
+    /// # let options = mongotls::options::TlsOptions::builder().ca_file("ca.pem").build()?;
+    /// # let context = mongotls::tls::TlsContext::new(&options)?;
+    /// let stream = TcpStream::connect("db.example.com:27017")?;
+    /// let mut stream = context.connect("db.example.com", stream)?;
+    /// if let Err(error) = stream.read(&mut [0; 16]) {
+    ///     match stream.explain(&error) {
+    ///         Some(cause) => println!("[{}] {}", cause.code(), cause.remedy()),
+    ///         None => println!("{error}"),
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn explain(&self, error: &io::Error) -> Option<Cause> {
         if is_timeout(error) {
             return None;

@@ -279,6 +279,15 @@ impl FileReport {
 
     /// Looks at several files, and compares them with each other: a certificate in one and the certificate of its issuer
     /// in another one may have nothing but a name in common. Otherwise as [`FileReport::of`].
+    ///
+    /// ```no_run
+    /// use mongotls::tls::FileReport;
+    ///
+    /// let files = ["ca.pem".into(), "client.pem".into()];
+    /// for report in FileReport::of_all(&files, None) {
+    ///     println!("{}: {}", report.path.display(), report.is_ok());
+    /// }
+    /// ```
     pub fn of_all(paths: &[PathBuf], password: Option<&Secret>) -> Vec<Self> {
         let source = password.cloned().map(PasswordSource::Text);
         let files = Files::none();
