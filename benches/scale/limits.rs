@@ -70,7 +70,7 @@ pub(crate) fn print(servers: &Servers, each: &Each) {
     println!("| limit, the first one first | connections |");
     println!("|---|---|");
     let client = Client::connect(&servers.resuming).unwrap();
-    let most = client.options().max_pool_size;
+    let most = client.options().max_pool_size();
     println!("| `maxPoolSize`, unless it is set | {most} |");
     for (limit, connections) in limits {
         println!("| {limit} | {connections:.0} |");

@@ -85,6 +85,16 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The kind in lower case: `tls`, `command`, `pool` or `sdam`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Command => "command",
+            Self::Pool => "pool",
+            Self::Sdam => "sdam",
+        }
+    }
+
     fn bit(self) -> u8 {
         match self {
             Self::Tls => 1,
@@ -92,6 +102,12 @@ impl EventKind {
             Self::Pool => 4,
             Self::Sdam => 8,
         }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

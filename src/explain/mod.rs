@@ -28,6 +28,7 @@ use crate::printable::Quoted;
 use crate::reason::Reason;
 use crate::time::Elapsed;
 
+#[doc(hidden)] // Only this crate has reasons.
 impl<R: Into<Reason>> From<R> for Cause {
     #[cold]
     fn from(reason: R) -> Self {

@@ -11,6 +11,14 @@ use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 use crate::pool::{self, Alone, PooledConnection, Settings};
 
+/// Replaces the name whose DNS records hold the seed list. A name that is an IP address, which a connection string
+/// refuses, needs no resolver in tests.
+pub fn set_srv_host(options: &mut ClientOptions, host: &str) {
+    if let Some(srv) = &mut options.srv {
+        host.clone_into(&mut srv.host);
+    }
+}
+
 /// The pool of one server.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<pool::Pool<Alone>>);

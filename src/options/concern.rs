@@ -12,15 +12,47 @@ use bson::{Bson, Document, doc};
 use super::UnknownName;
 
 /// The consistency of reads (`readConcernLevel`).
+///
+/// ```
+/// use mongotls::options::ReadConcern;
+///
+/// assert_eq!(ReadConcern::majority(), ReadConcern::new("majority"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct ReadConcern {
-    /// The level, for example `majority`; none leaves it to the server. Any text is allowed, for
-    /// levels of servers to come.
+    /// The level, for example `majority`, or `None` for the server's default. Any text is allowed, so that levels of
+    /// future servers can be used.
     pub level: Option<String>,
 }
 
 impl ReadConcern {
-    /// The read concern of that level.
+    /// Data that may be rolled back: level `local`.
+    pub fn local() -> Self {
+        Self::new("local")
+    }
+
+    /// Data that a majority of the members has acknowledged: level `majority`.
+    pub fn majority() -> Self {
+        Self::new("majority")
+    }
+
+    /// Data that reflects all acknowledged writes before the read: level `linearizable`.
+    pub fn linearizable() -> Self {
+        Self::new("linearizable")
+    }
+
+    /// Local data, without a check of ownership on sharded clusters: level `available`.
+    pub fn available() -> Self {
+        Self::new("available")
+    }
+
+    /// Data as of one point in time: level `snapshot`.
+    pub fn snapshot() -> Self {
+        Self::new("snapshot")
+    }
+
+    /// A read concern of the level with that name.
     ///
     /// ```
     /// use mongotls::options::ReadConcern;
@@ -34,7 +66,7 @@ impl ReadConcern {
         }
     }
 
-    /// Whether nothing is set, so that the server's default applies and nothing is sent.
+    /// Returns true if nothing is set: the server's default applies and nothing is sent.
     pub fn is_server_default(&self) -> bool {
         self.level.is_none()
     }
@@ -48,31 +80,88 @@ impl ReadConcern {
     }
 }
 
-/// How many members must have a write before it counts (`w`, `journal`, `wTimeoutMS`).
+/// The acknowledgment that a write needs to succeed (`w`, `journal`, `wTimeoutMS`).
+///
+/// ```
+/// use std::time::Duration;
+/// use mongotls::options::WriteConcern;
+///
+/// let concern = WriteConcern::majority().journal(true).w_timeout(Duration::from_secs(5));
+/// assert!(concern.is_acknowledged());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct WriteConcern {
-    /// How many members, or which.
+    /// The members that must acknowledge a write, or `None` for the server's default.
     pub w: Option<Acknowledgment>,
-    /// How long the server may wait for `w`; sent in milliseconds.
+    /// The limit for the server to wait for `w`, in milliseconds on the wire. `None` means no limit.
     pub w_timeout: Option<Duration>,
-    /// Whether the write must be in the journal.
+    /// If true, a write must be in the journal; `None` leaves that to the server.
     pub journal: Option<bool>,
 }
 
 /// The members that must acknowledge a write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Acknowledgment {
-    /// That many members; 0 asks for no acknowledgment at all.
+    /// A number of members; 0 requests no acknowledgment.
     Nodes(u32),
-    /// `majority`, or the name of a set of tags defined on the server.
+    /// `majority`, or the name of a set of tags that is defined on the server.
     Tag(String),
 }
 
+impl From<u32> for Acknowledgment {
+    fn from(nodes: u32) -> Self {
+        Self::Nodes(nodes)
+    }
+}
+
+impl From<&str> for Acknowledgment {
+    fn from(tag: &str) -> Self {
+        Self::Tag(tag.to_owned())
+    }
+}
+
+impl fmt::Display for Acknowledgment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes(nodes) => write!(f, "{nodes}"),
+            Self::Tag(tag) => f.write_str(tag),
+        }
+    }
+}
+
 impl WriteConcern {
-    /// Reads the form in which a command holds it: `w`, `j`, `wtimeout`.
+    /// Requires the acknowledgment of a majority of the members.
+    pub fn majority() -> Self {
+        Self::default().w("majority")
+    }
+
+    /// Requires the acknowledgment of these members.
+    #[must_use]
+    pub fn w(mut self, members: impl Into<Acknowledgment>) -> Self {
+        self.w = Some(members.into());
+        self
+    }
+
+    /// Limits how long the server waits for the members of `w`, in whole milliseconds.
+    #[must_use]
+    pub fn w_timeout(mut self, limit: Duration) -> Self {
+        self.w_timeout = Some(limit);
+        self
+    }
+
+    /// Requires that a write is in the journal, or does not.
+    #[must_use]
+    pub fn journal(mut self, journal: bool) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Reads a write concern from the form that commands have: `w`, `j`, `wtimeout`.
     ///
     /// # Errors
-    /// A text that names the field which has a wrong type or range, or the fields that contradict.
+    /// A text that names the field with a wrong type or range, or the fields that contradict each other.
     pub fn from_document(document: &Document) -> Result<Self, String> {
         let mut concern = Self::default();
         for (key, value) in document {
@@ -99,12 +188,12 @@ impl WriteConcern {
         Ok(concern)
     }
 
-    /// Whether nothing is set, so that the server's default applies and nothing is sent.
+    /// Returns true if nothing is set: the server's default applies and nothing is sent.
     pub fn is_server_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the server answers writes at all.
+    /// Returns true if the server acknowledges writes.
     pub fn is_acknowledged(&self) -> bool {
         self.w != Some(Acknowledgment::Nodes(0)) || self.journal == Some(true)
     }
@@ -154,24 +243,55 @@ fn integer(value: &Bson) -> Option<i64> {
     }
 }
 
-/// Which members of a deployment serve reads.
+/// The members of a deployment that serve reads.
+///
+/// ```
+/// use std::time::Duration;
+/// use mongotls::options::{ReadPreference, ReadPreferenceMode, Tag};
+///
+/// let preference = ReadPreference::new(ReadPreferenceMode::Secondary)
+///     .tag_sets([vec![Tag::new("dc", "east")], vec![]])
+///     .max_staleness(Duration::from_secs(120));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct ReadPreference {
     /// The mode (`readPreference`).
     pub mode: ReadPreferenceMode,
     /// Sets of tags in their order; the first set that a member matches decides
     /// (`readPreferenceTags`). An empty set matches every member.
     pub tag_sets: Vec<TagSet>,
-    /// How far a secondary may lag behind; 90 s or more, none for no limit
+    /// The limit for how far a secondary may lag behind: 90 s or more, or `None` for no limit
     /// (`maxStalenessSeconds`, where -1 means no limit).
     pub max_staleness: Option<Duration>,
 }
 
-/// Tags that a member must have, all of them, in the order in which they were given.
-pub type TagSet = Vec<(String, String)>;
+/// A tag of a replica set member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Tag {
+    /// The name, for example `dc`.
+    pub name: String,
+    /// The value, for example `east`.
+    pub value: String,
+}
+
+impl Tag {
+    /// A tag with that name and value.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+        }
+    }
+}
+
+/// Tags that a member must have, all of them. They keep their order.
+pub type TagSet = Vec<Tag>;
 
 /// The mode of a read preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReadPreferenceMode {
     /// Only the primary.
     #[default]
@@ -225,6 +345,28 @@ impl FromStr for ReadPreferenceMode {
 }
 
 impl ReadPreference {
+    /// A read preference with that mode, without tags and without a limit on staleness.
+    pub fn new(mode: ReadPreferenceMode) -> Self {
+        Self {
+            mode,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the tag sets, in the order in which they are tried.
+    #[must_use]
+    pub fn tag_sets(mut self, sets: impl IntoIterator<Item = TagSet>) -> Self {
+        self.tag_sets = sets.into_iter().collect();
+        self
+    }
+
+    /// Limits how far a secondary may lag behind: 90 s or more.
+    #[must_use]
+    pub fn max_staleness(mut self, limit: Duration) -> Self {
+        self.max_staleness = Some(limit);
+        self
+    }
+
     /// The value of the field `$readPreference` in a command.
     pub fn to_document(&self) -> Document {
         let mut document = doc! { "mode": self.mode.as_str() };
@@ -234,7 +376,7 @@ impl ReadPreference {
                 .iter()
                 .map(|set| {
                     set.iter()
-                        .map(|(key, value)| (key.clone(), Bson::from(value)))
+                        .map(|tag| (tag.name.clone(), Bson::from(&tag.value)))
                         .collect()
                 })
                 .collect();

@@ -28,6 +28,7 @@ mod sync {
     }
 }
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -681,15 +682,33 @@ pub struct PoolSnapshot {
     pub waiting: usize,
 }
 
-/// Whether a pool serves check-outs. Source: CMAP, "Connection Pool".
+/// The state of a pool. Source: CMAP, "Connection Pool".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PoolState {
-    /// Not until the server is known to be there.
+    /// The pool serves no check-outs until its server is known to be available.
     Paused,
-    /// It does.
+    /// The pool serves check-outs.
     Ready,
-    /// Never again.
+    /// The pool is closed for good.
     Closed,
+}
+
+impl PoolState {
+    /// The name in the specification: `paused`, `ready` or `closed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Ready => "ready",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for PoolState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The place of a connection that is being established; dropping it, when the dial panics, gives it back.

@@ -7,7 +7,7 @@ use self::Verdict::{Ignored, Noted, Refused, Taken};
 use super::syntax::decode;
 use crate::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
-    DangerousTlsOptions, Secret, ServerMonitoringMode, SrvOptions, TlsOptionsBuilder,
+    DangerousTlsOptions, Secret, ServerMonitoringMode, SrvOptions, Tag, TlsOptionsBuilder,
 };
 
 /// How the value of a key is read, and the field that takes it.
@@ -315,7 +315,7 @@ pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: 
     let set = pairs
         .map(|pair| match pair.split_once(':') {
             Some(("", _)) | None => None,
-            Some((name, value)) => decode(name).ok().zip(decode(value).ok()),
+            Some((name, value)) => Some(Tag::new(decode(name).ok()?, decode(value).ok()?)),
         })
         .collect::<Option<Vec<_>>>();
     match set {
@@ -544,9 +544,8 @@ mod tests {
             (verdict == Taken, builder.read_preference_tags)
         };
         let set = |pairs: &[(&str, &str)]| {
-            let pairs = pairs.iter();
-            let owned = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            (true, vec![owned.collect::<Vec<_>>()])
+            let tags = pairs.iter().map(|(name, value)| Tag::new(*name, *value));
+            (true, vec![tags.collect::<Vec<_>>()])
         };
         assert_eq!(read("dc:x%2Cy%3Az"), set(&[("dc", "x,y:z")]));
         assert_eq!(

@@ -189,7 +189,7 @@ fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
         };
         assert_eq!(
             (&in_use.server, in_use.connection_id),
-            (&client.options().hosts[0], 1)
+            (&client.options().hosts()[0], 1)
         );
         assert!(in_use.for_so_long >= Duration::from_millis(100));
         let text = in_use.to_string();

@@ -328,7 +328,7 @@ fn both() -> Outcome {
     assert!(
         client
             .options()
-            .tls
+            .tls()
             .as_ref()
             .is_some_and(|tls| tls.ca_file().is_some())
     );

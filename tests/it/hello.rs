@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Bson, Document, doc, rawdoc};
-use mongotls::options::{DriverInfo, ReadPreference, ReadPreferenceMode};
+use mongotls::options::{DriverInfo, ReadPreference, ReadPreferenceMode, Tag};
 use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind, Stage};
 use mongotls_testbench::server::{Hello, Request, Role, Server, fail_command};
 use mongotls_testbench::wire::{OP_MSG, OP_QUERY};
@@ -491,12 +491,7 @@ fn passed(hello: Hello, preference: Option<ReadPreference>) -> Option<Document> 
 #[test]
 fn a_read_preference_goes_to_the_servers_that_need_one() {
     let member = |role| Hello::member(role, "rs0", "a:1", &["a:1"]);
-    let mode = |mode| {
-        Some(ReadPreference {
-            mode,
-            ..ReadPreference::default()
-        })
-    };
+    let mode = |mode| Some(ReadPreference::new(mode));
     let nearest = || mode(ReadPreferenceMode::Nearest);
     // A member that is talked to directly must answer, whether it is the primary or not.
     let primary_preferred = Some(doc! { "mode": "primaryPreferred" });
@@ -569,14 +564,9 @@ fn a_read_preference_goes_to_the_servers_that_need_one() {
 
 #[test]
 fn a_read_preference_is_passed_with_its_tags_and_its_staleness() {
-    let preference = ReadPreference {
-        mode: ReadPreferenceMode::Secondary,
-        tag_sets: vec![
-            vec![("dc".into(), "ny".into()), ("rack".into(), "1".into())],
-            vec![],
-        ],
-        max_staleness: Some(Duration::from_secs(120)),
-    };
+    let preference = ReadPreference::new(ReadPreferenceMode::Secondary)
+        .tag_sets([vec![Tag::new("dc", "ny"), Tag::new("rack", "1")], vec![]])
+        .max_staleness(Duration::from_secs(120));
     let expected = doc! {
         "mode": "secondary",
         "tags": [{ "dc": "ny", "rack": "1" }, {}],

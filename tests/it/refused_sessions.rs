@@ -305,7 +305,7 @@ fn a_connection_string_can_switch_resumption_off() {
     let resumes = |uri: &str| {
         let (options, warnings) = ClientOptions::parse(uri).unwrap();
         assert!(warnings.is_empty());
-        options.tls.unwrap().session_resumption()
+        options.tls().unwrap().session_resumption()
     };
     assert!(resumes("mongodb://h/?tls=true"));
     assert!(resumes("mongodb://h/?tlsSessionResumption=true"));

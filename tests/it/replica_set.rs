@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
 use mongotls::event::{Event, EventKind, SdamEventKind};
-use mongotls::options::{ReadPreference, ReadPreferenceMode};
+use mongotls::options::{ReadPreference, ReadPreferenceMode, Tag};
 use mongotls::{CauseCode, Client, ClientOptions, Command, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::node::NodeOptions;
 use mongotls_testbench::pki::{LeafSpec, Validity};
@@ -42,10 +42,7 @@ fn insert(client: &Client) -> Result<Document, Error> {
 }
 
 fn preferring(mode: ReadPreferenceMode, command: Document) -> Command {
-    let preference = ReadPreference {
-        mode,
-        ..ReadPreference::default()
-    };
+    let preference = ReadPreference::new(mode);
     Command::from(command).read_preference(preference)
 }
 
@@ -123,11 +120,8 @@ fn tags_choose_the_member_and_a_tag_that_nobody_has_is_said_with_those_there_are
     let client = client(&set, "serverSelectionTimeoutMS=300");
     await_members(&client, 3);
     let with_tag = |value: &str| {
-        let mut preference = ReadPreference {
-            mode: ReadPreferenceMode::Secondary,
-            ..ReadPreference::default()
-        };
-        preference.tag_sets = vec![[("dc".to_owned(), value.to_owned())].into()];
+        let preference = ReadPreference::new(ReadPreferenceMode::Secondary)
+            .tag_sets([vec![Tag::new("dc", value)]]);
         let find = Command::from(doc! { "count": "things" }).read_preference(preference);
         client.database("db").run_command(find)
     };
@@ -522,11 +516,8 @@ fn options_that_no_member_meets_are_refused_without_a_wait() {
     let (options, _) = ClientOptions::parse(&set.uri("heartbeatFrequencyMS=10000")).unwrap();
     let client = Client::with_options(options).unwrap();
     insert(&client).unwrap();
-    let preference = ReadPreference {
-        mode: ReadPreferenceMode::Secondary,
-        max_staleness: Some(Duration::from_secs(15)),
-        ..ReadPreference::default()
-    };
+    let preference =
+        ReadPreference::new(ReadPreferenceMode::Secondary).max_staleness(Duration::from_secs(15));
     let read = Command::from(doc! { "ping": 1 }).read_preference(preference);
     let error = client.database("db").run_command(read).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::doctor::{self, Outcome};
+use mongotls::internals;
 use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind, Stage};
 use mongotls_testbench::dns::{DnsFault, DnsServer, FORMERR, NOTIMP, REFUSED, SERVFAIL, Zone};
 use mongotls_testbench::server::Server;
@@ -26,7 +27,7 @@ fn options(uri: &str, dns: SocketAddr) -> Result<ClientOptions, Error> {
 fn local_options(rest: &str, dns: &DnsServer) -> ClientOptions {
     let uri = format!("mongodb+srv://db.example.org/{rest}");
     let mut options = options(&uri, dns.addr()).unwrap();
-    options.srv.as_mut().unwrap().host = "db.0.0.1".to_owned();
+    internals::set_srv_host(&mut options, "db.0.0.1");
     options
 }
 
@@ -52,7 +53,7 @@ fn cluster() -> DnsServer {
 const CLUSTER: &str = "mongodb+srv://db.example.org/?connectTimeoutMS=20000";
 
 fn hosts(client: &Client) -> Vec<String> {
-    let hosts = client.options().hosts.iter();
+    let hosts = client.options().hosts().iter();
     hosts.map(ToString::to_string).collect()
 }
 
@@ -62,7 +63,7 @@ fn expect_cluster(client: &Client) {
         hosts(client),
         ["one.example.org:27017", "two.example.org:27018"]
     );
-    assert_eq!(client.options().replica_set.as_deref(), Some("rs0"));
+    assert_eq!(client.options().replica_set(), Some("rs0"));
 }
 
 /// A bench server on TLS, and a name server that has it as the only host of `db.0.0.1`.
@@ -155,7 +156,7 @@ fn tls_is_off_where_the_connection_string_says_so_and_only_there() {
 fn parsing_asks_nobody_and_the_client_shows_what_dns_said() {
     let dns = cluster();
     let options = options(CLUSTER, dns.addr()).unwrap();
-    assert!(options.hosts.is_empty() && dns.asked().is_empty());
+    assert!(options.hosts().is_empty() && dns.asked().is_empty());
     let client = Client::with_options(options).unwrap();
     expect_cluster(&client);
     // What is resolved may be given to another client.
@@ -413,7 +414,7 @@ fn an_answer_that_cannot_be_read_is_not_an_empty_one() {
     dns.set_zone(Zone::parse(
         "_mongodb._tcp.db.example.org. SRV 1 a.example.org.\ndb.example.org. CNAME x.example.org.\nx.example.org. A 127.0.0.1",
     ));
-    assert_eq!(client(CLUSTER, &dns).unwrap().options().replica_set, None);
+    assert_eq!(client(CLUSTER, &dns).unwrap().options().replica_set(), None);
 }
 
 /// Hosts and options behind aliases, of which the one leads to another domain.
@@ -432,7 +433,7 @@ fn records_behind_aliases_count() {
         let dns = DnsServer::start(zone);
         let client = client(&CLUSTER.replace("//", "//u:p@"), &dns).unwrap();
         expect_cluster(&client);
-        let source = &client.options().credential.as_ref().unwrap().source;
+        let source = &client.options().credential().unwrap().source;
         assert_eq!(source, "users");
         // Never for CNAME: the specification forbids it.
         let kinds: Vec<u16> = dns.asked().iter().map(|asked| asked.kind).collect();
@@ -536,7 +537,7 @@ fn what_the_program_sets_goes_before_the_txt_record() {
     let builder = ConnectionString::parse(CLUSTER).unwrap().into_builder();
     let options = builder.replica_set("own").dns_server(dns.addr());
     let client = Client::with_options(options.build().unwrap()).unwrap();
-    assert_eq!(client.options().replica_set.as_deref(), Some("own"));
+    assert_eq!(client.options().replica_set(), Some("own"));
 }
 
 #[test]

@@ -22,10 +22,7 @@ fn choosing_a_server() -> Outcome {
     let desk = Desk::get();
     // example
     let client = Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?;
-    let nearest = ReadPreference {
-        mode: ReadPreferenceMode::Nearest,
-        ..ReadPreference::default()
-    };
+    let nearest = ReadPreference::new(ReadPreferenceMode::Nearest);
     let find = Command::from(doc! { "find": "things" }).read_preference(nearest);
     for thing in client
         .database("shop")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mongotls::doctor;
 use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, ClientOptions, ErrorKind, ServerAddress};
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{KeyKind, LeafSpec};
 use mongotls_testbench::server::{Hello, Role};
 use mongotls_testbench::socks5::Socks5Proxy;
@@ -42,7 +42,11 @@ fn a_server_is_reached_and_verified_by_its_ascii_name() {
     let uri = uri(WRITTEN, &bench, &proxy);
     let (options, _) = ClientOptions::parse(&uri).unwrap();
     let expected = [ServerAddress::tcp("bücher.mongotls.invalid", 27017)];
-    assert_eq!(options.hosts, expected, "parsing leaves the name as it is");
+    assert_eq!(
+        options.hosts(),
+        expected,
+        "parsing leaves the name as it is"
+    );
 
     let options = TlsOptions::builder().ca_file(&bench.ca_file);
     let context = TlsContext::new(&options.build().unwrap()).unwrap();
@@ -151,16 +155,15 @@ fn srv_records_are_those_of_the_ascii_name() {
          db.xn--bcher-kva.example. TXT \"replicaSet=rs0\"",
     ));
     let options = || {
-        let (mut options, _) = ClientOptions::parse("mongodb+srv://db.bücher.example/").unwrap();
-        options.dns_server = Some(dns.addr());
-        options
+        let uri = ConnectionString::parse("mongodb+srv://db.bücher.example/").unwrap();
+        uri.into_builder().dns_server(dns.addr()).build().unwrap()
     };
     let client = Client::with_options(options()).unwrap();
     assert_eq!(
-        client.options().hosts,
+        client.options().hosts(),
         [ServerAddress::tcp("one.xn--bcher-kva.example", 27018)]
     );
-    assert_eq!(client.options().replica_set.as_deref(), Some("rs0"));
+    assert_eq!(client.options().replica_set(), Some("rs0"));
     // A record with the name in other characters is another name.
     dns.set_zone(Zone::parse(
         "_mongodb._tcp.db.xn--bcher-kva.example. SRV 27018 one.bücher.example.",

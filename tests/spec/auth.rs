@@ -18,7 +18,7 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
     let Some((options, _)) = parse(case)? else {
         return Ok(());
     };
-    let actual = match &options.credential {
+    let actual = match &options.credential() {
         None => Value::Null,
         Some(credential) => json!({
             "username": credential.username,

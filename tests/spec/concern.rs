@@ -25,11 +25,11 @@ pub(crate) fn run_uri(case: &Value) -> Result<(), String> {
         return Ok(());
     };
     if let expected @ Value::Object(_) = &case["readConcern"] {
-        let actual = json_of(&options.read_concern.to_document());
+        let actual = json_of(&options.read_concern().to_document());
         same("readConcern", expected, &actual)?;
     }
     if let Value::Object(expected) = &case["writeConcern"] {
-        let actual = json_of(&options.write_concern.to_document());
+        let actual = json_of(&options.write_concern().to_document());
         same("writeConcern", &on_the_wire(expected)?, &actual)?;
     }
     Ok(())
@@ -48,8 +48,8 @@ fn invalid_value_is_ignored(case: &Value) -> Result<bool, String> {
     let parsed = ClientOptions::parse(text(case, "uri")?);
     Ok(parsed.is_ok_and(|(options, warnings)| {
         !warnings.is_empty()
-            && options.write_concern.is_server_default()
-            && options.read_concern.is_server_default()
+            && options.write_concern().is_server_default()
+            && options.read_concern().is_server_default()
     }))
 }
 

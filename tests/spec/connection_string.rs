@@ -48,7 +48,7 @@ fn check_hosts(expected: &Value, options: &ClientOptions) -> Result<(), String> 
         .iter()
         .map(with_port)
         .collect::<Result<Value, String>>()?;
-    let actual = options.hosts.iter().map(host).collect();
+    let actual = options.hosts().iter().map(host).collect();
     same("hosts", &expected, &actual)
 }
 
@@ -68,12 +68,12 @@ fn check_auth(expected: &Value, options: &ClientOptions) -> Result<(), String> {
         return Ok(());
     }
     only_fields(expected, &["username", "password", "db"])?;
-    let credential = options.credential.as_ref();
+    let credential = options.credential();
     let password = credential.and_then(|credential| credential.password.as_ref());
     let actual = json!({
         "username": credential.and_then(|credential| credential.username.as_ref()),
         "password": password.map(Secret::expose),
-        "db": options.default_database,
+        "db": options.default_database(),
     });
     same("auth", expected, &actual)
 }

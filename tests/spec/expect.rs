@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongotls::options::{Acknowledgment, ClientOptions, Secret, ServerMonitoringMode};
+use mongotls::options::{Acknowledgment, ClientOptions, Secret, Tag};
 use mongotls::{CauseCode, Error, ErrorKind, Warning};
 use serde_json::{Map, Value, json};
 
@@ -89,7 +89,7 @@ pub(crate) fn check_options(expected: &Value, options: &ClientOptions) -> Result
 
 /// The properties of a mechanism; null for none.
 pub(crate) fn properties(options: &ClientOptions) -> Value {
-    let credential = options.credential.as_ref();
+    let credential = options.credential();
     let properties = credential.map(|credential| &credential.properties);
     match properties {
         Some(properties) if !properties.is_empty() => properties
@@ -105,31 +105,31 @@ pub(crate) fn properties(options: &ClientOptions) -> Value {
 /// milliseconds; no limit is 0 where 0 says so.
 fn option(options: &ClientOptions, key: &str) -> Option<Value> {
     let or_zero = |limit: Option<Duration>| json!(limit.map_or(0, |limit| limit.as_millis()));
-    let credential = options.credential.as_ref();
-    let proxy = options.proxy.as_ref();
-    let read = &options.read_preference;
-    let write = &options.write_concern;
+    let credential = options.credential();
+    let proxy = options.proxy();
+    let read = &options.read_preference();
+    let write = &options.write_concern();
     Some(match key.to_ascii_lowercase().as_str() {
-        "appname" => json!(options.app_name),
+        "appname" => json!(options.app_name()),
         "authmechanism" => json!(credential.and_then(|c| c.mechanism).map(|m| m.as_str())),
         "authmechanismproperties" => properties(options),
         "authsource" => json!(credential.map(|credential| &credential.source)),
-        "compressors" => options.compressors.iter().map(|c| c.as_str()).collect(),
-        "connecttimeoutms" => or_zero(options.connect_timeout),
-        "directconnection" => json!(options.direct_connection),
-        "enableoverloadretargeting" => json!(options.enable_overload_retargeting),
-        "heartbeatfrequencyms" => json!(options.heartbeat_frequency.as_millis()),
+        "compressors" => options.compressors().iter().map(|c| c.as_str()).collect(),
+        "connecttimeoutms" => or_zero(options.connect_timeout()),
+        "directconnection" => json!(options.direct_connection()),
+        "enableoverloadretargeting" => json!(options.enable_overload_retargeting()),
+        "heartbeatfrequencyms" => json!(options.heartbeat_frequency().as_millis()),
         "journal" => json!(write.journal),
-        "loadbalanced" => json!(options.load_balanced),
-        "localthresholdms" => json!(options.local_threshold.as_millis()),
-        "maxadaptiveretries" => json!(options.max_adaptive_retries),
-        "maxconnecting" => json!(options.max_connecting),
-        "maxidletimems" => or_zero(options.max_idle_time),
-        "maxpoolsize" => json!(options.max_pool_size),
+        "loadbalanced" => json!(options.load_balanced()),
+        "localthresholdms" => json!(options.local_threshold().as_millis()),
+        "maxadaptiveretries" => json!(options.max_adaptive_retries()),
+        "maxconnecting" => json!(options.max_connecting()),
+        "maxidletimems" => or_zero(options.max_idle_time()),
+        "maxpoolsize" => json!(options.max_pool_size()),
         "maxstalenessseconds" => json!(read.max_staleness.map_or(-1, |limit| {
             i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)
         })),
-        "minpoolsize" => json!(options.min_pool_size),
+        "minpoolsize" => json!(options.min_pool_size()),
         "proxyhost" => json!(proxy.map(|proxy| &proxy.host)),
         "proxyport" => json!(proxy.map(|proxy| proxy.port)),
         "proxyusername" => json!(proxy.and_then(|p| p.credential.as_ref()).map(|c| &c.0)),
@@ -140,37 +140,33 @@ fn option(options: &ClientOptions, key: &str) -> Option<Value> {
                     .map(|c| c.1.expose())
             )
         }
-        "readconcernlevel" => json!(options.read_concern.level),
+        "readconcernlevel" => json!(options.read_concern().level),
         "readpreference" => json!(read.mode.as_str()),
         "readpreferencetags" => read.tag_sets.iter().map(|set| tag_set(set)).collect(),
-        "replicaset" => json!(options.replica_set),
-        "retryreads" => json!(options.retry_reads),
-        "retrywrites" => json!(options.retry_writes),
-        "servermonitoringmode" => json!(match options.server_monitoring_mode {
-            ServerMonitoringMode::Auto => "auto",
-            ServerMonitoringMode::Stream => "stream",
-            ServerMonitoringMode::Poll => "poll",
-        }),
-        "serverselectiontimeoutms" => json!(options.server_selection_timeout.as_millis()),
-        "serverselectiontryonce" => json!(options.server_selection_try_once),
-        "sockettimeoutms" => or_zero(options.socket_timeout),
-        "srvmaxhosts" => json!(options.srv.as_ref().map(|srv| srv.max_hosts)),
-        "srvservicename" => json!(options.srv.as_ref().map(|srv| &srv.service_name)),
-        "timeoutms" => json!(options.timeout.map(|limit| limit.as_millis())),
+        "replicaset" => json!(options.replica_set()),
+        "retryreads" => json!(options.retry_reads()),
+        "retrywrites" => json!(options.retry_writes()),
+        "servermonitoringmode" => json!(options.server_monitoring_mode().as_str()),
+        "serverselectiontimeoutms" => json!(options.server_selection_timeout().as_millis()),
+        "serverselectiontryonce" => json!(options.server_selection_try_once()),
+        "sockettimeoutms" => or_zero(options.socket_timeout()),
+        "srvmaxhosts" => json!(options.srv().map(|srv| srv.max_hosts)),
+        "srvservicename" => json!(options.srv().map(|srv| &srv.service_name)),
+        "timeoutms" => json!(options.timeout().map(|limit| limit.as_millis())),
         "w" => match &write.w {
             Some(Acknowledgment::Nodes(nodes)) => json!(nodes),
-            Some(Acknowledgment::Tag(tag)) => json!(tag),
+            Some(tag) => json!(tag.to_string()),
             None => Value::Null,
         },
-        "waitqueuetimeoutms" => or_zero(options.wait_queue_timeout),
+        "waitqueuetimeoutms" => or_zero(options.wait_queue_timeout()),
         "wtimeoutms" => json!(write.w_timeout.map(|limit| limit.as_millis())),
-        "zlibcompressionlevel" => json!(options.zlib_compression_level),
+        "zlibcompressionlevel" => json!(options.zlib_compression_level()),
         key => return tls_option(options, key),
     })
 }
 
 fn tls_option(options: &ClientOptions, key: &str) -> Option<Value> {
-    let tls = options.tls.as_ref();
+    let tls = options.tls();
     Some(match key {
         "tls" | "ssl" => json!(tls.is_some()),
         "tlsallowinvalidcertificates" => json!(tls.and_then(|t| t.allow_invalid_certificates())),
@@ -193,7 +189,7 @@ fn tls_option(options: &ClientOptions, key: &str) -> Option<Value> {
     })
 }
 
-fn tag_set(set: &[(String, String)]) -> Value {
-    let tags = set.iter().map(|(name, value)| (name.clone(), json!(value)));
+fn tag_set(set: &[Tag]) -> Value {
+    let tags = set.iter().map(|tag| (tag.name.clone(), json!(tag.value)));
     tags.collect::<Map<_, _>>().into()
 }

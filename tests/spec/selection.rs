@@ -10,7 +10,7 @@ use mongotls::event::{ServerDescription, ServerType, TopologyDescription, Topolo
 use mongotls::internals::sdam::{
     choose, in_latency_window, moving_average, server, suitable, topology,
 };
-use mongotls::options::{ReadPreference, ReadPreferenceMode, TagSet};
+use mongotls::options::{ReadPreference, ReadPreferenceMode, Tag, TagSet};
 use mongotls_testbench::random::Random;
 use serde_json::{Value, json};
 
@@ -107,10 +107,7 @@ pub(crate) fn run_in_window(case: &Value) -> Result<(), String> {
             count.ok_or("no operation_count")?,
         );
     }
-    let nearest = ReadPreference {
-        mode: ReadPreferenceMode::Nearest,
-        ..ReadPreference::default()
-    };
+    let nearest = ReadPreference::new(ReadPreferenceMode::Nearest);
     let suitable = suitable(&topology, Some(&nearest), &[]).map_err(|error| error.to_string())?;
     let window = in_latency_window(suitable, Duration::from_millis(15));
 
@@ -226,7 +223,8 @@ fn server_of(description: &Value, zero: Instant) -> Result<ServerDescription, St
     };
     server.min_wire_version = version("minWireVersion", 0)?;
     server.max_wire_version = version("maxWireVersion", 21)?;
-    server.tags = tags(&description["tags"])?.into_iter().collect();
+    let tags = tags(&description["tags"])?.into_iter();
+    server.tags = tags.map(|tag| (tag.name, tag.value)).collect();
     Ok(server)
 }
 
@@ -252,10 +250,11 @@ fn read_preference(preference: &Value) -> Result<ReadPreference, String> {
         Some(-1) | None => None,
         Some(seconds) => Some(u64::try_from(seconds).map_err(|error| error.to_string())?),
     };
-    Ok(ReadPreference {
-        mode,
-        tag_sets: sets.iter().map(tags).collect::<Result<_, _>>()?,
-        max_staleness: max_staleness.map(Duration::from_secs),
+    let sets = sets.iter().map(tags).collect::<Result<Vec<_>, _>>()?;
+    let preference = ReadPreference::new(mode).tag_sets(sets);
+    Ok(match max_staleness {
+        Some(limit) => preference.max_staleness(Duration::from_secs(limit)),
+        None => preference,
     })
 }
 
@@ -266,7 +265,7 @@ fn tags(tags: &Value) -> Result<TagSet, String> {
     tags.iter()
         .map(|(name, value)| {
             let value = value.as_str().ok_or("a tag is no text")?;
-            Ok((name.clone(), value.to_owned()))
+            Ok(Tag::new(name.clone(), value))
         })
         .collect()
 }

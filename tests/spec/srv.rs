@@ -50,7 +50,7 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
     check_seeds(case, options)?;
     check_parsed(&case["parsed_options"], options)?;
     // An authSource is that of a user, and shows with one alone.
-    match (&case["options"]["authSource"], &options.credential) {
+    match (&case["options"]["authSource"], &options.credential()) {
         (Value::String(_), None) => {
             let client = connect(uri, Some("user")).map_err(|error| error.to_string())?;
             check_options(&case["options"], client.options())
@@ -97,7 +97,7 @@ fn check_error(error: &Error) -> Result<(), String> {
 }
 
 fn check_seeds(case: &Value, options: &ClientOptions) -> Result<(), String> {
-    let seeds: BTreeSet<String> = options.hosts.iter().map(ToString::to_string).collect();
+    let seeds: BTreeSet<String> = options.hosts().iter().map(ToString::to_string).collect();
     if let Value::Array(expected) = &case["seeds"] {
         let expected: BTreeSet<&str> = expected.iter().filter_map(Value::as_str).collect();
         same("seeds", &json!(expected), &json!(seeds))?;
@@ -112,7 +112,7 @@ fn check_parsed(expected: &Value, options: &ClientOptions) -> Result<(), String>
     let Some(fields) = expected.as_object() else {
         return Ok(());
     };
-    let credential = options.credential.as_ref();
+    let credential = options.credential();
     for (field, expected) in fields {
         let actual = match field.as_str() {
             "user" => json!(credential.and_then(|credential| credential.username.as_ref())),
@@ -120,7 +120,7 @@ fn check_parsed(expected: &Value, options: &ClientOptions) -> Result<(), String>
                 let password = credential.and_then(|credential| credential.password.as_ref());
                 json!(password.map(Secret::expose))
             }
-            "defaultDatabase" | "auth_database" => json!(options.default_database),
+            "defaultDatabase" | "auth_database" => json!(options.default_database()),
             other => return Err(format!("the runner does not know \"{other}\"")),
         };
         same(field, expected, &actual)?;

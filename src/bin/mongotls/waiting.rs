@@ -34,7 +34,7 @@ pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() 
 /// Describes what a command of the client waits for.
 pub(crate) fn for_a_server(client: &Client) -> String {
     let topology = client.snapshot().topology;
-    let limit = ms(client.options().server_selection_timeout);
+    let limit = ms(client.options().server_selection_timeout());
     format!(
         "waiting for a server, for at most {limit} (serverSelectionTimeoutMS), and for its reply. Until now: {topology}"
     )

@@ -33,7 +33,7 @@ impl fmt::Display for Operation<'_> {
         for set in &preference.tag_sets {
             let tags: Vec<String> = set
                 .iter()
-                .map(|(key, value)| format!("{key}:{value}"))
+                .map(|tag| format!("{}:{}", tag.name, tag.value))
                 .collect();
             write!(f, ", tags {}", if tags.is_empty() { "any" } else { "" })?;
             f.write_str(&tags.join(","))?;
@@ -224,7 +224,7 @@ pub(crate) fn choose<T>(
 fn has_tags(server: &ServerDescription, wanted: &TagSet) -> bool {
     wanted
         .iter()
-        .all(|(key, value)| server.tags.get(key) == Some(value))
+        .all(|tag| server.tags.get(&tag.name) == Some(&tag.value))
 }
 
 /// How often an idle primary writes ("idleWritePeriodMS").

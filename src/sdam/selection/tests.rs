@@ -37,11 +37,8 @@ fn a_limit_of_staleness_must_go_with_the_interval_of_checks() {
     let members = [server("a", ServerType::RsPrimary, None)];
     let mut topology = topology(TopologyType::ReplicaSetWithPrimary, &members);
     let refused = |topology: &TopologyDescription, seconds| {
-        let preference = ReadPreference {
-            mode: ReadPreferenceMode::Nearest,
-            max_staleness: Some(Duration::from_secs(seconds)),
-            ..ReadPreference::default()
-        };
+        let preference = ReadPreference::new(ReadPreferenceMode::Nearest)
+            .max_staleness(Duration::from_secs(seconds));
         let suitable = topology.suitable(Operation::Read(&preference), &[]);
         suitable.err().map(|error| error.to_string())
     };

@@ -84,6 +84,6 @@ fn the_set_works_by_srv_records() {
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
     let options = builder.dns_server(dns.addr()).build().unwrap();
     let client = Client::with_options(options).unwrap();
-    assert_eq!(client.options().replica_set.as_deref(), Some("rs0"));
+    assert_eq!(client.options().replica_set(), Some("rs0"));
     serves(&client, "srv");
 }
