@@ -131,7 +131,7 @@ impl ClientOptionsBuilder {
     ///     .into_builder()
     ///     .connect_to("db.example:27017".parse()?, "127.0.0.1:27018".parse()?)
     ///     .build()?;
-    /// # assert_eq!(options.connect_to.len(), 1);
+    /// # assert_eq!(options.connect_to().len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -167,7 +167,7 @@ impl ClientOptionsBuilder {
     /// # use mongotls::ConnectionString;
     /// let uri = ConnectionString::parse("mongodb://db.example/?tlsCAFile=/etc/ssl/db.pem")?;
     /// let options = uri.into_builder().tls_with(|tls| tls.certificate_key_file("/etc/ssl/app.pem")).build()?;
-    /// assert!(options.tls.is_some_and(|tls| tls.ca_file().is_some()));
+    /// assert!(options.tls().is_some_and(|tls| tls.ca_file().is_some()));
     /// # Ok::<(), mongotls::Error>(())
     /// ```
     #[must_use]

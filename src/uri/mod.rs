@@ -67,7 +67,7 @@ use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
 /// assert_eq!(uri.warnings()[0].key(), Some("maxPoolSize"));
 ///
 /// let options = uri.into_builder().app_name("program").build()?;
-/// assert_eq!(options.app_name.as_deref(), Some("program"));
+/// assert_eq!(options.app_name(), Some("program"));
 /// # Ok::<(), mongotls::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -169,8 +169,8 @@ impl ClientOptions {
     /// let (options, warnings) = ClientOptions::parse(
     ///     "mongodb://db1.example,db2.example:27018/?replicaSet=rs0&tlsCAFile=/etc/ssl/db.pem",
     /// )?;
-    /// assert_eq!(options.hosts.len(), 2);
-    /// assert!(options.tls.is_some() && warnings.is_empty());
+    /// assert_eq!(options.hosts().len(), 2);
+    /// assert!(options.tls().is_some() && warnings.is_empty());
     /// # Ok::<(), mongotls::Error>(())
     /// ```
     ///

@@ -356,7 +356,7 @@ fn threads_of_the_client_that_cannot_be_started_are_started_later() {
         .into_builder()
         .dns_server(dns.parse::<SocketAddr>().unwrap());
     let mut polls = polls.build().unwrap();
-    polls.srv.as_mut().unwrap().host = "db.0.0.1".to_owned();
+    mongotls::internals::set_srv_host(&mut polls, "db.0.0.1");
     let uri = ConnectionString::parse("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500");
     let tls = TlsOptions::builder().watch_files(Duration::from_secs(3600));
     let tls = tls.build().unwrap();
