@@ -76,7 +76,7 @@ pub enum ErrorKind {
     ClientClosed,
 }
 
-/// How far an attempt to connect had come.
+/// The stage that an attempt to connect had reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
@@ -228,14 +228,14 @@ impl Error {
         Self::new(ErrorKind::Timeout, message)
     }
 
-    /// The client does not serve any more (CMAP, `PoolClosedError`).
+    /// The client is closed (CMAP, `PoolClosedError`).
     pub(crate) fn client_closed() -> Self {
         let message =
             "the client is closed: attempted to check out a connection from closed connection pool";
         Self::new(ErrorKind::ClientClosed, message)
     }
 
-    /// The pool does not serve until its server is known to be there again (CMAP, `PoolClearedError`).
+    /// The pool is paused until its server is known to be available again (CMAP, `PoolClearedError`).
     pub(crate) fn pool_cleared(because: Option<Self>) -> Self {
         let message = match because {
             Some(_) => "the connection pool was cleared because another operation failed",
@@ -247,7 +247,7 @@ impl Error {
         error
     }
 
-    /// What was asked for has been made before a fork, and stays the parent's.
+    /// The cursor or connection was created before a fork, and belongs to the parent process.
     pub(crate) fn of_the_parent() -> Self {
         let message =
             "the cursor or connection belongs to the process that this one was forked from";
@@ -262,7 +262,7 @@ impl Error {
         error
     }
 
-    /// Adds the service behind a load balancer that had answered hello before the attempt to connect failed.
+    /// Adds the service behind a load balancer that answered hello before the attempt to connect failed.
     pub(crate) fn with_service(mut self, service_id: Option<ObjectId>) -> Self {
         self.0.service_id = service_id;
         self
@@ -273,7 +273,8 @@ impl Error {
         self.0.service_id
     }
 
-    /// Whether the pool was cleared meanwhile: another try is of use, and says nothing about the server.
+    /// Returns true if the pool was cleared in the meantime: the operation may be retried, and the error says nothing
+    /// about the server.
     pub(crate) fn is_pool_cleared(&self) -> bool {
         self.0.is_pool_cleared
     }
@@ -301,8 +302,8 @@ impl Error {
         error.without_labels()
     }
 
-    /// Whether it will be the same however long one waits: a certificate, a setting or the protocol is wrong, and not
-    /// the network or a server that is starting. This is about a server that has never worked in this client.
+    /// Returns true if waiting cannot help: a certificate, a setting or the protocol is wrong, not the network or a server
+    /// that is starting. This applies to a server that has never worked in this client.
     pub(crate) fn is_beyond_waiting(&self) -> bool {
         use crate::cause::Category as C;
         let Some(cause) = &self.0.cause else {
@@ -432,8 +433,8 @@ impl Error {
         error
     }
 
-    /// Replaces the cause and the text of a failed attempt by what was found out since; the rest stays.
-    pub(crate) fn explained_anew(mut self, cause: Cause) -> Self {
+    /// Replaces the cause and the text of a failed attempt; the rest stays.
+    pub(crate) fn replace_cause(mut self, cause: Cause) -> Self {
         cause.message().clone_into(&mut self.0.message);
         self.with_cause(cause)
     }
@@ -494,7 +495,7 @@ impl Error {
         self.0.kind
     }
 
-    /// How far the connection had come; none for errors that have nothing to do with a connection.
+    /// The stage that the connection had reached; `None` for errors that do not concern a connection.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
@@ -511,7 +512,7 @@ impl Error {
         self.0.stage
     }
 
-    /// The server that was talked to.
+    /// The server of the connection.
     pub fn server(&self) -> Option<&ServerAddress> {
         self.0.server.as_ref()
     }

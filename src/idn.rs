@@ -41,7 +41,7 @@ pub(crate) fn in_both_forms(error: Error, written: &str, ascii: &str) -> Error {
     let Some(cause) = error.cause().cloned() else {
         return error;
     };
-    error.explained_anew(explain::net::with_dns_name(cause, written, ascii))
+    error.replace_cause(explain::net::with_dns_name(cause, written, ascii))
 }
 
 #[cfg(feature = "idna")]

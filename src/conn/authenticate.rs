@@ -148,7 +148,7 @@ impl Connector {
             ..(**rejection).clone()
         };
         let reason = AuthFailure::Rejected(Box::new(rejection));
-        error.explained_anew(reason.into())
+        error.replace_cause(reason.into())
     }
 }
 

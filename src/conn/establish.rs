@@ -714,7 +714,7 @@ impl<'a> Attempt<'a> {
         match cause.code() {
             CauseCode::ServerNotTls => {
                 let cause = self.with_srv(cause.clone());
-                error.explained_anew(cause)
+                error.replace_cause(cause)
             }
             CauseCode::HandshakeTimeout => {
                 let timeout = self.deadline.elapsed();

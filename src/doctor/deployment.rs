@@ -1,8 +1,8 @@
-//! Many hosts side by side, until no new one is named.
+//! Examines many hosts in parallel, until no new one is named.
 //!
 //! In: the options, and a function that examines one host. Out: one examination a host. The calling thread hands hosts
-//! out and takes results in; each host is examined on a thread of its own, [`AT_A_TIME`] of them at most. What servers
-//! name is bounded by [`MAX_HOSTS`]. Source for whom to ask: "Server Discovery and Monitoring".
+//! out and collects results; each host is examined on a thread of its own, at most [`AT_A_TIME`] of them. The number of
+//! hosts is limited by [`MAX_HOSTS`]. Source for the hosts to examine: "Server Discovery and Monitoring".
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,22 +13,22 @@ use super::{Examination, judge};
 use crate::address::ServerAddress;
 use crate::options::ClientOptions;
 
-/// How many hosts are examined at the same time.
+/// The number of hosts that are examined in parallel.
 const AT_A_TIME: usize = 16;
 
-/// How many hosts are examined in all, unless the seed list alone is longer: as many as a client's topology has.
+/// The number of hosts that are examined in all, unless the seed list alone is longer: the limit of a client's topology.
 const MAX_HOSTS: usize = 1000;
 
-/// What was found.
+/// The examinations of all hosts.
 pub(super) struct Found {
     /// First those of the seed list in its order, then the others, sorted.
     pub(super) examinations: Vec<Examination>,
-    /// Whether every host that was named was examined.
+    /// True if every named host was examined.
     pub(super) is_complete: bool,
 }
 
-/// Examines the hosts of the options and, unless those are to be taken alone, the members that they name, and that those
-/// name.
+/// Examines the hosts of the options and, unless the options exclude that, the members that they name, directly or
+/// indirectly.
 pub(super) fn examine_all(
     options: &ClientOptions,
     examine: impl Fn(&ServerAddress) -> Examination + Sync,
@@ -58,7 +58,7 @@ pub(super) fn examine_all(
                 let (own, of_thread) = (server.clone(), done.clone());
                 let thread = thread::Builder::new().name("mongotls-doctor".into());
                 let is_alone = running == 1 && waiting.is_empty();
-                // The one host that there is needs no thread; where there are no threads to be had, none does.
+                // A single host needs no thread, and is examined even if no thread can be started.
                 if is_alone
                     || thread
                         .spawn_scoped(scope, move || work(own, of_thread))

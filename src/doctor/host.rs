@@ -1,7 +1,7 @@
 //! The examination of one host: an attempt to connect, watched stage by stage, and two commands on the connection.
 //!
-//! In: a host, and what all connections share. Out: the stages of an [`Examination`], its error and its warnings.
-//! Nothing here knows of other hosts; many threads do this side by side.
+//! In: a host, and the connector of all connections. Out: the stages of an [`Examination`], its error and its warnings.
+//! Nothing here depends on other hosts; many threads examine hosts in parallel.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,8 +20,8 @@ use crate::server_code::{AUTHENTICATION_FAILED, UNAUTHORIZED};
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{self, CertificateRevocation, Failed, HandshakeReport, RevocationStatus};
 
-/// Goes through all stages of a connection to one host, and adds what it finds to an examination that has the stage of
-/// the options behind it.
+/// Goes through all stages of a connection to one host, and adds the results to an examination that already has the stage
+/// of the options.
 pub(super) fn examine(
     server: &ServerAddress,
     options: &ClientOptions,
@@ -105,7 +105,7 @@ fn session_warning(failed: &Failed) -> Option<String> {
     })
 }
 
-/// Tells a refused user more than the server does.
+/// Finds out why a user was refused, beyond the server's error.
 fn closer(
     error: Error,
     server: &ServerAddress,
@@ -137,7 +137,7 @@ fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings>
     let started = Instant::now();
     run(rawdoc! { "ping": 1_i32 })?;
     let round_trip = started.elapsed();
-    // A user without rights may not ask, and the version is not worth a failure.
+    // A user without the right to run buildInfo is not a failure.
     let build_info = run(rawdoc! { "buildInfo": 1_i32 }).ok();
     let server_version =
         build_info.and_then(|reply| reply.get_str("version").ok().map(str::to_owned));
@@ -167,8 +167,8 @@ fn with_cause(error: Error) -> Error {
     error.with_cause(ExchangeFailure::FirstCommand { problem, text })
 }
 
-/// Warns of the certificates that the server sent and of those that it was verified with, as far as no
-/// file has told of them.
+/// Warns of the end of the certificates of the server and of its verified chain, except those that a warning about a file
+/// covers.
 fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     let now = SystemTime::now();
     let mut known: Vec<String> = examination
@@ -213,9 +213,9 @@ fn weak_settings(cipher: &str) -> Option<String> {
 /// Turns the stages of an attempt to connect into those of an examination.
 struct Watch<'a> {
     examination: &'a mut Examination,
-    /// What is gone through; none if nothing is.
+    /// The current stage, if there is one.
     proxy: Option<ServerAddress>,
-    /// How many CRLs TLS uses; none without TLS.
+    /// The number of CRLs that TLS uses, or `None` without TLS.
     crls: Option<usize>,
     last: Instant,
 }
@@ -254,7 +254,7 @@ impl Observer for Watch<'_> {
             Findings::Handshake(report) => report.revocation(),
             _ => Vec::new(),
         };
-        // Evidence is looked for within the handshake, and is a stage of its own to people.
+        // The search for revocation evidence is part of the handshake, and is shown as a stage of its own.
         let steps = revocation.iter().flat_map(|found| &found.steps);
         let looked: Duration = steps.map(|step| step.duration).sum();
         self.examination
@@ -270,8 +270,8 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// By how many milliseconds the server's clock is ahead, if its hello came at `now` and took so long: in the middle of
-/// that time it read its clock.
+/// The number of milliseconds by which the server's clock is ahead, if its hello came at `now` after that round trip. The
+/// server is assumed to read its clock in the middle of the round trip.
 fn clock_ahead(hello: &Hello, took: Duration, now: SystemTime) -> Option<i64> {
     let theirs = hello.local_time?.timestamp_millis();
     let ours = DateTime::from_system_time(now - took / 2).timestamp_millis();

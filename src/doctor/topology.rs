@@ -1,4 +1,4 @@
-//! What all hosts together amount to, as plain data.
+//! The state of the deployment as a whole, as plain data.
 //!
 //! [`judge`](super::judge) makes it from the examinations of the hosts; the command line prints it.
 
@@ -11,16 +11,16 @@ use crate::reason::sdam::SdamFailure;
 use crate::sdam::{ServerType, TopologyDescription};
 use crate::tls::Severity;
 
-/// What a client makes of all hosts together, and what is wrong with that.
+/// The deployment as a client sees it, and the problems of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TopologyReport {
-    /// What a client would know of the deployment, by the rules of "Server Discovery and Monitoring", had it asked each
-    /// host once: the type, the name of the replica set, and the servers that it would use.
+    /// The description that a client would have after one check of each host, by the rules of "Server Discovery and
+    /// Monitoring": the type, the name of the replica set, and the servers that it would use.
     pub description: Arc<TopologyDescription>,
     /// One for each examination, in the same order.
     pub members: Vec<Member>,
-    /// What is wrong, or worth knowing, that no host by itself shows; failures first.
+    /// Problems and notes that no host shows by itself; failures first.
     pub findings: Vec<TopologyFinding>,
 }
 
@@ -30,29 +30,29 @@ pub struct TopologyReport {
 pub struct Member {
     /// The host, as the seed list or another member names it.
     pub server: ServerAddress,
-    /// Whether the seed list has it: the connection string, or what DNS said.
+    /// True if the host is in the seed list: the connection string or DNS names it.
     pub is_seed: bool,
     /// The other hosts that name it as a member of their replica set, or itself by this address (`me`).
     pub advertised_by: Vec<ServerAddress>,
-    /// What the host says that it is; [`Unknown`](ServerType::Unknown) if it did not come to that.
+    /// The type that the host reports; [`Unknown`](ServerType::Unknown) if it did not answer hello.
     pub server_type: ServerType,
-    /// Whether a client would keep the host: it drops those that do not belong to the others.
+    /// True if a client would keep the host: a client drops hosts that do not belong to the others.
     pub is_kept: bool,
 }
 
-/// Something that is wrong with the hosts together, or worth knowing.
+/// A problem of the hosts together, or a note about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopologyFinding {
     /// The stable name.
     pub code: TopologyFindingCode,
-    /// Whether the deployment is well in spite of it.
+    /// How severe the finding is.
     pub severity: Severity,
-    /// What was found, in one line, lower case, without a full stop.
+    /// The finding in one line, lower case, without a full stop.
     pub message: String,
-    /// What to do about it: one or two sentences.
+    /// The remedy: one or two sentences.
     pub remedy: String,
-    /// The hosts that it is about.
+    /// The hosts that the finding concerns.
     pub servers: Vec<ServerAddress>,
 }
 

@@ -155,7 +155,10 @@ mod tests {
     }
 
     fn reset(stage: Stage) -> Error {
-        Error::failed(stage, Cause::new(CauseCode::ConnectionReset, "m", "r"))
+        Error::failed(
+            stage,
+            Cause::simulated(CauseCode::ConnectionReset, "m", "r"),
+        )
     }
 
     const OVERLOAD: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
@@ -189,7 +192,7 @@ mod tests {
             (
                 Error::failed(
                     Stage::Tls,
-                    Cause::new(CauseCode::CertificateExpired, "m", "r"),
+                    Cause::simulated(CauseCode::CertificateExpired, "m", "r"),
                 ),
                 0,
                 0,

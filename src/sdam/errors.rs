@@ -1,7 +1,7 @@
-//! What follows from an error: of an operation of the program, or of a check.
+//! The consequences of an error of an operation or of a check.
 //!
-//! In: the error or the answer, and what is known of the server. Out: an [`Outcome`], which the caller carries out
-//! under the lock of the topology: first the description ([`State::update`](super::update::State::update)),
+//! In: the error or the reply, and the description of the server. Out: an [`Outcome`], which the caller applies under
+//! the lock of the topology: first the description ([`State::update`](super::update::State::update)),
 //! then the pool, then the monitor. Sources: "Server Discovery and Monitoring", "Error handling"; "Server
 //! Monitoring", "Network or command error during server check"; "Client Backpressure"; "Load Balancer Support",
 //! "Error Handling".
@@ -14,73 +14,73 @@ use crate::address::ServerAddress;
 use crate::conn::{StateChange, TopologyVersion, WIRE_VERSIONS};
 use crate::error::{CommandFailure, Error, ErrorKind};
 
-/// What an operation of the program met with.
+/// The end of an operation, as far as it concerns its server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApplicationError<'a> {
-    /// The server that it was sent to.
+    /// The server of the operation.
     pub(crate) server: &'a ServerAddress,
-    /// What came of it.
+    /// The error or the reply.
     pub(crate) what: What<'a>,
-    /// Whether the pool, or the part of it for the service, has been cleared since the connection was created, or
-    /// since the attempt to create it began.
+    /// True if the pool, or its part for the service, was cleared after the connection was created or its establishment
+    /// began.
     pub(crate) is_stale: bool,
-    /// The newest wire version that the server speaks, by the connection's own hello.
+    /// The newest wire version of the server, according to the connection's own hello.
     pub(crate) max_wire_version: i32,
-    /// The service behind a load balancer, by the connection's own hello.
+    /// The service behind a load balancer, according to the connection's own hello.
     pub(crate) service_id: Option<ObjectId>,
 }
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What<'a> {
-    /// It failed, while a connection was made for it or on one.
+    /// The operation failed, while its connection was established or on it.
     Error(&'a Error),
-    /// The server carried it out (`ok: 1`). The answer may hold an error of the write concern.
+    /// The operation succeeded (`ok: 1`). The reply may contain an error of the write concern.
     Reply(&'a RawDocument),
 }
 
-/// What is to be done.
+/// The consequences of an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
-    /// What is known of the server now; none if that does not change.
+    /// The new description of the server, or `None` if it does not change.
     pub(crate) description: Option<ServerDescription>,
-    /// What becomes of the connections.
+    /// The effect on connections.
     pub(crate) clear: Clear,
-    /// What the monitor does.
+    /// The effect on the monitor.
     pub(crate) check: Check,
 }
 
-/// What becomes of the connections of a pool.
+/// The effect of an error on the connections of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Clear {
     /// Nothing.
     #[default]
     No,
-    /// All are out of date; those in use are cut off too if so asked.
+    /// All connections are stale; those in use may be interrupted.
     Pool {
-        /// Whether connections in use are cut off.
+        /// True if connections in use are interrupted.
         interrupt_in_use_connections: bool,
     },
-    /// Those to one service behind a load balancer are out of date.
+    /// The connections to one service behind a load balancer are stale.
     Service(ObjectId),
 }
 
-/// What the monitor of the server does.
+/// The effect of an error on the monitor of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Check {
-    /// It goes on as before.
+    /// The monitor continues unchanged.
     #[default]
     AsBefore,
-    /// It checks the server at once, though not sooner than 500 ms after the last check.
+    /// The monitor checks the server immediately, but not earlier than 500 ms after the last check.
     Request,
-    /// It ends the check that is going on, closes its connection and waits for the next one.
+    /// The monitor cancels the current check, closes its connection and waits for the next check.
     Cancel,
-    /// It checks the server once more without any pause.
+    /// The monitor checks the server again without a pause.
     Retry,
 }
 
 impl Outcome {
-    /// What follows from how an operation ended.
+    /// The consequences of the end of an operation.
     pub(crate) fn of_operation(
         topology: &TopologyDescription,
         error: ApplicationError<'_>,
@@ -100,7 +100,7 @@ impl Outcome {
                 interrupt_in_use_connections: false,
             },
             Some(id) => Clear::Service(id),
-            // Before hello was answered nobody knows which service it was.
+            // Before the answer to hello the service is unknown.
             None => Clear::No,
         };
         if let Some(change) = change {
@@ -135,7 +135,7 @@ impl Outcome {
         }
     }
 
-    /// What follows from a check that failed. `known` is what was known of the server before.
+    /// The consequences of a failed check. `known` is the previous description of the server.
     ///
     /// Labels of overload do not count: they spare a server that answers its monitor. A check for which this host lacked
     /// a descriptor or a thread says nothing about a server that is known.
@@ -148,7 +148,7 @@ impl Outcome {
                 ..Self::default()
             };
         }
-        // A connection that breaks the protocol is of no more use than one that is cut off.
+        // A connection that breaks the protocol is treated like an interrupted one.
         let is_of_network =
             is_network_error(error) || error.is_timeout() || error.kind() == ErrorKind::Protocol;
         Self {
@@ -196,23 +196,23 @@ impl<'a> What<'a> {
     }
 }
 
-/// Whether an error, which is no change of state, makes the server unknown.
+/// Returns true if an error that reports no change of state makes the server unknown.
 fn speaks_against_server(error: &Error) -> bool {
     match () {
-        // It says that another error has spoken already.
+        // Another error has been handled already.
         () if error.is_pool_cleared() => false,
-        // It is not about the server.
+        // The error does not concern the server.
         () if error.is_local_limit() => false,
-        // An overloaded server is spared.
+        // An overloaded server keeps its description.
         () if error.has_label("SystemOverloadedError") => false,
-        // Authentication is part of it.
+        // Authentication is part of the handshake.
         () if error.is_of_establishing() => true,
-        // A time-out may come of a slow operation.
+        // A slow operation may cause a timeout.
         () => is_network_error(error),
     }
 }
 
-/// Whether the network failed, apart from time-outs. TLS counts: a server may refuse the client's certificate after
+/// Returns true if the network failed, except for timeouts. TLS counts: a server may refuse the client's certificate after
 /// the handshake.
 fn is_network_error(error: &Error) -> bool {
     let of_network = [ErrorKind::Network, ErrorKind::Tls];

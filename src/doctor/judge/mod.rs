@@ -1,8 +1,8 @@
-//! What follows from all examinations together.
+//! The conclusions from all examinations together.
 //!
-//! In: the options and what was found about each host. Out: a [`TopologyReport`]. Nothing here opens a socket. What a
-//! client would make of the hosts is not decided here but by the same [`State`] that a client has; the rules here say
-//! in words what is wrong with it. Source: "Server Discovery and Monitoring".
+//! In: the options and the examination of each host. Out: a [`TopologyReport`]. Nothing here opens a socket. The same
+//! [`State`] that a client has decides what a client would know about the hosts; the rules here describe what is wrong
+//! with it. Source: "Server Discovery and Monitoring".
 
 mod advertised;
 mod rules;
@@ -22,25 +22,25 @@ use crate::sdam::update::State;
 use crate::sdam::{ServerDescription, ServerType, TopologyDescription};
 use crate::tls::Severity;
 
-/// How many of those that name a member are noted; MongoDB allows 50 members.
+/// The number of hosts that are listed as naming a member; MongoDB allows 50 members.
 const ADVERTISERS: usize = 50;
 
-/// How many hosts a message names before it counts the rest.
+/// The number of hosts that a message names before it counts the rest.
 const NAMED: usize = 5;
 
-/// Everything that a rule may look at.
+/// The data that rules use.
 struct Case<'a> {
     options: &'a ClientOptions,
     examinations: &'a [Examination],
-    /// What each host said of itself; in the order of the examinations, as are the members.
+    /// The description of each host; in the order of the examinations, like the members.
     servers: &'a [ServerDescription],
     members: &'a [Member],
     topology: &'a TopologyDescription,
     is_complete: bool,
 }
 
-/// Judges all examinations together. The error of a member that fails under the name that another one gave it learns who
-/// that was, and what to do about the name.
+/// Judges all examinations together. If a member fails under the name that another one gave it, its error then lists
+/// the hosts that name it, and says what to do about the name.
 pub(super) fn judge(
     options: &ClientOptions,
     examinations: &mut [Examination],
@@ -58,13 +58,13 @@ pub(super) fn judge(
         is_complete,
     };
     let mut findings = rules::findings(&case);
-    let told_anew = match follows(options) {
+    let advertised = match follows(options) {
         true => advertised::explanations(&case),
         false => advertised::Explained::default(),
     };
-    findings.extend(told_anew.findings);
+    findings.extend(advertised.findings);
     findings.sort_by_key(|finding| finding.severity != Severity::Failure);
-    for (at, error) in told_anew.errors {
+    for (at, error) in advertised.errors {
         examinations[at].error = Some(error);
     }
     TopologyReport {
@@ -74,12 +74,12 @@ pub(super) fn judge(
     }
 }
 
-/// Whether a client asks the members that a server names.
+/// Returns true if a client connects to the members that a server names.
 fn follows(options: &ClientOptions) -> bool {
     options.direct_connection != Some(true) && !options.load_balanced
 }
 
-/// The hosts that a host names: the members of its replica set, and itself as they know it.
+/// The hosts that a host names: the members of its replica set, and itself by its address there.
 pub(super) fn named_by(
     options: &ClientOptions,
     examination: &Examination,
@@ -93,12 +93,12 @@ pub(super) fn named_by(
     named.cloned().collect()
 }
 
-/// All members of the replica set by the word of this one, and itself by the address that it has there.
+/// All members of the replica set according to this one, and itself by its address there.
 fn advertised_members(server: &ServerDescription) -> impl Iterator<Item = &ServerAddress> {
     server.members().chain(&server.me)
 }
 
-/// Whether it is a member of a replica set that knows its set.
+/// Returns true for a member of a replica set that knows its set.
 fn is_member(server_type: ServerType) -> bool {
     matches!(
         server_type,
@@ -109,8 +109,8 @@ fn is_member(server_type: ServerType) -> bool {
     )
 }
 
-/// What is known of a host after its examination; none for one that is not about a host. An error after hello, such as
-/// that of a refused user, does not keep a client from taking a host for what it is.
+/// The description of a host after its examination, or `None` if the examination is not about a host. An error after
+/// hello, such as a refused user, does not change the description.
 fn description_of(examination: &Examination) -> Option<ServerDescription> {
     let address = examination.server.clone()?;
     if let Some(hello) = examination.hello() {
@@ -139,8 +139,8 @@ fn description_of(examination: &Examination) -> Option<ServerDescription> {
     Some(ServerDescription::failed(address, error.clone()))
 }
 
-/// What a client knows after it has asked each host once, in that order, and once more those that are named again after
-/// they were dropped.
+/// The topology of a client after it has checked each host once, in that order, and a second time if the host is named
+/// again after it was dropped.
 fn as_a_client_would(
     options: &ClientOptions,
     servers: &[ServerDescription],
@@ -199,7 +199,7 @@ fn members_of(
     servers.iter().zip(examinations).map(member).collect()
 }
 
-/// Several hosts in one phrase; of many the first few and a number.
+/// Lists several hosts in one phrase: of many, the first few and a number.
 fn list<'a>(servers: impl IntoIterator<Item = &'a ServerAddress>) -> String {
     let servers: Vec<_> = servers.into_iter().collect();
     let shown = match servers.len() {
@@ -218,7 +218,7 @@ fn list<'a>(servers: impl IntoIterator<Item = &'a ServerAddress>) -> String {
     }
 }
 
-/// The word for one or for several.
+/// The singular or the plural.
 fn number_of<'a>(count: usize, one: &'a str, several: &'a str) -> &'a str {
     if count == 1 { one } else { several }
 }

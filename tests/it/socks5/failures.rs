@@ -119,7 +119,7 @@ fn a_proxy_that_lets_the_client_not_in_says_what_it_lacks() {
         (
             Some(Misbehaviour::Method(0xFF)),
             BOB,
-            "takes neither",
+            "supports neither",
             "greeting",
         ),
         (

@@ -395,7 +395,7 @@ fn a_real_proxy_is_passed() {
 
     let error = attempt_error(&of("localhost", &closed, ""));
     assert_eq!(code(&error), CauseCode::ProxyFailed);
-    assert!(error.to_string().contains("without user and password"));
+    assert!(error.to_string().contains("requires user and password"));
     let eve = "&proxyUsername=eve&proxyPassword=guess";
     let error = waiting_error(&of("localhost", &closed, eve));
     assert_eq!(code(&error), CauseCode::ProxyFailed);

@@ -1,9 +1,9 @@
-//! The seed works and the advertised host fails: a client connects by one name, learns from the server by what names its
-//! replica set knows the members, and connects by those from then on.
+//! Explains advertised hosts that fail although the seed works: a client connects by one name, receives the names of the
+//! members from the server, and connects by those from then on.
 //!
-//! Which they are stands in the configuration of the replica set (`rs.conf()`). They may be names that resolve among the
-//! members alone, addresses inside of a network of containers, or names that the certificates lack. A connection string
-//! that works for one connection then fails for a client, and shows a name that nobody has typed.
+//! The configuration of the replica set has these names (`rs.conf()`). They may resolve only among the members, be
+//! addresses inside a network of containers, or be missing in the certificates. Then a connection string that works for
+//! one connection fails for a client, and the error shows a name that is not in the connection string.
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode};
 use super::{Case, list, number_of};
@@ -16,15 +16,15 @@ use crate::reason::hello::HelloFailure;
 use crate::sdam::ServerType;
 use crate::tls::Severity;
 
-/// What is to be told of members that fail under the names that others gave them.
+/// The explanations of members that fail under the names that others gave them.
 #[derive(Default)]
 pub(super) struct Explained {
-    /// The errors that take the place of the old, by the place of the examination.
+    /// The replacements of errors, with the index of the examination.
     pub(super) errors: Vec<(usize, Error)>,
     pub(super) findings: Vec<TopologyFinding>,
 }
 
-/// Explains each member that no seed list has and that cannot be used. One finding tells of all that fail alike.
+/// Explains each member outside of the seed list that cannot be used. All members with the same code share one finding.
 pub(super) fn explanations(case: &Case<'_>) -> Explained {
     let mut explained = Explained::default();
     let mut alike: Vec<(CauseCode, Vec<usize>)> = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn explanations(case: &Case<'_>) -> Explained {
         let (Some(cause), Some(stage)) = (error.cause(), error.stage()) else {
             continue;
         };
-        // Who is refused at the one is refused at all.
+        // A user that is refused by one host is refused by all.
         if member.is_seed || stage > Stage::Hello {
             continue;
         }
@@ -43,8 +43,8 @@ pub(super) fn explanations(case: &Case<'_>) -> Explained {
             explain::sdam::advertised(cause.clone(), &member.server, &member.advertised_by);
         explained
             .errors
-            .push((at, error.clone().explained_anew(advertised)));
-        // Another rule tells of those.
+            .push((at, error.clone().replace_cause(advertised)));
+        // Another rule reports these.
         if is_of_another_set(cause) {
             continue;
         }
@@ -58,7 +58,7 @@ pub(super) fn explanations(case: &Case<'_>) -> Explained {
     explained
 }
 
-/// The finding about members that fail alike, if a seed that names one of them answers.
+/// The finding about members with the same code, if a seed that names one of them answers.
 fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
     let failed: Vec<&Member> = places.iter().map(|at| &case.members[*at]).collect();
     let error = case.examinations[*places.first()?].error.as_ref()?;
@@ -68,7 +68,7 @@ fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
         .iter()
         .filter(|member| member.server_type != ServerType::Unknown)
         .collect();
-    // The seed may have named them by way of other members.
+    // Other members that the seed names may have named them.
     let seed = answering.iter().find(|member| member.is_seed)?;
     let named_by = |other: &ServerAddress| {
         let mut failed = failed.iter();
@@ -114,7 +114,7 @@ fn is_of_another_set(cause: &Cause) -> bool {
     matches!(cause.reason(), Reason::Hello(HelloFailure::WrongSet { .. }))
 }
 
-/// What works until then: the one seed that is well, best the primary.
+/// The advice for the time until then: connect to the one usable seed, preferably the primary.
 fn stop_gap(case: &Case<'_>, advertisers: &[&ServerAddress]) -> String {
     let mut usable: Vec<&Member> = case
         .members
