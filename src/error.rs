@@ -517,7 +517,7 @@ impl Error {
         self.0.server.as_ref()
     }
 
-    /// Why the connection failed. Every error of an attempt to connect has exactly one.
+    /// The cause of a failed connection. Every error of an attempt to connect has exactly one.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
@@ -538,7 +538,7 @@ impl Error {
         self.0.cause.as_ref()
     }
 
-    /// The server's answer, where it refused a command.
+    /// The server's reply if it refused a command.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
