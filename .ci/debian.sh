@@ -37,7 +37,7 @@ debian_copy() {
     say "copying the tree and its crates"
     rm -rf "$root/tree"
     mkdir -p "$root/tree/.cargo"
-    # Every file that git tracks or would add. A deleted file that is not yet committed is no error.
+    # Every file that git tracks or would add. A deleted file that is not committed yet is not an error.
     # Every file gets a new date (-m), because cargo compares dates and another checkout may be cached.
     git ls-files -z --cached --others --exclude-standard |
         tar --null --files-from=- --ignore-failed-read -cf - 2>/dev/null | tar -xmf - -C "$root/tree"
@@ -51,7 +51,7 @@ debian_toolchain() {
     toolchain=$(rustc --version)
     [ "$(cat "$root/rust/version" 2>/dev/null)" != "$toolchain" ] || return 0
     say "copying the toolchain, $toolchain"
-    rm -rf "$root/rust" "$root/target" # another compiler's output is useless
+    rm -rf "$root/rust" "$root/target" # the output of another compiler is useless
     mkdir "$root/rust"
     (cd "$(rustc --print sysroot)" && tar -cf - bin/cargo bin/rustc bin/rustdoc lib) |
         tar -xf - -C "$root/rust"
@@ -59,7 +59,7 @@ debian_toolchain() {
 }
 
 # Runs a shell command in /tree. /proc and /dev/pts, which tests with a terminal need, are mounted only for
-# that command, and go away with it.
+# that command, and are unmounted with it.
 debian_run() { # command
     # shellcheck disable=SC2016 # $1 and $2 are for the inner shell
     unshare --mount --propagation private sh -c '

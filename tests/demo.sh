@@ -29,7 +29,7 @@ show() { # exit code, command...
     "$@" >"$work/said" 2>&1 </dev/null || code=$?
     cat "$work/said"
     if [ "$code" != "$expected" ]; then
-        echo "demo: exit code $code where $expected was expected" >&2
+        echo "demo: exit code $code instead of $expected" >&2
         exit 1
     fi
 }
@@ -46,11 +46,11 @@ grep -q first "$work/said" || {
 show 0 mongotls doctor "$uri/ca.pem"
 show 0 mongotls inspect "$work/pki/ca.pem"
 
-printf '\nNow with the certificate of another CA. This must fail, with exit code 1, and say why:\n'
+printf '\nNow with the certificate of another CA. This must fail with exit code 1 and explain why:\n'
 show 1 mongotls doctor "$uri/other-ca.pem"
 grep -qE 'issuer-unknown|untrusted-root' "$work/said" || {
     echo "demo: the failure does not name its cause" >&2
     exit 1
 }
 
-printf '\nDemo done: five commands succeeded, one failed as it should (exit code 1) and named its cause.\n'
+printf '\nDemo done: five commands succeeded, one failed as expected (exit code 1) and named its cause.\n'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all tests, and says at the end which of them did not run and how to get what they need.
+# Runs all tests. Then lists the tests that could not run, and how to get what they need.
 #
 #   tests/run.sh FEATURES [CARGO-OPTION...]     `make test` calls it
 #
@@ -11,7 +11,7 @@ shift
 
 cat <<'END'
 The first run builds everything: about 10 minutes on two cores, 5 GB of disk. It downloads crates from
-crates.io and, if Go is installed, FerretDB's source from the Go module proxy (200 MB in all).
+crates.io and, if Go is installed, FerretDB's source from the Go module proxy (200 MB in total).
 Later runs take about 5 minutes.
 END
 
@@ -27,7 +27,7 @@ if [ -z "${MONGOTLS_FERRETDB-}" ]; then
     sh tests/support/get-ferretdb.sh >/dev/null || {
         [ -z "${MONGOTLS_REQUIRE_PEERS-}" ] || failed=1
         skip "the tests against FerretDB" \
-            "It could not be built; the lines that begin with 'get-ferretdb' say why."
+            "It could not be built; the lines that begin with 'get-ferretdb' explain why."
     }
 fi
 [ -n "${SPEC_TESTS_DIR-}" ] || [ -d ../shared/spec-tests ] ||
@@ -36,7 +36,7 @@ fi
   SPEC_TESTS_DIR=\$PWD/specifications/source make test"
 
 cargo test --no-fail-fast "$@" --workspace --features "$features" || failed=1
-# What a program without the default features gets is an error that names the feature.
+# Without the default features, the error must name the missing feature.
 cargo test --no-fail-fast "$@" --lib --no-default-features auth:: || failed=1
 
 [ -z "$skipped" ] || printf '%s\n' "$skipped"

@@ -1,5 +1,6 @@
-# A server of the test bench, until the script ends: sourced by demo.sh and static.sh, from the root of
-# the tree. Sets $work, a folder that goes with the script, and $port; the PKI is in $work/pki.
+# Starts a server of the test bench and stops it when the script ends. demo.sh and static.sh source this
+# file from the root of the tree. Sets $work, a folder that is removed when the script ends, and $port.
+# The PKI is in $work/pki.
 # shellcheck shell=sh disable=SC2034
 
 work=$(mktemp -d)
@@ -11,8 +12,8 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# The server prints 'ready PORT' when it is, and ends with its input: one pipe to wait on, and one to
-# hold open until the end.
+# The server prints 'ready PORT' when it is ready, and stops at the end of its input: the script waits on
+# one pipe, and keeps the other one open until the end.
 mkfifo "$work/input" "$work/output"
 "${CARGO_TARGET_DIR:-target}/debug/mongotls-testbench" serve --dir "$work/pki" \
     <"$work/input" >"$work/output" &

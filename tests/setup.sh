@@ -3,18 +3,18 @@
 #
 #   tests/setup.sh build    what the crate needs to compile
 #   tests/setup.sh test     the same, and every program that the tests start
-#   tests/setup.sh bench    what `make bench` compares with and counts with
+#   tests/setup.sh bench    the peers and tools of `make bench`
 #   tests/setup.sh static   what `make static` needs, with Rust's standard library for musl
 #   tests/setup.sh debian   what .ci/msrv, .ci/openssl-1.1.1 and .ci/minimal need
 #
-# It works on Debian and Ubuntu, as root or through sudo. Elsewhere it names what is missing and
-# continues only if nothing is. It never installs a Rust toolchain, because that choice is the user's.
+# It works on Debian and Ubuntu, as root or via sudo. Elsewhere it names missing packages, and fails if
+# there are any. It never installs a Rust toolchain, because that choice is the user's.
 # It starts no service, and enables none at boot: the tests start their servers themselves.
 set -eu
 
 say() { echo "setup: $*"; }
 
-# Debian's packages for each purpose, and the commands that must be there afterwards on any system.
+# Debian's packages for each purpose, and the commands that must exist afterwards on any system.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
 packages_test="$packages_build bsdutils coreutils haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl strace util-linux valgrind"
 packages_bench="$packages_build binutils libmongoc-dev python3 python3-venv strace util-linux valgrind"
@@ -32,13 +32,13 @@ case ${1-} in
         ;;
 esac
 
-# Servers are in /usr/sbin, which is not in everybody's PATH.
+# Servers are in /usr/sbin, which is not in every PATH.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 missing=
 if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
     for package in $packages; do
-        # Removed packages whose configuration is left are known to dpkg too.
+        # dpkg also lists removed packages if their configuration still exists.
         case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
             *" ok installed") ;;
             *) missing="$missing $package" ;;
@@ -55,7 +55,7 @@ if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
             fi
         fi
         say "installing with apt-get:$missing"
-        # No standard input and no questions: a build must not wait for an answer.
+        # No standard input and no prompts: a build must not wait for input.
         $sudo apt-get update -qq </dev/null
         # A package must not start its service, not even until we disable it. An existing policy is kept.
         policy=/usr/sbin/policy-rc.d
@@ -69,7 +69,7 @@ if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
         $sudo env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends $missing </dev/null
         for service in haproxy krb5-kdc krb5-admin-server; do
-            # A service that was installed before this run stays as its owner left it.
+            # A service that was installed before this run stays as it is.
             case " $missing " in
                 *" $service "*) $sudo update-rc.d "$service" disable >/dev/null ;;
             esac

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs the tests of TLS under valgrind: no invalid access, and no byte definitely lost. A quarter of an
-# hour; tests with time limits of their own are left out, for all is slower by twenty.
+# Runs the TLS tests under valgrind: no invalid access, and no byte definitely lost. It takes a quarter of
+# an hour. Tests with their own time limits are left out, because everything is twenty times slower.
 set -eu
 cd "$(dirname "$0")/.."
 
 command -v valgrind >/dev/null || {
-    echo "valgrind.sh: there is no valgrind; install the package valgrind"
+    echo "valgrind.sh: valgrind is missing; install the package valgrind"
     exit 1
 }
 subjects="rotation:: resumption:: trust:: settings:: identity:: certificates:: files:: crl:: protocol:: inspect:: ocsp::staple::"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the workers that are asked for, each by itself, and compares them: `make bench` runs it.
+# Builds the selected workers separately and compares them. `make bench` runs it.
 #
 #   benches/peers/bench.sh [WORKLOAD]... [PEER]... [ROUNDS]
 #
-# Without the name of a peer, all of them. A word that is nothing is answered with all that are something.
+# Without the name of a peer, it compares all of them. An unknown word prints the list of all words.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}/peers
@@ -11,7 +11,7 @@ programs=$target/release
 
 say() { echo "bench: $*"; }
 
-# Quiet, but for what goes wrong.
+# Prints only errors of the build.
 build() { # package, what else cargo is told
     say "building $1"
     package=$1

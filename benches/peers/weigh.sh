@@ -1,8 +1,8 @@
 #!/bin/sh
-# What the smallest program weighs, with mongotls and with the mongodb crate: `make bench-weight` runs it.
+# Measures the smallest program with mongotls and with the mongodb crate. `make bench-weight` runs it.
 #
-# Crates: those that cargo compiles for it, itself left out. Time: a release build with nothing built before, of crates
-# that are here already. Size: of the program without symbols.
+# Crates: those that cargo compiles for it, without the program itself. Time: a release build if nothing is built yet
+# and all crates are downloaded. Size: that of the program without symbols.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../../target}/peers/weight

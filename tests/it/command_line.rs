@@ -589,7 +589,7 @@ fn help_is_there_for_each_command_and_version_tells_what_is_built_in() {
     }
     assert_eq!(
         usage(&["help"]),
-        "mongotls: connect to MongoDB over TLS, and find out why it fails"
+        "mongotls: connect to MongoDB over TLS, and explain failures"
     );
     let run = mongotls(&["help", "nonsense"]);
     assert_eq!(

@@ -31,7 +31,7 @@ fi
 
 mkdir -p "$cache"
 
-# A folder is the lock: making one is atomic everywhere. A lock whose owner is gone is taken away.
+# A folder is the lock, because creating one is atomic everywhere. A lock of a dead process is removed.
 until mkdir "$lock" 2>/dev/null; do
     owner=$(cat "$lock/pid" 2>/dev/null || true)
     if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
@@ -45,7 +45,7 @@ done
 echo $$ >"$lock/pid"
 
 work=$(mktemp -d "$cache/ferretdb-build.XXXXXX")
-# The copy of the module is writable, so that `rm` can take it away again.
+# The copy of the module is writable, so that `rm` can remove it.
 trap 'rm -rf "$work" "$lock"' EXIT
 trap 'exit 1' HUP INT TERM
 

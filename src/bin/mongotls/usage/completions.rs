@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{COMMANDS, Command, HELP, Opt, VERSION};
 
-/// A shell that there are completions for.
+/// A shell that is supported by the completions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Shell {
     Bash,
@@ -31,7 +31,7 @@ impl Shell {
     }
 }
 
-/// The words that follow a command and are known here.
+/// The fixed words that may follow a command.
 fn words(command: &Command) -> String {
     match command.name {
         "completions" => "bash zsh fish".to_owned(),
@@ -87,7 +87,7 @@ fn bash() -> String {
         .collect();
     format!(
         "\
-# Completions of mongotls for bash. Use: source <(mongotls completions bash)
+# Completions of mongotls for bash. Usage: source <(mongotls completions bash)
 _mongotls() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} command= words= index
     for ((index = 1; index < COMP_CWORD; index++)); do
@@ -158,7 +158,7 @@ fn zsh() -> String {
     format!(
         "\
 #compdef mongotls
-# Completions of mongotls for zsh. Use: a file _mongotls in a folder of $fpath
+# Completions of mongotls for zsh. Usage: write it to a file _mongotls in a folder of $fpath
 _mongotls() {{
     local context state state_descr line
     typeset -A opt_args
@@ -187,7 +187,7 @@ fi",
     )
 }
 
-/// A text for a place in single quotes where a colon and brackets have a meaning.
+/// Escapes a text for single quotes in which a colon and brackets have a meaning.
 fn zsh_quoted(text: &str) -> String {
     let text = text
         .replace(':', "\\:")
@@ -215,7 +215,7 @@ fn fish() -> String {
     };
     let mut script = String::from(
         "\
-# Completions of mongotls for fish. Use: the file ~/.config/fish/completions/mongotls.fish
+# Completions of mongotls for fish. Usage: write it to ~/.config/fish/completions/mongotls.fish
 complete -c mongotls -f
 ",
     );

@@ -20,7 +20,7 @@ pub(super) fn page() -> String {
         page.text(&command.usage());
     }
     page.section("DESCRIPTION");
-    page.text("mongotls connects to a MongoDB deployment, runs commands on it, and explains why that fails.");
+    page.text("mongotls connects to a MongoDB deployment, runs commands on it, and explains failures.");
     page.request(".PP");
     page.text(SECRETS);
     page.section("ARGUMENTS");
@@ -84,7 +84,7 @@ impl Page {
 
     fn text(&mut self, text: &str) {
         let text = escaped(text);
-        // A full stop or an apostrophe at the beginning of a line would be a request.
+        // A full stop or an apostrophe at the start of a line would be a request.
         let guard = if text.starts_with(['.', '\'']) {
             "\\&"
         } else {
@@ -94,7 +94,7 @@ impl Page {
     }
 }
 
-/// Writes a text so that it is printed as it is: `-` can be copied into a shell then.
+/// Escapes a text so that it is printed unchanged. `-` stays a plain hyphen that can be copied into a shell.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e")
         .replace('-', "\\-")

@@ -1,5 +1,5 @@
-//! The table of commands and options, and the texts that are made from it: `help`, the manual page and the completions of
-//! shells.
+//! The table of commands and options, and the texts that are generated from it: `help`, the manual page and the shell
+//! completions.
 //!
 //! `args` reads the words of a command line. A test there checks that it accepts exactly the options of this table.
 
@@ -24,7 +24,7 @@ pub(crate) enum Topic {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Command {
     pub(crate) name: &'static str,
-    /// The arguments, and the options that matter most.
+    /// The arguments, and the most important options.
     arguments: &'static str,
     /// For the list of all commands.
     summary: &'static str,
@@ -79,14 +79,14 @@ pub(crate) fn names() -> String {
 }
 
 impl Command {
-    /// The command line, without its options of minor importance.
+    /// The command line, without its less important options.
     fn synopsis(&self) -> String {
         format!("mongotls {} {}", self.name, self.arguments)
             .trim_end()
             .to_owned()
     }
 
-    /// The first line of the help.
+    /// The first line of the help text.
     fn usage(&self) -> String {
         let json = self.options.iter().any(|option| option.long == JSON.long);
         self.synopsis() + if json { " [--json]" } else { "" }
@@ -139,7 +139,7 @@ fn general() -> String {
     for (code, meaning) in EXIT_CODES.iter().enumerate() {
         list(&mut text, &code.to_string(), meaning, 5);
     }
-    text + "\nAll about JSON, exit codes and variables: docs/command-line.md"
+    text + "\nMore about JSON, exit codes and variables: docs/command-line.md"
 }
 
 fn about(command: &Command) -> String {
@@ -160,7 +160,7 @@ fn about(command: &Command) -> String {
     text.trim_end().to_owned()
 }
 
-/// Adds an entry of a list: the name, and its description in a column of its own. A long name has its own line.
+/// Adds an entry of a list: the name, and its description in a separate column. A long name has its own line.
 fn list(text: &mut String, name: &str, about: &str, column: usize) {
     let head = format!("  {name}");
     match head.len() + 2 <= column {
@@ -189,7 +189,7 @@ fn fill(text: &mut String, words: &str, indent: usize) {
 
 const WIDTH: usize = 96;
 
-const SUMMARY: &str = "connect to MongoDB over TLS, and find out why it fails";
+const SUMMARY: &str = "connect to MongoDB over TLS, and explain failures";
 
 const FILE: Option<Value> = Some(Value {
     name: "FILE",
@@ -228,7 +228,7 @@ const ALL: Opt = Opt {
     short: None,
     long: "all",
     value: None,
-    about: "follow the cursor of the reply; prints one document a line",
+    about: "follow the cursor of the reply; print one document per line",
 };
 
 const PASSWORD_FILE: Opt = Opt {
@@ -249,14 +249,14 @@ const HELP: Opt = Opt {
     short: Some('h'),
     long: "help",
     value: None,
-    about: "print help; after a command, all about it",
+    about: "print help; after a command, its full help",
 };
 
 const VERSION: Opt = Opt {
     short: Some('V'),
     long: "version",
     value: None,
-    about: "print the versions of mongotls and OpenSSL, and what is built in",
+    about: "print the versions of mongotls and OpenSSL, and the built-in features",
 };
 
 /// All options.
@@ -279,28 +279,28 @@ pub(crate) static COMMANDS: [Command; 7] = [
     Command {
         name: "ping",
         arguments: "[URI] [-c N]",
-        summary: "connect, ping N times (default 1) and time it",
-        about: "Connects, pings N times (default 1), and prints the server, its version, the TLS that was agreed on, \
-                and how long the pings took. URI is a connection string, - for standard input, or @FILE; it may be \
-                left out if MONGOTLS_URI is set.",
+        summary: "connect, ping N times (default 1), and measure the time",
+        about: "Connects, pings N times (default 1), and prints the server, its version, the negotiated TLS, \
+                and how long the pings took. URI is a connection string, - for standard input, or @FILE; it is \
+                optional if MONGOTLS_URI is set.",
         options: &[COUNT, ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
-        exit_codes: ["every ping was answered", "it failed", WRONG],
+        exit_codes: ["every ping was answered", "the connection or a ping failed", WRONG],
     },
     Command {
         name: "run",
         arguments: "[URI] DB COMMAND [--all]",
-        summary: "run one command; prints the reply",
+        summary: "run one command and print its reply",
         about: "Runs one command on the database DB and prints the reply as relaxed Extended JSON. URI is a \
-                connection string, - for standard input, or @FILE; it may be left out if MONGOTLS_URI is set. COMMAND \
-                is Extended JSON, also in the older forms that mongoexport writes; - and @FILE work too.",
+                connection string, - for standard input, or @FILE; it is optional if MONGOTLS_URI is set. COMMAND \
+                is Extended JSON, also in the older forms of mongoexport; - and @FILE work too.",
         options: &[
             ALL.saying(
-                "follow the cursor of the reply and print one document a line; a reply without a cursor is printed as \
+                "follow the cursor of the reply and print one document per line; a reply without a cursor is printed as \
                  the only document",
             ),
             JSON.saying(
-                "print a JSON object with the outcome, the reply in \"reply\"; with --all one object a document, in \
-                 \"document\", and then the outcome",
+                "print a JSON object with the result, and the reply in \"reply\"; with --all one object per document, \
+                 in \"document\", and then the result",
             ),
             PASSWORD_FILE,
             KEY_PASSWORD_FILE,
@@ -308,35 +308,36 @@ pub(crate) static COMMANDS: [Command; 7] = [
         ],
         exit_codes: [
             "the command succeeded",
-            "it failed, or its reply has writeErrors, a writeConcernError or, as bulkWrite, a number of nErrors",
+            "the command failed, or its reply has writeErrors, a writeConcernError or, as in bulkWrite, a number of \
+             nErrors",
             WRONG,
         ],
     },
     Command {
         name: "doctor",
         arguments: "[URI]",
-        summary: "examine each stage of a connection, to each host and each member that they name",
+        summary: "examine each stage of a connection, to every host and every member of the deployment",
         about: "Examines each stage of a connection (options, DNS, TCP, TLS, revocation, hello, authentication, a \
-                command), to each host of the connection string and to each member that those name. Says what failed, \
-                why, and what to do about it. URI is a connection string, - for standard input, or @FILE; it may be \
-                left out if MONGOTLS_URI is set.",
+                command), to each host of the connection string and to each member that these hosts name. Explains \
+                what failed, why, and what to do about it. URI is a connection string, - for standard input, or @FILE; it is \
+                optional if MONGOTLS_URI is set.",
         options: &[ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
-        exit_codes: ["all is well, perhaps with warnings", "it found a failure", WRONG],
+        exit_codes: ["no failure was found; there may be warnings", "a failure was found", WRONG],
     },
     Command {
         name: "inspect",
         arguments: "FILE...",
         summary: "show the contents of files of certificates, keys and CRLs, and the problems in them",
         about: "Shows the contents of files of certificates, keys and CRLs, and the problems in them. FILE is PEM, \
-                DER or PKCS#12, or - for standard input. Nothing is sent anywhere.",
+                DER or PKCS#12, or - for standard input. Nothing is sent over the network.",
         options: &[
             ONE_OBJECT,
             KEY_PASSWORD_FILE.saying("open encrypted keys with the password in the first line of FILE"),
-            PASSWORD_FILE.saying("the same as --key-password-file"),
+            PASSWORD_FILE.saying("an alias of --key-password-file"),
         ],
         exit_codes: [
             "no file would make a connection fail",
-            "one would",
+            "a file would make a connection fail",
             "the command line is wrong, a password file cannot be read, or the output cannot be written",
         ],
     },
@@ -348,7 +349,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
                 completions bash)' into ~/.bashrc. For zsh, write the script to a file _mongotls in a folder of \
                 $fpath. For fish, write it to ~/.config/fish/completions/mongotls.fish.",
         options: &[],
-        exit_codes: ["it is printed", "", WRONG],
+        exit_codes: ["success", "", WRONG],
     },
     Command {
         name: "man",
@@ -356,15 +357,15 @@ pub(crate) static COMMANDS: [Command; 7] = [
         summary: "print the manual page",
         about: "Prints the manual page. To read it: mongotls man | man -l -",
         options: &[],
-        exit_codes: ["it is printed", "", WRONG],
+        exit_codes: ["success", "", WRONG],
     },
     Command {
         name: "help",
         arguments: "[COMMAND]",
-        summary: "print this, or all about one of the above",
-        about: "Prints all commands and options, or all about one command.",
+        summary: "print this help, or the full help of a command",
+        about: "Prints all commands and options, or the full help of one command.",
         options: &[],
-        exit_codes: ["it is printed", "", WRONG],
+        exit_codes: ["success", "", WRONG],
     },
 ];
 
@@ -381,13 +382,13 @@ const ARGUMENTS: [(&str, &str); 4] = [
     ),
     (
         "FILE",
-        "PEM, DER or PKCS#12, or - for standard input; nothing is sent anywhere",
+        "PEM, DER or PKCS#12, or - for standard input; nothing is sent over the network",
     ),
 ];
 
-const SECRETS: &str = "The arguments of a program can be seen by every user of the host. Keep secrets out of them: set \
-     MONGOTLS_URI in place of URI, use - or @FILE, or leave out the password. On a terminal, mongotls asks for the \
-     user's password if the mechanism needs one.";
+const SECRETS: &str = "Every user of the host can see the arguments of a program. Keep secrets out of them: set MONGOTLS_URI \
+     in place of URI, use - or @FILE, or omit the password. On a terminal, mongotls prompts for the user's password if \
+     the mechanism needs one.";
 
 const VARIABLES: [(&str, &str); 3] = [
     (
@@ -401,7 +402,7 @@ const VARIABLES: [(&str, &str); 3] = [
     ("NO_COLOR", "any value: no colours"),
 ];
 
-const EXIT_CODES: [&str; 3] = ["all is well", "it failed", WRONG];
+const EXIT_CODES: [&str; 3] = ["success", "failure", WRONG];
 
 #[cfg(test)]
 mod tests {
