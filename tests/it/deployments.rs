@@ -129,7 +129,7 @@ replica set \"rs0\"
 * localhost:10001  primary    yes   verified, depth 1  bench root  364   TLSv1.3  not-checked  0-21  ok
 * localhost:10002  secondary  yes   verified, depth 1  bench root  364   TLSv1.3  not-checked  0-21  ok
 * localhost:10003  secondary  yes   verified, depth 1  bench root  364   TLSv1.3  not-checked  0-21  ok
-  * of the seed list; state: by its own word; days: until the first certificate of the chain ends
+  * of the seed list; state: as the host reports it; days: until the first certificate of the chain ends
 
   all is well";
     assert_eq!(text(&run, &set), expected, "{}", run.out);
@@ -242,7 +242,7 @@ fn a_seed_of_another_set_is_told_beside_those_that_are_well() {
     assert_eq!(text.code, 1);
     assert!(
         text.out
-            .ends_with("each host answers, and together they are not well\n"),
+            .ends_with("every host answers, but the deployment has problems\n"),
         "{}",
         text.out
     );

@@ -143,7 +143,7 @@ pub(crate) fn parse(
         },
         "man" => Task::Help(Topic::Manual),
         "completions" => {
-            const WRONG: &str = "there are completions for bash, zsh and fish";
+            const WRONG: &str = "completions exist for bash, zsh and fish";
             let shell = Shell::of(&next("bash, zsh or fish")?).ok_or(WRONG)?;
             Task::Help(Topic::Completions(shell))
         }
@@ -151,7 +151,7 @@ pub(crate) fn parse(
     };
     if words.next().is_some() {
         return Err(format!(
-            "{name} takes fewer arguments; put the URI into quotes, for it holds '&'"
+            "{name} takes fewer arguments; put the URI in quotes, because it contains '&'"
         ));
     }
     for (is_there, option) in [
@@ -195,7 +195,7 @@ fn redirect(text: OsString) -> Result<Redirect, String> {
 fn given(argument: String, what: &str) -> Result<Given, String> {
     match argument.trim() {
         "" => Err(format!("{what} is empty")),
-        "@" => Err(format!("{what} is to come from a file, and @ names none")),
+        "@" => Err(format!("{what} needs the path of a file after @")),
         _ => Ok(Given::of(argument)),
     }
 }
@@ -209,7 +209,7 @@ fn told(error: lexopt::Error) -> String {
         lexopt::Error::UnexpectedOption(option) => format!("there is no option {option}"),
         lexopt::Error::UnexpectedValue { option, .. } => format!("{option} takes no value"),
         lexopt::Error::NonUnicodeValue(_) => "an argument is not UTF-8".to_owned(),
-        _ => "the command line does not make sense".to_owned(),
+        _ => "the command line is invalid".to_owned(),
     }
 }
 
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn a_wrong_command_line_is_told_without_the_connection_string() {
         const NO_URI: &str = "needs a URI, or MONGOTLS_URI in the environment";
-        const FEWER: &str = "takes fewer arguments; put the URI into quotes, for it holds '&'";
+        const FEWER: &str = "takes fewer arguments; put the URI in quotes, because it contains '&'";
         const COUNT: &str = "the count must be a number from 1 to 1000000";
         const URI: &str = "mongodb://u:secret@h";
         let wrong: Vec<(&[&str], String)> = vec![
@@ -384,7 +384,7 @@ mod tests {
             (&["ping", " "], "the URI is empty".to_owned()),
             (
                 &["ping", "@"],
-                "the URI is to come from a file, and @ names none".to_owned(),
+                "the URI needs the path of a file after @".to_owned(),
             ),
             (&["doctor", ""], "the URI is empty".to_owned()),
             (&["ping", URI, "extra"], format!("ping {FEWER}")),
@@ -402,7 +402,7 @@ mod tests {
             ),
             (
                 &["run", URI, "d", "{\"a\": {\"$oid\": \"secret\"}}"],
-                "the command at \"a\": $oid is not written as Extended JSON asks".to_owned(),
+                "the command at \"a\": $oid is not valid Extended JSON".to_owned(),
             ),
             (
                 &["run", "-", "d", "-"],
@@ -457,7 +457,7 @@ mod tests {
             ),
             (
                 &["completions", "ksh"],
-                "there are completions for bash, zsh and fish".to_owned(),
+                "completions exist for bash, zsh and fish".to_owned(),
             ),
         ];
         for (words, complaint) in wrong {

@@ -129,7 +129,7 @@ fn print_verdict(screen: &mut Screen, diagnosis: &Diagnosis, rows: &[Row<'_>]) -
         _ if diagnosis.is_ok() => screen.paint(Tone::Good, "all is well"),
         0 => screen.paint(
             Tone::Bad,
-            "each host answers, and together they are not well",
+            "every host answers, but the deployment has problems",
         ),
         count => {
             let number = format!("{count} of {} hosts", rows.len());
@@ -140,7 +140,7 @@ fn print_verdict(screen: &mut Screen, diagnosis: &Diagnosis, rows: &[Row<'_>]) -
     screen.line(&format!("  {verdict}"))
 }
 
-/// What kind of deployment a client takes the hosts for.
+/// The type of the deployment, as a client sees it.
 fn kind(topology: &TopologyReport) -> String {
     let set = topology.description.set_name.as_deref().unwrap_or_default();
     match topology.description.topology_type {
@@ -149,9 +149,9 @@ fn kind(topology: &TopologyReport) -> String {
             format!("replica set {set:?}, no primary within reach")
         }
         TopologyType::Sharded => "sharded cluster".to_owned(),
-        TopologyType::Single => "a host on its own".to_owned(),
+        TopologyType::Single => "single host".to_owned(),
         TopologyType::LoadBalanced => "load balancer".to_owned(),
-        _ => "no kind of deployment is known".to_owned(),
+        _ => "unknown type of deployment".to_owned(),
     }
 }
 
@@ -198,7 +198,7 @@ fn print_table(screen: &mut Screen, rows: &[Row<'_>]) -> io::Result<()> {
         };
         screen.line(&format!("{mark} {text}"))?;
     }
-    let legend = "* of the seed list; state: by its own word; days: until the first certificate of the chain ends";
+    let legend = "* of the seed list; state: as the host reports it; days: until the first certificate of the chain ends";
     screen.line(&format!("  {}", screen.paint(Tone::Faint, legend)))
 }
 

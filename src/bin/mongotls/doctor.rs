@@ -20,7 +20,7 @@ pub(crate) fn doctor(screen: &mut Screen, mut target: Fetched, json: bool) -> io
     target.ask();
     let uri = target.uri.clone();
     let what =
-        || "waiting for the hosts, for each at most as long as connectTimeoutMS says".to_owned();
+        || "waiting for the hosts, for each at most connectTimeoutMS".to_owned();
     let work = || examine_with(&uri, |builder| target.complete(builder));
     let diagnosis = waiting::told(what, work);
     if json {

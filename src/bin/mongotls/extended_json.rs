@@ -177,7 +177,7 @@ fn number(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
     if text.contains(['.', 'e', 'E']) || text == "-0" {
         return match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Bson::Double(number)),
-            _ => at.wrong("the number does not fit a double; $numberDecimal may hold it"),
+            _ => at.wrong("the number does not fit a double; use $numberDecimal"),
         };
     }
     match (text.parse::<i32>(), text.parse::<i64>()) {
@@ -210,7 +210,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
     if let Some((key, _)) = wrapper {
         return match wrapped(key, fields, at)? {
             Some(value) => Ok(value),
-            None => at.wrong(format_args!("{key} is not written as Extended JSON asks")),
+            None => at.wrong(format_args!("{key} is not valid Extended JSON")),
         };
     }
     // The older form of a regular expression. As an operator of a query it means the same.
@@ -222,7 +222,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
     let mut document = Document::new();
     for (key, value) in &fields.0 {
         if key.contains('\0') {
-            return at.wrong("a key holds a NUL");
+            return at.wrong("a key contains a NUL");
         }
         document.insert(key, read(value, &at.field(key))?);
     }
@@ -317,7 +317,7 @@ fn regex(pattern: String, options: String, at: &At<'_>) -> Result<Bson, String> 
     let options: String = options.into_iter().collect();
     match (pattern.try_into(), options.try_into()) {
         (Ok(pattern), Ok(options)) => Ok(Bson::RegularExpression(Regex { pattern, options })),
-        _ => at.wrong("a regular expression holds a NUL"),
+        _ => at.wrong("a regular expression contains a NUL"),
     }
 }
 
@@ -347,7 +347,7 @@ fn date(json: &RawValue, at: &At<'_>) -> Result<Option<i64>, String> {
         [b'"', ..] => {
             let text = text(json, at)?;
             if has_less_than_milliseconds(&text) {
-                return at.wrong("a date has milliseconds, and no smaller parts of a second");
+                return at.wrong("a date cannot have fractions of a millisecond");
             }
             Ok(DateTime::parse_rfc3339_str(with_colon(text))
                 .ok()
@@ -542,8 +542,8 @@ mod tests {
     #[test]
     fn what_would_change_a_value_is_an_error_that_names_the_place() {
         let too_large = "the integer does not fit 64 bits; write it as {\"$numberDecimal\": \"…\"}, or as {\"$numberDouble\": \"…\"}";
-        let no_double = "the number does not fit a double; $numberDecimal may hold it";
-        let form = |key: &str| format!("{key} is not written as Extended JSON asks");
+        let no_double = "the number does not fit a double; use $numberDecimal";
+        let form = |key: &str| format!("{key} is not valid Extended JSON");
         let cases: Vec<(&str, String)> = vec![
             ("9223372036854775808", too_large.to_owned()),
             ("-9223372036854775809", too_large.to_owned()),
@@ -598,7 +598,7 @@ mod tests {
             ),
             (
                 r#"{"d": {"$date": "2014-02-01T00:00:00.0001Z"}}"#,
-                "the command at \"d.$date\": a date has milliseconds, and no smaller parts of a second",
+                "the command at \"d.$date\": a date cannot have fractions of a millisecond",
             ),
             (
                 r#"{"d": {"$dbPointer": {"$ref": "a", "$ref": "b"}}}"#,
@@ -612,7 +612,7 @@ mod tests {
                 r#"{"d": {"$binary": "AQ=="}}"#,
                 "the command at \"d.$binary\": an object was expected",
             ),
-            (r#"{"a\u0000b": 1}"#, "the command: a key holds a NUL"),
+            (r#"{"a\u0000b": 1}"#, "the command: a key contains a NUL"),
             ("[1]", "the command must be a JSON object that is not empty"),
             ("{}", "the command must be a JSON object that is not empty"),
             (

@@ -239,8 +239,8 @@ fn summary_of_key(key: &KeyReport) -> String {
     };
     let lock = match (key.encrypted, key.opened) {
         (false, _) => "not encrypted",
-        (true, true) => "encrypted, and the password opens it",
-        (true, false) => "encrypted, and not opened",
+        (true, true) => "encrypted, opened by the password",
+        (true, false) => "encrypted, not opened",
     };
     let pair = match key.certificate {
         Some(place) => format!(", belongs to certificate {place}"),

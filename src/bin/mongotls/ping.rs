@@ -76,7 +76,7 @@ fn as_text(screen: &mut Screen, series: &Series) -> io::Result<()> {
     row("server", &clean(&series.report.server))?;
     row(
         "version",
-        &clean(series.version.as_deref().unwrap_or("not told")),
+        &clean(series.version.as_deref().unwrap_or("unknown")),
     )?;
     match &series.report.handshake {
         Some(handshake) => {

@@ -43,7 +43,7 @@ pub(crate) fn for_a_server(client: &Client) -> String {
 /// Describes the wait before the client exists.
 pub(crate) fn for_a_client(uri: &str) -> String {
     match uri.starts_with("mongodb+srv:") {
-        true => "waiting for DNS, which has the hosts of the connection string".to_owned(),
+        true => "waiting for the DNS records of the connection string".to_owned(),
         false => "waiting for the files that the connection string names".to_owned(),
     }
 }

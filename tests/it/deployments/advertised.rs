@@ -50,7 +50,7 @@ replica set \"rs0\", no primary within reach
   host             state             name  chain              issuer      days  tls      revocation   wire  cause
 * localhost:10001  primary, dropped  yes   verified, depth 1  bench root  364   TLSv1.3  not-checked  0-21  ok
   127.0.0.1:10001  -                 no    -                  bench root  364   -        -            -     ip-address-mismatch
-  * of the seed list; state: by its own word; days: until the first certificate of the chain ends
+  * of the seed list; state: as the host reports it; days: until the first certificate of the chain ends
 
   FAILURE  localhost:10001 answers, and the member that it names does not work: 127.0.0.1:10001 (ip-address-mismatch: no IP address in the certificate matches the address that was asked for) [advertised-host-fails]
            The replica set's configuration has the host \"127.0.0.1\", so the member's certificate must name it: issue one with \"127.0.0.1\" in its subject alternative names, or change the host of the member (rs.reconfig()) to a name that the certificate has. Until then, directConnection=true with localhost:10001 as the only host reaches that primary alone.
