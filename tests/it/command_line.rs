@@ -269,8 +269,8 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
             1,
             "",
             "mongotls: the user has no password, and SCRAM, by which users log in without authMechanism, needs one \
-             [option-conflict]\n  Add the password behind the user name, as user:password, percent-encoded; or set \
-             authMechanism to one that needs none.\n"
+             [option-conflict]\n  Add the password after the user name, as user:password, percent-encoded; or set \
+             authMechanism to one that needs no password.\n"
         )
     );
     assert_eq!(server.commands().len(), commands);

@@ -19,8 +19,7 @@ use crate::{Verdict, deployment, inspect, json as form, waiting};
 pub(crate) fn doctor(screen: &mut Screen, mut target: Fetched, json: bool) -> io::Result<Verdict> {
     target.ask();
     let uri = target.uri.clone();
-    let what =
-        || "waiting for the hosts, for each at most connectTimeoutMS".to_owned();
+    let what = || "waiting for the hosts, for each at most connectTimeoutMS".to_owned();
     let work = || examine_with(&uri, |builder| target.complete(builder));
     let diagnosis = waiting::told(what, work);
     if json {

@@ -20,7 +20,9 @@ pub(super) fn page() -> String {
         page.text(&command.usage());
     }
     page.section("DESCRIPTION");
-    page.text("mongotls connects to a MongoDB deployment, runs commands on it, and explains failures.");
+    page.text(
+        "mongotls connects to a MongoDB deployment, runs commands on it, and explains failures.",
+    );
     page.request(".PP");
     page.text(SECRETS);
     page.section("ARGUMENTS");

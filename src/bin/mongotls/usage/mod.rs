@@ -279,7 +279,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
     Command {
         name: "ping",
         arguments: "[URI] [-c N]",
-        summary: "connect, ping N times (default 1), and measure the time",
+        summary: "connect, and measure N pings (default 1)",
         about: "Connects, pings N times (default 1), and prints the server, its version, the negotiated TLS, \
                 and how long the pings took. URI is a connection string, - for standard input, or @FILE; it is \
                 optional if MONGOTLS_URI is set.",
