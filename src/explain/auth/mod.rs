@@ -24,8 +24,8 @@ use crate::reason::auth::{
 };
 #[cfg(feature = "gssapi")]
 use crate::reason::auth::{KerberosError, KerberosFailure};
-#[cfg(feature = "gssapi")]
 use crate::server_code::{AUTHENTICATION_FAILED, BAD_VALUE, MECHANISM_UNAVAILABLE, USER_NOT_FOUND};
+#[cfg(feature = "gssapi")]
 use crate::time::Elapsed;
 
 pub(super) fn explain(reason: &AuthFailure) -> Explanation {
