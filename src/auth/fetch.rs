@@ -150,7 +150,7 @@ pub(super) fn read_token(path: &Path, deadline: &Deadline) -> Result<Secret, Tok
     let bytes = read_small(path, LARGEST, left.min(LIMIT)).map_err(|unread| {
         failed(match unread.source() {
             Some(error) => TokenFileProblem::System(OsError::from(&error)),
-            None => TokenFileProblem::NotRead(unread.why.into_owned()),
+            None => TokenFileProblem::NotRead(unread.problem),
         })
     })?;
     let text = std::str::from_utf8(&bytes).map_err(|_| failed(TokenFileProblem::NotUtf8))?;

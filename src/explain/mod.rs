@@ -8,6 +8,7 @@ pub(crate) mod auth;
 mod certificate;
 #[cfg(feature = "srv")]
 mod dns;
+mod files;
 pub(crate) mod hello;
 mod http;
 mod issuer;
@@ -26,6 +27,7 @@ use crate::cause::{Cause, CauseCode, Explanation};
 use crate::error::Milliseconds;
 use crate::printable::Quoted;
 use crate::reason::Reason;
+use crate::reason::files::ReadProblem;
 use crate::time::Elapsed;
 
 #[doc(hidden)] // Only this crate has reasons.
@@ -38,6 +40,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Exchange(reason) => hello::explain_exchange(reason),
             Reason::Sdam(reason) => sdam::explain(reason),
             Reason::Net(reason) => net::explain(reason),
+            Reason::File(reason) => files::explain(reason),
             Reason::Tls(reason) => tls::explain(reason),
             Reason::LocalLimit(reason) => limit::explain(reason),
             #[cfg(any(test, feature = "_internals"))]
@@ -77,9 +80,14 @@ fn not_built_in(what: &str, remedy: &str) -> Explanation {
     Explanation::new(CauseCode::MechanismUnsupported, message, remedy)
 }
 
-/// Names in the message a file of a CA folder that was not used.
-pub(crate) fn with_unused_file(cause: Cause, path: &Path, why: &str) -> Cause {
+/// Names in the message a file of a CA folder that was not used: it was not read for this reason, or it holds no
+/// certificate.
+pub(crate) fn with_unused_file(cause: Cause, path: &Path, problem: Option<&ReadProblem>) -> Cause {
     let path = path.display().to_string();
+    let why = match problem {
+        Some(problem) => problem.to_string(),
+        None => "it holds no certificate in PEM form".to_owned(),
+    };
     let message = format!("{}; {} was not used: {why}", cause.message(), Quoted(&path));
     cause.with_message(message)
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+pub(crate) use crate::reason::files::ProtocolList;
+
 /// A version of TLS that this crate speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -142,26 +144,5 @@ impl ProtocolOptions {
             }
         }
         conflicts
-    }
-}
-
-/// One of the lists of [`ProtocolOptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProtocolList {
-    CipherList,
-    CipherSuites,
-    Groups,
-    SignatureAlgorithms,
-}
-
-impl ProtocolList {
-    /// The name of the setter.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::CipherList => "cipher_list",
-            Self::CipherSuites => "cipher_suites",
-            Self::Groups => "groups",
-            Self::SignatureAlgorithms => "signature_algorithms",
-        }
     }
 }

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 
 #[cfg(feature = "cloud")]
+use super::files::ReadProblem;
+#[cfg(feature = "cloud")]
 use super::io::OsError;
 use crate::limit::ReachedLimit;
 use crate::options::AuthMechanism;
@@ -282,8 +284,8 @@ pub(crate) struct TokenFileFailure {
 pub(crate) enum TokenFileProblem {
     /// The system did not open or read the file.
     System(OsError),
-    /// The file is too large, of another type, or was not read in time: the end of a sentence.
-    NotRead(String),
+    /// The file is too large, of another type, or was not read in time.
+    NotRead(ReadProblem),
     NotUtf8,
     Empty,
 }

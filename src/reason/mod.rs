@@ -11,6 +11,7 @@ pub(crate) mod auth;
 pub(crate) mod certificate;
 #[cfg(feature = "srv")]
 pub(crate) mod dns;
+pub(crate) mod files;
 pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod io;
@@ -34,6 +35,8 @@ pub(crate) enum Reason {
     Exchange(hello::ExchangeFailure),
     /// Discovery and monitoring of the deployment.
     Sdam(sdam::SdamFailure),
+    /// A local file, or what is configured in place of one.
+    File(files::FileFailure),
     /// A limit of this process or this host.
     LocalLimit(io::LocalLimit),
     /// No real reason: a test made the error.
@@ -73,6 +76,18 @@ impl From<auth::AuthFailure> for Reason {
 impl From<tls::TlsFailure> for Reason {
     fn from(reason: tls::TlsFailure) -> Self {
         Self::Tls(reason)
+    }
+}
+
+impl From<files::FileFailure> for Reason {
+    fn from(reason: files::FileFailure) -> Self {
+        Self::File(reason)
+    }
+}
+
+impl From<files::ContentFailure> for Reason {
+    fn from(reason: files::ContentFailure) -> Self {
+        Self::File(files::FileFailure::Content(Box::new(reason)))
     }
 }
 

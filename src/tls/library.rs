@@ -1,4 +1,4 @@
-//! Which OpenSSL this program runs with, and what shapes it: providers and configuration file.
+//! The OpenSSL that this program runs with, its providers and its configuration file.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::Configuration;
-use crate::printable::Quoted;
+use crate::reason::files::LibraryProblem;
 use crate::tls::config::files;
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
@@ -27,7 +27,7 @@ pub struct Library {
     pub fips: bool,
     /// The configuration file (`OPENSSL_CONF`, otherwise where this OpenSSL was built to look).
     pub config_file: Option<PathBuf>,
-    /// Whether that file is there.
+    /// True if that file exists.
     pub config_file_found: bool,
     /// The reason why OpenSSL cannot load that file, which it then silently ignores; `None` if it can, or without a
     /// file.
@@ -74,17 +74,31 @@ impl Library {
 
     /// The settings that are configured but have no effect, a sentence each; empty if all take effect.
     pub fn problems(&self) -> Vec<String> {
-        let file = self.config_file.as_deref().unwrap_or(Path::new(""));
-        let file = file.display().to_string();
-        let ignored = self.config_error.iter().map(|why| {
-            format!("OpenSSL ignores its configuration file {file}: {why}; correct it, or name another file with OPENSSL_CONF", file = Quoted(&file))
+        let problems = self.found_problems().into_iter();
+        problems.map(|problem| problem.to_string()).collect()
+    }
+
+    /// The same as data.
+    pub(crate) fn found_problems(&self) -> Vec<LibraryProblem> {
+        let file = || {
+            let file = self.config_file.as_deref().unwrap_or(Path::new(""));
+            file.display().to_string()
+        };
+        let ignored = self
+            .config_error
+            .iter()
+            .map(|error| LibraryProblem::IgnoredFile {
+                file: file(),
+                error: error.clone(),
+            });
+        let missing = self.missing_providers.iter();
+        let missing = missing.map(|provider| LibraryProblem::MissingProvider {
+            file: file(),
+            provider: provider.clone(),
         });
-        let missing = self.missing_providers.iter().map(|name| {
-            format!("the provider {}, which {file} activates, is not loaded; `openssl list -providers -provider {name}` tells why", Quoted(&name), file = Quoted(&file))
-        });
-        let fips = self.fips_is_missing.then(|| {
-            format!("OpenSSL is set to use FIPS algorithms alone (default_properties in {file}), and no provider with such algorithms is loaded; activate the FIPS provider there", file = Quoted(&file))
-        });
+        let fips = self
+            .fips_is_missing
+            .then(|| LibraryProblem::NoFipsProvider { file: file() });
         ignored.chain(missing).chain(fips).collect()
     }
 }
@@ -114,7 +128,7 @@ impl fmt::Display for Library {
     }
 }
 
-/// The providers that a configuration file activates; or why OpenSSL cannot load it.
+/// The providers that a configuration file activates, or the reason why OpenSSL cannot load it.
 fn activated_providers(path: &Path) -> Result<Vec<String>, String> {
     if let Err(error) = File::open(path) {
         return Err(error.to_string());

@@ -23,7 +23,6 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{CrlNumber, CrlStatus, X509, X509Crl, X509NameRef, X509Ref};
 
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
@@ -31,12 +30,13 @@ use crate::ffi::openssl::instant;
 use crate::limit::Limit;
 use crate::logging::warn;
 use crate::options::{TlsOptions, option_conflict};
-use crate::printable::Quoted;
-use crate::time::rfc3339;
-use crate::tls::config::files::{self, Purpose};
+use crate::reason::files::{
+    ContentFailure, ContentProblem, ContentSource, CrlReplacement, CrlReplacementProblem,
+    FileContents, FileFailure, FilePurpose, NewCrl,
+};
+use crate::tls::config::files;
 use crate::tls::config::reading::Files;
 use crate::tls::config::trust;
-use crate::tls::inspect::FileForm;
 use crate::tls::internal;
 
 /// The CRLs that a context uses.
@@ -46,7 +46,7 @@ pub(crate) struct Crls {
     checks_whole_chain: bool,
 }
 
-/// One CRL, and what is told of it.
+/// One CRL, with the data that explains it.
 pub(crate) struct Listed {
     /// The option that names the place.
     pub(crate) option: &'static str,
@@ -97,6 +97,15 @@ impl Listed {
         }
     }
 
+    /// The CRL as one that must not replace another.
+    fn new_crl(&self) -> NewCrl {
+        NewCrl {
+            path: self.path.clone(),
+            this_update: self.this_update(),
+            next_update: self.next_update(),
+        }
+    }
+
     fn this_update(&self) -> SystemTime {
         instant(self.crl.last_update())
     }
@@ -126,12 +135,12 @@ impl Crls {
         self.lists.iter()
     }
 
-    /// Those of one issuer, by its name.
+    /// The CRLs of one issuer, by its name.
     pub(crate) fn of(&self, issuer: &str) -> impl Iterator<Item = &Listed> {
         self.all().filter(move |list| list.scope.issuer == issuer)
     }
 
-    /// Whose they are, none twice.
+    /// The distinct issuers of the loaded CRLs.
     pub(crate) fn issuers(&self) -> Vec<String> {
         let mut issuers: Vec<String> = Vec::new();
         for list in self.all() {
@@ -250,82 +259,37 @@ pub(crate) enum Withdrawn {
     Unknown,
 }
 
-/// `, which is in force until …`, of a CRL that is in use.
-fn in_force_until(old: &Listed) -> String {
-    match old.next_update() {
-        Some(end) => format!("which is in force until {}", rfc3339(end)),
-        None => "which is in force without an end".to_owned(),
-    }
-}
-
 /// The new set has no CRL in force of an issuer; `newest` is the one it has.
 fn none_in_force(old: &Listed, newest: Option<&Listed>, now: SystemTime) -> Error {
-    let issuer = &old.scope.issuer;
-    let in_force = in_force_until(old);
-    let (code, problem) = match newest {
-        None => (
-            CauseCode::CrlMissing,
-            format!(
-                "the files of tlsCRLFile no longer hold a CRL of {issuer}, and would replace one {in_force}",
-                issuer = Quoted(&issuer)
-            ),
-        ),
-        Some(list) if now < list.this_update() => (
-            CauseCode::CrlNotYetValid,
-            format!(
-                "the CRL of {issuer} in {} is valid only from {} on, and would replace one {in_force}",
-                Quoted(&list.path),
-                rfc3339(list.this_update()),
-                issuer = Quoted(&issuer)
-            ),
-        ),
-        Some(list) => (
-            CauseCode::CrlExpired,
-            format!(
-                "the CRL of {issuer} in {} is past its nextUpdate ({}), and would replace one {in_force}",
-                Quoted(&list.path),
-                list.next_update().map(rfc3339).unwrap_or_default(),
-                issuer = Quoted(&issuer)
-            ),
-        ),
-    };
-    let remedy = match code {
-        CauseCode::CrlNotYetValid => {
-            "Compare this host's clock with the true time; until then keep the CRL that is in force beside the next one."
+    let problem = match newest {
+        None => CrlReplacementProblem::Missing,
+        Some(list) if now < list.this_update() => {
+            CrlReplacementProblem::NotYetValid(list.new_crl())
         }
-        _ => "Put the current CRL of that issuer into the file of tlsCRLFile.",
+        Some(list) => CrlReplacementProblem::Expired(list.new_crl()),
     };
-    let cause = Cause::new(code, problem, remedy)
-        .fact("crl_issuer", issuer.as_str())
-        .fact_opt("path", newest.map(|list| list.path.as_str()))
-        .fact_opt("this_update", newest.map(Listed::this_update))
-        .fact_opt("next_update", newest.and_then(Listed::next_update));
-    Error::configuration(cause.fact("checked_at", now))
+    must_not_replace(old, problem, now)
 }
 
 /// Someone may have put an old CRL back, on which a certificate was not revoked yet.
 fn lower_number(old: &Listed, new: &Listed, now: SystemTime) -> Error {
-    let issuer = &old.scope.issuer;
-    let number = |list: &Listed| list.number().unwrap_or_default();
-    let message = format!(
-        "the CRL of {issuer} in {} has the number {} (thisUpdate {}), and would replace number {} (thisUpdate {}), {}",
-        Quoted(&new.path),
-        number(new),
-        rfc3339(new.this_update()),
-        number(old),
-        rfc3339(old.this_update()),
-        in_force_until(old),
-        issuer = Quoted(&issuer)
-    );
-    let remedy = "Find out who put the older CRL there, and put the current one of that issuer into the file of tlsCRLFile.";
-    let cause = Cause::new(CauseCode::CrlInvalid, message, remedy)
-        .fact("crl_issuer", issuer.as_str())
-        .fact("path", new.path.as_str())
-        .fact("crl_number", number(new))
-        .fact("crl_number_in_use", number(old))
-        .fact("this_update", new.this_update())
-        .fact_opt("next_update", new.next_update());
-    Error::configuration(cause.fact("checked_at", now))
+    let problem = CrlReplacementProblem::LowerNumber {
+        new: new.new_crl(),
+        number: new.number().unwrap_or_default(),
+        number_in_use: old.number().unwrap_or_default(),
+        this_update_in_use: old.this_update(),
+    };
+    must_not_replace(old, problem, now)
+}
+
+fn must_not_replace(old: &Listed, problem: CrlReplacementProblem, now: SystemTime) -> Error {
+    let replacement = CrlReplacement {
+        issuer: old.scope.issuer.clone(),
+        in_force_until: old.next_update(),
+        checked_at: now,
+        problem,
+    };
+    Error::configuration(FileFailure::CrlReplacement(Box::new(replacement)))
 }
 
 /// The source of CRLs.
@@ -334,11 +298,11 @@ struct Origin {
     option: &'static str,
     /// The file, or `None` for text in memory.
     path: Option<String>,
-    purpose: Purpose,
+    purpose: FilePurpose,
 }
 
 impl Origin {
-    fn file(purpose: Purpose, option: &'static str, path: &Path) -> Self {
+    fn file(purpose: FilePurpose, option: &'static str, path: &Path) -> Self {
         Self {
             option,
             path: Some(path.display().to_string()),
@@ -346,15 +310,21 @@ impl Origin {
         }
     }
 
-    fn invalid(&self, holds: &str, why: &str, remedy: &str) -> Cause {
-        let what = match &self.path {
-            Some(path) => format!("{} {path}", self.option, path = Quoted(&path)),
-            None => format!("the text of {}", self.option),
-        };
-        Cause::new(self.purpose.invalid(), format!("{what} {why}"), remedy)
-            .fact("option", self.option)
-            .fact_opt("path", self.path.as_deref())
-            .fact("holds", holds)
+    fn invalid(&self, holds: &FileContents, problem: ContentProblem) -> ContentFailure {
+        let option = self.option;
+        ContentFailure {
+            purpose: self.purpose,
+            source: match &self.path {
+                Some(path) => ContentSource::File {
+                    option,
+                    path: path.clone(),
+                },
+                None => ContentSource::Text { option },
+            },
+            holds: Some(holds.clone()),
+            openssl: None,
+            problem,
+        }
     }
 }
 
@@ -367,7 +337,7 @@ pub(crate) fn load(
 ) -> Result<Crls> {
     let mut found = Vec::new();
     for path in options.crl_files() {
-        let origin = Origin::file(Purpose::Crl, Purpose::Crl.option(), path);
+        let origin = Origin::file(FilePurpose::Crl, FilePurpose::Crl.option(), path);
         if !found
             .iter()
             .any(|(known, _): &(Origin, _)| known.path == origin.path)
@@ -415,7 +385,7 @@ fn beside_anchors(
     files: &mut Files,
     found: &mut Vec<(Origin, Vec<X509Crl>)>,
 ) -> Result<()> {
-    let purpose = Purpose::TrustAnchors;
+    let purpose = FilePurpose::TrustAnchors;
     if let Some(path) = options.ca_file() {
         let origin = Origin::file(purpose, purpose.option(), path);
         // The file may be that of tlsCRLFile as well.
@@ -476,33 +446,27 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
 fn read(origin: &Origin, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
     let file = files
         .get_mut(path)
-        .map_err(|unread| files::unreadable(Purpose::Crl, path, unread))?;
+        .map_err(|unread| files::unreadable(FilePurpose::Crl, path, unread))?;
     let bytes = &mut file.bytes[..];
-    // A DER file that is no CRL is told by what it is, not as a damaged one.
+    // A DER file that is not a CRL is reported by its contents, not as a damaged CRL.
     let crls = match files::first_der(bytes).map(X509Crl::from_der) {
         Some(Ok(_)) => {
-            let holds = files::describe(bytes);
-            let crls = decode_der(bytes).map_err(|damaged| damaged.explain(origin, &holds))?;
+            let holds = files::contents(bytes);
+            let crls = decode_der(bytes).map_err(|damaged| damaged.into_error(origin, &holds))?;
             refuse_deltas(origin, &holds, &crls)?;
             crls
         }
         _ => decode_pem(origin, bytes)?,
     };
     if crls.is_empty() {
-        let holds = files::describe(bytes);
-        let why = format!("holds no CRL: it holds {holds}");
-        let remedy = match files::form(bytes) {
-            FileForm::Pkcs7 => files::PKCS7_REMEDY,
-            _ => {
-                "Give the file with the CRL of the CA that signed the server's certificate, in PEM or DER form."
-            }
-        };
-        return Err(Error::configuration(origin.invalid(&holds, &why, remedy)));
+        let holds = files::contents(bytes);
+        let failure = origin.invalid(&holds, ContentProblem::NoCrl);
+        return Err(Error::configuration(failure));
     }
     Ok(crls)
 }
 
-/// A CRL that cannot be decoded, and which.
+/// A CRL that cannot be decoded.
 struct Damaged {
     /// Counted from 1.
     number: usize,
@@ -512,18 +476,16 @@ struct Damaged {
 }
 
 impl Damaged {
-    fn explain(self, origin: &Origin, holds: &str) -> Error {
-        let line = self
-            .line
-            .map(|line| format!(", whose block begins on line {line}"));
-        let why = format!(
-            "holds a CRL that cannot be decoded: number {}{}",
-            self.number,
-            line.unwrap_or_default()
-        );
-        let cause = origin.invalid(holds, &why, WHOLE);
-        let cause = cause.fact_opt("openssl", files::reasons(&self.error));
-        Error::configuration(cause).with_source(self.error)
+    fn into_error(self, origin: &Origin, holds: &FileContents) -> Error {
+        let problem = ContentProblem::UndecodableCrl {
+            number: self.number,
+            line: self.line,
+        };
+        let failure = ContentFailure {
+            openssl: files::reasons(&self.error),
+            ..origin.invalid(holds, problem)
+        };
+        Error::configuration(failure).with_source(self.error)
     }
 }
 
@@ -537,15 +499,15 @@ fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     if bodies.is_empty() && cut.is_none() {
         return Ok(Vec::new());
     }
-    let holds = files::describe(bytes);
+    let holds = files::contents(bytes);
     if let Some(line) = cut {
-        let why = format!("holds a CRL that is cut off: its block begins on line {line}");
-        return Err(Error::configuration(origin.invalid(&holds, &why, WHOLE)));
+        let failure = origin.invalid(&holds, ContentProblem::CrlCutOff { line });
+        return Err(Error::configuration(failure));
     }
     let mut crls = Vec::new();
     for (at, (line, body)) in bodies.into_iter().enumerate() {
         let text = &mut bytes[body];
-        // What is not base64 is no CRL either, and OpenSSL says so.
+        // Text that is not base64 is no CRL either, and OpenSSL rejects it.
         let length = files::decode_in_place(text).unwrap_or(0);
         let decoded = decode_der(&text[..length]);
         crls.extend(decoded.map_err(|damaged| {
@@ -554,14 +516,12 @@ fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
                 line: Some(line),
                 ..damaged
             };
-            damaged.explain(origin, &holds)
+            damaged.into_error(origin, &holds)
         })?);
     }
     refuse_deltas(origin, &holds, &crls)?;
     Ok(crls)
 }
-
-const WHOLE: &str = "Replace the damaged part; a file holds whole CRLs, in PEM form or in DER form one after the other.";
 
 /// All CRLs in DER form, one after the other; OpenSSL itself would read the first alone.
 fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
@@ -582,11 +542,10 @@ fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
 }
 
 /// Refuses delta CRLs. OpenSSL would take one for the full list: what was revoked before would pass.
-fn refuse_deltas(origin: &Origin, holds: &str, crls: &[X509Crl]) -> Result<()> {
+fn refuse_deltas(origin: &Origin, holds: &FileContents, crls: &[X509Crl]) -> Result<()> {
     if !crls.iter().any(|crl| ffi::is_delta(crl)) {
         return Ok(());
     }
-    let why = "holds a delta CRL, which lists only what has changed since the full one";
-    let remedy = "Give the CA's full CRL, and leave out the deltas to it.";
-    Err(Error::configuration(origin.invalid(holds, why, remedy)))
+    let failure = origin.invalid(holds, ContentProblem::DeltaCrl);
+    Err(Error::configuration(failure))
 }

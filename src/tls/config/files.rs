@@ -1,4 +1,4 @@
-//! Local files: their contents, and errors if these are not what the option needs.
+//! Local files: their contents, and errors if the contents are not what the option needs.
 //!
 //! Files are [read whole](super::reading) and handed to OpenSSL as bytes, so that an unreadable file and
 //! an invalid one are told apart, and a path need not be UTF-8.
@@ -14,93 +14,45 @@ use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Crl, X509Req};
 
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::openssl as ffi;
 use crate::limit::Limit;
-use crate::printable::Quoted;
+use crate::reason::files::{
+    CertificatesProblem, FileContents, FileFailure, FilePurpose, PemDamage, PemKind,
+};
 use crate::store_uri::shown_path;
 use crate::tls::config::key::{self, Password};
 use crate::tls::config::reading::{Files, Unread};
 use crate::tls::inspect::FileForm;
 
-/// What a file is for: which option names it, and which codes tell its faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    TrustAnchors,
-    Crl,
-    ClientCertificate,
-    KeyPassword,
-}
-
-impl Purpose {
-    pub(crate) fn option(self) -> &'static str {
-        match self {
-            Self::TrustAnchors => "tlsCAFile",
-            Self::Crl => "tlsCRLFile",
-            Self::ClientCertificate => "tlsCertificateKeyFile",
-            Self::KeyPassword => "key_password_file",
-        }
-    }
-
-    /// The code of a file that was read and does not hold what it should.
-    pub(crate) fn invalid(self) -> CauseCode {
-        match self {
-            Self::TrustAnchors => CauseCode::CaFileInvalid,
-            Self::Crl => CauseCode::CrlFileInvalid,
-            Self::ClientCertificate => CauseCode::KeyFileNoCertificate,
-            Self::KeyPassword => CauseCode::KeyPasswordMissing,
-        }
-    }
-
-    fn unreadable(self) -> CauseCode {
-        match self {
-            Self::TrustAnchors => CauseCode::CaFileUnreadable,
-            Self::Crl => CauseCode::CrlFileUnreadable,
-            Self::ClientCertificate | Self::KeyPassword => CauseCode::KeyFileUnreadable,
-        }
-    }
-}
-
 /// The bytes of the file of an option.
-pub(crate) fn bytes<'a>(purpose: Purpose, path: &Path, files: &'a Files) -> Result<&'a [u8]> {
+pub(crate) fn bytes<'a>(purpose: FilePurpose, path: &Path, files: &'a Files) -> Result<&'a [u8]> {
     match files.get(path) {
         Ok(file) => Ok(&file.bytes),
         Err(unread) => Err(unreadable(purpose, path, unread)),
     }
 }
 
-/// A file cannot be read because a limit of this host is reached.
-pub(crate) fn beyond_limit(limit: Limit, option: &str, path: &Path) -> Error {
-    let path = shown_path(path);
-    let cause = limit.cause(&format!(
-        "{option} {path} cannot be read",
-        path = Quoted(&path)
-    ));
-    Error::configuration(cause.fact("option", option).fact("path", path))
+/// The error for a file or folder that cannot be read because of a limit of this host.
+pub(crate) fn beyond_limit(limit: Limit, option: &'static str, path: &Path) -> Error {
+    Error::configuration(FileFailure::Limited {
+        option,
+        path: shown_path(path),
+        limit: limit.reached(),
+    })
 }
 
 /// The error for the file of an option that was not read.
-pub(crate) fn unreadable(purpose: Purpose, path: &Path, unread: &Unread) -> Error {
+pub(crate) fn unreadable(purpose: FilePurpose, path: &Path, unread: &Unread) -> Error {
     let source = unread.source();
     if let Some(limit) = source.as_ref().and_then(Limit::of) {
         return beyond_limit(limit, purpose.option(), path);
     }
-    // It may be the URI of a store, with a PIN, in the place of a path.
-    let path = shown_path(path);
-    let message = format!(
-        "{} {path} cannot be read: {}",
-        purpose.option(),
-        unread.why,
-        path = Quoted(&path)
-    );
-    let cause = Cause::new(purpose.unreadable(), message, unread.remedy);
-    let error = Error::configuration(
-        cause
-            .fact("option", purpose.option())
-            .fact("path", path)
-            .fact("reason", &*unread.why),
-    );
+    let error = Error::configuration(FileFailure::Unreadable {
+        purpose,
+        path: shown_path(path),
+        problem: unread.problem.clone(),
+    });
     match source {
         Some(source) => error.with_source(source),
         None => error,
@@ -116,159 +68,63 @@ pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     blocks.map(|block| block.certificate()).collect()
 }
 
-/// The reason why the certificates of a file cannot be used, and the remedy.
-pub(crate) struct Fault {
-    /// Completes a sentence whose subject is the file.
-    pub(crate) why: String,
-    pub(crate) remedy: String,
+/// The reason why the certificates of a file cannot be used.
+pub(crate) struct CertificatesError {
+    pub(crate) problem: CertificatesProblem,
+    /// OpenSSL's error, if it has one.
     pub(crate) error: Option<ErrorStack>,
 }
 
-/// The certificates of a PEM file, of which there must be one and all must be whole.
-pub(crate) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, Fault> {
+impl From<CertificatesProblem> for CertificatesError {
+    fn from(problem: CertificatesProblem) -> Self {
+        Self {
+            problem,
+            error: None,
+        }
+    }
+}
+
+/// The certificates of a PEM file. There must be at least one, and all must be whole.
+pub(crate) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, CertificatesError> {
     let blocks: Vec<_> = pem_blocks(bytes).filter(PemBlock::is_certificate).collect();
     let mut certificates = Vec::with_capacity(blocks.len());
     for (at, block) in blocks.iter().enumerate() {
-        let number = match blocks.len() {
-            1 => String::new(),
-            count => format!("number {} of {count}, ", at + 1),
-        };
-        certificates.push(block.certificate().map_err(|error| {
-            let flaw = Flaw::of(block);
-            Fault {
-                why: format!(
-                    "holds a certificate that cannot be decoded: {number}whose block begins on line {}{}",
-                    block.line(bytes),
-                    flaw.words()
-                ),
-                remedy: flaw.remedy().to_owned(),
-                error: Some(error),
-            }
+        certificates.push(block.certificate().map_err(|error| CertificatesError {
+            problem: CertificatesProblem::Undecodable {
+                number: at + 1,
+                count: blocks.len(),
+                line: block.line(bytes),
+                damage: damage(block),
+            },
+            error: Some(error),
         })?);
     }
     if let Some(line) = cut_block(bytes, is_certificate_label) {
-        return Err(Fault {
-            why: format!("holds a certificate that is cut off: its block begins on line {line}"),
-            remedy: Flaw::CutOff.remedy().to_owned(),
-            error: None,
-        });
+        return Err(CertificatesProblem::CutOff { line }.into());
     }
     if pem_blocks(bytes).any(|block| is_pkcs7_label(block.label)) && !certificates.is_empty() {
-        return Err(Fault {
-            why: "holds a PKCS#7 block beside certificates, and what is in it would be left out"
-                .to_owned(),
-            remedy: PKCS7_REMEDY.to_owned(),
-            error: None,
-        });
+        return Err(CertificatesProblem::BesidePkcs7.into());
     }
     if certificates.is_empty() {
-        return Err(Fault {
-            why: format!(
-                "holds no certificate in PEM form: it holds {}",
-                describe(bytes)
-            ),
-            remedy: conversion(bytes),
-            error: None,
-        });
+        return Err(CertificatesProblem::None(contents(bytes)).into());
     }
     Ok(certificates)
 }
 
-/// Returns how to convert a file without a certificate in PEM form to that form.
-fn conversion(bytes: &[u8]) -> String {
-    let fixed = match form(bytes) {
-        FileForm::Pkcs7 => {
-            "Convert it: `openssl pkcs7 -inform DER -print_certs -in FILE -out ca.pem`."
-        }
-        FileForm::Pkcs12 => "Convert it: `openssl pkcs12 -in FILE -nokeys -out ca.pem`.",
-        FileForm::JavaKeystore => "Convert it: `keytool -list -rfc -keystore FILE > ca.pem`.",
-        FileForm::Html => "Download the certificate itself: a server answered with a web page.",
-        FileForm::Der if X509::from_der(bytes).is_ok() => {
-            "Convert it: `openssl x509 -inform DER -in FILE -out ca.pem`."
-        }
-        FileForm::Utf16 => {
-            let encoding = utf16(bytes).unwrap_or("UTF-16");
-            return format!("Convert it: `iconv -f {encoding} -t UTF-8 FILE > ca.pem`.");
-        }
-        FileForm::Text if is_bare_base64(bytes) => {
-            "Convert it: `tr -d '\\r\\n' < FILE | openssl base64 -d -A | openssl x509 -inform DER -out ca.pem`."
-        }
-        FileForm::Pem => match pem_blocks(bytes).next().map_or("", |block| block.label) {
-            label if is_pkcs7_label(label) => PKCS7_REMEDY,
-            label if label.ends_with("PRIVATE KEY") => {
-                "Give the certificate of the CA. No private key is needed to check a server, and that of a CA does not belong on this host."
-            }
-            label if is_crl_label(label) => {
-                "Give the CRL with tlsCRLFile, and the certificate of the CA with tlsCAFile."
-            }
-            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {
-                "Give the certificate of the CA that answers such requests."
-            }
-            _ => GIVE_CERTIFICATE,
-        },
-        _ => GIVE_CERTIFICATE,
-    };
-    fixed.to_owned()
-}
-
-const GIVE_CERTIFICATE: &str = "Give a PEM file with the CA's certificate.";
-
-pub(crate) const PKCS7_REMEDY: &str =
-    "Convert it: `openssl pkcs7 -print_certs -in FILE -out ca.pem`.";
-
 /// The damage to a PEM block that OpenSSL cannot decode.
-#[derive(Clone, Copy)]
-enum Flaw {
-    CutOff,
-    /// The two characters `\\n` stand where lines should end.
-    LiteralBreaks,
-    NoBreaks,
-    Indented,
-    Other,
-}
-
-impl Flaw {
-    fn of(block: &PemBlock<'_>) -> Self {
-        let text = block.text;
-        let mut lines = text.split(|byte| *byte == b'\n').skip(1);
-        if !text.ends_with(b"-----") || find(text, b"-----END ").is_none() {
-            Self::CutOff
-        } else if find(text, br"\n").is_some() {
-            Self::LiteralBreaks
-        } else if !text.contains(&b'\n') {
-            Self::NoBreaks
-        } else if lines.any(|line| matches!(line, [b' ' | b'\t', ..])) {
-            Self::Indented
-        } else {
-            Self::Other
-        }
-    }
-
-    /// The words that follow the place of the block.
-    fn words(self) -> &'static str {
-        match self {
-            Self::CutOff => ", is cut off",
-            Self::LiteralBreaks => r", has \n as text in place of line breaks",
-            Self::NoBreaks => ", has no line breaks",
-            Self::Indented => ", is indented",
-            Self::Other => "",
-        }
-    }
-
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::CutOff => "Copy the whole file again; each block must end with its END line.",
-            Self::LiteralBreaks => r"Make line breaks of them: `sed 's/\\n/\n/g' FILE > ca.pem`.",
-            Self::NoBreaks => {
-                "Put the BEGIN line, the END line and each 64 characters between them on lines of their own."
-            }
-            Self::Indented => {
-                "Remove the white space before each line: `sed 's/^[[:space:]]*//' FILE > ca.pem`."
-            }
-            Self::Other => {
-                "Replace the damaged PEM block; each block must hold one whole certificate."
-            }
-        }
+fn damage(block: &PemBlock<'_>) -> PemDamage {
+    let text = block.text;
+    let mut lines = text.split(|byte| *byte == b'\n').skip(1);
+    if !text.ends_with(b"-----") || find(text, b"-----END ").is_none() {
+        PemDamage::CutOff
+    } else if find(text, br"\n").is_some() {
+        PemDamage::LiteralBreaks
+    } else if !text.contains(&b'\n') {
+        PemDamage::NoBreaks
+    } else if lines.any(|line| matches!(line, [b' ' | b'\t', ..])) {
+        PemDamage::Indented
+    } else {
+        PemDamage::Other
     }
 }
 
@@ -354,55 +210,64 @@ pub(crate) fn form(bytes: &[u8]) -> FileForm {
     }
 }
 
-/// What a file holds, in words that complete "it holds …".
-pub(crate) fn describe(bytes: &[u8]) -> String {
-    let words = match form(bytes) {
-        FileForm::Empty => "nothing",
-        FileForm::Pem => return pem_labels(bytes),
-        FileForm::Html => "an HTML page",
-        FileForm::JavaKeystore => "a Java keystore",
-        FileForm::Pkcs12 => "a PKCS#12 file",
-        FileForm::Pkcs7 => "a PKCS#7 file in DER form",
-        FileForm::Utf16 => "text in UTF-16",
-        FileForm::Der if X509::from_der(bytes).is_ok() => "a certificate in DER form",
-        FileForm::Der if X509Crl::from_der(bytes).is_ok() => "a CRL in DER form",
-        FileForm::Der if PKey::private_key_from_der(bytes).is_ok() => "a private key in DER form",
-        FileForm::Der
-            if key::open_encrypted_der(bytes, &mut Password::new(None, &Files::none()))
-                .is_some() =>
-        {
-            "an encrypted private key in DER form"
-        }
-        FileForm::Der if X509Req::from_der(bytes).is_ok() => "a certificate request in DER form",
-        FileForm::Der if PKey::public_key_from_der(bytes).is_ok() => "a public key in DER form",
-        FileForm::Der => "binary data in DER form",
-        FileForm::Text if is_bare_base64(bytes) => "base64 without BEGIN and END lines",
-        FileForm::Text => "text without a PEM block",
-        FileForm::Binary => "binary data",
-    };
-    words.to_owned()
+/// The contents of a file.
+pub(crate) fn contents(bytes: &[u8]) -> FileContents {
+    match form(bytes) {
+        FileForm::Empty => FileContents::Empty,
+        FileForm::Pem => FileContents::Pem(pem_kinds(bytes)),
+        FileForm::Html => FileContents::Html,
+        FileForm::JavaKeystore => FileContents::JavaKeystore,
+        FileForm::Pkcs12 => FileContents::Pkcs12,
+        FileForm::Pkcs7 => FileContents::Pkcs7,
+        FileForm::Utf16 => FileContents::Utf16(utf16(bytes).unwrap_or("UTF-16")),
+        FileForm::Der => der_contents(bytes),
+        FileForm::Text if is_bare_base64(bytes) => FileContents::Base64,
+        FileForm::Text => FileContents::Text,
+        FileForm::Binary => FileContents::Binary,
+    }
 }
 
-/// The kinds of the PEM blocks in a file.
-fn pem_labels(bytes: &[u8]) -> String {
-    let mut kinds: Vec<String> = Vec::new();
+/// The contents of a file in DER form.
+fn der_contents(bytes: &[u8]) -> FileContents {
+    let is_encrypted_key =
+        || key::open_encrypted_der(bytes, &mut Password::new(None, &Files::none())).is_some();
+    if X509::from_der(bytes).is_ok() {
+        FileContents::DerCertificate
+    } else if X509Crl::from_der(bytes).is_ok() {
+        FileContents::DerCrl
+    } else if PKey::private_key_from_der(bytes).is_ok() {
+        FileContents::DerPrivateKey
+    } else if is_encrypted_key() {
+        FileContents::DerEncryptedPrivateKey
+    } else if X509Req::from_der(bytes).is_ok() {
+        FileContents::DerCertificateRequest
+    } else if PKey::public_key_from_der(bytes).is_ok() {
+        FileContents::DerPublicKey
+    } else {
+        FileContents::Der
+    }
+}
+
+/// The kinds of the PEM blocks in a file, each once.
+fn pem_kinds(bytes: &[u8]) -> Vec<PemKind> {
+    let mut kinds = Vec::new();
     for label in pem_blocks(bytes).map(|block| block.label) {
         let kind = match label {
-            "CERTIFICATE" | "X509 CERTIFICATE" => "a certificate".to_owned(),
-            "TRUSTED CERTIFICATE" => "a certificate in OpenSSL's own trusted form".to_owned(),
-            "X509 CRL" => "a CRL".to_owned(),
-            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".to_owned(),
-            "PUBLIC KEY" => "a public key".to_owned(),
-            "ENCRYPTED PRIVATE KEY" => "an encrypted private key".to_owned(),
-            _ if label.ends_with("PRIVATE KEY") => "a private key".to_owned(),
-            _ if is_pkcs7_label(label) => "a PKCS#7 file".to_owned(),
-            _ => "a PEM block of another kind".to_owned(),
+            "CERTIFICATE" | "X509 CERTIFICATE" => PemKind::Certificate,
+            "TRUSTED CERTIFICATE" => PemKind::TrustedCertificate,
+            "X509 CRL" => PemKind::Crl,
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => PemKind::CertificateRequest,
+            "PUBLIC KEY" => PemKind::PublicKey,
+            "ENCRYPTED PRIVATE KEY" => PemKind::EncryptedPrivateKey,
+            _ if label.ends_with("PRIVATE KEY") => PemKind::PrivateKey,
+            _ if is_pkcs7_label(label) => PemKind::Pkcs7,
+            _ => PemKind::Other,
         };
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
     }
-    kinds.join(" and ")
+    kinds
 }
 
 /// One PEM block of a file.
@@ -599,7 +464,7 @@ mod tests {
             ),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(describe(bytes), *expected, "{bytes:?}");
+            assert_eq!(contents(bytes).to_string(), *expected, "{bytes:?}");
         }
     }
 

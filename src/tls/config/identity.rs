@@ -13,13 +13,14 @@ use openssl::pkey::{PKey, Private};
 use openssl::ssl::SslContextBuilder;
 use openssl::x509::X509;
 
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::fork::Abandon;
 use crate::ffi::openssl as ffi;
 use crate::options::{IdentitySource, PasswordSource, ProtocolOptions};
-use crate::printable::Quoted;
-use crate::tls::config::files::{self, Purpose};
+use crate::reason::files::{
+    CertificateWeakness, ContentFailure, ContentProblem, ContentSource, FilePurpose,
+};
+use crate::tls::config::files;
 use crate::tls::config::key::{self, Password};
 use crate::tls::config::reading::Files;
 use crate::tls::handshake::level::SecurityLevel;
@@ -34,7 +35,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Takes key and certificates from where they are.
+    /// Loads the key and the certificates.
     pub(crate) fn load(
         source: &IdentitySource,
         password: Option<&PasswordSource>,
@@ -62,9 +63,9 @@ impl Identity {
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
             IdentitySource::Memory { certificate, key } => {
-                let certificates =
-                    Material::memory("the client certificate", certificate.as_bytes());
-                let key = Material::memory("the private key", key.expose().as_bytes());
+                let source = ContentSource::ClientCertificate;
+                let certificates = Material::memory(source, certificate.as_bytes());
+                let key = Material::memory(ContentSource::PrivateKey, key.expose().as_bytes());
                 let key = key::private_key(&key, &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
@@ -93,12 +94,7 @@ impl Identity {
                     .first()
                     .map(|first| Certificate::from(&**first).subject)
                     .unwrap_or_default();
-                let cause = origin.cause(
-                    CauseCode::KeyCertificateMismatch,
-                    &format!("holds the certificate of {subject}, to which the private key does not belong", subject = Quoted(&subject)),
-                    "Pair the certificate with the private key that it was issued for.",
-                );
-                Err(Error::configuration(cause.fact("subject", subject)))
+                Err(origin.error(ContentProblem::KeyMismatch { subject }))
             }
         }
     }
@@ -124,7 +120,7 @@ impl Identity {
         })
     }
 
-    /// What is told of it in reports and causes.
+    /// The data for reports and causes.
     pub(crate) fn describe(&self) -> OwnChain {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
@@ -134,7 +130,7 @@ impl Identity {
                 .iter()
                 .map(|certificate| Certificate::from(&**certificate))
                 .collect(),
-            path: self.origin.path.clone(),
+            path: self.origin.0.path().map(str::to_owned),
             issuers: issuers
                 .map(|certificate| ffi::name_text(certificate.issuer_name()))
                 .collect(),
@@ -152,41 +148,19 @@ impl Identity {
             .filter(|entry| entry.library_code() == LIB_SSL);
         let reason = reasons.next().map(openssl::error::Error::reason_code);
         let key = certificate.public_key();
-        let certificate = Certificate::from(&**certificate);
-        let subject = &certificate.subject;
-        let (code, why, remedy) = match (reason, key.map(|key| key.security_bits())) {
-            (Some(CA_MD_TOO_WEAK), _) => (
-                CauseCode::DigestTooWeak,
-                format!(
-                    "signature uses a digest that is too weak: {}",
-                    level.weak_digest(&certificate.signature_algorithm)
-                ),
-                level.stronger_digest(subject),
-            ),
-            (Some(code), Ok(bits)) if KEY_TOO_SMALL.contains(&code) => (
-                CauseCode::KeyTooWeak,
-                format!(
-                    "key is too weak: {}",
-                    level.weak_key(&certificate.key, bits)
-                ),
-                level.stronger_key(subject, bits),
-            ),
+        let weakness = match (reason, key.map(|key| key.security_bits())) {
+            (Some(CA_MD_TOO_WEAK), _) => CertificateWeakness::Digest,
+            (Some(code), Ok(bits)) if KEY_TOO_SMALL.contains(&code) => {
+                CertificateWeakness::Key { bits }
+            }
             _ => return internal(error),
         };
-        let cause = self.origin.cause(
-            code,
-            &format!("holds the certificate of {}, whose {why}", Quoted(subject)),
-            &remedy,
-        );
-        let cause = cause
-            .fact("subject", certificate.subject)
-            .fact("issuer", certificate.issuer)
-            .fact("serial", certificate.serial)
-            .fact("not_before", certificate.not_before)
-            .fact("not_after", certificate.not_after)
-            .fact("key", certificate.key)
-            .fact("signature_algorithm", certificate.signature_algorithm);
-        Error::configuration(cause).with_source(error)
+        let problem = ContentProblem::TooWeak {
+            certificate: Box::new(Certificate::from(&**certificate)),
+            level: level.clone(),
+            weakness,
+        };
+        self.origin.error(problem).with_source(error)
     }
 }
 
@@ -202,13 +176,14 @@ pub(crate) struct OwnChain {
 }
 
 impl OwnChain {
-    /// Whether one of these CAs issued the certificate or an intermediate that is sent with it.
+    /// Returns whether one of these CAs issued the certificate or an intermediate that is sent with it.
     pub(crate) fn is_listed(&self, ca_names: &[String]) -> bool {
         self.issuers.iter().any(|issuer| ca_names.contains(issuer))
     }
 }
 
-/// The servers that have accepted one client, each with its certificate or without one. Only those count that asked.
+/// The servers that have accepted one client, each with the certificate or without one. Only servers that request
+/// certificates are noted.
 #[derive(Default)]
 pub(crate) struct Accepted(Mutex<HashMap<String, Option<String>>>);
 
@@ -247,10 +222,10 @@ impl Abandon for Accepted {
     fn begin(&self) {}
 }
 
-/// The number of servers that are remembered.
+/// The most servers that are remembered.
 const MOST_SERVERS: usize = 512;
 
-/// Bytes that hold keys or certificates, and where they come from.
+/// Bytes that hold keys or certificates, and their source.
 pub(crate) struct Material<'a> {
     pub(crate) origin: Origin,
     pub(crate) bytes: &'a [u8],
@@ -258,88 +233,64 @@ pub(crate) struct Material<'a> {
 
 impl<'a> Material<'a> {
     fn read(path: &Path, files: &'a Files) -> Result<Self> {
-        let bytes = files::bytes(Purpose::ClientCertificate, path, files)?;
-        let path = path.display().to_string();
-        let what = format!(
-            "{} {path}",
-            Purpose::ClientCertificate.option(),
-            path = Quoted(&path)
-        );
-        Ok(Self {
-            origin: Origin {
-                what,
-                path: Some(path),
-            },
-            bytes,
-        })
+        let purpose = FilePurpose::ClientCertificate;
+        let bytes = files::bytes(purpose, path, files)?;
+        let source = ContentSource::File {
+            option: purpose.option(),
+            path: path.display().to_string(),
+        };
+        Ok(Self::memory(source, bytes))
     }
 
-    fn memory(what: &str, bytes: &'a [u8]) -> Self {
+    fn memory(source: ContentSource, bytes: &'a [u8]) -> Self {
         Self {
-            origin: Origin {
-                what: what.to_owned(),
-                path: None,
-            },
+            origin: Origin(source),
             bytes,
         }
     }
 
     fn certificates(&self) -> Result<Vec<X509>> {
-        let certificates = files::certificates(self.bytes).map_err(|error| {
-            let remedy =
-                "Replace the damaged PEM block; each block must hold one whole certificate.";
-            self.refused(
-                CauseCode::KeyFileNoCertificate,
-                "holds a certificate that cannot be decoded",
-                remedy,
-                error,
-            )
-        })?;
-        if certificates.is_empty() {
-            let why = format!(
-                "holds no certificate in PEM form: it holds {}",
-                files::describe(self.bytes)
-            );
-            let remedy = "Put the certificate and the private key into one PEM file: `cat client.crt client.key > client.pem`.";
-            return Err(self.error(CauseCode::KeyFileNoCertificate, &why, remedy));
+        let certificates = files::certificates(self.bytes)
+            .map_err(|error| self.refused(ContentProblem::UndecodableCertificate, error))?;
+        match certificates.is_empty() {
+            true => Err(self.error(ContentProblem::NoCertificate)),
+            false => Ok(certificates),
         }
-        Ok(certificates)
     }
 
     /// An error for which OpenSSL has a reason of its own.
-    pub(crate) fn refused(
-        &self,
-        code: CauseCode,
-        why: &str,
-        remedy: &str,
-        error: ErrorStack,
-    ) -> Error {
-        let cause = self.origin.cause(code, why, remedy);
-        let cause = cause.fact("holds", files::describe(self.bytes));
-        Error::configuration(cause.fact_opt("openssl", files::reasons(&error))).with_source(error)
+    pub(crate) fn refused(&self, problem: ContentProblem, error: ErrorStack) -> Error {
+        let failure = ContentFailure {
+            holds: Some(files::contents(self.bytes)),
+            openssl: files::reasons(&error),
+            ..self.origin.failure(problem)
+        };
+        Error::configuration(failure).with_source(error)
     }
 
-    pub(crate) fn error(&self, code: CauseCode, why: &str, remedy: &str) -> Error {
-        let cause = self.origin.cause(code, why, remedy);
-        Error::configuration(cause.fact("holds", files::describe(self.bytes)))
+    pub(crate) fn error(&self, problem: ContentProblem) -> Error {
+        Error::configuration(ContentFailure {
+            holds: Some(files::contents(self.bytes)),
+            ..self.origin.failure(problem)
+        })
     }
 }
 
-/// Where bytes come from, for the text of an error.
-pub(crate) struct Origin {
-    /// The option and the path, or what the bytes are.
-    what: String,
-    path: Option<String>,
-}
+/// The source of the client's certificate or key.
+pub(crate) struct Origin(ContentSource);
 
 impl Origin {
-    fn cause(&self, code: CauseCode, why: &str, remedy: &str) -> Cause {
-        let option = self
-            .path
-            .is_some()
-            .then_some(Purpose::ClientCertificate.option());
-        Cause::new(code, format!("{} {why}", self.what), remedy)
-            .fact_opt("option", option)
-            .fact_opt("path", self.path.as_deref())
+    fn failure(&self, problem: ContentProblem) -> ContentFailure {
+        ContentFailure {
+            purpose: FilePurpose::ClientCertificate,
+            source: self.0.clone(),
+            holds: None,
+            openssl: None,
+            problem,
+        }
+    }
+
+    fn error(&self, problem: ContentProblem) -> Error {
+        Error::configuration(self.failure(problem))
     }
 }

@@ -15,13 +15,15 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use zeroize::Zeroizing;
 
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::openssl as ffi;
 use crate::options::{PasswordSource, Secret};
-use crate::printable::Quoted;
+use crate::reason::files::{
+    ContentProblem, FileFailure, FilePurpose, KeyLack, KeyLackKind, KeyPasswordProblem,
+    KeyPasswordSource, StoredKeyProblem,
+};
 use crate::store_uri::{scheme, shown_path, shown_uri};
-use crate::tls::config::files::{self, PemBlock, Purpose};
+use crate::tls::config::files::{self, PemBlock};
 use crate::tls::config::identity::Material;
 use crate::tls::config::reading::Files;
 use crate::tls::library::openssl_version;
@@ -33,7 +35,7 @@ pub(crate) struct Password<'a> {
     fetched: Option<Option<Bytes>>,
 }
 
-/// A password, byte for byte as it stands where it comes from: old keys may have one that is not UTF-8.
+/// A password, byte for byte: those of old keys may not be UTF-8.
 type Bytes = Zeroizing<Vec<u8>>;
 
 impl<'a> Password<'a> {
@@ -45,7 +47,7 @@ impl<'a> Password<'a> {
         }
     }
 
-    /// The password; none if there is none.
+    /// The password, or `None` if none is configured.
     fn fetch(&mut self) -> Result<Option<Bytes>> {
         if let Some(known) = &self.fetched {
             return Ok(known.clone());
@@ -55,15 +57,20 @@ impl<'a> Password<'a> {
             None => None,
             Some(PasswordSource::Text(password)) => Some(bytes(password)),
             Some(PasswordSource::Callback(callback)) => {
-                let password = callback.ask().map_err(|_| callback_panicked())?;
+                let password = callback
+                    .ask()
+                    .map_err(|_| no_password(KeyPasswordProblem::CallbackPanicked))?;
                 password.as_ref().map(bytes)
             }
             Some(PasswordSource::Variable(name)) => match std::env::var_os(name) {
                 Some(password) => Some(Bytes::new(password.into_vec())),
-                None => return Err(no_variable(name)),
+                None => {
+                    let name = name.clone();
+                    return Err(no_password(KeyPasswordProblem::NoVariable { name }));
+                }
             },
             Some(PasswordSource::File(path)) => {
-                let text = files::bytes(Purpose::KeyPassword, path, self.files)?;
+                let text = files::bytes(FilePurpose::KeyPassword, path, self.files)?;
                 Some(Bytes::new(first_line(path, text)?.to_vec()))
             }
         };
@@ -71,78 +78,37 @@ impl<'a> Password<'a> {
         Ok(password)
     }
 
-    /// Returns where the password comes from, for a sentence.
-    fn named(&self) -> String {
-        match self.source {
-            Some(PasswordSource::File(path)) => format!(
-                "the first line of key_password_file {}",
-                Quoted(&shown_path(path))
-            ),
-            Some(PasswordSource::Variable(name)) => {
-                format!(
-                    "the environment variable {name} (key_password_variable)",
-                    name = Quoted(&name)
-                )
-            }
-            Some(PasswordSource::Callback(_)) => "the function of key_password_callback".to_owned(),
-            Some(PasswordSource::Text(_)) | None => "tlsCertificateKeyFilePassword".to_owned(),
-        }
+    /// The source of the password, if one is configured.
+    fn source(&self) -> Option<KeyPasswordSource> {
+        Some(match self.source? {
+            PasswordSource::File(path) => KeyPasswordSource::File(shown_path(path)),
+            PasswordSource::Variable(name) => KeyPasswordSource::Variable(name.clone()),
+            PasswordSource::Callback(_) => KeyPasswordSource::Callback,
+            PasswordSource::Text(_) => KeyPasswordSource::Option,
+        })
     }
 }
 
 /// The first line of a password file, without the byte order mark that some editors write.
 fn first_line<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8]> {
-    let failed = |code: CauseCode, message: String, remedy: &str| {
-        let cause = Cause::new(code, message, remedy)
-            .fact("option", Purpose::KeyPassword.option())
-            .fact("path", path.display().to_string());
-        Err(Error::configuration(cause))
-    };
-    let shown = path.display().to_string();
+    let path = || path.display().to_string();
     if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
-        return failed(
-            CauseCode::KeyPasswordWrong,
-            format!(
-                "key_password_file {shown} holds text in UTF-16",
-                shown = Quoted(&shown)
-            ),
-            "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > password.txt`.",
-        );
+        return Err(no_password(KeyPasswordProblem::FileIsUtf16 {
+            path: path(),
+        }));
     }
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match line.strip_suffix(b"\r").unwrap_or(line) {
-        [] => failed(
-            CauseCode::KeyPasswordMissing,
-            format!(
-                "the private key is encrypted, and the first line of key_password_file {shown} is empty",
-                shown = Quoted(&shown)
-            ),
-            "Put the password of the private key into the first line of that file.",
-        ),
+        [] => Err(no_password(KeyPasswordProblem::FileIsEmpty {
+            path: path(),
+        })),
         line => Ok(line),
     }
 }
 
-fn no_variable(name: &str) -> Error {
-    let cause = Cause::new(
-        CauseCode::KeyPasswordMissing,
-        format!(
-            "the private key is encrypted, and the environment variable {name} with its password is not set",
-            name = Quoted(&name)
-        ),
-        "Set the environment variable for this process.",
-    );
-    Error::configuration(cause.fact("variable", name))
-}
-
-fn callback_panicked() -> Error {
-    let cause = Cause::new(
-        CauseCode::KeyPasswordMissing,
-        "the private key is encrypted, and the function that returns its password panicked",
-        "Correct the function; the message of its panic is on standard error.",
-    );
-    Error::configuration(cause)
+fn no_password(problem: KeyPasswordProblem) -> Error {
+    Error::configuration(FileFailure::KeyPassword(problem))
 }
 
 /// Why a key did not open.
@@ -158,10 +124,15 @@ pub(crate) enum Locked {
 impl Locked {
     fn into_error(self, material: &Material<'_>, password: &Password<'_>) -> Error {
         match self {
-            Self::NoPassword => password_missing(material, password),
-            Self::WrongPassword(error) => password_wrong(material, password, error),
-            Self::Unsupported(error) => unsupported(material, error),
-            Self::Undecodable(error) => undecodable(material, error),
+            Self::NoPassword => material.error(ContentProblem::NoPassword(password.source())),
+            Self::WrongPassword(error) => {
+                material.refused(ContentProblem::WrongPassword(password.source()), error)
+            }
+            Self::Unsupported(error) => {
+                let lack = lack(material.bytes, &error);
+                material.refused(ContentProblem::UnsupportedKey(lack), error)
+            }
+            Self::Undecodable(error) => material.refused(ContentProblem::UndecodableKey, error),
             Self::Unfetched(error) => error,
         }
     }
@@ -176,10 +147,10 @@ pub(crate) fn private_key(
         .filter(PemBlock::is_key)
         .collect();
     let [block] = blocks.as_slice() else {
-        return Err(match blocks.len() {
-            0 => no_private_key(material),
-            count => several_private_keys(material, count),
-        });
+        return Err(material.error(match blocks.len() {
+            0 => ContentProblem::NoPrivateKey,
+            count => ContentProblem::SeveralPrivateKeys { count },
+        }));
     };
     open(block, password).map_err(|locked| locked.into_error(material, password))
 }
@@ -193,21 +164,21 @@ pub(crate) fn open(
     unlock(password, read).0
 }
 
-/// The private key of an encrypted PKCS#8 file in DER form; none if the bytes are something else.
+/// The private key of an encrypted PKCS#8 file in DER form, or `None` if the bytes are something else.
 pub(crate) fn open_encrypted_der(
     bytes: &[u8],
     password: &mut Password<'_>,
 ) -> Option<Result<PKey<Private>, Locked>> {
     let read = |ask: Ask<'_>| PKey::private_key_from_pkcs8_callback(bytes, ask);
     let (outcome, asked) = unlock(password, read);
-    // OpenSSL asks for the password of nothing else.
+    // OpenSSL calls for a password only for an encrypted key.
     asked.then_some(outcome)
 }
 
 /// What OpenSSL calls for a password.
 type Ask<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ErrorStack>;
 
-/// Lets `read` decode a key with the password at hand, and tells whether it was needed.
+/// Lets `read` decode a key with the password; returns whether the password was needed too.
 fn unlock(
     password: &mut Password<'_>,
     read: impl FnOnce(Ask<'_>) -> Result<PKey<Private>, ErrorStack>,
@@ -225,12 +196,12 @@ fn unlock(
     (outcome, was_asked)
 }
 
-/// What OpenSSL was given when it asked for a password; none if it did not ask.
+/// The password that OpenSSL got, or `None` if it did not call for one.
 #[derive(Default)]
 struct Asked(Option<Result<Option<Bytes>>>);
 
 impl Asked {
-    /// Writes the password into OpenSSL's buffer and says how long it is.
+    /// Writes the password into OpenSSL's buffer and returns its length.
     fn answer(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
         let text = match self.0.insert(password.fetch()) {
             Ok(Some(password)) => password.as_slice(),
@@ -247,8 +218,6 @@ impl Asked {
 
 /// The private key that the URI of an OpenSSL store names.
 pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
-    let shown = shown_uri(uri);
-    let shown = shown.as_str();
     let mut asked = Asked::default();
     let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
     let error = match outcome {
@@ -256,52 +225,24 @@ pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
         Ok(None) => None,
         Err(error) => Some(error),
     };
-    // OpenSSL's own text repeats the whole URI, so that only its reasons are kept.
-    let reasons = error.as_ref().and_then(files::reasons);
-    let failed = |code: CauseCode, why: &str, remedy: &str| {
-        let cause = Cause::new(
-            code,
-            format!("the private key {shown} {why}", shown = Quoted(&shown)),
-            remedy,
-        );
-        let cause = cause.fact("uri", shown);
-        Error::configuration(cause.fact_opt("openssl", reasons.clone()))
+    let problem = match (asked.0, &error) {
+        (Some(Err(error)), _) => return Err(error),
+        (Some(Ok(None)), _) => StoredKeyProblem::NoPassword,
+        (Some(Ok(Some(_))), Some(_)) => StoredKeyProblem::WrongPassword(password.source()),
+        (None, Some(error)) if lacks_store(uri, error) => StoredKeyProblem::UnknownStore,
+        (None, Some(_)) => StoredKeyProblem::NotLoaded,
+        // Some stores report a wrong PIN like a missing key.
+        (_, None) => StoredKeyProblem::NotFound,
     };
-    Err(match (asked.0, &error) {
-        (Some(Err(error)), _) => error,
-        (Some(Ok(None)), _) => failed(
-            CauseCode::KeyPasswordMissing,
-            "needs a password or a PIN, and none is configured",
-            "Set tlsCertificateKeyFilePassword to the password or the PIN of the private key.",
-        ),
-        (Some(Ok(Some(_))), Some(_)) => failed(
-            CauseCode::KeyPasswordWrong,
-            "is not given out for the configured password or PIN",
-            &format!(
-                "Correct {}; a token may be locked after some wrong ones.",
-                password.named()
-            ),
-        ),
-        (None, Some(error)) if lacks_store(uri, error) => failed(
-            CauseCode::KeyAlgorithmUnsupported,
-            "names a kind of store that this OpenSSL does not know",
-            "Use OpenSSL 3 or later, install the provider for that kind of store, and activate it in openssl.cnf (`openssl list -providers`).",
-        ),
-        (None, Some(_)) => failed(
-            CauseCode::KeyFileUnreadable,
-            "cannot be loaded from its store",
-            "Correct the URI; `openssl storeutl -keys URI` tells what a store holds.",
-        ),
-        // Some stores do not tell a wrong PIN from a key that is not there.
-        (_, None) => failed(
-            CauseCode::KeyFileNoPrivateKey,
-            "is not in its store",
-            "Correct the URI, and the PIN if the store asks for one; `openssl storeutl -keys URI` tells what a store holds.",
-        ),
-    })
+    Err(Error::configuration(FileFailure::StoredKey {
+        uri: shown_uri(uri),
+        // OpenSSL's own text repeats the whole URI, so only its reasons are kept.
+        openssl: error.as_ref().and_then(files::reasons),
+        problem,
+    }))
 }
 
-/// Whether OpenSSL has no store for the scheme of a URI. It says so of a file that is not there as well.
+/// Returns whether OpenSSL has no store for the scheme of a URI. It reports a missing file in the same way.
 fn lacks_store(uri: &str, error: &ErrorStack) -> bool {
     const LIB_OSSL_STORE: i32 = 44;
     let mut entries = error.errors().iter();
@@ -320,7 +261,7 @@ pub(crate) struct KeyStore {
     pub(crate) certificates: Vec<X509>,
 }
 
-/// Key and certificates of a PKCS#12 file (RFC 7292); none if the bytes are something else.
+/// Key and certificates of a PKCS#12 file (RFC 7292), or `None` if the bytes are something else.
 pub(crate) fn pkcs12(
     material: &Material<'_>,
     password: &mut Password<'_>,
@@ -329,14 +270,11 @@ pub(crate) fn pkcs12(
         None => return Ok(None),
         Some(store) => store.map_err(|locked| locked.into_error(material, password))?,
     };
-    let key = store.key.ok_or_else(|| no_private_key(material))?;
+    let key = store
+        .key
+        .ok_or_else(|| material.error(ContentProblem::NoPrivateKey))?;
     if store.certificates.is_empty() {
-        let remedy = "Export the key again together with its certificate.";
-        return Err(material.error(
-            CauseCode::KeyFileNoCertificate,
-            "holds no certificate",
-            remedy,
-        ));
+        return Err(material.error(ContentProblem::StoreWithoutCertificate));
     }
     Ok(Some(KeyStore {
         key,
@@ -349,11 +287,11 @@ pub(crate) struct OpenStore {
     pub(crate) key: Option<PKey<Private>>,
     /// The certificate of the key first.
     pub(crate) certificates: Vec<X509>,
-    /// Whether it took a password.
+    /// True if a password was needed.
     pub(crate) encrypted: bool,
 }
 
-/// Opens a PKCS#12 file; none if the bytes are something else.
+/// Opens a PKCS#12 file, or `None` if the bytes are something else.
 pub(crate) fn open_pkcs12(
     bytes: &[u8],
     password: &mut Password<'_>,
@@ -399,175 +337,43 @@ fn with_password(
     })
 }
 
-fn no_private_key(material: &Material<'_>) -> Error {
-    material.error(
-        CauseCode::KeyFileNoPrivateKey,
-        &format!("holds no private key in PEM form: it holds {}", files::describe(material.bytes)),
-        "Put the private key and the certificate into one PEM file: `cat client.crt client.key > client.pem`.",
-    )
-}
-
-fn several_private_keys(material: &Material<'_>, count: usize) -> Error {
-    material.error(
-        CauseCode::KeyCertificateMismatch,
-        &format!("holds {count} private keys"),
-        "Leave only the private key that belongs to the certificate in the file.",
-    )
-}
-
-fn undecodable(material: &Material<'_>, error: ErrorStack) -> Error {
-    material.refused(
-        CauseCode::KeyFileNoPrivateKey,
-        "holds a private key that cannot be decoded",
-        "Replace the private key by a whole one in PEM form.",
-        error,
-    )
-}
-
-fn password_missing(material: &Material<'_>, password: &Password<'_>) -> Error {
-    let (why, remedy) = match password.source {
-        None => (
-            "holds an encrypted private key and no password is configured".to_owned(),
-            "Set tlsCertificateKeyFilePassword to the password of the private key.",
-        ),
-        Some(_) => (
-            format!(
-                "holds an encrypted private key, and {} gave no password",
-                password.named()
-            ),
-            "Let it return the password of the private key.",
-        ),
+/// What this OpenSSL lacks to read a private key.
+pub(crate) fn lack(bytes: &[u8], error: &ErrorStack) -> KeyLack {
+    let block = files::pem_blocks(bytes).find(PemBlock::is_key);
+    let looked_up = error
+        .errors()
+        .iter()
+        .filter_map(openssl::error::Error::data);
+    let looked_up = looked_up.filter_map(|data| data.split_once("Algorithm (")?.1.split_once(" :"));
+    let algorithm = looked_up.map(|(name, _)| name.to_owned()).next();
+    let kind = match &block {
+        None if algorithm.as_deref() == Some("PBMAC1") => KeyLackKind::StoreMac,
+        None => KeyLackKind::StoreEncryption,
+        Some(block) if block.is_encrypted() => KeyLackKind::KeyEncryption,
+        Some(_) => KeyLackKind::KeyType,
     };
-    material.error(CauseCode::KeyPasswordMissing, &why, remedy)
-}
-
-fn password_wrong(material: &Material<'_>, password: &Password<'_>, error: ErrorStack) -> Error {
-    let named = password.named();
-    let (why, remedy) = match password.source {
-        Some(PasswordSource::Text(_)) | None => (
-            "holds a private key that the configured password does not decrypt".to_owned(),
-            format!("Correct {named}; in a connection string it must be percent-encoded."),
-        ),
-        Some(PasswordSource::File(_)) => (
-            format!("holds a private key that {named} does not decrypt"),
-            "Correct that line: it must be the password alone, without quotes or white space around it.".to_owned(),
-        ),
-        Some(_) => (
-            format!("holds a private key that the password from {named} does not decrypt"),
-            format!("Correct the password from {named}."),
-        ),
-    };
-    material.refused(CauseCode::KeyPasswordWrong, &why, &remedy, error)
-}
-
-fn unsupported(material: &Material<'_>, error: ErrorStack) -> Error {
-    let lacking = Lacking::of(material.bytes, &error);
-    let (why, remedy) = (lacking.why(), lacking.remedy());
-    material.refused(CauseCode::KeyAlgorithmUnsupported, &why, remedy, error)
-}
-
-/// The part that this OpenSSL lacks to read a private key.
-pub(crate) struct Lacking {
-    /// An algorithm, by OpenSSL's name of it or as a dotted number.
-    algorithm: Option<String>,
-    kind: Lack,
-    has_legacy: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lack {
-    /// The encryption of a PKCS#12 file.
-    Store,
-    /// The protection of a PKCS#12 file against changes.
-    Mac,
-    /// The encryption of a key in PEM form.
-    Encryption,
-    /// The type of a key.
-    Type,
-}
-
-impl Lacking {
-    pub(crate) fn of(bytes: &[u8], error: &ErrorStack) -> Self {
-        let block = files::pem_blocks(bytes).find(PemBlock::is_key);
-        let looked_up = error
-            .errors()
-            .iter()
-            .filter_map(openssl::error::Error::data);
-        let looked_up =
-            looked_up.filter_map(|data| data.split_once("Algorithm (")?.1.split_once(" :"));
-        let algorithm = looked_up.map(|(name, _)| name.to_owned()).next();
-        let kind = match &block {
-            None if algorithm.as_deref() == Some("PBMAC1") => Lack::Mac,
-            None => Lack::Store,
-            Some(block) if block.is_encrypted() => Lack::Encryption,
-            Some(_) => Lack::Type,
-        };
-        // If an old scheme needs several algorithms, the name of the scheme is the most useful.
-        let own = block.and_then(|block| algorithm_of(bytes, &block));
-        let own = own.filter(|name| kind != Lack::Encryption || name != "PBES2");
-        Self {
-            algorithm: own.or(algorithm),
-            kind,
-            has_legacy: !openssl_version().starts_with("OpenSSL 1."),
-        }
+    // If an old scheme needs several algorithms, the name of the scheme is the most useful.
+    let own = block.and_then(|block| algorithm_of(bytes, &block));
+    let own = own.filter(|name| kind != KeyLackKind::KeyEncryption || name != "PBES2");
+    let algorithm = own.or(algorithm);
+    let has_legacy = !openssl_version().starts_with("OpenSSL 1.");
+    KeyLack {
+        is_legacy: has_legacy && algorithm.as_deref().is_some_and(is_legacy),
+        algorithm,
+        kind,
+        has_legacy,
     }
+}
 
-    /// Returns whether OpenSSL 3 keeps the algorithm in its legacy provider.
-    fn is_legacy(&self) -> bool {
-        let name = self
-            .algorithm
-            .as_deref()
-            .unwrap_or_default()
-            .to_ascii_uppercase();
-        let kept = [
-            "RC2", "RC4", "RC5", "DES-CBC", "DES-CFB", "DESX", "BF", "CAST5", "IDEA", "SEED",
-            "MD2", "MD4", "MDC2", "PBKDF1",
-        ];
-        let is_old_scheme = name.starts_with("PBEWITH") && !name.contains("TRIPLEDES");
-        self.has_legacy && (is_old_scheme || kept.iter().any(|start| name.starts_with(start)))
-    }
-
-    /// Completes a sentence whose subject is the file.
-    pub(crate) fn why(&self) -> String {
-        let Some(algorithm) = &self.algorithm else {
-            return "holds a private key whose type or encryption this OpenSSL does not offer"
-                .to_owned();
-        };
-        let what = match self.kind {
-            Lack::Store => "is a PKCS#12 file encrypted with",
-            Lack::Mac => "is a PKCS#12 file protected by",
-            Lack::Encryption => "holds a private key encrypted with",
-            Lack::Type => "holds a private key of the type",
-        };
-        let where_it_is = match self.is_legacy() {
-            true => "which OpenSSL 3 keeps in its legacy provider, and that is not active",
-            false => "which this OpenSSL does not offer",
-        };
-        format!("{what} {algorithm}, {where_it_is}")
-    }
-
-    pub(crate) fn remedy(&self) -> &'static str {
-        match self.kind {
-            Lack::Mac => {
-                "Use OpenSSL 3.4 or later, or write the file in PEM form: `openssl pkcs12 -nomacver -in FILE -out NEW.pem`."
-            }
-            Lack::Store if self.has_legacy => {
-                "Write the file in PEM form: `openssl pkcs12 -legacy -in FILE -out NEW.pem`; or activate the legacy provider in openssl.cnf."
-            }
-            Lack::Store => {
-                "Write the file in PEM form on a machine whose OpenSSL reads it: `openssl pkcs12 -in FILE -out NEW.pem`."
-            }
-            Lack::Encryption if self.is_legacy() => {
-                "Encrypt the key with AES: `openssl pkcs8 -topk8 -v2 aes-256-cbc -provider legacy -provider default -in FILE -out NEW.key`; or activate the legacy provider in openssl.cnf."
-            }
-            Lack::Encryption => {
-                "Encrypt the key with AES on a machine whose OpenSSL reads it: `openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out NEW.key`."
-            }
-            Lack::Type => {
-                "Have a certificate issued for a key of RSA, EC or Ed25519, or use an OpenSSL with a provider for this type."
-            }
-        }
-    }
+/// Returns whether OpenSSL 3 has an algorithm in its legacy provider.
+fn is_legacy(algorithm: &str) -> bool {
+    let name = algorithm.to_ascii_uppercase();
+    let legacy = [
+        "RC2", "RC4", "RC5", "DES-CBC", "DES-CFB", "DESX", "BF", "CAST5", "IDEA", "SEED", "MD2",
+        "MD4", "MDC2", "PBKDF1",
+    ];
+    let is_old_scheme = name.starts_with("PBEWITH") && !name.contains("TRIPLEDES");
+    is_old_scheme || legacy.iter().any(|start| name.starts_with(start))
 }
 
 /// The algorithm that a key in the form of PKCS#8 (RFC 5958) names: its encryption, or its type.
@@ -617,7 +423,7 @@ fn dotted(object: &[u8]) -> Option<String> {
     )
 }
 
-/// Whether OpenSSL says that it lacks the algorithm, rather than that the text is wrong.
+/// Returns whether OpenSSL lacks the algorithm, rather than that the text is wrong.
 ///
 /// A wrong password may decrypt a key to rubbish, of which a decoder says "unsupported" as well; so only
 /// those parts of OpenSSL are believed that look an algorithm up.

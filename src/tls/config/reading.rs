@@ -8,7 +8,6 @@
 //! When a client is made, pipes are read without blocking, until a deadline. While files are in use, only regular files
 //! are read again: a pipe has nothing left to give.
 
-use std::borrow::Cow;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
@@ -18,10 +17,10 @@ use std::time::{Duration, Instant};
 use openssl::sha::sha256;
 use zeroize::Zeroizing;
 
-use crate::error::Milliseconds;
 use crate::ffi::fork;
 use crate::ffi::system::wait_until_readable;
 use crate::options::TlsOptions;
+use crate::reason::files::ReadProblem;
 use crate::tls::config::snapshot::Snapshot;
 
 /// The size limit of a file: 256 MiB. A CRL of a million entries has some 60 MB in PEM form.
@@ -47,54 +46,43 @@ pub(crate) struct FileBytes {
     pub(crate) mode: u32,
 }
 
-/// The reason why a file was not read, and the remedy.
+/// The reason why a file was not read.
 pub(crate) struct Unread {
-    pub(crate) why: Cow<'static, str>,
-    pub(crate) remedy: &'static str,
-    /// The system's error number, if it is the system that refused.
+    pub(crate) problem: ReadProblem,
+    /// The system's error number, if the system refused to read it.
     os_error: Option<i32>,
 }
 
 impl Unread {
-    fn new(why: impl Into<Cow<'static, str>>, remedy: &'static str) -> Self {
-        Self {
-            why: why.into(),
-            remedy,
-            os_error: None,
-        }
-    }
-
     fn by_system(error: &io::Error) -> Self {
-        let (why, remedy) = match error.kind() {
-            io::ErrorKind::NotFound => (
-                Cow::Borrowed("there is no such file"),
-                "Correct the path; a relative path starts at the working directory of the process.",
-            ),
-            io::ErrorKind::PermissionDenied => (
-                Cow::Borrowed("permission denied"),
-                "Let the user that runs this process read the file and enter its folders.",
-            ),
-            _ => (
-                Cow::Owned(error.to_string()),
-                "Look at the file system that holds the file.",
-            ),
-        };
         Self {
+            problem: match error.kind() {
+                io::ErrorKind::NotFound => ReadProblem::NotFound,
+                io::ErrorKind::PermissionDenied => ReadProblem::PermissionDenied,
+                _ => ReadProblem::System(error.to_string()),
+            },
             os_error: error.raw_os_error(),
-            ..Self::new(why, remedy)
         }
     }
 
-    /// The system's error, if it is the system that refused.
+    /// The system's error, if the system refused to read it.
     pub(crate) fn source(&self) -> Option<io::Error> {
         self.os_error.map(io::Error::from_raw_os_error)
     }
 }
 
+impl From<ReadProblem> for Unread {
+    fn from(problem: ReadProblem) -> Self {
+        Self {
+            problem,
+            os_error: None,
+        }
+    }
+}
+
 /// A file that the options do not name.
 static UNKNOWN: Unread = Unread {
-    why: Cow::Borrowed("it is not a file of these options"),
-    remedy: "Name it among the options.",
+    problem: ReadProblem::NotNamed,
     os_error: None,
 };
 
@@ -237,7 +225,7 @@ struct Bounds {
     /// In bytes.
     largest: usize,
     until: Instant,
-    /// The time limit that ends at `until`, for the message.
+    /// The time limit that ends at `until`.
     patience: Duration,
 }
 
@@ -275,26 +263,24 @@ fn read_within(path: &Path, reading: Reading, bounds: &Bounds) -> Result<FileByt
     })
 }
 
-/// Refuses what is neither a regular file nor, where that is enough, a pipe.
+/// Accepts a regular file and, for [`Reading::Once`], a pipe.
 fn check_kind(kind: FileType, reading: Reading) -> Result<(), Unread> {
-    let why = if kind.is_file() || (kind.is_fifo() && reading == Reading::Once) {
+    let problem = if kind.is_file() || (kind.is_fifo() && reading == Reading::Once) {
         return Ok(());
     } else if kind.is_dir() {
-        return Err(Unread::new(
-            "it is a folder",
-            "Give the path of a file, not of the folder that holds it.",
-        ));
+        ReadProblem::IsFolder
     } else if kind.is_fifo() {
-        "it is a pipe, which can be read only once"
+        ReadProblem::IsPipe
     } else if kind.is_socket() {
-        "it is a socket, not a file"
+        ReadProblem::IsSocket
     } else {
-        "it is a device, not a file"
+        ReadProblem::IsDevice
     };
-    Err(Unread::new(why, "Give the path of a regular file."))
+    Err(problem.into())
 }
 
-/// Reads up to the end. Only a pipe is waited for; a regular file that is not ready, as some of the system are, too.
+/// Reads a file up to its end. Waits only for a pipe, and for a regular file that is not ready, such as some of the
+/// system's.
 fn read_all(
     file: &mut File,
     size: usize,
@@ -302,16 +288,7 @@ fn read_all(
     bounds: &Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unread> {
     const PIECE: usize = 64 << 10;
-    let too_large = || {
-        let limit = match bounds.largest >> 20 {
-            0 => format!("{} KiB", bounds.largest >> 10),
-            mebibytes => format!("{mebibytes} MiB"),
-        };
-        Unread::new(
-            format!("it is larger than {limit}"),
-            "Give a file that holds certificates, CRLs or keys alone.",
-        )
-    };
+    let too_large = || Unread::from(ReadProblem::LargerThan(bounds.largest));
     let by_system = |error: io::Error| Unread::by_system(&error);
     if size > bounds.largest {
         return Err(too_large());
@@ -320,13 +297,7 @@ fn read_all(
     let mut must_wait = is_pipe;
     loop {
         if must_wait && !wait_until_readable(file, bounds.until).map_err(by_system)? {
-            return Err(Unread::new(
-                format!(
-                    "nothing more was written to it within {}, and it was not closed",
-                    Milliseconds(bounds.patience)
-                ),
-                "Let a program write the whole file to the pipe and close it, or give the path of a regular file.",
-            ));
+            return Err(ReadProblem::PipeStalled(bounds.patience).into());
         }
         let filled = bytes.len();
         if bytes.capacity() - filled < PIECE {
@@ -376,17 +347,17 @@ mod tests {
         Instant::now() + Duration::from_millis(200)
     }
 
-    fn why(outcome: Result<FileBytes, Unread>) -> String {
-        outcome.err().unwrap().why.into_owned()
+    fn problem(outcome: Result<FileBytes, Unread>) -> ReadProblem {
+        outcome.err().unwrap().problem
     }
 
-    const SILENT: &str = "nothing more was written to it within 10 s, and it was not closed";
+    const STALLED: ReadProblem = ReadProblem::PipeStalled(PATIENCE);
 
     #[test]
     fn a_pipe_without_a_writer_ends_at_the_deadline() {
         let dir = PkiDir::new();
         let path = fifo(&dir);
-        assert_eq!(why(read(&path, Reading::Once, soon())), SILENT);
+        assert_eq!(problem(read(&path, Reading::Once, soon())), STALLED);
     }
 
     #[test]
@@ -401,7 +372,7 @@ mod tests {
                 file
             }
         });
-        assert_eq!(why(read(&path, Reading::Once, soon())), SILENT);
+        assert_eq!(problem(read(&path, Reading::Once, soon())), STALLED);
         drop(writer.join().unwrap());
     }
 
@@ -427,37 +398,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_told() {
+    fn only_regular_files_and_pipes_are_read() {
         let dir = PkiDir::new();
         let socket = dir.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let fifo = fifo(&dir);
         let cases = [
-            (
-                Path::new("/dev/zero"),
-                Reading::Once,
-                "it is a device, not a file",
-            ),
+            (Path::new("/dev/zero"), Reading::Once, ReadProblem::IsDevice),
             (
                 Path::new("/dev/null"),
                 Reading::Again,
-                "it is a device, not a file",
+                ReadProblem::IsDevice,
             ),
-            (&socket, Reading::Once, "it is a socket, not a file"),
-            (dir.path(), Reading::Once, "it is a folder"),
-            (
-                &fifo,
-                Reading::Again,
-                "it is a pipe, which can be read only once",
-            ),
+            (&socket, Reading::Once, ReadProblem::IsSocket),
+            (dir.path(), Reading::Once, ReadProblem::IsFolder),
+            (&fifo, Reading::Again, ReadProblem::IsPipe),
             (
                 Path::new("/nowhere/x"),
                 Reading::Again,
-                "there is no such file",
+                ReadProblem::NotFound,
             ),
         ];
         for (path, reading, expected) in cases {
-            assert_eq!(why(read(path, reading, soon())), expected, "{path:?}");
+            assert_eq!(problem(read(path, reading, soon())), expected, "{path:?}");
         }
     }
 
@@ -469,7 +432,7 @@ mod tests {
         // A hole, which takes no room.
         file.set_len(LARGEST as u64 + 1).unwrap();
         let outcome = read(&path, Reading::Once, soon());
-        assert_eq!(why(outcome), "it is larger than 256 MiB");
+        assert_eq!(problem(outcome), ReadProblem::LargerThan(LARGEST));
         file.set_len(100 << 20).unwrap();
         let read = read(&path, Reading::Again, soon()).ok().unwrap();
         assert_eq!(read.bytes.len(), 100 << 20);
@@ -489,8 +452,8 @@ mod tests {
         });
         let until = Instant::now() + Duration::from_secs(120);
         assert_eq!(
-            why(read(&path, Reading::Once, until)),
-            "it is larger than 256 MiB"
+            problem(read(&path, Reading::Once, until)),
+            ReadProblem::LargerThan(LARGEST)
         );
         writer.join().unwrap();
     }

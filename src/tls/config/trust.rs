@@ -28,7 +28,6 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef};
 
-use crate::cause::{Cause, CauseCode};
 use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
 use crate::ffi::fork;
@@ -36,10 +35,12 @@ use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
 use crate::limit::Limit;
 use crate::options::TlsOptions;
-use crate::printable::Quoted;
+use crate::reason::files::{
+    CaFolderProblem, ContentFailure, ContentProblem, ContentSource, FileFailure, FilePurpose,
+    PlaceProblem, ReadProblem, SearchedPlace,
+};
 use crate::store_uri::shown_path;
-use crate::time::rfc3339;
-use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::files::{self, CertificatesError};
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::Stamp;
 use crate::tls::{Certificate, internal};
@@ -124,46 +125,20 @@ impl Roots {
         let next = next.min_by_key(|certificate| dates(certificate).0);
         let last = all.iter().max_by_key(|certificate| dates(certificate).1);
         let Some(certificate) = next.or(last) else {
-            let message = format!("no trust anchor can be read from {anchors}");
-            if let Some(limit) = Limit::of_descriptors() {
-                return Err(Error::configuration(limit.cause(&message)));
-            }
-            let remedy = "Put a CA certificate in PEM form there.";
-            return Err(Error::configuration(Cause::new(
-                CauseCode::NoTrustAnchors,
-                message,
-                remedy,
-            )));
+            return Err(Error::configuration(FileFailure::AnchorsGone {
+                anchors: anchors.clone(),
+                limit: Limit::of_descriptors().map(Limit::reached),
+            }));
         };
-        let (from, until) = dates(certificate);
-        let name = Certificate::from(&**certificate).short_name().to_owned();
-        let (code, when, remedy) = match next {
-            Some(_) => (
-                CauseCode::CertificateNotYetValid,
-                format!(
-                    "the first of them, {name}, is valid from {} on",
-                    rfc3339(from),
-                    name = Quoted(&name)
-                ),
-                "Compare this host's clock with the true time; until then keep a CA certificate that is in force beside the next one.",
-            ),
-            None => (
-                CauseCode::CertificateExpired,
-                format!(
-                    "the last of them, {name}, expired at {}",
-                    rfc3339(until),
-                    name = Quoted(&name)
-                ),
-                "Replace the trust anchors by CA certificates that are in force.",
-            ),
-        };
-        let message = format!("none of the trust anchors in {anchors} is in force: {when}");
-        let cause = Cause::new(code, message, remedy)
-            .fact("subject", name)
-            .fact("not_before", from)
-            .fact("not_after", until)
-            .fact("trust_anchors", anchors.to_string());
-        Err(Error::configuration(cause.fact("checked_at", now)))
+        let (not_before, not_after) = dates(certificate);
+        Err(Error::configuration(FileFailure::AnchorsNotInForce {
+            anchors: anchors.clone(),
+            name: Certificate::from(&**certificate).short_name().to_owned(),
+            not_before,
+            not_after,
+            is_early: next.is_some(),
+            checked_at: now,
+        }))
     }
 }
 
@@ -216,7 +191,14 @@ pub(crate) struct Trouble {
     /// The limit of this host for which a file was not read.
     pub(crate) limit: Option<Limit>,
     /// A file that was not used, and the reason.
-    pub(crate) unused: Option<(PathBuf, String)>,
+    pub(crate) unused: Option<UnusedFile>,
+}
+
+/// A file of a folder that was not used.
+pub(crate) struct UnusedFile {
+    pub(crate) path: PathBuf,
+    /// Why it was not read, or `None` if it holds no certificate in PEM form.
+    pub(crate) problem: Option<ReadProblem>,
 }
 
 thread_local! {
@@ -250,7 +232,7 @@ fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
         if fork::outside(|| fs::metadata(&path)).is_err() {
             break;
         }
-        let (limit, why) = match reading::read_for_handshake(&path, left) {
+        let (limit, problem) = match reading::read_for_handshake(&path, left) {
             Ok(file) => {
                 left = left.saturating_sub(file.bytes.len());
                 match files::certificates(&file.bytes) {
@@ -258,17 +240,17 @@ fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
                         found.extend(certificates);
                         continue;
                     }
-                    _ => (None, "it holds no certificate in PEM form".to_owned()),
+                    _ => (None, None),
                 }
             }
             Err(unread) => (
                 unread.source().as_ref().and_then(Limit::of),
-                unread.why.into_owned(),
+                Some(unread.problem),
             ),
         };
         TROUBLE.with_borrow_mut(|trouble| {
             trouble.limit = trouble.limit.or(limit);
-            trouble.unused.get_or_insert((path, why));
+            trouble.unused.get_or_insert(UnusedFile { path, problem });
         });
     }
     found
@@ -295,20 +277,19 @@ fn configured_anchors(
 ) -> Result<TrustAnchors> {
     let mut file = None;
     if let Some(path) = options.ca_file() {
-        let bytes = files::bytes(Purpose::TrustAnchors, path, files)?;
-        let origin = Origin {
-            what: format!("tlsCAFile {}", Quoted(&path.display().to_string())),
-            path: Some(path),
+        let bytes = files::bytes(FilePurpose::TrustAnchors, path, files)?;
+        let source = ContentSource::File {
+            option: FilePurpose::TrustAnchors.option(),
+            path: path.display().to_string(),
         };
-        file = Some((path.to_owned(), add_pem(store, bytes, &origin)?));
+        file = Some((path.to_owned(), add_pem(store, bytes, source)?));
     }
     let mut in_memory = 0;
     if let Some(text) = options.ca_certificates() {
-        let origin = Origin {
-            what: "the text of ca_certificates_pem".to_owned(),
-            path: None,
+        let source = ContentSource::Text {
+            option: "ca_certificates_pem",
         };
-        in_memory = add_pem(store, text.as_bytes(), &origin)?;
+        in_memory = add_pem(store, text.as_bytes(), source)?;
     }
     if let Some(path) = options.ca_directory() {
         add_directory(store, path)?;
@@ -320,46 +301,34 @@ fn configured_anchors(
     })
 }
 
-/// Where certificates come from, for the text of an error.
-struct Origin<'a> {
-    what: String,
-    path: Option<&'a Path>,
-}
-
-/// Adds all certificates in PEM form, of which there must be one; says how many there are.
-fn add_pem(store: &mut Store, bytes: &[u8], origin: &Origin<'_>) -> Result<usize> {
-    let holds = files::describe(bytes);
-    let invalid = |why: &str, remedy: &str| {
-        let cause = Cause::new(
-            CauseCode::CaFileInvalid,
-            format!("{} {why}", origin.what),
-            remedy,
-        );
-        cause
-            .fact_opt("option", origin.path.map(|_| "tlsCAFile"))
-            .fact_opt("path", origin.path.map(|path| path.display().to_string()))
-            .fact("holds", holds.as_str())
+/// Adds all certificates in PEM form and returns their number. There must be at least one.
+fn add_pem(store: &mut Store, bytes: &[u8], source: ContentSource) -> Result<usize> {
+    let invalid = |problem, error: Option<&ErrorStack>| {
+        Error::configuration(ContentFailure {
+            purpose: FilePurpose::TrustAnchors,
+            source,
+            holds: Some(files::contents(bytes)),
+            openssl: error.and_then(files::reasons),
+            problem,
+        })
     };
-    let certificates = files::whole_certificates(bytes).map_err(|fault| {
-        let cause = invalid(&fault.why, &fault.remedy);
-        match fault.error {
-            Some(error) => Error::configuration(cause.fact_opt("openssl", files::reasons(&error)))
-                .with_source(error),
-            None => Error::configuration(cause),
+    let certificates = match files::whole_certificates(bytes) {
+        Ok(certificates) => certificates,
+        Err(CertificatesError { problem, error }) => {
+            let invalid = invalid(ContentProblem::Certificates(problem), error.as_ref());
+            return Err(match error {
+                Some(error) => invalid.with_source(error),
+                None => invalid,
+            });
         }
-    })?;
+    };
     let count = anchors_among(&certificates);
     if count == 0 {
-        let why = format!("holds no trust anchor: {UNTRUSTED}");
-        let remedy = "If the certificates are to be trusted nevertheless, drop their trust settings: `openssl x509 -in FILE -out ca.pem` does so for the first one.";
-        return Err(Error::configuration(invalid(&why, remedy)));
+        return Err(invalid(ContentProblem::NoAnchor, None));
     }
     store.add_all(certificates).map_err(internal)?;
     Ok(count)
 }
-
-const UNTRUSTED: &str =
-    "the trust settings in its certificates (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth";
 
 /// Returns how many of the certificates are trust anchors for servers.
 fn anchors_among(certificates: &[X509]) -> usize {
@@ -369,34 +338,21 @@ fn anchors_among(certificates: &[X509]) -> usize {
 
 /// Lets the store look issuers up in a folder, which must be one and must have hashed names.
 fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
-    let shown = shown_path(path);
-    let faulty = |code: CauseCode, why: &str, remedy: &str| {
-        let cause = Cause::new(
-            code,
-            format!("the CA folder {shown} {why}", shown = Quoted(&shown)),
-            remedy,
-        );
-        Error::configuration(
-            cause
-                .fact("option", "ca_directory")
-                .fact("path", shown.as_str()),
-        )
+    let faulty = |problem| {
+        Error::configuration(FileFailure::CaFolder {
+            path: shown_path(path),
+            problem,
+        })
     };
-    let has_hashed_names = has_hashed_names(path);
-    if let Ok(false) = has_hashed_names {
-        return Err(faulty(
-            CauseCode::CaFileInvalid,
-            "holds no certificate under a hashed name, such as 5ed36f99.0",
-            "Make the names with `openssl rehash FOLDER`, or give the certificates as one file with tlsCAFile.",
-        ));
-    }
-    if let Err(error) = has_hashed_names {
-        if let Some(limit) = Limit::of(&error) {
-            return Err(files::beyond_limit(limit, "ca_directory", path).with_source(error));
+    match has_hashed_names(path) {
+        Ok(true) => {}
+        Ok(false) => return Err(faulty(CaFolderProblem::NoHashedNames)),
+        Err(error) => {
+            if let Some(limit) = Limit::of(&error) {
+                return Err(files::beyond_limit(limit, "ca_directory", path).with_source(error));
+            }
+            return Err(faulty(CaFolderProblem::Unreadable(error.to_string())).with_source(error));
         }
-        let remedy = "Give a folder that the user running this process may read and enter.";
-        let why = format!("cannot be read: {error}");
-        return Err(faulty(CauseCode::CaFileUnreadable, &why, remedy).with_source(error));
     }
     store.roots.folders.push(path.to_owned());
     Ok(())
@@ -440,10 +396,10 @@ pub(crate) fn system_paths() -> Vec<PathBuf> {
 }
 
 fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
-    let mut looked_in = Vec::new();
+    let mut searched = Vec::new();
     let (places, chosen) = system_places();
     for place in places {
-        if let Some(anchors) = place.load(store, files, &mut looked_in)? {
+        if let Some(anchors) = place.load(store, files, &mut searched)? {
             return Ok(anchors);
         }
     }
@@ -451,31 +407,10 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
     if !chosen {
         return bundled_anchors(store);
     }
-    Err(Error::configuration(no_anchors(chosen, looked_in)))
-}
-
-/// A place without anchors, and the reason.
-struct Barren {
-    place: String,
-    why: String,
-}
-
-fn no_anchors(chosen: bool, looked_in: Vec<Barren>) -> Cause {
-    let reasons = looked_in
-        .iter()
-        .map(|barren| format!("{} ({})", barren.place, barren.why));
-    let reasons: Vec<_> = reasons.collect();
-    let message = format!("no trust anchors: none found in {}", reasons.join(", "));
-    let looked_in: Vec<_> = looked_in.into_iter().map(|barren| barren.place).collect();
-    let remedy = match chosen {
-        true => {
-            "Correct SSL_CERT_FILE and SSL_CERT_DIR, or set tlsCAFile to the PEM file of the CA that signed the server's certificate."
-        }
-        false => {
-            "Install the system's CA certificates (on Debian the package ca-certificates), or set tlsCAFile to the PEM file of the CA that signed the server's certificate."
-        }
-    };
-    Cause::new(CauseCode::NoTrustAnchors, message, remedy).fact("looked_in", looked_in)
+    Err(Error::configuration(FileFailure::NoTrustAnchors {
+        is_chosen: chosen,
+        searched,
+    }))
 }
 
 /// A file and folders that may hold anchors.
@@ -494,16 +429,16 @@ impl Place {
         self,
         store: &mut Store,
         files: &Files,
-        looked_in: &mut Vec<Barren>,
+        searched: &mut Vec<SearchedPlace>,
     ) -> Result<Option<TrustAnchors>> {
-        let mut barren = |path: &Path, unusable: Unusable| match unusable {
+        let mut without_anchors = |path: &Path, unusable: Unusable| match unusable {
             Unusable::Limited(limit) => {
-                let cause = limit.cause("the trust anchors of the system cannot be read");
-                Err(Error::configuration(cause))
+                let failure = FileFailure::SystemAnchorsLimited(limit.reached());
+                Err(Error::configuration(failure))
             }
-            Unusable::Barren(why) => {
-                let place = path.display().to_string();
-                looked_in.push(Barren { place, why });
+            Unusable::WithoutAnchors(problem) => {
+                let path = path.display().to_string();
+                searched.push(SearchedPlace { path, problem });
                 Ok(())
             }
         };
@@ -514,13 +449,13 @@ impl Place {
                     found_file = Some((path, anchors_among(&certificates)));
                     store.add_all(certificates).map_err(internal)?;
                 }
-                Err(unusable) => barren(&path, unusable)?,
+                Err(unusable) => without_anchors(&path, unusable)?,
             }
         }
         let mut found_directory = None;
         for path in self.directories {
             if let Err(unusable) = check_directory(&path) {
-                barren(&path, unusable)?;
+                without_anchors(&path, unusable)?;
                 continue;
             }
             store.roots.folders.push(path.clone());
@@ -585,33 +520,32 @@ pub(crate) fn is_name_of_crl(name: &OsStr) -> bool {
 enum Unusable {
     /// A limit of this host: other anchors must not take their place.
     Limited(Limit),
-    Barren(String),
+    WithoutAnchors(PlaceProblem),
 }
 
-impl From<String> for Unusable {
-    fn from(why: String) -> Self {
-        Self::Barren(why)
+impl From<PlaceProblem> for Unusable {
+    fn from(problem: PlaceProblem) -> Self {
+        Self::WithoutAnchors(problem)
     }
 }
 
-/// Checks that a folder has anchors; the error is the reason why it has none.
+/// Checks that a folder has anchors.
 fn check_directory(path: &Path) -> Result<(), Unusable> {
     let unreadable = |error: io::Error| match (Limit::of(&error), error.kind()) {
         (Some(limit), _) => Unusable::Limited(limit),
-        (_, io::ErrorKind::NotFound) => "there is no such folder".to_owned().into(),
-        (_, io::ErrorKind::PermissionDenied) => "permission denied".to_owned().into(),
-        (_, io::ErrorKind::NotADirectory) => "it is a file, not a folder".to_owned().into(),
-        _ => error.to_string().into(),
+        (_, io::ErrorKind::NotFound) => PlaceProblem::FolderNotFound.into(),
+        (_, io::ErrorKind::PermissionDenied) => PlaceProblem::FolderDenied.into(),
+        (_, io::ErrorKind::NotADirectory) => PlaceProblem::NotFolder.into(),
+        _ => PlaceProblem::FolderUnreadable(error.to_string()).into(),
     };
     if has_hashed_names(path).map_err(unreadable)? {
         return Ok(());
     }
     let mut entries = fork::outside(|| fs::read_dir(path)).map_err(unreadable)?;
-    let why = match entries.next() {
-        None => "it is empty",
-        Some(_) => "it holds no certificate under a hashed name, as `openssl rehash` makes them",
-    };
-    Err(why.to_owned().into())
+    Err(match entries.next() {
+        None => PlaceProblem::FolderEmpty.into(),
+        Some(_) => PlaceProblem::NoHashedNames.into(),
+    })
 }
 
 /// The certificates of a file of the system, from memory while the file has not changed; or the reason why there are
@@ -630,12 +564,15 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
     // Read with the lock released: two threads may both read it, and both find the same.
     let file = files.further(path).map_err(|unread| {
         let limit = unread.source().as_ref().and_then(Limit::of);
-        limit.map_or_else(|| unread.why.into_owned().into(), Unusable::Limited)
+        limit.map_or_else(
+            || PlaceProblem::Unread(unread.problem).into(),
+            Unusable::Limited,
+        )
     })?;
-    let certificates =
-        files::whole_certificates(&file.bytes).map_err(|fault| format!("it {}", fault.why))?;
+    let certificates = files::whole_certificates(&file.bytes)
+        .map_err(|error| PlaceProblem::Certificates(error.problem))?;
     if anchors_among(&certificates) == 0 {
-        return Err(UNTRUSTED.to_owned().into());
+        return Err(PlaceProblem::NoAnchor.into());
     }
     if let Some(stamp) = stamp {
         known().insert(path.to_owned(), (stamp, certificates.clone()));

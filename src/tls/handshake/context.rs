@@ -484,7 +484,7 @@ fn with_folder_trouble(cause: Cause, trouble: trust::Trouble, anchors: &TrustAnc
     }
     match (trouble.limit, trouble.unused) {
         (Some(limit), _) => limit.cause(&format!("the trust anchors in {anchors} cannot be read")),
-        (None, Some((path, why))) => explain::with_unused_file(cause, &path, &why),
+        (None, Some(file)) => explain::with_unused_file(cause, &file.path, file.problem.as_ref()),
         (None, None) => cause,
     }
 }

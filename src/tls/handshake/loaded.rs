@@ -1,4 +1,4 @@
-//! What a context is made of: the OpenSSL context, and the configuration and files that it was built from.
+//! The contents of a context: the OpenSSL context, and the configuration and files that it was built from.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,14 +8,12 @@ use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions
 use openssl::x509::X509NameRef;
 
 use super::{session, sharing};
-use crate::cause::{Cause, CauseCode};
 use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
 use crate::ffi::fork::{self, Call};
 use crate::ffi::openssl as ffi;
 use crate::options::TlsOptions;
-use crate::printable::Quoted;
-use crate::time::rfc3339;
+use crate::reason::files::FileFailure;
 use crate::tls::Certificate;
 use crate::tls::config::crl::{self, Crls, Withdrawn};
 use crate::tls::config::identity::{Identity, OwnChain};
@@ -38,7 +36,7 @@ pub(crate) struct Loaded {
     pub(crate) seen: Snapshot,
     /// The SHA-256 of each file as it was read.
     contents: Vec<(PathBuf, [u8; 32])>,
-    /// None where no other client may share it.
+    /// `None` if no other client may share the context.
     pub(crate) key: Option<sharing::Key>,
     /// Lasts while the context above is dropped.
     dropping: Option<Call>,
@@ -65,7 +63,7 @@ impl Loaded {
         let mut roots = Roots::default();
         let mut crls = Crls::default();
         let verifies = options.verifies_certificate();
-        // A CA file must load, even where its verdict will not count.
+        // A CA file must load even if certificates are not verified.
         if verifies || options.names_anchors() {
             let mut store = trust::store(options, &files)?;
             crls = crl::load(&mut store.builder, options, &mut files)?;
@@ -154,35 +152,17 @@ impl Loaded {
 }
 
 fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
-    let (code, when) = match own.not_after < now {
-        true => (
-            CauseCode::ClientCertificateExpired,
-            format!("expired at {}", rfc3339(own.not_after)),
-        ),
-        false => (
-            CauseCode::CertificateNotYetValid,
-            format!("is valid only from {} on", rfc3339(own.not_before)),
-        ),
-    };
-    let message = format!("the client certificate {} {when}", Quoted(&own.subject));
-    let remedy = "Put a certificate that is in force into tlsCertificateKeyFile.";
-    let cause = Cause::new(code, message, remedy)
-        .fact("subject", own.subject.as_str())
-        .fact("not_before", own.not_before)
-        .fact("not_after", own.not_after);
-    Error::configuration(cause.fact("checked_at", now))
+    Error::configuration(FileFailure::OwnCertificateNotInForce {
+        certificate: Box::new(own.clone()),
+        checked_at: now,
+    })
 }
 
-/// OpenSSL refused a call that can only fail by a broken set-up of OpenSSL itself.
+/// OpenSSL rejected a call that can fail only if OpenSSL itself is not set up well.
 pub(crate) fn internal(error: ErrorStack) -> Error {
-    let remedy = match Library::inspect().problems().as_slice() {
-        [] => "Look at OpenSSL's configuration file (`openssl version -d` names its folder) and at the security level set there.".to_owned(),
-        problems => format!("Correct OpenSSL's configuration: {}.", problems.join("; ")),
+    let failure = FileFailure::OpenSsl {
+        error: error.to_string(),
+        problems: Library::inspect().found_problems(),
     };
-    let cause = Cause::new(
-        CauseCode::OptionConflict,
-        format!("OpenSSL refuses the configuration: {error}"),
-        remedy,
-    );
-    Error::configuration(cause).with_source(error)
+    Error::configuration(failure).with_source(error)
 }

@@ -14,10 +14,10 @@ use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::ffi::openssl as ffi;
 use crate::printable::Quoted;
+use crate::reason::files::FilePurpose;
 use crate::time::rfc3339;
 use crate::tls::Certificate;
-use crate::tls::config::files::Purpose;
-use crate::tls::config::key::{Lacking, Locked};
+use crate::tls::config::key::{self, Locked};
 use crate::tls::config::reading::{FileBytes, Unread};
 
 /// What ends sooner is worth a warning: 30 days.
@@ -55,7 +55,7 @@ pub(super) fn unreadable(unread: &Unread) -> Finding {
     Finding {
         code: FindingCode::FileUnreadable,
         severity: Severity::Failure,
-        message: format!("it cannot be read: {}", unread.why),
+        message: format!("it cannot be read: {}", unread.problem),
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn findings(
     report: &FileReport,
     contents: &Contents,
     file: &FileBytes,
-    purpose: Option<Purpose>,
+    purpose: Option<FilePurpose>,
     now: SystemTime,
 ) -> Vec<Finding> {
     let mut judge = Judge {
@@ -93,7 +93,7 @@ struct Judge<'a> {
     report: &'a FileReport,
     contents: &'a Contents,
     bytes: &'a [u8],
-    purpose: Option<Purpose>,
+    purpose: Option<FilePurpose>,
     now: SystemTime,
     findings: Vec<Finding>,
 }
@@ -160,7 +160,7 @@ impl Judge<'_> {
         let command = match self.report.form {
             Some(FileForm::Der) if !contents.certificates.is_empty() => "x509",
             Some(FileForm::Der) if !contents.keys.is_empty() => "pkey",
-            Some(FileForm::Pkcs12) if self.purpose == Some(Purpose::TrustAnchors) => {
+            Some(FileForm::Pkcs12) if self.purpose == Some(FilePurpose::TrustAnchors) => {
                 return self.warn(
                     FindingCode::NotPem,
                     "it is a PKCS#12 file where certificates in PEM form are needed",
@@ -229,11 +229,10 @@ impl Judge<'_> {
                 "the password does not open the private key",
             ),
             Locked::Unsupported(error) => {
-                let lacking = Lacking::of(self.bytes, error);
-                let (why, remedy) = (lacking.why(), lacking.remedy());
+                let lack = key::lack(self.bytes, error);
                 self.fail(
                     FindingCode::KeyAlgorithmUnsupported,
-                    format!("it {why}; {}", remedy.trim_end_matches('.')),
+                    format!("it {lack}; {}", lack.remedy().trim_end_matches('.')),
                 );
             }
             Locked::Undecodable(_) => self.fail(
@@ -247,7 +246,7 @@ impl Judge<'_> {
         let name = certificate.short_name();
         if certificate.not_after < self.now {
             let at = rfc3339(certificate.not_after);
-            let is_own = self.purpose == Some(Purpose::ClientCertificate) && !certificate.is_ca;
+            let is_own = self.purpose == Some(FilePurpose::ClientCertificate) && !certificate.is_ca;
             let code = if is_own {
                 FindingCode::ClientCertificateExpired
             } else {
@@ -337,7 +336,7 @@ impl Judge<'_> {
                 FindingCode::NoSubjectAltName,
                 format!("the certificate {name} has no host name and no IP address among its subject alternative names: it will do for a client, and for no server", name = Quoted(&name)),
             ),
-            Some(Purpose::ClientCertificate) if !client => self.warn(
+            Some(FilePurpose::ClientCertificate) if !client => self.warn(
                 FindingCode::WrongPurpose,
                 format!("the extended key usage of {name} does not allow clientAuth: a server may refuse it", name = Quoted(&name)),
             ),

@@ -20,8 +20,9 @@ use self::contents::Contents;
 use super::Certificate;
 use crate::ffi::fork;
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
+use crate::reason::files::FilePurpose;
 use crate::store_uri::shown_path;
-use crate::tls::config::files::{self, Purpose};
+use crate::tls::config::files;
 use crate::tls::config::key::Password;
 use crate::tls::config::reading::{self, FileBytes, Files, Unread};
 
@@ -309,9 +310,12 @@ impl FileReport {
 
     /// Looks at the files that `options` name: CA file, CRLs, client certificate and key.
     pub(crate) fn of_options(options: &TlsOptions, files: &Files, now: SystemTime) -> Vec<Self> {
-        let crls = options.crl_files().iter().map(|path| (path, Purpose::Crl));
+        let crls = options
+            .crl_files()
+            .iter()
+            .map(|path| (path, FilePurpose::Crl));
         let ca = options.ca_file().map(Path::to_owned);
-        let ca = ca.iter().map(|path| (path, Purpose::TrustAnchors));
+        let ca = ca.iter().map(|path| (path, FilePurpose::TrustAnchors));
         let identity = match options.identity() {
             Some(IdentitySource::File(path)) => vec![path],
             // One file may be named for both.
@@ -324,7 +328,7 @@ impl FileReport {
         };
         let identity = identity
             .into_iter()
-            .map(|path| (path, Purpose::ClientCertificate));
+            .map(|path| (path, FilePurpose::ClientCertificate));
         let judged = ca.chain(crls).chain(identity).map(|(path, purpose)| {
             let password = Password::new(options.password(), files);
             Self::judged(path, files.get(path), Some(purpose), password, now)
@@ -335,7 +339,7 @@ impl FileReport {
     fn judged(
         path: &Path,
         file: Result<&FileBytes, &Unread>,
-        purpose: Option<Purpose>,
+        purpose: Option<FilePurpose>,
         password: Password<'_>,
         now: SystemTime,
     ) -> (Self, Vec<X509>) {
@@ -346,7 +350,7 @@ impl FileReport {
                 Ok(_) => path.to_owned(),
                 Err(_) => shown_path(path).into(),
             },
-            option: purpose.map(Purpose::option),
+            option: purpose.map(FilePurpose::option),
             form: None,
             holds: String::new(),
             certificates: Vec::new(),
@@ -360,7 +364,7 @@ impl FileReport {
                 let bytes = &file.bytes;
                 let contents = Contents::of(bytes, password);
                 report.form = Some(files::form(bytes));
-                report.holds = files::describe(bytes);
+                report.holds = files::contents(bytes).to_string();
                 report.fill(&contents, purpose);
                 report.findings = judge::findings(&report, &contents, file, purpose, now);
                 certificates = contents.certificates;
@@ -371,7 +375,7 @@ impl FileReport {
     }
 
     /// Makes plain data of what was decoded.
-    fn fill(&mut self, contents: &Contents, purpose: Option<Purpose>) {
+    fn fill(&mut self, contents: &Contents, purpose: Option<FilePurpose>) {
         let certificates = &contents.certificates;
         self.certificates = certificates
             .iter()
@@ -385,7 +389,7 @@ impl FileReport {
         let end_entity = self.certificates.iter().position(|found| !found.is_ca);
         let of_key = self.keys.iter().find_map(|key| key.certificate);
         let start = of_key.or(end_entity).filter(|_| certificates.len() > 1);
-        if purpose != Some(Purpose::TrustAnchors) {
+        if purpose != Some(FilePurpose::TrustAnchors) {
             self.chain = start.map(|start| ChainReport::of(certificates, start));
         }
     }
