@@ -303,18 +303,6 @@ impl Cause {
         Self::explained(Reason::Simulated, Explanation::new(code, message, remedy))
     }
 
-    /// A cargo feature is off that `what` needs; `remedy` names the feature.
-    #[cfg(not(all(
-        feature = "cloud",
-        feature = "gssapi",
-        feature = "saslprep",
-        feature = "srv"
-    )))]
-    pub(crate) fn not_built_in(what: &str, remedy: &str) -> Self {
-        let message = format!("this program is built without {what}");
-        Self::new(CauseCode::MechanismUnsupported, message, remedy)
-    }
-
     /// Adds a fact; a value that is absent adds nothing.
     #[cold]
     pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {

@@ -18,6 +18,7 @@ pub(crate) mod net;
 mod revocation;
 pub(crate) mod sdam;
 mod security_level;
+pub(crate) mod srv;
 mod tls;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             #[cfg(any(test, feature = "_internals"))]
             Reason::Simulated => Explanation::new(CauseCode::OptionConflict, "", ""),
             Reason::Auth(reason) => auth::explain(reason),
+            Reason::Srv(reason) => srv::explain(reason),
             Reason::Certificate(reason) => certificate::explain(reason),
             Reason::Revocation(reason) => revocation::explain(reason),
             Reason::Worded => Explanation::new(CauseCode::OptionConflict, "", ""),

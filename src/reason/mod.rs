@@ -18,6 +18,7 @@ pub(crate) mod io;
 pub(crate) mod net;
 pub(crate) mod revocation;
 pub(crate) mod sdam;
+pub(crate) mod srv;
 pub(crate) mod tls;
 
 use crate::reason::alert::Alert;
@@ -44,6 +45,8 @@ pub(crate) enum Reason {
     Simulated,
     /// Authentication: the credential, its sources, and the conversation with the server.
     Auth(Box<auth::AuthFailure>),
+    /// SRV and TXT records of DNS.
+    Srv(Box<srv::SrvFailure>),
     /// The certificate of the server.
     Certificate(certificate::CertificateFailure),
     /// The revocation check by OCSP.
@@ -55,7 +58,11 @@ pub(crate) enum Reason {
 impl Reason {
     /// Returns true if a name server or the system's resolver did not answer in time.
     pub(crate) fn is_resolver_timeout(&self) -> bool {
-        matches!(self, Self::Net(failure) if failure.is_resolver_timeout())
+        match self {
+            Self::Net(failure) => failure.is_resolver_timeout(),
+            Self::Srv(failure) => failure.is_resolver_timeout(),
+            _ => false,
+        }
     }
 
     /// The alert that the server sent, if it sent one.
@@ -70,6 +77,12 @@ impl Reason {
 impl From<auth::AuthFailure> for Reason {
     fn from(reason: auth::AuthFailure) -> Self {
         Self::Auth(Box::new(reason))
+    }
+}
+
+impl From<srv::SrvFailure> for Reason {
+    fn from(reason: srv::SrvFailure) -> Self {
+        Self::Srv(Box::new(reason))
     }
 }
 

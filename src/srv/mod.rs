@@ -1,8 +1,8 @@
 //! `mongodb+srv`: the hosts, and some options, of a deployment come from DNS. Source: "Initial DNS Seedlist
 //! Discovery".
 //!
-//! [`resolve`] asks for SRV and TXT records, once a client is made, and completes its options; what the answers must
-//! be like stands in `rules`. Without the cargo feature `srv` it refuses.
+//! [`resolve`] looks up SRV and TXT records when a client is created, and completes its options by the rules in `rules`.
+//! Without the cargo feature `srv` it returns an error.
 
 #[cfg(feature = "srv")]
 pub(crate) mod polling;
@@ -22,31 +22,30 @@ use crate::options::ClientOptions;
 #[cfg(feature = "srv")]
 use crate::options::SrvOptions;
 
-/// What DNS says about the name in a `mongodb+srv` connection string.
+/// The answer of DNS for the name in a `mongodb+srv` connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeedList {
-    /// The name whose SRV records were asked for.
+    /// The name whose SRV records were looked up.
     pub query: String,
-    /// The hosts of the SRV records in the order of the answer, also those that `srvMaxHosts` leaves out.
+    /// The hosts of the SRV records in the order of the answer, including those that `srvMaxHosts` excludes.
     pub hosts: Vec<ServerAddress>,
-    /// The TXT record, its strings joined; none if there is none.
+    /// The TXT record with its strings joined, if there is one.
     pub txt: Option<String>,
-    /// The name servers that could be asked.
+    /// The configured name servers.
     pub name_servers: Vec<SocketAddr>,
-    /// How long both answers took.
+    /// The duration of both lookups.
     pub duration: Duration,
-    /// How long the SRV records may be remembered: the shortest of their times to live.
+    /// How long the SRV records may be cached: the shortest of their times to live.
     pub ttl: Duration,
 }
 
-/// Asks DNS for the hosts of `options`, which have `srv`, and completes them. All of it takes no longer than
+/// Looks up the hosts of `options`, which have `srv`, in DNS, and completes the options. It takes at most
 /// `connectTimeoutMS`.
 ///
 /// # Errors
-/// At [`Stage::Resolve`](crate::Stage::Resolve), if DNS does not answer or answers what the specification refuses;
-/// [`CauseCode::OptionConflict`](crate::CauseCode::OptionConflict), if the options of a TXT record do not go with the
-/// others.
+/// At [`Stage::Resolve`](crate::Stage::Resolve), if DNS does not answer or the specification refuses its answer;
+/// [`CauseCode::OptionConflict`](crate::CauseCode::OptionConflict), if the options of a TXT record contradict others.
 #[cfg(feature = "srv")]
 pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {
     let Some(srv) = &options.srv else {
@@ -81,7 +80,7 @@ fn resolve_name(options: &mut ClientOptions, srv: &SrvOptions) -> Result<SeedLis
     let deadline = Deadline::after(started, options.connect_timeout, TimeoutKind::Connect);
     let query = rules::query_name(srv);
     let resolver = Resolver::new(options.dns_server)
-        .map_err(|limit| rules::limited(&srv.host, "SRV", &query, limit))?;
+        .map_err(|limit| rules::limited(&srv.host, &query, limit))?;
     let (records, ttl) = resolver
         .srv(&query, &deadline)
         .map_err(|failure| rules::no_srv(&srv.host, &query, failure, &resolver))?;
@@ -114,13 +113,10 @@ fn resolve_name(options: &mut ClientOptions, srv: &SrvOptions) -> Result<SeedLis
     })
 }
 
-/// Refuses: this program was built without a resolver.
+/// Returns an error, because this program is built without a resolver.
 #[cfg(not(feature = "srv"))]
 pub(crate) fn resolve(_: &mut ClientOptions) -> Result<SeedList> {
-    use crate::cause::Cause;
-
-    Err(crate::Error::configuration(Cause::not_built_in(
-        "mongodb+srv",
-        "Build mongotls with its feature \"srv\", or name the hosts of the deployment in a mongodb:// connection string.",
-    )))
+    Err(crate::Error::configuration(
+        crate::reason::srv::SrvFailure::NotBuiltIn,
+    ))
 }

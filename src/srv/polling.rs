@@ -1,9 +1,9 @@
-//! Asking DNS again and again for the routers of a sharded cluster.
+//! Polls DNS for the routers of a sharded cluster.
 //!
-//! A thread asks for the SRV records once their time to live is over, though not sooner than a minute after the last
-//! time, and tells the topology of the hosts; after a failure it asks at `heartbeatFrequencyMS`. A record that must not
-//! be followed is left out. It ends once the deployment turns out to be no sharded cluster. Source: "Polling SRV Records
-//! for mongos Discovery".
+//! A thread looks up the SRV records when their time to live is over, but at most once a minute, and passes the hosts to
+//! the topology; after a failure it waits for `heartbeatFrequencyMS`. Records that the specification refuses are ignored.
+//! The thread ends when the deployment turns out not to be a sharded cluster. Source: "Polling SRV Records for mongos
+//! Discovery".
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,23 +22,23 @@ use crate::sdam::{Topology, TopologyType};
 use crate::stop::Stop;
 use crate::time::{Deadline, TimeoutKind};
 
-/// The shortest interval: a minute, whatever the records say.
+/// The shortest interval: a minute, even if the time to live of the records is shorter.
 pub(crate) const SHORTEST: Duration = Duration::from_secs(60);
 
-/// What is asked for, and how.
+/// The polling of one name.
 struct Polling {
     topology: Weak<Topology>,
     srv: SrvOptions,
     /// The name server. `None` uses those of `/etc/resolv.conf`, which is read each time because it may change.
     dns_server: Option<SocketAddr>,
-    /// `connectTimeoutMS`, for each time.
+    /// The time limit of one lookup: `connectTimeoutMS`.
     limit: Option<Duration>,
     /// `heartbeatFrequencyMS`.
     after_failure: Duration,
     shortest: Duration,
 }
 
-/// Starts the thread. It does not keep the topology alive, and ends with the result.
+/// Starts the thread. It does not keep the topology alive, and ends when the returned handle does.
 pub(crate) fn start(
     topology: Weak<Topology>,
     options: &ClientOptions,
@@ -69,13 +69,13 @@ pub(crate) fn start(
         let pause = polling.after_failure;
         thread::outlive_panics("polling SRV records", poll, || !go_on.stops_within(pause));
     };
-    // Started later, if not now.
+    // If the thread cannot be started now, it is started later.
     let _ = alive.background().start("mongotls-srv", run);
     Some(stop)
 }
 
 impl Polling {
-    /// Asks once; returns when to ask again, or none if there is nothing to ask for any more.
+    /// Looks up the records once, and returns the time until the next lookup, or `None` if polling ends.
     fn round(&self) -> Option<Duration> {
         let may_change = |topology: &Topology| {
             let kind = topology.snapshot().description().topology_type;
@@ -85,9 +85,9 @@ impl Polling {
         if !is_wanted {
             return None;
         }
-        // Nothing is held meanwhile: it may take long.
+        // The lookup may take long, so it holds neither a lock nor the topology.
         let query = rules::query_name(&self.srv);
-        let (found, ttl) = match self.ask(&query) {
+        let (found, ttl) = match self.look_up(&query) {
             Ok(found) => found,
             Err(error) => {
                 warn!(target: "mongotls::dns", "the hosts stay as they are: {error}");
@@ -96,7 +96,7 @@ impl Polling {
         };
         let hosts = rules::known_hosts(&self.srv.host, &query, found);
         if hosts.is_empty() {
-            warn!(target: "mongotls::dns", "the hosts stay as they are: no SRV record of {query} may be followed", query = Quoted(&query));
+            warn!(target: "mongotls::dns", "the hosts stay as they are: no SRV record of {query} may be used", query = Quoted(&query));
             return Some(self.after_failure);
         }
         let topology = self.topology.upgrade()?;
@@ -111,16 +111,16 @@ impl Polling {
         Some(ttl.max(self.shortest))
     }
 
-    fn ask(&self, query: &str) -> Result<(Vec<(String, u16)>, Duration)> {
+    fn look_up(&self, query: &str) -> Result<(Vec<(String, u16)>, Duration)> {
         let deadline = Deadline::after(Instant::now(), self.limit, TimeoutKind::Connect);
         let resolver = Resolver::new(self.dns_server)
-            .map_err(|limit| rules::limited(&self.srv.host, "SRV", query, limit))?;
+            .map_err(|limit| rules::limited(&self.srv.host, query, limit))?;
         resolver
             .srv(query, &deadline)
             .map_err(|failure| rules::no_srv(&self.srv.host, query, failure, &resolver))
     }
 
-    /// With `srvMaxHosts`, those that are there already and some of the others.
+    /// Selects the hosts. With `srvMaxHosts`, present hosts are kept and gaps are filled with some of the others.
     fn chosen(
         &self,
         hosts: Vec<ServerAddress>,
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_followed_or_cannot_be_asked_changes_nothing() {
+    fn refused_and_failed_lookups_change_nothing() {
         let bench = Bench::start(&[("a.test.example", 1)], "");
         bench.dns.set_zone(zone(&[("evil.example", 1)]));
         bench.await_rounds(3);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn with_srv_max_hosts_those_that_are_there_stay_and_gaps_are_filled() {
+    fn with_srv_max_hosts_hosts_stay_and_gaps_are_filled() {
         let all = [
             ("a.test.example", 1),
             ("b.test.example", 2),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_set_is_not_asked_for_and_the_end_is_at_once() {
+    fn a_replica_set_is_not_polled() {
         let router = Server::builder().hello(Hello::mongos()).start();
         let host = [("localhost.test.example", router.port())];
         let bench = Bench::start(&host, "&replicaSet=rs0");

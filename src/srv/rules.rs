@@ -1,68 +1,65 @@
-//! What the records of a `mongodb+srv` name must be like, and what they make of the options. No sockets.
-
-use std::net::SocketAddr;
+//! The rules about the records of a `mongodb+srv` name, and how they complete the options. No sockets.
 
 use openssl::rand::rand_bytes;
 
 use crate::address::ServerAddress;
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result, Stage};
+use crate::explain::srv::host_problem;
 use crate::ffi::fork;
 use crate::limit::Limit;
 use crate::logging::warn;
 use crate::net::dns::Resolver;
-use crate::options::{ClientOptions, Deployment, SrvOptions, option_conflict};
+use crate::options::{ClientOptions, Deployment, SrvOptions};
 use crate::printable::Quoted;
-use crate::reason::dns::{DnsFailure, NameServerError};
+use crate::reason::dns::DnsFailure;
+use crate::reason::srv::{
+    DnsRecordType, SrvConflict, SrvFailure, SrvHostProblem, SrvProblem, TxtProblem,
+    UnansweredLookup,
+};
 use crate::uri::{TxtOptions, Warning};
 
-/// The name whose SRV records hold the hosts.
+/// Returns the name whose SRV records hold the hosts.
 pub(super) fn query_name(srv: &SrvOptions) -> String {
     format!("_{}._tcp.{}", srv.service_name, bare(&srv.host))
 }
 
-/// A name in lower case without a dot at its end.
+/// Returns a name in lower case without a dot at its end.
 pub(super) fn bare(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// The hosts of SRV records, none twice.
+/// Returns the distinct hosts of SRV records.
 ///
 /// # Errors
-/// [`CauseCode::SrvNotFound`] without a record, [`CauseCode::SrvInvalid`] with one that the specification refuses.
+/// [`CauseCode::SrvNotFound`](crate::CauseCode::SrvNotFound) without a record,
+/// [`CauseCode::SrvInvalid`](crate::CauseCode::SrvInvalid) if the specification refuses one.
 pub(super) fn hosts(
     name: &str,
     query: &str,
     records: Vec<(String, u16)>,
     resolver: &Resolver,
 ) -> Result<Vec<ServerAddress>> {
+    let query = query.to_owned();
     if records.is_empty() {
-        let why = format!("{query} has no SRV record", query = Quoted(&query));
-        return Err(not_found(name, query, &why, "no records", resolver));
+        let name_servers = resolver.servers().to_vec();
+        let problem = SrvProblem::NoRecords {
+            query,
+            name_servers,
+        };
+        return Err(failed(name, problem));
     }
     let mut hosts = Vec::with_capacity(records.len());
     for (target, port) in records {
         let host = bare(&target);
-        if let Err(why) = check(name, &host, port) {
-            let cause = Cause::new(
-                CauseCode::SrvInvalid,
-                format!(
-                    "an SRV record of {query} names {target}, port {port}, which {why}",
-                    query = Quoted(&query),
-                    target = Quoted(&target)
-                ),
-                format!(
-                    "Correct the record (`dig SRV {query}`): its hosts must be in the domain {}. If you do not know \
-                     that host, somebody may have changed the DNS answer: do not connect.",
-                    Quoted(&domain(&bare(name)))
-                ),
-            );
-            let cause = cause
-                .fact("query", query)
-                .fact("target", target)
-                .fact("port", u32::from(port))
-                .fact("domain", domain(&bare(name)));
-            return Err(Error::failed(Stage::Resolve, with_name(cause, name)));
+        if let Err(problem) = check(name, &host, port) {
+            let problem = SrvProblem::Host {
+                query,
+                target,
+                port,
+                domain: domain(&bare(name)).to_owned(),
+                problem,
+            };
+            return Err(failed(name, problem));
         }
         let address = ServerAddress::tcp(&host, port);
         if !hosts.contains(&address) {
@@ -72,7 +69,7 @@ pub(super) fn hosts(
     Ok(hosts)
 }
 
-/// The hosts of SRV records that may be followed, none twice; the others are named in the log.
+/// Returns the distinct hosts of SRV records that may be used. The log names the others.
 pub(super) fn known_hosts(
     name: &str,
     query: &str,
@@ -81,7 +78,8 @@ pub(super) fn known_hosts(
     let mut hosts = Vec::with_capacity(records.len());
     for (target, port) in records {
         let host = bare(&target);
-        if let Err(why) = check(name, &host, port) {
+        if let Err(problem) = check(name, &host, port) {
+            let why = host_problem(problem);
             let shown = target.escape_debug();
             warn!(target: "mongotls::dns", "an SRV record of {query} names \"{shown}\", port {port}, which {why}: left out", query = Quoted(&query));
             continue;
@@ -94,7 +92,7 @@ pub(super) fn known_hosts(
     hosts
 }
 
-/// The part of a name that hosts must share: all but the first part, where there are three or more.
+/// Returns the domain that hosts must be in: the name without its first part, if it has three or more.
 fn domain(name: &str) -> &str {
     match name.split_once('.') {
         Some((_, rest)) if rest.contains('.') => rest,
@@ -102,29 +100,29 @@ fn domain(name: &str) -> &str {
     }
 }
 
-/// Whether a host may stand in an SRV record of `name`. A name of one or two parts is its own domain, so that a host
-/// has one part more.
-fn check(name: &str, host: &str, port: u16) -> Result<(), &'static str> {
+/// Checks that a host may be in an SRV record of `name`. A name of one or two parts is its own domain, so its hosts have
+/// one more part.
+fn check(name: &str, host: &str, port: u16) -> Result<(), SrvHostProblem> {
     let name = bare(name);
     let domain = domain(&name);
     if host.is_empty() {
-        return Err("means that the service is not there");
+        return Err(SrvHostProblem::NoService);
     }
     if host.contains('\\') {
-        return Err("is no host name");
+        return Err(SrvHostProblem::NotHostName);
     }
     if port == 0 {
-        return Err("is no port");
+        return Err(SrvHostProblem::NotPort);
     }
     match host.strip_suffix(domain) {
         Some(own) if own.len() > 1 && own.ends_with('.') => Ok(()),
-        _ if host == name => Err("is the name itself: a host needs one part more"),
-        _ => Err("is outside of the domain of the connection string"),
+        _ if host == name => Err(SrvHostProblem::SameName),
+        _ => Err(SrvHostProblem::OutsideDomain),
     }
 }
 
-/// Takes `max` of the hosts at random, by a Fisher-Yates shuffle; all of them, in their order, where there are not
-/// more, or if `max` is 0.
+/// Returns `max` hosts at random, by a Fisher-Yates shuffle. If there are not more hosts, or if `max` is 0, returns all of
+/// them in their order.
 pub(super) fn some_of(hosts: Vec<ServerAddress>, max: u32) -> Result<Vec<ServerAddress>> {
     some_of_by(hosts, max, below)
 }
@@ -138,7 +136,7 @@ fn some_of_by<E>(
     if max == 0 || max >= hosts.len() {
         return Ok(hosts);
     }
-    // The first `max` steps: what is behind them is not needed.
+    // The first `max` steps are enough: the other hosts are dropped.
     for index in 0..max {
         let other = index + below(hosts.len() - index)?;
         hosts.swap(index, other);
@@ -147,7 +145,7 @@ fn some_of_by<E>(
     Ok(hosts)
 }
 
-/// A number below `end`, each as likely.
+/// Returns a random number below `end`, with equal probabilities.
 fn below(end: usize) -> Result<usize> {
     let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
     let fair = u64::MAX - u64::MAX % end;
@@ -158,12 +156,7 @@ fn below(end: usize) -> Result<usize> {
             rand_bytes(&mut bytes)
         };
         drawn.map_err(|error| {
-            let cause = Cause::new(
-                CauseCode::DnsFailed,
-                format!("OpenSSL has no random bytes to choose hosts with: {error}"),
-                "Look at OpenSSL's configuration, and at the random source of the system.",
-            );
-            Error::failed(Stage::Resolve, cause)
+            Error::failed(Stage::Resolve, SrvFailure::RandomNumbers(error.to_string()))
         })?;
         let number = u64::from_ne_bytes(bytes);
         if number < fair {
@@ -172,50 +165,38 @@ fn below(end: usize) -> Result<usize> {
     }
 }
 
-/// The one TXT record there may be, and its options.
+/// Returns the TXT record, if there is one, and its options.
 ///
 /// # Errors
-/// [`CauseCode::SrvInvalid`].
+/// [`CauseCode::SrvInvalid`](crate::CauseCode::SrvInvalid).
 pub(super) fn txt(
     name: &str,
     records: Vec<Option<String>>,
 ) -> Result<(Option<String>, TxtOptions, Vec<Warning>)> {
-    let host = bare(name);
-    let refuse = |why: &str, txt: Option<&str>| {
-        let shown = txt.map(|txt| txt.chars().take(MAX_SHOWN).collect::<String>());
-        let cause = Cause::new(
-            CauseCode::SrvInvalid,
-            format!("the TXT record of {host} {why}", host = Quoted(&host)),
-            format!(
-                "Correct the TXT record (`dig TXT {host}`): one record, with authSource, replicaSet and loadBalanced \
-                 as in a connection string and nothing else."
-            ),
-        );
-        let cause = cause
-            .fact("query", host.as_str())
-            .fact_opt("txt_record", shown);
-        Err(Error::failed(Stage::Resolve, with_name(cause, name)))
+    let refused = |problem| {
+        let query = bare(name);
+        Err(failed(name, SrvProblem::Txt { query, problem }))
     };
     let text = match records.as_slice() {
         [] => return Ok((None, TxtOptions::default(), Vec::new())),
         [Some(text)] => text,
-        [None] => return refuse("is not UTF-8", None),
-        several => {
-            let why = format!("is one of {}, and only one is allowed", several.len());
-            return refuse(&why, None);
-        }
+        [None] => return refused(TxtProblem::NotUtf8),
+        several => return refused(TxtProblem::Several(several.len())),
     };
     match TxtOptions::parse(text) {
         Ok((options, warnings)) => Ok((Some(text.clone()), options, warnings)),
-        Err(why) => refuse(&why, Some(text)),
+        Err(why) => refused(TxtProblem::Options {
+            why,
+            record: text.chars().take(MAX_SHOWN).collect(),
+        }),
     }
 }
 
-/// Fills in the hosts and what the TXT record adds, where neither the connection string nor the program says
-/// otherwise, and checks the rules that could not be checked before.
+/// Adds the hosts and the options of the TXT record, except for options that the connection string or the program sets,
+/// and checks the rules that depend on them.
 ///
 /// # Errors
-/// [`CauseCode::OptionConflict`]; the options are unchanged then.
+/// [`CauseCode::OptionConflict`](crate::CauseCode::OptionConflict). The options are then unchanged.
 pub(super) fn complete(
     options: &mut ClientOptions,
     srv: &SrvOptions,
@@ -234,10 +215,10 @@ pub(super) fn complete(
         direct: options.direct_connection == Some(true),
         load_balanced,
     };
-    let mut conflicts: Vec<String> = deployment
+    let mut conflicts: Vec<SrvConflict> = deployment
         .conflicts()
         .into_iter()
-        .map(str::to_owned)
+        .map(SrvConflict::Deployment)
         .collect();
     let mechanism = options
         .credential
@@ -245,16 +226,15 @@ pub(super) fn complete(
         .and_then(|credential| credential.mechanism);
     if let (Some(source), Some(mechanism)) = (&source, mechanism) {
         if mechanism.is_always_external() && source != "$external" {
-            conflicts.push(format!(
-                "authSource={source} of the TXT record cannot be used with {mechanism}; add authSource=$external to the connection string"
-            , source = Quoted(&source)));
+            let source = source.clone();
+            conflicts.push(SrvConflict::AuthSource { source, mechanism });
         }
     }
     if !conflicts.is_empty() {
-        let cause = option_conflict(&conflicts)
-            .with_remedy("Change the connection string or the DNS records: what a TXT record sets counts unless the connection string sets it.")
-            .fact("srv_hosts", hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
-        return Err(Error::configuration(with_name(cause, &srv.host)));
+        return Err(Error::configuration(SrvFailure::Records {
+            host: srv.host.clone(),
+            problem: SrvProblem::Conflicts { conflicts, hosts },
+        }));
     }
     options.hosts = hosts;
     options.replica_set = replica_set;
@@ -265,21 +245,12 @@ pub(super) fn complete(
     Ok(())
 }
 
-/// Why there are no SRV records.
+/// Converts the failure of a lookup of SRV records.
 pub(super) fn no_srv(name: &str, query: &str, failure: DnsFailure, resolver: &Resolver) -> Error {
-    match failure {
-        DnsFailure::NoSuchName => {
-            let why = format!(
-                "the name {query} does not exist in DNS",
-                query = Quoted(&query)
-            );
-            not_found(name, query, &why, "NXDOMAIN", resolver)
-        }
-        failure => unanswered(name, "SRV", query, failure, resolver),
-    }
+    lookup_failed(name, DnsRecordType::Srv, query, failure, resolver)
 }
 
-/// No TXT record is no failure; no answer is one.
+/// Converts the failure of a lookup of TXT records. A name without a TXT record is not a failure.
 pub(super) fn no_txt<T>(
     name: &str,
     query: &str,
@@ -288,133 +259,64 @@ pub(super) fn no_txt<T>(
 ) -> Result<Vec<T>> {
     match failure {
         DnsFailure::NoSuchName => Ok(Vec::new()),
-        failure => Err(unanswered(name, "TXT", query, failure, resolver)),
+        failure => {
+            let record = DnsRecordType::Txt;
+            Err(lookup_failed(name, record, query, failure, resolver))
+        }
     }
 }
 
-/// This host lacks a resource to ask for the records.
-pub(super) fn limited(name: &str, kind: &str, query: &str, limit: Limit) -> Error {
-    let what = format!(
-        "the {kind} records of {query} cannot be requested",
-        query = Quoted(&query)
-    );
-    let cause = limit.cause(&what).fact("query", query);
-    Error::failed(Stage::Resolve, with_name(cause, name))
+/// Describes that a limit of this host prevents the lookup of SRV records.
+pub(super) fn limited(name: &str, query: &str, limit: Limit) -> Error {
+    let problem = SrvProblem::Limited {
+        record: DnsRecordType::Srv,
+        query: query.to_owned(),
+        reached: limit.reached(),
+    };
+    failed(name, problem)
 }
 
-fn not_found(name: &str, query: &str, why: &str, answer: &str, resolver: &Resolver) -> Error {
-    let cause = Cause::new(
-        CauseCode::SrvNotFound,
-        why,
-        format!(
-            "Correct the name behind mongodb+srv://, or srvServiceName; `dig SRV {query}` shows what DNS has. The \
-             name of a server itself belongs into a mongodb:// connection string."
-        ),
-    );
-    let cause = cause
-        .fact("query", query)
-        .fact("dns_answer", answer)
-        .fact("name_servers", names(resolver.servers()));
-    Error::failed(Stage::Resolve, with_name(cause, name))
-}
-
-fn unanswered(
+fn lookup_failed(
     name: &str,
-    kind: &str,
+    record: DnsRecordType,
     query: &str,
     failure: DnsFailure,
     resolver: &Resolver,
 ) -> Error {
-    let (troubles, elapsed) = match failure {
-        DnsFailure::Unanswered { errors, elapsed } => (errors, elapsed),
-        DnsFailure::NotSent(why) => {
-            let cause = Cause::new(
-                CauseCode::DnsFailed,
-                format!(
-                    "the {kind} records of {query} cannot be asked for: {why}",
-                    query = Quoted(&query)
-                ),
-                "Correct the name behind mongodb+srv://.",
-            );
-            return Error::failed(Stage::Resolve, with_name(cause.fact("query", query), name));
-        }
-        DnsFailure::Limited(limit) => return limited(name, kind, query, limit),
-        // Told apart by the callers.
-        DnsFailure::NoSuchName => (Vec::new(), None),
+    let query = query.to_owned();
+    let name_servers = resolver.servers().to_vec();
+    let problem = match failure {
+        DnsFailure::NoSuchName => SrvProblem::NoSuchName {
+            query,
+            name_servers,
+        },
+        DnsFailure::Unanswered { errors, elapsed } => SrvProblem::Unanswered(UnansweredLookup {
+            record,
+            query,
+            name_servers,
+            errors,
+            elapsed,
+        }),
+        DnsFailure::NotSent(error) => SrvProblem::NotSent {
+            record,
+            query,
+            error,
+        },
+        DnsFailure::Limited(limit) => SrvProblem::Limited {
+            record,
+            query,
+            reached: limit.reached(),
+        },
     };
-    let told: Vec<String> = troubles
-        .iter()
-        .map(|(server, trouble)| format!("{server} {trouble}"))
-        .collect();
-    let told = match told.is_empty() {
-        true => "no name server was asked".to_owned(),
-        false => told.join("; "),
-    };
-    // A server that said something says more than those that are silent.
-    let answer = troubles.iter().find_map(|(_, trouble)| match trouble {
-        NameServerError::Code(code) => Some((*code).to_owned()),
-        NameServerError::Truncated => Some("truncated".to_owned()),
-        NameServerError::Malformed => Some("malformed".to_owned()),
-        NameServerError::Referral => Some("referral".to_owned()),
-        NameServerError::Aliases(error) => Some(error.to_string()),
-        NameServerError::Io(kind) => Some(kind.to_string()),
-        NameServerError::Limited(limit) => Some(limit.to_string()),
-        NameServerError::Silent { .. } => None,
-    });
-    let limit = elapsed.map(|elapsed| {
-        format!(
-            " within {} ({})",
-            crate::error::Milliseconds(elapsed.limit),
-            elapsed.kind.option()
-        )
-    });
-    let is_endless = |(_, trouble): &(SocketAddr, NameServerError)| {
-        matches!(trouble, NameServerError::Aliases(_))
-    };
-    let remedy = match troubles.iter().any(is_endless) {
-        true => format!(
-            "Correct the CNAME records of that name: at most 8 may lie between it and its {kind} records \
-             (`dig {kind} {query}`)."
-        ),
-        false => format!(
-            "Check the name servers in /etc/resolv.conf, or the one that the program sets, and the way to them \
-             (`dig {kind} {query}`)."
-        ),
-    };
-    let cause = Cause::new(
-        CauseCode::DnsFailed,
-        format!(
-            "no name server answered for the {kind} records of {query}{}: {told}",
-            limit.unwrap_or_default(),
-            query = Quoted(&query)
-        ),
-        remedy,
-    );
-    let cause = cause
-        .fact("query", query)
-        .fact(
-            "dns_answer",
-            answer.unwrap_or_else(|| "time-out".to_owned()),
-        )
-        .fact("reason", told)
-        .fact("name_servers", names(resolver.servers()));
-    let limit_ms =
-        elapsed.map(|elapsed| i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX));
-    let cause = cause
-        .fact_opt("limit_ms", limit_ms)
-        .fact_opt("option", elapsed.map(|elapsed| elapsed.kind.option()));
-    Error::failed(Stage::Resolve, with_name(cause, name))
+    failed(name, problem)
 }
 
-fn with_name(cause: Cause, name: &str) -> Cause {
-    cause.fact("host", name)
+fn failed(name: &str, problem: SrvProblem) -> Error {
+    let host = name.to_owned();
+    Error::failed(Stage::Resolve, SrvFailure::Records { host, problem })
 }
 
-fn names(servers: &[SocketAddr]) -> Vec<String> {
-    servers.iter().map(ToString::to_string).collect()
-}
-
-/// How much of a TXT record is shown, in characters.
+/// The number of characters of a TXT record that a message shows.
 const MAX_SHOWN: usize = 255;
 
 #[cfg(test)]
@@ -422,6 +324,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::cause::CauseCode;
 
     fn options(uri: &str) -> (ClientOptions, SrvOptions) {
         let (options, _) = ClientOptions::parse(uri).unwrap();
@@ -429,7 +332,7 @@ mod tests {
         (options, srv)
     }
 
-    fn nobody() -> Resolver {
+    fn unused_resolver() -> Resolver {
         Resolver::new(Some("127.0.0.1:53".parse().unwrap())).unwrap()
     }
 
@@ -457,7 +360,7 @@ mod tests {
             ("localhost", "a.localhost"),
             ("mongo.local", "a.mongo.local"),
         ] {
-            let found = hosts(name, "q", vec![(host.to_owned(), 1)], &nobody()).unwrap();
+            let found = hosts(name, "q", vec![(host.to_owned(), 1)], &unused_resolver()).unwrap();
             assert_eq!(found, [ServerAddress::tcp(&bare(host), 1)], "{name} {host}");
         }
         // Prose tests 2, 3 and 4 of the specification, and more.
@@ -475,7 +378,8 @@ mod tests {
             ("blogs.mongodb.com", r"evil\046mongodb.com"),
             ("blogs.mongodb.com", ""),
         ] {
-            let error = hosts(name, "q", vec![(host.to_owned(), 1)], &nobody()).unwrap_err();
+            let error =
+                hosts(name, "q", vec![(host.to_owned(), 1)], &unused_resolver()).unwrap_err();
             assert_eq!(
                 error.cause().unwrap().code(),
                 CauseCode::SrvInvalid,
@@ -484,27 +388,35 @@ mod tests {
             assert_eq!(fact(&error, "target"), host);
             assert_eq!(fact(&error, "host"), name);
         }
-        let error = hosts("a.b.c", "q", vec![("x.b.c".to_owned(), 0)], &nobody()).unwrap_err();
-        assert!(error.to_string().contains("is no port"), "{error}");
+        let error = hosts(
+            "a.b.c",
+            "q",
+            vec![("x.b.c".to_owned(), 0)],
+            &unused_resolver(),
+        )
+        .unwrap_err();
+        assert!(error.to_string().contains("is not a port"), "{error}");
     }
 
     #[test]
-    fn one_bad_record_spoils_all_and_none_is_taken_twice() {
+    fn one_bad_record_is_enough_and_hosts_are_distinct() {
         let record = |host: &str, port| (host.to_owned(), port);
         let sound = vec![record("x.b.c", 1), record("x.b.c", 2), record("X.b.c", 1)];
         assert_eq!(
-            hosts("a.b.c", "q", sound.clone(), &nobody()).unwrap().len(),
+            hosts("a.b.c", "q", sound.clone(), &unused_resolver())
+                .unwrap()
+                .len(),
             2
         );
         let mut spoilt = sound;
         spoilt.push(record("x.evil.c", 1));
-        let error = hosts("a.b.c", "q", spoilt, &nobody()).unwrap_err();
+        let error = hosts("a.b.c", "q", spoilt, &unused_resolver()).unwrap_err();
         assert_eq!(fact(&error, "target"), "x.evil.c");
         assert_eq!(fact(&error, "domain"), "b.c");
     }
 
     #[test]
-    fn as_many_hosts_are_taken_as_asked_for_each_as_likely() {
+    fn max_hosts_are_taken_with_equal_probabilities() {
         let all: Vec<_> = (1..=5).map(|port| ServerAddress::tcp("h", port)).collect();
         for max in [0, 5, 6] {
             assert_eq!(some_of(all.clone(), max).unwrap(), all);
@@ -526,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_txt_record_gives_way_to_the_connection_string() {
+    fn the_connection_string_precedes_a_txt_record() {
         let seeds = || vec![ServerAddress::tcp("x.b.c", 1)];
         let completed = |uri: &str, text: &str| {
             let (mut options, srv) = options(uri);
@@ -560,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_go_together_is_refused_after_the_lookup() {
+    fn conflicts_are_found_after_the_lookup() {
         for (uri, hosts, text, why) in [
             (
                 "mongodb+srv://a.b.c/?srvMaxHosts=1",
@@ -613,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn one_txt_record_is_allowed_and_no_failure_is_none() {
+    fn at_most_one_txt_record_is_allowed() {
         assert_eq!(txt("a.b.c", Vec::new()).unwrap().0, None);
         for (records, why) in [
             (
@@ -627,7 +539,7 @@ mod tests {
             assert_eq!(error.cause().unwrap().code(), CauseCode::SrvInvalid);
             assert!(error.to_string().contains(why), "{error}");
         }
-        let none: Vec<u8> = no_txt("a", "a", DnsFailure::NoSuchName, &nobody()).unwrap();
+        let none: Vec<u8> = no_txt("a", "a", DnsFailure::NoSuchName, &unused_resolver()).unwrap();
         assert!(none.is_empty());
     }
 }

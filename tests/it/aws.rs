@@ -324,7 +324,7 @@ fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
         HTTP status 401: no token";
     assert_eq!(cause.message(), expected);
     let expected = "Check that the service account of the pod has a Pod Identity association and that the EKS Pod Identity \
-        agent runs on the node; where this is no container of AWS, unset AWS_CONTAINER_CREDENTIALS_FULL_URI.";
+        agent runs on the node; if this is not a container of AWS, unset AWS_CONTAINER_CREDENTIALS_FULL_URI.";
     assert_eq!(cause.remedy(), expected);
     fs::write(file, "s3cret.jwt\n").unwrap();
     count(&client_by_file).unwrap();
@@ -343,7 +343,7 @@ fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
     let expected = "the container credential service of AWS gave no credentials: the token file \"/no/such/token\" cannot \
         be read: No such file or directory (os error 2)";
     assert_eq!(cause.message(), expected);
-    let expected = "Check AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: the file must be there, readable, and hold a token. EKS \
+    let expected = "Check AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: the file must exist, be readable, and hold a token. EKS \
         writes it into the pod.";
     assert_eq!(cause.remedy(), expected);
 }

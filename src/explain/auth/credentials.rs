@@ -21,7 +21,7 @@ pub(super) fn host_not_allowed(host: &str, allowed: &str) -> Explanation {
     Explanation::new(
         CauseCode::OidcHostNotAllowed,
         format!(
-            "no person is requested to log in for {host}: the allowed hosts are {allowed}",
+            "the OIDC callback is not called for {host}: the allowed hosts are {allowed}",
             host = Quoted(host)
         ),
         "If the host is one of yours, name it in oidc_allowed_hosts.",
