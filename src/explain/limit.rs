@@ -1,8 +1,7 @@
 //! Words for limits of this process and this host.
 
-use crate::cause::{Cause, CauseCode, Explanation};
+use crate::cause::{CauseCode, Explanation};
 use crate::limit::{Limit, LimitSetting, ReachedLimit};
-use crate::reason::Reason;
 use crate::reason::io::{LimitedAction, LimitedExchange, LocalLimit};
 
 pub(super) fn explain(reason: &LocalLimit) -> Explanation {
@@ -13,9 +12,11 @@ pub(super) fn explain(reason: &LocalLimit) -> Explanation {
 }
 
 impl LimitedExchange {
-    /// The cause for who needs the exchange.
-    pub(crate) fn cause(&self) -> Cause {
-        Cause::explained(Reason::Worded, exchange(self, self.message.clone()))
+    /// The cause of a failed exchange with a credential service.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn cause(&self) -> crate::cause::Cause {
+        let explanation = exchange(self, self.message.clone());
+        crate::cause::Cause::explained(crate::reason::Reason::Worded, explanation)
     }
 }
 
