@@ -99,11 +99,11 @@ causes! {
     IssuerUnknown = "issuer-unknown", Certificate, "no path leads from the server's certificate to a trust anchor";
     SelfSigned = "self-signed", Certificate, "the server's certificate is signed by itself and is not trusted";
     UntrustedRoot = "untrusted-root", Certificate, "the chain ends in a self-signed CA that is not among the trust anchors";
-    HostnameMismatch = "hostname-mismatch", Certificate, "no DNS name in the certificate matches the host that was asked for";
-    IpAddressMismatch = "ip-address-mismatch", Certificate, "no IP address in the certificate matches the address that was asked for";
+    HostnameMismatch = "hostname-mismatch", Certificate, "no DNS name in the certificate matches the host name";
+    IpAddressMismatch = "ip-address-mismatch", Certificate, "no IP address in the certificate matches the address";
     NoSubjectAltName = "no-subject-alt-name", Certificate, "the certificate names no host in its subject alternative names";
     WrongPurpose = "wrong-purpose", Certificate, "the certificate's key usage or extended key usage forbids a TLS server";
-    InvalidCa = "invalid-ca", Certificate, "a CA in the chain may not sign what it signed";
+    InvalidCa = "invalid-ca", Certificate, "a CA in the chain is not allowed to sign the certificate below it";
     SignatureInvalid = "signature-invalid", Certificate, "a signature in the chain does not verify";
     KeyTooWeak = "key-too-weak", Certificate, "a key in the chain is below the security level";
     DigestTooWeak = "digest-too-weak", Certificate, "a signature digest in the chain is below the security level";
@@ -111,13 +111,13 @@ causes! {
 
     ProtocolVersionMismatch = "protocol-version-mismatch", Protocol, "the two sides have no TLS version in common";
     NoSharedCipher = "no-shared-cipher", Protocol, "the two sides have no cipher suite, group or signature algorithm in common";
-    ServerNameRejected = "server-name-rejected", Protocol, "the server refused the name sent in SNI";
+    ServerNameRejected = "server-name-rejected", Protocol, "the server rejected the name sent in SNI";
     ServerNotTls = "server-not-tls", Protocol, "the answer to the ClientHello was not TLS";
     ServerRequiresTls = "server-requires-tls", Protocol, "TLS was off and the server closed the connection or answered in TLS";
     TlsAlert = "tls-alert", Protocol, "the server sent another alert, or this client ended the handshake with one";
 
     RevokedCrl = "revoked-crl", Revocation, "a CRL lists the certificate";
-    CrlMissing = "crl-missing", Revocation, "a CRL check was asked for and no CRL of the issuer was given";
+    CrlMissing = "crl-missing", Revocation, "a CRL check is configured but there is no CRL of the issuer";
     CrlExpired = "crl-expired", Revocation, "the CRL is past its nextUpdate";
     CrlNotYetValid = "crl-not-yet-valid", Revocation, "the CRL is before its thisUpdate";
     CrlInvalid = "crl-invalid", Revocation, "the CRL's signature or scope does not verify";
@@ -125,36 +125,36 @@ causes! {
     RevokedOcspResponder = "revoked-ocsp-responder", Revocation, "the OCSP responder says that the certificate is revoked";
     MustStapleMissing = "must-staple-missing", Revocation, "a must-staple certificate came without an OCSP response";
     OcspStapleInvalid = "ocsp-staple-invalid", Revocation, "the stapled OCSP response does not verify, is out of date or is for another certificate";
-    RevocationUnknown = "revocation-unknown", Revocation, "certainty was asked for and nothing tells whether the certificate is revoked";
+    RevocationUnknown = "revocation-unknown", Revocation, "a revocation status is required but cannot be determined";
 
-    ClientCertificateRequired = "client-certificate-required", ClientCertificate, "the server asked for a client certificate and none is configured";
+    ClientCertificateRequired = "client-certificate-required", ClientCertificate, "the server requested a client certificate but none is configured";
     ClientCertificateUntrusted = "client-certificate-untrusted", ClientCertificate, "the server does not know the CA of the client certificate";
     ClientCertificateExpired = "client-certificate-expired", ClientCertificate, "the client certificate has expired";
     ClientCertificateRevoked = "client-certificate-revoked", ClientCertificate, "the server says that the client certificate is revoked";
-    ClientCertificateRejected = "client-certificate-rejected", ClientCertificate, "the server refused the client certificate for another reason";
+    ClientCertificateRejected = "client-certificate-rejected", ClientCertificate, "the server rejected the client certificate for another reason";
 
     CaFileUnreadable = "ca-file-unreadable", Configuration, "the CA file cannot be read";
     CrlFileUnreadable = "crl-file-unreadable", Configuration, "the CRL file cannot be read";
     KeyFileUnreadable = "key-file-unreadable", Configuration, "the client certificate file cannot be read";
-    CaFileInvalid = "ca-file-invalid", Configuration, "the CA file holds no certificate";
-    CrlFileInvalid = "crl-file-invalid", Configuration, "the CRL file holds no CRL";
-    KeyFileNoCertificate = "key-file-no-certificate", Configuration, "the client certificate file holds no certificate";
-    KeyFileNoPrivateKey = "key-file-no-private-key", Configuration, "the client certificate file holds no private key";
+    CaFileInvalid = "ca-file-invalid", Configuration, "the CA file contains no certificate";
+    CrlFileInvalid = "crl-file-invalid", Configuration, "the CRL file contains no CRL";
+    KeyFileNoCertificate = "key-file-no-certificate", Configuration, "the client certificate file contains no certificate";
+    KeyFileNoPrivateKey = "key-file-no-private-key", Configuration, "the client certificate file contains no private key";
     KeyPasswordMissing = "key-password-missing", Configuration, "the private key is encrypted and no password is configured";
     KeyPasswordWrong = "key-password-wrong", Configuration, "the password does not decrypt the private key";
-    KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not offer the key's type or encryption";
+    KeyAlgorithmUnsupported = "key-algorithm-unsupported", Configuration, "this OpenSSL does not support the key's type or encryption";
     KeyCertificateMismatch = "key-certificate-mismatch", Configuration, "the private key and the certificate do not belong together";
     LocalLimit = "local-limit", Configuration, "this host has no descriptor, thread, local port or memory left";
     NoTrustAnchors = "no-trust-anchors", Configuration, "no CA file is configured and the system has no trust anchors";
-    MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, lacks what an option needs, such as an authentication mechanism";
+    MechanismUnsupported = "mechanism-unsupported", Configuration, "this build, or this OpenSSL, does not support an option, such as an authentication mechanism";
     OptionConflict = "option-conflict", Configuration, "two options contradict each other, or one has a value outside its range";
     InvalidUri = "invalid-uri", Configuration, "the connection string does not parse";
 
     AwsCredentialsMissing = "aws-credentials-missing", Credential, "no source has AWS credentials";
     AwsStsRefused = "aws-sts-refused", Credential, "AWS STS refused to give credentials for the web identity";
-    CredentialServiceFailed = "credential-service-failed", Credential, "the environment's source of credentials does not give them";
-    OidcCallbackFailed = "oidc-callback-failed", Credential, "the program's OIDC callback gave no token in time";
-    OidcHostNotAllowed = "oidc-host-not-allowed", Credential, "a person would be asked to log in for a host that is not among the allowed ones";
+    CredentialServiceFailed = "credential-service-failed", Credential, "the credential source of the environment does not provide credentials";
+    OidcCallbackFailed = "oidc-callback-failed", Credential, "the program's OIDC callback did not return a token in time";
+    OidcHostNotAllowed = "oidc-host-not-allowed", Credential, "a person would have to log in for a host that is not allowed";
     KerberosTicketMissing = "kerberos-ticket-missing", Credential, "there is no Kerberos ticket for the user, or it has expired";
     KerberosServiceUnknown = "kerberos-service-unknown", Credential, "the KDC does not know the service principal of the server";
     KerberosFailed = "kerberos-failed", Credential, "the Kerberos library failed for another reason";
@@ -162,7 +162,7 @@ causes! {
     DnsNotFound = "dns-not-found", Network, "the host name does not exist";
     DnsFailed = "dns-failed", Network, "the resolver failed";
     SrvNotFound = "srv-not-found", Network, "the name has no SRV record";
-    SrvInvalid = "srv-invalid", Network, "the specification refuses the SRV or TXT record";
+    SrvInvalid = "srv-invalid", Network, "the SRV or TXT record violates the specification";
     ConnectionRefused = "connection-refused", Network, "nothing listens on the port";
     ConnectionReset = "connection-reset", Network, "the peer reset the connection";
     ConnectionClosed = "connection-closed", Network, "the peer closed the connection";
@@ -171,12 +171,12 @@ causes! {
     ProxyFailed = "proxy-failed", Network, "the SOCKS5 proxy did not connect to the server, for a reason that has no other code";
     HandshakeTimeout = "handshake-timeout", Network, "the TLS or MongoDB handshake did not end in time";
 
-    NotMongodb = "not-mongodb", Server, "what answers is not a MongoDB server";
-    ProtocolError = "protocol-error", Server, "the server, or what is between, broke the MongoDB protocol after hello";
+    NotMongodb = "not-mongodb", Server, "the peer is not a MongoDB server";
+    ProtocolError = "protocol-error", Server, "the server, or a device in between, violated the MongoDB protocol after hello";
     HelloFailed = "hello-failed", Server, "the server answered hello with an error or an unsupported wire version";
-    AuthenticationFailed = "authentication-failed", Server, "the server refused the credential";
+    AuthenticationFailed = "authentication-failed", Server, "the server rejected the credential";
     MechanismUnavailable = "mechanism-unavailable", Server, "the server does not offer the authentication mechanism";
-    ServerNotProven = "server-not-proven", Server, "the server broke the rules of the authentication mechanism, or did not prove that it knows the user";
+    ServerNotProven = "server-not-proven", Server, "the server violated the rules of the authentication mechanism, or did not prove that it knows the user";
 }
 
 impl fmt::Display for CauseCode {

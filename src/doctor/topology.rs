@@ -85,21 +85,21 @@ macro_rules! codes {
 
 codes! {
     AdvertisedHostFails = "advertised-host-fails", "a host of the seed list answers, and a member that it names fails";
-    ForeignSet = "foreign-set", "a host belongs to another replica set, or to none although one is asked for";
+    ForeignSet = "foreign-set", "a host belongs to another replica set, or to no set although the options name one";
     MixedKinds = "mixed-kinds", "some hosts are mongos, and some are members of a replica set";
     StandaloneDropped = "standalone-dropped", "a host is a standalone, and not the only one";
-    NotInitialized = "not-initialized", "a host is a member of a replica set that does not know its set";
-    OtherAddress = "other-address", "a member calls itself by another address than the one that leads to it";
+    NotInitialized = "not-initialized", "a host is a replica set member without a configuration of its set";
+    OtherAddress = "other-address", "a member reports another address for itself than the one that leads to it";
     NotAMember = "not-a-member", "a host of the seed list is not among the members that the primary names";
     SeveralPrimaries = "several-primaries", "more than one member says that it is the primary";
     NoPrimary = "no-primary", "no member says that it is the primary";
     NoServerLeft = "no-server-left", "a client would drop every host";
     NotInService = "not-in-service", "a member is starting, recovering or being removed";
-    MembersDisagree = "members-disagree", "members name different members";
-    ReplicaSetNotNamed = "replica-set-not-named", "several hosts are given, and not the replica set that they must belong to";
+    MembersDisagree = "members-disagree", "members report different lists of members";
+    ReplicaSetNotNamed = "replica-set-not-named", "several hosts are given without the name of their replica set";
     AnchorsDiffer = "anchors-differ", "the certificates of the hosts lead to different CAs";
-    ClockDiffers = "clock-differs", "the clock of a host and the one here differ";
-    NotAllExamined = "not-all-examined", "more hosts are named than are examined";
+    ClockDiffers = "clock-differs", "the clock of a host differs from the local clock";
+    NotAllExamined = "not-all-examined", "the deployment has more hosts than the doctor examines";
 }
 
 impl TopologyFinding {

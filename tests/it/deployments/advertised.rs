@@ -52,7 +52,7 @@ replica set \"rs0\", no primary within reach
   127.0.0.1:10001  -                 no    -                  bench root  364   -        -            -     ip-address-mismatch
   * of the seed list; state: as the host reports it; days: until the first certificate of the chain ends
 
-  FAILURE  localhost:10001 answers, and the member that it names does not work: 127.0.0.1:10001 (ip-address-mismatch: no IP address in the certificate matches the address that was asked for) [advertised-host-fails]
+  FAILURE  localhost:10001 answers, and the member that it names does not work: 127.0.0.1:10001 (ip-address-mismatch: no IP address in the certificate matches the address) [advertised-host-fails]
            The replica set's configuration has the host \"127.0.0.1\", so the member's certificate must name it: issue one with \"127.0.0.1\" in its subject alternative names, or change the host of the member (rs.reconfig()) to a name that the certificate has. Until then, directConnection=true with localhost:10001 as the only host reaches that primary alone.
   warning  localhost:10001 calls itself 127.0.0.1:10001: a client drops the address that it came by, and takes the other [other-address]
            Name the members in the connection string as rs.conf() does: that spares each client the detour, and is sure to verify the certificate for the same name.
