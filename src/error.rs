@@ -20,7 +20,6 @@ use bson::oid::ObjectId;
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::printable::{Printable, printable};
-use crate::reason::Reason;
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -174,14 +173,7 @@ impl Error {
         let kind = match (cause.category(), cause.code()) {
             _ if stage == Stage::Options => ErrorKind::Configuration,
             (_, CauseCode::ConnectTimeout | CauseCode::HandshakeTimeout) => ErrorKind::Timeout,
-            (_, CauseCode::DnsFailed)
-                if cause.reason().is_resolver_timeout()
-                    // Until the reasons of SRV records are typed.
-                    || (*cause.reason() == Reason::Worded
-                        && cause.facts().get("limit_ms").is_some()) =>
-            {
-                ErrorKind::Timeout
-            }
+            (_, CauseCode::DnsFailed) if cause.reason().is_resolver_timeout() => ErrorKind::Timeout,
             (Category::Configuration, _) => ErrorKind::Configuration,
             (Category::Credential, _) => ErrorKind::Authentication,
             (Category::Network, _) => ErrorKind::Network,
