@@ -12,7 +12,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::address::ServerAddress;
-use crate::printable::{Printable, printable};
+pub use crate::printable::Printable;
+use crate::printable::printable;
 use crate::reason::Reason;
 use crate::time::rfc3339;
 
@@ -426,7 +427,7 @@ impl Facts {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FactValue {
-    /// Text, exactly as it was found. `Display` makes it [printable](crate::Printable).
+    /// Text, exactly as it was found. `Display` makes it [printable](crate::cause::Printable).
     Text(String),
     /// A count, a depth, a length or a number of milliseconds; the key tells the unit.
     Number(i64),

@@ -3,6 +3,7 @@
 //! This file holds what programs use, and the background threads that belong to no server. `op/` runs the commands.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,10 +16,10 @@ use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
 use crate::op::{Deployment, HasDeployment, execute};
 use crate::options::{ClientOptions, DriverInfo};
-use crate::pool::PoolSnapshot;
+pub use crate::pool::{PoolSnapshot, PoolState};
 use crate::sdam::{Topology, TopologyDescription};
 use crate::srv;
-use crate::tls::{HandshakeReport, Snapshot};
+use crate::tls::{HandshakeReport, Snapshot, TlsContext};
 use crate::uri::ConnectionString;
 use crate::watch::{Reason, Reload, Watcher};
 
@@ -205,7 +206,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the connection string or a file is wrong;
-    /// with `mongodb+srv` also those of [`Stage::Resolve`](crate::Stage::Resolve).
+    /// with `mongodb+srv` also those of [`Stage::Resolve`](crate::error::Stage::Resolve).
     pub fn connect(uri: &str) -> Result<Self> {
         Self::from_connection_string(ConnectionString::parse(uri)?)
     }
@@ -255,7 +256,7 @@ impl Client {
     /// as for [`ClientOptionsBuilder::build`](crate::options::ClientOptionsBuilder::build), if a file that they name is
     /// wrong, or if this version does not support one of them; with `mongodb+srv` also
     /// [`ErrorKind::Network`](crate::ErrorKind::Network) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of
-    /// [`Stage::Resolve`](crate::Stage::Resolve).
+    /// [`Stage::Resolve`](crate::error::Stage::Resolve).
     pub fn with_options(options: ClientOptions) -> Result<Self> {
         let mut options = options.checked()?;
         if let Some(warning) = options.without_effect() {
@@ -373,14 +374,12 @@ impl Client {
         let selected = execute::check_out(self)?;
         let connection = selected.connection();
         let tls = self.inner().connector.tls();
-        let (full_handshakes, resumed_handshakes) =
-            tls.map(|tls| tls.handshakes()).unwrap_or_default();
         Ok(ServerReport {
             server: connection.server().clone(),
             hello: connection.hello().clone(),
             handshake: connection.handshake().cloned(),
-            full_handshakes,
-            resumed_handshakes,
+            full_handshakes: tls.as_ref().map_or(0, TlsContext::full_handshakes),
+            resumed_handshakes: tls.as_ref().map_or(0, TlsContext::resumed_handshakes),
         })
     }
 
@@ -397,15 +396,14 @@ impl Client {
     pub fn snapshot(&self) -> ClientSnapshot {
         let inner = self.inner();
         let tls = inner.connector.tls();
-        let tls = tls.map(|tls| (tls.handshakes(), tls.undetermined_revocations()));
-        let ((full_handshakes, resumed_handshakes), soft_failed_revocation_checks) =
-            tls.unwrap_or_default();
         ClientSnapshot {
             topology: Arc::clone(inner.topology.snapshot().description()),
             pools: inner.topology.pool_snapshots(),
-            full_handshakes,
-            resumed_handshakes,
-            soft_failed_revocation_checks,
+            full_handshakes: tls.as_ref().map_or(0, TlsContext::full_handshakes),
+            resumed_handshakes: tls.as_ref().map_or(0, TlsContext::resumed_handshakes),
+            soft_failed_revocation_checks: tls
+                .as_ref()
+                .map_or(0, TlsContext::undetermined_revocations),
         }
     }
 
@@ -439,7 +437,7 @@ impl Client {
             in_use.map(move |(connection_id, since)| ConnectionInUse {
                 server: pool.server().clone(),
                 connection_id,
-                for_so_long: since.elapsed(),
+                held_for: since.elapsed(),
             })
         });
         still.collect()
@@ -449,6 +447,11 @@ impl Client {
         self.0.get(Inner::in_child)
     }
 }
+
+// A panic leaves no client in a broken state: its locks are not poisoned, functions of the program are called under
+// no lock, and what a panic interrupts is undone by guards.
+impl UnwindSafe for Client {}
+impl RefUnwindSafe for Client {}
 
 impl HasDeployment for Client {
     fn deployment(&self) -> Deployment<'_> {
@@ -510,7 +513,7 @@ pub struct ConnectionInUse {
     /// The number of the connection in its pool, as in [events](crate::event).
     pub connection_id: u64,
     /// The time since it was checked out.
-    pub for_so_long: Duration,
+    pub held_for: Duration,
 }
 
 impl fmt::Display for ConnectionInUse {
@@ -518,12 +521,12 @@ impl fmt::Display for ConnectionInUse {
         let Self {
             server,
             connection_id,
-            for_so_long,
+            held_for,
         } = self;
         write!(
             f,
             "connection {connection_id} to {server}, for {} ms",
-            for_so_long.as_millis()
+            held_for.as_millis()
         )
     }
 }

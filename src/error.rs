@@ -75,6 +75,31 @@ pub enum ErrorKind {
     ClientClosed,
 }
 
+impl ErrorKind {
+    /// The kind in lower case words joined by hyphens, for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Authentication => "authentication",
+            Self::Command => "command",
+            Self::Protocol => "protocol",
+            Self::Bson => "bson",
+            Self::TooLarge => "too-large",
+            Self::InvalidArgument => "invalid-argument",
+            Self::ClientClosed => "client-closed",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The stage that an attempt to connect had reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -492,7 +517,7 @@ impl Error {
     /// ```no_run
     /// # use mongotls::bson::doc;
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;
-    /// use mongotls::Stage;
+    /// use mongotls::error::Stage;
     ///
     /// if let Err(error) = client.database("admin").run_command(doc! { "ping": 1 }) {
     ///     let is_sent = error.stage() == Some(Stage::Command);

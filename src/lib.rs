@@ -79,12 +79,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod cause;
+pub mod client;
 pub mod doctor;
+pub mod error;
 pub mod event;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 pub mod options;
 pub mod tls;
+pub mod topology;
 pub mod uri;
 
 #[cfg(feature = "_internals")]
@@ -93,14 +96,12 @@ pub mod internals;
 
 mod address;
 mod auth;
-mod client;
 mod command;
 mod conn;
 mod cursor;
 mod data;
 mod database;
 mod document;
-mod error;
 mod explain;
 mod ffi;
 mod idn;
@@ -126,17 +127,14 @@ mod wire;
 pub use bson;
 
 pub use address::{InvalidAddress, ServerAddress};
-pub use cause::{Category, Cause, CauseCode};
-pub use client::{Client, ClientSnapshot, ConnectionInUse, ServerReport};
+pub use cause::{Cause, CauseCode};
+pub use client::Client;
 pub use command::Command;
-pub use conn::{Hello, TopologyVersion};
 pub use cursor::Cursor;
 pub use database::Database;
-pub use error::{CommandFailure, Error, ErrorKind, Result, Stage};
+pub use error::{Error, ErrorKind, Result};
 pub use options::ClientOptions;
-pub use pool::{PoolSnapshot, PoolState};
-pub use printable::Printable;
-pub use uri::{ConnectionString, Warning};
+pub use uri::ConnectionString;
 
 /// Runs the examples of the README with those of this documentation.
 #[cfg(doctest)]

@@ -11,10 +11,10 @@ use std::fmt::{self, Write as _};
 /// (`\n`, `\u001b`, `\u202e`). All other characters stay as they are, letters of any script included.
 ///
 /// The texts of [`Error`](crate::Error), [`Cause`](crate::Cause) and of this crate's log lines are printed this way.
-/// Use it for what is exact, such as [`CommandFailure::message`](crate::CommandFailure::message), facts and replies.
+/// Use it for what is exact, such as [`CommandFailure::message`](crate::error::CommandFailure::message), facts and replies.
 ///
 /// ```
-/// # use mongotls::Printable;
+/// # use mongotls::cause::Printable;
 /// assert_eq!(Printable("Jürgen \u{202e}\x1b[2J\n").to_string(), r"Jürgen \u202e\u001b[2J\n");
 /// ```
 #[derive(Clone, Copy, Debug)]

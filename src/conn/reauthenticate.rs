@@ -18,7 +18,7 @@ impl Connector {
     /// deadline counts, or `None` if the connection has no user.
     ///
     /// # Errors
-    /// Those of [`Stage::Authentication`](crate::Stage::Authentication). The connection must not be used after them.
+    /// Those of [`Stage::Authentication`](crate::error::Stage::Authentication). The connection must not be used after them.
     #[cold]
     pub(crate) fn reauthenticate(
         &self,

@@ -87,14 +87,24 @@ pub(crate) fn address_of_entry(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// A file of trust anchors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnchorFile {
+    /// The path of the file.
+    pub path: PathBuf,
+    /// The number of certificates in it.
+    pub count: usize,
+}
+
 /// The source of the trust anchors of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrustAnchors {
     /// The trust anchors that the options name.
     Configured {
-        /// The file of `tlsCAFile`, and the number of certificates in it.
-        file: Option<(PathBuf, usize)>,
+        /// The file of `tlsCAFile`.
+        file: Option<AnchorFile>,
         /// A folder of certificates under hashed names.
         directory: Option<PathBuf>,
         /// The number of certificates given as text.
@@ -102,8 +112,8 @@ pub enum TrustAnchors {
     },
     /// The trust anchors of the system.
     System {
-        /// A file with certificates, and the number of certificates in it.
-        file: Option<(PathBuf, usize)>,
+        /// A file with certificates.
+        file: Option<AnchorFile>,
         /// A folder of certificates under hashed names.
         directory: Option<PathBuf>,
     },
@@ -126,7 +136,7 @@ impl fmt::Display for TrustAnchors {
             } => {
                 let file = file
                     .iter()
-                    .map(|(path, count)| format!("{} ({count} from tlsCAFile)", path.display()));
+                    .map(|file| format!("{} ({} from tlsCAFile)", file.path.display(), file.count));
                 let directory = directory.iter().map(|path| path.display().to_string());
                 let memory = (*in_memory > 0).then(|| format!("{in_memory} from memory"));
                 let places: Vec<_> = file.chain(directory).chain(memory).collect();
@@ -135,7 +145,7 @@ impl fmt::Display for TrustAnchors {
             Self::System { file, directory } => {
                 let file = file
                     .iter()
-                    .map(|(path, count)| format!("{} ({count})", path.display()));
+                    .map(|file| format!("{} ({})", file.path.display(), file.count));
                 let directory = directory.iter().map(|path| path.display().to_string());
                 let places: Vec<_> = file.chain(directory).collect();
                 write!(f, "{} (system)", places.join(" and "))

@@ -48,6 +48,12 @@ impl RevocationStatus {
     }
 }
 
+impl fmt::Display for RevocationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One piece of evidence that was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -23,6 +23,7 @@ mod judge;
 mod topology;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -98,6 +99,27 @@ pub enum Outcome {
     Failed,
     /// There was nothing to do, for the reason given.
     Skipped(String),
+}
+
+impl Outcome {
+    /// `passed`, `failed` or `skipped`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// The outcome, and the reason if the stage was skipped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skipped(reason) => write!(f, "skipped: {reason}"),
+            _ => f.write_str(self.as_str()),
+        }
+    }
 }
 
 /// What a stage learned.

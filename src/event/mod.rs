@@ -11,7 +11,7 @@ mod tls;
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,6 @@ pub use self::tls::{
 };
 use crate::ffi::fork;
 use crate::logging::error;
-pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::time::{Deadline, TimeoutKind};
 
 /// Something that happened inside a client.
@@ -120,6 +119,10 @@ pub(crate) struct EventListener {
 }
 
 type Listen = dyn Fn(&Event) + Send + Sync;
+
+// A panic of the program's function is caught where it is called.
+impl UnwindSafe for EventListener {}
+impl RefUnwindSafe for EventListener {}
 
 impl EventListener {
     /// A function that is told of events of all kinds.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
+pub use crate::options::cloud::CloudServices;
 use crate::pool::{self, Alone, PooledConnection, Settings};
 
 /// Replaces the name whose DNS records hold the seed list. A name that is an IP address, which a connection string

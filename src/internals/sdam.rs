@@ -10,12 +10,13 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::conn::{self, Hello};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::event::{SdamEvent, ServerDescription, ServerType, TopologyDescription, TopologyType};
+use crate::event::SdamEvent;
 use crate::options::{ClientOptions, ReadPreference};
 use crate::sdam::errors::{ApplicationError, Clear, Outcome, What};
 use crate::sdam::rtt;
 use crate::sdam::selection::{self, Operation};
 use crate::sdam::update::{self, Update};
+use crate::topology::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 
 /// The topology of a client without monitors. Its servers have pools without connections.
 #[derive(Debug)]

@@ -296,6 +296,7 @@ impl ClientOptionsBuilder {
     }
 
     /// Asks these credential services in place of the real ones: for tests.
+    #[cfg(feature = "_internals")]
     #[doc(hidden)]
     #[must_use]
     pub fn cloud_services(mut self, services: CloudServices) -> Self {

@@ -178,7 +178,8 @@ mod tests {
     use super::*;
     use crate::cause::CauseCode;
     use crate::options::{
-        Acknowledgment, AuthMechanism, Credential, ProxyOptions, ReadPreferenceMode, Secret,
+        Acknowledgment, AuthMechanism, Credential, ProxyCredential, ProxyOptions,
+        ReadPreferenceMode, Secret,
     };
 
     fn parsed(uri: &str) -> ClientOptions {
@@ -197,7 +198,10 @@ mod tests {
         let proxy = |port, user: &str| ProxyOptions {
             host: "p".to_owned(),
             port,
-            credential: Some((user.to_owned(), Secret::from("x"))),
+            credential: Some(ProxyCredential {
+                username: user.to_owned(),
+                password: Secret::from("x"),
+            }),
         };
         type Change<'a> = Box<dyn Fn(&mut ClientOptions) + 'a>;
         let rows: Vec<(Change<'_>, &str)> = vec![

@@ -1,5 +1,10 @@
 //! Where the credential services of clouds are found. Fixed by their makers; tests put others in place.
 
+#![cfg_attr(
+    not(feature = "_internals"),
+    allow(unreachable_pub, reason = "only `internals` exports it, for tests")
+)]
+
 use std::collections::BTreeMap;
 #[cfg(feature = "cloud")]
 use std::env;
@@ -7,9 +12,8 @@ use std::path::PathBuf;
 
 /// The credential services that MONGODB-AWS and MONGODB-OIDC ask, and the environment that names them.
 ///
-/// Not part of the connection string, and hidden from the documentation: whoever can change these can
-/// read every credential. Default: the real ones. Source: "Driver Authentication".
-#[doc(hidden)]
+/// No key of the connection string sets them, and only tests can: a program that could change them could read every
+/// credential. Default: the real services. Source: "Driver Authentication".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudServices {
     /// The agent of AWS ECS, without a path.

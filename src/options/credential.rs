@@ -13,6 +13,7 @@ use super::{Secret, UnknownName};
 ///
 /// `Debug` shows neither the password nor the value of a property.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Credential {
     /// The user; none where the mechanism finds it elsewhere, as MONGODB-X509 in the certificate.
     pub username: Option<String>,

@@ -8,7 +8,7 @@
 
 mod builder;
 mod check;
-mod cloud;
+pub(crate) mod cloud;
 mod concern;
 mod credential;
 mod driver;
@@ -30,8 +30,7 @@ pub use self::builder::ClientOptionsBuilder;
 #[cfg(feature = "srv")]
 pub(crate) use self::builder::Deployment;
 pub(crate) use self::check::database_name_problem;
-#[doc(hidden)]
-pub use self::cloud::CloudServices;
+pub(crate) use self::cloud::CloudServices;
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
 };
@@ -44,7 +43,7 @@ pub use self::pin::{InvalidPin, SpkiPin};
 pub(crate) use self::protocol::ProtocolList;
 pub use self::protocol::{ProtocolOptions, TlsVersion};
 pub(crate) use self::proxy::ProxyDraft;
-pub use self::proxy::ProxyOptions;
+pub use self::proxy::{ProxyCredential, ProxyOptions};
 pub use self::secret::Secret;
 pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};

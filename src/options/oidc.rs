@@ -189,6 +189,10 @@ pub(crate) struct OidcCallback {
     pub(crate) human: Option<AllowedHosts>,
 }
 
+// A panic of the program's function is caught where it is called.
+impl std::panic::UnwindSafe for OidcCallback {}
+impl std::panic::RefUnwindSafe for OidcCallback {}
+
 impl OidcCallback {
     pub(crate) fn new(
         ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,

@@ -16,7 +16,17 @@ pub struct ProxyOptions {
     pub port: u16,
     /// Its user and password (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). They are sent in the clear, if the
     /// proxy asks for them. Default: none; only proxies that ask for nobody can then be passed.
-    pub credential: Option<(String, Secret)>,
+    pub credential: Option<ProxyCredential>,
+}
+
+/// The user of a SOCKS5 proxy (RFC 1929).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxyCredential {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
 }
 
 impl ProxyOptions {
@@ -31,7 +41,7 @@ impl ProxyOptions {
             ServerAddress::Unix { .. } => false,
         };
         let (username, password) = match &self.credential {
-            Some((username, password)) => (username.as_str(), password.expose()),
+            Some(one) => (one.username.as_str(), one.password.expose()),
             None => ("", ""),
         };
         let rules = [
@@ -98,10 +108,12 @@ impl ProxyDraft {
 
     /// The options with their defaults; none without a proxy.
     pub(crate) fn finish(self) -> Option<ProxyOptions> {
+        let credential = self.username.zip(self.password);
         Some(ProxyOptions {
             host: self.host?,
             port: self.port.unwrap_or(1080),
-            credential: self.username.zip(self.password),
+            credential: credential
+                .map(|(username, password)| ProxyCredential { username, password }),
         })
     }
 }

@@ -419,6 +419,10 @@ impl fmt::Debug for PasswordSource {
 #[derive(Clone)]
 pub(crate) struct PasswordCallback(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
 
+// A panic of the program's function is caught where it is called.
+impl std::panic::UnwindSafe for PasswordCallback {}
+impl std::panic::RefUnwindSafe for PasswordCallback {}
+
 impl PasswordCallback {
     /// The password, or an error if the function panicked.
     pub(crate) fn ask(&self) -> std::thread::Result<Option<Secret>> {

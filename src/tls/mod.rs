@@ -50,7 +50,7 @@ pub use self::inspect::{
     Severity,
 };
 pub use self::library::{Library, openssl_version};
-pub use crate::data::certificate::{Certificate, TrustAnchors};
+pub use crate::data::certificate::{AnchorFile, Certificate, TrustAnchors};
 pub use crate::data::revocation::{
     CertificateRevocation, Evidence, RevocationStatus, RevocationStep,
 };

@@ -27,10 +27,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
+use mongotls::client::PoolState;
 use mongotls::event::{CommandEvent, Event, PoolEventKind, TlsEvent};
 use mongotls::options::{ClientOptions, DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, ConnectionString, Cursor, ErrorKind, PoolState};
+use mongotls::{CauseCode, Client, ConnectionString, Cursor, ErrorKind};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};

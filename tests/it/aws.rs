@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mongotls::bson::{DateTime, doc};
-use mongotls::options::{AuthMechanism, CloudServices};
-use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress, Stage};
+use mongotls::error::Stage;
+use mongotls::internals::CloudServices;
+use mongotls::options::AuthMechanism;
+use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::http::Request as HttpRequest;
 use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::http_server::{HttpServer, Response};

@@ -4,9 +4,10 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use mongotls::error::Stage;
 use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress, Stage};
+use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{
     BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation,
     Usage, Validity,

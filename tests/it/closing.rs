@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
 use mongotls::bson::oid::ObjectId;
+use mongotls::client::PoolState;
 use mongotls::event::{ConnectionClosedReason, Event, EventKind, PoolEvent, PoolEventKind};
-use mongotls::{Client, ConnectionString, Error, ErrorKind, PoolState};
+use mongotls::{Client, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::server::{Auth, Hello, Server, User, fail_command};
 
@@ -191,7 +192,7 @@ fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
             (&in_use.server, in_use.connection_id),
             (&client.options().hosts()[0], 1)
         );
-        assert!(in_use.for_so_long >= Duration::from_millis(100));
+        assert!(in_use.held_for >= Duration::from_millis(100));
         let text = in_use.to_string();
         let expected = format!("connection 1 to 127.0.0.1:{}, for ", server.port());
         assert!(text.starts_with(&expected), "{text}");

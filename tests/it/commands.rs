@@ -5,7 +5,8 @@
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
-use mongotls::{Command, ErrorKind, ServerAddress, Stage};
+use mongotls::error::Stage;
+use mongotls::{Command, ErrorKind, ServerAddress};
 use mongotls_testbench::server::{Hello, Server, fail_command};
 use serde::Deserialize;
 
@@ -363,4 +364,17 @@ fn what_can_never_work_is_refused_before_anything_is_sent() {
     let error = database.run_command(doc! { "pi\0ng": 1 }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Bson, "{error}");
     assert_eq!(server.program_connections().len(), 0);
+}
+
+/// Services catch the panics of a request, and go on with the client they share.
+#[test]
+fn clients_and_options_may_be_used_after_a_caught_panic() {
+    fn check<T: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
+    check::<mongotls::Client>();
+    check::<mongotls::Database>();
+    check::<mongotls::ClientOptions>();
+    check::<mongotls::options::ClientOptionsBuilder>();
+    check::<mongotls::options::TlsOptions>();
+    check::<mongotls::tls::TlsContext>();
+    check::<mongotls::ConnectionString>();
 }

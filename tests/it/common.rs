@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, doc};
+use mongotls::client::PoolState;
 use mongotls::doctor;
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::HandshakeReport;
-use mongotls::{CauseCode, Client, ClientOptions, Error, PoolState, ServerAddress};
+use mongotls::{CauseCode, Client, ClientOptions, Error, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{CheckKind, Hello, Request, Server, ServerTls, fail_command};
 use openssl::ssl::{SslContext, SslMethod};

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use mongotls::bson::{Document, doc, rawdoc};
+use mongotls::error::Stage;
 use mongotls::options::Compressor as Ours;
-use mongotls::{CauseCode, Client, Command, ErrorKind, Stage};
+use mongotls::{CauseCode, Client, Command, ErrorKind};
 use mongotls_testbench::compress::Compressor;
 use mongotls_testbench::server::{CompressedFault, Hello, ReplyFault, Server, fail_command};
 

@@ -4,7 +4,8 @@
 //! same client then works again and holds on to none of the connections that ended.
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Error, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Error, ErrorKind};
 use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ClientAuth, Server, ServerTls, fail_command};

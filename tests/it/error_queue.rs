@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
+use mongotls::cause::Category;
 use mongotls::options::TlsOptions;
 use mongotls::tls::{FileReport, Library, TlsContext};
-use mongotls::{Category, CauseCode, Client};
+use mongotls::{CauseCode, Client};
 use mongotls_testbench::pki::{Identity, KeyKind, LeafSpec};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongotls::error::Stage;
 use mongotls::event::{
     CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
     Event, EventKind, TlsEvent,
 };
 use mongotls::options::ClientOptionsBuilder;
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, Client, Command, ConnectionString, ErrorKind, ServerAddress, Stage};
+use mongotls::{CauseCode, Client, Command, ConnectionString, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{KeyKind, Validity};
 use mongotls_testbench::server::{Hello, Server, fail_command};
 

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mongotls::error::Stage;
 use mongotls::options::TlsOptions;
 use mongotls::tls::{FileReport, TlsContext};
-use mongotls::{CauseCode, Client, Error, ErrorKind, Stage, doctor};
+use mongotls::{CauseCode, Client, Error, ErrorKind, doctor};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir};
 
 use crate::common::{Bench, code, fact, ping_on, too_small_rsa};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use libgssapi::context::{SecurityContext, ServerCtx};
 use libgssapi::credential::{Cred, CredUsage};
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, Error, ErrorKind};
 use mongotls_testbench::peers::{Kdc, or_skip};
 use mongotls_testbench::server::{Auth, ExternalConversation, ExternalMechanism, Said, Server};
 

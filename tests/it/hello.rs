@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Bson, Document, doc, rawdoc};
+use mongotls::error::Stage;
 use mongotls::options::{DriverInfo, ReadPreference, ReadPreferenceMode, Tag};
-use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind, Stage};
+use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::server::{Hello, Request, Role, Server, fail_command};
 use mongotls_testbench::wire::{OP_MSG, OP_QUERY};
 

@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
+use mongotls::client::PoolState;
 use mongotls::event::{CommandEvent, Event, EventKind, PoolEventKind};
-use mongotls::{Client, ClientOptions, ConnectionString, Error, ErrorKind, PoolState};
+use mongotls::{Client, ClientOptions, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::server::{Auth, Server, User, fail_command};
 
 use crate::common::{Bench, expect_ready, expect_streaming, ping_on};

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::{Category, CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls::cause::Category;
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, Error, ErrorKind};
 use mongotls_testbench::server::Server;
 
 use crate::common::{code, expect_ready, fact, ping_on};

@@ -26,7 +26,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use mongotls::{Category, CauseCode, Error, Stage};
+use mongotls::cause::Category;
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Error};
 use mongotls_testbench::pki::KeyKind;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;

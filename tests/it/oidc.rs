@@ -12,8 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{Document, doc};
-use mongotls::options::{AuthMechanism, CloudServices, OidcError, OidcRequest, OidcToken};
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::internals::CloudServices;
+use mongotls::options::{AuthMechanism, OidcError, OidcRequest, OidcToken};
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::pki::PkiDir;
 use mongotls_testbench::server::{Auth, OidcMechanism, Server, fail_command};

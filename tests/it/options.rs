@@ -67,7 +67,11 @@ fn connect_to_keeps_the_name_of_the_server() {
     let uri = format!("mongodb://{NAME}:27018/?tls=true&tlsCAFile={ca}&connectTimeoutMS=5000");
     let found = doctor::examine_options(&options(&uri, &[(NAME, target)]));
     let error = found.examinations[0].error.as_ref().unwrap();
-    assert_eq!(error.stage(), Some(mongotls::Stage::Resolve), "{error}");
+    assert_eq!(
+        error.stage(),
+        Some(mongotls::error::Stage::Resolve),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@
 use std::net::TcpListener;
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Error, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Error};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::pki::{Ca, KeyKind, Validity};
 use mongotls_testbench::server::{ClientAuth, Server, fail_command};

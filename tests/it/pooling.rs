@@ -11,9 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::{
-    CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, PoolState, ServerAddress,
-};
+use mongotls::client::PoolState;
+use mongotls::{CauseCode, Client, Command, Cursor, Database, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::server::{ReplyFault, Server, ServerTls, fail_command};
 use serde::Deserialize;

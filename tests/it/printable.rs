@@ -4,8 +4,9 @@
 use std::error::Error as _;
 use std::path::Path;
 
+use mongotls::Client;
 use mongotls::bson::doc;
-use mongotls::{Client, Printable};
+use mongotls::cause::Printable;
 use mongotls_testbench::pki::{KeyKind, Validity};
 use mongotls_testbench::server::{Hello, Role, Server};
 use serde_json::Value;

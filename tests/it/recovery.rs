@@ -5,7 +5,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, ErrorKind};
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
 use mongotls_testbench::server::{ReplyFault, Server, ServerTls};

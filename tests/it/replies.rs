@@ -8,7 +8,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use mongotls::bson::{Document, RawDocumentBuf, doc};
-use mongotls::{CauseCode, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, ErrorKind};
 use mongotls_testbench::fault::{Action, Fault};
 use mongotls_testbench::server::{ReplyFault, Server};
 use mongotls_testbench::wire::{CHECKSUM_PRESENT, EXHAUST_ALLOWED, Frame, OP_MSG, OP_REPLY};

@@ -66,7 +66,13 @@ fn the_second_connection_resumes_and_the_report_counts_it() {
         for _ in 0..5 {
             assert!(caller.call().unwrap(), "{version:?}");
         }
-        assert_eq!(caller.context.handshakes(), (1, 5));
+        assert_eq!(
+            (
+                caller.context.full_handshakes(),
+                caller.context.resumed_handshakes()
+            ),
+            (1, 5)
+        );
         assert!(
             bench
                 .server

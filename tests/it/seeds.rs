@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use mongotls::bson::doc;
+use mongotls::error::Stage;
 use mongotls::event::{Event, EventKind, SdamEventKind};
 use mongotls::options::{ReadPreference, ReadPreferenceMode};
-use mongotls::{
-    CauseCode, Client, Command, ConnectionString, Error, ErrorKind, ServerAddress, Stage,
-};
+use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use mongotls_testbench::replica_set::{MemberKind, ReplicaSet};

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use mongotls::bson::spec::BinarySubtype;
 use mongotls::bson::{Binary, Document, doc, rawdoc};
-use mongotls::{CauseCode, Client, Command, Error, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, Command, Error, ErrorKind};
 use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::proxy::Proxy;
 use mongotls_testbench::server::ReplyFault;

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::doctor::{self, Outcome};
+use mongotls::error::Stage;
 use mongotls::internals;
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind, Stage};
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::dns::{DnsFault, DnsServer, FORMERR, NOTIMP, REFUSED, SERVFAIL, Zone};
 use mongotls_testbench::server::Server;
 use mongotls_testbench::stranger;

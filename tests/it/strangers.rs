@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, ErrorKind};
 use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::net::Stop;
 use mongotls_testbench::server::{ReplyFault, Server};

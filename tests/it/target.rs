@@ -7,9 +7,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use mongotls::error::Stage;
 use mongotls::options::{DriverInfo, TlsOptions};
 use mongotls::tls::TlsContext;
-use mongotls::{Client, Error, ErrorKind, Stage, doctor};
+use mongotls::{Client, Error, ErrorKind, doctor};
 use mongotls_testbench::fault::Action;
 use mongotls_testbench::pki::KeyKind;
 use mongotls_testbench::server::Server;

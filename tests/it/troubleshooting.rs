@@ -16,9 +16,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use mongotls::CauseCode;
 use mongotls::bson::{DateTime, doc};
+use mongotls::cause::Category;
 use mongotls::options::{SpkiPin, TlsOptionsBuilder};
-use mongotls::{Category, CauseCode};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{

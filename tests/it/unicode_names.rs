@@ -147,7 +147,7 @@ fn names_of_servers_are_not_converted() {
 #[cfg(feature = "srv")]
 #[test]
 fn srv_records_are_those_of_the_ascii_name() {
-    use mongotls::Stage;
+    use mongotls::error::Stage;
     use mongotls_testbench::dns::{DnsServer, Zone};
 
     let dns = DnsServer::start(Zone::parse(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mongotls::options::{Acknowledgment, ClientOptions, Secret, Tag};
-use mongotls::{CauseCode, Error, ErrorKind, Warning};
+use mongotls::uri::Warning;
+use mongotls::{CauseCode, Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 /// Fails unless the case holds these fields and no others: one that nobody compares is no test.
@@ -132,12 +133,16 @@ fn option(options: &ClientOptions, key: &str) -> Option<Value> {
         "minpoolsize" => json!(options.min_pool_size()),
         "proxyhost" => json!(proxy.map(|proxy| &proxy.host)),
         "proxyport" => json!(proxy.map(|proxy| proxy.port)),
-        "proxyusername" => json!(proxy.and_then(|p| p.credential.as_ref()).map(|c| &c.0)),
+        "proxyusername" => json!(
+            proxy
+                .and_then(|p| p.credential.as_ref())
+                .map(|c| &c.username)
+        ),
         "proxypassword" => {
             json!(
                 proxy
                     .and_then(|p| p.credential.as_ref())
-                    .map(|c| c.1.expose())
+                    .map(|c| c.password.expose())
             )
         }
         "readconcernlevel" => json!(options.read_concern().level),

@@ -7,10 +7,12 @@
 use std::collections::BTreeSet;
 
 use bson::{Document, RawDocumentBuf};
-use mongotls::event::{SdamEvent, SdamEventKind, ServerDescription, TopologyDescription};
+use mongotls::ServerAddress;
+use mongotls::event::{SdamEvent, SdamEventKind};
 use mongotls::internals::sdam::{OperationError, OperationErrorKind, Topology};
 use mongotls::options::ClientOptions;
-use mongotls::{ServerAddress, TopologyVersion};
+use mongotls::topology::TopologyVersion;
+use mongotls::topology::{ServerDescription, TopologyDescription};
 use serde_json::{Map, Value, json};
 
 use crate::expect::{only_fields, same, text};

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bson::{Bson, DateTime};
 use mongotls::ServerAddress;
-use mongotls::event::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use mongotls::internals::sdam::{
     choose, in_latency_window, moving_average, server, suitable, topology,
 };
 use mongotls::options::{ReadPreference, ReadPreferenceMode, Tag, TagSet};
+use mongotls::topology::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use mongotls_testbench::random::Random;
 use serde_json::{Value, json};
 

@@ -7,11 +7,13 @@ use std::collections::HashSet;
 use std::io;
 use std::time::SystemTime;
 
+use mongotls::cause::Category;
 use mongotls::cause::{FactValue, Facts};
 use mongotls::doctor::{Diagnosis, Examination, Findings, Member, TopologyFinding, TopologyReport};
-use mongotls::event::{ServerType, TopologyType};
+use mongotls::error::Stage;
 use mongotls::tls::{Certificate, HandshakeReport, Severity, Verification};
-use mongotls::{Category, CauseCode, ServerAddress, Stage};
+use mongotls::topology::{ServerType, TopologyType};
+use mongotls::{CauseCode, ServerAddress};
 use serde_json::{Value, json};
 
 use crate::doctor::{print_failure, print_stages};

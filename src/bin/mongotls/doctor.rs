@@ -4,12 +4,13 @@
 use std::io;
 use std::net::SocketAddr;
 
+use mongotls::Error;
 use mongotls::cause::FactValue;
 use mongotls::doctor::{
     Diagnosis, Examination, Findings, Outcome, SeedList, StageReport, examine_with,
 };
+use mongotls::error::Stage;
 use mongotls::tls::{CertificateRevocation, Library};
-use mongotls::{Error, Stage};
 use serde_json::{Map, Value, json};
 
 use crate::given::Fetched;

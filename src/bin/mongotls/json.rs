@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use mongotls::Error;
 use mongotls::bson::DateTime;
 use mongotls::cause::{FactValue, Facts};
 use mongotls::tls::{
     Certificate, CertificateRevocation, ChainReport, CrlReport, FileForm, FileReport, Finding,
     HandshakeReport, KeyReport, Library, RevocationStep,
 };
-use mongotls::{Error, Hello};
+use mongotls::topology::Hello;
 use serde_json::{Map, Value, json};
 
 /// The fields of every object: `ok`, and those of [`failure`].

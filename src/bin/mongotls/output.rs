@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use mongotls::Printable;
+use mongotls::cause::Printable;
 use serde_json::Value;
 
 /// Standard output or standard error.

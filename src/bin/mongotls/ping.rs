@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::{Client, Error, ServerReport};
+use mongotls::client::ServerReport;
+use mongotls::{Client, Error};
 use serde_json::{Value, json};
 
 use crate::given::Fetched;

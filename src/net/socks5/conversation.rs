@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use crate::options::Secret;
+use crate::options::ProxyCredential;
 use crate::reason::net::{ProxyRefusal, ProxyStep, ProxyText, ProxyViolation};
 
 /// The longest answer: a name of 255 bytes, and a port.
@@ -65,11 +65,12 @@ impl Conversation {
     pub(super) fn new(
         host: &str,
         port: u16,
-        credential: Option<&(String, Secret)>,
+        credential: Option<&ProxyCredential>,
     ) -> Result<Self, ProxyText> {
-        let login = |(user, password): &(String, Secret)| {
-            let user = prefixed(user, ProxyText::User)?;
-            let password = Zeroizing::new(prefixed(password.expose(), ProxyText::Password)?);
+        let login = |credential: &ProxyCredential| {
+            let user = prefixed(&credential.username, ProxyText::User)?;
+            let password =
+                Zeroizing::new(prefixed(credential.password.expose(), ProxyText::Password)?);
             // In one piece: memory that grows leaves its old content behind.
             Ok(Zeroizing::new(
                 [&[LOGIN_VERSION][..], &user, &password].concat(),
@@ -189,9 +190,17 @@ mod tests {
     use mongotls_testbench::random::{Random, rounds};
 
     use super::*;
+    use crate::options::Secret;
 
-    fn bob() -> (String, Secret) {
-        ("bob".to_owned(), Secret::new("pw"))
+    fn credential(username: &str, password: &str) -> ProxyCredential {
+        ProxyCredential {
+            username: username.to_owned(),
+            password: Secret::new(password),
+        }
+    }
+
+    fn bob() -> ProxyCredential {
+        credential("bob", "pw")
     }
 
     /// A conversation of `host` and port 27017 with Bob, or with nobody.
@@ -279,7 +288,7 @@ mod tests {
     fn what_has_no_place_in_a_message_is_named() {
         let long = "x".repeat(256);
         let of = |host: &str, user: &str, password: &str| {
-            let credential = (user.to_owned(), Secret::new(password));
+            let credential = credential(user, password);
             Conversation::new(host, 1, Some(&credential)).err()
         };
         let fits = &long[..255];

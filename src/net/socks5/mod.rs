@@ -32,7 +32,10 @@ pub(super) fn pass(
         stage: Stage::Connect,
         failure: NetFailure::Proxy(ProxyFailure {
             proxy: proxy.address(),
-            user: proxy.credential.as_ref().map(|(user, _)| user.clone()),
+            user: proxy
+                .credential
+                .as_ref()
+                .map(|credential| credential.username.clone()),
             problem,
         }),
     };

@@ -28,7 +28,7 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509NameRef};
 
-use crate::data::certificate::TrustAnchors;
+use crate::data::certificate::{AnchorFile, TrustAnchors};
 use crate::error::{Error, Result};
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
@@ -282,7 +282,10 @@ fn configured_anchors(
             option: FilePurpose::TrustAnchors.option(),
             path: path.display().to_string(),
         };
-        file = Some((path.to_owned(), add_pem(store, bytes, source)?));
+        file = Some(AnchorFile {
+            path: path.to_owned(),
+            count: add_pem(store, bytes, source)?,
+        });
     }
     let mut in_memory = 0;
     if let Some(text) = options.ca_certificates() {
@@ -446,7 +449,10 @@ impl Place {
         if let Some(path) = self.file {
             match parsed(&path, files) {
                 Ok(certificates) => {
-                    found_file = Some((path, anchors_among(&certificates)));
+                    found_file = Some(AnchorFile {
+                        path,
+                        count: anchors_among(&certificates),
+                    });
                     store.add_all(certificates).map_err(internal)?;
                 }
                 Err(unusable) => without_anchors(&path, unusable)?,

@@ -175,13 +175,14 @@ impl TlsContext {
         &self.shared().loaded.anchors
     }
 
-    /// The numbers of successful handshakes of this context: full ones, and resumed ones.
-    pub fn handshakes(&self) -> (u64, u64) {
-        let Counters { full, resumed, .. } = &*self.handshakes;
-        (
-            full.load(Ordering::Relaxed),
-            resumed.load(Ordering::Relaxed),
-        )
+    /// The number of full handshakes of this context that succeeded.
+    pub fn full_handshakes(&self) -> u64 {
+        self.handshakes.full.load(Ordering::Relaxed)
+    }
+
+    /// The number of handshakes of this context that resumed a session.
+    pub fn resumed_handshakes(&self) -> u64 {
+        self.handshakes.resumed.load(Ordering::Relaxed)
     }
 
     /// The number of full handshakes of this context that succeeded although the revocation status of the server's

@@ -229,6 +229,12 @@ impl Severity {
     }
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl FileForm {
     /// One lower case word, such as `pem`.
     pub fn as_str(self) -> &'static str {
@@ -247,6 +253,12 @@ impl FileForm {
     }
 }
 
+impl fmt::Display for FileForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl KeyForm {
     /// `pkcs8`, `traditional` or `pkcs12`.
     pub fn as_str(self) -> &'static str {
@@ -255,6 +267,12 @@ impl KeyForm {
             Self::Traditional => "traditional",
             Self::Pkcs12 => "pkcs12",
         }
+    }
+}
+
+impl fmt::Display for KeyForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

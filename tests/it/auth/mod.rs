@@ -8,8 +8,9 @@ mod secrets;
 mod x509;
 
 use mongotls::bson::{Document, doc};
+use mongotls::error::Stage;
 use mongotls::options::{AuthMechanism, Secret, TlsOptions};
-use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress, Stage};
+use mongotls::{CauseCode, Client, ClientOptions, Error, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
 use mongotls_testbench::server::{Auth, Hello, Role, Server, ServerTls, User};
 

@@ -1,7 +1,8 @@
 //! FerretDB, with its authentication on.
 
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, ErrorKind};
 use mongotls_testbench::peers::{FerretDb, FerretDbOptions, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 

@@ -1,6 +1,7 @@
 //! What is told of a user that the server refuses: by the library, and by the doctor, which looks closer.
 
-use mongotls::{CauseCode, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, ErrorKind};
 use mongotls_testbench::server::{Auth, Hello, ReplyFault, Role, Server, User, fail_command};
 use serde_json::{Value, json};
 

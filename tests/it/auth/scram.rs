@@ -2,7 +2,8 @@
 
 use mongotls::bson::spec::BinarySubtype;
 use mongotls::bson::{Binary, Document, doc};
-use mongotls::{CauseCode, Client, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, ErrorKind};
 use mongotls_testbench::server::{Auth, Hello, Server, User};
 
 use super::{ada, server, uri, users, work};

@@ -7,9 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::doc;
-use mongotls::options::{CloudServices, TlsOptions, TlsOptionsBuilder};
+use mongotls::error::Stage;
+use mongotls::internals::CloudServices;
+use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind, Stage};
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};

@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Stage};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer, or_skip};
 use mongotls_testbench::pki::{
     Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation, Validity,

@@ -1,6 +1,7 @@
 //! Credentials that come from elsewhere than the connection string, and do not come.
 
-use mongotls::{CauseCode, Stage};
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls_testbench::server::Server;
 use serde_json::json;
 

@@ -4,8 +4,9 @@
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
+use mongotls::CauseCode;
 use mongotls::bson::doc;
-use mongotls::{CauseCode, Stage};
+use mongotls::error::Stage;
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{CaSpec, KeyKind, LeafSpec};

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use mongotls::{CauseCode, Stage};
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{HaProxy, HaProxyOptions, SServer, or_skip};
 use mongotls_testbench::pki::{CaSpec, Identity, KeyKind, LeafSpec};

@@ -1,6 +1,7 @@
 //! CRLs: what they list, and what is wrong with them.
 
-use mongotls::{CauseCode, Stage};
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls_testbench::der;
 use mongotls_testbench::pki::{
     Ca, CaSpec, CrlSpec, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity,

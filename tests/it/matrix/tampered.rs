@@ -4,9 +4,10 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::{TlsContext, openssl_version};
-use mongotls::{CauseCode, Stage};
 use mongotls_testbench::peers::{SServer, or_skip};
 use mongotls_testbench::pki::{CaSpec, KeyKind, LeafSpec, PkiDir};
 

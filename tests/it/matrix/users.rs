@@ -1,7 +1,8 @@
 //! Users that the server refuses, mechanisms that are missing on either side, and servers that do not prove
 //! themselves. `auth/` has more of each.
 
-use mongotls::{CauseCode, Stage};
+use mongotls::CauseCode;
+use mongotls::error::Stage;
 use mongotls_testbench::pki::{CaSpec, KeyKind, LeafSpec};
 use mongotls_testbench::server::{Auth, ClientAuth, Server, ServerTls, User};
 use serde_json::json;

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use mongotls::bson::doc;
+use mongotls::error::Stage;
 use mongotls::options::{ProtocolOptions, TlsOptions, TlsVersion};
 use mongotls::tls::{TlsContext, openssl_version};
-use mongotls::{CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls::{CauseCode, Client, Error, ErrorKind};
 use mongotls_testbench::fault::{Fault, Layer};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, or_skip};
 use mongotls_testbench::pki::{Ca, CaSpec, Identity, KeyKind, LeafSpec, PkiDir, Validity};

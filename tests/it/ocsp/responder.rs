@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use mongotls::CauseCode;
 use mongotls::doctor;
+use mongotls::error::Stage;
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, Stage};
 use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::http_proxy::HttpProxy;
 use mongotls_testbench::ocsp::{Behaviour, Responder};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use mongotls::error::Stage;
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, ErrorKind, Stage};
+use mongotls::{CauseCode, ErrorKind};
 use mongotls_testbench::pki::{
     Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, OcspSpec, ResponderId, Revocation,
     SingleResponse, Validity,

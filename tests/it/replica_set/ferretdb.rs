@@ -2,7 +2,7 @@
 
 use mongotls::Client;
 use mongotls::bson::{Document, doc};
-use mongotls::event::TopologyType;
+use mongotls::topology::TopologyType;
 use mongotls_testbench::front::Front;
 use mongotls_testbench::peers::{FerretDb, FerretDbOptions, or_skip};
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};

@@ -4,7 +4,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mongotls::{CauseCode, Client, Error, ErrorKind, Stage};
+use mongotls::error::Stage;
+use mongotls::{CauseCode, Client, Error, ErrorKind};
 use mongotls_testbench::fault::{Action, Fault};
 use mongotls_testbench::server::Server;
 use mongotls_testbench::socks5::{Misbehaviour, Socks5Proxy};

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use mongotls::bson::doc;
 use mongotls::doctor::{self, Findings};
+use mongotls::error::Stage;
 use mongotls::event::Event;
 use mongotls::options::Secret;
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress, Stage};
+use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress};
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::net::Bind;
 use mongotls_testbench::ocsp::Responder;

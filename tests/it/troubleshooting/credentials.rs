@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use mongotls::bson::doc;
-use mongotls::options::{CloudServices, OidcToken};
+use mongotls::internals::CloudServices;
+use mongotls::options::OidcToken;
 use mongotls::{CauseCode, Client};
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::server::{Auth, AwsMechanism, OidcMechanism, Server};

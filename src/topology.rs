@@ -1,0 +1,7 @@
+//! Descriptions of servers and of the deployment that they form, as the client knows them.
+//!
+//! [`ClientSnapshot::topology`](crate::client::ClientSnapshot::topology) has the current description, and
+//! [`SdamEvent`](crate::event::SdamEvent) reports each change. Source: "Server Discovery and Monitoring".
+
+pub use crate::conn::{Hello, TopologyVersion};
+pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};
