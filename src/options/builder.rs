@@ -1,7 +1,7 @@
-//! Collecting options, from a program or from a connection string, and checking them as a whole.
+//! The builder of [`ClientOptions`], which collects options from a program or a connection string and checks them.
 //!
-//! Every field is optional until [`ClientOptionsBuilder::build`] fills in the defaults. Rules that
-//! need two options stand there and nowhere else, so that text and program obey the same ones; all
+//! Every field is optional until [`ClientOptionsBuilder::build`] fills in the defaults. All rules that involve two
+//! options are checked there, so that options from a connection string and from a program obey the same rules. All
 //! conflicts are reported at once.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, EventListener};
 use crate::options::AuthMechanism;
 
-/// Collects [`ClientOptions`]; each setter's unit, range and default stand at the field it sets.
+/// Collects [`ClientOptions`]. The getter of each option documents its unit, range and default.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptionsBuilder {
     pub(crate) hosts: Vec<ServerAddress>,
@@ -71,7 +71,7 @@ pub struct ClientOptionsBuilder {
     cloud: CloudServices,
 }
 
-/// Setters that store their argument and no more. Numbers are taken as they are, so that literals need no suffix.
+/// Defines setters that only store their argument. Numbers have one fixed type, so that literals need no suffix.
 macro_rules! setters {
     ($($(#[doc = $doc:literal])+ $name:ident($type:ty) $(=> $field:ident)?;)*) => {
         $(
@@ -121,8 +121,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Connects to `target` wherever `server` would be connected to: see [`ClientOptions::connect_to`]. Each call adds one
-    /// server.
+    /// Connects to `target` instead of `server`; see [`ClientOptions::connect_to`]. Each call adds one server.
     ///
     /// ```
     /// # use mongotls::ConnectionString;
@@ -140,8 +139,8 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Connects with TLS, as `options` say and nothing else: options of TLS that a connection string
-    /// gave are dropped. See [`tls_with`](Self::tls_with) to keep them.
+    /// Connects with TLS, using exactly these options: TLS options from a connection string are dropped. Use
+    /// [`tls_with`](Self::tls_with) to keep them.
     ///
     /// ```
     /// use mongotls::ClientOptions;
@@ -161,7 +160,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Connects with TLS, and changes the options of TLS that are set so far.
+    /// Connects with TLS, and changes the TLS options that are already set.
     ///
     /// ```
     /// # use mongotls::ConnectionString;
@@ -177,7 +176,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Connects in the clear, whatever a connection string said.
+    /// Connects without TLS, even if a connection string enabled it.
     #[must_use]
     pub fn no_tls(mut self) -> Self {
         self.tls_enabled = Some(false);
@@ -205,7 +204,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// The password of the user in the connection string.
+    /// Sets the password of the user in the connection string.
     #[must_use]
     pub fn password(mut self, password: impl Into<Secret>) -> Self {
         self.credential.password = Some(password.into());
@@ -238,25 +237,25 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Refuses keys of AWS in a connection string or in [`credential`](Self::credential): MONGODB-AWS then
-    /// takes them from the environment, where they are renewed. Default: they are taken.
+    /// Refuses AWS keys in a connection string or in [`credential`](Self::credential). MONGODB-AWS then takes its
+    /// keys from the environment, where they can be renewed. Default: such keys are accepted.
     ///
-    /// Source: DRIVERS-3131, by which other drivers refuse them always.
+    /// Source: DRIVERS-3131, because of which other drivers always refuse them.
     #[must_use]
     pub fn aws_keys_from_environment_only(mut self) -> Self {
         self.credential.aws_from_environment = true;
         self
     }
 
-    /// Lets the mechanism PLAIN send the password where TLS is off, so that everyone on the way can read
-    /// it. No connection string can ask for that.
+    /// Allows the mechanism PLAIN to send the password without TLS, where anyone on the network path can read it. A
+    /// connection string cannot allow this.
     #[must_use]
     pub fn dangerously_send_plain_without_tls(mut self) -> Self {
         self.plain_without_tls = true;
         self
     }
 
-    /// Goes to all servers through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
+    /// Connects to all servers through this SOCKS5 proxy (`proxyHost`, `proxyPort`).
     #[must_use]
     pub fn proxy(mut self, host: impl Into<String>, port: u16) -> Self {
         self.proxy.host = Some(host.into());
@@ -264,8 +263,8 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Authenticates to the proxy, if it asks for it (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). A text
-    /// without a byte counts as none.
+    /// Authenticates to the proxy if it requests authentication (`proxyUsername`, `proxyPassword`; 1 to 255 bytes
+    /// each). An empty text counts as not set.
     #[must_use]
     pub fn proxy_credential(
         mut self,
@@ -277,7 +276,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Tells this function of every [`Event`], on the thread where it happens; what it does delays that
+    /// Calls this function for every [`Event`], on the thread on which the event happens. A slow function delays that
     /// thread. A later call replaces the function.
     ///
     /// ```
@@ -295,7 +294,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Asks these credential services in place of the real ones: for tests.
+    /// Uses these credential services instead of the real ones, for tests.
     #[cfg(feature = "_internals")]
     #[doc(hidden)]
     #[must_use]
@@ -304,7 +303,7 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// The same for events of some kinds alone, so that the others cost nothing.
+    /// Calls this function only for events of these kinds, so that other events cost nothing.
     ///
     /// ```
     /// use mongotls::ConnectionString;
@@ -331,14 +330,14 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Names a library on top of this one to servers; each call adds one.
+    /// Reports a wrapping library to servers; each call adds one.
     #[must_use]
     pub fn driver_info(mut self, info: DriverInfo) -> Self {
         self.driver_info.push(info);
         self
     }
 
-    /// Serves reads by these members (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`).
+    /// Sets the members that serve reads (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`).
     #[must_use]
     pub fn read_preference(mut self, preference: ReadPreference) -> Self {
         self.read_preference = Some(preference.mode);
@@ -445,9 +444,9 @@ impl ClientOptionsBuilder {
                 conflicts.push(conflict);
                 None
             });
-        // TLS is on if it was asked for, if another TLS option implies it (as in PyMongo), or with SRV.
+        // TLS is on if it is requested, if another TLS option implies it (as in PyMongo), or with SRV.
         let tls = match (self.tls_enabled, self.tls) {
-            // Its conflicts are known already.
+            // The conflicts of these options are already in the list.
             (_, Some(tls)) => tls.build().ok(),
             (Some(true), None) => Some(TlsOptions::default()),
             (None, None) if self.srv_host.is_some() => Some(TlsOptions::default()),
@@ -516,7 +515,8 @@ impl ClientOptionsBuilder {
         }
     }
 
-    /// The broken rules that the finished options no longer show; [`ClientOptions`] checks the others.
+    /// Returns the broken rules that can no longer be detected in the finished options; [`ClientOptions`] checks the
+    /// others.
     fn conflicts(&self) -> Vec<String> {
         let srv = self.srv_host.is_some();
         let rules = [
@@ -545,14 +545,15 @@ impl ClientOptionsBuilder {
     }
 }
 
-/// What the rules about the kind of a deployment look at: of the options at first, and of what DNS adds to them.
+/// The input of the rules about the kind of deployment: first the options alone, later together with the results of
+/// DNS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deployment {
-    /// How many hosts are known.
+    /// The number of known hosts.
     pub(crate) hosts: usize,
-    /// Whether DNS tells them.
+    /// True if the hosts come from DNS.
     pub(crate) srv: bool,
-    /// How many of those to take; 0 means all.
+    /// The maximum number of hosts to take from DNS; 0 means all.
     pub(crate) max_hosts: u32,
     pub(crate) replica_set: bool,
     pub(crate) direct: bool,
@@ -560,7 +561,7 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// Which rules are broken.
+    /// Returns the rules that are broken.
     pub(crate) fn conflicts(&self) -> Vec<&'static str> {
         let several_hosts = self.hosts > 1;
         let some_srv_hosts = self.max_hosts > 0;

@@ -1,7 +1,8 @@
-//! The rules between options, and the ranges of single ones, whatever they come from.
+//! The rules between options, and the ranges of single options, regardless of where they come from.
 //!
-//! [`ClientOptionsBuilder::build`](super::ClientOptionsBuilder::build) applies them to what a program or a connection
-//! string says. The fields of [`ClientOptions`] are public, so a client and the doctor apply them again.
+//! [`ClientOptionsBuilder::build`](super::ClientOptionsBuilder::build) applies them to the options from a program or
+//! a connection string. The fields of [`ClientOptions`] can be changed within the crate, so a client and the doctor
+//! apply them again.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 
 impl ClientOptions {
-    /// Checks the options, and turns limits of zero into no limit.
+    /// Checks the options, and converts time limits of zero to no limit.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with every conflict found.
@@ -23,7 +24,7 @@ impl ClientOptions {
         }
     }
 
-    /// Zero means no limit for all time limits but `timeout`, where the absence of a limit has another meaning.
+    /// Converts zero to no limit for all time limits except `timeout`, whose absence has another meaning.
     pub(super) fn without_zero_limits(mut self) -> Self {
         for limit in [
             &mut self.connect_timeout,
@@ -36,7 +37,7 @@ impl ClientOptions {
         self
     }
 
-    /// The broken rules, each with its specification.
+    /// Returns the broken rules, each with its specification.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let srv = self.srv.as_ref();
         let deployment = Deployment {
@@ -121,7 +122,7 @@ impl ClientOptions {
         conflicts
     }
 
-    /// A warning that names the options which nothing uses yet, if some are set.
+    /// Returns a warning that names the options that have no effect yet, if any of them are set.
     ///
     /// Commands are sent as the program writes them ("Run Command").
     pub(crate) fn without_effect(&self) -> Option<String> {
@@ -153,8 +154,8 @@ impl ClientOptions {
     }
 }
 
-/// Returns why a database name is invalid for every server, if it is. Source: the MongoDB manual, "Naming
-/// Restrictions".
+/// Returns the reason why a database name is invalid on every server, or `None` if it is valid. Source: the MongoDB
+/// manual, "Naming Restrictions".
 pub(crate) fn database_name_problem(name: &str) -> Option<String> {
     const LONGEST: usize = 63;
     if name.is_empty() {

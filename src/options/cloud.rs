@@ -1,4 +1,4 @@
-//! Where the credential services of clouds are found. Fixed by their makers; tests put others in place.
+//! The addresses of the credential services of cloud providers. The providers define them; tests replace them.
 
 #![cfg_attr(
     not(feature = "_internals"),
@@ -10,27 +10,27 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 
-/// The credential services that MONGODB-AWS and MONGODB-OIDC ask, and the environment that names them.
+/// The credential services that MONGODB-AWS and MONGODB-OIDC use, and the environment variables that configure them.
 ///
-/// No key of the connection string sets them, and only tests can: a program that could change them could read every
-/// credential. Default: the real services. Source: "Driver Authentication".
+/// They are not part of the connection string, and only tests can set them: a program that could change them could
+/// read every credential. Default: the real services. Source: "Driver Authentication".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudServices {
-    /// The agent of AWS ECS, without a path.
+    /// The URL of the AWS ECS agent, without a path.
     pub aws_ecs: String,
-    /// The metadata service of AWS EC2, without a path.
+    /// The URL of the AWS EC2 metadata service, without a path.
     pub aws_ec2: String,
-    /// AWS STS, without a path.
+    /// The URL of AWS STS, without a path.
     pub aws_sts: String,
-    /// The trust anchors of AWS STS; none means the system's.
+    /// The trust anchors for AWS STS, or `None` for those of the system.
     pub aws_sts_ca_file: Option<PathBuf>,
-    /// The metadata service of Azure, without a path.
+    /// The URL of the Azure metadata service, without a path.
     pub azure: String,
-    /// The metadata service of Google Cloud, without a path.
+    /// The URL of the Google Cloud metadata service, without a path.
     pub gcp: String,
-    /// The token of a Kubernetes service account.
+    /// The token file of a Kubernetes service account.
     pub kubernetes_token: PathBuf,
-    /// Stands for the environment of the process; none means that of the process.
+    /// Replaces the environment of the process; `None` uses the environment of the process.
     pub variables: Option<BTreeMap<String, String>>,
 }
 
@@ -51,7 +51,7 @@ impl Default for CloudServices {
 
 #[cfg(feature = "cloud")]
 impl CloudServices {
-    /// The value of an environment variable, read now; none if it is empty or not UTF-8.
+    /// Returns the current value of an environment variable, or `None` if it is unset, empty or not UTF-8.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let value = match &self.variables {
             Some(variables) => variables.get(name).cloned(),

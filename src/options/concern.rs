@@ -1,4 +1,4 @@
-//! Read concern, write concern and read preference: what a client asks of each operation.
+//! Read concern, write concern and read preference.
 //!
 //! Sources: the specifications "Read and Write Concern", "Server Selection" (read preference) and
 //! "Max Staleness" of the MongoDB drivers.
@@ -27,32 +27,32 @@ pub struct ReadConcern {
 }
 
 impl ReadConcern {
-    /// Data that may be rolled back: level `local`.
+    /// Reads data that may be rolled back: level `local`.
     pub fn local() -> Self {
         Self::new("local")
     }
 
-    /// Data that a majority of the members has acknowledged: level `majority`.
+    /// Reads data that a majority of the members has acknowledged: level `majority`.
     pub fn majority() -> Self {
         Self::new("majority")
     }
 
-    /// Data that reflects all acknowledged writes before the read: level `linearizable`.
+    /// Reads data that reflects all writes acknowledged before the read: level `linearizable`.
     pub fn linearizable() -> Self {
         Self::new("linearizable")
     }
 
-    /// Local data, without a check of ownership on sharded clusters: level `available`.
+    /// Reads local data, without an ownership check on sharded clusters: level `available`.
     pub fn available() -> Self {
         Self::new("available")
     }
 
-    /// Data as of one point in time: level `snapshot`.
+    /// Reads data as of one point in time: level `snapshot`.
     pub fn snapshot() -> Self {
         Self::new("snapshot")
     }
 
-    /// A read concern of the level with that name.
+    /// Creates a read concern with this level.
     ///
     /// ```
     /// use mongotls::options::ReadConcern;
@@ -66,12 +66,12 @@ impl ReadConcern {
         }
     }
 
-    /// Returns true if nothing is set: the server's default applies and nothing is sent.
+    /// Returns true if no level is set: the server's default applies and no read concern is sent.
     pub fn is_server_default(&self) -> bool {
         self.level.is_none()
     }
 
-    /// The value of the field `readConcern` in a command.
+    /// Returns the value of the field `readConcern` in a command.
     pub fn to_document(&self) -> Document {
         self.level
             .iter()
@@ -96,7 +96,7 @@ pub struct WriteConcern {
     pub w: Option<Acknowledgment>,
     /// The limit for the server to wait for `w`, in milliseconds on the wire. `None` means no limit.
     pub w_timeout: Option<Duration>,
-    /// If true, a write must be in the journal; `None` leaves that to the server.
+    /// True if a write must be in the journal, or `None` for the server's default.
     pub journal: Option<bool>,
 }
 
@@ -132,12 +132,12 @@ impl fmt::Display for Acknowledgment {
 }
 
 impl WriteConcern {
-    /// Requires the acknowledgment of a majority of the members.
+    /// Requires acknowledgment by a majority of the members.
     pub fn majority() -> Self {
         Self::default().w("majority")
     }
 
-    /// Requires the acknowledgment of these members.
+    /// Requires acknowledgment by these members.
     #[must_use]
     pub fn w(mut self, members: impl Into<Acknowledgment>) -> Self {
         self.w = Some(members.into());
@@ -151,17 +151,17 @@ impl WriteConcern {
         self
     }
 
-    /// Requires that a write is in the journal, or does not.
+    /// Sets whether a write must be in the journal before it is acknowledged.
     #[must_use]
     pub fn journal(mut self, journal: bool) -> Self {
         self.journal = Some(journal);
         self
     }
 
-    /// Reads a write concern from the form that commands have: `w`, `j`, `wtimeout`.
+    /// Reads a write concern from its form in a command: `w`, `j`, `wtimeout`.
     ///
     /// # Errors
-    /// A text that names the field with a wrong type or range, or the fields that contradict each other.
+    /// Returns a text that names the field with a wrong type or range, or the fields that contradict each other.
     pub fn from_document(document: &Document) -> Result<Self, String> {
         let mut concern = Self::default();
         for (key, value) in document {
@@ -188,7 +188,7 @@ impl WriteConcern {
         Ok(concern)
     }
 
-    /// Returns true if nothing is set: the server's default applies and nothing is sent.
+    /// Returns true if nothing is set: the server's default applies and no write concern is sent.
     pub fn is_server_default(&self) -> bool {
         *self == Self::default()
     }
@@ -198,7 +198,7 @@ impl WriteConcern {
         self.w != Some(Acknowledgment::Nodes(0)) || self.journal == Some(true)
     }
 
-    /// The value of the field `writeConcern` in a command.
+    /// Returns the value of the field `writeConcern` in a command.
     pub fn to_document(&self) -> Document {
         let mut document = Document::new();
         match &self.w {
@@ -226,7 +226,7 @@ impl WriteConcern {
         document
     }
 
-    /// "Read and Write Concern", "Inconsistent WriteConcern".
+    /// Checks the rules of "Read and Write Concern", "Inconsistent WriteConcern".
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.w == Some(Acknowledgment::Nodes(0)) && self.journal == Some(true) {
             return Err("w=0 asks for no acknowledgment and journal=true asks for one".to_owned());
@@ -258,10 +258,10 @@ fn integer(value: &Bson) -> Option<i64> {
 pub struct ReadPreference {
     /// The mode (`readPreference`).
     pub mode: ReadPreferenceMode,
-    /// Sets of tags in their order; the first set that a member matches decides
-    /// (`readPreferenceTags`). An empty set matches every member.
+    /// The tag sets in order; the first set that matches a member decides (`readPreferenceTags`). An empty set
+    /// matches every member.
     pub tag_sets: Vec<TagSet>,
-    /// The limit for how far a secondary may lag behind: 90 s or more, or `None` for no limit
+    /// The maximum lag of a secondary behind the primary: 90 s or more, or `None` for no limit
     /// (`maxStalenessSeconds`, where -1 means no limit).
     pub max_staleness: Option<Duration>,
 }
@@ -277,7 +277,7 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// A tag with that name and value.
+    /// Creates a tag with this name and value.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -286,7 +286,7 @@ impl Tag {
     }
 }
 
-/// Tags that a member must have, all of them. They keep their order.
+/// A set of tags that a member must have all of. The order is preserved.
 pub type TagSet = Vec<Tag>;
 
 /// The mode of a read preference.
@@ -296,11 +296,11 @@ pub enum ReadPreferenceMode {
     /// Only the primary.
     #[default]
     Primary,
-    /// The primary, or a secondary where there is none.
+    /// The primary, or a secondary if there is no primary.
     PrimaryPreferred,
     /// Only secondaries.
     Secondary,
-    /// A secondary, or the primary where there is none.
+    /// A secondary, or the primary if there is no secondary.
     SecondaryPreferred,
     /// Any member.
     Nearest,
@@ -315,7 +315,7 @@ impl ReadPreferenceMode {
         Self::Nearest,
     ];
 
-    /// The mode as it stands in a connection string and in a command.
+    /// Returns the mode as written in a connection string and in a command.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Primary => "primary",
@@ -345,7 +345,7 @@ impl FromStr for ReadPreferenceMode {
 }
 
 impl ReadPreference {
-    /// A read preference with that mode, without tags and without a limit on staleness.
+    /// Creates a read preference with this mode, without tags and without a staleness limit.
     pub fn new(mode: ReadPreferenceMode) -> Self {
         Self {
             mode,
@@ -360,14 +360,14 @@ impl ReadPreference {
         self
     }
 
-    /// Limits how far a secondary may lag behind: 90 s or more.
+    /// Sets the maximum lag of a secondary behind the primary: 90 s or more.
     #[must_use]
     pub fn max_staleness(mut self, limit: Duration) -> Self {
         self.max_staleness = Some(limit);
         self
     }
 
-    /// The value of the field `$readPreference` in a command.
+    /// Returns the value of the field `$readPreference` in a command.
     pub fn to_document(&self) -> Document {
         let mut document = doc! { "mode": self.mode.as_str() };
         if !self.tag_sets.is_empty() {
@@ -391,7 +391,8 @@ impl ReadPreference {
         document
     }
 
-    /// "Server Selection", "Read Preference": tags and staleness make no sense with the primary.
+    /// Checks the rule that tags and staleness are not combined with mode `primary` ("Server Selection", "Read
+    /// Preference").
     pub(crate) fn check(&self) -> Result<(), String> {
         let tagged = self.tag_sets.iter().any(|set| !set.is_empty());
         if self.mode == ReadPreferenceMode::Primary && tagged {

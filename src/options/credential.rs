@@ -1,7 +1,6 @@
-//! Who the client is: a credential, checked against the rules of its mechanism.
+//! The credential of a client, checked against the rules of its mechanism.
 //!
-//! Source: the specification "Driver Authentication", the section "MongoCredential Properties" of
-//! each mechanism.
+//! Source: the specification "Driver Authentication", section "MongoCredential Properties" of each mechanism.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,27 +8,26 @@ use std::str::FromStr;
 
 use super::{Secret, UnknownName};
 
-/// A user and how it proves itself.
+/// A user and the way to authenticate it.
 ///
 /// `Debug` shows neither the password nor the value of a property.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credential {
-    /// The user; none where the mechanism finds it elsewhere, as MONGODB-X509 in the certificate.
+    /// The user name, or `None` if the mechanism takes it from elsewhere, as MONGODB-X509 does from the certificate.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
-    /// The database that knows the user (`authSource`); `$external` for mechanisms outside of
-    /// MongoDB.
+    /// The database that defines the user (`authSource`), or `$external` for mechanisms outside of MongoDB.
     pub source: String,
-    /// The mechanism; none lets client and server agree on a SCRAM mechanism.
+    /// The mechanism, or `None` to negotiate a SCRAM mechanism with the server.
     pub mechanism: Option<AuthMechanism>,
-    /// The properties of the mechanism (`authMechanismProperties`), with their names in upper case.
+    /// The properties of the mechanism (`authMechanismProperties`), with names in upper case.
     pub properties: BTreeMap<String, Secret>,
 }
 
 impl Credential {
-    /// Checks the options that the mechanism requires and those that it forbids.
+    /// Checks that the options required by the mechanism are set, and that those it forbids are not.
     pub(crate) fn check(&self, has_callback: bool) -> Result<(), String> {
         let name = self.username.as_deref();
         let has_username = name.is_some_and(|name| !name.is_empty());
@@ -52,7 +50,7 @@ impl Credential {
         }
         let unknown = |name: &String| !mechanism.properties().contains(&name.as_str());
         if self.properties.keys().any(unknown) {
-            // The name is not repeated: it may be a piece of a value that was cut at a comma.
+            // The name is not repeated, because it may be part of a secret value that was cut at a comma.
             return Err(match mechanism.properties() {
                 [] => format!("{mechanism} has no authMechanismProperties"),
                 known => format!(
@@ -141,7 +139,7 @@ pub enum AuthMechanism {
     ScramSha256,
     /// The client's TLS certificate.
     MongodbX509,
-    /// The password in the clear, for LDAP behind the server (RFC 4616).
+    /// The plaintext password, for servers that use LDAP (RFC 4616).
     Plain,
     /// Kerberos (RFC 4752).
     Gssapi,
@@ -162,7 +160,7 @@ impl AuthMechanism {
         Self::MongodbOidc,
     ];
 
-    /// The name as it stands in `authMechanism` and on the wire.
+    /// Returns the name used in `authMechanism` and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ScramSha1 => "SCRAM-SHA-1",
@@ -175,7 +173,7 @@ impl AuthMechanism {
         }
     }
 
-    /// Whether the user lives outside of MongoDB, in `$external`, whatever the database is.
+    /// Returns true if users of this mechanism are always defined in `$external`, regardless of the database.
     pub(crate) fn is_always_external(self) -> bool {
         matches!(
             self,
@@ -183,14 +181,14 @@ impl AuthMechanism {
         )
     }
 
-    /// Whether any mechanism knows a property of that name.
+    /// Returns true if any mechanism has a property with this name.
     pub(crate) fn is_property(name: &str) -> bool {
         Self::ALL
             .into_iter()
             .any(|mechanism| mechanism.properties().contains(&name))
     }
 
-    /// The properties that the mechanism knows.
+    /// Returns the properties of the mechanism.
     fn properties(self) -> &'static [&'static str] {
         match self {
             Self::Gssapi => &[
@@ -223,8 +221,8 @@ impl FromStr for AuthMechanism {
     }
 }
 
-/// What a connection string or a program says about the user, before the rules of the mechanism
-/// turned it into a [`Credential`].
+/// The user's data from a connection string or a program, before the rules of the mechanism turn it into a
+/// [`Credential`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CredentialDraft {
     pub(crate) username: Option<String>,
@@ -232,14 +230,14 @@ pub(crate) struct CredentialDraft {
     pub(crate) source: Option<String>,
     pub(crate) mechanism: Option<AuthMechanism>,
     pub(crate) properties: BTreeMap<String, Secret>,
-    /// Whether keys of AWS must come from the environment, and not from here.
+    /// True if AWS keys must come from the environment, and not from these options.
     pub(crate) aws_from_environment: bool,
 }
 
 impl CredentialDraft {
-    /// The credential, with the defaults of its mechanism; none where nothing asks for one.
+    /// Returns the credential with the defaults of its mechanism, or `None` if no authentication is requested.
     ///
-    /// A user name (also an empty one) or a mechanism asks for authentication; a source does not.
+    /// A user name (even an empty one) or a mechanism requests authentication; a source alone does not.
     pub(crate) fn finish(self, database: Option<&str>) -> Result<Option<Credential>, String> {
         if self.source.as_deref() == Some("") {
             return Err(EMPTY_SOURCE.to_owned());
@@ -288,7 +286,7 @@ impl CredentialDraft {
         }))
     }
 
-    /// Returns true if there is a user and only the password is missing.
+    /// Returns true if a user is set and only the password is missing.
     pub(crate) fn lacks_password(&self) -> bool {
         use AuthMechanism::{Plain, ScramSha1, ScramSha256};
         let has_user = self

@@ -1,9 +1,9 @@
-//! A library that wraps this one, as servers see it in their log.
+//! Information about a library that wraps this driver, as servers log it.
 
-/// A library on top of this one, which adds its name to what servers are told of the client.
+/// A library that wraps this driver, and adds its name to the client metadata that servers receive.
 ///
-/// Source: "MongoDB Handshake", "Supporting Wrapping Libraries". Each text is appended to this crate's own
-/// behind a `|`, and must not hold one.
+/// Source: "MongoDB Handshake", "Supporting Wrapping Libraries". Each text is appended to the driver's own text after
+/// a `|`, and must not contain `|`.
 ///
 /// ```
 /// use mongotls::options::DriverInfo;
@@ -14,19 +14,19 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct DriverInfo {
-    /// The library's name.
+    /// The name of the library.
     pub name: String,
-    /// Its version.
+    /// The version of the library.
     pub version: Option<String>,
-    /// What else is worth knowing of where it runs.
+    /// Further information about the platform.
     pub platform: Option<String>,
 }
 
 impl DriverInfo {
-    /// What separates the names of several libraries.
+    /// The separator between the names of several libraries.
     pub(crate) const DELIMITER: char = '|';
 
-    /// A library of that name.
+    /// Creates the information for a library with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -35,21 +35,21 @@ impl DriverInfo {
         }
     }
 
-    /// Adds the library's version.
+    /// Adds the version of the library.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
         self
     }
 
-    /// Adds what else is worth knowing.
+    /// Adds further information about the platform.
     #[must_use]
     pub fn platform(mut self, platform: impl Into<String>) -> Self {
         self.platform = Some(platform.into());
         self
     }
 
-    /// Whether no text holds what separates them, and there is a name.
+    /// Returns true if the name is not empty and no text contains the separator.
     pub(crate) fn is_sound(&self) -> bool {
         let texts = [
             Some(&self.name),

@@ -1,10 +1,11 @@
-//! What a client is asked to do: plain typed data, a builder that checks it, and no OpenSSL.
+//! The options of a client: plain typed data, and a builder that checks it. Nothing in here uses OpenSSL.
 //!
-//! [`ClientOptions`] come from a connection string ([`ClientOptions::parse`]) or from
-//! [`ClientOptions::builder`]. [`ConnectionString::into_builder`](crate::ConnectionString::into_builder)
-//! joins the two; what the program sets then takes precedence over the text. Each field tells its unit, range, default and key.
+//! [`ClientOptions`] come from a connection string ([`ClientOptions::parse`]) or from [`ClientOptions::builder`].
+//! [`ConnectionString::into_builder`](crate::ConnectionString::into_builder) combines the two; values set by the
+//! program then override those of the string. Each getter documents its unit, range, default and connection string
+//! key.
 //!
-//! Secrets are [`Secret`]: zeroed when dropped, never printed.
+//! Passwords, keys and tokens are of type [`Secret`], which is zeroed when dropped and never printed.
 
 mod builder;
 mod check;
@@ -54,8 +55,8 @@ use crate::event::EventListener;
 
 /// The options of a client, checked and with their defaults filled in.
 ///
-/// The names of the keys are those of a connection string. Source: the "URI Options" specification
-/// of the MongoDB drivers, unless a method says otherwise.
+/// The keys in parentheses are those of a connection string. Source: the "URI Options" specification of the MongoDB
+/// drivers, unless a method names another one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientOptions {
     pub(crate) hosts: Vec<ServerAddress>,
@@ -95,29 +96,29 @@ pub struct ClientOptions {
     pub(crate) enable_overload_retargeting: bool,
     pub(crate) proxy: Option<ProxyOptions>,
     pub(crate) max_log_document_length: usize,
-    /// Who is told of events.
+    /// The listener that receives events.
     pub(crate) listener: EventListener,
-    /// Who gives the access tokens of MONGODB-OIDC; none with a built-in environment.
+    /// The callback that returns access tokens for MONGODB-OIDC, or `None` with a built-in environment.
     pub(crate) oidc_callback: Option<OidcCallback>,
-    /// Which credential services are asked.
+    /// The addresses of the credential services.
     pub(crate) cloud: CloudServices,
 }
 
-/// How servers are monitored. Source: "Server Discovery and Monitoring".
+/// The way in which servers are monitored. Source: "Server Discovery and Monitoring".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerMonitoringMode {
-    /// Streaming, except on platforms of functions as a service.
+    /// Streaming, or polling on function-as-a-service (FaaS) platforms.
     #[default]
     Auto,
     /// The server reports changes as they happen.
     Stream,
-    /// The client asks at regular intervals.
+    /// The client checks the server at regular intervals.
     Poll,
 }
 
 impl ServerMonitoringMode {
-    /// The mode as connection strings have it: `auto`, `stream` or `poll`.
+    /// Returns the mode as written in a connection string: `auto`, `stream` or `poll`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -133,7 +134,7 @@ impl fmt::Display for ServerMonitoringMode {
     }
 }
 
-/// A compression of messages. Source: "OP_COMPRESSED".
+/// A compression algorithm for messages. Source: "OP_COMPRESSED".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compressor {
@@ -146,7 +147,7 @@ pub enum Compressor {
 }
 
 impl Compressor {
-    /// The name as it stands in a connection string and on the wire.
+    /// Returns the name used in a connection string and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Snappy => "snappy",
@@ -155,8 +156,8 @@ impl Compressor {
         }
     }
 
-    /// Whether the cargo feature of the same name is on. A compressor that is not built in is not offered
-    /// to servers; the client then warns in the log.
+    /// Returns true if the cargo feature of this name is enabled. A compressor that is not built in is not offered to
+    /// servers, and the client logs a warning.
     pub fn is_built_in(self) -> bool {
         match self {
             Self::Snappy => cfg!(feature = "snappy"),
@@ -183,22 +184,23 @@ impl FromStr for Compressor {
     }
 }
 
-/// The name whose DNS records hold the seed list. Source: "Initial DNS Seedlist Discovery".
+/// The name whose DNS records contain the seed list. Source: "Initial DNS Seedlist Discovery".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SrvOptions {
     /// The name in the connection string.
     pub host: String,
-    /// The service to look up (`srvServiceName`; RFC 6335). Default: `mongodb`.
+    /// The service name to look up (`srvServiceName`; RFC 6335). Default: `mongodb`.
     pub service_name: String,
-    /// How many hosts to pick from the records (`srvMaxHosts`; 0 means all). Default: 0.
+    /// The number of hosts to select from the records (`srvMaxHosts`; 0 means all). Default: 0.
     pub max_hosts: u32,
-    /// What the connection string or the program says itself, and DNS does not change.
+    /// The options that the connection string or the program sets itself, and that DNS must not change.
     pub(crate) given: Given,
 }
 
 impl SrvOptions {
-    /// RFC 6335 §5.1, with up to 62 characters: "Initial DNS Seedlist Discovery", "srvServiceName".
+    /// Returns true if `text` is a valid service name: RFC 6335 §5.1, with up to 62 characters ("Initial DNS Seedlist
+    /// Discovery", "srvServiceName").
     pub(crate) fn is_service_name(text: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         text.len() <= 62
@@ -208,8 +210,8 @@ impl SrvOptions {
     }
 }
 
-/// Which options stand in the connection string, or were set by the program, although the field does not show it:
-/// those of a TXT record give way to them.
+/// Records options that the connection string or the program sets explicitly, where the field itself does not show
+/// it. Such options take precedence over those of a TXT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) auth_source: bool,
@@ -217,11 +219,10 @@ pub(crate) struct Given {
 }
 
 impl ClientOptions {
-    /// The limit of the server's log on the application's name, in bytes. Source: "MongoDB
-    /// Handshake".
+    /// The maximum length of the application name, in bytes. Source: "MongoDB Handshake".
     pub const MAX_APP_NAME: usize = 128;
 
-    /// Collects options from scratch.
+    /// Creates a builder without any options set.
     ///
     /// ```
     /// use std::time::Duration;
@@ -239,212 +240,220 @@ impl ClientOptions {
         ClientOptionsBuilder::default()
     }
 
-    /// The servers to begin with (the seed list), in their order. At least one, unless `srv` is set; a client
-    /// then fills it with what DNS answers.
+    /// Returns the initial servers (the seed list), in order. The list has at least one server, unless `srv` is set:
+    /// a client then fills it from DNS.
     pub fn hosts(&self) -> &[ServerAddress] {
         &self.hosts
     }
 
-    /// The name whose DNS records hold the seed list (`mongodb+srv://`).
+    /// Returns the name whose DNS records contain the seed list (`mongodb+srv://`).
     pub fn srv(&self) -> Option<&SrvOptions> {
         self.srv.as_ref()
     }
 
-    /// The name server that is asked about `mongodb+srv://`, by UDP and TCP. Default: those of `/etc/resolv.conf`,
-    /// or 127.0.0.1 if it names none. The addresses of hosts come from the system's resolver, whatever stands here.
-    /// Source: this library; no key of a connection string sets it.
+    /// Returns the name server that resolves `mongodb+srv://` names, over UDP and TCP. Default: the name servers in
+    /// `/etc/resolv.conf`, or 127.0.0.1 if it lists none. This option does not affect the addresses of hosts, which
+    /// always come from the system's resolver. Source: this library; there is no connection string key for it.
     pub fn dns_server(&self) -> Option<SocketAddr> {
         self.dns_server
     }
 
-    /// The addresses to connect to in place of those of servers: for SSH tunnels and forwarded ports. Default: empty.
+    /// Returns the addresses to connect to instead of the servers' own addresses, for SSH tunnels and forwarded
+    /// ports. Default: empty.
     ///
-    /// A key is a server as the connection string, DNS or a replica set names it; host and port must both match. It applies
-    /// to every connection to that server, monitors included. The server keeps its name for TLS (SNI, verification),
-    /// authentication, logs and events. A value may also be a Unix socket. Source: this library; no key of a connection
-    /// string sets it.
+    /// A key is a server as named by the connection string, DNS or a replica set; both host and port must match. The
+    /// mapping applies to every connection to that server, including those of monitors. The server keeps its name for
+    /// TLS (SNI, verification), authentication, logs and events. A value may also be a Unix socket. Source: this
+    /// library; there is no connection string key for it.
     pub fn connect_to(&self) -> &BTreeMap<ServerAddress, ServerAddress> {
         &self.connect_to
     }
 
-    /// The database named in the connection string.
+    /// Returns the database named in the connection string.
     pub fn default_database(&self) -> Option<&str> {
         self.default_database.as_deref()
     }
 
-    /// The application's name in the server's log (`appName`); at most 128 bytes.
+    /// Returns the application name that appears in the server's log (`appName`); at most 128 bytes.
     pub fn app_name(&self) -> Option<&str> {
         self.app_name.as_deref()
     }
 
-    /// Libraries on top of this one, named to servers beside it. Default: none. Source: "MongoDB Handshake".
+    /// Returns the wrapping libraries that are reported to servers along with this driver. Default: empty. Source:
+    /// "MongoDB Handshake".
     pub fn driver_info(&self) -> &[DriverInfo] {
         &self.driver_info
     }
 
-    /// The user; none connects without authentication.
+    /// Returns the credential, or `None` to connect without authentication.
     pub fn credential(&self) -> Option<&Credential> {
         self.credential.as_ref()
     }
 
-    /// Whether the mechanism PLAIN may send the password without TLS. Default: false.
+    /// Returns true if the mechanism PLAIN may send the password without TLS. Default: false.
     pub fn plain_without_tls(&self) -> bool {
         self.plain_without_tls
     }
 
-    /// TLS; none connects in the clear.
+    /// Returns the TLS options, or `None` to connect without TLS.
     pub fn tls(&self) -> Option<&TlsOptions> {
         self.tls.as_ref()
     }
 
-    /// The name of the replica set that the servers must belong to (`replicaSet`).
+    /// Returns the name of the replica set that the servers must belong to (`replicaSet`).
     pub fn replica_set(&self) -> Option<&str> {
         self.replica_set.as_deref()
     }
 
-    /// Whether to talk to the one host alone (`directConnection`); none leaves it to the seed list.
+    /// Returns true for a direct connection to a single host, and false for discovery of the whole deployment
+    /// (`directConnection`). With `None`, the seed list decides.
     pub fn direct_connection(&self) -> Option<bool> {
         self.direct_connection
     }
 
-    /// Whether the host is a load balancer (`loadBalanced`). Default: false.
+    /// Returns true if the host is a load balancer (`loadBalanced`). Default: false.
     pub fn load_balanced(&self) -> bool {
         self.load_balanced
     }
 
-    /// The limit for name resolution, TCP, TLS and MongoDB handshake of one connection
-    /// (`connectTimeoutMS`; 0 and none mean no limit). Default: 10 s.
+    /// Returns the time limit for establishing one connection: name resolution, TCP, TLS and MongoDB handshake
+    /// together (`connectTimeoutMS`; 0 and `None` mean no limit). Default: 10 s.
     pub fn connect_timeout(&self) -> Option<Duration> {
         self.connect_timeout
     }
 
-    /// The limit for one command and its reply (`socketTimeoutMS`; 0 and none mean no limit).
-    /// Default: none.
+    /// Returns the time limit for one command and its reply (`socketTimeoutMS`; 0 and `None` mean no limit). Default:
+    /// no limit.
     pub fn socket_timeout(&self) -> Option<Duration> {
         self.socket_timeout
     }
 
-    /// The limit for one operation as a whole (`timeoutMS`; 0 means no limit, none that the other
-    /// limits apply). Default: none.
+    /// Returns the time limit for one operation as a whole (`timeoutMS`). 0 means no limit; `None` means that the
+    /// other limits apply. Default: `None`.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// The limit for finding a server (`serverSelectionTimeoutMS`; 1 and up, a 0 in a connection
-    /// string is ignored with a warning). Default: 30 s.
+    /// Returns the time limit for server selection (`serverSelectionTimeoutMS`; 1 ms and up). A value of 0 in a
+    /// connection string is ignored with a warning. Default: 30 s.
     pub fn server_selection_timeout(&self) -> Duration {
         self.server_selection_timeout
     }
 
-    /// The limit for the wait for a pooled connection (`waitQueueTimeoutMS`; 0 and none mean no
-    /// limit). Default: none. Source: CMAP.
+    /// Returns the time limit for waiting for a pooled connection (`waitQueueTimeoutMS`; 0 and `None` mean no limit).
+    /// Default: no limit. Source: CMAP.
     pub fn wait_queue_timeout(&self) -> Option<Duration> {
         self.wait_queue_timeout
     }
 
-    /// How many connections a pool may hold (`maxPoolSize`; 0 means no limit). Default: 100.
+    /// Returns the maximum number of connections in a pool (`maxPoolSize`; 0 means no limit). Default: 100.
     pub fn max_pool_size(&self) -> u32 {
         self.max_pool_size
     }
 
-    /// How many connections a pool keeps ready (`minPoolSize`). Default: 0.
+    /// Returns the number of connections that a pool keeps ready (`minPoolSize`). Default: 0.
     pub fn min_pool_size(&self) -> u32 {
         self.min_pool_size
     }
 
-    /// How many connections a pool may establish at a time (`maxConnecting`; 1 and up). Default: 2.
+    /// Returns the maximum number of connections that a pool establishes at the same time (`maxConnecting`; 1 and
+    /// up). Default: 2.
     pub fn max_connecting(&self) -> u32 {
         self.max_connecting
     }
 
-    /// How long a connection may stay unused (`maxIdleTimeMS`; 0 and none mean no limit). Default:
-    /// none.
+    /// Returns the maximum time that a connection may remain idle (`maxIdleTimeMS`; 0 and `None` mean no limit).
+    /// Default: no limit.
     pub fn max_idle_time(&self) -> Option<Duration> {
         self.max_idle_time
     }
 
-    /// The interval of regular checks of a server (`heartbeatFrequencyMS`; 500 ms and up). Default:
-    /// 10 s.
+    /// Returns the interval between regular checks of a server (`heartbeatFrequencyMS`; 500 ms and up). Default: 10
+    /// s.
     pub fn heartbeat_frequency(&self) -> Duration {
         self.heartbeat_frequency
     }
 
-    /// How servers are monitored (`serverMonitoringMode`). Default: auto.
+    /// Returns the monitoring mode (`serverMonitoringMode`). Default: auto.
     pub fn server_monitoring_mode(&self) -> ServerMonitoringMode {
         self.server_monitoring_mode
     }
 
-    /// How much slower than the fastest server a server may be (`localThresholdMS`). Default: 15 ms.
+    /// Returns the latency window: the maximum difference in round-trip time between the fastest suitable server and
+    /// a selected one (`localThresholdMS`). Default: 15 ms.
     pub fn local_threshold(&self) -> Duration {
         self.local_threshold
     }
 
-    /// Accepted and without effect: it rules drivers of one thread (`serverSelectionTryOnce`).
+    /// Returns the value of `serverSelectionTryOnce`. It is accepted but has no effect, because it applies to
+    /// single-threaded drivers only.
     pub fn server_selection_try_once(&self) -> Option<bool> {
         self.server_selection_try_once
     }
 
-    /// The compressors to offer, best first (`compressors`). Each needs the cargo feature of its name.
-    /// Default: none. Source: "OP_COMPRESSED".
+    /// Returns the compressors to offer, in order of preference (`compressors`). Each needs the cargo feature of its
+    /// name. Default: empty. Source: "OP_COMPRESSED".
     pub fn compressors(&self) -> &[Compressor] {
         &self.compressors
     }
 
-    /// The level of zlib (`zlibCompressionLevel`); -1 to 9. Default: -1, zlib's own.
+    /// Returns the zlib compression level (`zlibCompressionLevel`), from -1 to 9. Default: -1, which is zlib's own
+    /// default.
     pub fn zlib_compression_level(&self) -> i32 {
         self.zlib_compression_level
     }
 
-    /// Which members serve reads (`readPreference`, `readPreferenceTags`, `maxStalenessSeconds`). Default: the primary.
+    /// Returns the read preference: the members that serve reads (`readPreference`, `readPreferenceTags`,
+    /// `maxStalenessSeconds`). Default: the primary.
     ///
-    /// No effect yet: a command goes to the primary unless
-    /// [`Command::read_preference`](crate::Command::read_preference) says otherwise. The log and the doctor warn of it.
+    /// This option has no effect yet: a command goes to the primary unless
+    /// [`Command::read_preference`](crate::Command::read_preference) is set. The log and the doctor warn about it.
     pub fn read_preference(&self) -> &ReadPreference {
         &self.read_preference
     }
 
-    /// The read concern (`readConcernLevel`). Default: the server's. No effect yet: a command is sent as the program writes
-    /// it. The log and the doctor warn of it.
+    /// Returns the read concern (`readConcernLevel`). Default: the server's default. This option has no effect yet: a
+    /// command is sent as the program writes it. The log and the doctor warn about it.
     pub fn read_concern(&self) -> &ReadConcern {
         &self.read_concern
     }
 
-    /// The write concern (`w`, `journal`, `wTimeoutMS`). Default: the server's. No effect yet: a command is sent as the
-    /// program writes it. The log and the doctor warn of it.
+    /// Returns the write concern (`w`, `journal`, `wTimeoutMS`). Default: the server's default. This option has no
+    /// effect yet: a command is sent as the program writes it. The log and the doctor warn about it.
     pub fn write_concern(&self) -> &WriteConcern {
         &self.write_concern
     }
 
-    /// Whether a failed read is tried once more (`retryReads`). Default: true.
+    /// Returns true if a failed read is retried once (`retryReads`). Default: true.
     pub fn retry_reads(&self) -> bool {
         self.retry_reads
     }
 
-    /// Whether a failed write is tried once more (`retryWrites`). Default: true.
+    /// Returns true if a failed write is retried once (`retryWrites`). Default: true.
     pub fn retry_writes(&self) -> bool {
         self.retry_writes
     }
 
-    /// How often an operation is tried again while the server is overloaded (`maxAdaptiveRetries`).
+    /// Returns the maximum number of retries of an operation while the server is overloaded (`maxAdaptiveRetries`).
     /// Default: 2. Source: "Client Backpressure".
     pub fn max_adaptive_retries(&self) -> u32 {
         self.max_adaptive_retries
     }
 
-    /// Whether such a retry may go to another server (`enableOverloadRetargeting`). Default: false.
-    /// Source: "Client Backpressure".
+    /// Returns true if a retry after an overload error may use another server (`enableOverloadRetargeting`). Default:
+    /// false. Source: "Client Backpressure".
     pub fn enable_overload_retargeting(&self) -> bool {
         self.enable_overload_retargeting
     }
 
-    /// The SOCKS5 proxy that all TCP connections to MongoDB servers go through, without exception (`proxyHost` and its
-    /// companions). Default: none. Source: "SOCKS5 Support".
+    /// Returns the SOCKS5 proxy for all TCP connections to MongoDB servers, without exception (`proxyHost` and
+    /// related keys). Default: no proxy. Source: "SOCKS5 Support".
     pub fn proxy(&self) -> Option<&ProxyOptions> {
         self.proxy.as_ref()
     }
 
-    /// How much of a command, a reply or an error is shown in the log, in bytes of Extended JSON. Default:
-    /// 1000. Source: "Logging".
+    /// Returns the maximum size of a command, reply or error in the log, in bytes of Extended JSON. Default: 1000.
+    /// Source: "Logging".
     pub fn max_log_document_length(&self) -> usize {
         self.max_log_document_length
     }

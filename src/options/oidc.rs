@@ -1,7 +1,7 @@
-//! Where the access tokens of MONGODB-OIDC come from: a function of the program.
+//! The callbacks that provide access tokens for MONGODB-OIDC.
 //!
-//! Source: "OIDC Callback" and "OIDC Human Callback" in "Driver Authentication". What is built in
-//! (`ENVIRONMENT`) needs nothing of this.
+//! Source: "OIDC Callback" and "OIDC Human Callback" in "Driver Authentication". The built-in environments
+//! (`ENVIRONMENT`) do not use this module.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::{AuthMechanism, ClientOptionsBuilder, Secret};
 
 impl ClientOptionsBuilder {
-    /// Authenticates by MONGODB-OIDC with the access tokens that this function gives: that of a workload,
-    /// which needs nobody at a keyboard.
+    /// Authenticates by MONGODB-OIDC with access tokens from this callback, for workloads that run without human
+    /// interaction.
     ///
-    /// It is called on a thread of its own, never twice at a time, and not before 100 ms have passed since
-    /// the last call. A token is kept for the connections to come, until a server refuses it. A call that
-    /// takes longer than [`OidcRequest::timeout`], which is what is left of `connectTimeoutMS` or a minute,
-    /// fails the operation that waits; so do an error and a panic.
+    /// The callback runs on a thread of its own. It is never called concurrently, and not sooner than 100 ms after
+    /// the previous call. A token is reused for later connections until a server rejects it. A call may take at most
+    /// [`OidcRequest::timeout`], which is the remaining `connectTimeoutMS` or one minute. If it takes longer, panics
+    /// or returns an error, the waiting operation fails.
     ///
     /// ```
     /// use std::fs;
@@ -43,12 +43,12 @@ impl ClientOptionsBuilder {
         self.with_oidc_callback(OidcCallback::new(ask, None))
     }
 
-    /// The same for a person: [`OidcRequest::idp_info`] says where they log in, and a
-    /// [refresh token](OidcToken::refresh_token) spares them to do so again. The callback may take five
-    /// minutes, which no other limit counts.
+    /// Authenticates by MONGODB-OIDC with access tokens from this callback, for a human user.
+    /// [`OidcRequest::idp_info`] describes where the user logs in, and a [refresh token](OidcToken::refresh_token)
+    /// avoids another login. The callback may take five minutes, which do not count against any other limit.
     ///
-    /// The server says where to log in. So the callback is called for the hosts of
-    /// [`oidc_allowed_hosts`](Self::oidc_allowed_hosts) alone.
+    /// The identity provider is named by the server. For that reason the callback is called only for the hosts in
+    /// [`oidc_allowed_hosts`](Self::oidc_allowed_hosts).
     ///
     /// ```
     /// use mongotls::options::OidcToken;
@@ -83,9 +83,9 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// The hosts that a [human callback](Self::oidc_human_callback) may be called for, without their ports:
-    /// names, IP addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`,
-    /// `*.mongodb-qa.net`, `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
+    /// Sets the hosts for which a [human callback](Self::oidc_human_callback) may be called, without ports: names, IP
+    /// addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`, `*.mongodb-qa.net`,
+    /// `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
     #[must_use]
     pub fn oidc_allowed_hosts(
         mut self,
@@ -96,23 +96,23 @@ impl ClientOptionsBuilder {
     }
 }
 
-/// What a callback of [`ClientOptionsBuilder`](super::ClientOptionsBuilder) is asked.
+/// The argument of a callback of [`ClientOptionsBuilder`](super::ClientOptionsBuilder).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OidcRequest {
-    /// The version of this interface: [`OidcRequest::VERSION`]. It grows with changes that a program may
-    /// want to know of.
+    /// The version of this interface: [`OidcRequest::VERSION`]. It increases with changes that may matter to a
+    /// program.
     pub version: u32,
-    /// How long the callback may take. What comes later is of no use to the operation that waits, though
-    /// a token is still kept for the next.
+    /// The maximum time the callback may take. A later token does not help the waiting operation, but is cached for
+    /// the next one.
     pub timeout: Duration,
-    /// When that time is over.
+    /// The end of that time.
     pub deadline: Instant,
-    /// The user of the connection string or of the options.
+    /// The user name in the connection string or in the options.
     pub username: Option<String>,
-    /// What the server says of the identity provider; with a human callback alone.
+    /// The server's information about the identity provider; only with a human callback.
     pub idp_info: Option<IdpInfo>,
-    /// The refresh token that the callback gave last, if it is to be used; with a human callback alone.
+    /// The refresh token that the callback returned last, if it can be used; only with a human callback.
     pub refresh_token: Option<Secret>,
 }
 
@@ -121,20 +121,20 @@ impl OidcRequest {
     pub const VERSION: u32 = 1;
 }
 
-/// What a server says of the identity provider of a user.
+/// Information from the server about a user's identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdpInfo {
-    /// The URL of the authorization server: the `iss` of its tokens, and the base of its metadata (RFC
-    /// 8414). It comes from the server, which the list of allowed hosts makes one of those you trust.
+    /// The URL of the authorization server: the `iss` of its tokens, and the base of its metadata (RFC 8414). It
+    /// comes from the server; the list of allowed hosts ensures that this is a server you trust.
     pub issuer: String,
-    /// The identifier of this client there.
+    /// The identifier of this client at the identity provider.
     pub client_id: Option<String>,
-    /// Further scopes to ask for.
+    /// Additional scopes to request.
     pub request_scopes: Vec<String>,
 }
 
-/// What a callback gives.
+/// The result of a callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcToken {
     pub(crate) access_token: Secret,
@@ -143,7 +143,7 @@ pub struct OidcToken {
 }
 
 impl OidcToken {
-    /// An access token, which is sent to the server as it is and not looked into.
+    /// Creates a result with this access token, which is sent to the server as it is and is not parsed.
     pub fn new(access_token: impl Into<Secret>) -> Self {
         Self {
             access_token: access_token.into(),
@@ -152,8 +152,8 @@ impl OidcToken {
         }
     }
 
-    /// How long the token holds; after that it is not used for a new connection. Zero means for ever.
-    /// Default: for ever; the server refuses a token that has expired, and then another is asked for.
+    /// Sets the lifetime of the token; after that it is not used for new connections. Zero means no limit. Default:
+    /// no limit; the server rejects an expired token, and the callback is then called again.
     ///
     /// ```
     /// use std::time::Duration;
@@ -168,7 +168,8 @@ impl OidcToken {
         self
     }
 
-    /// What gets the next token without a person; kept for the next call of a human callback.
+    /// Adds a refresh token, which obtains the next access token without human interaction. It is kept for the next
+    /// call of a human callback.
     #[must_use]
     pub fn refresh_token(mut self, token: impl Into<Secret>) -> Self {
         self.refresh_token = Some(token.into());
@@ -176,16 +177,16 @@ impl OidcToken {
     }
 }
 
-/// What a callback says when it has no token. Its text is shown in errors: it must hold no secret.
+/// The error of a callback that has no token. Its text appears in errors, so it must not contain a secret.
 pub type OidcError = Box<dyn StdError + Send + Sync>;
 
 type Ask = dyn Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync;
 
-/// A function of the program that gives access tokens.
+/// A callback of the program that returns access tokens.
 #[derive(Clone)]
 pub(crate) struct OidcCallback {
     ask: Arc<Ask>,
-    /// Whether a person may have to do something, and which hosts may make them.
+    /// The hosts for which the callback may be called, if it requires human interaction.
     pub(crate) human: Option<AllowedHosts>,
 }
 
@@ -217,15 +218,15 @@ impl fmt::Debug for OidcCallback {
     }
 }
 
-/// Two callbacks are the same if they are one.
+/// Two callbacks are equal if they are the same object.
 impl PartialEq for OidcCallback {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.ask, &other.ask) && self.human == other.human
     }
 }
 
-/// The hosts that a human callback may be called for (`ALLOWED_HOSTS`). A server that is none of yours
-/// could otherwise name an identity provider of its own, and be given what the person types there.
+/// The hosts for which a human callback may be called (`ALLOWED_HOSTS`). A malicious server could otherwise name its
+/// own identity provider and receive the credentials that the user types there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
@@ -234,14 +235,14 @@ impl AllowedHosts {
         Self(hosts.into_iter().map(Into::into).collect())
     }
 
-    /// Whether a host, a name or an IP address without brackets, is one of them. `*.example` stands for
-    /// every name below `example`.
+    /// Returns true if the list contains a host, given as a name or an IP address without brackets. `*.example`
+    /// stands for every name below `example`.
     pub(crate) fn allow(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         self.0.iter().any(|allowed| {
             let allowed = allowed.to_ascii_lowercase();
             match allowed.strip_prefix('*') {
-                // The dot that follows the star keeps `evil-example` out.
+                // The dot that follows the star excludes `evil-example`.
                 Some(below) => {
                     below.starts_with('.')
                         && below.len() > 1

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The SHA-256 digest of a `SubjectPublicKeyInfo` in DER form: a public key, whatever certificate holds
-/// it (RFC 7469 §2.4).
+/// A public key pin: the SHA-256 digest of a `SubjectPublicKeyInfo` in DER form (RFC 7469 §2.4). It identifies the
+/// key in any certificate that contains it.
 ///
-/// As text it is 64 hexadecimal digits, or `sha256//` and base64 as in curl. The command
-/// `openssl x509 -in FILE -pubkey -noout | openssl pkey -pubin -outform DER | openssl dgst -sha256`
-/// prints that of a certificate.
+/// The text form is 64 hexadecimal digits, or `sha256//` and base64 as in curl. To print the pin of a certificate,
+/// use
+/// `openssl x509 -in FILE -pubkey -noout | openssl pkey -pubin -outform DER | openssl dgst -sha256`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpkiPin([u8; 32]);
 
 impl SpkiPin {
-    /// The pin with this digest.
+    /// Creates a pin from this digest.
     ///
     /// ```
     /// use mongotls::options::SpkiPin;
@@ -25,7 +25,7 @@ impl SpkiPin {
         Self(digest)
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn digest(&self) -> &[u8; 32] {
         &self.0
     }
@@ -36,7 +36,7 @@ impl FromStr for SpkiPin {
 
     fn from_str(text: &str) -> Result<Self, InvalidPin> {
         let bytes = match text.strip_prefix("sha256//") {
-            // OpenSSL takes more than 44 characters, with white space, for valid base64.
+            // OpenSSL also accepts base64 of more than 44 characters, with white space.
             Some(base64) if base64.len() == 44 => openssl::base64::decode_block(base64).ok(),
             Some(_) => None,
             None => hex(text),
@@ -71,7 +71,7 @@ impl fmt::Debug for SpkiPin {
     }
 }
 
-/// The text is not a pin.
+/// The error for a text that is not a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidPin;
 

@@ -1,11 +1,11 @@
-//! How TLS is spoken: versions, cipher suites, groups, signature algorithms. Plain data; where nothing is
-//! set, what the system's OpenSSL configuration says holds.
+//! TLS protocol settings: versions, cipher suites, groups, signature algorithms. Plain data; the system's OpenSSL
+//! configuration applies to settings that are not set.
 
 use std::fmt;
 
 pub(crate) use crate::reason::files::ProtocolList;
 
-/// A version of TLS that this crate speaks.
+/// A TLS version that this crate supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TlsVersion {
@@ -24,11 +24,11 @@ impl fmt::Display for TlsVersion {
     }
 }
 
-/// The protocol settings of TLS, all of them optional.
+/// The TLS protocol settings, all of them optional.
 ///
-/// The default sets nothing: the system's `openssl.cnf` and crypto policy hold, with a minimum of TLS 1.2.
-/// Lists are OpenSSL's, separated by colons; a name that the linked OpenSSL does not know is an error when
-/// the client is made.
+/// By default nothing is set: the system's `openssl.cnf` and crypto policy apply, with a minimum of TLS 1.2. Lists
+/// use OpenSSL's syntax, separated by colons. A name that the linked OpenSSL does not know causes an error when the
+/// client is created.
 ///
 /// ```
 /// use mongotls::options::{TlsOptions, TlsVersion};
@@ -50,51 +50,51 @@ pub struct ProtocolOptions {
 }
 
 impl ProtocolOptions {
-    /// Speaks no older version. Default: that of `openssl.cnf`, and TLS 1.2 at least.
+    /// Sets the minimum version. Default: that of `openssl.cnf`, but at least TLS 1.2.
     #[must_use]
     pub fn min_version(mut self, version: TlsVersion) -> Self {
         self.min_version = Some(version);
         self
     }
 
-    /// Speaks no newer version. Default: that of `openssl.cnf`, otherwise the newest that OpenSSL has.
+    /// Sets the maximum version. Default: that of `openssl.cnf`, or else the newest version that OpenSSL supports.
     #[must_use]
     pub fn max_version(mut self, version: TlsVersion) -> Self {
         self.max_version = Some(version);
         self
     }
 
-    /// Offers these ciphers in TLS 1.2, in the syntax of `openssl ciphers`, such as `ECDHE+AESGCM`.
+    /// Sets the ciphers for TLS 1.2, in the syntax of `openssl ciphers`, such as `ECDHE+AESGCM`.
     #[must_use]
     pub fn cipher_list(mut self, list: impl Into<String>) -> Self {
         self.cipher_list = Some(list.into());
         self
     }
 
-    /// Offers these cipher suites in TLS 1.3, such as `TLS_AES_256_GCM_SHA384`.
+    /// Sets the cipher suites for TLS 1.3, such as `TLS_AES_256_GCM_SHA384`.
     #[must_use]
     pub fn cipher_suites(mut self, suites: impl Into<String>) -> Self {
         self.cipher_suites = Some(suites.into());
         self
     }
 
-    /// Offers these groups for the key exchange, the preferred one first, such as `X25519:P-256`, or
-    /// `X25519MLKEM768:X25519` where the linked OpenSSL has the hybrid ones (3.5).
+    /// Sets the groups for the key exchange in order of preference, such as `X25519:P-256`, or
+    /// `X25519MLKEM768:X25519` if the linked OpenSSL supports hybrid groups (3.5).
     #[must_use]
     pub fn groups(mut self, groups: impl Into<String>) -> Self {
         self.groups = Some(groups.into());
         self
     }
 
-    /// Accepts these signature algorithms, such as `ECDSA+SHA256:RSA-PSS+SHA256`.
+    /// Sets the accepted signature algorithms, such as `ECDSA+SHA256:RSA-PSS+SHA256`.
     #[must_use]
     pub fn signature_algorithms(mut self, algorithms: impl Into<String>) -> Self {
         self.signature_algorithms = Some(algorithms.into());
         self
     }
 
-    /// Refuses keys, digests and ciphers below this level: 1 (80 bits of security) to 5 (256 bits), as
-    /// `SSL_CTX_set_security_level` has them. Default: that of `openssl.cnf` or of the build, 1 or 2.
+    /// Rejects keys, digests and ciphers below this security level, from 1 (80 bits of security) to 5 (256 bits), as
+    /// defined by `SSL_CTX_set_security_level`. Default: that of `openssl.cnf` or of the build, 1 or 2.
     #[must_use]
     pub fn security_level(mut self, level: u32) -> Self {
         self.security_level = Some(level);
@@ -113,7 +113,7 @@ impl ProtocolOptions {
         self.security_level
     }
 
-    /// The lists that are set, each with the name of its setter.
+    /// Returns the lists that are set, each with the name of its setter.
     pub(crate) fn lists(&self) -> impl Iterator<Item = (ProtocolList, &str)> {
         [
             (ProtocolList::CipherList, &self.cipher_list),
@@ -128,7 +128,7 @@ impl ProtocolOptions {
         .filter_map(|(list, value)| Some((list, value.as_deref()?)))
     }
 
-    /// What makes no sense together.
+    /// Returns the conflicts between the settings.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let mut conflicts = Vec::new();
         if let (Some(min), Some(max)) = (self.min_version, self.max_version) {

@@ -1,21 +1,22 @@
-//! The SOCKS5 proxy on the way to servers. Source: "SOCKS5 Support".
+//! The SOCKS5 proxy for connections to servers. Source: "SOCKS5 Support".
 
 use super::Secret;
 use crate::address::ServerAddress;
 
-/// A SOCKS5 proxy. It resolves the names of servers; its own name is resolved here.
+/// A SOCKS5 proxy. The proxy resolves the names of servers; the client resolves the name of the proxy.
 ///
-/// Unix sockets do not go through it, and neither do questions to DNS (`mongodb+srv`), to OCSP responders and to
-/// services that give credentials.
+/// Unix sockets do not use the proxy. Neither do requests to DNS (`mongodb+srv`), OCSP responders and credential
+/// services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProxyOptions {
-    /// Its name or address (`proxyHost`). An IPv6 address may stand in brackets.
+    /// The name or address of the proxy (`proxyHost`). An IPv6 address may be in brackets.
     pub host: String,
-    /// Its port (`proxyPort`; 1 and up). Default: 1080.
+    /// The port of the proxy (`proxyPort`; 1 and up). Default: 1080.
     pub port: u16,
-    /// Its user and password (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). They are sent in the clear, if the
-    /// proxy asks for them. Default: none; only proxies that ask for nobody can then be passed.
+    /// The user name and password for the proxy (`proxyUsername`, `proxyPassword`; 1 to 255 bytes each). They are sent
+    /// unencrypted if the proxy requests them. Default: `None`, which works only with proxies that require no
+    /// authentication.
     pub credential: Option<ProxyCredential>,
 }
 
@@ -30,10 +31,10 @@ pub struct ProxyCredential {
 }
 
 impl ProxyOptions {
-    /// The longest user, password and name of a server, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
+    /// The maximum length of a user name, password or server name, in bytes. Sources: RFC 1928 §5, RFC 1929 §2.
     pub const MAX_LENGTH: usize = 255;
 
-    /// Returns why there can be no such proxy to these servers; empty if there can.
+    /// Returns the reasons why this proxy cannot be used for these servers. The list is empty if it can.
     pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<&'static str> {
         let over_long = |text: &str| text.len() > Self::MAX_LENGTH;
         let has_long_name = |address: &ServerAddress| match address {
@@ -68,13 +69,13 @@ impl ProxyOptions {
         broken.map(|(_, why)| why).collect()
     }
 
-    /// Where it listens.
+    /// Returns the address of the proxy.
     pub(crate) fn address(&self) -> ServerAddress {
         ServerAddress::tcp(&self.host, self.port)
     }
 }
 
-/// The options of a proxy as they are collected.
+/// The proxy options while they are collected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProxyDraft {
     pub(crate) host: Option<String>,
@@ -84,7 +85,7 @@ pub(crate) struct ProxyDraft {
 }
 
 impl ProxyDraft {
-    /// The options that need another one.
+    /// Returns the conflicts of options that need another option.
     pub(crate) fn conflicts(&self) -> Vec<&'static str> {
         let is_none = self.host.is_none();
         let rules = [
@@ -106,7 +107,7 @@ impl ProxyDraft {
         broken.map(|(_, why)| why).collect()
     }
 
-    /// The options with their defaults; none without a proxy.
+    /// Returns the options with their defaults, or `None` without a proxy.
     pub(crate) fn finish(self) -> Option<ProxyOptions> {
         let credential = self.username.zip(self.password);
         Some(ProxyOptions {
@@ -153,7 +154,7 @@ mod tests {
             assert!(text.contains(option), "{option}: {text}");
             assert!(!text.contains("secret") && !text.contains(fits), "{text}");
         }
-        // Texts without a byte are ignored ("SOCKS5 Support"), and without a proxy a name may have any length.
+        // Empty texts are ignored ("SOCKS5 Support"), and without a proxy a name may have any length.
         assert_eq!(of("", "").build().unwrap().proxy.unwrap().credential, None);
         let far = one_host().host(ServerAddress::tcp(&long, 1));
         assert!(far.build().is_ok());

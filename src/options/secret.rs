@@ -1,4 +1,4 @@
-//! Text that must not be seen.
+//! Text that must not be displayed.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Creates a secret from this text.
     ///
     /// ```
     /// use mongotls::options::Secret;
@@ -22,7 +22,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text. Use it only where it is needed.
     pub fn expose(&self) -> &str {
         &self.0
     }

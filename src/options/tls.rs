@@ -1,4 +1,4 @@
-//! What TLS is asked to do. Plain data; `tls/` turns it into an OpenSSL context.
+//! The TLS options. Plain data; `tls/` turns it into an OpenSSL context.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +15,8 @@ use crate::store_uri::shown_path;
 
 /// The TLS options of a client.
 ///
-/// The default verifies the server's certificate against the system's trust anchors, and the host
-/// against the subject alternative names of the certificate. What relaxes this is reached through
+/// By default, the server's certificate is verified against the system's trust anchors, and the host against the
+/// subject alternative names of the certificate. The options that relax this are reached through
 /// [`TlsOptionsBuilder::dangerous`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
@@ -45,7 +45,7 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// Starts from the secure default.
+    /// Creates a builder with the secure defaults.
     ///
     /// ```
     /// use mongotls::options::TlsOptions;
@@ -61,54 +61,55 @@ impl TlsOptions {
         TlsOptionsBuilder::default()
     }
 
-    /// The PEM file with the only trust anchors (`tlsCAFile`); none for those of the system.
+    /// Returns the PEM file with the only trust anchors (`tlsCAFile`), or `None` for those of the system.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// The folder with trust anchors under hashed names.
+    /// Returns the directory with trust anchors under hashed names.
     pub fn ca_directory(&self) -> Option<&Path> {
         self.ca_directory.as_deref()
     }
 
-    /// The trust anchors given as text, in PEM form.
+    /// Returns the trust anchors given as text, in PEM form.
     pub fn ca_certificates(&self) -> Option<&str> {
         self.ca_certificates.as_deref()
     }
 
-    /// Whether the trust anchors are named here, and are not the system's.
+    /// Returns true if the trust anchors are set here instead of taken from the system.
     pub(crate) fn names_anchors(&self) -> bool {
         self.ca_file.is_some() || self.ca_directory.is_some() || self.ca_certificates.is_some()
     }
 
-    /// The public keys of which the server's chain must hold one; empty if any will do.
+    /// Returns the public keys of which the server's chain must contain one. If the list is empty, any key is
+    /// accepted.
     pub fn pinned_keys(&self) -> &[SpkiPin] {
         &self.pins
     }
 
-    /// The protocol settings.
+    /// Returns the protocol settings.
     pub fn protocol(&self) -> &ProtocolOptions {
         &self.protocol
     }
 
-    /// The file that the secrets of each connection are written to.
+    /// Returns the file that the secrets of each connection are written to.
     pub fn key_log_file(&self) -> Option<&Path> {
         self.key_log_file.as_deref()
     }
 
-    /// How often the files are looked at for changes; none if they are not.
+    /// Returns the interval at which the files are checked for changes, or `None` if they are not watched.
     pub fn watch_interval(&self) -> Option<Duration> {
         self.watch_interval
     }
 
-    /// All files and folders that are read.
+    /// Returns all files and directories that are read.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = self.files_to_read();
         files.extend(self.ca_directory.clone());
         files
     }
 
-    /// All files that are read whole when a context is built.
+    /// Returns all files that are read completely when a context is built.
     pub(crate) fn files_to_read(&self) -> Vec<PathBuf> {
         let password = match &self.password {
             Some(PasswordSource::File(path)) => Some(path),
@@ -119,7 +120,7 @@ impl TlsOptions {
         files.chain(identity).cloned().collect()
     }
 
-    /// The files with the client's certificate and private key.
+    /// Returns the files with the client's certificate and private key.
     pub(crate) fn identity_files(&self) -> Vec<&PathBuf> {
         match &self.identity {
             Some(IdentitySource::File(path)) => vec![path],
@@ -129,12 +130,13 @@ impl TlsOptions {
         }
     }
 
-    /// Whether sessions are kept. One without a verified chain would rest on nothing.
+    /// Returns true if sessions are cached. A session without a verified chain is not cached, because resuming it
+    /// would verify nothing.
     pub(crate) fn resumes_sessions(&self) -> bool {
         self.verifies_certificate() && self.session_resumption()
     }
 
-    /// Returns true if a context of these options depends only on them and on the contents of the
+    /// Returns true if a context built from these options depends only on them and on the contents of the
     /// [files](Self::files_to_read), and on nothing else that may change.
     pub(crate) fn rests_on_files_alone(&self) -> bool {
         let names_anchors = self.ca_file.is_some() || self.ca_certificates.is_some();
@@ -148,23 +150,24 @@ impl TlsOptions {
         names_anchors && is_key_at_hand && is_password_at_hand && !has_folder && !writes
     }
 
-    /// Returns whether a context of these options may be kept when no client uses it: it holds no private key.
+    /// Returns true if a context built from these options may be cached while no client uses it: it holds no private
+    /// key.
     pub(crate) fn can_outlive_its_clients(&self) -> bool {
         self.identity.is_none() && self.password.is_none()
     }
 
-    /// The files with the CRLs (`tlsCRLFile` gives one).
+    /// Returns the files with the CRLs (`tlsCRLFile` sets one).
     pub fn crl_files(&self) -> &[PathBuf] {
         &self.crl_files
     }
 
-    /// Whether every certificate of the chain is looked up in the CRLs, not the server's alone.
+    /// Returns true if the CRLs are checked for every certificate of the chain, not only for the server's.
     pub fn check_whole_chain(&self) -> bool {
         self.check_whole_chain
     }
 
-    /// The file with the client's certificate and private key (`tlsCertificateKeyFile`); none if there
-    /// is no client certificate or if it comes from elsewhere.
+    /// Returns the file with the client's certificate and private key (`tlsCertificateKeyFile`), or `None` if there
+    /// is no client certificate or it comes from elsewhere.
     pub fn certificate_key_file(&self) -> Option<&Path> {
         match &self.identity {
             Some(IdentitySource::File(path)) => Some(path),
@@ -172,8 +175,8 @@ impl TlsOptions {
         }
     }
 
-    /// The password of the private key (`tlsCertificateKeyFilePassword`); none if there is no password
-    /// or if it comes from elsewhere.
+    /// Returns the password of the private key (`tlsCertificateKeyFilePassword`), or `None` if there is no password
+    /// or it comes from elsewhere.
     pub fn certificate_key_file_password(&self) -> Option<&Secret> {
         match &self.password {
             Some(PasswordSource::Text(password)) => Some(password),
@@ -181,93 +184,92 @@ impl TlsOptions {
         }
     }
 
-    /// Where the client's certificate and private key come from.
+    /// Returns the source of the client's certificate and private key.
     pub(crate) fn identity(&self) -> Option<&IdentitySource> {
         self.identity.as_ref()
     }
 
-    /// Where the password of the private key comes from.
+    /// Returns the source of the private key's password.
     pub(crate) fn password(&self) -> Option<&PasswordSource> {
         self.password.as_ref()
     }
 
-    /// `tlsAllowInvalidCertificates`, if it was given.
+    /// Returns the value of `tlsAllowInvalidCertificates`, if set.
     pub fn allow_invalid_certificates(&self) -> Option<bool> {
         self.allow_invalid_certificates
     }
 
-    /// `tlsAllowInvalidHostnames`, if it was given.
+    /// Returns the value of `tlsAllowInvalidHostnames`, if set.
     pub fn allow_invalid_hostnames(&self) -> Option<bool> {
         self.allow_invalid_hostnames
     }
 
-    /// `tlsInsecure`, if it was given.
+    /// Returns the value of `tlsInsecure`, if set.
     pub fn insecure(&self) -> Option<bool> {
         self.insecure
     }
 
-    /// `tlsDisableOCSPEndpointCheck`, if it was given.
+    /// Returns the value of `tlsDisableOCSPEndpointCheck`, if set.
     pub fn disable_ocsp_endpoint_check(&self) -> Option<bool> {
         self.disable_ocsp_endpoint_check
     }
 
-    /// `tlsDisableCertificateRevocationCheck`, if it was given.
+    /// Returns the value of `tlsDisableCertificateRevocationCheck`, if set.
     pub fn disable_certificate_revocation_check(&self) -> Option<bool> {
         self.disable_certificate_revocation_check
     }
 
-    /// Whether it is found out if the server's certificate is revoked: unless an option switches it off, or
-    /// nothing is verified.
+    /// Returns true if the revocation status of the server's certificate is checked. It is not checked if an option
+    /// disables it, or if the certificate is not verified.
     pub fn checks_revocation(&self) -> bool {
         self.verifies_certificate() && self.disable_certificate_revocation_check != Some(true)
     }
 
-    /// How long the OCSP responders of a certificate may take together.
+    /// Returns the time limit for all OCSP responders of a certificate together. Default: 5 s.
     pub fn ocsp_responder_timeout(&self) -> Duration {
         self.ocsp_responder_timeout
             .unwrap_or(Duration::from_secs(5))
     }
 
-    /// Returns how old an OCSP response without `nextUpdate` may be, if that was set.
+    /// Returns the maximum age of an OCSP response without `nextUpdate`, if set.
     pub fn ocsp_max_age(&self) -> Option<Duration> {
         self.ocsp_max_age
     }
 
-    /// Returns how old a CRL without `nextUpdate` may be, or `None` if there is no limit.
+    /// Returns the maximum age of a CRL without `nextUpdate`, or `None` for no limit.
     pub fn crl_max_age(&self) -> Option<Duration> {
         self.crl_max_age
     }
 
-    /// Whether a connection is refused where nothing tells that the server's certificate is not revoked.
+    /// Returns true if a connection is rejected when the revocation status of the server's certificate is unknown.
     pub fn require_revocation_status(&self) -> bool {
         self.require_revocation_status
     }
 
-    /// Whether the common name of a certificate without subject alternative names may match.
+    /// Returns true if the common name of a certificate without subject alternative names may match.
     pub fn allow_common_name(&self) -> bool {
         self.allow_common_name
     }
 
-    /// Whether sessions are resumed.
+    /// Returns true if TLS sessions are resumed.
     pub fn session_resumption(&self) -> bool {
         !self.no_session_resumption
     }
 
-    /// Whether the server's certificate must verify.
+    /// Returns true if the server's certificate must be valid.
     pub fn verifies_certificate(&self) -> bool {
         self.insecure != Some(true) && self.allow_invalid_certificates != Some(true)
     }
 
-    /// Whether the host must be named in the certificate.
+    /// Returns true if the certificate must name the host.
     ///
-    /// A name in a certificate that nobody verified proves nothing, so that
-    /// `tlsAllowInvalidCertificates` switches this off too, as in PyMongo.
+    /// A name in an unverified certificate proves nothing, so `tlsAllowInvalidCertificates` disables this check too,
+    /// as in PyMongo.
     pub fn verifies_hostname(&self) -> bool {
         self.verifies_certificate() && self.allow_invalid_hostnames != Some(true)
     }
 
-    /// The relaxed options that are in force, in their spelling in a connection string where they have
-    /// one.
+    /// Returns the options in force that relax security, as spelled in a connection string if they have a key there.
     pub fn relaxed(&self) -> impl Iterator<Item = &'static str> {
         [
             ("tlsInsecure", self.insecure),
@@ -289,7 +291,7 @@ impl TlsOptions {
     }
 }
 
-/// Shows paths without what may be secret: the URI of a store, with a PIN, may stand in the place of one.
+/// Redacts paths that may contain secrets: a path may be the URI of a store, which may contain a PIN.
 impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -359,16 +361,16 @@ fn shown_paths(paths: &[PathBuf]) -> Vec<ShownPath<'_>> {
     paths.iter().map(|path| ShownPath(path)).collect()
 }
 
-/// Where the client's certificate and private key come from.
+/// The source of the client's certificate and private key.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum IdentitySource {
     /// One file with both.
     File(PathBuf),
-    /// A file each.
+    /// A separate file for each.
     Files { certificate: PathBuf, key: PathBuf },
     /// Both as text.
     Memory { certificate: String, key: Secret },
-    /// A file, and a key that an OpenSSL store holds. The URI may hold a PIN.
+    /// A certificate file, and the URI of a key in an OpenSSL store. The URI may contain a PIN.
     Store { certificate: PathBuf, key: Secret },
 }
 
@@ -395,7 +397,7 @@ impl fmt::Debug for IdentitySource {
     }
 }
 
-/// Where the password of the private key comes from.
+/// The source of the private key's password.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PasswordSource {
     Text(Secret),
@@ -415,7 +417,7 @@ impl fmt::Debug for PasswordSource {
     }
 }
 
-/// A function of the program that knows the password.
+/// A callback of the program that returns the password.
 #[derive(Clone)]
 pub(crate) struct PasswordCallback(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
 
@@ -424,7 +426,7 @@ impl std::panic::UnwindSafe for PasswordCallback {}
 impl std::panic::RefUnwindSafe for PasswordCallback {}
 
 impl PasswordCallback {
-    /// The password, or an error if the function panicked.
+    /// Returns the password, or an error if the callback panicked.
     pub(crate) fn ask(&self) -> std::thread::Result<Option<Secret>> {
         catch_unwind(AssertUnwindSafe(|| fork::outside(|| (self.0)())))
     }
@@ -436,7 +438,7 @@ impl fmt::Debug for PasswordCallback {
     }
 }
 
-/// Two callbacks are the same if they are one.
+/// Two callbacks are equal if they are the same object.
 impl PartialEq for PasswordCallback {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -452,26 +454,26 @@ pub struct TlsOptionsBuilder(TlsOptions);
 impl TlsOptionsBuilder {
     /// Trusts the certificates in this PEM file and no others (`tlsCAFile`).
     ///
-    /// An intermediate CA in the file is a trust anchor by itself. CRLs in the file are used as those of
-    /// [`crl_file`](Self::crl_file). Default: the trust anchors of the
-    /// system, as [`TlsContext::new`](crate::tls::TlsContext::new) finds them.
+    /// An intermediate CA in the file is a trust anchor by itself. CRLs in the file are used like those of
+    /// [`crl_file`](Self::crl_file). Default: the trust anchors of the system, as found by
+    /// [`TlsContext::new`](crate::tls::TlsContext::new).
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ca_file = Some(path.into());
         self
     }
 
-    /// Trusts the certificates in this folder, which has them in PEM form under hashed names, as
-    /// `openssl rehash` makes them; together with those of a CA file, and without the system's. CRLs under hashed names,
-    /// such as `5ed36f99.r0`, are used as those of [`crl_file`](Self::crl_file). The path must not contain a colon.
+    /// Trusts the certificates in this directory, in addition to those of a CA file and instead of the system's. The
+    /// directory contains PEM files under hashed names, as created by `openssl rehash`. CRLs under hashed names, such
+    /// as `5ed36f99.r0`, are used like those of [`crl_file`](Self::crl_file). The path must not contain a colon.
     #[must_use]
     pub fn ca_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ca_directory = Some(path.into());
         self
     }
 
-    /// Trusts the certificates in this text, in PEM form; together with those of a CA file, and without
-    /// the system's. CRLs in it are used as those of [`crl_file`](Self::crl_file).
+    /// Trusts the certificates in this PEM text, in addition to those of a CA file and instead of the system's. CRLs
+    /// in the text are used like those of [`crl_file`](Self::crl_file).
     ///
     /// ```
     /// use mongotls::options::TlsOptions;
@@ -486,9 +488,8 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Refuses a server unless its verified chain holds this public key, in whatever certificate (RFC
-    /// 7469 §2.6). By further calls more keys may be added, of which one must be there: name the next
-    /// key before the server changes to it.
+    /// Rejects a server unless its verified chain contains this public key, in any certificate (RFC 7469 §2.6).
+    /// Further calls add more keys, one of which must be present: add the next key before the server changes to it.
     ///
     /// ```
     /// use mongotls::options::{SpkiPin, TlsOptions};
@@ -520,26 +521,26 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Refuses a server whose certificate is listed by a CRL in this file (`tlsCRLFile`).
+    /// Rejects a server whose certificate is listed in a CRL in this file (`tlsCRLFile`).
     ///
-    /// The file holds CRLs in PEM form, or in DER form one after the other. More files may be added
-    /// by further calls. One of them must hold the CRL of the certificate's issuer, in force; others may be stale.
+    /// The file contains CRLs in PEM form, or concatenated in DER form. Further calls add more files. One of them
+    /// must contain a current CRL of the certificate's issuer; others may be stale.
     #[must_use]
     pub fn crl_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.crl_files.push(path.into());
         self
     }
 
-    /// Looks every certificate of the chain up in the CRLs, so that the CRL of each CA above the server
-    /// must be there. The trust anchor is not part of the path. Default: false, the server's certificate alone, as in PyMongo.
+    /// Checks the CRLs for every certificate of the chain, so that the CRL of each CA above the server is required.
+    /// The trust anchor is not part of the path. Default: false, which checks only the server's certificate, as in
+    /// PyMongo.
     #[must_use]
     pub fn check_whole_chain(mut self, check: bool) -> Self {
         self.0.check_whole_chain = check;
         self
     }
 
-    /// Presents the certificate in this file, which holds its private key as well
-    /// (`tlsCertificateKeyFile`).
+    /// Presents the certificate in this file, which also contains its private key (`tlsCertificateKeyFile`).
     ///
     /// The file is PEM, with key, certificate and intermediate CAs in any order, or PKCS#12.
     #[must_use]
@@ -548,8 +549,8 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Presents the certificate in one PEM file, whose private key is in another, as Kubernetes mounts
-    /// them (`tls.crt`, `tls.key`).
+    /// Presents the certificate in one PEM file, with its private key in another, as Kubernetes mounts them
+    /// (`tls.crt`, `tls.key`).
     ///
     /// ```
     /// use mongotls::options::TlsOptions;
@@ -573,7 +574,7 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Presents a certificate, with its intermediate CAs, and its private key, both in PEM form.
+    /// Presents a certificate with its intermediate CAs and its private key, both in PEM form.
     #[must_use]
     pub fn certificate_and_key_pem(
         mut self,
@@ -587,12 +588,12 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Presents the certificate in one PEM file, whose private key is named by the URI of an OpenSSL store,
-    /// such as `pkcs11:token=db;object=client` for a hardware token. Needs OpenSSL 3 or later, and for
-    /// other schemes than `file:` a provider that `openssl.cnf` activates.
+    /// Presents the certificate in one PEM file, with its private key named by the URI of an OpenSSL store, such as
+    /// `pkcs11:token=db;object=client` for a hardware token. This requires OpenSSL 3 or later and, for schemes other
+    /// than `file:`, a provider that `openssl.cnf` activates.
     ///
-    /// A PIN is best given as the password of the key; what stands behind a `?` in the URI, where a PIN
-    /// may stand too, is never printed.
+    /// A PIN is best given as the password of the key. A PIN may also follow the `?` of the URI; that part is never
+    /// printed.
     #[must_use]
     pub fn certificate_file_and_key_uri(
         mut self,
@@ -620,15 +621,15 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Decrypts the private key with the value of this environment variable, read when it is needed.
+    /// Decrypts the private key with the value of this environment variable, which is read when it is needed.
     #[must_use]
     pub fn key_password_variable(mut self, name: impl Into<String>) -> Self {
         self.0.password = Some(PasswordSource::Variable(name.into()));
         self
     }
 
-    /// Decrypts the private key with what this function returns. It is called each time a key is read,
-    /// and only if the key is encrypted; none says that there is no password.
+    /// Decrypts the private key with the result of this function. It is called each time a key is read, and only if
+    /// the key is encrypted. `None` means that there is no password.
     ///
     /// ```
     /// use mongotls::options::{Secret, TlsOptions};
@@ -648,14 +649,15 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Looks at the files of TLS at this interval, and reloads them when one has changed, as
-    /// [`Client::reload_tls`](crate::Client::reload_tls) does. Default: files are read when a client is made,
-    /// and not looked at again. 10 ms and up; a minute suits certificates that are renewed by a machine.
+    /// Checks the TLS files for changes at this interval and reloads them after a change, like
+    /// [`Client::reload_tls`](crate::Client::reload_tls). Default: files are read once, when a client is created.
+    /// Range: 10 ms and up; one minute suits certificates that are renewed automatically.
     ///
-    /// The files under hashed names in a CA folder are watched too, and the system's trust anchors if those are in use.
+    /// The files under hashed names in a CA directory are watched too, and so are the system's trust anchors if they
+    /// are in use.
     ///
-    /// A set that cannot be used leaves the old one in force; a warning in the log and an
-    /// [`Event`](crate::event::Event) say so. It is tried again until it can be used, at least every 30 s.
+    /// If the new files cannot be used, the old ones remain in force, and a warning in the log and an
+    /// [`Event`](crate::event::Event) report it. Reloading is retried until it succeeds, at least every 30 s.
     ///
     /// ```
     /// use std::time::Duration;
@@ -674,45 +676,44 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Resumes TLS sessions with servers that offer it (`tlsSessionResumption`), which saves most of the work of a
+    /// Resumes TLS sessions with servers that support it (`tlsSessionResumption`), which saves most of the work of a
     /// handshake. Default: true.
     ///
-    /// A session is never resumed past the certificates and CRLs that its full handshake rested on. A server that fails
-    /// a handshake because of an offered session is offered no session for five minutes; if it answers with an alert,
-    /// a client dials it again at once without a session.
+    /// A session is never resumed after the expiry of the certificates and CRLs that its full handshake relied on. If
+    /// a server fails a handshake because of an offered session, no session is offered to it for five minutes. If it
+    /// fails with an alert, the client also reconnects at once without a session.
     #[must_use]
     pub fn session_resumption(mut self, resume: bool) -> Self {
         self.0.no_session_resumption = !resume;
         self
     }
 
-    /// Does not ask OCSP responders (`tlsDisableOCSPEndpointCheck`). Default: false.
+    /// Disables requests to OCSP responders (`tlsDisableOCSPEndpointCheck`). Default: false.
     #[must_use]
     pub fn disable_ocsp_endpoint_check(mut self, disable: bool) -> Self {
         self.0.disable_ocsp_endpoint_check = Some(disable);
         self
     }
 
-    /// How long the OCSP responders that a certificate names may take together. Default: 5 s. Never longer
-    /// than what is left of `connectTimeoutMS`.
+    /// Sets the time limit for all OCSP responders named by a certificate together. Default: 5 s. The limit is never
+    /// longer than the remaining `connectTimeoutMS`.
     #[must_use]
     pub fn ocsp_responder_timeout(mut self, limit: Duration) -> Self {
         self.0.ocsp_responder_timeout = Some(limit);
         self
     }
 
-    /// Sets how old an OCSP response without `nextUpdate` may be, by its `thisUpdate`: it never expires by itself,
-    /// and may be sent again after a revocation. Default: one day where certainty is required
-    /// (`require_revocation_status`, or a certificate that demands a staple), and else seven days.
+    /// Sets the maximum age of an OCSP response without `nextUpdate`, counted from its `thisUpdate`. Such a response
+    /// never expires by itself, and could be replayed after a revocation. Default: one day if the status is required
+    /// (`require_revocation_status`, or a certificate with must-staple), otherwise seven days.
     #[must_use]
     pub fn ocsp_max_age(mut self, limit: Duration) -> Self {
         self.0.ocsp_max_age = Some(limit);
         self
     }
 
-    /// Refuses a server unless a staple, a CRL or a responder tells that its certificate is not revoked
-    /// (hard fail). Default: false, a connection goes on where nobody knows, as the drivers' specification
-    /// asks.
+    /// Rejects a server unless a staple, a CRL or a responder confirms that its certificate is not revoked (hard
+    /// fail). Default: false; a connection with unknown status continues, as the drivers' specification requires.
     ///
     /// ```
     /// use mongotls::options::TlsOptions;
@@ -727,15 +728,15 @@ impl TlsOptionsBuilder {
         self
     }
 
-    /// Refuses to rely on a CRL without `nextUpdate` that was made longer ago than this. Default: no limit, with a warning
-    /// in the log. A CRL with `nextUpdate` says itself until when it is in force.
+    /// Rejects a CRL without `nextUpdate` that was issued longer ago than this. Default: no limit, with a warning in
+    /// the log. A CRL with `nextUpdate` defines its own expiry.
     #[must_use]
     pub fn crl_max_age(mut self, limit: Duration) -> Self {
         self.0.crl_max_age = Some(limit);
         self
     }
 
-    /// Opens the options that weaken TLS.
+    /// Gives access to the options that weaken TLS.
     ///
     /// ```
     /// # use mongotls::options::TlsOptions;
@@ -761,8 +762,8 @@ impl TlsOptionsBuilder {
         }
     }
 
-    /// The pairs that must not stand together, whatever their values ("URI Options", "Conflicting
-    /// TLS options"), and what makes no sense together.
+    /// Returns the pairs of options that must not be set together, regardless of their values ("URI Options",
+    /// "Conflicting TLS options"), and all other conflicts.
     pub(crate) fn conflicts(&self) -> Vec<String> {
         let options = &self.0;
         let given = [
@@ -787,7 +788,7 @@ impl TlsOptionsBuilder {
         let mut conflicts = Vec::new();
         for (index, (first, first_given)) in given.iter().enumerate() {
             for (second, second_given) in &given[index + 1..] {
-                // A relaxed host name check goes together with everything but tlsInsecure.
+                // A relaxed host name check can be combined with every option except tlsInsecure.
                 let compatible = *first == "tlsAllowInvalidHostnames"
                     || (*first != "tlsInsecure" && *second == "tlsAllowInvalidHostnames");
                 if *first_given && *second_given && !compatible {
@@ -803,7 +804,7 @@ impl TlsOptionsBuilder {
                 ));
             }
         }
-        // OpenSSL would take it for a list of folders, and trust what is in each of them.
+        // OpenSSL would interpret the path as a list of directories, and trust the contents of each.
         let has_colon = |path: &&PathBuf| path.as_os_str().as_bytes().contains(&b':');
         if let Some(path) = options.ca_directory.as_ref().filter(has_colon) {
             conflicts.push(format!(
@@ -828,7 +829,7 @@ impl TlsOptionsBuilder {
         if options.ocsp_responder_timeout == Some(Duration::ZERO) {
             conflicts.push("ocsp_responder_timeout must not be zero".to_owned());
         }
-        // CRLs may stand beside the trust anchors, which is known when they are read.
+        // CRLs may also be next to the trust anchors, which is known only when those are read.
         if options.check_whole_chain && options.crl_files.is_empty() && !options.names_anchors() {
             conflicts.push("check_whole_chain needs a CRL file".to_owned());
         }
@@ -854,57 +855,57 @@ impl From<TlsOptions> for TlsOptionsBuilder {
     }
 }
 
-/// The options that let an attacker in, or a revoked certificate pass.
+/// The options that allow attacks, or accept a revoked certificate.
 ///
 /// None of them ever leads to a connection without TLS.
 #[derive(Clone, Debug)]
 pub struct DangerousTlsOptions(TlsOptions);
 
 impl DangerousTlsOptions {
-    /// Accepts any certificate, and with it any host (`tlsAllowInvalidCertificates`).
+    /// Accepts any certificate, and therefore also any host (`tlsAllowInvalidCertificates`).
     #[must_use]
     pub fn allow_invalid_certificates(mut self, allow: bool) -> Self {
         self.0.allow_invalid_certificates = Some(allow);
         self
     }
 
-    /// Accepts a valid certificate of any host (`tlsAllowInvalidHostnames`).
+    /// Accepts a valid certificate for any host (`tlsAllowInvalidHostnames`).
     #[must_use]
     pub fn allow_invalid_hostnames(mut self, allow: bool) -> Self {
         self.0.allow_invalid_hostnames = Some(allow);
         self
     }
 
-    /// Relaxes all there is: certificate, host and revocation (`tlsInsecure`).
+    /// Disables all checks: certificate, host and revocation (`tlsInsecure`).
     #[must_use]
     pub fn insecure(mut self, insecure: bool) -> Self {
         self.0.insecure = Some(insecure);
         self
     }
 
-    /// Does not ask whether a certificate is revoked (`tlsDisableCertificateRevocationCheck`).
+    /// Disables the revocation check (`tlsDisableCertificateRevocationCheck`).
     #[must_use]
     pub fn disable_certificate_revocation_check(mut self, disable: bool) -> Self {
         self.0.disable_certificate_revocation_check = Some(disable);
         self
     }
 
-    /// Appends the secrets of every connection to this file, in the format that Wireshark reads
-    /// (`SSLKEYLOGFILE`). Who can read the file can read the connections.
+    /// Appends the secrets of every connection to this file, in the format that Wireshark reads (`SSLKEYLOGFILE`).
+    /// Anyone who can read the file can decrypt the connections.
     ///
-    /// The file is made with access for its owner alone. One that exists already must be a regular file, not a
-    /// symbolic link, that belongs to the effective user of the process and that no other user may read or write
-    /// (mode 0600). The environment variable `SSLKEYLOGFILE` is not looked at.
+    /// The file is created with access for its owner only. An existing file must be a regular file, not a symbolic
+    /// link; it must belong to the effective user of the process, and no other user may read or write it (mode 0600).
+    /// The environment variable `SSLKEYLOGFILE` is ignored.
     #[must_use]
     pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.key_log_file = Some(path.into());
         self
     }
 
-    /// Admits the common name of a certificate that has no subject alternative name.
+    /// Accepts the common name of a certificate that has no subject alternative name.
     ///
-    /// RFC 9525 forbids it; it is for old deployments whose certificates cannot be renewed yet. A
-    /// connection string has no key for it.
+    /// RFC 9525 forbids this; it is for old deployments whose certificates cannot be renewed yet. A connection string
+    /// has no key for it.
     #[must_use]
     pub fn allow_common_name(mut self, allow: bool) -> Self {
         self.0.allow_common_name = allow;
@@ -912,7 +913,7 @@ impl DangerousTlsOptions {
     }
 }
 
-/// The cause for options that contradict each other: all of them in one message.
+/// Creates the cause for conflicting options, with all conflicts in one message.
 pub(crate) fn option_conflict(conflicts: &[String]) -> Cause {
     Cause::new(
         CauseCode::OptionConflict,

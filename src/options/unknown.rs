@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The text is not a name of this kind. `Display` says which names there are, without repeating the text.
+/// The error for a text that is not a known name. `Display` lists the valid names, without repeating the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName(&'static str);
 
