@@ -1,8 +1,8 @@
 //! Events and log lines of commands.
 //!
-//! Source: "Command Logging and Monitoring". Each command that starts also ends, with the same request id.
-//! Commands that carry secrets are told without them. Where nobody listens and the log is off, a command is
-//! neither copied nor timed.
+//! Source: "Command Logging and Monitoring". Each start of a command is followed by a success or a failure with the
+//! same request id. Events of commands that carry secrets contain no documents. If no listener is registered and
+//! logging is off, a command is neither copied nor timed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,30 +28,30 @@ pub enum CommandEvent {
     Started(CommandStartedEvent),
     /// The server ran a command (`ok: 1`).
     Succeeded(CommandSucceededEvent),
-    /// A command failed: the server refused it, or the connection failed.
+    /// A command failed: the server rejected it, or the connection failed.
     Failed(CommandFailedEvent),
 }
 
-/// What the events of one command have in common.
+/// The fields that all events of one command have in common.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CommandInfo {
     /// The command's name, such as `find`.
     pub command_name: String,
-    /// The database that it is run on.
+    /// The database that the command runs on.
     pub database_name: String,
-    /// The number of the request: the same when the command starts and when it ends, and unique for its
+    /// The number of the request. It is the same at the start and the end of the command, and unique for its
     /// connection.
     pub request_id: i32,
     /// The number of the operation that the command belongs to, unique in the process.
     pub operation_id: i64,
     /// The server.
     pub server: ServerAddress,
-    /// The client's number of the connection, unique for the server; 0 for one that is being established.
+    /// The client's number for the connection, unique for each server; 0 for a connection that is being established.
     pub connection_id: u64,
-    /// The server's number of the connection, as in its log, if it tells.
+    /// The server's number for the connection, as in its log, if the server reports it.
     pub server_connection_id: Option<i64>,
-    /// The service behind a load balancer.
+    /// The service behind a load balancer, if any.
     pub service_id: Option<ObjectId>,
 }
 
@@ -59,37 +59,39 @@ pub struct CommandInfo {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandStartedEvent {
-    /// Which command, and where.
+    /// The command and its target.
     pub info: CommandInfo,
-    /// The command as the server sees it, document sequences as arrays. Empty if it carries a secret.
+    /// The command as the server receives it, with document sequences as arrays. Empty if the command carries a
+    /// secret.
     pub command: RawDocumentBuf,
 }
 
-/// The server carried a command out (`ok: 1`).
+/// The server ran a command (`ok: 1`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandSucceededEvent {
-    /// Which command, and where.
+    /// The command and its target.
     pub info: CommandInfo,
-    /// From before the request was written until the reply was read.
+    /// The time from before the request was written until the reply was read.
     pub duration: Duration,
     /// The server's reply. Empty if the command carries a secret.
     pub reply: RawDocumentBuf,
 }
 
-/// A command failed: the server refused it, or the connection failed.
+/// A command failed: the server rejected it, or the connection failed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandFailedEvent {
-    /// Which command, and where.
+    /// The command and its target.
     pub info: CommandInfo,
-    /// From before the request was written until it was known.
+    /// The time from before the request was written until the failure was known.
     pub duration: Duration,
-    /// Why. Of a server's refusal of a command that carries a secret: its code, its name and its labels.
+    /// The reason. If the server rejected a command that carries a secret: only its code, its code name and its
+    /// labels.
     pub failure: Error,
 }
 
-/// Whom commands are told to.
+/// Sends the events and log lines of commands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommandMonitor {
     listener: EventListener,
@@ -97,7 +99,7 @@ pub(crate) struct CommandMonitor {
 }
 
 impl CommandMonitor {
-    /// `document_length` is the limit on documents in the log, in bytes.
+    /// Creates a monitor. `document_length` is the limit on documents in the log, in bytes.
     pub(crate) fn new(listener: &EventListener, document_length: usize) -> Self {
         Self {
             listener: listener.clone(),
@@ -105,12 +107,12 @@ impl CommandMonitor {
         }
     }
 
-    /// Whether a command is told to anybody. Those of the handshake are not logged.
+    /// Returns true if a command must be reported, to the listener or the log. Handshake commands are not logged.
     pub(crate) fn hears(&self, of_handshake: bool) -> bool {
         self.listener.hears(EventKind::Command) || logs(of_handshake)
     }
 
-    /// Tells that a command is about to be sent. What it gives must be told the end.
+    /// Reports that a command is about to be sent. The end of the returned command must be reported too.
     pub(crate) fn start(
         &self,
         info: CommandInfo,
@@ -140,14 +142,14 @@ impl CommandMonitor {
             )));
         }
         OpenCommand {
-            // Without the time that the listener took.
+            // The time that the listener took does not count.
             started: Instant::now(),
             ..open
         }
     }
 }
 
-/// A command that has been told of, and has not ended.
+/// A command whose start has been reported, and whose end has not.
 #[derive(Debug)]
 #[must_use = "whatever starts must end"]
 pub(crate) struct OpenCommand {
@@ -159,7 +161,7 @@ pub(crate) struct OpenCommand {
 }
 
 impl OpenCommand {
-    /// Tells how the command ended.
+    /// Reports the end of the command.
     pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>) {
         let duration = self.started.elapsed();
         let took = format!(" in {} ms", duration.as_millis());
@@ -201,7 +203,7 @@ impl OpenCommand {
         }
     }
 
-    /// One line, in the words of the specification.
+    /// Writes one line, in the words of the specification.
     fn log(&self, what: &str, took: &str, rest: impl FnOnce(usize) -> String) {
         if !self.is_logged {
             return;
@@ -227,20 +229,20 @@ impl OpenCommand {
     }
 }
 
-/// A number for an operation.
+/// Returns a new number for an operation.
 pub(crate) fn next_operation_id() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Where the log of commands goes.
+/// The target of the log of commands.
 const TARGET: &str = "mongotls::command";
 
 fn logs(of_handshake: bool) -> bool {
     !of_handshake && log_enabled!(target: TARGET, Level::Debug)
 }
 
-/// Words and a value, where there is one.
+/// Words and a value, printed only if there is a value.
 struct Known<T>(&'static str, Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Known<T> {

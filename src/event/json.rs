@@ -1,8 +1,8 @@
-//! Documents in the log: relaxed Extended JSON, cut at a length.
+//! Documents in the log: relaxed Extended JSON, truncated to a maximum length.
 //!
-//! Source: "Logging", "Representing Documents in Log Messages" and "Configurable Max Document Length". No
-//! more is written than will be shown, so a large reply costs no more than a small one; what is not valid
-//! BSON ends its document early.
+//! Source: "Logging", "Representing Documents in Log Messages" and "Configurable Max Document Length". Only as much
+//! as will be shown is written, so a large reply costs no more than a small one. Invalid BSON ends its document
+//! early.
 
 use bson::raw::RawDocument;
 use bson::spec::BinarySubtype;
@@ -10,12 +10,12 @@ use bson::{DateTime, RawBsonRef};
 
 use crate::printable::{escape, is_harmful};
 
-/// How deep documents are shown; MongoDB refuses those nested deeper than 100 levels.
+/// The maximum depth of documents in the log; MongoDB rejects documents with more than 100 levels.
 const DEEPEST: usize = 110;
-/// The last millisecond of the year 9999: later dates, and those before 1970, are shown as numbers.
+/// The last millisecond of the year 9999. Later dates, and those before 1970, are shown as numbers.
 const LAST_DATE: i64 = 253_402_300_799_999;
 
-/// `document` in at most `limit` bytes, and `...` if that is not all of it.
+/// Returns `document` in at most `limit` bytes, followed by `...` if it was truncated.
 pub(super) fn extended_json(document: &RawDocument, limit: usize) -> String {
     let mut json = Json {
         text: String::new(),
@@ -32,7 +32,7 @@ pub(super) fn extended_json(document: &RawDocument, limit: usize) -> String {
 struct Json {
     text: String,
     limit: usize,
-    /// Something did not fit; nothing more is written.
+    /// True once something did not fit; then nothing more is written.
     is_full: bool,
 }
 
@@ -51,7 +51,7 @@ impl Json {
         self.text.push_str(&text[..end.unwrap_or(0)]);
     }
 
-    /// A text with its quotes, escaped as RFC 8259 asks, and so that it is printable.
+    /// Writes a text with its quotes, escaped as RFC 8259 requires, with all characters printable.
     fn quoted(&mut self, text: &str) {
         self.push("\"");
         let is_special = |c: char| matches!(c, '"' | '\\') || is_harmful(c);
@@ -153,7 +153,7 @@ impl Json {
             RawBsonRef::Undefined => self.push("{\"$undefined\":true}"),
             RawBsonRef::MinKey => self.push("{\"$minKey\":1}"),
             RawBsonRef::MaxKey => self.push("{\"$maxKey\":1}"),
-            // Out of use for long; `bson` keeps its parts to itself.
+            // Deprecated for a long time; `bson` keeps its parts private.
             RawBsonRef::DbPointer(pointer) => self.wrapped("$dbPointer", &format!("{pointer:?}")),
         }
     }
@@ -179,7 +179,7 @@ impl Json {
 
     fn binary(&mut self, subtype: BinarySubtype, bytes: &[u8]) {
         self.push("{\"$binary\":{\"base64\":\"");
-        // Three bytes are four characters: what is beyond the limit need not be encoded.
+        // Three bytes are four characters, so bytes beyond the limit need not be encoded.
         let room = self.limit.saturating_sub(self.text.len());
         let shown = bytes.len().min(room.saturating_add(3) / 3 * 3);
         self.push(&openssl::base64::encode_block(&bytes[..shown]));
@@ -220,7 +220,7 @@ mod tests {
         let document = of_each_type();
         let ours: serde_json::Value = serde_json::from_str(&json(&document, usize::MAX)).unwrap();
         assert_eq!(ours, Bson::from(document).into_relaxed_extjson());
-        // Where `bson` has no number for what is beyond its calendar.
+        // `bson` has no number for dates beyond its calendar.
         let after = json(&doc! { "d": DateTime::from_millis(LAST_DATE + 1) }, 100);
         assert_eq!(
             after,

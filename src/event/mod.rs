@@ -1,7 +1,7 @@
-//! Events: what happens inside a client, told to the program as it happens.
+//! Events: what happens inside a client, reported to the program at once.
 //!
-//! The program's function runs on the thread that the event happens on, and that thread waits for it; it is
-//! called under no lock. If it panics, the log says so, and the client goes on.
+//! The program's listener runs on the thread on which the event happens, and that thread waits for it. No lock is
+//! held during the call. If the listener panics, the panic is logged and the client continues.
 
 mod command;
 mod json;
@@ -58,7 +58,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The kind of the event, by which a listener can be limited.
+    /// Returns the kind of the event, by which a listener can be restricted.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Tls(_) => EventKind::Tls,
@@ -69,22 +69,22 @@ impl Event {
     }
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// Handshakes, evidence of revocation, and reloads of the files of TLS.
+    /// TLS handshakes, evidence of revocation, and reloads of the TLS files.
     Tls,
-    /// Commands. Each is copied for its listener, with its reply.
+    /// Commands. Each command and its reply are copied for the listener.
     Command,
     /// Connection pools.
     Pool,
-    /// Discovery and monitoring of servers. Each answer of a server is copied for its listener.
+    /// Discovery and monitoring of servers. Each reply of a server is copied for the listener.
     Sdam,
 }
 
 impl EventKind {
-    /// The kind in lower case: `tls`, `command`, `pool` or `sdam`.
+    /// Returns the kind in lower case: `tls`, `command`, `pool` or `sdam`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tls => "tls",
@@ -110,22 +110,22 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// A function of the program that is told of events; none by default.
+/// A function of the program that receives events, if one is registered. By default there is no listener.
 #[derive(Clone, Default)]
 pub(crate) struct EventListener {
     listen: Option<Arc<Listen>>,
-    /// Which kinds of events it is told of.
+    /// The kinds of events that the listener receives, as a set of bits.
     kinds: u8,
 }
 
 type Listen = dyn Fn(&Event) + Send + Sync;
 
-// A panic of the program's function is caught where it is called.
+// A panic of the program's function is caught at the call.
 impl UnwindSafe for EventListener {}
 impl RefUnwindSafe for EventListener {}
 
 impl EventListener {
-    /// A function that is told of events of all kinds.
+    /// Creates a listener for events of all kinds.
     pub(crate) fn new(listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         Self {
             listen: Some(Arc::new(listen)),
@@ -133,17 +133,18 @@ impl EventListener {
         }
     }
 
-    /// Tells it of those kinds alone.
+    /// Restricts the listener to these kinds.
     pub(crate) fn limit_to(&mut self, kinds: &[EventKind]) {
         self.kinds = kinds.iter().fold(0, |all, kind| all | kind.bit());
     }
 
-    /// Whether anybody listens to events of that kind. Asked before an event is made.
+    /// Returns true if a listener is registered for events of this kind. Callers check this before they build an
+    /// event.
     pub(crate) fn hears(&self, kind: EventKind) -> bool {
         self.listen.is_some() && self.kinds & kind.bit() != 0
     }
 
-    /// Tells the program; never under a lock. A panic of the program's function ends here.
+    /// Calls the listener; never call this under a lock. A panic of the program's function is caught here.
     pub(crate) fn emit(&self, event: &Event) {
         let Some(listen) = &self.listen else { return };
         let was_listening = LISTENING.replace(true);
@@ -157,23 +158,24 @@ impl EventListener {
 
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
-    /// The time that the program's function has waited on this thread during the current operation.
+    /// The time for which the program's function has waited on this thread during the current operation.
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// The limit for the program's function to wait for servers and connections during one operation: 2 s, for all events
-/// together. The thread that it is called on may be the one that would find the server, or hold the connection.
+/// The time limit for waits of the program's function for servers and connections during one operation: 2 s, for all
+/// events together. The thread that runs the function may be the one that would discover the server, or the one that
+/// holds the connection.
 const LISTENER_WAITS: Duration = Duration::from_secs(2);
 
-/// Begins an operation on this thread: a command, or a check of a server. An operation of the program's own function
-/// belongs to the operation that sent the event.
+/// Begins an operation on this thread: a command, or a check of a server. An operation that the program's own
+/// function starts belongs to the operation that sent the event.
 pub(crate) fn begin_operation() {
     if !LISTENING.get() {
         WAITED.set(Duration::ZERO);
     }
 }
 
-/// The deadline for the waits of the program's function, or `None` if this thread is not in such a function.
+/// Returns the deadline for waits of the program's function, or `None` if this thread is not inside that function.
 pub(crate) fn listener_deadline(now: Instant) -> Option<Deadline> {
     let waited = LISTENING.get().then(|| WAITED.get().min(LISTENER_WAITS))?;
     let began = now.checked_sub(waited).unwrap_or(now);
@@ -181,7 +183,7 @@ pub(crate) fn listener_deadline(now: Instant) -> Option<Deadline> {
     Some(Deadline::after(began, limit, TimeoutKind::Listener))
 }
 
-/// The program's function, if this thread is in it, has waited since `started`.
+/// Records a wait since `started`, if this thread is inside the program's function.
 pub(crate) fn listener_waited(started: Instant) {
     if LISTENING.get() {
         WAITED.set(WAITED.get().saturating_add(started.elapsed()));
@@ -197,7 +199,7 @@ impl fmt::Debug for EventListener {
     }
 }
 
-/// Two listeners are the same if they are one.
+/// Two listeners are equal if they are the same object.
 impl PartialEq for EventListener {
     fn eq(&self, other: &Self) -> bool {
         match (&self.listen, &other.listen) {
@@ -209,7 +211,7 @@ impl PartialEq for EventListener {
     }
 }
 
-/// Shows an answer as the log does, for tests with hostile ones.
+/// Formats a reply as the log does, for tests with hostile replies.
 #[cfg(test)]
 pub(crate) fn read_for_the_log(reply: &bson::RawDocument) {
     let whole = json::extended_json(reply, usize::MAX);

@@ -1,6 +1,7 @@
 //! The events of connection pools. Source: CMAP, "Connection Pool Monitoring".
 //!
-//! `Display` is the line of the log, target `mongotls::pool`, level debug (CMAP, "Connection Pool Logging").
+//! `Display` formats an event as its log line, with target `mongotls::pool` and level debug (CMAP, "Connection Pool
+//! Logging").
 
 use std::fmt;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolEvent {
-    /// The server whose pool it is.
+    /// The server that the pool belongs to.
     pub server: ServerAddress,
     /// What happened.
     pub kind: PoolEventKind,
 }
 
-/// What happened in a pool.
+/// An event in a pool.
 ///
-/// Events of one thread come in the order in which things happen. `connection_id` counts the connections of a
-/// pool from 1 on; it is not the server's.
+/// Events of one thread arrive in the order in which they happen. `connection_id` numbers the connections of a pool,
+/// starting at 1; it differs from the server's number.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEventKind {
@@ -34,62 +35,62 @@ pub enum PoolEventKind {
     },
     /// The pool serves check-outs from now on.
     Ready,
-    /// All connections of the pool, or those to one service, are out of date.
+    /// All connections of the pool, or all connections to one service, became stale.
     Cleared {
-        /// The service behind a load balancer; none where the whole pool was cleared.
+        /// The service behind a load balancer, or `None` if the whole pool was cleared.
         service_id: Option<ObjectId>,
-        /// Whether connections in use were cut off too.
+        /// True if connections in use were interrupted too.
         interrupt_in_use_connections: bool,
     },
-    /// The pool was closed for good.
+    /// The pool was closed permanently.
     Closed,
     /// A connection is about to be established.
     ConnectionCreated {
-        /// Its number.
+        /// The number of the connection.
         connection_id: u64,
     },
     /// A connection is established: TCP, TLS, hello and authentication.
     ConnectionReady {
-        /// Its number.
+        /// The number of the connection.
         connection_id: u64,
-        /// How long that took, from [`ConnectionCreated`](Self::ConnectionCreated) on.
+        /// The time since [`ConnectionCreated`](Self::ConnectionCreated).
         duration: Duration,
     },
-    /// A connection has left the pool.
+    /// A connection was closed and removed from the pool.
     ConnectionClosed {
-        /// Its number.
+        /// The number of the connection.
         connection_id: u64,
-        /// Why.
+        /// The reason.
         reason: ConnectionClosedReason,
-        /// What happened to it, if that is the reason and known.
+        /// The error of the connection, if that is the reason and it is known.
         error: Option<Error>,
     },
-    /// A thread asks for a connection.
+    /// A thread requests a connection.
     ConnectionCheckOutStarted,
-    /// It does not get one.
+    /// A thread cannot get a connection.
     ConnectionCheckOutFailed {
-        /// Why.
+        /// The reason.
         reason: ConnectionCheckOutFailedReason,
-        /// The error that the thread gets.
+        /// The error that the thread receives.
         error: Error,
-        /// How long it has waited.
+        /// The time that the thread has waited.
         duration: Duration,
     },
-    /// It gets this one.
+    /// A thread gets a connection.
     ConnectionCheckedOut {
-        /// The connection's number.
+        /// The number of the connection.
         connection_id: u64,
-        /// How long it has waited.
+        /// The time that the thread has waited.
         duration: Duration,
     },
-    /// A connection comes back.
+    /// A connection is returned to the pool.
     ConnectionCheckedIn {
-        /// Its number.
+        /// The number of the connection.
         connection_id: u64,
     },
 }
 
-/// The options of a pool that differ from their defaults; the others are none.
+/// The options of a pool that differ from their defaults; the others are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolOptions {
@@ -105,34 +106,34 @@ pub struct PoolOptions {
     pub wait_queue_timeout: Option<Duration>,
 }
 
-/// Why a connection was closed.
+/// The reason for closing a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionClosedReason {
-    /// The pool was cleared after the connection was created, or the files of TLS were read anew.
+    /// The pool was cleared after the connection was created, or the TLS files were reloaded.
     Stale,
-    /// It was unused for longer than `maxIdleTimeMS`.
+    /// The connection was idle for longer than `maxIdleTimeMS`.
     Idle,
-    /// It could not be established, it failed, or the server closed it.
+    /// The connection could not be established, it failed, or the server closed it.
     Error,
     /// The pool was closed.
     PoolClosed,
 }
 
-/// Why a check-out failed.
+/// The reason for a failed check-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionCheckOutFailedReason {
     /// The pool is closed.
     PoolClosed,
-    /// No connection became free in time.
+    /// No connection became available in time.
     Timeout,
     /// The pool was cleared, or a new connection could not be established.
     ConnectionError,
 }
 
 impl ConnectionClosedReason {
-    /// The reason as CMAP spells it.
+    /// Returns the reason as CMAP spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stale => "stale",
@@ -144,7 +145,7 @@ impl ConnectionClosedReason {
 }
 
 impl ConnectionCheckOutFailedReason {
-    /// The reason as CMAP spells it.
+    /// Returns the reason as CMAP spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PoolClosed => "poolClosed",
@@ -155,7 +156,7 @@ impl ConnectionCheckOutFailedReason {
 }
 
 impl PoolEventKind {
-    /// The event's name in CMAP.
+    /// Returns the event's name in CMAP.
     ///
     /// ```
     /// use mongotls::event::PoolEventKind;

@@ -1,6 +1,6 @@
 //! The events of server discovery and monitoring. Source: "SDAM Logging and Monitoring".
 //!
-//! `Display` is the line of the log, target `mongotls::topology`, level debug ("Log Messages").
+//! `Display` formats an event as its log line, with target `mongotls::topology` and level debug ("Log Messages").
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,77 +14,78 @@ use crate::address::ServerAddress;
 use crate::error::Error;
 use crate::sdam::{ServerDescription, TopologyDescription};
 
-/// Something that was found out about a deployment.
+/// An event in the discovery and monitoring of a deployment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SdamEvent {
-    /// Which topology; each client has one.
+    /// The ID of the topology; each client has one topology.
     pub topology_id: ObjectId,
     /// What happened.
     pub kind: SdamEventKind,
 }
 
-/// What was found out.
+/// The kind of a discovery or monitoring event.
 ///
-/// Events of one topology come one after another, in the order in which things happen.
+/// Events of one topology are sent one after another, in the order in which they happen.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SdamEventKind {
-    /// The topology begins: the first event.
+    /// The topology starts. This is the first event.
     TopologyOpening,
-    /// The topology ends: the last event.
+    /// The topology is closed. This is the last event.
     TopologyClosed,
-    /// What is known of the deployment has changed.
+    /// The description of the deployment changed.
     TopologyDescriptionChanged {
-        /// What was known before.
+        /// The previous description.
         previous: Arc<TopologyDescription>,
-        /// What is known now.
+        /// The new description.
         new: Arc<TopologyDescription>,
     },
-    /// A server was found.
+    /// A server was added to the topology.
     ServerOpening {
         /// The server.
         server: ServerAddress,
     },
-    /// A server does not belong to the topology any more.
+    /// A server was removed from the topology.
     ServerClosed {
         /// The server.
         server: ServerAddress,
     },
-    /// What is known of a server has changed, apart from round trip times.
+    /// The description of a server changed in more than its round trip times.
     ServerDescriptionChanged {
-        /// What was known before.
+        /// The previous description.
         previous: Arc<ServerDescription>,
-        /// What is known now.
+        /// The new description.
         new: Arc<ServerDescription>,
     },
-    /// A server is about to be checked; before a connection is opened, if there is none. One of the next two follows.
+    /// A server is about to be checked. If there is no connection yet, this comes before one is opened. One of the
+    /// next two events follows.
     ServerHeartbeatStarted {
-        /// On which connection.
+        /// The connection of the check.
         connection: MonitoringConnection,
-        /// Whether the server answers only when there is news, or the interval of checks has passed.
+        /// True if the server replies only after a change, or once the heartbeat interval has passed.
         awaited: bool,
     },
-    /// The server has answered.
+    /// The server replied.
     ServerHeartbeatSucceeded {
-        /// On which connection.
+        /// The connection of the check.
         connection: MonitoringConnection,
-        /// Whether the server held the answer back until there was news.
+        /// True if the server delayed the reply until there was a change.
         awaited: bool,
-        /// How long it took; a round trip time unless `awaited`.
+        /// The duration of the check. It is a round trip time unless `awaited` is true.
         duration: Duration,
-        /// The answer.
+        /// The reply.
         reply: RawDocumentBuf,
     },
     /// The check failed.
     ServerHeartbeatFailed {
-        /// On which connection.
+        /// The connection of the check.
         connection: MonitoringConnection,
-        /// Whether the server was to hold the answer back until there was news.
+        /// True if the server was to delay the reply until there was a change.
         awaited: bool,
-        /// How long it took.
+        /// The duration of the check.
         duration: Duration,
-        /// Why.
+        /// The reason.
         failure: Error,
     },
 }
@@ -95,14 +96,14 @@ pub enum SdamEventKind {
 pub struct MonitoringConnection {
     /// The server.
     pub server: ServerAddress,
-    /// The client's number of the connection; it counts apart from those of the pool.
+    /// The client's number for the connection. These numbers are independent of those in the pool.
     pub connection_id: u64,
-    /// The server's number of the connection, as in its log, if it is known.
+    /// The server's number for the connection, as in its log, if it is known.
     pub server_connection_id: Option<i64>,
 }
 
 impl SdamEventKind {
-    /// The event's name in the specification, without its `Event`.
+    /// Returns the event's name in the specification, without the suffix `Event`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::TopologyOpening => "TopologyOpening",
@@ -191,7 +192,7 @@ impl fmt::Display for SdamEvent {
     }
 }
 
-/// How much of an answer stands in the line of the log, in bytes ("Logging", the default).
+/// The maximum length of a reply in the log line, in bytes ("Logging", the default).
 const MAX_REPLY: usize = 1000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Events of TLS.
+//! TLS events.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::address::ServerAddress;
 use crate::error::Error;
 use crate::tls::{CertificateRevocation, RevocationStatus};
 
-/// Something that concerns TLS.
+/// A TLS event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TlsEvent {
@@ -30,7 +30,7 @@ pub struct TlsHandshakeStartedEvent {
     pub server: ServerAddress,
 }
 
-/// A TLS handshake ended well.
+/// A TLS handshake succeeded.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsHandshakeSucceededEvent {
@@ -40,12 +40,12 @@ pub struct TlsHandshakeSucceededEvent {
     pub protocol: String,
     /// The cipher suite by its name in the IANA registry.
     pub cipher: String,
-    /// Whether an earlier session was resumed.
+    /// True if an earlier session was resumed.
     pub resumed: bool,
-    /// What is known of the revocation of the server's own certificate. `Undetermined` is a check that came
-    /// to no end, and was let pass.
+    /// The revocation status of the server's own certificate. `Undetermined` means that the check had no conclusive
+    /// result, and that the connection continued.
     pub revocation: RevocationStatus,
-    /// How long the handshake took, the check of revocation included.
+    /// The duration of the handshake, including the revocation check.
     pub duration: Duration,
 }
 
@@ -55,32 +55,32 @@ pub struct TlsHandshakeSucceededEvent {
 pub struct TlsHandshakeFailedEvent {
     /// The server.
     pub server: ServerAddress,
-    /// Why, with the [cause](Error::cause).
+    /// The reason, with its [cause](Error::cause).
     pub error: Error,
-    /// How long it took until that was known.
+    /// The time until the failure was known.
     pub duration: Duration,
 }
 
-/// The files of TLS were read anew, by [`Client::reload_tls`](crate::Client::reload_tls) or because one
-/// had changed.
+/// The TLS files were read again, by [`Client::reload_tls`](crate::Client::reload_tls) or after a change in one of
+/// them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsReloadEvent {
-    /// Why the new set is not used; none if it has taken over.
+    /// The reason why the new files are not used, or `None` if they are now in force.
     pub error: Option<Error>,
-    /// How long reading and checking took.
+    /// The duration of reading and checking the files.
     pub duration: Duration,
 }
 
-/// A handshake looked for evidence of whether the server's certificate is revoked. Resumed handshakes do not
-/// look, and tell nothing.
+/// A handshake looked for evidence of whether the server's certificate is revoked. Resumed handshakes do not look for
+/// evidence and send no such event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RevocationEvent {
     /// The server.
     pub server: ServerAddress,
-    /// What was found out about each certificate; empty if the connection was refused.
+    /// The results for each certificate; empty if the connection was rejected.
     pub certificates: Vec<CertificateRevocation>,
-    /// Why the connection was refused; none if it goes on.
+    /// The reason why the connection was rejected, or `None` if it continues.
     pub error: Option<Error>,
 }
