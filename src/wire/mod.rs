@@ -1,9 +1,8 @@
-//! The MongoDB wire protocol: bytes and conversations, no sockets.
+//! The MongoDB wire protocol: encoding and decoding of messages, without sockets.
 //!
-//! A request is encoded whole into one buffer, so that it leaves in one write ([`request`]). A reply
-//! is read from anything that reads, checked before memory is allocated for it, and handed on as raw
-//! BSON without a copy ([`reply`]). Either may be wrapped in a compressed message ([`compress`]). Every length
-//! comes from outside and is never trusted.
+//! A request is encoded completely into one buffer, so that it is sent in one write ([`request`]). A reply is read
+//! from any reader, checked before memory is allocated for it, and returned as raw BSON without a copy ([`reply`]).
+//! Both may be wrapped in a compressed message ([`compress`]). All lengths come from the peer and are never trusted.
 //!
 //! Sources: the "OP_MSG" and "OP_COMPRESSED" specifications of the MongoDB drivers, and "MongoDB Wire Protocol" of the
 //! MongoDB manual. All integers are little-endian.
@@ -14,7 +13,7 @@ pub(crate) mod request;
 
 use std::io::{self, Read};
 
-/// The largest message that either side may send, unless the server names a smaller limit.
+/// The maximum size of a message in either direction, unless the server announces a smaller limit.
 pub(crate) const MAX_MESSAGE_SIZE: usize = 48_000_000;
 
 /// The standard header: length, request id, response to, opcode.
@@ -28,7 +27,7 @@ pub(crate) mod opcode {
     pub(crate) const MSG: i32 = 2013;
 }
 
-/// The flags of OP_MSG; those below bit 16 must be understood.
+/// The flags of OP_MSG. A receiver must understand those below bit 16.
 pub(crate) mod flag {
     pub(crate) const CHECKSUM_PRESENT: u32 = 1;
     pub(crate) const MORE_TO_COME: u32 = 2;
@@ -36,7 +35,7 @@ pub(crate) mod flag {
     pub(crate) const REQUIRED: u32 = 0xFFFF;
 }
 
-/// The integer at `at`, if the bytes reach so far.
+/// Returns the integer at `at`, if the bytes are long enough.
 fn word(bytes: &[u8], at: usize) -> Option<i32> {
     bytes
         .get(at..at + 4)
@@ -44,16 +43,16 @@ fn word(bytes: &[u8], at: usize) -> Option<i32> {
         .map(i32::from_le_bytes)
 }
 
-/// A length of the protocol. One that does not fit belongs to a message over every limit, which is
-/// refused as a whole.
+/// Converts a size to a length field. A size that does not fit belongs to a message over every limit, which is
+/// rejected as a whole.
 fn length(size: usize) -> i32 {
     i32::try_from(size).unwrap_or(i32::MAX)
 }
 
-/// Up to this size memory is taken at once; a larger reply makes it grow as its bytes come.
+/// Memory up to this size is allocated at once; for a larger reply it grows as the bytes arrive.
 const TAKEN_AT_ONCE: usize = 1 << 20;
 
-/// Reads `size` bytes, into memory that is there or grows as they come.
+/// Reads `size` bytes, into existing memory or memory that grows as the bytes arrive.
 fn read_rest(spare: Vec<u8>, stream: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = spare;
     let mut have = 0;

@@ -1,8 +1,8 @@
 //! Reading replies: OP_MSG, and OP_REPLY for the first hello; either may come in OP_COMPRESSED.
 //!
-//! The header is checked before anything is allocated. Memory for a large reply grows with the bytes
-//! that come, so that a length alone cannot claim it. The document's own length must fit the message; its elements
-//! are checked as they are read, and its depth before anything recurses into it (`document`).
+//! The header is checked before anything is allocated. Memory for a large reply grows with the received bytes, so
+//! that a length field alone cannot cause a large allocation. The document's own length must fit the message. Its
+//! elements are checked as they are read, and its depth is checked before anything recurses into it (`document`).
 
 use std::fmt;
 use std::io::{self, Read};
@@ -12,52 +12,52 @@ use bson::RawDocumentBuf;
 use super::compress::{self, Offered, Refused, Wrapping};
 use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode, read_rest, word};
 
-/// Which answer is waited for.
+/// The reply that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// The id of the request.
     pub(crate) request_id: i32,
     /// [`opcode::MSG`] or [`opcode::REPLY`].
     pub(crate) opcode: i32,
-    /// How it may be compressed, whether the request was or not.
+    /// The compressors that the reply may use, regardless of the compression of the request.
     pub(crate) offered: Offered,
 }
 
-/// Why no reply was read.
+/// The reason why no reply could be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The stream failed. `first_bytes` is the beginning of the reply, as far as it had come.
+    /// The stream failed. `first_bytes` is the part of the reply received so far.
     Io {
         error: io::Error,
         first_bytes: Vec<u8>,
     },
-    /// The peer broke the protocol. `first_bytes` is what it sent.
+    /// The peer violated the protocol. `first_bytes` is what it sent.
     Malformed {
         what: Malformed,
         first_bytes: Vec<u8>,
     },
 }
 
-/// How a reply breaks the protocol.
+/// A protocol violation in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// The declared length of the message is below the smallest or above the largest.
+    /// The declared length of the message is below the minimum or above the maximum.
     Length(i32),
-    /// Another opcode than the expected one.
+    /// The opcode is not the expected one.
     Opcode(i32),
-    /// The answer to another request.
+    /// The reply belongs to another request.
     ResponseTo(i32),
-    /// A flag that must be understood and is not.
+    /// A required flag is not supported.
     Flags(u32),
-    /// A section that is no body, or more than one body.
+    /// A section is not a body, or there is more than one body.
     Section(u8),
-    /// OP_REPLY says that the query failed, or holds other than one document.
+    /// OP_REPLY reports that the query failed, or does not contain exactly one document.
     Reply,
     /// The document's declared length does not fit the message.
     DocumentLength,
     /// The document is not framed as BSON.
     Document,
-    /// It is compressed, and cannot be unwrapped.
+    /// The message is compressed and cannot be decompressed.
     Compressed(Refused),
 }
 
@@ -79,15 +79,15 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// The first field of the header.
+/// The size of the first field of the header.
 const LENGTH_SIZE: usize = 4;
 /// The bytes before the document of an OP_MSG with one body: header, flags, kind.
 const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
 /// The bytes before the document of an OP_REPLY: header, flags, cursor, start, count.
 const REPLY_PREFIX: usize = HEADER_SIZE + 20;
-/// An empty BSON document.
+/// The size of an empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
-/// In the first byte of the flags.
+/// The flag `moreToCome` in the first byte of the flags.
 const MORE_TO_COME_BIT: u8 = flag::MORE_TO_COME.to_le_bytes()[0];
 
 /// Reads one reply.
@@ -98,7 +98,7 @@ pub(crate) fn read(
     read_into(Vec::new(), stream, expected)
 }
 
-/// The same into memory that nobody needs any more; what it holds is lost.
+/// Reads one reply into memory that is no longer needed. The previous content is lost.
 pub(crate) fn read_into(
     spare: Vec<u8>,
     stream: &mut impl Read,
@@ -109,8 +109,8 @@ pub(crate) fn read_into(
     read_document(spare, stream, head, size, expected)
 }
 
-/// Reads one of the replies to an OP_MSG that allows more than one, uncompressed (`moreToCome`). If another follows
-/// without being asked for, the request id that it answers: that of this reply.
+/// Reads one of the replies to an OP_MSG that allows more than one, uncompressed (`moreToCome`). If another reply
+/// follows without a request, also returns the request id that it answers, which is the id of this reply.
 pub(crate) fn read_one_of_many(
     stream: &mut impl Read,
     expected: Expected,
@@ -169,7 +169,7 @@ fn read_document(
 }
 
 impl Expected {
-    /// The bytes before the document.
+    /// Returns the number of bytes before the document.
     fn prefix(self) -> usize {
         if self.is_msg() {
             MSG_PREFIX
@@ -183,7 +183,7 @@ impl Expected {
     }
 }
 
-/// The document in `rest`, which ends with so many bytes of `checksum`.
+/// Returns the document in `rest`, which ends with `checksum` bytes of checksum.
 fn document(
     mut rest: Vec<u8>,
     checksum: usize,
@@ -196,7 +196,7 @@ fn document(
     let document_size = word(&rest, 0).and_then(|size| usize::try_from(size).ok());
     match document_size {
         Some(size) if size == end => {}
-        // What follows the body is another section, which no reply to a command has.
+        // Another section follows the body, which a reply to a command never has.
         Some(size) if expected.is_msg() && (SMALLEST_DOCUMENT..end).contains(&size) => {
             return Err(Malformed::Section(rest[size]));
         }
@@ -206,7 +206,7 @@ fn document(
     RawDocumentBuf::from_bytes(rest).map_err(|_| Malformed::Document)
 }
 
-/// Checks the fields between header and document; returns how many bytes of checksum end the message.
+/// Checks the fields between header and document, and returns the number of checksum bytes at the end of the message.
 fn check_fields(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
     if expected.is_msg() {
         check_msg(head)
@@ -215,8 +215,8 @@ fn check_fields(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
     }
 }
 
-/// Fills the beginning of `head`, up to the document or the compressed bytes, checking the header as soon as
-/// it is there; returns the size of the message.
+/// Fills the beginning of `head`, up to the document or the compressed bytes, and checks the header as soon as it is
+/// received. Returns the size of the message.
 fn read_prefix(
     stream: &mut impl Read,
     head: &mut [u8],
@@ -250,7 +250,7 @@ fn read_prefix(
             what,
             first_bytes: head[..have].to_vec(),
         };
-        // Something that is no MongoDB server may greet with less than a header, and then wait.
+        // A server that is not MongoDB may send less than a header, and then wait.
         if size.is_none() && have >= LENGTH_SIZE {
             size = Some(check_length(head, smallest).map_err(malformed)?);
         }
@@ -267,7 +267,7 @@ fn read_prefix(
     Ok(size.unwrap_or(0))
 }
 
-/// The size of the message, by its first field.
+/// Returns the size of the message from its first field.
 fn check_length(head: &[u8], smallest: usize) -> Result<usize, Malformed> {
     let length = word(head, 0).unwrap_or(0);
     usize::try_from(length)
@@ -276,7 +276,7 @@ fn check_length(head: &[u8], smallest: usize) -> Result<usize, Malformed> {
         .ok_or(Malformed::Length(length))
 }
 
-/// Checks the header; returns whether the message is compressed.
+/// Checks the header, and returns true if the message is compressed.
 fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
     let field = |at| word(head, at).unwrap_or(0);
     let (response_to, opcode) = (field(8), field(12));
@@ -290,10 +290,10 @@ fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
     Ok(is_compressed)
 }
 
-/// Checks flags and section kind; returns how many bytes of checksum end the message.
+/// Checks flags and section kind, and returns the number of checksum bytes at the end of the message.
 fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
     let flags = word(head, HEADER_SIZE).map_or(0, |flags| u32::from_ne_bytes(flags.to_ne_bytes()));
-    // moreToCome comes where it was allowed alone, and is taken off there.
+    // `moreToCome` is valid only where it was allowed, and is cleared there.
     if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
         return Err(Malformed::Flags(flags));
     }
@@ -301,7 +301,7 @@ fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
         0 => {}
         kind => return Err(Malformed::Section(kind)),
     }
-    // TCP and TLS guard the bytes already; the specification leaves checking to the driver.
+    // TCP and TLS already protect the bytes, and the specification makes the check optional for drivers.
     Ok(if flags & flag::CHECKSUM_PRESENT == 0 {
         0
     } else {
@@ -313,7 +313,7 @@ fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
     const CURSOR_NOT_FOUND: i32 = 1;
     let flags = word(head, HEADER_SIZE).unwrap_or(0);
     let count = word(head, REPLY_PREFIX - 4).unwrap_or(0);
-    // QueryFailure comes with a document that tells why, which the caller reads.
+    // A reply with QueryFailure contains a document with the reason, which the caller reads.
     if flags & CURSOR_NOT_FOUND != 0 || count != 1 {
         Err(Malformed::Reply)
     } else {
@@ -336,7 +336,7 @@ mod tests {
         offered: Offered::NONE,
     };
 
-    /// An OP_MSG that answers request 9 with `document`.
+    /// Returns an OP_MSG that answers request 9 with `document`.
     fn message(document: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for word in [0, 1, 9, opcode::MSG, 0] {
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(malformed(&unterminated, PING), Malformed::Document);
     }
 
-    /// Gives its bytes, and then fails as a socket does whose peer waits.
+    /// Returns its bytes, and then fails like a socket whose peer waits.
     struct Waiting<'a>(&'a [u8]);
 
     impl Read for Waiting<'_> {
@@ -493,7 +493,7 @@ mod tests {
         }
     }
 
-    /// Counts how much memory a reader is asked to fill at once.
+    /// Counts the largest amount of memory that a reader must fill at once.
     struct Endless(usize);
 
     impl Read for Endless {
@@ -543,7 +543,7 @@ mod tests {
         );
     }
 
-    /// One million messages: random ones, and good ones with bytes changed, cut, doubled or grown.
+    /// Reads one million messages: random ones, and valid ones with bytes changed, truncated, duplicated or added.
     /// Set `MONGOTLS_FUZZ_ROUNDS` for more.
     #[test]
     fn random_and_mutated_messages_neither_panic_nor_claim_memory() {

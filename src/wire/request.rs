@@ -15,7 +15,7 @@ pub(crate) struct DocumentSequence<'a> {
     pub(crate) documents: &'a [u8],
 }
 
-/// A message does not fit the limits of the protocol.
+/// The error for a message that exceeds the limits of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     pub(crate) size: usize,
@@ -66,7 +66,7 @@ impl EncodeCommand for RawDocumentBuf {
     }
 }
 
-/// The name of a command: its first key, or an empty text if there is none.
+/// Returns the name of a command: its first key, or an empty text if the document is empty.
 pub(crate) fn command_name(body: &RawDocument) -> &str {
     body.iter()
         .next()
@@ -259,13 +259,13 @@ pub(crate) fn allow_exhaust(buffer: &mut [u8]) {
     }
 }
 
-/// The body in a message of [`encode_msg`].
+/// Returns the body in a message of [`encode_msg`].
 pub(crate) fn body(message: &[u8]) -> Option<&RawDocument> {
     let (body, _) = first_document(message.get(MSG_PREFIX..)?)?;
     Some(body)
 }
 
-/// The command in a message of [`encode_msg`] as one document, with the sequences as arrays.
+/// Returns the command in a message of [`encode_msg`] as one document, with the sequences as arrays.
 pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawDocumentBuf {
     let mut command = body(message).map(RawDocument::to_owned).unwrap_or_default();
     for sequence in sequences {
@@ -283,7 +283,7 @@ pub(crate) fn folded(message: &[u8], sequences: &[DocumentSequence<'_>]) -> RawD
     command
 }
 
-/// The document at the beginning of `bytes`, and the rest.
+/// Returns the document at the beginning of `bytes`, and the rest.
 fn first_document(bytes: &[u8]) -> Option<(&RawDocument, &[u8])> {
     let size = usize::try_from(word(bytes, 0)?).ok()?;
     let (document, rest) = bytes.split_at_checked(size)?;
@@ -299,7 +299,7 @@ pub(crate) fn encode_query(
     request_id: i32,
     body: &RawDocument,
 ) -> Result<(), TooLarge> {
-    /// Allows a secondary to answer.
+    /// Allows a secondary to reply.
     const SECONDARY_OK: u32 = 1 << 2;
     buffer.clear();
     header(buffer, request_id, opcode::QUERY);
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(buffer, expected);
     }
 
-    /// The body that an envelope makes of a ping.
+    /// Returns the body of a ping with this envelope.
     fn enveloped(envelope: Envelope<'_>) -> RawDocumentBuf {
         let mut buffer = Vec::new();
         let ping = raw(doc! { "ping": 1 });

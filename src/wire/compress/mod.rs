@@ -1,35 +1,36 @@
-//! OP_COMPRESSED: a message wrapped in another, with zstd, zlib or snappy.
+//! OP_COMPRESSED: a message wrapped in another one, with zstd, zlib or snappy.
 //!
-//! Source: "OP_COMPRESSED". A request that is encoded whole is wrapped by [`wrap`]. Of a reply, [`Wrapping`]
-//! is checked before anything is allocated, and [`unwrap`] gives what was in it: never more than was
-//! declared, in memory that grows with the bytes that come out. A size that the compressed bytes cannot come
-//! to, by the rules of their format, is refused at once.
+//! Source: "OP_COMPRESSED". [`wrap`] compresses a request that is completely encoded. For a reply, [`Wrapping`] is
+//! checked before anything is allocated. [`unwrap`] then returns its content: never more than the declared size, in
+//! memory that grows with the decompressed bytes. A declared size that the compressed bytes cannot reach, by the
+//! rules of their format, is rejected at once.
 //!
-//! The state of a compressor is made for each message and dropped with it, for some 10 µs (`make bench`): that
-//! of zlib and zstd has hundreds of kilobytes, which a pool of idle connections would hold for nothing.
+//! The state of a compressor is created for each message and dropped afterwards, which costs about 10 µs (`make
+//! bench`). The state of zlib and zstd takes hundreds of kilobytes, which a pool of idle connections would otherwise
+//! hold for no benefit.
 
 use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, opcode};
 use crate::options::Compressor;
 
-/// The header, and the three fields of OP_COMPRESSED.
+/// The size of the header and the three fields of OP_COMPRESSED.
 pub(crate) const PREFIX: usize = HEADER_SIZE + 9;
 
-/// How requests are compressed.
+/// The compression of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compression {
     pub(crate) compressor: Compressor,
-    /// The level of zlib; the others have that of their library.
+    /// The level of zlib; the others use the default of their library.
     pub(crate) level: i32,
 }
 
-/// Compressors that were offered to a server.
+/// The set of compressors that were offered to a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offered(u8);
 
 impl Offered {
     pub(crate) const NONE: Self = Self(0);
 
-    /// Those of `wanted` that are built in.
+    /// Returns the compressors of `wanted` that are built in.
     pub(crate) fn of(wanted: &[Compressor]) -> Self {
         let built_in = wanted.iter().filter(|one| one.is_built_in());
         Self(built_in.fold(0, |set, one| set | 1 << id(*one)))
@@ -44,19 +45,18 @@ impl Offered {
     }
 }
 
-/// What is wrong with a compressed reply.
+/// The reason for rejecting a compressed reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// What it wraps is not the answer that is waited for.
+    /// The wrapped message is not the expected reply.
     Opcode(i32),
-    /// No compressor has that number.
+    /// No compressor has this number.
     Unknown(u8),
-    /// The client has not offered that compressor.
+    /// The client has not offered this compressor.
     NotOffered(Compressor),
-    /// The size that is declared is below the smallest or above the largest, or the compressed bytes cannot
-    /// come to it.
+    /// The declared size is below the minimum or above the maximum, or the compressed bytes cannot reach it.
     Size(i32),
-    /// The bytes are not of the compressor's format, or come to another size than declared.
+    /// The bytes are not in the compressor's format, or decompress to another size than declared.
     Data,
 }
 
@@ -81,15 +81,15 @@ impl std::fmt::Display for Refused {
 /// The fields of OP_COMPRESSED in a reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wrapping {
-    /// None is `noop`: the bytes stand as they are.
+    /// The compressor, or `None` for `noop`: the bytes are not compressed.
     compressor: Option<Compressor>,
-    /// The size of what is wrapped, without a header.
+    /// The size of the content, without a header.
     size: usize,
 }
 
 impl Wrapping {
-    /// Checks the fields in `head`, which holds [`PREFIX`] bytes, of a message of `message_size` bytes.
-    /// `inner` is the opcode that is waited for, `smallest` the least size of what is wrapped.
+    /// Checks the fields in `head`, which contains the [`PREFIX`] bytes of a message of `message_size` bytes. `inner`
+    /// is the expected opcode, `smallest` the minimum size of the content.
     pub(crate) fn check(
         head: &[u8],
         message_size: usize,
@@ -120,8 +120,8 @@ impl Wrapping {
     }
 }
 
-/// Wraps `message`, a request with its header, into `out`, whose content is replaced. Returns whether there
-/// is something to send in `out`: not if it would exceed `limit`, or if the compressor fails.
+/// Wraps `message`, a request with its header, into `out`, replacing its content. Returns false if the result would
+/// exceed `limit` or the compressor fails; `out` must not be sent then.
 pub(crate) fn wrap(message: &[u8], out: &mut Vec<u8>, with: Compression, limit: usize) -> bool {
     let Some((header, content)) = message.split_at_checked(HEADER_SIZE) else {
         return false;
@@ -140,7 +140,7 @@ pub(crate) fn wrap(message: &[u8], out: &mut Vec<u8>, with: Compression, limit: 
     true
 }
 
-/// What is wrapped, without a header, from the `bytes` that follow the [`PREFIX`].
+/// Returns the content, without a header, from the `bytes` that follow the [`PREFIX`].
 pub(crate) fn unwrap(bytes: Vec<u8>, wrapping: Wrapping) -> Result<Vec<u8>, Refused> {
     let Wrapping { compressor, size } = wrapping;
     let unwrapped = match compressor {
@@ -150,7 +150,7 @@ pub(crate) fn unwrap(bytes: Vec<u8>, wrapping: Wrapping) -> Result<Vec<u8>, Refu
     unwrapped.ok_or(Refused::Data)
 }
 
-/// The most that so many compressed bytes can come to.
+/// Returns the maximum size that `compressed` bytes can decompress to.
 fn most_of(compressor: Option<Compressor>, compressed: usize) -> usize {
     match compressor {
         None => compressed,
@@ -176,7 +176,7 @@ fn by_id(number: u8) -> Option<Compressor> {
     all.into_iter().find(|one| id(*one) == number)
 }
 
-/// Appends `content` to `out`, compressed; none if that fails or the compressor is not built in.
+/// Appends `content` to `out`, compressed. Returns `None` if that fails or the compressor is not built in.
 #[cfg_attr(
     not(any(feature = "zstd", feature = "zlib", feature = "snappy")),
     expect(unused_variables, clippy::ptr_arg, reason = "nothing is built in")
@@ -204,7 +204,7 @@ fn compress(content: &[u8], out: &mut Vec<u8>, with: Compression) -> Option<()> 
         Compressor::Zstd => {
             let start = out.len();
             out.resize(start + zstd::zstd_safe::compress_bound(content.len()), 0);
-            // The specification names no level; 0 is the library's own.
+            // The specification defines no level; 0 is the library's default.
             let written = zstd::bulk::compress_to_buffer(content, &mut out[start..], 0);
             out.truncate(start + written.ok()?);
             Some(())
@@ -214,7 +214,7 @@ fn compress(content: &[u8], out: &mut Vec<u8>, with: Compression) -> Option<()> 
     }
 }
 
-/// What `bytes` come to, if that is `size` bytes and nothing follows.
+/// Decompresses `bytes`, if the result has exactly `size` bytes and nothing follows.
 #[cfg_attr(
     not(any(feature = "zstd", feature = "zlib", feature = "snappy")),
     expect(unused_variables, reason = "nothing is built in")
@@ -223,7 +223,7 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
     match compressor {
         #[cfg(feature = "snappy")]
         Compressor::Snappy => {
-            // The data begin with the size that they come to, and nothing writes beyond it.
+            // The data begin with the decompressed size, and the decoder never writes beyond it.
             if snap::raw::decompress_len(bytes).ok()? != size {
                 return None;
             }
@@ -237,7 +237,7 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
         }
         #[cfg(feature = "zstd")]
         Compressor::Zstd if size <= super::TAKEN_AT_ONCE => {
-            // The output is the window: faster, and nothing is allocated beside it.
+            // The output serves as the window, which is faster and needs no further allocation.
             let mut content = vec![0; size];
             let written = zstd::bulk::decompress_to_buffer(bytes, &mut content[..]).ok()?;
             (written == size).then_some(content)
@@ -245,8 +245,8 @@ fn decompress(compressor: Compressor, bytes: &[u8], size: usize) -> Option<Vec<u
         #[cfg(feature = "zstd")]
         Compressor::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
-            // No window beyond the size itself, whatever the frame asks for; but 8 MiB, as RFC 8878, 3.1.1.1.2
-            // recommends: who compresses without knowing the size asks for one that suits any.
+            // The window is no larger than the size itself, regardless of the frame, but at least 8 MiB, as RFC 8878,
+            // 3.1.1.1.2 recommends: a compressor that does not know the size requests a window that suits any size.
             let log = size.next_power_of_two().ilog2().max(23);
             decoder.window_log_max(log).ok()?;
             take_all(&mut decoder, size)

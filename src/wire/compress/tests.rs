@@ -9,7 +9,7 @@ use crate::wire::request::encode_msg;
 
 const ALL: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
 
-/// What PyMongo 4.20 made of an insert: with python-snappy 0.7, zlib 1.2.13 and backports.zstd 1.
+/// The same insert as PyMongo 4.20 compresses it, with python-snappy 0.7, zlib 1.2.13 and backports.zstd 1.
 const PYMONGO: [(Compressor, &str); 3] = [
     (
         Compressor::Snappy,
@@ -28,7 +28,7 @@ const PYMONGO: [(Compressor, &str); 3] = [
     ),
 ];
 
-/// Replies to request 9 that its compressors made.
+/// Replies to request 9, made by PyMongo's compressors.
 const REPLIES: [(Compressor, &str); 3] = [
     (
         Compressor::Snappy,
@@ -65,7 +65,7 @@ fn with(compressor: Compressor, level: i32) -> Compression {
     Compression { compressor, level }
 }
 
-/// An OP_MSG that answers request 9.
+/// Returns an OP_MSG that answers request 9.
 fn reply(document: &Document) -> Vec<u8> {
     let mut message = Vec::new();
     let body = RawDocumentBuf::try_from(document).unwrap();
@@ -85,7 +85,7 @@ fn wrapped(message: &[u8], compressor: Compressor) -> Vec<u8> {
     out
 }
 
-/// An OP_COMPRESSED that answers request 9, of whatever is given.
+/// Returns an OP_COMPRESSED that answers request 9, with this content.
 fn raw(inner: i32, size: i32, number: u8, content: &[u8]) -> Vec<u8> {
     let length = i32::try_from(PREFIX + content.len()).unwrap();
     let fields = [length, 1, 9, opcode::COMPRESSED, inner, size];
@@ -272,7 +272,7 @@ fn a_reply_that_is_compressed_wrongly_is_refused_for_its_reason() {
             );
         }
     }
-    // Each has its own words.
+    // Each has its own wording.
     let text = Malformed::Compressed(Refused::Unknown(9)).to_string();
     assert_eq!(text, "no compressor has the number 9");
 }
@@ -294,7 +294,7 @@ fn an_op_reply_may_be_compressed_too() {
             opcode: opcode::REPLY,
             ..expected(&ALL)
         };
-        // However the bytes come.
+        // The result does not depend on how the bytes arrive.
         for step in [1, 7, 1000] {
             let mut stream = Slow(&message, step);
             let read = reply::read(&mut stream, expected).unwrap();
@@ -304,7 +304,7 @@ fn an_op_reply_may_be_compressed_too() {
     }
 }
 
-/// Gives so many bytes at a time.
+/// Returns this many bytes at a time.
 struct Slow<'a>(&'a [u8], usize);
 
 impl std::io::Read for Slow<'_> {
@@ -320,14 +320,14 @@ fn a_bomb_comes_to_no_more_than_was_declared() {
     for compressor in ALL {
         let mut data = Vec::new();
         compress(&zeros, &mut data, with(compressor, 9)).unwrap();
-        // 20 000 bytes are declared, and 64 MiB would come.
+        // 20 000 bytes are declared, but the content has 64 MiB.
         let bomb = raw(opcode::MSG, 20_000, id(compressor), &data);
         assert_eq!(
             refused(&bomb, &ALL),
             Malformed::Compressed(Refused::Data),
             "{compressor:?}"
         );
-        // A small piece of it cannot claim what the whole would be.
+        // A small part must not cause an allocation for the whole size.
         let claim = raw(opcode::MSG, 47_000_000, id(compressor), &data[..60]);
         assert_eq!(
             refused(&claim, &ALL),
@@ -352,7 +352,7 @@ fn a_window_beyond_reason_is_refused_where_one_is_needed() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
         encoder.window_log(log).unwrap();
         encoder.write_all(content).unwrap();
-        // What is flushed before its end has no size in its frame.
+        // A frame that is flushed before its end does not contain its size.
         encoder.flush().unwrap();
         let data = encoder.finish().unwrap();
         let size = i32::try_from(content.len()).unwrap();
@@ -369,7 +369,7 @@ fn a_window_beyond_reason_is_refused_where_one_is_needed() {
     }
 }
 
-/// Good replies with bytes changed, cut, doubled or random. Set `MONGOTLS_FUZZ_ROUNDS` for more.
+/// Reads valid replies with bytes changed, truncated, duplicated or random. Set `MONGOTLS_FUZZ_ROUNDS` for more.
 #[test]
 fn random_and_mutated_compressed_replies_neither_panic_nor_claim_memory() {
     let rounds = rounds(100_000);
@@ -380,7 +380,7 @@ fn random_and_mutated_compressed_replies_neither_panic_nor_claim_memory() {
     for round in 0..rounds {
         let mut bytes = good[random.below(3)].clone();
         for _ in 0..=random.below(3) {
-            // Most often in what is compressed.
+            // Most changes are in the compressed part.
             let from = if random.below(4) == 0 {
                 HEADER_SIZE
             } else {
