@@ -49,8 +49,8 @@ pub struct Certificate {
     pub allows_client_auth: bool,
     /// True if a TLS server may use the certificate: its extended key usage permits it, or is absent.
     pub allows_server_auth: bool,
-    /// The SHA-256 digest of the public key (SubjectPublicKeyInfo in DER form) in hexadecimal, lower
-    /// case: the same for a certificate and its private key. It is the text of an
+    /// The SHA-256 digest of the public key (SubjectPublicKeyInfo in DER form) in hexadecimal, lower case. A
+    /// certificate and its private key have the same digest. It is the text form of an
     /// [`SpkiPin`](crate::options::SpkiPin).
     pub public_key_sha256: String,
     /// The last common name in the subject.
@@ -60,19 +60,19 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The name of the user of the database `$external` that MONGODB-X509 derives from the certificate: the subject in
-    /// the form of RFC 2253, with each byte from 0x80 on escaped (`CN=J\C3\BCrgen`).
+    /// Returns the name of the user in the database `$external` that MONGODB-X509 derives from the certificate: the
+    /// subject in the form of RFC 2253, with each byte from 0x80 on escaped (`CN=J\C3\BCrgen`).
     pub fn user_name(&self) -> &str {
         &self.user_name
     }
 
-    /// The DNS names and addresses that the certificate holds, as text.
+    /// Returns the DNS names and IP addresses in the certificate, as text.
     pub fn presented_names(&self) -> Vec<String> {
         let addresses = self.ip_addresses.iter().map(IpAddr::to_string);
         self.dns_names.iter().cloned().chain(addresses).collect()
     }
 
-    /// The common name of the subject, or the whole subject if it has no common name.
+    /// Returns the common name of the subject, or the whole subject if it has no common name.
     pub fn short_name(&self) -> &str {
         self.common_name.as_deref().unwrap_or(&self.subject)
     }
@@ -105,7 +105,7 @@ pub enum TrustAnchors {
     Configured {
         /// The file of `tlsCAFile`.
         file: Option<AnchorFile>,
-        /// A folder of certificates under hashed names.
+        /// A directory of certificates under hashed names.
         directory: Option<PathBuf>,
         /// The number of certificates given as text.
         in_memory: usize,
@@ -114,7 +114,7 @@ pub enum TrustAnchors {
     System {
         /// A file with certificates.
         file: Option<AnchorFile>,
-        /// A folder of certificates under hashed names.
+        /// A directory of certificates under hashed names.
         directory: Option<PathBuf>,
     },
     /// Mozilla's root certificates, built in with the feature `bundled-roots`.

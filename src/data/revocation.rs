@@ -11,13 +11,13 @@ use crate::printable::Printable;
 pub struct CertificateRevocation {
     /// The subject in the form of RFC 2253.
     pub subject: String,
-    /// The place in the verified chain; 0 is the server's own certificate.
+    /// The position in the verified chain; 0 is the server's own certificate.
     pub depth: usize,
     /// The result of the whole check.
     pub status: RevocationStatus,
     /// The evidence that was looked for, in order.
     pub steps: Vec<RevocationStep>,
-    /// The end of the time for which the status holds, if the evidence gives one.
+    /// The end of the period for which the status is valid, if the evidence defines one.
     pub valid_until: Option<SystemTime>,
 }
 
@@ -25,9 +25,9 @@ pub struct CertificateRevocation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationStatus {
-    /// Evidence shows that it is not revoked.
+    /// Evidence shows that the certificate is not revoked.
     Good,
-    /// Evidence shows that it is revoked. The connection was refused.
+    /// Evidence shows that the certificate is revoked. The connection was rejected.
     Revoked,
     /// The check found no conclusive evidence. The connection continues, unless the options require a status.
     Undetermined,
@@ -37,7 +37,7 @@ pub enum RevocationStatus {
 }
 
 impl RevocationStatus {
-    /// `good`, `revoked`, `undetermined` or `not-checked`.
+    /// Returns `good`, `revoked`, `undetermined` or `not-checked`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Good => "good",
