@@ -1,4 +1,4 @@
-//! The command line: from words to a plan that is known to make sense.
+//! The command line: turns words into a plan that is checked to be consistent.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use crate::extended_json;
 use crate::given::{Given, Redirect, Target, URI_VARIABLE};
 use crate::usage::{self, Shell, Topic};
 
-/// A command line that makes sense.
+/// A consistent command line.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) task: Task,
     pub(crate) json: bool,
 }
 
-/// What to do.
+/// The command to carry out.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
     /// Prints this text.
@@ -42,8 +42,8 @@ pub(crate) enum Task {
     },
 }
 
-/// Reads the words after the program's name; `has_uri` says whether the environment has a connection string. The error
-/// is a message for the user; it never repeats the connection string.
+/// Reads the words after the program's name. `has_uri` is true if the environment has a connection string. The error is
+/// a message for the user; it never contains the connection string.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
     has_uri: bool,
@@ -61,7 +61,7 @@ pub(crate) fn parse(
             Short('c') | Long("count") => count = Some(number(parser.value().map_err(told)?)?),
             Long("json") => json = true,
             Long("all") => all = true,
-            // Passwords among the words would be seen by every user of the host.
+            // Every user of the host can see the arguments of a process, so passwords are read from files.
             Long("password-file") => password_file = Some(path(&mut parser)?),
             Long("key-password-file") => key_password_file = Some(path(&mut parser)?),
             Long("connect-to") => connect_to.push(redirect(parser.value().map_err(told)?)?),
@@ -83,7 +83,7 @@ pub(crate) fn parse(
     }
     let mut words = positional.into_iter();
     let name = words.next().map(utf8).ok_or("no command is given")??;
-    // With a connection string in the environment, what is missing is the URI.
+    // If the environment has a connection string, a missing argument is never the URI.
     let others = if name == "run" { 2 } else { 0 };
     let from_environment = has_uri && words.len() <= others;
     let mut next = |what: &str| {
@@ -178,7 +178,7 @@ fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
     parser.value().map(PathBuf::from).map_err(told)
 }
 
-/// `HOST:PORT=ADDRESS:PORT`, where a `/` begins the path of a Unix socket.
+/// Parses `HOST:PORT=ADDRESS:PORT`, where a `/` begins the path of a Unix socket.
 fn redirect(text: OsString) -> Result<Redirect, String> {
     const WRONG: &str = "--connect-to takes HOST:PORT=ADDRESS:PORT";
     let text = utf8(text)?;
@@ -200,7 +200,7 @@ fn given(argument: String, what: &str) -> Result<Given, String> {
     }
 }
 
-/// What is wrong with a word. Values are left out: one may be a connection string.
+/// Describes the error in a word. Values are left out: one may be a connection string.
 fn told(error: lexopt::Error) -> String {
     match error {
         lexopt::Error::MissingValue {
@@ -218,7 +218,8 @@ fn utf8(word: OsString) -> Result<String, String> {
         .map_err(|_| "an argument is not UTF-8".to_owned())
 }
 
-/// Paths, which need not be UTF-8. A connection string is none: what is said of it would show it.
+/// Reads paths, which need not be UTF-8. A connection string is rejected, because an error about the path would show
+/// it.
 fn files(words: impl Iterator<Item = OsString>) -> Result<Vec<PathBuf>, String> {
     let files: Vec<PathBuf> = words.map(PathBuf::from).collect();
     let is_uri = |file: &PathBuf| file.to_string_lossy().contains("://");

@@ -1,7 +1,7 @@
-//! Several hosts as one table, and what is wrong with them together: the doctor's text and JSON for a deployment.
+//! The doctor's text and JSON for a deployment: several hosts as one table, and the problems of all of them together.
 //!
-//! Whoever reads it wants to know at once which hosts fail and why. So the hosts that fail are shown in full, the first of
-//! each cause; all hosts stand in the table below them; and what follows from it is said last.
+//! The reader first needs to know which hosts fail and why. So the failed hosts are printed in full, the first of each
+//! cause. The table of all hosts follows, and the conclusions come last.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,17 +19,17 @@ use serde_json::{Value, json};
 use crate::doctor::{print_failure, print_stages};
 use crate::output::{Screen, Tone, clean};
 
-/// What the table says of one host.
+/// The row of one host in the table.
 struct Row<'a> {
     member: &'a Member,
     state: String,
-    /// Whether the certificate names the host; none if that was not found out.
+    /// True if the certificate names the host, or `None` if this is unknown.
     name_matches: Option<bool>,
-    /// None if it did not come to that, or nothing was verified.
+    /// The verified chain, or `None` if the examination ended earlier or nothing was verified.
     chain: Option<Chain>,
-    /// Who issued the server's certificate.
+    /// The issuer of the server's certificate.
     issuer: Option<String>,
-    /// Whole days until the first certificate of the chain ends; less than 0 if it has.
+    /// Whole days until the first certificate of the chain expires; negative if it has expired.
     days_left: Option<i64>,
     protocol: Option<String>,
     revocation: Option<&'static str>,
@@ -37,10 +37,10 @@ struct Row<'a> {
     cause: Option<CauseCode>,
 }
 
-/// How the chain of a server was verified.
+/// The result of verifying a server's chain.
 #[derive(Clone, Copy)]
 enum Chain {
-    /// It leads to an anchor at that depth.
+    /// The chain leads to an anchor at this depth.
     Verified(usize),
     NotVerified,
     Refused,
@@ -93,7 +93,7 @@ pub(crate) fn print(
     print_verdict(screen, diagnosis, &rows)
 }
 
-/// Prints what is wrong with all hosts together.
+/// Prints the problems of all hosts together.
 pub(crate) fn print_findings(screen: &mut Screen, findings: &[TopologyFinding]) -> io::Result<()> {
     for finding in findings {
         let mark = match finding.severity {
@@ -107,7 +107,7 @@ pub(crate) fn print_findings(screen: &mut Screen, findings: &[TopologyFinding]) 
     Ok(())
 }
 
-/// The warnings of single hosts: what is said of all of them alike is of the options.
+/// Prints the warnings of single hosts. A warning that all hosts share is about the options.
 fn print_warnings(screen: &mut Screen, examinations: &[Examination]) -> io::Result<()> {
     let mut told = HashSet::new();
     let warnings = examinations.iter().flat_map(|one| &one.warnings);
@@ -298,7 +298,7 @@ fn row<'a>(member: &'a Member, examination: &Examination, now: SystemTime) -> Ro
     }
 }
 
-/// What a host is, by its own word, as people say it.
+/// The state that a host reports, in common words.
 fn state(member: &Member, is_hidden: bool) -> &'static str {
     match member.server_type {
         ServerType::Standalone => "standalone",
@@ -313,13 +313,14 @@ fn state(member: &Member, is_hidden: bool) -> &'static str {
     }
 }
 
-/// The issuer of the server's certificate, by its common name where that is known.
+/// The issuer of the server's certificate, by its common name if that is known.
 fn issuer(own: &Certificate, verified: Option<&[Certificate]>) -> String {
     let issuer = verified.and_then(|chain| chain.get(1));
     issuer.map_or_else(|| common_name(&own.issuer), |ca| ca.short_name().to_owned())
 }
 
-/// The common name of a subject in the form of RFC 2253, if it comes first and is plain, or all of it.
+/// Returns the common name of a subject in the form of RFC 2253 if it comes first and is plain; otherwise the whole
+/// subject.
 fn common_name(subject: &str) -> String {
     let first = subject.split(',').next().unwrap_or_default();
     let plain = first
@@ -368,7 +369,7 @@ fn days(end: SystemTime, now: SystemTime) -> i64 {
     }
 }
 
-/// Several hosts in one phrase; of many the first few and a number.
+/// Lists several hosts in one phrase: of many, the first few and a count.
 fn list(servers: &[ServerAddress]) -> String {
     const NAMED: usize = 4;
     let names = servers.iter().take(NAMED).map(ToString::to_string);

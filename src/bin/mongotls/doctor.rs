@@ -1,5 +1,5 @@
-//! `mongotls doctor`: an examination as text to scan, or as one JSON object. What it shows of one host stands here, what
-//! it shows of several together in `deployment`.
+//! `mongotls doctor`: prints an examination as text to scan, or as one JSON object. The output for one host is made
+//! here, the output for several hosts in `deployment`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +66,8 @@ fn print(screen: &mut Screen, diagnosis: &Diagnosis) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints the stages that are wanted; with that of DNS goes what it said, or with the options where that is left out.
+/// Prints the stages that are wanted. The result of DNS is printed with its stage, or with the options if that stage is
+/// left out.
 pub(crate) fn print_stages(
     screen: &mut Screen,
     examination: &Examination,
@@ -139,7 +140,7 @@ fn print_stage(screen: &mut Screen, report: &StageReport) -> io::Result<()> {
     }
 }
 
-/// What DNS said about the name in the connection string.
+/// Prints the result of DNS for the name in the connection string.
 fn print_seed_list(screen: &mut Screen, found: &SeedList) -> io::Result<()> {
     let hosts: Vec<String> = found.hosts.iter().map(ToString::to_string).collect();
     let (srv, took) = (hosts.join(", "), ms(found.duration));
@@ -154,7 +155,7 @@ fn print_seed_list(screen: &mut Screen, found: &SeedList) -> io::Result<()> {
     }
 }
 
-/// What was tried to find out whether a certificate is revoked.
+/// Prints the steps that were tried to find out if a certificate is revoked.
 fn print_revocation(screen: &mut Screen, found: &CertificateRevocation) -> io::Result<()> {
     for step in &found.steps {
         let line = format!("{} {}", step.evidence, step.outcome);
@@ -168,12 +169,12 @@ fn print_revocation(screen: &mut Screen, found: &CertificateRevocation) -> io::R
     Ok(())
 }
 
-/// The OpenSSL in use, in one line.
+/// Prints the OpenSSL in use, in one line.
 fn print_library(screen: &mut Screen, library: &Library) -> io::Result<()> {
     screen.line(&format!("    {}", clean(library.to_string())))
 }
 
-/// What a stage learned, in one line.
+/// Summarizes the findings of a stage in one line.
 fn summary(findings: &Findings) -> String {
     match findings {
         Findings::Options {
@@ -279,8 +280,9 @@ pub(crate) fn print_failure(screen: &mut Screen, error: &Error) -> io::Result<()
     screen.line(&format!("\n{heading}\n  {}", clean(cause.remedy())))
 }
 
-/// One host: its object. Several: an object of the same form that tells the failure that tells most, with the
-/// objects of all hosts in `servers`, and what they are together in `topology`.
+/// The JSON of a diagnosis. For one host it is the object of that host. For several hosts it has the same form: it
+/// reports the most informative failure, with the objects of all hosts in `servers` and their common state in
+/// `topology`.
 fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
     let telling = diagnosis
         .failed()
@@ -338,7 +340,7 @@ fn examination_json(examination: &Examination) -> Value {
     Value::Object(object)
 }
 
-/// A list of things as they are printed.
+/// The items of a list, as they are printed.
 fn texts(list: &[impl ToString]) -> Value {
     json!(list.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
@@ -362,7 +364,7 @@ fn stage_json(report: &StageReport) -> Value {
         object.insert("skipped".to_owned(), json!(why));
     }
     let mut learned = match &report.findings {
-        // Whether TLS is on is not known before all options make sense.
+        // Until all options are consistent, it is unknown if TLS is on.
         Findings::Options { files, library, .. } if report.outcome == Outcome::Failed => fields([
             ("openssl", json!(library.as_ref().map(form::library))),
             ("files", form::files(files)),

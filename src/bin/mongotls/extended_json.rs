@@ -1,9 +1,9 @@
-//! Extended JSON: commands in, replies out, and no value changed on the way.
+//! Extended JSON: parses commands and prints replies without changing a value.
 //!
-//! Source: the specification "Extended JSON" (version 2). Commands may also use the older forms that `mongoexport`
-//! and the legacy shell wrote (version 1, strict mode). A value that would be lost or changed is an error: an integer
-//! of more than 64 bits, a key that occurs twice, a wrapper such as `$date` with other fields beside it. Errors name
-//! the place and never repeat a value, which may be a secret.
+//! Source: the specification "Extended JSON" (version 2). Commands may also use the older forms that `mongoexport` and
+//! the legacy shell wrote (version 1, strict mode). A value that would be lost or changed is an error: an integer of
+//! more than 64 bits, a key that occurs twice, a wrapper such as `$date` with other fields beside it. Errors name the
+//! position and never contain a value, which may be a secret.
 
 use std::fmt;
 
@@ -32,17 +32,17 @@ fn relaxed_value(value: Bson) -> Value {
         Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope { code, scope }) => {
             json!({ "$code": code, "$scope": relaxed(scope) })
         }
-        // `bson` prints those outside of its calendar as the last date in it.
+        // `bson` prints dates outside of its calendar as the last date in it.
         Bson::DateTime(date) if !(0..=LAST_DATE).contains(&date.timestamp_millis()) => {
             json!({ "$date": { "$numberLong": date.timestamp_millis().to_string() } })
         }
-        // The specification has one NaN, and `bson` a second with a sign.
+        // The specification has one NaN, but `bson` has a second one with a sign.
         Bson::Double(number) if number.is_nan() => json!({ "$numberDouble": "NaN" }),
         value => value.into_relaxed_extjson(),
     }
 }
 
-/// The command in a text of Extended JSON.
+/// Parses a command in Extended JSON.
 pub(crate) fn command(text: &str) -> Result<Document, String> {
     let json: &RawValue =
         serde_json::from_str(text).map_err(|error| format!("the command is not JSON: {error}"))?;
@@ -52,7 +52,7 @@ pub(crate) fn command(text: &str) -> Result<Document, String> {
     }
 }
 
-/// The place of a value in the command: the keys that lead there.
+/// The position of a value in the command: the keys that lead to it.
 struct At<'a> {
     within: Option<&'a At<'a>>,
     key: &'a str,
@@ -74,7 +74,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A complaint about this place.
+    /// Returns an error about this position.
     fn wrong<T>(&self, what: impl fmt::Display) -> Result<T, String> {
         Err(match self.within {
             None => format!("the command: {what}"),
@@ -93,7 +93,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// The fields of a JSON object, in their order, with all that have the same key.
+/// The fields of a JSON object in their order, including repeated keys.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -137,11 +137,11 @@ impl<'a> Fields<'a> {
         field.map(|(_, value)| *value)
     }
 
-    /// The values of these keys, where the object has just these.
+    /// Returns the values of these keys if the object has exactly these keys.
     fn only<const N: usize>(&self, keys: [&str; N]) -> Option<[&'a RawValue; N]> {
         let found = keys.map(|key| self.get(key));
         let all = self.0.len() == N && found.iter().all(Option::is_some);
-        // Every place is filled if `all` holds.
+        // If `all` holds, every element is `Some`.
         all.then(|| found.map(|value| value.unwrap_or(RawValue::NULL)))
     }
 }
@@ -170,7 +170,7 @@ fn read(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
     }
 }
 
-/// A number: the smallest integer type that holds it, or a double if it has a fraction or an exponent.
+/// Converts a number to the smallest integer type that holds it, or to a double if it has a fraction or an exponent.
 fn number(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
     let text = json.get();
     // JSON has a negative zero, and integers do not.
@@ -193,7 +193,7 @@ fn text(json: &RawValue, at: &At<'_>) -> Result<String, String> {
     serde_json::from_str(json.get()).or_else(|_| at.wrong("a text was expected"))
 }
 
-/// Words of a text or of a number, which older forms write where newer ones have a text.
+/// Returns the text of a string or of a number: older forms write a number where newer forms write a string.
 fn text_or_number(json: &RawValue, at: &At<'_>) -> Result<String, String> {
     match json.get().as_bytes() {
         [b'-' | b'0'..=b'9', ..] => Ok(json.get().to_owned()),
@@ -201,7 +201,7 @@ fn text_or_number(json: &RawValue, at: &At<'_>) -> Result<String, String> {
     }
 }
 
-/// A document, or the value that a wrapper such as `$oid` stands for.
+/// Converts an object to a document, or to the value that a wrapper such as `$oid` represents.
 fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
     let wrapper = fields
         .0
@@ -213,7 +213,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
             None => at.wrong(format_args!("{key} is not valid Extended JSON")),
         };
     }
-    // The older form of a regular expression. As an operator of a query it means the same.
+    // The older form of a regular expression. As a query operator it has the same meaning.
     if let Some([pattern, options]) = fields.only(["$regex", "$options"]) {
         if let (Ok(pattern), Ok(options)) = (text(pattern, at), text(options, at)) {
             return regex(pattern, options, at);
@@ -229,7 +229,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
     Ok(Bson::Document(document))
 }
 
-/// The value that a wrapper stands for, or `None` if it is not well-formed.
+/// Returns the value that a wrapper represents, or `None` if the wrapper is not well-formed.
 fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
     if let Some(value) = wrapped_with_more(key, fields, at)? {
         return Ok(Some(value));
@@ -287,7 +287,7 @@ fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, 
     })
 }
 
-/// The wrappers that have more than one field.
+/// Converts the wrappers that have more than one field.
 fn wrapped_with_more(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
     if let ("$code" | "$scope", Some([code, scope])) = (key, fields.only(["$code", "$scope"])) {
         let code = text(code, at)?;
@@ -299,7 +299,7 @@ fn wrapped_with_more(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Opti
             _ => None,
         });
     }
-    // The older form, whose subtype has one digit or two, or is a number.
+    // The older form: the subtype has one or two digits, or is a number.
     if let ("$binary", Some([bytes, subtype])) = (key, fields.only(["$binary", "$type"])) {
         let subtype = match subtype.get().parse::<u8>() {
             Ok(subtype) => format!("{subtype:02x}"),
@@ -311,7 +311,7 @@ fn wrapped_with_more(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Opti
 }
 
 fn regex(pattern: String, options: String, at: &At<'_>) -> Result<Bson, String> {
-    // BSON wants them in the order of the alphabet.
+    // BSON requires the options in alphabetical order.
     let mut options: Vec<char> = options.chars().collect();
     options.sort_unstable();
     let options: String = options.into_iter().collect();
@@ -325,7 +325,7 @@ fn binary(base64: &str, subtype: &str) -> Option<Bson> {
     by_bson(json!({ "$binary": { "base64": base64, "subType": format!("{subtype:0>2}") } }))
 }
 
-/// Converts a wrapper with `bson`, which alone handles base64, UUIDs and its type for pointers.
+/// Converts a wrapper with `bson`; only that crate handles base64, UUIDs and its type for pointers.
 fn by_bson(wrapper: Value) -> Option<Bson> {
     let value = Bson::try_from(wrapper).ok()?;
     Some(value).filter(|value| !matches!(value, Bson::Document(_)))
@@ -341,7 +341,7 @@ fn double(text: &str) -> Option<f64> {
     }
 }
 
-/// Milliseconds since 1970: a number, a `$numberLong`, or a text of ISO 8601.
+/// Parses milliseconds since 1970: a number, a `$numberLong`, or an ISO 8601 text.
 fn date(json: &RawValue, at: &At<'_>) -> Result<Option<i64>, String> {
     match json.get().as_bytes() {
         [b'"', ..] => {
@@ -370,7 +370,7 @@ fn has_less_than_milliseconds(text: &str) -> bool {
     digits.skip(3).any(|digit| digit != '0')
 }
 
-/// The text with the colon in its offset that `mongoexport` leaves out (`+0200`).
+/// Inserts the colon that `mongoexport` leaves out of the offset (`+0200`).
 fn with_colon(mut text: String) -> String {
     if let Some(at) = text.len().checked_sub(5) {
         let offset = text.as_bytes()[at..].split_first();
@@ -383,7 +383,7 @@ fn with_colon(mut text: String) -> String {
     text
 }
 
-/// The keys that make an object stand for another value. No operator of MongoDB has such a name.
+/// The keys that make an object represent another value. No MongoDB operator has such a name.
 const WRAPPERS: [&str; 17] = [
     "$oid",
     "$symbol",
@@ -405,7 +405,7 @@ const WRAPPERS: [&str; 17] = [
 ];
 /// The last millisecond of the year 9999.
 const LAST_DATE: i64 = 253_402_300_799_999;
-/// The limit of MongoDB servers.
+/// The deepest nesting that MongoDB servers accept.
 const DEEPEST: usize = 200;
 
 #[cfg(test)]
@@ -520,7 +520,7 @@ mod tests {
                 r#"{"$ref": "c", "$id": {"$oid": "0123456789abcdef01234567"}, "$db": "d"}"#,
                 doc! { "$ref": "c", "$id": id, "$db": "d" }.into(),
             ),
-            // Operators of queries stay what they are.
+            // Query operators are not converted.
             (r#"{"$regex": "^a"}"#, doc! { "$regex": "^a" }.into()),
             (r#"{"$type": "string"}"#, doc! { "$type": "string" }.into()),
             (

@@ -1,5 +1,5 @@
-//! Values that the command line names but does not hold: texts on standard input, in files and in the environment, and
-//! passwords. The arguments of a process are seen by every user of the host.
+//! Values that the command line names but does not contain: texts on standard input, in files and in the environment,
+//! and passwords. Every user of the host can see the arguments of a process.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -21,20 +21,20 @@ pub(crate) enum Given {
     Variable,
 }
 
-/// A connection string as given, and the files with its passwords.
+/// A connection string as given, and the files that contain its passwords.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     pub(crate) uri: Given,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) key_password_file: Option<PathBuf>,
-    /// Servers, and what is connected to instead.
+    /// Servers, and the address to connect to in place of each.
     pub(crate) connect_to: Vec<Redirect>,
 }
 
-/// A server, and where to connect instead.
+/// A server, and the address to connect to in its place.
 pub(crate) type Redirect = (ServerAddress, ServerAddress);
 
-/// A connection string that was fetched, and what is added to it.
+/// A connection string that was fetched, and the values to add to it.
 pub(crate) struct Fetched {
     pub(crate) uri: String,
     password: Option<Secret>,
@@ -52,7 +52,7 @@ impl Given {
         }
     }
 
-    /// Fetches the text, without the white space around it. The error is a message for the user, about `what`.
+    /// Fetches the text, without the white space around it. The error is a message for the user about `what`.
     pub(crate) fn fetch(&self, what: &str) -> Result<String, String> {
         let (text, place) = match self {
             Self::Text(text) => return Ok(text.clone()),
@@ -73,7 +73,7 @@ impl Given {
 }
 
 impl Target {
-    /// Fetches what the command line names. The error is a message for the user.
+    /// Fetches the values that the command line names. The error is a message for the user.
     pub(crate) fn fetch(&self) -> Result<Fetched, String> {
         let uri = self.uri.fetch("the URI")?;
         let password = self.password_file.as_deref().map(first_line);
@@ -88,8 +88,8 @@ impl Target {
 }
 
 impl Fetched {
-    /// Asks for the user's password on the terminal if it is missing, the mechanism needs it, and there is
-    /// a terminal. It never asks for the password of a key.
+    /// Prompts for the user's password on the terminal if it is missing, the mechanism needs it, and there is a
+    /// terminal. It never prompts for the password of a key.
     pub(crate) fn ask(&mut self) {
         let is_missing = self.password.is_none()
             && ConnectionString::parse(&self.uri).is_ok_and(|uri| uri.lacks_password());
@@ -98,7 +98,7 @@ impl Fetched {
         }
     }
 
-    /// Adds to the options of the connection string what the command line says.
+    /// Adds the values of the command line to the options of the connection string.
     pub(crate) fn complete(self, mut builder: ClientOptionsBuilder) -> ClientOptionsBuilder {
         if let Some(password) = self.password {
             builder = builder.password(password);
@@ -112,7 +112,7 @@ impl Fetched {
         })
     }
 
-    /// Makes a client; says what it waits for.
+    /// Makes a client, and prints a message if that takes long.
     pub(crate) fn client(mut self) -> Result<Client, Error> {
         self.ask();
         let what = waiting::for_a_client(&self.uri);
@@ -122,7 +122,7 @@ impl Fetched {
     }
 }
 
-/// Asks for the user's password, without an echo. Returns `None` if there is no terminal or no answer.
+/// Prompts for the user's password, without an echo. Returns `None` if there is no terminal or no answer.
 fn ask() -> Option<Secret> {
     if !io::stderr().is_terminal() {
         return None;
@@ -131,9 +131,9 @@ fn ask() -> Option<Secret> {
     Some(Secret::new(password))
 }
 
-/// The password in the first line of a file. The error is a message for the user.
+/// Reads the password in the first line of a file. The error is a message for the user.
 pub(crate) fn first_line(path: &Path) -> Result<Secret, String> {
-    // Moved into the secret, which zeroes its memory, and truncated in place.
+    // The text is moved into the secret, which zeroes its memory, and is truncated in place.
     let mut text = File::open(path).and_then(read).map_err(|error| {
         let path = clean(path.display());
         format!("cannot read the password file {path}: {error}")
@@ -149,7 +149,7 @@ pub(crate) fn first_line(path: &Path) -> Result<Secret, String> {
 /// Reads a text of a bounded size.
 fn read(mut source: impl Read) -> io::Result<String> {
     let mut text = String::new();
-    // One more than fits, so that a text that was cut is not taken for a whole one.
+    // Reads one byte more than the limit, so that a longer text is detected and not truncated.
     source
         .by_ref()
         .take(LARGEST + 1)
@@ -160,7 +160,7 @@ fn read(mut source: impl Read) -> io::Result<String> {
     }
 }
 
-/// The variable with the connection string that is used if the command line has no connection string.
+/// The environment variable with the connection string that is used if the command line has none.
 pub(crate) const URI_VARIABLE: &str = "MONGOTLS_URI";
 /// The size limit of a message to a server, in bytes.
 const LARGEST: u64 = 48_000_000;

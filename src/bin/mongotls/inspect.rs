@@ -1,4 +1,4 @@
-//! `mongotls inspect`: what local files hold, as text to scan, or as one JSON object.
+//! `mongotls inspect`: prints the contents of local files as text to scan, or as one JSON object.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ fn print(screen: &mut Screen, report: &FileReport) -> io::Result<()> {
     Ok(())
 }
 
-/// One certificate with all its facts, and its place among others.
+/// Prints one certificate with all its facts and its position among the others.
 pub(crate) fn print_certificate(
     screen: &mut Screen,
     place: usize,
@@ -147,13 +147,14 @@ fn print_crl(screen: &mut Screen, crl: &CrlReport) -> io::Result<()> {
     row(screen, "signed with", &crl.signature_algorithm)
 }
 
-/// More names of one certificate are counted, not shown; `--json` has all.
+/// The number of names of one certificate that are printed; further names are counted. `--json` prints all of them.
 const NAMES_SHOWN: usize = 10;
 
-/// More certificates or CRLs of one file are counted, not shown: a bundle of CAs holds hundreds.
+/// The number of certificates or CRLs of one file that are printed; further ones are counted. A bundle of CAs holds
+/// hundreds.
 const SHOWN: usize = 4;
 
-/// What a file holds, a line for each thing, for the doctor.
+/// Prints the contents of a file for the doctor, one line for each item.
 pub(crate) fn print_brief(screen: &mut Screen, report: &FileReport) -> io::Result<()> {
     let option = report.option.unwrap_or_default();
     let holds = match report.form {
@@ -215,7 +216,7 @@ fn term(from: SystemTime, until: SystemTime) -> String {
     )
 }
 
-/// What the certificate may be used for.
+/// The permitted uses of the certificate.
 fn usage(certificate: &Certificate) -> String {
     let mut parts = Vec::new();
     if certificate.is_ca {

@@ -20,8 +20,8 @@ pub(crate) fn outcome(error: Option<&Error>) -> Map<String, Value> {
     object
 }
 
-/// The fields of a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`, and `code` and `code_name`
-/// of the server's answer; without a failure all are null, and there are no facts.
+/// The fields of a failure: `stage`, `category`, `cause`, `message`, `remedy`, `facts`, and `code` and `code_name` of
+/// the server's reply. Without a failure, `facts` is empty and all others are null.
 pub(crate) fn failure(error: Option<&Error>) -> Map<String, Value> {
     let cause = error.and_then(Error::cause);
     let mut facts = cause
@@ -136,7 +136,7 @@ fn certificate(certificate: &Certificate) -> Value {
     })
 }
 
-/// What was found out about the revocation of one certificate.
+/// The result of the revocation check of one certificate.
 pub(crate) fn revocation(found: &CertificateRevocation) -> Value {
     let step = |step: &RevocationStep| {
         json!({
@@ -167,7 +167,7 @@ pub(crate) fn library(library: &Library) -> Value {
     })
 }
 
-/// What local files hold: one object each.
+/// The contents of local files, one object for each file.
 pub(crate) fn files(files: &[FileReport]) -> Value {
     files.iter().map(file).collect()
 }
@@ -222,7 +222,7 @@ fn file(file: &FileReport) -> Value {
     })
 }
 
-/// What a server said about itself.
+/// The server's description of itself in its hello reply.
 pub(crate) fn hello(hello: &Hello) -> Map<String, Value> {
     let fields = [
         ("writable", json!(hello.is_writable_primary)),
@@ -249,7 +249,7 @@ pub(crate) fn instant(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-/// Milliseconds as a number, to the microsecond.
+/// Milliseconds as a number, with microsecond precision.
 pub(crate) fn ms(duration: Duration) -> Value {
     json!((duration.as_secs_f64() * 1e6).round() / 1e3)
 }

@@ -1,9 +1,10 @@
-//! `mongotls`: ping a MongoDB deployment, run a command on it, and find out why that fails; look at the
-//! files that TLS needs.
+//! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails; inspects the files that
+//! TLS needs.
 //!
-//! The steps of a call: `args` turns the command line into a plan, `given` fetches what it names, one module a command
-//! carries it out with the public API of the crate alone, and `output` prints. Exit codes: 0 all is well, 1 what was
-//! asked for failed or the doctor found a failure, 2 the command line is wrong or the output cannot be written.
+//! The steps of a call: `args` turns the command line into a plan, `given` fetches the values that it names, one module
+//! for each command carries it out with only the public API of the crate, and `output` prints. Exit codes: 0 means
+//! success; 1 means that the command failed or the doctor found a failure; 2 means that the command line is wrong or
+//! the output cannot be written.
 
 mod args;
 mod deployment;
@@ -28,11 +29,11 @@ use serde_json::{Value, json};
 use self::args::{Plan, Task};
 use self::output::{Screen, Tone};
 
-/// How a command ended.
+/// The result of a command.
 enum Verdict {
     Well,
     Failed,
-    /// The command line asks for what is not there.
+    /// The command line names something that does not exist.
     NotRun(String),
 }
 
@@ -121,13 +122,13 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
     }
 }
 
-/// Prints an error and its remedy to standard error. A failure to print does not change the exit code.
+/// Prints an error and its remedy to standard error. If that fails, the exit code does not change.
 fn complain(error: &Error) {
     let mut screen = Screen::stderr();
-    // In one line or in several, and printable.
+    // The text has one or several lines, and is printable.
     let text = error.to_string();
     let mut shown = format!("{} {text}", screen.paint(Tone::Bad, "mongotls:"));
-    // A message that already has the remedy of each server needs no repetition.
+    // If the message already contains the remedy of each server, the remedy is not repeated.
     if let Some(cause) = error.cause().filter(|cause| !text.contains(cause.remedy())) {
         let code = screen.paint(Tone::Faint, format!("[{}]", cause.code()));
         shown += &format!(" {code}\n  {}", cause.remedy());

@@ -13,7 +13,7 @@ pub(crate) struct Screen {
     is_closed: bool,
 }
 
-/// What a piece of text means; colour follows from it.
+/// The meaning of a piece of text, which determines its colour.
 #[derive(Clone, Copy)]
 pub(crate) enum Tone {
     Good,
@@ -40,8 +40,8 @@ impl Screen {
         }
     }
 
-    /// Prints text that may have several lines. Whoever stops reading has seen enough: that is no error,
-    /// and changes nothing about how the command ends.
+    /// Prints text that may have several lines. If the reader has closed the output, that is not an error and does not
+    /// change the result of the command.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         match writeln!(self.stream, "{text}").and_then(|()| self.stream.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -53,7 +53,7 @@ impl Screen {
         }
     }
 
-    /// Returns whether the reader has closed the output.
+    /// Returns true if the reader has closed the output.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -65,7 +65,7 @@ impl Screen {
 
     /// Prints JSON on as many lines as make it easy to read.
     pub(crate) fn indented_json(&mut self, value: &Value) -> io::Result<()> {
-        // Within texts line feeds are escaped: those that are left separate lines.
+        // Line feeds within texts are escaped, so every remaining one separates lines.
         let lines: Vec<String> = format!("{value:#}").lines().map(clean).collect();
         self.line(&lines.join("\n"))
     }
@@ -87,18 +87,18 @@ impl Screen {
     }
 }
 
-/// <https://no-color.org>: any value that is not empty asks for plain text.
+/// Returns true if colours are allowed. <https://no-color.org>: any non-empty value requests plain text.
 fn coloured(terminal: bool) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     terminal && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Text from a server, a certificate or a file, in one line that cannot steer the terminal.
+/// Converts text from a server, a certificate or a file to one line that cannot control the terminal.
 pub(crate) fn clean(text: impl fmt::Display) -> String {
     Printable(text).to_string()
 }
 
-/// Milliseconds with as many digits as say something.
+/// Formats milliseconds with only the significant digits.
 pub(crate) fn ms(duration: std::time::Duration) -> String {
     let ms = duration.as_secs_f64() * 1000.0;
     if ms < 10.0 {

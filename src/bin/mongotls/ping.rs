@@ -1,4 +1,4 @@
-//! `mongotls ping`: connect, ping, and say how.
+//! `mongotls ping`: connects, pings, and prints the results.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::given::Fetched;
 use crate::output::{Screen, Tone, clean, ms};
 use crate::{Verdict, complain, json as form, waiting};
 
-/// What a series of pings found.
+/// The results of a series of pings.
 struct Series {
     report: ServerReport,
     version: Option<String>,
@@ -59,7 +59,7 @@ fn series(client: &Client, count: u32) -> Result<Series, Error> {
         admin.run_command(doc! { "ping": 1 })?;
         round_trips.push(started.elapsed());
     }
-    // A user without rights may not ask; the pings stand without it.
+    // A user without privileges may not run `buildInfo`; the pings are valid without it.
     let build_info = admin.run_command(doc! { "buildInfo": 1 }).ok();
     let version = build_info.and_then(|reply| reply.get_str("version").ok().map(str::to_owned));
     Ok(Series {

@@ -1,4 +1,4 @@
-//! `mongotls run`: one command, and its reply as relaxed Extended JSON.
+//! `mongotls run`: runs one command and prints its reply as relaxed Extended JSON.
 
 use std::io;
 
@@ -99,7 +99,7 @@ fn all(
             Ok(document) => print(screen, document)?,
             Err(error) => return Ok(Err(error)),
         }
-        // The reader is gone, and the cursor may never end.
+        // The reader has closed the output, and the cursor may never end.
         if screen.is_closed() {
             break;
         }

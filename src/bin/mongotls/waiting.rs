@@ -9,13 +9,13 @@ use mongotls::Client;
 
 use crate::output::{Screen, Tone, clean, ms};
 
-/// Does `work`. If it takes longer than a second and standard error is a terminal, says what it waits for, once.
+/// Does `work`. If that takes longer than a second and standard error is a terminal, prints once what is delaying it.
 pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() -> T) -> T {
     if !io::stderr().is_terminal() {
         return work();
     }
     thread::scope(|scope| {
-        // Dropped when the work is done, also by a panic.
+        // The channel closes when the work is done, even after a panic.
         let (_working, is_done) = mpsc::channel::<()>();
         let tell = move || {
             if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
@@ -25,7 +25,7 @@ pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() 
                 let _ = screen.line(&format!("{name} {}", clean(what())));
             }
         };
-        // Without a thread the wait is silent.
+        // If no thread can be started, the wait is silent.
         let _ = thread::Builder::new().spawn_scoped(scope, tell);
         work()
     })

@@ -86,7 +86,7 @@ impl Page {
 
     fn text(&mut self, text: &str) {
         let text = escaped(text);
-        // A full stop or an apostrophe at the start of a line would be a request.
+        // A full stop or an apostrophe at the start of a line would start a request.
         let guard = if text.starts_with(['.', '\'']) {
             "\\&"
         } else {
@@ -96,7 +96,7 @@ impl Page {
     }
 }
 
-/// Escapes a text so that it is printed unchanged. `-` stays a plain hyphen that can be copied into a shell.
+/// Escapes a text so that it is printed unchanged. `-` remains a plain hyphen that can be copied into a shell.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e")
         .replace('-', "\\-")

@@ -26,7 +26,7 @@ pub(crate) struct Command {
     pub(crate) name: &'static str,
     /// The arguments, and the most important options.
     arguments: &'static str,
-    /// For the list of all commands.
+    /// The summary for the list of all commands.
     summary: &'static str,
     about: &'static str,
     pub(crate) options: &'static [Opt],
@@ -52,7 +52,7 @@ pub(crate) struct Value {
 }
 
 impl Topic {
-    /// The text that `help` prints about a command, or `None` if there is no such command.
+    /// Returns the text that `help` prints about a command, or `None` if there is no such command.
     pub(crate) fn of(command: &str) -> Option<Self> {
         let found = COMMANDS.iter().find(|known| known.name == command)?;
         Some(match found.name {
@@ -98,7 +98,7 @@ impl Command {
 }
 
 impl Opt {
-    /// The same option with another description.
+    /// Returns this option with another description.
     const fn saying(self, about: &'static str) -> Self {
         Self { about, ..self }
     }
