@@ -1,8 +1,9 @@
 //! Examines many hosts in parallel, until no new one is named.
 //!
-//! In: the options, and a function that examines one host. Out: one examination a host. The calling thread hands hosts
-//! out and collects results; each host is examined on a thread of its own, at most [`AT_A_TIME`] of them. The number of
-//! hosts is limited by [`MAX_HOSTS`]. Source for the hosts to examine: "Server Discovery and Monitoring".
+//! In: the options, and a function that examines one host. Out: one examination for each host. The calling thread hands
+//! hosts out and collects results; each host is examined on its own thread, with at most [`AT_A_TIME`] of them in
+//! parallel. The number of hosts is limited by [`MAX_HOSTS`]. Source for the hosts to examine: "Server Discovery and
+//! Monitoring".
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,12 +17,13 @@ use crate::options::ClientOptions;
 /// The number of hosts that are examined in parallel.
 const AT_A_TIME: usize = 16;
 
-/// The number of hosts that are examined in all, unless the seed list alone is longer: the limit of a client's topology.
+/// The maximum number of hosts that are examined, unless the seed list alone is longer. It equals the limit of a
+/// client's topology.
 const MAX_HOSTS: usize = 1000;
 
 /// The examinations of all hosts.
 pub(super) struct Found {
-    /// First those of the seed list in its order, then the others, sorted.
+    /// The hosts of the seed list in its order, then the others, sorted.
     pub(super) examinations: Vec<Examination>,
     /// True if every named host was examined.
     pub(super) is_complete: bool,
@@ -176,7 +178,7 @@ mod tests {
             |server| {
                 let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
-                // Bounded: until all that may run do, or for a second.
+                // Bounded: waits until all permitted examinations run, or for one second.
                 for _ in 0..100 {
                     if most.load(Ordering::SeqCst) >= AT_A_TIME {
                         break;

@@ -167,8 +167,8 @@ fn with_cause(error: Error) -> Error {
     error.with_cause(ExchangeFailure::FirstCommand { problem, text })
 }
 
-/// Warns of the end of the certificates of the server and of its verified chain, except those that a warning about a file
-/// covers.
+/// Warns of certificates that expire soon, of the server and of its verified chain, except those that a warning about a
+/// file covers.
 fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     let now = SystemTime::now();
     let mut known: Vec<String> = examination
@@ -191,7 +191,7 @@ fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
     }
 }
 
-/// Returns the weakness of a cipher suite that is still accepted, by its name in the IANA registry.
+/// Returns the weakness of a cipher suite that is still accepted, by its name in the IANA registry, or `None`.
 fn weak_settings(cipher: &str) -> Option<String> {
     let weaknesses = [
         (

@@ -1,21 +1,20 @@
-//! The examination of a deployment, stage by stage: what was learned, how long it took, and why it
-//! ended if it did.
+//! The examination of a deployment, stage by stage: the findings, the duration, and the error, if any.
 //!
-//! [`examine`] goes the way of every connection (options, resolve, connect, tls, revocation, hello,
-//! authentication, command) for each host by itself, outside of any pool, and keeps what it finds. The hosts are those
-//! of the connection string or of DNS and, as for a client, the members of a replica set that they name, and that
-//! those name. It changes nothing on the server: beside those of authentication, its only commands are `ping` and
-//! `buildInfo`, and, if the user was refused, a hello that asks which databases have the user. With TLS, a second
-//! connection shows whether the server accepts the sessions that it issues; it ends after hello. Before the
-//! network it looks at the files that the options name.
+//! [`examine`] goes through the stages of every connection (options, resolve, connect, tls, revocation, hello,
+//! authentication, command) for each host separately, outside of any pool, and keeps the findings. The hosts are those
+//! of the connection string or of DNS. As for a client, the members of a replica set that they name are added, and the
+//! members that those name. The examination changes nothing on the server. Besides the commands of authentication it
+//! runs only `ping` and `buildInfo` and, if the user was rejected, a hello that requests the databases that have the
+//! user. With TLS, a second connection shows if the server accepts the sessions that it issues; it is closed after
+//! hello. Before connecting, the examination reads the files that the options name.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | what is found, as plain data; from options to hosts |
-//! | `deployment.rs` | the threads: many hosts side by side, until no new one is named |
+//! | `mod.rs` | the findings, as plain data; from options to hosts |
+//! | `deployment.rs` | the threads: many hosts in parallel, until no new one is named |
 //! | `host.rs` | the examination of one host |
-//! | `topology.rs` | what all examinations together amount to: what a client makes of them, as plain data |
-//! | `judge.rs` | the rules: what is wrong with the hosts taken together |
+//! | `topology.rs` | the result of all examinations together: the topology of a client, as plain data |
+//! | `judge.rs` | the rules: the problems of all hosts together |
 
 mod deployment;
 mod host;
@@ -41,63 +40,63 @@ use crate::tls::{
 };
 use crate::uri::{ConnectionString, Warning};
 
-/// What an examination found.
+/// The result of an examination.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// One for each host; a single one without a host if the options are not usable. First come the hosts of the seed
-    /// list in its order, then the members that were found, sorted.
+    /// The examinations, one for each host; a single one without a host if the options are not usable. The hosts of the
+    /// seed list come first in its order, then the discovered members, sorted.
     pub examinations: Vec<Examination>,
-    /// What the hosts together amount to; none if the options are not usable, or DNS names no hosts.
+    /// The result for all hosts together, or `None` if the options are not usable or DNS names no hosts.
     pub topology: Option<TopologyReport>,
 }
 
-/// What was found about one host.
+/// The findings about one host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Examination {
-    /// The host; none if the options are not usable.
+    /// The host, or `None` if the options are not usable.
     pub server: Option<ServerAddress>,
     /// The stages that were reached, in their order; the last one may have failed.
     pub stages: Vec<StageReport>,
-    /// Why it ended; none if all is well.
+    /// The error that ended the examination, or `None` after success.
     pub error: Option<Error>,
-    /// What is well and still worth knowing.
+    /// Problems that did not cause a failure but are worth knowing.
     pub warnings: Vec<String>,
-    /// What DNS says about the name in the connection string; none without `mongodb+srv`. It is the same for all
+    /// The result of DNS for the name in the connection string, or `None` without `mongodb+srv`. It is equal for all
     /// hosts, and part of the stage [`Stage::Resolve`].
     pub seed_list: Option<SeedList>,
     /// The ASCII form of the host's name, which DNS, SNI and verification use; `None` if the name is ASCII itself, or
     /// came from a server.
     pub dns_name: Option<String>,
-    /// By how many milliseconds the server's clock is ahead of this host's, give or take half the time that hello
-    /// took; less than 0 where it is behind, none if the server did not tell.
+    /// The number of milliseconds by which the server's clock is ahead of this host's clock; negative if it is behind,
+    /// and `None` if the server did not report its time. The error is at most half of the round trip time of hello.
     pub clock_ahead: Option<i64>,
 }
 
-/// What was found at one stage.
+/// The findings of one stage.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StageReport {
     /// The stage.
     pub stage: Stage,
-    /// How it ended.
+    /// The outcome of the stage.
     pub outcome: Outcome,
-    /// How long it took.
+    /// The duration of the stage.
     pub duration: Duration,
-    /// What was learned.
+    /// The findings of the stage.
     pub findings: Findings,
 }
 
-/// How a stage ended.
+/// The outcome of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Well.
+    /// The stage succeeded.
     Passed,
-    /// With the error of the examination.
+    /// The stage failed with the error of the examination.
     Failed,
-    /// There was nothing to do, for the reason given.
+    /// The stage had nothing to do, for the given reason.
     Skipped(String),
 }
 
@@ -122,60 +121,60 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a stage learned.
+/// The findings of a stage, by its kind.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Findings {
-    /// Nothing.
+    /// No findings.
     None,
-    /// Options: whether TLS is on, and what it trusts.
+    /// Options: the TLS state and the sources of trust.
     Options {
-        /// Where the trust anchors come from; none without TLS, or if the stage failed.
+        /// The source of the trust anchors, or `None` without TLS or if the stage failed.
         trust_anchors: Option<TrustAnchors>,
-        /// The files that the options name: the CA file, those with CRLs, the client certificate.
+        /// The files that the options name: the CA file, the files with CRLs, the client certificate.
         files: Vec<FileReport>,
-        /// The OpenSSL in use; none without TLS.
+        /// The OpenSSL in use, or `None` without TLS.
         library: Option<Library>,
     },
     /// Resolve: the addresses in the order in which they are tried.
     Addresses(Vec<SocketAddr>),
-    /// Connect: the address that answered; none for a Unix socket.
+    /// Connect: the address that answered, or `None` for a Unix socket.
     Peer(Option<SocketAddr>),
-    /// Resolve, where there is a proxy: its addresses. The name of the server is left to it.
+    /// Resolve, with a proxy: its addresses. The proxy resolves the name of the server.
     ProxyAddresses {
-        /// Where the proxy listens, as the options have it.
+        /// The address of the proxy, as the options name it.
         proxy: ServerAddress,
-        /// Its addresses in the order in which they are tried.
+        /// The addresses of the proxy in the order in which they are tried.
         addresses: Vec<SocketAddr>,
     },
-    /// Connect, where there is a proxy: it answered, and has connected to the server.
+    /// Connect, with a proxy: the proxy answered, and has connected to the server.
     ProxyPeer {
-        /// Where the proxy listens, as the options have it.
+        /// The address of the proxy, as the options name it.
         proxy: ServerAddress,
         /// The address of the proxy that answered.
         peer: Option<SocketAddr>,
     },
     /// TLS: the facts of the handshake.
     Handshake(Box<HandshakeReport>),
-    /// Revocation: what was found out about each certificate.
+    /// Revocation: the result for each certificate.
     Revocation {
-        /// How many CRLs were used.
+        /// The number of CRLs that were used.
         crls: usize,
-        /// The certificates of the verified chain below its anchor, the server's first.
+        /// The certificates of the verified chain below its anchor, starting with the server's.
         certificates: Vec<CertificateRevocation>,
     },
-    /// Hello: what the server said about itself.
+    /// Hello: the server's description of itself.
     Hello(Box<Hello>),
-    /// Authentication: who the server takes this client for.
+    /// Authentication: the user that the server has authenticated.
     Authentication {
         /// The mechanism.
         mechanism: AuthMechanism,
         /// The database that knows the user.
         source: String,
-        /// The user; with MONGODB-X509 as the server reads it in the certificate.
+        /// The user. With MONGODB-X509, this is the name that the server reads in the certificate.
         user: Option<String>,
     },
-    /// Command: the server's version, if it told, and the time of one ping.
+    /// Command: the server's version, if it is known, and the time of one ping.
     Command {
         /// The version, such as `7.0.5`.
         server_version: Option<String>,
@@ -185,7 +184,7 @@ pub enum Findings {
 }
 
 impl Diagnosis {
-    /// Whether all is well with every host, and with all of them together.
+    /// Returns true if no host has a problem, and neither have all of them together.
     pub fn is_ok(&self) -> bool {
         let findings = self.topology.iter().flat_map(|topology| &topology.findings);
         let mut examinations = self.examinations.iter();
@@ -195,7 +194,7 @@ impl Diagnosis {
                 .all(|finding| finding.severity != Severity::Failure)
     }
 
-    /// The failed examination that tells most: the first of a host that a client would use, or else the first.
+    /// The most informative failed examination: the first of a host that a client would use, or else the first.
     ///
     /// ```no_run
     /// # let diagnosis = mongotls::doctor::examine("mongodb://db.example.com/");
@@ -215,8 +214,8 @@ impl Diagnosis {
         failed().find(is_used).or_else(|| failed().next())
     }
 
-    /// Why not all is well: the error of the examination that [tells most](Self::failed), or, where every host by
-    /// itself is well, the first failure of all of them together.
+    /// The error of the [most informative](Self::failed) failed examination or, if each host alone has no problem, the
+    /// first failure of all of them together.
     pub fn error(&self) -> Option<Error> {
         if let Some(failed) = self.failed() {
             return failed.error.clone();
@@ -228,14 +227,14 @@ impl Diagnosis {
 }
 
 impl Examination {
-    /// The stage that was reached last.
+    /// The last stage that was reached.
     pub fn stage(&self) -> Stage {
         self.stages
             .last()
             .map_or(Stage::Options, |report| report.stage)
     }
 
-    /// What the server said about itself, if it came to that.
+    /// The server's description of itself, if hello was reached.
     pub fn hello(&self) -> Option<&Hello> {
         self.stages
             .iter()
@@ -245,7 +244,7 @@ impl Examination {
             })
     }
 
-    /// The facts of the TLS handshake, if there was one and it ended well.
+    /// The facts of the TLS handshake, if there was a successful one.
     pub fn handshake(&self) -> Option<&HandshakeReport> {
         self.stages
             .iter()
@@ -287,8 +286,8 @@ impl Examination {
 
 /// Examines every host that a connection string names, and every member that those name.
 ///
-/// With `directConnection=true` or `loadBalanced=true` the one host is examined alone. Up to 16 hosts are examined at the
-/// same time, each within `connectTimeoutMS` for the connection, and no more than 1000 members in all.
+/// With `directConnection=true` or `loadBalanced=true`, only the single host is examined. Up to 16 hosts are examined
+/// in parallel, each within `connectTimeoutMS` for the connection, and at most 1000 members in total.
 ///
 /// ```no_run
 /// let diagnosis = mongotls::doctor::examine("mongodb://db.example.com/?tlsCAFile=ca.pem");
@@ -348,7 +347,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     let prepared = parsed.and_then(|(options, found)| {
         warnings = found;
         warnings.extend(options.without_effect());
-        // Read once: a pipe has nothing left for a second time.
+        // The files are read only once, because a pipe has no data for a second time.
         let tls = options.tls.as_ref();
         let read = tls.map(|tls| (tls, Files::of(tls, Reading::Once)));
         if tls.is_some() {
@@ -361,7 +360,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         Ok((options, connector))
     });
     let took = started.elapsed();
-    // The server has the last word on a file that loads; one that does not is told by the error.
+    // For a file that loads, the server decides. For a file that does not load, the error explains the problem.
     let worst = match prepared {
         Ok(_) => Severity::Failure,
         Err(_) => Severity::Warning,
@@ -400,7 +399,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     let mut seed_list = None;
     if options.srv.is_some() {
         let asked = Instant::now();
-        // A TXT record may change what connections are made for.
+        // A TXT record may change the options that determine the connections.
         let completed = srv::resolve(&mut options)
             .and_then(|seed_list| Ok((seed_list, connector.with_options(&options)?)));
         match completed {
@@ -437,7 +436,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     }
 }
 
-/// What was found before there were hosts.
+/// A diagnosis of findings from before the hosts were known.
 fn alone(examination: Examination) -> Diagnosis {
     Diagnosis {
         examinations: vec![examination],
@@ -445,8 +444,8 @@ fn alone(examination: Examination) -> Diagnosis {
     }
 }
 
-/// What is wrong with a file, up to a severity. Much of one kind, as in a bundle of old CAs, is told by
-/// the first and a number.
+/// The problems of a file, up to a severity. Many problems of one kind, as in a bundle of old CAs, are reported by the
+/// first one and a count.
 fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
     const TOLD_EACH: usize = 3;
     let name = format!(

@@ -11,12 +11,12 @@ use crate::reason::sdam::SdamFailure;
 use crate::sdam::{ServerType, TopologyDescription};
 use crate::tls::Severity;
 
-/// The deployment as a client sees it, and the problems of it.
+/// The deployment as a client sees it, and its problems.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TopologyReport {
     /// The description that a client would have after one check of each host, by the rules of "Server Discovery and
-    /// Monitoring": the type, the name of the replica set, and the servers that it would use.
+    /// Monitoring": the type, the name of the replica set, and the servers that the client would use.
     pub description: Arc<TopologyDescription>,
     /// One for each examination, in the same order.
     pub members: Vec<Member>,
@@ -24,7 +24,7 @@ pub struct TopologyReport {
     pub findings: Vec<TopologyFinding>,
 }
 
-/// A host, and its place among the others.
+/// A host, and its role among the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
@@ -36,7 +36,7 @@ pub struct Member {
     pub advertised_by: Vec<ServerAddress>,
     /// The type that the host reports; [`Unknown`](ServerType::Unknown) if it did not answer hello.
     pub server_type: ServerType,
-    /// True if a client would keep the host: a client drops hosts that do not belong to the others.
+    /// True if a client would keep the host. A client drops hosts that do not belong to the others.
     pub is_kept: bool,
 }
 
@@ -75,7 +75,7 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// When the code applies, in one line.
+            /// The condition under which the code applies, in one line.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $when,)* }
             }
@@ -103,7 +103,7 @@ codes! {
 }
 
 impl TopologyFinding {
-    /// The finding as the failure of a connection to the deployment: no host by itself has failed.
+    /// Converts the finding to the error of a connection to the deployment, because no single host has failed.
     pub(super) fn to_error(&self) -> Error {
         let cause = SdamFailure::Finding {
             code: self.code.as_str(),

@@ -1,5 +1,5 @@
-//! What the runners of the specifications' own tests need of the inside. No part of the API: it changes with any
-//! version, and is there only with the feature `_internals`, which this crate's tests switch on.
+//! The internals that the runners of the specifications' own tests need. They are not part of the API: they change with
+//! any version, and exist only with the feature `_internals`, which this crate's tests enable.
 
 pub mod sdam;
 
@@ -12,8 +12,8 @@ use crate::options::ClientOptions;
 pub use crate::options::cloud::CloudServices;
 use crate::pool::{self, Alone, PooledConnection, Settings};
 
-/// Replaces the name whose DNS records hold the seed list. A name that is an IP address, which a connection string
-/// refuses, needs no resolver in tests.
+/// Replaces the name whose DNS records hold the seed list. Tests that use an IP address, which a connection string
+/// rejects, need no resolver.
 pub fn set_srv_host(options: &mut ClientOptions, host: &str) {
     if let Some(srv) = &mut options.srv {
         host.clone_into(&mut srv.host);
@@ -24,14 +24,14 @@ pub fn set_srv_host(options: &mut ClientOptions, host: &str) {
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<pool::Pool<Alone>>);
 
-/// A connection that is checked out; dropping it checks it in.
+/// A connection that is checked out. Dropping it checks it in.
 #[derive(Debug)]
 pub struct CheckedOut(
     #[expect(dead_code, reason = "held until it is dropped")] PooledConnection<Alone>,
 );
 
 impl Pool {
-    /// The pool of the first host, with a look after it at that interval, or never.
+    /// Creates the pool of the first host, with maintenance at this interval, or without maintenance if there is none.
     ///
     /// # Errors
     /// As [`Client::with_options`](crate::Client::with_options).
@@ -53,7 +53,7 @@ impl Pool {
     /// Checks a connection out.
     ///
     /// # Errors
-    /// If there is none to be had.
+    /// If no connection is available.
     pub fn check_out(&self) -> Result<CheckedOut> {
         self.0.check_out(None).map(CheckedOut)
     }
@@ -69,7 +69,7 @@ impl Pool {
     }
 }
 
-/// Whether an error is CMAP's `PoolClearedError`.
+/// Returns true if an error is CMAP's `PoolClearedError`.
 pub fn is_pool_cleared(error: &Error) -> bool {
     error.is_pool_cleared()
 }

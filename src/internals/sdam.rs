@@ -29,29 +29,29 @@ pub struct Topology {
 /// An error of an operation of the program.
 #[derive(Clone, Debug)]
 pub struct OperationError<'a> {
-    /// The generation of the pool that the connection is of; none for that of now.
+    /// The generation of the pool of the connection, or `None` for the current generation.
     pub generation: Option<u64>,
     /// The newest wire version of the connection.
     pub max_wire_version: i32,
-    /// Whether the connection was being established.
+    /// True if the connection was still being established.
     pub before_handshake: bool,
-    /// What happened.
+    /// The kind of the error.
     pub kind: OperationErrorKind<'a>,
 }
 
-/// What kind of error it is.
+/// The kind of an error of an operation.
 #[derive(Clone, Copy, Debug)]
 pub enum OperationErrorKind<'a> {
-    /// The network failed.
+    /// A network error.
     Network,
-    /// The network was too slow.
+    /// A network timeout.
     Timeout,
-    /// The server gave this answer.
+    /// The server's reply with an error.
     Command(&'a RawDocument),
 }
 
 impl Topology {
-    /// The topology of a client with those options, which name their hosts.
+    /// Creates the topology of a client with these options, which name their hosts.
     pub fn new(options: &ClientOptions) -> Self {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
         let (state, events) = update::State::open(options, &seeds);
@@ -62,12 +62,12 @@ impl Topology {
         }
     }
 
-    /// What is known now.
+    /// The current description of the topology.
     pub fn description(&self) -> Arc<TopologyDescription> {
         Arc::clone(self.state.description())
     }
 
-    /// How often the pool of a server was cleared.
+    /// Returns how often the pool of a server was cleared.
     pub fn generation(&self, server: &ServerAddress) -> Option<u64> {
         self.generations.get(server).copied()
     }
@@ -77,12 +77,12 @@ impl Topology {
         std::mem::take(&mut self.events)
     }
 
-    /// Ends the topology.
+    /// Closes the topology.
     pub fn close(&mut self) {
         self.events.extend(self.state.close());
     }
 
-    /// A check of a server brought this answer, or none since the network failed.
+    /// Handles the result of a check of a server: its reply, or `None` after a network error.
     pub fn checked(&mut self, server: &ServerAddress, reply: Option<&RawDocument>) {
         let answer = match reply {
             Some(reply) => conn::check(reply).map(|()| Hello::read(reply)),
@@ -104,7 +104,7 @@ impl Topology {
         }
     }
 
-    /// An operation of the program ended in an error.
+    /// Handles an error of an operation of the program.
     pub fn operation_failed(&mut self, server: &ServerAddress, error: &OperationError<'_>) {
         let stage = match (error.before_handshake, error.kind) {
             (true, OperationErrorKind::Command(_)) => Stage::Authentication,
@@ -119,7 +119,7 @@ impl Topology {
             }
             OperationErrorKind::Timeout => Some(Error::new(ErrorKind::Timeout, "too slow")),
         };
-        // As the pool does for whatever ends an attempt to connect.
+        // The pool also labels errors that end an attempt to connect.
         let failure = failure.map(|failure| conn::label_overload(failure.with_stage(stage)));
         let what = match (&failure, error.kind) {
             (Some(failure), _) => What::Error(failure),
@@ -173,14 +173,14 @@ fn failed(stage: Stage, code: CauseCode) -> Error {
     Error::failed(stage, Cause::simulated(code, "simulated", "None."))
 }
 
-/// A server of which only these are known; the rest is for the caller to fill in.
+/// Creates a description with only these fields; the caller sets the others.
 pub fn server(address: ServerAddress, server_type: ServerType) -> ServerDescription {
     let mut server = ServerDescription::unknown(address);
     server.server_type = server_type;
     server
 }
 
-/// A topology of those servers.
+/// Creates a topology of these servers.
 pub fn topology(
     topology_type: TopologyType,
     servers: Vec<ServerDescription>,
@@ -200,10 +200,10 @@ pub fn topology(
     topology
 }
 
-/// The servers that may carry an operation out; a read if there is a preference.
+/// The servers that are suitable for an operation, which is a read if there is a preference.
 ///
 /// # Errors
-/// If the preference can never be met.
+/// If the preference can never be satisfied.
 pub fn suitable<'t>(
     topology: &'t TopologyDescription,
     preference: Option<&ReadPreference>,
@@ -213,7 +213,7 @@ pub fn suitable<'t>(
     topology.suitable(operation, deprioritized)
 }
 
-/// Those that are fast enough.
+/// The servers within the latency window.
 pub fn in_latency_window(
     suitable: Vec<&Arc<ServerDescription>>,
     local_threshold: Duration,
@@ -221,7 +221,7 @@ pub fn in_latency_window(
     selection::in_latency_window(suitable, local_threshold)
 }
 
-/// The one that is chosen; `below` gives random numbers below its argument.
+/// Chooses a server; `below` returns random numbers below its argument.
 pub fn choose<'t>(
     window: &[&'t Arc<ServerDescription>],
     operation_count: impl Fn(&ServerAddress) -> usize,

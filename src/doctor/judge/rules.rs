@@ -1,7 +1,7 @@
-//! What is wrong with the hosts taken together: one rule a function, in the order in which the findings are told.
+//! The problems of all hosts together: one function for each rule, in the order in which the findings are reported.
 //!
-//! A rule looks at a [`Case`] and says what it found. Where a client drops a host, that is read from the topology, and
-//! the rule says why.
+//! A rule looks at a [`Case`] and returns findings. The topology determines if a client drops a host; the rule explains
+//! why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use crate::printable::Quoted;
 use crate::sdam::{ServerDescription, ServerType};
 use crate::tls::Severity;
 
-/// What differs less is left to the network: 30 s.
+/// Smaller differences are attributed to the network: 30 s.
 const CLOCK_TOLERANCE_MS: u64 = 30_000;
 
-/// How many differences between lists of members are told.
+/// The number of differences between lists of members that are reported.
 const DIFFERENCES: usize = 3;
 
-/// All findings but those about advertised hosts.
+/// All findings, except those about advertised hosts.
 pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
     let of_all: &[fn(&Case<'_>) -> Option<TopologyFinding>] = &[
         foreign_set,
@@ -37,7 +37,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
         not_all_examined,
     ];
     let mut findings = Vec::new();
-    // What is wrong with the only host is told by its own error.
+    // The error of a single host already explains its problem.
     let is_told = matches!(case.examinations, [only] if only.error.is_some());
     if follows(case.options) && !is_told {
         findings.extend(of_all.iter().filter_map(|rule| rule(case)));
@@ -48,7 +48,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
 }
 
 impl<'a> Case<'a> {
-    /// The hosts for which that holds.
+    /// The hosts that satisfy the condition.
     fn those(
         &self,
         holds: impl Fn(&ServerDescription, &Member) -> bool,
@@ -64,13 +64,13 @@ impl<'a> Case<'a> {
         self.those(|server, _| server.server_type == wanted)
     }
 
-    /// Whether a host is of the replica set that a client takes this deployment for.
+    /// Returns true if a host belongs to the replica set that a client takes this deployment for.
     fn is_of_the_set(&self, server: &ServerDescription) -> bool {
         is_member(server.server_type) && server.set_name == self.topology.set_name
     }
 }
 
-/// Whether the replica set knows the server by another address.
+/// Returns true if the replica set knows the server by another address.
 fn calls_itself_otherwise(server: &ServerDescription) -> bool {
     server.me.as_ref().is_some_and(|me| *me != server.address)
 }
@@ -156,7 +156,7 @@ fn mixed_kinds(case: &Case<'_>) -> Option<TopologyFinding> {
 }
 
 fn standalone_dropped(case: &Case<'_>) -> Option<TopologyFinding> {
-    // Where a set is asked for, a standalone is a host of no set.
+    // If the options name a set, a standalone is a host without a set.
     if case.options.replica_set.is_some() {
         return None;
     }
@@ -196,7 +196,7 @@ fn not_initialized(case: &Case<'_>) -> Option<TopologyFinding> {
 }
 
 fn several_primaries(case: &Case<'_>) -> Option<TopologyFinding> {
-    // One that calls itself otherwise is examined by that address too.
+    // A server that reports another address is also examined by that address.
     let primaries = case.those(|server, _| {
         let is_primary = server.server_type == ServerType::RsPrimary;
         is_primary && case.is_of_the_set(server) && !calls_itself_otherwise(server)
@@ -302,7 +302,8 @@ fn not_a_member(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-/// One finding for the seeds, which a client drops and does without, and one for members, which others name in vain.
+/// Returns one finding for the seeds, which a client drops and does without, and one for members that others name but
+/// that a client cannot use.
 fn other_address(case: &Case<'_>) -> Vec<TopologyFinding> {
     let of = |is_seed: bool| {
         let others = case.those(|server, member| {

@@ -1,4 +1,4 @@
-//! Examinations as they may end, and what is said of them together.
+//! Possible results of examinations, and the findings for all of them together.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(in crate::doctor) fn host(name: &str) -> ServerAddress {
     name.parse().unwrap()
 }
 
-/// What a secondary says that knows these members.
+/// The hello reply of a secondary that knows these members.
 pub(in crate::doctor) fn member(set: &str, me: &ServerAddress, hosts: &[&str]) -> Hello {
     Hello {
         set_name: Some(set.to_owned()),
@@ -27,7 +27,7 @@ pub(in crate::doctor) fn member(set: &str, me: &ServerAddress, hosts: &[&str]) -
     }
 }
 
-/// An examination that ended well.
+/// A successful examination.
 pub(in crate::doctor) fn examination(server: &ServerAddress, hello: Hello) -> Examination {
     let report = StageReport {
         stage: Stage::Hello,
@@ -123,7 +123,7 @@ pub(super) fn codes(report: &TopologyReport) -> Vec<(Code, Severity)> {
     findings.map(|found| (found.code, found.severity)).collect()
 }
 
-/// What is said, by code.
+/// The message of the finding with this code.
 pub(super) fn message(report: &TopologyReport, code: Code) -> &str {
     let finding = report.findings.iter().find(|found| found.code == code);
     &finding.unwrap_or_else(|| panic!("{report:?}")).message
@@ -165,7 +165,7 @@ fn of_a_sound_deployment_there_is_nothing_to_say() {
         ),
         ("mongodb://a", vec![standalone("a")], "Single"),
         ("mongodb://a,b", vec![mongos("a"), mongos("b")], "Sharded"),
-        // The one host is asked for, and no other.
+        // The options name one host and exclude all others.
         (
             "mongodb://a/?directConnection=true",
             vec![secondary("a", &["x", "y"])],
@@ -195,7 +195,7 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
     let me = |one, name: &str| changed(one, |hello| hello.me = Some(host(name)));
     let no_primary = || vec![secondary("a", &all), secondary("b", &all)];
     let rows: Vec<Row> = vec![
-        // No primary: whether that is a failure depends on what is to be read.
+        // There is no primary: whether that is a failure depends on the read preference.
         (
             "mongodb://a/?replicaSet=rs",
             no_primary(),
@@ -206,7 +206,7 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             no_primary(),
             vec![(C::NoPrimary, WARNING)],
         ),
-        // The primary may be the one that did not answer.
+        // The primary may be the host that did not answer.
         (
             "mongodb://a,b/?replicaSet=rs",
             vec![secondary("a", &all), unresolved("b")],
@@ -217,7 +217,7 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             vec![primary("a", &all), primary("b", &all)],
             vec![(C::SeveralPrimaries, FAILURE)],
         ),
-        // Two sets of one name.
+        // Two sets have the same name.
         (
             "mongodb://a,b/?replicaSet=rs",
             vec![primary("a", &["a"]), primary("b", &["b"])],
@@ -285,7 +285,7 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             })],
             vec![(C::NotInitialized, FAILURE)],
         ),
-        // The seed is a member by another name, which works.
+        // The seed is a member under another name, which works.
         (
             "mongodb://x/?replicaSet=rs",
             vec![
@@ -358,7 +358,7 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             vec![primary("a", &all), unresolved("b")],
             vec![(C::AdvertisedHostFails, FAILURE)],
         ),
-        // What another seed is refused for is no matter of names.
+        // A failure of another seed has nothing to do with names.
         (
             "mongodb://a/?replicaSet=rs",
             vec![
@@ -372,13 +372,13 @@ fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
             vec![primary("a", &all), of_another_set("b", Some("other"))],
             vec![(C::ForeignSet, FAILURE)],
         ),
-        // The one host tells by itself what is wrong.
+        // The error of the single host already explains the problem.
         (
             "mongodb://a/?replicaSet=rs",
             vec![of_another_set("a", None)],
             vec![],
         ),
-        // All failed alike, the seed included: no name is to blame.
+        // All hosts failed in the same way, including the seed, so the names are not at fault.
         (
             "mongodb://a,b/?replicaSet=rs",
             vec![unresolved("a"), unresolved("b")],
@@ -445,7 +445,7 @@ fn clocks_are_compared_with_a_tolerance() {
         message(&report, Code::ClockDiffers),
         "the clocks here and there differ: that of b:27017 is 3600 s ahead of it, that of c:27017 is 31 s behind it"
     );
-    // A host that is asked for alone has a clock too.
+    // The clock of a single host is checked too.
     let mut examinations = [primary("a", &all)];
     examinations[0].clock_ahead = Some(i64::MIN);
     let report = judged("mongodb://a/?directConnection=true", &mut examinations);
@@ -469,7 +469,7 @@ fn the_failure_that_tells_most_is_that_of_a_host_that_a_client_would_use() {
     let all = vec![unresolved("x"), primary("a", &["a"])];
     let found = diagnosis(all, uri);
     assert_eq!((found.is_ok(), told(&found)), (false, host("x")));
-    // Each host by itself is well.
+    // Each host alone has no problem.
     let all = vec![secondary("x", &["a", "x"]), secondary("a", &["a", "x"])];
     let found = diagnosis(all.clone(), uri);
     assert!(!found.is_ok() && found.failed().is_none());
@@ -487,7 +487,7 @@ fn the_failure_that_tells_most_is_that_of_a_host_that_a_client_would_use() {
         cause.message(),
         message(found.topology.as_ref().unwrap(), Code::NoPrimary)
     );
-    // A warning is none.
+    // A warning is not an error.
     let found = diagnosis(all, &format!("{uri}&readPreference=nearest"));
     assert!(found.is_ok() && found.error().is_none());
 }
@@ -505,7 +505,7 @@ fn what_a_thousand_hosts_say_at_length_is_judged_in_bounded_time() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for make in [primary, secondary] {
         let host = |(at, name): (usize, &&str)| {
-            // Each leaves another one out.
+            // Each list lacks a different member.
             let mut own = names.clone();
             own.remove(at);
             changed(make(name, &own), |hello| hello.me = None)

@@ -35,7 +35,7 @@ pub(super) fn explanations(case: &Case<'_>) -> Explained {
         let (Some(cause), Some(stage)) = (error.cause(), error.stage()) else {
             continue;
         };
-        // A user that is refused by one host is refused by all.
+        // If one host rejects a user, all hosts reject it.
         if member.is_seed || stage > Stage::Hello {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Members that fail under the names that others gave them, and what is said of each reason.
+//! Members that fail under the names that others gave them, and the explanation for each reason.
 
 use super::super::tests::{
     FAILURE, changed, codes, failed, host, judged, message, of_another_set, primary, secondary,
@@ -32,7 +32,7 @@ fn the_advertised_host_that_fails_is_told_with_who_named_it_why_and_a_remedy() {
         (Stage::Connect, C::ConnectTimeout, "open the way to it"),
         (Stage::Tls, C::HostnameMismatch, "subject alternative names"),
         (Stage::Tls, C::NoSubjectAltName, "subject alternative names"),
-        // Nothing of these lies in the name.
+        // None of these failures is caused by the name.
         (Stage::Tls, C::CertificateExpired, "what is usual"),
         (Stage::Tls, C::IssuerUnknown, "what is usual"),
         (Stage::Revocation, C::RevokedCrl, "what is usual"),
@@ -79,7 +79,7 @@ fn the_advertised_host_that_fails_is_told_with_who_named_it_why_and_a_remedy() {
             facts.get("server").unwrap().to_string(),
             "db2.internal:27017"
         );
-        // A client has dropped the seed and is left with hosts that fail.
+        // A client drops the seed and keeps only hosts that fail.
         assert!(!report.members[0].is_kept && report.members[1].is_kept);
         assert_eq!(
             report.description.topology_type.as_str(),
@@ -97,7 +97,7 @@ fn a_member_of_another_set_is_told_what_its_own_set_has_wrong() {
     assert!(cause.remedy().contains("--replSet"), "{}", cause.remedy());
     let by = cause.facts().get("advertised_by").unwrap();
     assert_eq!(by.to_string(), "a:27017");
-    // Of a seed the connection string is to blame.
+    // For a seed, the connection string is at fault.
     let mut examinations = [primary("a", &["a"]), of_another_set("b", None)];
     judged("mongodb://a,b/?replicaSet=rs", &mut examinations);
     let error = examinations[1].error.as_ref().unwrap();
@@ -146,7 +146,7 @@ fn a_member_that_only_another_member_names_is_told_with_that_one() {
         message(&report, Code::MembersDisagree),
         "b:27017 names c:27017, and a:27017 does not"
     );
-    // The seed does not name it, and a client that has the seed alone is no better off.
+    // The seed does not name it, and a client that keeps only the seed gains nothing.
     let finding = &report.findings[0];
     assert!(
         !finding.remedy.contains("directConnection"),
