@@ -1,9 +1,8 @@
-//! Authentication on a connection: carries a conversation of `auth`, within the deadline of the handshake.
+//! Authentication on a connection: runs a conversation of `auth`, within the deadline of the handshake.
 //!
-//! Each command is one request and one reply. A connection whose authentication fails is dropped by the
-//! caller: the error is of [`Stage::Authentication`], with the network's cause where the network failed,
-//! and that of the refusal otherwise. [`Connector::look_closer`] finds out more of a refusal than the server
-//! says, for the doctor.
+//! Each command is one request and one reply. The caller drops a connection whose authentication fails. The error has
+//! [`Stage::Authentication`], with the cause of a network error or of the server's rejection.
+//! [`Connector::look_closer`] finds out more about a rejection than the server's error contains, for the doctor.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use crate::reason::auth::{AuthFailure, CredentialRejection, UserMechanisms};
 use crate::time::Deadline;
 use crate::tls::{Certificate, TlsContext};
 
-/// The data that a conversation needs beside the connection.
+/// The data that a conversation needs besides the connection.
 pub(super) struct Driver<'a> {
     pub(super) authenticator: &'a Authenticator,
     /// `None` without TLS.
@@ -32,8 +31,8 @@ pub(super) struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Goes on from what `begun` says until a conversation is done. Says how long a person took too, which
-    /// no limit counts.
+    /// Continues from the state `begun` until a conversation is done. Returns the time that a person took, too; no
+    /// limit includes it.
     pub(super) fn run(
         &self,
         connection: &mut Connection,
@@ -48,7 +47,7 @@ impl Driver<'_> {
         outcome
     }
 
-    /// Goes on until a conversation is done, with another one where the mechanism has more than one way.
+    /// Continues until a conversation is done, with another conversation if the mechanism has more than one method.
     fn converse(
         &self,
         connection: &mut Connection,
@@ -77,7 +76,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Turns the server's answer to a command into the failure of the authentication.
+    /// Converts the server's reply to a command to an authentication error.
     fn explain(&self, error: Error, conversation: &Conversation) -> Error {
         let Some(failure) = error.command() else {
             return error;
@@ -90,16 +89,16 @@ impl Driver<'_> {
     }
 }
 
-/// More than what a message adds to a command: header, flags, and the name of a database. A buffer with that
-/// room need not grow, which would leave its old content behind, and with it a secret.
+/// An upper bound of what a message adds to a command: header, flags, and the name of a database. A buffer of this
+/// capacity need not grow; growing would leave its old content in memory, and a secret with it.
 pub(super) const HEADER_AND_DATABASE: usize = 512;
 
 impl Connector {
-    /// Asks which databases know a user that was refused, and by which mechanisms, and explains the refusal
-    /// anew. Where that cannot be found out, `error` stays as it is.
+    /// Queries which databases have a rejected user, and with which mechanisms, and explains the rejection with that.
+    /// If this cannot be found out, `error` is returned unchanged.
     ///
-    /// It takes one more connection, without a user. MongoDB names the mechanisms of a user in its answer to
-    /// hello before authentication, and of unknown users none.
+    /// It opens one more connection, without a user. In its reply to hello before authentication, MongoDB names the
+    /// mechanisms of a user, and no mechanisms for an unknown user.
     pub(crate) fn look_closer(
         &self,
         server: &ServerAddress,
@@ -152,7 +151,7 @@ impl Connector {
     }
 }
 
-/// Carries one conversation to its end, or to the server's refusal.
+/// Runs one conversation to its end, or to the server's rejection.
 fn talk(
     connection: &mut Connection,
     conversation: &mut Conversation,
@@ -169,7 +168,7 @@ fn talk(
             &mut (),
             Some(deadline.extended(conversation.time_of_person())),
         );
-        // It may hold a password, and the connection's buffer a copy.
+        // The command may contain a password, and the connection's buffer a copy of it.
         command.into_bytes().zeroize();
         connection.wipe_buffer();
         step = conversation.receive(&outcome?).map_err(failed)?;

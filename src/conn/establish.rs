@@ -1,11 +1,11 @@
-//! Establishing a connection: resolve, connect, TLS, hello, authentication, each within one deadline.
+//! Establishing a connection: resolve, connect, TLS, hello, authentication, all within one deadline.
 //!
-//! With a proxy, the proxy's name is resolved, and the proxy connects to the server; TLS and all that follows is with the
-//! server. Hello agrees on a compressor ("OP_COMPRESSED"). A network error gets the labels of an error that an overloaded
-//! server may cause ([`overload`](super::overload)).
+//! With a proxy, the proxy's name is resolved, and the proxy connects to the server; TLS and all later stages are with
+//! the server. Hello negotiates a compressor ("OP_COMPRESSED"). A network error gets the labels of an error that an
+//! overloaded server may cause ([`overload`](super::overload)).
 //!
-//! An [`Observer`] sees every stage as it ends, with its result; the doctor uses that, pools do not. An error always says
-//! at which stage it happened and why.
+//! An [`Observer`] is notified of every stage as it ends, with its result; the doctor uses one, pools do not. An error
+//! always names its stage and its reason.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -97,11 +97,11 @@ pub(crate) enum Learned<'a> {
 }
 
 impl Connector {
-    /// Reads the files of TLS and prepares what is sent with each hello.
+    /// Reads the files of TLS and prepares the data that is sent with each hello.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file is wrong, or if the
-    /// options ask for what this build cannot do.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file is wrong, or if an option needs a
+    /// feature that this build lacks.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         Self::made(options).map(Arc::new)
     }
@@ -158,8 +158,8 @@ impl Connector {
         })
     }
 
-    /// The name of `server` for DNS, SNI and verification: the ASCII form of one that the options name, and any other
-    /// as it is. A server on a Unix socket is this host.
+    /// The name of `server` for DNS, SNI and verification: the ASCII form if the options name it in other characters,
+    /// otherwise the name itself. For a server on a Unix socket it is the name of this host.
     pub(crate) fn dns_name<'a>(&'a self, server: &'a ServerAddress) -> &'a str {
         match server {
             ServerAddress::Tcp { host, .. } => self.dns_names.get(host).unwrap_or(host),
@@ -245,8 +245,8 @@ impl Connector {
         self.establish_as(user, server, &place, None, Offer::NoSession, observer)
     }
 
-    /// Opens another connection to `server`, which offers the TLS session of an earlier one, up to the answer to
-    /// hello, and closes it. Returns `None` if there is no session to offer.
+    /// Opens another connection to `server`, which offers the TLS session of an earlier one, up to the reply to hello,
+    /// and closes it. Returns `None` if there is no session to offer.
     pub(crate) fn try_session(&self, server: &ServerAddress) -> Option<Result<(), Failed>> {
         let tls = self.tls()?;
         if !tls.holds_session(&server.to_string()) {
@@ -263,7 +263,7 @@ impl Connector {
         Some(attempt.greet_once(Offer::Session, &mut ()).map(drop))
     }
 
-    /// Establishes a connection outside of any pool and without authentication, whatever the options say.
+    /// Establishes a connection outside of any pool and without authentication, even if the options name a user.
     pub(crate) fn establish_without_user(
         &self,
         server: &ServerAddress,
@@ -296,7 +296,7 @@ impl Connector {
     }
 
     /// Opens a connection for checks of `server`, within `connectTimeoutMS`: without a user and without compression.
-    /// Also returns the answer to its hello, and the time that it took. Any kind of server is accepted.
+    /// Also returns the reply to its hello, and the round trip time. Any kind of server is accepted.
     pub(super) fn establish_for_checks(
         &self,
         server: &ServerAddress,
@@ -356,7 +356,7 @@ fn dns_names(options: &ClientOptions) -> Result<HashMap<String, String>> {
     Ok(names)
 }
 
-/// Records how long hello took, and forwards every call.
+/// Records the duration of hello, and forwards every call.
 struct Timed<'a, O> {
     hello: Duration,
     observer: &'a mut O,
@@ -371,10 +371,10 @@ impl<O: Observer> Observer for Timed<'_, O> {
     }
 }
 
-/// The place in a pool that a connection is for. The default is no place.
+/// The place in a pool for a connection. The default is no place.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
-    /// The number of the connection, from 1 on.
+    /// The number of the connection, starting from 1.
     pub(crate) id: u64,
     /// Interrupts the connection, and the attempt to establish it.
     pub(crate) interrupt: Arc<Interrupt>,
@@ -390,13 +390,13 @@ struct Attempt<'a> {
     offer: Offer,
 }
 
-/// A connection after hello, the answer to hello, and the authentication that hello began.
+/// A connection after hello, the reply to hello, and the authentication that hello began.
 type Greeted<'a> = (Connection, RawDocumentBuf, Option<Authentication<'a>>);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy)]
 enum Purpose<'a> {
-    /// Commands of the program, as this user if there is one.
+    /// Commands of the program, with this user if there is one.
     Commands(Option<&'a Authenticator>),
     /// Checks of the server ("Server Monitoring", "Servers are monitored with dedicated sockets").
     Checks,
@@ -406,9 +406,9 @@ impl<'a> Attempt<'a> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let (mut connection, reply, authentication) = self.greet(observer)?;
         connection.compression = self.agreed(&connection.hello);
-        // The first commands of authentication hash.
+        // The first commands of authentication compute hashes.
         let _at_work = fork::at_work();
-        // An arbiter knows no users ("Authentication Handshake", step 2).
+        // An arbiter has no users ("Authentication Handshake", step 2).
         if let (Some(authentication), false) = (authentication, connection.hello.is_arbiter()) {
             self.authenticate(&mut connection, authentication, &reply, observer)?;
         }
@@ -440,10 +440,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Opens a connection up to the answer to hello.
+    /// Opens a connection up to the reply to hello.
     ///
-    /// A server that answers an offered TLS session with an alert is dialed once more at once, without a session. One
-    /// that closes the connection, resets it or is silent may be overloaded, and is not dialed again.
+    /// If a server answers an offered TLS session with an alert, a second connection is attempted at once, without a
+    /// session. A server that closes the connection, resets it or does not answer may be overloaded, and is not tried
+    /// again.
     fn greet(&self, observer: &mut impl Observer) -> Result<Greeted<'a>> {
         match self.greet_once(self.offer, observer) {
             Err(failed) if failed.session_refused => {
@@ -469,7 +470,7 @@ impl<'a> Attempt<'a> {
             Some(tls) => self.secure(&tls, socket, offer, observer)?,
             None => Stream::Plain(socket),
         };
-        // The first read of TLS 1.3 takes in session tickets, and authentication hashes.
+        // The first read of TLS 1.3 processes session tickets, and authentication computes hashes.
         let _at_work = fork::at_work();
         let mut connection = Connection::new(
             self.server.clone(),
@@ -730,7 +731,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Adds why TLS is on if the connection string need not say so.
+    /// Adds the reason why TLS is on, if the connection string need not contain it.
     fn with_srv(&self, cause: Cause) -> Cause {
         if !self.connector.is_srv {
             return cause;
@@ -738,8 +739,8 @@ impl<'a> Attempt<'a> {
         explain::hello::with_srv(cause)
     }
 
-    /// Sends the first hello. The connection keeps what the answer says about the server; authentication needs the
-    /// returned answer.
+    /// Sends the first hello. The connection keeps the reply's data about the server; authentication needs the returned
+    /// reply.
     fn hello(
         &self,
         connection: &mut Connection,
@@ -776,7 +777,7 @@ impl<'a> Attempt<'a> {
             offered: connection.offered,
         };
         let reply = connection.exchange(expected, Some(self.deadline));
-        // It may hold an access token, and the connection's buffer a copy.
+        // The command may contain an access token, and the connection's buffer a copy of it.
         body.into_bytes().zeroize();
         connection.wipe_buffer();
         let reply = reply.map_err(|failure| Failed {
@@ -831,7 +832,7 @@ impl<'a> Attempt<'a> {
 /// The remedy for a server that answers its own TLS sessions with an alert.
 pub(crate) const REFUSED_SESSION_REMEDY: &str = "Set a session ID context at the server (SSL_CTX_set_session_id_context in OpenSSL, Context.set_session_id in pyOpenSSL), or tlsSessionResumption=false in the connection string.";
 
-/// The compressors that are built in; the others are named in the log.
+/// Returns the compressors that are built in; the others are reported in the log.
 fn built_in(wanted: &[Compressor]) -> Vec<Compressor> {
     let (built_in, missing): (Vec<Compressor>, Vec<Compressor>) =
         wanted.iter().partition(|one| one.is_built_in());

@@ -1,8 +1,7 @@
-//! The first hello of a connection: its command, and its answer.
+//! The first hello of a connection: its command, and its reply.
 //!
-//! Source: "MongoDB Handshake", "Connection handshake". Without load balancing the first message is
-//! the legacy hello as OP_QUERY with `helloOk`, which every server understands; behind a load balancer
-//! it is `hello` as OP_MSG.
+//! Source: "MongoDB Handshake", "Connection handshake". Without load balancing the first message is the legacy hello as
+//! OP_QUERY with `helloOk`, which every server understands; behind a load balancer it is `hello` as OP_MSG.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,31 +16,31 @@ use crate::auth::{Authentication, with_room};
 use crate::options::Compressor;
 use crate::reason::hello::{HelloFailure, WireVersionGap};
 
-/// The wire versions that this crate speaks: MongoDB 4.2 and later.
+/// The wire versions that this crate supports: MongoDB 4.2 and later.
 pub(crate) const WIRE_VERSIONS: std::ops::RangeInclusive<i32> = 8..=29;
 
-/// What a server says about itself, when a connection is established and when it is monitored.
+/// A server's description of itself, when a connection is established and when the server is monitored.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Hello {
-    /// Whether the server understands the command `hello`.
+    /// True if the server understands the command `hello`.
     pub hello_ok: bool,
-    /// Whether the server takes writes.
+    /// True if the server accepts writes.
     pub is_writable_primary: bool,
-    /// Whether the server is a secondary of a replica set.
+    /// True if the server is a secondary of a replica set.
     pub secondary: bool,
     /// The name of the replica set that the server belongs to.
     pub set_name: Option<String>,
-    /// Whether the server is an arbiter of a replica set, which knows no users.
+    /// True if the server is an arbiter of a replica set, which has no users.
     pub arbiter_only: bool,
-    /// Whether the server is a member of a replica set that does not know its set: it is not initialized, or was
+    /// True if the server is a member of a replica set but does not know its set: it is not initialized, or was
     /// removed.
     pub is_replica_set: bool,
-    /// Whether the server is a hidden member of a replica set, which serves no reads.
+    /// True if the server is a hidden member of a replica set, which serves no reads.
     pub hidden: bool,
-    /// Whether the server is a router of a sharded cluster.
+    /// True if the server is a router of a sharded cluster.
     pub is_mongos: bool,
-    /// Whether the server is mongocryptd, which helps to encrypt and holds no data.
+    /// True if the server is mongocryptd, which helps with encryption and holds no data.
     pub is_cryptd: bool,
     /// The address of the server as its replica set knows it.
     pub me: Option<ServerAddress>,
@@ -62,15 +61,15 @@ pub struct Hello {
     pub tags: BTreeMap<String, String>,
     /// The primary's time when it made the last write that the member has.
     pub last_write_date: Option<DateTime>,
-    /// The server's clock when it answered.
+    /// The server's clock at the time of the reply.
     pub local_time: Option<DateTime>,
     /// The lifetime of sessions, in minutes; `None` if the server does not support sessions.
     pub logical_session_timeout_minutes: Option<i64>,
-    /// The version of the server's state in this answer; `None` before MongoDB 4.4.
+    /// The version of the server's state in this reply; `None` before MongoDB 4.4.
     pub topology_version: Option<TopologyVersion>,
-    /// The oldest wire version that the server speaks.
+    /// The oldest wire version that the server supports.
     pub min_wire_version: i32,
-    /// The newest wire version that the server speaks.
+    /// The newest wire version that the server supports.
     pub max_wire_version: i32,
     /// The largest document, in bytes.
     pub max_bson_object_size: usize,
@@ -78,15 +77,15 @@ pub struct Hello {
     pub max_message_size: usize,
     /// The largest number of writes in one command.
     pub max_write_batch_size: u32,
-    /// The server's number for the connection, as in its log.
+    /// The server's number of the connection, as in its log.
     pub connection_id: Option<i64>,
-    /// The service behind a load balancer.
+    /// The service behind a load balancer, or `None` without one.
     pub service_id: Option<ObjectId>,
     /// The compressors that both sides know. Requests are compressed with the first that the client names.
     pub compressors: Vec<Compressor>,
 }
 
-/// The version of a server's state in an answer: the server counts its states since its start.
+/// The version of a server's state in a reply: the server counts its states from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopologyVersion {
@@ -96,8 +95,8 @@ pub struct TopologyVersion {
     pub counter: i64,
 }
 
-/// The command that opens a connection. `backpressure` says that errors of an overloaded server are
-/// understood ("Client Backpressure", "Handshake changes").
+/// The command that opens a connection. `backpressure` reports that the client understands errors of an overloaded
+/// server ("Client Backpressure", "Handshake changes").
 pub(super) fn command(
     metadata: &RawDocument,
     load_balanced: bool,
@@ -135,8 +134,8 @@ pub(super) fn command(
     command
 }
 
-/// The command of a later check, on a connection whose server has answered the first hello. With `awaited` the server
-/// answers once its state differs from that version, or after that time.
+/// The command of a later check, on a connection whose server has answered the first hello. With `awaited`, the server
+/// answers as soon as its state differs from that version, or after that time.
 pub(super) fn check_command(
     hello_ok: bool,
     awaited: Option<(TopologyVersion, Duration)>,
@@ -162,14 +161,14 @@ pub(super) fn check_command(
 const OWN_FIELDS: usize = 512;
 
 impl Hello {
-    /// Whether the server is an arbiter by the rules of "Server Discovery And Monitoring", which tells more
-    /// than [`arbiter_only`](Self::arbiter_only): on its connections nobody authenticates.
+    /// Returns true if the server is an arbiter by the rules of "Server Discovery And Monitoring", which cover more
+    /// than [`arbiter_only`](Self::arbiter_only). No client authenticates on its connections.
     pub(crate) fn is_arbiter(&self) -> bool {
         let is_other = self.is_writable_primary || self.secondary || self.is_mongos;
         self.arbiter_only && self.set_name.is_some() && !is_other
     }
 
-    /// Reads the fields of a successful answer. A field of another type counts as absent.
+    /// Reads the fields of a successful reply. A field of another type counts as absent.
     pub(crate) fn read(reply: &RawDocument) -> Self {
         let mut hello = Self {
             max_bson_object_size: 16 << 20,
@@ -231,7 +230,7 @@ impl Hello {
             "maxBsonObjectSize" => {
                 self.max_bson_object_size = size.unwrap_or(self.max_bson_object_size)
             }
-            // A server may ask for less than the protocol's limit, not for more.
+            // A server may set a lower limit than the protocol's, but not a higher one.
             "maxMessageSizeBytes" => {
                 self.max_message_size = size
                     .unwrap_or(self.max_message_size)
@@ -265,18 +264,18 @@ impl TopologyVersion {
         })
     }
 
-    /// The version that stands in an answer, of whatever command.
+    /// The version in a reply to any command.
     pub(crate) fn of_answer(answer: &RawDocument) -> Option<Self> {
         Self::read(answer.get_document("topologyVersion").ok()?)
     }
 
-    /// Whether `answer` is of an earlier state than `known`. What cannot be compared counts as later
+    /// Returns true if `answer` is of an earlier state than `known`. Versions that cannot be compared count as later
     /// ("topologyVersion Comparison").
     pub(crate) fn is_earlier(answer: Option<Self>, known: Option<Self>) -> bool {
         Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer < known)
     }
 
-    /// Whether `answer` is of an earlier state than `known`, or of the same.
+    /// Returns true if `answer` is of an earlier state than `known`, or of the same state.
     pub(crate) fn is_no_later(answer: Option<Self>, known: Option<Self>) -> bool {
         Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer <= known)
     }
@@ -302,10 +301,10 @@ fn texts(tags: &RawDocument) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// How many members of a replica set are taken note of; MongoDB allows 50.
+/// The maximum number of members of a replica set that are read; MongoDB allows 50.
 const MAX_MEMBERS: usize = 1000;
 
-/// A number of any of BSON's types, if it is whole.
+/// Converts a number of any BSON type, if it is whole.
 pub(crate) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
     match value {
         RawBsonRef::Int32(number) => Some(i64::from(number)),

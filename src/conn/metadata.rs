@@ -1,9 +1,9 @@
 //! The metadata about this client in the first hello, which servers log.
 //!
-//! Source: "MongoDB Handshake", "Hello Command", "Supporting Wrapping Libraries" and "Limitations". The document is made
-//! once per client, and again when a library on top of this one adds its name. It has at most 512 bytes; what does not
-//! fit is removed in the order of the specification: `env` except its name, `os` except its type, all of `env`, the end
-//! of `platform`.
+//! Source: "MongoDB Handshake", "Hello Command", "Supporting Wrapping Libraries" and "Limitations". The document is
+//! made once per client, and again when a library on top of this one adds its name. It has at most 512 bytes; what does
+//! not fit is removed in the order of the specification: `env` except its name, `os` except its type, all of `env`, the
+//! end of `platform`.
 
 use std::env;
 use std::fs;
@@ -45,7 +45,7 @@ impl Metadata {
         Ok(Self(Mutex::new(State { facts, encoded })))
     }
 
-    /// The metadata of a forked child; without added libraries if a thread of the parent may hold the lock.
+    /// The metadata of a forked child. It lacks the added libraries if a thread of the parent may hold the lock.
     pub(super) fn in_child(&self, at_first: Self) -> Self {
         match self.0.try_lock() {
             Ok(state) => Self(Mutex::new(State {
@@ -56,11 +56,11 @@ impl Metadata {
         }
     }
 
-    /// Adds a library, if it is not there already.
+    /// Adds a library, unless it was added before.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text holds what must not be in
-    /// it, or if they do not fit.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text contains a forbidden character, or
+    /// if the texts do not fit.
     pub(super) fn append(&self, info: &DriverInfo) -> Result<()> {
         if !info.is_sound() {
             let what = "a DriverInfo needs a name, and its texts hold no '|' and no NUL";
@@ -89,20 +89,21 @@ impl Metadata {
     }
 }
 
-/// The facts that go into the document, apart from where they come from.
+/// The data of the document, without its sources.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     app_name: Option<String>,
     os_name: Option<String>,
     architecture: &'static str,
     platform: String,
-    /// Function as a service: `name` first.
+    /// Function as a service, starting with `name`.
     faas: Document,
     container: Document,
     libraries: Vec<DriverInfo>,
 }
 
-/// The system's own name for itself. Looked up once a process, without a lock that a fork might leave locked.
+/// The name that the system has for itself. It is cached for the life of the process, without a lock that a fork could
+/// leave locked.
 fn os_name() -> Option<String> {
     static NAME: OnceBox<Option<String>> = OnceBox::new();
     let read = || {
@@ -112,14 +113,14 @@ fn os_name() -> Option<String> {
     NAME.get_or_init(|| Box::new(read())).clone()
 }
 
-/// Looked up once a process too.
+/// Returns true if the process runs in Docker. This is cached for the life of the process too.
 fn is_in_docker() -> bool {
     static IS: OnceBool = OnceBool::new();
     IS.get_or_init(|| Path::new("/.dockerenv").exists())
 }
 
 impl Facts {
-    /// What there is to tell, but for libraries on top.
+    /// Gathers all data except the libraries on top.
     fn gather(app_name: Option<&str>) -> Self {
         Self {
             app_name: app_name.map(str::to_owned),
@@ -139,7 +140,7 @@ impl Facts {
         }
     }
 
-    /// A text of this crate, and behind it those of the libraries on top.
+    /// A text of this crate, followed by those of the libraries on top.
     fn joined(&self, own: &str, of: fn(&DriverInfo) -> Option<&str>) -> String {
         let mut text = own.to_owned();
         for more in self.libraries.iter().filter_map(of) {
@@ -150,7 +151,7 @@ impl Facts {
     }
 }
 
-/// The largest document that fits; none if what must stay does not.
+/// The largest document that fits, or `None` if the mandatory fields do not fit.
 fn fit(facts: &Facts) -> Option<RawDocumentBuf> {
     let mut facts = facts.clone();
     facts.platform = facts.joined(&facts.platform, |library| library.platform.as_deref());
@@ -211,7 +212,7 @@ fn encode(facts: &Facts) -> RawDocumentBuf {
     if !env.is_empty() {
         client.insert("env", env);
     }
-    // The keys are ours, and no text of an environment variable or of a file's line holds a NUL.
+    // The keys are constants of this file, and no text of an environment variable or of a file's line contains a NUL.
     RawDocumentBuf::try_from(&client).unwrap_or_default()
 }
 
@@ -233,7 +234,7 @@ fn pretty_name(os_release: &str) -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned()).filter(|name| !name.is_empty())
 }
 
-/// Whether the program runs as a function on such a platform.
+/// Returns true if the program runs as a function on such a platform.
 pub(crate) fn is_function() -> bool {
     !faas(|name| env::var(name).ok().filter(|value| !value.is_empty())).is_empty()
 }
@@ -245,7 +246,7 @@ fn faas(var: impl Fn(&str) -> Option<String>) -> Document {
     let azure = var("FUNCTIONS_WORKER_RUNTIME").is_some();
     let gcp = var("K_SERVICE").is_some() || var("FUNCTION_NAME").is_some();
     let vercel = var("VERCEL").is_some();
-    // Vercel runs on Lambda and wins over it; any other pair says nothing for certain.
+    // Vercel runs on Lambda and has priority; any other pair is ambiguous.
     let (name, numbers, region): (_, &[(&str, &str)], _) = match (vercel, lambda, azure, gcp) {
         (true, _, false, false) => ("vercel", &[], Some("VERCEL_REGION")),
         (false, true, false, false) => (
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_goes_in_the_order_of_the_specification() {
-        // Each text is sized so that just one more step is needed.
+        // Each text has a length that needs exactly one more step.
         let long = |length: usize| Facts {
             faas: doc! { "name": "n", "region": "r".repeat(length) },
             ..facts()

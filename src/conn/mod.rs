@@ -1,4 +1,4 @@
-//! One established connection to a server: a request, its reply, nothing in between.
+//! One established connection to a server: a request and its reply, one at a time.
 //!
 //! [`Connector::establish`] returns a [`Connection`] after TLS, hello and authentication. It belongs to one thread at a
 //! time. Each request is one write of one buffer, which is kept for the next; a reply that is not small is passed on
@@ -49,7 +49,7 @@ use crate::wire::opcode;
 use crate::wire::reply::{self, Expected, ReadError};
 use crate::wire::request::{self, DocumentSequence, EncodeCommand, Envelope, TooLarge};
 
-/// A command and everything that is sent with it.
+/// A command and all data that is sent with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     /// The command's own fields.
@@ -73,9 +73,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Reads the fields of a reply that an operation needs, in the same pass that finds out whether the command succeeded.
+/// Reads the fields of a reply that an operation needs, in the same pass that checks if the command succeeded.
 pub(crate) trait ReadReply {
-    /// Begins a new reply: forgets what was read from the reply of an earlier attempt.
+    /// Begins a new reply: discards the fields of an earlier attempt's reply.
     fn begin(&mut self) {}
 
     /// Reads a field of `reply`, if the operation needs it.
@@ -98,7 +98,7 @@ pub(crate) struct Connection {
     /// True after the handshake, authentication included.
     established: bool,
     commands: CommandMonitor,
-    /// The compression of requests, if there is any.
+    /// The compression of requests, or `None` if requests are not compressed.
     compression: Option<Compression>,
     /// The compressors that replies may use.
     offered: Offered,
@@ -108,14 +108,14 @@ pub(crate) struct Connection {
     /// Memory for the next reply.
     spare: Vec<u8>,
     last_request_id: i32,
-    /// True if the last reply says that the server's state has changed.
+    /// True if the last reply reports a change of the server's state.
     says_state_changed: bool,
     perished: Option<Perished>,
     /// Interrupts the connection from another thread.
     interrupt: Arc<Interrupt>,
 }
 
-/// Why a connection must not be used again.
+/// The reason why a connection must not be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Perished {
     /// A time limit passed in the middle of a reply, or the reply was malformed. Other connections to the server are
@@ -147,8 +147,8 @@ impl Connection {
         }
     }
 
-    /// Returns true if the server has neither closed the connection nor sent anything unexpected, as far as that can be
-    /// seen without waiting.
+    /// Returns true if the server has neither closed the connection nor sent unexpected data, as far as this is visible
+    /// without waiting.
     pub(crate) fn is_open(&mut self) -> bool {
         if !self.stream.buffer().is_empty() || self.socket().set_waiting(false).is_err() {
             return false;
@@ -178,7 +178,7 @@ impl Connection {
         &self.server
     }
 
-    /// The answer to hello.
+    /// The reply to hello.
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
     }
@@ -191,7 +191,7 @@ impl Connection {
         }
     }
 
-    /// Returns true if the last reply was a success and says that the server's state has changed.
+    /// Returns true if the last reply was a success and reports a change of the server's state.
     pub(crate) fn says_state_changed(&self) -> bool {
         self.says_state_changed
     }
@@ -387,7 +387,7 @@ impl Connection {
         .with_server(&self.server)
     }
 
-    /// Returns whether the first hello failed because the server answered a resumed TLS session with an alert.
+    /// Returns true if the first hello failed because the server answered a resumed TLS session with an alert.
     fn is_session_refused(&self, failure: &ReadError) -> bool {
         match (self.stream.get_ref(), failure) {
             (Stream::Tls(stream), ReadError::Io { error, .. }) => stream.is_session_refused(error),
@@ -395,7 +395,8 @@ impl Connection {
         }
     }
 
-    /// A step after the TLS handshake did not end in time. An OCSP responder may have used up a part of it.
+    /// Describes a step after the TLS handshake that did not end in time. An OCSP responder may have used up a part of
+    /// the time.
     fn handshake_timeout(&self, step: HandshakeStep, deadline: Deadline) -> Cause {
         let timeout = deadline.elapsed();
         let cause = ExchangeFailure::HandshakeTimeout { step, timeout }.into();
@@ -409,7 +410,7 @@ impl Connection {
         }
     }
 
-    /// Turns a failed exchange into an error, with a cause if the exchange belongs to the handshake.
+    /// Converts a failed exchange to an error, with a cause if the exchange belongs to the handshake.
     fn explain(
         &self,
         failure: ReadError,
@@ -429,7 +430,7 @@ impl Connection {
             ReadError::Io { error, .. } if self.interrupt.is_interrupted() => {
                 Error::interrupted().with_source(error)
             }
-            // An alert or a handshake record in answer to the first message in the clear.
+            // An alert or a handshake record as the reply to the first message in the clear.
             ReadError::Io { first_bytes, .. } | ReadError::Malformed { first_bytes, .. }
                 if plain && stage == Stage::Hello && sniff::is_tls_answer(&first_bytes) =>
             {
@@ -491,11 +492,11 @@ impl Drop for Connection {
 /// The size up to which a connection keeps its request buffer: 64 KiB.
 const KEPT_BUFFER: usize = 64 << 10;
 
-/// The size up to which it keeps the buffer after a large request, until a smaller one: 512 KiB.
+/// The size up to which a connection keeps its buffer after a large request, until a smaller one: 512 KiB.
 const KEPT_WHILE_NEEDED: usize = 512 << 10;
 
-/// What is read at once where that is all that has come: most replies whole, in one call of OpenSSL. What does not fit
-/// goes straight to where it belongs.
+/// The number of bytes that one read requests at the start of a reply: most replies fit, so they take one call of
+/// OpenSSL. The rest is read directly to its destination.
 const INBOX: usize = 512;
 
 /// The stream to a server, with TLS or without.
@@ -552,7 +553,7 @@ pub(crate) fn check(reply: &RawDocument) -> Result<()> {
     outcome(reply, &mut ()).map(|_| ())
 }
 
-/// Like [`check`], in one pass over the reply that `fields` takes part in.
+/// Checks the reply like [`check`]; `fields` reads it in the same pass.
 fn outcome(reply: &RawDocument, fields: &mut dyn ReadReply) -> Result<Success> {
     fields.begin();
     let mut ok = false;
@@ -625,8 +626,8 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
     crate::event::read_for_the_log(reply);
 }
 
-/// Returns true if the connection ended without a TLS reason. Once the server has answered hello, it has accepted the
-/// client's certificate or the lack of one, unless an alert says otherwise.
+/// Returns true if the connection ended without a TLS reason. A server that has answered hello has accepted the
+/// client's certificate or its absence, unless an alert contradicts this.
 fn is_plain_end(cause: &Cause) -> bool {
     matches!(
         cause.category(),

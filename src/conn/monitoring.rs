@@ -1,8 +1,8 @@
-//! A connection on which a server is checked: by hello, and by nothing else.
+//! A connection on which a server is checked, by hello only.
 //!
-//! It has no user and belongs to no pool. A server of MongoDB 4.4 or later may be asked to hold its answer back until
-//! its state is another one, and then to go on telling without being asked again (`exhaustAllowed`, `moreToCome`).
-//! After an error the connection is of no use. Source: "Server Monitoring".
+//! It has no user and belongs to no pool. A server of MongoDB 4.4 or later can delay its reply until its state changes,
+//! and then send further replies without a request (`exhaustAllowed`, `moreToCome`). After an error the connection must
+//! not be used again. Source: "Server Monitoring".
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,20 +25,20 @@ use crate::wire::{opcode, request};
 #[derive(Debug)]
 pub(crate) struct CheckConnection {
     connection: Connection,
-    /// The request that the next answer answers, if the server goes on without being asked.
+    /// The id of the request that the next reply belongs to, if the server sends further replies without a request.
     more: Option<i32>,
-    /// The state that the last answer is of; none where the server cannot hold answers back.
+    /// The version of the state in the last reply, or `None` if the server cannot delay replies.
     version: Option<TopologyVersion>,
-    /// What the server was told of this client.
+    /// The metadata that was sent to the server.
     told: Arc<RawDocumentBuf>,
 }
 
-/// An answer to hello.
+/// A reply to hello.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) hello: Hello,
     pub(crate) reply: RawDocumentBuf,
-    /// From sending hello to its answer, or for how long this one was waited for.
+    /// The time from sending hello to its reply or, for a reply without a request, the time of the wait for it.
     pub(crate) took: Duration,
 }
 
@@ -72,13 +72,14 @@ impl Connector {
         Ok((checks, answer))
     }
 
-    /// Whether connections for commands are made as those for checks are: nobody authenticates, and nothing is
-    /// compressed.
+    /// Returns true if connections for commands are established like those for checks: without authentication and
+    /// without compression.
     pub(crate) fn can_adopt(&self) -> bool {
         self.authenticator().is_none() && self.compressors.is_empty()
     }
 
-    /// Makes a connection for checks one for commands, in a place of a pool; none where a new one would not be the same.
+    /// Converts a connection for checks to one for commands, in a place of a pool. Returns `None` if a new connection
+    /// would differ from it.
     pub(crate) fn adopt(&self, checks: CheckConnection, place: &Place) -> Option<Connection> {
         let is_as_new = self.can_adopt()
             && checks.more.is_none()
@@ -92,13 +93,13 @@ impl Connector {
 }
 
 impl CheckConnection {
-    /// Asks for an answer now, within `limit`; none is no limit.
+    /// Sends hello and reads the reply, within `limit`, or without a limit if there is none.
     pub(crate) fn ask(&mut self, limit: Option<Duration>) -> Result<Answer> {
         self.exchange(None, limit)
     }
 
-    /// Waits for an answer of another state than `known`, or until `interval` has passed at the server; `limit` is
-    /// what the network may take on top of that.
+    /// Waits for a reply of another state than `known`, or until `interval` has passed at the server. `limit` is the
+    /// additional time for the network.
     pub(crate) fn wait_for_change(
         &mut self,
         known: TopologyVersion,
@@ -114,17 +115,17 @@ impl CheckConnection {
         self.connection.id
     }
 
-    /// The state that the last answer is of; none where the server cannot hold answers back.
+    /// The version of the state in the last reply, or `None` if the server cannot delay replies.
     pub(crate) fn version(&self) -> Option<TopologyVersion> {
         self.version
     }
 
-    /// Whether the server has not closed the connection, as far as that can be seen without waiting.
+    /// Returns true if the server has not closed the connection, as far as this is visible without waiting.
     pub(crate) fn is_open(&mut self) -> bool {
         self.connection.is_open()
     }
 
-    /// Lets another than before cut the connection off. Fails if that has been asked for already.
+    /// Replaces the handle that can interrupt this connection. Fails if the new handle is interrupted already.
     pub(crate) fn move_to(&mut self, interrupt: &Arc<Interrupt>) -> std::io::Result<()> {
         self.connection.move_to(interrupt)
     }
@@ -162,7 +163,7 @@ impl CheckConnection {
             opcode: opcode::MSG,
             offered: Offered::NONE,
         };
-        // With nothing in the buffer, nothing is sent.
+        // The buffer is empty, so nothing is sent.
         let outcome = connection.exchange_by(Some(deadline), |stream| match awaited {
             Some(_) => reply::read_one_of_many(stream, expected),
             None => reply::read(stream, expected).map(|reply| (reply, None)),

@@ -1,18 +1,18 @@
 //! The labels of errors that an overloaded server may cause.
 //!
-//! An overloaded server closes new connections before TLS, or lets them wait. So a network error that ends an attempt to
-//! connect has the labels `SystemOverloadedError` and `RetryableError`, from the TCP connection to the answer to hello;
-//! timeouts count as network errors. Errors that overload cannot cause have no labels: names that do not resolve,
-//! certificates, other failures of TLS itself, errors that the server reports, and all of authentication. Code that
-//! handles an error with these labels leaves the pool and the server's description as they are.
+//! An overloaded server closes new connections before TLS, or lets them wait. So a network error that ends an attempt
+//! to connect has the labels `SystemOverloadedError` and `RetryableError`, from the TCP connection to the reply to
+//! hello; timeouts count as network errors. Errors that overload cannot cause have no labels: names that do not
+//! resolve, certificates, other failures of TLS itself, errors that the server reports, and all of authentication. Code
+//! that handles an error with these labels leaves the pool and the server's description unchanged.
 //!
-//! A SOCKS5 proxy that cannot be reached, or refuses this client, says nothing about the server: such an error has no
-//! labels. After the client has asked the proxy to connect to the server, a refusal by the server or a timeout may be
-//! caused by the server, and has the labels under the same codes as without a proxy. The proxy's own objections have
-//! a code of their own (`proxy-failed`), without labels.
+//! If a SOCKS5 proxy cannot be reached or rejects this client, that is no evidence about the server: such an error has
+//! no labels. After the client has sent the proxy the request to connect, the server may be the cause of a refused
+//! connection or of a timeout; these have the labels, under the same codes as without a proxy. The proxy's own errors
+//! have a separate code (`proxy-failed`), without labels.
 //!
-//! Sources: "Client Backpressure"; CMAP, "Establishing a Connection"; "Server Discovery and Monitoring",
-//! "Network error when reading or writing".
+//! Sources: "Client Backpressure"; CMAP, "Establishing a Connection"; "Server Discovery and Monitoring", "Network error
+//! when reading or writing".
 
 use std::error::Error as _;
 use std::io;
@@ -45,7 +45,7 @@ fn may_be_overload(error: &Error) -> bool {
             .is_some_and(|cause| is_of_network(cause, error) && !is_of_proxy(cause))
 }
 
-/// Returns true if a proxy failed before the client asked it to connect to the server.
+/// Returns true if a proxy failed before the client sent it the request to connect to the server.
 fn is_of_proxy(cause: &Cause) -> bool {
     matches!(cause.reason(), Reason::Net(failure) if failure.is_of_proxy())
 }
@@ -59,7 +59,7 @@ fn is_of_network(cause: &Cause, error: &Error) -> bool {
         | C::NetworkUnreachable
         | C::ConnectTimeout
         | C::HandshakeTimeout => true,
-        // The most likely reasons of a close without an alert.
+        // The most likely reasons for a close without an alert.
         C::ServerRequiresTls | C::ClientCertificateRequired | C::ClientCertificateRejected => {
             cause.reason().alert().is_none() && is_cut_off(error)
         }

@@ -1,9 +1,9 @@
-//! A test whether a server that does not answer a ClientHello speaks MongoDB without TLS.
+//! Tests if a server that does not answer a ClientHello speaks MongoDB without TLS.
 //!
-//! A MongoDB server without TLS takes a ClientHello for the start of a huge message and waits for the rest, or closes;
-//! either looks like a network error. So, after TLS has failed without a byte of an answer, one hello in the clear is
-//! sent on a connection of its own, by the same route. The hello holds only the word `isMaster`, and only one bit of the
-//! answer is used. The connection that the client needs is never made in the clear.
+//! A MongoDB server without TLS takes a ClientHello for the start of a huge message, and waits for the rest or closes
+//! the connection; both look like a network error. So, after TLS has failed before the server sent a byte, one hello in
+//! the clear is sent on a separate connection, by the same route. The hello contains only the word `isMaster`, and only
+//! one bit of the reply is used. The connection that the client needs is never made in the clear.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -35,8 +35,8 @@ enum ProbeResult {
 }
 
 impl Probe {
-    /// Returns true if the server answers a hello in the clear, within a tenth of the limit of `connecting` and one
-    /// second at most.
+    /// Returns true if the server answers a hello in the clear, within a tenth of the limit of `connecting` and at most
+    /// one second.
     pub(super) fn speaks_mongodb_in_the_clear(
         &self,
         server: &ServerAddress,

@@ -1,19 +1,19 @@
-//! Commands that carry secrets: they are not told, and not compressed.
+//! Commands that carry secrets: their events and log lines are redacted, and they are not compressed.
 //!
-//! Sources: "Command Logging and Monitoring", "Security"; "OP_COMPRESSED", "Messages not allowed to be
-//! compressed". Upper and lower case count as one, since a server takes some of the names in both.
+//! Sources: "Command Logging and Monitoring", "Security"; "OP_COMPRESSED", "Messages not allowed to be compressed".
+//! Upper and lower case are equivalent, since a server accepts both for some of the names.
 
 use bson::raw::RawDocument;
 
-/// Whether command and reply must not be shown to anybody.
+/// Returns true if command and reply must be redacted.
 pub(super) fn is_secret(name: &str, command: &RawDocument) -> bool {
     is_of_users(name)
         || (is_hello(name)
             && matches!(command.get("speculativeAuthenticate"), Ok(Some(_)) | Err(_)))
 }
 
-/// Whether the command may be compressed: that of a secret gives away by its length how much of it was
-/// guessed.
+/// Returns true if the command may be compressed. The compressed length of a command with a secret would reveal how
+/// much of the secret was guessed.
 pub(super) fn may_be_compressed(name: &str) -> bool {
     !is_hello(name) && !is_of_users(name)
 }
@@ -22,7 +22,7 @@ fn is_hello(name: &str) -> bool {
     is_one_of(name, &["hello", "isMaster"])
 }
 
-/// Both specifications name these.
+/// The commands that both specifications name.
 fn is_of_users(name: &str) -> bool {
     const NAMES: [&str; 9] = [
         "authenticate",

@@ -13,7 +13,7 @@ use crate::server_code as code;
 /// A change of state that a server reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StateChange {
-    /// Whether the server shuts down, so that all connections to it are about to fail.
+    /// True if the server is shutting down, so that all connections to it are about to fail.
     pub(crate) is_shutting_down: bool,
     /// The state of the server at the time of the reply; `None` before MongoDB 4.4.
     pub(crate) topology_version: Option<TopologyVersion>,
@@ -26,7 +26,7 @@ impl StateChange {
         let mut topology_version = None;
         let mut own = ServerError::default();
         let mut of_write_concern = None;
-        // Servers cut long texts, also within a character. The code and the version may follow such a text.
+        // Servers truncate long texts, also within a character. The code and the version may follow such a text.
         for (key, value) in reply.iter().filter_map(Result::ok) {
             match (key.as_str(), value) {
                 ("ok", RawBsonRef::Boolean(yes)) => ok = yes,
@@ -52,7 +52,7 @@ impl StateChange {
     }
 }
 
-/// Code and text of an error.
+/// The code and text of an error.
 #[derive(Clone, Copy, Default)]
 struct ServerError<'a> {
     code: i64,
