@@ -1,13 +1,13 @@
-//! The canonical name of a host, as Kerberos wants it.
+//! The canonical name of a host, as Kerberos requires it.
 //!
 //! Source: "Hostname Canonicalization" in "Driver Authentication".
 
 use dns_lookup::{AddrInfoHints, SockType, getaddrinfo, getnameinfo};
 
-/// The name that the aliases of `host` lead to or, with `reverse`, the name of its first address; `host`
-/// itself where the resolver has neither. In lower case.
+/// The name that the aliases of `host` lead to or, with `reverse`, the name of its first address; `host` itself if the
+/// resolver has neither. In lower case.
 ///
-/// It asks the system's resolver, and takes as long as that does.
+/// It calls the system's resolver without a deadline.
 pub(crate) fn canonical_name(host: &str, reverse: bool) -> String {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),

@@ -1,4 +1,4 @@
-//! Addresses to a connected socket.
+//! Connects a socket to one of several addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -108,8 +108,8 @@ fn attempt(
     }
 }
 
-/// Returns whether no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also mean that this host
-/// has no address to connect from, such as for IPv6; then UDP, which has ports of its own, fails too.
+/// Returns true if no local port is left for a connection to `address`. `EADDRNOTAVAIL` may also mean that this host
+/// has no address to connect from, such as for IPv6; then UDP, which has separate ports, fails too.
 pub(super) fn is_without_port(error: &io::Error, address: SocketAddr) -> bool {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -147,7 +147,7 @@ fn race(
             }
             continue;
         }
-        // Attempts end at the deadline by themselves, so that the last ones may be waited for.
+        // Attempts end at the deadline, so the wait for the last ones is bounded.
         let result = match next {
             Some(_) => results.recv_timeout(HEAD_START),
             None => results.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -187,7 +187,7 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 9;
 
-/// The failure of all attempts together.
+/// The error for all failed attempts together.
 fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreachable {
     let attempts = failures.iter().map(|(address, error)| ConnectAttempt {
         address: *address,
@@ -248,7 +248,7 @@ mod tests {
         );
     }
 
-    /// A listener with a full backlog: the kernel drops what asks for a connection.
+    /// A listener with a full backlog: the kernel drops new connection requests.
     fn deaf() -> (socket2::Socket, SocketAddr, Vec<socket2::Socket>) {
         let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -325,7 +325,7 @@ mod tests {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         socket.listen(0).unwrap();
-        // The kernel keeps a connection or two for the server that never comes.
+        // The kernel keeps one or two connections for the server, which never accepts them.
         let mut kept = Vec::new();
         let unreachable = loop {
             match connect_unix(

@@ -1,4 +1,4 @@
-//! Names to addresses.
+//! Resolves names to addresses.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -101,7 +101,7 @@ enum Unresolved {
 static LOOKUPS: Mutex<Vec<Weak<Lookup>>> = Mutex::new(Vec::new());
 
 impl Lookup {
-    /// The lookup of `host` in progress, or a new one, which calls `ask` on a thread of its own.
+    /// Joins the lookup of `host` in progress, or starts a new one, which calls `ask` on its own thread.
     fn join(
         host: &str,
         ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
@@ -330,7 +330,7 @@ mod tests {
         };
         let join = |host| Lookup::join(host, ask()).unwrap_or_else(|error| panic!("{error}"));
         let limit = Some(Duration::from_millis(50));
-        // The first one gives up, and the thread stays.
+        // The first caller gives up, but the thread continues.
         let given_up = Deadline::after(Instant::now(), limit, TimeoutKind::Connect);
         let nobody = Interrupt::default();
         assert!(join("hanging.example").wait(&nobody, &given_up).is_err());
@@ -345,7 +345,7 @@ mod tests {
             assert_eq!(found, Some(addresses(&["192.0.2.1:0"])));
         }
         assert_eq!(calls.load(Ordering::SeqCst), 1);
-        // A result is not cached, and another name has a lookup of its own.
+        // A result is not cached, and another name has a separate lookup.
         for (host, expected) in [("hanging.example", 2), ("other.example", 3)] {
             assert!(join(host).wait(&nobody, &soon()).is_ok());
             assert_eq!(calls.load(Ordering::SeqCst), expected);

@@ -1,12 +1,11 @@
-//! DNS messages: a question as bytes, and what the bytes of an answer say. No sockets.
+//! DNS messages: encodes a query, and decodes a reply. No sockets.
 //!
-//! The format is `simple-dns`'s; RFC 1035, with EDNS(0) of RFC 6891 and SRV of RFC 2782. An answer is untrusted
-//! to the last byte: it counts only with the id and the question of the query, and an empty one only if nothing in it
-//! contradicts that.
+//! The format is `simple-dns`'s; RFC 1035, with EDNS(0) of RFC 6891 and SRV of RFC 2782. Every byte of a reply is
+//! untrusted. A reply counts only if it has the id and the question of the query, and an empty one only if it is
+//! consistent.
 //!
-//! Aliases (CNAME) are followed inside an answer, as the system's resolver does: from the name in question from owner
-//! to owner, in whatever order the records come. The records of a target that the answer lacks are asked for by a
-//! query of their own.
+//! Aliases (CNAME) are followed inside a reply, as the system's resolver does: from the name in question from owner to
+//! owner, in any order of the records. If the reply lacks the records of a target, a separate query follows.
 
 use simple_dns::rdata::{OPT, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
@@ -14,10 +13,10 @@ use simple_dns::{SimpleDnsError, header_buffer};
 
 use crate::reason::dns::AliasError;
 
-/// A question: the records of one type at a name, or at the name that its aliases lead to.
+/// A query for the records of one type at a name, or at the name that its aliases lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
-    /// The name as the caller has it, then the target of each alias; the last one is asked for.
+    /// The name from the caller, then the target of each alias; the query is for the last one.
     chain: Vec<Name<'static>>,
     kind: Kind,
     /// The shortest time to live of the aliases, in seconds.
@@ -31,39 +30,39 @@ pub(super) enum Kind {
     Txt,
 }
 
-/// A record that was asked for.
+/// A record of the requested type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// Where a service is: the target as text, escaped where it holds more than letters, digits, `-` and `_`,
-    /// without a dot at the end; priority and weight do not matter to a MongoDB client.
+    /// The location of a service: the target as text, escaped if it contains more than letters, digits, `-` and `_`,
+    /// without a dot at the end. A MongoDB client ignores priority and weight.
     Srv {
         target: String,
         port: u16,
-        /// How long the record may be remembered, in seconds.
+        /// The time for which the record may be cached, in seconds.
         ttl: u32,
     },
-    /// The strings of a TXT record, joined; none if they are not UTF-8.
+    /// The strings of a TXT record, joined; `None` if they are not UTF-8.
     Txt(Option<String>),
 }
 
-/// What a message says.
+/// The meaning of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// It is no answer to this query: not its id, not its question, or no DNS message.
+    /// The message does not answer this query: it has another id or another question, or is no DNS message.
     Foreign,
-    /// It has the query's id, and cannot be read or contradicts itself.
+    /// The message has the query's id, but is not readable or contradicts itself.
     Malformed,
-    /// The answer did not fit, and is to be asked for by TCP.
+    /// The reply did not fit, and the query must be repeated by TCP.
     Truncated,
     /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The server does not answer the query, for the reason given, such as SERVFAIL.
+    /// The server does not answer the query, for the given reason, such as SERVFAIL.
     Refused(&'static str),
-    /// The server does not look names up for others, and names other servers at best.
+    /// The server does not resolve names for clients; it names other servers at best.
     Referral,
     /// The records; empty if the name has none of that type.
     Records(Vec<Record>),
-    /// The name is an alias, and the answer lacks the records of its target: the query for them.
+    /// The name is an alias, and the reply lacks the records of its target: the query for them.
     Alias(Query),
     /// The aliases of the name lead nowhere.
     Aliases(AliasError),
@@ -85,15 +84,15 @@ impl Query {
         self.kind
     }
 
-    /// The name that is asked for: the last of the chain.
+    /// The name of the query: the last of the chain.
     fn name(&self) -> Option<&Name<'static>> {
         self.chain.last()
     }
 
-    /// The query with that id, as bytes; with EDNS, the answer may be longer than 512 bytes.
+    /// Encodes the query with this id. With EDNS, the reply may be longer than 512 bytes.
     ///
     /// # Errors
-    /// If the name is none that DNS can hold.
+    /// If DNS cannot represent the name.
     pub(super) fn bytes(&self, id: u16, edns: bool) -> Result<Vec<u8>, SimpleDnsError> {
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -110,7 +109,7 @@ impl Query {
         packet.build_bytes_vec()
     }
 
-    /// What `message` says to this query with that id.
+    /// Interprets `message` as the reply to this query with this id.
     pub(super) fn read(&self, id: u16, message: &[u8]) -> Reply {
         let response = header_buffer::has_flags(message, PacketFlag::RESPONSE);
         if header_buffer::id(message) != Ok(id) || response != Ok(true) {
@@ -121,7 +120,7 @@ impl Query {
         }
         let packet = match Packet::parse(message) {
             Ok(packet) => packet,
-            // A server may cut in the middle of a record.
+            // A server may truncate in the middle of a record.
             Err(_) if header_buffer::has_flags(message, PacketFlag::TRUNCATION) == Ok(true) => {
                 return Reply::Truncated;
             }
@@ -129,7 +128,7 @@ impl Query {
         };
         let refused = refusal(packet.rcode());
         let [question] = packet.questions.as_slice() else {
-            // Some servers leave the question out of an answer that refuses it.
+            // Some servers leave the question out of a reply with an error code.
             return match (packet.questions.is_empty(), refused) {
                 (true, Some(code)) => Reply::Refused(code),
                 _ => Reply::Malformed,
@@ -202,16 +201,16 @@ impl Query {
         self.nothing(packet, length)
     }
 
-    /// Interprets an answer without any record of the name.
+    /// Interprets a reply without any record of the name.
     fn nothing(&self, packet: &Packet<'_>, length: usize) -> Reply {
         let sections = [&packet.name_servers, &packet.additional_records];
         let is_bare = sections.iter().all(|section| section.is_empty()) && packet.opt().is_none();
         let question = HEADER + self.name().map_or(0, name_length) + TYPE_AND_CLASS;
-        // Records of another name, or behind the end: something on the way has changed the answer.
+        // Records of another name, or bytes after the end, mean that the reply was changed on the way.
         if !packet.answers.is_empty() || is_bare && length > question {
             return Reply::Malformed;
         }
-        // A server that looks names up, or that is responsible for the name, says so.
+        // A server that resolves names, or is authoritative for the name, sets the flag.
         let can_tell = [
             PacketFlag::RECURSION_AVAILABLE,
             PacketFlag::AUTHORITATIVE_ANSWER,
@@ -224,7 +223,7 @@ impl Query {
 }
 
 impl Record {
-    /// Returns `None` if the data is not that of an SRV or TXT record.
+    /// Returns `None` if the data does not belong to an SRV or TXT record.
     fn of(data: &RData<'_>, ttl: u32) -> Option<Self> {
         match data {
             RData::SRV(SRV { target, port, .. }) => Some(Self::Srv {
@@ -267,22 +266,22 @@ impl Kind {
     }
 }
 
-/// Returns whether the message is long enough for the number of records in its header: `simple-dns` makes room for
-/// them.
+/// Returns true if the message is long enough for the number of records in its header, because `simple-dns` allocates
+/// space for them.
 fn is_plausible(message: &[u8]) -> bool {
     let count = |number: Result<u16, SimpleDnsError>| usize::from(number.unwrap_or(u16::MAX));
     let questions = count(header_buffer::questions(message));
     let records = count(header_buffer::answers(message))
         + count(header_buffer::name_servers(message))
         + count(header_buffer::additional_records(message));
-    // A truncated message may promise more than it holds; it is not read to its end then.
+    // A truncated message may promise more than it contains; it is then not read to its end.
     HEADER + questions * LEAST_QUESTION + records * LEAST_RECORD <= message.len()
         || header_buffer::has_flags(message, PacketFlag::TRUNCATION) == Ok(true)
             && questions <= 1
             && records <= MOST_PROMISED
 }
 
-/// The name of an error code, or `None` if the answer counts.
+/// The name of an error code, or `None` if the reply counts.
 fn refusal(code: RCODE) -> Option<&'static str> {
     Some(match code {
         RCODE::NoError | RCODE::NameError => return None,
@@ -296,7 +295,8 @@ fn refusal(code: RCODE) -> Option<&'static str> {
     })
 }
 
-/// A name as text. What no host name has is escaped, so that a dot within a label is not taken for one between two.
+/// Converts a name to text. Characters that no host name has are escaped, so that a dot within a label differs from a
+/// dot between labels.
 fn text(name: &Name<'_>) -> String {
     let label = |label: &[u8]| -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -314,20 +314,20 @@ fn text(name: &Name<'_>) -> String {
 
 const IN: QCLASS = QCLASS::CLASS(CLASS::IN);
 
-/// The longest answer by UDP that is asked for, which no usual network has to cut: the recommendation of DNS Flag
-/// Day 2020.
+/// The largest UDP reply that a query requests, which no common network fragments: the recommendation of DNS Flag Day
+/// 2020.
 const UDP_SIZE: u16 = 1232;
 
-/// The sizes of RFC 1035 §4.1: a header, and the least that a question and a record can be.
+/// The sizes of RFC 1035 §4.1: a header, and the minimum of a question and of a record.
 const HEADER: usize = 12;
 const LEAST_QUESTION: usize = 5;
 const TYPE_AND_CLASS: usize = 4;
 const LEAST_RECORD: usize = 11;
 
-/// The limit of aliases that are followed, in all answers for one name together.
+/// The maximum number of aliases that are followed, in all replies for one name together.
 const MOST_ALIASES: usize = 8;
 
-/// A truncated answer that promises more records than this is no answer.
+/// The maximum number of records that a truncated reply may promise; with more it is invalid.
 const MOST_PROMISED: usize = 1000;
 
 #[cfg(test)]
@@ -395,7 +395,7 @@ mod tests {
             txt("_mongodb._tcp.db.example").read(7, &sound),
             Reply::Foreign
         );
-        // The query itself is no answer.
+        // The query itself is no reply.
         let own = query.bytes(7, true).unwrap();
         assert_eq!(query.read(7, &own), Reply::Foreign);
     }
@@ -410,7 +410,7 @@ mod tests {
         };
         assert_eq!(with_code(1), Reply::Refused("FORMERR"));
         assert_eq!(with_code(2), Reply::Refused("SERVFAIL"));
-        // The name does not exist, and has records.
+        // The reply says that the name does not exist, but has records.
         assert_eq!(with_code(3), Reply::Malformed);
         let absent = srv("no.example");
         assert_eq!(absent.read(7, &answer(&absent, 7)), Reply::NoSuchName);
@@ -427,7 +427,7 @@ mod tests {
         let query = txt("_mongodb._tcp.db.example");
         let empty = answer(&query, 7);
         assert_eq!(query.read(7, &empty), Reply::Records(Vec::new()));
-        // Bytes behind the end, another operation, an owner or type that was not asked for.
+        // Bytes after the end, another operation, an owner or type that does not match the query.
         let mut longer = empty.clone();
         longer.extend([0; 16]);
         assert_eq!(query.read(7, &longer), Reply::Malformed);
@@ -462,7 +462,7 @@ mod tests {
         let mut packet = Packet::parse(&sound).unwrap();
         packet.answers.reverse();
         assert_eq!(query.read(7, &packet.build_bytes_vec().unwrap()), found);
-        // Without the middle alias the rest has no owner in the chain.
+        // Without the alias in the middle, the owners of the remaining records are not in the chain.
         packet.answers.remove(1);
         let Reply::Alias(next) = query.read(7, &packet.build_bytes_vec().unwrap()) else {
             panic!("no alias")

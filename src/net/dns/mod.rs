@@ -55,10 +55,11 @@ impl From<io::Error> for NameServerError {
 }
 
 impl Resolver {
-    /// Asks `server` alone or, without one, those of `/etc/resolv.conf`; 127.0.0.1 if it names none.
+    /// Creates a resolver that queries only `server` or, without one, those of `/etc/resolv.conf`; 127.0.0.1 if it
+    /// names none.
     ///
     /// # Errors
-    /// The limit of this host for which that file cannot be read.
+    /// The local limit that prevents reading that file.
     pub(crate) fn new(server: Option<SocketAddr>) -> Result<Self, Limit> {
         if let Some(server) = server {
             return Ok(Self::of(&Config::new(), vec![server]));
@@ -66,14 +67,14 @@ impl Resolver {
         let mut text = Vec::new();
         let file = File::open("/etc/resolv.conf");
         let read = file.and_then(|file| file.take(MAX_CONFIG).read_to_end(&mut text));
-        // A file that cannot be read for another reason names no server.
+        // If the file cannot be read for another reason, it counts as empty.
         if let Some(limit) = read.err().as_ref().and_then(Limit::of) {
             return Err(limit);
         }
         Self::configured(&text)
     }
 
-    /// The text of a `resolv.conf`; lines that make no sense are passed over, as elsewhere.
+    /// Parses the text of a `resolv.conf`; invalid lines are ignored, as in other resolvers.
     fn configured(text: &[u8]) -> Result<Self, Limit> {
         let (config, _) = Config::parse_with_errors(text);
         let servers = config.nameservers.iter().map(|server| match server {
@@ -109,8 +110,8 @@ impl Resolver {
         &self.servers
     }
 
-    /// The targets and ports of the SRV records at `name`, empty if it has none; and how long all of them may be
-    /// remembered.
+    /// The targets and ports of the SRV records at `name`, empty if it has none; and the time for which all of them may
+    /// be cached.
     pub(crate) fn srv(
         &self,
         name: &str,
@@ -129,7 +130,7 @@ impl Resolver {
         Ok((srv, Duration::from_secs(shortest.unwrap_or(0).into())))
     }
 
-    /// The TXT records at `name`, the strings of each joined, or none where they are not UTF-8; empty if it has none.
+    /// The TXT records at `name`, empty if it has none. The strings of each are joined; `None` if they are not UTF-8.
     pub(crate) fn txt(
         &self,
         name: &str,
@@ -143,7 +144,7 @@ impl Resolver {
         Ok(txt.collect())
     }
 
-    /// The records of a name, or of what its aliases lead to.
+    /// The records of a name, or of the name that its aliases lead to.
     fn look_up(
         &self,
         name: &str,
@@ -163,7 +164,7 @@ impl Resolver {
         }
     }
 
-    /// The first answer of a server; `name` is for the log.
+    /// The first reply of a server; `name` is for the log.
     fn ask_in_turn(
         &self,
         query: &Query,
@@ -208,7 +209,7 @@ impl Resolver {
     }
 }
 
-/// The failure if no server gave an answer. If this host could not query one of them, its limit is the reason.
+/// The failure if no server answered. If this host could not query one of them, its limit is the reason.
 fn unanswered(errors: Vec<(SocketAddr, NameServerError)>, elapsed: Option<Elapsed>) -> DnsFailure {
     let limit = errors.iter().find_map(|(_, error)| match error {
         NameServerError::Limited(limit) => Some(*limit),
@@ -220,14 +221,14 @@ fn unanswered(errors: Vec<(SocketAddr, NameServerError)>, elapsed: Option<Elapse
     )
 }
 
-/// A line of `resolv.conf`: an address, which may have a zone that only the system knows.
+/// Parses a name server in `resolv.conf`: an address, which may have a zone that only the system knows.
 fn name_server(address: &str) -> Option<SocketAddr> {
     if let Ok(address) = address.parse::<IpAddr>() {
         return Some(SocketAddr::new(address, PORT));
     }
     let (bare, _) = address.split_once('%')?;
     bare.parse::<Ipv6Addr>().ok()?;
-    // No name server is asked about an address.
+    // An address needs no query to a name server.
     let hints = dns_lookup::AddrInfoHints {
         socktype: dns_lookup::SockType::DGram.into(),
         ..Default::default()
@@ -238,12 +239,12 @@ fn name_server(address: &str) -> Option<SocketAddr> {
     Some(found)
 }
 
-/// The answer of a server.
+/// The reply of a server.
 enum Answer {
     /// The records; empty if the name has no record of that type.
     Records(Vec<Record>),
     NoSuchName,
-    /// The next question.
+    /// The next query.
     Alias(Query),
 }
 
@@ -262,7 +263,7 @@ impl<T: Into<NameServerError>> From<T> for Unsuccessful {
 /// The exchange with one server about one query, in one turn or several.
 struct Talk {
     server: SocketAddr,
-    /// The socket of the turn before and the id of its query: an answer that was late for that turn still counts.
+    /// The socket of the previous turn and the id of its query: a late reply to that turn still counts.
     udp: Option<(UdpSocket, u16)>,
 }
 
@@ -271,11 +272,11 @@ impl Talk {
         Self { server, udp: None }
     }
 
-    /// One turn, which ends at `until`.
+    /// Runs one turn, which ends at `until`.
     fn ask(&mut self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
         match self.by_udp(query, until)? {
             Reply::Truncated => self.whole(query, until),
-            // Something on the way may have changed it.
+            // The reply may have been changed on the way.
             Reply::Malformed => match self.by_tcp(query, until) {
                 Err(Unsuccessful::NameServer(
                     NameServerError::Silent { .. } | NameServerError::Io(_),
@@ -286,9 +287,9 @@ impl Talk {
         }
     }
 
-    /// An answer that is too long for UDP: by TCP or, if that fails, by UDP with EDNS.
+    /// Fetches a reply that is too long for UDP: by TCP or, if that fails, by UDP with EDNS.
     fn whole(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
-        // Half of the time, for TCP may be blocked.
+        // TCP gets half of the time, because it may be blocked.
         let now = Instant::now();
         let halfway = now + until.saturating_duration_since(now) / 2;
         self.by_tcp(query, halfway)
@@ -305,7 +306,7 @@ impl Talk {
         received
     }
 
-    /// UDP with EDNS, which allows a longer answer.
+    /// Queries by UDP with EDNS, which allows a longer reply.
     fn by_edns(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
         let socket = connected(self.server)?;
         conclude(exchange(&socket, query, random_id()?, true, until)?)
@@ -318,7 +319,7 @@ impl Talk {
     }
 }
 
-/// Converts a final reply into an answer or a failure.
+/// Converts a final reply to an answer or a failure.
 fn conclude(reply: Reply) -> Result<Answer, Unsuccessful> {
     Err(Unsuccessful::NameServer(match reply {
         Reply::Records(records) => return Ok(Answer::Records(records)),
@@ -351,14 +352,14 @@ fn encode(query: &Query, id: u16, edns: bool) -> Result<Vec<u8>, Unsuccessful> {
     query.bytes(id, edns).map_err(not_a_name)
 }
 
-/// A socket that receives from `server` alone: the system drops what comes from another address.
+/// Returns a socket that receives only from `server`: the system drops packets from other addresses.
 fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).map_err(|error| match error.kind() {
-        // Any port was asked for.
+        // The socket requested any port.
         ErrorKind::AddrInUse => Limit::Ports.into(),
         _ => error,
     })?;
@@ -388,14 +389,14 @@ fn exchange(
             Err(error) => return Err(error.into()),
         };
         match query.read(id, &buffer[..length]) {
-            // It may be another's: the right one may still come.
+            // The reply may be for another query; the right one may still arrive.
             Reply::Foreign => foreign = foreign.saturating_add(1),
             reply => return Ok(reply),
         }
     }
 }
 
-/// RFC 1035 §4.2.2: two bytes of length before each message.
+/// Sends the query by TCP and waits for its reply. RFC 1035 §4.2.2: two bytes of length before each message.
 fn exchange_by_tcp(
     bytes: &[u8],
     server: SocketAddr,
@@ -414,7 +415,7 @@ fn exchange_by_tcp(
     stream.write_all(&framed)?;
     let mut length = [0; 2];
     read_exact(&mut stream, &mut length, until)?;
-    // At most 64 KiB, by the size of the prefix.
+    // The prefix limits the size to 64 KiB.
     let mut message = vec![0; u16::from_be_bytes(length).into()];
     read_exact(&mut stream, &mut message, until)?;
     Ok(message)
@@ -438,7 +439,7 @@ fn read_exact(
     Ok(())
 }
 
-/// Whether to look at the clock and to wait on.
+/// Returns true if the error is temporary: the caller checks the time and continues to wait.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -453,13 +454,13 @@ fn left(until: Instant) -> Option<Duration> {
 
 const PORT: u16 = 53;
 
-/// As many as other resolvers ask.
+/// The maximum number of name servers, as in other resolvers.
 const MAX_SERVERS: usize = 3;
 
-/// More than is asked for, since not every server keeps to that; what is longer still is cut, and does not parse.
+/// Larger than the requested size, since some servers exceed it. A longer reply is truncated, and does not parse.
 const UDP_BUFFER: usize = 4096;
 
-/// More than anybody writes into `resolv.conf`.
+/// A size that no real `resolv.conf` reaches.
 const MAX_CONFIG: u64 = 64 * 1024;
 
 #[cfg(test)]
@@ -508,7 +509,7 @@ mod tests {
         db.example. TXT "replicaSet=rs0"
     "#;
 
-    /// A server that takes queries and never answers, or answers as the fault says.
+    /// A server that receives queries and never answers, or answers according to the fault.
     fn server(fault: DnsFault) -> DnsServer {
         let server = DnsServer::start(Zone::parse(ZONE));
         server.set_fault(fault);
@@ -540,7 +541,7 @@ mod tests {
     fn a_dead_server_is_waited_for_once() {
         let (dead, alive) = (server(DnsFault::Silent), server(DnsFault::None));
         let resolver = resolver(&[&dead, &alive], 5000);
-        // The time for one server is half of the whole, which two waits would use up.
+        // One server gets half of the total time, which two waits would use up.
         assert_eq!(both(&resolver, &within(Some(4000))), Ok(1));
         assert_eq!((dead.asked().len(), alive.asked().len()), (1, 2));
     }
@@ -551,7 +552,7 @@ mod tests {
         let alive = server(DnsFault::None);
         let resolver = resolver(&[&dead[0], &dead[1], &alive], 5000);
         assert_eq!(both(&resolver, &within(Some(3000))), Ok(1));
-        // No server answers: each was asked as often as the configuration says.
+        // No server answers: each was queried as often as the configuration requires.
         alive.set_fault(DnsFault::Silent);
         let Err(DnsFailure::Unanswered { errors, elapsed }) = both(&resolver, &within(Some(1200)))
         else {
@@ -569,7 +570,7 @@ mod tests {
         for (fault, least) in [
             (DnsFault::Silent, 600),
             (DnsFault::WrongId, 600),
-            // TCP has half of each turn; with EDNS the answer is truncated at once.
+            // TCP has half of each turn; with EDNS the reply is truncated at once.
             (DnsFault::TruncatedThenSilent, 300),
         ] {
             let server = server(fault.clone());

@@ -1,9 +1,10 @@
-//! One HTTP exchange within a deadline, with OCSP responders and the credential services of clouds (RFC 9110, RFC 9112).
+//! One HTTP exchange within a deadline, with OCSP responders and the credential services of clouds (RFC 9110, RFC
+//! 9112).
 //!
 //! A request is one write, and the connection ends with the reply. A reply is bounded: 16 KiB of headers, and a body of
-//! the caller's size. For `http` there is only [`exchange`]: OCSP responders, whose answers are signed, and link-local
-//! endpoints, which no certificate can name. For `https`, [`open`] opens the socket, the layer of TLS wraps it, and
-//! [`talk`] runs the exchange over that.
+//! at most the caller's size. `http` has only [`exchange`]: it is for OCSP responders, whose responses are signed, and
+//! link-local endpoints, which no certificate can name. For `https`, [`open`] opens the socket, the TLS layer wraps it,
+//! and [`talk`] runs the exchange over that.
 
 mod proxy;
 mod reply;
@@ -28,7 +29,7 @@ use crate::time::Deadline;
 pub(crate) struct Request<'a> {
     pub(crate) url: &'a Url,
     pub(crate) method: Method<'a>,
-    /// Further headers; a value is visible ASCII and may hold a secret.
+    /// Further headers. A value is visible ASCII and may contain a secret.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     /// The largest body of the reply, in bytes.
     pub(crate) largest: usize,
@@ -39,18 +40,18 @@ pub(crate) struct Request<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Method<'a> {
     Get,
-    /// No body.
+    /// A request without a body.
     Put,
-    /// A body, and its type.
+    /// A request with a body of this type.
     Post(&'a [u8], &'static str),
 }
 
 /// The proxy for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyPolicy {
-    /// The proxy that the environment names, if it names one.
+    /// The proxy that the environment names, if any.
     Environment,
-    /// No proxy: the server is on this host's link, and a proxy must not learn what it says.
+    /// No proxy: the server is on this host's link, and a proxy must not see its replies.
     Direct,
 }
 
@@ -61,7 +62,8 @@ pub(crate) fn exchange(request: &Request<'_>, deadline: &Deadline) -> Result<Rep
     run(&mut socket, request, proxy.as_ref())
 }
 
-/// Opens a connection to the server of an `https` URL, via the proxy if there is one (RFC 9110 §9.3.6). TLS comes next.
+/// Opens a connection to the server of an `https` URL, via the proxy if there is one (RFC 9110 §9.3.6). The caller
+/// starts TLS on it.
 pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
     let url = request.url;
     let proxy = Proxy::for_request(request, |name| env::var(name).ok());
@@ -89,7 +91,7 @@ pub(crate) fn talk(
     run(stream, request, None)
 }
 
-/// A socket to the server of the URL, or to the proxy in its place.
+/// Opens a socket to the server of the URL, or to the proxy if there is one.
 fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
     let (host, port) = match proxy {
         Some(proxy) => (proxy.host.as_str(), proxy.port),
@@ -118,7 +120,7 @@ fn run(
     read_reply(stream, request.largest)
 }
 
-/// The bytes of a request, as HTTP/1.0, so that no server need answer in chunks or keep the connection.
+/// The bytes of a request, as HTTP/1.0, so that no server needs to reply in chunks or to keep the connection.
 fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<u8>>, HttpFailure> {
     let url = request.url;
     let (name, body, content_type) = match request.method {
@@ -162,7 +164,7 @@ fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<
         pieces.extend([name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
     pieces.extend([b"\r\n", body]);
-    // In one piece: memory that grows leaves its old content behind.
+    // Allocated at once: memory that grows leaves its old content behind.
     Ok(Zeroizing::new(pieces.concat()))
 }
 

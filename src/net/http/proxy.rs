@@ -8,7 +8,7 @@ use super::{ProxyPolicy, Request};
 pub(super) struct Proxy {
     pub(super) host: String,
     pub(super) port: u16,
-    /// User and password as Basic authentication has them (RFC 7617).
+    /// User and password in the form of Basic authentication (RFC 7617).
     pub(super) credential: Option<String>,
 }
 
@@ -26,14 +26,14 @@ impl Proxy {
         }
     }
 
-    /// What `Proxy-Authorization` says, if the proxy asks for a user.
+    /// The value of `Proxy-Authorization`, if the proxy needs a user.
     pub(super) fn authorization(&self) -> Option<String> {
         let credential = self.credential.as_deref()?;
         Some(format!("Basic {credential}"))
     }
 
-    /// The proxy for a host. `HTTP_PROXY` in upper case is not looked at: in a CGI program whoever sends a
-    /// request sets it.
+    /// The proxy for a host. `HTTP_PROXY` in upper case is ignored: in a CGI program, the sender of a request can set
+    /// it.
     fn for_host(
         host: &str,
         secure: bool,
@@ -57,7 +57,7 @@ impl Proxy {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            // Another kind of proxy is none for us.
+            // Other kinds of proxies are not supported.
             Some(_) => return None,
             None => text,
         };
@@ -79,7 +79,7 @@ impl Proxy {
     }
 }
 
-/// Whether an entry of `no_proxy` is for a host: it is the host, a domain above it, or `*`.
+/// Returns true if an entry of `no_proxy` applies to a host: it is the host, a domain above it, or `*`.
 fn covers(entry: &str, host: &str) -> bool {
     let domain = entry
         .trim_start_matches('*')

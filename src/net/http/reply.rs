@@ -1,4 +1,4 @@
-//! Reading a reply whose every part is bounded (RFC 9112).
+//! Reading a reply, with a limit for each part (RFC 9112).
 
 use std::io::{self, Read};
 
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::reason::http::{HttpFailure, HttpStep};
 use crate::reason::io::OsError;
 
-/// What came back.
+/// A reply.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -17,7 +17,7 @@ pub(crate) struct Reply {
 
 const LARGEST_HEAD: usize = 16 << 10;
 
-/// Reads a head without a body: the answer to CONNECT. Says the status, and whether nothing follows yet.
+/// Reads a head without a body: the reply to CONNECT. Returns the status, and true if no bytes follow yet.
 pub(super) fn read_head(stream: &mut impl Read) -> Result<(u16, bool), HttpFailure> {
     let mut incoming = Incoming {
         stream,
@@ -27,12 +27,12 @@ pub(super) fn read_head(stream: &mut impl Read) -> Result<(u16, bool), HttpFailu
     Ok((reply.status, incoming.bytes.is_empty()))
 }
 
-/// Memory for an answer of the usual size, so that it need not move, which leaves a copy behind.
+/// Allocates memory for a reply of the usual size. It rarely needs to grow, which would leave a copy behind.
 fn room() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(LARGEST_HEAD))
 }
 
-/// Reads a reply, whose body may have `largest` bytes.
+/// Reads a reply whose body has at most `largest` bytes.
 pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpFailure> {
     let mut incoming = Incoming {
         stream,
@@ -55,10 +55,10 @@ pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply
     Ok(reply)
 }
 
-/// The bytes that were read and not used yet.
+/// The bytes that were read but not used yet.
 struct Incoming<'a, R> {
     stream: &'a mut R,
-    /// Zeroed when dropped: the answers of credential services are secrets.
+    /// Zeroed when dropped: the replies of credential services are secrets.
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -80,7 +80,7 @@ impl<R: Read> Incoming<'_, R> {
         }
     }
 
-    /// The head of the final answer. Interim ones, such as 100 Continue, come before it.
+    /// Reads the head of the final reply. Interim ones, such as 100 Continue, come before it.
     fn head(&mut self) -> Result<(Reply, Framing), HttpFailure> {
         loop {
             match parse_head(&self.bytes)? {
@@ -99,7 +99,7 @@ impl<R: Read> Incoming<'_, R> {
         }
     }
 
-    /// Reads exactly `length` bytes. The caller has checked that they are few.
+    /// Reads exactly `length` bytes. The caller has checked that the number is small.
     fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpFailure> {
         while self.bytes.len() < length {
             self.need_more()?;
@@ -107,7 +107,7 @@ impl<R: Read> Incoming<'_, R> {
         Ok(self.bytes.drain(..length).collect())
     }
 
-    /// A body in chunks (RFC 9112 §7.1), which some servers send whoever asks.
+    /// Reads a body in chunks (RFC 9112 §7.1), which some servers send even to HTTP/1.0 clients.
     fn chunks(&mut self, largest: usize) -> Result<Vec<u8>, HttpFailure> {
         const LONGEST_LINE: usize = 1024;
         let faulty = || HttpFailure::InvalidChunk;
@@ -123,7 +123,7 @@ impl<R: Read> Incoming<'_, R> {
             };
             self.bytes.drain(..line);
             if size == 0 {
-                // What may follow, trailers, tells nothing that is looked at.
+                // Trailers may follow, but contain nothing that is used.
                 return Ok(body);
             }
             let room = largest - body.len();
@@ -139,16 +139,16 @@ impl<R: Read> Incoming<'_, R> {
     }
 }
 
-/// How the end of a body is told (RFC 9112 §6.3).
+/// The way in which the end of a body is marked (RFC 9112 §6.3).
 #[derive(Debug)]
 enum Framing {
     Length(usize),
     Chunks,
-    /// With the end of the connection.
+    /// By the end of the connection.
     End,
 }
 
-/// The head of a reply, if it is all there: how long it is, what it says, and how its body ends.
+/// Parses the head of a reply, if it is complete: its length, its content, and the framing of the body.
 fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpFailure> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);

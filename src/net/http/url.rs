@@ -1,11 +1,11 @@
-//! An `http` or `https` URL, taken apart and put together (RFC 3986).
+//! An `http` or `https` URL, parsed and assembled (RFC 3986).
 
 use std::fmt;
 
-/// A URL, taken apart.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
-    /// Whether it is `https`.
+    /// True for `https`.
     pub(super) secure: bool,
     pub(super) host: String,
     pub(super) port: u16,
@@ -14,7 +14,7 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// Reads an absolute URL. Only `http` will do, without a user and without white space.
+    /// Parses an absolute URL. Only `http` is accepted, without a user and without white space.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         match Self::parse_any(text) {
             Ok(url) if url.secure => Err("only http URLs are asked"),
@@ -22,7 +22,7 @@ impl Url {
         }
     }
 
-    /// The same of an `http` or `https` URL.
+    /// Parses an absolute `http` or `https` URL, without a user and without white space.
     pub(crate) fn parse_any(text: &str) -> Result<Self, &'static str> {
         let begins_with = |scheme: &str| {
             let start = text.get(..scheme.len());
@@ -58,7 +58,7 @@ impl Url {
         }
     }
 
-    /// The same with more of a path, which is escaped already.
+    /// This URL with one more path segment, which is already escaped.
     pub(crate) fn with_segment(&self, segment: &str) -> Self {
         let slash = if self.target.ends_with('/') { "" } else { "/" };
         Self {
@@ -67,7 +67,7 @@ impl Url {
         }
     }
 
-    /// Whether it is `https`.
+    /// Returns true for `https`.
     pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }
@@ -77,7 +77,7 @@ impl Url {
         &self.host
     }
 
-    /// Host and port, as a `Host` header has them.
+    /// Host and port, in the form of a `Host` header.
     pub(super) fn authority(&self) -> String {
         match self.port == default_port(self.secure) {
             true => self.bracketed_host(),
@@ -85,7 +85,7 @@ impl Url {
         }
     }
 
-    /// The same, always with the port.
+    /// Host and port, always with the port.
     pub(super) fn host_and_port(&self) -> String {
         format!("{}:{}", self.bracketed_host(), self.port)
     }

@@ -1,7 +1,7 @@
-//! The client's side of a conversation with a SOCKS5 proxy, as bytes alone.
+//! The client's side of a conversation with a SOCKS5 proxy, as bytes only.
 //!
-//! A [`Conversation`] gives out [`Turn`]s: what to send, and how many bytes the answer to it has. It never asks for a
-//! byte beyond the proxy's last answer, since what follows is the server's. No answer is longer than
+//! A [`Conversation`] returns [`Turn`]s: the bytes to send, and the length of the reply. It never requests a byte
+//! beyond the proxy's last reply, because the next bytes belong to the server. No reply is longer than
 //! [`LONGEST_ANSWER`], and the longest conversation has five turns. Sources: RFC 1928 §3 to §6, RFC 1929 §2.
 
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::options::ProxyCredential;
 use crate::reason::net::{ProxyRefusal, ProxyStep, ProxyText, ProxyViolation};
 
-/// The longest answer: a name of 255 bytes, and a port.
+/// The longest reply: a name of 255 bytes, and a port.
 pub(super) const LONGEST_ANSWER: usize = 255 + 2;
 
 const VERSION: u8 = 5;
@@ -25,12 +25,12 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
-/// What to send next, and how long the answer is.
+/// The bytes to send next, and the length of the reply.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// May hold the password.
+    /// May contain the password.
     pub(super) send: Zeroizing<Vec<u8>>,
-    /// Up to [`LONGEST_ANSWER`].
+    /// At most [`LONGEST_ANSWER`].
     pub(super) expect: usize,
 }
 
@@ -38,26 +38,26 @@ pub(super) struct Turn {
 pub(super) struct Conversation {
     /// The message with user name and password, if there is a user.
     login: Option<Zeroizing<Vec<u8>>>,
-    /// The message that asks for the server.
+    /// The message with the request to connect to the server.
     request: Vec<u8>,
     awaited: Awaited,
 }
 
-/// Which answer comes next.
+/// The next reply of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Method,
     Login,
     /// The beginning of the reply, up to the type of the address in it.
     Reply,
-    /// The length of the name in it.
+    /// The length of the name in the reply.
     NameLength,
-    /// The rest of it, with which it ends.
+    /// The rest of the reply, which ends the conversation.
     Rest,
 }
 
 impl Conversation {
-    /// Creates a conversation that asks for `port` of `host`. The proxy resolves a name; an IP address is sent as an
+    /// Creates a conversation that requests `port` of `host`. The proxy resolves a name; an IP address is sent as an
     /// address, unless it has a zone, which SOCKS5 cannot express.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Conversation {
             let user = prefixed(&credential.username, ProxyText::User)?;
             let password =
                 Zeroizing::new(prefixed(credential.password.expose(), ProxyText::Password)?);
-            // In one piece: memory that grows leaves its old content behind.
+            // Allocated at once: memory that grows leaves its old content behind.
             Ok(Zeroizing::new(
                 [&[LOGIN_VERSION][..], &user, &password].concat(),
             ))
@@ -110,7 +110,7 @@ impl Conversation {
         }
     }
 
-    /// The turn after `answer`, which has the expected length; `None` once the proxy is connected to the server.
+    /// The turn after `answer`, which has the expected length; `None` when the proxy is connected to the server.
     pub(super) fn next(&mut self, answer: &[u8]) -> Result<Option<Turn>, ProxyRefusal> {
         match (self.awaited, answer) {
             (Awaited::Method, [VERSION, method]) => self.authenticate(*method).map(Some),
@@ -179,7 +179,7 @@ impl Conversation {
     }
 }
 
-/// The text behind a byte that says how long it is.
+/// Encodes a text after a byte with its length.
 fn prefixed(text: &str, what: ProxyText) -> Result<Vec<u8>, ProxyText> {
     let length = u8::try_from(text.len()).map_err(|_| what)?;
     Ok([&[length], text.as_bytes()].concat())
@@ -203,12 +203,12 @@ mod tests {
         credential("bob", "pw")
     }
 
-    /// A conversation of `host` and port 27017 with Bob, or with nobody.
+    /// A conversation for `host` and port 27017, with the user Bob or without a user.
     fn of(host: &str, with_user: bool) -> Conversation {
         Conversation::new(host, 27017, with_user.then(bob).as_ref()).unwrap()
     }
 
-    /// All that is sent to a proxy with these answers, and how it ends. Each answer is as long as was expected.
+    /// The bytes that are sent to a proxy with these replies, and the result. Each reply has the expected length.
     fn run(
         mut conversation: Conversation,
         answers: &[&[u8]],
@@ -255,7 +255,7 @@ mod tests {
                 Ok(())
             )
         );
-        // A proxy that asks for nobody is not shown the password.
+        // A proxy that requests no user does not receive the password.
         let (sent, end) = run(of("db", true), &[&[5, 0], reply, rest]);
         assert_eq!(
             (sent, end),
@@ -273,7 +273,7 @@ mod tests {
                 "2001:db8::7",
                 b"\x04\x20\x01\x0D\xB8\0\0\0\0\0\0\0\0\0\0\0\x07".to_vec(),
             ),
-            // Only this host knows the zone: it is left to a proxy that may be on it.
+            // Only this host knows the zone: the name is sent to a proxy that may be on this host.
             ("fe80::1%lo", b"\x03\x0Afe80::1%lo".to_vec()),
             ("192.0.2", b"\x03\x07192.0.2".to_vec()),
             (&long, [b"\x03\xFF", long.as_bytes()].concat()),
@@ -333,7 +333,7 @@ mod tests {
                 broken(ProxyViolation::LoginVersion(5)),
             ),
             (false, &[method, &[5, 1, 0, 1]], ProxyRefusal::Reply(1)),
-            // A refusal counts whatever follows it.
+            // A rejection counts, even if more bytes follow it.
             (
                 false,
                 &[method, &[5, 0xFE, 9, 9]],
@@ -377,7 +377,7 @@ mod tests {
         assert!(conversation.next(b"n\0\0").unwrap().is_none());
     }
 
-    /// Whatever a proxy answers, in whatever pieces: the conversation ends, and asks for few bytes.
+    /// For any replies of a proxy, in pieces of any size: the conversation ends, and requests few bytes.
     #[test]
     fn random_answers_end_in_few_short_turns() {
         let good: [&[u8]; 5] = [&[5, 2], &[1, 0], &[5, 0, 0, 3], &[9], &[0; 11]];

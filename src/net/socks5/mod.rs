@@ -1,8 +1,8 @@
 //! Connections through a SOCKS5 proxy.
 //!
-//! In: a socket that is connected to the proxy. Out: the same socket, connected to the server, from which no byte of the
-//! server was read. The messages are in `conversation`, without any I/O. All runs on the caller's thread and ends at the
-//! deadline or with the interruption of the [`Socket`]. Source: "SOCKS5 Support".
+//! In: a socket that is connected to the proxy. Out: the same socket, connected to the server, before any byte of the
+//! server was read. The messages are in `conversation`, without any I/O. All work runs on the caller's thread and ends
+//! at the deadline or when the [`Socket`] is interrupted. Source: "SOCKS5 Support".
 
 mod conversation;
 
@@ -18,9 +18,9 @@ use crate::reason::net::{NetFailure, ProxyFailure, ProxyProblem, ProxyRefusal};
 use crate::socket::Socket;
 use crate::time::Deadline;
 
-/// Has the proxy at the other end of `socket` connect to `port` of `host`.
+/// Sends the proxy at the other end of `socket` the request to connect to `port` of `host`.
 ///
-/// User and password go to it in the clear, if it asks for them.
+/// User and password are sent in the clear, if the proxy requests them.
 pub(super) fn pass(
     mut socket: Socket,
     proxy: &ProxyOptions,
@@ -71,7 +71,7 @@ pub(super) fn pass(
     }))
 }
 
-/// The proxy itself cannot be reached.
+/// The error if the proxy itself cannot be reached.
 pub(super) fn out_of_reach(
     proxy: &ProxyOptions,
     unreachable: Unreachable,
@@ -87,20 +87,20 @@ pub(super) fn out_of_reach(
     }
 }
 
-/// How long this client reads from a peer that is not a SOCKS5 proxy, and how many bytes.
+/// The time and the number of bytes for which this client reads from a peer that is not a SOCKS5 proxy.
 const SNIFF_TIME: Duration = Duration::from_millis(100);
 const SNIFF_LENGTH: u64 = 14;
 
-/// Why a conversation ended early.
+/// The reason why a conversation ended early.
 #[derive(Debug)]
 enum ConversationError {
-    /// The socket failed, or time ran out.
+    /// The socket failed, or the deadline passed.
     Io(io::Error),
-    /// The proxy refused, by this answer.
+    /// The proxy rejected the request, with this reply.
     Refused(ProxyRefusal, Vec<u8>),
 }
 
-/// Carries a conversation, turn by turn.
+/// Runs a conversation, turn by turn.
 fn converse(
     stream: &mut (impl Read + Write),
     conversation: &mut Conversation,
@@ -108,7 +108,7 @@ fn converse(
     let mut room = [0; LONGEST_ANSWER];
     let mut turn = Some(conversation.greeting());
     while let Some(now) = turn {
-        // An empty write would do no harm, and cost a system call.
+        // An empty write would be harmless, but costs a system call.
         if !now.send.is_empty() {
             stream.write_all(&now.send).map_err(ConversationError::Io)?;
         }
@@ -125,7 +125,7 @@ fn converse(
 mod tests {
     use super::*;
 
-    /// A proxy that says all it has to say at once.
+    /// A proxy that sends all its replies at once.
     struct Eager {
         says: io::Cursor<Vec<u8>>,
         heard: Vec<u8>,
