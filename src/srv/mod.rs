@@ -36,7 +36,7 @@ pub struct SeedList {
     pub name_servers: Vec<SocketAddr>,
     /// The duration of both lookups.
     pub duration: Duration,
-    /// How long the SRV records may be cached: the shortest of their times to live.
+    /// The time for which the SRV records may be cached: the shortest of their times to live.
     pub ttl: Duration,
 }
 

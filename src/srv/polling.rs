@@ -1,9 +1,9 @@
 //! Polls DNS for the routers of a sharded cluster.
 //!
-//! A thread looks up the SRV records when their time to live is over, but at most once a minute, and passes the hosts to
-//! the topology; after a failure it waits for `heartbeatFrequencyMS`. Records that the specification refuses are ignored.
-//! The thread ends when the deployment turns out not to be a sharded cluster. Source: "Polling SRV Records for mongos
-//! Discovery".
+//! A thread looks up the SRV records when their time to live is over, but at most once a minute, and passes the hosts
+//! to the topology; after a failure it waits for `heartbeatFrequencyMS`. Records that the specification rejects are
+//! ignored. The thread ends when the deployment turns out not to be a sharded cluster. Source: "Polling SRV Records for
+//! mongos Discovery".
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -194,7 +194,7 @@ mod tests {
             }
         }
 
-        /// Until DNS was asked so often once more.
+        /// Waits until DNS was queried this often once more.
         fn await_rounds(&self, count: usize) {
             let (started, before) = (Instant::now(), self.dns.asked().len());
             while self.dns.asked().len() < before + count {
@@ -277,7 +277,7 @@ mod tests {
         let router = Server::builder().hello(Hello::mongos()).start();
         let host = [("localhost.test.example", router.port())];
         let bench = Bench::start(&host, "&replicaSet=rs0");
-        // The thread has gone without a question beyond the two of the beginning.
+        // The thread has ended without a query beyond the two of the beginning.
         let started = Instant::now();
         while Arc::weak_count(&bench.topology) > 0 && started.elapsed() < Duration::from_secs(1) {
             thread::sleep(INTERVAL);

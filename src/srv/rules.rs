@@ -32,7 +32,7 @@ pub(super) fn bare(name: &str) -> String {
 ///
 /// # Errors
 /// [`CauseCode::SrvNotFound`](crate::CauseCode::SrvNotFound) without a record,
-/// [`CauseCode::SrvInvalid`](crate::CauseCode::SrvInvalid) if the specification refuses one.
+/// [`CauseCode::SrvInvalid`](crate::CauseCode::SrvInvalid) if the specification rejects one.
 pub(super) fn hosts(
     name: &str,
     query: &str,
