@@ -27,11 +27,11 @@ pub(super) trait SaslClient: fmt::Debug + Send {
     /// the server waits for it.
     fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause>;
 
-    /// Returns whether the mechanism needs nothing more from the server, which may then end the conversation.
+    /// Returns true if the mechanism needs no further message from the server, which may then end the conversation.
     fn is_complete(&self) -> bool;
 
-    /// Returns whether the server is requested to end the conversation with its last message, without a response to an
-    /// empty one (`skipEmptyExchange`).
+    /// Returns true if the server should end the conversation with its last message, without a response to an empty one
+    /// (`skipEmptyExchange`).
     fn skips_empty_exchange(&self) -> bool {
         false
     }
@@ -70,7 +70,7 @@ struct SaslExchange {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Sends this command to the database [`Conversation::source`]; the reply goes to [`Conversation::receive`]. The
-    /// command may hold a secret.
+    /// command may contain a secret.
     Send(RawDocumentBuf),
     /// The connection is authenticated.
     Done,
@@ -120,7 +120,7 @@ impl Conversation {
         &self.source
     }
 
-    /// Returns how the connection was authenticated, once the conversation is done.
+    /// Returns the authenticated user and its database, after the conversation is done.
     pub(crate) fn into_authenticated(self) -> Authenticated {
         let token = self.oidc_client().and_then(OidcClient::token).cloned();
         Authenticated {
@@ -139,7 +139,7 @@ impl Conversation {
         }
     }
 
-    /// How long the conversation has waited for a person. No limit counts that time.
+    /// The time that the conversation has waited for a person. No limit includes it.
     pub(crate) fn time_of_person(&self) -> Duration {
         self.oidc_client()
             .map_or(Duration::ZERO, OidcClient::time_of_person)
@@ -172,7 +172,7 @@ impl Conversation {
         Ok(command)
     }
 
-    /// Returns the first command as hello carries it. For SASL it names the database.
+    /// Returns the first command in the form for hello. For SASL it names the database.
     pub(super) fn speculative(&mut self) -> Result<RawDocumentBuf, Cause> {
         let mut command = self.first_with_room(self.source.len())?;
         if self.client.sasl().is_some() {
@@ -284,10 +284,10 @@ pub(crate) fn with_room(bytes: usize) -> RawDocumentBuf {
     RawDocumentBuf::from_bytes(empty).unwrap_or_default()
 }
 
-/// More bytes than a command needs in addition to the message and the name of a database.
+/// An upper bound of a command's size, without the message and the name of a database.
 const COMMAND: usize = 256;
 
-/// The replies after which a conversation must be done: SCRAM needs three, GSSAPI a few more.
+/// The number of replies after which a conversation must be done: SCRAM needs three, GSSAPI a few more.
 const MOST_REPLIES: u32 = 16;
 
 /// The largest message of a server: 64 KiB. A message of SCRAM has some hundred bytes, a Kerberos token some thousand.
@@ -456,7 +456,7 @@ mod tests {
             let Step::Send(next) = receive(&mut conversation, &answer(false, b"g")).unwrap() else {
                 panic!("more is sent");
             };
-            // Memory that grew would be another size.
+            // Memory that grew would have another size.
             for (command, room) in [
                 (&first, COMMAND),
                 (&speculative, COMMAND + database.len()),

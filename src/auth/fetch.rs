@@ -1,7 +1,7 @@
 //! Fetches credentials: from a service by HTTP or HTTPS, or from a token file; limited in time and size.
 //!
-//! Requests to services on the link of the host use plain HTTP and never a proxy. Requests to others use HTTPS, and the
-//! certificate is verified as that of a database server is.
+//! Requests to services on the link of the host use plain HTTP and never a proxy. Requests to other services use HTTPS,
+//! and the certificate is verified like that of a database server.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Query<'a> {
     pub(super) ca_file: Option<&'a Path>,
 }
 
-/// Why a request got no reply with status 200.
+/// The reason why a request got no reply with status 200.
 #[derive(Debug)]
 pub(super) enum FetchError {
     /// This host lacks a resource for the request: the cause `local-limit`.
@@ -42,7 +42,7 @@ pub(super) enum FetchError {
     },
 }
 
-/// Why a service gave no credential.
+/// The reason why a service returned no credential.
 #[derive(Debug)]
 pub(super) enum ServiceError {
     /// This host lacks a resource for the request: the cause `local-limit`.
@@ -64,7 +64,7 @@ impl From<FetchError> for ServiceError {
             FetchError::Status { status, body } => {
                 Self::Problem(CredentialServiceProblem::Status {
                     status,
-                    // The body of a status below 400 may be the credential after all.
+                    // The body of a status below 400 may still be the credential.
                     body: match status >= 400 {
                         true => sanitize(&body),
                         false => String::new(),
@@ -163,5 +163,5 @@ pub(super) fn read_token(path: &Path, deadline: &Deadline) -> Result<Secret, Tok
 /// The time limit of one exchange, and of reading one file.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest reply and the largest file: a token of a cloud has some thousand bytes.
+/// The largest reply and the largest file: a token of a cloud has a few thousand bytes.
 const LARGEST: usize = 64 << 10;

@@ -1,8 +1,8 @@
 //! GSSAPI: Kerberos, by the system's library (RFC 4752).
 //!
 //! The library caches tickets and talks to the KDC by its own rules (`krb5.conf`), in calls that no deadline of this
-//! crate can interrupt. So calls that may use the network run on a thread of their own; once the deadline has passed,
-//! its result is discarded. Source: "GSSAPI" in "Driver Authentication".
+//! crate can interrupt. So calls that may use the network run on a separate thread, and a result that arrives after the
+//! deadline is discarded. Source: "GSSAPI" in "Driver Authentication".
 
 use std::fmt;
 use std::sync::mpsc;
@@ -191,7 +191,7 @@ impl SaslClient for GssapiClient {
             return Ok(token.map(|token| token.to_vec()).unwrap_or_default().into());
         }
         let offer = self.context.unwrap(message).map_err(refused)?;
-        // The server's security layers, and its largest message. TLS protects the connection, so no layer is chosen.
+        // The server's security layers, and its largest message. TLS protects the connection, so no layer is selected.
         match offer[..] {
             [layers, _, _, _] if layers & NO_LAYER != 0 => {}
             [_, _, _, _] => return Err(violated(SaslViolation::SecurityLayerRequired)),
@@ -214,14 +214,14 @@ impl fmt::Debug for GssapiClient {
     }
 }
 
-/// Runs `work` on a thread of its own, and waits for its result until the deadline.
+/// Runs `work` on a separate thread, and waits for its result until the deadline.
 fn bounded<T: Send + 'static>(
     deadline: &Deadline,
     work: impl FnOnce() -> Result<T, AuthFailure> + Send + 'static,
 ) -> Result<T, AuthFailure> {
     let late = || AuthFailure::KerberosTimeout(deadline.elapsed());
     let (sender, result) = mpsc::sync_channel(1);
-    // Once the deadline has passed, the receiver is gone.
+    // After the deadline, the receiver no longer exists.
     let started = thread::spawn("mongotls-gssapi", move || drop(sender.send(work())));
     started.map_err(|_| AuthFailure::NoThread {
         mechanism: AuthMechanism::Gssapi,
@@ -247,7 +247,7 @@ fn violated(violation: SaslViolation) -> Cause {
     not_proven(AuthMechanism::Gssapi, violation).into()
 }
 
-/// The layer that protects nothing (RFC 4752 §3.3).
+/// The layer without any protection (RFC 4752 §3.3).
 const NO_LAYER: u8 = 1;
 
 #[cfg(test)]

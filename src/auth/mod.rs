@@ -1,9 +1,9 @@
 //! Authentication: the client proves its identity to a server in a conversation. Bytes and documents only.
 //!
-//! An [`Authenticator`] is created once per client. It checks what can be checked before any connection and caches what
+//! An [`Authenticator`] is created once per client. It makes all checks that need no connection, and caches data that
 //! the mechanisms can reuse, such as salted keys. [`Authenticator::begin`] starts the [`Authentication`] of one
 //! connection: it provides the fields that hello carries, reads the fields of hello's reply, selects the mechanism, and
-//! becomes a [`Conversation`], which converts the server's replies into further commands. `conn` owns the sockets.
+//! becomes a [`Conversation`], which converts the server's replies to further commands. `conn` owns the sockets.
 //!
 //! A mechanism that gets its credential from another service does so in [`Authentication::start`], after hello and
 //! until the deadline in [`Context`]. [`Authenticator::reauthenticate`] starts the authentication of a connection that
@@ -62,25 +62,25 @@ pub(crate) struct Authenticator {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) server: &'a ServerAddress,
-    /// The name of that server for DNS and Kerberos.
+    /// The server's name for DNS and Kerberos.
     #[cfg_attr(
         not(feature = "gssapi"),
         allow(dead_code, reason = "only Kerberos needs it")
     )]
     pub(crate) dns_name: &'a str,
-    /// When the connection must be established. It also limits the search for a credential.
+    /// The deadline for establishing the connection. It also limits the search for a credential.
     pub(crate) deadline: Deadline,
 }
 
-/// How a connection was authenticated.
+/// The result of authenticating a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Authenticated {
     pub(crate) mechanism: AuthMechanism,
     /// The database that the user belongs to.
     pub(crate) source: String,
-    /// The user. For MONGODB-X509 without a user name, the one that the server took from the certificate.
+    /// The user. With MONGODB-X509 and no user name, this is the name that the server took from the certificate.
     pub(crate) user: Option<String>,
-    /// The access token that was sent to the server, or `None` for other mechanisms than MONGODB-OIDC.
+    /// The access token that was sent to the server, or `None` for mechanisms other than MONGODB-OIDC.
     pub(crate) token: Option<AccessToken>,
 }
 
@@ -88,8 +88,8 @@ impl Authenticator {
     /// Checks the credential of the options, and returns `None` if they name no user.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the mechanism cannot work with
-    /// the other options, or not at all in this build.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the mechanism cannot work with the other
+    /// options, or is not supported by this build.
     pub(crate) fn new(options: &ClientOptions) -> Result<Option<Self>> {
         let Some(credential) = &options.credential else {
             return Ok(None);
@@ -129,7 +129,7 @@ impl Authenticator {
                 user: credential.username.clone(),
             }));
         }
-        // Without a mechanism, the password is checked once hello has negotiated one.
+        // Without a mechanism, the password is checked after hello has negotiated one.
         if let (Some(scram), Some(mechanism)) = (&scram, credential.mechanism) {
             scram
                 .check_password(mechanism)
@@ -168,7 +168,7 @@ impl Authenticator {
                 let client = self.oidc().speculative(context);
                 client.map(|client| Conversation::oidc(&self.credential, client))
             }
-            // The others must not start before the server is known.
+            // Other mechanisms must not start before the server is known.
             Some(_) => None,
         };
         let mut authentication = Authentication {
@@ -199,8 +199,8 @@ impl Authenticator {
         Ok((conversation, Step::Send(first)))
     }
 
-    /// Returns the next conversation to try after the server refused a command with this code, or `None` if the
-    /// refusal is final. Only MONGODB-OIDC has more than one source of a token.
+    /// Returns the next conversation to try after the server rejected a command with this code, or `None` if the
+    /// rejection is final. Only MONGODB-OIDC has more than one source of a token.
     pub(crate) fn retry(
         &self,
         conversation: &Conversation,
@@ -226,7 +226,7 @@ impl Authenticator {
         }
     }
 
-    /// Describes the server's refusal of a command of `conversation`.
+    /// Describes the server's rejection of a command of `conversation`.
     pub(crate) fn rejection(
         &self,
         conversation: &Conversation,
@@ -324,7 +324,7 @@ impl Authentication<'_> {
         }
     }
 
-    /// The first command of the conversation, as hello carries it (`speculativeAuthenticate`).
+    /// The first command of the conversation, in the form for hello (`speculativeAuthenticate`).
     pub(crate) fn speculative_command(&self) -> Option<&RawDocument> {
         RawDocument::from_bytes(self.speculative_command.as_ref()?).ok()
     }
@@ -338,7 +338,7 @@ impl Authentication<'_> {
     ) -> Result<(Conversation, Step), Cause> {
         let negotiates = self.user_to_negotiate().is_some();
         let reply = HelloReply::read(hello);
-        // The server may have refused the token in hello because it is too old: then a new conversation begins.
+        // The server may have rejected the token in hello because it is too old: then a new conversation begins.
         let speculative = match (self.speculative, reply.speculative) {
             (Some(mut conversation), Some(reply)) => match conversation.receive(reply) {
                 Err(_) if conversation.mechanism() == AuthMechanism::MongodbOidc => None,
@@ -408,12 +408,12 @@ fn check_x509(options: &ClientOptions) -> Result<(), AuthFailure> {
     }
 }
 
-/// Returns whether a password ends with a line feed or a carriage return, which is most likely the end of a file.
+/// Returns true if a password ends with a line feed or a carriage return, which is most likely the end of a file.
 fn ends_with_line_feed(password: &str) -> bool {
     password.ends_with(['\n', '\r'])
 }
 
-/// Describes that OpenSSL refuses what a mechanism needs, as it does in FIPS mode.
+/// Describes that OpenSSL rejects an algorithm that a mechanism needs, as in FIPS mode.
 fn crypto_unavailable(
     mechanism: AuthMechanism,
     primitive: CryptoPrimitive,
@@ -436,7 +436,7 @@ fn not_proven(mechanism: AuthMechanism, violation: SaslViolation) -> AuthFailure
     }
 }
 
-/// How many names of mechanisms are read, and how long each may be.
+/// The maximum number of names of mechanisms that are read, and the maximum length of each.
 const MOST_NAMES: usize = 32;
 const LONGEST_NAME: usize = 64;
 

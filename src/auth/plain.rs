@@ -15,7 +15,7 @@ pub(super) struct Plain {
     password: Secret,
 }
 
-/// Refuses to send the password without TLS, and characters that the message cannot hold.
+/// Rejects a password without TLS, and characters that the message cannot represent.
 pub(super) fn check(options: &ClientOptions) -> Result<(), AuthFailure> {
     let credential = options.credential.iter();
     let mut parts = credential.flat_map(|own| {

@@ -32,7 +32,7 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Returns whether the server will still accept them.
+    /// Returns true if the server will still accept them.
     fn is_valid(&self, now: SystemTime) -> bool {
         let until = self.expiration.and_then(|end| end.checked_sub(MARGIN));
         until.is_some_and(|until| now < until)

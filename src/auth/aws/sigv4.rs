@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
-    /// The path, escaped as it is sent.
+    /// The path, escaped in the same way as in the request.
     pub(super) path: &'a str,
-    /// The query, escaped and in the order of its names.
+    /// The query, escaped, and sorted by name.
     pub(super) query: &'a str,
     /// The signed headers, in any order; names in lower case, values without white space at their ends.
     pub(super) headers: &'a [(&'a str, &'a str)],
     pub(super) body: &'a [u8],
 }
 
-/// What a signature holds for.
+/// The date, region and service that a signature is valid for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
     /// The value of `x-amz-date`: `20150830T123600Z`.
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_user_guide() {
-        // "ListUsers" of IAM, with each step as the guide gives it.
+        // "ListUsers" of IAM, with each step of the guide.
         let content_type = "application/x-www-form-urlencoded; charset=utf-8";
         let headers = [
             TIME,

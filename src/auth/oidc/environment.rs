@@ -1,5 +1,4 @@
-//! The built-in sources of access tokens: the metadata services of Azure and Google Cloud, and a file in
-//! Kubernetes.
+//! The built-in sources of access tokens: the metadata services of Azure and Google Cloud, and a file in Kubernetes.
 //!
 //! Source: "Built-in OIDC Environment Integrations" in "Driver Authentication".
 
@@ -175,7 +174,7 @@ impl Environment {
     }
 }
 
-/// Azure's reply, of which one field is used: `expires_in` is text there, and the server reports an expired token.
+/// Azure's reply. Only one field is used: `expires_in` is text there, and the server reports an expired token.
 #[derive(Deserialize)]
 struct AzureReply {
     access_token: String,

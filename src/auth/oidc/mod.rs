@@ -1,8 +1,8 @@
 //! MONGODB-OIDC: the client sends an access token of an identity provider to the server.
 //!
 //! For a workload one message is enough: the cached token, or a new one from the environment or the program's callback.
-//! For a person, the server first names its identity provider, unless a refresh token is cached. If the server refuses a
-//! cached token, the token is removed from the cache and [`Oidc::retry`] starts a conversation with the next source.
+//! For a person, the server first names its identity provider, unless a refresh token is cached. If the server rejects
+//! a cached token, the token is removed from the cache and [`Oidc::retry`] starts a conversation with the next source.
 //! Source: "MONGODB-OIDC" in "Driver Authentication".
 
 #[cfg(feature = "cloud")]
@@ -94,8 +94,8 @@ impl Oidc {
         }
     }
 
-    /// Starts the next conversation after the server refused `refused` with this code, or returns `None` if there is no
-    /// other token to try. Removes the refused token from the cache.
+    /// Starts the next conversation after the server rejected `refused` with this code, or returns `None` if there is
+    /// no other token to try. Removes the rejected token from the cache.
     pub(super) fn retry(
         &self,
         refused: &OidcClient,
@@ -112,7 +112,7 @@ impl Oidc {
         }
         let mut client = self.next(origin, context)?;
         if client.token.is_some() && client.origin == TokenOrigin::Cache {
-            // Another connection has got this token in the meantime. It is the last one to try.
+            // Another connection has obtained this token in the meantime. It is the last one to try.
             client.origin = TokenOrigin::New;
         }
         Ok(Some(client))
@@ -129,7 +129,7 @@ impl Oidc {
         if !shared.is_human() {
             let ObtainedToken { token, is_cached } =
                 shared.token(CallArguments::default(), &shared.limit(&context.deadline))?;
-            // A token that another connection has got in the meantime may be too old.
+            // A token that another connection has obtained in the meantime may be too old.
             let origin = if is_cached {
                 TokenOrigin::Cache
             } else {
@@ -215,7 +215,7 @@ impl Shared {
         })
     }
 
-    /// The deadline of a call: five minutes for a person, and otherwise a minute or the deadline of the connection.
+    /// The deadline of a call: five minutes for a person, otherwise a minute or the deadline of the connection.
     fn limit(&self, connection: &Deadline) -> Deadline {
         match self.is_human() {
             true => person(),
@@ -223,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Returns the cached token, or that of a call.
+    /// Returns the cached token, or one from a call.
     fn token(&self, arguments: CallArguments, deadline: &Deadline) -> Result<ObtainedToken, Cause> {
         let (source, username, deadline_of_call) =
             (self.source.clone(), self.username.clone(), *deadline);
@@ -261,12 +261,12 @@ impl Shared {
     }
 }
 
-/// Where the token of a conversation comes from, in the order in which they are tried.
+/// The origin of a conversation's token, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenOrigin {
     /// The cache.
     Cache,
-    /// The identity provider, for the cached refresh token.
+    /// The identity provider, in exchange for the cached refresh token.
     Refresh,
     /// A call of the callback or the environment for this conversation, or a person.
     New,
@@ -279,7 +279,7 @@ pub(super) struct OidcClient {
     /// `None` until a person has logged in.
     token: Option<AccessToken>,
     is_complete: bool,
-    /// How long the conversation has waited for a person.
+    /// The time that the conversation has waited for a person.
     time_of_person: Duration,
 }
 
@@ -300,7 +300,7 @@ impl SaslClient for OidcClient {
         let idp = read_idp(message).map_err(violated)?;
         let started = Instant::now();
         let shared = &self.shared;
-        // The cache may have the token of another connection by now.
+        // The cache may contain the token of another connection by now.
         let arguments = CallArguments {
             idp: Some(idp),
             refresh: None,
@@ -324,7 +324,7 @@ impl OidcClient {
         self.token.as_ref()
     }
 
-    /// How long the conversation has waited for a person. No limit counts that time.
+    /// The time that the conversation has waited for a person. No limit includes it.
     pub(super) fn time_of_person(&self) -> Duration {
         self.time_of_person
     }
@@ -392,7 +392,7 @@ fn violated(violation: SaslViolation) -> Cause {
 
 /// The time limit of a call if the connection has none.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The time limit of a person.
+/// The time limit for a person.
 const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]

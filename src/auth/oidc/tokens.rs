@@ -1,6 +1,6 @@
-//! The access token of a client, and the one call at a time that gets the next.
+//! The access token of a client, and the calls that get the next one, one at a time.
 //!
-//! A call runs on a thread of its own, so that a callback that blocks cannot stretch a time limit: waiting threads return
+//! A call runs on a separate thread, so that a callback that blocks cannot exceed a time limit: waiting threads return
 //! at their deadline, while the call continues and its token serves the next threads. Calls are at least 100 ms apart.
 //! If a call fails, all threads that wait for it get its error. No lock is held while the callback runs. Source:
 //! "Credential Caching" in "Driver Authentication".
@@ -17,7 +17,7 @@ use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
 use crate::reason::auth::{AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure};
 use crate::time::Deadline;
 
-/// An access token, as it is sent to servers. Two are equal if they have the same text.
+/// An access token, as it is sent to servers. Two are equal if they have equal text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken(Arc<Secret>);
 
@@ -40,16 +40,17 @@ struct State {
     access: Option<(AccessToken, Option<Instant>)>,
     refresh: Option<Secret>,
     idp: Option<IdpInfo>,
-    /// The number of forks of the process when the running call began. A forked child has the state, but not the thread.
+    /// The number of forks of the process when the running call began. A forked child has the state, but not the
+    /// thread.
     runs_in: Option<u64>,
-    /// When the last call ended.
+    /// The end of the last call.
     last_call: Option<Instant>,
     /// The number of calls that have ended, and the result of the last one.
     ended: u64,
     result: Option<Result<AccessToken, Cause>>,
 }
 
-/// A token, and whether the cache had it.
+/// A token, with a flag that is true if it came from the cache.
 #[derive(Debug)]
 pub(super) struct ObtainedToken {
     pub(super) token: AccessToken,
@@ -63,7 +64,7 @@ pub(super) struct CallArguments {
     pub(super) refresh: Option<Secret>,
 }
 
-/// Gets a token from the environment or by the callback.
+/// Gets a token from the environment or with the callback.
 pub(super) type Call = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
 
 impl Tokens {
@@ -90,7 +91,7 @@ impl Tokens {
         })
     }
 
-    /// Removes a token that the server refused, unless the cache has another one already.
+    /// Removes a token that the server rejected, unless the cache already has another one.
     pub(super) fn invalidate(&self, refused: &AccessToken) {
         let mut state = self.state();
         if state
@@ -102,13 +103,13 @@ impl Tokens {
         }
     }
 
-    /// Removes the refresh token, which did not get an access token.
+    /// Removes the refresh token, because it yielded no access token.
     pub(super) fn remove_refresh(&self) {
         self.state().refresh = None;
     }
 
-    /// Returns the cached token or, if there is none, that of a call: of the one that is running, or of `call`.
-    /// `arguments` are those of the call, and are cached with its token.
+    /// Returns the cached token or, if there is none, that of a call: of the running call, or of `call`. `arguments`
+    /// are those of the call, and are cached with its token.
     pub(super) fn get(
         self: &Arc<Self>,
         call: Call,
@@ -126,7 +127,7 @@ impl Tokens {
             if awaited.is_some_and(|count| state.ended > count) {
                 match &state.result {
                     Some(Err(cause)) => return Err(cause.clone()),
-                    // The call gave a token, which was removed in the meantime because a server refused it, or which
+                    // The call returned a token. It was removed in the meantime because a server rejected it, or it
                     // expired at once. The server decides.
                     Some(Ok(token)) => {
                         let token = token.clone();
@@ -180,7 +181,7 @@ impl Tokens {
         }
     }
 
-    /// Runs one call, on a thread of its own.
+    /// Runs one call, on a separate thread.
     fn run(&self, call: Call, arguments: CallArguments, pause: Duration) {
         std::thread::sleep(pause);
         let result = catch_unwind(AssertUnwindSafe(call))
@@ -208,7 +209,7 @@ impl Tokens {
         self.changed.notify_all();
     }
 
-    /// Describes that the source of tokens gave none.
+    /// Describes that the source of tokens returned none.
     fn failed(&self, problem: AccessTokenProblem) -> Cause {
         let source = self.source;
         AuthFailure::AccessToken(AccessTokenFailure { source, problem }).into()
@@ -218,7 +219,7 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a token into the cache that no call gave.
+    /// Puts a token into the cache that does not come from a call.
     #[cfg(test)]
     pub(super) fn put(&self, text: &str, end: Option<Instant>) -> AccessToken {
         let token = AccessToken(Arc::new(Secret::from(text)));
@@ -234,7 +235,7 @@ impl State {
     }
 }
 
-/// The least time between the end of a call and the next one. The specification counts from the beginning of a call,
+/// The minimum time between the end of a call and the next one. The specification counts from the start of a call,
 /// which the callback sees a little later than this crate does.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -1,7 +1,7 @@
 //! The keys that are derived from a password, and their cache.
 //!
-//! `SaltedPassword` takes thousands of iterations on purpose, and is the same for all connections of a
-//! client to a deployment ("Caching credentials in SCRAM"). The cache holds `ClientKey` and `ServerKey`.
+//! `SaltedPassword` takes thousands of iterations on purpose, and is equal for all connections of a client to a
+//! deployment ("Caching credentials in SCRAM"). The cache holds `ClientKey` and `ServerKey`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,7 +62,7 @@ impl Keys {
     ) -> Result<Self, ErrorStack> {
         let function = digest.function();
         let mut salted = Zeroizing::new(vec![0; function.size()]);
-        // OpenSSL takes the number as a C int.
+        // OpenSSL stores the number in a C int.
         let iterations = usize::try_from(iterations).unwrap_or(usize::MAX);
         pbkdf2_hmac(password.as_bytes(), salt, iterations, function, &mut salted)?;
         Ok(Self {
@@ -113,7 +113,8 @@ struct Entry {
 }
 
 impl KeyCache {
-    /// Returns the keys, and derives them by `derive` if the cache does not have them. Nothing is derived under the lock.
+    /// Returns the keys, and derives them with `derive` if the cache does not have them. Nothing is derived under the
+    /// lock.
     pub(super) fn get(
         &self,
         digest: Digest,

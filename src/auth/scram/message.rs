@@ -1,12 +1,12 @@
-//! The messages of a server (RFC 5802 §7): text in, values out. Nothing in them is trusted.
+//! The messages of a server (RFC 5802 §7): text in, values out. Their content is untrusted.
 //!
 //! ```text
 //! server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count ["," extensions]
 //! server-final-message = (server-error / verifier) ["," extensions]
 //! ```
 //!
-//! This client supports no mandatory extension (`m=`), so one ends the conversation (RFC 5802 §5.1). Other extensions are
-//! ignored.
+//! This client supports no mandatory extension (`m=`), so one ends the conversation (RFC 5802 §5.1). Other extensions
+//! are ignored.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub(super) struct ServerFirst<'a> {
 /// `server-final-message`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ServerFinal<'a> {
-    /// The server's reason for its refusal.
+    /// The server's reason for its rejection.
     Error(&'a str),
     Signature(Vec<u8>),
 }
@@ -107,8 +107,8 @@ fn number(text: &str) -> Option<u32> {
     (digits && !text.is_empty()).then(|| text.parse().unwrap_or(u32::MAX))
 }
 
-/// Decodes a text in base 64 that is not empty, and accepts only its canonical form: OpenSSL's decoder ignores white
-/// space and bits in the padding.
+/// Decodes a non-empty base 64 text, and accepts only its canonical form: OpenSSL's decoder ignores white space and
+/// bits in the padding.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let bytes = openssl::base64::decode_block(text).ok()?;
     let is_sound = !bytes.is_empty() && openssl::base64::encode_block(&bytes) == text;

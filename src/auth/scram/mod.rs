@@ -1,5 +1,5 @@
-//! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, RFC 7677): client and server prove to each other that they
-//! know the password, without sending it.
+//! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, RFC 7677): client and server prove to each other that they know the
+//! password, without sending it.
 //!
 //! All connections of a client share one [`Scram`]: the user, the password in the form that each mechanism needs, and
 //! the keys derived from it. A [`ScramClient`] is the client's side of one conversation:
@@ -43,7 +43,7 @@ pub(super) struct Scram(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     user: String,
-    /// The password of SCRAM-SHA-1, or an error if OpenSSL refuses MD5.
+    /// The password of SCRAM-SHA-1, or an error if OpenSSL rejects MD5.
     digested: Result<Secret, AuthFailure>,
     /// The password of SCRAM-SHA-256, or an error if SASLprep prohibits it.
     prepared: Result<Secret, AuthFailure>,
@@ -123,9 +123,9 @@ enum State {
     Final {
         signature: Vec<u8>,
     },
-    /// None: the server has proven that it knows the user.
+    /// No message: the server has proven that it knows the user.
     Complete,
-    /// None: the server broke a rule, and every further message is refused.
+    /// No message: the server broke a rule, and every further message is rejected.
     Broken,
 }
 
@@ -290,14 +290,15 @@ fn prohibited(password: &str) -> AuthFailure {
 /// The random bytes of a nonce: 24, as in MongoDB's own clients.
 const NONCE_BYTES: usize = 24;
 
-/// The least iteration count that is accepted ("SCRAM-SHA-256"): a server in the middle could request a single one.
+/// The minimum iteration count that is accepted ("SCRAM-SHA-256"): an attacker between client and server could request
+/// a single iteration.
 const MIN_ITERATIONS: u32 = 4096;
 
-/// The largest iteration count that is accepted: the server chooses how much the client must compute, and no deadline
-/// limits the computation. A million take half a second; MongoDB's default is 15 000.
+/// The maximum iteration count that is accepted: the server determines the work of the client, and no deadline limits
+/// the computation. A million iterations take half a second; MongoDB's default is 15 000.
 const MAX_ITERATIONS: u32 = 1_000_000;
 
-/// The longest message of a server: 4 KiB. It holds a nonce and a salt, of some tens of bytes each.
+/// The longest message of a server: 4 KiB. It contains a nonce and a salt, of a few dozen bytes each.
 const LONGEST_MESSAGE: usize = 4 << 10;
 
 #[cfg(test)]

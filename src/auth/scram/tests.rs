@@ -20,7 +20,7 @@ fn say(client: &mut ScramClient, message: &str) -> Result<String, Cause> {
     Ok(String::from_utf8(response.to_vec()).unwrap())
 }
 
-/// A whole conversation: nonce, and what server, client and server say.
+/// A whole conversation: the nonce, and the messages of server, client and server.
 struct Vector {
     digest: Digest,
     nonce: &'static str,
@@ -162,7 +162,7 @@ fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
         assert!(cause.message().contains("SASLprep"), "{cause}");
         let printed = format!("{cause:?} {scram:?}");
         assert!(!printed.contains(password), "{printed}");
-        // SCRAM-SHA-1 takes it as it is.
+        // SCRAM-SHA-1 uses the password unchanged.
         assert!(scram.client(AuthMechanism::ScramSha1).is_ok());
     }
 }
@@ -179,7 +179,7 @@ fn without_its_tables_a_password_of_more_than_ascii_is_refused() {
         assert!(scram.client(AuthMechanism::ScramSha256).is_ok());
         let mut client = scram.client_with_nonce(Digest::Sha256, "n".to_owned());
         client.first().unwrap();
-        // Whatever the server says, no proof is made with a password that is not prepared.
+        // No message of the server leads to a proof with a password that is not prepared.
         let said = say(&mut client, "r=nonce,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
         assert_eq!(said.unwrap_err().code(), CauseCode::MechanismUnsupported);
         assert!(!format!("{cause:?} {scram:?}").contains(password));
@@ -190,7 +190,7 @@ fn without_its_tables_a_password_of_more_than_ascii_is_refused() {
     assert_eq!(prepare_password("").unwrap().expose(), "");
 }
 
-/// What a server says first, and a piece of the message that names what is wrong with it.
+/// Hostile first messages of a server, each with a part of the error that describes its problem.
 const HOSTILE_FIRST: &[(&str, &str)] = &[
     ("", "no nonce"),
     ("r", "no nonce"),
@@ -295,7 +295,7 @@ fn hostile_first_messages_are_refused_for_their_reason() {
         let cause = say(&mut client, message).unwrap_err();
         assert_eq!(cause.code(), CauseCode::ServerNotProven, "{message}");
         assert!(cause.message().contains(why), "{message}: {cause}");
-        // What was broken stays broken.
+        // After an error, every message is rejected.
         let sound = "r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096";
         let cause = say(&mut client, sound).unwrap_err();
         assert!(cause.message().contains("unexpected message"), "{cause}");
@@ -320,7 +320,7 @@ fn extensions_that_are_not_mandatory_are_passed_over() {
     );
 }
 
-/// What a server says last.
+/// Hostile last messages of a server.
 const HOSTILE_LAST: &[(&str, &str)] = &[
     ("", "no signature"),
     ("v", "no signature"),
@@ -426,7 +426,7 @@ fn mutated_messages_never_prove_a_server() {
         if client.respond(&last).is_ok() {
             proven += 1;
             let text = String::from_utf8(last).unwrap();
-            // The same signature, with an extension.
+            // An equal signature, with an extension.
             assert!(text.starts_with(&RFC_7677.server_final[..44]), "{text}");
         }
         assert!(client.is_complete() || matches!(client.state, State::Broken));
