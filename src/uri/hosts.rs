@@ -54,7 +54,7 @@ pub(super) fn srv_host(text: &str) -> Result<String> {
     }
 }
 
-/// Which host an error is about.
+/// The host that an error is about.
 #[derive(Clone, Copy)]
 struct Place {
     number: usize,
@@ -119,7 +119,7 @@ fn unix_socket(path: String, port: Option<&str>, place: Place) -> Result<ServerA
     Ok(ServerAddress::unix(path))
 }
 
-/// An IPv6 address in brackets, with a zone (RFC 6874) and a port, if there are.
+/// Parses an IPv6 address in brackets, with a zone (RFC 6874) and a port, if present.
 fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
     const REMEDY: &str = "Write an IPv6 address as [::1] or [::1]:27017, one with a zone as \
         [fe80::1%25eth0].";
@@ -148,7 +148,7 @@ fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
     if address.parse::<Ipv6Addr>().is_err() || bad_zone {
         return Err(place.refuse("has brackets that hold no IPv6 address", REMEDY));
     }
-    // The name of an interface tells cases apart, unlike the rest.
+    // The name of an interface is case-sensitive, unlike the rest.
     let zone = zone.map(|zone| format!("%{zone}")).unwrap_or_default();
     Ok(ServerAddress::Tcp {
         host: address.to_ascii_lowercase() + &zone,
@@ -174,7 +174,7 @@ fn read_port(text: Option<&str>, place: Place) -> Result<u16> {
     }
 }
 
-/// A name of DNS, or a dotted IPv4 address. Names beyond ASCII pass as they are.
+/// Checks a DNS name or a dotted IPv4 address. Names with characters beyond ASCII are accepted unchanged.
 fn check_name(name: &str, place: Place) -> Result<()> {
     const REMEDY: &str = "Check the spelling of the host name.";
     if name.contains([':', '@']) {
@@ -200,7 +200,7 @@ fn check_name(name: &str, place: Place) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the C library reads `name` as an IPv4 address, such as 127.1, 0x7f000001 and 010.0.0.1
+/// Returns true if the C library reads `name` as an IPv4 address, such as 127.1, 0x7f000001 and 010.0.0.1
 /// (`inet_aton`). A name such as 256.0.0.1 is looked up in DNS (RFC 3986 §3.2.2).
 fn reads_as_ipv4(name: &str) -> bool {
     let parts: Option<Vec<u32>> = name.split('.').map(c_number).collect();
@@ -212,7 +212,7 @@ fn reads_as_ipv4(name: &str) -> bool {
     is_in_range.is_some_and(|most| *last <= most) && first.iter().all(|number| *number <= 0xff)
 }
 
-/// A number as C writes it: decimal, octal after 0, hexadecimal after 0x.
+/// Parses a number in C notation: decimal, octal after 0, hexadecimal after 0x.
 fn c_number(text: &str) -> Option<u32> {
     let lower = text.to_ascii_lowercase();
     let (digits, radix) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {
@@ -220,7 +220,7 @@ fn c_number(text: &str) -> Option<u32> {
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (lower.as_str(), 10),
     };
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
     u32::from_str_radix(digits, radix).ok().filter(|_| is_plain)
 }
@@ -229,8 +229,8 @@ fn is_name(c: char) -> bool {
     match c {
         '-' | '_' | '.' => true,
         c if c.is_ascii() => c.is_ascii_alphanumeric(),
-        // Characters without a width or that change the direction of writing; other forms of the dot,
-        // the slash and the at-sign.
+        // Characters without a width or that change the direction of writing; variants of the dot, the slash and the
+        // at-sign.
         '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' => false,
         '\u{FEFF}' | '\u{FFFD}' | '\u{FF0E}' | '\u{FF0F}' | '\u{FF20}' | '\u{3002}' => false,
         c => !c.is_whitespace() && !c.is_control(),

@@ -1,7 +1,7 @@
-//! The table of keys: what a connection string may hold, and the field that each key sets.
+//! The table of keys: the keys of a connection string, and the field that each key sets.
 //!
-//! The names are those of the specification "URI Options", compared without regard to case. Unit,
-//! range and default stand at the field of [`ClientOptions`](crate::ClientOptions).
+//! The names are those of the specification "URI Options", compared case-insensitively. Unit, range and default are
+//! documented at the field of [`ClientOptions`](crate::ClientOptions).
 
 use zeroize::Zeroizing;
 
@@ -16,12 +16,12 @@ pub(super) struct Key {
     pub(super) repeat: Repeat,
 }
 
-/// What it means that a key is there twice.
+/// The effect of repeating a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
     /// A warning; the last valid value counts.
     LastCounts,
-    /// An error, unless the values are the same: the wrong one would weaken security.
+    /// An error, unless the values are equal: the wrong one would weaken security.
     MustAgree,
     /// An error ("SOCKS5 Support").
     Never,
@@ -29,7 +29,7 @@ pub(super) enum Repeat {
     List,
 }
 
-/// One row a key: its name, what a repetition means, how the value is read and the field it sets.
+/// One row for each key: its name, the effect of a repetition, the parser of the value and the field that it sets.
 macro_rules! keys {
     ($($name:literal $repeat:ident $value:expr;)*) => {
         /// Every key, in groups.
@@ -115,11 +115,11 @@ keys! {
 /// Another spelling of a key.
 pub(super) struct Alias {
     pub(super) name: &'static str,
-    /// The spelling that counts.
+    /// The current spelling.
     pub(super) key: &'static str,
-    /// The value for that spelling; none if it is not one.
+    /// Returns the value for that spelling, or `None` if the value is invalid.
     pub(super) translate: fn(&str) -> Option<Zeroizing<String>>,
-    /// Whether the use of the alias is worth a warning.
+    /// True if the use of the alias causes a warning.
     pub(super) deprecated: bool,
 }
 
@@ -152,7 +152,7 @@ pub(super) struct Unsupported {
     pub(super) name: &'static str,
     /// What to use instead.
     pub(super) instead: &'static str,
-    /// Whether ignoring the key would go unnoticed until it hurts: an error instead of a warning.
+    /// True if ignoring the key would remain unnoticed until it causes harm: an error instead of a warning.
     pub(super) refused: bool,
 }
 
@@ -170,7 +170,7 @@ pub(super) static UNSUPPORTED: &[Unsupported] = &[
     },
 ];
 
-/// What a name in a connection string stands for.
+/// The meaning of a name in a connection string.
 #[derive(Clone, Copy)]
 pub(super) enum Found {
     Key(&'static Key),
@@ -180,7 +180,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// Looks `name` up, without regard to case.
+    /// Looks `name` up, case-insensitively.
     pub(super) fn look_up(name: &str) -> Self {
         let is_name = |candidate: &str| candidate.eq_ignore_ascii_case(name);
         if let Some(key) = KEYS.iter().find(|key| is_name(key.name)) {
@@ -205,7 +205,7 @@ impl Found {
         }
     }
 
-    /// Whether the value may hold an `@`.
+    /// Returns true if the value may contain an `@`.
     pub(super) fn is_text(self) -> bool {
         match self {
             Self::Key(key) | Self::Alias(_, key) => key.value.is_text(),
@@ -213,12 +213,12 @@ impl Found {
         }
     }
 
-    /// Returns whether the value is read without being decoded first.
+    /// Returns true if the value is parsed before it is decoded.
     pub(super) fn is_split_before_decoding(self) -> bool {
         matches!(self, Self::Key(key) if matches!(key.value, Encoded(_)))
     }
 
-    /// Whether the value is a secret, or may hold one.
+    /// Returns true if the value is a secret, or may contain one.
     pub(super) fn is_secret(self) -> bool {
         let (Self::Key(key) | Self::Alias(_, key)) = self else {
             return false;

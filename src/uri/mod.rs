@@ -4,34 +4,32 @@
 //! mongodb://user:password@host:27017,host2/database?key=value&key2=value
 //! ```
 //!
-//! [`ConnectionString::parse`] cuts the text into its parts (`syntax`), reads the hosts (`hosts`) and
-//! the options (`options`, with the table of keys in `keys`), and fills a [`ClientOptionsBuilder`];
-//! rules that need two options stand there. Nothing is opened, looked up or logged: the warnings that
-//! the specification asks for are returned, and writing them to the log is the client's act.
-//! Sources: the specifications "Connection String", "URI Options", "Initial DNS Seedlist Discovery"
-//! and "SOCKS5 Support" of the MongoDB drivers.
+//! [`ConnectionString::parse`] splits the text into its parts (`syntax`), reads the hosts (`hosts`) and the options
+//! (`options`, with the table of keys in `keys`), and fills a [`ClientOptionsBuilder`], which has the rules about
+//! several options. Nothing is opened, looked up or logged: the warnings that the specification requires are returned,
+//! and the client writes them to the log. Sources: the specifications "Connection String", "URI Options", "Initial DNS
+//! Seedlist Discovery" and "SOCKS5 Support" of the MongoDB drivers.
 //!
-//! **Nothing that may be a secret is repeated.** A password with an unescaped `@`, `/` or `?` can end
-//! up in what looks like a host, a port, a database or an option. Errors and warnings therefore tell
-//! the place (`host 2`, `option 3`, `byte 17`) and the keys of our own table, never the text itself.
-//! For the same reason an `@` where a password may have spilled is refused, rather than connecting to
-//! what is then taken for a host.
+//! **Text that may be a secret is never repeated.** A part of a password with an unescaped `@`, `/` or `?` can look
+//! like a host, a port, a database or an option. Errors and warnings therefore contain the position (`host 2`, `option
+//! 3`, `byte 17`) and the keys of our own table, never the text itself. For the same reason an `@` that may belong to a
+//! password is rejected; otherwise the driver would connect to a part of the password as a host.
 //!
-//! **Where the specification leaves room:**
+//! **Choices where the specification allows several:**
 //!
-//! - Of a repeated key the last valid value counts, with a warning. Keys of TLS and authentication
-//!   must agree, in their old spellings too; those of the proxy must not be repeated at all. Both are
-//!   errors. Another key in an old spelling does not count beside its new one.
-//! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other known key about TLS, also where
-//!   its value is invalid. An invalid or empty value of `tls` itself turns TLS on as well: ignoring it
-//!   would send everything in plain text. For the same reason an unknown key about TLS is an error, and
-//!   so is an option inside the name of the database or inside another value (`stray`).
-//! - A file name, `proxyHost`, `authSource` or `authMechanism` that is empty or unknown is an error;
-//!   ignoring it would trust, reach or authenticate with something else than was asked for.
-//! - Options are separated by `&` alone. The old `;` may be part of a value (a path, a subject), so
-//!   that splitting there could change one; before an option it is an error. `+` is a plus, not a space.
-//! - A negative `w` is an error ("Read and Write Concern"), a negative `wTimeoutMS` is ignored with a
-//!   warning like any value outside of its range. More than 1000 options are an error.
+//! - Of a repeated key the last valid value counts, with a warning. Keys of TLS and authentication must agree, in their
+//!   old spellings too; those of the proxy must not be repeated at all. Both are errors. The old spelling of any other
+//!   key is ignored beside the new one.
+//! - TLS is on with `tls=true`, with `mongodb+srv`, and with any other known key about TLS, even if its value is
+//!   invalid. An invalid or empty value of `tls` itself also turns TLS on: ignoring it would send everything in plain
+//!   text. For the same reason an unknown key about TLS is an error, and so is an option inside the name of the
+//!   database or inside another value (`stray`).
+//! - A file name, `proxyHost`, `authSource` or `authMechanism` that is empty or unknown is an error: ignoring it would
+//!   change which CAs are trusted, which host is reached, or how the user authenticates.
+//! - Options are separated only by `&`. The old `;` may be part of a value (a path, a subject), so that splitting there
+//!   could change one; before an option it is an error. `+` is a plus, not a space.
+//! - A negative `w` is an error ("Read and Write Concern"), a negative `wTimeoutMS` is ignored with a warning like any
+//!   value outside of its range. More than 1000 options are an error.
 //! - The scheme may be written in capitals (RFC 3986 §3.1); values may not.
 
 mod hosts;
@@ -56,10 +54,10 @@ pub(crate) use self::txt::TxtOptions;
 use crate::error::Result;
 use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
 
-/// A connection string that has been read, with what there is to say about it.
+/// A parsed connection string, with its warnings.
 ///
-/// A program that sets options of its own continues with [`into_builder`](Self::into_builder); what
-/// it sets takes precedence over the text.
+/// A program that sets options continues with [`into_builder`](Self::into_builder); its values take precedence over the
+/// text.
 ///
 /// ```
 /// # use mongotls::ConnectionString;
@@ -77,13 +75,13 @@ pub struct ConnectionString {
 }
 
 impl ConnectionString {
-    /// Reads `uri`. Whether the options go together is checked by
-    /// [`ClientOptionsBuilder::build`], after the program had its say.
+    /// Parses `uri`. [`ClientOptionsBuilder::build`] checks that the options are consistent, after the program has set
+    /// its own.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with the cause
-    /// [`InvalidUri`](crate::CauseCode::InvalidUri), or
-    /// [`OptionConflict`](crate::CauseCode::OptionConflict) where a key is repeated that must not be.
+    /// [`InvalidUri`](crate::CauseCode::InvalidUri), or [`OptionConflict`](crate::CauseCode::OptionConflict) if a key
+    /// is repeated that must not be.
     pub fn parse(uri: &str) -> Result<Self> {
         let parts = syntax::split(uri)?;
         let mut builder = ClientOptionsBuilder::default();
@@ -96,7 +94,7 @@ impl ConnectionString {
             true => hosts::srv_host(parts.hosts).map(|host| builder.srv_host = Some(host)),
             false => hosts::seed_list(parts.hosts).map(|hosts| builder.hosts = hosts),
         };
-        // The path of a Unix socket may hold what looks like an option.
+        // The path of a Unix socket may contain text that looks like an option.
         read.map_err(|error| match stray::Stray::find(parts.hosts, false) {
             Some(stray) => stray.error_behind_hosts(),
             None => error,
@@ -110,12 +108,12 @@ impl ConnectionString {
         Ok(Self { builder, warnings })
     }
 
-    /// What was ignored, replaced or is out of date, in the order of the text.
+    /// The values that were ignored or replaced and the keys that are out of date, in the order of the text.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// Returns true if the user has no password but the mechanism needs one: a program may have it elsewhere, or ask
+    /// Returns true if the user has no password but the mechanism needs one: a program may get it elsewhere, or prompt
     /// for it.
     pub fn lacks_password(&self) -> bool {
         self.builder.credential.lacks_password()
@@ -142,12 +140,12 @@ impl ConnectionString {
         self
     }
 
-    /// Checks the options; returns them and the warnings.
+    /// Checks the options, and returns them with the warnings.
     pub(crate) fn finish(self) -> Result<(ClientOptions, Vec<Warning>)> {
         Ok((self.builder.build()?, self.warnings))
     }
 
-    /// The options, to be changed by the program before they are checked.
+    /// The options, for changes by the program before they are checked.
     pub fn into_builder(self) -> ClientOptionsBuilder {
         self.builder
     }
@@ -162,7 +160,7 @@ impl FromStr for ConnectionString {
 }
 
 impl ClientOptions {
-    /// Reads and checks a connection string: the options, and the warnings to be logged.
+    /// Parses and checks a connection string. Returns the options, and the warnings for the log.
     ///
     /// ```
     /// # use mongotls::ClientOptions;
@@ -181,7 +179,7 @@ impl ClientOptions {
     }
 }
 
-/// Something in a connection string that the user should know of, and that is no error.
+/// A problem in a connection string that is not an error.
 ///
 /// `Display` prints one line, without any value of the connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +189,7 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// The key it is about, in its documented spelling; none for a key that does not exist.
+    /// The key that the warning is about, in its documented spelling; `None` for a key that does not exist.
     pub fn key(&self) -> Option<&'static str> {
         self.key
     }

@@ -15,10 +15,10 @@ use super::values::Verdict;
 use crate::error::Result;
 use crate::options::ClientOptionsBuilder;
 
-/// More options than anybody writes by hand; it bounds the warnings.
+/// The maximum number of options, which also limits the warnings. No real connection string has more.
 const MAX_OPTIONS: usize = 1000;
 
-/// Fills `builder`, and tells what was ignored, replaced or is out of date.
+/// Fills `builder`, and returns the warnings about values that were ignored or replaced and keys that are out of date.
 pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Result<Vec<Warning>> {
     let mut given = Vec::new();
     for (index, text) in parts.options.split('&').enumerate() {
@@ -27,7 +27,7 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
             let problem = format!("are more than {MAX_OPTIONS}");
             return Err(invalid("the options", problem, "Remove some."));
         }
-        // A `&` at the end, or two together, do no harm.
+        // A `&` at the end, or two in a row, are harmless.
         if !text.is_empty() {
             given.push(Given::split(number, text)?);
         }
@@ -48,13 +48,13 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
 /// One `key=value`.
 struct Given<'a> {
     place: Place,
-    /// All of it, still encoded.
+    /// The whole option, still encoded.
     text: &'a str,
     name: &'a str,
     value: Zeroizing<String>,
 }
 
-/// Where an option stands, for people: `option 3 (tlsCAFile)`.
+/// The position of an option, for messages: `option 3 (tlsCAFile)`.
 #[derive(Clone, Copy)]
 struct Place {
     number: usize,
@@ -114,7 +114,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    /// The key, if it stands here in its current spelling.
+    /// The key, if this is its current spelling.
     fn current_key(&self) -> Option<(&'static str, usize)> {
         match self.place.found {
             Found::Key(key) => Some((key.name, self.place.number)),
@@ -123,7 +123,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Returns whether the option is about TLS without being `tls` itself, and thus asks for it.
+    /// Returns true if the option is about TLS without being `tls` itself, and thus turns TLS on.
     fn asks_for_tls(&self) -> bool {
         let begins_with = |prefix| {
             let start = self.name.get(..3).unwrap_or_default();
@@ -138,9 +138,9 @@ struct Reader<'a> {
     builder: &'a mut ClientOptionsBuilder,
     warnings: Vec<Warning>,
     discretion: Discretion,
-    /// Of each key that has been met, its first value.
+    /// The first value of each key so far.
     first: HashMap<&'static str, Zeroizing<String>>,
-    /// The keys that stand somewhere in their current spelling.
+    /// The keys that occur in their current spelling.
     current: HashMap<&'static str, usize>,
 }
 
@@ -184,8 +184,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// An old spelling does not count beside the current one, unless security depends on it: then
-    /// the two must agree.
+    /// Handles an old spelling. It is ignored beside the current one, unless security depends on it: then the two must
+    /// agree.
     fn take_alias(&mut self, option: &Given<'_>, alias: &Alias, key: &'static Key) -> Result<()> {
         if alias.deprecated {
             let replaced = key.repeat != Repeat::MustAgree && self.current.contains_key(key.name);
@@ -227,7 +227,7 @@ impl Reader<'_> {
                         key.name
                     )));
                 }
-                // "URI Options", "Conflicting TLS options": no complaint about tls beside ssl.
+                // "URI Options", "Conflicting TLS options": no warning about tls beside ssl.
                 Repeat::MustAgree if key.name == "tls" => {}
                 Repeat::MustAgree | Repeat::LastCounts => {
                     self.warn(

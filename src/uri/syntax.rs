@@ -9,25 +9,25 @@ use crate::error::{Error, Result};
 /// The parts, still encoded.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
-    /// Whether the scheme is `mongodb+srv`.
+    /// True for the scheme `mongodb+srv`.
     pub(super) srv: bool,
-    /// What stands before the `@`, and where it begins.
+    /// The text before the `@`.
     pub(super) userinfo: Option<&'a str>,
     pub(super) userinfo_offset: usize,
     /// The hosts, separated by commas.
     pub(super) hosts: &'a str,
-    /// The database; empty for none.
+    /// The database, or empty if there is none.
     pub(super) database: &'a str,
-    /// The options, separated by `&`; empty for none.
+    /// The options, separated by `&`, or empty if there are none.
     pub(super) options: &'a str,
-    /// Database and options, as they stand in the text.
+    /// Database and options, unchanged.
     pub(super) after_hosts: &'a str,
-    /// Whether a `/` ends the hosts.
+    /// True if a `/` ends the hosts.
     pub(super) slash: bool,
 }
 
-/// Cuts the text at the first `/` or `?`, what is left of it at the last `@`, what is right of it at
-/// the first `?`; and refuses an `@` where a password with one of these characters would leave it.
+/// Splits the text at the first `/` or `?`, the part before that at the last `@`, and the part after it at the first
+/// `?`. Rejects an `@` that a password with one of these characters could leave there.
 pub(super) fn split(uri: &str) -> Result<Parts<'_>> {
     no_control_characters(uri)?;
     let (srv, rest) = scheme(uri)?;
@@ -69,7 +69,7 @@ pub(super) fn split(uri: &str) -> Result<Parts<'_>> {
     })
 }
 
-/// The name and the password of the user, decoded.
+/// Decodes the name and the password of the user.
 pub(super) fn userinfo(text: &str, offset: usize) -> Result<(String, Option<String>)> {
     let refuse = |index: usize, what: &str| {
         Err(invalid(
@@ -106,7 +106,7 @@ pub(super) fn userinfo(text: &str, offset: usize) -> Result<(String, Option<Stri
     Ok((part(name, "the user name")?, password))
 }
 
-/// The name of the database, decoded; none if there is none.
+/// Decodes the name of the database; `None` if there is none.
 pub(super) fn database(text: &str) -> Result<Option<String>> {
     const PLACE: &str = "the database name";
     if text.is_empty() {
@@ -135,14 +135,14 @@ pub(super) fn database(text: &str) -> Result<Option<String>> {
     }
 }
 
-/// What to do about a bad percent sign outside of the credentials.
+/// The remedy for an invalid percent sign outside of the credentials.
 pub(super) const ENCODE_PERCENT: &str =
     "Write a percent sign as %25; other bytes of UTF-8 as % and two hexadecimal digits.";
 
-/// Why a text does not decode.
+/// The reason why a text cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadEncoding {
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` without two hexadecimal digits after it.
     Percent,
     /// The bytes are not UTF-8.
     Utf8,
@@ -170,7 +170,7 @@ pub(super) fn decode(text: &str) -> Result<String, BadEncoding> {
             return Err(BadEncoding::Percent);
         }
     }
-    // The text may be a password: with room for all of it, no freed piece of it stays behind.
+    // The text may be a password. The capacity is sufficient for all of it, so no freed memory contains a piece of it.
     let mut decoded = Vec::with_capacity(text.len());
     decoded.extend(percent_decode_str(text));
     String::from_utf8(decoded).map_err(|error| {
@@ -184,7 +184,7 @@ fn is_userinfo(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=:".contains(c)
 }
 
-/// A line break at the end of a file, or a sequence that would rewrite a terminal or a log.
+/// Rejects a line break at the end of a file, and sequences that would control a terminal or a log.
 fn no_control_characters(uri: &str) -> Result<()> {
     match uri.char_indices().find(|(_, c)| c.is_control()) {
         Some((index, _)) => Err(invalid(
@@ -196,7 +196,7 @@ fn no_control_characters(uri: &str) -> Result<()> {
     }
 }
 
-/// RFC 3986 §3.1: schemes do not tell cases apart.
+/// Parses the scheme. RFC 3986 §3.1: schemes are case-insensitive.
 fn scheme(uri: &str) -> Result<(bool, &str)> {
     for (scheme, srv) in [("mongodb://", false), ("mongodb+srv://", true)] {
         let found = uri.get(..scheme.len());

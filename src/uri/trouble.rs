@@ -1,7 +1,7 @@
-//! Errors of the parser, and what they may say.
+//! Errors of the parser, and the text that they may contain.
 //!
-//! An error names a place and a rule. The text of the connection string never becomes part of one,
-//! because any of it may be a piece of a password; [`Discretion`] makes the one exception.
+//! An error names a position and a rule. The text of the connection string never becomes part of one, because any of it
+//! may be a piece of a password; [`Discretion`] makes the one exception.
 
 use std::fmt::Display;
 
@@ -9,11 +9,11 @@ use crate::cause::{Cause, CauseCode};
 use crate::error::Error;
 use crate::options::option_conflict;
 
-/// What to do about a user name, a password, or what may be a piece of one.
+/// The remedy for a user name, a password, or a possible piece of one.
 pub(super) const ENCODE_CREDENTIALS: &str = "Percent-encode the user name and the password: % as \
     %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23.";
 
-/// The error for a connection string that breaks a rule at `place`.
+/// Returns the error for a connection string that breaks a rule at `place`.
 pub(super) fn invalid(place: impl Display, problem: impl Display, remedy: &str) -> Error {
     let place = place.to_string();
     Error::configuration(
@@ -26,22 +26,22 @@ pub(super) fn invalid(place: impl Display, problem: impl Display, remedy: &str) 
     )
 }
 
-/// The error for keys that contradict each other.
+/// Returns the error for keys that contradict each other.
 pub(super) fn conflict(problem: String) -> Error {
     Error::configuration(option_conflict(&[problem]))
 }
 
-/// Whether the name of an unknown option may be repeated in a warning.
+/// Decides if a warning may contain the name of an unknown option.
 ///
-/// It helps to find a typing error, and it may be a piece of a password: of the user's, cut off at an
-/// unescaped `?` or `&`, or of the one in an option to its left, cut off at `&`.
+/// The name helps to find a typing error, but it may be a piece of a password: of the user's, cut off at an unescaped
+/// `?` or `&`, or of the one in an earlier option, cut off at `&`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Discretion {
     nothing: bool,
 }
 
 impl Discretion {
-    /// `after_hosts` is all that follows the host part; `slash` tells whether a `/` ends that.
+    /// Creates the state. `after_hosts` is the text after the host part; `slash` is true if a `/` ends that part.
     pub(super) fn new(after_hosts: &str, slash: bool) -> Self {
         let at_sign = after_hosts.contains('@') || after_hosts.contains("%40");
         Self {
@@ -49,12 +49,12 @@ impl Discretion {
         }
     }
 
-    /// A secret was met: what follows may belong to it.
+    /// Notes a secret: the text after it may belong to it.
     pub(super) fn secret_met(&mut self) {
         self.nothing = true;
     }
 
-    /// The name, if it is harmless and looks like that of an option.
+    /// Returns the name if it is harmless and looks like that of an option.
     pub(super) fn show(self, name: &str) -> Option<&str> {
         let plain = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.');
         (!self.nothing && name.len() <= 40 && name.chars().all(plain)).then_some(name)

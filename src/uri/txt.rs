@@ -1,4 +1,4 @@
-//! The options of a TXT record, written as those of a connection string. Source: "Initial DNS Seedlist Discovery",
+//! The options of a TXT record, in the form of a connection string's options. Source: "Initial DNS Seedlist Discovery",
 //! "Default Connection String Options".
 
 use super::Warning;
@@ -7,7 +7,7 @@ use super::syntax::Parts;
 use crate::options::ClientOptionsBuilder;
 use crate::printable::Quoted;
 
-/// What a TXT record may set.
+/// The options that a TXT record may set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TxtOptions {
     pub(crate) auth_source: Option<String>,
@@ -16,8 +16,8 @@ pub(crate) struct TxtOptions {
 }
 
 impl TxtOptions {
-    /// Reads the joined strings of a record. Values that a connection string would pass over with a warning are
-    /// passed over here too.
+    /// Parses the joined strings of a record. Values that a connection string would ignore with a warning are ignored
+    /// here too.
     ///
     /// # Errors
     /// The rest of a sentence that begins with the record.
@@ -71,7 +71,7 @@ impl TxtOptions {
 
 const ALLOWED: [&str; 3] = ["authSource", "replicaSet", "loadBalanced"];
 
-/// How much of a key is repeated in an error, in characters.
+/// The maximum length of a key in an error, in characters.
 const MAX_SHOWN: usize = 40;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The values of options: text in, one field of the builder set, or a reason why not.
+//! The values of options: text in; the result is one field of the builder, or the reason why it was not set.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::options::{
     DangerousTlsOptions, Secret, ServerMonitoringMode, SrvOptions, Tag, TlsOptionsBuilder,
 };
 
-/// How the value of a key is read, and the field that takes it.
+/// The parser of a key's value, and the field that stores it.
 #[derive(Clone, Copy)]
 pub(super) enum Value {
     /// `true` or `false`.
@@ -23,7 +23,7 @@ pub(super) enum Value {
     Millis(u32, fn(&mut ClientOptionsBuilder, Duration)),
     /// Milliseconds, from 0 to 2^63 - 1.
     LongMillis(fn(&mut ClientOptionsBuilder, Duration)),
-    /// Text; none if empty.
+    /// Text; `None` if empty.
     Text(fn(&mut ClientOptionsBuilder, String)),
     /// The path of a file; an empty one is an error.
     File(fn(&mut ClientOptionsBuilder, PathBuf)),
@@ -31,25 +31,25 @@ pub(super) enum Value {
     Password(fn(&mut ClientOptionsBuilder, Secret)),
     /// A list with encoded elements: the function splits it before it decodes them.
     Encoded(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
-    /// As the function says.
+    /// A value that the function parses.
     Other(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
 }
 
-/// What came of a value.
+/// The result of a value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// It is set.
+    /// The value is set.
     Taken,
-    /// It is set, and the user should know this.
+    /// The value is set, with this warning for the user.
     Noted(String),
-    /// It is not set, for this reason: a warning.
+    /// The value is not set, for this reason: a warning.
     Ignored(String),
-    /// It must not be ignored: an error with a remedy.
+    /// The value must not be ignored: an error with a remedy.
     Refused(String, &'static str),
 }
 
 impl Value {
-    /// Sets the field, if `text` is a value for it.
+    /// Sets the field, if `text` is a valid value for it.
     pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
         match self {
             Self::Flag(set) => match flag(text) {
@@ -84,7 +84,7 @@ impl Value {
         }
     }
 
-    /// Whether a value may hold an `@`; elsewhere one is a sign of a spilled password.
+    /// Returns true if a value may contain an `@`; elsewhere one is a sign of an unescaped password.
     pub(super) fn is_text(self) -> bool {
         !matches!(
             self,
@@ -92,7 +92,7 @@ impl Value {
         )
     }
 
-    /// Whether two values mean the same.
+    /// Returns true if two values are equivalent.
     pub(super) fn agree(self, one: &str, other: &str) -> bool {
         let value = |text| flag(text).map(|(value, _)| value);
         match self {
@@ -102,7 +102,7 @@ impl Value {
     }
 }
 
-/// What is neither on nor off must not lead to a connection in the clear.
+/// Sets `tls`. An invalid value must not lead to a connection in the clear.
 fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match flag(text) {
         Some((value, documented)) => {
@@ -116,7 +116,7 @@ fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     }
 }
 
-/// Changes one TLS option; that there is one turns TLS on.
+/// Changes one TLS option. Its presence turns TLS on.
 pub(super) fn change_tls(
     builder: &mut ClientOptionsBuilder,
     change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -132,7 +132,7 @@ pub(super) fn relax_tls(
     change_tls(builder, |tls| tls.dangerous(relax));
 }
 
-/// At most 128 bytes. Source: "MongoDB Handshake".
+/// Sets the name, of at most 128 bytes. Source: "MongoDB Handshake".
 pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text.len() {
         0 => empty(),
@@ -144,8 +144,8 @@ pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdic
     }
 }
 
-/// An unknown mechanism must not be ignored: another one may show the password to the server. `DEFAULT`, which Compass
-/// writes, means that no mechanism is named.
+/// Sets the mechanism. An unknown one must not be ignored: another one may show the password to the server. `DEFAULT`,
+/// which Compass writes, means that no mechanism is named.
 pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     if text == "DEFAULT" {
         builder.credential.mechanism = None;
@@ -183,7 +183,7 @@ fn intended_mechanism(text: &str) -> &'static str {
     }
 }
 
-/// "Driver Authentication": an empty authSource is an error.
+/// Sets the source. "Driver Authentication": an empty authSource is an error.
 pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
         "" => Refused(
@@ -194,8 +194,8 @@ pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
     }
 }
 
-/// `NAME:value` pairs. They are split after decoding, so that a comma cannot be part of a value:
-/// "Connection String", "Values".
+/// Parses `NAME:value` pairs. They are split after decoding, so a comma cannot be part of a value: "Connection String",
+/// "Values".
 pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     if text.is_empty() {
         return empty();
@@ -229,7 +229,7 @@ pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text
     }
 }
 
-/// The way of old to say `authMechanismProperties=SERVICE_NAME:…`, which goes before it.
+/// Handles the deprecated form of `authMechanismProperties=SERVICE_NAME:…`, which takes precedence over it.
 pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     const NOTE: &str = "is deprecated; write authMechanismProperties=SERVICE_NAME:…";
     if text.is_empty() {
@@ -242,7 +242,7 @@ pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str
     Noted(NOTE.to_owned())
 }
 
-/// Names separated by commas, best first; unknown ones are dropped.
+/// Parses names separated by commas, best first; unknown ones are ignored.
 pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     if text.is_empty() {
         return empty();
@@ -274,7 +274,7 @@ pub(super) fn zlib_compression_level(builder: &mut ClientOptionsBuilder, text: &
 
 pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
-        // Going there without the proxy would show what the proxy hides.
+        // A direct connection would reveal the traffic that the proxy hides.
         "" => Refused(
             "is empty".to_owned(),
             "Name the proxy, or remove the option.",
@@ -290,7 +290,7 @@ pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
     }
 }
 
-/// "SOCKS5 Support": a text of no length is ignored.
+/// Sets the password. "SOCKS5 Support": an empty text is ignored.
 pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
         "" => empty(),
@@ -308,8 +308,8 @@ pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) ->
     }
 }
 
-/// One set of tags; an empty one matches every member. It is split before its names and values are decoded, so that
-/// `%2C` and `%3A` are parts of them.
+/// Adds one set of tags; an empty one matches every member. It is split before its names and values are decoded, so
+/// that `%2C` and `%3A` are parts of them.
 pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: &str) -> Verdict {
     let pairs = encoded.split(',').filter(|_| !encoded.is_empty());
     let set = pairs
@@ -327,7 +327,7 @@ pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: 
     }
 }
 
-/// "Max Staleness": -1 means no limit.
+/// Sets the limit. "Max Staleness": -1 means no limit.
 pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match integer(text) {
         Some(-1) => {
@@ -359,8 +359,7 @@ pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -
     store(&mut builder.srv_service_name, text.to_owned())
 }
 
-/// A number of members, or the name of a set of tags. "Read and Write Concern": a number must be 0
-/// or more.
+/// Parses a number of members, or the name of a set of tags. "Read and Write Concern": a number must be 0 or more.
 pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     let members = match text.strip_prefix('-').unwrap_or(text) {
         "" => return empty(),
@@ -381,8 +380,8 @@ pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     }
 }
 
-/// A boolean, and whether it has its documented spelling. "Connection String", "Values", lists the
-/// others, as deprecated.
+/// Parses a boolean; the second value is true if it has its documented spelling. "Connection String", "Values", lists
+/// the other spellings, which are deprecated.
 pub(super) fn flag(text: &str) -> Option<(bool, bool)> {
     match text {
         "true" => Some((true, true)),
@@ -395,14 +394,14 @@ pub(super) fn flag(text: &str) -> Option<(bool, bool)> {
 
 const MAX: i64 = i32::MAX as i64;
 
-/// Digits, with a minus or without. No plus, no spaces.
+/// Parses digits, with an optional minus. No plus, no spaces.
 fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| plain)
 }
 
-/// A number of 32 bits from `min` up ("URI Options": all integers are 32-bit, with a sign).
+/// Parses a 32-bit number, at least `min` ("URI Options": all integers are signed 32-bit integers).
 fn whole(text: &str, min: u32) -> Option<u32> {
     let number = integer(text).filter(|number| *number <= MAX)?;
     u32::try_from(number).ok().filter(|number| *number >= min)

@@ -1,4 +1,4 @@
-//! Options that would otherwise be read as text, and keys about TLS that are not known.
+//! Options that would otherwise be read as text, and unknown keys about TLS.
 //!
 //! `mongodb://h/tls=true` names a database, `/?appName=x;tls=true` an application, and `/?useSSL=true` is a key of
 //! another driver. Ignoring one of them could send commands in plain text, so each is an error. Text that only looks
@@ -52,7 +52,7 @@ impl<'a> Stray<'a> {
         None
     }
 
-    /// The error for an option at `place`. The key is not quoted inside a secret.
+    /// Returns the error for an option at `place`. The key is not quoted inside a secret.
     pub(super) fn error(
         &self,
         place: impl fmt::Display,
@@ -73,8 +73,8 @@ impl<'a> Stray<'a> {
         invalid(place, problem, &remedy)
     }
 
-    /// The error for an option that directly follows the hosts. It may be a piece of a password, so that only keys of
-    /// our tables are quoted.
+    /// Returns the error for an option that directly follows the hosts. It may be a piece of a password, so only keys
+    /// of our tables are quoted.
     pub(super) fn error_behind_hosts(&self) -> Error {
         let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
         let equivalent = Equivalent::of(&self.key).filter(|_| !is_known);
@@ -130,7 +130,7 @@ pub(super) fn unknown_tls_key(
     invalid(place, problem, &remedy)
 }
 
-/// Returns whether one of the words of `key` is tls or ssl, or the key begins with one of them.
+/// Returns true if one of the words of `key` is tls or ssl, or the key begins with one of them.
 ///
 /// Words end at every character that is neither a letter nor a digit, and at a capital letter; `use`, `enable`,
 /// `require`, `mode` and similar words may also be joined to it in lower case.
@@ -149,7 +149,7 @@ pub(super) fn is_about_tls(key: &str) -> bool {
         || parts.any(has_tls_word)
 }
 
-/// Looks for tls or ssl as a word of `part`, which holds letters and digits alone.
+/// Looks for tls or ssl as a word of `part`, which contains only letters and digits.
 fn has_tls_word(part: &str) -> bool {
     let lower = part.to_ascii_lowercase();
     let found = lower.match_indices("tls").chain(lower.match_indices("ssl"));
@@ -159,7 +159,7 @@ fn has_tls_word(part: &str) -> bool {
         let is_capital = word.starts_with(|c: char| c.is_ascii_uppercase());
         let is_upper = is_capital && rest.chars().all(|c| c.is_ascii_uppercase());
         if !is_upper && !rest.chars().all(|c| c.is_ascii_lowercase()) {
-            // As in "classLoader", which holds the end of one word and the start of another.
+            // As in "classLoader", which contains the end of one word and the start of another.
             return false;
         }
         let (left, right) = (&part[..range.start], &part[range.end..]);
@@ -175,7 +175,7 @@ fn has_tls_word(part: &str) -> bool {
     })
 }
 
-/// Returns whether `text` is one or more of the words that are joined to tls and ssl.
+/// Returns true if `text` consists of words that are joined to tls and ssl.
 fn is_made_of_affixes(text: &str) -> bool {
     let mut rest = text.to_ascii_lowercase();
     while let Some(affix) = AFFIXES.iter().find(|affix| rest.starts_with(**affix)) {
@@ -207,14 +207,14 @@ const AFFIXES: [&str; 19] = [
     "no",
 ];
 
-/// Returns whether a token before a `=` is the key of an option, or of TLS in another spelling.
+/// Returns true if a token before a `=` is the key of an option, or of TLS in another spelling.
 fn is_option(key: &str) -> bool {
     let is_key = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     !matches!(Found::look_up(key), Found::Unknown) || (key.chars().all(is_key) && is_about_tls(key))
 }
 
-/// A key without percent-encoding, without the rest of an encoded `&amp;`, and without quotes, brackets and spaces around
-/// it.
+/// Returns a key without percent-encoding, without the rest of an encoded `&amp;`, and without quotes, brackets and
+/// spaces around it.
 fn token(text: &str) -> String {
     let bare = |text: &str| {
         let text = text.strip_prefix("amp;").unwrap_or(text);
@@ -227,7 +227,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Returns where the last separator in `text` is, and its length in bytes.
+/// Returns the position of the last separator in `text`, and its length in bytes.
 fn last_separator(text: &str) -> Option<(usize, usize)> {
     let is_separator = |c: char| matches!(c, '?' | ';' | ',' | '&' | '#') || c.is_whitespace();
     let raw = text.char_indices().rfind(|(_, c)| is_separator(*c));
@@ -236,12 +236,12 @@ fn last_separator(text: &str) -> Option<(usize, usize)> {
     raw.max(encoded)
 }
 
-/// Returns whether `text` ends in the `&amp` of HTML; the `&` itself separates options and may be cut off.
+/// Returns true if `text` ends in the `&amp` of HTML; the `&` itself separates options and may be cut off.
 fn is_html_ampersand(text: &str) -> bool {
     text == "amp" || text.ends_with("&amp")
 }
 
-/// The key as far as an error may quote it. A key of one of our tables is always harmless.
+/// Returns the part of the key that an error may quote. A key of one of our tables is always harmless.
 fn shown(key: &str, is_in_table: bool, discretion: Discretion) -> Option<&str> {
     match is_in_table {
         true => Some(key),
@@ -262,7 +262,7 @@ enum Equivalent {
 }
 
 impl Equivalent {
-    /// Looks `key` up without regard to case, `_`, `-` and `.`; ssl and tls mean the same.
+    /// Looks `key` up without regard to case, `_`, `-` and `.`; ssl and tls are equivalent.
     fn of(key: &str) -> Option<Self> {
         let plain: String = key
             .chars()

@@ -1,4 +1,4 @@
-//! Tests of the texts that are refused and of those that stay valid.
+//! Tests of the texts that are rejected and of those that stay valid.
 
 use super::*;
 use crate::cause::CauseCode;
@@ -14,7 +14,7 @@ const SPELLING: &str = "Check its spelling. The keys about TLS are tls, tlsCAFil
     tlsDisableCertificateRevocationCheck, tlsAllowInvalidCertificates, tlsAllowInvalidHostnames, tlsSessionResumption, \
     tlsInsecure.";
 
-/// The message behind "invalid connection string: ", and the remedy.
+/// The message after "invalid connection string: ", and the remedy.
 fn refused(uri: &str) -> (String, String) {
     let error = ConnectionString::parse(uri).expect_err(uri);
     let cause = error.cause().unwrap();
@@ -64,7 +64,7 @@ fn an_option_that_follows_the_hosts_is_told_where_to_stand() {
             format!("{BEHIND_HOSTS} {USE_TLS}")
         )
     );
-    // Of others nothing changes, and the path of a socket may hold anything.
+    // Other texts are unchanged, and the path of a socket may contain anything.
     let (message, _) = refused("mongodb://h;x=y");
     assert_eq!(message, "host 1 has a character that no host name has");
     ConnectionString::parse("mongodb://%2Ftmp%2Fa;w=1.sock").unwrap();
@@ -281,7 +281,7 @@ fn an_unknown_key_about_tls_is_refused_with_its_equivalent() {
             assert_eq!(remedy, expected, "{name}");
         }
     }
-    // Behind what may be a password, a key that is in no table may be a part of it.
+    // After text that may be a password, a key that is in no table may be a part of it.
     let (message, _) = refused("mongodb://u:p@h?sslFoo=x");
     assert_eq!(message, "option 1 has an unknown key about TLS");
     let (message, _) = refused("mongodb://u:p@h?sslEnabled=x");

@@ -1,7 +1,7 @@
-//! Malformed and hostile connection strings, and what becomes of them.
+//! Malformed and hostile connection strings, and their results.
 //!
-//! Each row of `hostile.txt` also proves that nothing panics and that no piece of a password is shown:
-//! wherever a password stands in a row, it is made of [`PIECES`], which occur in no text of ours.
+//! Each row of `hostile.txt` also proves that nothing panics and that no piece of a password is shown: every password
+//! in a row consists of [`PIECES`], which occur in no text of ours.
 
 use std::error::Error as _;
 use std::time::Instant;
@@ -11,13 +11,13 @@ use crate::cause::CauseCode;
 use crate::error::ErrorKind;
 use crate::options::{ClientOptions, Secret};
 
-/// The table: see its head.
+/// The table; its first lines describe the format.
 const ROWS: &str = include_str!("hostile.txt");
 
-/// The passwords of all rows are made of these, joined by what trips a parser.
+/// The pieces of the passwords in all rows, joined by characters that confuse a parser.
 const PIECES: [&str; 6] = ["s3cr3t-X", "/yz?Q", "q7x", "Zk9w", "vV3j", "hunter2"];
 
-/// All that a program or a log could show of a connection string.
+/// All text that a program or a log could show about a connection string.
 fn shown(uri: &str) -> String {
     let parsed = match ConnectionString::parse(uri) {
         Ok(parsed) => parsed,
@@ -41,7 +41,7 @@ fn shown_error(error: &crate::Error) -> String {
     format!("{error} {error:?} {cause:?} {:?}", error.source())
 }
 
-/// Fails if three characters in a row of any piece are shown; `ter` of hunter2 is a syllable of ours.
+/// Fails if three consecutive characters of any piece are shown; `ter` of hunter2 is a syllable of our own texts.
 fn assert_discreet(uri: &str) {
     let shown = shown(uri).to_lowercase();
     for piece in PIECES.map(str::to_lowercase) {
@@ -55,7 +55,7 @@ fn assert_discreet(uri: &str) {
     }
 }
 
-/// Reads the table: the line's number, what is expected, the connection string, and the text.
+/// Reads the table: the line number, the expected result, the connection string, and the text.
 fn rows() -> impl Iterator<Item = (usize, &'static str, String, &'static str)> {
     let lines = ROWS
         .lines()
@@ -160,8 +160,8 @@ fn spellings_of_old_set_the_new_options() {
     assert_discreet(uri);
 }
 
-/// Two characters that trip a parser, in a password that was not encoded: either the password arrives
-/// as it is, or there is an error. Never another host, and never a piece of it in a text.
+/// Tests two characters that confuse a parser, in a password that was not encoded: either the password is unchanged, or
+/// there is an error. There is never another host, and never a piece of the password in a text.
 #[test]
 fn no_raw_password_leads_to_another_host() {
     let special: Vec<char> = (' '..='~').filter(|c| !c.is_ascii_alphanumeric()).collect();
@@ -227,7 +227,7 @@ fn huge_inputs_take_linear_time() {
     assert!(huge("mongodb://h/?", "a", "=1").is_ok());
     assert!(huge("mongodb://h/?readPreferenceTags=", "a:b,", "c:d").is_ok());
     assert!(huge("mongodb://h/?authMechanismProperties=", ",", "").is_ok());
-    // Some seconds would mean that the time grows with the square.
+    // A few seconds would mean that the time is quadratic.
     assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }
 
