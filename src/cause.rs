@@ -289,15 +289,6 @@ impl Cause {
         &self.reason
     }
 
-    #[cold]
-    pub(crate) fn new(
-        code: CauseCode,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::explained(Reason::Worded, Explanation::new(code, message, remedy))
-    }
-
     /// A cause with any code, for tests.
     #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn simulated(code: CauseCode, message: &str, remedy: &str) -> Self {

@@ -9,7 +9,6 @@ use std::fs;
 use std::io;
 use std::net::UdpSocket;
 
-use crate::cause::Cause;
 use crate::ffi::system::{Resource, soft_limit};
 
 /// A resource that can run out.
@@ -53,13 +52,6 @@ impl Limit {
             limit: self,
             settings: self.settings(),
         }
-    }
-
-    /// The cause of a failure: `what` failed, because this limit is reached.
-    #[cold]
-    pub(crate) fn cause(self, what: &str) -> Cause {
-        let explanation = crate::explain::local_limit(what, &self.reached());
-        Cause::explained(crate::reason::Reason::Worded, explanation)
     }
 
     /// The settings that may set the limit, the likeliest first.

@@ -46,6 +46,10 @@ pub(super) fn explain(reason: &FileFailure) -> Explanation {
         FileFailure::SystemAnchorsLimited(limit) => {
             local_limit("the trust anchors of the system cannot be read", limit)
         }
+        FileFailure::AnchorsLimited { anchors, limit } => local_limit(
+            &format!("the trust anchors in {anchors} cannot be read"),
+            limit,
+        ),
         FileFailure::AnchorsGone { anchors, limit } => {
             let message = format!("no trust anchor can be read from {anchors}");
             match limit {

@@ -15,6 +15,7 @@ mod issuer;
 mod limit;
 mod names;
 pub(crate) mod net;
+mod options;
 mod revocation;
 pub(crate) mod sdam;
 mod security_level;
@@ -41,6 +42,7 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::Exchange(reason) => hello::explain_exchange(reason),
             Reason::Sdam(reason) => sdam::explain(reason),
             Reason::Net(reason) => net::explain(reason),
+            Reason::Option(reason) => options::explain(reason),
             Reason::File(reason) => files::explain(reason),
             Reason::Tls(reason) => tls::explain(reason),
             Reason::LocalLimit(reason) => limit::explain(reason),

@@ -242,7 +242,7 @@ fn unanswered(lookup: &UnansweredLookup) -> Explanation {
 #[cfg(feature = "srv")]
 fn conflict(conflict: &SrvConflict) -> String {
     match conflict {
-        SrvConflict::Deployment(rule) => (*rule).to_owned(),
+        SrvConflict::Deployment(rule) => rule.to_string(),
         SrvConflict::AuthSource { source, mechanism } => format!(
             "authSource={source} of the TXT record cannot be used with {mechanism}; add authSource=$external to the \
              connection string",

@@ -12,12 +12,12 @@ use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo, Given,
     OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
     ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
-    option_conflict,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, EventListener};
 use crate::options::AuthMechanism;
+use crate::reason::options::OptionConflict;
 
 /// Collects [`ClientOptions`]. The getter of each option documents its unit, range and default.
 #[derive(Clone, Debug, Default)]
@@ -421,7 +421,7 @@ impl ClientOptionsBuilder {
     pub fn build(self) -> Result<ClientOptions> {
         let mut conflicts = self.conflicts();
         if self.oidc_callbacks > 1 {
-            conflicts.push("there is more than one OIDC callback".to_owned());
+            conflicts.push(OptionConflict::SeveralOidcCallbacks);
         }
         let mut oidc_callback = self.oidc_callback;
         if let Some(hosts) = self.oidc_allowed_hosts {
@@ -430,7 +430,7 @@ impl ClientOptionsBuilder {
                 .and_then(|callback| callback.human.as_mut())
             {
                 Some(allowed) => *allowed = hosts,
-                None => conflicts.push("oidc_allowed_hosts needs oidc_human_callback".to_owned()),
+                None => conflicts.push(OptionConflict::OidcAllowedHostsAlone),
             }
         }
         let given = Given {
@@ -511,37 +511,34 @@ impl ClientOptionsBuilder {
         conflicts.extend(options.conflicts());
         match conflicts.is_empty() {
             true => Ok(options.without_zero_limits()),
-            false => Err(Error::configuration(option_conflict(&conflicts))),
+            false => Err(Error::configuration(conflicts)),
         }
     }
 
     /// Returns the broken rules that can no longer be detected in the finished options; [`ClientOptions`] checks the
     /// others.
-    fn conflicts(&self) -> Vec<String> {
+    fn conflicts(&self) -> Vec<OptionConflict> {
         let srv = self.srv_host.is_some();
         let rules = [
-            (
-                !self.hosts.is_empty() && srv,
-                "mongodb+srv cannot be used with hosts of the program's",
-            ),
+            (!self.hosts.is_empty() && srv, OptionConflict::SrvWithHosts),
             // "Initial DNS Seedlist Discovery", "URI Validation".
             (
                 !srv && self.srv_service_name.is_some(),
-                "srvServiceName needs mongodb+srv",
+                OptionConflict::SrvServiceNameWithoutSrv,
             ),
             (
                 !srv && self.srv_max_hosts.is_some(),
-                "srvMaxHosts needs mongodb+srv",
+                OptionConflict::SrvMaxHostsWithoutSrv,
             ),
             (
                 self.tls_enabled == Some(false) && self.tls.is_some(),
-                "tls=false cannot be used with another TLS option",
+                OptionConflict::TlsOffWithTlsOption,
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
         let fixed = broken.map(|(_, why)| why).chain(self.proxy.conflicts());
         let tls = self.tls.iter().flat_map(TlsOptionsBuilder::conflicts);
-        fixed.map(str::to_owned).chain(tls).collect()
+        fixed.chain(tls).collect()
     }
 }
 
@@ -562,40 +559,37 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// Returns the rules that are broken.
-    pub(crate) fn conflicts(&self) -> Vec<&'static str> {
+    pub(crate) fn conflicts(&self) -> Vec<OptionConflict> {
         let several_hosts = self.hosts > 1;
         let some_srv_hosts = self.max_hosts > 0;
         let rules = [
             // "URI Options", "directConnection URI option with multiple seeds or SRV URI".
             (
                 self.direct && several_hosts && !self.srv,
-                "directConnection=true allows one host only",
+                OptionConflict::DirectWithSeveralHosts,
             ),
-            (
-                self.direct && self.srv,
-                "directConnection=true cannot be used with mongodb+srv",
-            ),
+            (self.direct && self.srv, OptionConflict::DirectWithSrv),
             // "Load Balancer Support", "URI Validation".
             (
                 self.load_balanced && several_hosts,
-                "loadBalanced=true allows one host only",
+                OptionConflict::LoadBalancedWithSeveralHosts,
             ),
             (
                 self.load_balanced && self.replica_set,
-                "loadBalanced=true cannot be used with replicaSet",
+                OptionConflict::LoadBalancedWithReplicaSet,
             ),
             (
                 self.load_balanced && self.direct,
-                "loadBalanced=true cannot be used with directConnection=true",
+                OptionConflict::LoadBalancedWithDirect,
             ),
             (
                 self.load_balanced && some_srv_hosts,
-                "loadBalanced=true cannot be used with srvMaxHosts",
+                OptionConflict::LoadBalancedWithSrvMaxHosts,
             ),
             // "Initial DNS Seedlist Discovery", "URI Validation".
             (
                 some_srv_hosts && self.replica_set,
-                "srvMaxHosts cannot be used with replicaSet",
+                OptionConflict::SrvMaxHostsWithReplicaSet,
             ),
         ];
         let broken = rules.into_iter().filter(|(broken, _)| *broken);

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::builder::Deployment;
-use super::{ClientOptions, DriverInfo, SrvOptions, option_conflict};
+use super::{ClientOptions, DriverInfo, SrvOptions};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
+use crate::reason::options::OptionConflict;
 
 impl ClientOptions {
     /// Checks the options, and converts time limits of zero to no limit.
@@ -20,7 +21,7 @@ impl ClientOptions {
         let conflicts = self.conflicts();
         match conflicts.is_empty() {
             true => Ok(self.without_zero_limits()),
-            false => Err(Error::configuration(option_conflict(&conflicts))),
+            false => Err(Error::configuration(conflicts)),
         }
     }
 
@@ -38,7 +39,7 @@ impl ClientOptions {
     }
 
     /// Returns the broken rules, each with its specification.
-    pub(super) fn conflicts(&self) -> Vec<String> {
+    pub(super) fn conflicts(&self) -> Vec<OptionConflict> {
         let srv = self.srv.as_ref();
         let deployment = Deployment {
             hosts: self.hosts.len(),
@@ -53,55 +54,58 @@ impl ClientOptions {
             ServerAddress::Unix { path } => path.as_os_str().is_empty(),
         };
         let rules = [
-            (self.hosts.is_empty() && srv.is_none(), "no host is given"),
+            (
+                self.hosts.is_empty() && srv.is_none(),
+                OptionConflict::NoHost,
+            ),
             (
                 self.hosts.iter().any(is_nowhere),
-                "a host needs a name and a port from 1 to 65535",
+                OptionConflict::HostWithoutNameOrPort,
             ),
             (
                 self.connect_to
                     .keys()
                     .any(|server| matches!(server, ServerAddress::Unix { .. })),
-                "connect_to replaces the address of a host, and a Unix socket is none",
+                OptionConflict::ConnectToUnixSocket,
             ),
             (
                 self.connect_to.values().any(is_nowhere),
-                "a target of connect_to needs a name and a port from 1 to 65535",
+                OptionConflict::ConnectToWithoutNameOrPort,
             ),
             (
                 srv.is_some_and(|srv| !SrvOptions::is_service_name(&srv.service_name)),
-                "srvServiceName is not the name of a service (RFC 6335)",
+                OptionConflict::SrvServiceName,
             ),
             (
                 self.default_database.as_deref() == Some(""),
-                "the name of the default database is empty",
+                OptionConflict::DefaultDatabaseEmpty,
             ),
             (
                 self.app_name
                     .as_ref()
                     .is_some_and(|name| name.len() > Self::MAX_APP_NAME),
-                "appName is longer than 128 bytes",
+                OptionConflict::AppNameTooLong,
             ),
             (
                 !self.driver_info.iter().all(DriverInfo::is_sound),
-                "driver_info needs a name, and its texts hold no '|' and no NUL",
+                OptionConflict::DriverInfo,
             ),
-            (self.max_connecting == 0, "maxConnecting must be 1 or more"),
+            (self.max_connecting == 0, OptionConflict::MaxConnectingZero),
             (
                 self.heartbeat_frequency < Duration::from_millis(500),
-                "heartbeatFrequencyMS must be 500 or more",
+                OptionConflict::HeartbeatFrequencyTooShort,
             ),
             (
                 self.server_selection_timeout.is_zero(),
-                "serverSelectionTimeoutMS must be 1 or more",
+                OptionConflict::ServerSelectionTimeoutZero,
             ),
             (
                 !(-1..=9).contains(&self.zlib_compression_level),
-                "zlibCompressionLevel must be between -1 and 9",
+                OptionConflict::ZlibCompressionLevel,
             ),
             (
                 self.max_pool_size > 0 && self.min_pool_size > self.max_pool_size,
-                "minPoolSize is larger than maxPoolSize",
+                OptionConflict::PoolSizes,
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
@@ -113,7 +117,7 @@ impl ClientOptions {
             .map(|(_, why)| why)
             .chain(deployment.conflicts())
             .chain(proxy);
-        let mut conflicts: Vec<String> = fixed.map(str::to_owned).collect();
+        let mut conflicts: Vec<_> = fixed.collect();
         conflicts.extend(self.read_preference.check().err());
         conflicts.extend(self.write_concern.check().err());
         let has_callback = self.oidc_callback.is_some();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 
 use super::UnknownName;
+use crate::reason::options::OptionConflict;
 
 /// The consistency of reads (`readConcernLevel`).
 ///
@@ -184,7 +185,7 @@ impl WriteConcern {
                 _ => return Err(format!("\"{key}\" is not a field of a write concern")),
             }
         }
-        concern.check()?;
+        concern.check().map_err(|conflict| conflict.to_string())?;
         Ok(concern)
     }
 
@@ -227,9 +228,9 @@ impl WriteConcern {
     }
 
     /// Checks the rules of "Read and Write Concern", "Inconsistent WriteConcern".
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), OptionConflict> {
         if self.w == Some(Acknowledgment::Nodes(0)) && self.journal == Some(true) {
-            return Err("w=0 asks for no acknowledgment and journal=true asks for one".to_owned());
+            return Err(OptionConflict::UnacknowledgedJournal);
         }
         Ok(())
     }
@@ -393,19 +394,19 @@ impl ReadPreference {
 
     /// Checks the rule that tags and staleness are not combined with mode `primary` ("Server Selection", "Read
     /// Preference").
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), OptionConflict> {
         let tagged = self.tag_sets.iter().any(|set| !set.is_empty());
         if self.mode == ReadPreferenceMode::Primary && tagged {
-            return Err("readPreferenceTags needs a readPreference other than primary".to_owned());
+            return Err(OptionConflict::TagsWithPrimary);
         }
         if self.mode == ReadPreferenceMode::Primary && self.max_staleness.is_some() {
-            return Err("maxStalenessSeconds needs a readPreference other than primary".to_owned());
+            return Err(OptionConflict::MaxStalenessWithPrimary);
         }
         if self
             .max_staleness
             .is_some_and(|limit| limit < Duration::from_secs(90))
         {
-            return Err("maxStalenessSeconds must be 90 or more, or -1 for no limit".to_owned());
+            return Err(OptionConflict::MaxStalenessTooShort);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Secret, UnknownName};
+use crate::reason::options::{CredentialPart, OptionConflict};
 
 /// A user and the way to authenticate it.
 ///
@@ -28,99 +29,89 @@ pub struct Credential {
 
 impl Credential {
     /// Checks that the options required by the mechanism are set, and that those it forbids are not.
-    pub(crate) fn check(&self, has_callback: bool) -> Result<(), String> {
+    pub(crate) fn check(&self, has_callback: bool) -> Result<(), OptionConflict> {
         let name = self.username.as_deref();
         let has_username = name.is_some_and(|name| !name.is_empty());
         let has_password = self.password.is_some();
         if self.source.is_empty() {
-            return Err(EMPTY_SOURCE.to_owned());
+            return Err(OptionConflict::AuthSourceEmpty);
         }
         if has_callback && self.mechanism != Some(AuthMechanism::MongodbOidc) {
-            return Err("an OIDC callback needs authMechanism=MONGODB-OIDC".to_owned());
+            return Err(OptionConflict::CallbackWithoutOidc);
         }
         let Some(mechanism) = self.mechanism else {
             return match has_username {
                 true if self.properties.is_empty() => Ok(()),
-                true => Err("authMechanismProperties needs an authMechanism".to_owned()),
-                false => Err("the user name is empty".to_owned()),
+                true => Err(OptionConflict::PropertiesWithoutMechanism),
+                false => Err(OptionConflict::UsernameEmpty),
             };
         };
         if mechanism.is_always_external() && self.source != "$external" {
-            return Err(format!("authSource must be $external with {mechanism}"));
+            return Err(OptionConflict::AuthSourceNotExternal(mechanism));
         }
         let unknown = |name: &String| !mechanism.properties().contains(&name.as_str());
         if self.properties.keys().any(unknown) {
             // The name is not repeated, because it may be part of a secret value that was cut at a comma.
-            return Err(match mechanism.properties() {
-                [] => format!("{mechanism} has no authMechanismProperties"),
-                known => format!(
-                    "the only authMechanismProperties of {mechanism} are {}",
-                    known.join(", ")
-                ),
+            return Err(OptionConflict::UnknownProperty {
+                mechanism,
+                known: mechanism.properties(),
             });
         }
         match mechanism {
             AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {
-                require(has_username, mechanism, "a user name")?;
-                require(has_password, mechanism, "a password")
+                require(has_username, mechanism, CredentialPart::Username)?;
+                require(has_password, mechanism, CredentialPart::Password)
             }
             AuthMechanism::Gssapi => {
-                require(has_username, mechanism, "a user name")?;
+                require(has_username, mechanism, CredentialPart::Username)?;
                 self.check_canonicalization()
             }
-            AuthMechanism::MongodbX509 => forbid(has_password, mechanism, "a password"),
+            AuthMechanism::MongodbX509 => forbid(has_password, mechanism, CredentialPart::Password),
             AuthMechanism::MongodbAws => {
                 if has_username != has_password {
-                    return Err("MONGODB-AWS takes an access key id and a secret access key together, or neither".to_owned());
+                    return Err(OptionConflict::AwsKeyIncomplete);
                 }
                 let has_token = self.properties.contains_key("AWS_SESSION_TOKEN");
                 require(
                     has_username || !has_token,
                     mechanism,
-                    "an access key id beside AWS_SESSION_TOKEN",
+                    CredentialPart::AccessKeyId,
                 )
             }
             AuthMechanism::MongodbOidc => {
-                forbid(has_password, mechanism, "a password")?;
+                forbid(has_password, mechanism, CredentialPart::Password)?;
                 self.check_oidc_environment(has_username, has_callback)
             }
         }
     }
 
-    fn check_canonicalization(&self) -> Result<(), String> {
+    fn check_canonicalization(&self) -> Result<(), OptionConflict> {
         match self.property("CANONICALIZE_HOST_NAME") {
             None | Some("none" | "forward" | "forwardAndReverse" | "true" | "false") => Ok(()),
-            Some(_) => {
-                Err("CANONICALIZE_HOST_NAME must be none, forward or forwardAndReverse".to_owned())
-            }
+            Some(_) => Err(OptionConflict::CanonicalizeHostName),
         }
     }
 
-    fn check_oidc_environment(&self, has_username: bool, has_callback: bool) -> Result<(), String> {
+    fn check_oidc_environment(
+        &self,
+        has_username: bool,
+        has_callback: bool,
+    ) -> Result<(), OptionConflict> {
         let environment = self.property("ENVIRONMENT");
         let has_resource = self.properties.contains_key("TOKEN_RESOURCE");
         if has_callback {
             return match self.properties.is_empty() {
                 true => Ok(()),
-                false => Err(
-                    "MONGODB-OIDC takes a callback or authMechanismProperties, not both".to_owned(),
-                ),
+                false => Err(OptionConflict::OidcCallbackWithProperties),
             };
         }
         match environment {
-            None => Err("MONGODB-OIDC needs an ENVIRONMENT in authMechanismProperties, or a callback of the program".to_owned()),
-            Some("azure" | "gcp") if !has_resource => Err(
-                "MONGODB-OIDC needs a TOKEN_RESOURCE in authMechanismProperties for azure and gcp"
-                    .to_owned(),
-            ),
-            Some("test" | "k8s") if has_resource => {
-                Err("MONGODB-OIDC takes no TOKEN_RESOURCE for test and k8s".to_owned())
-            }
-            Some("test" | "gcp" | "k8s") if has_username => {
-                Err("MONGODB-OIDC takes a user name for azure alone".to_owned())
-            }
+            None => Err(OptionConflict::OidcWithoutEnvironment),
+            Some("azure" | "gcp") if !has_resource => Err(OptionConflict::OidcWithoutTokenResource),
+            Some("test" | "k8s") if has_resource => Err(OptionConflict::OidcTokenResource),
+            Some("test" | "gcp" | "k8s") if has_username => Err(OptionConflict::OidcUsername),
             Some("test" | "azure" | "gcp" | "k8s") => Ok(()),
-            Some(_) => Err("ENVIRONMENT must be azure, gcp or k8s".to_owned()),
+            Some(_) => Err(OptionConflict::OidcEnvironment),
         }
     }
 
@@ -238,14 +229,17 @@ impl CredentialDraft {
     /// Returns the credential with the defaults of its mechanism, or `None` if no authentication is requested.
     ///
     /// A user name (even an empty one) or a mechanism requests authentication; a source alone does not.
-    pub(crate) fn finish(self, database: Option<&str>) -> Result<Option<Credential>, String> {
+    pub(crate) fn finish(
+        self,
+        database: Option<&str>,
+    ) -> Result<Option<Credential>, OptionConflict> {
         if self.source.as_deref() == Some("") {
-            return Err(EMPTY_SOURCE.to_owned());
+            return Err(OptionConflict::AuthSourceEmpty);
         }
         if self.username.is_none() && self.mechanism.is_none() {
             return match self.properties.is_empty() {
                 true => Ok(None),
-                false => Err("authMechanismProperties needs an authMechanism".to_owned()),
+                false => Err(OptionConflict::PropertiesWithoutMechanism),
             };
         }
         let has_keys = self
@@ -257,7 +251,7 @@ impl CredentialDraft {
             && self.aws_from_environment
             && has_keys
         {
-            return Err("MONGODB-AWS takes its keys from the environment alone here, and the options hold some".to_owned());
+            return Err(OptionConflict::AwsKeysNotAllowed);
         }
         let external = self
             .mechanism
@@ -298,24 +292,25 @@ impl CredentialDraft {
     }
 }
 
-const EMPTY_SOURCE: &str = "authSource must not be empty";
-
-fn require(present: bool, mechanism: AuthMechanism, what: &str) -> Result<(), String> {
-    if present {
-        Ok(())
-    } else {
-        Err(format!("{mechanism} needs {what}"))
+fn require(
+    is_present: bool,
+    mechanism: AuthMechanism,
+    part: CredentialPart,
+) -> Result<(), OptionConflict> {
+    match is_present {
+        true => Ok(()),
+        false => Err(OptionConflict::Missing { mechanism, part }),
     }
 }
 
-fn forbid(present: bool, mechanism: AuthMechanism, what: &str) -> Result<(), String> {
-    if present {
-        Err(format!(
-            "{mechanism} takes no {what}",
-            what = what.trim_start_matches("a ")
-        ))
-    } else {
-        Ok(())
+fn forbid(
+    is_present: bool,
+    mechanism: AuthMechanism,
+    part: CredentialPart,
+) -> Result<(), OptionConflict> {
+    match is_present {
+        true => Err(OptionConflict::Superfluous { mechanism, part }),
+        false => Ok(()),
     }
 }
 

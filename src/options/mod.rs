@@ -46,7 +46,6 @@ pub use self::protocol::{ProtocolOptions, TlsVersion};
 pub(crate) use self::proxy::ProxyDraft;
 pub use self::proxy::{ProxyCredential, ProxyOptions};
 pub use self::secret::Secret;
-pub(crate) use self::tls::option_conflict;
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 pub use self::unknown::UnknownName;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 pub(crate) use crate::reason::files::ProtocolList;
+use crate::reason::options::OptionConflict;
 
 /// A TLS version that this crate supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,18 +130,16 @@ impl ProtocolOptions {
     }
 
     /// Returns the conflicts between the settings.
-    pub(super) fn conflicts(&self) -> Vec<String> {
+    pub(super) fn conflicts(&self) -> Vec<OptionConflict> {
         let mut conflicts = Vec::new();
         if let (Some(min), Some(max)) = (self.min_version, self.max_version) {
             if min > max {
-                conflicts.push(format!(
-                    "min_version is {min} and max_version is {max}, which is older"
-                ));
+                conflicts.push(OptionConflict::Versions { min, max });
             }
         }
         if let Some(level) = self.security_level {
             if !(1..=5).contains(&level) {
-                conflicts.push(format!("security_level is {level}, and must be 1 to 5"));
+                conflicts.push(OptionConflict::SecurityLevel(level));
             }
         }
         conflicts

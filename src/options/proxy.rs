@@ -2,6 +2,7 @@
 
 use super::Secret;
 use crate::address::ServerAddress;
+use crate::reason::options::OptionConflict;
 
 /// A SOCKS5 proxy. The proxy resolves the names of servers; the client resolves the name of the proxy.
 ///
@@ -35,7 +36,7 @@ impl ProxyOptions {
     pub const MAX_LENGTH: usize = 255;
 
     /// Returns the reasons why this proxy cannot be used for these servers. The list is empty if it can.
-    pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<&'static str> {
+    pub(crate) fn conflicts(&self, hosts: &[ServerAddress]) -> Vec<OptionConflict> {
         let over_long = |text: &str| text.len() > Self::MAX_LENGTH;
         let has_long_name = |address: &ServerAddress| match address {
             ServerAddress::Tcp { host, .. } => over_long(host),
@@ -46,23 +47,17 @@ impl ProxyOptions {
             None => ("", ""),
         };
         let rules = [
-            (self.host.is_empty(), "proxyHost is empty"),
-            (self.port == 0, "proxyPort must be 1 or more"),
+            (self.host.is_empty(), OptionConflict::ProxyHostEmpty),
+            (self.port == 0, OptionConflict::ProxyPortZero),
             (
                 username.is_empty() != password.is_empty(),
-                "proxyUsername and proxyPassword go together",
+                OptionConflict::ProxyCredentialIncomplete,
             ),
-            (
-                over_long(username),
-                "proxyUsername is longer than 255 bytes",
-            ),
-            (
-                over_long(password),
-                "proxyPassword is longer than 255 bytes",
-            ),
+            (over_long(username), OptionConflict::ProxyUsernameTooLong),
+            (over_long(password), OptionConflict::ProxyPasswordTooLong),
             (
                 hosts.iter().any(has_long_name),
-                "with proxyHost the name of a server may have 255 bytes, and one is longer",
+                OptionConflict::HostTooLongForProxy,
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
@@ -86,21 +81,24 @@ pub(crate) struct ProxyDraft {
 
 impl ProxyDraft {
     /// Returns the conflicts of options that need another option.
-    pub(crate) fn conflicts(&self) -> Vec<&'static str> {
+    pub(crate) fn conflicts(&self) -> Vec<OptionConflict> {
         let is_none = self.host.is_none();
         let rules = [
-            (is_none && self.port.is_some(), "proxyPort needs proxyHost"),
+            (
+                is_none && self.port.is_some(),
+                OptionConflict::ProxyPortWithoutHost,
+            ),
             (
                 is_none && self.username.is_some(),
-                "proxyUsername needs proxyHost",
+                OptionConflict::ProxyUsernameWithoutHost,
             ),
             (
                 is_none && self.password.is_some(),
-                "proxyPassword needs proxyHost",
+                OptionConflict::ProxyPasswordWithoutHost,
             ),
             (
                 self.username.is_some() != self.password.is_some(),
-                "proxyUsername and proxyPassword go together",
+                OptionConflict::ProxyCredentialIncomplete,
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);

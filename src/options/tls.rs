@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ProtocolOptions, Secret, SpkiPin};
-use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Result};
 use crate::ffi::fork;
+use crate::reason::options::OptionConflict;
 use crate::store_uri::shown_path;
 
 /// The TLS options of a client.
@@ -758,13 +758,13 @@ impl TlsOptionsBuilder {
         if conflicts.is_empty() {
             Ok(self.0)
         } else {
-            Err(Error::configuration(option_conflict(&conflicts)))
+            Err(Error::configuration(conflicts))
         }
     }
 
     /// Returns the pairs of options that must not be set together, regardless of their values ("URI Options",
     /// "Conflicting TLS options"), and all other conflicts.
-    pub(crate) fn conflicts(&self) -> Vec<String> {
+    pub(crate) fn conflicts(&self) -> Vec<OptionConflict> {
         let options = &self.0;
         let given = [
             ("tlsInsecure", options.insecure.is_some()),
@@ -792,46 +792,36 @@ impl TlsOptionsBuilder {
                 let compatible = *first == "tlsAllowInvalidHostnames"
                     || (*first != "tlsInsecure" && *second == "tlsAllowInvalidHostnames");
                 if *first_given && *second_given && !compatible {
-                    conflicts.push(format!("{first} and {second} cannot be set together"));
+                    conflicts.push(OptionConflict::Together(first, second));
                 }
             }
         }
         conflicts.extend(options.protocol.conflicts());
         if let Some(interval) = options.watch_interval {
             if interval < Duration::from_millis(10) {
-                conflicts.push(format!(
-                    "watch_files is {interval:?}, and must be 10 ms or more"
-                ));
+                conflicts.push(OptionConflict::WatchInterval(interval));
             }
         }
         // OpenSSL would interpret the path as a list of directories, and trust the contents of each.
         let has_colon = |path: &&PathBuf| path.as_os_str().as_bytes().contains(&b':');
         if let Some(path) = options.ca_directory.as_ref().filter(has_colon) {
-            conflicts.push(format!(
-                "ca_directory {:?} contains a colon, at which OpenSSL would split it into several folders",
-                shown_path(path)
-            ));
+            conflicts.push(OptionConflict::CaDirectoryHasColon(shown_path(path)));
         }
         if !options.pins.is_empty() && !options.verifies_certificate() {
-            conflicts.push(
-                "pinned_key asks for a check that an unverified certificate cannot pass".to_owned(),
-            );
+            conflicts.push(OptionConflict::PinnedKeyUnverified);
         }
         if options.require_revocation_status && !options.checks_revocation() {
-            conflicts.push(
-                "require_revocation_status asks for a check that another option switches off"
-                    .to_owned(),
-            );
+            conflicts.push(OptionConflict::RevocationStatusUnchecked);
         }
         if options.crl_max_age == Some(Duration::ZERO) {
-            conflicts.push("crl_max_age must not be zero".to_owned());
+            conflicts.push(OptionConflict::CrlMaxAgeZero);
         }
         if options.ocsp_responder_timeout == Some(Duration::ZERO) {
-            conflicts.push("ocsp_responder_timeout must not be zero".to_owned());
+            conflicts.push(OptionConflict::OcspResponderTimeoutZero);
         }
         // CRLs may also be next to the trust anchors, which is known only when those are read.
         if options.check_whole_chain && options.crl_files.is_empty() && !options.names_anchors() {
-            conflicts.push("check_whole_chain needs a CRL file".to_owned());
+            conflicts.push(OptionConflict::WholeChainWithoutCrlFile);
         }
         if !options.crl_files.is_empty() {
             const COMPATIBLE: [&str; 3] = [
@@ -840,9 +830,7 @@ impl TlsOptionsBuilder {
                 "key_log_file",
             ];
             if let Some(name) = options.relaxed().find(|name| !COMPATIBLE.contains(name)) {
-                conflicts.push(format!(
-                    "tlsCRLFile asks for a check that {name}=true switches off"
-                ));
+                conflicts.push(OptionConflict::CrlFileUnchecked(name));
             }
         }
         conflicts
@@ -911,14 +899,4 @@ impl DangerousTlsOptions {
         self.0.allow_common_name = allow;
         self
     }
-}
-
-/// Creates the cause for conflicting options, with all conflicts in one message.
-pub(crate) fn option_conflict(conflicts: &[String]) -> Cause {
-    Cause::new(
-        CauseCode::OptionConflict,
-        conflicts.join("; "),
-        "Remove or change one of the options named.",
-    )
-    .fact("conflicts", conflicts.to_vec())
 }

@@ -37,6 +37,11 @@ pub(crate) enum FileFailure {
     },
     /// The system's trust anchors cannot be read because of a limit of this host.
     SystemAnchorsLimited(ReachedLimit),
+    /// The folders of the trust anchors cannot be read because of a limit of this host.
+    AnchorsLimited {
+        anchors: TrustAnchors,
+        limit: ReachedLimit,
+    },
     /// No trust anchor can be read any more, possibly because of a limit of this host.
     AnchorsGone {
         anchors: TrustAnchors,

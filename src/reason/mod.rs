@@ -16,6 +16,7 @@ pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod io;
 pub(crate) mod net;
+pub(crate) mod options;
 pub(crate) mod revocation;
 pub(crate) mod sdam;
 pub(crate) mod srv;
@@ -36,6 +37,8 @@ pub(crate) enum Reason {
     Exchange(hello::ExchangeFailure),
     /// Discovery and monitoring of the deployment.
     Sdam(sdam::SdamFailure),
+    /// Options that contradict each other, or a connection string that does not parse.
+    Option(options::OptionFailure),
     /// A local file, or what is configured in place of one.
     File(files::FileFailure),
     /// A limit of this process or this host.
@@ -89,6 +92,18 @@ impl From<srv::SrvFailure> for Reason {
 impl From<tls::TlsFailure> for Reason {
     fn from(reason: tls::TlsFailure) -> Self {
         Self::Tls(reason)
+    }
+}
+
+impl From<options::OptionFailure> for Reason {
+    fn from(reason: options::OptionFailure) -> Self {
+        Self::Option(reason)
+    }
+}
+
+impl From<Vec<options::OptionConflict>> for Reason {
+    fn from(conflicts: Vec<options::OptionConflict>) -> Self {
+        Self::Option(options::OptionFailure::Conflicts(conflicts))
     }
 }
 

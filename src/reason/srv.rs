@@ -12,6 +12,8 @@ use crate::limit::ReachedLimit;
 #[cfg(feature = "srv")]
 use crate::options::AuthMechanism;
 #[cfg(feature = "srv")]
+use crate::reason::options::OptionConflict;
+#[cfg(feature = "srv")]
 use crate::time::Elapsed;
 
 /// Why DNS gave no hosts and options for a `mongodb+srv` name.
@@ -120,8 +122,8 @@ pub(crate) enum TxtProblem {
 #[cfg(feature = "srv")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SrvConflict {
-    /// A rule about the kind of the deployment, in words.
-    Deployment(&'static str),
+    /// A rule about the kind of the deployment.
+    Deployment(OptionConflict),
     /// The TXT record sets this `authSource`, which the mechanism does not support.
     AuthSource {
         source: String,

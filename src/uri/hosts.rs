@@ -3,10 +3,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::syntax::{self, ENCODE_PERCENT};
-use super::trouble::{ENCODE_CREDENTIALS, invalid};
+use super::error::invalid;
+use super::syntax;
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
+use crate::reason::options::{UriPlace, UriProblem};
 
 /// The hosts of `mongodb://`, separated by commas.
 pub(super) fn seed_list(text: &str) -> Result<Vec<ServerAddress>> {
@@ -30,25 +31,20 @@ pub(super) fn srv_host(text: &str) -> Result<String> {
         number: 1,
         single: true,
     };
-    let refuse = |problem| {
-        Err(place.refuse(
-            problem,
-            "mongodb+srv:// takes one host name and nothing else.",
-        ))
-    };
+    let refuse = |problem| Err(place.error(problem));
     if text.contains(',') {
-        return refuse("has a \",\": mongodb+srv takes one host");
+        return refuse(UriProblem::SrvList);
     }
     if text.starts_with('[') {
-        return refuse("is an IP address: mongodb+srv takes a name");
+        return refuse(UriProblem::SrvAddress);
     }
     if text.contains(':') {
-        return refuse("has a \":\": mongodb+srv takes no port");
+        return refuse(UriProblem::SrvPort);
     }
     match address(text, place)? {
-        ServerAddress::Unix { .. } => refuse("is a Unix socket: mongodb+srv takes a name"),
+        ServerAddress::Unix { .. } => refuse(UriProblem::SrvSocket),
         ServerAddress::Tcp { host, .. } if host.parse::<Ipv4Addr>().is_ok() => {
-            refuse("is an IP address: mongodb+srv takes a name")
+            refuse(UriProblem::SrvAddress)
         }
         ServerAddress::Tcp { host, .. } => Ok(host),
     }
@@ -62,37 +58,27 @@ struct Place {
 }
 
 impl Place {
-    fn refuse(self, problem: &str, remedy: &str) -> Error {
-        invalid(format_args!("host {}", self.number), problem, remedy)
+    fn error(self, problem: UriProblem) -> Error {
+        invalid(UriPlace::Host(self.number), problem)
     }
 }
 
 fn address(text: &str, place: Place) -> Result<ServerAddress> {
     if text.is_empty() {
-        let remedy = match place.single {
-            true => {
-                "Name a host behind \"//\". The path of a Unix socket must be percent-encoded: / as %2F."
-            }
-            false => "Remove the \",\" without a host.",
-        };
-        return Err(place.refuse("is empty", remedy));
+        let is_only = place.single;
+        return Err(place.error(UriProblem::EmptyHost { is_only }));
     }
     if let Some(rest) = text.strip_prefix('[') {
         return ip_literal(rest, place);
     }
     let (host, port) = match text.split_once(':') {
         Some((_, port)) if port.contains(':') => {
-            return Err(place.refuse(
-                "has more than one \":\"",
-                "Put an IPv6 address in brackets, as in [::1]:27017. A \":\" in the user name or \
-                 password must be percent-encoded as %3A, and an \"@\" must follow them.",
-            ));
+            return Err(place.error(UriProblem::SeveralColons));
         }
         Some((host, digits)) => (host, Some(digits)),
         None => (text, None),
     };
-    let decoded = syntax::decode(host)
-        .map_err(|bad| bad.error(&format!("host {}", place.number), ENCODE_PERCENT))?;
+    let decoded = syntax::decode(host).map_err(|bad| bad.error(UriPlace::Host(place.number)))?;
     if decoded.contains('/') {
         return unix_socket(decoded, port, place);
     }
@@ -102,51 +88,40 @@ fn address(text: &str, place: Place) -> Result<ServerAddress> {
 
 fn unix_socket(path: String, port: Option<&str>, place: Place) -> Result<ServerAddress> {
     if port.is_some() {
-        return Err(place.refuse(
-            "is a Unix socket with a port",
-            "Remove the port, or percent-encode a \":\" that belongs to the path.",
-        ));
+        return Err(place.error(UriProblem::SocketWithPort));
     }
     if path.chars().any(char::is_control) {
-        return Err(place.refuse("has a control character in its path", "Remove it."));
+        return Err(place.error(UriProblem::ControlCharacterInPath));
     }
     if !path.ends_with(".sock") {
-        return Err(place.refuse(
-            "is the path of a Unix socket and does not end in .sock",
-            "Name the socket's file, for example %2Ftmp%2Fmongodb-27017.sock.",
-        ));
+        return Err(place.error(UriProblem::SocketName));
     }
     Ok(ServerAddress::unix(path))
 }
 
 /// Parses an IPv6 address in brackets, with a zone (RFC 6874) and a port, if present.
 fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
-    const REMEDY: &str = "Write an IPv6 address as [::1] or [::1]:27017, one with a zone as \
-        [fe80::1%25eth0].";
     let Some((text, port)) = rest.split_once(']') else {
-        return Err(place.refuse("has a \"[\" without a \"]\"", REMEDY));
+        return Err(place.error(UriProblem::UnclosedBracket));
     };
     let port = match port.strip_prefix(':') {
         Some(digits) => Some(digits),
         None if port.is_empty() => None,
-        None => return Err(place.refuse("has text behind the \"]\"", REMEDY)),
+        None => return Err(place.error(UriProblem::TextAfterBracket)),
     };
     let (address, zone) = match (text.split_once("%25"), text.split_once('%')) {
         (Some((address, zone)), _) => (address, Some(zone)),
         (None, Some((address, zone)))
             if address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() =>
         {
-            return Err(place.refuse(
-                "has a \"%\" before its zone that is not percent-encoded",
-                "Write the \"%\" as %25, as in [fe80::1%25eth0].",
-            ));
+            return Err(place.error(UriProblem::ZonePercent));
         }
         _ => (text, None),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     let bad_zone = zone.is_some_and(|zone| zone.is_empty() || !zone.chars().all(plain));
     if address.parse::<Ipv6Addr>().is_err() || bad_zone {
-        return Err(place.refuse("has brackets that hold no IPv6 address", REMEDY));
+        return Err(place.error(UriProblem::NoIpv6Address));
     }
     // The name of an interface is case-sensitive, unlike the rest.
     let zone = zone.map(|zone| format!("%{zone}")).unwrap_or_default();
@@ -165,37 +140,25 @@ fn read_port(text: Option<&str>, place: Place) -> Result<u16> {
         false => 0,
     };
     match port {
-        0 => Err(place.refuse(
-            "has a port that is not a number between 1 and 65535",
-            "Correct the port, or leave out the \":\". If that is a password, percent-encode it (/ \
-             as %2F, ? as %3F), and write an \"@\" between it and the host.",
-        )),
+        0 => Err(place.error(UriProblem::Port)),
         port => Ok(port),
     }
 }
 
 /// Checks a DNS name or a dotted IPv4 address. Names with characters beyond ASCII are accepted unchanged.
 fn check_name(name: &str, place: Place) -> Result<()> {
-    const REMEDY: &str = "Check the spelling of the host name.";
     if name.contains([':', '@']) {
-        return Err(place.refuse(
-            "has an encoded \":\" or \"@\"",
-            "Do not encode the \":\" between user name and password or before a port, nor the \"@\" \
-             before the host.",
-        ));
+        return Err(place.error(UriProblem::EncodedDelimiter));
     }
     if !name.chars().all(is_name) {
-        return Err(place.refuse("has a character that no host name has", ENCODE_CREDENTIALS));
+        return Err(place.error(UriProblem::HostCharacter));
     }
     let labels = name.strip_suffix('.').unwrap_or(name);
     if name.len() > 253 || labels.split('.').any(str::is_empty) {
-        return Err(place.refuse("is over-long or has an empty part between dots", REMEDY));
+        return Err(place.error(UriProblem::HostLabels));
     }
     if name.parse::<Ipv4Addr>().is_err() && reads_as_ipv4(labels) {
-        return Err(place.refuse(
-            "looks like an IPv4 address and is none",
-            "Write four numbers between 0 and 255, joined by dots.",
-        ));
+        return Err(place.error(UriProblem::LooksLikeIpv4));
     }
     Ok(())
 }
@@ -299,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_the_host_is_told() {
+    fn the_error_names_the_number_of_the_host() {
         let error = seed_list("a,b,c:0").unwrap_err();
         assert!(error.to_string().contains("host 3 has a port"), "{error}");
     }

@@ -32,12 +32,12 @@
 //!   value outside of its range. More than 1000 options are an error.
 //! - The scheme may be written in capitals (RFC 3986 §3.1); values may not.
 
+mod error;
 mod hosts;
 mod keys;
 mod options;
 mod stray;
 mod syntax;
-mod trouble;
 #[cfg(feature = "srv")]
 mod txt;
 mod values;
@@ -48,11 +48,12 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use self::trouble::Discretion;
+use self::error::Discretion;
 #[cfg(feature = "srv")]
 pub(crate) use self::txt::TxtOptions;
 use crate::error::Result;
 use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
+use crate::reason::options::UriPlace;
 
 /// A parsed connection string, with its warnings.
 ///
@@ -101,7 +102,7 @@ impl ConnectionString {
         })?;
         if let Some(stray) = stray::Stray::find(parts.database, true) {
             let discretion = Discretion::new(parts.after_hosts, parts.slash);
-            return Err(stray.error("the database name", discretion, false));
+            return Err(stray.error(UriPlace::Database, discretion, false));
         }
         builder.default_database = syntax::database(parts.database)?;
         let warnings = options::read(&parts, &mut builder)?;

@@ -2,18 +2,18 @@
 //! Source: "Connection String", "Connection Options".
 
 use std::collections::HashMap;
-use std::fmt;
 
 use zeroize::Zeroizing;
 
 use super::Warning;
+use super::error::{Discretion, conflict, invalid};
 use super::keys::{Alias, Found, Key, Repeat};
 use super::stray::{self, Stray};
-use super::syntax::{self, ENCODE_PERCENT, Parts};
-use super::trouble::{Discretion, ENCODE_CREDENTIALS, conflict, invalid};
+use super::syntax::{self, Parts};
 use super::values::Verdict;
 use crate::error::Result;
 use crate::options::ClientOptionsBuilder;
+use crate::reason::options::{OptionConflict, UriPlace, UriProblem};
 
 /// The maximum number of options, which also limits the warnings. No real connection string has more.
 const MAX_OPTIONS: usize = 1000;
@@ -24,8 +24,8 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
     for (index, text) in parts.options.split('&').enumerate() {
         let number = index + 1;
         if number > MAX_OPTIONS {
-            let problem = format!("are more than {MAX_OPTIONS}");
-            return Err(invalid("the options", problem, "Remove some."));
+            let problem = UriProblem::TooManyOptions { most: MAX_OPTIONS };
+            return Err(invalid(UriPlace::Options, problem));
         }
         // A `&` at the end, or two in a row, are harmless.
         if !text.is_empty() {
@@ -61,46 +61,39 @@ struct Place {
     found: Found,
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "option {}", self.number)?;
-        match self.found.name() {
-            Some(name) => write!(f, " ({name})"),
-            None => Ok(()),
+impl From<Place> for UriPlace {
+    fn from(place: Place) -> Self {
+        Self::Option {
+            number: place.number,
+            key: place.found.name(),
         }
     }
 }
 
 impl<'a> Given<'a> {
     fn split(number: usize, text: &'a str) -> Result<Self> {
-        const KEY_VALUE: &str = "Write options as key=value, joined by \"&\". Percent-encode a \"&\" \
-            in a value as %26, and in a password its / as %2F, ? as %3F and @ as %40.";
         let nameless = Place {
             number,
             found: Found::Unknown,
         };
         let Some((name, raw)) = text.split_once('=') else {
-            return Err(invalid(nameless, "has no \"=\"", KEY_VALUE));
+            return Err(invalid(nameless.into(), UriProblem::NoEquals));
         };
         if name.is_empty() {
-            return Err(invalid(nameless, "has no key before the \"=\"", KEY_VALUE));
+            return Err(invalid(nameless.into(), UriProblem::NoKey));
         }
         let place = Place {
             number,
             found: Found::look_up(name),
         };
         if name.contains('@') || (raw.contains('@') && !place.found.is_text()) {
-            return Err(invalid(
-                place,
-                "contains an \"@\" that is not percent-encoded; it may belong to a password",
-                ENCODE_CREDENTIALS,
-            ));
+            return Err(invalid(place.into(), UriProblem::AtInOption));
         }
         let decoded = syntax::decode(raw)
             .map(Zeroizing::new)
-            .map_err(|bad| bad.error(&place.to_string(), ENCODE_PERCENT))?;
+            .map_err(|bad| bad.error(place.into()))?;
         if decoded.contains('\0') {
-            return Err(invalid(place, "contains a NUL", "Remove the %00."));
+            return Err(invalid(place.into(), UriProblem::HoldsNul));
         }
         let value = match place.found.is_split_before_decoding() {
             true => Zeroizing::new(raw.to_owned()),
@@ -148,7 +141,7 @@ impl Reader<'_> {
     fn take(&mut self, option: &Given<'_>) -> Result<()> {
         if let Some(stray) = Stray::find(option.text, false) {
             let in_secret = option.place.found.is_secret();
-            return Err(stray.error(option.place, self.discretion, in_secret));
+            return Err(stray.error(option.place.into(), self.discretion, in_secret));
         }
         if option.asks_for_tls() {
             self.builder.tls.get_or_insert_default();
@@ -157,7 +150,11 @@ impl Reader<'_> {
             Found::Key(key) => self.take_key(option, key, option.value.clone())?,
             Found::Alias(alias, key) => self.take_alias(option, alias, key)?,
             Found::Unsupported(key) if key.refused => {
-                return Err(invalid(option.place, "is not supported", key.instead));
+                let instead = key.instead;
+                return Err(invalid(
+                    option.place.into(),
+                    UriProblem::Unsupported { instead },
+                ));
             }
             Found::Unsupported(key) => {
                 self.warn(
@@ -167,7 +164,7 @@ impl Reader<'_> {
             }
             Found::Unknown if stray::is_about_tls(option.name) => {
                 return Err(stray::unknown_tls_key(
-                    option.place,
+                    option.place.into(),
                     option.name,
                     self.discretion,
                 ));
@@ -219,13 +216,10 @@ impl Reader<'_> {
             let agree = key.value.agree(first, &value);
             match key.repeat {
                 Repeat::Never => {
-                    return Err(conflict(format!("{} must not be given twice", key.name)));
+                    return Err(conflict(OptionConflict::Repeated(key.name)));
                 }
                 Repeat::MustAgree if !agree => {
-                    return Err(conflict(format!(
-                        "{} is given twice, with different values",
-                        key.name
-                    )));
+                    return Err(conflict(OptionConflict::RepeatedDifferently(key.name)));
                 }
                 // "URI Options", "Conflicting TLS options": no warning about tls beside ssl.
                 Repeat::MustAgree if key.name == "tls" => {}
@@ -244,8 +238,8 @@ impl Reader<'_> {
             Verdict::Taken => {}
             Verdict::Noted(text) => self.warn(option, text),
             Verdict::Ignored(text) => self.warn(option, format!("{text}; it is ignored")),
-            Verdict::Refused(problem, remedy) => {
-                return Err(invalid(option.place, problem, remedy));
+            Verdict::Refused(problem) => {
+                return Err(invalid(option.place.into(), UriProblem::Value(problem)));
             }
         }
         Ok(())
@@ -254,7 +248,7 @@ impl Reader<'_> {
     fn warn(&mut self, option: &Given<'_>, text: String) {
         self.warnings.push(Warning {
             key: option.place.found.name(),
-            message: format!("connection string: {} {text}", option.place),
+            message: format!("connection string: {} {text}", UriPlace::from(option.place)),
         });
     }
 }

@@ -3,8 +3,9 @@
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroize;
 
-use super::trouble::{ENCODE_CREDENTIALS, invalid};
+use super::error::invalid;
 use crate::error::{Error, Result};
+use crate::reason::options::{UriPlace, UriProblem};
 
 /// The parts, still encoded.
 #[derive(Debug)]
@@ -41,21 +42,10 @@ pub(super) fn split(uri: &str) -> Result<Parts<'_>> {
         None => (None, authority),
     };
     if database.contains('@') {
-        return Err(invalid(
-            "the database name",
-            "contains an \"@\" that is not percent-encoded; it may belong to a password with an \
-             unescaped \"/\"",
-            ENCODE_CREDENTIALS,
-        ));
+        return Err(invalid(UriPlace::Database, UriProblem::AtInDatabase));
     }
     if !slash && options.contains('@') {
-        return Err(invalid(
-            "the host part",
-            "is followed by \"?\" and an \"@\" that is not percent-encoded; it may belong to a \
-             password with an unescaped \"?\"",
-            "Percent-encode the password (? as %3F, @ as %40). If the \"@\" does belong to an option, \
-             write %40 there, or \"/?\" behind the hosts.",
-        ));
+        return Err(invalid(UriPlace::Hosts, UriProblem::AtAfterHosts));
     }
     Ok(Parts {
         srv,
@@ -71,75 +61,55 @@ pub(super) fn split(uri: &str) -> Result<Parts<'_>> {
 
 /// Decodes the name and the password of the user.
 pub(super) fn userinfo(text: &str, offset: usize) -> Result<(String, Option<String>)> {
-    let refuse = |index: usize, what: &str| {
-        Err(invalid(
-            format_args!("byte {} (in the user name or password)", offset + index + 1),
-            what,
-            ENCODE_CREDENTIALS,
-        ))
+    let invalid_at = |index: usize, problem| {
+        let place = UriPlace::CredentialByte(offset + index + 1);
+        Err(invalid(place, problem))
     };
     if let Some(index) = text.find('@') {
-        return refuse(index, "is an \"@\" that must be percent-encoded");
+        return invalid_at(index, UriProblem::RawAt);
     }
     let mut colons = text.match_indices(':');
     if let (Some(_), Some((index, _))) = (colons.next(), colons.next()) {
-        return refuse(index, "is a second \":\", which must be percent-encoded");
+        return invalid_at(index, UriProblem::SecondColon);
     }
     if let Some(index) = text.find(|c: char| c.is_ascii() && !is_userinfo(c)) {
-        return refuse(index, "is a character that must be percent-encoded");
+        return invalid_at(index, UriProblem::RawCharacter);
     }
     let (name, password) = match text.split_once(':') {
         Some((name, password)) => (name, Some(password)),
         None => (text, None),
     };
     let part = |text, place| {
-        let decoded = decode(text).map_err(|bad| bad.error(place, ENCODE_CREDENTIALS))?;
+        let decoded = decode(text).map_err(|bad| bad.error(place))?;
         // A NUL separates name and password in PLAIN, and ends a text in C.
         if decoded.contains('\0') {
-            return Err(invalid(place, "contains a NUL", "Remove the %00."));
+            return Err(invalid(place, UriProblem::HoldsNul));
         }
         Ok(decoded)
     };
     let password = password
-        .map(|text| part(text, "the password"))
+        .map(|text| part(text, UriPlace::Password))
         .transpose()?;
-    Ok((part(name, "the user name")?, password))
+    Ok((part(name, UriPlace::Username)?, password))
 }
 
 /// Decodes the name of the database; `None` if there is none.
 pub(super) fn database(text: &str) -> Result<Option<String>> {
-    const PLACE: &str = "the database name";
     if text.is_empty() {
         return Ok(None);
     }
-    let name = decode(text).map_err(|bad| bad.error(PLACE, ENCODE_PERCENT))?;
-    match name
-        .chars()
-        .find(|c| matches!(c, '/' | '\\' | ' ' | '"' | '$') || c.is_control())
-    {
-        Some('/') => Err(invalid(
-            PLACE,
-            "contains a \"/\"",
-            "One \"/\" stands between the hosts and the database. Percent-encode those in the path \
-             of a Unix socket, in the user name and in the password, as %2F.",
-        )),
-        Some(c) if c.is_control() => {
-            Err(invalid(PLACE, "contains a control character", "Remove it."))
-        }
-        Some(c) => Err(invalid(
-            PLACE,
-            format_args!("contains {c:?}"),
-            "The name of a database holds none of / \\ \" $ and no space.",
-        )),
-        None => Ok(Some(name)),
-    }
+    let name = decode(text).map_err(|bad| bad.error(UriPlace::Database))?;
+    let is_forbidden = |c: &char| matches!(c, '/' | '\\' | ' ' | '"' | '$') || c.is_control();
+    let problem = match name.chars().find(is_forbidden) {
+        None => return Ok(Some(name)),
+        Some('/') => UriProblem::SlashInDatabase,
+        Some(c) if c.is_control() => UriProblem::HoldsControlCharacter,
+        Some(c) => UriProblem::CharacterInDatabase(c),
+    };
+    Err(invalid(UriPlace::Database, problem))
 }
 
-/// The remedy for an invalid percent sign outside of the credentials.
-pub(super) const ENCODE_PERCENT: &str =
-    "Write a percent sign as %25; other bytes of UTF-8 as % and two hexadecimal digits.";
-
-/// The reason why a text cannot be decoded.
+/// Why a text does not decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadEncoding {
     /// A `%` without two hexadecimal digits after it.
@@ -149,12 +119,12 @@ pub(super) enum BadEncoding {
 }
 
 impl BadEncoding {
-    pub(super) fn error(self, place: &str, remedy: &str) -> Error {
+    pub(super) fn error(self, place: UriPlace) -> Error {
         let problem = match self {
-            Self::Percent => "has a \"%\" that two hexadecimal digits do not follow",
-            Self::Utf8 => "is not UTF-8 after percent-decoding",
+            Self::Percent => UriProblem::BadPercent,
+            Self::Utf8 => UriProblem::NotUtf8,
         };
-        invalid(place, problem, remedy)
+        invalid(place, problem)
     }
 }
 
@@ -188,9 +158,8 @@ fn is_userinfo(c: char) -> bool {
 fn no_control_characters(uri: &str) -> Result<()> {
     match uri.char_indices().find(|(_, c)| c.is_control()) {
         Some((index, _)) => Err(invalid(
-            format_args!("byte {}", index + 1),
-            "is a control character",
-            "Remove it; a text read from a file may end in a line break.",
+            UriPlace::Byte(index + 1),
+            UriProblem::IsControlCharacter,
         )),
         None => Ok(()),
     }
@@ -204,11 +173,7 @@ fn scheme(uri: &str) -> Result<(bool, &str)> {
             return Ok((srv, &uri[scheme.len()..]));
         }
     }
-    Err(invalid(
-        "the scheme",
-        "is missing or not a known one",
-        "Begin with mongodb:// or mongodb+srv://.",
-    ))
+    Err(invalid(UriPlace::Scheme, UriProblem::UnknownScheme))
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@
 use super::Warning;
 use super::options;
 use super::syntax::Parts;
+use crate::cause::Cause;
 use crate::options::ClientOptionsBuilder;
 use crate::printable::Quoted;
+use crate::reason::Reason;
+use crate::reason::options::OptionFailure;
 
 /// The options that a TXT record may set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +51,11 @@ impl TxtOptions {
         };
         let mut builder = ClientOptionsBuilder::default();
         let warnings = options::read(&parts, &mut builder).map_err(|error| {
-            let message = error.cause().map_or("", |cause| cause.message());
-            let own = message.strip_prefix("invalid connection string: ");
-            format!("is not well-formed: {}", own.unwrap_or(message))
+            let message = match error.cause().map(Cause::reason) {
+                Some(Reason::Option(OptionFailure::InvalidUri(failure))) => failure.to_string(),
+                _ => error.to_string(),
+            };
+            format!("is not well-formed: {message}")
         })?;
         let warnings = warnings.into_iter().map(|warning| Warning {
             message: warning

@@ -9,6 +9,7 @@ use crate::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
     DangerousTlsOptions, Secret, ServerMonitoringMode, SrvOptions, Tag, TlsOptionsBuilder,
 };
+use crate::reason::options::{IntendedMechanism, UriValueProblem};
 
 /// The parser of a key's value, and the field that stores it.
 #[derive(Clone, Copy)]
@@ -45,7 +46,7 @@ pub(super) enum Verdict {
     /// The value is not set, for this reason: a warning.
     Ignored(String),
     /// The value must not be ignored: an error with a remedy.
-    Refused(String, &'static str),
+    Refused(UriValueProblem),
 }
 
 impl Value {
@@ -74,10 +75,7 @@ impl Value {
             },
             Self::Text(_) if text.is_empty() => empty(),
             Self::Text(set) => apply(builder, set, text.to_owned()),
-            Self::File(_) if text.is_empty() => Refused(
-                "is empty".to_owned(),
-                "Name the file, or remove the option.",
-            ),
+            Self::File(_) if text.is_empty() => Refused(UriValueProblem::EmptyFile),
             Self::File(set) => apply(builder, set, PathBuf::from(text)),
             Self::Password(set) => apply(builder, set, Secret::new(text)),
             Self::Encoded(read) | Self::Other(read) => read(builder, text),
@@ -153,43 +151,32 @@ pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> 
     }
     match text.parse::<AuthMechanism>() {
         Ok(mechanism) => store(&mut builder.credential.mechanism, mechanism),
-        Err(_) => Refused(
-            "is not a mechanism that this library knows".to_owned(),
-            intended_mechanism(text),
-        ),
+        Err(_) => Refused(UriValueProblem::UnknownMechanism(intended_mechanism(text))),
     }
 }
 
-/// The replacement for a mechanism in another spelling, of an older version or by another name.
-fn intended_mechanism(text: &str) -> &'static str {
+/// The mechanism that a text in another spelling, of an older version or by another name probably means.
+fn intended_mechanism(text: &str) -> IntendedMechanism {
     let plain = text.chars().filter(char::is_ascii_alphanumeric);
     let plain = plain.collect::<String>().to_ascii_uppercase();
     match plain.strip_prefix("MONGODB").unwrap_or(&plain) {
-        "DEFAULT" => "Write DEFAULT in capitals, or remove authMechanism.",
-        "SCRAMSHA256" => "Write SCRAM-SHA-256.",
-        "SCRAMSHA1" => "Write SCRAM-SHA-1.",
-        "X509" => "Write MONGODB-X509.",
-        "PLAIN" | "LDAP" => "Write PLAIN.",
-        "GSSAPI" | "KERBEROS" => "Write GSSAPI.",
-        "AWS" => "Write MONGODB-AWS.",
-        "OIDC" => "Write MONGODB-OIDC.",
-        "CR" => {
-            "Remove authMechanism, or write SCRAM-SHA-1: MongoDB 4.0 and later do not support MONGODB-CR."
-        }
-        _ => {
-            "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
-             MONGODB-OIDC, in capitals; without authMechanism client and server agree on SCRAM."
-        }
+        "DEFAULT" => IntendedMechanism::Default,
+        "SCRAMSHA256" => IntendedMechanism::One(AuthMechanism::ScramSha256),
+        "SCRAMSHA1" => IntendedMechanism::One(AuthMechanism::ScramSha1),
+        "X509" => IntendedMechanism::One(AuthMechanism::MongodbX509),
+        "PLAIN" | "LDAP" => IntendedMechanism::One(AuthMechanism::Plain),
+        "GSSAPI" | "KERBEROS" => IntendedMechanism::One(AuthMechanism::Gssapi),
+        "AWS" => IntendedMechanism::One(AuthMechanism::MongodbAws),
+        "OIDC" => IntendedMechanism::One(AuthMechanism::MongodbOidc),
+        "CR" => IntendedMechanism::ChallengeResponse,
+        _ => IntendedMechanism::Unknown,
     }
 }
 
 /// Sets the source. "Driver Authentication": an empty authSource is an error.
 pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
-        "" => Refused(
-            "is empty".to_owned(),
-            "Name the database, or remove the option.",
-        ),
+        "" => Refused(UriValueProblem::EmptyAuthSource),
         _ => store(&mut builder.credential.source, text.to_owned()),
     }
 }
@@ -208,11 +195,7 @@ pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text
         };
         let name = name.to_ascii_uppercase();
         if !AuthMechanism::is_property(&name) {
-            return Refused(
-                format!("has a pair (number {}) whose name is not known", index + 1),
-                "The names are SERVICE_NAME, CANONICALIZE_HOST_NAME, SERVICE_REALM, SERVICE_HOST, \
-                 AWS_SESSION_TOKEN, ENVIRONMENT and TOKEN_RESOURCE. A value cannot hold a comma.",
-            );
+            return Refused(UriValueProblem::UnknownProperty { number: index + 1 });
         }
         builder
             .credential
@@ -275,10 +258,7 @@ pub(super) fn zlib_compression_level(builder: &mut ClientOptionsBuilder, text: &
 pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     match text {
         // A direct connection would reveal the traffic that the proxy hides.
-        "" => Refused(
-            "is empty".to_owned(),
-            "Name the proxy, or remove the option.",
-        ),
+        "" => Refused(UriValueProblem::EmptyProxyHost),
         _ => store(&mut builder.proxy.host, text.to_owned()),
     }
 }
@@ -373,10 +353,7 @@ pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
     };
     match members {
         Some(members) => store(&mut builder.write_concern.w, Acknowledgment::Nodes(members)),
-        None => Refused(
-            "is a number outside of 0 to 2147483647".to_owned(),
-            "Use majority, the name of a set of tags, or a number of members.",
-        ),
+        None => Refused(UriValueProblem::AcknowledgmentCount),
     }
 }
 
@@ -506,32 +483,23 @@ mod tests {
         };
         assert_eq!(read("DEFAULT"), (Taken, None));
         assert_eq!(read("PLAIN"), (Taken, Some(AuthMechanism::Plain)));
-        for (text, remedy) in [
-            ("scram-sha-256", "Write SCRAM-SHA-256."),
-            ("SCRAM-SHA256", "Write SCRAM-SHA-256."),
-            ("Scram-Sha-1", "Write SCRAM-SHA-1."),
-            ("mongodb-x509", "Write MONGODB-X509."),
-            ("X.509", "Write MONGODB-X509."),
-            ("plain", "Write PLAIN."),
-            ("gssapi", "Write GSSAPI."),
-            ("Mongodb_Aws", "Write MONGODB-AWS."),
-            ("oidc", "Write MONGODB-OIDC."),
-            (
-                "default",
-                "Write DEFAULT in capitals, or remove authMechanism.",
-            ),
-            (
-                "mongodb-cr",
-                "Remove authMechanism, or write SCRAM-SHA-1: MongoDB 4.0 and later do not support MONGODB-CR.",
-            ),
-            (
-                "NTLM",
-                "Use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or MONGODB-OIDC, in \
-                 capitals; without authMechanism client and server agree on SCRAM.",
-            ),
+        let one = IntendedMechanism::One;
+        for (text, intended) in [
+            ("scram-sha-256", one(AuthMechanism::ScramSha256)),
+            ("SCRAM-SHA256", one(AuthMechanism::ScramSha256)),
+            ("Scram-Sha-1", one(AuthMechanism::ScramSha1)),
+            ("mongodb-x509", one(AuthMechanism::MongodbX509)),
+            ("X.509", one(AuthMechanism::MongodbX509)),
+            ("plain", one(AuthMechanism::Plain)),
+            ("gssapi", one(AuthMechanism::Gssapi)),
+            ("Mongodb_Aws", one(AuthMechanism::MongodbAws)),
+            ("oidc", one(AuthMechanism::MongodbOidc)),
+            ("default", IntendedMechanism::Default),
+            ("mongodb-cr", IntendedMechanism::ChallengeResponse),
+            ("NTLM", IntendedMechanism::Unknown),
         ] {
-            let problem = "is not a mechanism that this library knows".to_owned();
-            assert_eq!(read(text), (Refused(problem, remedy), None), "{text}");
+            let problem = UriValueProblem::UnknownMechanism(intended);
+            assert_eq!(read(text), (Refused(problem), None), "{text}");
         }
     }
 

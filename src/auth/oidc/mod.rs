@@ -26,8 +26,6 @@ use super::{Context, not_proven};
 use crate::address::ServerAddress;
 use crate::cause::Cause;
 use crate::logging::warn;
-#[cfg(feature = "cloud")]
-use crate::options::option_conflict;
 use crate::options::{
     AuthMechanism, ClientOptions, Credential, IdpInfo, OidcCallback, OidcRequest,
 };
@@ -37,6 +35,8 @@ use crate::reason::auth::AuthFeature;
 use crate::reason::auth::{
     AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure, SaslViolation,
 };
+#[cfg(feature = "cloud")]
+use crate::reason::options::OptionConflict;
 use crate::server_code::{AUTHENTICATION_FAILED, REAUTHENTICATION_REQUIRED};
 use crate::time::{Deadline, TimeoutKind};
 
@@ -174,11 +174,7 @@ impl Source {
     fn environment(credential: &Credential, options: &ClientOptions) -> Result<Self, Cause> {
         Environment::of(credential, &options.cloud)
             .map(|environment| Self::Environment(Box::new(environment)))
-            .ok_or_else(|| {
-                option_conflict(&[
-                    "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT".to_owned(),
-                ])
-            })
+            .ok_or_else(|| vec![OptionConflict::OidcNotConfigured].into())
     }
 
     #[cfg(not(feature = "cloud"))]

@@ -105,7 +105,8 @@ impl TopologyDescription {
         if !self.is_replica_set() {
             return Ok(());
         }
-        preference.check().map_err(Error::invalid_argument)?;
+        let checked = preference.check();
+        checked.map_err(|conflict| Error::invalid_argument(conflict.to_string()))?;
         let smallest = self.heartbeat_frequency.saturating_add(IDLE_WRITE_PERIOD);
         match preference.max_staleness {
             Some(limit) if limit < smallest => Err(Error::invalid_argument(format!(

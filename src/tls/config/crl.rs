@@ -29,11 +29,12 @@ use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
 use crate::limit::Limit;
 use crate::logging::warn;
-use crate::options::{TlsOptions, option_conflict};
+use crate::options::TlsOptions;
 use crate::reason::files::{
     ContentFailure, ContentProblem, ContentSource, CrlReplacement, CrlReplacementProblem,
     FileContents, FileFailure, FilePurpose, NewCrl,
 };
+use crate::reason::options::OptionConflict;
 use crate::tls::config::files;
 use crate::tls::config::reading::Files;
 use crate::tls::config::trust;
@@ -369,8 +370,9 @@ pub(crate) fn load(
         flags.set(X509VerifyFlags::CRL_CHECK_ALL, whole_chain);
         store.set_flags(flags).map_err(internal)?;
     } else if whole_chain {
-        let conflict = "check_whole_chain needs a CRL".to_owned();
-        return Err(Error::configuration(option_conflict(&[conflict])));
+        return Err(Error::configuration(vec![
+            OptionConflict::WholeChainWithoutCrl,
+        ]));
     }
     Ok(Crls {
         lists: Arc::new(lists),

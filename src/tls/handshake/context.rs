@@ -33,6 +33,7 @@ use crate::idn;
 use crate::options::TlsOptions;
 use crate::reason::Reason;
 use crate::reason::certificate::{CertificateFailure, CertificateRole};
+use crate::reason::files::FileFailure;
 use crate::reason::revocation::ResponderWait;
 use crate::reason::tls::{TlsFailure, TlsPhase};
 use crate::time::Deadline;
@@ -484,7 +485,11 @@ fn with_folder_trouble(cause: Cause, trouble: trust::Trouble, anchors: &TrustAnc
         return cause;
     }
     match (trouble.limit, trouble.unused) {
-        (Some(limit), _) => limit.cause(&format!("the trust anchors in {anchors} cannot be read")),
+        (Some(limit), _) => FileFailure::AnchorsLimited {
+            anchors: anchors.clone(),
+            limit: limit.reached(),
+        }
+        .into(),
         (None, Some(file)) => explain::with_unused_file(cause, &file.path, file.problem.as_ref()),
         (None, None) => cause,
     }

@@ -6,13 +6,13 @@
 //! as `%3D` never makes an option.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
+use super::error::{Discretion, invalid};
 use super::keys::{Found, KEYS};
-use super::trouble::{Discretion, invalid};
 use crate::error::Error;
+use crate::reason::options::{EquivalentKey, StrayOption, UriPlace, UriProblem};
 
 /// An option inside the name of a database or inside another option.
 pub(super) struct Stray<'a> {
@@ -53,81 +53,48 @@ impl<'a> Stray<'a> {
     }
 
     /// Returns the error for an option at `place`. The key is not quoted inside a secret.
-    pub(super) fn error(
-        &self,
-        place: impl fmt::Display,
-        discretion: Discretion,
-        in_secret: bool,
-    ) -> Error {
+    pub(super) fn error(&self, place: UriPlace, discretion: Discretion, in_secret: bool) -> Error {
         let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
-        let equivalent = Equivalent::of(&self.key).filter(|_| !is_known && !in_secret);
+        let equivalent = equivalent(&self.key).filter(|_| !is_known && !in_secret);
         let is_in_table = is_known || equivalent.is_some();
         let key = shown(&self.key, is_in_table, discretion).filter(|_| !in_secret);
-        let problem = self.problem(key);
-        let mut remedy = "Write \"/?\" before the first option and \"&\" between options. If this is text and not an \
-            option, write its \"=\" as %3D."
-            .to_owned();
-        if let Some(equivalent) = equivalent {
-            remedy += &format!(" {equivalent}");
-        }
-        invalid(place, problem, &remedy)
+        invalid(place, UriProblem::Stray(self.found(key, equivalent)))
     }
 
     /// Returns the error for an option that directly follows the hosts. It may be a piece of a password, so only keys
     /// of our tables are quoted.
     pub(super) fn error_behind_hosts(&self) -> Error {
         let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
-        let equivalent = Equivalent::of(&self.key).filter(|_| !is_known);
+        let equivalent = equivalent(&self.key).filter(|_| !is_known);
         let key = (is_known || equivalent.is_some()).then_some(self.key.as_str());
-        let mut remedy = "Write \"/?\" between the hosts and the first option, as in mongodb://host/?tls=true, and \"&\" \
-            between options. In a user name or password, write ; as %3B and = as %3D."
-            .to_owned();
-        if let Some(equivalent) = equivalent {
-            remedy += &format!(" {equivalent}");
-        }
-        invalid("the host part", self.problem(key), &remedy)
+        let problem = UriProblem::StrayAfterHosts(self.found(key, equivalent));
+        invalid(UriPlace::Hosts, problem)
     }
 
-    /// The place of the option; `key` is `None` if it must not be quoted.
-    fn problem(&self, key: Option<&str>) -> String {
-        let what = match key {
-            Some(key) => format!("\"{key}=\""),
-            None => "an option".to_owned(),
-        };
-        match self.position {
-            Position::Start => format!("starts with {what}"),
-            Position::Separator(text) if text.trim().is_empty() => {
-                format!("contains {what} after a space")
-            }
-            Position::Separator(text) => format!("contains {what} after \"{text}\""),
+    /// The option as data; `key` is `None` if it must not be quoted.
+    fn found(&self, key: Option<&str>, equivalent: Option<EquivalentKey>) -> StrayOption {
+        StrayOption {
+            key: key.map(str::to_owned),
+            separator: match self.position {
+                Position::Start => None,
+                Position::Separator(text) => Some(text.to_owned()),
+            },
+            equivalent,
         }
     }
 }
 
 /// The error for an unknown key about TLS.
-pub(super) fn unknown_tls_key(
-    place: impl fmt::Display,
-    name: &str,
-    discretion: Discretion,
-) -> Error {
+pub(super) fn unknown_tls_key(place: UriPlace, name: &str, discretion: Discretion) -> Error {
     let key = token(name);
-    let equivalent = Equivalent::of(&key);
-    let problem = match shown(&key, equivalent.is_some(), discretion) {
-        Some(key) => format!("has an unknown key about TLS, \"{key}\""),
-        None => "has an unknown key about TLS".to_owned(),
+    let equivalent = equivalent(&key);
+    let names = KEYS.iter().map(|key| key.name);
+    let problem = UriProblem::UnknownTlsKey {
+        key: shown(&key, equivalent.is_some(), discretion).map(str::to_owned),
+        equivalent,
+        known: names.filter(|name| name.starts_with("tls")).collect(),
     };
-    let remedy = match equivalent {
-        Some(equivalent) => equivalent.to_string(),
-        None => {
-            let names = KEYS.iter().map(|key| key.name);
-            let names: Vec<_> = names.filter(|name| name.starts_with("tls")).collect();
-            format!(
-                "Check its spelling. The keys about TLS are {}.",
-                names.join(", ")
-            )
-        }
-    };
-    invalid(place, problem, &remedy)
+    invalid(place, problem)
 }
 
 /// Returns true if one of the words of `key` is tls or ssl, or the key begins with one of them.
@@ -249,65 +216,30 @@ fn shown(key: &str, is_in_table: bool, discretion: Discretion) -> Option<&str> {
     }
 }
 
-/// The replacement for a key of another driver, of an older version or of another program.
-#[derive(Clone, Copy)]
-enum Equivalent {
-    Tls,
-    Key(&'static str),
-    /// The certificate and its private key are in one file.
-    CertificateKeyFile,
-    /// The key with the opposite meaning.
-    Opposite(&'static str),
-    Elsewhere(&'static str),
-}
-
-impl Equivalent {
-    /// Looks `key` up without regard to case, `_`, `-` and `.`; ssl and tls are equivalent.
-    fn of(key: &str) -> Option<Self> {
-        let plain: String = key
-            .chars()
-            .filter(|c| !matches!(c, '_' | '-' | '.'))
-            .collect();
-        let plain = plain.to_ascii_lowercase().replace("ssl", "tls");
-        let known = KEYS
-            .iter()
-            .find(|known| known.name.eq_ignore_ascii_case(&plain));
-        match known {
-            Some(key) if key.name == "tls" => Some(Self::Tls),
-            Some(key) => Some(Self::Key(key.name)),
-            None => {
-                let mut rows = EQUIVALENTS.iter();
-                let row = rows.find(|(names, _)| names.contains(&plain.as_str()));
-                row.map(|(_, equivalent)| *equivalent)
-            }
+/// The replacement for a key of another driver, of an older version or of another program. Case, `_`, `-` and `.` do not
+/// count; ssl and tls mean the same.
+fn equivalent(key: &str) -> Option<EquivalentKey> {
+    let plain: String = key
+        .chars()
+        .filter(|c| !matches!(c, '_' | '-' | '.'))
+        .collect();
+    let plain = plain.to_ascii_lowercase().replace("ssl", "tls");
+    let known = KEYS
+        .iter()
+        .find(|known| known.name.eq_ignore_ascii_case(&plain));
+    match known {
+        Some(key) if key.name == "tls" => Some(EquivalentKey::Tls),
+        Some(key) => Some(EquivalentKey::Key(key.name)),
+        None => {
+            let mut rows = EQUIVALENTS.iter();
+            let row = rows.find(|(names, _)| names.contains(&plain.as_str()));
+            row.map(|(_, equivalent)| *equivalent)
         }
     }
 }
-
-impl fmt::Display for Equivalent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tls => {
-                f.write_str("Use the key tls instead: tls=true turns TLS on, tls=false turns it off.")
-            }
-            Self::Key(key) => write!(f, "Use the key {key} instead."),
-            Self::CertificateKeyFile => f.write_str(
-                "Use the key tlsCertificateKeyFile instead; its file holds the certificate and the private key.",
-            ),
-            Self::Opposite(key) => write!(
-                f,
-                "Remove it: the check is on by default. The key with the opposite meaning is {key}."
-            ),
-            Self::Elsewhere(advice) => f.write_str(advice),
-        }
-    }
-}
-
-const PROTOCOL: &str = "No key sets versions and ciphers: use TlsOptionsBuilder::protocol in the program, or the \
-    configuration file of OpenSSL.";
 
 /// The keys of other drivers, of older versions and of other programs, in lower case and with tls for ssl.
-static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
+static EQUIVALENTS: &[(&[&str], EquivalentKey)] = &[
     (
         &[
             "usetls",
@@ -326,7 +258,7 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "istls",
             "tlsonly",
         ],
-        Equivalent::Tls,
+        EquivalentKey::Tls,
     ),
     (
         &[
@@ -347,11 +279,11 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlscertificateauthorityfile",
             "tlstruststore",
         ],
-        Equivalent::Key("tlsCAFile"),
+        EquivalentKey::Key("tlsCAFile"),
     ),
     (
         &["tlscrl", "tlscrls", "tlscrlpath"],
-        Equivalent::Key("tlsCRLFile"),
+        EquivalentKey::Key("tlsCRLFile"),
     ),
     (
         &[
@@ -382,7 +314,7 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlskeystore",
             "tlscertificateselector",
         ],
-        Equivalent::CertificateKeyFile,
+        EquivalentKey::CertificateKeyFile,
     ),
     (
         &[
@@ -402,7 +334,7 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlscertificatekeypassword",
             "tlsclientcertificatekeypassword",
         ],
-        Equivalent::Key("tlsCertificateKeyFilePassword"),
+        EquivalentKey::Key("tlsCertificateKeyFilePassword"),
     ),
     (
         &[
@@ -410,15 +342,15 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlsallowinvalidcerts",
             "tlsweakcertificatevalidation",
         ],
-        Equivalent::Key("tlsAllowInvalidCertificates"),
+        EquivalentKey::Key("tlsAllowInvalidCertificates"),
     ),
     (
         &["tlsallowinvalidhostname", "tlsinvalidhostnameallowed"],
-        Equivalent::Key("tlsAllowInvalidHostnames"),
+        EquivalentKey::Key("tlsAllowInvalidHostnames"),
     ),
     (
         &["tlsskipverify", "tlsinsecureskipverify"],
-        Equivalent::Key("tlsInsecure"),
+        EquivalentKey::Key("tlsInsecure"),
     ),
     (
         &[
@@ -432,7 +364,7 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlsvalidatecertificate",
             "tlscertreqs",
         ],
-        Equivalent::Opposite("tlsAllowInvalidCertificates"),
+        EquivalentKey::Opposite("tlsAllowInvalidCertificates"),
     ),
     (
         &[
@@ -441,15 +373,15 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlsmatchhostname",
             "tlscheckhostname",
         ],
-        Equivalent::Opposite("tlsAllowInvalidHostnames"),
+        EquivalentKey::Opposite("tlsAllowInvalidHostnames"),
     ),
     (
         &["tlsverifyocspendpoint"],
-        Equivalent::Opposite("tlsDisableOCSPEndpointCheck"),
+        EquivalentKey::Opposite("tlsDisableOCSPEndpointCheck"),
     ),
     (
         &["tlscheckrevocation", "tlscheckcertificaterevocation"],
-        Equivalent::Opposite("tlsDisableCertificateRevocationCheck"),
+        EquivalentKey::Opposite("tlsDisableCertificateRevocationCheck"),
     ),
     (
         &[
@@ -465,19 +397,12 @@ static EQUIVALENTS: &[(&[&str], Equivalent)] = &[
             "tlsciphersuites",
             "tlscipherconfig",
         ],
-        Equivalent::Elsewhere(PROTOCOL),
+        EquivalentKey::Protocol,
     ),
-    (
-        &["tlsfipsmode"],
-        Equivalent::Elsewhere(
-            "Activate the FIPS provider in the configuration file of OpenSSL; no key does so.",
-        ),
-    ),
+    (&["tlsfipsmode"], EquivalentKey::FipsProvider),
     (
         &["tlsservername", "tlssni", "tlshostname", "tlstargetname"],
-        Equivalent::Elsewhere(
-            "Name the host in the connection string as its certificate does; no key changes the name that is checked.",
-        ),
+        EquivalentKey::HostName,
     ),
 ];
 

@@ -266,7 +266,7 @@ fn an_unknown_key_about_tls_is_refused_with_its_equivalent() {
             "ssl_verify_ocsp_endpoint",
             opposite("tlsDisableOCSPEndpointCheck"),
         ),
-        ("sslDisabledProtocols", PROTOCOL.to_owned()),
+        ("sslDisabledProtocols", EquivalentKey::Protocol.to_string()),
         ("tlsCAFiel", SPELLING.to_owned()),
         ("netTlsFoo", SPELLING.to_owned()),
         ("tlsfoo", SPELLING.to_owned()),
@@ -474,7 +474,7 @@ fn the_table_of_other_keys_is_in_its_normal_form() {
     all.dedup();
     assert_eq!(all.len(), count);
     for (_, equivalent) in EQUIVALENTS {
-        if let Equivalent::Key(name) | Equivalent::Opposite(name) = equivalent {
+        if let EquivalentKey::Key(name) | EquivalentKey::Opposite(name) = equivalent {
             assert!(KEYS.iter().any(|key| key.name == *name), "{name}");
         }
     }

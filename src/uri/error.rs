@@ -3,38 +3,23 @@
 //! An error names a position and a rule. The text of the connection string never becomes part of one, because any of it
 //! may be a piece of a password; [`Discretion`] makes the one exception.
 
-use std::fmt::Display;
-
-use crate::cause::{Cause, CauseCode};
 use crate::error::Error;
-use crate::options::option_conflict;
+use crate::reason::options::{OptionConflict, OptionFailure, UriFailure, UriPlace, UriProblem};
 
-/// The remedy for a user name, a password, or a possible piece of one.
-pub(super) const ENCODE_CREDENTIALS: &str = "Percent-encode the user name and the password: % as \
-    %25, @ as %40, : as %3A, / as %2F, ? as %3F, # as %23.";
-
-/// Returns the error for a connection string that breaks a rule at `place`.
-pub(super) fn invalid(place: impl Display, problem: impl Display, remedy: &str) -> Error {
-    let place = place.to_string();
-    Error::configuration(
-        Cause::new(
-            CauseCode::InvalidUri,
-            format!("invalid connection string: {place} {problem}"),
-            remedy,
-        )
-        .fact("place", place),
-    )
+/// The error for a connection string that breaks a rule at `place`.
+pub(super) fn invalid(place: UriPlace, problem: UriProblem) -> Error {
+    Error::configuration(OptionFailure::InvalidUri(UriFailure { place, problem }))
 }
 
-/// Returns the error for keys that contradict each other.
-pub(super) fn conflict(problem: String) -> Error {
-    Error::configuration(option_conflict(&[problem]))
+/// The error for keys that contradict each other.
+pub(super) fn conflict(conflict: OptionConflict) -> Error {
+    Error::configuration(vec![conflict])
 }
 
-/// Decides if a warning may contain the name of an unknown option.
+/// Decides whether a warning may quote the name of an unknown option.
 ///
-/// The name helps to find a typing error, but it may be a piece of a password: of the user's, cut off at an unescaped
-/// `?` or `&`, or of the one in an earlier option, cut off at `&`.
+/// The name helps to find a typing error, but it may be a piece of a password: of the user's, cut off at an unescaped `?`
+/// or `&`, or of the one in an option to its left, cut off at `&`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Discretion {
     nothing: bool,
