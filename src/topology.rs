@@ -1,6 +1,6 @@
-//! Descriptions of servers and of the deployment that they form, as the client knows them.
+//! Descriptions of servers and of the deployment that they form, as known to the client.
 //!
-//! [`ClientSnapshot::topology`](crate::client::ClientSnapshot::topology) has the current description, and
+//! [`ClientSnapshot::topology`](crate::client::ClientSnapshot::topology) returns the current description, and
 //! [`SdamEvent`](crate::event::SdamEvent) reports each change. Source: "Server Discovery and Monitoring".
 
 pub use crate::conn::{Hello, TopologyVersion};

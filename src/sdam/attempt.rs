@@ -1,6 +1,7 @@
-//! The progress of a check's current attempt to connect.
+//! The progress of a monitor's current attempt to connect.
 //!
-//! If a thread stops waiting for a server before that attempt ends, its error says what the attempt waits for.
+//! If a thread stops waiting for a server before that attempt ends, the error names the step that the attempt waits
+//! for.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,14 +19,14 @@ pub(super) struct Attempt(Mutex<Option<Progress>>);
 
 #[derive(Clone, Debug)]
 struct Progress {
-    /// The last stage that ended, if one has.
+    /// The last finished stage, if any.
     finished: Option<Stage>,
-    /// The addresses of the server's name, or of the proxy's.
+    /// The resolved addresses of the server, or of the proxy.
     addresses: Vec<SocketAddr>,
 }
 
 impl Attempt {
-    /// Notes the start of an attempt, which ends when the result is dropped.
+    /// Records the start of an attempt, which ends when the returned value is dropped.
     pub(super) fn begin(&self) -> Observed<'_> {
         *self.lock() = Some(Progress {
             finished: None,
@@ -34,8 +35,8 @@ impl Attempt {
         Observed(self)
     }
 
-    /// The error of the current attempt to reach `server`, if there is one: it says what the attempt waits for. `elapsed`
-    /// is the limit that has passed.
+    /// Returns the error of the current attempt to reach `server`, if there is one. It names the step that the
+    /// attempt waits for. `elapsed` is the limit that has passed.
     pub(super) fn unfinished(
         &self,
         server: &ServerAddress,
@@ -60,7 +61,7 @@ impl Attempt {
 }
 
 impl Progress {
-    /// The current step.
+    /// Returns the current step.
     fn step(&self, server: &ServerAddress, connector: &Connector) -> AttemptStep {
         let is_unix = matches!(server, ServerAddress::Unix { .. });
         match self.finished {

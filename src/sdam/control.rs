@@ -1,14 +1,15 @@
-//! How others steer the monitor of a server: they ask for a check, cut one off, or end it.
+//! The control of a server's monitor by other threads: they request a check, cancel one, or stop the monitor.
 //!
-//! A check is asked for where the monitor sleeps between two; one that goes on already is answer enough, unless it is
-//! cut off. Two checks lie at least half a second apart, counted from the end of the first ("minHeartbeatFrequencyMS").
+//! A request shortens the monitor's pause between two checks. If a check is already in progress, its result satisfies
+//! the request, unless it is cancelled. Two checks are at least half a second apart, counted from the end of the
+//! first ("minHeartbeatFrequencyMS").
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::socket::Interrupt;
 
-/// The shortest pause between two checks: 500 ms, which no option changes. Source: "Server Monitoring".
+/// The minimum pause between two checks: 500 ms. No option changes it. Source: "Server Monitoring".
 pub(super) const MIN_HEARTBEAT_FREQUENCY: Duration = Duration::from_millis(500);
 
 /// See the [module documentation](self).
@@ -21,17 +22,17 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 struct State {
     has_ended: bool,
-    /// A check goes on.
+    /// True while a check is in progress.
     is_checking: bool,
-    /// Somebody asked for a check while none went on.
+    /// True if a check was requested while no check was in progress.
     is_requested: bool,
-    /// Somebody asked for a check while one went on: it is the answer, unless it is cut off.
+    /// True if a check was requested during a check. That check satisfies the request, unless it is cancelled.
     is_awaited: bool,
-    /// The check that goes on, or the connection that the next one would use, was cut off.
+    /// True if the current check, or the connection for the next check, was cancelled.
     is_cancelled: bool,
-    /// Cuts off the connection for checks.
+    /// Interrupts the connection for checks.
     interrupt: Arc<Interrupt>,
-    /// Cuts off the one that round trips are measured on.
+    /// Interrupts the connection for measuring round trips.
     other_interrupt: Arc<Interrupt>,
 }
 
@@ -44,30 +45,30 @@ impl State {
     }
 }
 
-/// How a check begins.
+/// The connection to use for a new check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// On the connection that there is, if there is one.
+    /// Use the existing connection, if there is one.
     AsBefore,
-    /// On a new connection: the one that there is was cut off.
+    /// Open a new connection: the existing one was interrupted.
     Anew,
-    /// Not at all: the monitor is to end.
+    /// Do not check: the monitor must stop.
     Never,
 }
 
-/// How a check ended.
+/// The way in which a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself: its outcome counts.
+    /// The check ended normally: its result counts.
     OfItself,
-    /// It was cut off, and says nothing of the server.
+    /// The check was cancelled, and says nothing about the server.
     Cancelled,
-    /// The monitor is to end.
+    /// The monitor must stop.
     Ended,
 }
 
 impl Control {
-    /// Asks for a check as soon as may be.
+    /// Requests a check as soon as possible.
     pub(super) fn request(&self) {
         let mut state = self.lock();
         if state.is_checking && !state.is_cancelled {
@@ -78,15 +79,15 @@ impl Control {
         }
     }
 
-    /// Makes the check that goes on void, and the connection for checks; the caller
-    /// [interrupts](Interrupt::interrupt) what it gets.
+    /// Cancels the current check and invalidates the connection for checks. The caller must
+    /// [interrupt](Interrupt::interrupt) the returned handle.
     pub(super) fn cancel(&self) -> Arc<Interrupt> {
         let mut state = self.lock();
         state.is_cancelled = true;
         std::mem::take(&mut state.interrupt)
     }
 
-    /// Cuts off both connections, which are out of date, and asks for a check on a new one.
+    /// Interrupts both connections, which are stale, and requests a check on a new one.
     pub(super) fn retire(&self) {
         let mut state = self.lock();
         state.is_cancelled = true;
@@ -97,7 +98,7 @@ impl Control {
         interrupts.iter().for_each(|it| it.interrupt());
     }
 
-    /// Ends the monitor. Does not wait for it: it may be the one that calls.
+    /// Stops the monitor. Does not wait for its thread, because the monitor itself may be the caller.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.has_ended = true;
@@ -107,7 +108,7 @@ impl Control {
         interrupts.iter().for_each(|it| it.interrupt());
     }
 
-    /// A check is about to begin.
+    /// Records that a check is about to begin.
     pub(super) fn begin(&self) -> Begin {
         let mut state = self.lock();
         state.is_checking = true;
@@ -121,14 +122,14 @@ impl Control {
         }
     }
 
-    /// What cuts off the connection that is about to be opened for checks.
+    /// Returns a new handle that interrupts the connection for checks, which is about to be opened.
     pub(super) fn renew(&self) -> Arc<Interrupt> {
         let mut state = self.lock();
         state.interrupt = Self::fresh(state.has_ended || state.is_cancelled);
         Arc::clone(&state.interrupt)
     }
 
-    /// The same for the connection that round trips are measured on.
+    /// Returns a new handle that interrupts the connection for measuring round trips.
     pub(super) fn renew_other(&self) -> Arc<Interrupt> {
         let mut state = self.lock();
         state.other_interrupt = Self::fresh(state.has_ended);
@@ -143,7 +144,7 @@ impl Control {
         interrupt
     }
 
-    /// A check has ended.
+    /// Records that a check has ended.
     pub(super) fn finish(&self) -> End {
         let mut state = self.lock();
         state.is_checking = false;
@@ -157,7 +158,8 @@ impl Control {
         }
     }
 
-    /// Waits for the next check: `interval`, or less where one is asked for. False if the monitor is to end.
+    /// Waits for the next check: for `interval`, or less if a check is requested. Returns false if the monitor must
+    /// stop.
     pub(super) fn wait(&self, interval: Duration) -> bool {
         let start = Instant::now();
         let mut state = self.lock();
@@ -178,7 +180,7 @@ impl Control {
         }
     }
 
-    /// Waits so long, whatever is asked for; false if the monitor is to end.
+    /// Waits for the whole `interval`, regardless of requests. Returns false if the monitor must stop.
     pub(super) fn pause(&self, interval: Duration) -> bool {
         let waited = self
             .changed
@@ -214,7 +216,7 @@ mod tests {
         assert!(control.wait(LONG));
         let took = start.elapsed();
         assert!(took >= MIN_HEARTBEAT_FREQUENCY && took < LONG, "{took:?}");
-        // The next check takes it up.
+        // The next check satisfies the request.
         assert_eq!(control.begin(), Begin::AsBefore);
         assert_eq!(control.finish(), End::OfItself);
         assert!(!control.lock().is_requested);
@@ -227,7 +229,7 @@ mod tests {
         assert_eq!(control.begin(), Begin::AsBefore);
         control.cancel().interrupt();
         assert!(interrupt.is_interrupted());
-        // A check that does not count answers nobody.
+        // A cancelled check does not satisfy a request.
         control.request();
         assert_eq!(control.finish(), End::Cancelled);
         assert!(control.lock().is_requested);
@@ -235,7 +237,7 @@ mod tests {
         let interrupt = control.renew();
         assert!(!interrupt.is_interrupted());
         assert_eq!(control.finish(), End::OfItself);
-        // Between two checks the connection is cut off all the same.
+        // The connection is also interrupted between two checks.
         control.cancel().interrupt();
         assert!(interrupt.is_interrupted());
         assert_eq!(control.begin(), Begin::Anew);
@@ -251,7 +253,7 @@ mod tests {
         let start = Instant::now();
         assert!(control.wait(LONG));
         assert!(start.elapsed() < LONG);
-        // It is the answer: nothing more is asked for.
+        // This check satisfies the request, and no further one follows.
         assert_eq!(control.begin(), Begin::Anew);
         assert_eq!(control.finish(), End::OfItself);
         assert!(!control.lock().is_requested);

@@ -1,8 +1,8 @@
-//! What follows from changes of the topology, in the order of the changes.
+//! The effects of changes of the topology, applied in the order of the changes.
 //!
-//! Changes are made under the lock of the topology by many threads; what follows from them takes time, and is done
-//! without it. So it is queued under the lock, and whichever thread comes first does all that is queued. A function
-//! of the program that is told of something may call the client: what follows from that is done after it returns.
+//! Many threads change the topology, under its lock. The effects take time and are applied without the lock. They are
+//! therefore queued under the lock, and the first thread that gets to it applies everything in the queue. A listener
+//! of the program may call the client: the effects of that call are applied after the listener returns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use crate::event::SdamEvent;
 use crate::ffi::fork;
 use crate::pool::{Clearing, Lease};
 
-/// One thing to do.
+/// One effect.
 pub(super) enum Effect {
-    /// Tell the program and the log.
+    /// Send the event to the listener and the log.
     Tell(SdamEvent),
     /// Warn that no server is left.
     Warn,
-    /// Tell that there is the pool.
+    /// Report that the pool was created.
     Announce(Arc<Server>),
     /// Close the pool.
     End(Arc<Server>),
@@ -28,7 +28,7 @@ pub(super) enum Effect {
     Ready(Arc<Server>),
     /// The pool was cleared.
     Cleared(Arc<Server>, Clearing<Dialer>),
-    /// Give up the connections to one service behind a load balancer.
+    /// Close the connections to one service behind a load balancer.
     ClearService(Arc<Server>, Lease, ObjectId),
 }
 
@@ -40,18 +40,18 @@ pub(super) struct Effects(Mutex<Queue>);
 struct Queue {
     waiting: VecDeque<Effect>,
     is_running: bool,
-    /// Servers whose monitors are to be started.
+    /// Servers whose monitors must be started.
     new: Vec<Arc<Server>>,
 }
 
 impl Effects {
-    /// Queues what follows from a change, under the lock of the topology.
+    /// Queues the effects of a change, under the lock of the topology.
     pub(super) fn push(&self, effects: impl IntoIterator<Item = Effect>) {
         self.lock().waiting.extend(effects);
     }
 
-    /// Queues servers that are new, likewise. Their monitors do not wait for their turn: a function of the program that
-    /// is told of something may use a server, and waits until it is found.
+    /// Queues new servers, under the lock of the topology. Their monitors do not wait for their turn in the queue: a
+    /// listener may use a server, and then waits until it is discovered.
     pub(super) fn push_new(&self, servers: Vec<Arc<Server>>) {
         let mut queue = self.lock();
         queue
@@ -60,17 +60,18 @@ impl Effects {
         queue.new.extend(servers);
     }
 
-    /// Forgets what is queued.
+    /// Removes everything from the queue.
     pub(super) fn clear(&self) {
         let mut queue = self.lock();
         queue.waiting.clear();
         queue.new.clear();
     }
 
-    /// Starts the monitors of new servers, and does all that is queued, unless a thread is at it, this one or another.
-    /// A monitor that has just been started does not do it: the thread that started it is the one.
+    /// Starts the monitors of new servers and applies all queued effects, unless a thread (this one or another) is
+    /// already doing that. A monitor that has just been started never applies them, because the thread that started
+    /// it does.
     pub(super) fn run(&self, start: impl Fn(Arc<Server>), mut act: impl FnMut(Effect)) {
-        /// Lets others go on, also after a panic.
+        /// Allows other threads to continue, even after a panic.
         struct Running<'a>(&'a Effects);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
@@ -91,7 +92,7 @@ impl Effects {
         loop {
             let mut queue = self.lock();
             let Some(effect) = queue.waiting.pop_front() else {
-                // Under the same lock as the look at the queue: nothing is left behind.
+                // Reset under the same lock as the check of the queue, so that no effect is left behind.
                 queue.is_running = false;
                 drop(queue);
                 std::mem::forget(running);
@@ -100,8 +101,8 @@ impl Effects {
             drop(queue);
             act(effect);
             if fork::count() != forks {
-                // The program's function has forked, and this is the child: the rest is the parent's, and so is the
-                // lock.
+                // The listener has forked, and this is the child: the remaining effects belong to the parent, and so
+                // does the lock.
                 std::mem::forget(running);
                 return;
             }

@@ -30,7 +30,7 @@ pub(crate) struct ApplicationError<'a> {
     pub(crate) service_id: Option<ObjectId>,
 }
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What<'a> {
     /// The operation failed, while its connection was established or on it.
@@ -53,7 +53,7 @@ pub(crate) struct Outcome {
 /// The effect of an error on the connections of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Clear {
-    /// Nothing.
+    /// No effect.
     #[default]
     No,
     /// All connections are stale; those in use may be interrupted.
@@ -80,7 +80,7 @@ pub(crate) enum Check {
 }
 
 impl Outcome {
-    /// The consequences of the end of an operation.
+    /// Returns the consequences of the end of an operation.
     pub(crate) fn of_operation(
         topology: &TopologyDescription,
         error: ApplicationError<'_>,
@@ -100,11 +100,11 @@ impl Outcome {
                 interrupt_in_use_connections: false,
             },
             Some(id) => Clear::Service(id),
-            // Before the answer to hello the service is unknown.
+            // Before the reply to hello the service is unknown.
             None => Clear::No,
         };
         if let Some(change) = change {
-            // Servers before MongoDB 4.2 close all connections then.
+            // Servers before MongoDB 4.2 close all connections in this case.
             let is_old = error.max_wire_version < *WIRE_VERSIONS.start();
             let mut description =
                 ServerDescription::failed(error.server.clone(), error.what.text());
@@ -135,10 +135,10 @@ impl Outcome {
         }
     }
 
-    /// The consequences of a failed check. `known` is the previous description of the server.
+    /// Returns the consequences of a failed check. `known` is the previous description of the server.
     ///
-    /// Labels of overload do not count: they spare a server that answers its monitor. A check for which this host lacked
-    /// a descriptor or a thread says nothing about a server that is known.
+    /// Overload labels do not count, because they protect a server that answers its monitor. A check that failed
+    /// because this host lacks a file descriptor or a thread says nothing about a known server.
     pub(crate) fn of_check(known: &ServerDescription, error: &Error) -> Self {
         if error.is_local_limit() {
             let is_unknown = !known.is_available();
@@ -148,7 +148,7 @@ impl Outcome {
                 ..Self::default()
             };
         }
-        // A connection that breaks the protocol is treated like an interrupted one.
+        // A connection that violates the protocol is treated like an interrupted one.
         let is_of_network =
             is_network_error(error) || error.is_timeout() || error.kind() == ErrorKind::Protocol;
         Self {
@@ -168,7 +168,7 @@ impl Outcome {
 }
 
 impl<'a> What<'a> {
-    /// The server's answer, if there is one.
+    /// Returns the server's reply, if there is one.
     fn answer(self) -> Option<&'a RawDocument> {
         match self {
             Self::Error(error) => error.command().map(|failure| &*failure.reply),
@@ -176,7 +176,7 @@ impl<'a> What<'a> {
         }
     }
 
-    /// The error that the description holds.
+    /// Returns the error to store in the description.
     fn text(self) -> Error {
         match self {
             Self::Error(error) => error.clone(),
@@ -199,7 +199,7 @@ impl<'a> What<'a> {
 /// Returns true if an error that reports no change of state makes the server unknown.
 fn speaks_against_server(error: &Error) -> bool {
     match () {
-        // Another error has been handled already.
+        // An earlier error has already been handled.
         () if error.is_pool_cleared() => false,
         // The error does not concern the server.
         () if error.is_local_limit() => false,
@@ -212,8 +212,8 @@ fn speaks_against_server(error: &Error) -> bool {
     }
 }
 
-/// Returns true if the network failed, except for timeouts. TLS counts: a server may refuse the client's certificate after
-/// the handshake.
+/// Returns true if the network failed, except for timeouts. TLS errors count, because a server may reject the
+/// client's certificate after the handshake.
 fn is_network_error(error: &Error) -> bool {
     let of_network = [ErrorKind::Network, ErrorKind::Tls];
     of_network.contains(&error.kind()) && !error.is_pool_cleared()
@@ -237,7 +237,7 @@ mod tests {
         ServerAddress::tcp("a", 27017)
     }
 
-    /// A topology of one server, in its state 5.
+    /// Returns a topology of one server, in its state 5.
     fn topology(topology_type: TopologyType) -> TopologyDescription {
         let mut server = ServerDescription::unknown(address());
         server.server_type = ServerType::RsPrimary;
@@ -252,7 +252,7 @@ mod tests {
         topology
     }
 
-    /// What is done, in words, for an error of a connection that speaks wire version 21.
+    /// Returns a text that describes the consequences for an error of a connection with wire version 21.
     fn outcome(topology_type: TopologyType, what: What<'_>) -> String {
         let server = address();
         let error = ApplicationError {
@@ -352,7 +352,7 @@ mod tests {
                 expected,
                 "{error:?}"
             );
-            // Without the service there is nothing to be done behind a load balancer.
+            // Without the service, nothing can be cleared behind a load balancer.
             assert_eq!(
                 outcome(TopologyType::LoadBalanced, what),
                 NOTHING,
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(words(&outcome), "unknown, clear, request");
         let text = outcome.description.unwrap().error.unwrap().to_string();
         assert_eq!(text, "the server answered with error 11600: x");
-        // Connections of old servers do not outlive it.
+        // Connections of old servers do not survive this error.
         let old = refused(rawdoc! { "ok": 0, "code": 10107 });
         let error = ApplicationError {
             what: What::Error(&old),

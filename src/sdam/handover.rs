@@ -1,10 +1,11 @@
-//! The connection of a server's first check, until it is the program's.
+//! The connection of a server's first check, which can be handed over to the program.
 //!
-//! A program that has just begun needs a connection as soon as the first check has found its server; a short one is over
-//! before the next check. So where connections for commands are made as those for checks are, the monitor offers its
-//! connection: the pool's first dial takes it, and the monitor opens another one for its next check, which resumes the
-//! TLS session. If nobody took it until then, it is the monitor's again. A server that is found again later is nobody's
-//! first: its monitor keeps the connection.
+//! A program that has just started needs a connection as soon as the first check has discovered its server, and a
+//! short program ends before the next check. Therefore, if connections for commands are established in the same way
+//! as those for checks, the monitor offers its connection. The pool takes it for its first connection, and the
+//! monitor opens another one for its next check, which resumes the TLS session. If the pool has not taken the
+//! connection by then, the monitor keeps it. Only the first successful check is handed over; after a recovery the
+//! monitor keeps its connection.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,13 +19,13 @@ pub(super) struct Handover(Mutex<Option<Offer>>);
 #[derive(Debug)]
 struct Offer {
     connection: CheckConnection,
-    /// The pool's generation when the connection was made.
+    /// The generation of the pool when the connection was established.
     generation: u64,
     since: Instant,
 }
 
 impl Handover {
-    /// Offers a connection to the pool, if it is still of that generation when it dials.
+    /// Offers a connection to the pool. It can be taken as long as the pool's generation is still the same.
     pub(super) fn offer(&self, connection: CheckConnection, generation: u64) {
         *self.lock() = Some(Offer {
             connection,
@@ -33,7 +34,7 @@ impl Handover {
         });
     }
 
-    /// What is offered to a pool of that generation, if it is still open.
+    /// Takes the offered connection for a pool of this generation, if it is still open.
     pub(super) fn take(&self, generation: u64) -> Option<CheckConnection> {
         let mut offer = self.lock().take()?;
         let is_sound = offer.generation == generation
@@ -41,7 +42,7 @@ impl Handover {
         is_sound.then_some(offer.connection)
     }
 
-    /// What nobody has taken.
+    /// Takes back the connection, if the pool has not taken it.
     pub(super) fn take_back(&self) -> Option<CheckConnection> {
         self.lock().take().map(|offer| offer.connection)
     }
@@ -51,5 +52,5 @@ impl Handover {
     }
 }
 
-/// How long a connection may be unused without a look at its socket: 1 s, as in a pool.
+/// The time for which an unused connection is trusted without a check of its socket: 1 s, as in a pool.
 const TRUSTED: Duration = Duration::from_secs(1);

@@ -1,25 +1,25 @@
 //! Server discovery and monitoring, and server selection.
 //!
-//! The rules are plain values that open no socket, start no thread and read no clock. What a check of a server brought
-//! goes in as a [`ServerDescription`]; out comes what changed ([`update::Update`]), or, for an error, what is to be
-//! done ([`errors::Outcome`]). Descriptions do not change: a new one takes the place of the old, so that a thread may
-//! read one as long as it likes. Around them [`Topology`] is the lock, the monitors are the threads.
+//! The rules are plain values that open no socket, start no thread and read no clock. Their input is the result of a
+//! check, as a [`ServerDescription`]. Their output is the change ([`update::Update`]), or the consequences of an
+//! error ([`errors::Outcome`]). Descriptions are immutable: a new one replaces the old one, so that a thread may read
+//! one for as long as it likes. [`Topology`] adds the lock around the rules, and the monitors are the threads.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `description.rs` | what is known of a server and of all of them; equality, compatibility |
-//! | `update.rs` | how a description changes that of the topology; opening, closing, new hosts |
-//! | `errors.rs` | what follows from an error of an operation, or of a check |
-//! | `selection.rs` `staleness.rs` | which servers an operation may go to, and which of them it goes to |
+//! | `description.rs` | the descriptions of a server and of the topology; equality, compatibility |
+//! | `update.rs` | how a server's description changes the topology; added and removed servers, new hosts |
+//! | `errors.rs` | the consequences of an error of an operation or of a check |
+//! | `selection.rs` `staleness.rs` | the servers that are suitable for an operation, and the choice among them |
 //! | `rtt.rs` | round trip times |
-//! | `topology.rs` `snapshot.rs` | the topology that threads share, and what it is at an instant |
-//! | `effects.rs` | what follows from changes, in their order |
+//! | `topology.rs` `snapshot.rs` | the topology that threads share, and its state at an instant |
+//! | `effects.rs` | the effects of changes, in order |
 //! | `server.rs` | one server: its pool, its monitor |
-//! | `attempt.rs` | the progress of a check's attempt to connect |
-//! | `pushes.rs` | the rate at which a server may push answers |
-//! | `monitor.rs` `control.rs` | the threads that check a server, and how others steer them |
-//! | `handover.rs` | the connection of the first check, until it is the program's |
-//! | `verdict.rs` | whether waiting for a server can help |
+//! | `attempt.rs` | the progress of a monitor's attempt to connect |
+//! | `pushes.rs` | the rate at which a server may push replies |
+//! | `monitor.rs` `control.rs` | the threads that check a server, and their control by other threads |
+//! | `handover.rs` | the connection of the first check, which is handed over to the pool |
+//! | `verdict.rs` | the decision whether waiting for a server can help |
 //! | `select.rs` `selection_error.rs` | the wait for a server, and the error if there is none |
 //!
 //! Sources: "Server Discovery and Monitoring", "Server Monitoring", "SDAM Logging and Monitoring", "Server

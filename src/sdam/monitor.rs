@@ -1,13 +1,13 @@
 //! The threads that check a server.
 //!
-//! The monitor opens a connection of its own, whose hello is the first check. (It may [hand that one
-//! over](super::handover), and open another for the next check.) Where the server lets it, the next checks
-//! wait at the server until its state is another one (streaming), so that news comes at once; otherwise the monitor
-//! asks every `heartbeatFrequencyMS`. What waits at the server measures no round trip, so a second thread asks for an
-//! answer at that interval, on a connection of its own, beginning one interval after the first: until then the
-//! monitor's hello is the measure.
+//! The monitor opens its own connection, whose hello is the first check. (It may [hand over](super::handover) that
+//! connection, and open another one for the next check.) If the server supports streaming, each further check waits
+//! at the server until its state changes, so that changes are reported at once. Otherwise the monitor sends a hello
+//! every `heartbeatFrequencyMS`. A check that waits at the server does not measure a round trip. Therefore a second
+//! thread sends a hello at that interval on its own connection. It starts one interval after the first check; until
+//! then the monitor's own hello is the measurement.
 //!
-//! Neither thread keeps the topology alive, and both end with [`Control::end`]. Source: "Server Monitoring".
+//! Neither thread keeps the topology alive, and [`Control::end`] stops both. Source: "Server Monitoring".
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,14 +27,14 @@ use crate::limit::Limit;
 use crate::logging::{debug, warn};
 use crate::reason::io::{LimitedAction, LocalLimit};
 
-/// What the threads of all servers share.
+/// The settings that the threads of all servers share.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// `heartbeatFrequencyMS`.
     pub(super) interval: Duration,
     /// `connectTimeoutMS`.
     pub(super) limit: Option<Duration>,
-    /// Whether servers that can hold answers back are asked to.
+    /// True if servers that support streaming are monitored by it.
     pub(super) streams: bool,
 }
 
@@ -45,23 +45,23 @@ struct Monitor {
     connector: Arc<Connector>,
     settings: Settings,
     connection: Option<CheckConnection>,
-    /// Whether no check has succeeded yet. Later, when a server is found again, a connection more that has to be made
-    /// would be one more that can fail.
+    /// True until the first check has succeeded. After a recovery the connection is not handed over, because the
+    /// additional connection would be one more that can fail.
     is_new: bool,
-    /// The rate at which the server has pushed answers.
+    /// The rate at which the server has pushed replies.
     pushes: Pushes,
-    /// True if the server pushed too many, and is polled until its connection has to be made again.
+    /// True if the server pushed too many replies. It is then polled until its connection is established again.
     is_flooding: bool,
-    /// Whether the thread is there that measures round trips.
+    /// True if the thread that measures round trips has been started.
     measures: bool,
-    /// How often the process had forked when the monitor was started.
+    /// The number of forks of the process when the monitor was started.
     forks: u64,
 }
 
-/// A check that was answered.
+/// The result of a successful check.
 struct Checked {
     answer: Answer,
-    /// Whether the server held the answer back; otherwise it measures a round trip.
+    /// True if the server delayed the reply; otherwise the reply measures a round trip.
     is_awaited: bool,
 }
 
@@ -122,7 +122,7 @@ impl Monitor {
             std::mem::forget(self.connection.take());
             return;
         }
-        // After a panic its state is not known.
+        // The state of the connection is unknown after a panic.
         self.connection = None;
         let server = Arc::clone(&self.server);
         let control = &server.control;
@@ -137,7 +137,7 @@ impl Monitor {
             }
             let outcome = self.check();
             if self.is_inherited() {
-                // The program's function has forked on this thread, and this is the child: nothing is left to do here.
+                // The listener has forked on this thread, and this is the child: nothing is left to do here.
                 std::mem::forget(self.connection.take());
                 return;
             }
@@ -147,7 +147,7 @@ impl Monitor {
             }
             let pause = match (end, outcome) {
                 (End::Ended, _) => return,
-                // Whoever cut the check off has said what there is to say of the server.
+                // The thread that cancelled the check has already updated the server's description.
                 (End::Cancelled, _) => {
                     self.connection = None;
                     Some(self.settings.interval)
@@ -161,15 +161,16 @@ impl Monitor {
         }
     }
 
-    /// Offers the connection to the pool, if that waits for the server and can use it. True if it was offered.
+    /// Offers the connection to the pool, if the pool waits for the server and can use it. Returns true if it was
+    /// offered.
     fn offer(&mut self) -> bool {
         let server = &self.server;
         let generation = server.pool.paused_generation();
         let Some(generation) = generation.filter(|_| self.connector.can_adopt()) else {
             return false;
         };
-        // What cuts off checks does not cut off the program's commands. Where it has already, since the check ended,
-        // there is nothing to offer.
+        // A handle that interrupts checks must not interrupt the program's commands, so it is replaced. If it was
+        // already used since the check ended, there is nothing to offer.
         if server.control.renew().is_interrupted() {
             return false;
         }
@@ -180,7 +181,7 @@ impl Monitor {
         true
     }
 
-    /// Takes back what was offered and nobody wanted.
+    /// Takes back the offered connection if the pool has not taken it.
     fn take_back(&mut self) {
         let server = &self.server;
         if let Some(mut offered) = server.handover.take_back() {
@@ -262,17 +263,17 @@ impl Monitor {
         }
     }
 
-    /// Returns whether the server may hold answers back, and push them.
+    /// Returns true if the server may delay and push replies.
     fn streams(&self) -> bool {
         self.settings.streams && !self.is_flooding
     }
 
-    /// Whether this is a forked child of the process that the monitor is of.
+    /// Returns true if this process is a forked child of the process that started the monitor.
     fn is_inherited(&self) -> bool {
         self.forks != fork::count()
     }
 
-    /// How long to wait until the next check; none if it begins at once.
+    /// Returns the pause until the next check, or `None` if it begins at once.
     fn succeeded(&mut self, checked: &Checked) -> Option<Duration> {
         let interval = self.settings.interval;
         let Some(topology) = self.topology.upgrade() else {
@@ -288,7 +289,7 @@ impl Monitor {
         description.round_trip_time = times.average();
         description.min_round_trip_time = times.minimum();
         drop(times);
-        // Before the pool serves anybody.
+        // Offered before the pool serves any thread.
         let is_offered = std::mem::take(&mut self.is_new) && self.offer();
         topology.checked(&self.server, description);
         if checked.is_awaited && !self.pushes.admit(Instant::now()) {
@@ -301,16 +302,16 @@ impl Monitor {
         }
         let is_streaming = self.streams() && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
-            // Its next check is a plain one on a new connection: no sooner than any other.
+            // The next check is a plain one on a new connection, and not sooner than any other.
             (true, true) => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
             (true, false) => None,
             (false, _) => Some(interval),
         }
     }
 
-    /// How long to wait until the next check; none if it begins at once.
+    /// Returns the pause until the next check, or `None` if it begins at once.
     fn failed(&mut self, error: Error) -> Option<Duration> {
-        // The next connection may be to another server.
+        // The next connection may reach another server.
         self.is_flooding = false;
         let is_local_limit = error.is_local_limit();
         if !is_local_limit {
@@ -355,12 +356,12 @@ impl Monitor {
                 || server.control.pause(settings.interval),
             );
         };
-        // Started later, if not now.
+        // If this fails, the thread is started later.
         let _ = alive.background().start("mongotls-rtt", run);
     }
 }
 
-/// Measures a round trip at each interval. Failures tell nothing of the server: the monitor has its own.
+/// Measures a round trip at each interval. Failures are ignored, because the monitor has its own checks.
 fn measure(topology: &Weak<Topology>, server: &Server, connector: &Connector, settings: &Settings) {
     let control: &Control = &server.control;
     let mut open: Option<CheckConnection> = None;

@@ -1,22 +1,22 @@
-//! The rate at which a server may push answers to hello.
+//! The rate at which a server may push replies to hello.
 //!
-//! A server that streams answers when its state changes, and at `heartbeatFrequencyMS` at the latest. One that pushes
-//! without pause, or a peer in its place, would keep a core busy. A burst is free, as in an election; what comes faster
-//! than the sustained rate for longer ends the stream, and the server is polled.
+//! A streaming server replies when its state changes, and after `heartbeatFrequencyMS` at the latest. A server (or an
+//! attacker in its place) that pushes replies without pause would keep a core busy. A burst is allowed, as in an
+//! election. A rate that stays above the sustained one ends the stream, and the server is polled.
 
 use std::time::{Duration, Instant};
 
 /// See the [module documentation](self).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pushes {
-    /// The cost of one answer.
+    /// The cost of one reply.
     cost: Duration,
-    /// The instant at which all answers so far are paid for, at one cost each.
+    /// The instant at which all replies so far are paid for, at one cost each.
     paid: Option<Instant>,
 }
 
 impl Pushes {
-    /// The rate for a server that answers each `interval` at the latest.
+    /// Creates the limit for a server that replies after `interval` at the latest.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             cost: COST.min(interval / 2),
@@ -24,7 +24,7 @@ impl Pushes {
         }
     }
 
-    /// Counts an answer; false if there have been too many.
+    /// Counts a reply, and returns false if there have been too many.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
         let paid = self.paid.map_or(now, |paid| paid.max(now)) + self.cost;
         self.paid = Some(paid);
@@ -32,17 +32,17 @@ impl Pushes {
     }
 }
 
-/// The pause between two answers of a sustained rate: 100 ms.
+/// The pause between two replies at the sustained rate: 100 ms.
 const COST: Duration = Duration::from_millis(100);
 
-/// The number of answers that may come at once.
+/// The number of replies that may arrive in a burst.
 const BURST: u32 = 50;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Returns how many answers with this pause between them are admitted, up to 1000.
+    /// Returns how many replies with this pause between them are accepted, up to 1000.
     fn admitted(interval: Duration, pause: Duration) -> u32 {
         let (mut pushes, mut now) = (Pushes::new(interval), Instant::now());
         let mut count = 0;
@@ -60,9 +60,9 @@ mod tests {
         assert_eq!(admitted(long, ms(1)), 50);
         assert_eq!(admitted(long, ms(50)), 99);
         assert_eq!(admitted(long, ms(100)), 1000);
-        // Answers that come when the interval is over.
+        // Replies that arrive at the end of each interval.
         assert_eq!(admitted(ms(20), ms(20)), 1000);
-        // After a pause there is a burst again.
+        // After a pause a burst is allowed again.
         let (mut pushes, now) = (Pushes::new(long), Instant::now());
         assert_eq!((0..60).filter(|_| pushes.admit(now)).count(), 50);
         let later = now + Duration::from_secs(60);

@@ -1,21 +1,21 @@
-//! Round trip times of one server: the moving average by which servers are selected, and the shortest one.
+//! Round trip times of one server: the moving average, which server selection uses, and the minimum.
 //!
-//! In: how long each answer to hello took, apart from those that the server holds back until something changes.
+//! Input: the duration of each reply to hello, except for replies that the server delays until something changes.
 //! Sources: "Server Selection", "Calculation of Average Round Trip Times"; "Server Monitoring", "Measuring RTT".
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The round trips of a server, as long as it is known.
+/// The round trip times of a server, since it was last unknown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoundTripTimes {
     average: Option<Duration>,
-    /// The last ones, up to [`SAMPLES`].
+    /// The last samples, up to [`SAMPLES`].
     last: VecDeque<Duration>,
 }
 
 impl RoundTripTimes {
-    /// Takes a round trip in.
+    /// Adds a sample.
     pub(crate) fn record(&mut self, sample: Duration) {
         self.average = Some(moving_average(self.average, sample));
         if self.last.len() == SAMPLES {
@@ -24,17 +24,17 @@ impl RoundTripTimes {
         self.last.push_back(sample);
     }
 
-    /// Forgets them all: the server is not known any more.
+    /// Removes all samples, because the server is unknown now.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// The moving average; none without a round trip.
+    /// Returns the moving average, or `None` without a sample.
     pub(crate) fn average(&self) -> Option<Duration> {
         self.average
     }
 
-    /// The shortest of the last ten; zero until there are two.
+    /// Returns the minimum of the last ten samples, or zero until there are two.
     pub(crate) fn minimum(&self) -> Duration {
         match self.last.len() {
             0 | 1 => Duration::ZERO,
@@ -43,10 +43,10 @@ impl RoundTripTimes {
     }
 }
 
-/// The average after `sample`, which counts for a fifth (`alpha` is 0.2).
+/// Returns the average after `sample`, which has a weight of one fifth (`alpha` is 0.2).
 pub(crate) fn moving_average(before: Option<Duration>, sample: Duration) -> Duration {
     match before {
-        // In this order nothing can overflow.
+        // This order of operations cannot overflow.
         Some(average) => sample / 5 + (average - average / 5),
         None => sample,
     }

@@ -23,8 +23,8 @@ use crate::logging::{debug, info};
 use crate::time::{Deadline, TimeoutKind};
 
 impl Topology {
-    /// Selects a server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Those in `deprioritized` come
-    /// last.
+    /// Selects a server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Servers in
+    /// `deprioritized` are the last choice.
     ///
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout), with the state of each server. If waiting cannot help, the error of the

@@ -22,7 +22,7 @@ use crate::printable::{Printable, Quoted};
 use crate::reason::sdam::SdamFailure;
 use crate::time::Elapsed;
 
-/// Why a thread stopped waiting for a server.
+/// The reason why a thread stopped waiting for a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WaitEnd {
     /// The time limit has passed.
@@ -92,7 +92,7 @@ pub(super) fn error(
     Error::no_server(kind, text, telling)
 }
 
-/// The topology with an error for each server that answers and can never be chosen.
+/// Returns the topology with an error for each server that answers but can never be selected.
 fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
     let mut topology = topology.clone();
     for server in topology.servers.values_mut() {
@@ -104,7 +104,7 @@ fn with_reasons(topology: &TopologyDescription) -> TopologyDescription {
     topology
 }
 
-/// The problem of the topology as a whole.
+/// Describes the problem of the topology as a whole.
 fn state(topology: &TopologyDescription) -> String {
     let set = match &topology.set_name {
         Some(name) => format!("replica set {}", Quoted(name)),
@@ -156,7 +156,7 @@ fn add_remedy(text: &mut String, error: &Error) {
     }
 }
 
-/// The number of servers that are shown.
+/// The maximum number of servers that are shown.
 const MOST_SHOWN: usize = 50;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! One server of a topology: its pool, and what its monitor and others tell each other.
+//! One server of a topology: its pool, and the state shared between its monitor and other threads.
 //!
-//! The server of an address that left the topology and came back is another one.
+//! If an address leaves the topology and comes back, it becomes a new server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -20,10 +20,10 @@ use crate::time::Deadline;
 /// The pool of a server of a topology.
 pub(crate) type ServerPool = Pool<Dialer>;
 
-/// A connection of such a pool that is checked out.
+/// A connection that is checked out of such a pool.
 pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
 
-/// A server as the topology holds it.
+/// A server in the topology.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(super) pool: Arc<ServerPool>,
@@ -31,9 +31,9 @@ pub(crate) struct Server {
     /// The monitor's progress with a new connection.
     pub(super) attempt: Attempt,
     pub(super) handover: Arc<Handover>,
-    /// Those of the server since it is known.
+    /// The round trip times since the server was last unknown.
     round_trip_times: Mutex<RoundTripTimes>,
-    /// The verdict of its checks on whether waiting for it can help.
+    /// The decision, from the server's checks, whether waiting for it can help.
     verdict: Mutex<Verdict>,
 }
 
@@ -60,12 +60,12 @@ impl Server {
         })
     }
 
-    /// Where it is.
+    /// Returns the address of the server.
     pub(crate) fn address(&self) -> &ServerAddress {
         self.pool.server()
     }
 
-    /// Its connections.
+    /// Returns the connection pool of the server.
     pub(crate) fn pool(&self) -> &Arc<ServerPool> {
         &self.pool
     }
@@ -75,13 +75,13 @@ impl Server {
         times.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The verdict of its checks on whether waiting for it can help.
+    /// Returns the decision, from the server's checks, whether waiting for it can help.
     pub(super) fn verdict(&self) -> MutexGuard<'_, Verdict> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Establishes the connections of a pool, and tells the topology of those that cannot be.
+/// Establishes the connections of a pool, and reports failures to the topology.
 #[derive(Debug)]
 pub(crate) struct Dialer {
     connector: Arc<Connector>,

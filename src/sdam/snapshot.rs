@@ -1,4 +1,4 @@
-//! What is known of a topology at an instant, with its servers, for whoever needs one.
+//! The state of a topology at an instant, together with its servers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ pub(crate) struct Snapshot {
     description: Arc<TopologyDescription>,
     servers: BTreeMap<ServerAddress, Arc<Server>>,
     local_threshold: Duration,
-    /// The servers that are fit for writes, and for reads from the primary, and are near enough: what most operations
-    /// ask for, computed once.
+    /// The servers that are suitable for writes and primary reads, and within the latency window. Most operations
+    /// need one of these, so the list is computed once.
     writable: Vec<Selected>,
 }
 
-/// A server that was chosen for an operation.
+/// A server that was selected for an operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Selected {
     pub(crate) server: Arc<Server>,
@@ -66,13 +66,13 @@ impl Snapshot {
         self.servers.get(address)
     }
 
-    /// Whether it is this server, and not another one of the same address.
+    /// Returns true if the snapshot contains this very server, and not another one with the same address.
     pub(super) fn has(&self, server: &Arc<Server>) -> bool {
         let known = self.servers.get(server.address());
         known.is_some_and(|known| Arc::ptr_eq(known, server))
     }
 
-    /// The server that has this pool.
+    /// Returns the server that has this pool.
     pub(super) fn of_pool(&self, pool: &ServerPool) -> Option<&Arc<Server>> {
         let known = self.servers.get(pool.server());
         known.filter(|server| std::ptr::eq(Arc::as_ptr(&server.pool), pool))
@@ -82,8 +82,8 @@ impl Snapshot {
         self.description.topology_type == TopologyType::LoadBalanced
     }
 
-    /// The same as [`choose`](Self::choose) for what most operations ask for; none for others, and where there is no
-    /// server for them.
+    /// Does the same as [`choose`](Self::choose) for the most common operations. Returns `None` for others, and if no
+    /// server is suitable.
     pub(super) fn at_hand(
         &self,
         operation: Operation<'_>,
@@ -99,8 +99,8 @@ impl Snapshot {
         selection::choose(&self.writable, Selected::operation_count, below).cloned()
     }
 
-    /// One of the servers that may carry out an operation and are near enough; none if there is none. Those in
-    /// `deprioritized` come last.
+    /// Returns one of the suitable servers within the latency window, or `None` if there is none. Servers in
+    /// `deprioritized` are the last choice.
     ///
     /// # Errors
     /// As [`TopologyDescription::suitable`], unless the server with an unknown wire version has worked before.
@@ -113,7 +113,7 @@ impl Snapshot {
             return Ok(Some(selected));
         }
         let suitable = match self.description.suitable(operation, deprioritized) {
-            // Its next check may find it as it was.
+            // The next check may find that the server has not changed.
             Err(_) if self.may_become_compatible() => return Ok(None),
             suitable => suitable?,
         };
@@ -125,7 +125,7 @@ impl Snapshot {
         Ok(selection::choose(&window, Selected::operation_count, below).cloned())
     }
 
-    /// Returns whether the server whose wire versions this client does not speak has worked before.
+    /// Returns true if the server whose wire versions this client does not support has worked before.
     fn may_become_compatible(&self) -> bool {
         let incompatible = self.description.incompatible();
         let server = incompatible.and_then(|(server, _)| self.server(&server.address));

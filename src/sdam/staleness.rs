@@ -1,6 +1,6 @@
-//! How far secondaries lag behind, as far as a client can tell.
+//! The estimated replication lag of secondaries.
 //!
-//! In: descriptions of servers. Out: those that do not lag further behind than a read preference allows. Source:
+//! Input: descriptions of servers. Output: those whose lag is within the limit of a read preference. Source:
 //! "Max Staleness"; "Server Selection", "maxStalenessSeconds".
 
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::description::{ServerDescription, ServerType, TopologyDescription};
 
-/// What the lag of a secondary is measured by.
+/// The reference for the lag of a secondary.
 pub(super) struct Staleness {
-    /// The primary's last write and when it was told of, or the latest write of any secondary.
+    /// The primary's last write and the time at which it was reported, or the latest write of any secondary.
     latest: Option<Latest>,
     heartbeat_frequency: i128,
 }
@@ -42,7 +42,7 @@ impl Staleness {
         }
     }
 
-    /// Whether a server lags behind by no more than that. A secondary of which that cannot be told does not pass.
+    /// Returns true if the lag of a server is within the limit. A secondary whose staleness is unknown is excluded.
     pub(super) fn is_within(&self, server: &ServerDescription, limit: Duration) -> bool {
         if server.server_type != ServerType::RsSecondary {
             return true;
@@ -51,7 +51,7 @@ impl Staleness {
             .is_some_and(|staleness| staleness <= nanos(limit))
     }
 
-    /// The lag in nanoseconds; negative if the secondary was checked long before the primary.
+    /// Returns the lag in nanoseconds; it is negative if the secondary was checked long before the primary.
     fn of_secondary(&self, server: &ServerDescription) -> Option<i128> {
         let own = last_write(server)?;
         let lag = match self.latest.as_ref()? {
@@ -61,18 +61,18 @@ impl Staleness {
             }
             Latest::OfSecondaries(write) => write - own,
         };
-        // Until the next check it may fall behind by that much.
+        // Until the next check the lag may grow by one interval.
         Some(lag + self.heartbeat_frequency)
     }
 }
 
-/// In nanoseconds since 1970.
+/// Returns the time of the last write, in nanoseconds since 1970.
 fn last_write(server: &ServerDescription) -> Option<i128> {
     let date = server.last_write_date?;
     Some(i128::from(date.timestamp_millis()) * 1_000_000)
 }
 
-/// From `start` to `end`; negative if `end` is earlier.
+/// Returns the time from `start` to `end`, in nanoseconds; it is negative if `end` is earlier.
 fn between(start: Instant, end: Instant) -> i128 {
     nanos(end.saturating_duration_since(start)) - nanos(start.saturating_duration_since(end))
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::address::ServerAddress;
 
-    /// A server that was checked at that second and had last written at that one.
+    /// Returns a server that was checked at one second and whose last write was at another.
     fn server(
         name: &str,
         server_type: ServerType,
@@ -117,7 +117,7 @@ mod tests {
         staleness.map(|nanos| nanos / 1_000_000_000)
     }
 
-    /// The examples of "Max Staleness".
+    /// Runs the examples of "Max Staleness".
     #[test]
     fn the_lag_is_estimated_by_the_clock_of_the_primary() {
         let zero = Instant::now();

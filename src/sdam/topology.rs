@@ -1,9 +1,10 @@
-//! The topology of a client: what is known, shared by its threads and kept up to date by monitors.
+//! The topology of a client: its state, which threads share and monitors keep up to date.
 //!
-//! One lock guards what is known and the states of the pools, so that no server is chosen whose pool is not ready.
-//! Nothing that takes time happens under it: what follows from a change (to tell the program, to close connections,
-//! to start and end threads) is queued in its order ([`Effects`]), and done without the lock. Readers copy a pointer
-//! to a [`Snapshot`]. Sources: "Server Discovery and Monitoring", "Server Monitoring", "Server Selection".
+//! One lock guards the descriptions and the states of the pools, so that no server is selected whose pool is not
+//! ready. Nothing that takes time happens under the lock. The effects of a change (reporting to the program, closing
+//! connections, starting and stopping threads) are queued in order ([`Effects`]), and applied without the lock.
+//! Readers copy a pointer to a [`Snapshot`]. Sources: "Server Discovery and Monitoring", "Server Monitoring", "Server
+//! Selection".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +35,7 @@ use crate::pool::{self, Lease, PoolSnapshot};
 #[derive(Debug)]
 pub(crate) struct Topology {
     own: Weak<Self>,
-    /// How often the process had forked when the topology was made.
+    /// The number of forks of the process when the topology was created.
     forks: u64,
     id: ObjectId,
     connector: Arc<Connector>,
@@ -43,30 +44,30 @@ pub(crate) struct Topology {
     listener: EventListener,
     pub(super) local_threshold: Duration,
     pub(super) selection_timeout: Duration,
-    /// Whether hosts may come from DNS later.
+    /// True if hosts may be added from DNS later.
     is_polled: bool,
     locked: Mutex<Locked>,
-    /// Told of each new snapshot.
+    /// Notified of each new snapshot.
     changed: Condvar,
     effects: Effects,
-    /// The threads of the client, those of its monitors among them.
+    /// The threads of the client, including those of its monitors.
     background: Background,
     last_monitoring_id: AtomicU64,
 }
 
-/// What the lock guards.
+/// The data guarded by the lock.
 #[derive(Debug)]
 pub(super) struct Locked {
     state: State,
     pub(super) snapshot: Arc<Snapshot>,
     has_begun: bool,
     pub(super) is_closed: bool,
-    /// Of servers that were found not to belong to the deployment, why; the latest last.
+    /// The reasons why servers were found not to belong to the deployment; the latest comes last.
     pub(super) left: Vec<Error>,
 }
 
 impl Topology {
-    /// The topology of a client with those options, whose hosts are known. Nothing happens before
+    /// Creates the topology of a client with these options, whose hosts are known. Nothing happens before
     /// [`begin`](Self::begin).
     pub(crate) fn new(options: &ClientOptions, connector: &Arc<Connector>) -> Arc<Self> {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
@@ -117,7 +118,7 @@ impl Topology {
         })
     }
 
-    /// Tells the program of the topology and its pools, and starts the monitors.
+    /// Reports the topology and its pools to the program, and starts the monitors.
     pub(crate) fn begin(&self) {
         let mut locked = self.lock();
         locked.has_begun = true;
@@ -133,26 +134,26 @@ impl Topology {
         self.act();
     }
 
-    /// What is known now.
+    /// Returns the current state.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.lock().snapshot)
     }
 
-    /// What the pools hold.
+    /// Returns the state of the pools.
     pub(crate) fn pool_snapshots(&self) -> Vec<PoolSnapshot> {
         let snapshot = self.snapshot();
         let servers = snapshot.servers().values();
         servers.map(|server| server.pool.snapshot()).collect()
     }
 
-    /// The pools there are; after the [end](Self::close) those that there were.
+    /// Returns the pools. After [`close`](Self::close) it returns those that existed before.
     pub(crate) fn pools(&self) -> Vec<Arc<ServerPool>> {
         let snapshot = self.snapshot();
         let servers = snapshot.servers().values();
         servers.map(|server| Arc::clone(&server.pool)).collect()
     }
 
-    /// Ends monitors and pools, and refuses whoever waits for a server.
+    /// Stops monitors and pools, and fails all threads that wait for a server.
     pub(crate) fn close(&self) {
         let mut locked = self.lock();
         if std::mem::replace(&mut locked.is_closed, true) {
@@ -175,7 +176,8 @@ impl Topology {
         self.act();
     }
 
-    /// In a forked child, closes what the parent's pools had available, without a word to the servers.
+    /// Closes, in a forked child, the available connections of the parent's pools, without sending anything to the
+    /// servers.
     pub(crate) fn abandon(&self) {
         if let Ok(locked) = self.locked.try_lock() {
             let servers = locked.snapshot.servers().values();
@@ -183,16 +185,16 @@ impl Topology {
         }
     }
 
-    /// Lets no connection live on that was made before; monitors soon make new ones.
+    /// Makes all existing connections stale; monitors soon establish new ones.
     pub(crate) fn retire(&self) {
         for server in self.snapshot().servers().values() {
-            // First the monitor, so that it does not offer the pool's next generation what was made before.
+            // The monitor comes first, so that it does not offer an old connection to the pool's next generation.
             server.control.retire();
             server.pool.retire();
         }
     }
 
-    /// An operation of the program has ended with an error, or with an answer that may tell of one.
+    /// Handles the end of an operation: an error, or a reply that may contain an error.
     pub(crate) fn operation_ended(&self, connection: &PooledConnection, what: What<'_>) {
         let error = ApplicationError {
             server: connection.pool().server(),
@@ -204,13 +206,13 @@ impl Topology {
         self.application_failed(connection.pool(), connection.lease(), error);
     }
 
-    /// A connection could not be established.
+    /// Handles a connection that could not be established.
     pub(super) fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
         let error = ApplicationError {
             server: pool.server(),
             what: What::Error(error),
             is_stale: false,
-            // What a server says before its hello is of no version.
+            // Before the server's hello its version is unknown.
             max_wire_version: i32::MAX,
             service_id: error.service_id(),
         };
@@ -240,13 +242,13 @@ impl Topology {
         self.act();
     }
 
-    /// A new connection of the program has its server's hello: that is as good as a check ("Clients update the
+    /// Handles the hello of a new connection of the program, which is as good as a check ("Clients update the
     /// topology from each handshake").
     pub(crate) fn greeted(&self, connection: &PooledConnection) {
         if self.is_inherited() {
             return;
         }
-        // Behind a load balancer there is no monitor to do it.
+        // Behind a load balancer there is no monitor that would do this.
         self.background.retry();
         connection.pool().maintain();
         let address = connection.pool().server().clone();
@@ -262,7 +264,7 @@ impl Topology {
         let known = locked.state.description().servers.get(&address);
         let now = Instant::now();
         let description = ServerDescription::from_hello(address, hello, now);
-        // Most tell nothing new.
+        // Most replies contain nothing new.
         if known.is_none_or(|known| **known == description) {
             return;
         }
@@ -271,7 +273,7 @@ impl Topology {
         self.act();
     }
 
-    /// A check of a server succeeded.
+    /// Handles a successful check of a server.
     pub(super) fn checked(&self, server: &Arc<Server>, description: ServerDescription) {
         self.background.retry();
         server.pool.maintain();
@@ -281,7 +283,7 @@ impl Topology {
             self.update(&mut locked, server, description);
             let known = locked.state.description().servers.get(server.address());
             match known.and_then(|known| known.error.as_ref()) {
-                // It answered, and is not what was asked for.
+                // The server answered, but it is not the expected one.
                 Some(error) => server.verdict().failed(Instant::now(), error),
                 None => server.verdict().succeeded(is_fit),
             }
@@ -290,7 +292,7 @@ impl Topology {
         self.act();
     }
 
-    /// A check of a server failed; what its monitor does next.
+    /// Handles a failed check of a server, and returns the next step of its monitor.
     pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
         self.background.retry();
         let mut locked = self.lock();
@@ -310,7 +312,7 @@ impl Topology {
         check
     }
 
-    /// DNS names these hosts now.
+    /// Handles a new list of hosts from DNS.
     #[cfg(feature = "srv")]
     pub(crate) fn replace_hosts(&self, hosts: &BTreeSet<ServerAddress>) {
         let mut locked = self.lock();
@@ -328,17 +330,17 @@ impl Topology {
         &self.connector
     }
 
-    /// The threads of the client, to which others may be added.
+    /// Returns the threads of the client, to which others may be added.
     pub(crate) fn background(&self) -> &Background {
         &self.background
     }
 
-    /// The number of a new connection for checks.
+    /// Returns the number of a new connection for checks.
     pub(super) fn next_monitoring_id(&self) -> u64 {
         self.last_monitoring_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Tells the program and the log, after all that has been told before.
+    /// Sends an event to the program and the log, after all earlier events.
     pub(super) fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
         if self.is_heard() && !self.is_inherited() {
             let event = SdamEvent {
@@ -355,14 +357,14 @@ impl Topology {
             || log_enabled!(target: "mongotls::topology", Level::Debug)
     }
 
-    /// Asks all monitors for a check.
+    /// Requests a check from all monitors.
     pub(super) fn request_checks(snapshot: &Snapshot) {
         for server in snapshot.servers().values() {
             server.control.request();
         }
     }
 
-    /// Whether no check can find a server any more, so that waiting for one is of no use.
+    /// Returns true if no further check can find a suitable server, so that waiting is useless.
     pub(super) fn is_hopeless(&self, locked: &Locked, since: Instant, now: Instant) -> bool {
         let servers = &locked.snapshot.description().servers;
         if servers.is_empty() {
@@ -377,12 +379,12 @@ impl Topology {
         })
     }
 
-    /// Whether the topology is the parent's, and its lock may be held for ever.
+    /// Returns true if the topology belongs to the parent process. Its lock may then be held forever.
     pub(super) fn is_inherited(&self) -> bool {
         self.forks != fork::count()
     }
 
-    /// Waits for a new snapshot until `end`; none never comes.
+    /// Waits for the next snapshot until `end`, or without limit if `end` is `None`.
     pub(super) fn wait<'a>(
         &self,
         locked: MutexGuard<'a, Locked>,
@@ -436,7 +438,7 @@ impl Topology {
         match outcome.check {
             Check::AsBefore | Check::Retry => {}
             Check::Request => server.control.request(),
-            // At once, not in the order of what is told: a listener may wait for what the next check finds.
+            // Interrupted at once instead of through the queue: a listener may wait for the result of the next check.
             Check::Cancel => server.control.cancel().interrupt(),
         }
     }
@@ -451,7 +453,7 @@ impl Topology {
         self.follow(locked, &update);
     }
 
-    /// Publishes a change, and queues what follows from it.
+    /// Publishes a change, and queues its effects.
     fn follow(&self, locked: &mut Locked, update: &Update) {
         let mut servers = locked.snapshot.servers().clone();
         let mut ended = Vec::new();
@@ -490,7 +492,7 @@ impl Topology {
         self.changed.notify_all();
     }
 
-    /// Does what is queued, unless another thread is at it. Never under the lock.
+    /// Applies the queued effects, unless another thread is doing that. Never call this under the lock.
     fn act(&self) {
         if self.is_inherited() {
             return;
@@ -520,5 +522,5 @@ impl Topology {
     }
 }
 
-/// How many servers that left are remembered.
+/// The maximum number of removed servers that are remembered.
 const MOST_LEFT: usize = 20;

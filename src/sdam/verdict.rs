@@ -1,10 +1,10 @@
 //! The decision whether waiting for a server can help.
 //!
-//! In: the result of each check, in order. Server selection fails at once only if no later check can have another
-//! outcome. For a server that has never worked in this client, one check is enough: the connection string is likely
-//! wrong. A server that has worked is likely to work again: a proxy that restarts answers with an error page, a member
-//! that is being replaced speaks another version. Only a certificate, a TLS version or a local setting counts against
-//! it, and only if two checks in a row say so.
+//! Input: the result of each check, in order. Server selection fails immediately only if no later check can have
+//! another result. For a server that has never worked in this client, one check is enough, because the connection
+//! string is probably wrong. A server that has worked will probably work again: a restarting proxy replies with an
+//! error page, and a member that is being replaced has another version. Only a certificate, a TLS version or a local
+//! setting counts against such a server, and only after two such checks in a row.
 
 use std::time::Instant;
 
@@ -16,21 +16,21 @@ use crate::error::Error;
 pub(super) struct Verdict {
     /// The instant at which the last check failed, or `None` if it succeeded.
     failed: Option<Instant>,
-    /// True if a check has ever found the server fit for use.
+    /// True if any check has found the server usable.
     has_worked: bool,
-    /// The number of checks in a row, up to now, that failed for a lasting reason.
+    /// The number of consecutive checks, up to now, that failed for a lasting reason.
     refusals: u32,
 }
 
 impl Verdict {
-    /// Notes that the server answered a check; `is_fit` is true if this client can use it.
+    /// Records that the server answered a check. `is_fit` is true if this client can use it.
     pub(super) fn succeeded(&mut self, is_fit: bool) {
         self.failed = None;
         self.refusals = 0;
         self.has_worked |= is_fit;
     }
 
-    /// Notes that a check failed at `now`, or had an answer that is refused.
+    /// Records that a check failed at `now`, or that its reply was rejected.
     pub(super) fn failed(&mut self, now: Instant, error: &Error) {
         self.failed = Some(now);
         self.refusals = match error.is_lasting() {
@@ -39,7 +39,7 @@ impl Verdict {
         };
     }
 
-    /// Returns whether a check has ever found the server fit for use.
+    /// Returns true if any check has found the server usable.
     pub(super) fn has_worked(&self) -> bool {
         self.has_worked
     }
@@ -47,8 +47,8 @@ impl Verdict {
     /// Returns true if waiting cannot help a thread that has waited since `since`. `known` is the error in the
     /// server's description.
     pub(super) fn is_final(&self, known: &Error, since: Instant, now: Instant) -> bool {
-        // No check can be more recent than one within the shortest pause. An error of the program's own connection
-        // alone is no reason: the next check may find the server well.
+        // Within the minimum pause no check can be more recent. An error that only the program's own connection
+        // reports is not enough, because the next check may succeed.
         let is_fresh = self.failed.is_some_and(|at| {
             at >= since || now.saturating_duration_since(at) < MIN_HEARTBEAT_FREQUENCY
         });
@@ -60,7 +60,7 @@ impl Verdict {
     }
 }
 
-/// The number of checks in a row that must fail before a server that has worked is given up.
+/// The number of consecutive failed checks after which waiting for a server that has worked ends.
 const CONFIRMED: u32 = 2;
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
         Error::failed(Stage::Tls, Cause::simulated(code, "m", "r"))
     }
 
-    /// Returns whether it is final after the first and after the second check that failed like this.
+    /// Returns whether the decision is final after the first and after the second check that failed like this.
     fn after_two_checks(has_worked: bool, code: CauseCode) -> (bool, bool) {
         let (now, error) = (Instant::now(), failure(code));
         let mut verdict = Verdict::default();
@@ -132,7 +132,7 @@ mod tests {
         assert!(!verdict.is_final(&lasting, now, now));
         verdict.failed(now, &lasting);
         assert!(verdict.is_final(&lasting, now, now));
-        // A thread that came later waits for a check of its own, unless the last one is very recent.
+        // A thread that starts to wait later waits for its own check, unless the last one is very recent.
         let later = now + Duration::from_secs(1);
         assert!(!verdict.is_final(&lasting, later, later));
         assert!(verdict.is_final(&lasting, now, later));

@@ -1,6 +1,6 @@
-//! What is known of a server, and of all servers of a deployment.
+//! The descriptions of a server, and of all servers of a deployment.
 //!
-//! In: an answer to hello, or the error of a check. Out: values that are compared, printed and handed to
+//! Input: a reply to hello, or the error of a check. Output: values that are compared, printed and passed to
 //! listeners. Source: "Server Discovery and Monitoring", "Data structures" and "Parsing a hello or legacy hello
 //! response".
 
@@ -19,14 +19,15 @@ use crate::explain;
 use crate::printable::Quoted;
 use crate::reason::hello::WireVersionGap;
 
-/// What kind of server it is, as far as is known.
+/// The type of a server, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerType {
-    /// Not checked yet, or the last check failed. What other clients call `PossiblePrimary` is here too.
+    /// The server has not been checked yet, or the last check failed. This includes the `PossiblePrimary` of other
+    /// clients.
     #[default]
     Unknown,
-    /// A server on its own.
+    /// A standalone server.
     Standalone,
     /// A router of a sharded cluster.
     Mongos,
@@ -36,26 +37,26 @@ pub enum ServerType {
     RsSecondary,
     /// A member of a replica set without data.
     RsArbiter,
-    /// A member of a replica set that serves nobody: hidden, starting or recovering.
+    /// A member of a replica set that serves no requests: hidden, starting or recovering.
     RsOther,
-    /// A member of a replica set that does not know its set.
+    /// A member of a replica set whose set is not known yet.
     RsGhost,
-    /// A load balancer, by the word of the connection string.
+    /// A load balancer, according to the connection string.
     LoadBalancer,
 }
 
-/// What kind of deployment it is, as far as is known.
+/// The type of a deployment, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TopologyType {
-    /// Nothing is known yet.
+    /// The type is not known yet.
     #[default]
     Unknown,
-    /// One server, whatever it is.
+    /// One server of any type.
     Single,
     /// A replica set without a known primary.
     ReplicaSetNoPrimary,
-    /// A replica set with its primary.
+    /// A replica set with a known primary.
     ReplicaSetWithPrimary,
     /// The routers of a sharded cluster.
     Sharded,
@@ -63,34 +64,34 @@ pub enum TopologyType {
     LoadBalanced,
 }
 
-/// What is known of one server, by its last answer to hello.
+/// The state of one server, according to its last reply to hello.
 ///
-/// Two descriptions are equal if nothing differs that the specification has events for ("Server Description
-/// Equality"): round trip times, the last write and the time of the check do not count.
+/// Two descriptions are equal if they differ in nothing for which the specification defines events ("Server
+/// Description Equality"): round trip times, the last write and the time of the check do not count.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerDescription {
     /// The address that the client connects to.
     pub address: ServerAddress,
-    /// What kind of server it is.
+    /// The type of the server.
     pub server_type: ServerType,
-    /// Why the server is [`Unknown`](ServerType::Unknown), if it was known or checked.
+    /// The reason why the server is [`Unknown`](ServerType::Unknown), if it was checked or known before.
     pub error: Option<Error>,
-    /// The moving average of how long an answer to hello takes.
+    /// The moving average of the time that a reply to hello takes.
     pub round_trip_time: Option<Duration>,
-    /// The shortest of the last ten round trips; zero until there are two.
+    /// The minimum of the last ten round trip times; zero until there are two.
     pub min_round_trip_time: Duration,
-    /// The primary's time when it made the last write that the server has.
+    /// The time of the last write that the server has, by the clock of the primary.
     pub last_write_date: Option<DateTime>,
-    /// When the server was last checked.
+    /// The time of the last check.
     pub last_update_time: Option<Instant>,
-    /// The oldest wire version that the server speaks.
+    /// The minimum wire version of the server.
     pub min_wire_version: i32,
-    /// The newest wire version that the server speaks.
+    /// The maximum wire version of the server.
     pub max_wire_version: i32,
-    /// The address of the server as its replica set knows it.
+    /// The address of the server in the configuration of its replica set.
     pub me: Option<ServerAddress>,
-    /// The members of the replica set that may become primary.
+    /// The members of the replica set that can become primary.
     pub hosts: BTreeSet<ServerAddress>,
     /// The members that cannot become primary.
     pub passives: BTreeSet<ServerAddress>,
@@ -102,42 +103,42 @@ pub struct ServerDescription {
     pub set_name: Option<String>,
     /// The version of the replica set's configuration.
     pub set_version: Option<i64>,
-    /// The election that made the server primary.
+    /// The ID of the election that made the server primary.
     pub election_id: Option<ObjectId>,
-    /// Whom the server takes for the primary.
+    /// The primary, according to this server.
     pub primary: Option<ServerAddress>,
-    /// How long sessions live, in minutes; none without sessions.
+    /// The lifetime of sessions in minutes, or `None` if the server does not support sessions.
     pub logical_session_timeout_minutes: Option<i64>,
-    /// Which state of the server this is; none before MongoDB 4.4.
+    /// The version of the server's state, or `None` before MongoDB 4.4.
     pub topology_version: Option<TopologyVersion>,
-    /// Whether the server is mongocryptd.
+    /// True if the server is mongocryptd.
     pub is_cryptd: bool,
 }
 
-/// What is known of a deployment.
+/// The state of a deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TopologyDescription {
-    /// What kind of deployment it is.
+    /// The type of the deployment.
     pub topology_type: TopologyType,
-    /// The name of the replica set: of the connection string, or as found.
+    /// The name of the replica set, from the connection string or from a server.
     pub set_name: Option<String>,
-    /// The latest election that a primary has told of.
+    /// The latest election that a primary has reported.
     pub max_election_id: Option<ObjectId>,
-    /// The latest version of the configuration that a primary has told of.
+    /// The latest version of the configuration that a primary has reported.
     pub max_set_version: Option<i64>,
     /// The servers.
     pub servers: BTreeMap<ServerAddress, Arc<ServerDescription>>,
-    /// Why the deployment cannot be used, if a server speaks no wire version that the client speaks.
+    /// The reason why the deployment cannot be used, if a server has no wire version in common with the client.
     pub compatibility_error: Option<String>,
-    /// How long sessions live, in minutes; none if a server that holds data knows no sessions.
+    /// The lifetime of sessions in minutes, or `None` if a data-bearing server does not support sessions.
     pub logical_session_timeout_minutes: Option<i64>,
-    /// The interval of checks, by which the staleness of a secondary is estimated.
+    /// The interval of checks, which is used to estimate the staleness of a secondary.
     pub(crate) heartbeat_frequency: Duration,
 }
 
 impl ServerType {
-    /// The type as the specification spells it.
+    /// Returns the type as the specification spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "Unknown",
@@ -152,7 +153,7 @@ impl ServerType {
         }
     }
 
-    /// Whether application data can come from such a server.
+    /// Returns true if a server of this type can serve application data.
     pub fn is_data_bearing(self) -> bool {
         matches!(
             self,
@@ -164,7 +165,7 @@ impl ServerType {
         )
     }
 
-    /// "type"; of an answer with `ok: 1`.
+    /// Returns the "type" for a reply with `ok: 1`.
     fn of(hello: &Hello) -> Self {
         match () {
             () if hello.is_replica_set => Self::RsGhost,
@@ -180,7 +181,7 @@ impl ServerType {
 }
 
 impl TopologyType {
-    /// The type as the specification spells it.
+    /// Returns the type as the specification spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "Unknown",
@@ -194,7 +195,7 @@ impl TopologyType {
 }
 
 impl ServerDescription {
-    /// A server that nothing is known of yet.
+    /// Creates the description of a server that has not been checked yet.
     pub(crate) fn unknown(address: ServerAddress) -> Self {
         Self {
             address,
@@ -221,7 +222,7 @@ impl ServerDescription {
         }
     }
 
-    /// A server that an error has made unknown.
+    /// Creates the description of a server that became unknown because of an error.
     pub(crate) fn failed(address: ServerAddress, error: Error) -> Self {
         Self {
             error: Some(error),
@@ -229,7 +230,7 @@ impl ServerDescription {
         }
     }
 
-    /// The one server behind a load balancer, which is never checked.
+    /// Creates the description of the one server behind a load balancer, which is never checked.
     pub(crate) fn load_balancer(address: ServerAddress) -> Self {
         Self {
             server_type: ServerType::LoadBalancer,
@@ -237,7 +238,7 @@ impl ServerDescription {
         }
     }
 
-    /// What a server said at `now`. Round trip times are filled in by who measures them.
+    /// Creates a description from a reply received at `now`. The caller adds the round trip times.
     pub(crate) fn from_hello(address: ServerAddress, hello: &Hello, now: Instant) -> Self {
         Self {
             server_type: ServerType::of(hello),
@@ -264,12 +265,12 @@ impl ServerDescription {
         }
     }
 
-    /// Whether the server is believed to answer.
+    /// Returns true if the server is believed to be reachable.
     pub fn is_available(&self) -> bool {
         self.server_type != ServerType::Unknown
     }
 
-    /// All members of the replica set, by the word of this one.
+    /// Returns all members of the replica set, according to this server.
     pub(crate) fn members(&self) -> impl Iterator<Item = &ServerAddress> {
         self.hosts
             .iter()
@@ -277,15 +278,15 @@ impl ServerDescription {
             .chain(&self.arbiters)
     }
 
-    /// Returns whether the server answered, and speaks a wire version that the client speaks.
+    /// Returns true if the server answered, and has a wire version in common with the client.
     pub(crate) fn is_compatible(&self) -> bool {
         self.is_available() && self.wire_version_gap().is_none()
     }
 
-    /// The gap between the wire versions of server and client, if there is one ("Checking wire protocol
+    /// Returns the gap between the wire versions of server and client, if there is one ("Checking wire protocol
     /// compatibility").
     fn wire_version_gap(&self) -> Option<WireVersionGap> {
-        // The wire versions of these are not known.
+        // The wire versions of these types are unknown.
         if [ServerType::Unknown, ServerType::LoadBalancer].contains(&self.server_type) {
             return None;
         }
@@ -295,7 +296,7 @@ impl ServerDescription {
 
 impl PartialEq for ServerDescription {
     fn eq(&self, other: &Self) -> bool {
-        // Errors have no equality of their own: they are the same if they say the same.
+        // Errors do not implement equality, so their texts are compared.
         let text = |it: &Self| it.error.as_ref().map(ToString::to_string);
         self.address == other.address
             && self.server_type == other.server_type
@@ -318,17 +319,17 @@ impl PartialEq for ServerDescription {
 }
 
 impl TopologyDescription {
-    /// Whether the client speaks a wire version of every server.
+    /// Returns true if every server has a wire version in common with the client.
     pub fn is_compatible(&self) -> bool {
         self.compatibility_error.is_none()
     }
 
-    /// The primary of the replica set, if it is known.
+    /// Returns the primary of the replica set, if it is known.
     pub fn primary(&self) -> Option<&Arc<ServerDescription>> {
         self.of_type(ServerType::RsPrimary).next()
     }
 
-    /// The servers of a type.
+    /// Returns the servers of a type.
     pub(crate) fn of_type(
         &self,
         wanted: ServerType,
@@ -338,20 +339,20 @@ impl TopologyDescription {
             .filter(move |server| server.server_type == wanted)
     }
 
-    /// The first server that this client cannot work with, and the gap between their wire versions.
+    /// Returns the first server that this client cannot work with, and the gap between their wire versions.
     pub(crate) fn incompatible(&self) -> Option<(&ServerDescription, WireVersionGap)> {
         let mut servers = self.servers.values();
         servers.find_map(|server| Some((&**server, server.wire_version_gap()?)))
     }
 
-    /// Recomputes the fields that follow from all servers together.
+    /// Computes the fields that depend on all servers together.
     pub(crate) fn refresh(&mut self) {
         let incompatible = self.incompatible();
         self.compatibility_error = incompatible
             .map(|(server, gap)| explain::sdam::compatibility_error(&server.address, &gap));
         let with_data = self.servers.values();
         let with_data = with_data.filter(|server| server.server_type.is_data_bearing());
-        // None is less than any number, and stands for the whole.
+        // `None` is less than any number, and applies to the whole deployment.
         self.logical_session_timeout_minutes = with_data
             .map(|server| server.logical_session_timeout_minutes)
             .min()
@@ -371,7 +372,7 @@ impl fmt::Display for TopologyType {
     }
 }
 
-/// One line, for the log and for errors.
+/// Prints one line, for the log and for errors.
 impl fmt::Display for ServerDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.address, self.server_type)?;
@@ -385,7 +386,7 @@ impl fmt::Display for ServerDescription {
     }
 }
 
-/// One line, for the log and for errors.
+/// Prints one line, for the log and for errors.
 impl fmt::Display for TopologyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.topology_type)?;

@@ -1,4 +1,4 @@
-//! Types, equality, what follows from all servers together, and how it prints.
+//! Tests of types, equality, the fields that depend on all servers, and printing.
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! The servers that are suitable for an operation, and the choice among them.
 //!
-//! In: the topology, the requirements of the operation, and how busy servers are. Out: servers. The caller waits if there
-//! is none. The server itself hedges reads. Source: "Server Selection".
+//! Input: the topology, the requirements of the operation, and the load of the servers. Output: servers. If there is
+//! none, the caller waits. The server itself hedges reads. Source: "Server Selection".
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,11 +48,12 @@ impl fmt::Display for Operation<'_> {
 type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
 
 impl TopologyDescription {
-    /// The servers that are suitable for an operation. Those in `deprioritized` are excluded, unless there is no other.
+    /// Returns the servers that are suitable for an operation. Servers in `deprioritized` are excluded, unless no
+    /// other is suitable.
     ///
     /// # Errors
-    /// If a server speaks no wire version that the client speaks, or if the read preference can never be met by a
-    /// replica set.
+    /// If a server has no wire version in common with the client, or if no replica set can ever satisfy the read
+    /// preference.
     pub(crate) fn suitable(
         &self,
         operation: Operation<'_>,
@@ -78,7 +79,7 @@ impl TopologyDescription {
         }
     }
 
-    /// Whether a server that can be read from is known. Without a preference, it is the primary that counts.
+    /// Returns true if a server that can be read from is known. Without a preference, only the primary counts.
     pub fn has_readable_server(&self, preference: Option<&ReadPreference>) -> bool {
         let primary = ReadPreference::default();
         let operation = Operation::Read(preference.unwrap_or(&primary));
@@ -86,7 +87,7 @@ impl TopologyDescription {
             .is_ok_and(|servers| !servers.is_empty())
     }
 
-    /// Whether a server that can be written to is known.
+    /// Returns true if a server that can be written to is known.
     pub fn has_writable_server(&self) -> bool {
         self.suitable(Operation::Write, &[])
             .is_ok_and(|servers| !servers.is_empty())
@@ -100,7 +101,7 @@ impl TopologyDescription {
         kinds.contains(&self.topology_type)
     }
 
-    /// What no option of its own can tell: how a limit of staleness goes with the interval of checks.
+    /// Checks the one rule between a staleness limit and the heartbeat interval, which no single option can check.
     fn check(&self, preference: &ReadPreference) -> Result<()> {
         if !self.is_replica_set() {
             return Ok(());
@@ -159,7 +160,7 @@ impl TopologyDescription {
         }
     }
 
-    /// The candidates that are within `maxStalenessSeconds` and have the tags.
+    /// Returns the candidates that are within `maxStalenessSeconds` and have the tags.
     fn eligible<'t>(
         &self,
         mut candidates: Servers<'t>,
@@ -182,8 +183,8 @@ impl TopologyDescription {
     }
 }
 
-/// The servers whose round trips are at most `local_threshold` slower than those of the fastest. A server without a
-/// measurement stays, and does not count as the fastest.
+/// Returns the servers whose round trip time exceeds that of the fastest by at most `local_threshold`. A server
+/// without a measurement is kept, and does not count as the fastest.
 pub(crate) fn in_latency_window(
     mut suitable: Servers<'_>,
     local_threshold: Duration,
@@ -193,7 +194,7 @@ pub(crate) fn in_latency_window(
         .filter_map(|server| server.round_trip_time)
         .min();
     let end = fastest.map(|fastest| fastest.saturating_add(local_threshold));
-    // None is less than any time.
+    // `None` is less than any duration.
     suitable.retain(|server| server.round_trip_time <= end);
     suitable
 }
@@ -210,12 +211,12 @@ pub(crate) fn choose<T>(
         [only] => return Some(only),
         [..] => {
             let first = below(window.len());
-            // Of the others, each as likely.
+            // Each of the others is equally likely.
             let second = (first + 1 + below(window.len() - 1)) % window.len();
             (&window[first], &window[second])
         }
     };
-    // In random order already, so that it does not matter who is taken if the counts are the same.
+    // The two are already in random order, so that either may be taken if the counts are equal.
     match operation_count(second) < operation_count(first) {
         true => Some(second),
         false => Some(first),
@@ -228,7 +229,7 @@ fn has_tags(server: &ServerDescription, wanted: &TagSet) -> bool {
         .all(|tag| server.tags.get(&tag.name) == Some(&tag.value))
 }
 
-/// How often an idle primary writes ("idleWritePeriodMS").
+/// The interval at which an idle primary writes ("idleWritePeriodMS").
 const IDLE_WRITE_PERIOD: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Rules that the specification's own cases leave out; `tests/spec` runs those.
+//! Tests of rules that the specification's own cases do not cover; `tests/spec` runs those.
 
 use super::*;
 use crate::cause::CauseCode;

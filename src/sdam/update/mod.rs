@@ -1,9 +1,10 @@
-//! How the description of a server changes that of the topology.
+//! Changes of the topology that follow from the description of one server.
 //!
-//! In: one description after another, in the order of the checks; a list of hosts, from DNS. Out: an [`Update`],
-//! from which follow the monitors to start and to stop and the events to tell. The caller holds the lock of the
-//! topology meanwhile, and acts after it. Sources: "Server Discovery and Monitoring", "Updating the
-//! TopologyDescription"; "Polling SRV Records for mongos Discovery"; "Load Balancer Support", "Monitoring".
+//! Input: one description after another, in the order of the checks, or a list of hosts from DNS. Output: an
+//! [`Update`], which determines the monitors to start and to stop and the events to send. The caller holds the lock
+//! of the topology meanwhile, and applies the effects afterwards. Sources: "Server Discovery and Monitoring",
+//! "Updating the TopologyDescription"; "Polling SRV Records for mongos Discovery"; "Load Balancer Support",
+//! "Monitoring".
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use crate::options::ClientOptions;
 use crate::reason::hello::HelloFailure;
 use crate::reason::sdam::{ForeignServer, SdamFailure};
 
-/// The topology of a client, as it is known now.
+/// The current topology of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    /// Tells the events of this topology from those of others.
+    /// Distinguishes the events of this topology from those of others.
     id: ObjectId,
-    /// How many hosts the client began with, or DNS names now.
+    /// The number of initial hosts of the client, or of hosts that DNS currently returns.
     seeds: usize,
     description: Arc<TopologyDescription>,
 }
@@ -34,16 +35,16 @@ pub(crate) struct State {
 pub(crate) struct Update {
     pub(crate) previous: Arc<TopologyDescription>,
     pub(crate) current: Arc<TopologyDescription>,
-    /// The description that was taken in, where it was one.
+    /// The description that caused the change, if there was one.
     server: Option<Arc<ServerDescription>>,
-    /// Former primaries: they are to be checked at once.
+    /// Former primaries, which must be checked again at once.
     pub(crate) recheck: Vec<ServerAddress>,
     id: ObjectId,
 }
 
 impl State {
-    /// The topology of a client that begins with those hosts: the seed list, or what DNS said. The events are those
-    /// of the beginning. Behind a load balancer this is the end of it: nothing changes any more.
+    /// Creates the topology of a client with these initial hosts (the seed list, or the result of DNS), and its first
+    /// events. Behind a load balancer these are all events until the end: nothing changes any more.
     pub(crate) fn open(
         options: &ClientOptions,
         seeds: &BTreeSet<ServerAddress>,
@@ -77,18 +78,18 @@ impl State {
         (topology, events)
     }
 
-    /// What tells the events of this topology from those of others.
+    /// Returns the ID that distinguishes the events of this topology from those of others.
     pub(crate) fn id(&self) -> ObjectId {
         self.id
     }
 
-    /// What is known now.
+    /// Returns the current description.
     pub(crate) fn description(&self) -> &Arc<TopologyDescription> {
         &self.description
     }
 
-    /// Takes in what a check of a server brought, or an error that made it unknown. None if nothing follows: the
-    /// server is not of the topology any more, or its answer is older than what is known.
+    /// Applies the result of a check, or an error that made the server unknown. Returns `None` if nothing changes:
+    /// the server does not belong to the topology any more, or its reply is older than the known state.
     pub(crate) fn update(&mut self, mut server: ServerDescription) -> Option<Update> {
         let known = self.description.servers.get(&server.address)?;
         let is_fixed = self.description.topology_type == TopologyType::LoadBalanced;
@@ -96,7 +97,7 @@ impl State {
         {
             return None;
         }
-        // The answer to a connection's first hello is no measurement.
+        // The reply to a connection's first hello is not a measurement.
         if server.is_available() && server.round_trip_time.is_none() {
             server.round_trip_time = known.round_trip_time;
             server.min_round_trip_time = known.min_round_trip_time;
@@ -107,8 +108,8 @@ impl State {
         Some(self.replace(next, Some(server), recheck))
     }
 
-    /// Takes in the hosts that DNS names now, where routers may come and go: new ones are added, and those that are
-    /// not named any more are removed. With `srvMaxHosts` they are the caller's choice. None if the topology is of another kind, or the list is empty.
+    /// Applies the hosts that DNS returns now, where routers may be added and removed. With `srvMaxHosts` the caller
+    /// has already selected among them. Returns `None` if the topology has another type, or if the list is empty.
     #[cfg(any(test, feature = "srv"))]
     pub(crate) fn replace_hosts(&mut self, hosts: &BTreeSet<ServerAddress>) -> Option<Update> {
         let may_change = [TopologyType::Unknown, TopologyType::Sharded];
@@ -122,7 +123,7 @@ impl State {
         Some(self.replace(next, None, Vec::new()))
     }
 
-    /// Removes all servers, at the end of the client; returns the last events.
+    /// Removes all servers when the client is closed, and returns the last events.
     pub(crate) fn close(&mut self) -> Vec<SdamEvent> {
         let empty = TopologyDescription {
             heartbeat_frequency: self.description.heartbeat_frequency,
@@ -171,21 +172,21 @@ impl State {
 }
 
 impl Update {
-    /// The servers that came: each needs a monitor.
+    /// Returns the added servers, each of which needs a monitor.
     pub(crate) fn opened(&self) -> impl Iterator<Item = &ServerAddress> {
         let previous = &self.previous.servers;
         let current = self.current.servers.keys();
         current.filter(|address| !previous.contains_key(address))
     }
 
-    /// The servers that went: their monitors and pools end.
+    /// Returns the removed servers, whose monitors and pools must be stopped.
     pub(crate) fn closed(&self) -> impl Iterator<Item = &ServerAddress> {
         let current = &self.current.servers;
         let previous = self.previous.servers.keys();
         previous.filter(|address| !current.contains_key(address))
     }
 
-    /// The server whose pool is to be marked ready before anybody learns of the change, if it is there.
+    /// Returns the server whose pool must be marked ready before other threads see the change, if there is one.
     pub(crate) fn makes_ready(&self) -> Option<&ServerAddress> {
         let address = &self.server.as_ref()?.address;
         let server = self.current.servers.get(address)?;
@@ -195,7 +196,7 @@ impl Update {
         is_of_use.then_some(address)
     }
 
-    /// Why the server that was checked does not belong to the topology, if it was found not to.
+    /// Returns the reason why the checked server does not belong to the topology, if it was removed.
     pub(crate) fn why_removed(&self) -> Option<Error> {
         let server = self.server.as_ref()?;
         if self.current.servers.contains_key(&server.address) {
@@ -220,16 +221,16 @@ impl Update {
         Some(Error::failed(Stage::Hello, cause).with_server(&server.address))
     }
 
-    /// Whether the last server went: none can come any more, which is worth a warning.
+    /// Returns true if the last server was removed. No server can be added any more, which deserves a warning.
     pub(crate) fn is_emptied(&self) -> bool {
         self.current.servers.is_empty() && !self.previous.servers.is_empty()
     }
 
-    /// What is to be told, in its order.
+    /// Returns the events to send, in order.
     pub(crate) fn events(&self) -> Vec<SdamEvent> {
         let mut kinds: Vec<SdamEventKind> = Vec::new();
         let own = self.server.as_ref().map(|server| &server.address);
-        // The server that was checked comes first, though the answer may have removed it.
+        // The checked server comes first, even if its reply removed it.
         kinds.extend(own.and_then(|address| self.server_changed(address)));
         let others = self.previous.servers.keys();
         let others = others.filter(|address| own != Some(address));
@@ -270,7 +271,7 @@ fn event(topology_id: ObjectId, kind: SdamEventKind) -> SdamEvent {
     SdamEvent { topology_id, kind }
 }
 
-/// "TopologyType table". Returns the former primaries.
+/// Applies the "TopologyType table". Returns the former primaries.
 fn take_in(
     topology: &mut TopologyDescription,
     server: &Arc<ServerDescription>,
@@ -381,7 +382,7 @@ fn update_rs_from_primary(
     server.members().for_each(|member| add(topology, member));
     let mut members: BTreeSet<&ServerAddress> = server.members().collect();
     if members.is_empty() {
-        // FerretDB with TLS alone knows no address of its own, and names an empty one.
+        // FerretDB with only TLS does not know its own address, and returns an empty one.
         members.insert(&server.address);
     }
     topology
@@ -394,11 +395,11 @@ fn update_rs_from_primary(
         .collect()
 }
 
-/// "Using electionId and setVersion to detect stale primaries": whether the primary is no older than any that was
-/// seen; then its election counts from now on.
+/// Applies "Using electionId and setVersion to detect stale primaries". Returns true if the primary is not older than
+/// any known one; its election is then the latest.
 fn take_in_election(topology: &mut TopologyDescription, server: &ServerDescription) -> bool {
     if server.max_wire_version >= ELECTIONS_FIRST {
-        // Nothing at all is less than anything.
+        // `None` is less than any value.
         let own = (server.election_id, server.set_version);
         if own < (topology.max_election_id, topology.max_set_version) {
             return false;
@@ -428,14 +429,14 @@ fn check_if_has_primary(topology: &mut TopologyDescription) {
     };
 }
 
-/// A primary that is none any more. Its pool stays: servers since MongoDB 4.2 keep the connections.
+/// Marks a former primary. Its pool stays, because servers since MongoDB 4.2 keep the connections.
 fn demote(topology: &mut TopologyDescription, address: &ServerAddress, why: &str) {
     let text = format!("primary marked stale due to {why}");
     let error = Error::new(ErrorKind::Network, text).with_server(address);
     put(topology, ServerDescription::failed(address.clone(), error));
 }
 
-/// Whether the replica set knows the server by another address.
+/// Returns true if the replica set uses another address for the server.
 fn is_misaddressed(server: &ServerDescription) -> bool {
     server.me.as_ref().is_some_and(|me| *me != server.address)
 }
@@ -450,17 +451,17 @@ fn put(topology: &mut TopologyDescription, server: ServerDescription) {
         .insert(server.address.clone(), Arc::new(server));
 }
 
-/// Adds a server unless it is there; up to [`MAX_SERVERS`].
+/// Adds a server unless it exists; up to [`MAX_SERVERS`].
 fn add(topology: &mut TopologyDescription, address: &ServerAddress) {
     if topology.servers.len() < MAX_SERVERS && !topology.servers.contains_key(address) {
         put(topology, ServerDescription::unknown(address.clone()));
     }
 }
 
-/// From this wire version on (MongoDB 6.0) elections come before versions of the configuration.
+/// From this wire version on (MongoDB 6.0), elections are compared before versions of the configuration.
 const ELECTIONS_FIRST: i32 = 17;
 
-/// How many servers a topology may have: servers name each other, and each needs a thread.
+/// The maximum number of servers in a topology. Servers report each other, and each needs a thread.
 const MAX_SERVERS: usize = 1000;
 
 #[cfg(test)]

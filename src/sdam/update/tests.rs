@@ -1,4 +1,4 @@
-//! Rules that the specification's own cases leave out; `tests/spec` runs those.
+//! Tests of rules that the specification's own cases do not cover; `tests/spec` runs those.
 
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,7 @@ fn hosts_of_dns_come_and_go_where_there_are_routers() {
     );
     assert!(topology.replace_hosts(&BTreeSet::new()).is_none());
 
-    // A standalone among several hosts is none of the deployment, however many there were at first.
+    // A standalone among several hosts never belongs to the deployment, however many hosts there were at first.
     let mut topology = open("mongodb://a");
     topology.replace_hosts(&addresses(&["a", "b"])).unwrap();
     let hello = Hello::read(&rawdoc! { "ok": 1, "maxWireVersion": 21 });
