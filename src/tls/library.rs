@@ -23,23 +23,23 @@ pub struct Library {
     pub version: String,
     /// The providers that are active, such as `default`, `fips` or `legacy`; empty before OpenSSL 3.
     pub providers: Vec<String>,
-    /// True if only algorithms of the FIPS module are used: OpenSSL is configured so, and a provider has them.
+    /// True if only algorithms of the FIPS module are used: OpenSSL is configured that way, and a provider has them.
     pub fips: bool,
-    /// The configuration file (`OPENSSL_CONF`, otherwise where this OpenSSL was built to look).
+    /// The configuration file (`OPENSSL_CONF`, otherwise the path that this OpenSSL was built with).
     pub config_file: Option<PathBuf>,
     /// True if that file exists.
     pub config_file_found: bool,
     /// The reason why OpenSSL cannot load that file, which it then silently ignores; `None` if it can, or without a
     /// file.
     pub config_error: Option<String>,
-    /// The providers which that file activates and which are not loaded: OpenSSL goes on without them.
+    /// The providers that the file activates but that are not loaded: OpenSSL continues without them.
     pub missing_providers: Vec<String>,
-    /// True if OpenSSL is set to use FIPS algorithms alone, although no provider has them: nothing works then.
+    /// True if OpenSSL is configured to use only FIPS algorithms, but no provider has them: then nothing works.
     fips_is_missing: bool,
 }
 
 impl Library {
-    /// Looks at the OpenSSL in use.
+    /// Inspects the OpenSSL in use.
     ///
     /// ```
     /// use mongotls::tls::Library;
@@ -72,13 +72,13 @@ impl Library {
         }
     }
 
-    /// The settings that are configured but have no effect, a sentence each; empty if all take effect.
+    /// The settings that are configured but have no effect, one sentence each; empty if all take effect.
     pub fn problems(&self) -> Vec<String> {
         let problems = self.found_problems().into_iter();
         problems.map(|problem| problem.to_string()).collect()
     }
 
-    /// The same as data.
+    /// The settings without effect, as data.
     pub(crate) fn found_problems(&self) -> Vec<LibraryProblem> {
         let file = || {
             let file = self.config_file.as_deref().unwrap_or(Path::new(""));

@@ -1,11 +1,10 @@
 //! TLS on OpenSSL: from options to a verified stream and a report of facts.
 //!
-//! [`TlsContext`] is built once from [`TlsOptions`](crate::options::TlsOptions): trust anchors, CRLs and the client's certificate
-//! are read then, and every file must load or building fails with its path. All connections of a
-//! client share it. [`TlsContext::connect`] runs a handshake over any stream and returns a
-//! [`TlsStream`] whose peer is verified as the options ask, or an error with the exact
-//! [`Cause`](crate::Cause). It knows nothing of MongoDB, so that a program with its own protocol may
-//! use it alone:
+//! [`TlsContext`] is built once from [`TlsOptions`](crate::options::TlsOptions). It reads trust anchors, CRLs and the
+//! client's certificate; if a file does not load, building fails with its path. All connections of a client share the
+//! context. [`TlsContext::connect`] runs a handshake over any stream and returns a [`TlsStream`] whose peer is verified
+//! according to the options, or an error with the exact [`Cause`](crate::Cause). It is independent of MongoDB, so a
+//! program with its own protocol can use it alone:
 //!
 //! ```no_run
 //! use std::net::TcpStream;
@@ -24,7 +23,7 @@
 //! | `config/` | options and local files → trust anchors, CRLs, the client's certificate and key |
 //! | `handshake/` | the context, the check of the server's chain, sessions, the stream, and why a handshake failed |
 //! | `ocsp/` | the check that no certificate is revoked |
-//! | `inspect/` | reports of what local files hold |
+//! | `inspect/` | reports of the contents of local files |
 
 mod config;
 mod handshake;

@@ -1,13 +1,12 @@
-//! Certificate revocation lists given by the user (RFC 5280 §5): in the files of `tlsCRLFile`, and beside the trust anchors
+//! Certificate revocation lists from the user (RFC 5280 §5): in the files of `tlsCRLFile`, and beside the trust anchors
 //! that the options name, in a file, in memory or in a folder.
 //!
-//! The server's certificate is looked up, as in PyMongo, or the whole chain if the program asks for it.
-//! For each certificate that is looked up its issuer's CRL must be there, be signed by the issuer and be
-//! in force.
+//! As in PyMongo, the server's certificate is looked up, or the whole chain if the program requires it. For each of
+//! these certificates, there must be a CRL of its issuer that is signed by the issuer and in force.
 //!
-//! The lists are loaded and sorted once for a context, and OpenSSL finds a serial number in them by binary
-//! search. But it verifies the signature of the whole list in each full handshake, which a list of a
-//! million entries makes felt (`docs/performance.md`); a resumed handshake looks into no CRL.
+//! The lists are loaded and sorted once for a context, and OpenSSL finds a serial number in them by binary search. But
+//! it verifies the signature of the whole list in each full handshake, which is slow for a list of a million entries
+//! (`docs/performance.md`); a resumed handshake checks no CRL.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,13 +48,13 @@ pub(crate) struct Crls {
 
 /// One CRL, with the data that explains it.
 pub(crate) struct Listed {
-    /// The option that names the place.
+    /// The option that names the file.
     pub(crate) option: &'static str,
     pub(crate) path: String,
     pub(crate) crl: X509Crl,
     scope: Scope,
     number: Option<BigNum>,
-    /// The end of its term: its `nextUpdate`, or what `crl_max_age` makes of one without.
+    /// The end of its validity: its `nextUpdate` or, without one, the limit by `crl_max_age`.
     ends: Option<SystemTime>,
 }
 
@@ -98,7 +97,7 @@ impl Listed {
         }
     }
 
-    /// The CRL as one that must not replace another.
+    /// Describes the CRL as one that must not replace another.
     fn new_crl(&self) -> NewCrl {
         NewCrl {
             path: self.path.clone(),
@@ -152,7 +151,8 @@ impl Crls {
         issuers
     }
 
-    /// Returns whether a CRL that bears the name of its issuer lists a certificate, regardless of who signed that CRL.
+    /// Returns whether a CRL with the name of its issuer lists a certificate, without checking the signature of that
+    /// CRL.
     pub(crate) fn list(&self, certificate: &X509Ref) -> bool {
         let issuer = ffi::name_text(certificate.issuer_name());
         let mut lists = self.of(&issuer);
@@ -178,7 +178,7 @@ impl Crls {
         too_old.next()
     }
 
-    /// Returns how many certificates of a chain are looked up: not the trust anchor.
+    /// Returns the number of certificates of a chain that are looked up; the trust anchor is not.
     fn checked(&self, chain: &StackRef<X509>) -> usize {
         match self.checks_whole_chain {
             true => chain.len().saturating_sub(1).max(1),
@@ -238,7 +238,7 @@ impl Crls {
     }
 }
 
-/// The CRLs that OpenSSL would use now: of those in force with the same scope, the newest.
+/// The CRLs that OpenSSL would use now: the newest of those in force with equal scope.
 fn in_use<'a>(lists: impl Iterator<Item = &'a Listed>, now: SystemTime) -> Vec<&'a Listed> {
     let mut best: Vec<&Listed> = Vec::new();
     for list in lists.filter(|list| list.is_in_force(now)) {
@@ -251,7 +251,7 @@ fn in_use<'a>(lists: impl Iterator<Item = &'a Listed>, now: SystemTime) -> Vec<&
     best
 }
 
-/// The answer to whether a CA was a trust anchor and no longer is one.
+/// The result of the check if a CA was a trust anchor and no longer is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Withdrawn {
     Yes,
@@ -260,7 +260,7 @@ pub(crate) enum Withdrawn {
     Unknown,
 }
 
-/// The new set has no CRL in force of an issuer; `newest` is the one it has.
+/// The new set has no CRL in force for an issuer; `newest` is the one that it has.
 fn none_in_force(old: &Listed, newest: Option<&Listed>, now: SystemTime) -> Error {
     let problem = match newest {
         None => CrlReplacementProblem::Missing,
@@ -272,7 +272,7 @@ fn none_in_force(old: &Listed, newest: Option<&Listed>, now: SystemTime) -> Erro
     must_not_replace(old, problem, now)
 }
 
-/// Someone may have put an old CRL back, on which a certificate was not revoked yet.
+/// An attacker may have restored an old CRL on which a certificate was not revoked yet.
 fn lower_number(old: &Listed, new: &Listed, now: SystemTime) -> Error {
     let problem = CrlReplacementProblem::LowerNumber {
         new: new.new_crl(),
@@ -295,7 +295,7 @@ fn must_not_replace(old: &Listed, problem: CrlReplacementProblem, now: SystemTim
 
 /// The source of CRLs.
 struct Origin {
-    /// The option that names the place.
+    /// The option that names the file.
     option: &'static str,
     /// The file, or `None` for text in memory.
     path: Option<String>,
@@ -329,8 +329,8 @@ impl Origin {
     }
 }
 
-/// Loads the CRLs that the options name into `store` and lets it use them: those of the CRL files, and those that stand beside
-/// the trust anchors in a file, in memory or in a folder. If there is one, every server is looked up.
+/// Loads the CRLs that the options name into `store` and makes the store use them: those of the CRL files, and those
+/// beside the trust anchors in a file, in memory or in a folder. If there is at least one, every server is looked up.
 pub(crate) fn load(
     store: &mut X509StoreBuilder,
     options: &TlsOptions,
@@ -347,7 +347,7 @@ pub(crate) fn load(
             found.push((origin, crls));
         }
     }
-    // If the check is switched off, CRLs beside the anchors are not needed.
+    // If the check is off, CRLs beside the anchors are not needed.
     if options.checks_revocation() {
         beside_anchors(options, files, &mut found)?;
     }
@@ -380,8 +380,8 @@ pub(crate) fn load(
     })
 }
 
-/// The CRLs among the trust anchors. OpenSSL's own loaders read them too (`X509_load_cert_crl_file`), but use
-/// them only if the check is switched on.
+/// The CRLs among the trust anchors. OpenSSL's own loaders read them too (`X509_load_cert_crl_file`), but use them only
+/// if the check is on.
 fn beside_anchors(
     options: &TlsOptions,
     files: &mut Files,
@@ -390,7 +390,7 @@ fn beside_anchors(
     let purpose = FilePurpose::TrustAnchors;
     if let Some(path) = options.ca_file() {
         let origin = Origin::file(purpose, purpose.option(), path);
-        // The file may be that of tlsCRLFile as well.
+        // This may also be the file of tlsCRLFile.
         if !found.iter().any(|(known, _)| known.path == origin.path) {
             let file = files
                 .get_mut(path)
@@ -426,7 +426,7 @@ fn hashed_crls(directory: &Path) -> Result<Vec<PathBuf>> {
     if let Some(limit) = entries.as_ref().err().and_then(Limit::of) {
         return Err(files::beyond_limit(limit, "ca_directory", directory));
     }
-    // A folder that cannot be read for another reason is refused as a place of trust anchors.
+    // A folder that cannot be read for another reason is rejected as a place of trust anchors.
     let entries = entries.into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries
         .map(|entry| entry.path())
@@ -436,7 +436,7 @@ fn hashed_crls(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Lets OpenSSL sort the entries now. It would do so at the first look-up, in a handshake that may have
+/// Makes OpenSSL sort the entries now. Otherwise it would do so at the first look-up, in a handshake that may have
 /// little time and that all others wait for.
 fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
     let any = BigNum::from_u32(0)?.to_asn1_integer()?;
@@ -444,7 +444,7 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
     Ok(())
 }
 
-/// The CRLs of one file, of which there must be one: in PEM form, or in DER form one after the other.
+/// Reads the CRLs of one file, which must contain at least one: in PEM form, or in DER form one after the other.
 fn read(origin: &Origin, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
     let file = files
         .get_mut(path)
@@ -491,7 +491,7 @@ impl Damaged {
     }
 }
 
-/// The CRLs in the PEM blocks, which are decoded in their own place.
+/// Decodes the CRLs in the PEM blocks in place.
 fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     let bodies: Vec<_> = files::pem_blocks(bytes)
         .filter(files::PemBlock::is_crl)
@@ -509,7 +509,7 @@ fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     let mut crls = Vec::new();
     for (at, (line, body)) in bodies.into_iter().enumerate() {
         let text = &mut bytes[body];
-        // Text that is not base64 is no CRL either, and OpenSSL rejects it.
+        // Text that is not base64 is not a CRL either, and OpenSSL rejects it.
         let length = files::decode_in_place(text).unwrap_or(0);
         let decoded = decode_der(&text[..length]);
         crls.extend(decoded.map_err(|damaged| {
@@ -525,7 +525,7 @@ fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     Ok(crls)
 }
 
-/// All CRLs in DER form, one after the other; OpenSSL itself would read the first alone.
+/// Decodes all CRLs in DER form, one after the other; OpenSSL itself would read only the first one.
 fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
     let mut crls = Vec::new();
     let mut rest = bytes;
@@ -543,7 +543,7 @@ fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
     }
 }
 
-/// Refuses delta CRLs. OpenSSL would take one for the full list: what was revoked before would pass.
+/// Rejects delta CRLs. OpenSSL would take one for the full list, and earlier revocations would be ignored.
 fn refuse_deltas(origin: &Origin, holds: &FileContents, crls: &[X509Crl]) -> Result<()> {
     if !crls.iter().any(|crl| ffi::is_delta(crl)) {
         return Ok(());

@@ -7,7 +7,7 @@ use crate::ffi::openssl as ffi;
 use crate::reason::revocation::{CrlMismatch, CrlScope};
 use crate::tls::config::files;
 
-/// Returns the scope of a CRL, without the parts that cannot be read: OpenSSL decides whether the CRL is used.
+/// Returns the scope of a CRL, without the parts that cannot be decoded: OpenSSL decides if the CRL is used.
 pub(crate) fn scope(crl: &X509CrlRef) -> CrlScope {
     let value = ffi::crl_extension(crl, Nid::ISSUING_DISTRIBUTION_POINT);
     value.map_or_else(CrlScope::default, |value| decode(&value))
@@ -75,7 +75,7 @@ fn urls(point: &[u8]) -> Vec<String> {
     urls
 }
 
-/// Returns the URLs at which the CRLs for a certificate are published, as the certificate says.
+/// Returns the URLs in a certificate at which the CRLs for it are published.
 fn points_of(certificate: &X509Ref) -> Vec<String> {
     let points = certificate.crl_distribution_points();
     let mut urls = Vec::new();

@@ -1,7 +1,7 @@
-//! Local files: their contents, and errors if the contents are not what the option needs.
+//! Local files: their contents, and errors if the contents do not fit the option.
 //!
-//! Files are [read whole](super::reading) and handed to OpenSSL as bytes, so that an unreadable file and
-//! an invalid one are told apart, and a path need not be UTF-8.
+//! Files are [read whole](super::reading) and passed to OpenSSL as bytes, so that errors distinguish an unreadable file
+//! from an invalid one, and a path need not be UTF-8.
 
 use std::ops::Range;
 use std::path::Path;
@@ -62,7 +62,7 @@ pub(crate) fn unreadable(purpose: FilePurpose, path: &Path, unread: &Unread) -> 
 /// The certificates of a PEM file, in their order.
 ///
 /// # Errors
-/// What OpenSSL says of the first block that it cannot decode.
+/// OpenSSL's error about the first block that it cannot decode.
 pub(crate) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, ErrorStack> {
     let blocks = pem_blocks(bytes).filter(PemBlock::is_certificate);
     blocks.map(|block| block.certificate()).collect()
@@ -84,7 +84,7 @@ impl From<CertificatesProblem> for CertificatesError {
     }
 }
 
-/// The certificates of a PEM file. There must be at least one, and all must be whole.
+/// The certificates of a PEM file. There must be at least one, and all must be complete.
 pub(crate) fn whole_certificates(bytes: &[u8]) -> Result<Vec<X509>, CertificatesError> {
     let blocks: Vec<_> = pem_blocks(bytes).filter(PemBlock::is_certificate).collect();
     let mut certificates = Vec::with_capacity(blocks.len());
@@ -138,13 +138,13 @@ pub(crate) fn utf16(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns whether text is the base64 of something in DER form, without the lines around it.
+/// Returns whether text is the base64 of a value in DER form, without the lines around it.
 fn is_bare_base64(bytes: &[u8]) -> bool {
     let mut text = bytes.to_vec();
     decode_in_place(&mut text).is_some_and(|length| first_der(&text[..length]).is_some())
 }
 
-/// Returns whether a PEM block holds several things in the form of PKCS#7 or CMS.
+/// Returns whether a PEM block contains several objects in the form of PKCS#7 or CMS.
 fn is_pkcs7_label(label: &str) -> bool {
     matches!(label, "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS")
 }
@@ -154,7 +154,7 @@ pub(crate) fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match usize::from(length) {
         short @ 0..0x80 => (short, rest),
-        // An indefinite length, which DER does not have.
+        // An indefinite length, which DER does not allow.
         0x80 => return None,
         long => {
             let (digits, rest) = rest.split_at_checked(long - 0x80)?;
@@ -174,14 +174,14 @@ pub(crate) fn first_der(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..bytes.len() - rest.len())
 }
 
-/// OpenSSL's reasons, one after the other; none if it gave none.
+/// OpenSSL's reasons, one after the other; `None` if there are none.
 pub(crate) fn reasons(error: &ErrorStack) -> Option<String> {
     let reasons = error.errors().iter();
     let reasons: Vec<_> = reasons.filter_map(openssl::error::Error::reason).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// What form the bytes of a file have.
+/// Determines the form of a file's bytes.
 pub(crate) fn form(bytes: &[u8]) -> FileForm {
     if utf16(bytes).is_some() {
         return FileForm::Utf16;
@@ -248,7 +248,7 @@ fn der_contents(bytes: &[u8]) -> FileContents {
     }
 }
 
-/// The kinds of the PEM blocks in a file, each once.
+/// The distinct kinds of the PEM blocks in a file.
 fn pem_kinds(bytes: &[u8]) -> Vec<PemKind> {
     let mut kinds = Vec::new();
     for label in pem_blocks(bytes).map(|block| block.label) {
@@ -272,11 +272,11 @@ fn pem_kinds(bytes: &[u8]) -> Vec<PemKind> {
 
 /// One PEM block of a file.
 pub(crate) struct PemBlock<'a> {
-    /// What stands between `-----BEGIN ` and the dashes.
+    /// The text between `-----BEGIN ` and the dashes.
     pub(crate) label: &'a str,
     /// The block with its first and last line.
     pub(crate) text: &'a [u8],
-    /// Where its base64 stands in the file.
+    /// The position of its base64 in the file.
     pub(crate) body: Range<usize>,
 }
 
@@ -306,17 +306,16 @@ impl PemBlock<'_> {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    /// Whether a password protects the block: in the form of PKCS#8, or in the one before (RFC 1421).
+    /// Returns whether a password protects the block: in the form of PKCS#8, or in the older form (RFC 1421).
     pub(crate) fn is_encrypted(&self) -> bool {
         self.label.starts_with("ENCRYPTED ") || find(self.text, b"Proc-Type:").is_some()
     }
 }
 
-/// The complete PEM blocks of a file (RFC 7468), in their order, and those that another one of their
-/// kind cuts off.
+/// The complete PEM blocks of a file (RFC 7468), in their order, and those that another one of their kind cuts off.
 ///
-/// Only private keys may be encrypted in the traditional way: OpenSSL would ask for the password of
-/// anything else on the terminal. Other blocks that claim to be are left out, as if damaged.
+/// Only private keys may be encrypted in the traditional way: for other blocks, OpenSSL would prompt for the password
+/// on the terminal. Other blocks that claim to be encrypted are left out, as if damaged.
 pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -336,8 +335,8 @@ pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
                 rest = after;
                 continue;
             };
-            // No line of a block has five dashes but its last: whatever comes next must be that one.
-            // To look further would take a time that grows with the square of a hostile file.
+            // Only the last line of a block has five dashes, so the next such line must be the last one. Looking
+            // further would take quadratic time for a hostile file.
             let end_line = format!("-----END {label}-----");
             let same_again = format!("-----BEGIN {label}-----");
             let body = same_again.len();
@@ -345,7 +344,7 @@ pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
             let end = if block[dashes..].starts_with(end_line.as_bytes()) {
                 dashes + end_line.len()
             } else if block[dashes..].starts_with(same_again.as_bytes()) {
-                // One of two was cut off. It is not skipped, for whoever decodes it will complain.
+                // One of two blocks was cut off. It is not skipped, because decoding it will report the error.
                 dashes
             } else {
                 rest = after;
@@ -363,10 +362,9 @@ pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
     })
 }
 
-/// Decodes base64 in its own place (RFC 4648 §4), with white space anywhere; returns how many bytes
-/// there are now at the start.
+/// Decodes base64 in place (RFC 4648 §4), with white space anywhere; returns the number of decoded bytes at the start.
 ///
-/// A large CRL would otherwise stand in memory twice while OpenSSL takes it apart.
+/// Otherwise a large CRL would be in memory twice while OpenSSL decodes it.
 pub(crate) fn decode_in_place(text: &mut [u8]) -> Option<usize> {
     /// A whole number of groups of four digits.
     const PIECE: usize = 1 << 16;
@@ -401,8 +399,8 @@ pub(crate) fn is_crl_label(label: &str) -> bool {
     label == "X509 CRL"
 }
 
-/// The line on which the first block begins that has one of these labels and is not among [`pem_blocks`]: it does not end, or
-/// claims to be encrypted.
+/// The line on which the first block begins that has one of these labels and is not among [`pem_blocks`]: it does not
+/// end, or claims to be encrypted.
 pub(crate) fn cut_block(bytes: &[u8], is_wanted: fn(&str) -> bool) -> Option<usize> {
     let begin = b"-----BEGIN ";
     let mut whole = pem_blocks(bytes).map(|block| block.body.start).peekable();
@@ -423,12 +421,12 @@ pub(crate) fn cut_block(bytes: &[u8], is_wanted: fn(&str) -> bool) -> Option<usi
     None
 }
 
-/// The line of a place, counted from 1.
+/// The line of a position, counted from 1.
 fn line_of(bytes: &[u8], place: usize) -> usize {
     1 + memchr::memchr_iter(b'\n', &bytes[..place]).count()
 }
 
-/// How many PEM blocks a file begins, whole or not.
+/// The number of PEM blocks that begin in a file, complete or not.
 pub(crate) fn pem_beginnings(bytes: &[u8]) -> usize {
     memmem::find_iter(bytes, b"-----BEGIN ").count()
 }
@@ -483,7 +481,7 @@ mod tests {
         assert_eq!(texts, [&b"-----BEGIN A-----\nx\n"[..], whole]);
     }
 
-    /// To look for the last line of each unfinished block in all that follows would take an hour here.
+    /// Searching all following text for the last line of each unfinished block would take an hour here.
     #[test]
     fn a_hostile_file_is_read_in_no_time() {
         const SIZE: usize = 8 << 20;

@@ -1,8 +1,8 @@
 //! The client's own certificate and private key.
 //!
-//! They come from one file with both (`tlsCertificateKeyFile`), PEM or PKCS#12 by its content, from a
-//! file each, from memory, or the key from an OpenSSL store. The certificate is the one that the key belongs to; all others are taken
-//! for the intermediate CAs above it and are sent with it, in whatever order they stand.
+//! They come from one file with both (`tlsCertificateKeyFile`), PEM or PKCS#12 by its content, from two separate files,
+//! from memory, or the key from an OpenSSL store. The certificate is the one that matches the key; all others are
+//! treated as the intermediate CAs above it and are sent with it, in any order of the file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -72,7 +72,7 @@ impl Identity {
         }
     }
 
-    /// Finds the certificate that the key belongs to.
+    /// Finds the certificate that matches the key.
     fn pair(key: PKey<Private>, mut certificates: Vec<X509>, origin: Origin) -> Result<Self> {
         let belongs = |certificate: &X509| {
             certificate
@@ -112,8 +112,8 @@ impl Identity {
             .map_err(|error| self.too_weak(&self.certificate, &level(), error))?;
         context.set_private_key(&self.key).map_err(internal)?;
         let mut intermediates = self.intermediates.iter();
-        // Not as extra certificates: OpenSSL looks at those only when it sends them, and not every version
-        // then says what is wrong.
+        // Not as extra certificates: OpenSSL checks those only when it sends them, and not every version then reports
+        // the problem.
         intermediates.try_for_each(|intermediate| {
             ffi::add_chain_certificate(context, intermediate)
                 .map_err(|error| self.too_weak(intermediate, &level(), error))
@@ -137,7 +137,7 @@ impl Identity {
         }
     }
 
-    /// OpenSSL refuses a certificate that is below its security level.
+    /// OpenSSL rejects a certificate that is below its security level.
     fn too_weak(&self, certificate: &X509, level: &SecurityLevel, error: ErrorStack) -> Error {
         const LIB_SSL: i32 = 20;
         const CA_MD_TOO_WEAK: i32 = 398;
@@ -170,7 +170,7 @@ pub(crate) struct OwnChain {
     pub(crate) certificate: Certificate,
     /// The certificates that are sent with it.
     pub(crate) intermediates: Vec<Certificate>,
-    /// The file that holds it, if it comes from one.
+    /// The file that contains it, if it comes from one.
     pub(crate) path: Option<String>,
     issuers: Vec<String>,
 }
@@ -183,12 +183,12 @@ impl OwnChain {
 }
 
 /// The servers that have accepted one client, each with the certificate or without one. Only servers that request
-/// certificates are noted.
+/// certificates are recorded.
 #[derive(Default)]
 pub(crate) struct Accepted(Mutex<HashMap<String, Option<String>>>);
 
 impl Accepted {
-    /// Notes that `server` has answered this client.
+    /// Records that `server` has answered this client.
     pub(crate) fn note(&self, server: &str, own: Option<&OwnChain>) {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
         let mut servers = self.lock();
@@ -222,10 +222,10 @@ impl Abandon for Accepted {
     fn begin(&self) {}
 }
 
-/// The most servers that are remembered.
+/// The maximum number of servers that are recorded.
 const MOST_SERVERS: usize = 512;
 
-/// Bytes that hold keys or certificates, and their source.
+/// Bytes of keys or certificates, and their source.
 pub(crate) struct Material<'a> {
     pub(crate) origin: Origin,
     pub(crate) bytes: &'a [u8],
@@ -258,7 +258,7 @@ impl<'a> Material<'a> {
         }
     }
 
-    /// An error for which OpenSSL has a reason of its own.
+    /// Returns an error with OpenSSL's reason.
     pub(crate) fn refused(&self, problem: ContentProblem, error: ErrorStack) -> Error {
         let failure = ContentFailure {
             holds: Some(files::contents(self.bytes)),

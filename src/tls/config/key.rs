@@ -1,8 +1,8 @@
 //! Private keys: traditional PEM (RSA, EC), PKCS#8 and PKCS#12, encrypted or not, and keys of a store.
 //!
-//! A password is never asked for on a terminal. OpenSSL gets a callback that hands over the one that is
-//! configured and notes whether it was needed, so that a password which is missing, one which is wrong
-//! and an encryption that this OpenSSL lacks are told apart.
+//! There is never a password prompt on a terminal. OpenSSL gets a callback that returns the configured password and
+//! records if it was needed, so that errors distinguish a missing password, a wrong one, and an encryption that this
+//! OpenSSL lacks.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -28,14 +28,14 @@ use crate::tls::config::identity::Material;
 use crate::tls::config::reading::Files;
 use crate::tls::library::openssl_version;
 
-/// The password of a private key, fetched once, when it is needed.
+/// The password of a private key. It is fetched once, when it is needed.
 pub(crate) struct Password<'a> {
     source: Option<&'a PasswordSource>,
     files: &'a Files,
     fetched: Option<Option<Bytes>>,
 }
 
-/// A password, byte for byte: those of old keys may not be UTF-8.
+/// A password as bytes: those of old keys may not be UTF-8.
 type Bytes = Zeroizing<Vec<u8>>;
 
 impl<'a> Password<'a> {
@@ -111,7 +111,7 @@ fn no_password(problem: KeyPasswordProblem) -> Error {
     Error::configuration(FileFailure::KeyPassword(problem))
 }
 
-/// Why a key did not open.
+/// The reason why a key did not open.
 pub(crate) enum Locked {
     NoPassword,
     WrongPassword(ErrorStack),
@@ -175,10 +175,10 @@ pub(crate) fn open_encrypted_der(
     asked.then_some(outcome)
 }
 
-/// What OpenSSL calls for a password.
+/// The callback that OpenSSL calls for a password.
 type Ask<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ErrorStack>;
 
-/// Lets `read` decode a key with the password; returns whether the password was needed too.
+/// Runs `read`, which decodes a key with the password. Also returns whether the password was needed.
 fn unlock(
     password: &mut Password<'_>,
     read: impl FnOnce(Ask<'_>) -> Result<PKey<Private>, ErrorStack>,
@@ -196,7 +196,7 @@ fn unlock(
     (outcome, was_asked)
 }
 
-/// The password that OpenSSL got, or `None` if it did not call for one.
+/// The password that OpenSSL received, or `None` if it did not call for one.
 #[derive(Default)]
 struct Asked(Option<Result<Option<Bytes>>>);
 
@@ -207,7 +207,7 @@ impl Asked {
             Ok(Some(password)) => password.as_slice(),
             _ => &[],
         };
-        // A password that does not fit is not cut: OpenSSL then reports a wrong one.
+        // A password that does not fit is not truncated: OpenSSL then reports a wrong one.
         let Some(room) = buffer.get_mut(..text.len()) else {
             return 0;
         };
@@ -231,7 +231,7 @@ pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
         (Some(Ok(Some(_))), Some(_)) => StoredKeyProblem::WrongPassword(password.source()),
         (None, Some(error)) if lacks_store(uri, error) => StoredKeyProblem::UnknownStore,
         (None, Some(_)) => StoredKeyProblem::NotLoaded,
-        // Some stores report a wrong PIN like a missing key.
+        // Some stores report a wrong PIN as a missing key.
         (_, None) => StoredKeyProblem::NotFound,
     };
     Err(Error::configuration(FileFailure::StoredKey {
@@ -255,7 +255,7 @@ fn lacks_store(uri: &str, error: &ErrorStack) -> bool {
     error.errors().is_empty() || (unregistered && !is_file)
 }
 
-/// What a PKCS#12 file holds.
+/// The contents of a PKCS#12 file.
 pub(crate) struct KeyStore {
     pub(crate) key: PKey<Private>,
     pub(crate) certificates: Vec<X509>,
@@ -285,7 +285,7 @@ pub(crate) fn pkcs12(
 /// A PKCS#12 file that is open.
 pub(crate) struct OpenStore {
     pub(crate) key: Option<PKey<Private>>,
-    /// The certificate of the key first.
+    /// The certificates, starting with that of the key.
     pub(crate) certificates: Vec<X509>,
     /// True if a password was needed.
     pub(crate) encrypted: bool,
@@ -299,7 +299,7 @@ pub(crate) fn open_pkcs12(
     if bytes.first() != Some(&0x30) || Pkcs12::from_der(bytes).is_err() {
         return None;
     }
-    // A store without a password is one with an empty one.
+    // A store without a password has an empty one.
     let (outcome, encrypted) = match ffi::parse_pkcs12(bytes, b"") {
         Ok(parsed) => (Ok(parsed), false),
         Err(error) => (with_password(bytes, password, error), true),
@@ -315,7 +315,7 @@ pub(crate) fn open_pkcs12(
     }))
 }
 
-/// Opens a store that does not open without a password, and said `without`.
+/// Opens a store that did not open without a password, with the error `without`.
 fn with_password(
     bytes: &[u8],
     password: &mut Password<'_>,
@@ -337,7 +337,7 @@ fn with_password(
     })
 }
 
-/// What this OpenSSL lacks to read a private key.
+/// The algorithm or provider that this OpenSSL lacks to read a private key.
 pub(crate) fn lack(bytes: &[u8], error: &ErrorStack) -> KeyLack {
     let block = files::pem_blocks(bytes).find(PemBlock::is_key);
     let looked_up = error
@@ -423,10 +423,10 @@ fn dotted(object: &[u8]) -> Option<String> {
     )
 }
 
-/// Returns whether OpenSSL lacks the algorithm, rather than that the text is wrong.
+/// Returns whether OpenSSL lacks the algorithm, so that the text need not be wrong.
 ///
-/// A wrong password may decrypt a key to rubbish, of which a decoder says "unsupported" as well; so only
-/// those parts of OpenSSL are believed that look an algorithm up.
+/// After decryption with a wrong password, a decoder also reports "unsupported" for the random bytes. So only errors of
+/// those parts of OpenSSL count that look an algorithm up.
 fn is_unsupported(error: &ErrorStack) -> bool {
     const LIB_EVP: i32 = 6;
     const LIB_PEM: i32 = 9;

@@ -1,8 +1,8 @@
-//! The protocol settings of a context: versions, ciphers, groups, signature algorithms, security level,
-//! and the key log.
+//! The protocol settings of a context: versions, ciphers, groups, signature algorithms, security level, and the key
+//! log.
 //!
-//! OpenSSL has read the system's `openssl.cnf` when the context was made; only what the options set is
-//! changed here, and a minimum below TLS 1.2, which is raised to it.
+//! OpenSSL has read the system's `openssl.cnf` when the context was made. This module changes only the settings that
+//! the options name, and raises a minimum below TLS 1.2 to TLS 1.2.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
@@ -116,7 +116,7 @@ fn not_private(metadata: &Metadata, user: u32) -> Option<KeyLogProblem> {
     }
 }
 
-/// One write a line, so that processes which share the file do not mix theirs.
+/// Writes each line with one system call, so that lines of several processes that share the file do not mix.
 fn write_line(file: &mut File, line: &str) {
     let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(line.len() + 1));
     bytes.extend_from_slice(line.as_bytes());

@@ -1,12 +1,11 @@
 //! Reading the files that options name: each once, within a size limit, and never blocking for long.
 //!
-//! [`Files`] holds the bytes of all files of a set of options. The context, the decision whether
-//! it may be shared and the doctor all use these bytes, so a pipe such as `<(cat ca.pem)` is enough
-//! for all of them. Files are read before any lock is taken and [outside](crate::ffi::fork::outside) of work that delays a
-//! fork.
+//! [`Files`] holds the bytes of all files of a set of options. The context, the decision if it may be shared and the
+//! doctor all use these bytes, so a pipe such as `<(cat ca.pem)` is enough for all of them. Files are read before any
+//! lock is taken and [outside](crate::ffi::fork::outside) of work that delays a fork.
 //!
 //! When a client is made, pipes are read without blocking, until a deadline. While files are in use, only regular files
-//! are read again: a pipe has nothing left to give.
+//! are read again, because a pipe has no further data.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -23,7 +22,7 @@ use crate::options::TlsOptions;
 use crate::reason::files::ReadProblem;
 use crate::tls::config::snapshot::Snapshot;
 
-/// The size limit of a file: 256 MiB. A CRL of a million entries has some 60 MB in PEM form.
+/// The size limit of a file: 256 MiB. A CRL of a million entries has about 60 MB in PEM form.
 const LARGEST: usize = 256 << 20;
 
 /// The time limit for all pipes of a set of options.
@@ -174,7 +173,7 @@ impl Files {
     }
 }
 
-/// Reads one file whole.
+/// Reads one whole file.
 pub(crate) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
 }
@@ -184,18 +183,18 @@ pub(crate) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
     read_again(path).is_ok_and(|file| digest_of(&file.bytes) == *digest)
 }
 
-/// The SHA-256 of a file. OpenSSL looks the algorithm up in what an exit of the process frees.
+/// The SHA-256 of a file. OpenSSL looks the algorithm up in memory that an exit of the process frees.
 fn digest_of(bytes: &[u8]) -> [u8; 32] {
     let _at_work = fork::at_work();
     sha256(bytes)
 }
 
-/// Reads one regular file whole.
+/// Reads one whole regular file.
 pub(crate) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
     fork::outside(|| read(path, Reading::Again, Instant::now() + PATIENCE))
 }
 
-/// Reads a file of at most `largest` bytes whole: a regular file, or a pipe, which may take as long as `patience`.
+/// Reads a whole file of at most `largest` bytes: a regular file, or a pipe, which may take up to `patience`.
 #[cfg(feature = "cloud")]
 pub(crate) fn read_small(
     path: &Path,
@@ -211,7 +210,7 @@ pub(crate) fn read_small(
     Ok(file.bytes)
 }
 
-/// Reads a small regular file whole, for a handshake that waits for it.
+/// Reads a whole small regular file, for a handshake that waits for it.
 pub(crate) fn read_for_handshake(path: &Path, largest: usize) -> Result<FileBytes, Unread> {
     let bounds = Bounds {
         largest,
@@ -222,7 +221,7 @@ pub(crate) fn read_for_handshake(path: &Path, largest: usize) -> Result<FileByte
 
 /// The limits of one read.
 struct Bounds {
-    /// In bytes.
+    /// The size limit in bytes.
     largest: usize,
     until: Instant,
     /// The time limit that ends at `until`.
@@ -244,7 +243,7 @@ fn read(path: &Path, reading: Reading, until: Instant) -> Result<FileBytes, Unre
 }
 
 fn read_within(path: &Path, reading: Reading, bounds: &Bounds) -> Result<FileBytes, Unread> {
-    // To open a device may do something to it, so that the kind is looked at first, and again once it is open.
+    // Opening a device may have side effects, so the kind is checked before opening and again after it.
     let found = fs::metadata(path).map_err(|error| Unread::by_system(&error))?;
     check_kind(found.file_type(), reading)?;
     let mut file = OpenOptions::new()
@@ -254,7 +253,7 @@ fn read_within(path: &Path, reading: Reading, bounds: &Bounds) -> Result<FileByt
         .map_err(|error| Unread::by_system(&error))?;
     let found = file.metadata().map_err(|error| Unread::by_system(&error))?;
     check_kind(found.file_type(), reading)?;
-    // Some files of the system claim to be empty.
+    // Some system files report a size of 0.
     let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
     let bytes = read_all(&mut file, size, found.file_type().is_fifo(), bounds)?;
     Ok(FileBytes {
@@ -301,7 +300,7 @@ fn read_all(
         }
         let filled = bytes.len();
         if bytes.capacity() - filled < PIECE {
-            // Not left to the vector, which would leave a copy of a key behind.
+            // The vector must not grow by itself, which would leave a copy of a key behind.
             let mut larger = Zeroizing::new(Vec::with_capacity(2 * bytes.capacity()));
             larger.extend_from_slice(&bytes);
             bytes = larger;
@@ -429,7 +428,7 @@ mod tests {
         let dir = PkiDir::new();
         let path = dir.write("large", "");
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        // A hole, which takes no room.
+        // A hole, which takes no space.
         file.set_len(LARGEST as u64 + 1).unwrap();
         let outcome = read(&path, Reading::Once, soon());
         assert_eq!(problem(outcome), ReadProblem::LargerThan(LARGEST));

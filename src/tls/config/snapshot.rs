@@ -1,9 +1,10 @@
 //! The state of the files and folders of TLS, to detect changes.
 //!
-//! A file has changed when its device, inode, size, time of modification or time of status change differs, links
-//! followed. So a file is noticed that is rewritten in place, also with its old size and time of modification, one that
-//! is renamed over it, and a link that is turned to another folder, as Kubernetes does with secrets. In a folder of trust
-//! anchors the files under hashed names count too, which are those that OpenSSL reads. Looking costs one `stat` each.
+//! A file has changed when its device, inode, size, time of modification or time of status change differs; links are
+//! followed. So these changes are detected: a file that is rewritten in place, even with equal size and time of
+//! modification, a file that another one is renamed to, and a link that is changed to another folder, as Kubernetes
+//! does with secrets. In a folder of trust anchors, the files with hashed names are included, because OpenSSL reads
+//! those. A check costs one `stat` for each file.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -18,7 +19,7 @@ use crate::tls::config::trust;
 pub(crate) struct Snapshot(Vec<(PathBuf, Seen)>);
 
 impl Snapshot {
-    /// Looks at everything that a context of these options is made from.
+    /// Records the state of all files and folders that a context of these options is made from.
     pub(crate) fn of(options: &TlsOptions) -> Self {
         let mut paths = options.files();
         if options.verifies_certificate() && !options.names_anchors() {
@@ -27,7 +28,7 @@ impl Snapshot {
         Self::at(paths)
     }
 
-    /// Looks at the files and folders that the options name.
+    /// Records the state of the files and folders that the options name.
     pub(crate) fn of_named(options: &TlsOptions) -> Self {
         Self::at(options.files())
     }
@@ -40,7 +41,8 @@ impl Snapshot {
         Self(paths.into_iter().map(look).collect())
     }
 
-    /// Returns whether a file or folder holds something else now. A pipe, which has nothing left to give, does not.
+    /// Returns whether a file or folder has other contents now. A pipe has no further data and does not count as
+    /// changed.
     pub(crate) fn has_changed(&self, path: &Path) -> bool {
         let known = self.0.iter().find(|(known, _)| known == path);
         let found = fs::metadata(path);
@@ -48,7 +50,7 @@ impl Snapshot {
             && known.is_some_and(|(_, seen)| *seen != Seen::at(path))
     }
 
-    /// Looks again. Returns whether something has changed.
+    /// Records the state again. Returns whether it has changed.
     pub(crate) fn renew(&mut self) -> bool {
         let mut changed = false;
         for (path, seen) in &mut self.0 {
@@ -94,7 +96,8 @@ pub(crate) struct Stamp {
     file: (u64, u64),
     size: u64,
     modified: (i64, i64),
-    /// No program can set this time back, as `cp -p` and `rsync -t` do with the one above.
+    /// The time of the status change. No program can set it back, while `cp -p` and `rsync -t` set the time of
+    /// modification.
     changed: (i64, i64),
 }
 

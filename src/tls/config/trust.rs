@@ -1,16 +1,14 @@
-//! Which certificates are trust anchors.
+//! The selection of trust anchors.
 //!
-//! What the options name (a CA file, a folder, certificates in memory) replaces the system's anchors.
-//! Where they name nothing, anchors are looked for where the administrator
-//! points (`SSL_CERT_FILE`, `SSL_CERT_DIR`), then where this OpenSSL was built to look, then where
-//! distributions are known to keep them (`openssl-probe`), and at last among the roots built in with
-//! the feature `bundled-roots`. The first place that has anchors is used, alone. A place that the
-//! environment names and that has none is an error: what an administrator chose is not replaced by
-//! something wider.
+//! The anchors that the options name (a CA file, a folder, certificates in memory) replace the system's. If the options
+//! name none, the following places are tried: those that the administrator sets (`SSL_CERT_FILE`, `SSL_CERT_DIR`),
+//! those that this OpenSSL was built with, those of known distributions (`openssl-probe`), and last the roots built in
+//! with the feature `bundled-roots`. Only the first place that has anchors is used. If the environment names a place
+//! without anchors, that is an error: the administrator's choice is never replaced by a wider one.
 //!
 //! A folder of hashed names is searched during a handshake, when OpenSSL needs an issuer: for each name only the files
-//! that have its hash are read. OpenSSL's own lookup is not used, because it would wait for a pipe and read a file of any
-//! size. A file is parsed once a process and parsed again when it has changed.
+//! with its hash are read. OpenSSL's own lookup is not used, because it would wait for a pipe and read a file of any
+//! size. A file is parsed once in a process, and again after a change.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -61,13 +59,13 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Reads the folders now, so that later changes in them do not count.
+    /// Reads the folders now, so that later changes in them have no effect.
     pub(crate) fn read_folders(&mut self) {
         self.certificates = self.all();
         self.folders.clear();
     }
 
-    /// All anchors. Those in folders are read now; one that cannot be read is left out, as OpenSSL does.
+    /// All anchors. Those in folders are read now; unreadable ones are left out, as OpenSSL does.
     fn all(&self) -> Vec<X509> {
         let folders = self.folders.iter();
         let found: Vec<_> = fork::outside(|| {
@@ -167,7 +165,7 @@ pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
 }
 
 impl Store {
-    /// Adds certificates. Of equal ones the store keeps the first, and one that rejects servers counts more.
+    /// Adds certificates. Of equal ones the store keeps the first; one that rejects servers has priority.
     fn add_all(&mut self, certificates: Vec<X509>) -> Result<(), ErrorStack> {
         let (rejecting, others): (Vec<_>, Vec<_>) = certificates
             .into_iter()
@@ -185,7 +183,7 @@ impl Store {
     }
 }
 
-/// A problem of a folder that a look-up met with.
+/// A problem of a folder during a look-up.
 #[derive(Default)]
 pub(crate) struct Trouble {
     /// The limit of this host for which a file was not read.
@@ -197,7 +195,7 @@ pub(crate) struct Trouble {
 /// A file of a folder that was not used.
 pub(crate) struct UnusedFile {
     pub(crate) path: PathBuf,
-    /// Why it was not read, or `None` if it holds no certificate in PEM form.
+    /// The reason why it was not read, or `None` if it contains no certificate in PEM form.
     pub(crate) problem: Option<ReadProblem>,
 }
 
@@ -205,13 +203,13 @@ thread_local! {
     static TROUBLE: RefCell<Trouble> = RefCell::default();
 }
 
-/// Returns what look-ups on this thread met with since the last call.
+/// Returns the problems of look-ups on this thread since the last call.
 pub(crate) fn take_trouble() -> Trouble {
     TROUBLE.take()
 }
 
 /// The certificates for a name in the first of the folders that has some. It runs in a callback of OpenSSL, in a
-/// handshake, so that it waits for nothing and reads little.
+/// handshake, so it never waits and reads little.
 fn look_up(folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
     let Some(hash) = hash(name) else {
         return Vec::new();
@@ -223,7 +221,7 @@ fn look_up(folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
         .unwrap_or_default()
 }
 
-/// The certificates of one folder in `HASH.0`, `HASH.1` and so on. A file that cannot be used does not hide the next.
+/// The certificates of one folder in `HASH.0`, `HASH.1` and so on. An unusable file does not hide the next one.
 fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
     let mut found = Vec::new();
     let mut left = LARGEST_LOOK_UP;
@@ -258,7 +256,7 @@ fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
 
 /// The hash of a name that OpenSSL uses for the names of files.
 fn hash(name: &X509NameRef) -> Option<u32> {
-    // No call of the `openssl` crate hashes a name alone.
+    // The `openssl` crate has no call that hashes only a name.
     let mut certificate = X509::builder().ok()?;
     certificate.set_subject_name(name).ok()?;
     Some(certificate.build().subject_name_hash())
@@ -267,7 +265,7 @@ fn hash(name: &X509NameRef) -> Option<u32> {
 /// The size limit for all files of one look-up: 1 MiB. A certificate has a few thousand bytes.
 const LARGEST_LOOK_UP: usize = 1 << 20;
 
-/// The most files of one hash that are read.
+/// The maximum number of files with one hash that are read.
 const MOST_OF_A_HASH: usize = 256;
 
 fn configured_anchors(
@@ -333,13 +331,13 @@ fn add_pem(store: &mut Store, bytes: &[u8], source: ContentSource) -> Result<usi
     Ok(count)
 }
 
-/// Returns how many of the certificates are trust anchors for servers.
+/// Returns the number of certificates that are trust anchors for servers.
 fn anchors_among(certificates: &[X509]) -> usize {
     let rejecting = certificates.iter().filter(|one| ffi::rejects_servers(one));
     certificates.len() - rejecting.count()
 }
 
-/// Lets the store look issuers up in a folder, which must be one and must have hashed names.
+/// Makes the store look up issuers in a folder, which must exist and have hashed names.
 fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
     let faulty = |problem| {
         Error::configuration(FileFailure::CaFolder {
@@ -361,8 +359,8 @@ fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The places where the system may keep its anchors, in the order in which they are looked at, and whether the
-/// environment names them.
+/// The places where the system may keep its anchors, in the order in which they are tried; the second value is true if
+/// the environment names them.
 fn system_places() -> (Vec<Place>, bool) {
     let from_env = Place {
         file: path_from_env("SSL_CERT_FILE"),
@@ -389,7 +387,7 @@ fn system_places() -> (Vec<Place>, bool) {
     (places, chosen)
 }
 
-/// All files and folders where the system may keep its anchors, whether they are there or not.
+/// All files and folders where the system may keep its anchors, including those that do not exist.
 pub(crate) fn system_paths() -> Vec<PathBuf> {
     let (places, _) = system_places();
     let paths = places.into_iter();
@@ -416,7 +414,7 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
     }))
 }
 
-/// A file and folders that may hold anchors.
+/// A file and folders that may contain anchors.
 struct Place {
     file: Option<PathBuf>,
     directories: Vec<PathBuf>,
@@ -427,7 +425,7 @@ impl Place {
         self.file.is_some() || !self.directories.is_empty()
     }
 
-    /// Adds what is there to the store; none if nothing is.
+    /// Adds the anchors of the place to the store; returns `None` if there are none.
     fn load(
         self,
         store: &mut Store,
@@ -483,7 +481,7 @@ fn path_from_env(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// OpenSSL reads a list of folders, as in `PATH`.
+/// Parses a list of folders as OpenSSL does, similar to `PATH`.
 fn directories_from_env(name: &str) -> Vec<PathBuf> {
     env::var_os(name)
         .map(|value| {
@@ -517,14 +515,14 @@ pub(crate) fn is_hashed_name(name: &OsStr) -> bool {
     })
 }
 
-/// Returns whether a name is that of a CRL in such a folder, such as `5ed36f99.r0`.
+/// Returns whether a name belongs to a CRL in such a folder, such as `5ed36f99.r0`.
 pub(crate) fn is_name_of_crl(name: &OsStr) -> bool {
     is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
-/// The reason why a place of the system gave no anchors.
+/// The reason why a place of the system has no usable anchors.
 enum Unusable {
-    /// A limit of this host: other anchors must not take their place.
+    /// A limit of this host: other anchors must not replace these.
     Limited(Limit),
     WithoutAnchors(PlaceProblem),
 }
@@ -567,7 +565,7 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
     if let Some((_, certificates)) = known().get(path).filter(|(at, _)| Some(*at) == stamp) {
         return Ok(certificates.clone());
     }
-    // Read with the lock released: two threads may both read it, and both find the same.
+    // The file is read with the lock released: two threads may both read it, with equal results.
     let file = files.further(path).map_err(|unread| {
         let limit = unread.source().as_ref().and_then(Limit::of);
         limit.map_or_else(

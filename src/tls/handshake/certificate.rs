@@ -1,4 +1,4 @@
-//! From an OpenSSL certificate to a [`Certificate`]: plain data for reports, errors and the command line.
+//! Converts an OpenSSL certificate to a [`Certificate`]: plain data for reports, errors and the command line.
 
 use openssl::asn1::{Asn1IntegerRef, Asn1OctetStringRef};
 use openssl::hash::MessageDigest;
@@ -13,7 +13,7 @@ use crate::tls::handshake::verify::spki_pin;
 
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
-        // Errors of OpenSSL while it reads are visible as missing facts.
+        // Errors of OpenSSL while it decodes are visible as missing facts.
         let _mark = ffi::ErrorMark::set();
         let mut dns_names = Vec::new();
         let mut ip_addresses = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn key_kind<T: HasPublic>(key: &PKeyRef<T>) -> String {
     }
 }
 
-/// The SHA-256 digest of the public half of a key.
+/// The SHA-256 digest of the public key.
 pub(crate) fn key_digest<T: HasPublic>(key: &PKeyRef<T>) -> String {
     let der = key.public_key_to_der();
     der.map(|der| hex(&sha256(&der))).unwrap_or_default()

@@ -53,7 +53,7 @@ pub struct TlsContext {
     shared: Arc<PerProcess<Arc<InUse>>>,
     /// The counters of this client alone, even if other clients share the context.
     handshakes: Arc<Counters>,
-    /// Each process has its own list, for the same reason.
+    /// Each process has a separate list, for the same reason.
     accepted: Arc<PerProcess<Accepted>>,
 }
 
@@ -80,12 +80,12 @@ impl TlsContext {
     /// built with, otherwise the places where distributions keep them, otherwise the roots built in with the feature
     /// `bundled-roots`.
     ///
-    /// The system's OpenSSL configuration and security level apply. A minimum version below TLS 1.2 is raised to
-    /// TLS 1.2.
+    /// The system's OpenSSL configuration and security level apply. A minimum version below TLS 1.2 is raised to TLS
+    /// 1.2.
     ///
     /// If another context in use in this process has equal options, and its files have not changed, both share one
     /// OpenSSL context and its TLS sessions. This does not apply if the anchors come from the system or a folder, or if
-    /// a key or a password comes from elsewhere than from the options and files.
+    /// a key or a password comes from a source outside of the options and files.
     ///
     /// ```no_run
     /// use mongotls::options::TlsOptions;
@@ -98,8 +98,8 @@ impl TlsContext {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or does
-    /// not hold what it should, or if there are no trust anchors.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be read or has the wrong
+    /// contents, or if there are no trust anchors.
     pub fn new(options: &TlsOptions) -> Result<Self> {
         Self::with_files(options, Files::of(options, Reading::Once))
     }
@@ -150,7 +150,7 @@ impl TlsContext {
             Some(known) => known,
             None => {
                 let fresh = fresh_in_child(shared).ok()?;
-                // Another thread may have been faster.
+                // Another thread may have set it first.
                 successor.get_or_init(|| Box::new(own(fresh)))
             }
         };
@@ -294,7 +294,7 @@ impl TlsContext {
                 }
                 report.checks_whole_chain = options.check_whole_chain();
                 if self.shared().loaded.anchors == TrustAnchors::NotUsed {
-                    // Without anchors every chain fails, which says nothing about this one.
+                    // Without anchors every chain fails, so the result would not be informative.
                     report.verification = Verification::None { would_fail: None };
                 }
                 let handshakes = &self.handshakes;
@@ -371,7 +371,7 @@ impl TlsContext {
         };
         let cause = self.with_changed_files(cause);
         let stack = error.ssl_error().cloned();
-        // The CRLs are checked with the chain, but reported as a stage of their own.
+        // The CRLs are checked with the chain, but reported as a separate stage.
         let stage = if cause.category() == Category::Revocation {
             Stage::Revocation
         } else {
@@ -407,8 +407,8 @@ impl TlsContext {
         }
     }
 
-    /// Rejects a handshake without a verified certificate. The system's configuration may allow anonymous cipher suites,
-    /// with which the server sends no certificate and OpenSSL has nothing to reject.
+    /// Rejects a handshake without a verified certificate. The system's configuration may allow anonymous cipher
+    /// suites, with which the server sends no certificate and OpenSSL has nothing to reject.
     fn require_proof(&self, ssl: &SslRef) -> Result<()> {
         let verified =
             ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
@@ -530,7 +530,7 @@ pub(crate) struct Failed {
     pub(crate) error: Error,
     /// A session was offered, and the server answered with an alert.
     pub(crate) session_refused: bool,
-    /// The time was up, and a part of it was spent on an OCSP responder.
+    /// The deadline passed, and a part of the time was spent on an OCSP responder.
     pub(crate) responder_wait: Option<ResponderWait>,
 }
 
@@ -589,7 +589,7 @@ fn fresh_in_child(inherited: &InUse) -> Result<Arc<InUse>> {
     Ok(fresh)
 }
 
-/// The context that a process used last: one that it inherited, or the one that took its place.
+/// The context that a process used last: an inherited one, or its replacement.
 fn newest(inherited: &Arc<InUse>) -> &InUse {
     match inherited.successor.as_ref().and_then(|later| later.get()) {
         Some(successor) => successor.made(),
@@ -597,7 +597,7 @@ fn newest(inherited: &Arc<InUse>) -> &InUse {
     }
 }
 
-/// Wraps the context so that each process has its own.
+/// Wraps the context so that each process has a separate one.
 fn own(shared: Arc<InUse>) -> Arc<PerProcess<Arc<InUse>>> {
     Arc::new(PerProcess::new(shared))
 }

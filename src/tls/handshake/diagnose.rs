@@ -1,9 +1,9 @@
-//! From OpenSSL's errors to reasons: why a handshake, or the exchange of records after it, failed.
+//! Converts OpenSSL's errors to reasons: why a handshake, or the exchange of records after it, failed.
 //!
 //! Two sources are distinguished: an alert or a breach of the protocol ([`failed_exchange`]), and the end of the socket
-//! under TLS ([`socket_failed`], [`closed`]). `refusal` handles what our own verification rejects. Alerts are read by
-//! their number. In TLS 1.3 the server's rejection of the client's certificate arrives only with the first read after
-//! the handshake, so the same functions are used for that.
+//! under TLS ([`socket_failed`], [`closed`]). `refusal` handles the rejections by our own verification. Alerts are
+//! identified by their number. In TLS 1.3 the server's rejection of the client's certificate arrives only with the
+//! first read after the handshake, so these functions are also used for that read.
 
 use std::io;
 use std::time::SystemTime;
@@ -25,7 +25,7 @@ use crate::tls::handshake::level::SecurityLevel;
 
 /// The state of a connection when it failed.
 pub(crate) struct Peer<'a> {
-    /// The name or address that the server's certificate must hold.
+    /// The name or address that the server's certificate must contain.
     pub(crate) name: &'a ServerName,
     /// The first bytes from the server.
     pub(crate) head: &'a [u8],
@@ -41,7 +41,7 @@ pub(crate) struct Peer<'a> {
     pub(crate) answered: bool,
     /// The phase of the connection.
     pub(crate) phase: TlsPhase,
-    /// True if this server has accepted this client with the same certificate, or without one, before.
+    /// True if this server has accepted this client before with the same certificate, or without one.
     pub(crate) accepted_before: bool,
     /// The protocol settings of the options.
     pub(crate) protocol: &'a ProtocolOptions,
@@ -52,8 +52,8 @@ pub(crate) struct Peer<'a> {
 }
 
 impl Peer<'_> {
-    /// Returns whether an end of the connection is an answer to our certificate, or to the lack of one: mongod ends the
-    /// handshake and then closes, where OpenSSL would send an alert. A server that has accepted the same identity
+    /// Returns whether an end of the connection may be a response to our certificate, or to its absence: mongod ends
+    /// the handshake and then closes, where OpenSSL would send an alert. A server that has accepted the same identity
     /// before has another reason.
     fn judged_certificate(&self) -> bool {
         let may_judge = match self.phase {
@@ -64,7 +64,7 @@ impl Peer<'_> {
         self.requested_certificate && may_judge && !self.accepted_before
     }
 
-    /// The identity that this server has accepted before, if it requested one now too.
+    /// The identity that this server has accepted before, if it also requested one now.
     fn accepted(&self) -> Option<AcceptedBefore> {
         let is_known = self.accepted_before && self.requested_certificate;
         is_known.then_some(match self.own {
@@ -99,7 +99,7 @@ impl Peer<'_> {
             .map(|(_, value)| value.to_owned())
     }
 
-    /// The reason if the server closed the connection because of our certificate or the lack of one.
+    /// The reason if the server closed the connection because of our certificate or its absence.
     fn closed_for_certificate(&self) -> TlsFailure {
         TlsFailure::ClientCertificate {
             phase: self.phase,
@@ -107,7 +107,7 @@ impl Peer<'_> {
         }
     }
 
-    /// The server rejected the client certificate, by an alert or by closing, or misses one.
+    /// The server rejected the client certificate, by an alert or by closing, or requires one.
     fn client_certificate(&self, alert: Option<Alert>) -> Box<ClientCertificateFailure> {
         Box::new(ClientCertificateFailure {
             requested_ca_names: self.requested_ca_names.clone(),
@@ -143,7 +143,7 @@ impl Peer<'_> {
             certificate: certificate.clone(),
             has_intermediates: !own.intermediates.is_empty(),
             path: own.path.clone(),
-            // A server that lists no names, as many do, says nothing about ours.
+            // A server that lists no names, as many do, gives no information about our issuer.
             is_issuer_listed: (!self.requested_ca_names.is_empty())
                 .then(|| own.is_listed(&self.requested_ca_names)),
             checked_at: self.now,
@@ -152,7 +152,8 @@ impl Peer<'_> {
     }
 }
 
-/// Why an exchange of TLS records failed: `error` is OpenSSL's, and `io` that of the stream under TLS, if it failed.
+/// Returns the reason why an exchange of TLS records failed: `error` is OpenSSL's, and `io` that of the stream under
+/// TLS, if it failed.
 pub(crate) fn failed_exchange(
     error: &ssl::Error,
     io: Option<&io::Error>,
@@ -213,12 +214,12 @@ pub(crate) fn failed_exchange(
     }
 }
 
-/// Returns whether OpenSSL could not read what should have been a certificate.
+/// Returns whether OpenSSL could not decode data that should be a certificate.
 fn is_of_certificate(entry: &openssl::error::Error) -> bool {
     reason::CERTIFICATE_LIBRARIES.contains(&entry.library_code())
 }
 
-/// The rule if our own OpenSSL rejects by its rules what is valid TLS.
+/// The rule if our own OpenSSL rejects valid TLS by its policy.
 fn policy_rejection(code: i32, peer: &Peer<'_>) -> Option<PolicyRejection> {
     Some(match code {
         reason::UNSAFE_LEGACY_RENEGOTIATION => PolicyRejection::LegacyRenegotiation,
@@ -250,7 +251,7 @@ pub(crate) fn is_alert(error: &ssl::Error) -> bool {
     })
 }
 
-/// Why the socket under TLS failed.
+/// Returns the reason why the socket under TLS failed.
 pub(crate) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> TlsFailure {
     let is_reset = matches!(
         error.kind(),
@@ -285,7 +286,7 @@ pub(crate) fn socket_failed(error: &io::Error, peer: &Peer<'_>) -> TlsFailure {
     }
 }
 
-/// Why the connection ended if the peer closed it.
+/// Returns the reason why the peer closed the connection.
 pub(crate) fn closed(peer: &Peer<'_>) -> TlsFailure {
     if peer.judged_certificate() {
         return peer.closed_for_certificate();
@@ -297,7 +298,7 @@ pub(crate) fn closed(peer: &Peer<'_>) -> TlsFailure {
     }
 }
 
-/// The reason if the peer's first bytes are no TLS record.
+/// The reason if the peer's first bytes are not a TLS record.
 pub(crate) fn not_tls(peer: &Peer<'_>) -> Option<TlsFailure> {
     let is_other = !peer.head.is_empty() && !sniff::is_tls_record(peer.head);
     is_other.then(|| TlsFailure::NotTls {
@@ -314,7 +315,7 @@ fn meaning(alert: Alert, peer: &Peer<'_>) -> AlertMeaning {
         Alert::CERTIFICATE_REQUIRED => {
             AlertMeaning::ClientCertificate(peer.client_certificate(Some(alert)))
         }
-        // TLS 1.2 has no alert of its own for a missing certificate.
+        // TLS 1.2 has no specific alert for a missing certificate.
         Alert::HANDSHAKE_FAILURE | Alert::BAD_CERTIFICATE | Alert::CERTIFICATE_UNKNOWN
             if misses_certificate =>
         {

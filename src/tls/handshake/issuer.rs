@@ -1,8 +1,8 @@
 //! Certificates that have the name of an issuer without being the issuer (RFC 5280 §6.1.3).
 //!
-//! A CA that was created again under its old name has another key: the certificates that the new CA signs do not lead to
-//! the old certificate, although all names match. In: a certificate, and one whose subject is the issuer of
-//! the first. Out: the difference between the issuer and its namesake. Used for rejected chains and for files.
+//! A CA that was created again under its old name has another key: the certificates that the new CA signs do not lead
+//! to the old certificate, although all names match. In: a certificate, and one whose subject is the issuer of the
+//! first. Out: the difference between the issuer and its namesake. It is used for rejected chains and for files.
 
 use openssl::error::ErrorStack;
 use openssl::x509::{X509Ref, X509VerifyResult};

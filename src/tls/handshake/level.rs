@@ -11,7 +11,7 @@ use crate::tls::openssl_version;
 pub(crate) use crate::reason::certificate::SecurityLevel;
 
 impl SecurityLevel {
-    /// Finds out which setting determines the level that is in force.
+    /// Determines which setting sets the current level.
     pub(crate) fn new(level: u32, options: &ProtocolOptions) -> Self {
         let sets_level = |list: &str| list.contains(SECLEVEL);
         let mut lists = options.lists();
@@ -40,8 +40,8 @@ impl SecurityLevel {
 /// The prefix with which a cipher list sets the level.
 const SECLEVEL: &str = "@SECLEVEL=";
 
-/// The `CipherString` that a configuration file of OpenSSL sets for all connections: that of the section which
-/// `system_default` names in the section which `ssl_conf` names in the one of `openssl_conf`.
+/// The `CipherString` that a configuration file of OpenSSL sets for all connections. The section in `openssl_conf` has
+/// `ssl_conf`, which names a section with `system_default`, which names the section with the string.
 fn system_cipher_string(file: &Path) -> Option<String> {
     let file = Configuration::load(file).ok()?;
     let modules = file.value(None, "openssl_conf")?;

@@ -38,13 +38,13 @@ pub(crate) struct Loaded {
     contents: Vec<(PathBuf, [u8; 32])>,
     /// `None` if no other client may share the context.
     pub(crate) key: Option<sharing::Key>,
-    /// Lasts while the context above is dropped.
+    /// Ends after the context above is dropped.
     dropping: Option<Call>,
 }
 
 impl Loaded {
     pub(crate) fn build(options: &TlsOptions, mut files: Files) -> Result<Self> {
-        // Not SslConnector: it trusts the system's anchors beside a CA file and sets a cipher list.
+        // Not SslConnector: it trusts the system's anchors in addition to a CA file, and sets a cipher list.
         let mut context = SslContextBuilder::new(SslMethod::tls_client()).map_err(internal)?;
         context.set_mode(
             SslMode::AUTO_RETRY
@@ -124,8 +124,8 @@ impl Drop for Loaded {
 }
 
 impl Loaded {
-    /// Checks that this context may replace an `old` one with the same options at `now`: it must be in force as far as
-    /// the old one is. It may trust fewer CAs or revoke more.
+    /// Checks that this context may replace an `old` one with equal options at `now`: it must be in force as far as the
+    /// old one is. It may trust fewer CAs or revoke more.
     pub(crate) fn may_replace(&self, old: &Self, now: SystemTime) -> Result<()> {
         if let Some(own) = &self.own {
             let is_in_force = |own: &OwnChain| {
@@ -158,7 +158,7 @@ fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
     })
 }
 
-/// OpenSSL rejected a call that can fail only if OpenSSL itself is not set up well.
+/// OpenSSL rejected a call that can fail only if OpenSSL itself is misconfigured.
 pub(crate) fn internal(error: ErrorStack) -> Error {
     let failure = FileFailure::OpenSsl {
         error: error.to_string(),

@@ -316,7 +316,7 @@ fn matches(host: &str, name: &str) -> bool {
     (is_name && host == name) || by_wildcard().unwrap_or(false)
 }
 
-/// Returns whether `name` would match if each `*` stood for a part of a label.
+/// Returns whether `name` would match if each `*` represented a part of a label.
 fn glob(host: &str, name: &str) -> bool {
     let (ours, theirs) = (host.split('.'), name.split('.'));
     ours.clone().count() == theirs.clone().count()

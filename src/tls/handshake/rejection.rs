@@ -1,7 +1,7 @@
-//! From a failed verification to its reason: the certificate at fault, and the data that explains the fault.
+//! Converts a failed verification to its reason: the certificate at fault, and the data that explains the fault.
 //!
-//! OpenSSL rejects a chain with one of some eighty numbers (`X509_V_ERR_*`). Each is mapped to a [`ChainFault`], and the
-//! data of the certificate, its position in the chain, its issuers and its CRLs is added.
+//! OpenSSL rejects a chain with one of about eighty numbers (`X509_V_ERR_*`). Each is mapped to a [`ChainFault`], and
+//! the data of the certificate, its position in the chain, its issuers and its CRLs is added.
 
 use std::time::SystemTime;
 
@@ -60,7 +60,7 @@ pub(crate) fn rejected_chain(error: &VerifyError, rules: &Rules<'_>) -> Certific
     }))
 }
 
-/// One rejected chain, with all that is known about it.
+/// One rejected chain, with all data about it.
 struct Case<'a> {
     error: &'a VerifyError,
     rules: &'a Rules<'a>,
@@ -191,10 +191,10 @@ impl Case<'_> {
         })
     }
 
-    /// OpenSSL found an issuer by its name, and its key does not verify the signature.
+    /// OpenSSL found an issuer by its name, but its key does not verify the signature.
     fn bad_signature(&self) -> ChainFault {
         let mut namesakes = self.namesakes();
-        // The one that OpenSSL took comes first.
+        // The one that OpenSSL used comes first.
         let taken = self.error.chain.get(self.error.depth as usize + 1);
         let taken = taken.map(|taken| Certificate::from(&**taken).sha256_fingerprint);
         namesakes.sort_by_key(|namesake| {
@@ -275,7 +275,7 @@ impl Case<'_> {
                 && self.rules.crls.list(self.certificate))
     }
 
-    /// OpenSSL says that there is no CRL also if there is one that it does not consider.
+    /// OpenSSL reports that there is no CRL even if there is one that it does not consider.
     fn no_crl(&self) -> CrlFaultKind {
         let crls = self.rules.crls;
         if crls.of(&self.facts.issuer).next().is_some() {

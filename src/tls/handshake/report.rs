@@ -1,4 +1,4 @@
-//! What a handshake was like: facts for people and programs, computed when they are asked for.
+//! The facts of a handshake, for people and programs. They are computed when a method needs them.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::tls::ocsp::findings::RevocationFindings;
 
 /// The facts of one finished TLS handshake.
 ///
-/// Certificates are kept as OpenSSL holds them and read when a method asks, so that a handshake
-/// costs no more for being reported.
+/// Certificates are kept in OpenSSL's form and decoded when a method needs them, so that the report adds almost no cost
+/// to a handshake.
 #[derive(Clone)]
 pub struct HandshakeReport {
     pub(crate) protocol: &'static str,
@@ -35,17 +35,17 @@ pub struct HandshakeReport {
     pub(crate) duration: Duration,
 }
 
-/// How far the server's identity was verified.
+/// The extent to which the server's identity was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verification {
-    /// The chain leads to a trust anchor and the host is named in the certificate.
+    /// The chain leads to a trust anchor and the certificate names the host.
     Verified,
-    /// The chain leads to a trust anchor; the host was not compared, as the options asked.
+    /// The chain leads to a trust anchor; the host was not compared, because the options exclude that.
     ChainOnly,
-    /// Nothing was verified, as the options asked.
+    /// Nothing was verified, because the options exclude that.
     None {
-        /// What OpenSSL would have refused the chain for; none if it would have passed.
+        /// OpenSSL's reason to reject the chain, or `None` if it would have passed.
         would_fail: Option<String>,
     },
 }
@@ -68,7 +68,7 @@ impl HandshakeReport {
     pub(crate) fn of(ssl: &SslRef, verifies: (bool, bool), sent: bool, duration: Duration) -> Self {
         let peer_chain = match ssl.peer_cert_chain() {
             Some(chain) if !chain.is_empty() => chain.iter().map(|cert| cert.to_owned()).collect(),
-            // A server may send no chain but its own certificate.
+            // A server may send only its own certificate.
             _ => ssl.peer_certificate().into_iter().collect(),
         };
         let verification = match verifies {
@@ -114,7 +114,7 @@ impl HandshakeReport {
         }
     }
 
-    /// Takes over what the full handshake has shown whose session was resumed.
+    /// Copies the results of the full handshake whose session was resumed.
     pub(crate) fn rest_on(&mut self, proof: &Proof, checks_revocation: bool) {
         self.peer_chain.clone_from(&proof.peer_chain);
         self.verified_chain.clone_from(&proof.verified_chain);
@@ -142,23 +142,23 @@ impl HandshakeReport {
         self.group.as_deref()
     }
 
-    /// Whether an earlier session was resumed, so that no certificate was sent: chains and revocation are then those of
-    /// its full handshake, and still hold.
+    /// Returns true if an earlier session was resumed, so that no certificate was sent. Chains and revocation are then
+    /// those of its full handshake, and still valid.
     pub fn resumed(&self) -> bool {
         self.resumed
     }
 
-    /// How far the server's identity was verified.
+    /// The extent to which the server's identity was verified.
     pub fn verification(&self) -> &Verification {
         &self.verification
     }
 
-    /// Whether chain and host were both verified.
+    /// Returns true if both chain and host were verified.
     pub fn is_verified(&self) -> bool {
         self.verification == Verification::Verified
     }
 
-    /// The certificates that the server sent, its own first.
+    /// The certificates that the server sent, starting with its own.
     pub fn peer_chain(&self) -> Vec<Certificate> {
         let _at_work = fork::at_work();
         self.peer_chain
@@ -167,8 +167,8 @@ impl HandshakeReport {
             .collect()
     }
 
-    /// The certification path that was verified, the server's certificate first and the trust anchor
-    /// last; empty if nothing was verified.
+    /// The certification path that was verified, from the server's certificate to the trust anchor; empty if nothing
+    /// was verified.
     pub fn verified_chain(&self) -> Vec<Certificate> {
         let _at_work = fork::at_work();
         self.verified_chain
@@ -177,27 +177,26 @@ impl HandshakeReport {
             .collect()
     }
 
-    /// Whether the server asked for a client certificate.
+    /// Returns true if the server requested a client certificate.
     pub fn client_certificate_requested(&self) -> bool {
         self.client_certificate_requested
     }
 
-    /// Whether a client certificate was sent.
+    /// Returns true if a client certificate was sent.
     pub fn client_certificate_sent(&self) -> bool {
         self.client_certificate_sent
     }
 
-    /// The CAs that the server said it would accept client certificates from, in the form of RFC
-    /// 2253; empty if it named none.
+    /// The CAs from which the server accepts client certificates, in the form of RFC 2253; empty if it named none.
     pub fn requested_ca_names(&self) -> &[String] {
         &self.requested_ca_names
     }
 
-    /// What is known of the revocation of each certificate of the verified chain below its anchor, the
-    /// server's first; empty if nothing was verified.
+    /// The revocation of each certificate of the verified chain below its anchor, starting with the server's; empty if
+    /// nothing was verified.
     ///
-    /// The server's certificate is checked by OCSP and the CRLs; those above it by the CRLs alone, if the
-    /// options ask for that: their responders are not asked.
+    /// The server's certificate is checked by OCSP and the CRLs. The certificates above it are checked only by the
+    /// CRLs, if the options require that; no requests are sent to their responders.
     pub fn revocation(&self) -> Vec<CertificateRevocation> {
         let _at_work = fork::at_work();
         let chain = match self.verification {
@@ -233,7 +232,7 @@ impl HandshakeReport {
         self.revocation.status
     }
 
-    /// How long the handshake took.
+    /// The duration of the handshake.
     pub fn duration(&self) -> Duration {
         self.duration
     }

@@ -1,19 +1,19 @@
-//! Resuming TLS sessions: what is kept, for whom, and until when (RFC 8446 §2.2, RFC 5077).
+//! Resumption of TLS sessions: the cached sessions, their users, and their lifetime (RFC 8446 §2.2, RFC 5077).
 //!
-//! A resumed handshake repeats neither the certificate nor the look into a CRL. So a session is kept only
-//! as long as the evidence of its full handshake holds: until the first `notAfter` of the verified chain,
-//! the first `nextUpdate` of a CRL that was used or that of the OCSP response, whichever comes first; and not at all where
-//! a responder might tell more next time. A session that was won by resuming inherits
-//! that instant. The cache belongs to those that use one context at the same time ([`InUse`](super::sharing::InUse)),
-//! because OpenSSL ties a session to its context, and because another context may trust or check something else.
+//! A resumed handshake repeats neither the certificate nor the check of a CRL. So a session is cached only while the
+//! evidence of its full handshake is valid: until the first `notAfter` of the verified chain, the first `nextUpdate` of
+//! a CRL that was used or that of the OCSP response, whichever comes first. If a responder might have a more conclusive
+//! answer next time, the session is not cached. A session that was issued in a resumed handshake inherits that instant.
+//! The cache belongs to those that use one context at the same time ([`InUse`](super::sharing::InUse)), because OpenSSL
+//! ties a session to its context, and because another context may have other anchors or checks.
 //!
-//! A ticket of TLS 1.3 is used once (RFC 8446 §C.4), the newest first; a session of TLS 1.2 is used again
-//! and again, for the server need not send a new one. Both are bounded in number. Sessions arrive through
-//! OpenSSL's callback, in TLS 1.3 with the first read after the handshake.
+//! A ticket of TLS 1.3 is used once (RFC 8446 §C.4), the newest first; a session of TLS 1.2 is used repeatedly, because
+//! the server need not send a new one. The number of both is limited. Sessions arrive through OpenSSL's callback, in
+//! TLS 1.3 with the first read after the handshake.
 //!
-//! Some servers issue sessions and then fail a handshake that offers one. OpenSSL servers that verify client
-//! certificates and set no session ID context are the most common: they answer with the alert `internal_error`. After
-//! such a failure no session is offered to that server for [`PAUSE`].
+//! Some servers issue sessions and then fail a handshake that offers one. The most common are OpenSSL servers that
+//! verify client certificates and set no session ID context: they answer with the alert `internal_error`. After such a
+//! failure no session is offered to that server for [`PAUSE`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,9 +32,9 @@ use crate::tls::config::crl::Crls;
 use crate::tls::ocsp::findings::RevocationFindings;
 use crate::tls::ocsp::{Checker, SessionLimit};
 
-/// How many tickets are kept for one server. A server sends two with each full handshake.
+/// The number of tickets that are cached for one server. A server sends two with each full handshake.
 const TICKETS: usize = 8;
-/// How many servers are remembered.
+/// The number of servers with cached sessions.
 const SERVERS: usize = 512;
 /// The time for which no session is offered to a server after an offered one has failed: 5 minutes. The next offer
 /// after that costs at most one handshake.
@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_secs(5 * 60);
 /// The choice whether a handshake offers a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// The newest session that still holds, if there is one.
+    /// The newest session that is still valid, if there is one.
     Session,
     /// No session: the handshake is a full one.
     NoSession,
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// A session, and when the evidence that it rests on ends.
+/// A session, and the end of the validity of its evidence.
 #[derive(Clone)]
 struct Kept {
     session: SslSession,
@@ -75,7 +75,7 @@ struct Kept {
     proof: Arc<Proof>,
 }
 
-/// What a full handshake has shown of the server: OpenSSL keeps little of it with a session.
+/// The results of a full handshake about the server: OpenSSL stores little of it with a session.
 #[derive(Clone, Default)]
 pub(crate) struct Proof {
     pub(crate) peer_chain: Vec<X509>,
@@ -84,7 +84,7 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Of a handshake that is far enough for its session to be kept.
+    /// Reads the results of a handshake that has progressed far enough for its session to be cached.
     fn of(ssl: &SslRef) -> Self {
         let owned = |chain: &StackRef<X509>| chain.iter().map(|cert| cert.to_owned()).collect();
         Self {
@@ -95,7 +95,7 @@ impl Proof {
     }
 }
 
-/// What a connection needs to know when a session arrives: where to keep it, and what it rests on.
+/// The data that a connection needs when a session arrives: the cache, and the evidence.
 struct Ticketing {
     cache: Arc<SessionCache>,
     server: String,
@@ -103,7 +103,7 @@ struct Ticketing {
     offered: Option<Kept>,
 }
 
-/// Lets a context hand its sessions over. `crls` are those that it uses.
+/// Makes a context pass its sessions on. `crls` are those that it uses.
 pub(crate) fn enable(context: &mut SslContextBuilder, crls: Crls) {
     context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
     let keep = move |ssl: &mut SslRef, session| {
@@ -114,7 +114,7 @@ pub(crate) fn enable(context: &mut SslContextBuilder, crls: Crls) {
             Some(offered) => Some((offered.valid_until, Arc::clone(&offered.proof))),
             None => evidence_until(ssl, &crls).map(|until| (until, Arc::new(Proof::of(ssl)))),
         };
-        // Without a verified chain there is nothing to rest on.
+        // Without a verified chain there is no evidence.
         let Some((valid_until, proof)) = evidence else {
             return;
         };
@@ -137,7 +137,7 @@ pub(crate) fn enable(context: &mut SslContextBuilder, crls: Crls) {
     });
 }
 
-/// The first `notAfter` of the verified chain, or the first `nextUpdate` of the CRLs that it was looked up in if that is
+/// The first `notAfter` of the verified chain, or the first `nextUpdate` of the CRLs that were checked if that is
 /// earlier.
 fn evidence_until(ssl: &SslRef, crls: &Crls) -> Option<SystemTime> {
     let chain = ssl.verified_chain()?;
@@ -147,7 +147,7 @@ fn evidence_until(ssl: &SslRef, crls: &Crls) -> Option<SystemTime> {
 }
 
 impl SessionCache {
-    /// Prepares a connection to `server`: offers a session as `offer` allows, and lets new ones find their way here.
+    /// Prepares a connection to `server`: offers a session if `offer` allows it, and caches new ones.
     pub(crate) fn prepare(
         self: &Arc<Self>,
         ssl: &mut Ssl,
@@ -170,7 +170,7 @@ impl SessionCache {
         Ok(())
     }
 
-    /// What the full handshake has shown whose session was resumed; none of a full handshake.
+    /// The results of the full handshake whose session was resumed, or `None` for a full handshake.
     pub(crate) fn resumed(ssl: &SslRef) -> Option<Arc<Proof>> {
         let ticketing = ssl.ex_data(index().ok()?)?;
         let offered = ticketing
@@ -196,15 +196,15 @@ impl SessionCache {
         !known.is_paused(Instant::now()) && known.sessions.iter().any(|kept| now < kept.valid_until)
     }
 
-    /// Forgets all sessions with `server`, for one of them may be why a handshake failed.
+    /// Removes all sessions with `server`, because one of them may be the reason for a failed handshake.
     pub(crate) fn forget(&self, server: &str) {
         if let Some(known) = self.lock().get_mut(server) {
             known.sessions.clear();
         }
     }
 
-    /// Forgets all sessions with the server of a connection that failed. If it resumed a session, no session is
-    /// offered for some time.
+    /// Removes all sessions with the server of a connection that failed. If the connection resumed a session, no
+    /// session is offered for some time.
     pub(crate) fn connection_failed(ssl: &SslRef) {
         let Some(ticketing) = index().ok().and_then(|index| ssl.ex_data(index)) else {
             return;
@@ -216,7 +216,7 @@ impl SessionCache {
         }
     }
 
-    /// Offers no session to `server` for some time, and forgets the cached ones.
+    /// Offers no session to `server` for some time, and removes the cached ones.
     pub(crate) fn pause(&self, server: &str, now: Instant) {
         let mut servers = self.lock();
         let known = Self::entry(&mut servers, server);
@@ -224,7 +224,7 @@ impl SessionCache {
         known.paused_until = now.checked_add(PAUSE);
     }
 
-    /// The newest session with `server` that still holds; a ticket of TLS 1.3 is taken out.
+    /// The newest session with `server` that is still valid; a ticket of TLS 1.3 is removed from the cache.
     fn take(&self, server: &str, now: SystemTime, instant: Instant) -> Option<Kept> {
         let mut servers = self.lock();
         let known = servers.get_mut(server)?;
@@ -252,7 +252,7 @@ impl SessionCache {
     /// The sessions of `server`. If there are too many servers, another one is removed.
     fn entry<'a>(servers: &'a mut HashMap<String, Server>, server: &str) -> &'a mut Server {
         if !servers.contains_key(server) && servers.len() >= SERVERS {
-            // Any one will do: its server costs a full handshake next time.
+            // Any server can be removed: its next handshake is then a full one.
             if let Some(other) = servers.keys().next().cloned() {
                 servers.remove(&other);
             }
@@ -265,7 +265,7 @@ impl SessionCache {
     }
 }
 
-/// Where a connection keeps its [`Ticketing`]; taken once a process.
+/// The index under which a connection holds its [`Ticketing`]. A process allocates it once.
 fn index() -> Result<Index<Ssl, Ticketing>, ErrorStack> {
     static INDEX: OnceLock<Index<Ssl, Ticketing>> = OnceLock::new();
     if let Some(index) = INDEX.get() {

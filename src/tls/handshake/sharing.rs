@@ -1,16 +1,16 @@
-//! One OpenSSL context for all clients of this process that ask for the same.
+//! One OpenSSL context for all clients of this process with equal settings.
 //!
-//! A context costs as much as half a handshake, and a new one knows no session. So a client whose options are those of
-//! another one that is still there, and whose files hold the same bytes, shares its context, with sessions and cached
-//! OCSP responses. A few contexts without private keys and CRLs, which are large, outlive their last client, but not what
-//! it has learned, for programs that make one client after the other.
+//! Making a context costs half as much as a handshake, and a new one has no sessions. So a client shares the context of
+//! an existing client, with sessions and cached OCSP responses, if their options are equal and their files contain
+//! equal bytes. A few contexts outlive their last client, but not their sessions and cached responses, for programs
+//! that make one client after another. These have no private keys, and no CRLs, which are large.
 //!
-//! The options are compared whole, and files by the SHA-256 of the bytes that were read: a file that was replaced since leads
-//! to a context of its own. Not shared is what depends on more than options and files: the system's anchors, folders,
-//! which OpenSSL searches later, keys in a store, passwords from elsewhere.
+//! The options are compared completely, and files by the SHA-256 of the bytes that were read: a file that was replaced
+//! since leads to a separate context. A context is not shared if it depends on more than options and files: the
+//! system's anchors, folders, which OpenSSL searches later, keys in a store, passwords from other sources.
 //!
-//! A reload makes a new context always, without the old one's sessions, and later clients share that one. A forked child
-//! shares nothing with its parent.
+//! A reload always makes a new context, without the old one's sessions, and later clients share that one. A forked
+//! child shares nothing with its parent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -24,24 +24,24 @@ use crate::tls::config::reading::Files;
 use crate::tls::handshake::session::SessionCache;
 use crate::tls::ocsp::Checker;
 
-/// What makes a context what it is, beside the options.
+/// The properties of a context besides the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// Of each file.
+    /// The digest of each file.
     digests: Vec<[u8; 32]>,
-    /// How often the process had forked.
+    /// The number of forks of the process at that time.
     forks: u64,
 }
 
-/// A context, and what all that use it at the same time have learned. It ends with the last of them.
+/// A context, with the sessions and OCSP responses of all its concurrent users. It ends with the last of them.
 pub(crate) struct InUse {
     pub(crate) loaded: Arc<Loaded>,
-    /// None where the options ask for no check by OCSP.
+    /// The OCSP check, or `None` if the options exclude it.
     pub(crate) ocsp: Option<Arc<Checker>>,
-    /// None where resumption is switched off, or rests on nothing.
+    /// The session cache, or `None` if resumption is off or there is no evidence.
     pub(crate) sessions: Option<Arc<SessionCache>>,
-    /// What takes the place of this context, which a forked child inherited because the files could not be loaded.
-    /// None if they were loaded.
+    /// The replacement of this context, which a forked child inherited because the files could not be loaded; `None` if
+    /// they were loaded.
     pub(crate) successor: Option<OnceBox<Successor>>,
 }
 
@@ -59,7 +59,7 @@ impl InUse {
         })
     }
 
-    /// The same context in a forked child that cannot load the files yet, for users who have learned nothing.
+    /// Returns this context for a forked child that cannot load the files yet, without sessions and OCSP responses.
     pub(crate) fn inherited(&self) -> Arc<Self> {
         let options = &self.loaded.options;
         Arc::new(Self {
@@ -74,17 +74,17 @@ impl InUse {
 /// A context that may be shared.
 struct Entry {
     users: Weak<InUse>,
-    /// What stays when nobody uses it any more.
+    /// The part that remains after its last user.
     kept: Option<Arc<Loaded>>,
 }
 
-/// The contexts that there are, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
+/// The existing contexts, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
 static CONTEXTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
-/// How many contexts are kept that nobody may be using.
+/// The number of contexts that are kept, possibly without a user.
 const KEPT: usize = 4;
 
-/// The context of another client that asks for the same, or a new one.
+/// Returns the context of another client with equal settings, or a new one.
 pub(crate) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     let key = key(options, &files);
@@ -94,7 +94,7 @@ pub(crate) fn context(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> 
     }
 }
 
-/// A new context, which others may share.
+/// Returns a new context, which others may share.
 pub(crate) fn fresh(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let _at_work = fork::at_work();
     register(key(options, &files), options, files)
@@ -128,7 +128,7 @@ fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<
 
 fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
     let is_same = |it: &Loaded| it.key.as_ref() == Some(key) && it.options == *options;
-    // Held until the lock is not, so that nothing is dropped under it for the last time.
+    // Dropped after the lock is released, so that no last reference is dropped under it.
     let mut seen = Vec::new();
     let mut contexts = contexts();
     contexts.retain(|one| one.kept.is_some() || one.users.strong_count() > 0);
@@ -207,7 +207,7 @@ mod tests {
             drop(first);
             assert_eq!(weak.upgrade().is_some(), is_kept);
         }
-        // What has been kept is used again, and made room for others at last.
+        // A kept context is used again, and is evicted at last.
         let first = context(&plain);
         let weak = Arc::downgrade(&first.loaded);
         drop(first);

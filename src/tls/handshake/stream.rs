@@ -1,4 +1,4 @@
-//! The stream after the handshake, and a look at the raw bytes under it.
+//! The stream after the handshake, and the recorded raw bytes under it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,22 +15,22 @@ use crate::sniff;
 use crate::tls::HandshakeReport;
 use crate::tls::handshake::session::SessionCache;
 
-/// A TLS connection whose peer is verified as the options of its context ask.
+/// A TLS connection whose peer is verified according to the options of its context.
 ///
-/// Dropping it closes the socket without a close_notify; MongoDB's messages carry their own length,
-/// so that a cut is noticed.
+/// Dropping it closes the socket without a close_notify; MongoDB's messages contain their own length, so that a
+/// truncation is detected.
 pub struct TlsStream<S> {
     stream: SslStream<Tap<S>>,
     report: HandshakeReport,
     context: TlsContext,
     name: ServerName,
-    /// The server that identities are remembered for.
+    /// The server name under which accepted identities are recorded.
     server: String,
     /// True if the server has answered after the handshake.
     is_answered: bool,
     /// The number of forks of the process when the connection was made.
     forks: u64,
-    /// Lasts while the fields above are dropped.
+    /// Ends after the fields above are dropped.
     dropping: Option<Call>,
 }
 
@@ -54,8 +54,8 @@ impl<S> TlsStream<S> {
         }
     }
 
-    /// Notes that the server has answered: it accepts the client's certificate, or the lack of one. From now on no end
-    /// of the connection is blamed on that, nor of later ones of the same client.
+    /// Records that the server has answered: it accepts the client's certificate, or its absence. Later ends of this
+    /// connection, and of later ones of the same client, are not attributed to that.
     pub(crate) fn note_answer(&mut self) {
         self.is_answered = true;
         if self.report.client_certificate_requested() && !self.report.resumed() {
@@ -97,9 +97,9 @@ impl<S> TlsStream<S> {
         Ok(fork::call())
     }
 
-    /// Forgets the sessions with this server, which did not answer the first message, so that the next handshake is a
-    /// full one. A server may have ended the connection because of the client's certificate, which it does not ask
-    /// for if a session is resumed.
+    /// Removes the sessions with this server, which did not answer the first message, so that the next handshake is a
+    /// full one. A server may have ended the connection because of the client's certificate, which it does not request
+    /// if a session is resumed.
     pub(crate) fn forget_sessions(&self) {
         let _call = fork::call();
         SessionCache::connection_failed(self.stream.ssl());
@@ -112,11 +112,11 @@ impl<S> TlsStream<S> {
         self.report.resumed() && inner.is_some_and(diagnose::is_alert)
     }
 
-    /// Why the first read or write after the handshake failed, in terms of TLS: an alert, a close or a
-    /// reset; none for a time-out, which is the caller's own.
+    /// Returns the reason why the first read or write after the handshake failed, in terms of TLS: an alert, a close or
+    /// a reset. Returns `None` for a timeout, which is the caller's own.
     ///
-    /// In TLS 1.3 the server's refusal of the client's certificate, or of the lack of one, arrives only
-    /// then. Once the server has answered, an end of the connection has nothing to do with it any more.
+    /// In TLS 1.3 the server's rejection of the client's certificate, or of its absence, arrives only then. After the
+    /// server has answered, an end of the connection has another reason.
     ///
     /// ```no_run
     /// use std::io::Read;
@@ -157,11 +157,11 @@ impl<S> TlsStream<S> {
 }
 
 impl<S: Read + Write> TlsStream<S> {
-    /// Tells the peer that nothing more will be sent (close_notify, RFC 8446 §6.1), so that it can tell
-    /// the end from a cut. Does not wait for the peer to do the same.
+    /// Informs the peer that no more data follows (close_notify, RFC 8446 §6.1), so that it can distinguish the end
+    /// from a truncation. Does not wait for the peer's close_notify.
     ///
     /// # Errors
-    /// What the stream under TLS says.
+    /// The error of the stream under TLS.
     pub fn shutdown(&mut self) -> io::Result<()> {
         let _call = self.call()?;
         match self.stream.shutdown() {
@@ -172,8 +172,8 @@ impl<S: Read + Write> TlsStream<S> {
 }
 
 impl<S> Drop for TlsStream<S> {
-    /// OpenSSL takes a connection that goes away without close_notify for broken, and its session for
-    /// unfit to be resumed. A pool closes connections that are sound, so it is told otherwise.
+    /// If a connection ends without close_notify, OpenSSL regards it as broken and its session as unusable for
+    /// resumption. The connections that a pool closes are intact, so this marks them as such.
     fn drop(&mut self) {
         self.dropping = Some(fork::call());
         ffi::mark_shut_down(self.stream.ssl());
@@ -181,8 +181,8 @@ impl<S> Drop for TlsStream<S> {
 }
 
 impl<S: Read + Write> TlsStream<S> {
-    /// Whether the peer has neither ended the connection nor sent data, on a stream under TLS that does not
-    /// wait. Takes in what is no data, such as a session ticket.
+    /// Returns true if the peer has neither ended the connection nor sent data, on a stream under TLS that does not
+    /// wait. Processes records without data, such as a session ticket.
     pub(crate) fn is_silent(&mut self) -> bool {
         let Ok(_call) = self.call() else {
             return false;
@@ -193,8 +193,8 @@ impl<S: Read + Write> TlsStream<S> {
         waits
     }
 
-    /// The alert that the peer sent before it cut the connection, if it did. A server that refuses the
-    /// client's certificate in TLS 1.3 may be gone before the first write.
+    /// The alert that the peer sent before it closed the connection, if any. A server that rejects the client's
+    /// certificate in TLS 1.3 may close before the first write.
     fn last_words(&mut self, cut: &io::Error) -> Option<io::Error> {
         if !is_cut(cut) {
             return None;
@@ -239,7 +239,7 @@ impl<S> fmt::Debug for TlsStream<S> {
     }
 }
 
-/// Whether a stream gave up waiting. A blocking socket with a time-out reports `WouldBlock`.
+/// Returns true if the wait of a stream has timed out. A blocking socket with a timeout reports `WouldBlock`.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -247,7 +247,7 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the peer cut the connection.
+/// Returns true if the peer closed the connection without a close_notify.
 fn is_cut(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -255,9 +255,8 @@ fn is_cut(error: &io::Error) -> bool {
     )
 }
 
-/// Counts the bytes that come from the peer and keeps the first ones, so that a failure can tell what
-/// the peer speaks if it is not TLS; keeps a failure of the stream under TLS too, because OpenSSL 3.2
-/// and later lose it on the way up.
+/// Counts the bytes from the peer and keeps the first ones, so that an error can name the peer's protocol if it is not
+/// TLS. Also keeps an error of the stream under TLS, because OpenSSL 3.2 and later lose it.
 pub(crate) struct Tap<S> {
     inner: S,
     head: [u8; 24],
@@ -285,22 +284,22 @@ impl<S> Tap<S> {
         &self.head[..kept]
     }
 
-    /// How many bytes there were.
+    /// The number of bytes.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether something was sent since the last byte came in.
+    /// Returns true if data was sent after the last byte was received.
     pub(crate) fn wrote_last(&self) -> bool {
         self.wrote_last
     }
 
-    /// How the stream failed since this was asked last.
+    /// The error of the stream since the last call, if any.
     pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
-    /// What OpenSSL made of a call, or what the stream said if that was a failure.
+    /// Returns OpenSSL's result of a call, or the error of the stream if there was one.
     fn in_own_words(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
         match (outcome, self.failure.take()) {
             (Ok(0) | Err(_), Some(failure)) => Err(failure),
@@ -319,13 +318,13 @@ impl<S> Tap<S> {
 }
 
 impl<S: Read> Tap<S> {
-    /// Reads once more if what has come is too little to tell a stranger by: OpenSSL 3.2 and later take
-    /// the five bytes of a record's header and no more.
+    /// Reads once more if there are too few bytes to identify the protocol: OpenSSL 3.2 and later read only the five
+    /// bytes of a record's header.
     pub(crate) fn look_again(&mut self) {
         const RECORD_HEADER: usize = 5;
         if self.received == RECORD_HEADER as u64 && !sniff::is_tls_record(self.head()) {
             let mut more = [0; 24 - RECORD_HEADER];
-            // A failure adds nothing to what is known.
+            // A failure adds no information.
             let _ = self.read(&mut more);
         }
     }

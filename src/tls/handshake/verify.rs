@@ -1,8 +1,8 @@
-//! The callback that watches the verification of a chain, so that a rejection can be explained.
+//! The callback that observes the verification of a chain, so that a rejection can be explained.
 //!
-//! OpenSSL decides. The callback stores the data behind a rejection and passes the decision on. It adds two rejections
-//! of its own: a chain without a pinned key, and a CRL that is too old. The first rejection ends the handshake, so at
-//! most one [`VerifyError`] is stored.
+//! OpenSSL decides. The callback stores the data behind a rejection and passes the decision on. It adds two rejections:
+//! a chain without a pinned key, and a CRL that is too old. The first rejection ends the handshake, so at most one
+//! [`VerifyError`] is stored.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub(crate) struct VerifyError {
     pub(crate) crl: Option<CrlEntry>,
 }
 
-/// Reads the contents of a CRL about itself and about one certificate.
+/// Reads the data of a CRL about itself and about one certificate.
 fn crl_entry(crl: &X509CrlRef, certificate: Option<&X509Ref>) -> CrlEntry {
     let status = certificate.map(|certificate| crl.get_by_serial(certificate.serial_number()));
     let entry = match status {
@@ -85,7 +85,7 @@ struct WatchState {
 }
 
 impl VerifyWatch {
-    /// Makes `ssl` verify its peer and store a rejection here. With `pins`, the chain must hold one of them. None of
+    /// Makes `ssl` verify its peer and store a rejection here. With `pins`, the chain must contain one of them. None of
     /// `crls`, which OpenSSL uses too, may list the trust anchor.
     pub(crate) fn install(&self, ssl: &mut SslRef, pins: &[SpkiPin], crls: &Crls) {
         let seen = Arc::clone(&self.0);

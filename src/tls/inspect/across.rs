@@ -1,7 +1,7 @@
-//! Mismatches between several files: a certificate in one of them, and in another one a certificate that bears
-//! the name of its issuer but is not its issuer.
+//! Mismatches between several files: a certificate in one file, and in another file a certificate that has the name of
+//! its issuer but is not its issuer.
 //!
-//! A CA that was created again under its old name is the usual reason: all names match, and nothing verifies.
+//! The usual reason is a CA that was created again under its old name: all names match, but no signature does.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ fn strangers(
     let Some((report, own)) = reports.get(file).zip(certificates.get(file)) else {
         return Vec::new();
     };
-    // A client's certificate need not be of the CA that its servers have.
+    // A client's certificate need not be issued by the CA of its servers.
     let severity = match report.option {
         None => Severity::Failure,
         Some(_) => Severity::Warning,
@@ -100,5 +100,5 @@ fn strangers(
     findings
 }
 
-/// More certificates of one name are not compared: each costs a signature.
+/// The maximum number of certificates of one name that are compared: each comparison verifies a signature.
 const MOST_NAMESAKES: usize = 16;

@@ -1,7 +1,7 @@
-//! From the bytes of a file to certificates, CRLs and keys, and from those to plain data.
+//! Converts the bytes of a file to certificates, CRLs and keys, and those to plain data.
 //!
-//! Nothing here fails: what cannot be decoded is noted. How much is looked at is bounded; only how long an
-//! encrypted key takes to open is up to its file, which says how often the password is hashed.
+//! Nothing here fails: undecodable parts are recorded. The amount of data is bounded. Only the time to open an
+//! encrypted key depends on its file, which sets the number of hash iterations for the password.
 
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::CrlNumber;
@@ -15,7 +15,7 @@ use crate::tls::config::files::{self, PemBlock};
 use crate::tls::config::key::{self, Locked, Password};
 use crate::tls::handshake::certificate::{key_digest, key_kind, object_name};
 
-/// What was decoded of a file.
+/// The decoded contents of a file.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) certificates: Vec<X509>,
@@ -23,25 +23,25 @@ pub(super) struct Contents {
     pub(super) keys: Vec<FoundKey>,
     /// The labels of blocks that cannot be decoded.
     pub(super) damaged: Vec<String>,
-    /// How many blocks begin and do not end.
+    /// The number of blocks that begin but do not end.
     pub(super) unfinished: usize,
-    /// Blocks, or keys, beyond those that are looked at.
+    /// True if there are more blocks or keys than the limits allow.
     pub(super) left_out: bool,
-    /// Why a PKCS#12 file did not open.
+    /// The reason why a PKCS#12 file did not open.
     pub(super) locked: Option<Locked>,
 }
 
-/// A private key, open or not.
+/// A private key, opened or not.
 pub(super) struct FoundKey {
     pub(super) key: Result<PKey<Private>, Locked>,
     form: KeyForm,
     encrypted: bool,
-    /// The kind that the label of a block tells.
+    /// The kind according to the label of a block.
     label: Option<&'static str>,
 }
 
 impl Contents {
-    /// Whether there is nothing in it, not even something damaged or locked.
+    /// Returns true if there is nothing in it, not even something damaged or locked.
     pub(super) fn is_empty(&self) -> bool {
         self.certificates.is_empty()
             && self.crls.is_empty()
@@ -102,7 +102,7 @@ impl Contents {
         contents
     }
 
-    /// Takes CRLs that stand one after the other.
+    /// Adds consecutive CRLs in DER form.
     fn crls_of_der(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.crls.len() < MOST_BLOCKS {
             let first = files::first_der(bytes).unwrap_or(bytes);
@@ -210,7 +210,7 @@ impl CrlReport {
 }
 
 impl ChainReport {
-    /// The way up from the certificate at `start`.
+    /// The path upward from the certificate at `start`.
     pub(super) fn of(certificates: &[X509], start: usize) -> Self {
         let mut path = vec![start];
         let mut signatures_valid = true;
@@ -231,8 +231,8 @@ impl ChainReport {
     }
 }
 
-/// Where the issuer of the certificate at `place` stands, and whether it signed it. Of several that bear
-/// the issuer's name (a CA that was renewed, or given a new key) the one that fits best.
+/// The position of the issuer of the certificate at `place`; the second value is true if it signed the certificate. If
+/// several have the issuer's name (a CA that was renewed, or has a new key), the best match is returned.
 fn issuer_of(certificates: &[X509], place: usize, path: &[usize]) -> Option<(usize, bool)> {
     let certificate = certificates.get(place)?;
     let same = |a: &X509NameRef, b: &X509NameRef| a.try_cmp(b).is_ok_and(|order| order.is_eq());
@@ -254,14 +254,14 @@ fn issuer_of(certificates: &[X509], place: usize, path: &[usize]) -> Option<(usi
         .map(|(at, signed, _)| (at, signed))
 }
 
-/// More PEM blocks of a file are not looked at. The largest bundle of the public CAs has some 150.
+/// The maximum number of PEM blocks of a file that are decoded. The largest bundle of the public CAs has about 150.
 const MOST_BLOCKS: usize = 2000;
 
-/// More private keys of a file are not opened: each may cost a good part of a second.
+/// The maximum number of private keys of a file that are opened: each may take a large part of a second.
 const MOST_KEYS: usize = 8;
 
-/// OpenSSL follows no chain further.
+/// The longest chain that OpenSSL follows.
 const LONGEST_CHAIN: usize = 100;
 
-/// More CAs of one name are not compared: each costs a signature.
+/// The maximum number of CAs of one name that are compared: each comparison verifies a signature.
 const MOST_NAMESAKES: usize = 16;

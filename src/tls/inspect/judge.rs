@@ -1,7 +1,7 @@
-//! What is wrong with a file, or soon will be.
+//! The problems of a file, now or soon.
 //!
-//! Every rule looks at one thing and adds findings. A finding is a failure if a connection that uses the
-//! file fails for it; whether a server minds is the server's to say, so that all else is a warning.
+//! Every rule checks one property and adds findings. A finding is a failure if a connection that uses the file fails
+//! because of it. If it depends on the server, the finding is a warning.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,24 +20,25 @@ use crate::tls::Certificate;
 use crate::tls::config::key::{self, Locked};
 use crate::tls::config::reading::{FileBytes, Unread};
 
-/// What ends sooner is worth a warning: 30 days.
+/// A shorter remaining validity causes a warning: 30 days.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Says when a certificate ends, if it is in force and ends soon.
+/// Returns the text about the end of a certificate, if it is in force and ends soon.
 pub(crate) fn ends_soon(certificate: &Certificate, now: SystemTime) -> Option<String> {
     let name = certificate.short_name();
     until(certificate.not_after, now)
         .map(|when| format!("the certificate {name} {when}", name = Quoted(&name)))
 }
 
-/// `ends in 9 days, at …`, if that is soon and not past.
+/// Returns `ends in 9 days, at …`, if that is soon and not past.
 fn until(end: SystemTime, now: SystemTime) -> Option<String> {
     let left = end.duration_since(now).ok().filter(|left| *left < SOON)?;
     let days = left.as_secs() / 86_400;
     Some(format!("ends in {days} days, at {}", rfc3339(end)))
 }
 
-/// `ends in 5 hours, at …`, if less than a tenth of a CRL's term is left: a CA that renews in time is before that.
+/// Returns `ends in 5 hours, at …`, if less than a tenth of a CRL's validity remains: a CA that renews in time does so
+/// earlier.
 fn nearly_over(crl: &CrlReport, now: SystemTime) -> Option<String> {
     let end = crl.next_update?;
     let term = end.duration_since(crl.this_update).ok()?;
@@ -106,7 +107,7 @@ impl Judge<'_> {
             severity,
             message,
         };
-        // Two certificates of one name, or two damaged blocks, may say the same.
+        // Two certificates of one name, or two damaged blocks, may cause equal findings.
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -182,7 +183,7 @@ impl Judge<'_> {
                 self.locked(locked, Severity::Warning);
             }
         }
-        // Nothing at all is known of a PKCS#12 file that did not open.
+        // The contents of a PKCS#12 file that did not open are unknown.
         if let Some(locked) = &self.contents.locked {
             self.locked(locked, Severity::Failure);
         }
@@ -206,7 +207,7 @@ impl Judge<'_> {
         }
     }
 
-    /// `missing` is how bad it is that no password was given.
+    /// Adds the finding about a locked key. `missing` is the severity if no password was given.
     fn locked(&mut self, locked: &Locked, missing: Severity) {
         match locked {
             Locked::NoPassword => {
@@ -278,7 +279,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether there are CAs alone, and one of them is in force: a bundle may keep an old one beside it.
+    /// Returns true if all certificates are CAs and at least one is in force: a bundle may contain an old one beside
+    /// it.
     fn is_bundle_in_force(&self) -> bool {
         let certificates = &self.report.certificates;
         certificates.iter().all(|certificate| certificate.is_ca)
@@ -307,7 +309,7 @@ impl Judge<'_> {
                 ),
             );
         }
-        // Nobody checks the signature of a root: it is trusted for itself.
+        // The signature of a root is never checked: the root is trusted by itself.
         if !certificate.self_issued && is_weak(x509.signature_algorithm().object().nid()) {
             let algorithm = &certificate.signature_algorithm;
             self.warn(
@@ -317,7 +319,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether an end entity may be used for what it is there for.
+    /// Checks that an end entity may be used for its purpose.
     fn usage(&mut self, certificate: &Certificate) {
         if certificate.is_ca {
             return;
@@ -392,7 +394,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Of an issuer's CRLs one in force is enough.
+    /// One CRL in force is enough for an issuer.
     fn severity_of_useless_crl(&self, issuer: &str) -> Severity {
         let is_in_force = |crl: &CrlReport| {
             let ended = crl.next_update.is_some_and(|end| end < self.now);
@@ -457,7 +459,7 @@ impl Judge<'_> {
     }
 }
 
-/// Whether a signature algorithm rests on a digest that OpenSSL refuses at its usual security levels.
+/// Returns true if a signature algorithm uses a digest that OpenSSL rejects at its usual security levels.
 fn is_weak(algorithm: Nid) -> bool {
     const MD5_SHA1: Nid = Nid::from_raw(114);
     algorithm.signature_algorithms().is_some_and(|parts| {

@@ -1,10 +1,9 @@
-//! What a local file holds, and what is wrong with it, found without a connection.
+//! The contents of a local file, and its problems, determined without a connection.
 //!
-//! [`FileReport::of`] reads a file of any kind: PEM, DER, PKCS#12, or something that was put in its
-//! place. What it finds is plain data, for `mongotls inspect` and for the doctor's look at the files
-//! before the network; `contents.rs` decodes, `judge.rs` says what is wrong with one file and `across.rs` what does not
-//! fit between several. No file makes it fail or panic, no secret
-//! is part of it, and no terminal is asked for a password.
+//! [`FileReport::of`] reads a file of any kind: PEM, DER, PKCS#12, or a wrong file in its place. The findings are plain
+//! data, for `mongotls inspect` and for the doctor, which checks the files before it connects. `contents.rs` decodes,
+//! `judge.rs` finds the problems of one file, and `across.rs` the mismatches between several files. No file makes it
+//! fail or panic, the report contains no secret, and there is no password prompt.
 
 mod across;
 mod contents;
@@ -28,17 +27,18 @@ use crate::tls::config::reading::{self, FileBytes, Files, Unread};
 
 pub(crate) use self::judge::ends_soon;
 
-/// What a file holds, and what is wrong with it.
+/// The contents of a file, and its problems.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileReport {
-    /// The file. Of one that cannot be read, without what may be secret: it may be the URI of a store.
+    /// The file. If it cannot be read, parts that may be secret are removed, because the path may be the URI of a
+    /// store.
     pub path: PathBuf,
-    /// The option that names it, such as `tlsCAFile`; none if it was looked at by itself.
+    /// The option that names the file, such as `tlsCAFile`; `None` if it was inspected separately.
     pub option: Option<&'static str>,
-    /// The form of its bytes; none if it cannot be read.
+    /// The form of its bytes, or `None` if it cannot be read.
     pub form: Option<FileForm>,
-    /// What it holds, in words that complete "it holds …".
+    /// The contents in words that complete "it holds …".
     pub holds: String,
     /// The certificates in their order.
     pub certificates: Vec<Certificate>,
@@ -46,10 +46,9 @@ pub struct FileReport {
     pub crls: Vec<CrlReport>,
     /// The private keys in their order.
     pub keys: Vec<KeyReport>,
-    /// How the certificates hang together, where they should be a chain: several of them, and not CAs
-    /// alone.
+    /// The connections between the certificates, if they should form a chain: several of them, and not only CAs.
     pub chain: Option<ChainReport>,
-    /// What is wrong with it, and what is well and still worth knowing.
+    /// The problems of the file, and notes about it.
     pub findings: Vec<Finding>,
 }
 
@@ -61,15 +60,15 @@ pub enum FileForm {
     Empty,
     /// At least one PEM block (RFC 7468).
     Pem,
-    /// DER: the binary form of what stands in a PEM block.
+    /// DER: the binary form of the data in a PEM block.
     Der,
     /// PKCS#12 (RFC 7292), also known as PFX.
     Pkcs12,
-    /// PKCS#7 (RFC 2315) in DER form, which may hold certificates and CRLs.
+    /// PKCS#7 (RFC 2315) in DER form, which may contain certificates and CRLs.
     Pkcs7,
     /// A Java keystore (JKS or JCEKS).
     JavaKeystore,
-    /// An HTML page, as a download that went wrong leaves it.
+    /// An HTML page, the usual result of a failed download.
     Html,
     /// Text in UTF-16, as some editors and shells write it.
     Utf16,
@@ -79,19 +78,19 @@ pub enum FileForm {
     Binary,
 }
 
-/// What a CRL says of itself (RFC 5280 §5).
+/// The contents of a CRL, without its entries (RFC 5280 §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrlReport {
     /// The issuer in the form of RFC 2253.
     pub issuer: String,
-    /// When it was made.
+    /// The time of its creation.
     pub this_update: SystemTime,
-    /// When the next one is due; none if it does not tell.
+    /// The time of the next CRL, or `None` if this one does not name it.
     pub next_update: Option<SystemTime>,
-    /// How many certificates it revokes.
+    /// The number of certificates that it revokes.
     pub entries: usize,
-    /// Its number in decimal; none if it has none.
+    /// The number in decimal form, or `None` if it has none.
     pub number: Option<String>,
     /// The algorithm of the issuer's signature, such as `ecdsa-with-SHA256`.
     pub signature_algorithm: String,
@@ -99,62 +98,61 @@ pub struct CrlReport {
     pub scope: Vec<String>,
 }
 
-/// What is known of a private key. None of it is secret.
+/// The properties of a private key. None of them is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyReport {
-    /// Its kind and size, such as `RSA 2048`; the kind alone, or none, where it did not open.
+    /// The kind and size, such as `RSA 2048`. If the key did not open, only the kind, or `None`.
     pub kind: Option<String>,
-    /// How it is written down.
+    /// The encoding of the key.
     pub form: KeyForm,
-    /// Whether a password protects it.
+    /// True if a password protects it.
     pub encrypted: bool,
-    /// Whether it opened: without a password, or with the one that was given.
+    /// True if it opened: without a password, or with the given one.
     pub opened: bool,
-    /// The place among the file's certificates of the first one that it belongs to.
+    /// The index of the first certificate in the file that matches the key.
     pub certificate: Option<usize>,
-    /// The SHA-256 digest of its public half, as in [`Certificate::public_key_sha256`]; none where it
-    /// did not open.
+    /// The SHA-256 digest of the public key, as in [`Certificate::public_key_sha256`]; `None` if the key did not open.
     pub public_key_sha256: Option<String>,
 }
 
-/// How a private key is written down.
+/// The encoding of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyForm {
     /// `BEGIN PRIVATE KEY` or `BEGIN ENCRYPTED PRIVATE KEY` (RFC 5958).
     Pkcs8,
-    /// The form before it, such as `BEGIN RSA PRIVATE KEY`.
+    /// The older form, such as `BEGIN RSA PRIVATE KEY`.
     Traditional,
     /// In a PKCS#12 file.
     Pkcs12,
 }
 
-/// How the certificates of a file hang together.
+/// The connections between the certificates of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChainReport {
-    /// The places of the certificates on the way from the end entity up, each issued by the next.
+    /// The indexes of the certificates from the end entity upward, each issued by the next.
     pub path: Vec<usize>,
-    /// Whether all certificates stand on that way and in that order, as TLS sends them.
+    /// True if all certificates belong to that path, in its order, as TLS sends them.
     pub in_order: bool,
-    /// Whether each signature on that way is that of the next certificate.
+    /// True if each signature on that path is that of the next certificate.
     pub signatures_valid: bool,
 }
 
-/// Something that a person should know about a file.
+/// A problem of a file, or a note about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Its stable name.
+    /// The stable name.
     pub code: FindingCode,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it is, and what to do where that is not plain: one line, without a full stop.
+    /// The problem and, if it is not obvious, the remedy: one line, without a full stop.
     pub message: String,
 }
 
-/// How bad a finding is; a failure is more than a warning.
+/// The severity of a finding; a failure is greater than a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
@@ -167,8 +165,8 @@ pub enum Severity {
 /// One row of the table: the variant, its code and when it applies.
 macro_rules! codes {
     ($($variant:ident = $code:literal, $when:literal;)*) => {
-        /// The stable name of a finding. Where a [`CauseCode`](crate::CauseCode) tells the same, it has
-        /// the same text.
+        /// The stable name of a finding. It has the same text as the [`CauseCode`](crate::CauseCode) with the same
+        /// meaning, if there is one.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum FindingCode {
@@ -277,7 +275,7 @@ impl fmt::Display for KeyForm {
 }
 
 impl FileReport {
-    /// Looks at a file. An encrypted private key is opened with `password`, if there is one.
+    /// Inspects a file. An encrypted private key is opened with `password`, if given.
     ///
     /// ```no_run
     /// use std::path::Path;
@@ -296,8 +294,8 @@ impl FileReport {
         Self::judged(path, file.as_ref(), None, password, SystemTime::now()).0
     }
 
-    /// Looks at several files, and compares them with each other: a certificate in one and the certificate of its issuer
-    /// in another one may have nothing but a name in common. Otherwise as [`FileReport::of`].
+    /// Inspects several files, each as [`FileReport::of`] does, and compares them: a certificate in one file and the
+    /// certificate of its supposed issuer in another may have only the name in common.
     ///
     /// ```no_run
     /// use mongotls::tls::FileReport;
@@ -319,14 +317,14 @@ impl FileReport {
         across::compared(judged)
     }
 
-    /// Whether nothing in the file makes a connection fail; there may be warnings.
+    /// Returns true if nothing in the file makes a connection fail; there may be warnings.
     pub fn is_ok(&self) -> bool {
         self.findings
             .iter()
             .all(|finding| finding.severity != Severity::Failure)
     }
 
-    /// Looks at the files that `options` name: CA file, CRLs, client certificate and key.
+    /// Inspects the files that `options` name: CA file, CRLs, client certificate and key.
     pub(crate) fn of_options(options: &TlsOptions, files: &Files, now: SystemTime) -> Vec<Self> {
         let crls = options
             .crl_files()
@@ -336,7 +334,7 @@ impl FileReport {
         let ca = ca.iter().map(|path| (path, FilePurpose::TrustAnchors));
         let identity = match options.identity() {
             Some(IdentitySource::File(path)) => vec![path],
-            // One file may be named for both.
+            // One file may contain both.
             Some(IdentitySource::Files { certificate, key }) if certificate == key => {
                 vec![certificate]
             }
@@ -392,7 +390,7 @@ impl FileReport {
         (report, certificates)
     }
 
-    /// Makes plain data of what was decoded.
+    /// Converts the decoded contents to plain data.
     fn fill(&mut self, contents: &Contents, purpose: Option<FilePurpose>) {
         let certificates = &contents.certificates;
         self.certificates = certificates
@@ -403,7 +401,7 @@ impl FileReport {
         let keys = contents.keys.iter();
         self.keys = keys.map(|key| key.report(certificates)).collect();
 
-        // Several CAs are a bundle, and need have nothing to do with each other.
+        // Several CAs are a bundle, and need not be related.
         let end_entity = self.certificates.iter().position(|found| !found.is_ca);
         let of_key = self.keys.iter().find_map(|key| key.certificate);
         let start = of_key.or(end_entity).filter(|_| certificates.len() > 1);

@@ -49,7 +49,7 @@ impl OcspCache {
         None
     }
 
-    /// Caches a conclusive answer that is in force, unless a fresher one is there.
+    /// Caches a conclusive answer that is in force, unless there is a fresher one.
     pub(super) fn keep(&self, id: &[u8], known: CachedAnswer, now: SystemTime) {
         if !known.answer.is_conclusive() || !known.answer.holds(now) {
             return;
@@ -61,7 +61,7 @@ impl OcspCache {
             None if answers.len() >= LARGEST => {
                 answers.retain(|_, known| known.answer.holds(now));
                 if answers.len() >= LARGEST {
-                    // Any answer will do: its certificate is looked up again.
+                    // Any answer can be removed: its certificate is looked up again.
                     if let Some(other) = answers.keys().next().cloned() {
                         answers.remove(&other);
                     }

@@ -288,7 +288,7 @@ impl Checker {
             Some(self.responder_timeout),
             TimeoutKind::OcspResponder,
         );
-        // A server that has used up most of the time must not thereby switch the check off.
+        // A server that has used up most of the time must not disable the check in this way.
         let is_short = deadline.is_some_and(|deadline| match deadline.remaining(started) {
             Ok(left) => left.is_some_and(|left| left < deadline.elapsed().limit / 2),
             Err(_) => true,

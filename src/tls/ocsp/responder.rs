@@ -1,9 +1,9 @@
-//! Requests to the OCSP responders that a certificate names, at the same time (RFC 6960 appendix A).
+//! Requests to the OCSP responders that a certificate names, in parallel (RFC 6960 appendix A).
 //!
-//! Each request runs on a thread of its own. The first conclusive valid answer wins. The other requests are not waited
+//! Each request runs on a separate thread. The first conclusive valid answer wins. The other requests are not waited
 //! for; they end at the same deadline. A request that is short enough is sent by GET, so that caches can answer it.
 //! Redirects are followed only to `http` on the same host, and never for POST: a forged redirect must not send requests
-//! of this host elsewhere.
+//! of this host to another host.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
@@ -62,7 +62,7 @@ pub(super) fn request(
                 let started = Instant::now();
                 let body = fetch(&url, &request, &deadline);
                 let duration = started.elapsed();
-                // The receiver is gone if another responder was faster.
+                // The receiver no longer exists if another responder was faster.
                 let _ = sender.send(Fetched {
                     url,
                     body,
@@ -111,7 +111,7 @@ fn next(replies: &mpsc::Receiver<Fetched>, deadline: &Deadline) -> Option<Fetche
     fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => replies.recv_timeout(left).ok(),
         Ok(None) => replies.recv().ok(),
-        // A result that is there already counts.
+        // A result that has already arrived counts.
         Err(_) => replies.try_recv().ok(),
     })
 }

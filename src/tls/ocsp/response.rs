@@ -22,7 +22,7 @@ use crate::reason::revocation::{EvidenceResult, OcspFault, OcspStatus};
 use crate::tls::config::crl::Crls;
 use crate::tls::handshake::verify::reason_name;
 
-/// The largest response: 64 KiB. One with a delegate's certificate has some 2 KiB.
+/// The largest response: 64 KiB. One with a delegate's certificate has about 2 KiB.
 pub(super) const LARGEST: usize = 64 << 10;
 
 /// The largest difference between the responder's clock and this host's: 30 s.
@@ -70,13 +70,13 @@ impl OcspAnswer {
         matches!(self.status, OcspStatus::Revoked { .. })
     }
 
-    /// Returns whether this is a revocation that `other`, which is not younger, does not take back.
+    /// Returns whether this is a revocation that `other`, which is not younger, does not cancel.
     pub(super) fn revokes(&self, other: &Self) -> bool {
         self.is_revoked() && !other.is_revoked() && other.this_update <= self.this_update
     }
 
     /// Returns whether this answer stays in a cache when `other` could replace it. A revocation stays until a younger
-    /// answer says otherwise. Of other answers, the one that is valid for longer stays.
+    /// answer contradicts it. Of other answers, the one that is valid for longer stays.
     pub(super) fn outlasts(&self, other: &Self) -> bool {
         if self.is_revoked() == other.is_revoked() {
             return self.next_update > other.next_update;
@@ -100,7 +100,7 @@ fn status_name(status: OcspResponseStatus) -> Option<&'static str> {
 /// Encodes the request for one certificate. It holds only the CertID, and is also the key in the cache.
 pub(super) fn request(subject: &OcspSubject<'_>) -> Result<Vec<u8>, ErrorStack> {
     let mut request = OcspRequest::new()?;
-    // RFC 5019 §2.1.1 asks for SHA-1: here it names a certificate and protects nothing.
+    // RFC 5019 §2.1.1 requires SHA-1: here it names a certificate and protects nothing.
     request.add_id(subject.id(MessageDigest::sha1())?)?;
     request.to_der()
 }
@@ -129,7 +129,7 @@ fn validate_with_leftovers(
         });
     }
     let response = OcspResponse::from_der(der).map_err(|_| OcspFault::Malformed)?;
-    // OpenSSL reads one value and leaves what follows.
+    // OpenSSL reads one value and ignores the bytes after it.
     if response.to_der().is_ok_and(|whole| whole.len() < der.len()) {
         return Err(OcspFault::TrailingData);
     }
@@ -328,8 +328,8 @@ mod tests {
         );
     }
 
-    /// Random changes to valid responses, and random bytes: none is accepted unless its signed part is unchanged, and
-    /// none panics. `MONGOTLS_FUZZ_ROUNDS` sets how many, `MONGOTLS_FUZZ_SECONDS` for how long.
+    /// Tests random changes to valid responses, and random bytes: none is accepted unless its signed part is unchanged,
+    /// and none panics. `MONGOTLS_FUZZ_ROUNDS` sets the number of rounds, `MONGOTLS_FUZZ_SECONDS` the duration.
     #[test]
     #[allow(clippy::print_stdout, reason = "a long run reports its progress")]
     fn random_and_mutated_responses_are_refused() {
@@ -397,7 +397,7 @@ mod tests {
             }
             let answer = validate(&bytes, &subject, now);
             if let Ok(answer) = answer {
-                // Certificates beside the signed part may change; what is signed may not.
+                // Certificates beside the signed part may change; the signed part may not.
                 assert!(
                     sound.iter().flatten().any(|known| *known == answer),
                     "round {round}: {answer:?} by {bytes:02x?}"
