@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::ServerAddress;
-use crate::conn::{Connector, Hello};
+use crate::conn::Connector;
+use crate::data::hello::Hello;
 use crate::database::Database;
 use crate::error::Result;
 use crate::event::{self, Event, EventKind, TlsEvent, TlsReloadEvent};

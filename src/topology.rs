@@ -3,5 +3,5 @@
 //! [`ClientSnapshot::topology`](crate::client::ClientSnapshot::topology) returns the current description, and
 //! [`SdamEvent`](crate::event::SdamEvent) reports each change. Source: "Server Discovery and Monitoring".
 
-pub use crate::conn::{Hello, TopologyVersion};
+pub use crate::data::hello::{Hello, TopologyVersion};
 pub use crate::sdam::{ServerDescription, ServerType, TopologyDescription, TopologyType};

@@ -16,7 +16,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use zeroize::Zeroize;
 
 use super::authenticate;
-use super::hello::{self, Hello};
+use super::hello;
 use super::metadata::Metadata;
 use super::overload;
 use super::probe::Probe;
@@ -24,6 +24,7 @@ use super::{Connection, Stream, check};
 use crate::address::ServerAddress;
 use crate::auth::{Authenticated, Authentication, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode};
+use crate::data::hello::Hello;
 use crate::error::{Error, Result, Stage};
 use crate::event::{
     CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsEvent,
@@ -324,7 +325,7 @@ impl Connector {
 
     /// The reason why the server cannot serve this client, or `None` if it can.
     pub(super) fn unsuitable(&self, hello: &Hello) -> Option<HelloFailure> {
-        if let Some(failure) = hello.incompatibility() {
+        if let Some(failure) = hello::incompatibility(&hello) {
             return Some(failure);
         }
         if self.load_balanced && hello.service_id.is_none() {

@@ -25,8 +25,6 @@ use bson::{RawBson, RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
 pub(crate) use self::establish::{Connector, Learned, Observer, Place, REFUSED_SESSION_REMEDY};
-pub use self::hello::{Hello, TopologyVersion};
-pub(crate) use self::hello::{WIRE_VERSIONS, integer};
 pub(crate) use self::metadata::is_function;
 pub(crate) use self::monitoring::{Answer, CheckConnection};
 #[cfg(feature = "_internals")]
@@ -35,6 +33,7 @@ pub(crate) use self::state_change::StateChange;
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
 use crate::cause::{Category, Cause};
+use crate::data::hello::{Hello, integer};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
 use crate::printable::Quoted;
@@ -621,7 +620,7 @@ fn text(element: &RawElement<'_>) -> Option<String> {
 pub(crate) fn read_every_way(reply: &RawDocument) {
     let _ = check(reply);
     let _ = StateChange::read(reply);
-    let _ = Hello::read(reply).incompatibility();
+    let _ = hello::incompatibility(&Hello::read(reply));
     let _ = request::command_name(reply);
     crate::event::read_for_the_log(reply);
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use bson::RawDocumentBuf;
 
 use super::establish::{Connector, Observer, Place};
-use super::hello::{Hello, TopologyVersion, check_command};
+use super::hello::check_command;
 use super::{Connection, check};
 use crate::address::ServerAddress;
+use crate::data::hello::{Hello, TopologyVersion};
 use crate::error::{Result, Stage};
 use crate::reason::sdam::SdamFailure;
 use crate::socket::Interrupt;

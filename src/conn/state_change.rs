@@ -7,7 +7,7 @@
 use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
-use super::hello::{TopologyVersion, integer};
+use crate::data::hello::{TopologyVersion, integer};
 use crate::server_code as code;
 
 /// A change of state that a server reports.

@@ -2,5 +2,9 @@
 //!
 //! Nothing here reads a file, a socket or an OpenSSL object.
 
+pub(crate) mod auth_mechanism;
 pub(crate) mod certificate;
+pub(crate) mod compressor;
+pub(crate) mod hello;
+pub(crate) mod limit;
 pub(crate) mod revocation;

@@ -9,9 +9,8 @@ use bson::{DateTime, RawDocumentBuf, rawdoc};
 
 use super::{Examination, Findings};
 use crate::address::ServerAddress;
-use crate::conn::{
-    Connection, Connector, Hello, Learned, Observer, REFUSED_SESSION_REMEDY, Request,
-};
+use crate::conn::{Connection, Connector, Learned, Observer, REFUSED_SESSION_REMEDY, Request};
+use crate::data::hello::Hello;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ProxyOptions};
 use crate::printable::Quoted;

@@ -28,7 +28,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::topology::{Member, TopologyFinding, TopologyFindingCode, TopologyReport};
 use crate::address::ServerAddress;
-use crate::conn::{Connector, Hello};
+use crate::conn::Connector;
+use crate::data::hello::Hello;
 use crate::error::{Error, Result, Stage};
 use crate::options::{AuthMechanism, ClientOptions, ClientOptionsBuilder};
 use crate::printable::Quoted;

@@ -1,7 +1,7 @@
 //! Words for limits of this process and this host.
 
 use crate::cause::{CauseCode, Explanation};
-use crate::limit::{Limit, LimitSetting, ReachedLimit};
+use crate::data::limit::{Limit, LimitSetting, ReachedLimit};
 use crate::reason::io::{LimitedAction, LimitedExchange, LocalLimit};
 
 pub(super) fn explain(reason: &LocalLimit) -> Explanation {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::certificate::with_certificate;
 use super::limit::{exchange, local_limit};
 use crate::cause::{Cause, CauseCode, Explanation};
+use crate::data::limit::ReachedLimit;
 use crate::data::revocation::RevocationStep;
 use crate::error::Milliseconds;
-use crate::limit::ReachedLimit;
 use crate::printable::Quoted;
 use crate::reason::certificate::ChainRejection;
 use crate::reason::revocation::{

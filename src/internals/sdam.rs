@@ -8,7 +8,8 @@ use bson::raw::RawDocument;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
-use crate::conn::{self, Hello};
+use crate::conn;
+use crate::data::hello::Hello;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::event::SdamEvent;
 use crate::options::{ClientOptions, ReadPreference};

@@ -8,7 +8,8 @@ use std::ops::Range;
 use bson::raw::{RawDocument, RawElement};
 use bson::{RawBsonRef, RawDocumentBuf};
 
-use crate::conn::{ReadReply, integer};
+use crate::conn::ReadReply;
+use crate::data::hello::integer;
 use crate::error::{Error, Result};
 
 /// Reads the field `cursor` of a reply.

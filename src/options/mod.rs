@@ -35,8 +35,8 @@ pub(crate) use self::cloud::CloudServices;
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
 };
+pub use self::credential::Credential;
 pub(crate) use self::credential::CredentialDraft;
-pub use self::credential::{AuthMechanism, Credential};
 pub use self::driver::DriverInfo;
 pub(crate) use self::oidc::{AllowedHosts, OidcCallback};
 pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
@@ -50,6 +50,8 @@ pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 pub use self::unknown::UnknownName;
 use crate::address::ServerAddress;
+pub use crate::data::auth_mechanism::AuthMechanism;
+pub use crate::data::compressor::Compressor;
 use crate::event::EventListener;
 
 /// The options of a client, checked and with their defaults filled in.
@@ -128,45 +130,6 @@ impl ServerMonitoringMode {
 }
 
 impl fmt::Display for ServerMonitoringMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A compression algorithm for messages. Source: "OP_COMPRESSED".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compressor {
-    /// Snappy.
-    Snappy,
-    /// zlib (RFC 1950).
-    Zlib,
-    /// Zstandard (RFC 8878).
-    Zstd,
-}
-
-impl Compressor {
-    /// Returns the name used in a connection string and on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Snappy => "snappy",
-            Self::Zlib => "zlib",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// Returns true if the cargo feature of this name is enabled. A compressor that is not built in is not offered to
-    /// servers, and the client logs a warning.
-    pub fn is_built_in(self) -> bool {
-        match self {
-            Self::Snappy => cfg!(feature = "snappy"),
-            Self::Zlib => cfg!(feature = "zlib"),
-            Self::Zstd => cfg!(feature = "zstd"),
-        }
-    }
-}
-
-impl fmt::Display for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

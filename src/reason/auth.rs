@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::files::ReadProblem;
 #[cfg(feature = "cloud")]
 use super::io::OsError;
-use crate::limit::ReachedLimit;
-use crate::options::AuthMechanism;
+use crate::data::auth_mechanism::AuthMechanism;
+use crate::data::limit::ReachedLimit;
 use crate::time::Elapsed;
 
 /// Why a client cannot authenticate, or why an authentication failed.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use crate::limit::Limit;
+use crate::data::limit::Limit;
 use crate::time::Elapsed;
 
 /// Why there are no records.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::data::certificate::{Certificate, TrustAnchors};
-use crate::limit::ReachedLimit;
+use crate::data::limit::ReachedLimit;
 use crate::reason::certificate::SecurityLevel;
 
 /// Why a local file cannot be used, or what is configured in place of one. Paths are printable: they may have been the

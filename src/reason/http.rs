@@ -2,7 +2,7 @@
 
 use super::io::OsError;
 use super::net::NetFailure;
-use crate::limit::ReachedLimit;
+use crate::data::limit::ReachedLimit;
 
 /// Why an HTTP exchange failed. `Display`, in `explain`, prints the end of a sentence that begins with the server.
 #[derive(Clone, Debug, PartialEq)]

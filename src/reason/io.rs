@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::limit::{Limit, ReachedLimit};
+use crate::data::limit::{Limit, ReachedLimit};
 
 /// An error of the operating system: an `io::Error` that can be compared and cloned.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::io::OsError;
 use crate::address::ServerAddress;
-use crate::limit::{Limit, ReachedLimit};
+use crate::data::limit::{Limit, ReachedLimit};
 use crate::time::Elapsed;
 
 /// Why a host could not be reached.

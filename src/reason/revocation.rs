@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::certificate::CertificateRole;
 use super::io::LimitedExchange;
 use crate::data::certificate::Certificate;
+use crate::data::limit::ReachedLimit;
 use crate::data::revocation::Evidence;
-use crate::limit::ReachedLimit;
 use crate::time::TimeoutKind;
 
 /// The check of a certificate against the CRLs failed.

@@ -8,9 +8,9 @@ use super::dns::{NameServerError, QueryError};
 #[cfg(feature = "srv")]
 use crate::address::ServerAddress;
 #[cfg(feature = "srv")]
-use crate::limit::ReachedLimit;
+use crate::data::auth_mechanism::AuthMechanism;
 #[cfg(feature = "srv")]
-use crate::options::AuthMechanism;
+use crate::data::limit::ReachedLimit;
 #[cfg(feature = "srv")]
 use crate::reason::options::OptionConflict;
 #[cfg(feature = "srv")]

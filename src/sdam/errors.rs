@@ -11,7 +11,8 @@ use bson::raw::RawDocument;
 
 use super::description::{ServerDescription, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
-use crate::conn::{StateChange, TopologyVersion, WIRE_VERSIONS};
+use crate::conn::StateChange;
+use crate::data::hello::{TopologyVersion, WIRE_VERSIONS};
 use crate::error::{CommandFailure, Error, ErrorKind};
 
 /// The end of an operation, as far as it concerns its server.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cause::{Cause, CauseCode};
-use crate::conn::Hello;
+use crate::data::hello::Hello;
 use crate::doctor::topology::TopologyFindingCode as Code;
 use crate::doctor::{Diagnosis, Findings, Outcome, StageReport};
 use crate::error::{Error, Stage};

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 #[cfg(feature = "cloud")]
 use crate::cause::Cause;
 use crate::cause::{CauseCode, Explanation};
+use crate::data::auth_mechanism::AuthMechanism;
 #[cfg(feature = "cloud")]
 use crate::explain::local_limit;
 use crate::explain::{limit_ms, within};
-use crate::options::AuthMechanism;
 use crate::printable::Quoted;
 use crate::reason::auth::{AccessTokenFailure, AccessTokenProblem, AccessTokenSource};
 #[cfg(feature = "cloud")]

@@ -13,8 +13,8 @@ pub(crate) use self::credentials::{limited_aws, limited_environment};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::cause::{CauseCode, Explanation};
-use crate::limit::ReachedLimit;
-use crate::options::AuthMechanism;
+use crate::data::auth_mechanism::AuthMechanism;
+use crate::data::limit::ReachedLimit;
 use crate::printable::Quoted;
 #[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
 use crate::reason::auth::AuthFeature;

@@ -13,7 +13,7 @@ use bson::DateTime;
 use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
-use crate::conn::{Hello, TopologyVersion, WIRE_VERSIONS};
+use crate::data::hello::{Hello, TopologyVersion, WIRE_VERSIONS};
 use crate::error::Error;
 use crate::explain;
 use crate::printable::Quoted;

@@ -13,7 +13,7 @@ use bson::oid::ObjectId;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 use crate::address::ServerAddress;
-use crate::conn::TopologyVersion;
+use crate::data::hello::TopologyVersion;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::event::{SdamEvent, SdamEventKind};
 use crate::options::ClientOptions;

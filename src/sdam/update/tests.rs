@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bson::rawdoc;
 
 use super::*;
-use crate::conn::Hello;
+use crate::data::hello::Hello;
 
 fn address(name: &str) -> ServerAddress {
     ServerAddress::tcp(name, 27017)

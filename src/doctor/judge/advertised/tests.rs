@@ -5,7 +5,7 @@ use super::super::tests::{
     unresolved,
 };
 use crate::cause::CauseCode;
-use crate::conn::Hello;
+use crate::data::hello::Hello;
 use crate::doctor::topology::TopologyFindingCode as Code;
 use crate::error::Stage;
 
