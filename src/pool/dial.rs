@@ -1,6 +1,7 @@
-//! What a pool needs of its connections and of whoever establishes them, and how the client's own give it.
+//! The traits that a pool requires of its connections and of the dialer that establishes them, and their
+//! implementation for the client's own types.
 //!
-//! The pool is generic over both, so that its tests do without sockets.
+//! The pool is generic over both, so that its tests need no sockets.
 
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::socket::Interrupt;
 use crate::time::Deadline;
 
-/// What establishes the connections of a pool.
+/// Establishes the connections of a pool.
 pub(crate) trait Dial: Send + Sync + 'static {
-    /// A connection, ready for use.
+    /// A connection that is ready for use.
     type Connection: Pooled;
 
-    /// Establishes the connection of a place, until `deadline` or until it is interrupted.
+    /// Establishes the connection of a lease, until `deadline` or until it is interrupted.
     fn dial(
         &self,
         server: &ServerAddress,
@@ -28,22 +29,23 @@ pub(crate) trait Dial: Send + Sync + 'static {
         deadline: Option<Deadline>,
     ) -> Result<Self::Connection>;
 
-    /// A connection could not be established; its place, `on`, is not given back yet. Whoever knows the server decides
-    /// what follows ("Server Discovery and Monitoring", "Error handling").
+    /// Handles a connection that could not be established; its lease, `on`, has not been returned yet. The
+    /// consequences are decided by the code that knows the server ("Server Discovery and Monitoring", "Error
+    /// handling").
     fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error)
     where
         Self: Sized;
 }
 
-/// What a pool needs to know of a connection.
+/// The properties of a connection that a pool needs.
 pub(crate) trait Pooled: Send + 'static {
-    /// Whether it must not be used again.
+    /// Returns true if the connection must not be used again.
     fn has_perished(&self) -> bool;
 
-    /// Whether the peer has not closed it, as far as that can be seen without waiting.
+    /// Returns false if the peer has closed the connection, as far as that can be detected without waiting.
     fn is_open(&mut self) -> bool;
 
-    /// The service behind a load balancer that it leads to.
+    /// Returns the service behind a load balancer that the connection leads to.
     fn service_id(&self) -> Option<ObjectId>;
 }
 
@@ -61,8 +63,8 @@ impl Pooled for Box<Connection> {
     }
 }
 
-/// Dials for a pool without a topology, which exists in tests alone: whatever ends an attempt clears the pool, but an
-/// overloaded server.
+/// Dials for a pool without a topology, which exists only in tests. Every failed attempt clears the pool, unless the
+/// server is overloaded.
 #[cfg(any(test, feature = "_internals"))]
 #[derive(Debug)]
 pub(crate) struct Alone(pub(crate) Arc<crate::conn::Connector>);

@@ -1,4 +1,4 @@
-//! A connection that is checked out, and how it comes back.
+//! A checked-out connection, and its return to the pool.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -8,33 +8,33 @@ use super::{Dial, Pool};
 #[cfg(test)]
 use crate::error::Error;
 
-/// A connection that is checked out. Dropping it checks it in.
+/// A checked-out connection. Dropping it checks it in.
 #[derive(Debug)]
 pub(crate) struct PooledConnection<D: Dial> {
     pub(super) pool: Arc<Pool<D>>,
-    /// There until the guard is dropped.
+    /// The connection; `Some` until the guard is dropped.
     pub(super) connection: Option<D::Connection>,
     pub(super) lease: Lease,
     pub(super) is_new: bool,
 }
 
 impl<D: Dial> PooledConnection<D> {
-    /// The pool that the connection belongs to.
+    /// Returns the pool that the connection belongs to.
     pub(crate) fn pool(&self) -> &Arc<Pool<D>> {
         &self.pool
     }
 
-    /// Whether the connection was established for this check-out.
+    /// Returns true if the connection was established for this check-out.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Its place in the pool.
+    /// Returns the connection's lease in the pool.
     pub(crate) fn lease(&self) -> Lease {
         self.lease
     }
 
-    /// Gives up all connections that are as old as this one, because of `error`.
+    /// Clears the pool because of `error`, unless it was cleared after this connection was created.
     #[cfg(test)]
     pub(crate) fn clear_pool(&self, error: Option<&Error>) {
         self.pool.clear_because_of(self.lease, error);

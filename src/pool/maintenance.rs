@@ -1,9 +1,9 @@
-//! The thread in the background of a pool (CMAP, "Background Thread"): it closes connections that were unused
-//! for longer than `maxIdleTimeMS`, and establishes some while there are fewer than `minPoolSize`.
+//! The background thread of a pool (CMAP, "Background Thread"). It closes connections that have been idle for longer
+//! than `maxIdleTimeMS`, and establishes connections while there are fewer than `minPoolSize`.
 //!
-//! It exists only where one of these options is set, begins when the pool is ready for the first time, and does
-//! not keep the pool alive. A run does what there is to do and ends; the next one begins when a connection will
-//! have been unused for too long, when the pool wakes the thread, or after an interval.
+//! The thread exists only if one of these options is set. It starts when the pool becomes ready for the first time,
+//! and does not keep the pool alive. A run does all pending work and ends. The next run begins when a connection
+//! reaches its idle limit, when the pool wakes the thread, or after an interval.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use crate::event;
 use crate::ffi::thread;
 use crate::logging::{error, warn};
 
-/// The interval between two runs that nothing else calls for: 10 s, as `heartbeatFrequencyMS`.
+/// The interval between two runs without another trigger: 10 s, like `heartbeatFrequencyMS`.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The shortest interval, however short `maxIdleTimeMS` is: 10 ms.
+/// The minimum interval, even if `maxIdleTimeMS` is shorter: 10 ms.
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// The maintenance of one pool.
@@ -35,7 +35,7 @@ struct Signal {
     changed: Condvar,
 }
 
-/// What the pool wants of the thread.
+/// The request of the pool to the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Wanted {
     #[default]
@@ -53,7 +53,8 @@ impl Maintenance {
         }
     }
 
-    /// Starts the thread, unless it has been started. If the system has no thread left, the next call is another chance.
+    /// Starts the thread, unless it has been started. If the system cannot start a thread now, the next call tries
+    /// again.
     pub(super) fn start<D: Dial>(&self, pool: &Arc<Pool<D>>) {
         let is_started = &self.is_started;
         if is_started.load(Ordering::Relaxed) || is_started.swap(true, Ordering::Relaxed) {
@@ -70,12 +71,12 @@ impl Maintenance {
         }
     }
 
-    /// Lets the next run begin now.
+    /// Starts the next run now.
     pub(super) fn wake(&self) {
         self.signal.want(Wanted::Run);
     }
 
-    /// Ends the thread after its run. Does not wait for it: it may be the one that drops the pool.
+    /// Stops the thread after its run. Does not wait for it, because that thread may be the one that drops the pool.
     pub(super) fn end(&self) {
         self.signal.want(Wanted::End);
     }
@@ -84,8 +85,8 @@ impl Maintenance {
 fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
-        // Functions of the program may be called while a connection is established. That one of them panics must
-        // not end the maintenance; the next run is another chance.
+        // Functions of the program may be called while a connection is established. A panic in one of them must not
+        // stop the maintenance; the next run tries again.
         let next_idle = catch_unwind(AssertUnwindSafe(|| run(&pool, signal))).unwrap_or_else(|_| {
             error!(target: "mongotls::pool", "the maintenance of the pool of {} panicked", pool.server());
             None
@@ -99,7 +100,7 @@ fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration
     }
 }
 
-/// One run; returns when the next connection will have been unused for too long.
+/// Does one run, and returns the time at which the next connection reaches its idle limit.
 fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
     event::begin_operation();
     let (next_idle, closed) = pool.queue.close_idle(Instant::now());

@@ -1,15 +1,15 @@
 //! Connections to one server, shared by threads.
 //!
-//! A thread checks a connection out, is alone with it, and checks it in by dropping the guard. What is
-//! available is handed out newest first, so that connections beyond what the load needs grow old; who must wait
-//! is served in the order of arrival. The rules are a plain value (`state.rs`), the lock around it and the
-//! waiting threads are in `wait_queue.rs`, and this file does what may take time: it dials, closes, and tells
-//! the program, always with the lock released. `maintenance.rs` is the thread in the background, which exists
-//! only where the options give it work.
+//! A thread checks out a connection, uses it exclusively, and checks it in by dropping the guard. Available
+//! connections are handed out newest first, so that connections beyond the current load become idle. Threads that
+//! must wait are served in the order of arrival. The rules are a plain value (`state.rs`), and the lock around it and
+//! the waiting threads are in `wait_queue.rs`. This file does everything that may take time: it dials, closes
+//! connections and sends events, always with the lock released. `maintenance.rs` is the background thread, which
+//! exists only if the options require it.
 //!
-//! A pool begins paused and serves check-outs once it is [`ready`](Pool::ready). Each connection has the pool's
-//! generation of when it was created; [`clear`](Pool::clear) raises the generation and pauses the pool, so that
-//! a server that was restarted costs one failed command, not one for each connection.
+//! A pool starts paused and serves check-outs once it is [`ready`](Pool::ready). Each connection has the generation
+//! that the pool had when the connection was created. [`clear`](Pool::clear) increases the generation and pauses the
+//! pool, so that a restarted server costs one failed command, not one for each connection.
 //!
 //! Source: CMAP.
 
@@ -19,7 +19,7 @@ mod maintenance;
 mod state;
 mod wait_queue;
 
-/// What the wait queue is built on. The model test puts its own in this place.
+/// The synchronization primitives of the wait queue. The model test replaces them.
 mod sync {
     pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +56,7 @@ use crate::options::ClientOptions;
 use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};
 
-/// The pool of one server.
+/// The connection pool of one server.
 #[derive(Debug)]
 pub(crate) struct Pool<D: Dial> {
     server: ServerAddress,
@@ -66,28 +66,28 @@ pub(crate) struct Pool<D: Dial> {
     listener: EventListener,
     maintenance: Option<Maintenance>,
     checked_when_idle_for: Duration,
-    /// The error for which the pool was cleared last.
+    /// The error for which the pool was last cleared.
     cleared_by: Mutex<Option<Error>>,
-    /// What the program is told of the options.
+    /// The options as reported to the program.
     told: PoolOptions,
-    /// Whether the program knows of the pool.
+    /// True once the creation of the pool has been reported to the program.
     is_announced: AtomicBool,
-    /// Whether the pool is ready and the program does not know yet.
+    /// True if the pool is ready, and this has not been reported to the program yet.
     is_ready_untold: AtomicBool,
-    /// How often the process had forked when the pool was made.
+    /// The number of forks of the process when the pool was created.
     forks: u64,
 }
 
-/// How a pool is made.
+/// The settings of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     limits: Limits,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
     told: PoolOptions,
-    /// How often the maintenance looks after the pool at least; none for never.
+    /// The maximum interval between two runs of the maintenance, or `None` for no maintenance.
     pub(crate) maintenance_interval: Option<Duration>,
-    /// How long a connection may be unused and still be handed out without a look at its socket.
+    /// The maximum idle time after which a connection is handed out without a check of its socket.
     checked_when_idle_for: Duration,
 }
 
@@ -122,7 +122,7 @@ impl Settings {
 }
 
 impl<D: Dial> Pool<D> {
-    /// An empty pool, paused. The program does not know of it before it is [announced](Self::announce).
+    /// Creates an empty, paused pool. It is not reported to the program before [`announce`](Self::announce).
     pub(crate) fn new(server: ServerAddress, dialer: Arc<D>, settings: Settings) -> Arc<Self> {
         let Settings {
             limits,
@@ -156,7 +156,8 @@ impl<D: Dial> Pool<D> {
         })
     }
 
-    /// Tells the program that there is the pool: once whoever made it is ready for the program's function to use it.
+    /// Reports the pool to the program. The owner calls this once it is ready for the program's listener to use the
+    /// pool.
     pub(crate) fn announce(&self) {
         self.is_announced.store(true, Ordering::Relaxed);
         self.tell(|| PoolEventKind::Created {
@@ -172,9 +173,9 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// The first half of making the pool ready: it serves from now on. Nothing that takes time, for a caller that
-    /// holds a lock; true if the pool was paused, and then the caller does the [rest](Self::follow_ready) without
-    /// the lock.
+    /// Makes the pool ready (first half): it serves check-outs from now on. This does nothing that takes time, so the
+    /// caller may hold a lock. Returns true if the pool was paused; the caller must then call
+    /// [`follow_ready`](Self::follow_ready) without the lock.
     pub(crate) fn mark_ready(&self) -> bool {
         let was_paused = self.queue.ready();
         if was_paused {
@@ -183,15 +184,16 @@ impl<D: Dial> Pool<D> {
         was_paused
     }
 
-    /// The second half, unless it is done: tells the program, and lets the thread in the background begin. A check-out
-    /// may come before whoever made the pool ready gets to it.
+    /// Makes the pool ready (second half), unless this has been done: sends the event and lets the background thread
+    /// start. A check-out may call this before the thread that made the pool ready does.
     pub(crate) fn follow_ready(self: &Arc<Self>) {
         let is_untold = self.is_ready_untold.load(Ordering::Acquire);
         if !is_untold || !self.is_ready_untold.swap(false, Ordering::AcqRel) {
             return;
         }
         self.tell(|| PoolEventKind::Ready);
-        // Not before the program knows: it must not see connections made in a pool that is not ready.
+        // Not before the event is sent: the program must not see connections being created in a pool that is not
+        // ready.
         self.queue.allow_populating();
         if let Some(maintenance) = &self.maintenance {
             maintenance.start(self);
@@ -199,7 +201,7 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Starts the thread in the background if it should be there and could not be started before.
+    /// Starts the background thread if it is needed and could not be started before.
     pub(crate) fn maintain(self: &Arc<Self>) {
         let (phase, ..) = self.queue.counts();
         if let (Some(maintenance), Phase::Ready) = (&self.maintenance, phase) {
@@ -207,10 +209,10 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// A connection that is available, or a new one if there is room, or whichever comes first.
+    /// Checks out an available connection, or a new one if there is capacity, or whichever comes first.
     ///
-    /// The wait is limited by `waitQueueTimeoutMS` and by `deadline`, the time to establish a new connection by
-    /// `connectTimeoutMS` and by `deadline`.
+    /// `waitQueueTimeoutMS` and `deadline` limit the wait; `connectTimeoutMS` and `deadline` limit the time for
+    /// establishing a new connection.
     pub(crate) fn check_out(
         self: &Arc<Self>,
         deadline: Option<Deadline>,
@@ -257,9 +259,9 @@ impl<D: Dial> Pool<D> {
             event::listener_waited(started);
         }
         self.close_all(closed);
-        // Not the clock again: what a thread has waited for was in use meanwhile.
+        // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
         let mut now = started;
-        // The limit of this host for which this thread could not establish a connection, if any.
+        // The error of this thread if it could not establish a connection because of a limit of this host.
         let mut beyond_limit = None;
         loop {
             match outcome {
@@ -318,7 +320,7 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Dials in a place that was given out for that. If it fails or panics the place is given back.
+    /// Establishes the connection of a lease. The lease is returned if this fails or panics.
     fn establish(
         self: &Arc<Self>,
         lease: Lease,
@@ -338,12 +340,12 @@ impl<D: Dial> Pool<D> {
             });
         }
         if self.is_inherited() {
-            // The program's function has forked, and this is the child. The place is the parent's.
+            // The program's listener has forked, and this is the child. The lease belongs to the parent.
             std::mem::forget(place);
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let outcome = match outcome {
-            // In the last moment, or by the program as it was told.
+            // The interruption came at the last moment, or from the program's listener.
             Ok(_) if interrupt.is_interrupted() => {
                 Err(Error::interrupted().with_server(&self.server))
             }
@@ -357,7 +359,7 @@ impl<D: Dial> Pool<D> {
             Err(error) => {
                 let error = self.unless_closed(error);
                 if error.is_local_limit() {
-                    // Before the place is released, so that the next thread does not dial without success.
+                    // Before the lease is released, so that the next thread does not dial in vain.
                     self.queue.hold(Instant::now());
                 }
                 self.dialer.failed(self, lease, &error);
@@ -368,7 +370,8 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// The error of an attempt to connect; where it was cut off because the pool was closed, that is the error.
+    /// Returns the error of an attempt to connect. If the attempt was interrupted because the pool was closed, that
+    /// is the error.
     fn unless_closed(&self, error: Error) -> Error {
         let (phase, ..) = self.queue.counts();
         if error.is_pool_cleared() && phase == Phase::Closed {
@@ -377,7 +380,7 @@ impl<D: Dial> Pool<D> {
         error
     }
 
-    /// Establishes a connection if there are fewer than `minPoolSize`; false if none is wanted or it failed.
+    /// Establishes a connection if there are fewer than `minPoolSize`. Returns false if none is needed or it failed.
     fn populate(self: &Arc<Self>) -> bool {
         let Some(lease) = self.queue.populate(Instant::now()) else {
             return false;
@@ -391,7 +394,7 @@ impl<D: Dial> Pool<D> {
                 );
                 true
             }
-            // The event and the log have it; the next run is another chance.
+            // The event and the log report the error; the next run tries again.
             Err(_) => false,
         }
     }
@@ -441,8 +444,8 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Gives up all connections and serves nobody until the pool is ready again, because of `error`. With
-    /// `interrupt` the connections in use are cut off, and so are attempts to connect.
+    /// Makes all connections stale because of `error`, and pauses the pool until it is ready again. With `interrupt`,
+    /// connections in use and attempts to connect are interrupted.
     #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn clear(&self, error: Option<&Error>, interrupt: bool) {
         if let Some(clearing) = self.mark_cleared(None, error, interrupt) {
@@ -450,17 +453,18 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// The first half of clearing the pool: it serves nobody from now on. Nothing that takes time, for a caller that
-    /// holds a lock, and does the [rest](Self::follow_cleared) without it. With `on`, because of what happened to
-    /// that connection; none if the pool has been cleared since that one was created.
+    /// Clears the pool (first half): it serves no check-outs from now on. This does nothing that takes time, so the
+    /// caller may hold a lock, and must call [`follow_cleared`](Self::follow_cleared) without it. `on` is the
+    /// connection whose error clears the pool, if any. Returns `None` if the pool has been cleared since that
+    /// connection was created.
     pub(crate) fn mark_cleared(
         &self,
         on: Option<Lease>,
         error: Option<&Error>,
         interrupt: bool,
     ) -> Option<Clearing<D>> {
-        // Locked until the pool is cleared: nobody is refused for what it was cleared for before, and what did not
-        // clear it leaves no trace.
+        // Locked until the pool is cleared. So no check-out fails with the error of an earlier clear, and an error
+        // that does not clear the pool is not stored.
         let mut cleared_by = self
             .cleared_by
             .lock()
@@ -470,7 +474,7 @@ impl<D: Dial> Pool<D> {
         Some(Clearing { cleared, interrupt })
     }
 
-    /// The second half: tells the program, closes what was given up, and wakes who waits.
+    /// Clears the pool (second half): sends the event, closes the stale connections, and wakes the waiting threads.
     pub(crate) fn follow_cleared(&self, clearing: Clearing<D>) {
         let Clearing { cleared, interrupt } = clearing;
         if cleared.was_ready {
@@ -484,7 +488,7 @@ impl<D: Dial> Pool<D> {
         self.close_all(self.queue.wake(Instant::now()));
     }
 
-    /// Gives up all connections that are as old as `on`, because of `error`.
+    /// Clears the pool because of `error`, unless it was cleared after the connection `on` was created.
     #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn clear_because_of(&self, on: Lease, error: Option<&Error>) {
         if let Some(clearing) = self.mark_cleared(Some(on), error, false) {
@@ -492,24 +496,25 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Whether the pool has been cleared since that connection was created, or the attempt to create it began.
+    /// Returns true if the pool has been cleared since that connection was created, or since the attempt to create it
+    /// began.
     pub(crate) fn is_stale(&self, on: Lease) -> bool {
         self.queue.is_stale(on)
     }
 
-    /// The generation of a pool that is paused; none if it is not.
+    /// Returns the generation of a paused pool, or `None` if the pool is not paused.
     pub(crate) fn paused_generation(&self) -> Option<u64> {
         let (phase, generation, _) = self.queue.counts();
         (phase == Phase::Paused).then_some(generation)
     }
 
-    /// How many operations are at work with the pool: with a connection, or waiting for one.
+    /// Returns the number of operations that use a connection or wait for one.
     pub(crate) fn operation_count(&self) -> usize {
         let (_, _, counts) = self.queue.counts();
         counts.in_use + counts.pending + counts.waiting
     }
 
-    /// Gives up the connections to one service behind a load balancer; the pool goes on serving.
+    /// Makes the connections to one service behind a load balancer stale. The pool continues to serve check-outs.
     pub(crate) fn clear_service(&self, on: Lease, service: ObjectId) {
         let Some(closed) = self
             .queue
@@ -525,8 +530,8 @@ impl<D: Dial> Pool<D> {
         self.wake_maintenance();
     }
 
-    /// Retires all connections that there are: the available ones now, those in use when they are checked in.
-    /// The pool goes on serving.
+    /// Makes all existing connections stale: the available ones are closed now, those in use when they are checked
+    /// in. The pool continues to serve check-outs.
     pub(crate) fn retire(&self) {
         if let Some(cleared) = self.queue.clear(None, false, false) {
             self.close_all(cleared.closed);
@@ -535,8 +540,8 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Closes the pool: what is available now, what is in use when it is checked in, and what is being established
-    /// at once. Who waits gets an error.
+    /// Closes the pool. Available connections are closed now, those in use when they are checked in. Attempts to
+    /// connect are interrupted at once. Waiting threads get an error.
     pub(crate) fn close(&self) {
         let Some(cleared) = self.queue.close() else {
             return;
@@ -552,17 +557,18 @@ impl<D: Dial> Pool<D> {
         self.close_all(self.queue.wake(Instant::now()));
     }
 
-    /// Waits until nothing of a closed pool is in use, or `until`; returns what still is, and since when.
+    /// Waits until no connection of a closed pool is in use, or until `until`. Returns the connections that are still
+    /// in use, and the time of their check-out.
     pub(crate) fn drain(&self, until: Option<Instant>) -> Vec<(u64, Instant)> {
         self.queue.drain(until)
     }
 
-    /// The server.
+    /// Returns the server.
     pub(crate) fn server(&self) -> &ServerAddress {
         &self.server
     }
 
-    /// How many connections and waiting threads there are.
+    /// Returns the numbers of connections and waiting threads.
     pub(crate) fn snapshot(&self) -> PoolSnapshot {
         let (phase, generation, counts) = self.queue.counts();
         PoolSnapshot {
@@ -580,12 +586,12 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// In a forked child, closes what the parent had available, without a word to the servers.
+    /// Closes, in a forked child, the parent's available connections, without sending anything to the servers.
     pub(crate) fn abandon(&self) {
         drop(self.queue.abandon());
     }
 
-    /// Whether the pool is the parent's, and its lock may be held for ever.
+    /// Returns true if the pool belongs to the parent process. Its lock may then be held forever.
     fn is_inherited(&self) -> bool {
         self.forks != fork::count()
     }
@@ -627,7 +633,8 @@ impl<D: Dial> Pool<D> {
         });
     }
 
-    /// Tells the program and the log; never under the lock. Costs nothing where nobody listens.
+    /// Sends an event to the program and the log; never call this under the lock. Costs nothing if no listener is
+    /// registered.
     fn tell(&self, kind: impl FnOnce() -> PoolEventKind) {
         let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
         let is_heard = self.listener.hears(EventKind::Pool);
@@ -655,30 +662,30 @@ impl<D: Dial> Drop for Pool<D> {
     }
 }
 
-/// What is left to do when a pool has been cleared.
+/// The remaining work after a pool has been cleared.
 #[must_use = "the program is to be told, and connections are to be closed"]
 pub(crate) struct Clearing<D: Dial> {
     cleared: Cleared<D::Connection, Arc<Interrupt>>,
     interrupt: bool,
 }
 
-/// What a pool holds at an instant.
+/// The state of a pool at an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolSnapshot {
-    /// The server whose pool it is.
+    /// The server that the pool belongs to.
     pub server: ServerAddress,
-    /// Whether the pool serves check-outs.
+    /// The state of the pool, which determines if it serves check-outs.
     pub state: PoolState,
-    /// How often the pool was cleared.
+    /// The number of times that the pool was cleared.
     pub generation: u64,
-    /// The connections that are ready to be checked out.
+    /// The number of connections that are available for check-out.
     pub available: usize,
-    /// The connections that are checked out.
+    /// The number of connections that are checked out.
     pub in_use: usize,
-    /// The connections that are being established.
+    /// The number of connections that are being established.
     pub pending: usize,
-    /// The threads that wait for a connection.
+    /// The number of threads that wait for a connection.
     pub waiting: usize,
 }
 
@@ -690,12 +697,12 @@ pub enum PoolState {
     Paused,
     /// The pool serves check-outs.
     Ready,
-    /// The pool is closed for good.
+    /// The pool is closed permanently.
     Closed,
 }
 
 impl PoolState {
-    /// The name in the specification: `paused`, `ready` or `closed`.
+    /// Returns the name in the specification: `paused`, `ready` or `closed`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Paused => "paused",
@@ -711,7 +718,7 @@ impl fmt::Display for PoolState {
     }
 }
 
-/// The place of a connection that is being established; dropping it, when the dial panics, gives it back.
+/// The lease of a connection that is being established. Dropping it, as when the dial panics, returns the lease.
 struct Place<'a, D: Dial> {
     pool: &'a Pool<D>,
     lease: Lease,
@@ -723,7 +730,7 @@ impl<D: Dial> Drop for Place<'_, D> {
     }
 }
 
-/// A check-out that is under way; dropping it, when the dial panics, tells that it has failed.
+/// A check-out in progress. Dropping it, as when the dial panics, reports that the check-out failed.
 struct Asked<'a, D: Dial> {
     pool: &'a Pool<D>,
     started: Instant,
@@ -740,10 +747,10 @@ impl<D: Dial> Drop for Asked<'_, D> {
     }
 }
 
-/// How long a connection may be unused and still be handed out without a look at its socket: 1 s.
+/// The maximum idle time after which a connection is handed out without a check of its socket: 1 s.
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
 
-/// What a check-out that was to establish a connection failed for.
+/// Returns the reason for the event of a check-out that failed to establish a connection.
 fn why_not(error: &Error) -> ConnectionCheckOutFailedReason {
     match error.kind() {
         ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
@@ -751,7 +758,7 @@ fn why_not(error: &Error) -> ConnectionCheckOutFailedReason {
     }
 }
 
-/// No connection became free in time. Says what the pool was busy with.
+/// Creates the error for a check-out that timed out. It describes what the pool was busy with.
 fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
     let Counts {
         in_use,

@@ -1,13 +1,13 @@
 //! The lock of a pool, and the threads that wait for a connection.
 //!
-//! Waiting threads are served in the order of their arrival, and each has a condition of its own, so that
-//! exactly the one is woken that has something to do. Whoever gives capacity back takes the head of the queue
-//! off under the lock and hands it what it gets after the lock is released; a thread that arrives later never
-//! overtakes. A thread whose time is up leaves the queue under the lock; if it is not there any more, it has
-//! been served, and takes what it was given.
+//! Waiting threads are served in the order of arrival. Each thread has its own condition variable, so that exactly
+//! the thread that can continue is woken. A thread that frees capacity removes the head of the queue under the lock,
+//! and delivers the result after the lock is released. A thread that arrives later never overtakes. A thread whose
+//! wait times out leaves the queue under the lock; if it is not in the queue any more, it has been served, and takes
+//! the delivered result.
 //!
-//! The lock guards the [`State`] and nothing else: no dial, no close, no event happens under it. What leaves
-//! the pool is returned to the caller.
+//! The lock guards only the [`State`]: no dial, close or event happens under it. Connections that leave the pool are
+//! returned to the caller.
 
 use std::time::Instant;
 
@@ -18,21 +18,21 @@ use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct WaitQueue<C, H> {
     state: Mutex<Locked<C, H>>,
-    /// Told when the last connection of a closed pool is given back.
+    /// Notified when the last connection of a closed pool is returned.
     drained: Condvar,
 }
 
-/// The rules, with the threads that wait as they are here.
+/// The rules of the pool, with the waiting threads of this module.
 type Locked<C, H> = State<C, H, Arc<Waiter<C>>>;
 
-/// What has left the pool, to be closed by the caller.
+/// Connections that have left the pool, and that the caller must close.
 pub(super) type Closed<C, H> = Vec<Closing<C, H>>;
 
-/// What a check-out came to.
+/// The result of a check-out.
 #[derive(Debug)]
 pub(super) enum CheckOut<C> {
     Served(Outcome<C>),
-    /// The time was up.
+    /// The wait timed out.
     TimedOut(Counts),
 }
 
@@ -62,8 +62,8 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.served_or_wait(state, served, false, deadline)
     }
 
-    /// As [`check_out`](Self::check_out), for a thread that was given a connection which turned out to be dead;
-    /// it stays the first in the queue.
+    /// Does the same as [`check_out`](Self::check_out) for a thread whose connection turned out to be dead. It stays
+    /// first in the queue.
     pub(super) fn check_out_instead(
         &self,
         dead: Lease,
@@ -77,8 +77,8 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.served_or_wait(state, served, true, deadline)
     }
 
-    /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a limit of this
-    /// host; it stays the first in the queue. Returns `None` if there is no other connection to wait for.
+    /// Does the same as [`check_out`](Self::check_out) for a thread that could not establish a connection because of
+    /// a limit of this host. It stays first in the queue. Returns `None` if there is no other connection to wait for.
     pub(super) fn check_out_another(
         &self,
         now: Instant,
@@ -89,22 +89,22 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         Some(self.served_or_wait(state, served, true, deadline))
     }
 
-    /// This host can establish no more connections for now.
+    /// Records that this host can establish no more connections for now.
     pub(super) fn hold(&self, now: Instant) {
         self.lock().hold(now);
     }
 
-    /// A place for a connection in the background, if one is wanted.
+    /// Returns a lease for a connection in the background, if one is needed.
     pub(super) fn populate(&self, now: Instant) -> Option<Lease> {
         self.lock().populate(now, H::default)
     }
 
-    /// The handle of a connection that is being established; none if the pool has taken its place away.
+    /// Returns the handle of a connection that is being established, or `None` if the pool has revoked its lease.
     pub(super) fn handle(&self, lease: Lease) -> Option<H> {
         self.lock().handle(lease)
     }
 
-    /// A connection is established, and is its thread's.
+    /// Records that a connection is established; it is in use by its thread.
     pub(super) fn established(
         &self,
         lease: Lease,
@@ -115,7 +115,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
             .1
     }
 
-    /// A connection was established in the background, and is available.
+    /// Records that a connection was established in the background; it is available.
     pub(super) fn populated(
         &self,
         lease: Lease,
@@ -130,12 +130,12 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.act(now, change).1
     }
 
-    /// A connection could not be established.
+    /// Records that a connection could not be established.
     pub(super) fn failed(&self, lease: Lease, reason: Reason, now: Instant) -> Closed<C, H> {
         self.act(now, |state| state.failed(lease, reason)).1
     }
 
-    /// A connection comes back.
+    /// Returns a connection to the pool.
     pub(super) fn check_in(
         &self,
         lease: Lease,
@@ -149,18 +149,18 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         .1
     }
 
-    /// Marks the pool ready; true if it was paused.
+    /// Marks the pool ready, and returns true if it was paused.
     pub(super) fn ready(&self) -> bool {
         self.lock().ready()
     }
 
-    /// Allows connections to be made in the background.
+    /// Allows connections to be established in the background.
     pub(super) fn allow_populating(&self) {
         self.lock().allow_populating();
     }
 
-    /// See [`State::clear`]. The waiting threads are told by [`wake`](Self::wake), which the caller calls after
-    /// it has told the program; with `only`, nothing happens if that connection is out of date already.
+    /// Clears the pool; see [`State::clear`]. The caller sends the event, and then calls [`wake`](Self::wake) to
+    /// notify the waiting threads. With `only`, nothing happens if that connection is already stale.
     pub(super) fn clear(
         &self,
         only: Option<Lease>,
@@ -180,7 +180,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         })
     }
 
-    /// See [`State::clear_service`]; none if the connection is out of date already.
+    /// Clears one service; see [`State::clear_service`]. Returns `None` if the connection is already stale.
     pub(super) fn clear_service(
         &self,
         only: Lease,
@@ -193,12 +193,12 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         cleared.then_some(closed)
     }
 
-    /// Serves the threads that wait, as far as that is possible now.
+    /// Serves the waiting threads, as far as that is possible now.
     pub(super) fn wake(&self, now: Instant) -> Closed<C, H> {
         self.act(now, |_| ()).1
     }
 
-    /// Closes the pool; see [`clear`](Self::clear) for the waiting threads. None if it was closed.
+    /// Closes the pool; see [`clear`](Self::clear) for the waiting threads. Returns `None` if it was already closed.
     pub(super) fn close(&self) -> Option<Cleared<C, H>> {
         let mut state = self.lock();
         let was_ready = state.phase() == Phase::Ready;
@@ -211,8 +211,8 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         })
     }
 
-    /// Waits until nothing of a closed pool is in use or being established, or `deadline` has passed; returns
-    /// what is still in use, and since when.
+    /// Waits until no connection of a closed pool is in use or being established, or until `deadline`. Returns the
+    /// connections that are still in use, and the time of their check-out.
     pub(super) fn drain(&self, deadline: Option<Instant>) -> Vec<(u64, Instant)> {
         let mut state = self.lock();
         loop {
@@ -237,12 +237,12 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         }
     }
 
-    /// Closes what has been idle for too long; returns when to look again.
+    /// Closes the connections that have been idle for too long, and returns the time of the next check.
     pub(super) fn close_idle(&self, now: Instant) -> (Option<Instant>, Closed<C, H>) {
         self.act(now, |state| state.close_idle(now))
     }
 
-    /// Whether a connection is out of date.
+    /// Returns true if a connection is stale.
     pub(super) fn is_stale(&self, lease: Lease) -> bool {
         self.lock().is_stale(lease)
     }
@@ -252,7 +252,8 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         (state.phase(), state.generation(), state.counts())
     }
 
-    /// What is available, if nobody holds the lock: in a forked child, whose parent may have held it.
+    /// Returns the available connections, if no thread holds the lock. Used in a forked child, whose parent may have
+    /// held it.
     pub(super) fn abandon(&self) -> Closed<C, H> {
         let Ok(mut state) = self.state.try_lock() else {
             return Vec::new();
@@ -285,7 +286,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         if left {
             return (CheckOut::TimedOut(counts), closed);
         }
-        // Whoever took this thread off the queue is about to deliver.
+        // The thread that removed this one from the queue is about to deliver.
         let outcome = waiter.wait(None);
         (
             outcome.map_or(CheckOut::TimedOut(counts), CheckOut::Served),
@@ -293,7 +294,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         )
     }
 
-    /// Changes the state, and serves the head of the queue with what that has freed.
+    /// Changes the state, and serves the head of the queue with the freed capacity.
     fn act<R>(
         &self,
         now: Instant,
@@ -303,7 +304,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         let result = change(&mut state);
         let mut next = || state.next_grant(now, H::default);
         let first = next();
-        // Seldom more than one: then nothing is allocated.
+        // There is seldom more than one; then nothing is allocated.
         let others: Vec<_> = match first {
             Some(_) => std::iter::from_fn(next).collect(),
             None => Vec::new(),
@@ -328,17 +329,17 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked<C, H>> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a clear or a close has done.
+/// The result of clearing or closing the pool.
 #[derive(Debug)]
 pub(super) struct Cleared<C, H> {
-    /// Whether the pool served check-outs before.
+    /// True if the pool served check-outs before.
     pub(super) was_ready: bool,
-    /// What is being established, to be cut off.
+    /// The connections that are being established and must be interrupted.
     pub(super) dials: Vec<H>,
     pub(super) closed: Closed<C, H>,
 }
@@ -358,7 +359,7 @@ impl<C> Waiter<C> {
         self.arrived.notify_one();
     }
 
-    /// What was delivered; none if the deadline has passed before.
+    /// Waits for the delivered result. Returns `None` if the deadline passes first.
     fn wait(&self, deadline: Option<Instant>) -> Option<Outcome<C>> {
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

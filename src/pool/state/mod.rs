@@ -1,12 +1,12 @@
-//! The rules of a pool, as a plain value: which connection a check-out gets, who must wait, what is
-//! closed and why.
+//! The rules of a pool, as a plain value: the connection that a check-out gets, the threads that must wait, and the
+//! connections that are closed and the reasons.
 //!
-//! What comes in are the calls of threads and the instant of each; what goes out are decisions that the
-//! caller carries out after it has let go of the lock. Nothing in here dials, closes, wakes, logs or reads
-//! the clock. Source: CMAP, "Connection Pool Behaviors".
+//! Input: the calls of threads and the instant of each call. Output: decisions, which the caller carries out after it
+//! has released the lock. Nothing in this module dials, closes, wakes, logs or reads the clock. Source: CMAP,
+//! "Connection Pool Behaviors".
 //!
-//! The value is generic over the connection `C`, the handle `H` by which a connection in use can be reached
-//! from outside, and the waiting thread `W`, so that the rules are tested without sockets and threads.
+//! The value is generic over the connection `C`, the handle `H` through which another thread can interrupt a
+//! connection, and the waiting thread `W`, so that the rules are tested without sockets and threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) struct Limits {
     pub(super) max_idle_time: Option<Duration>,
 }
 
-/// Whether a pool serves check-outs (CMAP, "Connection Pool").
+/// The phase of a pool: whether it serves check-outs (CMAP, "Connection Pool").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Paused,
@@ -35,37 +35,37 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// A place in the pool: the right to hold one connection, and the duty to give the place back.
+/// A lease: the right to hold one connection of the pool, and the duty to return it.
 ///
-/// The pool may have taken the place away meanwhile, by an interruption; then giving it back is without effect.
+/// The pool may revoke the lease by an interruption; then returning it has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
-    /// The number of the connection within its pool, from 1 on, in order of creation.
+    /// The number of the connection within its pool, starting at 1, in order of creation.
     pub(crate) id: u64,
     slot: usize,
-    /// The pool's generation when the connection was created.
+    /// The generation of the pool when the connection was created.
     pub(crate) generation: u64,
 }
 
-/// What a check-out is told.
+/// The result of a check-out.
 #[derive(Debug)]
 pub(super) enum Outcome<C> {
-    /// Here is a connection that was available since that instant.
+    /// Use this connection, which has been available since that instant.
     Reuse(Lease, C, Instant),
-    /// Establish a connection in this place; then call [`State::established`] or [`State::failed`].
+    /// Establish a connection for this lease; then call [`State::established`] or [`State::failed`].
     Establish(Lease),
-    /// There is none to be had.
+    /// The pool does not serve check-outs.
     Refused(Refusal),
 }
 
-/// Why a check-out fails at once.
+/// The reason why a check-out fails at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Paused,
     Closed,
 }
 
-/// Why a connection is closed (CMAP, `ConnectionClosedEvent.reason`).
+/// The reason why a connection is closed (CMAP, `ConnectionClosedEvent.reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Stale,
@@ -74,19 +74,19 @@ pub(super) enum Reason {
     PoolClosed,
 }
 
-/// A connection that has left the pool. It is for the caller to tell of it and to close it.
+/// A connection that has left the pool. The caller must report and close it.
 #[derive(Debug)]
 pub(super) struct Closing<C, H> {
     pub(super) id: u64,
-    /// None if it was told before, when the connection was interrupted.
+    /// The reason, or `None` if it was already reported when the connection was interrupted.
     pub(super) reason: Option<Reason>,
-    /// None if the connection is in use elsewhere.
+    /// The connection, or `None` if it is in use by a thread.
     pub(super) connection: Option<C>,
-    /// Reaches a connection that is in use elsewhere, and has to be cut off.
+    /// The handle of a connection that is in use by a thread and must be interrupted.
     pub(super) handle: Option<H>,
 }
 
-/// How many connections and threads there are.
+/// The numbers of connections and waiting threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) available: usize,
@@ -96,13 +96,13 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The connections that there are (CMAP, `totalConnectionCount`).
+    /// Returns the number of existing connections (CMAP, `totalConnectionCount`).
     pub(super) fn total(&self) -> usize {
         self.available + self.in_use + self.pending
     }
 }
 
-/// A waiting thread's number in the queue. Lower ones are served first.
+/// The number of a waiting thread in the queue. Lower numbers are served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(i64);
 
@@ -114,22 +114,22 @@ pub(super) struct State<C, H, W> {
     generation: u64,
     services: HashMap<ServiceId, Service>,
     last_id: u64,
-    /// The places; an empty one is listed in `free`.
+    /// The slots for connections; the empty ones are listed in `free`.
     members: Vec<Option<Member<C, H>>>,
     free: Vec<usize>,
-    /// The slots of what is available, the one checked in last at the end.
+    /// The slots of available connections, with the one checked in last at the end.
     available: Vec<usize>,
     pending: usize,
     in_use: usize,
     waiters: VecDeque<(Ticket, W)>,
     next_ticket: i64,
-    /// The next ticket of a thread that lines up as the first one; below all others that there were, so that none
-    /// is ever given twice.
+    /// The next ticket of a thread that enters the queue at the head. It is below all earlier tickets, so that no
+    /// ticket is given twice.
     first_ticket: i64,
-    /// Whether connections may be made in the background: not before the program was told that the pool is
-    /// ready.
+    /// True if connections may be established in the background. This is allowed only after the program has been
+    /// notified that the pool is ready.
     may_populate: bool,
-    /// The instant before which no connection is established while there are others to wait for.
+    /// The instant before which no connection is established if there are others to wait for.
     held_until: Option<Instant>,
     closing: Vec<Closing<C, H>>,
 }
@@ -138,17 +138,17 @@ pub(super) struct State<C, H, W> {
 struct Member<C, H> {
     id: u64,
     generation: u64,
-    /// Known once the connection is established.
+    /// The service and its generation, known once the connection is established.
     service: Option<(ServiceId, u64)>,
     is: Is,
-    /// When it became what it is.
+    /// The instant of the last change of status.
     since: Instant,
-    /// There while it is available.
+    /// The connection, while it is available.
     connection: Option<C>,
     handle: H,
 }
 
-/// What a connection is (CMAP, `Connection.state`).
+/// The status of a connection (CMAP, `Connection.state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     Pending,
@@ -164,7 +164,7 @@ struct Service {
 }
 
 impl<C, H: Clone, W> State<C, H, W> {
-    /// An empty pool, paused.
+    /// Creates an empty, paused pool.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -203,18 +203,18 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// The handle of a connection; none if the pool has taken its place away.
+    /// Returns the handle of a connection, or `None` if the pool has revoked its lease.
     pub(super) fn handle(&self, lease: Lease) -> Option<H> {
         let member = self.members.get(lease.slot)?.as_ref()?;
         (member.id == lease.id).then(|| member.handle.clone())
     }
 
-    /// What has left the pool since this was asked last.
+    /// Returns the connections that have left the pool since the last call.
     pub(super) fn take_closing(&mut self) -> Vec<Closing<C, H>> {
         std::mem::take(&mut self.closing)
     }
 
-    /// The connections in use, and since when.
+    /// Returns the connections in use, and the time of their check-out.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (u64, Instant)> {
         let members = self.members.iter().flatten();
         members
@@ -222,9 +222,10 @@ impl<C, H: Clone, W> State<C, H, W> {
             .map(|member| (member.id, member.since))
     }
 
-    /// Serves a check-out at once, or not at all: then the thread must [`enqueue`](Self::enqueue).
+    /// Serves a check-out immediately, if that is possible. Otherwise the thread must [`enqueue`](Self::enqueue).
     ///
-    /// Whoever came earlier is served first. `handle` is for a connection that is still to be established.
+    /// Threads that came earlier are served first. `handle` creates the handle of a connection that must be
+    /// established.
     pub(super) fn check_out(
         &mut self,
         now: Instant,
@@ -238,8 +239,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// As [`check_out`](Self::check_out), for a thread that was given a connection which turned out to be
-    /// dead: its place is free again, and it is still the first in the queue.
+    /// Does the same as [`check_out`](Self::check_out) for a thread whose connection turned out to be dead. Its lease
+    /// is released, and the thread is still first in the queue.
     pub(super) fn check_out_instead(
         &mut self,
         dead: Lease,
@@ -255,9 +256,9 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// As [`check_out`](Self::check_out), for a thread that could not establish a connection because of a
-    /// [limit of this host](Self::hold): it is still the first in the queue. Returns `None` if there is no other
-    /// connection to wait for.
+    /// Does the same as [`check_out`](Self::check_out) for a thread that could not establish a connection because of
+    /// a [limit of this host](Self::hold). The thread is still first in the queue. Returns `None` if there is no
+    /// other connection to wait for.
     pub(super) fn check_out_another(
         &mut self,
         now: Instant,
@@ -271,8 +272,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// This host can establish no more connections for now. Threads wait for the existing ones, in their order, so
-    /// that no thread fails while others go on.
+    /// Records that this host can establish no more connections for now. Threads then wait for the existing ones, in
+    /// order, so that no thread fails while others continue.
     pub(super) fn hold(&mut self, now: Instant) {
         self.held_until = now.checked_add(HELD_FOR);
     }
@@ -281,7 +282,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         self.in_use > 0 || !self.available.is_empty()
     }
 
-    /// Lines a thread up: at the end, or as the first one.
+    /// Adds a thread to the queue: at the end, or at the head.
     pub(super) fn enqueue(&mut self, waiter: W, first: bool) -> Ticket {
         if first {
             let ticket = Ticket(self.first_ticket);
@@ -295,7 +296,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         ticket
     }
 
-    /// Takes a thread out of the queue. False if it is not there any more, because it was served.
+    /// Removes a thread from the queue. Returns false if it is not in the queue any more, because it was served.
     pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
         let place = self
             .waiters
@@ -303,7 +304,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         place.is_ok_and(|place| self.waiters.remove(place).is_some())
     }
 
-    /// The thread at the head of the queue with what it gets, if it can be served now.
+    /// Returns the thread at the head of the queue and its result, if it can be served now.
     pub(super) fn next_grant(
         &mut self,
         now: Instant,
@@ -321,20 +322,20 @@ impl<C, H: Clone, W> State<C, H, W> {
         Some((waiter, outcome))
     }
 
-    /// A place for a connection that is to be established in the background, if one is wanted and allowed.
+    /// Returns a lease for a connection to establish in the background, if one is needed and allowed.
     pub(super) fn populate(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<Lease> {
         let wanted = self.lacks_connections() && self.may_create(now);
         wanted.then(|| self.create(now, handle()))
     }
 
-    /// Whether there are fewer connections than `minPoolSize`, and the pool may make some.
+    /// Returns true if there are fewer connections than `minPoolSize`, and the pool may establish more.
     pub(super) fn lacks_connections(&self) -> bool {
         self.phase == Phase::Ready
             && self.may_populate
             && self.counts().total() < self.limits.min_size
     }
 
-    /// A connection is established. It is in use by the thread that established it.
+    /// Records that a connection is established. It is in use by the thread that established it.
     pub(super) fn established(&mut self, lease: Lease, service: Option<ServiceId>, now: Instant) {
         let Some(member) = self.members.get_mut(lease.slot).and_then(Option::as_mut) else {
             return;
@@ -353,12 +354,12 @@ impl<C, H: Clone, W> State<C, H, W> {
         self.in_use += 1;
     }
 
-    /// A connection could not be established, or its dial panicked.
+    /// Records that a connection could not be established, or that its dial panicked.
     pub(super) fn failed(&mut self, lease: Lease, reason: Reason) {
         self.close(lease, None, reason);
     }
 
-    /// A connection comes back. It is available again, unless it has perished.
+    /// Returns a connection to the pool. It is available again, unless it has perished.
     pub(super) fn check_in(&mut self, lease: Lease, connection: C, perished: bool, now: Instant) {
         let reason = match () {
             () if self.phase == Phase::Closed => Some(Reason::PoolClosed),
@@ -370,7 +371,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             self.close(lease, Some(connection), reason);
             return;
         }
-        // A place that was taken away is stale.
+        // A revoked lease is stale.
         let Some(member) = self.member(lease) else {
             return;
         };
@@ -381,7 +382,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         self.available.push(lease.slot);
     }
 
-    /// Marks the pool ready; true if it was paused. The threads that wait may be served now.
+    /// Marks the pool ready, and returns true if it was paused. Waiting threads can now be served.
     pub(super) fn ready(&mut self) -> bool {
         let was_paused = self.phase == Phase::Paused;
         if was_paused {
@@ -390,16 +391,19 @@ impl<C, H: Clone, W> State<C, H, W> {
         was_paused
     }
 
-    /// Allows connections to be made in the background: the program knows that the pool is ready.
+    /// Allows connections to be established in the background, after the program has been notified that the pool is
+    /// ready.
     pub(super) fn allow_populating(&mut self) {
         self.may_populate = self.phase == Phase::Ready;
     }
 
-    /// Begins a new generation: what is available is closed, what is in use when it is checked in. With
-    /// `pause` the pool does not serve anybody until it is ready again, and true is returned if it did before.
+    /// Begins a new generation: available connections are closed now, those in use when they are checked in. With
+    /// `pause`, the pool serves no check-outs until it is ready again; the returned flag is true if it served them
+    /// before.
     ///
-    /// With `interrupt` what is in use leaves the pool too; the caller cuts it off by its handle. What is being
-    /// established is returned by handle as well: its place is given back by whoever dials.
+    /// With `interrupt`, connections in use leave the pool too, and the caller interrupts them through their handles.
+    /// The handles of connections that are being established are returned as well; their leases are returned by the
+    /// threads that dial.
     pub(super) fn clear(&mut self, pause: bool, interrupt: bool) -> (bool, Vec<H>) {
         let was_ready = self.phase == Phase::Ready;
         self.generation += 1;
@@ -416,8 +420,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         (was_ready, dials)
     }
 
-    /// Begins a new generation for one service behind a load balancer. The pool goes on serving (CMAP,
-    /// "Clearing a load balanced pool"). False if no connection to the service exists.
+    /// Begins a new generation for one service behind a load balancer. The pool continues to serve check-outs (CMAP,
+    /// "Clearing a load balanced pool"). Returns false if no connection to the service exists.
     pub(super) fn clear_service(&mut self, id: &ServiceId) -> bool {
         let Some(service) = self.services.get_mut(id) else {
             return false;
@@ -435,8 +439,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         true
     }
 
-    /// Whether an error of a connection says nothing about those of now: the pool has been cleared since the
-    /// connection was created.
+    /// Returns true if an error of a connection says nothing about the current connections, because the pool has been
+    /// cleared since that connection was created.
     pub(super) fn is_stale(&self, lease: Lease) -> bool {
         let Some(member) = self.members.get(lease.slot).and_then(Option::as_ref) else {
             return true;
@@ -444,8 +448,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         member.id != lease.id || self.is_member_stale(member)
     }
 
-    /// Closes the pool for good; false if it was closed already. The handles are those of the connections that
-    /// are being established.
+    /// Closes the pool permanently. The flag is false if it was already closed; the handles are those of the
+    /// connections that are being established.
     pub(super) fn close_pool(&mut self) -> (bool, Vec<H>) {
         if self.phase == Phase::Closed {
             return (false, Vec::new());
@@ -456,13 +460,13 @@ impl<C, H: Clone, W> State<C, H, W> {
         (true, self.pending_handles())
     }
 
-    /// Closes what has been available for longer than `maxIdleTimeMS`, oldest first; returns when the next
-    /// one will have been.
+    /// Closes the connections that have been available for longer than `maxIdleTimeMS`, oldest first. Returns the
+    /// time at which the next one reaches that limit.
     pub(super) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
         let limit = self.limits.max_idle_time?;
         let members = &self.members;
         let since = |slot: &usize| members[*slot].as_ref().map(|member| member.since);
-        // Those at the front were checked in first.
+        // Connections at the front were checked in first.
         let is_old =
             |slot: &usize| since(slot).is_some_and(|since| now.duration_since(since) > limit);
         let old = self
@@ -481,7 +485,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         next
     }
 
-    /// A connection that is available, or a place for a new one; none if there is neither.
+    /// Returns an available connection or a lease for a new one, or `None` if neither is possible.
     fn serve(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<Outcome<C>> {
         while let Some(slot) = self.available.pop() {
             if let Some(reason) = self.perished(slot, now) {
@@ -535,7 +539,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// Why what is available must not be handed out.
+    /// Returns the reason why an available connection must not be handed out, if any.
     fn perished(&self, slot: usize, now: Instant) -> Option<Reason> {
         let member = self.members[slot].as_ref()?;
         if self.is_member_stale(member) {
@@ -562,7 +566,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         (member.id == lease.id).then_some(member)
     }
 
-    /// Ends a lease; without effect if the pool has ended it already.
+    /// Ends a lease. This has no effect if the pool has already revoked it.
     fn close(&mut self, lease: Lease, connection: Option<C>, reason: Reason) {
         match self.member(lease) {
             Some(member) => {
@@ -578,7 +582,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// Takes a member out of the pool, whatever it is; the slot of an available one is not listed any more.
+    /// Removes a connection from the pool, regardless of its status. The slot of an available one must no longer be
+    /// listed.
     fn remove(&mut self, slot: usize, reason: Reason) {
         let Some(member) = self.members[slot].take() else {
             return;
@@ -635,11 +640,11 @@ impl<C, H: Clone, W> State<C, H, W> {
     }
 }
 
-/// The pause before the next dial after this host could not establish a connection: 500 ms, or until the last one is
-/// gone.
+/// The maximum pause before the next dial after this host could not establish a connection: 500 ms. It ends earlier
+/// when the last connection is closed.
 const HELD_FOR: Duration = Duration::from_millis(500);
 
-// The path is given because the model test includes this file by its path.
+// The path is explicit because the model test includes this file by its path.
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

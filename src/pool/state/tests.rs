@@ -1,11 +1,11 @@
-//! The rules of CMAP, without threads and with the time passed in.
+//! Tests of the rules of CMAP, without threads and with explicit instants.
 
 use super::*;
 
 /// A connection is the number under which it was established, a thread is a word.
 type Pool = State<u64, u64, &'static str>;
 
-/// Something that happens to a pool.
+/// An event in the life of a pool.
 type Happens = fn(&mut Pool);
 
 const LIMITS: Limits = Limits {
@@ -33,7 +33,7 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// What a check-out comes to, without what tests are not about.
+/// The result of a check-out, reduced to what tests compare.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Reuse(u64),
@@ -60,7 +60,7 @@ impl Pool {
         told(self.check_out(now, || next).as_ref())
     }
 
-    /// A place for a new connection, as a check-out gets it.
+    /// Checks out a lease for a new connection.
     fn place(&mut self, now: Instant) -> Lease {
         let next = self.last_id + 1;
         match self.check_out(now, || next) {
@@ -69,7 +69,7 @@ impl Pool {
         }
     }
 
-    /// The same while connections are available.
+    /// Does the same as `place` while connections are available.
     fn place_beside(&mut self, now: Instant) -> Lease {
         let available = std::mem::take(&mut self.available);
         let place = self.place(now);
@@ -77,7 +77,7 @@ impl Pool {
         place
     }
 
-    /// A connection in use that is new.
+    /// Returns the lease of a new connection that is in use.
     fn new_in_use(&mut self, service: Option<ServiceId>, now: Instant) -> Lease {
         let lease = self.place(now);
         self.established(lease, service, now);
@@ -95,7 +95,7 @@ impl Pool {
         self.check_in(lease, lease.id, false, now);
     }
 
-    /// So many available connections, checked in a second apart, from `now` on.
+    /// Adds `count` available connections, checked in one second apart, starting at `now`.
     fn fill(&mut self, count: u64, now: Instant) -> Vec<Lease> {
         let leases: Vec<_> = (0..count).map(|_| self.new_in_use(None, now)).collect();
         for (age, lease) in (0..).zip(&leases) {
@@ -104,16 +104,16 @@ impl Pool {
         leases
     }
 
-    /// The numbers and the reasons of what was closed since the last time.
+    /// Returns the numbers and reasons of the connections closed since the last call.
     fn closed(&mut self) -> Vec<(u64, Option<Reason>)> {
         let closed = self.take_closing();
         closed.iter().map(|it| (it.id, it.reason)).collect()
     }
 
-    /// Available, in use, pending, waiting.
+    /// Returns the counts: available, in use, pending, waiting.
     fn numbers(&self) -> [usize; 4] {
         let counts = self.counts();
-        // The counts agree with the members that there are.
+        // The counts must match the existing members.
         let members = self.members.iter().flatten();
         let is = |what| members.clone().filter(|member| member.is == what).count();
         assert_eq!(counts.available, is(Is::Available));
@@ -182,7 +182,7 @@ fn connections_are_numbered_from_one_in_order_of_creation() {
     let first = pool.place(now);
     let second = pool.place(now);
     assert_eq!((first.id, second.id), (1, 2));
-    // Neither failures nor slots that are used again change that.
+    // Neither failures nor reused slots change that.
     pool.failed(first, Reason::Error);
     assert_eq!(pool.place(now).id, 3);
     pool.established(second, None, now);
@@ -226,7 +226,7 @@ fn no_more_than_max_connecting_are_established_at_once() {
         });
         let places: Vec<_> = (0..max_connecting).map(|_| pool.place(now)).collect();
         assert_eq!(pool.ask(now), Told::Wait);
-        // Both ends of a dial make room.
+        // A dial frees capacity whether it succeeds or fails.
         pool.established(places[0], None, now);
         let next = pool.place(now);
         assert_eq!(pool.ask(now), Told::Wait);
@@ -351,7 +351,7 @@ fn clearing_makes_everything_stale() {
     assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
     assert!(pool.is_stale(in_use) && pool.is_stale(dialling));
     assert_eq!(pool.numbers(), [0, 1, 1, 0]);
-    // They leave when they come back, also once the pool is ready again.
+    // They are closed when they are checked in, even if the pool is ready again by then.
     pool.ready();
     pool.established(dialling, None, now);
     for lease in [in_use, dialling] {
@@ -427,7 +427,7 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
         ],
         "the available one by itself, the others by their handles"
     );
-    // Their slots are given to others before they come back.
+    // Their slots are reused before they are checked in.
     pool.ready();
     let fresh = [pool.new_in_use(None, now), pool.new_in_use(None, now)];
     assert_eq!(pool.handle(one), None);
@@ -536,7 +536,7 @@ fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
         let closed = pool.closed();
         assert_eq!(closed == [(1, Some(Reason::Idle))], is_idle, "{closed:?}");
     }
-    // Without the option nothing is too old, and what is in use is never idle.
+    // Without the option nothing is too old, and connections in use are never idle.
     let mut pool = ready(LIMITS);
     pool.fill(1, now);
     assert_eq!(pool.ask(now + seconds(1_000_000)), Told::Reuse(1));
@@ -563,7 +563,7 @@ fn idle_connections_are_closed_oldest_first_and_the_next_instant_is_told() {
         max_idle_time: Some(limit),
         ..LIMITS
     };
-    // They came back at 0, 1 and 2 s.
+    // They were checked in at 0, 1 and 2 s.
     let cases: [(u64, &[u64], Option<u64>); 6] = [
         (0, &[], Some(10)),
         (10, &[], Some(10)),
@@ -608,7 +608,7 @@ fn clearing_a_service_leaves_the_others_alone() {
     assert_eq!((pool.phase(), pool.generation()), (Phase::Ready, 0));
     let stale: Vec<_> = leases.iter().map(|lease| pool.is_stale(*lease)).collect();
     assert_eq!(stale, [true, true, false, true]);
-    // A connection gets the generation of when its handshake is over.
+    // A connection gets the generation of the moment at which its handshake ends.
     pool.established(dialling, Some(SERVICE), now);
     assert!(!pool.is_stale(dialling));
     pool.give_back(leases[1], now);
@@ -633,7 +633,7 @@ fn a_service_is_forgotten_with_its_last_connection() {
     pool.give_back(two, now);
     assert!(pool.services.is_empty());
     assert!(!pool.clear_service(&SERVICE));
-    // Each way out of the pool counts.
+    // Every way out of the pool counts.
     let ways: [fn(&mut Pool, Lease, Instant); 5] = [
         |pool, lease, now| pool.check_in(lease, 0, true, now),
         |pool, _, _| drop(pool.clear(true, true)),
@@ -772,8 +772,8 @@ fn who_lines_up_again_is_the_first_and_can_leave() {
     assert_eq!(names, ["c", "a", "d"]);
 }
 
-/// One that was served just as its time was up asks to leave by a ticket that is not in the queue any more. It
-/// must not be anybody else's.
+/// A thread that was served just as its wait timed out leaves with a ticket that is no longer in the queue. That
+/// ticket must not belong to another thread.
 #[test]
 fn no_ticket_is_given_twice() {
     let now = Instant::now();
@@ -804,12 +804,12 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     let Some(Outcome::Reuse(dead, ..)) = next else {
         unreachable!()
     };
-    // Its place is free for the new connection, although somebody waits.
+    // Its lease is free for the new connection, although another thread waits.
     pool.enqueue("other", false);
     let next = pool.check_out_instead(dead, 1, now, || 3);
     assert_eq!(told(next.as_ref()), Told::Establish(3));
     assert_eq!(pool.grant(now), None);
-    // It has to wait if too many are being established, and is told if the pool is not ready.
+    // It must wait if too many connections are being established, and fails if the pool is not ready.
     let mut pool = ready(Limits {
         max_size: 2,
         max_connecting: 1,

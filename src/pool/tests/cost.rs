@@ -1,11 +1,11 @@
-//! What a check-out of an available connection costs: no allocation, and no system call.
+//! The cost of checking out an available connection: no allocation, and no system call.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use super::*;
 
-/// A dialler whose connections are nothing.
+/// A dialer whose connections do nothing.
 struct Nothing;
 
 impl Dial for Nothing {
@@ -40,7 +40,7 @@ impl Pooled for Nothing {
     }
 }
 
-/// A pool with one connection, with limits for everything, that nobody listens to.
+/// Returns a pool with one connection, with all limits set and no listener.
 fn pool() -> Arc<Pool<Nothing>> {
     let uri = "mongodb://db.example/?maxPoolSize=2&maxIdleTimeMS=60000&waitQueueTimeoutMS=60000";
     let (options, _) = ClientOptions::parse(uri).unwrap();
@@ -51,7 +51,7 @@ fn pool() -> Arc<Pool<Nothing>> {
     pool
 }
 
-/// One check-out with a deadline, and the check-in.
+/// Does one check-out with a deadline, and the check-in.
 fn once(pool: &Arc<Pool<Nothing>>) {
     let limit = Some(Duration::from_secs(30));
     let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
@@ -64,13 +64,13 @@ fn a_check_out_allocates_nothing() {
     let pool = pool();
     let info = allocation_counter::measure(|| (0..1000).for_each(|_| once(&pool)));
     assert_eq!(info.count_total, 0, "{info:?}");
-    // It can tell.
+    // Proves that the counter works.
     let info = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(info.count_total, 1, "{info:?}");
 }
 
-/// Runs itself under strace, with and without many check-outs. Where there is no strace, or it may not trace, it
-/// says so and is no test.
+/// Runs itself under strace, with and without many check-outs. If strace is missing or not permitted, the test prints
+/// that and passes.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_check_out_makes_no_system_call() {
@@ -99,9 +99,9 @@ fn a_check_out_makes_no_system_call() {
         return;
     };
     assert!(without > 0);
-    // Some come and go: the process itself begins and ends with a few hundred.
+    // The number varies: the process itself makes a few hundred calls at its start and end.
     assert!(with < without + 100, "{with}, without check-outs {without}");
 }
 
-/// Set in the process that strace looks at: how many check-outs it makes.
+/// Set in the process that strace observes: the number of check-outs that it makes.
 const CHILD: &str = "MONGOTLS_COST_CHILD";

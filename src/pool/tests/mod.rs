@@ -1,4 +1,4 @@
-//! The pool with real connections to the test bench.
+//! Tests of the pool with real connections to the test bench.
 
 mod cost;
 mod storm;
@@ -15,7 +15,7 @@ use openssl::ssl::SslVersion;
 use super::*;
 use crate::conn::{Connector, Request};
 
-/// A pool that is ready, with these options of the connection string.
+/// Returns a pool that is ready, with these options of the connection string.
 fn pool_with(server: &Server, options: &str) -> Arc<Pool<Alone>> {
     let uri = format!("{}?{options}", server.uri());
     let (options, _) = ClientOptions::parse(&uri).unwrap();
@@ -25,12 +25,12 @@ fn pool_with(server: &Server, options: &str) -> Arc<Pool<Alone>> {
     pool
 }
 
-/// A pool of so many connections, in which nobody waits for long.
+/// Returns a pool of `size` connections, in which no thread waits for long.
 fn pool_of(server: &Server, size: usize) -> Arc<Pool<Alone>> {
     pool_with(server, &format!("maxPoolSize={size}&waitQueueTimeoutMS=50"))
 }
 
-/// Available, in use.
+/// Returns the numbers of available connections and of those in use.
 fn counts(pool: &Pool<Alone>) -> (usize, usize) {
     let snapshot = pool.snapshot();
     (snapshot.available, snapshot.in_use)
@@ -51,7 +51,7 @@ fn a_panic_gives_the_connection_back() {
     assert_eq!(server.counts().accepted, 1);
 }
 
-/// So many connections that are checked out at once.
+/// Returns `count` connections that are checked out at the same time.
 fn connections(pool: &Arc<Pool<Alone>>, count: usize) -> Vec<PooledConnection<Alone>> {
     (0..count).map(|_| pool.check_out(None).unwrap()).collect()
 }
@@ -157,7 +157,7 @@ fn closing_interrupts_a_dial() {
     assert_eq!(pool.snapshot().pending, 0);
 }
 
-/// One server without TLS, and two with.
+/// Returns one server without TLS, and two with TLS.
 fn servers() -> (PkiDir, Vec<(Server, String)>) {
     let folder = PkiDir::new();
     let ca = Ca::root("root", KeyKind::EcP256);
@@ -178,7 +178,7 @@ fn a_connection_sees_that_its_peer_has_closed_it() {
     for (server, options) in &servers {
         let pool = pool_with(server, options);
         let mut connection = pool.check_out(None).unwrap();
-        // Twice: session tickets are no end, and the look leaves the connection as it was.
+        // Twice: session tickets do not count as an end of the stream, and the check leaves the connection unchanged.
         assert!(connection.is_open() && connection.is_open());
         ping(&mut connection).unwrap();
         assert!(connection.is_open());
@@ -214,5 +214,5 @@ fn ping(connection: &mut PooledConnection<Alone>) -> Result<RawDocumentBuf> {
     connection.run(&Request::new("admin", &rawdoc! { "ping": 1_i32 }), None)
 }
 
-/// For what happens at once unless something is wrong.
+/// The time limit for events that happen at once unless something is wrong.
 const LONG: Duration = Duration::from_secs(10);

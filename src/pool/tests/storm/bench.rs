@@ -1,4 +1,4 @@
-//! Connections that are none, and the dialler that makes them. Counts from outside what the pool may not exceed.
+//! Mock connections and the dialer that makes them. They count, independently of the pool, what it must not exceed.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -18,22 +18,22 @@ use crate::error::{Error, Result};
 use crate::socket::Interrupt;
 use crate::time::Deadline;
 
-/// What goes wrong.
+/// The faults to inject.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Faults {
-    /// A dial takes up to so many microseconds.
+    /// The maximum duration of a dial in microseconds.
     pub(super) slow: usize,
-    /// One dial in so many fails; 0 for none. Likewise the following.
+    /// One dial in this many fails; 0 for no failures. The same applies to the following fields.
     pub(super) fail_one_in: u64,
     pub(super) panic_one_in: u64,
-    /// Connections that have been unused turn out to be closed.
+    /// One idle connection in this many turns out to be closed.
     pub(super) dead_one_in: usize,
-    /// Connections lead to one of two services.
+    /// True if connections lead to one of two services.
     pub(super) behind_load_balancer: bool,
     pub(super) seed: u64,
 }
 
-/// What dials.
+/// The dialer.
 #[derive(Debug)]
 pub(super) struct Bench {
     faults: Faults,
@@ -42,34 +42,34 @@ pub(super) struct Bench {
     dialling: AtomicUsize,
     pub(super) most_dialling: AtomicUsize,
     pub(super) dials: AtomicU64,
-    /// The dials that have exceeded no limit. A panic that says otherwise is not heard of in the background.
+    /// The number of dials that exceeded no limit. A panic of the others would not be noticed in the background.
     pub(super) sound_dials: AtomicU64,
-    /// The connections that have not been dropped.
+    /// The number of connections that have not been dropped.
     pub(super) alive: Arc<AtomicUsize>,
-    /// How often somebody has begun to clear the pool, and how often that was over.
+    /// The number of times that a thread began to clear the pool, and the number of times that it finished.
     clearing: AtomicU64,
     pub(super) cleared: AtomicU64,
     census: Mutex<Arc<Census>>,
-    /// No dial fails any more.
+    /// True if no dial fails any more.
     pub(super) has_recovered: AtomicBool,
     pub(super) tally: Tally,
 }
 
-/// What check-outs came to.
+/// The results of check-outs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) served: AtomicU64,
-    /// Of these, with a connection that was there.
+    /// The number of these that reused a connection.
     pub(super) reused: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) failed: AtomicU64,
 }
 
-/// How many connections there are to the knowledge of the users: those in use and those being established.
+/// The number of connections as the users know it: those in use and those being established.
 ///
-/// An interruption takes connections away from their users, who learn it late: then there is a new census, for
-/// the check-outs that begin afterwards.
+/// An interruption takes connections away from their users, who notice it late. Therefore a new census begins for the
+/// check-outs that start afterwards.
 #[derive(Debug)]
 pub(super) struct Census {
     used: AtomicUsize,
@@ -77,12 +77,12 @@ pub(super) struct Census {
     is_void: AtomicBool,
 }
 
-/// One of them; gone when dropped.
+/// One connection of a census, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Used(Arc<Census>);
 
 thread_local! {
-    /// The census of the check-out that this thread is at.
+    /// The census of the current check-out of this thread.
     static CENSUS: RefCell<Option<Arc<Census>>> = const { RefCell::new(None) };
 }
 
@@ -130,14 +130,14 @@ impl Bench {
         }
     }
 
-    /// This thread is about to check out.
+    /// Records that this thread is about to check out.
     pub(super) fn enter(&self) -> Arc<Census> {
         let census = Arc::clone(&self.census.lock().unwrap());
         CENSUS.set(Some(Arc::clone(&census)));
         census
     }
 
-    /// Clears the pool; by one thread at a time.
+    /// Clears the pool; only one thread at a time does this.
     pub(super) fn clearing(&self, interrupts: bool, clear: impl FnOnce()) {
         if interrupts {
             self.census.lock().unwrap().is_void.store(true, SeqCst);
@@ -155,7 +155,7 @@ impl Bench {
     }
 }
 
-/// One dial, which ends when this is dropped.
+/// One dial, which ends when this value is dropped.
 struct Dialling<'a> {
     bench: &'a Bench,
     _used: Used,
@@ -182,7 +182,7 @@ impl Dial for Bench {
         let dialling = self.dialling.fetch_add(1, SeqCst) + 1;
         self.most_dialling.fetch_max(dialling, SeqCst);
         assert!(dialling <= self.max_connecting, "{dialling} dials at once");
-        // The thread in the background is at no check-out.
+        // The background thread never checks out.
         let census = CENSUS.with_borrow(Clone::clone);
         let census = census.unwrap_or_else(|| Arc::clone(&self.census.lock().unwrap()));
         let ends = Dialling {
@@ -196,7 +196,7 @@ impl Dial for Bench {
             thread::sleep(Duration::from_micros(micros));
         }
         if self.goes_wrong(&mut random, self.faults.panic_one_in) {
-            // Without the hook, which would print each one.
+            // Without the panic hook, which would print each one.
             resume_unwind(Box::new(PANIC));
         }
         if interrupt.is_interrupted() {
@@ -221,17 +221,17 @@ impl Dial for Bench {
     }
 
     fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error) {
-        // As after an error that says something about the server.
+        // As after an error that concerns the server.
         if self.dials.load(SeqCst) % 16 == 0 {
             pool.clear_because_of(on, Some(error));
         }
     }
 }
 
-/// A connection that is none.
+/// A mock connection.
 #[derive(Debug)]
 pub(crate) struct Mock {
-    /// How often the pool was cleared, to the end or not, when the dial began.
+    /// The number of times that the pool was cleared, completely or not, when the dial began.
     pub(super) cleared_before: u64,
     service: Option<[u8; 12]>,
     pub(super) was_spoilt: bool,
@@ -243,7 +243,7 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// Nobody else uses it.
+    /// Checks that no other thread uses the connection.
     pub(super) fn begin_use(&self) {
         assert!(!self.is_used.swap(true, SeqCst), "two use it");
     }
@@ -277,15 +277,15 @@ impl Drop for Mock {
     }
 }
 
-/// What a panic says.
+/// Returns the text of a panic.
 pub(super) fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     text.unwrap_or_else(|| "a panic without text".to_owned())
 }
 
-/// What a dial panics with.
+/// The text of a panic of a dial.
 pub(super) const PANIC: &str = "a bug of the dialler";
 
-/// What a dial fails with.
+/// The text of an error of a dial.
 pub(super) const FAILURE: &str = "the server does not like it";

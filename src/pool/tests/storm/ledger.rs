@@ -1,8 +1,8 @@
-//! The events of a pool, checked as they come and balanced at the end.
+//! A ledger of a pool's events, checked as they arrive and balanced at the end.
 //!
-//! Events of different threads may be told in another order than that in which things happened, since nothing is
-//! told under the lock. What holds all the same: the events of one thread, and those of one connection, save that
-//! an interruption closes a connection while a thread uses it.
+//! Events of different threads may arrive in another order than that in which things happened, because no event is
+//! sent under the lock. Two orders are always kept: that of the events of one thread, and that of the events of one
+//! connection. The exception is that an interruption closes a connection while a thread uses it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -22,11 +22,11 @@ struct Entries {
     asked: u64,
     answered: u64,
     is_pool_closed: bool,
-    /// What was wrong: a listener's panic would go unseen.
+    /// The errors found. They are collected because a panic of a listener would not be noticed.
     wrong: Vec<String>,
 }
 
-/// What is known of a connection.
+/// The known state of a connection.
 #[derive(Debug, Default)]
 struct Life {
     is_ready: bool,
@@ -35,11 +35,11 @@ struct Life {
 }
 
 thread_local! {
-    /// When this thread asked, if it has had no answer.
+    /// The start of this thread's check-out, until it ends.
     static ASKED: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// How long the connection took that this thread has established since it asked.
+    /// The time that this thread took to establish a connection during the current check-out.
     static ESTABLISHED: Cell<Option<Duration>> = const { Cell::new(None) };
-    /// The number of the last connection that this thread has created.
+    /// The number of the last connection that this thread created.
     static LAST: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -52,7 +52,7 @@ impl Ledger {
         }
     }
 
-    /// Once the pool is closed and nobody uses it.
+    /// Checks the balance once the pool is closed and unused.
     pub(super) fn check_at_the_end(&self, dials: u64) {
         let entries = self.entries.lock().unwrap();
         let (wrong, count) = (entries.wrong.first(), entries.wrong.len());
@@ -115,7 +115,7 @@ impl Entries {
                 check(life.is_ready, "checked out before it was ready")?;
                 let was_out = std::mem::replace(&mut life.is_out, true);
                 check(!was_out, "checked out twice")?;
-                // An interruption may be told before.
+                // The event of an interruption may come earlier.
                 let closed = life.closed;
                 let was_cut = closed.is_none_or(|why| why == ConnectionClosedReason::Stale);
                 check(was_cut, "checked out after it was closed")
@@ -146,7 +146,7 @@ impl Entries {
     fn answer(&mut self, duration: Duration) -> Result<(), &'static str> {
         self.answered += 1;
         let asked = ASKED.take().ok_or("an answer that nobody asked for")?;
-        // The pool takes the time before it tells.
+        // The pool reads the clock before it sends the event.
         check(duration <= asked.elapsed() + SLACK, "it took too long")?;
         match ESTABLISHED.take() {
             Some(established) => check(established <= duration, "shorter than its part"),
@@ -163,5 +163,5 @@ fn check(is_so: bool, wrong: &'static str) -> Result<(), &'static str> {
     is_so.then_some(()).ok_or(wrong)
 }
 
-/// How long a thread may be kept from running between the clock and the event.
+/// The maximum time for which a thread may be preempted between the clock and the event.
 const SLACK: Duration = Duration::from_secs(5);

@@ -1,13 +1,12 @@
-//! The pool under threads that do whatever they like, with connections that are none.
+//! Tests of the pool under threads that behave randomly, with mock connections.
 //!
-//! A dial may be slow, fail or panic; a connection may perish, be found closed after it was unused, or be dropped
-//! by a panic; the pool is cleared with and without interruption, retired, made ready, looked after in the
-//! background, and closed at last. Nothing asks the pool how it is: the connections and the events are counted from
-//! outside.
+//! A dial may be slow, fail or panic. A connection may perish, be found closed after it was idle, or be dropped by a
+//! panic. The pool is cleared with and without interruption, retired, made ready, maintained in the background, and
+//! finally closed. The tests do not rely on the pool's own state: connections and events are counted independently.
 //!
-//! `MONGOTLS_FUZZ_ROUNDS` sets how many steps are made (a step is one attempt to check out, with what follows),
-//! `MONGOTLS_FUZZ_SEED` with which seed they begin. A failure prints its seed; it repeats the choices, though not
-//! the moments at which the system switches threads.
+//! `MONGOTLS_FUZZ_ROUNDS` sets the number of steps (a step is one attempt to check out, with what follows), and
+//! `MONGOTLS_FUZZ_SEED` the first seed. A failure prints its seed. The seed repeats the choices, but not the moments
+//! at which the system switches threads.
 
 mod bench;
 mod ledger;
@@ -24,7 +23,7 @@ use self::bench::{Bench, Faults};
 use self::ledger::Ledger;
 use super::*;
 
-/// A pool with what it runs on.
+/// A pool with its environment.
 struct Site {
     pool: Arc<Pool<Bench>>,
     bench: Arc<Bench>,
@@ -32,7 +31,7 @@ struct Site {
     plan: Plan,
 }
 
-/// What a storm is like.
+/// The parameters of a storm.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     seed: u64,
@@ -41,7 +40,7 @@ struct Plan {
     max_connecting: usize,
     max_idle: Option<Duration>,
     wait_limit: Option<Duration>,
-    /// Whether connections in use are cut off by clearing.
+    /// True if clearing interrupts connections in use.
     interrupts: bool,
     faults: Faults,
 }
@@ -101,11 +100,11 @@ impl Plan {
 }
 
 impl Site {
-    /// Closes the pool, and checks that nothing of it is left.
+    /// Closes the pool, and checks that nothing of it remains.
     fn end(self) {
         self.pool.close();
         assert_eq!(self.pool.drain(Some(Instant::now() + LONG)), []);
-        // The thread in the background may still have a connection in its hands.
+        // The background thread may still hold a connection.
         let started = Instant::now();
         while self.bench.alive.load(SeqCst) > 0 || Arc::strong_count(&self.pool) > 1 {
             assert!(started.elapsed() < LONG, "{:?}", self.pool.snapshot());
@@ -125,7 +124,7 @@ impl Site {
     }
 }
 
-/// One thread that uses the pool for so many steps.
+/// Uses the pool for `steps` steps in one thread.
 fn use_it(site: &Site, random: &mut Random, steps: u64) {
     let Site {
         pool, bench, plan, ..
@@ -153,7 +152,8 @@ fn use_it(site: &Site, random: &mut Random, steps: u64) {
                     bench.tally.timed_out.fetch_add(1, SeqCst);
                 } else if error.is_pool_cleared() {
                     bench.tally.refused.fetch_add(1, SeqCst);
-                    // As a monitor, which finds the server well: or else there is nothing to do but to be refused.
+                    // Acts as a monitor that finds the server available; otherwise every further check-out would
+                    // fail.
                     thread::yield_now();
                     if random.below(4) == 0 {
                         pool.ready();
@@ -189,7 +189,7 @@ fn use_it(site: &Site, random: &mut Random, steps: u64) {
             _ => {}
         }
         if random.below(64) == 0 {
-            // The guard is dropped by a panic of the program.
+            // A panic of the program drops the guard.
             let panic = catch_unwind(AssertUnwindSafe(|| {
                 connection.end_use();
                 drop(used);
@@ -219,7 +219,7 @@ fn check_failure(error: &Error, plan: &Plan, took: Duration, limit: Option<Durat
     );
 }
 
-/// Clears the pool and makes it ready, as monitors and the reload of files do, until there are no users any more.
+/// Clears the pool and makes it ready, like monitors and file reloads do, until all users have ended.
 fn disturb(site: &Site, random: &mut Random, is_over: &mpsc::Receiver<()>) {
     let Site {
         pool, bench, plan, ..
@@ -247,7 +247,7 @@ fn disturb(site: &Site, random: &mut Random, is_over: &mpsc::Receiver<()>) {
     pool.ready();
 }
 
-/// A storm of so many steps in all; fails if a thread does not end. Returns what they came to.
+/// Runs a storm of `steps` steps in total; fails if a thread does not end. Returns the numbers of results.
 fn storm(plan: Plan, steps: u64) -> [u64; 6] {
     let site = plan.site();
     site.pool.ready();
@@ -271,7 +271,8 @@ fn storm(plan: Plan, steps: u64) -> [u64; 6] {
         }
         drop(done);
         for _ in 0..THREADS {
-            // A pool that stays paused is no lost wake-up: somebody makes it ready again and again.
+            // A pool that stays paused does not count as a lost wake-up, because threads make it ready again and
+            // again.
             let Ok(ended) = dones.recv_timeout(STUCK) else {
                 give_up(&format!("stuck: {plan:?} {:?}", site.pool.snapshot()));
             };
@@ -301,9 +302,9 @@ fn storm(plan: Plan, steps: u64) -> [u64; 6] {
     [served, reused, refused, timed_out, failed, dials]
 }
 
-/// Ends the process: threads hang, or may, and there is no way to end them.
+/// Aborts the process: threads may hang, and cannot be stopped.
 fn give_up(why: &str) -> ! {
-    // Not by a macro, whose text the test harness would keep to itself.
+    // Not by a macro, whose output the test harness would capture.
     let _ = writeln!(std::io::stderr(), "{why}");
     std::process::abort();
 }
@@ -332,7 +333,7 @@ fn a_storm_of_users_loses_nothing() {
     }
 }
 
-/// 500 threads at once ask a pool that has no connection yet.
+/// 500 threads at once check out of a pool that has no connection yet.
 #[test]
 #[allow(clippy::print_stdout, reason = "figures that are reported")]
 fn a_cold_pool_does_not_storm_its_server() {
@@ -410,7 +411,7 @@ fn waiting_threads_are_served_in_the_order_of_their_arrival() {
             scope.spawn(move || {
                 let mut connection = site.pool.check_out(None).unwrap();
                 served.lock().unwrap().push(number);
-                // The connection itself or a place for a new one: the order is the same.
+                // The result is the connection itself or a lease for a new one; the order is the same.
                 if number % 3 == 0 {
                     connection.perish();
                 }
@@ -458,7 +459,7 @@ fn a_panic_in_the_background_does_not_end_the_maintenance() {
     site.end();
 }
 
-/// Only what clears the pool is what the pool was cleared for.
+/// Only the error that clears the pool is reported as the reason of the clear.
 #[test]
 fn a_stale_error_is_not_what_a_pool_was_cleared_for() {
     let plan = Plan::chosen_by(&mut Random::seeded(1), 1);
@@ -479,20 +480,20 @@ fn a_stale_error_is_not_what_a_pool_was_cleared_for() {
     site.end();
 }
 
-/// The users of a storm.
+/// The number of users in a storm.
 const THREADS: u64 = 6;
 
-/// The steps of one storm.
+/// The number of steps in one storm.
 const STEPS: usize = 6000;
 
-/// The threads that ask a cold pool at once.
+/// The number of threads that check out of a cold pool at once.
 const CROWD: usize = 500;
 
-/// The threads that wait in a row.
+/// The number of threads that wait in the queue.
 const QUEUE: usize = 64;
 
-/// For what happens at once unless something is wrong.
+/// The time limit for events that happen at once unless something is wrong.
 const LONG: Duration = Duration::from_secs(20);
 
-/// After this a thread that still waits was forgotten.
+/// The time after which a waiting thread counts as forgotten.
 const STUCK: Duration = Duration::from_secs(60);
