@@ -9,8 +9,8 @@ thread_local! {
     static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs the work of a callback, and returns nothing if it panicked: a panic must not cross C, which would end the
-/// process. Errors that it leaves in OpenSSL's queue are removed, because OpenSSL would take them for its own.
+/// Runs the work of a callback, and returns `None` if it panicked, because a panic that crosses C would abort the
+/// process. Errors that the work leaves in OpenSSL's queue are removed, because OpenSSL would treat them as its own.
 pub(crate) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     let _mark = ErrorMark::set();
     #[cfg(test)]
@@ -25,7 +25,7 @@ pub(crate) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Returns whether a callback on this thread has panicked since the last call.
+/// Returns true if a callback on this thread has panicked since the last call.
 pub(crate) fn take_panic() -> bool {
     PANICKED.take()
 }
@@ -45,7 +45,7 @@ mod tests {
     use crate::tls::TlsContext;
 
     thread_local! {
-        /// The number of callbacks that ran on this thread, and the one that must panic.
+        /// The number of callbacks that have run on this thread, and the number of the one that must panic.
         static RUN: Cell<usize> = const { Cell::new(0) };
         static PANICS: Cell<usize> = const { Cell::new(0) };
     }
@@ -59,7 +59,7 @@ mod tests {
     fn a_panic_in_any_callback_is_a_failed_handshake() {
         let ca = Ca::root("root", KeyKind::EcP256);
         let identity = ca.issue(LeafSpec::local_server());
-        // In TLS 1.2 the session comes within the handshake.
+        // In TLS 1.2 the session arrives during the handshake.
         let tls = ServerTls::new(&identity)
             .versions(SslVersion::TLS1_2, SslVersion::TLS1_2)
             .client_auth(ClientAuth::Request, &[])
@@ -70,7 +70,7 @@ mod tests {
         let options = options.dangerous(|it| it.key_log_file(dir.path().join("keys.log")));
         let options = options.build().unwrap();
         let attempt = |panics: usize| {
-            // A context of its own, so that no session is resumed.
+            // A separate context, so that no session is resumed.
             let context = TlsContext::new(&options).unwrap();
             let stream = TcpStream::connect(server.addr()).unwrap();
             RUN.set(0);
@@ -81,7 +81,7 @@ mod tests {
         };
         let (outcome, count) = attempt(0);
         outcome.unwrap();
-        // The chain's two certificates, the request, the staple, the key log and the session at least.
+        // At least the chain's two certificates, the request, the staple, the key log and the session.
         assert!(count >= 6, "{count}");
         for panics in 1..=count {
             let error = attempt(panics).0.unwrap_err();

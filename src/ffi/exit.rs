@@ -1,11 +1,11 @@
-//! The end of the process while other threads are in OpenSSL.
+//! The end of the process while other threads are inside OpenSSL.
 //!
-//! If another part of the process has initialised OpenSSL first, as a C program or libcurl does, OpenSSL frees what it
-//! keeps when the process exits. A thread that is in OpenSSL at that moment crashes. So threads of this crate count
-//! themselves while they [are inside](inside), also for one call on an established stream. OpenSSL calls
-//! [`before_cleanup`] first, on the thread that exits. From then on no other thread comes in, and the exit waits until
-//! none is inside, for at most [`PATIENCE`]. A thread that waits for the network or for the program's own function has
-//! [stepped outside](outside), and does not come back in: it sleeps until the process has ended.
+//! If another part of the process (such as a C program or libcurl) has initialised OpenSSL first, OpenSSL frees its
+//! global state when the process exits. A thread that is inside OpenSSL at that moment crashes. Therefore threads of
+//! this crate are counted while they [are inside](inside), even for a single call on an established stream. On the
+//! exiting thread, OpenSSL first calls [`before_cleanup`]. From then on no other thread enters, and the exit waits
+//! until no thread is inside, for at most [`PATIENCE`]. A thread that waits for the network or for the program's own
+//! function has [stepped outside](outside). It does not enter again, and sleeps until the process has ended.
 //!
 //! None of this happens if OpenSSL does not clean up, because this or another Rust crate initialised it first.
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An exit waits no longer than this for threads that are inside: 1 s.
+/// The maximum time for which an exit waits for threads that are inside: 1 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// True if OpenSSL is about to clean up, or has done so.
@@ -23,7 +23,7 @@ static IS_OVER: AtomicBool = AtomicBool::new(false);
 /// The numbers of threads that are inside. There are several counters so that threads do not share one cache line.
 static COUNTERS: [Counter; 16] = [const { Counter(AtomicUsize::new(0)) }; 16];
 
-/// The counter of the next thread that comes in for the first time.
+/// The counter of the next thread that enters for the first time.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 #[repr(align(64))]
@@ -31,10 +31,10 @@ struct Counter(AtomicUsize);
 
 /// The state of one thread.
 struct Own {
-    /// The number of times it came in and has not gone out.
+    /// The nesting depth of the thread's calls inside.
     depth: Cell<usize>,
     counter: Cell<Option<&'static Counter>>,
-    /// True if it is the thread that exits.
+    /// True for the thread that exits.
     exits: Cell<bool>,
 }
 
@@ -56,7 +56,7 @@ impl Own {
 
     fn come_in(&self) {
         let counter = self.counter();
-        // Both are sequentially consistent: either this thread sees the end, or the end sees this thread.
+        // Both operations are sequentially consistent: either this thread sees the end, or the exit sees this thread.
         counter.fetch_add(1, Ordering::SeqCst);
         if IS_OVER.load(Ordering::SeqCst) && !self.exits.get() {
             counter.fetch_sub(1, Ordering::SeqCst);
@@ -71,7 +71,7 @@ impl Own {
     }
 }
 
-/// This thread is inside OpenSSL until the result is dropped.
+/// Marks this thread as inside OpenSSL until the returned value is dropped.
 pub(crate) fn inside() -> Inside {
     OWN.with(|own| {
         let depth = own.depth.get();
@@ -99,9 +99,9 @@ impl Drop for Inside {
     }
 }
 
-/// Does what is not OpenSSL's and may take long, such as waiting for the network, in the middle of a call.
+/// Runs code that is not part of OpenSSL and may take long, such as waiting for the network, in the middle of a call.
 pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
-    /// Comes back in, also after a panic.
+    /// Enters again, even after a panic.
     struct Back(usize);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -123,7 +123,7 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     wait()
 }
 
-/// On the thread that exits, before OpenSSL cleans up.
+/// Runs on the exiting thread, before OpenSSL cleans up.
 pub(crate) fn before_cleanup() {
     let own = OWN.with(|own| {
         own.exits.set(true);
@@ -140,7 +140,7 @@ pub(crate) fn before_cleanup() {
     }
 }
 
-/// Resets the counters in the child after a fork, on its only thread. Does only what is async-signal-safe.
+/// Resets the counters in a forked child, on its only thread. It does only what is async-signal-safe.
 pub(crate) fn in_child() {
     for counter in &COUNTERS {
         counter.0.store(0, Ordering::SeqCst);

@@ -1,22 +1,24 @@
-//! What must not outlive a `fork()`.
+//! Protection of state that a forked child must not use.
 //!
 //! A forked child has the memory of its parent, one of its threads, and all of its file descriptors. A lock that
-//! another thread held stays locked for ever, and a connection is still the parent's: one byte from the child
-//! would break it. So whatever holds locks or connections exists [once for each process](PerProcess): a child
-//! that asks for it gets one of its own, made anew, and looks at the parent's no more.
+//! another thread held stays locked forever. A connection still belongs to the parent: one byte from the child would
+//! break it. Therefore everything that holds locks or connections exists [once for each process](PerProcess): a child
+//! creates its own value when it needs one, and does not use the parent's any more.
 //!
-//! OpenSSL too has locks, some of them for the whole process: 3.0 takes one with each algorithm that a handshake
-//! looks up. So threads of this crate say when they are [at work](at_work) in OpenSSL, and a fork waits until none
-//! is, which takes no longer than the arithmetic of a handshake: whoever waits for the network, a lock or the
-//! program's own function meanwhile [steps outside](outside). [Calls](call) on the streams of established connections do
-//! without, but for the first time on each thread: OpenSSL keeps a list of its threads under such a lock, and takes it
-//! again when one of them ends. So a thread is introduced at work, and is at work once more at its end.
+//! OpenSSL has locks too, some of them for the whole process: version 3.0 takes one for each algorithm that a
+//! handshake looks up. Therefore threads of this crate are marked as [at work](at_work) in OpenSSL, and a fork waits
+//! until no thread is. That takes no longer than the arithmetic of a handshake, because a thread [steps
+//! outside](outside) while it waits for the network, a lock or the program's own function. [Calls](call) on the
+//! streams of established connections do not need this, except the first one on each thread. The reason is that
+//! OpenSSL keeps a list of its threads under such a lock, which it also takes when a thread ends. Therefore a thread
+//! is added to that list while it is marked as at work, and is marked again at its end.
 //!
-//! Work and calls also keep two other promises: OpenSSL's queue of errors is empty when they begin, so that errors of
-//! others in this thread are not taken for ours, and when they end; and [`crate::ffi::exit`] counts the thread as inside.
+//! Work and calls also guarantee two other properties. OpenSSL's error queue is empty when they begin and when they
+//! end, so that errors of other code on this thread are not mistaken for ours. And [`crate::ffi::exit`] counts the
+//! thread as inside.
 //!
-//! A fork is noticed by handlers of `pthread_atfork`, so that asking whether there was one costs no system call.
-//! Processes made by the bare system call `clone` are not noticed.
+//! Forks are detected by handlers of `pthread_atfork`, so that the check for a fork costs no system call. Processes
+//! created by the bare system call `clone` are not detected.
 
 use std::cell::Cell;
 use std::io;
@@ -30,29 +32,29 @@ use once_cell::race::OnceBox;
 use crate::ffi::exit::{self, Inside};
 use crate::ffi::{openssl, system};
 
-/// How many forks lie between this process and the one that made the first [`PerProcess`].
+/// Returns the number of forks between the process that created the first [`PerProcess`] and this process.
 pub(crate) fn count() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-/// How many threads are at work in OpenSSL.
+/// The number of threads that are at work in OpenSSL.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads are about to fork. While there is one, nobody goes to work.
+/// The number of threads that are about to fork. While it is not zero, no thread starts work.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// How often this thread went to work and has not come back.
+    /// The nesting depth of this thread's work.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-    /// Whether OpenSSL knows this thread.
+    /// True if this thread is on OpenSSL's list.
     static IS_KNOWN: Cell<bool> = const { Cell::new(false) };
     /// Dropped when this thread ends, before OpenSSL's own clean-up would begin.
     static LEAVING: Leaving = const { Leaving };
 }
 
-/// Takes the thread off OpenSSL's list when it is dropped.
+/// Removes the thread from OpenSSL's list when dropped.
 struct Leaving;
 
 impl Drop for Leaving {
@@ -62,10 +64,11 @@ impl Drop for Leaving {
     }
 }
 
-/// A fork waits no longer than this for threads that are at work: 1 s.
+/// The maximum time for which a fork waits for threads that are at work: 1 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// This thread is at work in OpenSSL, where it may hold locks of the whole process, until the result is dropped.
+/// Marks this thread as at work in OpenSSL, where it may hold locks of the whole process, until the returned value is
+/// dropped.
 pub(crate) fn at_work() -> AtWork {
     let inside = exit::inside();
     let is_outermost = DEPTH.get() == 0;
@@ -75,7 +78,7 @@ pub(crate) fn at_work() -> AtWork {
     DEPTH.set(DEPTH.get() + 1);
     if !IS_KNOWN.replace(true) {
         introduce();
-        // A thread that is ending already has nobody who would do it.
+        // During thread exit the destructor can no longer be registered.
         let _ = LEAVING.try_with(|_| ());
     }
     if is_outermost {
@@ -100,7 +103,8 @@ impl Drop for AtWork {
     }
 }
 
-/// This thread calls OpenSSL without being at work, until the result is dropped: a fork does not wait for it.
+/// Marks this thread as calling OpenSSL without being at work, until the returned value is dropped. A fork does not
+/// wait for it.
 pub(crate) fn call() -> Call {
     if !IS_KNOWN.get() {
         drop(at_work());
@@ -121,8 +125,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Ends a call. A read or write that succeeded leaves no error behind, so the queue is not looked at again: that
-    /// would cost a ping 500 instructions.
+    /// Ends a call. A successful read or write leaves no error behind, so the queue is not checked again: that would
+    /// cost a ping 500 instructions.
     pub(crate) fn end(mut self, succeeded: bool) {
         self.succeeded = succeeded;
     }
@@ -136,8 +140,8 @@ impl Drop for Call {
     }
 }
 
-/// Fails in a forked child with what was made when the process had forked `forks` times: a connection is still the
-/// parent's, and one byte from the child would break it. The program's function for events can fork at any step.
+/// Fails in a forked child. `forks` is the number of forks when the connection was created. The connection belongs to
+/// the parent, and one byte from the child would break it. The program's event listener can fork at any step.
 pub(crate) fn refuse_inherited(forks: u64) -> io::Result<()> {
     if forks == count() {
         return Ok(());
@@ -146,9 +150,9 @@ pub(crate) fn refuse_inherited(forks: u64) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::ConnectionAborted, why))
 }
 
-/// Does what may take long and is not OpenSSL's, such as waiting for the network, in the middle of work.
+/// Runs code that is not part of OpenSSL and may take long, such as waiting for the network, in the middle of work.
 pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
-    /// Goes back to work, also after a panic.
+    /// Resumes work, even after a panic.
     struct Back(usize);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -179,7 +183,8 @@ fn enter() {
     }
 }
 
-/// Makes this thread known to OpenSSL; the first one also registers for forks and for OpenSSL's clean-up.
+/// Adds this thread to OpenSSL's list. The first thread also registers the handlers for forks and for OpenSSL's
+/// clean-up.
 fn introduce() {
     static FIRST: Once = Once::new();
     FIRST.call_once(|| {
@@ -189,7 +194,7 @@ fn introduce() {
     openssl::enter_thread();
 }
 
-/// Notices each fork from now on.
+/// Detects each fork from now on.
 fn watch() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| system::at_fork(prepare, in_parent, in_child));
@@ -199,7 +204,7 @@ extern "C" fn before_cleanup() {
     exit::before_cleanup();
 }
 
-/// Before a fork: waits until no other thread is at work.
+/// Runs before a fork: waits until no other thread is at work.
 extern "C" fn prepare() {
     FORKING.fetch_add(1, Ordering::SeqCst);
     let own = usize::from(DEPTH.get() > 0);
@@ -209,12 +214,12 @@ extern "C" fn prepare() {
     }
 }
 
-/// After a fork, in the parent.
+/// Runs after a fork, in the parent.
 extern "C" fn in_parent() {
     FORKING.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// After a fork, in the child, whose only thread this is. It may do only what is async-signal-safe: it stores to
+/// Runs after a fork, in the child, on its only thread. It may do only what is async-signal-safe: it stores to
 /// atomics.
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
@@ -223,24 +228,26 @@ extern "C" fn in_child() {
     FORKING.store(0, Ordering::SeqCst);
 }
 
-/// A value that each process has for itself.
+/// A value that exists once for each process.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T: Abandon> {
     forks: u64,
-    /// There until it is dropped.
+    /// The value; `Some` until it is dropped.
     value: Option<T>,
-    /// That of a child, in the child. Made without a lock: another thread may have been at it during the fork.
+    /// The value of a child process. It is created without a lock, because another thread may have held one during
+    /// the fork.
     child: OnceBox<PerProcess<T>>,
 }
 
-/// What a child does with what it has inherited.
+/// The handling of inherited values in a forked child.
 pub(crate) trait Abandon {
-    /// Gives back what can be given back without waiting for a lock and without a word to a peer. The rest stays
-    /// where it is until the process ends: nothing is dropped.
+    /// Releases what can be released without waiting for a lock and without sending anything to a peer. The rest
+    /// stays in place until the process ends: nothing is dropped.
     fn abandon(&self);
 
-    /// Begins its work in the child. Until now nobody but its maker knew it, and functions of the program, which
-    /// may ask for it, were not called; if another thread was faster, it is dropped without having begun.
+    /// Starts the work of the value in the child. Before this call only its creator knows it, and no function of the
+    /// program, which might request it, is called. If another thread was faster, the value is dropped without having
+    /// started.
     fn begin(&self);
 }
 
@@ -254,7 +261,7 @@ impl<T: Abandon> PerProcess<T> {
         }
     }
 
-    /// The value of this process; `make` makes it from that of the parent.
+    /// Returns the value of this process. `make` creates it from the parent's value.
     pub(crate) fn get(&self, make: impl Fn(&T) -> T) -> &T {
         let mut own = self;
         while own.forks != count() {
@@ -266,12 +273,13 @@ impl<T: Abandon> PerProcess<T> {
         own.value()
     }
 
-    /// The value as it was made, of whichever process. It holds no lock that another thread may have taken.
+    /// Returns the original value, even if it belongs to a parent process. It holds no lock that another thread may
+    /// have taken.
     pub(crate) fn made(&self) -> &T {
         self.value()
     }
 
-    /// Makes that of a child; of several threads that do so at the same time, one succeeds.
+    /// Creates the value of a child. If several threads do this at the same time, one of them succeeds.
     fn make_child(&self, make: impl Fn(&T) -> T) {
         let inherited = self.value();
         inherited.abandon();
@@ -294,7 +302,8 @@ impl<T: Abandon> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let value = self.value.take();
         if self.forks != count() {
-            // Dropping it may wait for a lock that nobody will release, or for a thread that is not here.
+            // Dropping the value may wait for a lock that no thread will release, or for a thread that does not exist
+            // here.
             std::mem::forget(value);
         }
     }

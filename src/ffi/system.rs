@@ -1,4 +1,4 @@
-//! Calls of the C library that the standard library does not offer. Each is safe to call from anywhere.
+//! Calls of the C library that the standard library does not provide. Each is safe to call from anywhere.
 
 #![allow(unsafe_code)]
 
@@ -10,16 +10,16 @@ use std::time::Instant;
 
 use libc::{c_int, c_void};
 
-/// The number of the user that this process acts as.
+/// Returns the effective user ID of this process.
 pub(crate) fn effective_user() -> u32 {
-    // SAFETY: the call takes nothing and cannot fail.
+    // SAFETY: the call takes no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
 /// A resource that the system limits for each process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
-    /// Descriptors.
+    /// File descriptors.
     OpenFiles,
     /// Threads of all processes of the user.
     Processes,
@@ -27,7 +27,7 @@ pub(crate) enum Resource {
     AddressSpace,
 }
 
-/// The limit in force for this process, or `None` if there is no limit.
+/// Returns the limit in force for this process, or `None` if there is no limit.
 pub(crate) fn soft_limit(resource: Resource) -> Option<u64> {
     let resource = match resource {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,
@@ -38,15 +38,15 @@ pub(crate) fn soft_limit(resource: Resource) -> Option<u64> {
         rlim_cur: libc::RLIM_INFINITY,
         rlim_max: libc::RLIM_INFINITY,
     };
-    // SAFETY: the structure is live and is written to by this call alone.
+    // SAFETY: the structure is live, and only this call writes to it.
     let outcome = unsafe { libc::getrlimit(resource, &raw mut limit) };
     (outcome == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// Registers handlers that run before each fork, and after it in the parent and in the child.
 ///
-/// The handlers must not unwind. The child's may do only what is async-signal-safe. If memory is short they are not
-/// registered, and forks go unnoticed.
+/// The handlers must not unwind. The child's handler may do only what is async-signal-safe. If there is not enough
+/// memory, they are not registered, and forks are not detected.
 pub(crate) fn at_fork(
     prepare: extern "C" fn(),
     in_parent: extern "C" fn(),
@@ -57,23 +57,23 @@ pub(crate) fn at_fork(
     let _ = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
 }
 
-/// Starts a thread of the C library; [`crate::ffi::thread`] says why.
+/// Starts a thread of the C library; [`crate::ffi::thread`] explains why.
 ///
 /// # Errors
-/// Those of the system, if it has no thread or no memory left.
+/// The system's errors, if it has no thread or no memory left.
 pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     /// The stack size of a thread, as in the standard library.
     const STACK: usize = 2 << 20;
-    /// The number of bytes of a name that the kernel keeps.
+    /// The number of bytes of a name that the kernel stores.
     const LONGEST_NAME: usize = 15;
     struct Start {
         name: CString,
         work: Box<dyn FnOnce() + Send>,
     }
     extern "C" fn run(start: *mut c_void) -> *mut c_void {
-        // SAFETY: the pointer comes from Box::into_raw below and is handed to this one thread.
+        // SAFETY: the pointer comes from Box::into_raw below and is passed only to this thread.
         let start = unsafe { Box::from_raw(start.cast::<Start>()) };
-        // SAFETY: the set is initialised by sigemptyset before it is read; both calls concern this thread alone, and
+        // SAFETY: the set is initialised by sigemptyset before it is read; both calls affect only this thread, and
         // the name is NUL-terminated.
         unsafe {
             let mut signals = std::mem::zeroed();
@@ -83,7 +83,7 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
             #[cfg(any(target_os = "linux", target_os = "android"))]
             libc::pthread_setname_np(libc::pthread_self(), start.name.as_ptr());
         }
-        // A panic must not cross C. The hook for panics has printed it.
+        // A panic must not cross C. The panic hook has already printed it.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start.work));
         std::ptr::null_mut()
     }
@@ -94,8 +94,8 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
     let name = &name.as_bytes()[..name.len().min(LONGEST_NAME)];
     let name = CString::new(name)?;
     let start = Box::into_raw(Box::new(Start { name, work }));
-    // SAFETY: the attributes are initialised before they are used and destroyed once. The new thread takes the box
-    // over; if no thread starts it is taken back here.
+    // SAFETY: the attributes are initialised before they are used and destroyed once. The new thread takes ownership
+    // of the box; if no thread starts, it is taken back here.
     let started = unsafe {
         let mut attributes = std::mem::zeroed();
         checked(libc::pthread_attr_init(&raw mut attributes)).and_then(|()| {
@@ -110,27 +110,27 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
         })
     };
     if started.is_err() {
-        // SAFETY: there is no thread that could have taken it.
+        // SAFETY: no thread exists that could own the box.
         drop(unsafe { Box::from_raw(start) });
     }
     started
 }
 
-/// Waits until a file can be read from without blocking, or is at its end; false if `until` comes first.
+/// Waits until a file can be read without blocking, or is at its end. Returns false if `until` is reached first.
 ///
 /// # Errors
-/// Those of the system.
+/// The system's errors.
 pub(crate) fn wait_until_readable(file: &File, until: Instant) -> io::Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait does not end a moment early and is repeated without a pause.
+        // Rounded up, so that the last wait does not end a moment early and then repeat without a pause.
         let millis = c_int::try_from(left.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
         let mut entry = libc::pollfd {
             fd: file.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
-        // SAFETY: the one entry is live and writable for the call, and its descriptor is that of an open file.
+        // SAFETY: the one entry is live and writable during the call, and its descriptor belongs to an open file.
         match unsafe { libc::poll(&raw mut entry, 1, millis) } {
             0 if until <= Instant::now() => return Ok(false),
             0 => {}

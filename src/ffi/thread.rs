@@ -1,8 +1,8 @@
-//! Threads in the background: this is the only place of the crate that starts one.
+//! Background threads: this is the only place of the crate that starts one.
 //!
 //! They are not threads of the standard library. Those take a lock of the whole process when they begin and when they
-//! end; if a program forks at that moment, the lock stays locked in the child, where the first thread that is started
-//! then hangs. Threads of the C library do not take it.
+//! end. If a program forks at that moment, the lock stays locked in the child, where the first thread that is started
+//! then hangs. Threads of the C library do not take that lock.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::ffi::system::start_thread;
 use crate::logging::{error, warn};
 
-/// Starts a detached thread. Its name is cut after 15 bytes, which is what the system shows.
+/// Starts a detached thread. The name is truncated to 15 bytes, which is what the system shows.
 ///
-/// `SIGPIPE` is blocked on it: the C library's resolver and the Kerberos library write to sockets without
-/// `MSG_NOSIGNAL`. A panic ends the thread and nothing else.
+/// `SIGPIPE` is blocked on the thread, because the C library's resolver and the Kerberos library write to sockets
+/// without `MSG_NOSIGNAL`. A panic ends only this thread.
 ///
 /// # Errors
-/// Those of the system, if it has no thread or no memory left.
+/// The system's errors, if it has no thread or no memory left.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     start_thread(name, Box::new(work))
 }
 
-/// The threads in the background that a client needs as long as it lives. One that the system cannot start now is kept,
+/// The background threads that a client needs for its whole life. A thread that the system cannot start now is stored
 /// and started later.
 #[derive(Default)]
 pub(crate) struct Background(Mutex<Vec<Unstarted>>);
@@ -35,10 +35,10 @@ struct Unstarted {
 type Work = Box<dyn FnOnce() + Send>;
 
 impl Background {
-    /// Starts a thread, now or by a later [`retry`](Self::retry).
+    /// Starts a thread, now or in a later [`retry`](Self::retry).
     ///
     /// # Errors
-    /// Those of the system, if the thread cannot be started now.
+    /// The system's errors, if the thread cannot be started now.
     pub(crate) fn start(
         &self,
         name: &'static str,
@@ -56,8 +56,8 @@ impl Background {
         outcome
     }
 
-    /// Starts the threads that could not be started before; returns true if all run. Never call it under a lock that
-    /// a thread of the client takes.
+    /// Starts the threads that could not be started before, and returns true if all run. Never call this under a lock
+    /// that a thread of the client takes.
     pub(crate) fn retry(&self) -> bool {
         let mut left = std::mem::take(&mut *self.lock());
         left.retain(|unstarted| unstarted.start().is_err());
@@ -66,7 +66,7 @@ impl Background {
         kept.is_empty()
     }
 
-    /// Forgets what was not started.
+    /// Removes the threads that have not been started.
     pub(crate) fn clear(&self) {
         let unstarted = std::mem::take(&mut *self.lock());
         drop(unstarted);
@@ -96,11 +96,11 @@ impl std::fmt::Debug for Background {
     }
 }
 
-/// Runs `work` again after each panic, so that one does not end what the thread is there for. `go_on` waits in between;
-/// false ends it.
+/// Runs `work` again after each panic, so that a panic does not end the purpose of the thread. `go_on` waits in
+/// between, and ends the loop by returning false.
 pub(crate) fn outlive_panics(what: &str, mut work: impl FnMut(), mut go_on: impl FnMut() -> bool) {
     while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
-        // The program's logger may be what panicked.
+        // The program's logger may be the source of the panic.
         let _ = catch_unwind(|| {
             error!(target: "mongotls::thread", "{what} panicked, and begins again");
         });

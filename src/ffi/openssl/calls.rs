@@ -1,4 +1,4 @@
-//! Declarations of the functions that `openssl-sys` does not declare.
+//! Declarations of OpenSSL functions that `openssl-sys` does not declare.
 
 #![allow(unsafe_code)]
 

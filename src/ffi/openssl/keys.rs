@@ -16,22 +16,23 @@ use zeroize::Zeroizing;
 
 use super::calls::*;
 
-/// The first private key that a store URI names (`OSSL_STORE`); none if it holds none. `password` writes a
-/// password into the buffer that it gets, and says how long it is. It is called for a key that needs one.
+/// Returns the first private key that a store URI names (`OSSL_STORE`), or `None` if the store contains none.
+/// `password` is called for a key that needs a password. It writes the password into the buffer and returns its
+/// length.
 ///
 /// # Errors
-/// What OpenSSL says; an empty stack where OpenSSL is older than 3.
+/// OpenSSL's errors; an empty stack if OpenSSL is older than 3.
 #[cfg(ossl300)]
 pub(crate) fn load_private_key(
     uri: &str,
     password: &mut dyn FnMut(&mut [u8]) -> usize,
 ) -> Result<Option<PKey<Private>>, ErrorStack> {
-    /// Frees what was opened, whatever happens.
+    /// Frees what was opened, on every path.
     struct Store(*mut c_void, *mut c_void);
     impl Drop for Store {
         fn drop(&mut self) {
-            // SAFETY: both pointers come from the calls below or are null, which both functions accept,
-            // and nothing uses them any more.
+            // SAFETY: both pointers come from the calls below or are null, which both functions accept, and no code
+            // uses them any more.
             unsafe {
                 OSSL_STORE_close(self.0);
                 UI_destroy_method(self.1);
@@ -42,8 +43,8 @@ pub(crate) fn load_private_key(
         let Some(size) = usize::try_from(size).ok().filter(|_| !buffer.is_null()) else {
             return -1;
         };
-        // SAFETY: OpenSSL hands over a writable buffer of that size, and as data the pointer that was given
-        // to OSSL_STORE_open: to a closure that outlives the store and is used on this thread alone.
+        // SAFETY: OpenSSL passes a writable buffer of that size, and as data the pointer that was given to
+        // OSSL_STORE_open: to a closure that outlives the store and is used only on this thread.
         let (buffer, password) = unsafe {
             (
                 std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size),
@@ -51,10 +52,10 @@ pub(crate) fn load_private_key(
             )
         };
         buffer.fill(0);
-        // A panic must not cross C: an unanswered question ends in an error of OpenSSL's.
+        // A panic must not cross C: a missing password causes an error of OpenSSL.
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| password(buffer)))
             .ok()
-            // OpenSSL writes a zero behind what it is told.
+            // OpenSSL writes a zero after the returned length.
             .filter(|length| *length <= size)
             .and_then(|length| c_int::try_from(length).ok())
             .unwrap_or(-1)
@@ -66,9 +67,9 @@ pub(crate) fn load_private_key(
     };
     let mut password = password;
     ErrorStack::get();
-    // SAFETY: the URI, the method and the closure outlive the store, which is closed before this function
-    // returns. Each pointer that OpenSSL gives is checked for null. The key that get1 returns is a
-    // reference of its own, which PKey takes over.
+    // SAFETY: the URI, the method and the closure outlive the store, which is closed before this function returns.
+    // Each pointer that OpenSSL returns is checked for null. The key that get1 returns is a separate reference, which
+    // PKey takes over.
     unsafe {
         let method = UI_UTIL_wrap_read_pem_callback(Some(ask), 0);
         if method.is_null() {
@@ -83,7 +84,7 @@ pub(crate) fn load_private_key(
         while OSSL_STORE_eof(store.0) == 0 {
             let info = OSSL_STORE_load(store.0);
             if info.is_null() {
-                // At the end of a store that holds no key there is no error in the queue.
+                // At the end of a store without a key there is no error in the queue.
                 let error = ErrorStack::get();
                 if !error.errors().is_empty() {
                     return Err(error);
@@ -116,8 +117,8 @@ pub(crate) fn load_private_key(
 
 /// Opens a PKCS#12 file (RFC 7292) with a password, which must not contain a NUL.
 ///
-/// A file without a MAC (`openssl pkcs12 -export -nomac`) gets one for this password first, because not every OpenSSL opens
-/// it otherwise. Then only the decryption shows whether the password is right.
+/// A file without a MAC (`openssl pkcs12 -export -nomac`) first gets a MAC for this password, because some versions
+/// of OpenSSL cannot open it otherwise. Then only the decryption shows if the password is correct.
 ///
 /// # Errors
 /// OpenSSL's errors if it cannot decode or decrypt the file.
@@ -127,8 +128,9 @@ pub(crate) fn parse_pkcs12(der: &[u8], password: &[u8]) -> Result<ParsedPkcs12_2
     text.extend_from_slice(password);
     text.push(0);
     let length = c_int::try_from(password.len()).map_err(|_| ErrorStack::get())?;
-    // SAFETY: the store and the text, which ends with a NUL, are live for all calls. What PKCS12_parse leaves in the three
-    // pointers is null or ours to free, also the stack; each is taken over once, and only if the call succeeded.
+    // SAFETY: the store and the text, which ends with a NUL, are live for all calls. The three pointers that
+    // PKCS12_parse sets are null or ours to free, including the stack; each is taken over once, and only if the call
+    // succeeded.
     unsafe {
         let text = text.as_ptr().cast::<c_char>();
         if PKCS12_mac_present(store.as_ptr()) == 0 {

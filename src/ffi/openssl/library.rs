@@ -1,4 +1,4 @@
-//! OpenSSL itself: its providers, its configuration file, the places of its trust anchors.
+//! OpenSSL itself: its providers, its configuration file, the locations of its trust anchors.
 
 #![allow(unsafe_code)]
 
@@ -13,13 +13,13 @@ use openssl_sys as sys;
 use super::calls::*;
 use super::errors::ErrorMark;
 
-/// The names of the providers that are active; empty where OpenSSL is older than 3.
+/// Returns the names of the active providers; empty if OpenSSL is older than 3.
 pub(crate) fn providers() -> Vec<String> {
     #[cfg(ossl300)]
     {
         extern "C" fn collect(provider: *mut c_void, names: *mut c_void) -> c_int {
-            // SAFETY: OpenSSL hands over a live provider, whose name is a static string of it, and the
-            // pointer to the list that was given to OSSL_PROVIDER_do_all; nobody else uses the list now.
+            // SAFETY: OpenSSL passes a live provider, whose name is a static string, and the pointer to the list that
+            // was given to OSSL_PROVIDER_do_all; no other code uses the list now.
             let (name, names) = unsafe {
                 (
                     CStr::from_ptr(OSSL_PROVIDER_get0_name(provider)),
@@ -30,8 +30,8 @@ pub(crate) fn providers() -> Vec<String> {
             1
         }
         let mut names: Vec<String> = Vec::new();
-        // SAFETY: null stands for the default library context; the list lives on while the callback is
-        // called, which happens before the call returns.
+        // SAFETY: null means the default library context; the list outlives all calls of the callback, which end
+        // before this call returns.
         unsafe {
             OSSL_PROVIDER_do_all(std::ptr::null_mut(), Some(collect), (&raw mut names).cast())
         };
@@ -41,10 +41,10 @@ pub(crate) fn providers() -> Vec<String> {
     Vec::new()
 }
 
-/// Whether only algorithms of the FIPS module are fetched unless something else is asked for.
+/// Returns true if by default only algorithms of the FIPS module are fetched.
 pub(crate) fn fips_is_on() -> bool {
     #[cfg(ossl300)]
-    // SAFETY: null stands for the default library context; the call only reads a setting of it.
+    // SAFETY: null means the default library context; the call only reads a setting of it.
     unsafe {
         sys::EVP_default_properties_is_fips_enabled(std::ptr::null_mut()) == 1
     }
@@ -52,7 +52,7 @@ pub(crate) fn fips_is_on() -> bool {
     false
 }
 
-/// Returns whether a provider that is loaded has algorithms of the FIPS module.
+/// Returns true if a loaded provider has algorithms of the FIPS module.
 pub(crate) fn has_fips_algorithms() -> bool {
     #[cfg(ossl300)]
     {
@@ -62,12 +62,12 @@ pub(crate) fn has_fips_algorithms() -> bool {
     false
 }
 
-/// A configuration file of OpenSSL, as text: nothing of it takes effect.
+/// An OpenSSL configuration file, as text: it is not applied.
 pub(crate) struct Configuration(*mut sys::CONF);
 
 impl Drop for Configuration {
     fn drop(&mut self) {
-        // SAFETY: the pointer comes from NCONF_new, and nothing uses it any more.
+        // SAFETY: the pointer comes from NCONF_new, and no code uses it any more.
         unsafe { sys::NCONF_free(self.0) };
     }
 }
@@ -76,7 +76,7 @@ impl Configuration {
     /// Reads a file.
     ///
     /// # Errors
-    /// The line that OpenSSL cannot read, or 0 if unknown, and its message.
+    /// The line that OpenSSL cannot read, or 0 if it is unknown, and OpenSSL's message.
     pub(crate) fn load(path: &Path) -> Result<Self, (c_long, ErrorStack)> {
         let mut line: c_long = 0;
         let _ = ErrorStack::get();
@@ -84,8 +84,7 @@ impl Configuration {
         let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
             return failed(line);
         };
-        // SAFETY: null stands for the default method, and the result is checked. The path outlives the call that reads
-        // it.
+        // SAFETY: null means the default method, and the result is checked. The path outlives the call that reads it.
         unsafe {
             let conf = sys::NCONF_new(std::ptr::null_mut());
             if conf.is_null() {
@@ -99,17 +98,17 @@ impl Configuration {
         }
     }
 
-    /// A value of a section, or of those that stand before any section.
+    /// Returns a value of a section, or of the default section before all others.
     pub(crate) fn value(&self, section: Option<&str>, name: &str) -> Option<String> {
         let _mark = ErrorMark::set();
         let section = section.map(CString::new).transpose().ok()?;
         let section = section.as_deref().map_or(std::ptr::null(), CStr::as_ptr);
         let name = CString::new(name).ok()?;
-        // SAFETY: all pointers are live or null, which stands for the default section.
+        // SAFETY: all pointers are live or null, which means the default section.
         Self::text(unsafe { NCONF_get_string(self.0, section, name.as_ptr()) })
     }
 
-    /// The names and values of a section, in their order.
+    /// Returns the names and values of a section, in order.
     pub(crate) fn section(&self, name: &str) -> Vec<(String, String)> {
         #[repr(C)]
         struct Value {
@@ -121,8 +120,8 @@ impl Configuration {
         let Ok(name) = CString::new(name) else {
             return Vec::new();
         };
-        // SAFETY: the configuration is live for the calls. The stack belongs to it and may be null, which is checked; below
-        // its number of elements it holds pointers to CONF_VALUE, which has the fields of Value.
+        // SAFETY: the configuration is live for the calls. The stack belongs to it and may be null, which is checked.
+        // At each index below its number of elements it has a pointer to a CONF_VALUE, which has the fields of Value.
         unsafe {
             let stack = NCONF_get_section(self.0, name.as_ptr());
             if stack.is_null() {
@@ -141,17 +140,18 @@ impl Configuration {
         if text.is_null() {
             return None;
         }
-        // SAFETY: a text of a configuration is NUL-terminated and lives as long as the configuration, whose methods call
-        // this; it is copied.
+        // SAFETY: a text of a configuration is NUL-terminated and lives as long as the configuration, whose methods
+        // call this function; it is copied.
         let text = unsafe { CStr::from_ptr(text) };
         Some(text.to_string_lossy().into_owned())
     }
 }
 
-/// The configuration file that OpenSSL reads, whether it is there or not; none if OpenSSL cannot tell.
+/// Returns the path of the configuration file that OpenSSL reads, even if it does not exist, or `None` if OpenSSL
+/// cannot determine it.
 pub(crate) fn configuration_file() -> Option<PathBuf> {
-    // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to
-    // free; it is copied first and freed here once.
+    // SAFETY: the call returns null, which is checked, or a new NUL-terminated string that is ours to free; it is
+    // copied first and freed here once.
     unsafe {
         let text = CONF_get1_default_config_file();
         if text.is_null() {
@@ -163,7 +163,7 @@ pub(crate) fn configuration_file() -> Option<PathBuf> {
     }
 }
 
-/// The file and the folder in which this OpenSSL was built to look for trust anchors.
+/// Returns the file and the directory in which this build of OpenSSL looks for trust anchors.
 pub(crate) fn default_verify_paths() -> (PathBuf, PathBuf) {
     let path = |text: *const c_char| {
         if text.is_null() {

@@ -1,4 +1,4 @@
-//! A lookup of trust anchors that this crate implements, for the verification of a chain.
+//! A lookup of trust anchors for the verification of a chain, implemented by this crate.
 
 #![allow(unsafe_code)]
 
@@ -15,23 +15,24 @@ use openssl_sys as sys;
 use super::calls::*;
 use crate::ffi::callback;
 
-/// Finds certificates for the name of a subject.
+/// Returns the certificates with this subject name.
 pub(crate) type Find = dyn Fn(&X509NameRef) -> Vec<X509> + Send + Sync;
 
-/// Lets a store call `find` while it verifies a chain, for a name that none of its certificates has. The certificates
-/// that it returns are added to the store.
+/// Lets a store call `find` while it verifies a chain, for a name that none of its certificates has. The returned
+/// certificates are added to the store.
 ///
 /// # Errors
-/// What OpenSSL says if it has no memory left.
+/// OpenSSL's errors if it has no memory left.
 pub(crate) fn store_find_by(
     store: &mut X509StoreBuilderRef,
     find: Box<Find>,
 ) -> Result<(), ErrorStack> {
     const X509_LU_X509: c_int = 1;
-    /// What belongs to the lookup of one store.
+    /// The data of the lookup of one store.
     struct Data {
         find: Box<Find>,
-        /// The certificates that were found. They keep alive what `by_subject` hands out without a reference.
+        /// The certificates that were found. They keep alive the certificates that `by_subject` returns without a
+        /// reference.
         found: Mutex<Vec<X509>>,
     }
     extern "C" fn by_subject(
@@ -44,7 +45,7 @@ pub(crate) fn store_find_by(
             return 0;
         }
         let work = || {
-            // SAFETY: OpenSSL hands over the lookup that the store made below, whose data was set before any handshake
+            // SAFETY: OpenSSL passes the lookup that the store created below, whose data was set before any handshake
             // and lives until `free`, and a name that is live for the call.
             let (data, name) = unsafe {
                 (
@@ -54,8 +55,8 @@ pub(crate) fn store_find_by(
             };
             let mut found = None;
             for certificate in (data.find)(name) {
-                // SAFETY: the lookup belongs to a live store, whose lock is not held during this call. The store takes
-                // a reference of its own.
+                // SAFETY: the lookup belongs to a live store, whose lock is not held during this call. The store
+                // takes its own reference.
                 let added = unsafe {
                     sys::X509_STORE_add_cert(X509_LOOKUP_get_store(lookup), certificate.as_ptr())
                 };
@@ -75,8 +76,8 @@ pub(crate) fn store_find_by(
                 all.len() - 1
             });
             let certificate = all.get(place)?.as_ptr();
-            // SAFETY: `result` is an empty object of the caller. The caller takes a reference of its own and never
-            // releases the one that set1 takes, so that it is released here, as X509_LOOKUP_meth_new(3) says; `found`
+            // SAFETY: `result` is an empty object of the caller. The caller takes its own reference and never
+            // releases the one that set1 takes, so it is released here, as X509_LOOKUP_meth_new(3) describes; `found`
             // still holds one.
             unsafe {
                 if X509_OBJECT_set1_X509(result, certificate) != 1 {
@@ -89,7 +90,7 @@ pub(crate) fn store_find_by(
         c_int::from(callback::run(work).flatten().is_some())
     }
     extern "C" fn free(lookup: *mut c_void) {
-        // SAFETY: the data is null or the box that was set below, and OpenSSL calls this once, when nothing uses the
+        // SAFETY: the data is null or the box that was set below. OpenSSL calls this once, when no code uses the
         // lookup any more.
         unsafe {
             let data = X509_LOOKUP_get_method_data(lookup).cast::<Data>();
@@ -107,7 +108,7 @@ pub(crate) fn store_find_by(
     static METHOD: OnceLock<Method> = OnceLock::new();
 
     // SAFETY: the name is a C string that lives forever, and both functions have the types that OpenSSL expects. Each
-    // pointer is checked for null. The lookup belongs to the store, which is live; it takes over the data.
+    // pointer is checked for null. The lookup belongs to the store, which is live, and takes ownership of the data.
     unsafe {
         let method = METHOD.get_or_init(|| {
             let method = X509_LOOKUP_meth_new(c"mongotls".as_ptr());
@@ -128,7 +129,7 @@ pub(crate) fn store_find_by(
             find,
             found: Mutex::default(),
         });
-        // A store has one lookup of each kind: the data of a former call is replaced.
+        // A store has one lookup of each kind: the data of an earlier call is replaced.
         free(lookup);
         X509_LOOKUP_set_method_data(lookup, Box::into_raw(data).cast());
     }

@@ -1,7 +1,7 @@
-//! The few calls of OpenSSL that the `openssl` crate does not offer.
+//! The few OpenSSL calls that the `openssl` crate does not provide.
 //!
-//! Each function here is safe to call from anywhere; each block says who keeps the promise that C asks for. Nothing
-//! here decides anything.
+//! Each function in this module is safe to call from anywhere; each `unsafe` block states who keeps the promises that
+//! C requires. Nothing in this module makes decisions.
 
 mod calls;
 mod errors;

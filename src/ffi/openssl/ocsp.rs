@@ -1,4 +1,4 @@
-//! OCSP responses, and the extensions of certificates that concern OCSP.
+//! OCSP responses, and the certificate extensions for OCSP.
 
 #![allow(unsafe_code)]
 
@@ -15,13 +15,13 @@ use openssl_sys as sys;
 use super::calls::*;
 use super::x509::instant;
 
-/// One answer of an OCSP response (RFC 6960 §4.2.1), as it stands there.
+/// One single response of an OCSP response (RFC 6960 §4.2.1), without interpretation.
 pub(crate) struct SingleResponse {
-    /// Whether it is about one of the certificates that were asked for.
+    /// True if it is about one of the requested certificates.
     pub(crate) is_asked: bool,
     /// 0 for good, 1 for revoked, 2 for unknown.
     pub(crate) status: c_int,
-    /// The `CRLReason`, or -1.
+    /// The `CRLReason`, or -1 if there is none.
     pub(crate) reason: c_int,
     pub(crate) revoked_at: Option<SystemTime>,
     pub(crate) this_update: Option<SystemTime>,
@@ -29,7 +29,7 @@ pub(crate) struct SingleResponse {
     pub(crate) has_critical_extension: bool,
 }
 
-/// All answers of an OCSP response, each compared with the names in `ids`.
+/// Returns all single responses of an OCSP response, each compared with the certificates in `ids`.
 pub(crate) fn single_responses(
     response: &OcspBasicResponseRef,
     ids: &[OcspCertId],
@@ -38,12 +38,12 @@ pub(crate) fn single_responses(
         if time.is_null() {
             return None;
         }
-        // SAFETY: the time belongs to the response, which outlives the call. GeneralizedTime is one of the
-        // two forms of ASN1_TIME, and the same type in C.
+        // SAFETY: the time belongs to the response, which outlives the call. GeneralizedTime is one of the two forms
+        // of ASN1_TIME, and the same type in C.
         Some(instant(unsafe { Asn1TimeRef::from_ptr(time.cast()) }))
     };
     let response = response.as_ptr();
-    // SAFETY: the response and the ids are live for all calls. The answers, their ids and their times belong
+    // SAFETY: the response and the ids are live for all calls. The single responses, their ids and their times belong
     // to the response and are only read; each pointer is checked for null.
     unsafe {
         let read = |index| {
@@ -80,19 +80,19 @@ pub(crate) fn single_responses(
     }
 }
 
-/// Whether an OCSP response as a whole has a critical extension.
+/// Returns true if an OCSP response as a whole has a critical extension.
 pub(crate) fn has_critical_extension(response: &OcspBasicResponseRef) -> bool {
     // SAFETY: the response is live for the call, which only reads.
     unsafe { OCSP_BASICRESP_get_ext_by_critical(response.as_ptr(), 1, -1) >= 0 }
 }
 
-/// The certificate that signed an OCSP response: one of `certificates`, or one that it holds itself.
+/// Returns the certificate that signed an OCSP response: one of `certificates`, or one in the response itself.
 pub(crate) fn signer(
     response: &OcspBasicResponseRef,
     certificates: &StackRef<X509>,
 ) -> Option<X509> {
-    // SAFETY: response and stack are live for the call. What it finds belongs to one of them, may be null,
-    // which is checked, and gets a reference of its own.
+    // SAFETY: response and stack are live for the call. The certificate that it finds belongs to one of them, may be
+    // null, which is checked, and gets a separate reference.
     unsafe {
         let mut signer = std::ptr::null_mut();
         let found =
@@ -101,9 +101,9 @@ pub(crate) fn signer(
     }
 }
 
-/// The time at which an OCSP response was made.
+/// Returns the time at which an OCSP response was produced.
 pub(crate) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime> {
-    // SAFETY: the response is live for the call, and the time that is found belongs to it; null is checked.
+    // SAFETY: the response is live for the call, and the returned time belongs to it; null is checked.
     // GeneralizedTime is one of the two forms of ASN1_TIME, and the same type in C.
     unsafe {
         let time = OCSP_resp_get0_produced_at(response.as_ptr());
@@ -111,20 +111,21 @@ pub(crate) fn produced_at(response: &OcspBasicResponseRef) -> Option<SystemTime>
     }
 }
 
-/// Whether the certificate of an OCSP responder need not be checked itself (id-pkix-ocsp-nocheck).
+/// Returns true if the revocation status of an OCSP responder's certificate need not be checked
+/// (id-pkix-ocsp-nocheck).
 pub(crate) fn has_ocsp_no_check(cert: &X509Ref) -> bool {
     const NID_ID_PKIX_OCSP_NO_CHECK: c_int = 369;
     // SAFETY: the certificate is live for the call, which only reads.
     unsafe { sys::X509_get_ext_by_NID(cert.as_ptr(), NID_ID_PKIX_OCSP_NO_CHECK, -1) >= 0 }
 }
 
-/// Whether the certificate demands an OCSP response from the server: `status_request`, the one feature that
-/// is asked for in each handshake, in its TLS feature extension (RFC 7633 §4.2.3).
+/// Returns true if the certificate requires an OCSP response from the server: its TLS feature extension (RFC 7633
+/// §4.2.3) contains `status_request`, the only feature that every handshake requests.
 pub(crate) fn must_staple(cert: &X509Ref) -> bool {
     const NID_TLSFEATURE: c_int = 1020;
     const STATUS_REQUEST: c_long = 5;
-    // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or a
-    // stack of integers that is ours: RFC 7633 and OpenSSL's table of extensions make it one.
+    // SAFETY: the certificate is live for the call. The call returns null, which is checked, or a stack of integers
+    // that is ours, as defined by RFC 7633 and OpenSSL's table of extensions.
     let features = unsafe {
         let stack = sys::X509_get_ext_d2i(
             cert.as_ptr(),
@@ -133,7 +134,7 @@ pub(crate) fn must_staple(cert: &X509Ref) -> bool {
             std::ptr::null_mut(),
         );
         if stack.is_null() {
-            // One that cannot be read, or stands there twice, demands more than we know.
+            // An extension that cannot be read, or occurs twice, requires more than is known here.
             return sys::X509_get_ext_by_NID(cert.as_ptr(), NID_TLSFEATURE, -1) >= 0;
         }
         IntegerStack(stack.cast())
@@ -146,8 +147,8 @@ struct IntegerStack(*mut sys::OPENSSL_STACK);
 
 impl IntegerStack {
     fn any(&self, mut is_wanted: impl FnMut(c_long) -> bool) -> bool {
-        // SAFETY: the stack is live and ours; its integers are only read. An index below the number of
-        // its elements gives one of them.
+        // SAFETY: the stack is live and ours; its integers are only read. Each index below the number of its elements
+        // is valid.
         unsafe {
             (0..sys::OPENSSL_sk_num(self.0)).any(|index| {
                 let number = sys::OPENSSL_sk_value(self.0, index);
@@ -159,7 +160,7 @@ impl IntegerStack {
 
 impl Drop for IntegerStack {
     fn drop(&mut self) {
-        // SAFETY: the stack and its integers are ours, and nobody uses them any more.
+        // SAFETY: the stack and its integers are ours, and no code uses them any more.
         unsafe {
             for index in 0..sys::OPENSSL_sk_num(self.0) {
                 sys::ASN1_INTEGER_free(sys::OPENSSL_sk_value(self.0, index).cast());

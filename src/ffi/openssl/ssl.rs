@@ -24,28 +24,28 @@ use super::calls::*;
 use super::x509::name_text;
 use crate::ffi::callback;
 
-/// Offers a session to the server in the handshake that is to come.
+/// Offers a session to the server in the next handshake.
 ///
 /// # Errors
-/// What OpenSSL says if it cannot use the session.
+/// OpenSSL's errors if it cannot use the session.
 pub(crate) fn offer_session(ssl: &mut Ssl, session: &SslSession) -> Result<(), ErrorStack> {
-    // SAFETY: a session must come from the context of the connection. The one caller is the session cache
-    // (`session.rs`), which belongs to one context, is filled by that context's own callback, and prepares
-    // that context's connections alone.
+    // SAFETY: a session must come from the context of the connection. The only caller is the session cache
+    // (`session.rs`). It belongs to one context, is filled by that context's own callback, and prepares only that
+    // context's connections.
     unsafe { ssl.set_session(session) }
 }
 
-/// Lets OpenSSL take the connection for one that ended well, although no close_notify was exchanged.
+/// Makes OpenSSL treat the connection as closed properly, although no close_notify was exchanged.
 pub(crate) fn mark_shut_down(ssl: &SslRef) {
     const SENT_AND_RECEIVED: c_int = 3;
-    // SAFETY: the connection is live for the call, which sets a flag in it and nothing else.
+    // SAFETY: the connection is live for the call, which only sets a flag in it.
     unsafe { sys::SSL_set_shutdown(ssl.as_ptr(), SENT_AND_RECEIVED) }
 }
 
-/// The names of the CAs that the server listed when it asked for a client certificate.
+/// Returns the names of the CAs that the server listed when it requested a client certificate.
 pub(crate) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
-    // SAFETY: the connection is live for the call; the stack is its own, is borrowed only here, and
-    // may be null, which is checked.
+    // SAFETY: the connection is live for the call; the stack belongs to it, is borrowed only here, and may be null,
+    // which is checked.
     unsafe {
         let stack = SSL_get0_peer_CA_list(ssl.as_ptr());
         if stack.is_null() {
@@ -58,24 +58,24 @@ pub(crate) fn requested_ca_names(ssl: &SslRef) -> Vec<String> {
     }
 }
 
-/// The security level of a context.
+/// Returns the security level of a context.
 pub(crate) fn security_level(context: &SslContextBuilder) -> u32 {
-    // SAFETY: the context is live for the call, which only reads a number of it.
+    // SAFETY: the context is live for the call, which only reads a number from it.
     let level = unsafe { sys::SSL_CTX_get_security_level(context.as_ptr()) };
     u32::try_from(level).unwrap_or(0)
 }
 
-/// Sends a certificate after the client's own, which must be there already.
+/// Sends a certificate after the client's own, which must already be set.
 ///
 /// # Errors
-/// What OpenSSL says if it is below the security level.
+/// OpenSSL's errors if the certificate is below the security level.
 pub(crate) fn add_chain_certificate(
     context: &mut SslContextBuilder,
     certificate: &X509,
 ) -> Result<(), ErrorStack> {
     const WITH_A_REFERENCE_OF_ITS_OWN: c_long = 1;
-    // SAFETY: context and certificate are live for the call, in which the context takes a reference of its
-    // own to the certificate.
+    // SAFETY: context and certificate are live for the call, in which the context takes its own reference to the
+    // certificate.
     let added = unsafe {
         sys::SSL_CTX_ctrl(
             context.as_ptr(),
@@ -91,13 +91,13 @@ pub(crate) fn add_chain_certificate(
     }
 }
 
-/// The name of the group that the key exchange used, such as `x25519`.
+/// Returns the name of the group used for the key exchange, such as `x25519`.
 pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     #[cfg(ossl300)]
     {
         const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
-        // SAFETY: the connection is live for both calls. The control takes no argument and returns a
-        // number; the name is a static string of OpenSSL or null, which is checked.
+        // SAFETY: the connection is live for both calls. The control takes no argument and returns a number; the name
+        // is a static string of OpenSSL or null, which is checked.
         unsafe {
             let id = sys::SSL_ctrl(
                 ssl.as_ptr(),
@@ -116,8 +116,8 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     #[cfg(not(ossl300))]
     {
         const SSL_CTRL_GET_PEER_TMP_KEY: c_int = 109;
-        // SAFETY: the connection is live for the call. A control that succeeds hands over a key of
-        // our own, which `from_ptr` takes; one that fails, or leaves null, hands over nothing.
+        // SAFETY: the connection is live for the call. If the control succeeds, it returns a key that is ours, which
+        // `from_ptr` takes; if it fails, or returns null, there is nothing to free.
         let key = unsafe {
             let mut key: *mut sys::EVP_PKEY = std::ptr::null_mut();
             let done = sys::SSL_ctrl(
@@ -134,9 +134,9 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
         let curve = match key.id() {
             Id::EC => key.ec_key().ok()?.group().curve_name()?,
             Id::X25519 | Id::X448 => Nid::from_raw(key.id().as_raw()),
-            _ => return None, // finite fields, which had no names then
+            _ => return None, // finite fields, which had no names at that time
         };
-        // OpenSSL 1.1.1 has the names of the curves, which mostly are those of the groups.
+        // OpenSSL 1.1.1 has the names of the curves, most of which are those of the groups.
         match curve.short_name().ok()? {
             "prime256v1" => Some("secp256r1".into()),
             name @ ("X25519" | "X448") => Some(name.to_ascii_lowercase()),
@@ -145,10 +145,10 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<String> {
     }
 }
 
-/// Notes for each connection of a context whether the server asked for a client certificate.
+/// Records for each connection of a context if the server requested a client certificate.
 pub(crate) fn watch_certificate_requests(context: &mut SslContextBuilder) {
-    // SAFETY: the context is live for the call; the callback is a function and needs no argument. It
-    // is called with the connection that is in its handshake.
+    // SAFETY: the context is live for the call; the callback is a function and needs no argument. It is called with
+    // the connection that is in its handshake.
     unsafe {
         SSL_CTX_set_cert_cb(
             context.as_ptr(),
@@ -158,16 +158,16 @@ pub(crate) fn watch_certificate_requests(context: &mut SslContextBuilder) {
     }
 }
 
-/// Prepares a connection of a watched context; without it the request is not noted.
+/// Prepares a connection of a watched context; without this call the request is not recorded.
 ///
 /// # Errors
-/// What OpenSSL says if it cannot store the note.
+/// OpenSSL's errors if it cannot store the record.
 pub(crate) fn expect_certificate_request(ssl: &mut Ssl) -> Result<(), ErrorStack> {
     ssl.set_ex_data(request_index()?, AtomicBool::new(false));
     Ok(())
 }
 
-/// Whether the server asked for a client certificate in this connection's handshake.
+/// Returns true if the server requested a client certificate in this connection's handshake.
 pub(crate) fn saw_certificate_request(ssl: &SslRef) -> bool {
     request_index()
         .ok()
@@ -176,8 +176,8 @@ pub(crate) fn saw_certificate_request(ssl: &SslRef) -> bool {
 }
 
 extern "C" fn on_certificate_request(ssl: *mut sys::SSL, _argument: *mut c_void) -> c_int {
-    // SAFETY: OpenSSL calls this with the live connection that is in its handshake, on the thread
-    // that runs it; only shared access is taken.
+    // SAFETY: OpenSSL calls this with the live connection that is in its handshake, on the thread that runs it; only
+    // shared access is used.
     let ssl = unsafe { SslRef::from_ptr(ssl) };
     let noted = callback::run(|| {
         if let Some(seen) = request_index().ok().and_then(|index| ssl.ex_data(index)) {
@@ -188,7 +188,7 @@ extern "C" fn on_certificate_request(ssl: *mut sys::SSL, _argument: *mut c_void)
     c_int::from(noted.is_some())
 }
 
-/// Where a connection keeps the note; taken once a process.
+/// Returns the index at which a connection stores the record, allocated once for each process.
 fn request_index() -> Result<Index<Ssl, AtomicBool>, ErrorStack> {
     static INDEX: OnceLock<Index<Ssl, AtomicBool>> = OnceLock::new();
     if let Some(index) = INDEX.get() {

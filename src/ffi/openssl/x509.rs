@@ -15,7 +15,7 @@ use openssl_sys as sys;
 
 use super::calls::*;
 
-/// An ASN.1 time as an instant.
+/// Converts an ASN.1 time to an instant.
 pub(crate) fn instant(time: &Asn1TimeRef) -> SystemTime {
     let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
     let Ok(diff) = since_epoch else {
@@ -30,7 +30,7 @@ pub(crate) fn instant(time: &Asn1TimeRef) -> SystemTime {
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// A certificate in OpenSSL's own form with trust settings (`BEGIN TRUSTED CERTIFICATE`).
+/// Decodes a certificate in OpenSSL's own form with trust settings (`BEGIN TRUSTED CERTIFICATE`).
 ///
 /// # Errors
 /// OpenSSL's errors if the block cannot be decoded.
@@ -39,8 +39,8 @@ pub(crate) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
         -1
     }
     let length = c_int::try_from(pem.len()).map_err(|_| ErrorStack::get())?;
-    // SAFETY: the BIO reads the bytes, which outlive it, and is freed here. What the call returns is null, which is
-    // checked, or a certificate that is ours. The callback needs no argument and does not unwind.
+    // SAFETY: the BIO reads the bytes, which outlive it, and is freed here. The call returns null, which is checked,
+    // or a certificate that is ours. The callback needs no argument and does not unwind.
     unsafe {
         let bio = sys::BIO_new_mem_buf(pem.as_ptr().cast(), length);
         if bio.is_null() {
@@ -60,34 +60,34 @@ pub(crate) fn trusted_certificate(pem: &[u8]) -> Result<X509, ErrorStack> {
     }
 }
 
-/// Returns whether the trust settings of a certificate reject TLS servers, or name other purposes alone. It is false
-/// without settings.
+/// Returns true if the trust settings of a certificate reject TLS servers, or list only other purposes. Without trust
+/// settings it returns false.
 pub(crate) fn rejects_servers(certificate: &X509Ref) -> bool {
     const X509_TRUST_SSL_SERVER: c_int = 3;
     const X509_TRUST_REJECTED: c_int = 2;
-    // SAFETY: the certificate is live for the call, which reads its trust settings and caches its extensions under a
-    // lock of its own.
+    // SAFETY: the certificate is live for the call, which reads its trust settings and caches its extensions under
+    // its own lock.
     let trust = unsafe { X509_check_trust(certificate.as_ptr(), X509_TRUST_SSL_SERVER, 0) };
-    // Without settings OpenSSL returns whether it is self-signed, which an anchor need not be.
+    // Without settings OpenSSL returns whether the certificate is self-signed, which an anchor need not be.
     trust == X509_TRUST_REJECTED
 }
 
-/// Whether a certificate holds name constraints (RFC 5280 §4.2.1.10).
+/// Returns true if a certificate contains name constraints (RFC 5280 §4.2.1.10).
 pub(crate) fn has_name_constraints(certificate: &X509Ref) -> bool {
     // SAFETY: the certificate is live for the call, which only looks for an extension in it.
     unsafe { sys::X509_get_ext_by_NID(certificate.as_ptr(), sys::NID_name_constraints, -1) >= 0 }
 }
 
-/// Whether a CRL holds only what has changed since another one (RFC 5280 §5.2.4).
+/// Returns true if a CRL contains only the changes since another one (RFC 5280 §5.2.4).
 pub(crate) fn is_delta(crl: &X509CrlRef) -> bool {
     // SAFETY: the CRL is live for the call, which only looks for an extension in it.
     unsafe { sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), sys::NID_delta_crl, -1) >= 0 }
 }
 
-/// The value of a CRL's extension, byte for byte; `None` if it has no such extension.
+/// Returns the bytes of a CRL's extension, or `None` if it has no such extension.
 pub(crate) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
-    // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. A place that
-    // the first call found holds one; the others may return null, which is checked. The length is that of the data.
+    // SAFETY: the CRL is live for all calls and owns the extension and its value, which are only read. An index that
+    // the first call found is valid; the others may return null, which is checked. The length is that of the data.
     unsafe {
         let place = sys::X509_CRL_get_ext_by_NID(crl.as_ptr(), nid.as_raw(), -1);
         if place < 0 {
@@ -105,14 +105,14 @@ pub(crate) fn crl_extension(crl: &X509CrlRef, nid: Nid) -> Option<Vec<u8>> {
     }
 }
 
-/// A distinguished name as text in the form of RFC 2253, with control characters escaped and other
-/// UTF-8 as it stands: the form in which people read it.
+/// Returns a distinguished name as readable text in the form of RFC 2253, with control characters escaped and other
+/// UTF-8 unchanged.
 pub(crate) fn name_text(name: &X509NameRef) -> String {
     print_name(name, XN_FLAG_RFC2253 & !ASN1_STRFLGS_ESC_MSB)
 }
 
-/// A distinguished name in the form of RFC 2253 in which MongoDB names X.509 users: each byte from 0x80 on is escaped
-/// (`J\C3\BCrgen`).
+/// Returns a distinguished name in the form of RFC 2253 that MongoDB uses for the names of X.509 users: each byte
+/// from 0x80 on is escaped (`J\C3\BCrgen`).
 pub(crate) fn user_name(name: &X509NameRef) -> String {
     print_name(name, XN_FLAG_RFC2253)
 }
@@ -123,9 +123,8 @@ const ASN1_STRFLGS_ESC_MSB: c_ulong = 4;
 
 fn print_name(name: &X509NameRef, flags: c_ulong) -> String {
     const BIO_CTRL_INFO: c_int = 3;
-    // SAFETY: the name is live for the call. The BIO is made, checked, used and freed here; the data
-    // that BIO_ctrl points to belong to it and are copied before it is freed, and a length that is not
-    // positive reads nothing.
+    // SAFETY: the name is live for the call. The BIO is created, checked, used and freed here. The data that BIO_ctrl
+    // points to belong to it and are copied before it is freed; nothing is read if the length is not positive.
     unsafe {
         let bio = sys::BIO_new(sys::BIO_s_mem());
         if bio.is_null() {
@@ -145,11 +144,11 @@ fn print_name(name: &X509NameRef, flags: c_ulong) -> String {
     }
 }
 
-/// The kind of a general name (`GEN_DNS` and so on) and its bytes, if they are one string.
+/// Returns the kind of a general name (`GEN_DNS` and so on) and its bytes, if the name is a single string.
 pub(crate) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
     let name = name.as_ptr();
-    // SAFETY: the name is live for the calls. For the kinds that are let through the member of the union is a pointer to
-    // an ASN1_STRING that belongs to the name; its data are as long as it says, and are copied.
+    // SAFETY: the name is live for the calls. For the accepted kinds the member of the union is a pointer to an
+    // ASN1_STRING that belongs to the name; its data have the length it states, and are copied.
     unsafe {
         let kind = (*name).type_;
         let string = (*name).d.cast::<sys::ASN1_STRING>();
@@ -170,12 +169,12 @@ pub(crate) fn general_name(name: &GeneralNameRef) -> Option<(c_int, Vec<u8>)> {
     }
 }
 
-/// The `SubjectPublicKeyInfo` of a certificate, byte for byte as it stands there (RFC 5280 §4.1.2.7); none
-/// if OpenSSL cannot encode it.
+/// Returns the `SubjectPublicKeyInfo` of a certificate, with its original bytes (RFC 5280 §4.1.2.7), or `None` if
+/// OpenSSL cannot encode it.
 pub(crate) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
-    // SAFETY: the certificate is live for both calls and owns the key that they share. The first call of
-    // i2d only tells the length; the second writes as much into a buffer of that length, and moves the
-    // pointer, which is not used again.
+    // SAFETY: the certificate is live for both calls and owns the key that they share. The first call of i2d only
+    // returns the length; the second writes as much into a buffer of that length, and moves the pointer, which is not
+    // used again.
     unsafe {
         let key = X509_get_X509_PUBKEY(certificate.as_ptr());
         let length = i2d_X509_PUBKEY(key, std::ptr::null_mut());
@@ -185,19 +184,18 @@ pub(crate) fn spki_der(certificate: &X509Ref) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether OpenSSL lets the certificate sign others: by its basic constraints and key usage, or by its
-/// age where it has none (version 1, self-signed).
+/// Returns true if OpenSSL allows the certificate to sign others, because of its basic constraints and key usage, or
+/// because of its age if it has no such extensions (version 1, self-signed).
 pub(crate) fn is_ca(cert: &X509Ref) -> bool {
-    // SAFETY: the certificate is live for the call, which only reads and caches its extensions under a
-    // lock of its own.
+    // SAFETY: the certificate is live for the call, which only reads and caches its extensions under its own lock.
     unsafe { X509_check_ca(cert.as_ptr()) != 0 }
 }
 
-/// The purposes in the extended key usage, by their short names or as dotted numbers; none where the
+/// Returns the purposes in the extended key usage, by their short names or as dotted numbers. Returns `None` if the
 /// certificate has no such extension, or one that cannot be read.
 pub(crate) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
-    // SAFETY: the certificate is live for the call. What the call returns is null, which is checked, or
-    // a stack of objects that is ours: RFC 5280 §4.2.1.12 and OpenSSL's table of extensions make it one.
+    // SAFETY: the certificate is live for the call. The call returns null, which is checked, or a stack of objects
+    // that is ours, as defined by RFC 5280 §4.2.1.12 and OpenSSL's table of extensions.
     let purposes = unsafe {
         let stack = sys::X509_get_ext_d2i(
             cert.as_ptr(),
@@ -219,7 +217,7 @@ pub(crate) fn extended_key_usage(cert: &X509Ref) -> Option<Vec<String>> {
     Some(purposes.iter().map(name).collect())
 }
 
-/// The algorithm of a CRL's signature.
+/// Returns the algorithm of a CRL's signature.
 pub(crate) fn crl_signature(crl: &X509CrlRef) -> Nid {
     // SAFETY: the CRL is live for the call, which reads a number from it.
     Nid::from_raw(unsafe { X509_CRL_get_signature_nid(crl.as_ptr()) })
