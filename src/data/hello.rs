@@ -1,4 +1,4 @@
-//! The description that a server gives of itself in its answer to hello.
+//! The description of itself that a server returns in its reply to hello.
 //!
 //! Source: "Server Discovery and Monitoring", "MongoDB Handshake".
 
@@ -26,27 +26,26 @@ pub struct Hello {
     pub secondary: bool,
     /// The name of the replica set that the server belongs to.
     pub set_name: Option<String>,
-    /// True if the server is an arbiter of a replica set, which has no users.
+    /// True if the server is an arbiter of a replica set, which stores no users.
     pub arbiter_only: bool,
-    /// True if the server is a member of a replica set but does not know its set: it is not initialized, or was
-    /// removed.
+    /// True if the server is a member of a replica set whose set is not known: it is not initialized, or was removed.
     pub is_replica_set: bool,
     /// True if the server is a hidden member of a replica set, which serves no reads.
     pub hidden: bool,
     /// True if the server is a router of a sharded cluster.
     pub is_mongos: bool,
-    /// True if the server is mongocryptd, which helps with encryption and holds no data.
+    /// True if the server is mongocryptd, which helps with encryption and stores no data.
     pub is_cryptd: bool,
-    /// The address of the server as its replica set knows it.
+    /// The address of the server in the configuration of its replica set.
     pub me: Option<ServerAddress>,
-    /// The members of the replica set that may become primary. At most 1000 members are read, here and below, and
-    /// invalid addresses are omitted.
+    /// The members of the replica set that can become primary. At most 1000 members are read for this field and the
+    /// next two, and invalid addresses are omitted.
     pub hosts: BTreeSet<ServerAddress>,
     /// The members that cannot become primary.
     pub passives: BTreeSet<ServerAddress>,
     /// The members without data.
     pub arbiters: BTreeSet<ServerAddress>,
-    /// The primary according to the server.
+    /// The primary, according to the server.
     pub primary: Option<ServerAddress>,
     /// The version of the replica set's configuration.
     pub set_version: Option<i64>,
@@ -54,7 +53,7 @@ pub struct Hello {
     pub election_id: Option<ObjectId>,
     /// The tags of the member.
     pub tags: BTreeMap<String, String>,
-    /// The primary's time when it made the last write that the member has.
+    /// The time of the last write that the member has, by the clock of the primary.
     pub last_write_date: Option<DateTime>,
     /// The server's clock at the time of the reply.
     pub local_time: Option<DateTime>,
@@ -62,29 +61,29 @@ pub struct Hello {
     pub logical_session_timeout_minutes: Option<i64>,
     /// The version of the server's state in this reply; `None` before MongoDB 4.4.
     pub topology_version: Option<TopologyVersion>,
-    /// The oldest wire version that the server supports.
+    /// The minimum wire version of the server.
     pub min_wire_version: i32,
-    /// The newest wire version that the server supports.
+    /// The maximum wire version of the server.
     pub max_wire_version: i32,
-    /// The largest document, in bytes.
+    /// The maximum size of a document, in bytes.
     pub max_bson_object_size: usize,
-    /// The largest message, in bytes.
+    /// The maximum size of a message, in bytes.
     pub max_message_size: usize,
-    /// The largest number of writes in one command.
+    /// The maximum number of writes in one command.
     pub max_write_batch_size: u32,
-    /// The server's number of the connection, as in its log.
+    /// The server's number for the connection, as in its log.
     pub connection_id: Option<i64>,
     /// The service behind a load balancer, or `None` without one.
     pub service_id: Option<ObjectId>,
-    /// The compressors that both sides know. Requests are compressed with the first that the client names.
+    /// The compressors that both sides support. Requests are compressed with the first one in the client's order.
     pub compressors: Vec<Compressor>,
 }
 
-/// The version of a server's state in a reply: the server counts its states from its start.
+/// The version of a server's state in a reply. A server numbers its states from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopologyVersion {
-    /// The process; it changes with each start.
+    /// The ID of the server process, which changes with each start.
     pub process_id: ObjectId,
     /// The number of the state.
     pub counter: i64,
@@ -188,18 +187,18 @@ impl TopologyVersion {
         })
     }
 
-    /// The version in a reply to any command.
+    /// Reads the version in a reply to any command.
     pub(crate) fn of_answer(answer: &RawDocument) -> Option<Self> {
         Self::read(answer.get_document("topologyVersion").ok()?)
     }
 
-    /// Returns true if `answer` is of an earlier state than `known`. Versions that cannot be compared count as later
-    /// ("topologyVersion Comparison").
+    /// Returns true if `answer` belongs to an earlier state than `known`. Versions that cannot be compared count as
+    /// later ("topologyVersion Comparison").
     pub(crate) fn is_earlier(answer: Option<Self>, known: Option<Self>) -> bool {
         Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer < known)
     }
 
-    /// Returns true if `answer` is of an earlier state than `known`, or of the same state.
+    /// Returns true if `answer` belongs to an earlier state than `known`, or to the same state.
     pub(crate) fn is_no_later(answer: Option<Self>, known: Option<Self>) -> bool {
         Self::both_of_one_process(answer, known).is_some_and(|(answer, known)| answer <= known)
     }
@@ -210,7 +209,7 @@ impl TopologyVersion {
     }
 }
 
-/// The addresses of a list, up to [`MAX_MEMBERS`].
+/// Reads the addresses of a list, up to [`MAX_MEMBERS`].
 fn addresses(list: &RawArray) -> BTreeSet<ServerAddress> {
     let texts = list.into_iter().map_while(Result::ok);
     texts

@@ -6,11 +6,11 @@ use std::io;
 /// A resource that can run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
-    /// Descriptors of this process (`EMFILE`).
+    /// File descriptors of this process (`EMFILE`).
     OpenFiles,
-    /// Descriptors of this host (`ENFILE`).
+    /// File descriptors of this host (`ENFILE`).
     OpenFilesOfHost,
-    /// Threads (`EAGAIN` where one is started).
+    /// Threads (`EAGAIN` when a thread is started).
     Threads,
     /// Local ports for connections to one address (`EADDRNOTAVAIL`).
     Ports,
@@ -39,11 +39,11 @@ impl From<Limit> for io::Error {
     }
 }
 
-/// A limit that is reached, and the settings that may set it.
+/// A limit that is reached, and the settings that may define it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ReachedLimit {
     pub(crate) limit: Limit,
-    /// The likeliest one comes first; empty if none is known.
+    /// The settings, the most likely first; empty if none is known.
     pub(crate) settings: Vec<LimitSetting>,
 }
 
