@@ -1,4 +1,4 @@
-//! Where a server listens: a host and a port, or a Unix socket.
+//! Server addresses: a host and a port, or a Unix socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,19 +9,19 @@ use crate::printable::Printable;
 
 /// The address of one server, as in the seed list of a connection string.
 ///
-/// Host names are kept in lower case, since DNS does not tell cases apart. An IPv6 address is kept
-/// without its brackets and printed with them.
+/// Host names are stored in lower case, because DNS is case-insensitive. An IPv6 address is stored without brackets
+/// and printed with them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ServerAddress {
     /// A host name or an IP address, and a port.
     Tcp {
-        /// The name or address; no brackets, lower case.
+        /// The name or address, in lower case and without brackets.
         host: String,
         /// The port, 1 to 65535.
         port: u16,
     },
-    /// A Unix domain socket; its path ends in `.sock`.
+    /// A Unix domain socket, whose path ends in `.sock`.
     Unix {
         /// The path, absolute or relative to the working directory.
         path: PathBuf,
@@ -29,10 +29,10 @@ pub enum ServerAddress {
 }
 
 impl ServerAddress {
-    /// The port of a MongoDB server where none is given.
+    /// The default port of a MongoDB server.
     pub const DEFAULT_PORT: u16 = 27017;
 
-    /// The address of `host` and `port`. An IPv6 address may stand in brackets.
+    /// Creates the address of `host` and `port`. An IPv6 address may be in brackets.
     ///
     /// ```
     /// use mongotls::ServerAddress;
@@ -52,7 +52,7 @@ impl ServerAddress {
         }
     }
 
-    /// The address of the socket at `path`.
+    /// Creates the address of the socket at `path`.
     ///
     /// ```
     /// use mongotls::ServerAddress;
@@ -66,7 +66,7 @@ impl ServerAddress {
         }
     }
 
-    /// The host, or the path of a Unix socket, as text for people.
+    /// Returns the host, or the path of a Unix socket, as readable text.
     pub fn host(&self) -> String {
         match self {
             Self::Tcp { host, .. } => host.clone(),
@@ -74,7 +74,7 @@ impl ServerAddress {
         }
     }
 
-    /// The port; none for a Unix socket.
+    /// Returns the port, or `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp { port, .. } => Some(*port),
@@ -95,7 +95,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Reads `host`, `host:port` or `[address]:port`, as servers name each other.
+/// Parses `host`, `host:port` or `[address]:port`, the forms that servers use for each other.
 impl FromStr for ServerAddress {
     type Err = InvalidAddress;
 
@@ -117,7 +117,7 @@ impl FromStr for ServerAddress {
             return Err(InvalidAddress);
         }
         let port = match port {
-            // `parse` would take a sign.
+            // `parse` would accept a sign.
             Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 return Err(InvalidAddress);
             }
@@ -132,7 +132,7 @@ impl FromStr for ServerAddress {
     }
 }
 
-/// The text is not the address of a server. `Display` says how to write one, without repeating the text.
+/// The error for a text that is not a server address. `Display` shows the valid forms, without repeating the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidAddress;
 
@@ -146,10 +146,10 @@ impl fmt::Display for InvalidAddress {
 
 impl std::error::Error for InvalidAddress {}
 
-/// The longest name of DNS, in bytes (RFC 1035 §2.3.4).
+/// The maximum length of a DNS name, in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
-/// `host` as an IP address, if it is one. A zone (`fe80::1%eth0`) is not part of the address.
+/// Returns `host` as an IP address, if it is one. A zone (`fe80::1%eth0`) is not part of the address.
 pub(crate) fn ip_address(host: &str) -> Option<IpAddr> {
     match host.split_once('%') {
         Some((address, _zone)) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),

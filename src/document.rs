@@ -1,7 +1,7 @@
-//! From raw BSON to values: replies of a server, which are not trusted.
+//! Conversion of raw BSON to values, for replies of a server, which are not trusted.
 //!
-//! `bson` walks documents by recursion and without a limit; a reply that is nested a million levels
-//! deep would exhaust the stack. So the depth is checked first.
+//! `bson` walks documents recursively and without a limit, so a reply with a million nested levels would exhaust the
+//! stack. Therefore the depth is checked first.
 
 #[cfg(feature = "serde")]
 use std::any::Any;
@@ -16,20 +16,21 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// MongoDB refuses documents nested deeper than 100 levels; replies wrap them in a few more.
+/// The maximum depth of a reply. MongoDB rejects documents with more than 100 levels; replies wrap them in a few
+/// more.
 const DEEPEST: usize = 200;
 
-/// What a level takes at least: its type, an empty key, its length, and its end.
+/// The minimum size of a level: its type, an empty key, its length, and its end.
 const SMALLEST_LEVEL: usize = 1 + 1 + 4 + 1;
 
-/// The document as an owned value.
+/// Converts the document to an owned value.
 pub(crate) fn to_document(raw: &RawDocument) -> Result<Document> {
     check_depth(raw)?;
     owned(raw).map_err(|error| Error::bson("the server's answer is not valid BSON", error))
 }
 
-/// A reply as an owned value. What a server says of errors may be cut within a character: it is decoded as far as it
-/// goes, so that codes are not lost. Everywhere else a text must be valid, for it is data.
+/// Converts a reply to an owned value. A server may truncate error texts within a character. Such texts are decoded
+/// as far as possible, so that codes are not lost. All other texts must be valid, because they are data.
 pub(crate) fn reply_to_document(raw: &RawDocument) -> Result<Document> {
     to_document(raw).or_else(|error| match error.kind() {
         ErrorKind::Bson => lossy_about_errors(raw).map_err(|_| error),
@@ -54,7 +55,7 @@ fn lossy_about_errors(raw: &RawDocument) -> bson::error::Result<Document> {
     Ok(document)
 }
 
-/// The value of an element, with replacement characters in its texts for what is not UTF-8.
+/// Returns the value of an element, with replacement characters for invalid UTF-8 in its texts.
 fn lossy(element: &RawElement<'_>) -> bson::error::Result<Bson> {
     Ok(match element.element_type() {
         ElementType::EmbeddedDocument => {
@@ -85,7 +86,7 @@ fn lossy_elements(element: &RawElement<'_>) -> bson::error::Result<Vec<(String, 
     elements.collect()
 }
 
-/// The document with its content in memory of its own; `bson` does the same, with a copy of each value on the way.
+/// Converts the document to an owned one. `bson` does the same, but with an additional copy of each value.
 fn owned(raw: &RawDocument) -> bson::error::Result<Document> {
     let mut document = Document::new();
     for element in raw {
@@ -116,10 +117,10 @@ fn owned_value(value: RawBsonRef<'_>) -> bson::error::Result<Bson> {
     })
 }
 
-/// The document as a value of type `T`.
+/// Converts the document to a value of type `T`.
 #[cfg(feature = "serde")]
 pub(crate) fn to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Result<T> {
-    // A plain document needs no serde, which takes longer.
+    // A plain document needs no serde, which is slower.
     let mut typed: Option<T> = None;
     if let Some(document) = (&mut typed as &mut dyn Any).downcast_mut::<Option<Document>>() {
         *document = Some(to_document(raw)?);
@@ -139,7 +140,7 @@ pub(crate) fn to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Resu
     })
 }
 
-/// A reply as a value of type `T`; see [`reply_to_document`].
+/// Converts a reply to a value of type `T`; see [`reply_to_document`].
 #[cfg(feature = "serde")]
 pub(crate) fn reply_to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Result<T> {
     to_typed(raw).or_else(|error| {
@@ -151,7 +152,7 @@ pub(crate) fn reply_to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -
 }
 
 fn check_depth(raw: &RawDocument) -> Result<()> {
-    // Most are too small for it, and need no look.
+    // Most documents are too small to be that deep, and need no check.
     if raw.as_bytes().len() > DEEPEST * SMALLEST_LEVEL && is_deeper(raw, DEEPEST) {
         return Err(Error::protocol(format!(
             "the server's answer is nested deeper than {DEEPEST} levels"
@@ -160,8 +161,7 @@ fn check_depth(raw: &RawDocument) -> Result<()> {
     Ok(())
 }
 
-/// Whether the document has more than `levels` levels. What is not valid BSON counts as flat; whoever
-/// reads it finds out.
+/// Returns true if the document has more than `levels` levels. Invalid BSON counts as flat; the reader reports it.
 fn is_deeper(raw: &RawDocument, levels: usize) -> bool {
     if levels == 0 {
         return true;
@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// The document with the second byte of each `é` gone.
+    /// Returns the document without the second byte of each `é`.
     fn cut(document: &Document) -> RawDocumentBuf {
         let mut bytes = RawDocumentBuf::try_from(document).unwrap().into_bytes();
         for byte in bytes.iter_mut().filter(|byte| **byte == 0xa9) {
@@ -246,7 +246,7 @@ mod tests {
         );
     }
 
-    /// `{ "": { "": … {} } }` with that many levels.
+    /// Returns `{ "": { "": … {} } }` with that many levels.
     fn nested(levels: usize) -> RawDocumentBuf {
         let mut bytes = Vec::new();
         for level in (1..levels).rev() {

@@ -1,8 +1,8 @@
-//! Unicode host names, in the ASCII form that DNS and certificates have (UTS 46, RFC 5891).
+//! Unicode host names, and their ASCII form for DNS and certificates (UTS 46, RFC 5891).
 //!
-//! Only names that the program or its connection string gives are converted, and only for DNS, SNI and verification:
-//! elsewhere they stay as they were written. Names that servers send are never converted. Without the cargo feature
-//! `idna` a name with other characters than those of ASCII is refused.
+//! Only names from the program or its connection string are converted, and only for DNS, SNI and verification.
+//! Everywhere else they stay as written. Names from servers are never converted. Without the cargo feature `idna`, a
+//! name with non-ASCII characters is rejected.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -12,11 +12,11 @@ use crate::error::{Error, Stage};
 use crate::explain;
 use crate::reason::net::{AsciiNameProblem, HostNameFailure, HostNameProblem};
 
-/// The ASCII form of a host name; addresses and names in ASCII stay as they are.
+/// Returns the ASCII form of a host name; addresses and ASCII names stay unchanged.
 ///
 /// # Errors
-/// If the name has no ASCII form, or one that is not a host name: it has forbidden characters, or the system's
-/// resolver would read it as an address.
+/// If the name has no ASCII form, or one that is not a host name, because it contains forbidden characters or the
+/// system's resolver would interpret it as an address.
 pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, HostNameFailure> {
     if host.is_ascii() || ip_address(host).is_some() {
         return Ok(Cow::Borrowed(host));
@@ -32,7 +32,7 @@ pub(crate) fn to_ascii(host: &str) -> Result<Cow<'_, str>, HostNameFailure> {
     }
 }
 
-/// Adds the ASCII form of a host name to an error of DNS or TLS about it; its text has both forms then.
+/// Adds the ASCII form of a host name to a DNS or TLS error about it, so that its text contains both forms.
 pub(crate) fn in_both_forms(error: Error, written: &str, ascii: &str) -> Error {
     let uses_dns = error.stage().is_some_and(|stage| stage < Stage::Hello);
     if written == ascii || !uses_dns {

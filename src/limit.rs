@@ -1,8 +1,8 @@
-//! Limits of this process and this host: descriptors, threads, local ports and memory.
+//! Limits of this process and this host: file descriptors, threads, local ports and memory.
 //!
-//! A call that fails because one of them is reached says nothing about the server, so it must not be taken for an error
-//! of the network, of DNS or of a file. [`Limit::of`] recognises such an error of the system; [`Limit::reached`] looks
-//! up the settings behind the limit, with their values.
+//! A call that fails because a limit is reached says nothing about the server, so it must not be mistaken for a
+//! network, DNS or file error. [`Limit::of`] recognises such a system error; [`Limit::reached`] looks up the settings
+//! behind the limit, with their values.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use crate::data::limit::{LimitSetting, ReachedLimit};
 use crate::ffi::system::{Resource, soft_limit};
 
 impl Limit {
-    /// The limit that an error of the system means, if it means one. `EADDRNOTAVAIL` and `EAGAIN` have other meanings
-    /// too: where they mean a limit, the error holds it (see [`io::Error::from`]).
+    /// Returns the limit that a system error indicates, if it indicates one. `EADDRNOTAVAIL` and `EAGAIN` have other
+    /// meanings too; if they indicate a limit, the error contains it (see [`io::Error::from`]).
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.raw_os_error() {
             Some(libc::EMFILE) => Some(Self::OpenFiles),
@@ -25,13 +25,13 @@ impl Limit {
         }
     }
 
-    /// The limit that prevents this process from opening a descriptor now, if one does.
+    /// Returns the limit that prevents this process from opening a file descriptor now, if any.
     pub(crate) fn of_descriptors() -> Option<Self> {
         let opened = UdpSocket::bind(("127.0.0.1", 0));
         opened.err().as_ref().and_then(Self::of)
     }
 
-    /// The limit with the settings behind it.
+    /// Returns the limit with the settings behind it.
     #[cold]
     pub(crate) fn reached(self) -> ReachedLimit {
         ReachedLimit {
@@ -40,7 +40,7 @@ impl Limit {
         }
     }
 
-    /// The settings that may set the limit, the likeliest first.
+    /// Returns the settings that may define the limit, the most likely first.
     fn settings(self) -> Vec<LimitSetting> {
         let of_process = |name, resource| {
             soft_limit(resource).map(|value| LimitSetting {
@@ -79,7 +79,7 @@ impl Limit {
 }
 
 impl LimitSetting {
-    /// A setting of the kernel. It cannot be read if no descriptor is left.
+    /// Reads a kernel setting. It cannot be read if no file descriptor is left.
     fn of_host(name: &'static str, path: &str) -> Self {
         let text = fs::read_to_string(path).ok();
         let value = text.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -87,7 +87,7 @@ impl LimitSetting {
     }
 }
 
-/// The limit on processes of this process's control group, if it has one.
+/// Returns the limit on processes of this process's control group, if it has one.
 fn pids_of_cgroup() -> Option<LimitSetting> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mut paths = groups.lines().filter_map(|line| {

@@ -1,6 +1,7 @@
-//! The macros of `log`, with external text made printable: one call is one line, which external text cannot forge.
+//! The macros of `log`, with external text made printable: one call writes one line, which external text cannot
+//! forge.
 //!
-//! Nothing in this crate calls those of `log` itself; a test looks for that.
+//! No code in this crate calls the macros of `log` directly; a test checks that.
 
 macro_rules! logging {
     ($d:tt $($name:ident as $own:ident)*) => {
@@ -15,7 +16,7 @@ macro_rules! logging {
     };
 }
 
-// The names inside are others, since one of the outer names is a lint attribute too.
+// The inner names differ, because one of the outer names is also a lint attribute.
 logging!($ debug as log_debug error as log_error info as log_info warn as log_warn);
 
 #[cfg(test)]

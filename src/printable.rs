@@ -1,17 +1,18 @@
-//! External text, made fit for a terminal, a log line or an error.
+//! External text, made safe for a terminal, a log line or an error.
 //!
-//! Texts of servers, certificates, name servers, proxies and files are kept exactly as they are: in facts, events and
-//! replies. Where such a text is rendered it goes through [`Printable`], and nothing else does this job.
+//! Texts of servers, certificates, name servers, proxies and files are stored unchanged in facts, events and replies.
+//! Whenever such a text is rendered, it goes through [`Printable`]; no other code does this.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
-/// Displays a value so that it cannot steer a terminal, forge a line of a log or change the order in which text is
-/// read: control characters, line separators, bidirectional controls and invisible tags are escaped as in JSON
-/// (`\n`, `\u001b`, `\u202e`). All other characters stay as they are, letters of any script included.
+/// Displays a value so that it cannot control a terminal, forge a log line or change the reading order of text:
+/// control characters, line separators, bidirectional controls and invisible tags are escaped as in JSON (`\n`,
+/// `\u001b`, `\u202e`). All other characters stay unchanged, including letters of any script.
 ///
 /// The texts of [`Error`](crate::Error), [`Cause`](crate::Cause) and of this crate's log lines are printed this way.
-/// Use it for what is exact, such as [`CommandFailure::message`](crate::error::CommandFailure::message), facts and replies.
+/// Use it for unescaped texts, such as [`CommandFailure::message`](crate::error::CommandFailure::message), facts and
+/// replies.
 ///
 /// ```
 /// # use mongotls::cause::Printable;
@@ -49,8 +50,8 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// A text in quotes, with quotes and backslashes in it escaped too. Unlike with `{:?}`, letters stay as they are, those
-/// that combine with others included.
+/// A text in quotes, in which quotes and backslashes are escaped too. Unlike with `{:?}`, letters stay unchanged,
+/// including combining ones.
 pub(crate) struct Quoted<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Quoted<T> {
@@ -69,7 +70,7 @@ impl<T: fmt::Display> fmt::Display for Quoted<T> {
     }
 }
 
-/// The text as [`Printable`] displays it.
+/// Returns the text as [`Printable`] displays it.
 pub(crate) fn printable(text: String) -> String {
     match text.contains(is_harmful) {
         true => Printable(text).to_string(),
@@ -90,7 +91,7 @@ pub(crate) fn sanitize(text: &[u8]) -> String {
     shown
 }
 
-/// Writes the escape of a character; JSON reads it as that character.
+/// Writes the escape sequence of a character, which JSON decodes to that character.
 pub(crate) fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     match c {
         '\n' => out.write_str("\\n"),
@@ -104,16 +105,16 @@ pub(crate) fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     }
 }
 
-/// Returns whether a character has an effect instead of a visible form.
+/// Returns true if a character has an effect instead of a visible form.
 pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Bidirectional: marks, embeddings, overrides, isolates, and what Unicode has given up of them.
+            // Bidirectional: marks, embeddings, overrides, isolates, and the deprecated ones among them.
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
-            // Separators of lines and paragraphs.
+            // Line and paragraph separators.
             | '\u{2028}' | '\u{2029}'
-            // Invisible: a soft hyphen, spaces and joiners without a width but for those that scripts need, a byte order
-            // mark, interlinear annotations, and tags.
+            // Invisible: the soft hyphen, zero-width spaces and joiners (except those that scripts need), the byte
+            // order mark, interlinear annotations, and tags.
             | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 

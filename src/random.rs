@@ -1,21 +1,21 @@
-//! Random numbers on which no secret depends: cheap, without a lock and without a system call. Where somebody must not
-//! guess them, OpenSSL's are taken.
+//! Random numbers that need not be secret: cheap, without a lock and without a system call. Numbers that must not be
+//! guessable come from OpenSSL.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// A number below `end`, each about as likely; 0 if `end` is 0.
+/// Returns a number below `end`, with nearly equal probability; 0 if `end` is 0.
 pub(crate) fn below(end: usize) -> usize {
     let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
     usize::try_from(any() % end).unwrap_or(0)
 }
 
-/// A number from 0 up to 1.
+/// Returns a number from 0 up to, but not including, 1.
 pub(crate) fn fraction() -> f64 {
     let bits = u32::try_from(any() >> 32).unwrap_or(0);
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// The keys of the standard library's hash maps are random, and others with each map.
+/// The keys of the standard library's hash maps are random, and differ for each map.
 fn any() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -1,6 +1,6 @@
-//! What the first bytes of a peer look like, when they are not what was waited for.
+//! Guesses the protocol of a peer from its first bytes, if they are unexpected.
 
-/// A name for what speaks, or the bytes themselves with their unprintable ones escaped.
+/// Returns the name of the peer's protocol, or the bytes themselves with unprintable ones escaped.
 pub(crate) fn looks_like(first_bytes: &[u8]) -> String {
     match first_bytes {
         bytes if bytes.starts_with(b"HTTP") || bytes.starts_with(b"<") => "HTTP".to_owned(),
@@ -13,7 +13,7 @@ pub(crate) fn looks_like(first_bytes: &[u8]) -> String {
 /// The name for a MongoDB server without TLS.
 pub(crate) const MONGODB_IN_THE_CLEAR: &str = "MongoDB in the clear";
 
-/// The header of a reply: a length that fits, and the opcode OP_REPLY or OP_MSG.
+/// Returns true for the header of a reply: a plausible length, and the opcode OP_REPLY or OP_MSG.
 fn is_mongodb_message(bytes: &[u8]) -> bool {
     let word = |at: usize| {
         let bytes = bytes.get(at..at + 4)?;
@@ -22,13 +22,13 @@ fn is_mongodb_message(bytes: &[u8]) -> bool {
     matches!((word(0), word(12)), (Some(16..=48_000_000), Some(1 | 2013)))
 }
 
-/// Whether the bytes begin a TLS record: its type, and a version 3.x (RFC 8446 §5.1).
+/// Returns true if the bytes begin a TLS record: its type, and a version 3.x (RFC 8446 §5.1).
 pub(crate) fn is_tls_record(first_bytes: &[u8]) -> bool {
     matches!(first_bytes, [20..=23] | [20..=23, 3, ..])
 }
 
-/// Whether the bytes answer a message in the clear by an alert or a handshake record. Taken for a
-/// message, they would declare more than 64 KiB, as no answer to a hello does.
+/// Returns true if the bytes answer an unencrypted message with an alert or a handshake record. As a message they
+/// would declare more than 64 KiB, which no reply to a hello does.
 pub(crate) fn is_tls_answer(first_bytes: &[u8]) -> bool {
     matches!(first_bytes, [21 | 22, 3, 1..=4, ..])
 }

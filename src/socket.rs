@@ -1,13 +1,13 @@
-//! One socket, TCP or Unix, that keeps to a total deadline and can be cut off from another thread.
+//! One socket, TCP or Unix, with a total deadline, which another thread can interrupt.
 //!
-//! It sits under OpenSSL, because one `SSL_read` may do many reads of the socket: each of them gets
-//! only what is left of the deadline, so that a peer which sends a byte a second cannot stretch it.
-//! A passed deadline is [`io::ErrorKind::TimedOut`], never `WouldBlock`, which `openssl` would take
-//! for an unfinished handshake.
+//! It is used below OpenSSL, because one `SSL_read` may read from the socket many times. Each read gets only the
+//! remaining time, so that a peer that sends one byte per second cannot extend the deadline. A passed deadline is
+//! reported as [`io::ErrorKind::TimedOut`], never as `WouldBlock`, which `openssl` would interpret as an unfinished
+//! handshake.
 //!
-//! The kernel's time-out (`SO_RCVTIMEO`, `SO_SNDTIMEO`) is set again only when what is left has
-//! become much less than what it was set to. A command that is answered quickly costs no system call
-//! beyond its write and its read; a deadline may be overrun by a tenth at most.
+//! The kernel's timeout (`SO_RCVTIMEO`, `SO_SNDTIMEO`) is set again only if the remaining time is much shorter than
+//! its current value. Therefore a command that is answered quickly costs no system call besides its write and its
+//! read. A deadline may be exceeded by at most one tenth.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -25,14 +25,14 @@ pub(crate) struct Socket {
     deadline: Option<Deadline>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-    /// Whether reads and writes wait, until the deadline; if not they are `WouldBlock`.
+    /// True if reads and writes block until the deadline. Otherwise they return `WouldBlock`.
     waits: bool,
-    /// How often the process had forked when the connection was made.
+    /// The number of forks of the process when the connection was created.
     forks: u64,
 }
 
 impl Socket {
-    /// Takes over a connected socket; its time-outs are reset.
+    /// Takes over a connected socket and resets its timeouts.
     pub(crate) fn new(transport: Arc<socket2::Socket>) -> io::Result<Self> {
         transport.set_read_timeout(None)?;
         transport.set_write_timeout(None)?;
@@ -46,42 +46,42 @@ impl Socket {
         })
     }
 
-    /// Sets the instant after which reads and writes fail; none lets them block for ever.
+    /// Sets the instant after which reads and writes fail; with `None` they block without limit.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Deadline>) {
         self.deadline = deadline;
     }
 
-    /// Lets reads and writes wait, as they do at first, or not at all.
+    /// Sets whether reads and writes block, which they do initially.
     pub(crate) fn set_waiting(&mut self, waits: bool) -> io::Result<()> {
         self.waits = waits;
         self.transport.set_nonblocking(!waits)
     }
 
-    /// Ends the connection in both directions, for whoever else holds the socket as well; not in a forked child, to
-    /// whose parent it belongs.
+    /// Shuts down the connection in both directions, including for other holders of the socket. It does nothing in a
+    /// forked child, because the connection belongs to the parent.
     pub(crate) fn shut_down(&self) {
         if !self.is_inherited() {
-            // One that is not connected any more has ended already.
+            // A socket that is not connected any more is already closed.
             let _ = self.transport.shutdown(Shutdown::Both);
         }
     }
 
-    /// Whether the process has forked since, and this is the child.
+    /// Returns true if the process has forked since the connection was created, and this is the child.
     pub(crate) fn is_inherited(&self) -> bool {
         self.forks != fork::count()
     }
 
-    /// Lets `interrupt` cut the socket off. Fails if that has been asked for already.
+    /// Lets `interrupt` interrupt the socket. Fails if the interruption has already been requested.
     pub(crate) fn attach_to(&self, interrupt: &Interrupt) -> io::Result<()> {
         interrupt.attach(&self.transport)
     }
 
-    /// The address of the peer; none for a Unix socket.
+    /// Returns the address of the peer, or `None` for a Unix socket.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         self.transport.peer_addr().ok()?.as_socket()
     }
 
-    /// Lets the next read block for no longer than the deadline allows.
+    /// Limits the next read to the remaining time.
     fn arm_read(&mut self) -> io::Result<()> {
         let wanted = self.wanted(self.read_timeout)?;
         if wanted != self.read_timeout {
@@ -100,7 +100,7 @@ impl Socket {
         Ok(())
     }
 
-    /// The time-out to block with, given the one that is set; fails once the deadline has passed.
+    /// Returns the timeout to block with, given the one that is set. Fails once the deadline has passed.
     fn wanted(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
         let Some(deadline) = &self.deadline else {
             return Ok(None);
@@ -114,16 +114,16 @@ impl Socket {
             {
                 Some(set)
             }
-            // The kernel counts in microseconds and takes zero for "no limit".
+            // The kernel counts in microseconds, and zero means "no limit".
             (Some(left), _) => Some(left.max(Duration::from_millis(1))),
             (None, _) => None,
         })
     }
 
-    /// What a failed call means: the end of `SO_RCVTIMEO` or `SO_SNDTIMEO` is `WouldBlock`, and not
-    /// the end while the deadline is not. `ETIMEDOUT` is: TCP has given the connection up, because
-    /// nothing was acknowledged. It must not be taken for the caller's deadline. It becomes `HostUnreachable`, which
-    /// the system reports if the network signals the same.
+    /// Returns `Ok` if a failed call can be retried. `WouldBlock` means that `SO_RCVTIMEO` or `SO_SNDTIMEO` has
+    /// elapsed, which is no failure before the deadline. `ETIMEDOUT` is a failure: TCP gave up the connection because
+    /// nothing was acknowledged. It must not be mistaken for the caller's deadline, so it becomes `HostUnreachable`,
+    /// which the system also reports if the network signals this state.
     fn retry(error: io::Error) -> io::Result<()> {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
@@ -172,26 +172,25 @@ impl Write for Socket {
     }
 }
 
-/// Sends without `SIGPIPE`: where the program has restored its default, or never changed it as in C, a peer that is gone
-/// would end the process.
+/// Sends without `SIGPIPE`. If the program has restored its default action, or never changed it (as in C), a closed
+/// connection would otherwise kill the process.
 fn send(transport: &socket2::Socket, buf: &[u8]) -> io::Result<usize> {
     transport.send_with_flags(buf, libc::MSG_NOSIGNAL)
 }
 
-/// Ends what a connection does from another thread: its reads and writes fail at once.
+/// Interrupts a connection from another thread: its reads and writes fail at once.
 ///
-/// It is there before the connection is, so that an attempt to connect can be given up too, and it does not
-/// keep the socket open.
+/// It exists before the connection does, so that an attempt to connect can be aborted too. It does not keep the
+/// socket open.
 #[derive(Debug, Default)]
 pub(crate) struct Interrupt {
     is_interrupted: AtomicBool,
-    /// The sockets of attempts to connect that run side by side, or the one that has come of them.
+    /// The sockets of concurrent attempts to connect, or the one of the established connection.
     sockets: Mutex<Vec<Weak<socket2::Socket>>>,
 }
 
 impl Interrupt {
-    /// Adds a socket to those that are to be cut off, before it connects or later. Fails if that has been asked
-    /// for already.
+    /// Adds a socket to interrupt, before it connects or later. Fails if the interruption has already been requested.
     pub(crate) fn attach(&self, socket: &Arc<socket2::Socket>) -> io::Result<()> {
         let mut sockets = self.sockets();
         sockets.retain(|socket| socket.strong_count() > 0);
@@ -203,7 +202,7 @@ impl Interrupt {
         }
     }
 
-    /// Cuts the connection off. The peer sees it end.
+    /// Interrupts the connection. The peer sees it end.
     pub(crate) fn interrupt(&self) {
         self.is_interrupted.store(true, Ordering::SeqCst);
         let sockets = std::mem::take(&mut *self.sockets());
@@ -212,12 +211,12 @@ impl Interrupt {
         }
     }
 
-    /// Whether the connection was cut off.
+    /// Returns true if the connection was interrupted.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.is_interrupted.load(Ordering::SeqCst)
     }
 
-    /// How many sockets there are to be cut off.
+    /// Returns the number of sockets to interrupt.
     #[cfg(test)]
     pub(crate) fn attached(&self) -> usize {
         self.sockets().len()
@@ -280,7 +279,7 @@ mod tests {
         );
     }
 
-    /// A blocked SIGPIPE stays pending even where it is ignored, as in Rust programs.
+    /// A blocked SIGPIPE stays pending even if it is ignored, as in Rust programs.
     #[test]
     #[cfg(target_os = "linux")]
     fn a_write_to_a_peer_that_is_gone_raises_no_sigpipe() {

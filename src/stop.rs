@@ -3,11 +3,11 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Stops the thread that holds the other half, by a call or when this is dropped.
+/// Stops the thread that holds the other half, by a call or when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Stop(Arc<Signal>);
 
-/// The half that the thread sleeps on.
+/// The half on which the thread sleeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Sleep(Arc<Signal>);
 
@@ -18,12 +18,12 @@ struct Signal {
 }
 
 impl Stop {
-    /// The half for the thread.
+    /// Returns the half for the thread.
     pub(crate) fn sleep(&self) -> Sleep {
         Sleep(Arc::clone(&self.0))
     }
 
-    /// Stops the thread. Does not wait for its end: the thread itself may call this.
+    /// Stops the thread. Does not wait for its end, because the thread itself may call this.
     pub(crate) fn stop(&self) {
         *self
             .0

@@ -1,8 +1,8 @@
-//! URIs of OpenSSL stores, as far as they may be printed. One of them may stand in the place of a path.
+//! The printable parts of OpenSSL store URIs. Such a URI may be used instead of a path.
 
 use std::path::Path;
 
-/// The scheme of a URI in lower case, as it should be; `None` for a path.
+/// Returns the scheme of a URI, which must be in lower case, or `None` for a path.
 pub(crate) fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -12,8 +12,8 @@ pub(crate) fn scheme(uri: &str) -> Option<&str> {
     is_scheme.then_some(scheme)
 }
 
-/// A store URI without what may be secret: of `file:` the path, of `pkcs11:` the attributes that name a token and an
-/// object (RFC 7512 §2.3), of all others the scheme alone. A PIN may stand anywhere else.
+/// Returns a store URI without parts that may be secret. For `file:` it keeps the path, for `pkcs11:` the attributes
+/// that name a token or an object (RFC 7512 §2.3), and for all others only the scheme. A PIN may be anywhere else.
 pub(crate) fn shown_uri(uri: &str) -> String {
     const REDACTED: &str = "<redacted>";
     let until = |end: &[char]| uri.split(end).next().unwrap_or_default();
@@ -59,7 +59,7 @@ const PKCS11_NAMES: [&str; 13] = [
     "slot-id",
 ];
 
-/// A path as it may be printed: it may be the URI of a store, with a PIN.
+/// Returns the printable form of a path, which may be the URI of a store with a PIN.
 pub(crate) fn shown_path(path: &Path) -> String {
     shown_uri(&path.display().to_string())
 }

@@ -1,11 +1,11 @@
-//! Time as an argument: deadlines that know which option set them, and instants as text.
+//! Time as an argument: deadlines that record the option that set them, and instants as text.
 //!
-//! No rule in this crate reads the clock. The edges read it once and hand it down; a [`Deadline`] is an absolute
-//! instant, so that a peer which sends a byte a second cannot stretch it.
+//! No rule in this crate reads the clock: the outer layers read it once and pass it on. A [`Deadline`] is an absolute
+//! instant, so that a peer that sends one byte per second cannot extend it.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Which limit a deadline enforces, so that an error can name the option to change.
+/// The limit that a deadline enforces, so that an error can name the option to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TimeoutKind {
     /// `connectTimeoutMS`: name resolution, TCP, TLS and the MongoDB handshake of one connection.
@@ -16,15 +16,15 @@ pub(crate) enum TimeoutKind {
     ServerSelection,
     /// `waitQueueTimeoutMS`: the wait for a pooled connection.
     WaitQueue,
-    /// `timeoutMS`: one operation in all.
+    /// `timeoutMS`: one operation as a whole.
     Client,
-    /// The wait for a pooled connection of the listener for events.
+    /// The wait of the event listener for a pooled connection.
     Listener,
     /// A limit given with the call itself.
     Operation,
-    /// `ocsp_responder_timeout`: one look for an OCSP answer.
+    /// `ocsp_responder_timeout`: one search for an OCSP response.
     OcspResponder,
-    /// One look for a credential at a service of a cloud.
+    /// One request for a credential to a cloud service.
     #[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "none is asked"))]
     CredentialService,
     /// One call of an OIDC callback.
@@ -32,7 +32,7 @@ pub(crate) enum TimeoutKind {
 }
 
 impl TimeoutKind {
-    /// The option that sets the limit, in its spelling in a connection string.
+    /// Returns the option that sets the limit, as spelled in a connection string.
     pub(crate) fn option(self) -> &'static str {
         match self {
             Self::Connect => "connectTimeoutMS",
@@ -49,7 +49,7 @@ impl TimeoutKind {
     }
 }
 
-/// An instant after which an operation fails, and the limit that it comes from.
+/// An instant after which an operation fails, and the limit that defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline {
     at: Option<Instant>,
@@ -58,7 +58,8 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `limit` from `now` on; `None` never ends. A limit that the clock cannot hold never ends either.
+    /// Creates a deadline `limit` after `now`. There is no deadline if `limit` is `None`, or larger than the clock
+    /// can represent.
     pub(crate) fn after(now: Instant, limit: Option<Duration>, kind: TimeoutKind) -> Self {
         let at = limit.and_then(|limit| now.checked_add(limit));
         Self {
@@ -68,12 +69,12 @@ impl Deadline {
         }
     }
 
-    /// The instant; none never comes.
+    /// Returns the deadline, or `None` if there is no limit.
     pub(crate) fn at(&self) -> Option<Instant> {
         self.at
     }
 
-    /// Whichever of the two ends first.
+    /// Returns the earlier of the two deadlines.
     pub(crate) fn earlier(self, other: Self) -> Self {
         match (self.at, other.at) {
             (Some(own), Some(others)) if others < own => other,
@@ -82,7 +83,7 @@ impl Deadline {
         }
     }
 
-    /// Returns the deadline with half of the time that is left at `now`.
+    /// Returns the deadline after half of the remaining time at `now`.
     pub(crate) fn halfway(self, now: Instant) -> Self {
         let half = |at: Instant| now + at.saturating_duration_since(now) / 2;
         Self {
@@ -91,7 +92,7 @@ impl Deadline {
         }
     }
 
-    /// The same, that much later: for time that the limit does not count.
+    /// Returns the deadline moved later by this time, for periods that do not count against the limit.
     pub(crate) fn extended(self, by: Duration) -> Self {
         Self {
             at: self.at.and_then(|at| at.checked_add(by)),
@@ -99,7 +100,7 @@ impl Deadline {
         }
     }
 
-    /// What is left at `now`: `Ok(None)` without a limit, `Err` once it has passed.
+    /// Returns the remaining time at `now`: `Ok(None)` without a limit, or an error once the deadline has passed.
     pub(crate) fn remaining(&self, now: Instant) -> Result<Option<Duration>, Elapsed> {
         let Some(at) = self.at else { return Ok(None) };
         match at.checked_duration_since(now) {
@@ -111,7 +112,7 @@ impl Deadline {
         }
     }
 
-    /// The limit and its option, for an error that reports the deadline as passed.
+    /// Returns the limit and its option, for an error that reports the deadline as passed.
     pub(crate) fn elapsed(&self) -> Elapsed {
         Elapsed {
             limit: self.limit,
@@ -120,14 +121,14 @@ impl Deadline {
     }
 }
 
-/// A deadline has passed.
+/// The error for a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed {
     pub(crate) limit: Duration,
     pub(crate) kind: TimeoutKind,
 }
 
-/// `time` in UTC as RFC 3339 text with whole seconds, for example `2026-08-12T17:00:03Z`.
+/// Formats `time` in UTC as RFC 3339 text with whole seconds, for example `2026-08-12T17:00:03Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let whole_seconds = bson::DateTime::from_millis(
         bson::DateTime::from_system_time(time)

@@ -1,8 +1,8 @@
-//! Looking at the files of TLS at regular intervals, and reloading them when one has changed.
+//! Watches the TLS files at regular intervals, and reloads them after a change.
 //!
-//! The state of the files is recorded before they are read, so that a change during the read leads to another reload.
-//! A reload that failed is tried again although nothing has changed: a file may become readable, a certificate or a
-//! CRL may come into force, descriptors or memory may be free again. The delay doubles with each failure, up to
+//! The state of the files is recorded before they are read, so that a change during the read causes another reload. A
+//! failed reload is retried even if nothing has changed: a file may become readable, a certificate or a CRL may come
+//! into force, descriptors or memory may be available again. The delay doubles with each failure, up to
 //! [`LONGEST_DELAY`].
 
 use std::time::{Duration, Instant};
@@ -11,12 +11,13 @@ use crate::ffi::thread::{Background, outlive_panics};
 use crate::stop::{Sleep, Stop};
 use crate::tls::Snapshot;
 
-/// A thread that looks at files; it ends when this is dropped.
+/// A thread that watches files. It stops when this value is dropped.
 pub(crate) struct Watcher(Stop);
 
 impl Watcher {
-    /// Calls `reload` whenever one of the files has changed since they were `seen`, and again while it fails, until it
-    /// says that it is over. The thread is one of `background`, which starts it as soon as the system can.
+    /// Calls `reload` whenever one of the files has changed since the state `seen`, and again while it fails, until
+    /// it returns that there is no client any more. The thread is one of `background`, which starts it as soon as the
+    /// system can.
     pub(crate) fn start(
         background: &Background,
         mut seen: Snapshot,
@@ -30,18 +31,18 @@ impl Watcher {
             let watch = || watch(&sleep, &mut seen, interval, &mut reload);
             outlive_panics("watching files", watch, || !go_on.stops_within(interval));
         };
-        // Started later, if not now.
+        // If this fails, the thread is started later.
         let _ = background.start("mongotls-watch", run);
         Self(stop)
     }
 
-    /// Ends the thread. Does not wait for it: it may be the one that drops the last client.
+    /// Stops the thread. Does not wait for it, because that thread may be the one that drops the last client.
     pub(crate) fn end(&self) {
         self.0.stop();
     }
 }
 
-/// One run of the thread, which ends with it or with a panic.
+/// Runs the loop of the thread, until the thread ends or panics.
 fn watch(
     sleep: &Sleep,
     seen: &mut Snapshot,
@@ -77,25 +78,25 @@ fn watch(
 /// The reason for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// One of them has changed.
+    /// One of the files has changed.
     Change,
     /// The last reload failed.
     Retry,
 }
 
-/// The outcome of a reload.
+/// The result of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
     Done,
     Failed,
-    /// There is no client any more.
+    /// No client exists any more.
     NoMore,
 }
 
-/// The longest delay between two attempts to reload files that cannot be used.
+/// The maximum delay between two attempts to reload files that cannot be used.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// The delay before the next attempt, after `failures` failed ones in a row.
+/// Returns the delay before the next attempt, after `failures` consecutive failures.
 fn delay(interval: Duration, failures: u32) -> Duration {
     let first = interval.min(Duration::from_secs(1));
     let doubled = first.saturating_mul(2_u32.saturating_pow(failures));
