@@ -120,6 +120,7 @@ mod socket;
 mod srv;
 mod stop;
 mod store_uri;
+mod sync;
 mod time;
 mod watch;
 mod wire;

@@ -12,10 +12,11 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::ffi::fork;
+use crate::sync::Mutex;
 use crate::time::Deadline;
 
 /// A connected socket with a deadline; see the [module documentation](self).
@@ -192,7 +193,7 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Adds a socket to interrupt, before it connects or later. Fails if the interruption has already been requested.
     pub(crate) fn attach(&self, socket: &Arc<socket2::Socket>) -> io::Result<()> {
-        let mut sockets = self.sockets();
+        let mut sockets = self.sockets.lock();
         sockets.retain(|socket| socket.strong_count() > 0);
         sockets.push(Arc::downgrade(socket));
         drop(sockets);
@@ -205,7 +206,7 @@ impl Interrupt {
     /// Interrupts the connection. The peer sees it end.
     pub(crate) fn interrupt(&self) {
         self.is_interrupted.store(true, Ordering::SeqCst);
-        let sockets = std::mem::take(&mut *self.sockets());
+        let sockets = std::mem::take(&mut *self.sockets.lock());
         for socket in sockets.iter().filter_map(Weak::upgrade) {
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -219,11 +220,7 @@ impl Interrupt {
     /// Returns the number of sockets to interrupt.
     #[cfg(test)]
     pub(crate) fn attached(&self) -> usize {
-        self.sockets().len()
-    }
-
-    fn sockets(&self) -> MutexGuard<'_, Vec<Weak<socket2::Socket>>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sockets.lock().len()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Stops a background thread that sleeps between its rounds.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex};
 
 /// Stops the thread that holds the other half, by a call or when dropped.
 #[derive(Debug, Default)]
@@ -25,11 +27,7 @@ impl Stop {
 
     /// Stops the thread. Does not wait for its end, because the thread itself may call this.
     pub(crate) fn stop(&self) {
-        *self
-            .0
-            .stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
+        *self.0.stopped.lock() = true;
         self.0.changed.notify_all();
     }
 }
@@ -43,15 +41,8 @@ impl Drop for Stop {
 impl Sleep {
     /// Sleeps for `interval`. Returns true as soon as the thread must end.
     pub(crate) fn stops_within(&self, interval: Duration) -> bool {
-        let stopped = self
-            .0
-            .stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .0
-            .changed
-            .wait_timeout_while(stopped, interval, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let stopped = self.0.stopped.lock();
+        let changed = &self.0.changed;
+        *changed.wait_while(stopped, Some(interval), |stopped| !*stopped)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -39,6 +39,7 @@ use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
 use crate::reason::Reason;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
+use crate::sync::Mutex;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{Failed, Files, HandshakeReport, Offer, ResponderWait, TlsContext};
 use crate::wire::compress::{Compression, Offered};
@@ -112,7 +113,7 @@ impl Connector {
         let inherited = self
             .tls
             .as_ref()
-            .and_then(|tls| Some(tls.try_lock().ok()?.clone()));
+            .and_then(|tls| Some(tls.try_lock()?.clone()));
         let mut child = match inherited {
             Some(tls) => Self::with_tls(options, Some(tls))?,
             None => Self::made(options)?,
@@ -170,29 +171,19 @@ impl Connector {
 
     /// The current TLS context, or `None` without TLS.
     pub(crate) fn tls(&self) -> Option<TlsContext> {
-        let tls = self
-            .tls
-            .as_ref()?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let tls = self.tls.as_ref()?.lock();
         Some(tls.clone())
     }
 
     /// Reads the files of TLS again. The new context replaces the old one if it can be used at `now`; otherwise the old
     /// one stays.
     pub(crate) fn reload_tls(&self, now: SystemTime) -> Result<()> {
-        let _one_at_a_time = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.reloading.lock();
         let (Some(slot), Some(tls)) = (&self.tls, self.tls()) else {
             return Ok(());
         };
         let fresh = tls.reloaded(now)?;
-        let old = std::mem::replace(
-            &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
-            fresh,
-        );
+        let old = std::mem::replace(&mut *slot.lock(), fresh);
         drop(old);
         Ok(())
     }

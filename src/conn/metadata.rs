@@ -8,7 +8,7 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bson::{Document, RawDocumentBuf, doc};
 use once_cell::race::{OnceBool, OnceBox};
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::explain;
 use crate::options::DriverInfo;
 use crate::reason::hello::HelloFailure;
+use crate::sync::Mutex;
 
 /// The limit on the whole document, BSON overhead included.
 const MAX_SIZE: usize = 512;
@@ -48,11 +49,11 @@ impl Metadata {
     /// The metadata of a forked child. It lacks the added libraries if a thread of the parent may hold the lock.
     pub(super) fn in_child(&self, at_first: Self) -> Self {
         match self.0.try_lock() {
-            Ok(state) => Self(Mutex::new(State {
+            Some(state) => Self(Mutex::new(State {
                 facts: state.facts.clone(),
                 encoded: Arc::clone(&state.encoded),
             })),
-            Err(_) => at_first,
+            None => at_first,
         }
     }
 
@@ -66,7 +67,7 @@ impl Metadata {
             let what = "a DriverInfo needs a name, and its texts hold no '|' and no NUL";
             return Err(Error::invalid_argument(what));
         }
-        let mut state = self.state();
+        let mut state = self.0.lock();
         if state.facts.libraries.contains(info) {
             return Ok(());
         }
@@ -81,11 +82,7 @@ impl Metadata {
 
     /// The value of the field `client` of the first hello.
     pub(super) fn current(&self) -> Arc<RawDocumentBuf> {
-        Arc::clone(&self.state().encoded)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Arc::clone(&self.0.lock().encoded)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
@@ -16,6 +16,7 @@ use crate::address::ServerAddress;
 use crate::logging::debug;
 use crate::net::Route;
 use crate::options::ProxyOptions;
+use crate::sync::Mutex;
 use crate::time::Deadline;
 use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
@@ -47,7 +48,7 @@ impl Probe {
         const VALID_FOR: Duration = Duration::from_secs(10);
         let now = Instant::now();
         {
-            let mut known = self.known();
+            let mut known = self.0.lock();
             match known.get(server) {
                 Some((at, answer)) if now.duration_since(*at) < VALID_FOR => {
                     return *answer == ProbeResult::SpeaksInTheClear;
@@ -61,12 +62,8 @@ impl Probe {
         } else {
             ProbeResult::No
         };
-        self.known().insert(server.clone(), (now, answer));
+        self.0.lock().insert(server.clone(), (now, answer));
         answer == ProbeResult::SpeaksInTheClear
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<ServerAddress, (Instant, ProbeResult)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::ffi::system::start_thread;
 use crate::logging::{error, warn};
+use crate::sync::Mutex;
 
 /// Starts a detached thread. The name is truncated to 15 bytes, which is what the system shows.
 ///
@@ -51,7 +52,7 @@ impl Background {
         let outcome = unstarted.start();
         if let Err(error) = &outcome {
             warn!(target: "mongotls::thread", "the thread {name} cannot be started yet: {error}");
-            self.lock().push(unstarted);
+            self.0.lock().push(unstarted);
         }
         outcome
     }
@@ -59,21 +60,17 @@ impl Background {
     /// Starts the threads that could not be started before, and returns true if all run. Never call this under a lock
     /// that a thread of the client takes.
     pub(crate) fn retry(&self) -> bool {
-        let mut left = std::mem::take(&mut *self.lock());
+        let mut left = std::mem::take(&mut *self.0.lock());
         left.retain(|unstarted| unstarted.start().is_err());
-        let mut kept = self.lock();
+        let mut kept = self.0.lock();
         kept.append(&mut left);
         kept.is_empty()
     }
 
     /// Removes the threads that have not been started.
     pub(crate) fn clear(&self) {
-        let unstarted = std::mem::take(&mut *self.lock());
+        let unstarted = std::mem::take(&mut *self.0.lock());
         drop(unstarted);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Unstarted>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +78,7 @@ impl Unstarted {
     fn start(&self) -> io::Result<()> {
         let work = Arc::clone(&self.work);
         spawn(self.name, move || {
-            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let work = work.lock().take();
             if let Some(work) = work {
                 work();
             }
@@ -91,7 +88,7 @@ impl Unstarted {
 
 impl std::fmt::Debug for Background {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = self.lock().iter().map(|it| it.name).collect();
+        let names: Vec<_> = self.0.lock().iter().map(|it| it.name).collect();
         f.debug_tuple("Background").field(&names).finish()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
@@ -14,6 +14,7 @@ use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::reason::net::{NetFailure, ResolveFailure, ResolveProblem};
 use crate::socket::Interrupt;
+use crate::sync::{Condvar, Mutex};
 use crate::time::{Deadline, Elapsed};
 
 /// The addresses of `host`, best first: the families alternate (RFC 8305 §4), starting with the one
@@ -108,11 +109,11 @@ impl Lookup {
     ) -> io::Result<Arc<Self>> {
         let _at_work = fork::at_work();
         let forks = fork::count();
-        let mut lookups = lock(&LOOKUPS);
+        let mut lookups = LOOKUPS.lock();
         lookups.retain(|lookup| lookup.strong_count() > 0);
         let mut known = lookups.iter().filter_map(Weak::upgrade);
         let is_same =
-            |it: &Arc<Self>| it.host == host && it.forks == forks && lock(&it.result).is_none();
+            |it: &Arc<Self>| it.host == host && it.forks == forks && it.result.lock().is_none();
         if let Some(lookup) = known.find(is_same) {
             return Ok(lookup);
         }
@@ -126,7 +127,7 @@ impl Lookup {
         // The lock is held, so that no thread joins a lookup without a resolver thread.
         thread::spawn("mongotls-resolve", move || {
             let outcome = ask(&own.host);
-            *lock(&own.result) = Some(Arc::new(outcome));
+            *own.result.lock() = Some(Arc::new(outcome));
             own.ended.notify_all();
         })?;
         lookups.push(Arc::downgrade(&lookup));
@@ -137,22 +138,17 @@ impl Lookup {
     fn wait(&self, interrupt: &Interrupt, deadline: &Deadline) -> Result<LookupResult, Elapsed> {
         const A_WHILE: Duration = Duration::from_millis(100);
         fork::outside(|| {
-            let mut outcome = lock(&self.result);
+            let mut outcome = self.result.lock();
             while outcome.is_none() {
                 let left = deadline.remaining(Instant::now())?.unwrap_or(A_WHILE);
                 if interrupt.is_interrupted() {
                     return Err(deadline.elapsed());
                 }
-                let waited = self.ended.wait_timeout(outcome, left.min(A_WHILE));
-                outcome = waited.unwrap_or_else(PoisonError::into_inner).0;
+                outcome = self.ended.wait(outcome, Some(left.min(A_WHILE)));
             }
             outcome.clone().ok_or(deadline.elapsed())
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look_up(host: &str) -> Result<Vec<SocketAddr>, Unresolved> {
@@ -324,7 +320,7 @@ mod tests {
             let (calls, wait) = (Arc::clone(&calls), Arc::clone(&wait));
             move |_: &str| {
                 calls.fetch_add(1, Ordering::SeqCst);
-                let _ = lock(&wait).recv();
+                let _ = wait.lock().recv();
                 Ok(addresses(&["192.0.2.1:0"]))
             }
         };

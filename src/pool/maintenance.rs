@@ -7,13 +7,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Dial, Pool};
 use crate::event;
 use crate::ffi::thread;
 use crate::logging::{error, warn};
+use crate::sync::{Condvar, Mutex};
 
 /// The interval between two runs without another trigger: 10 s, like `heartbeatFrequencyMS`.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
 
 impl Signal {
     fn want(&self, wanted: Wanted) {
-        let mut current = self.lock();
+        let mut current = self.wanted.lock();
         if *current != Wanted::End {
             *current = wanted;
         }
@@ -120,21 +121,17 @@ impl Signal {
     }
 
     fn is_ended(&self) -> bool {
-        *self.lock() == Wanted::End
+        *self.wanted.lock() == Wanted::End
     }
 
     fn wait(&self, limit: Duration) -> Wanted {
-        let waited = self
+        let waits = |wanted: &mut Wanted| *wanted == Wanted::Nothing;
+        let mut current = self
             .changed
-            .wait_timeout_while(self.lock(), limit, |wanted| *wanted == Wanted::Nothing);
-        let (mut current, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            .wait_while(self.wanted.lock(), Some(limit), waits);
         match *current {
             Wanted::End => Wanted::End,
             _ => std::mem::take(&mut *current),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,9 @@ mod wait_queue;
 
 /// The synchronization primitives of the wait queue. The model test replaces them.
 mod sync {
-    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+    pub(super) use std::sync::Arc;
+
+    pub(super) use crate::sync::{Condvar, Mutex, MutexGuard};
 
     pub(super) fn now() -> std::time::Instant {
         std::time::Instant::now()
@@ -29,8 +31,8 @@ mod sync {
 }
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
@@ -54,6 +56,7 @@ use crate::ffi::fork;
 use crate::logging::debug;
 use crate::options::ClientOptions;
 use crate::socket::Interrupt;
+use crate::sync::Mutex;
 use crate::time::{Deadline, TimeoutKind};
 
 /// The connection pool of one server.
@@ -465,10 +468,7 @@ impl<D: Dial> Pool<D> {
     ) -> Option<Clearing<D>> {
         // Locked until the pool is cleared. So no check-out fails with the error of an earlier clear, and an error
         // that does not clear the pool is not stored.
-        let mut cleared_by = self
-            .cleared_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut cleared_by = self.cleared_by.lock();
         let cleared = self.queue.clear(on, true, interrupt)?;
         *cleared_by = error.cloned();
         Some(Clearing { cleared, interrupt })
@@ -597,10 +597,7 @@ impl<D: Dial> Pool<D> {
     }
 
     fn cleared_by(&self) -> Option<Error> {
-        self.cleared_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.cleared_by.lock().clone()
     }
 
     fn wake_maintenance(&self) {

@@ -12,7 +12,7 @@
 use std::time::Instant;
 
 use super::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, ServiceId, State};
-use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// The state of a pool, shared by threads.
 #[derive(Debug)]
@@ -222,18 +222,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
             if counts.in_use + counts.pending == 0 || left.is_some_and(|left| left.is_zero()) {
                 return state.in_use().collect();
             }
-            state = match left {
-                Some(left) => {
-                    self.drained
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self
-                    .drained
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
+            state = self.drained.wait(state, left);
         }
     }
 
@@ -255,7 +244,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     /// Returns the available connections, if no thread holds the lock. Used in a forked child, whose parent may have
     /// held it.
     pub(super) fn abandon(&self) -> Closed<C, H> {
-        let Ok(mut state) = self.state.try_lock() else {
+        let Some(mut state) = self.state.try_lock() else {
             return Vec::new();
         };
         let (_, _) = state.close_pool();
@@ -329,8 +318,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked<C, H>> {
-        // No code panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -355,33 +343,25 @@ impl<C> Default for Waiter<C> {
 
 impl<C> Waiter<C> {
     fn deliver(&self, outcome: Outcome<C>) {
-        *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        *self.granted.lock() = Some(outcome);
         self.arrived.notify_one();
     }
 
     /// Waits for the delivered result. Returns `None` if the deadline passes first.
     fn wait(&self, deadline: Option<Instant>) -> Option<Outcome<C>> {
-        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut granted = self.granted.lock();
         loop {
             if let Some(outcome) = granted.take() {
                 return Some(outcome);
             }
-            granted = match deadline {
-                Some(deadline) => {
-                    let left = deadline.checked_duration_since(super::sync::now())?;
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.arrived
-                        .wait_timeout(granted, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self
-                    .arrived
-                    .wait(granted)
-                    .unwrap_or_else(PoisonError::into_inner),
+            let left = match deadline {
+                Some(deadline) => Some(deadline.checked_duration_since(super::sync::now())?),
+                None => None,
             };
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
+            granted = self.arrived.wait(granted, left);
         }
     }
 }

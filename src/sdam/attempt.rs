@@ -4,13 +4,13 @@
 //! for.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::address::ServerAddress;
 use crate::conn::{Connector, Learned, Observer};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::reason::sdam::{AttemptStep, SdamFailure, UnfinishedAttempt};
+use crate::sync::Mutex;
 use crate::time::Elapsed;
 
 /// See the [module documentation](self).
@@ -28,11 +28,11 @@ struct Progress {
 impl Attempt {
     /// Records the start of an attempt, which ends when the returned value is dropped.
     pub(super) fn begin(&self) -> Observed<'_> {
-        *self.lock() = Some(Progress {
+        *self.0.lock() = Some(Progress {
             finished: None,
             addresses: Vec::new(),
         });
-        Observed(self)
+        Observed(&self.0)
     }
 
     /// Returns the error of the current attempt to reach `server`, if there is one. It names the step that the
@@ -43,7 +43,7 @@ impl Attempt {
         connector: &Connector,
         elapsed: Elapsed,
     ) -> Option<Error> {
-        let progress = self.lock().clone()?;
+        let progress = self.0.lock().clone()?;
         let attempt = UnfinishedAttempt {
             server: server.clone(),
             step: progress.step(server, connector),
@@ -53,10 +53,6 @@ impl Attempt {
         };
         let error = Error::explained(ErrorKind::Timeout, SdamFailure::UnfinishedAttempt(attempt));
         Some(error.with_server(server))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +71,7 @@ impl Progress {
 }
 
 /// Records the progress of an attempt.
-pub(super) struct Observed<'a>(&'a Attempt);
+pub(super) struct Observed<'a>(&'a Mutex<Option<Progress>>);
 
 impl Observer for Observed<'_> {
     fn finished(&mut self, stage: Stage, _: Duration, learned: Learned<'_>) {

@@ -4,10 +4,11 @@
 //! the request, unless it is cancelled. Two checks are at least half a second apart, counted from the end of the
 //! first ("minHeartbeatFrequencyMS").
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::socket::Interrupt;
+use crate::sync::{Condvar, Mutex};
 
 /// The minimum pause between two checks: 500 ms. No option changes it. Source: "Server Monitoring".
 pub(super) const MIN_HEARTBEAT_FREQUENCY: Duration = Duration::from_millis(500);
@@ -70,7 +71,7 @@ pub(super) enum End {
 impl Control {
     /// Requests a check as soon as possible.
     pub(super) fn request(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_checking && !state.is_cancelled {
             state.is_awaited = true;
         } else if !state.is_requested {
@@ -82,14 +83,14 @@ impl Control {
     /// Cancels the current check and invalidates the connection for checks. The caller must
     /// [interrupt](Interrupt::interrupt) the returned handle.
     pub(super) fn cancel(&self) -> Arc<Interrupt> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_cancelled = true;
         std::mem::take(&mut state.interrupt)
     }
 
     /// Interrupts both connections, which are stale, and requests a check on a new one.
     pub(super) fn retire(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_cancelled = true;
         state.is_requested = true;
         let interrupts = state.take_interrupts();
@@ -100,7 +101,7 @@ impl Control {
 
     /// Stops the monitor. Does not wait for its thread, because the monitor itself may be the caller.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.has_ended = true;
         let interrupts = state.take_interrupts();
         drop(state);
@@ -110,7 +111,7 @@ impl Control {
 
     /// Records that a check is about to begin.
     pub(super) fn begin(&self) -> Begin {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_checking = true;
         state.is_requested = false;
         state.is_awaited = false;
@@ -124,14 +125,14 @@ impl Control {
 
     /// Returns a new handle that interrupts the connection for checks, which is about to be opened.
     pub(super) fn renew(&self) -> Arc<Interrupt> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.interrupt = Self::fresh(state.has_ended || state.is_cancelled);
         Arc::clone(&state.interrupt)
     }
 
     /// Returns a new handle that interrupts the connection for measuring round trips.
     pub(super) fn renew_other(&self) -> Arc<Interrupt> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.other_interrupt = Self::fresh(state.has_ended);
         Arc::clone(&state.other_interrupt)
     }
@@ -146,7 +147,7 @@ impl Control {
 
     /// Records that a check has ended.
     pub(super) fn finish(&self) -> End {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_checking = false;
         if state.is_cancelled && state.is_awaited {
             state.is_requested = true;
@@ -162,7 +163,7 @@ impl Control {
     /// stop.
     pub(super) fn wait(&self, interval: Duration) -> bool {
         let start = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.has_ended {
                 return false;
@@ -175,21 +176,17 @@ impl Control {
             if left.is_zero() {
                 return true;
             }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait(state, Some(left));
         }
     }
 
     /// Waits for the whole `interval`, regardless of requests. Returns false if the monitor must stop.
     pub(super) fn pause(&self, interval: Duration) -> bool {
-        let waited = self
+        let waits = |state: &mut State| !state.has_ended;
+        let state = self
             .changed
-            .wait_timeout_while(self.lock(), interval, |state| !state.has_ended);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+            .wait_while(self.state.lock(), Some(interval), waits);
+        !state.has_ended
     }
 }
 
@@ -219,7 +216,7 @@ mod tests {
         // The next check satisfies the request.
         assert_eq!(control.begin(), Begin::AsBefore);
         assert_eq!(control.finish(), End::OfItself);
-        assert!(!control.lock().is_requested);
+        assert!(!control.state.lock().is_requested);
     }
 
     #[test]
@@ -232,7 +229,7 @@ mod tests {
         // A cancelled check does not satisfy a request.
         control.request();
         assert_eq!(control.finish(), End::Cancelled);
-        assert!(control.lock().is_requested);
+        assert!(control.state.lock().is_requested);
         assert_eq!(control.begin(), Begin::Anew);
         let interrupt = control.renew();
         assert!(!interrupt.is_interrupted());
@@ -256,7 +253,7 @@ mod tests {
         // This check satisfies the request, and no further one follows.
         assert_eq!(control.begin(), Begin::Anew);
         assert_eq!(control.finish(), End::OfItself);
-        assert!(!control.lock().is_requested);
+        assert!(!control.state.lock().is_requested);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! of the program may call the client: the effects of that call are applied after the listener returns.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bson::oid::ObjectId;
 
@@ -13,6 +13,7 @@ use super::server::{Dialer, Server};
 use crate::event::SdamEvent;
 use crate::ffi::fork;
 use crate::pool::{Clearing, Lease};
+use crate::sync::Mutex;
 
 /// One effect.
 pub(super) enum Effect {
@@ -47,13 +48,13 @@ struct Queue {
 impl Effects {
     /// Queues the effects of a change, under the lock of the topology.
     pub(super) fn push(&self, effects: impl IntoIterator<Item = Effect>) {
-        self.lock().waiting.extend(effects);
+        self.0.lock().waiting.extend(effects);
     }
 
     /// Queues new servers, under the lock of the topology. Their monitors do not wait for their turn in the queue: a
     /// listener may use a server, and then waits until it is discovered.
     pub(super) fn push_new(&self, servers: Vec<Arc<Server>>) {
-        let mut queue = self.lock();
+        let mut queue = self.0.lock();
         queue
             .waiting
             .extend(servers.iter().cloned().map(Effect::Announce));
@@ -62,7 +63,7 @@ impl Effects {
 
     /// Removes everything from the queue.
     pub(super) fn clear(&self) {
-        let mut queue = self.lock();
+        let mut queue = self.0.lock();
         queue.waiting.clear();
         queue.new.clear();
     }
@@ -72,25 +73,25 @@ impl Effects {
     /// it does.
     pub(super) fn run(&self, start: impl Fn(Arc<Server>), mut act: impl FnMut(Effect)) {
         /// Allows other threads to continue, even after a panic.
-        struct Running<'a>(&'a Effects);
+        struct Running<'a>(&'a Mutex<Queue>);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
                 self.0.lock().is_running = false;
             }
         }
-        let mut queue = self.lock();
+        let mut queue = self.0.lock();
         let new = std::mem::take(&mut queue.new);
         let is_free = !queue.is_running;
         queue.is_running = true;
         drop(queue);
-        let running = is_free.then(|| Running(self));
+        let running = is_free.then(|| Running(&self.0));
         new.into_iter().for_each(start);
         let Some(running) = running else {
             return;
         };
         let forks = fork::count();
         loop {
-            let mut queue = self.lock();
+            let mut queue = self.0.lock();
             let Some(effect) = queue.waiting.pop_front() else {
                 // Reset under the same lock as the check of the queue, so that no effect is left behind.
                 queue.is_running = false;
@@ -107,10 +108,6 @@ impl Effects {
                 return;
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

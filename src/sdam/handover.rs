@@ -7,10 +7,10 @@
 //! connection by then, the monitor keeps it. Only the first successful check is handed over; after a recovery the
 //! monitor keeps its connection.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::conn::CheckConnection;
+use crate::sync::Mutex;
 
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct Offer {
 impl Handover {
     /// Offers a connection to the pool. It can be taken as long as the pool's generation is still the same.
     pub(super) fn offer(&self, connection: CheckConnection, generation: u64) {
-        *self.lock() = Some(Offer {
+        *self.0.lock() = Some(Offer {
             connection,
             generation,
             since: Instant::now(),
@@ -36,7 +36,7 @@ impl Handover {
 
     /// Takes the offered connection for a pool of this generation, if it is still open.
     pub(super) fn take(&self, generation: u64) -> Option<CheckConnection> {
-        let mut offer = self.lock().take()?;
+        let mut offer = self.0.lock().take()?;
         let is_sound = offer.generation == generation
             && (offer.since.elapsed() < TRUSTED || offer.connection.is_open());
         is_sound.then_some(offer.connection)
@@ -44,11 +44,7 @@ impl Handover {
 
     /// Takes back the connection, if the pool has not taken it.
     pub(super) fn take_back(&self) -> Option<CheckConnection> {
-        self.lock().take().map(|offer| offer.connection)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Offer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().take().map(|offer| offer.connection)
     }
 }
 

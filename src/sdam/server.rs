@@ -2,7 +2,7 @@
 //!
 //! If an address leaves the topology and comes back, it becomes a new server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use super::attempt::Attempt;
 use super::control::Control;
@@ -15,6 +15,7 @@ use crate::conn::{Connection, Connector, Place};
 use crate::error::{Error, Result};
 use crate::pool::{self, Dial, Lease, Pool};
 use crate::socket::Interrupt;
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Deadline;
 
 /// The pool of a server of a topology.
@@ -71,13 +72,12 @@ impl Server {
     }
 
     pub(super) fn round_trip_times(&self) -> MutexGuard<'_, RoundTripTimes> {
-        let times = self.round_trip_times.lock();
-        times.unwrap_or_else(PoisonError::into_inner)
+        self.round_trip_times.lock()
     }
 
     /// Returns the decision, from the server's checks, whether waiting for it can help.
     pub(super) fn verdict(&self) -> MutexGuard<'_, Verdict> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+        self.verdict.lock()
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
@@ -30,6 +30,7 @@ use crate::ffi::thread::Background;
 use crate::logging::{debug, warn};
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -179,7 +180,7 @@ impl Topology {
     /// Closes, in a forked child, the available connections of the parent's pools, without sending anything to the
     /// servers.
     pub(crate) fn abandon(&self) {
-        if let Ok(locked) = self.locked.try_lock() {
+        if let Some(locked) = self.locked.try_lock() {
             let servers = locked.snapshot.servers().values();
             servers.for_each(|server| server.pool.abandon());
         }
@@ -384,26 +385,17 @@ impl Topology {
         self.forks != fork::count()
     }
 
-    /// Waits for the next snapshot until `end`, or without limit if `end` is `None`.
+    /// Waits for the next snapshot, for at most `left` if given.
     pub(super) fn wait<'a>(
         &self,
         locked: MutexGuard<'a, Locked>,
         left: Option<Duration>,
     ) -> MutexGuard<'a, Locked> {
-        match left {
-            Some(left) => {
-                let waited = self.changed.wait_timeout(locked, left);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.changed.wait(locked);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-        }
+        self.changed.wait(locked, left)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked.lock()
     }
 
     fn carry_out(

@@ -5,7 +5,6 @@
 //! or until an authentication fails. No lock is held during a request to a service. Source: "Obtaining Credentials" in
 //! "Driver Authentication".
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::explained;
@@ -13,6 +12,7 @@ use super::services::{self, ContainerToken};
 use crate::cause::Cause;
 use crate::options::{CloudServices, Credential, Secret};
 use crate::reason::auth::{AuthFailure, AwsFailure, WebIdentityVariables};
+use crate::sync::Mutex;
 use crate::time::Deadline;
 
 /// The credentials that requests are signed with.
@@ -73,7 +73,12 @@ impl Sources {
             return Ok(configured.clone());
         }
         // The cache precedes the environment, as in the SDKs of AWS.
-        if let Some(cached) = self.cached().as_ref().filter(|cached| cached.is_valid(now)) {
+        if let Some(cached) = self
+            .cached
+            .lock()
+            .as_ref()
+            .filter(|cached| cached.is_valid(now))
+        {
             return Ok(cached.credentials.clone());
         }
         if let Some(found) = self.environment()? {
@@ -81,18 +86,14 @@ impl Sources {
         }
         let fetched = self.fetch(deadline)?;
         if fetched.is_valid(now) {
-            *self.cached() = Some(fetched.clone());
+            *self.cached.lock() = Some(fetched.clone());
         }
         Ok(fetched.credentials)
     }
 
     /// Clears the cache, because an authentication has failed.
     pub(super) fn clear_cached(&self) {
-        *self.cached() = None;
-    }
-
-    fn cached(&self) -> MutexGuard<'_, Option<Temporary>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.cached.lock() = None;
     }
 
     /// Reads the environment each time, because another part of the program may have renewed it.

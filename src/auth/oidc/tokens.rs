@@ -6,7 +6,7 @@
 //! "Credential Caching" in "Driver Authentication".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::Cause;
@@ -15,6 +15,7 @@ use crate::ffi::thread;
 use crate::limit::Limit;
 use crate::options::{AuthMechanism, IdpInfo, OidcToken, Secret};
 use crate::reason::auth::{AccessTokenFailure, AccessTokenProblem, AccessTokenSource, AuthFailure};
+use crate::sync::{Condvar, Mutex};
 use crate::time::Deadline;
 
 /// An access token, as it is sent to servers. Two are equal if they have equal text.
@@ -77,13 +78,13 @@ impl Tokens {
 
     /// The cached token, if it has not expired.
     pub(super) fn cached(&self, now: Instant) -> Option<AccessToken> {
-        self.state().cached(now)
+        self.state.lock().cached(now)
     }
 
     /// Returns the arguments with which a callback gets a token without a person: the refresh token and its identity
     /// provider.
     pub(super) fn refresh(&self) -> Option<CallArguments> {
-        let state = self.state();
+        let state = self.state.lock();
         state.refresh.as_ref()?;
         Some(CallArguments {
             idp: state.idp.clone(),
@@ -93,7 +94,7 @@ impl Tokens {
 
     /// Removes a token that the server rejected, unless the cache already has another one.
     pub(super) fn invalidate(&self, refused: &AccessToken) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state
             .access
             .as_ref()
@@ -105,7 +106,7 @@ impl Tokens {
 
     /// Removes the refresh token, because it yielded no access token.
     pub(super) fn remove_refresh(&self) {
-        self.state().refresh = None;
+        self.state.lock().refresh = None;
     }
 
     /// Returns the cached token or, if there is none, that of a call: of the running call, or of `call`. `arguments`
@@ -117,7 +118,7 @@ impl Tokens {
         deadline: &Deadline,
     ) -> Result<ObtainedToken, Cause> {
         let mut call = Some(call);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let mut is_cached = true;
         let mut awaited = None;
         loop {
@@ -168,16 +169,7 @@ impl Tokens {
             let left = deadline.remaining(Instant::now());
             let left =
                 left.map_err(|elapsed| self.failed(AccessTokenProblem::TimedOut(elapsed)))?;
-            state = fork::outside(|| match left {
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            });
+            state = fork::outside(|| self.changed.wait(state, left));
         }
     }
 
@@ -190,7 +182,7 @@ impl Tokens {
                 true => Err(self.failed(AccessTokenProblem::EmptyToken)),
                 false => Ok(token),
             });
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.result = Some(result.map(|token| {
             let access = AccessToken(Arc::new(token.access_token));
             let end = token
@@ -215,15 +207,11 @@ impl Tokens {
         AuthFailure::AccessToken(AccessTokenFailure { source, problem }).into()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Puts a token into the cache that does not come from a call.
     #[cfg(test)]
     pub(super) fn put(&self, text: &str, end: Option<Instant>) -> AccessToken {
         let token = AccessToken(Arc::new(Secret::from(text)));
-        self.state().access = Some((token.clone(), end));
+        self.state.lock().access = Some((token.clone(), end));
         token
     }
 }
@@ -332,12 +320,12 @@ mod tests {
         let first = tokens
             .get(gives("a"), CallArguments::default(), &within(LONG))
             .unwrap();
-        let ended = tokens.state().last_call.unwrap();
+        let ended = tokens.state.lock().last_call.unwrap();
         tokens.invalidate(&first.token);
         tokens
             .get(gives("b"), CallArguments::default(), &within(LONG))
             .unwrap();
-        assert!(tokens.state().last_call.unwrap() - ended >= PAUSE);
+        assert!(tokens.state.lock().last_call.unwrap() - ended >= PAUSE);
     }
 
     #[test]
@@ -367,7 +355,7 @@ mod tests {
     #[test]
     fn a_call_from_before_a_fork_is_not_awaited() {
         let tokens = Arc::new(Tokens::default());
-        tokens.state().runs_in = Some(fork::count() + 1);
+        tokens.state.lock().runs_in = Some(fork::count() + 1);
         let found = tokens.get(gives("a"), CallArguments::default(), &within(LONG));
         assert_eq!(found.unwrap().token.expose(), "a");
     }

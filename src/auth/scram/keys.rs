@@ -4,7 +4,7 @@
 //! deployment ("Caching credentials in SCRAM"). The cache holds `ClientKey` and `ServerKey`.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::hash::{MessageDigest, hash};
@@ -14,6 +14,7 @@ use openssl::sign::Signer;
 use zeroize::Zeroizing;
 
 use crate::options::AuthMechanism;
+use crate::sync::Mutex;
 
 /// The hash function of a SCRAM mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +130,11 @@ impl KeyCache {
             let entry = entries.iter().find(|entry| is_same(entry));
             entry.map(|entry| Arc::clone(&entry.keys))
         };
-        if let Some(keys) = known(&self.lock()) {
+        if let Some(keys) = known(&self.0.lock()) {
             return Ok(keys);
         }
         let keys = Arc::new(derive()?);
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         if let Some(keys) = known(&entries) {
             return Ok(keys);
         }
@@ -151,12 +152,7 @@ impl KeyCache {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
-        // A panic cannot leave the list incomplete.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().len()
     }
 }
 

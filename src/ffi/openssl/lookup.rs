@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::cmp;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use foreign_types::{ForeignType, ForeignTypeRef};
 use libc::{c_int, c_void};
@@ -14,6 +14,7 @@ use openssl_sys as sys;
 
 use super::calls::*;
 use crate::ffi::callback;
+use crate::sync::Mutex;
 
 /// Returns the certificates with this subject name.
 pub(crate) type Find = dyn Fn(&X509NameRef) -> Vec<X509> + Send + Sync;
@@ -69,7 +70,7 @@ pub(crate) fn store_find_by(
                 }
             }
             let certificate = found?;
-            let mut all = data.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = data.found.lock();
             let known = all.iter().position(|known| *known == certificate);
             let place = known.unwrap_or_else(|| {
                 all.push(certificate);

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -20,6 +19,7 @@ use crate::options::{IdentitySource, PasswordSource, ProtocolOptions};
 use crate::reason::files::{
     CertificateWeakness, ContentFailure, ContentProblem, ContentSource, FilePurpose,
 };
+use crate::sync::Mutex;
 use crate::tls::config::files;
 use crate::tls::config::key::{self, Password};
 use crate::tls::config::reading::Files;
@@ -191,7 +191,7 @@ impl Accepted {
     /// Records that `server` has answered this client.
     pub(crate) fn note(&self, server: &str, own: Option<&OwnChain>) {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
-        let mut servers = self.lock();
+        let mut servers = self.0.lock();
         if let Some(known) = servers.get_mut(server) {
             if known.as_deref() != fingerprint {
                 *known = fingerprint.map(str::to_owned);
@@ -205,14 +205,10 @@ impl Accepted {
     /// `None`.
     pub(crate) fn has(&self, server: &str, own: Option<&OwnChain>) -> bool {
         let fingerprint = own.map(|own| own.certificate.sha256_fingerprint.as_str());
-        let servers = self.lock();
+        let servers = self.0.lock();
         servers
             .get(server)
             .is_some_and(|known| known.as_deref() == fingerprint)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<String>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

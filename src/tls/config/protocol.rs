@@ -8,7 +8,6 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use openssl::ssl::{SslContextBuilder, SslVersion};
 
@@ -18,6 +17,7 @@ use crate::ffi::system::effective_user;
 use crate::limit::Limit;
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
 use crate::reason::files::{FileFailure, KeyLogProblem};
+use crate::sync::Mutex;
 use crate::tls::internal;
 
 /// Applies the options that are set.
@@ -96,7 +96,7 @@ pub(crate) fn log_keys(context: &mut SslContextBuilder, path: &Path) -> Result<(
     let file = Mutex::new(file);
     context.set_keylog_callback(move |_, line| {
         callback::run(|| {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = file.lock();
             write_line(&mut file, line);
         });
     });

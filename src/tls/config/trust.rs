@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
@@ -38,6 +38,7 @@ use crate::reason::files::{
     PlaceProblem, ReadProblem, SearchedPlace,
 };
 use crate::store_uri::shown_path;
+use crate::sync::Mutex;
 use crate::tls::config::files::{self, CertificatesError};
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::Stamp;
@@ -558,10 +559,7 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
     type Known = HashMap<PathBuf, (Stamp, Vec<X509>)>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     let stamp = fs::metadata(path).ok().as_ref().map(Stamp::of);
-    let known = || {
-        let known = KNOWN.get_or_init(Mutex::default);
-        known.lock().unwrap_or_else(PoisonError::into_inner)
-    };
+    let known = || KNOWN.get_or_init(Mutex::default).lock();
     if let Some((_, certificates)) = known().get(path).filter(|(at, _)| Some(*at) == stamp) {
         return Ok(certificates.clone());
     }

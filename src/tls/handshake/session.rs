@@ -16,7 +16,7 @@
 //! failure no session is offered to that server for [`PAUSE`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use openssl::error::ErrorStack;
@@ -28,6 +28,7 @@ use openssl::x509::X509;
 use crate::ffi::callback;
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
+use crate::sync::Mutex;
 use crate::tls::config::crl::Crls;
 use crate::tls::ocsp::findings::RevocationFindings;
 use crate::tls::ocsp::{Checker, SessionLimit};
@@ -188,7 +189,7 @@ impl SessionCache {
 
     /// Returns whether there is a session that the next connection to `server` would offer.
     pub(crate) fn holds_session(&self, server: &str) -> bool {
-        let servers = self.lock();
+        let servers = self.0.lock();
         let Some(known) = servers.get(server) else {
             return false;
         };
@@ -198,7 +199,7 @@ impl SessionCache {
 
     /// Removes all sessions with `server`, because one of them may be the reason for a failed handshake.
     pub(crate) fn forget(&self, server: &str) {
-        if let Some(known) = self.lock().get_mut(server) {
+        if let Some(known) = self.0.lock().get_mut(server) {
             known.sessions.clear();
         }
     }
@@ -218,7 +219,7 @@ impl SessionCache {
 
     /// Offers no session to `server` for some time, and removes the cached ones.
     pub(crate) fn pause(&self, server: &str, now: Instant) {
-        let mut servers = self.lock();
+        let mut servers = self.0.lock();
         let known = Self::entry(&mut servers, server);
         known.sessions.clear();
         known.paused_until = now.checked_add(PAUSE);
@@ -226,7 +227,7 @@ impl SessionCache {
 
     /// The newest session with `server` that is still valid; a ticket of TLS 1.3 is removed from the cache.
     fn take(&self, server: &str, now: SystemTime, instant: Instant) -> Option<Kept> {
-        let mut servers = self.lock();
+        let mut servers = self.0.lock();
         let known = servers.get_mut(server)?;
         if known.is_paused(instant) {
             return None;
@@ -241,7 +242,7 @@ impl SessionCache {
     }
 
     fn keep(&self, server: &str, kept: Kept) {
-        let mut servers = self.lock();
+        let mut servers = self.0.lock();
         let sessions = &mut Self::entry(&mut servers, server).sessions;
         if sessions.len() >= TICKETS {
             sessions.remove(0);
@@ -258,10 +259,6 @@ impl SessionCache {
             }
         }
         servers.entry(server.to_owned()).or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Server>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -284,7 +281,7 @@ mod tests {
         let cache = SessionCache::default();
         let now = Instant::now();
         let is_paused = |server, later| {
-            let servers = cache.lock();
+            let servers = cache.0.lock();
             let known = servers.get(server);
             known.is_some_and(|known| known.is_paused(now + Duration::from_secs(later)))
         };
@@ -295,6 +292,6 @@ mod tests {
         for number in 0..2 * SERVERS {
             cache.pause(&number.to_string(), now);
         }
-        assert_eq!(cache.lock().len(), SERVERS);
+        assert_eq!(cache.0.lock().len(), SERVERS);
     }
 }

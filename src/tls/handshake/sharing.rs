@@ -12,7 +12,7 @@
 //! A reload always makes a new context, without the old one's sessions, and later clients share that one. A forked
 //! child shares nothing with its parent.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use once_cell::race::OnceBox;
 
@@ -20,6 +20,7 @@ use super::loaded::Loaded;
 use crate::error::Result;
 use crate::ffi::fork::{self, PerProcess};
 use crate::options::TlsOptions;
+use crate::sync::{Mutex, MutexGuard};
 use crate::tls::config::reading::Files;
 use crate::tls::handshake::session::SessionCache;
 use crate::tls::ocsp::Checker;
@@ -150,7 +151,7 @@ fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
 }
 
 fn contexts() -> MutexGuard<'static, Vec<Entry>> {
-    CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner)
+    CONTEXTS.lock()
 }
 
 /// The key of a shared context. `None` if one with these options must not be shared, or if a file was not read;

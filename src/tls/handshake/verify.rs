@@ -4,8 +4,8 @@
 //! a chain without a pinned key, and a CRL that is too old. The first rejection ends the handshake, so at most one
 //! [`VerifyError`] is stored.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use openssl::sha::sha256;
@@ -20,6 +20,7 @@ use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
 use crate::options::SpkiPin;
 use crate::reason::revocation::CrlEntry;
+use crate::sync::Mutex;
 use crate::tls::config::crl::Crls;
 
 /// A rejection, and its position in the chain.
@@ -105,7 +106,7 @@ impl VerifyWatch {
             if passed && context.error_depth() == 0 {
                 if let Some(error) = VerifyError::of_old_crl(context, &crls) {
                     context.set_error(error.result);
-                    let mut slot = seen.error.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut slot = seen.error.lock();
                     slot.get_or_insert(error);
                     return false;
                 }
@@ -119,7 +120,7 @@ impl VerifyWatch {
                 passed = true;
             }
             if !passed {
-                let mut error = seen.error.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut error = seen.error.lock();
                 error.get_or_insert_with(|| VerifyError::of(context));
             }
             passed
@@ -137,7 +138,7 @@ impl VerifyWatch {
 
     /// Takes the rejection, if there was one.
     pub(crate) fn take(&self) -> Option<VerifyError> {
-        let mut error = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut error = self.0.error.lock();
         error.take()
     }
 }

@@ -8,12 +8,13 @@
 //! if this host lacked a resource such as a descriptor.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::response::OcspAnswer;
 use crate::ffi::fork;
 use crate::reason::revocation::{OcspSource, ResponderResult};
+use crate::sync::{Condvar, Mutex};
 
 /// The largest number of cached answers.
 const LARGEST: usize = 1024;
@@ -40,7 +41,7 @@ pub(super) struct CachedAnswer {
 impl OcspCache {
     /// The cached answer about a certificate at `now`.
     pub(super) fn get(&self, id: &[u8], now: SystemTime) -> Option<CachedAnswer> {
-        let mut answers = lock(&self.answers);
+        let mut answers = self.answers.lock();
         let known = answers.get(id)?;
         if known.answer.holds(now) {
             return Some(known.clone());
@@ -54,7 +55,7 @@ impl OcspCache {
         if !known.answer.is_conclusive() || !known.answer.holds(now) {
             return;
         }
-        let mut answers = lock(&self.answers);
+        let mut answers = self.answers.lock();
         match answers.get(id) {
             Some(old) if old.answer.outlasts(&known.answer) => return,
             Some(_) => {}
@@ -82,7 +83,7 @@ impl OcspCache {
     ) -> Option<(ResponderResults, bool)> {
         let started = Instant::now();
         let request = loop {
-            let mut requests = lock(&self.requests);
+            let mut requests = self.requests.lock();
             requests.retain(|_, request| !request.is_over());
             let Some(request) = requests.get(id).map(Arc::clone) else {
                 let request = Arc::<PendingRequest>::default();
@@ -144,24 +145,15 @@ struct PendingRequest {
 impl PendingRequest {
     /// Waits for the results, for at most `limit` if given.
     fn wait(&self, limit: Option<Duration>) -> Option<ResponderResults> {
-        let results = lock(&self.results);
+        let results = self.results.lock();
         let is_pending = |results: &mut Option<_>| results.is_none();
-        let results = fork::outside(|| match limit {
-            Some(limit) => {
-                let waited = self.answered.wait_timeout_while(results, limit, is_pending);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.answered.wait_while(results, is_pending);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-        });
+        let results = fork::outside(|| self.answered.wait_while(results, limit, is_pending));
         results.as_ref().map(|(_, results)| results.clone())
     }
 
     /// Returns whether the results came so long ago that requests may be sent again.
     fn is_over(&self) -> bool {
-        let results = lock(&self.results);
+        let results = self.results.lock();
         results.as_ref().is_some_and(|(at, results)| {
             let is_cached = results
                 .answer
@@ -182,11 +174,7 @@ struct RequestSender {
 impl Drop for RequestSender {
     fn drop(&mut self) {
         let results = std::mem::take(&mut self.results);
-        *lock(&self.request.results) = Some((Instant::now(), results));
+        *self.request.results.lock() = Some((Instant::now(), results));
         self.request.answered.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

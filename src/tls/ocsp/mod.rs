@@ -14,7 +14,7 @@ pub(crate) mod findings;
 mod responder;
 mod response;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use openssl::error::ErrorStack;
@@ -36,6 +36,7 @@ use crate::reason::certificate::CertificateRole;
 use crate::reason::revocation::{
     EvidenceResult, OcspSource, OcspStatus, RevocationFailure, RevocationFailureKind,
 };
+use crate::sync::Mutex;
 use crate::time::{Deadline, TimeoutKind};
 use crate::tls::config::crl::Crls;
 
@@ -105,7 +106,7 @@ impl Checker {
             let run = || {
                 let result = check.run(ssl);
                 let is_accepted = result.rejection.is_none();
-                *check.result() = Some(result);
+                *check.result.lock() = Some(result);
                 is_accepted
             };
             Ok(callback::run(run).unwrap_or(false))
@@ -133,14 +134,15 @@ impl Checker {
     /// The limit that the check sets for resuming the session.
     pub(super) fn session_limit(ssl: &SslRef) -> SessionLimit {
         let check = index().ok().and_then(|index| ssl.ex_data(index));
-        let limit = check.and_then(|check| check.result().as_ref().map(|result| result.session));
+        let limit =
+            check.and_then(|check| check.result.lock().as_ref().map(|result| result.session));
         limit.unwrap_or_default()
     }
 
     /// The findings of the check so far, if there was one.
     pub(super) fn findings(ssl: &SslRef) -> Option<RevocationFindings> {
         let check = ssl.ex_data(index().ok()?)?;
-        let result = check.result();
+        let result = check.result.lock();
         result.as_ref().map(|result| result.findings.clone())
     }
 
@@ -148,7 +150,7 @@ impl Checker {
     /// program must not run inside a callback of OpenSSL.
     pub(super) fn conclude(ssl: &SslRef) -> Option<RevocationResult> {
         let check = ssl.ex_data(index().ok()?)?;
-        let result = check.result().clone()?;
+        let result = check.result.lock().clone()?;
         check.log(&result);
         Some(result)
     }
@@ -403,10 +405,6 @@ impl ConnectionCheck {
                 debug!(target: "mongotls::ocsp", "server {server}: {}: {tried}", status.as_str());
             }
         }
-    }
-
-    fn result(&self) -> MutexGuard<'_, Option<RevocationResult>> {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-use std::sync::{LazyLock, LockResult};
+use std::sync::{LazyLock, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(super) use std::sync::{Arc, PoisonError};
+pub(super) use std::sync::Arc;
 
 use crate::world::{chance, time_is_up};
 
@@ -42,16 +42,16 @@ impl<T> Mutex<T> {
         Self(shuttle::sync::Mutex::new(value))
     }
 
-    pub(super) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        Ok(MutexGuard {
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard {
             mutex: self,
             guard: Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)),
-        })
+        }
     }
 
-    pub(super) fn try_lock(&self) -> Result<MutexGuard<'_, T>, ()> {
-        let guard = self.0.try_lock().map_err(drop)?;
-        Ok(MutexGuard {
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let guard = self.0.try_lock().ok()?;
+        Some(MutexGuard {
             mutex: self,
             guard: Some(guard),
         })
@@ -88,39 +88,25 @@ impl Condvar {
         self.0.notify_all();
     }
 
+    /// A wait with a limit ends by time, after whatever the other threads do meanwhile; or not by time at all.
     pub(super) fn wait<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
-    ) -> LockResult<MutexGuard<'a, T>> {
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, T> {
         let mutex = guard.mutex;
+        if limit.is_some() && time_is_up() {
+            drop(guard);
+            shuttle::thread::yield_now();
+            PASSED.with(|passed| passed.set(passed.get() + LONG));
+            return mutex.lock();
+        }
         let held = guard.guard.take();
         if chance(8) {
             drop(held);
             return mutex.lock();
         }
         guard.guard = held.map(|held| self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
-        Ok(guard)
-    }
-
-    /// Ends by time, after whatever the other threads do meanwhile; or not by time at all.
-    pub(super) fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        _limit: Duration,
-    ) -> LockResult<(MutexGuard<'a, T>, ())> {
-        if !time_is_up() {
-            return self
-                .wait(guard)
-                .map(|guard| (guard, ()))
-                .map_err(|_| unreachable!());
-        }
-        let mutex = guard.mutex;
-        drop(guard);
-        shuttle::thread::yield_now();
-        PASSED.with(|passed| passed.set(passed.get() + LONG));
-        mutex
-            .lock()
-            .map(|guard| (guard, ()))
-            .map_err(|_| unreachable!())
+        guard
     }
 }

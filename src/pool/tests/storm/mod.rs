@@ -410,7 +410,7 @@ fn waiting_threads_are_served_in_the_order_of_their_arrival() {
             let (site, served) = (&site, &served);
             scope.spawn(move || {
                 let mut connection = site.pool.check_out(None).unwrap();
-                served.lock().unwrap().push(number);
+                served.lock().push(number);
                 // The result is the connection itself or a lease for a new one; the order is the same.
                 if number % 3 == 0 {
                     connection.perish();
@@ -424,7 +424,7 @@ fn waiting_threads_are_served_in_the_order_of_their_arrival() {
         }
         drop(held);
     });
-    assert_eq!(*served.lock().unwrap(), (0..QUEUE).collect::<Vec<_>>());
+    assert_eq!(*served.lock(), (0..QUEUE).collect::<Vec<_>>());
     site.end();
 }
 
