@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit msrv openssl-1.1.1 release-check static ferretdb clean
+.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check static ferretdb clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ storm: setup ## Run free-running threads on the pool for MONGOTLS_FUZZ_ROUNDS st
 
 valgrind: setup ## Run the TLS tests under valgrind (a quarter of an hour)
 	sh tests/valgrind.sh
+
+public-api: ## Compare the public API with docs/public-api.txt (BLESS=--bless writes it)
+	@.ci/public-api $(BLESS)
 
 audit: ## Check licences, sources, advisories and unused dependencies
 	.ci/audit
