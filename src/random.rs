@@ -15,7 +15,7 @@ pub(crate) fn fraction() -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// The keys of the standard library's hash maps are random, and differ for each map.
+/// Returns a random number: the keys of the standard library's hash maps are random, and differ for each map.
 fn any() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -17,7 +17,7 @@ use crate::error::Error;
 pub struct PoolEvent {
     /// The server that the pool belongs to.
     pub server: ServerAddress,
-    /// What happened.
+    /// The event in the pool.
     pub kind: PoolEventKind,
 }
 

@@ -20,7 +20,7 @@ use crate::sdam::{ServerDescription, TopologyDescription};
 pub struct SdamEvent {
     /// The ID of the topology; each client has one topology.
     pub topology_id: ObjectId,
-    /// What happened.
+    /// The kind of the event, with its data.
     pub kind: SdamEventKind,
 }
 

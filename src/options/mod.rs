@@ -214,7 +214,7 @@ impl ClientOptions {
     }
 
     /// Returns the name server that resolves `mongodb+srv://` names, over UDP and TCP. Default: the name servers in
-    /// `/etc/resolv.conf`, or 127.0.0.1 if it lists none. This option does not affect the addresses of hosts, which
+    /// `/etc/resolv.conf`, or 127.0.0.1 if there is none. This option does not affect the addresses of hosts, which
     /// always come from the system's resolver. Source: this library; there is no connection string key for it.
     pub fn dns_server(&self) -> Option<SocketAddr> {
         self.dns_server

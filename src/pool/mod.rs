@@ -362,7 +362,7 @@ impl<D: Dial> Pool<D> {
             Err(error) => {
                 let error = self.unless_closed(error);
                 if error.is_local_limit() {
-                    // Before the lease is released, so that the next thread does not dial in vain.
+                    // Before the lease is released, so that the next thread does not dial without success.
                     self.queue.hold(Instant::now());
                 }
                 self.dialer.failed(self, lease, &error);

@@ -31,7 +31,7 @@ pub(super) enum WaitEnd {
     Hopeless,
 }
 
-/// See the [module documentation](self).
+/// Creates the error; see the [module documentation](self).
 pub(super) fn error(
     topology: &TopologyDescription,
     left: &[Error],

@@ -24,11 +24,11 @@ pub(crate) struct TooLarge {
 
 /// A command that writes its own fields into a message.
 pub(crate) trait EncodeCommand {
-    /// The name of the command, which is its first field.
+    /// Returns the name of the command, which is its first field.
     fn name(&self) -> &str;
 
-    /// The least size of the encoded fields in bytes, if it is cheap to know. A message that exceeds the limit by this
-    /// alone is not encoded.
+    /// Returns the minimum size of the encoded fields in bytes, if it is cheap to compute. A message that already exceeds
+    /// the limit by this size is not encoded.
     fn min_size(&self) -> usize {
         0
     }

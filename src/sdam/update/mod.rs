@@ -308,7 +308,7 @@ fn take_in(
     Vec::new()
 }
 
-/// "Verifying setName with TopologyType Single".
+/// Applies "Verifying setName with TopologyType Single".
 fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescription) {
     let (Some(wanted), true) = (&topology.set_name, server.is_available()) else {
         return;
@@ -330,7 +330,7 @@ fn wrong_set(server: &ServerDescription, wanted: &str) -> HelloFailure {
     }
 }
 
-/// "updateRSWithoutPrimary".
+/// Applies "updateRSWithoutPrimary".
 fn update_rs_without_primary(topology: &mut TopologyDescription, server: &ServerDescription) {
     let set_name = topology
         .set_name
@@ -344,7 +344,7 @@ fn update_rs_without_primary(topology: &mut TopologyDescription, server: &Server
     }
 }
 
-/// "updateRSWithPrimaryFromMember".
+/// Applies "updateRSWithPrimaryFromMember".
 fn update_rs_with_primary_from_member(
     topology: &mut TopologyDescription,
     server: &ServerDescription,
@@ -355,7 +355,7 @@ fn update_rs_with_primary_from_member(
     check_if_has_primary(topology);
 }
 
-/// "updateRSFromPrimary". Returns the former primaries.
+/// Applies "updateRSFromPrimary". Returns the former primaries.
 fn update_rs_from_primary(
     topology: &mut TopologyDescription,
     server: &ServerDescription,
@@ -421,7 +421,7 @@ fn take_in_election(topology: &mut TopologyDescription, server: &ServerDescripti
     true
 }
 
-/// "checkIfHasPrimary".
+/// Applies "checkIfHasPrimary".
 fn check_if_has_primary(topology: &mut TopologyDescription) {
     topology.topology_type = match topology.primary() {
         Some(_) => TopologyType::ReplicaSetWithPrimary,

@@ -9,7 +9,7 @@ use crate::wire::request::encode_msg;
 
 const ALL: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
 
-/// The same insert as PyMongo 4.20 compresses it, with python-snappy 0.7, zlib 1.2.13 and backports.zstd 1.
+/// One insert as PyMongo 4.20 compresses it, with python-snappy 0.7, zlib 1.2.13 and backports.zstd 1.
 const PYMONGO: [(Compressor, &str); 3] = [
     (
         Compressor::Snappy,
