@@ -1,7 +1,7 @@
-//! A client of few words: raw messages over any stream, for tests of the bench and of servers.
+//! A minimal client: raw messages over any stream, for tests of the bench and of servers.
 //!
-//! It is not the connector: it has no pool, no checks, no retries. Reads and writes are limited to ten
-//! seconds, so that a test that waits in vain fails instead of hanging.
+//! It is not the connector: it has no pool, no checks, no retries. Reads and writes are limited to ten seconds, so that
+//! a test whose event never comes fails instead of hanging.
 
 use crate::pki::Identity;
 use crate::wire::{Frame, Msg, OP_MSG, OP_QUERY, OP_REPLY, Query, decode_reply};
@@ -32,7 +32,7 @@ impl RawClient<TcpStream> {
 }
 
 impl RawClient<SslStream<Patient>> {
-    /// Connects with TLS, trusting `ca` alone and asking for `host`.
+    /// Connects with TLS to `host`, with `ca` as the only trust anchor.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl RawClient<SslStream<Patient>> {
         tls(addr, host, Some(ca), None).map(Self::over)
     }
 
-    /// The same, showing a client certificate.
+    /// Connects with TLS and a client certificate.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl RawClient<SslStream<Patient>> {
 }
 
 impl<S: Read + Write> RawClient<S> {
-    /// Speaks over a stream that is connected already.
+    /// Uses a stream that is connected already.
     pub fn over(stream: S) -> Self {
         Self { stream, last_id: 0 }
     }
@@ -86,7 +86,7 @@ impl<S: Read + Write> RawClient<S> {
         Msg::decode(&reply.payload)
     }
 
-    /// Says a legacy hello by OP_QUERY and reads its OP_REPLY.
+    /// Sends a legacy hello by OP_QUERY and reads its OP_REPLY.
     ///
     /// # Errors
     ///
@@ -157,8 +157,8 @@ pub fn tls(
         .map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// A socket whose reads and writes go on after an interruption, which a process that was stopped for a while meets with
-/// where they have a time limit. OpenSSL would take it for the end.
+/// A socket whose reads and writes continue after an interruption. A process that was stopped for a while gets one if
+/// they have a time limit; OpenSSL would take it for the end.
 #[derive(Debug)]
 pub struct Patient(TcpStream);
 
@@ -187,7 +187,7 @@ fn patiently(mut act: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Whether the server shakes hands with a client that knows these key exchange groups and no others.
+/// Returns true if the server completes a handshake with a client that supports only these key exchange groups.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
-//! The bench's own OP_COMPRESSED, kept apart from the connector's on purpose.
+//! The bench's own OP_COMPRESSED, separate from the connector's on purpose.
 //!
-//! Simple and without limits but that of a message: a test bench trusts its tests. Source: the
+//! It is simple, and limits only the size of a message, because a test bench trusts its tests. Source: the
 //! "OP_COMPRESSED" specification.
 
 use crate::wire::{Frame, MAX_MESSAGE_SIZE, OP_COMPRESSED};
@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Compressor {
-    /// Nothing is compressed.
+    /// No compression.
     Noop = 0,
     /// Snappy.
     Snappy = 1,
@@ -21,7 +21,7 @@ pub enum Compressor {
 }
 
 impl Compressor {
-    /// Those that have a name in hello.
+    /// The compressors that have a name in hello.
     pub const ALL: [Self; 3] = [Self::Snappy, Self::Zlib, Self::Zstd];
 
     /// Its name in hello and in connection strings.
@@ -34,7 +34,7 @@ impl Compressor {
         }
     }
 
-    /// The one of that number.
+    /// Returns the compressor of that number.
     pub fn numbered(number: u8) -> Option<Self> {
         let all = [Self::Noop, Self::Snappy, Self::Zlib, Self::Zstd];
         all.into_iter().find(|one| *one as u8 == number)
@@ -63,7 +63,7 @@ impl Compressor {
     ///
     /// # Errors
     ///
-    /// `InvalidData` for what is not compressed so, or too large for a message.
+    /// `InvalidData` for bytes of another format, or too many for a message.
     pub fn decompress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         let limit = MAX_MESSAGE_SIZE as u64;
@@ -102,7 +102,7 @@ pub fn wrap(frame: &Frame, compressor: Compressor) -> Frame {
     )
 }
 
-/// The same with fields that need not be true.
+/// Wraps a message into OP_COMPRESSED, with fields that need not be true.
 pub fn wrap_as(frame: &Frame, op_code: i32, size: i32, number: u8, compressed: &[u8]) -> Frame {
     let mut payload = op_code.to_le_bytes().to_vec();
     payload.extend(size.to_le_bytes());
@@ -115,11 +115,11 @@ pub fn wrap_as(frame: &Frame, op_code: i32, size: i32, number: u8, compressed: &
     }
 }
 
-/// Takes the wrapping off an OP_COMPRESSED message; others come back as they are. Tells the compressor too.
+/// Decodes an OP_COMPRESSED message and returns its compressor too; other messages are returned unchanged.
 ///
 /// # Errors
 ///
-/// `Unsupported` for a number that no compressor has; `InvalidData` for what is malformed.
+/// `Unsupported` for a number that no compressor has; `InvalidData` for a malformed message.
 pub fn unwrap(frame: Frame) -> io::Result<(Frame, Option<Compressor>)> {
     if frame.op_code != OP_COMPRESSED {
         return Ok((frame, None));

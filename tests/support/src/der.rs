@@ -1,8 +1,8 @@
-//! Just enough DER to write what the `openssl` crate has no builder for.
+//! The DER that the `openssl` crate has no builder for.
 //!
-//! Certificate extensions (must-staple, AIA, CRL distribution points, name constraints), CRL entry
-//! reasons and whole OCSP responses are small trees of tags. Values go in as slices and come out as
-//! owned bytes. [`split`] reads what someone else has written, such as a client's OCSP request.
+//! Certificate extensions (must-staple, AIA, CRL distribution points, name constraints), CRL entry reasons and whole
+//! OCSP responses are small trees of tags. Values go in as slices and come out as owned bytes. [`split`] decodes bytes
+//! from elsewhere, such as a client's OCSP request.
 //!
 //! Rules: ITU-T X.690, chapters 8 and 10.
 
@@ -70,7 +70,7 @@ pub fn context_constructed(number: u8, content: &[u8]) -> Vec<u8> {
     value(0xa0 | number, content)
 }
 
-/// The content of the one value that `der` holds.
+/// The content of the one value in `der`.
 pub fn content(der: &[u8]) -> &[u8] {
     let header = match der[1] {
         short if short < 0x80 => 2,
@@ -79,9 +79,9 @@ pub fn content(der: &[u8]) -> &[u8] {
     &der[header..]
 }
 
-/// The values that stand one after the other in `bytes`, each as its tag and its content.
+/// Splits consecutive values in `bytes`, each into its tag and its content.
 ///
-/// Nothing, if the bytes are not whole values with definite lengths and tags of one byte.
+/// Returns `None` if the bytes are not whole values with definite lengths and tags of one byte.
 pub fn split(mut bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut values = Vec::new();
     while let [tag, first, rest @ ..] = bytes {

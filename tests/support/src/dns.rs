@@ -1,6 +1,6 @@
-//! A DNS server in memory: records from a zone as text, by UDP and TCP, and answers that are wrong on request.
+//! A DNS server in memory: records from a zone as text, by UDP and TCP, and wrong answers on request.
 //!
-//! Made of bytes alone (RFC 1035), so that no mistake of a DNS library is made twice and cancels out.
+//! It builds the bytes itself (RFC 1035), so that no mistake of a DNS library occurs on both sides and cancels out.
 
 use crate::http::Log;
 use crate::net::{Bind, Listening, Socket, Stop};
@@ -15,12 +15,12 @@ use std::time::Duration;
 struct Record {
     name: Vec<u8>,
     kind: u16,
-    /// Seconds.
+    /// The time to live in seconds.
     ttl: u32,
     data: Vec<u8>,
 }
 
-/// What a name server knows.
+/// The records of a name server.
 ///
 /// ```
 /// use mongotls_testbench::dns::Zone;
@@ -56,19 +56,19 @@ impl Zone {
         }
     }
 
-    /// The same with the records of `text` too.
+    /// Adds the records of `text`.
     pub fn with(mut self, text: &str) -> Self {
         self.records.extend(Self::parse(text).records);
         self
     }
 
-    /// Answers hold the alias alone, and not what it leads to.
+    /// Makes answers contain only the alias, without the records of its target.
     pub fn without_targets(mut self) -> Self {
         self.lacks_targets = true;
         self
     }
 
-    /// All of them may be remembered for so many seconds. Default: 60.
+    /// Sets the time to live of all records, in seconds. Default: 60.
     pub fn ttl(mut self, seconds: u32) -> Self {
         for record in &mut self.records {
             record.ttl = seconds;
@@ -76,17 +76,17 @@ impl Zone {
         self
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is no record.
+    /// Returns true if there is no record.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The answer to a query; none if that makes no sense.
+    /// The answer to a query, or `None` if the query is invalid.
     pub fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
         let asked = Asked::read(query)?;
         let mut owner = asked.name_bytes.clone();
@@ -134,69 +134,69 @@ const CNAME: u16 = 5;
 
 /// The code for a name that does not exist.
 pub const NXDOMAIN: u8 = 3;
-/// The code for a server that does not understand the query.
+/// The code of a server that does not understand the query.
 pub const FORMERR: u8 = 1;
-/// The code for a server that could not find out.
+/// The code of a server that failed to find the answer.
 pub const SERVFAIL: u8 = 2;
-/// The code for a server that does not serve this client.
+/// The code of a server that does not serve this client.
 pub const REFUSED: u8 = 5;
 
-/// The code for a server that does not know what it is asked to do.
+/// The code of a server that does not support the operation.
 pub const NOTIMP: u8 = 4;
 
-/// What is wrong with the answers.
+/// A fault of the answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DnsFault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
     /// By UDP none of the records fit.
     Truncated,
-    /// So neither by TCP.
+    /// By TCP no record fits either.
     AlwaysTruncated,
-    /// By UDP none of the records fit, and TCP answers with as many bytes as it promises, of which none makes sense.
+    /// By UDP none of the records fit, and TCP answers with random bytes of the announced length.
     TruncatedThenGarbage,
     /// By UDP none of the records fit, and TCP is closed in the middle of the answer.
     TruncatedThenCut,
     /// By UDP none of the records fit, and TCP never answers.
     TruncatedThenSilent,
-    /// The id is another.
+    /// The answer has another id.
     WrongId,
-    /// The question is another.
+    /// The answer has another question.
     OtherQuestion,
     /// An answer with the wrong id and records of an attacker comes first, then the right one.
     ForgedFirst,
-    /// It comes so late.
+    /// The answer comes this late.
     Late(Duration),
-    /// None comes.
+    /// No answer comes.
     Silent,
-    /// It is no DNS message.
+    /// The answer is not a DNS message.
     Garbage,
-    /// It comes from another port.
+    /// The answer comes from another port.
     OtherPort,
-    /// It is this code, and no record.
+    /// The answer has this code, and no record.
     Code(u8),
     /// The answer to a query with EDNS is this code.
     EdnsCode(u8),
     /// A query with EDNS is dropped.
     EdnsSilent,
-    /// The answer to a query with EDNS is no DNS message.
+    /// The answer to a query with EDNS is not a DNS message.
     EdnsGarbage,
     /// By UDP without EDNS none of the records fit, and TCP is closed at once.
     LongWithoutTcp,
-    /// The answer by UDP is cut in the middle of a record, and does not say so.
+    /// The answer by UDP ends in the middle of a record, without the flag for that.
     Cut,
-    /// So does that by TCP.
+    /// The answer by TCP ends there too.
     AlwaysCut,
-    /// The answer by UDP says that it has no record, which follow nonetheless.
+    /// The header of the answer by UDP counts no record, but the records follow.
     Emptied,
-    /// No record, by a server that does not look names up.
+    /// There is no record, from a server that does not resolve names.
     Referral,
-    /// TXT records alone cannot be found out about.
+    /// Only queries for TXT records fail.
     TxtFails,
 }
 
-/// A query that has come.
+/// A received query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The name, in lower case, without a dot at the end.
@@ -205,11 +205,11 @@ pub struct Asked {
     pub kind: u16,
     /// Its id.
     pub id: u16,
-    /// Whether it has an EDNS record.
+    /// True if it has an EDNS record.
     pub edns: bool,
-    /// Whether it came by TCP.
+    /// True if it came by TCP.
     pub tcp: bool,
-    /// Where from.
+    /// The port of the sender.
     pub port: u16,
     name_bytes: Vec<u8>,
     question: Vec<u8>,
@@ -272,12 +272,12 @@ impl DnsServer {
             asked: Log::default(),
             stop: Stop::default(),
         });
-        // A port that TCP gets may be taken for UDP.
+        // The port that TCP gets may be in use for UDP.
         let (listening, socket) = (0..50)
             .find_map(|_| {
                 let serving = Arc::clone(&shared);
                 let listening = Listening::start(&Bind::default(), move |socket, stop| {
-                    // An error means that the client has gone.
+                    // An error means that the client has disconnected.
                     let _ = serving.by_tcp(socket, stop);
                 })
                 .ok()?;
@@ -294,12 +294,12 @@ impl DnsServer {
         }
     }
 
-    /// Where it listens.
+    /// The address of the server.
     pub fn addr(&self) -> SocketAddr {
         self.listening.endpoint().addr()
     }
 
-    /// Breaks every answer from now on.
+    /// Applies a fault to every answer from now on.
     pub fn set_fault(&self, fault: DnsFault) {
         *lock(&self.shared.fault) = fault;
     }
@@ -309,7 +309,7 @@ impl DnsServer {
         *lock(&self.shared.zone) = zone;
     }
 
-    /// The queries that have come, oldest first.
+    /// The received queries, oldest first.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.list()
     }
@@ -417,7 +417,7 @@ impl Shared {
         socket.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat())
     }
 
-    /// Keeps a query and makes the answer, with what is wrong in it whichever way it goes.
+    /// Records a query and makes the answer, with the fault that applies to both transports.
     fn take(&self, query: &[u8], port: u16, tcp: bool) -> Option<(Asked, Vec<u8>)> {
         let asked = Asked {
             port,

@@ -1,12 +1,12 @@
-//! What can go wrong with the bytes that a server sends, at any byte.
+//! Faults in the bytes that a server sends, at any byte.
 //!
-//! A [`Fault`] lets so many bytes pass and then does something else: nothing more, an end, a reset, a
-//! trickle, garbage. It applies to one of two layers: [`Layer::Tcp`] counts the bytes on the wire, so
-//! under TLS it strikes inside the handshake or inside a record; [`Layer::Message`] counts the bytes
-//! of replies, so under TLS all it does is properly encrypted, and its end is a `close_notify`.
+//! A [`Fault`] lets a number of bytes pass and then does something else: stalls, ends, resets, trickles or sends
+//! garbage. It applies to one of two layers: [`Layer::Tcp`] counts the bytes on the wire, so under TLS it acts inside
+//! the handshake or inside a record; [`Layer::Message`] counts the bytes of replies, so under TLS its output is
+//! properly encrypted, and its end is a `close_notify`.
 //!
-//! [`FaultyStream`] is the wrapper that does it, [`FaultPlan`] says which connections it befalls. The
-//! thread that serves the connection runs it all; waits end with the server's [`Stop`].
+//! [`FaultyStream`] is the wrapper that applies it, [`FaultPlan`] selects the connections. The thread that serves the
+//! connection runs it all; waits end with the server's [`Stop`].
 
 use crate::net::{Socket, Stop, lock};
 use openssl::ssl::SslStream;
@@ -16,29 +16,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What happens once the bytes of a [`Fault`] have passed.
+/// The action after the bytes of a [`Fault`] have passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sends nothing more and keeps the connection open.
     Stall,
-    /// Takes what comes for nothing, whatever it is, and sends nothing more.
+    /// Sends nothing more, and ignores all received bytes.
     Ignore,
     /// Ends the connection in order: FIN, and above TLS `close_notify` first.
     Close,
-    /// Ends it with RST. A Unix socket knows none and just closes.
+    /// Ends the connection with RST. A Unix socket has no RST and is closed.
     Reset,
-    /// Goes on with `bytes` at a time and a pause of `interval` before each.
+    /// Continues with `bytes` at a time, and a pause of `interval` before each.
     Trickle {
-        /// How many bytes at a time.
+        /// The number of bytes at a time.
         bytes: usize,
         /// The pause before each.
         interval: Duration,
     },
-    /// Sends these bytes instead of all that would follow, and keeps the connection open.
+    /// Sends these bytes instead of all following ones, and keeps the connection open.
     Garbage(Vec<u8>),
 }
 
-/// Which bytes are counted and cut.
+/// The layer whose bytes are counted and cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layer {
     /// The bytes on the wire: records and handshake where there is TLS.
@@ -48,7 +48,7 @@ pub enum Layer {
     Message,
 }
 
-/// So many bytes pass, then something else happens.
+/// An action after a number of bytes.
 ///
 /// ```
 /// use mongotls_testbench::fault::{Fault, Layer};
@@ -59,16 +59,16 @@ pub enum Layer {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which bytes are counted.
+    /// The layer whose bytes are counted.
     pub layer: Layer,
-    /// How many bytes pass unharmed; with 0 the action happens before the first.
+    /// The number of bytes that pass unchanged; with 0 the action happens before the first.
     pub after: u64,
-    /// What happens then.
+    /// The action after that.
     pub action: Action,
 }
 
 impl Fault {
-    /// A fault on the wire after so many bytes.
+    /// Creates a fault on the wire after this number of bytes.
     pub fn new(after: u64, action: Action) -> Self {
         Self {
             layer: Layer::Tcp,
@@ -77,32 +77,32 @@ impl Fault {
         }
     }
 
-    /// Nothing more after so many bytes.
+    /// Stalls after this number of bytes.
     pub fn stall_after(after: u64) -> Self {
         Self::new(after, Action::Stall)
     }
 
-    /// Deaf and mute after so many bytes.
+    /// Stops reading and writing after this number of bytes.
     pub fn ignore_after(after: u64) -> Self {
         Self::new(after, Action::Ignore)
     }
 
-    /// An orderly end after so many bytes.
+    /// Ends the connection in order after this number of bytes.
     pub fn close_after(after: u64) -> Self {
         Self::new(after, Action::Close)
     }
 
-    /// A reset after so many bytes.
+    /// Resets the connection after this number of bytes.
     pub fn reset_after(after: u64) -> Self {
         Self::new(after, Action::Reset)
     }
 
-    /// A trickle after so many bytes.
+    /// Trickles after this number of bytes.
     pub fn trickle_after(after: u64, bytes: usize, interval: Duration) -> Self {
         Self::new(after, Action::Trickle { bytes, interval })
     }
 
-    /// Garbage after so many bytes.
+    /// Sends garbage after this number of bytes.
     pub fn garbage_after(after: u64, garbage: impl Into<Vec<u8>>) -> Self {
         Self::new(after, Action::Garbage(garbage.into()))
     }
@@ -114,22 +114,22 @@ impl Fault {
     }
 }
 
-/// Which of the coming connections get a fault.
+/// The faults of future connections.
 #[derive(Debug, Default)]
 pub struct FaultPlan(Mutex<Vec<(Fault, Option<usize>)>>);
 
 impl FaultPlan {
-    /// For every connection from now on.
+    /// Applies a fault to every connection from now on.
     pub fn all(&self, fault: Fault) {
         lock(&self.0).push((fault, None));
     }
 
-    /// For the next `count` connections that have no earlier fault on the same layer.
+    /// Applies a fault to the next `count` connections that have no earlier fault on the same layer.
     pub fn next(&self, count: usize, fault: Fault) {
         lock(&self.0).push((fault, Some(count)));
     }
 
-    /// For none any more.
+    /// Removes all faults.
     pub fn clear(&self) {
         lock(&self.0).clear();
     }
@@ -150,7 +150,7 @@ impl FaultPlan {
 
 /// A stream that can be ended in more than one way.
 pub trait Transport: Read + Write {
-    /// Ends it in order, as the layer does: FIN, or `close_notify` and FIN.
+    /// Ends the stream in order for its layer: FIN, or `close_notify` and FIN.
     fn close(&mut self);
 
     /// The socket at the bottom.
@@ -169,7 +169,7 @@ impl Transport for Socket {
 
 impl<T: Transport> Transport for SslStream<T> {
     fn close(&mut self) {
-        // An error means that the other side has gone already.
+        // An error means that the peer has disconnected already.
         let _ = self.shutdown();
         self.get_mut().close();
     }
@@ -179,7 +179,7 @@ impl<T: Transport> Transport for SslStream<T> {
     }
 }
 
-/// How many bytes passed, over all connections.
+/// The number of bytes that passed, over all connections.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// To the client.
@@ -188,7 +188,7 @@ pub struct Traffic {
     pub received: AtomicU64,
 }
 
-/// A stream that does to what is written what its [`Fault`] says.
+/// A stream that applies a [`Fault`] to the written bytes.
 #[derive(Debug)]
 pub struct FaultyStream<S> {
     inner: S,
@@ -222,7 +222,7 @@ impl<S: Transport> FaultyStream<S> {
         stream
     }
 
-    /// Adds what passes to `traffic`.
+    /// Adds the bytes that pass to `traffic`.
     pub fn counting(mut self, traffic: &Arc<Traffic>) -> Self {
         self.traffic = Arc::clone(traffic);
         self
@@ -237,7 +237,7 @@ impl<S: Transport> FaultyStream<S> {
         self.strike_if_due();
     }
 
-    /// Does what is due now that the bytes have passed; what only shows at the next write waits for it.
+    /// Applies the fault if its bytes have passed; an action that is visible only at the next write waits for it.
     fn strike_if_due(&mut self) {
         let State::Counting { left: 0, action } = &self.state else {
             return;
@@ -259,14 +259,14 @@ impl<S: Transport> FaultyStream<S> {
             }
             Action::Garbage(bytes) => {
                 self.state = State::Swallowing;
-                // An error means that the client has gone: it needs no garbage.
+                // An error means that the client has disconnected and needs no garbage.
                 let _ = self.inner.write_all(&bytes);
             }
         }
     }
 
     fn pass(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // Counted first, and corrected: who has received bytes must find them in the count.
+        // Counted first, and corrected later: a client that has received bytes must find them in the count.
         let sent = &self.traffic.sent;
         sent.fetch_add(buf.len() as u64, Ordering::Relaxed);
         let written = self.inner.write(buf);
@@ -306,7 +306,7 @@ impl<S: Transport> Write for FaultyStream<S> {
                 }
                 self.pass(&buf[..bytes])
             }
-            // Only a stall can still be waiting with nothing left to pass.
+            // Only a stall can still be pending with no bytes left to pass.
             State::Counting { left: 0, .. } => {
                 self.stop.wait_for_ever();
                 Err(over())

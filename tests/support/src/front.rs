@@ -1,9 +1,9 @@
-//! A front before a server that does not know by which address its clients reach it.
+//! A front for a server that does not know by which address its clients reach it.
 //!
-//! It ends TLS, passes messages on in plain, and where hello names `hosts` it puts its own address in
-//! their place. FerretDB needs that to be a replica set over TLS; see
-//! [`FerretDbOptions::repl_set_name`](crate::peers::FerretDbOptions::repl_set_name). One thread serves a
-//! connection, one request at a time: what streams replies is not for it, nor what is compressed.
+//! It terminates TLS, forwards messages in the clear, and replaces `hosts` in hello by its own address. FerretDB needs
+//! that to be a replica set over TLS; see
+//! [`FerretDbOptions::repl_set_name`](crate::peers::FerretDbOptions::repl_set_name). One thread serves a connection,
+//! one request at a time: it supports neither streamed replies nor compression.
 
 use crate::net::{Bind, Endpoint, Listening, Port, Socket};
 use crate::server::ServerTls;
@@ -22,18 +22,18 @@ pub struct Front {
 }
 
 impl Front {
-    /// Listens on `127.0.0.1` and any port, which clients reach as `host`; passes on to `server`.
+    /// Listens on `127.0.0.1` and any port, which clients reach as `host`; forwards to `server`.
     ///
     /// # Panics
     ///
-    /// If no port can be bound, or OpenSSL refuses the TLS settings.
+    /// If no port can be bound, or OpenSSL rejects the TLS settings.
     pub fn start(host: &str, tls: &ServerTls, server: SocketAddr) -> Self {
         let context = tls.context().expect("TLS settings that OpenSSL takes");
         let port = Port::reserve().expect("a free port");
         let address = format!("{host}:{}", port.number());
         let told = address.clone();
         let listening = Listening::start(&Bind::V4(port.number()), move |socket, _stop| {
-            // An error means that one of the two sides has gone.
+            // An error means that one of the two sides has disconnected.
             let _ended = Ssl::new(&context)
                 .map_err(io::Error::other)
                 .and_then(|ssl| ssl.accept(socket).map_err(io::Error::other))
@@ -51,7 +51,7 @@ impl Front {
         &self.address
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.listening.endpoint().addr()
     }
@@ -68,7 +68,7 @@ fn relay(mut client: impl Read + Write, mut server: Socket, address: &str) -> io
         if request.op_code == OP_MSG && flags.is_some_and(|flags| flags & MORE_TO_COME != 0) {
             continue; // the client wants no reply
         }
-        // FerretDB 1.24 answers also where no reply is wanted: those come first, and are dropped.
+        // FerretDB 1.24 also answers requests that want no reply: those answers come first, and are dropped.
         let mut reply = loop {
             let reply = Frame::read(&mut server)?.ok_or(ErrorKind::UnexpectedEof)?;
             if reply.response_to == request.request_id {
@@ -95,7 +95,7 @@ fn relay(mut client: impl Read + Write, mut server: Socket, address: &str) -> io
     Ok(())
 }
 
-/// Whether it was a hello that names hosts, which now names this one.
+/// Replaces the hosts in a hello reply by this address; returns true if there were any.
 fn readdress(reply: &mut Document, address: &str) -> bool {
     let names_hosts = reply.contains_key("setName") && reply.contains_key("hosts");
     if names_hosts {

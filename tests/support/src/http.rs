@@ -1,29 +1,29 @@
-//! HTTP/1.1 as far as OCSP needs it: a request, read and kept as it came (RFC 9112).
+//! HTTP/1.1 as far as OCSP needs it: reads a request and keeps it unchanged (RFC 9112).
 //!
-//! Answers are not made here: most of those that a test wants are wrong, and written by hand.
+//! Answers are not made here: most of those that a test needs are wrong, and written by hand.
 
 use crate::net::lock;
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `GET`, `POST` or whatever else stood there.
+    /// The method: `GET`, `POST` or any other text.
     pub method: String,
-    /// What stood between the method and the version: `/path`, or a whole URL if a proxy is asked.
+    /// The target: `/path`, or a whole URL in a request to a proxy.
     pub target: String,
-    /// Names and values in their order; names as they were written.
+    /// Names and values in their order, with the original spelling of the names.
     pub headers: Vec<(String, String)>,
-    /// As many bytes as Content-Length said.
+    /// The body, with the length of Content-Length.
     pub body: Vec<u8>,
-    /// When it had come as a whole.
+    /// The time at which it was complete.
     pub at: Instant,
 }
 
 impl Request {
-    /// The value of the first header of that name, in whatever case.
+    /// The value of the first header of that name, case-insensitively.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
@@ -31,11 +31,11 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads the next request; nothing, if the client sends no more.
+    /// Reads the next request, or returns `None` if the client sends no more.
     ///
     /// # Errors
     ///
-    /// The system's, and `InvalidData` for what is no request.
+    /// The system's, and `InvalidData` for bytes that are not a request.
     pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = from.take(HEAD_LIMIT);
         let Some(first) = line(&mut head)? else {
@@ -78,7 +78,7 @@ impl Request {
     }
 }
 
-/// A line without its end, which must be CRLF; nothing, if there is no byte more.
+/// Reads a line without its end, which must be CRLF; returns `None` at the end of the stream.
 fn line(from: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {
@@ -94,7 +94,7 @@ fn invalid(lacking: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("this lacks {lacking}"))
 }
 
-/// What has come so far, for tests to read and to wait for.
+/// The received items, for tests to read and to wait for.
 #[derive(Debug)]
 pub(crate) struct Log<T> {
     list: Mutex<Vec<T>>,
@@ -115,7 +115,7 @@ impl<T: Clone> Log<T> {
         lock(&self.list).len()
     }
 
-    /// Waits until there are so many; says whether there are.
+    /// Waits until there are this many; returns true if there are.
     pub(crate) fn wait_for(&self, count: usize, limit: Duration) -> bool {
         let list = lock(&self.list);
         let (list, _) = self
@@ -135,8 +135,8 @@ impl<T> Default for Log<T> {
     }
 }
 
-/// How long a request line and its headers may be, together.
+/// The maximum length of a request line and its headers together.
 const HEAD_LIMIT: u64 = 64 * 1024;
 
-/// How long a body may be.
+/// The maximum length of a body.
 const BODY_LIMIT: usize = 1024 * 1024;

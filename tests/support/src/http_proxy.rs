@@ -1,8 +1,7 @@
-//! An HTTP proxy, for tests of what a client does about `http_proxy`.
+//! An HTTP proxy, for tests of a client's use of `http_proxy`.
 //!
-//! It takes requests in absolute form (RFC 9112 §3.2.2), keeps them, and forwards them, though never
-//! beyond the loopback interface; or it only keeps them. Each connection has a thread; dropping the
-//! proxy ends them all.
+//! It receives requests in absolute form (RFC 9112 §3.2.2), records them, and forwards them, but never beyond the
+//! loopback interface; or it only records them. Each connection has a thread; dropping the proxy ends them all.
 
 use crate::fault::{FaultPlan, FaultyStream, Layer};
 use crate::http::{Log, Request};
@@ -50,12 +49,12 @@ struct Shared {
 }
 
 impl HttpProxy {
-    /// Forwards to the host that the URL names, if that is on the loopback interface; else 502.
+    /// Forwards to the host in the URL if that is on the loopback interface, otherwise answers 502.
     pub fn start() -> Self {
         Self::serve(Way::ByName, None)
     }
 
-    /// Forwards everything to this address, whatever host the URL names.
+    /// Forwards everything to this address, for any host in the URL.
     pub fn to(addr: SocketAddr) -> Self {
         Self::serve(Way::To(addr), None)
     }
@@ -65,13 +64,13 @@ impl HttpProxy {
         Self::serve(Way::Nowhere(status), None)
     }
 
-    /// Forwards everything to this address for whoever has this `user:password`; for others, 407.
+    /// Forwards everything to this address for requests with this `user:password`; answers others with 407.
     pub fn with_password(addr: SocketAddr, credentials: &str) -> Self {
         let encoded = openssl::base64::encode_block(credentials.as_bytes());
         Self::serve(Way::To(addr), Some(format!("Basic {encoded}")))
     }
 
-    /// Takes `CONNECT` to any host, and tunnels to this address (RFC 9110 §9.3.6).
+    /// Accepts `CONNECT` to any host, and tunnels to this address (RFC 9110 §9.3.6).
     pub fn tunnel_to(addr: SocketAddr) -> Self {
         Self::serve(Way::Tunnel(addr), None)
     }
@@ -85,14 +84,14 @@ impl HttpProxy {
         });
         let serving = Arc::clone(&shared);
         let listening = Listening::start(&Bind::default(), move |socket, stop| {
-            // An error means that the client has gone, or that the bench has ended the connection.
+            // An error means that the client has disconnected, or that the bench has ended the connection.
             let _ = serving.relay(&socket, stop);
         })
         .expect("a free port");
         Self { listening, shared }
     }
 
-    /// Its URL, as it stands in `http_proxy`.
+    /// Its URL, in the form of `http_proxy`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
@@ -107,24 +106,24 @@ impl HttpProxy {
         self.shared.log.list()
     }
 
-    /// How many requests there were.
+    /// The number of requests.
     pub fn count(&self) -> usize {
         self.shared.log.count()
     }
 
-    /// Waits until there were so many requests; says whether there were.
+    /// Waits until there were this many requests; returns true if there were.
     pub fn wait_for(&self, count: usize, limit: Duration) -> bool {
         self.shared.log.wait_for(count, limit)
     }
 
-    /// What goes wrong on the wire of connections to come, counted from the first byte of the answer.
+    /// The faults on the wire of future connections, counted from the first byte of the answer.
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
     }
 }
 
 impl Shared {
-    /// One request a connection.
+    /// Serves one request per connection.
     fn relay(&self, client: &Socket, stop: &Stop) -> io::Result<()> {
         let mut to = FaultyStream::new(client.clone(), None, stop);
         let request = match Request::read(&mut BufReader::new(client.clone())) {
@@ -149,7 +148,7 @@ impl Shared {
             to.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             return tunnel(client, &upstream, stop);
         }
-        // `CONNECT` and paths have no absolute form: they are not for a proxy of plain HTTP.
+        // `CONNECT` and paths have no absolute form: a proxy of plain HTTP does not accept them.
         let Some((authority, path)) = absolute(&request.target) else {
             return to.write_all(&page(400, &[]));
         };
@@ -166,7 +165,7 @@ impl Shared {
     }
 }
 
-/// Carries bytes both ways until either side ends.
+/// Copies bytes in both directions until either side ends.
 pub(crate) fn tunnel(client: &Socket, upstream: &Socket, stop: &Stop) -> io::Result<()> {
     let over = AtomicBool::new(false);
     let carry = |mut from: Socket, mut to: Socket| -> io::Result<()> {
@@ -191,7 +190,7 @@ pub(crate) fn tunnel(client: &Socket, upstream: &Socket, stop: &Stop) -> io::Res
     })
 }
 
-/// Sends the request on in origin form, and brings back what comes until the end.
+/// Forwards the request in origin form, and copies the answer until its end.
 fn exchange(
     request: &Request,
     path: &str,

@@ -1,7 +1,7 @@
-//! A web server in memory whose answers a test gives: the credential services of clouds.
+//! A web server in memory whose answers a test determines: the credential services of clouds.
 //!
-//! One request a connection, over TLS or not, on the loopback interface. It keeps each request; dropping it
-//! ends every thread.
+//! It serves one request per connection, with or without TLS, on the loopback interface. It records each request;
+//! dropping it ends every thread.
 
 use crate::http::{Log, Request};
 use crate::net::{Bind, Listening, Socket, Stop};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a test answers.
+/// A test's answer.
 #[derive(Clone, Debug)]
 pub struct Response {
     status: u16,
@@ -36,7 +36,7 @@ impl Response {
         }
     }
 
-    /// Comes so late, unless the server ends before.
+    /// Delays the answer, unless the server ends earlier.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -114,7 +114,7 @@ impl HttpServer {
         });
         let serving = Arc::clone(&shared);
         let listening = Listening::start(&Bind::default(), move |socket, stop| {
-            // An error means that the client has gone, or does not trust this server.
+            // An error means that the client has disconnected, or does not trust this server.
             let _ = serving.accept(socket, stop);
         })
         .expect("a free port");
@@ -126,7 +126,7 @@ impl HttpServer {
         self.listening.endpoint().addr()
     }
 
-    /// Its URL, without a path and without a slash at the end; for `localhost`, if it speaks TLS.
+    /// Its URL, without a path and without a slash at the end; for `localhost`, if it uses TLS.
     pub fn url(&self) -> String {
         match self.shared.tls {
             Some(_) => format!("https://localhost:{}", self.addr().port()),
@@ -134,7 +134,7 @@ impl HttpServer {
         }
     }
 
-    /// The requests that have come, oldest first.
+    /// The received requests, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.log.list()
     }

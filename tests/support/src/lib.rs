@@ -1,23 +1,23 @@
 //! The test bench of mongotls: a PKI, servers and faults, all made at run time.
 //!
-//! Nothing here depends on the connector, so that no mistake is made twice and cancels out. Nothing is
-//! read from the repository, no date can run out, and nothing leaves the loopback interface.
+//! The bench does not depend on the connector, so that no mistake occurs on both sides and cancels out. It reads
+//! nothing from the repository, its dates cannot expire, and it stays on the loopback interface.
 //!
 //! - [`pki`]: certificates, keys, CRLs and OCSP responses, each with the defect that a test is about.
-//! - [`server`]: a MongoDB server in memory, over TLS or not, that breaks on demand.
-//! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that part
+//! - [`server`]: a MongoDB server in memory, with or without TLS, that misbehaves on request.
+//! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that can separate
 //!   them; [`node`] is one of them.
 //! - [`lean`]: a server that is cheap enough for benchmarks.
-//! - [`fault`]: what can go wrong with bytes; [`proxy`] brings it before servers not our own.
+//! - [`fault`]: faults in bytes; [`proxy`] applies them to servers outside of the bench.
 //! - [`front`]: a TLS front that gives a server another address.
-//! - [`ocsp`]: an OCSP responder that breaks on demand; [`http_proxy`] stands before it; [`http_server`]
-//!   answers as a test says.
-//! - [`dns`]: a DNS server that breaks on demand; [`socks5`]: a SOCKS5 proxy that does.
-//! - [`stranger`]: what is not MongoDB. [`peers`]: real programs, as child processes.
-//! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads;
-//!   [`http`]: requests.
+//! - [`ocsp`]: an OCSP responder that misbehaves on request; [`http_proxy`] is a proxy in front of it; [`http_server`]
+//!   returns a test's answers.
+//! - [`dns`]: a DNS server that misbehaves on request; [`socks5`]: a SOCKS5 proxy that does.
+//! - [`stranger`]: peers that are not MongoDB. [`peers`]: real programs, as child processes.
+//! - [`client`] and [`wire`]: raw messages, for tests of the bench itself; [`net`]: sockets and threads; [`http`]:
+//!   requests.
 //!
-//! Whatever is started is an owned value that binds a port of its own and ends when dropped.
+//! Everything that is started is an owned value that binds a free port and ends when dropped.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

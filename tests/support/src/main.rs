@@ -1,7 +1,7 @@
-//! `mongotls-testbench serve`: the bench server as a program of its own.
+//! `mongotls-testbench serve`: the bench server as a separate program.
 //!
-//! `make demo` and manual checks use it. It writes a fresh PKI into a folder, prints `ready PORT`, and
-//! serves until its input is closed, so that it cannot outlive who started it.
+//! `make demo` and manual checks use it. It writes a fresh PKI into a folder, prints `ready PORT`, and serves until its
+//! input is closed, so that it cannot outlive the process that started it.
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 #![expect(clippy::print_stderr, reason = "printing is what this program is for")]
 
@@ -34,7 +34,7 @@ Options:
   -h, --help           print this
 ";
 
-/// Password of `client-encrypted.pem`; a file beside it tells it.
+/// The password of `client-encrypted.pem`; a file beside it contains it.
 const PASSWORD: &str = "testbench";
 
 struct Arguments {
@@ -116,7 +116,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let server = builder.start();
     println!("ready {}", server.port());
     io::stdout().flush().map_err(|error| error.to_string())?;
-    // Ends with the input, whatever it says until then.
+    // Ends with the input; its content is ignored.
     io::copy(&mut io::stdin(), &mut io::sink()).map_err(|error| error.to_string())?;
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Sockets and the threads that serve them, with an end that is prompt and sure.
+//! Sockets and the threads that serve them, which end promptly and reliably.
 //!
-//! [`Listening`] accepts on a loopback port or a Unix socket and gives each connection to a thread of
-//! its own. Dropping it ends everything: the stop signal wakes threads that wait, their sockets are
-//! shut down under those that read, and the drop waits for all of them, though not for ever.
+//! [`Listening`] accepts on a loopback port or a Unix socket and gives each connection to a separate thread. Dropping
+//! it ends everything: the stop signal wakes waiting threads, the sockets of reading threads are shut down, and the
+//! drop waits for all of them, with a limit.
 //!
-//! A [`Socket`] is shared, never duplicated: the system sends RST only when the last descriptor of a
-//! connection closes, so a forgotten copy would turn a reset into an orderly end.
+//! A [`Socket`] is shared, never duplicated: the system sends RST only when the last descriptor of a connection closes,
+//! so a forgotten copy would turn a reset into an orderly end.
 
 use socket2::{Domain, SockRef, Type};
 use std::fmt;
@@ -19,14 +19,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where to listen.
+/// The address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
     /// `127.0.0.1`, with a port or 0 for any.
     V4(u16),
     /// `::1`, with a port or 0 for any.
     V6(u16),
-    /// A Unix socket; a file left there is replaced.
+    /// A Unix socket; an existing file is replaced.
     Unix(PathBuf),
 }
 
@@ -36,7 +36,7 @@ impl Default for Bind {
     }
 }
 
-/// Where something listens, once it does.
+/// The address of a running listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP address.
@@ -58,7 +58,7 @@ impl Endpoint {
         }
     }
 
-    /// As it stands in a connection string: `127.0.0.1:27017`, or a percent-encoded path.
+    /// The address in the form of a connection string: `127.0.0.1:27017`, or a percent-encoded path.
     pub fn authority(&self) -> String {
         match self {
             Self::Tcp(addr) => addr.to_string(),
@@ -88,7 +88,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Tells threads to end, and lets them wait for that.
+/// A signal for threads to end, which they can wait for.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
 
@@ -99,12 +99,12 @@ impl Stop {
         self.0.1.notify_all();
     }
 
-    /// Whether the signal was given.
+    /// Returns true if the signal was given.
     pub fn is_set(&self) -> bool {
         *lock(&self.0.0)
     }
 
-    /// Waits for the signal, at most so long; says whether it came.
+    /// Waits for the signal, for at most this time; returns true if it came.
     pub fn wait(&self, limit: Duration) -> bool {
         let guard = lock(&self.0.0);
         let (guard, _) = self
@@ -121,9 +121,9 @@ impl Stop {
     }
 }
 
-/// A port of its own that stays its own while nobody listens there: who connects is refused.
+/// A port that stays reserved while no listener uses it: connections are refused.
 ///
-/// Held on `127.0.0.1`, and on `::1` where there is one, so that nobody else answers for `localhost`.
+/// It is held on `127.0.0.1`, and on `::1` if that exists, so that no other process answers for `localhost`.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
@@ -132,13 +132,13 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// A free one.
+    /// Reserves a free port.
     ///
     /// # Errors
     ///
     /// The system's.
     pub(crate) fn reserve() -> io::Result<Self> {
-        // One that is free for IPv4 may be taken for IPv6.
+        // A port that is free for IPv4 may be in use for IPv6.
         for _ in 0..50 {
             let v4 = hold((Ipv4Addr::LOCALHOST, 0).into())?;
             let addr = v4.local_addr()?.as_socket().expect("a TCP address");
@@ -161,8 +161,8 @@ impl Port {
     }
 }
 
-/// A socket that is bound and does not listen. With `SO_REUSEADDR`, which listeners have too, one may
-/// listen beside it.
+/// A socket that is bound and does not listen. With `SO_REUSEADDR`, which listeners have too, another socket may listen
+/// beside it.
 fn hold(addr: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -189,7 +189,7 @@ pub struct Socket(Arc<Shared>);
 impl Socket {
     fn new(stream: Stream) -> Self {
         if let Stream::Tcp(tcp) = &stream {
-            // A reply goes out in one write: there is nothing to gather.
+            // A reply is one write, so there is nothing to combine.
             let _ = tcp.set_nodelay(true);
         }
         Self(Arc::new(Shared {
@@ -207,7 +207,7 @@ impl Socket {
         };
     }
 
-    /// Has the connection end with RST instead of FIN once its last owner lets go.
+    /// Makes the connection end with RST instead of FIN when its last owner drops it.
     pub fn reset_on_close(&self) {
         if let Stream::Tcp(tcp) = &self.0.stream {
             let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
@@ -215,14 +215,14 @@ impl Socket {
         self.0.reset.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`reset_on_close`](Self::reset_on_close) was called.
+    /// Returns true if [`reset_on_close`](Self::reset_on_close) was called.
     pub(crate) fn will_reset(&self) -> bool {
         self.0.reset.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer has ended its side, found out without reading.
+    /// Returns true if the peer has ended its side, without reading.
     ///
-    /// For a peer that has nothing to send: under TLS a byte is a `close_notify`, which hides the FIN.
+    /// It is for a peer that has nothing to send: under TLS a byte is a `close_notify`, which hides the FIN.
     pub(crate) fn has_ended(&self, over_tls: bool) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let flags = MSG_PEEK | MSG_DONTWAIT;
@@ -244,9 +244,9 @@ impl Socket {
         };
     }
 
-    /// Sends FIN, then reads on until the peer ends too.
+    /// Sends FIN, then reads until the peer ends too.
     ///
-    /// Closing with unread bytes would send RST, and the peer might lose what was sent before it.
+    /// Closing with unread bytes would send RST, and the peer might lose earlier bytes.
     fn close_gently(&self, stop: &Stop) {
         if self.will_reset() {
             return;
@@ -306,7 +306,7 @@ pub struct Listening {
 impl Listening {
     /// Listens, and runs `serve` in a new thread for each connection.
     ///
-    /// When `serve` returns, the connection ends with FIN, or with RST if that was asked for.
+    /// When `serve` returns, the connection ends with FIN, or with RST if that was requested.
     ///
     /// # Errors
     ///
@@ -344,24 +344,24 @@ impl Listening {
         Ok(listening)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Tells its threads to end, and does not wait for them.
+    /// Signals its threads to end, and does not wait for them.
     pub(crate) fn stop(&self) {
         self.stop.set();
     }
 
-    /// Ends every connection that is open now, with FIN; goes on listening.
+    /// Ends every open connection with FIN; continues to listen.
     pub fn cut(&self) {
         for socket in self.take_open() {
             socket.shutdown(Shutdown::Both);
         }
     }
 
-    /// The same with RST, once whoever serves the connection notices that there is no more to read.
+    /// Ends every open connection with RST, after its thread notices that there is no more to read.
     pub fn reset(&self) {
         for socket in self.take_open() {
             socket.reset_on_close();
@@ -379,7 +379,7 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.stop.set();
-        // A connection wakes the thread that accepts.
+        // A connection wakes the accepting thread.
         let wake = self.endpoint.connect();
         let end = Instant::now() + DROP_LIMIT;
         // A socket accepted at the last moment may be registered after the first cut.
@@ -428,8 +428,8 @@ impl Listener {
         }
     }
 
-    /// Stops listening, for all descriptors: a process that is just being started has a copy of this one,
-    /// and would keep the port taken for a moment after it is closed.
+    /// Stops listening, for all descriptors: a process that is being started has a copy of this one, and would keep the
+    /// port in use for a moment after it is closed.
     fn end(&self) {
         // An error means that it does not listen any more.
         let _ = match self {
@@ -446,7 +446,7 @@ impl Listener {
     }
 }
 
-/// Counts running threads, so that their end can be waited for with a bound.
+/// Counts running threads, so that the wait for their end can have a limit.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     running: Mutex<usize>,
@@ -460,7 +460,7 @@ impl Workers {
         thread::Builder::new()
             .name(name.into())
             .spawn(move || {
-                // Named here so that the closure owns it and lets go of it last, panic or not.
+                // Named here so that the closure owns it and drops it last, even after a panic.
                 let _running = running;
                 work();
             })
@@ -486,12 +486,12 @@ impl Drop for Running {
     }
 }
 
-/// Locks; a thread that panicked while it held the lock is no reason for another panic.
+/// Locks; after a panic of a thread that held the lock too, without another panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a read ended because of its time limit.
+/// Returns true if a read ended because of its time limit.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -499,12 +499,12 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-// Of Linux, whose `recv` they are for: a crate for two numbers is not worth it.
+// For Linux's `recv`: two numbers are not worth a crate.
 const MSG_PEEK: i32 = 0x02;
 const MSG_DONTWAIT: i32 = 0x40;
 
-/// How long a closed connection waits for its peer to close too.
+/// The time for which a closed connection waits for its peer to close too.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long dropping a [`Listening`] may take.
+/// The time limit for dropping a [`Listening`].
 const DROP_LIMIT: Duration = Duration::from_secs(3);

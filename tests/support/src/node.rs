@@ -1,8 +1,8 @@
-//! One server of a deployment: a bench server, and the proxy before it, whose address is the known one.
+//! One server of a deployment: a bench server, and the proxy in front of it, whose address clients know.
 //!
-//! [`NodeOptions`] say how the servers of a deployment are made; [`ReplicaSet`](crate::replica_set::ReplicaSet)
-//! and [`ShardedCluster`](crate::sharded_cluster::ShardedCluster) make them. What is done to the network
-//! is done in the proxy, so that the server's own record stays true.
+//! [`NodeOptions`] describe how the servers of a deployment are made; [`ReplicaSet`](crate::replica_set::ReplicaSet)
+//! and [`ShardedCluster`](crate::sharded_cluster::ShardedCluster) make them. Network faults happen in the proxy, so
+//! that the server's own record stays correct.
 
 use crate::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use crate::proxy::Proxy;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// A server behind its proxy.
 #[derive(Debug)]
 pub struct Node {
-    // Before `server`: what the proxy holds open has ended when the server goes.
+    // Declared before `server`: the proxy's connections have ended when the server is dropped.
     proxy: Proxy,
     server: Server,
     tls: Option<ServerTls>,
@@ -21,7 +21,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Where clients find it: `localhost:PORT`, with the port of its proxy.
+    /// The address for clients: `localhost:PORT`, with the port of its proxy.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port())
     }
@@ -36,28 +36,28 @@ impl Node {
         self.proxy.addr().port()
     }
 
-    /// The server, which has a port of its own that no client is told.
+    /// The server, which has a separate port that no client knows.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The network before it.
+    /// The network in front of it.
     pub fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
-    /// What monitors asked; see [`Server::checks`].
+    /// The checks of monitors; see [`Server::checks`].
     pub fn checks(&self) -> Checks {
         self.server.checks()
     }
 
-    /// Nobody listens there any more, and all connections are gone.
+    /// Stops listening there, and ends all connections.
     pub(crate) fn kill(&self) {
         self.proxy.refuse();
         self.server.cut();
     }
 
-    /// It becomes a new process, which still lets nobody in; sessions from before cannot be resumed.
+    /// Turns it into a new process, which does not accept clients yet; earlier sessions cannot be resumed.
     pub(crate) fn restart(&self) {
         self.server.restart();
         if let Some(tls) = &self.tls {
@@ -65,7 +65,7 @@ impl Node {
         }
     }
 
-    /// The network works.
+    /// Makes the network work.
     pub(crate) fn connect(&self) {
         self.proxy.admit();
         self.proxy.resume();
@@ -76,7 +76,7 @@ type TlsOf = dyn Fn(&Ca, usize) -> ServerTls + Send + Sync;
 type HostOf = dyn Fn(usize) -> String + Send + Sync;
 type Setup = dyn Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync;
 
-/// How the servers of a deployment are made; what it takes is the index of one.
+/// The options for making the servers of a deployment. The functions receive the index of a server.
 pub struct NodeOptions {
     tls: Option<Box<TlsOf>>,
     host: Box<HostOf>,
@@ -99,24 +99,24 @@ impl NodeOptions {
         Self::default()
     }
 
-    /// With TLS, each with a sound certificate for `localhost` and `127.0.0.1`.
+    /// Uses TLS, each server with a valid certificate for `localhost` and `127.0.0.1`.
     pub fn secure(self) -> Self {
         self.tls(|ca, _| ServerTls::new(&ca.issue(LeafSpec::local_server())))
     }
 
-    /// With TLS as `tls` says, which is given the authority that clients trust.
+    /// Uses TLS with the result of `tls`, which receives the authority that clients trust.
     pub fn tls(mut self, tls: impl Fn(&Ca, usize) -> ServerTls + Send + Sync + 'static) -> Self {
         self.tls = Some(Box::new(tls));
         self
     }
 
-    /// At these hosts instead of `localhost`; all of them must lead to `127.0.0.1`.
+    /// Uses these hosts instead of `localhost`; all of them must resolve to `127.0.0.1`.
     pub fn host(mut self, host: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
         self.host = Box::new(host);
         self
     }
 
-    /// Set up further by `setup`: users, handlers, faults. Bind, hello and TLS are not for it to set.
+    /// Applies `setup` to each server: users, handlers, faults. It must not set bind, hello and TLS.
     pub fn setup(
         mut self,
         setup: impl Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync + 'static,
@@ -134,7 +134,7 @@ impl fmt::Debug for NodeOptions {
     }
 }
 
-/// Makes the servers of one deployment, and knows what clients need for them.
+/// Makes the servers of one deployment, and has the data that clients need for them.
 #[derive(Debug)]
 pub(crate) struct Maker {
     options: NodeOptions,
@@ -182,12 +182,12 @@ impl Maker {
         }
     }
 
-    /// What all servers share.
+    /// The data that all servers share.
     pub(crate) fn data(&self) -> &Data {
         &self.data
     }
 
-    /// The authority that clients trust; none without TLS.
+    /// The authority that clients trust, or `None` without TLS.
     pub(crate) fn ca(&self) -> Option<&Ca> {
         self.trust.as_ref().map(|trust| &trust.ca)
     }

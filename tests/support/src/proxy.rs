@@ -1,10 +1,10 @@
-//! A TCP proxy that can cut, hold and spoil what passes between a client and any server.
+//! A TCP proxy that can cut, hold and corrupt the bytes between a client and any server.
 //!
-//! It stands in front of servers that the bench does not control (FerretDB, HAProxy) and simulates the
-//! network between, and in front of the members of a [`ReplicaSet`](crate::replica_set::ReplicaSet). Its
-//! port stays its own also while it refuses connections. Before several servers it balances load. A [`Fault`](crate::fault::Fault) of [`Layer::Tcp`] applies to the bytes that the
-//! client receives; the proxy sees no messages, so [`Layer::Message`] means nothing here. Each
-//! connection has two threads, one a direction; dropping the proxy ends them.
+//! It stands in front of servers that the bench does not control (FerretDB, HAProxy) and simulates the network between,
+//! and in front of the members of a [`ReplicaSet`](crate::replica_set::ReplicaSet). Its port stays reserved even while
+//! it refuses connections. In front of several servers it balances load. A [`Fault`](crate::fault::Fault) of
+//! [`Layer::Tcp`] applies to the bytes that the client receives; the proxy sees no messages, so [`Layer::Message`] has
+//! no meaning here. Each connection has two threads, one for each direction; dropping the proxy ends them.
 
 use crate::fault::{FaultPlan, FaultyStream, Layer, Transport};
 use crate::net::{Bind, Endpoint, Listening, Port, Socket, Stop, lock};
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Debug)]
 pub struct Proxy {
-    // Before `shared`, so that its threads have ended when the rest goes.
+    // Declared before `shared`, so that its threads have ended when the rest is dropped.
     listening: Mutex<Option<Listening>>,
     endpoint: Endpoint,
     shared: Arc<Shared>,
@@ -48,7 +48,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Listens on `127.0.0.1` and any port, and connects on to `server`.
+    /// Listens on `127.0.0.1` and any port, and connects to `server`.
     ///
     /// # Panics
     ///
@@ -57,7 +57,7 @@ impl Proxy {
         Self::balance(std::slice::from_ref(server))
     }
 
-    /// The same for several servers, of which each connection gets the next: a load balancer.
+    /// Listens in front of several servers, of which each connection gets the next: a load balancer.
     ///
     /// # Panics
     ///
@@ -81,27 +81,27 @@ impl Proxy {
         self.endpoint.addr()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Which servers it connects on to from now on, each in its turn.
+    /// Sets the servers that it connects to from now on, in turn.
     pub fn set_servers(&self, servers: &[Endpoint]) {
         *lock(&self.shared.servers) = servers.to_vec();
     }
 
-    /// Which connections to come get a fault.
+    /// The faults of future connections.
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
     }
 
-    /// When it took connections, those that it reset at once among them; oldest first.
+    /// The times at which it accepted connections, including those that it reset at once; oldest first.
     pub fn accepted(&self) -> Vec<Instant> {
         lock(&self.shared.accepted).clone()
     }
 
-    /// Ends every open connection, on both sides; goes on listening.
+    /// Ends every open connection, on both sides; continues to listen.
     pub fn cut(&self) {
         self.shared.cuts.fetch_add(1, Ordering::SeqCst);
         if let Some(listening) = &*lock(&self.listening) {
@@ -109,17 +109,17 @@ impl Proxy {
         }
     }
 
-    /// Holds all bytes, in both directions; connections stay open, new ones are taken.
+    /// Holds all bytes, in both directions; connections stay open, new ones are accepted.
     pub fn pause(&self) {
         self.shared.gate.set(true);
     }
 
-    /// Lets bytes pass again, those held first.
+    /// Lets bytes pass again, starting with those held.
     pub fn resume(&self) {
         self.shared.gate.set(false);
     }
 
-    /// Ends every open connection with RST, and each new one as soon as it is taken.
+    /// Ends every open connection with RST, and each new one as soon as it is accepted.
     pub fn reset(&self) {
         self.shared.resets.store(true, Ordering::SeqCst);
         self.shared.cuts.fetch_add(1, Ordering::SeqCst);
@@ -128,14 +128,14 @@ impl Proxy {
         }
     }
 
-    /// Ends every open connection, and has the system refuse new ones: nobody listens.
+    /// Ends every open connection, and makes the system refuse new ones, because there is no listener.
     pub fn refuse(&self) {
         let listening = lock(&self.listening).take();
         self.shared.cuts.fetch_add(1, Ordering::SeqCst);
         drop(listening);
     }
 
-    /// Takes connections again, after [`reset`](Self::reset) or [`refuse`](Self::refuse).
+    /// Accepts connections again, after [`reset`](Self::reset) or [`refuse`](Self::refuse).
     ///
     /// # Panics
     ///
@@ -160,12 +160,12 @@ impl Shared {
         if self.resets.load(Ordering::SeqCst) {
             return client.reset_on_close();
         }
-        // If the server cannot be reached, the client's connection just ends.
+        // If the server cannot be reached, the client's connection is closed.
         let Some(server) = self.next_server() else {
             return;
         };
         if let Ok(upstream) = server.connect() {
-            // We were cut, or the proxy ends: nothing held is of use any more.
+            // This connection was cut, or the proxy ends: held bytes are no longer needed.
             let over = || stop.is_set() || self.cuts.load(Ordering::SeqCst) != cuts;
             self.relay(client, &upstream, stop, over);
         }
@@ -191,7 +191,7 @@ impl Shared {
         thread::scope(|scope| {
             scope.spawn(move || {
                 self.copy(client.clone(), upstream.clone(), over);
-                // The client ended: tell the server, and do not wait for it if we were cut.
+                // The client ended: forward the end to the server, and do not wait for it if this connection was cut.
                 upstream.shutdown(if over() {
                     Shutdown::Both
                 } else {
@@ -209,7 +209,7 @@ impl Shared {
         });
     }
 
-    /// What is read waits at the gate, and so does the end.
+    /// Copies bytes. They wait at the gate, and so does the end.
     fn copy(&self, mut from: impl Read, mut to: impl Write, over: impl Fn() -> bool) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -235,7 +235,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    /// Waits until it is open; says whether that came before it was all over.
+    /// Waits until it is open; returns true if that happened before `over` returned true.
     fn pass(&self, over: impl Fn() -> bool) -> bool {
         let mut closed = lock(&self.closed);
         while *closed {

@@ -1,4 +1,4 @@
-//! Numbers for tests that try a great many inputs: the same in every run, so that a failure can be repeated.
+//! Random numbers for tests with many inputs: every run has equal numbers, so that a failure can be repeated.
 
 /// A small generator of pseudo-random numbers (xorshift64*).
 #[derive(Debug)]
@@ -11,9 +11,9 @@ impl Default for Random {
 }
 
 impl Random {
-    /// The numbers of that seed.
+    /// Creates the generator with a seed.
     pub fn seeded(seed: u64) -> Self {
-        // Neighbours shall not begin alike, and 0 would stay 0.
+        // Similar seeds should differ from the start, and 0 would stay 0.
         let mixed = seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Self((mixed ^ (mixed >> 29)).max(1))
     }
@@ -26,7 +26,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// One below `end`, which is not 0.
+    /// A number below `end`, which is not 0.
     ///
     /// # Panics
     ///
@@ -35,13 +35,13 @@ impl Random {
         usize::try_from(self.number() % end as u64).expect("a number below a usize")
     }
 
-    /// So many bytes.
+    /// This number of bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.number().to_le_bytes()[0]).collect()
     }
 }
 
-/// How many rounds a test runs: `MONGOTLS_FUZZ_ROUNDS`, or else `default`.
+/// The number of rounds of a test: `MONGOTLS_FUZZ_ROUNDS`, or else `default`.
 pub fn rounds(default: u64) -> u64 {
     let wanted = std::env::var("MONGOTLS_FUZZ_ROUNDS").ok();
     wanted.and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -1,13 +1,13 @@
-//! A replica set of bench servers, with elections, partitions and restarts at a test's word.
+//! A replica set of bench servers, with elections, partitions and restarts under a test's control.
 //!
-//! Nothing happens by itself: a test steps the primary down, elects, parts and heals. Members speak as
-//! MongoDB's do: `electionId` grows with each election and `setVersion` with each change of the
-//! configuration, `topologyVersion` with whatever hello tells anew, and a member that is no primary
-//! refuses what is for primaries. Documents are shared: a secondary shows at once what the primary took.
+//! Changes happen only on a test's request: it steps the primary down, elects, partitions and heals. Members behave
+//! like MongoDB's: `electionId` grows with each election and `setVersion` with each change of the configuration,
+//! `topologyVersion` with every change in hello, and a member that is not primary rejects commands for primaries.
+//! Documents are shared: a secondary shows the primary's writes at once.
 //!
-//! A primary that is parted from the others goes on believing in itself. Once another is elected it is
-//! stale: what it then takes is recorded ([`ReplicaSet::writes_to_stale_primaries`]), and lost when it is
-//! healed. (MongoDB's would step down after ten seconds; this one waits for the test.)
+//! A partitioned primary still regards itself as primary. After the election of another it is stale: later writes to it
+//! are recorded ([`ReplicaSet::writes_to_stale_primaries`]), and lost when it is healed. (MongoDB's would step down
+//! after ten seconds; this one waits for the test.)
 //!
 //! Source: "Server Discovery And Monitoring" of the driver specifications; election ids as in MongoDB's
 //! `OID::fromTerm`.
@@ -42,12 +42,12 @@ pub struct ReplicaSet {
     state: Mutex<State>,
 }
 
-/// How a member is parted from the others.
+/// The kind of a member's partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
-    /// From the members alone: clients reach it.
+    /// From the members only: clients reach it.
     FromMembers,
-    /// Nothing passes: open connections hang, new ones are taken and never answered.
+    /// No bytes pass: open connections hang, new ones are accepted but never answered.
     Silent,
     /// Open connections end with RST, and so does each new one.
     Reset,
@@ -55,7 +55,7 @@ pub enum Partition {
     Refused,
 }
 
-/// How to start a [`ReplicaSet`].
+/// The options for a [`ReplicaSet`].
 #[derive(Debug)]
 pub struct ReplicaSetBuilder {
     name: String,
@@ -64,28 +64,28 @@ pub struct ReplicaSetBuilder {
     max_wire_version: i32,
 }
 
-/// What a member is for.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberKind {
-    /// It holds data; only in `hosts` it can become primary.
+    /// It holds data; only a member in `hosts` can become primary.
     Data(Standing),
-    /// It holds none and votes.
+    /// It holds no data and votes.
     Arbiter,
 }
 
 impl ReplicaSetBuilder {
-    /// So many members that can become primary. Default: 3.
+    /// Sets the number of members that can become primary. Default: 3.
     pub fn members(self, count: usize) -> Self {
         self.kinds(&vec![MemberKind::Data(Standing::Host); count])
     }
 
-    /// These members; the first that can becomes primary.
+    /// Sets the members; the first that can becomes primary.
     pub fn kinds(mut self, kinds: &[MemberKind]) -> Self {
         self.kinds = kinds.to_vec();
         self
     }
 
-    /// How their servers are made. Default: plain, at `localhost`.
+    /// Sets how their servers are made. Default: plain, at `localhost`.
     pub fn nodes(mut self, nodes: NodeOptions) -> Self {
         self.nodes = nodes;
         self
@@ -97,7 +97,7 @@ impl ReplicaSetBuilder {
         self
     }
 
-    /// Starts all members and elects the first that can be.
+    /// Starts all members and elects the first suitable one.
     ///
     /// # Panics
     ///
@@ -138,14 +138,14 @@ impl ReplicaSet {
         .members(3)
     }
 
-    /// The connection string with all `hosts` for seeds, `replicaSet`, what TLS needs, and these options.
+    /// The connection string with all `hosts` as seeds, `replicaSet`, the options for TLS, and these options.
     pub fn uri(&self, options: &str) -> String {
         let state = lock(&self.state);
         let seeds = state.listed(MemberKind::Data(Standing::Host));
         self.uri_of(&seeds, options)
     }
 
-    /// The same with these members for seeds.
+    /// The connection string with these members as seeds.
     pub fn uri_with_seeds(&self, seeds: &[usize], options: &str) -> String {
         let seeds: Vec<_> = seeds.iter().map(|&index| self.address(index)).collect();
         self.uri_of(&seeds, options)
@@ -156,21 +156,21 @@ impl ReplicaSet {
         self.maker.uri(seeds, &name, options)
     }
 
-    /// The authority that clients trust; none without TLS.
+    /// The authority that clients trust, or `None` without TLS.
     pub fn ca(&self) -> Option<&Ca> {
         self.maker.ca()
     }
 
-    /// A member: its server, which has recorded what it saw, and its network.
+    /// A member: its server, with its record, and its network.
     ///
     /// # Panics
     ///
-    /// Here and everywhere, if there is none of that index.
+    /// Here and in the other methods, if there is no member with that index.
     pub fn node(&self, index: usize) -> Arc<Node> {
         Arc::clone(&lock(&self.state).members[index].node)
     }
 
-    /// The address that the set names a member by.
+    /// The address of a member in the set.
     pub fn address(&self, index: usize) -> String {
         self.node(index).address()
     }
@@ -180,27 +180,27 @@ impl ReplicaSet {
         self.node(index).checks()
     }
 
-    /// Who is primary, as most members know it.
+    /// The primary according to most members.
     pub fn primary(&self) -> Option<usize> {
         lock(&self.state).primary
     }
 
-    /// The documents of `database.collection` that the set holds.
+    /// The documents of `database.collection` in the set.
     pub fn documents(&self, namespace: &str) -> Vec<Document> {
         self.maker.data().documents(namespace)
     }
 
-    /// All members that can be reached by the others become secondaries: there is no primary.
+    /// Makes all members that the others can reach secondaries: there is no primary.
     pub fn step_down(&self) {
         self.change(|state| state.depose());
     }
 
-    /// Makes it primary, with a new election id. The old one becomes a secondary, unless it is parted from
-    /// the others: then it becomes a stale primary.
+    /// Makes a member primary, with a new election id. The old primary becomes a secondary, or a stale primary if it is
+    /// partitioned.
     ///
     /// # Panics
     ///
-    /// If it cannot become primary: it is parted, dead, removed, an arbiter, passive or hidden.
+    /// If it cannot become primary: it is partitioned, killed, removed, an arbiter, passive or hidden.
     pub fn elect(&self, index: usize) {
         self.change(|state| {
             assert!(
@@ -211,7 +211,7 @@ impl ReplicaSet {
         });
     }
 
-    /// Steps the primary down and elects the next member that can be; says which.
+    /// Steps the primary down and elects the next suitable member; returns its index.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl ReplicaSet {
         next
     }
 
-    /// Parts a member from the others; for one that is parted already, changes how.
+    /// Partitions a member from the others; for a partitioned member, changes the kind.
     pub fn partition(&self, index: usize, how: Partition) {
         let mut state = lock(&self.state);
         state.part(index);
@@ -250,39 +250,39 @@ impl ReplicaSet {
         }
     }
 
-    /// Ends the partition of a member. First it learns what the others know; then its network works.
+    /// Ends the partition of a member. First it receives the state of the others; then its network works.
     pub fn heal(&self, index: usize) {
         self.change(|state| state.rejoin(index));
         self.node(index).connect();
     }
 
-    /// Ends all connections to a member; new ones are welcome.
+    /// Ends all connections to a member; new ones are accepted.
     pub fn cut(&self, index: usize) {
         self.node(index).proxy().cut();
     }
 
-    /// Holds what passes between clients and a member, which stays with its set; see [`Proxy::pause`].
+    /// Holds the bytes between clients and a member, which stays with its set; see [`Proxy::pause`].
     ///
     /// [`Proxy::pause`]: crate::proxy::Proxy::pause
     pub fn stall(&self, index: usize) {
         self.node(index).proxy().pause();
     }
 
-    /// Ends that.
+    /// Ends a stall.
     pub fn resume(&self, index: usize) {
         self.node(index).proxy().resume();
     }
 
     /// Ends a member's process: connections end, new ones are refused. A partition ends with it.
     ///
-    /// The others go on naming it primary, if it was, until one is elected or steps down.
+    /// If it was primary, the others name it as such until another is elected or it steps down.
     pub fn kill(&self, index: usize) {
         let mut state = lock(&self.state);
         state.members[index].alive = false;
         state.members[index].node.kill();
     }
 
-    /// Starts it again: a secondary with another `processId`, and no session that could be resumed.
+    /// Starts it again: a secondary with another `processId`, without sessions to resume.
     pub fn restart(&self, index: usize) {
         let node = self.node(index);
         node.kill();
@@ -297,14 +297,14 @@ impl ReplicaSet {
         node.connect();
     }
 
-    /// Adds a member, a secondary; says its index.
+    /// Adds a member, a secondary; returns its index.
     pub fn add(&self, kind: MemberKind) -> usize {
         let mut added = 0;
         self.reconfigure(|state| added = self.add_to(state, kind));
         added
     }
 
-    /// Removes a member: it runs on, and says that it is in no set. There is no primary if it was that.
+    /// Removes a member: it keeps running, and reports that it is in no set. If it was primary, there is no primary.
     pub fn remove(&self, index: usize) {
         self.reconfigure(|state| {
             if state.primary == Some(index) {
@@ -319,7 +319,7 @@ impl ReplicaSet {
         self.reconfigure(|state| state.members[index].tags = tags);
     }
 
-    /// Makes it something else; the primary cannot be changed so.
+    /// Changes the kind of a member; the primary cannot be changed.
     ///
     /// # Panics
     ///
@@ -340,24 +340,24 @@ impl ReplicaSet {
         self.set_kind(index, MemberKind::Data(Standing::Hidden));
     }
 
-    /// Lets a member tell in `lastWrite` that it is so far behind. It shows what the primary took all the same.
+    /// Makes a member report in `lastWrite` that it lags by this time. It still shows the primary's writes.
     pub fn set_lag(&self, index: usize, lag: Duration) {
         self.change(|state| state.members[index].lag = lag);
     }
 
-    /// Another `maxWireVersion`.
+    /// Sets another `maxWireVersion`.
     pub fn set_max_wire_version(&self, version: i32) {
         self.change(|state| state.max_wire_version = version);
     }
 
-    /// What was written to primaries after another had been elected, and is lost; oldest first.
+    /// The writes to primaries after another had been elected, which are lost; oldest first.
     pub fn writes_to_stale_primaries(&self) -> Vec<Request> {
         let mut writes = self.served_by_stale_primaries();
         writes.retain(Request::is_write);
         writes
     }
 
-    /// The same with what was read from them.
+    /// The reads from primaries after another had been elected; oldest first.
     pub fn served_by_stale_primaries(&self) -> Vec<Request> {
         let state = lock(&self.state);
         let nodes = state.members.iter().map(|member| &member.node);
@@ -366,7 +366,7 @@ impl ReplicaSet {
         served
     }
 
-    /// Waits until `holds`, at most so long; says whether it did.
+    /// Waits until `holds` returns true, for at most this time; returns true if it did.
     pub fn wait_until(&self, limit: Duration, holds: impl Fn(&Self) -> bool) -> bool {
         let end = Instant::now() + limit;
         while !holds(self) {
@@ -380,7 +380,7 @@ impl ReplicaSet {
 
     fn add_to(&self, state: &mut State, kind: MemberKind) -> usize {
         let index = state.members.len();
-        // It says nothing of a set before it has been published.
+        // It reports no set before the state has been published.
         let hello = Hello {
             role: Role::OtherMember,
             ..Hello::default()
@@ -411,7 +411,7 @@ impl ReplicaSet {
     }
 }
 
-/// What the members that reach each other agree on.
+/// The state that the connected members agree on.
 #[derive(Debug)]
 struct State {
     members: Vec<Member>,
@@ -447,7 +447,7 @@ impl State {
         self.term += 1;
     }
 
-    /// The primary is one no more; where it cannot hear of that, it is stale from now on.
+    /// Ends the role of the primary; if it cannot be notified, it is stale from now on.
     fn depose(&mut self) {
         if let Some(member) = self.primary.take().map(|old| &self.members[old]) {
             if member.parted {
@@ -460,7 +460,7 @@ impl State {
         let is_primary = self.primary == Some(index);
         let member = &mut self.members[index];
         assert!(member.alive, "member {index} is dead");
-        // What a primary takes is replicated as long as there is no other: then nothing is lost.
+        // While there is no other primary, the writes to one are replicated and not lost.
         if !member.parted && !is_primary {
             member.node.server().cut_off(false);
         }
@@ -471,7 +471,7 @@ impl State {
         self.members[index].parted = false;
     }
 
-    /// Tells each member that can be reached what it is now; the primary last, so that there are never two.
+    /// Sends each reachable member its current state; the primary last, so that there are never two.
     fn publish(&self, name: &str) {
         let mut order: Vec<_> = (0..self.members.len()).collect();
         order.sort_by_key(|&index| Some(index) == self.primary);
@@ -489,7 +489,7 @@ impl State {
         }
     }
 
-    /// What a member says, with what else its server was set up to say.
+    /// The hello of a member, with the other settings of its server.
     fn hello_of(&self, index: usize, name: &str, now: Hello) -> Hello {
         let member = &self.members[index];
         let rest = Hello {

@@ -1,8 +1,8 @@
-//! Routers of a sharded cluster, each behind its proxy, that DNS can name or a load balancer hide.
+//! Routers of a sharded cluster, each behind its proxy, reachable via DNS or a load balancer.
 //!
-//! Routers come and go ([`ShardedCluster::add`], [`ShardedCluster::remove`]); [`ShardedCluster::zone`]
-//! is what a name server says of those that are there. All share their documents, and each knows its own
-//! cursors alone. To a client that says `loadBalanced: true` each tells a `serviceId` of its own.
+//! Routers can be added and removed ([`ShardedCluster::add`], [`ShardedCluster::remove`]); [`ShardedCluster::zone`] has
+//! the DNS records of the present ones. All share their documents, and each knows only its own cursors. To a client
+//! that sends `loadBalanced: true` each reports a separate `serviceId`.
 
 use crate::dns::Zone;
 use crate::net::lock;
@@ -42,7 +42,7 @@ struct Router {
 }
 
 impl ShardedCluster {
-    /// So many routers.
+    /// Starts this number of routers.
     pub fn start(routers: usize, nodes: NodeOptions) -> Self {
         let cluster = Self {
             maker: Maker::new(nodes),
@@ -54,7 +54,7 @@ impl ShardedCluster {
         cluster
     }
 
-    /// Adds a router; says its index.
+    /// Adds a router; returns its index.
     pub fn add(&self) -> usize {
         let mut routers = lock(&self.routers);
         let index = routers.len();
@@ -69,19 +69,19 @@ impl ShardedCluster {
         index
     }
 
-    /// Ends a router: connections end, new ones are refused, and neither names nor balancers made from
-    /// now on lead there.
+    /// Stops a router: connections end, new ones are refused, and neither zones nor balancers made from now on include
+    /// it.
     ///
     /// # Panics
     ///
-    /// Here and everywhere, if there is none of that index.
+    /// Here and in the other methods, if there is no router with that index.
     pub fn remove(&self, index: usize) {
         let router = &mut lock(&self.routers)[index];
         router.is_there = false;
         router.node.kill();
     }
 
-    /// A router: its server, which has recorded what it saw, and its network.
+    /// A router: its server, with its record, and its network.
     pub fn node(&self, index: usize) -> Arc<Node> {
         Arc::clone(&lock(&self.routers)[index].node)
     }
@@ -96,21 +96,20 @@ impl ShardedCluster {
         self.maker.data().documents(namespace)
     }
 
-    /// The authority that clients trust; none without TLS.
+    /// The authority that clients trust, or `None` without TLS.
     pub fn ca(&self) -> Option<&Ca> {
         self.maker.ca()
     }
 
-    /// The connection string of all routers that are there, with what TLS needs, and these options.
+    /// The connection string of all present routers, with the options for TLS, and these options.
     pub fn uri(&self, options: &str) -> String {
         let hosts: Vec<_> = self.nodes().iter().map(|node| node.address()).collect();
         self.maker.uri(&hosts, "", options)
     }
 
-    /// The records that lead from `_mongodb._tcp.NAME` to the routers that are there, with that time to
-    /// live in seconds.
+    /// The records of `_mongodb._tcp.NAME` that lead to the present routers, with that time to live in seconds.
     ///
-    /// Their targets are their own hosts: for clients that compare domains both must be chosen to fit.
+    /// Their targets are the hosts of the routers: for clients that compare domains, both must be chosen to match.
     pub fn zone(&self, name: &str, ttl: u32) -> Zone {
         let mut records = String::new();
         for node in self.nodes() {
@@ -120,7 +119,7 @@ impl ShardedCluster {
         Zone::parse(&records).ttl(ttl)
     }
 
-    /// A balancer of TCP connections before all routers that are there.
+    /// A balancer of TCP connections in front of all present routers.
     pub fn load_balancer(&self) -> Proxy {
         let nodes = self.nodes();
         let endpoints: Vec<_> = nodes

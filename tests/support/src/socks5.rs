@@ -1,9 +1,9 @@
-//! A SOCKS5 proxy (RFC 1928, RFC 1929) that records what it is asked, and misbehaves on request.
+//! A SOCKS5 proxy (RFC 1928, RFC 1929) that records its requests, and misbehaves on request.
 //!
-//! It connects to where the test says that a name leads, or else to loopback addresses, and never beyond the loopback
-//! interface. A [`Fault`](crate::fault::Fault) of [`Layer::Tcp`] counts the bytes of its own answers, from the first on;
-//! [`Misbehaviour`] is for answers that are whole and wrong. Each connection has a thread; dropping the proxy ends them
-//! all.
+//! It connects to the address that the test sets for a name, or otherwise to loopback addresses, and never beyond the
+//! loopback interface. A [`Fault`](crate::fault::Fault) of [`Layer::Tcp`] counts the bytes of its own answers, from the
+//! first on; [`Misbehaviour`] is for answers that are complete and wrong. Each connection has a thread; dropping the
+//! proxy ends them all.
 
 use crate::fault::{FaultPlan, FaultyStream, Layer};
 use crate::http_proxy::tunnel;
@@ -33,7 +33,7 @@ pub struct Socks5Proxy {
     shared: Arc<Shared>,
 }
 
-/// What a proxy is like, before it starts.
+/// The settings of a proxy, before it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Socks5ProxyBuilder {
     bind: Bind,
@@ -41,14 +41,15 @@ pub struct Socks5ProxyBuilder {
     login: Option<(String, String)>,
 }
 
-/// What a client asked for, as far as it came.
+/// The request of a client, as far as it was received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visit {
     /// The methods of authentication that it offered.
     pub methods: Vec<u8>,
-    /// User and password, if it was asked for them.
+    /// User and password, if the proxy requested them.
     pub login: Option<(String, String)>,
-    /// The type of the address of the server: 1 for IPv4, 3 for a name, 4 for IPv6; 0 if it did not ask for one.
+    /// The type of the address of the server: 1 for IPv4, 3 for a name, 4 for IPv6; 0 if the client did not request
+    /// one.
     pub address_type: u8,
     /// The server's name or address.
     pub host: String,
@@ -56,18 +57,18 @@ pub struct Visit {
     pub port: u16,
 }
 
-/// An answer that is wrong.
+/// A wrong answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
-    /// These bytes in the place of the choice of a method, and the end.
+    /// These bytes instead of the choice of a method, then the end.
     Greeting(Vec<u8>),
-    /// This choice of a method, whatever was offered, and what belongs to it.
+    /// This choice of a method, for any offer, and its exchange.
     Method(u8),
-    /// These bytes in answer to user and password, and the end.
+    /// These bytes as the answer to user and password, then the end.
     Login(Vec<u8>),
-    /// These bytes in the place of a reply; the end, unless the second says that all went well.
+    /// These bytes instead of a reply; then the end, unless the bytes report success.
     Reply(Vec<u8>),
-    /// The reply in one piece with the first bytes of the server, which must speak first.
+    /// The reply in one piece with the first bytes of the server, which must send first.
     WithServersBytes,
 }
 
@@ -79,7 +80,7 @@ struct Shared {
     faults: FaultPlan,
 }
 
-/// Each is there once the greeting has come, and grows before the proxy answers.
+/// Each is recorded when the greeting has come, and completed before the proxy answers.
 #[derive(Debug, Default)]
 struct Visits {
     list: Mutex<Vec<Visit>>,
@@ -87,7 +88,7 @@ struct Visits {
 }
 
 impl Socks5ProxyBuilder {
-    /// Listens there, and not on `127.0.0.1` and any port.
+    /// Listens there, instead of on `127.0.0.1` and any port.
     pub fn bind(mut self, bind: Bind) -> Self {
         self.bind = bind;
         self
@@ -99,7 +100,7 @@ impl Socks5ProxyBuilder {
         self
     }
 
-    /// Lets nobody in without this user and password.
+    /// Rejects clients without this user and password.
     pub fn login(mut self, user: &str, password: &str) -> Self {
         self.login = Some((user.to_owned(), password.to_owned()));
         self
@@ -120,7 +121,7 @@ impl Socks5ProxyBuilder {
         });
         let serving = Arc::clone(&shared);
         let listening = Listening::start(&bind, move |socket, stop| {
-            // An error means that the client has gone, or that the bench has ended the connection.
+            // An error means that the client has disconnected, or that the bench has ended the connection.
             let _ = serving.serve(&socket, stop);
         })
         .expect("a free port");
@@ -129,7 +130,7 @@ impl Socks5ProxyBuilder {
 }
 
 impl Socks5Proxy {
-    /// One that lets everybody in, and knows no names but those of the system's loopback addresses.
+    /// Starts a proxy that accepts every client, and resolves only the system's names of loopback addresses.
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -144,18 +145,18 @@ impl Socks5Proxy {
         self.listening.endpoint().addr()
     }
 
-    /// The options of a connection string that lead to it, without a user.
+    /// The options of a connection string for this proxy, without a user.
     pub fn options(&self) -> String {
         let addr = self.addr();
         format!("proxyHost={}&proxyPort={}", addr.ip(), addr.port())
     }
 
-    /// What clients have asked for, in the order in which their greetings came.
+    /// The requests of clients, in the order in which their greetings came.
     pub fn visits(&self) -> Vec<Visit> {
         lock(&self.shared.visits.list).clone()
     }
 
-    /// Waits until the visits are as said; says whether they are.
+    /// Waits until `are` returns true for the visits; returns true if it did.
     pub fn wait_until(&self, limit: Duration, are: impl Fn(&[Visit]) -> bool) -> bool {
         let visits = &self.shared.visits;
         let list = lock(&visits.list);
@@ -166,7 +167,7 @@ impl Socks5Proxy {
         are(&list)
     }
 
-    /// Answers like this from now on.
+    /// Misbehaves in this way from now on.
     pub fn misbehave(&self, how: Misbehaviour) {
         *lock(&self.shared.misbehaviour) = Some(how);
     }
@@ -178,13 +179,13 @@ impl Socks5Proxy {
         ]));
     }
 
-    /// Answers as it should from now on.
+    /// Behaves correctly from now on.
     pub fn behave(&self) {
         *lock(&self.shared.misbehaviour) = None;
         self.shared.faults.clear();
     }
 
-    /// What goes wrong with its answers to connections to come, counted from the first byte of the first answer.
+    /// The faults of its answers to future connections, counted from the first byte of the first answer.
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
     }
@@ -215,7 +216,7 @@ impl Shared {
         }
     }
 
-    /// Speaks with the client up to the reply; the connection to the server, if there is to be one.
+    /// Runs the exchange with the client up to the reply; returns the connection to the server, if there is one.
     fn handshake(
         &self,
         mut from: &Socket,
@@ -301,7 +302,7 @@ impl Shared {
             to.write_all(&reply(HOST_UNREACHABLE))?;
             return Ok(None);
         }
-        // A server may listen on one address of its name only, as with `localhost`.
+        // A server may listen on only one address of its name, as with `localhost`.
         let mut upstreams = addresses
             .into_iter()
             .map(|addr| Endpoint::Tcp(addr).connect());
@@ -322,7 +323,7 @@ impl Shared {
         Ok(Some(upstream))
     }
 
-    /// The addresses of a name, of which only loopback addresses are used.
+    /// The loopback addresses of a name; others are not used.
     fn find(&self, host: &str, port: u16) -> Vec<SocketAddr> {
         let known = self.settings.names.iter().find(|(name, _)| name == host);
         let mut addresses = match (known, host.parse::<IpAddr>()) {

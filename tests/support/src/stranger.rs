@@ -1,6 +1,6 @@
-//! Peers that are not MongoDB: what a wrong host or port in a connection string leads to.
+//! Peers that are not MongoDB, for a wrong host or port in a connection string.
 //!
-//! Each listens on `127.0.0.1` and any port, on threads of its own, and ends when dropped.
+//! Each listens on `127.0.0.1` and any port, on separate threads, and ends when dropped.
 
 use crate::net::{Bind, Endpoint, Listening, Socket, Stop};
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ impl Stranger {
         self.0.endpoint().addr()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn endpoint(&self) -> &Endpoint {
         self.0.endpoint()
     }
@@ -36,28 +36,28 @@ pub fn http_server() -> Stranger {
     Stranger::start(|mut socket, _| {
         let mut request = [0; 1024];
         if socket.read(&mut request).is_ok_and(|count| count > 0) {
-            // An error means that the client has gone.
+            // An error means that the client has disconnected.
             let _ = socket.write_all(HTTP_ANSWER);
         }
     })
 }
 
-/// A server that takes connections and never says a word.
+/// A server that accepts connections and never sends a byte.
 pub fn silent() -> Stranger {
     Stranger::start(|_socket, stop| stop.wait_for_ever())
 }
 
-/// A server that sends these bytes as soon as someone connects, as SSH and SMTP do, and then waits.
+/// A server that sends these bytes as soon as a client connects, as SSH and SMTP do, and then waits.
 pub fn banner(bytes: impl Into<Vec<u8>>) -> Stranger {
     let bytes = bytes.into();
     Stranger::start(move |mut socket, stop| {
-        // An error means that the client has gone.
+        // An error means that the client has disconnected.
         let _ = socket.write_all(&bytes);
         stop.wait_for_ever();
     })
 }
 
-/// A port on which nothing listens: connecting to it is refused.
+/// A port without a listener: connections to it are refused.
 ///
 /// # Panics
 ///

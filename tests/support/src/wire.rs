@@ -1,11 +1,11 @@
-//! The bench's own MongoDB wire protocol, kept apart from the connector's on purpose.
+//! The bench's own MongoDB wire protocol, separate from the connector's on purpose.
 //!
-//! Were both to share one implementation, a mistake in it would cancel out. So this one is small,
-//! slow and literal: bytes in, owned documents out. It knows OP_QUERY and OP_REPLY (for a legacy
-//! hello), and OP_MSG with both kinds of section; OP_COMPRESSED is in [`compress`](crate::compress).
+//! If both shared one implementation, a mistake in it would cancel out. So this one is small, slow and literal: bytes
+//! in, owned documents out. It supports OP_QUERY and OP_REPLY (for a legacy hello), and OP_MSG with both kinds of
+//! section; OP_COMPRESSED is in [`compress`](crate::compress).
 //!
-//! All integers are little-endian. Source: "MongoDB Wire Protocol" in MongoDB's manual and the
-//! OP_MSG specification. Malformed input is an [`io::Error`] of kind `InvalidData`.
+//! All integers are little-endian. Source: "MongoDB Wire Protocol" in MongoDB's manual and the OP_MSG specification.
+//! Malformed input is an [`io::Error`] of kind `InvalidData`.
 
 use bson::Document;
 use std::io::{self, ErrorKind, Read};
@@ -31,7 +31,7 @@ pub const MAX_MESSAGE_SIZE: usize = 48_000_000 + 16_384;
 
 const HEADER: usize = 16;
 
-/// A message as it came, header apart.
+/// A message, without its header fields for the length.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// `requestID`.
@@ -40,7 +40,7 @@ pub struct Frame {
     pub response_to: i32,
     /// `opCode`.
     pub op_code: i32,
-    /// All after the header.
+    /// The bytes after the header.
     pub payload: Vec<u8>,
 }
 
@@ -110,7 +110,7 @@ pub struct Msg {
 }
 
 impl Msg {
-    /// A message that is only a body.
+    /// Creates a message with only a body.
     pub fn of(body: Document) -> Self {
         Self {
             body,
@@ -126,7 +126,7 @@ impl Msg {
     pub fn decode(payload: &[u8]) -> io::Result<Self> {
         let mut rest = payload;
         let flags = u32::from_le_bytes(take(&mut rest)?);
-        // Bits 0-15 are required: a message with an unknown one must be refused.
+        // Bits 0-15 are required: a message with an unknown one must be rejected.
         if flags & 0xffff & !(CHECKSUM_PRESENT | MORE_TO_COME) != 0 {
             return Err(bad("unknown required flag"));
         }
@@ -151,7 +151,7 @@ impl Msg {
         })
     }
 
-    /// The payload of an OP_MSG, without checksum whatever the flags say.
+    /// The payload of an OP_MSG, without checksum for any flags.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.flags.to_le_bytes().to_vec();
         out.push(0);
@@ -209,7 +209,7 @@ impl Query {
         })
     }
 
-    /// The payload of an OP_QUERY that asks for one document.
+    /// The payload of an OP_QUERY that requests one document.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.flags.to_le_bytes().to_vec();
         out.extend(self.namespace.as_bytes());
@@ -243,7 +243,7 @@ pub fn decode_reply(payload: &[u8]) -> io::Result<Document> {
     take_document(&mut rest)
 }
 
-/// CRC-32C (Castagnoli) of a message, as OP_MSG's checksum wants it.
+/// The CRC-32C (Castagnoli) of a message, for OP_MSG's checksum.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {

@@ -5,12 +5,12 @@
 use crate::net::Socket;
 use std::io::{self, Read, Write};
 
-/// The socket with what was read and not yet asked for, and what waits to be written.
+/// The socket, with the bytes that were read but not consumed yet, and those that are not written yet.
 #[derive(Debug)]
 pub(super) struct Gathering {
     socket: Socket,
     read: Vec<u8>,
-    /// What of `read` was handed out, and how much of it there is.
+    /// The consumed part of `read`, and its length.
     taken: usize,
     filled: usize,
     written: Vec<u8>,
@@ -57,8 +57,8 @@ impl Write for Gathering {
     }
 }
 
-/// The most that one call reads.
+/// The maximum that one call reads.
 const READ: usize = 64 << 10;
 
-/// What is written once there is more of it.
+/// The size above which the bytes are written.
 const WRITE: usize = 256 << 10;

@@ -1,15 +1,15 @@
-//! A server for benchmarks, which does next to nothing: what is measured must be the client.
+//! A server for benchmarks with minimal cost, so that a benchmark measures the client.
 //!
-//! Replies are made before the first connection, and of each only `responseTo`, the id of a cursor or a count is
-//! written anew. A request is read with one system call and answered with one, up to the sizes in
-//! `gathering.rs`; each connection has a thread. It speaks TLS 1.3 alone, with session tickets.
+//! Replies are made before the first connection; only `responseTo`, the id of a cursor or a count is replaced in each.
+//! A request is read with one system call and answered with one, up to the sizes in `gathering.rs`; each connection has
+//! a thread. It supports only TLS 1.3, with session tickets.
 //!
-//! What it answers, whatever else stands in the command:
-//! - `hello` and its old spellings: a server on its own, without sessions, and without a topology version, so that
-//!   monitors poll. Where a client says that there is a load balancer, it gets a `serviceId`.
-//! - `find`, `aggregate`, `getMore`: [`DOCUMENTS`] documents of [`DOCUMENT_SIZE`] bytes, [`BATCH`] in a batch. The
-//!   id of the cursor counts the batches that are left, so that any connection can go on with it.
-//! - `insert`: how many documents there were. It keeps none.
+//! Its answers depend only on the name of the command:
+//! - `hello` and its old spellings: a standalone server, without sessions, and without a topology version, so that
+//!   monitors poll. A client behind a load balancer gets a `serviceId`.
+//! - `find`, `aggregate`, `getMore`: [`DOCUMENTS`] documents of [`DOCUMENT_SIZE`] bytes, [`BATCH`] in a batch. The id
+//!   of the cursor is the number of remaining batches, so that any connection can continue it.
+//! - `insert`: the number of documents. It stores none.
 //! - anything else: `ok`.
 
 mod gathering;
@@ -41,13 +41,13 @@ pub use replies::{BATCH, DOCUMENT_SIZE, DOCUMENTS};
 pub struct LeanServer(Listening);
 
 impl LeanServer {
-    /// Serves on a port of its own on `127.0.0.1`.
+    /// Serves on a free port of `127.0.0.1`.
     pub fn start(tls: ServerTls) -> Self {
         let tls = tls.versions(SslVersion::TLS1_3, SslVersion::TLS1_3);
         let context = tls.context().unwrap();
         let replies = Arc::new(Replies::new());
         let serve = move |socket: Socket, _: &_| {
-            // Clients come and go as they like; how is their business.
+            // Clients may disconnect at any time, in any way.
             let _ = serve(&context, Arc::clone(&replies), socket);
         };
         Self(Listening::start(&Bind::V4(0), serve).unwrap())
@@ -73,8 +73,8 @@ fn serve(context: &SslContext, replies: Arc<Replies>, socket: Socket) -> io::Res
     Ok(())
 }
 
-/// Reads one message to the beginning of `buffer`; `None` where the stream ended. Clients wait for a reply before
-/// they send more.
+/// Reads one message to the beginning of `buffer`; returns `None` at the end of the stream. Clients wait for a reply
+/// before they send more.
 fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     let (mut filled, mut length) = (0, 4);
     while filled < length {

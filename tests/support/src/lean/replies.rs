@@ -1,4 +1,4 @@
-//! Replies made beforehand, and the little that is written into each.
+//! Replies made in advance, and the few bytes that are replaced in each.
 
 use crate::wire::{self, Frame, Msg, OP_MSG, OP_QUERY, OP_REPLY};
 use bson::oid::ObjectId;
@@ -6,23 +6,23 @@ use bson::raw::RawDocument;
 use bson::{Bson, DateTime, Document, doc};
 use std::sync::Arc;
 
-/// How many documents a cursor gives.
+/// The number of documents of a cursor.
 pub const DOCUMENTS: usize = 100_000;
 
-/// How many of them come in a batch.
+/// The number of documents in a batch.
 pub const BATCH: usize = 1000;
 
 /// The size of each in bytes.
 pub const DOCUMENT_SIZE: usize = 1024;
 
-/// One for each kind of answer.
+/// One reply for each kind of answer.
 pub(super) struct Replies {
     ok: Vec<u8>,
     inserted: Vec<u8>,
     first_batch: Vec<u8>,
     next_batch: Vec<u8>,
     hello: Vec<u8>,
-    /// To a client that says that there is a load balancer.
+    /// The hello reply for a client behind a load balancer.
     hello_of_service: Vec<u8>,
     /// Both as OP_REPLY.
     legacy_hello: Vec<u8>,
@@ -51,7 +51,7 @@ impl Replies {
     }
 }
 
-/// Answers the requests of one connection, on copies of its own.
+/// Answers the requests of one connection, with separate copies of the replies.
 pub(super) struct Answerer {
     replies: Arc<Replies>,
     small: Vec<u8>,
@@ -70,7 +70,7 @@ impl Answerer {
         }
     }
 
-    /// The reply to a message; `None` if none is wanted.
+    /// The reply to a message, or `None` if it wants none.
     pub(super) fn answer(&mut self, request: &[u8]) -> Option<&[u8]> {
         let all = &*self.replies;
         let op_code = i32_at(request, 12);
@@ -125,7 +125,7 @@ fn batch<'a>(copy: &'a mut Vec<u8>, template: &[u8], request: &[u8], cursor: i64
     copy
 }
 
-/// Takes the number of the request over into the reply.
+/// Copies the id of the request to the reply.
 fn respond(reply: &mut [u8], request: &[u8]) {
     reply[8..12].copy_from_slice(&request[4..8]);
 }
@@ -134,19 +134,19 @@ fn put(reply: &mut [u8], at: usize, bytes: &[u8]) {
     reply[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// The first key of the body, which is the name of the command. The body comes first, as all clients have it.
+/// The first key of the body, which is the name of the command. The body comes first in the messages of all clients.
 fn name(request: &[u8]) -> &[u8] {
     let key = request.get(BODY + 5..).unwrap_or_default();
     key.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Whether a hello asks for a service behind a load balancer.
+/// Returns true if a hello requests a service behind a load balancer.
 fn is_of_service(request: &[u8]) -> bool {
     let key = b"loadBalanced\0";
     request.windows(key.len()).any(|bytes| bytes == key)
 }
 
-/// How many documents an insert holds: in a section of their own, or in its body.
+/// The number of documents in an insert: in a separate section, or in its body.
 fn inserted(request: &[u8]) -> i32 {
     let body = request.get(BODY..).unwrap_or_default();
     let (body, sequence) = body.split_at(length_at(request, BODY).min(body.len()));
@@ -198,7 +198,7 @@ fn frame(op_code: i32, payload: Vec<u8>) -> Vec<u8> {
     frame.encode()
 }
 
-/// A server on its own: neither sessions nor a topology version.
+/// A standalone server, with neither sessions nor a topology version.
 fn hello() -> Document {
     doc! {
         "helloOk": true,
@@ -215,7 +215,7 @@ fn hello() -> Document {
     }
 }
 
-/// A document as programs have them: some kinds of values, a list, and one document within.
+/// A typical document: several kinds of values, a list, and a nested document.
 fn document() -> Document {
     let mut document = doc! {
         "_id": ObjectId::new(),
@@ -238,11 +238,11 @@ fn document() -> Document {
 
 const MORE_TO_COME: i32 = wire::MORE_TO_COME as i32;
 
-/// Where the body of an OP_MSG begins: after the header, the flags and the kind of the section.
+/// The position of the body in an OP_MSG: after the header, the flags and the kind of the section.
 const BODY: usize = 16 + 4 + 1;
 
-/// Where the count of documents stands in the reply to an insert: after the length, and `n` with its type.
+/// The position of the number of documents in the reply to an insert: after the length, and `n` with its type.
 const COUNT: usize = BODY + 4 + 1 + "n\0".len();
 
-/// Where the id stands in a reply with a batch: `cursor` is its first field, and `id` the first of that.
+/// The position of the id in a reply with a batch: `cursor` is its first field, and `id` the first of that.
 const CURSOR_ID: usize = BODY + 4 + 1 + "cursor\0".len() + 4 + 1 + "id\0".len();

@@ -1,4 +1,4 @@
-//! How a responder answers: soundly, or wrongly as HTTP.
+//! The answers of a responder: valid, or invalid HTTP.
 
 use super::Request;
 use crate::fault::{FaultyStream, Transport};
@@ -6,38 +6,38 @@ use crate::net::{Socket, Stop};
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// How a [`Responder`](super::Responder) answers.
+/// The behaviour of a [`Responder`](super::Responder).
 ///
-/// What only cuts or delays bytes is a [`Fault`](crate::fault::Fault) instead; both may be combined.
+/// Cutting or delaying bytes is a [`Fault`](crate::fault::Fault) instead; both may be combined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Status 200, the response, and the end of the connection.
     Sound,
     /// Sound, but the connection stays open for more requests.
     KeepAlive,
-    /// Sound, after so long.
+    /// Sound, after this delay.
     Delay(Duration),
     /// Sound, in chunks of ten bytes.
     Chunked,
     /// Sound, without a length: the body ends with the connection.
     NoContentLength,
-    /// Sound, after a `100 Continue` that nobody waits for.
+    /// Sound, after a `100 Continue` that the client did not request.
     Interim,
     /// This status, and a web page.
     Status(u16),
-    /// Status 200, and a web page: what a captive portal does.
+    /// Status 200, and a web page, as from a captive portal.
     Html,
-    /// A redirect with this status: the URL given, and after it the path that was asked for.
+    /// A redirect with this status to the given URL, followed by the requested path.
     Redirect(u16, String),
-    /// A redirect to where it comes from.
+    /// A redirect to the requested URL itself.
     RedirectToItself,
-    /// A redirect to another path of this responder, again and again.
+    /// A redirect to another path of this responder, without end.
     RedirectForEver,
     /// The response with this Content-Type, or without one.
     ContentType(Option<String>),
-    /// The response with this Content-Length, whatever its length is; then the end.
+    /// The response with this Content-Length, which need not be true; then the end.
     ContentLength(String),
-    /// A body of so many zeros, announced and sent.
+    /// A body of this many zeros, announced and sent.
     Huge(u64),
     /// A body without length and end.
     Endless,
@@ -52,7 +52,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// Answers; says whether the connection goes on.
+    /// Answers; returns true if the connection continues.
     pub(super) fn answer(
         &self,
         to: &mut FaultyStream<Socket>,
@@ -200,7 +200,7 @@ fn chunk_of(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// Writes until the client has gone, or the bench ends the connection.
+/// Writes until the client has disconnected, or the bench ends the connection.
 fn for_ever(to: &mut impl Transport, bytes: &[u8]) -> io::Result<()> {
     loop {
         to.write_all(bytes)?;

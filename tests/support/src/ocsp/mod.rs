@@ -1,10 +1,9 @@
 //! An OCSP responder in memory, over HTTP on the loopback interface, that misbehaves on request.
 //!
-//! It takes GET and POST (RFC 6960 A.1), answers with whatever bytes a test gives it for a
-//! certificate, and keeps each request with what is wrong about it. Three things can go wrong: the
-//! OCSP response (see [`OcspSpec`]), HTTP ([`Behaviour`]), and the bytes on the wire
-//! ([`Fault`](crate::fault::Fault): a stall, a trickle, a reset, an end). Each connection has a thread;
-//! dropping the responder ends them all.
+//! It accepts GET and POST (RFC 6960 A.1), answers with the bytes that a test sets for a certificate, and records each
+//! request with its problems. Three things can go wrong: the OCSP response (see [`OcspSpec`]), HTTP ([`Behaviour`]),
+//! and the bytes on the wire ([`Fault`](crate::fault::Fault): a stall, a trickle, a reset, an end). Each connection has
+//! a thread; dropping the responder ends them all.
 
 mod behaviour;
 mod request;
@@ -31,8 +30,8 @@ pub use request::{CertId, Request};
 
 /// A running OCSP responder.
 ///
-/// Its URL is known before there is a certificate. About what it was told nothing it says
-/// `unauthorized`, as most responders do (RFC 5019 §2.2.3).
+/// Its URL is known before there is a certificate. For a certificate without a response it answers `unauthorized`, as
+/// most responders do (RFC 5019 §2.2.3).
 ///
 /// ```
 /// use mongotls_testbench::fault::Fault;
@@ -64,7 +63,7 @@ impl Responder {
         Self::start_on(&Bind::default()).expect("a free port")
     }
 
-    /// Listens there: on the port of a responder that is gone, say, as if it had come back.
+    /// Listens at a given address, for example on the port of a stopped responder, to simulate its return.
     ///
     /// # Errors
     ///
@@ -74,7 +73,7 @@ impl Responder {
         let serving = Arc::clone(&shared);
         let listening = Listening::start(bind, move |socket, stop| {
             serving.connections.fetch_add(1, Ordering::SeqCst);
-            // An error means that the client has gone, or that the bench has ended the connection.
+            // An error means that the client has disconnected, or that the bench has ended the connection.
             let _ = serving.serve(&socket, stop);
         })?;
         let url = format!("http://{}", listening.endpoint());
@@ -92,7 +91,7 @@ impl Responder {
         self.listening.endpoint().addr()
     }
 
-    /// Answers requests about `cert`, or rather about its serial number, with these bytes.
+    /// Answers requests about `cert`, identified by its serial number, with these bytes.
     pub fn answer(&self, cert: &X509Ref, response: impl Into<Vec<u8>>) {
         let mut answers = lock(&self.shared.answers);
         let by_serial = &mut answers.by_serial;
@@ -104,12 +103,12 @@ impl Responder {
         lock(&self.shared.answers).otherwise = Some(response.into());
     }
 
-    /// Answers every request with what `answer` makes of it, whatever was said before.
+    /// Answers every request with the result of `answer`, regardless of earlier settings.
     pub fn answer_with(&self, answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) {
         lock(&self.shared.answers).function = Some(Arc::new(answer));
     }
 
-    /// Answers so from now on, whatever was said of single methods or requests before.
+    /// Uses this behaviour from now on, regardless of earlier settings for methods or requests.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.manners) = Manners {
             next: VecDeque::new(),
@@ -118,46 +117,46 @@ impl Responder {
         };
     }
 
-    /// Answers requests with this method so from now on.
+    /// Uses this behaviour for requests with this method from now on.
     pub fn behave_on(&self, method: &str, behaviour: Behaviour) {
         let mut manners = lock(&self.shared.manners);
         manners.by_method.insert(method.into(), behaviour);
     }
 
-    /// Answers the next `count` requests so, whatever their method; then as before.
+    /// Uses this behaviour for the next `count` requests of any method; then the previous one.
     pub fn behave_next(&self, count: usize, behaviour: Behaviour) {
         let mut manners = lock(&self.shared.manners);
         manners.next.extend(iter::repeat_n(behaviour, count));
     }
 
-    /// What goes wrong on the wire of connections to come ([`Layer::Tcp`]).
+    /// The faults on the wire of future connections ([`Layer::Tcp`]).
     ///
     /// Bytes are counted from the first of the first answer, so the request has always been read.
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
     }
 
-    /// The requests so far. One is there before its answer begins.
+    /// The requests so far. A request is recorded before its answer begins.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.log.list()
     }
 
-    /// How many requests there were.
+    /// The number of requests.
     pub fn count(&self) -> usize {
         self.shared.log.count()
     }
 
-    /// How many connections there were, whether or not a request came on them.
+    /// The number of connections, with or without a request.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until there were so many requests; says whether there were.
+    /// Waits until there were this many requests; returns true if there were.
     pub fn wait_for(&self, count: usize, limit: Duration) -> bool {
         self.shared.log.wait_for(count, limit)
     }
 
-    /// Ends every open connection; goes on listening.
+    /// Ends every open connection; continues to listen.
     pub fn cut(&self) {
         self.listening.cut();
     }

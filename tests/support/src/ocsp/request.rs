@@ -1,4 +1,4 @@
-//! What a client has asked an OCSP responder, and how it should have.
+//! The request of a client to an OCSP responder, and its problems.
 
 use crate::der;
 use crate::http;
@@ -8,22 +8,22 @@ use openssl::x509::X509Ref;
 /// A request to a [`Responder`](super::Responder).
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The HTTP request that it came in.
+    /// The HTTP request that contained it.
     pub http: http::Request,
     /// The OCSPRequest; empty if there was none.
     pub der: Vec<u8>,
-    /// The certificates asked for, in their order; none if `der` cannot be read.
+    /// The requested certificates, in their order; empty if `der` cannot be decoded.
     pub cert_ids: Vec<CertId>,
     /// The nonce, if there is one.
     pub nonce: Option<Vec<u8>>,
-    /// What a strict responder could say against it; empty if there is nothing.
+    /// The problems that a strict responder could report; empty if there are none.
     pub complaints: Vec<String>,
 }
 
-/// One certificate asked for (RFC 6960 §4.1.1).
+/// One requested certificate (RFC 6960 §4.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertId {
-    /// The digest of the two hashes; none if the bench does not know it.
+    /// The digest of the two hashes, or `None` if the bench does not know it.
     pub digest: Option<Digest>,
     /// The hash of the issuer's name.
     pub issuer_name_hash: Vec<u8>,
@@ -34,7 +34,7 @@ pub struct CertId {
 }
 
 impl CertId {
-    /// Whether it means `cert`, which `issuer` has issued.
+    /// Returns true if it identifies `cert`, which `issuer` has issued.
     pub fn is_about(&self, issuer: &X509Ref, cert: &X509Ref) -> bool {
         let Some(digest) = self.digest else {
             return false;
@@ -48,7 +48,7 @@ impl CertId {
 }
 
 impl Request {
-    /// Reads what the HTTP request brings, and notes what is wrong with it.
+    /// Decodes the HTTP request, and records its problems.
     pub(super) fn new(http: http::Request) -> Self {
         let mut request = Self {
             http,
@@ -79,10 +79,10 @@ impl Request {
         self.complaints.push(complaint.into());
     }
 
-    /// RFC 6960 A.1: `{url}/{url-encoding of base-64 encoding of the DER}`.
+    /// Decodes the path. RFC 6960 A.1: `{url}/{url-encoding of base-64 encoding of the DER}`.
     fn read_path(&mut self) {
         let path = self.http.target.clone();
-        // Where a slash of the base64 is not encoded, the text begins further to the left.
+        // If a slash of the base64 is not encoded, the text begins further to the left.
         let found = path.rmatch_indices('/').find_map(|(at, _)| {
             let text = &path[at + 1..];
             let der = decode(text).filter(|der| parse(der).is_some())?;
@@ -115,7 +115,7 @@ impl Request {
     }
 }
 
-/// The serial number of a certificate, as [`CertId`] has it.
+/// The serial number of a certificate, in the form of [`CertId`].
 pub(super) fn serial(cert: &X509Ref) -> Vec<u8> {
     cert.serial_number().to_bn().unwrap().to_vec()
 }
@@ -198,7 +198,7 @@ fn one(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// What stands in a SEQUENCE.
+/// The content of a SEQUENCE.
 fn sequence((tag, content): (u8, &[u8])) -> Option<Vec<(u8, &[u8])>> {
     (tag == der::SEQUENCE).then(|| der::split(content))?
 }

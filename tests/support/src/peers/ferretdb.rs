@@ -37,20 +37,19 @@ impl FerretDbOptions {
         self
     }
 
-    /// Demands authentication, and knows this user of `admin`, with keys for both SCRAM mechanisms.
+    /// Requires authentication, and adds this user of `admin`, with keys for both SCRAM mechanisms.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.user = Some((name.into(), password.into()));
         self
     }
 
-    /// Says in hello that it is the primary of a replica set of that name.
+    /// Reports in hello that it is the primary of a replica set of that name.
     ///
-    /// FerretDB 1.24 names one host, and that is the text of its option `--listen-addr`, where it speaks
-    /// without TLS: here [`FerretDb::addr`]. With TLS alone, as after [`tls`](Self::tls), that text is
-    /// empty and so is the host, by which no client finds it. If it listened in plain as well, the host
-    /// would be that port, which speaks no TLS; and there is no option for another name. So over TLS it
-    /// can be a set only behind a [`Front`](crate::front::Front), which names itself. It tells neither
-    /// `me` nor `primary`, `setVersion`, `electionId` or `topologyVersion`.
+    /// FerretDB 1.24 names one host: the value of its option `--listen-addr`, at which it listens without TLS, here
+    /// [`FerretDb::addr`]. With only TLS, as after [`tls`](Self::tls), that value is empty and so is the host, which no
+    /// client can use. If it also listened in the clear, the host would be that port, which has no TLS; and there is no
+    /// option for another name. So over TLS it can be a set only behind a [`Front`](crate::front::Front), which names
+    /// itself. It reports neither `me` nor `primary`, `setVersion`, `electionId` or `topologyVersion`.
     pub fn repl_set_name(mut self, name: &str) -> Self {
         self.repl_set_name = Some(name.into());
         self
@@ -64,12 +63,12 @@ pub struct FerretDb(Peer);
 impl FerretDb {
     /// Starts it.
     ///
-    /// The program is the one that `MONGOTLS_FERRETDB` names, or the one that `get-ferretdb.sh` has
-    /// built; it is not built here.
+    /// The program is the one that `MONGOTLS_FERRETDB` names, or the one that `get-ferretdb.sh` has built; it is not
+    /// built here.
     ///
     /// # Errors
     ///
-    /// If there is no such program, or it does not come up.
+    /// If there is no such program, or it does not start.
     pub fn start(options: &FerretDbOptions) -> Result<Self, PeerUnavailable> {
         let program = find()?;
         let dir = PkiDir::new();
@@ -122,7 +121,7 @@ impl FerretDb {
         self.0.addr
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.0.log()
     }

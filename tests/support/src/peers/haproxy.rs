@@ -1,4 +1,4 @@
-//! HAProxy as the TLS front of a server, as many deployments have it.
+//! HAProxy as the TLS front of a server, as in many deployments.
 
 use super::{Peer, PeerUnavailable, find_program};
 use crate::pki::{Identity, PkiDir};
@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 
-/// What HAProxy does about client certificates.
+/// HAProxy's handling of client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// Asks, and goes on without one.
+    /// Requests one, and continues without one.
     Optional,
-    /// Refuses a client without one.
+    /// Rejects a client without one.
     Required,
 }
 
@@ -42,13 +42,13 @@ impl HaProxyOptions {
         }
     }
 
-    /// Asks for client certificates from this authority.
+    /// Requests client certificates from this authority.
     pub fn clients(mut self, mode: ClientCertificates, ca: &X509) -> Self {
         self.clients = Some((mode, ca.to_pem().unwrap()));
         self
     }
 
-    /// Refuses client certificates that this CRL lists.
+    /// Rejects client certificates that this CRL lists.
     pub fn crl(mut self, crl: &X509CrlRef) -> Self {
         self.crl = Some(crl.to_pem().unwrap());
         self
@@ -56,15 +56,15 @@ impl HaProxyOptions {
 
     /// Staples this OCSP response (DER).
     ///
-    /// When HAProxy starts, it leaves a response out that it cannot read, whose CertID does not match
-    /// the certificate and this issuer, that says unknown, or whose dates are wrong; its log says so.
-    /// It does not check the signature, and staples what says revoked.
+    /// When HAProxy starts, it omits a response that it cannot decode, whose CertID does not match the certificate and
+    /// this issuer, with the status unknown, or with invalid dates; its log reports that. It does not check the
+    /// signature, and also staples the status revoked.
     pub fn staple(mut self, response: &[u8], issuer: &X509) -> Self {
         self.staple = Some((response.to_vec(), issuer.to_pem().unwrap()));
         self
     }
 
-    /// The lowest and the highest version, as HAProxy writes them (`TLSv1.2`).
+    /// The lowest and the highest version, in HAProxy's notation (`TLSv1.2`).
     pub fn versions(self, min: &str, max: &str) -> Self {
         self.bind_option(&format!("ssl-min-ver {min} ssl-max-ver {max}"))
     }
@@ -103,7 +103,7 @@ impl HaProxy {
     ///
     /// # Errors
     ///
-    /// If it is not installed, or refuses its configuration.
+    /// If it is not installed, or rejects its configuration.
     pub fn start(options: &HaProxyOptions) -> Result<Self, PeerUnavailable> {
         let program = find_program("haproxy").ok_or_else(|| PeerUnavailable {
             what: "there is no HAProxy".into(),
@@ -144,7 +144,7 @@ impl HaProxy {
         self.0.addr
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.0.log()
     }

@@ -22,11 +22,11 @@ impl Kdc {
     /// The realm.
     pub const REALM: &'static str = "BENCH.TEST";
 
-    /// Makes the realm and starts the KDC, without any principal.
+    /// Creates the realm and starts the KDC, without any principal.
     ///
     /// # Errors
     ///
-    /// If MIT Kerberos is not installed, or refuses its configuration.
+    /// If MIT Kerberos is not installed, or rejects its configuration.
     pub fn start() -> Result<Self, PeerUnavailable> {
         let find = |name: &str, package: &str| {
             find_program(name).ok_or_else(|| PeerUnavailable {
@@ -42,7 +42,7 @@ impl Kdc {
             configure(dir, addr);
             let mut make = Command::new(&kdb5_util);
             make.args(["create", "-s", "-r", Self::REALM, "-P", "bench"]);
-            // Of an attempt on a port that was taken.
+            // Left by an attempt on a port that was in use.
             let _ = std::fs::remove_file(dir.join("principal"));
             run(make.envs(variables(dir)), "");
             let mut kdc = Command::new(&krb5kdc);
@@ -65,27 +65,27 @@ impl Kdc {
     ///
     /// # Panics
     ///
-    /// If `kadmin.local` refuses.
+    /// If `kadmin.local` fails.
     pub fn user(&self, name: &str, password: &str) {
         self.admin(&format!("addprinc -pw {password} {name}"));
     }
 
-    /// Adds a service, whose key goes into the key table.
+    /// Adds a service, and its key to the key table.
     ///
     /// # Panics
     ///
-    /// If `kadmin.local` refuses.
+    /// If `kadmin.local` fails.
     pub fn service(&self, principal: &str) {
         let table = self.peer.dir.path().join("keytab");
         self.admin(&format!("addprinc -randkey {principal}"));
         self.admin(&format!("ktadd -k {} {principal}", table.display()));
     }
 
-    /// Gets a ticket for a user, for so many seconds.
+    /// Gets a ticket for a user, for this number of seconds.
     ///
     /// # Panics
     ///
-    /// If `kinit` refuses.
+    /// If `kinit` fails.
     pub fn ticket(&self, user: &str, password: &str, seconds: u32) {
         let mut command = Command::new(&self.kinit);
         command.args(["-l", &format!("{seconds}s"), user]);
@@ -107,7 +107,7 @@ impl Kdc {
         kill_process(Pid::from_child(&self.peer.child), Signal::STOP).unwrap();
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         self.peer.log()
     }

@@ -1,4 +1,4 @@
-//! microsocks, a SOCKS5 proxy that others use too.
+//! microsocks, an independent SOCKS5 proxy.
 
 use super::{Peer, PeerUnavailable, find_program};
 use crate::pki::PkiDir;
@@ -15,7 +15,7 @@ use std::process::Command;
 pub struct MicroSocks(Peer);
 
 impl MicroSocks {
-    /// Starts it, for this user and password alone or for everybody.
+    /// Starts it, for only this user and password or for everybody.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl MicroSocks {
         self.0.addr
     }
 
-    /// What it has printed so far: a line for each connection that it made.
+    /// Its output so far: a line for each connection that it made.
     pub fn log(&self) -> String {
         self.0.log()
     }

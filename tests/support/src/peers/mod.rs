@@ -1,8 +1,8 @@
-//! Real programs to talk to, as child processes.
+//! Real programs as peers, as child processes.
 //!
-//! Each is an owned guard: it picks a free port, keeps its files and its log in a temporary folder,
-//! is waited for until it takes connections, and ends its own child, by its own id, when dropped. What
-//! is not installed is a [`PeerUnavailable`] that says how to get it; a test prints that and goes on.
+//! Each is an owned guard: it picks a free port, keeps its files and its log in a temporary folder, waits until the
+//! program accepts connections, and ends its own child, by its process id, when dropped. A program that is not
+//! installed leads to a [`PeerUnavailable`] with instructions to get it; a test prints that and continues.
 
 mod ferretdb;
 mod haproxy;
@@ -31,12 +31,12 @@ pub use microsocks::MicroSocks;
 pub use openssl_ocsp::{OpensslOcsp, OpensslOcspOptions};
 pub use s_server::SServer;
 
-/// Why a peer could not be started, and what to do about it.
+/// The reason why a peer could not be started, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerUnavailable {
-    /// What is missing or went wrong.
+    /// The missing or failed part.
     pub what: String,
-    /// How to get it.
+    /// The way to get it.
     pub remedy: String,
 }
 
@@ -48,12 +48,12 @@ impl fmt::Display for PeerUnavailable {
 
 impl Error for PeerUnavailable {}
 
-/// The peer, or none where it is not installed; then the test is skipped, and says so.
+/// Returns the peer, or `None` if it is not installed; then the test is skipped, with a message.
 ///
-/// Where nothing may be skipped, as in CI, the environment variable `MONGOTLS_REQUIRE_PEERS` is set.
+/// If no test may be skipped, as in CI, the environment variable `MONGOTLS_REQUIRE_PEERS` is set.
 ///
 /// # Panics
-/// If the peer is there and does not start, or if it is missing and must not be.
+/// If the peer is installed but does not start, or if it is missing and required.
 pub fn or_skip<P>(peer: Result<P, PeerUnavailable>) -> Option<P> {
     let required =
         std::env::var_os("MONGOTLS_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
@@ -61,7 +61,7 @@ pub fn or_skip<P>(peer: Result<P, PeerUnavailable>) -> Option<P> {
         Ok(peer) => Some(peer),
         Err(why) if required || !why.what.starts_with("there is no") => panic!("{why}"),
         Err(why) => {
-            // Past the test runner, which hides what a passing test prints.
+            // Written directly, because the test runner hides the output of a passing test.
             let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
             None
         }
@@ -77,16 +77,16 @@ struct Peer {
     dir: PkiDir,
 }
 
-/// When a child process takes connections.
+/// The condition for a child process to be ready.
 enum Ready {
-    /// Once a connection succeeds.
+    /// A connection succeeds.
     Connects,
-    /// Once its log has these words.
+    /// The log contains these words.
     Says(&'static str),
 }
 
 impl Peer {
-    /// Starts what `command` makes for a free port, and waits until it takes connections there.
+    /// Starts the command for a free port, and waits until it accepts connections there.
     fn start(
         name: &str,
         dir: PkiDir,
@@ -95,7 +95,7 @@ impl Peer {
         Self::start_when(&Ready::Connects, name, dir, command)
     }
 
-    /// Starts what `command` makes for a free port, and waits until it is ready.
+    /// Starts the command for a free port, and waits until it is ready.
     ///
     /// Between the choice of the port and its use another program may take it: then it tries again.
     fn start_when(
@@ -156,7 +156,7 @@ impl Drop for Peer {
 }
 
 fn end(child: &mut Child) {
-    // An error means that it has ended by itself.
+    // An error means that it has already ended.
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -165,7 +165,7 @@ fn wait_until_ready(child: &mut Child, is_ready: impl Fn() -> bool) -> Result<()
     let end = Instant::now() + READY_LIMIT;
     loop {
         let ready = is_ready();
-        // After that: if it has ended, someone else listens there.
+        // Checked after the connection: if the child has ended, another process listens there.
         if !matches!(child.try_wait(), Ok(None)) {
             return Err("ended at once");
         }

@@ -49,10 +49,10 @@ impl OpensslOcspOptions {
     }
 }
 
-/// A running `openssl ocsp`. It knows no certificate until it is told of one.
+/// A running `openssl ocsp`. It knows no certificate until one is added.
 ///
-/// It serves one connection after the other, so a client that connects and says nothing blocks it; it
-/// takes POST and GET. It has no option for the address to listen on and takes them all.
+/// It serves one connection after another, so a client that connects and sends nothing blocks it; it accepts POST and
+/// GET. It has no option for the listen address and uses all of them.
 ///
 /// ```no_run
 /// # use mongotls_testbench::{pki::*, peers::{OpensslOcsp, OpensslOcspOptions}};
@@ -68,7 +68,7 @@ pub struct OpensslOcsp {
     index: Mutex<Vec<Entry>>,
 }
 
-/// A line of the index: what `openssl ca` keeps about the certificates it has issued.
+/// A line of the index, which `openssl ca` writes about the certificates it has issued.
 #[derive(Debug)]
 struct Entry {
     serial: String,
@@ -80,7 +80,7 @@ impl OpensslOcsp {
     ///
     /// # Errors
     ///
-    /// If there is no `openssl` program, or it refuses the arguments.
+    /// If there is no `openssl` program, or it rejects the arguments.
     pub fn start(options: &OpensslOcspOptions) -> Result<Self, PeerUnavailable> {
         let program = find_program("openssl").ok_or_else(|| PeerUnavailable {
             what: "there is no openssl program".into(),
@@ -91,7 +91,7 @@ impl OpensslOcsp {
         let ca = dir.write("ca.pem", options.ca.cert_pem());
         let signer = dir.write("signer.pem", options.signer.cert_pem());
         let key = dir.write("signer-key.pem", options.signer.key_pem());
-        // Not by connecting: it waits for the request of whoever has connected, and for nobody else.
+        // A connection is no test: it would wait for the request of that connection, and serve no other.
         let ready = Ready::Says("aiting for OCSP client connections");
         let peer = Peer::start_when(&ready, "openssl ocsp", dir, |_, addr| {
             let mut command = Command::new(&program);
@@ -112,12 +112,12 @@ impl OpensslOcsp {
         })
     }
 
-    /// Says good about this certificate from now on.
+    /// Reports this certificate as good from now on.
     pub fn good(&self, cert: &X509Ref) {
         self.set(cert, None);
     }
 
-    /// Says revoked about this certificate from now on: since when, in seconds from now, and why.
+    /// Reports this certificate as revoked from now on, with the time in seconds from now, and the reason.
     pub fn revoked(&self, cert: &X509Ref, at: i64, reason: Option<CrlReason>) {
         let reason = reason.map_or_else(String::new, |reason| format!(",{}", name_of(reason)));
         self.set(
@@ -136,13 +136,13 @@ impl OpensslOcsp {
         let lines = index.iter().map(|Entry { serial, revoked }| {
             let status = if revoked.is_some() { 'R' } else { 'V' };
             let revoked = revoked.as_deref().unwrap_or_default();
-            // The subjects must differ; they mean nothing else here.
+            // The subjects must differ, but have no other meaning here.
             format!("{status}\t{expires}\t{revoked}\t{serial}\tunknown\t/CN={serial}\n")
         });
         self.peer.dir.write("index", lines.collect::<String>());
-        // It looks for a new index each time before it waits for a request, and knows it by its inode
-        // and second. It waits already; once it takes a second request, it has read this index. With
-        // one only, the next index could get the inode of the last one before it looks.
+        // It checks for a new index each time before it waits for a request, and compares the inode and the second. It
+        // is waiting already; a second request proves that it has read this index. With only one, the next index could
+        // get the inode of the last one before the check.
         for _ in 0..2 {
             self.ask_in_vain().expect("a responder that answers");
         }
@@ -175,13 +175,13 @@ impl OpensslOcsp {
         self.peer.addr
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.peer.log()
     }
 }
 
-/// The reason as an index has it.
+/// The reason in the form of an index.
 fn name_of(reason: CrlReason) -> &'static str {
     match reason {
         CrlReason::UNSPECIFIED => "unspecified",

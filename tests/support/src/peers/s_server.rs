@@ -1,4 +1,4 @@
-//! `openssl s_server`, for the corners of TLS that the bench server has no setting for.
+//! `openssl s_server`, for settings of TLS that the bench server lacks.
 
 use super::{Peer, PeerUnavailable, find_program};
 use crate::pki::{Identity, PkiDir};
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// A running `openssl s_server`; it completes handshakes and says nothing.
+/// A running `openssl s_server`; it completes handshakes and sends nothing.
 ///
 /// ```no_run
 /// # use mongotls_testbench::{pki::*, peers::SServer};
@@ -17,11 +17,11 @@ use std::process::Command;
 pub struct SServer(Peer);
 
 impl SServer {
-    /// Starts it with this certificate and further arguments, as `openssl s_server` knows them.
+    /// Starts it with this certificate and further arguments of `openssl s_server`.
     ///
     /// # Errors
     ///
-    /// If there is no `openssl` program, or it refuses the arguments.
+    /// If there is no `openssl` program, or it rejects the arguments.
     pub fn start(identity: &Identity, arguments: &[&str]) -> Result<Self, PeerUnavailable> {
         let program = find_program("openssl").ok_or_else(|| PeerUnavailable {
             what: "there is no openssl program".into(),
@@ -52,7 +52,7 @@ impl SServer {
         self.0.dir.path()
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         self.0.log()
     }

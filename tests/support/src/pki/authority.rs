@@ -1,4 +1,4 @@
-//! Certification authorities: roots, intermediates, and ones that may not be either.
+//! Certification authorities: roots, intermediates, and invalid ones.
 
 use super::{
     AD_OCSP, CrlSpec, Digest, Draft, Identity, KeyIds, KeyKind, LeafSpec, OcspSpec, Validity,
@@ -9,7 +9,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints as BasicConstraintsExtension, KeyUsage};
 use openssl::x509::{X509, X509Extension, X509Ref};
 
-/// A certification authority with its key and its way up.
+/// A certification authority with its key and the chain above it.
 #[derive(Clone, Debug)]
 pub struct Ca {
     cert: X509,
@@ -28,7 +28,7 @@ impl Ca {
         CaSpec::new(common_name).key_kind(kind).issued_by(self)
     }
 
-    /// The same with a signature that does not verify: its last byte is flipped.
+    /// Breaks the signature: its last byte is flipped.
     pub fn with_broken_signature(mut self) -> Self {
         let mut der = self.cert.to_der().unwrap();
         *der.last_mut().unwrap() ^= 0x01;
@@ -49,7 +49,7 @@ impl Ca {
         CrlSpec::new(self)
     }
 
-    /// Begins an OCSP response of this authority about a certificate that it issued; it says good.
+    /// Begins an OCSP response of this authority about a certificate that it issued; the status is good.
     pub fn ocsp(&self, cert: &X509Ref) -> OcspSpec {
         OcspSpec::new(self, cert)
     }
@@ -64,8 +64,8 @@ impl Ca {
         &self.key
     }
 
-    /// What a server must send above its own certificate: this authority and those above it, nearest
-    /// first, without the root. Empty for a root.
+    /// The certificates that a server must send above its own: this authority and those above it, nearest first,
+    /// without the root. Empty for a root.
     pub fn chain(&self) -> &[X509] {
         &self.chain
     }
@@ -76,7 +76,7 @@ impl Ca {
     }
 }
 
-/// What basicConstraints says.
+/// The content of basicConstraints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BasicConstraints {
     /// `cA TRUE`, critical, with an optional `pathLenConstraint`.
@@ -131,7 +131,7 @@ impl CaSpec {
         }
     }
 
-    /// Puts another attribute (`O`, `OU`, `C`, …) into the subject, before those set so far.
+    /// Adds an attribute (`O`, `OU`, `C`, …) to the subject, before the existing ones.
     pub fn subject_entry(mut self, attribute: &str, value: &str) -> Self {
         self.subject.insert(0, (attribute.into(), value.into()));
         self
@@ -149,7 +149,7 @@ impl CaSpec {
         self
     }
 
-    /// From when to when the certificate is valid.
+    /// The validity period of the certificate.
     pub fn validity(mut self, validity: Validity) -> Self {
         self.validity = validity;
         self
@@ -161,13 +161,13 @@ impl CaSpec {
         self
     }
 
-    /// What basicConstraints says.
+    /// The content of basicConstraints.
     pub fn basic_constraints(mut self, constraints: BasicConstraints) -> Self {
         self.basic_constraints = constraints;
         self
     }
 
-    /// At most so many intermediates below this one.
+    /// Allows at most this many intermediates below this one.
     pub fn path_length(self, length: u32) -> Self {
         self.basic_constraints(BasicConstraints::Ca(Some(length)))
     }
@@ -178,13 +178,13 @@ impl CaSpec {
         self
     }
 
-    /// Name constraint: only this DNS subtree.
+    /// Name constraint: permits only this DNS subtree.
     pub fn permit_dns(mut self, subtree: &str) -> Self {
         self.permitted_dns.push(subtree.into());
         self
     }
 
-    /// Name constraint: not this DNS subtree.
+    /// Name constraint: excludes this DNS subtree.
     pub fn exclude_dns(mut self, subtree: &str) -> Self {
         self.excluded_dns.push(subtree.into());
         self
@@ -202,7 +202,7 @@ impl CaSpec {
         self
     }
 
-    /// Adds the URL of the OCSP responder that answers for this authority's own certificate.
+    /// Adds the URL of the OCSP responder for this authority's own certificate.
     pub fn ocsp_url(mut self, url: &str) -> Self {
         self.ocsp_urls.push(url.into());
         self
@@ -281,7 +281,7 @@ impl CaSpec {
     }
 }
 
-/// `permittedSubtrees [0]` or `excludedSubtrees [1]` of DNS names; nothing if there are none.
+/// `permittedSubtrees [0]` or `excludedSubtrees [1]` of DNS names; empty if there are none.
 fn subtrees(tag: u8, names: &[String]) -> Vec<u8> {
     if names.is_empty() {
         return Vec::new();

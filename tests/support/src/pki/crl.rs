@@ -1,7 +1,7 @@
 //! Certificate revocation lists (RFC 5280 §5).
 //!
-//! The `openssl` crate builds a CRL but not the reason of an entry, nor the authority key identifier
-//! without a certificate to hang it on; both are written as DER here.
+//! The `openssl` crate builds a CRL, but neither the reason of an entry nor the authority key identifier without a
+//! certificate; both are written as DER here.
 
 use super::{Ca, DAY, Digest, Validity, asn1_time};
 use crate::der;
@@ -34,13 +34,13 @@ impl Revocation {
         }
     }
 
-    /// Why (`reasonCode`).
+    /// The reason (`reasonCode`).
     pub fn reason(mut self, reason: CrlReason) -> Self {
         self.reason = Some(reason);
         self
     }
 
-    /// Since when, in seconds from now.
+    /// The time of the revocation, in seconds from now.
     pub fn at(mut self, offset: i64) -> Self {
         self.at = offset;
         self
@@ -141,13 +141,13 @@ impl<'a> CrlSpec<'a> {
         self
     }
 
-    /// Spoils the signature.
+    /// Breaks the signature.
     pub fn broken_signature(mut self) -> Self {
         self.broken_signature = true;
         self
     }
 
-    /// Says by issuingDistributionPoint that it covers CA certificates only, so not an end entity.
+    /// Limits the CRL to CA certificates by issuingDistributionPoint, so that it does not cover end entities.
     pub fn only_ca_certificates(mut self) -> Self {
         self.only_ca_certificates = true;
         self

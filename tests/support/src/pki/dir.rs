@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A folder for certificate and key files; a temporary one goes away with it.
+/// A folder for certificate and key files. A temporary one is deleted with it.
 #[derive(Debug)]
 pub struct PkiDir {
     path: PathBuf,
@@ -26,7 +26,7 @@ impl PkiDir {
         }
     }
 
-    /// A folder that stays, made if it is not there.
+    /// A permanent folder, created if it does not exist.
     pub fn at(path: &Path) -> Self {
         fs::create_dir_all(path).unwrap();
         Self {
@@ -40,9 +40,9 @@ impl PkiDir {
         &self.path
     }
 
-    /// Writes a file with mode 0600, replacing one of that name at a stroke, and returns its path.
+    /// Writes a file with mode 0600, atomically replacing one of that name, and returns its path.
     ///
-    /// The new file is moved into place, so that a program that watches for changes never reads half.
+    /// The new file is moved into place, so that a program that watches for changes never reads half of it.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
         let half = self.path.join(format!(".{name}.new"));

@@ -1,4 +1,4 @@
-//! A certificate with its key and the chain above it, and every file form it takes.
+//! A certificate with its key and the chain above it, in all file formats.
 
 use super::LeafSpec;
 use openssl::nid::Nid;
@@ -15,7 +15,7 @@ pub struct Identity {
     pub cert: X509,
     /// Its private key.
     pub key: PKey<Private>,
-    /// The intermediates, nearest first, without the root. Clear it for a server that forgets them.
+    /// The intermediates, nearest first, without the root. Clear it for a server that omits them.
     pub chain: Vec<X509>,
 }
 
@@ -25,7 +25,7 @@ impl Identity {
         spec.self_signed()
     }
 
-    /// What [`bundle_pem`](Self::bundle_pem) has written.
+    /// Reads the output of [`bundle_pem`](Self::bundle_pem).
     ///
     /// # Panics
     ///
@@ -39,13 +39,13 @@ impl Identity {
         }
     }
 
-    /// The same without its intermediates: a server that sends its end entity alone.
+    /// Removes the intermediates: for a server that sends only its end entity.
     pub fn without_chain(mut self) -> Self {
         self.chain.clear();
         self
     }
 
-    /// The same with a signature that does not verify: its last byte is flipped.
+    /// Breaks the signature: its last byte is flipped.
     pub fn with_broken_signature(mut self) -> Self {
         let mut der = self.cert.to_der().unwrap();
         *der.last_mut().unwrap() ^= 0x01;
@@ -53,7 +53,7 @@ impl Identity {
         self
     }
 
-    /// The certificate alone as PEM.
+    /// Only the certificate, as PEM.
     pub fn cert_pem(&self) -> Vec<u8> {
         self.cert.to_pem().unwrap()
     }
@@ -116,12 +116,12 @@ impl Identity {
         .unwrap()
     }
 
-    /// What MongoDB calls a certificate key file: certificate, intermediates and key in one PEM file.
+    /// A certificate key file in MongoDB's terms: certificate, intermediates and key in one PEM file.
     pub fn bundle_pem(&self) -> Vec<u8> {
         [self.chain_pem(), self.key_pem()].concat()
     }
 
-    /// The same with an encrypted key.
+    /// A certificate key file with an encrypted key.
     pub fn encrypted_bundle_pem(&self, password: &str) -> Vec<u8> {
         [self.chain_pem(), self.encrypted_key_pem(password)].concat()
     }

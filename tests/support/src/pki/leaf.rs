@@ -1,4 +1,4 @@
-//! End-entity certificates: what to put in, and what to leave out.
+//! End-entity certificates with selected contents.
 
 use super::{
     AD_CA_ISSUERS, AD_OCSP, Ca, Digest, Draft, Identity, KeyIds, KeyKind, Validity,
@@ -24,20 +24,20 @@ pub enum Purpose {
     CodeSigning,
 }
 
-/// What keyUsage says.
+/// The content of keyUsage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// digitalSignature and keyEncipherment: fit for TLS.
+    /// digitalSignature and keyEncipherment: usable for TLS.
     Tls,
-    /// nonRepudiation alone: not fit for TLS.
+    /// Only nonRepudiation: not usable for TLS.
     NonRepudiation,
-    /// keyCertSign alone: a CA's usage, not fit for TLS.
+    /// Only keyCertSign: a CA's usage, not usable for TLS.
     CertSign,
     /// The extension is absent.
     Absent,
 }
 
-/// How to make an end-entity certificate. Subject alternative names are only those asked for.
+/// The options for an end-entity certificate. It has only the subject alternative names that are set.
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Validity};
@@ -88,16 +88,16 @@ impl LeafSpec {
 
     /// The certificate of a delegated OCSP responder, with `id-pkix-ocsp-nocheck`.
     ///
-    /// It is a sound delegate if the CA that issues it issued the certificate in question too. Without
-    /// the usage: `.purposes(&[])`; expired: `.validity(Validity::expired())`; of a CA of the same name
-    /// with another key: let a second [`Ca::root`] of that name issue it.
+    /// It is a valid delegate if the CA that issues it also issued the certificate in question. Without the usage:
+    /// `.purposes(&[])`; expired: `.validity(Validity::expired())`; of a CA of the same name with another key: let a
+    /// second [`Ca::root`] of that name issue it.
     pub fn ocsp_responder(common_name: &str) -> Self {
         Self::new(common_name)
             .purposes(&[Purpose::OcspSigning])
             .ocsp_no_check(true)
     }
 
-    /// A certificate with a common name and nothing else: no names, no extended key usage.
+    /// A certificate with only a common name: no names, no extended key usage.
     pub fn new(common_name: &str) -> Self {
         Self {
             subject: vec![("CN".into(), common_name.into())],
@@ -132,7 +132,7 @@ impl LeafSpec {
         self
     }
 
-    /// Takes every subject alternative name away.
+    /// Removes every subject alternative name.
     pub fn no_san(mut self) -> Self {
         self.dns.clear();
         self.ips.clear();
@@ -146,7 +146,7 @@ impl LeafSpec {
         self
     }
 
-    /// Puts another attribute (`O`, `OU`, `C`, …) into the subject, before those set so far.
+    /// Adds an attribute (`O`, `OU`, `C`, …) to the subject, before the existing ones.
     pub fn subject_entry(mut self, attribute: &str, value: &str) -> Self {
         self.subject.insert(0, (attribute.into(), value.into()));
         self
@@ -164,7 +164,7 @@ impl LeafSpec {
         self
     }
 
-    /// From when to when the certificate is valid.
+    /// The validity period of the certificate.
     pub fn validity(mut self, validity: Validity) -> Self {
         self.validity = validity;
         self
@@ -188,18 +188,18 @@ impl LeafSpec {
         self
     }
 
-    /// What keyUsage says.
+    /// The content of keyUsage.
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = usage;
         self
     }
 
-    /// Demands a stapled OCSP response (RFC 7633, `status_request`).
+    /// Requires a stapled OCSP response (RFC 7633, `status_request`).
     pub fn must_staple(self) -> Self {
         self.tls_features(&[5]) // RFC 6066 §8: status_request
     }
 
-    /// Demands these TLS extensions of the server (RFC 7633), by their numbers below 128.
+    /// Requires these TLS extensions of the server (RFC 7633), by their numbers below 128.
     pub fn tls_features(mut self, extensions: &[u8]) -> Self {
         self.tls_features = extensions.to_vec();
         self
@@ -210,21 +210,21 @@ impl LeafSpec {
         self.ocsp_location(&der::context(6, url.as_bytes()))
     }
 
-    /// Adds an OCSP responder by any GeneralName (DER): a name that is no URI, a URI that is no text.
+    /// Adds an OCSP responder by any GeneralName (DER): a name that is not a URI, or a URI that is not text.
     pub fn ocsp_location(mut self, general_name: &[u8]) -> Self {
         self.information_access
             .push((AD_OCSP, general_name.to_vec()));
         self
     }
 
-    /// Adds the place of the issuer's certificate to the authority information access.
+    /// Adds the location of the issuer's certificate to the authority information access.
     pub fn ca_issuers_url(mut self, url: &str) -> Self {
         self.information_access
             .push((AD_CA_ISSUERS, der::context(6, url.as_bytes())));
         self
     }
 
-    /// Whether `id-pkix-ocsp-nocheck` is there: a delegate that need not be checked itself.
+    /// Sets if `id-pkix-ocsp-nocheck` is present: a delegate that need not be checked itself.
     pub fn ocsp_no_check(mut self, present: bool) -> Self {
         self.ocsp_no_check = present;
         self
@@ -248,7 +248,7 @@ impl LeafSpec {
         self
     }
 
-    /// Says `cA TRUE` although this is an end entity.
+    /// Sets `cA TRUE` although this is an end entity.
     pub fn marked_as_ca(mut self) -> Self {
         self.is_ca = true;
         self

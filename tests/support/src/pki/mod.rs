@@ -1,14 +1,13 @@
 //! Certificates, keys, CRLs and OCSP responses made at run time.
 //!
-//! A test asks for exactly the certificate that it is about: expired yesterday, signed with MD5, an
-//! intermediate that may not sign, no subject alternative name. Nothing here is read from the
-//! repository, so nothing in it can run out. Defaults are those of a sound deployment (P-256, SHA-256,
-//! valid since yesterday, subject and authority key identifiers, a random positive serial of 127 bits),
-//! so a test states only what it breaks.
+//! A test creates exactly the certificate that it needs: expired yesterday, signed with MD5, an intermediate that may
+//! not sign, no subject alternative name. Nothing here is read from the repository, so nothing in it can expire. The
+//! defaults are valid (P-256, SHA-256, valid since yesterday, subject and authority key identifiers, a random positive
+//! serial of 127 bits), so a test names only its defects.
 //!
-//! [`CaSpec`] makes a [`Ca`], [`LeafSpec`] an [`Identity`], [`Ca::crl`] a CRL, [`Ca::ocsp`] an OCSP
-//! response; [`PkiDir`] puts them into files. Profile: RFC 5280 §4 and §5, RFC 6960. Everything panics
-//! on failure: this is a bench.
+//! [`CaSpec`] makes a [`Ca`], [`LeafSpec`] an [`Identity`], [`Ca::crl`] a CRL, [`Ca::ocsp`] an OCSP response;
+//! [`PkiDir`] writes them to files. Profile: RFC 5280 §4 and §5, RFC 6960. Everything panics on failure, because this
+//! is a bench.
 
 mod authority;
 mod crl;
@@ -68,12 +67,12 @@ impl KeyKind {
     }
 }
 
-/// Digest of a signature. Ed25519 keys sign without one, whatever is asked for.
+/// The digest of a signature. Ed25519 keys sign without one, regardless of this value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Digest {
-    /// MD5, refused from security level 1 up. The issuer must have an RSA key.
+    /// MD5, rejected from security level 1 up. The issuer must have an RSA key.
     Md5,
-    /// SHA-1, refused from security level 1 up.
+    /// SHA-1, rejected from security level 1 up.
     Sha1,
     /// SHA-256.
     #[default]
@@ -123,7 +122,7 @@ impl Digest {
     }
 }
 
-/// From when to when, in seconds from now; negative is the past.
+/// A validity period in seconds from now; negative is the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// `notBefore`, or `thisUpdate` of a CRL.
@@ -146,12 +145,12 @@ impl Validity {
         Self { from, until }
     }
 
-    /// Ended an hour ago.
+    /// A period that ended an hour ago.
     pub const fn expired() -> Self {
         Self::seconds(-10 * DAY, -3600)
     }
 
-    /// Begins in an hour.
+    /// A period that begins in an hour.
     pub const fn not_yet() -> Self {
         Self::seconds(3600, 10 * DAY)
     }
@@ -210,7 +209,7 @@ fn name(entries: &[(String, String)]) -> X509Name {
     builder.build()
 }
 
-/// What the two kinds of certificate have in common.
+/// The common parts of the two kinds of certificate.
 struct Draft<'a> {
     subject: &'a X509NameRef,
     key: &'a PKey<Private>,
@@ -227,9 +226,9 @@ pub enum KeyIds {
     /// The identifiers of its own key and of its issuer's key.
     #[default]
     Both,
-    /// These, and the issuer's name and the serial number of the issuer's certificate.
+    /// Both identifiers, and the issuer's name and the serial number of the issuer's certificate.
     WithSerial,
-    /// No identifiers, as `openssl req -x509` and `openssl x509 -req` make them without a section of extensions.
+    /// No identifiers, like those of `openssl req -x509` and `openssl x509 -req` without a section of extensions.
     None,
 }
 

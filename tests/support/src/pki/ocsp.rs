@@ -1,7 +1,7 @@
 //! OCSP responses (RFC 6960 §4.2), byte by byte.
 //!
-//! No builder of OpenSSL's is used: it would refuse to make most of what a test needs. What is not
-//! asked to be wrong is right, so a response has the faults that were asked for and no other.
+//! No builder of OpenSSL is used: it would reject most of the responses that tests need. All parts without a requested
+//! fault are valid, so a response has exactly the requested faults.
 
 use super::{Ca, DAY, Digest, Identity, generalized_time};
 use crate::der;
@@ -12,7 +12,7 @@ use openssl::pkey::{Id, PKey, Private};
 use openssl::sign::Signer;
 use openssl::x509::{CrlReason, X509, X509Ref};
 
-/// What a response says about one certificate.
+/// The part of a response about one certificate.
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, SingleResponse};
@@ -38,7 +38,7 @@ pub struct SingleResponse {
 }
 
 impl SingleResponse {
-    /// Good, updated an hour ago and again in a day; the CertID is made with SHA-1, as most do.
+    /// The status good, updated an hour ago and again in a day; the CertID uses SHA-1, as is most common.
     pub fn new(issuer: &X509Ref, cert: &X509Ref) -> Self {
         Self {
             issuer_name: issuer.subject_name().to_der().unwrap(),
@@ -54,7 +54,7 @@ impl SingleResponse {
         }
     }
 
-    /// Revoked, so many seconds from now (negative is the past), for a reason or without one.
+    /// Sets the status revoked, at this time in seconds from now (negative is the past), with or without a reason.
     pub fn revoked(mut self, at: i64, reason: Option<CrlReason>) -> Self {
         let time = der::value(der::GENERALIZED_TIME, generalized_time(at).as_bytes());
         let reason = reason.map(|reason| {
@@ -66,7 +66,7 @@ impl SingleResponse {
         self
     }
 
-    /// Unknown: the responder does not know the certificate.
+    /// Sets the status unknown: the responder does not know the certificate.
     pub fn unknown(mut self) -> Self {
         self.status = der::context(2, &[]);
         self
@@ -78,7 +78,7 @@ impl SingleResponse {
         self
     }
 
-    /// Speaks of this serial number instead.
+    /// Uses this serial number instead.
     pub fn serial(mut self, serial: &BigNumRef) -> Self {
         self.serial = integer(serial);
         self
@@ -113,7 +113,7 @@ impl SingleResponse {
         self
     }
 
-    /// `nextUpdate`, in seconds from now, or none. Default: in a day.
+    /// `nextUpdate` in seconds from now, or `None` to omit it. Default: in a day.
     pub fn next_update(mut self, offset: Option<i64>) -> Self {
         self.next_update = offset.map(generalized_time);
         self
@@ -125,7 +125,7 @@ impl SingleResponse {
         self
     }
 
-    /// Adds an extension that nobody knows to singleExtensions.
+    /// Adds an unknown extension to singleExtensions.
     pub fn unknown_extension(mut self, critical: bool) -> Self {
         self.extensions.push(unknown_extension(critical));
         self
@@ -161,7 +161,7 @@ impl SingleResponse {
     }
 }
 
-/// Who the response says has signed it.
+/// The signer according to the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponderId {
     /// The signer's name.
@@ -169,16 +169,16 @@ pub enum ResponderId {
     ByName,
     /// The SHA-1 of the signer's key.
     ByKey,
-    /// The name of nobody.
+    /// The name of no certificate.
     WrongName,
-    /// The SHA-1 of nobody's key.
+    /// The SHA-1 of no key.
     WrongKey,
 }
 
-/// How to make an OCSP response; see [`Ca::ocsp`].
+/// The options for an OCSP response; see [`Ca::ocsp`].
 ///
-/// Methods that speak of one certificate (status, CertID, times) are about the one given to
-/// [`Ca::ocsp`]; [`single`](Self::single) adds others.
+/// Methods about one certificate (status, CertID, times) apply to the one given to [`Ca::ocsp`];
+/// [`single`](Self::single) adds others.
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
@@ -240,7 +240,7 @@ impl OcspSpec {
         }
     }
 
-    /// A response that is nothing but a status, such as `tryLater` or `unauthorized`; none signs it.
+    /// A response with only a status, such as `tryLater` or `unauthorized`; it has no signature.
     pub fn failure(status: OcspResponseStatus) -> Vec<u8> {
         der::sequence(&[response_status(status)])
     }
@@ -285,24 +285,24 @@ impl OcspSpec {
         self.first(|single| single.next_update(offset))
     }
 
-    /// Changes what is said of the certificate given to [`Ca::ocsp`] by any of its methods.
+    /// Changes the part about the certificate given to [`Ca::ocsp`] with any of its methods.
     ///
     /// # Panics
     ///
-    /// If [`no_singles`](Self::no_singles) has taken it away.
+    /// If [`no_singles`](Self::no_singles) has removed it.
     pub fn first(mut self, change: impl FnOnce(SingleResponse) -> SingleResponse) -> Self {
         let first = self.singles.first_mut().expect("a SingleResponse");
         *first = change(first.clone());
         self
     }
 
-    /// Takes every SingleResponse away; those added later stand alone.
+    /// Removes every SingleResponse; only those that are added later remain.
     pub fn no_singles(mut self) -> Self {
         self.singles.clear();
         self
     }
 
-    /// Adds a SingleResponse after those there are.
+    /// Appends a SingleResponse.
     pub fn single(mut self, single: SingleResponse) -> Self {
         self.singles.push(single);
         self
@@ -314,7 +314,7 @@ impl OcspSpec {
         self
     }
 
-    /// Who it says has signed it. Default: the signer's name.
+    /// The signer that it names. Default: the signer's name.
     pub fn responder_id(mut self, id: ResponderId) -> Self {
         self.responder_id = id;
         self
@@ -336,7 +336,7 @@ impl OcspSpec {
         self
     }
 
-    /// Signs with this key, although the responder ID still names whom it named.
+    /// Signs with this key; the responder ID stays unchanged.
     pub fn signing_key(mut self, key: &PKey<Private>) -> Self {
         self.key = key.clone();
         self
@@ -378,7 +378,7 @@ impl OcspSpec {
         self
     }
 
-    /// Whether responseBytes are there, whatever the status.
+    /// Sets if responseBytes are present, for any status.
     pub fn response_bytes(mut self, present: bool) -> Self {
         self.response_bytes = Some(present);
         self
@@ -404,8 +404,7 @@ impl OcspSpec {
         self
     }
 
-    /// Adds an extension that nobody knows to responseExtensions; [`first`](Self::first) reaches
-    /// singleExtensions.
+    /// Adds an unknown extension to responseExtensions; [`first`](Self::first) reaches singleExtensions.
     pub fn unknown_extension(mut self, critical: bool) -> Self {
         self.extensions.push(unknown_extension(critical));
         self
@@ -417,7 +416,7 @@ impl OcspSpec {
         self
     }
 
-    /// Leaves only the first `length` bytes.
+    /// Keeps only the first `length` bytes.
     pub fn truncated(mut self, length: usize) -> Self {
         self.length = Some(length);
         self
@@ -509,7 +508,7 @@ fn response_status(status: OcspResponseStatus) -> Vec<u8> {
     der::value(der::ENUMERATED, &[code])
 }
 
-/// The content of subjectPublicKey: what issuerKeyHash and byKey are hashes of (RFC 6960 §4.1.1).
+/// The content of subjectPublicKey: the input of issuerKeyHash and byKey (RFC 6960 §4.1.1).
 fn subject_public_key(cert: &X509Ref) -> Vec<u8> {
     let info = cert.public_key().unwrap().public_key_to_der().unwrap();
     let parts = der::split(der::content(&info)).expect("SubjectPublicKeyInfo");
@@ -548,7 +547,7 @@ fn algorithm_identifier(object_identifier: &[u8], null: bool) -> Vec<u8> {
     der::sequence(&[object_identifier, parameters])
 }
 
-/// `[1] EXPLICIT Extensions`; nothing if there are none.
+/// `[1] EXPLICIT Extensions`; empty if there are none.
 fn extensions(list: &[Vec<u8>]) -> Vec<u8> {
     if list.is_empty() {
         return Vec::new();
@@ -569,7 +568,7 @@ fn extension(dotted: &str, critical: bool, value: &[u8]) -> Vec<u8> {
     ])
 }
 
-/// An extension from the arc that is set apart for examples (RFC 5612).
+/// An extension from the arc that is reserved for examples (RFC 5612).
 fn unknown_extension(critical: bool) -> Vec<u8> {
     extension("1.3.6.1.4.1.32473.1", critical, &[der::NULL, 0])
 }

@@ -1,9 +1,9 @@
-//! Users and how they log in: SCRAM-SHA-1, SCRAM-SHA-256, PLAIN and MONGODB-X509.
+//! Users and their authentication: SCRAM-SHA-1, SCRAM-SHA-256, PLAIN and MONGODB-X509.
 //!
-//! Answers as MongoDB does: `saslSupportedMechs` only for users that it knows, no word in hello about a
-//! `speculativeAuthenticate` that fails, one text for every wrong credential, and error 13 for a command
-//! before authentication. [`Auth::external`] adds mechanisms. [`Auth::tamper`] changes any answer on its way to the client. Written from RFC 5802
-//! and the driver specification, and shares no code with the client under test.
+//! It answers as MongoDB does: `saslSupportedMechs` only for known users, nothing in hello about a failed
+//! `speculativeAuthenticate`, one text for every wrong credential, and error 13 for a command before authentication.
+//! [`Auth::external`] adds mechanisms. [`Auth::tamper`] changes any answer before it is sent. It is written from RFC
+//! 5802 and the driver specification, and shares no code with the client under test.
 
 use super::commands::{failure, ok};
 use super::external::{ExternalConversation, ExternalMechanism, Said};
@@ -19,12 +19,12 @@ use openssl::x509::X509Ref;
 use std::fmt;
 use std::sync::Arc;
 
-/// Every mechanism that the bench knows.
+/// Every mechanism that the bench supports.
 const MECHANISMS: [&str; 4] = ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN", "MONGODB-X509"];
 
 type Tamper = Arc<dyn Fn(&mut Document) + Send + Sync>;
 
-/// Who may log in, and how.
+/// The users and the mechanisms.
 ///
 /// ```
 /// use mongotls_testbench::server::{Auth, Server, User};
@@ -42,7 +42,7 @@ pub struct Auth {
     external: Vec<Arc<dyn ExternalMechanism>>,
 }
 
-/// Someone who may log in.
+/// A user.
 #[derive(Clone, Debug)]
 pub struct User {
     database: String,
@@ -54,7 +54,7 @@ pub struct User {
 }
 
 impl Auth {
-    /// Nobody yet, by any mechanism.
+    /// No users yet, with every mechanism.
     pub fn new() -> Self {
         Self {
             users: Vec::new(),
@@ -66,26 +66,26 @@ impl Auth {
         }
     }
 
-    /// Offers a mechanism that is not the bench's own, or one for users whom others know.
+    /// Offers a mechanism outside of the bench, or one with separate users.
     pub fn external(mut self, mechanism: impl ExternalMechanism + 'static) -> Self {
         self.mechanisms.push(mechanism.name().to_owned());
         self.external.push(Arc::new(mechanism));
         self
     }
 
-    /// Lets a user in.
+    /// Adds a user.
     pub fn user(mut self, user: User) -> Self {
         self.users.push(user);
         self
     }
 
-    /// Offers these mechanisms and no others.
+    /// Offers only these mechanisms.
     pub fn mechanisms(mut self, names: &[&str]) -> Self {
         self.mechanisms = names.iter().map(|&name| name.into()).collect();
         self
     }
 
-    /// Passes over `speculativeAuthenticate`, as before MongoDB 4.4.
+    /// Ignores `speculativeAuthenticate`, as before MongoDB 4.4.
     pub fn without_speculation(mut self) -> Self {
         self.speculative = false;
         self
@@ -97,8 +97,8 @@ impl Auth {
         self
     }
 
-    /// Changes every answer to `saslStart`, `saslContinue` and `authenticate`, and what hello answers to
-    /// `speculativeAuthenticate`.
+    /// Changes every answer to `saslStart`, `saslContinue` and `authenticate`, and the answer to
+    /// `speculativeAuthenticate` in hello.
     pub fn tamper(mut self, change: impl Fn(&mut Document) + Send + Sync + 'static) -> Self {
         self.tamper = Some(Arc::new(change));
         self
@@ -126,7 +126,7 @@ impl fmt::Debug for Auth {
 }
 
 impl User {
-    /// Someone with keys for both SCRAM mechanisms, of 4096 iterations.
+    /// A user with keys for both SCRAM mechanisms, of 4096 iterations.
     ///
     /// # Panics
     ///
@@ -144,23 +144,23 @@ impl User {
         }
     }
 
-    /// Someone whom LDAP knows: PLAIN alone, in `$external`.
+    /// A user of LDAP: only PLAIN, in `$external`.
     pub fn ldap(name: &str, password: &str) -> Self {
         Self::new("$external", name, password).only(&["PLAIN"])
     }
 
-    /// Whoever shows a certificate with this subject (RFC 2253).
+    /// A user with a certificate of this subject (RFC 2253).
     pub fn certificate(subject: &str) -> Self {
         Self::new("$external", subject, "").only(&["MONGODB-X509"])
     }
 
-    /// With these mechanisms and no others.
+    /// Allows only these mechanisms.
     pub fn only(mut self, mechanisms: &[&str]) -> Self {
         self.mechanisms = mechanisms.iter().map(|&name| name.into()).collect();
         self
     }
 
-    /// With keys of so many iterations.
+    /// Uses this number of iterations for the keys.
     pub fn iterations(mut self, count: usize) -> Self {
         self.iterations = count;
         self
@@ -191,10 +191,10 @@ impl User {
     }
 }
 
-/// Who a connection belongs to, and the conversation about it.
+/// The user of a connection, and the authentication in progress.
 #[derive(Default)]
 pub(super) struct Session {
-    /// `database.name`, once it is proved.
+    /// `database.name`, after authentication.
     pub(super) user: Option<String>,
     conversation: Option<Conversation>,
     external: Option<Box<dyn ExternalConversation>>,
@@ -205,13 +205,13 @@ struct Conversation {
     user: User,
     digest: MessageDigest,
     skips_empty_exchange: bool,
-    /// `client_first_bare` and `server_first`; none once the proof was right.
+    /// `client_first_bare` and `server_first`, or `None` after a correct proof.
     said: Option<(String, String)>,
     nonce: String,
 }
 
 impl Session {
-    /// The answer to a command of authentication, or the refusal of one that comes too early; none for
+    /// The answer to a command of authentication, or the rejection of a command that comes too early; `None` for
     /// others.
     pub(super) fn answer(&mut self, auth: &Auth, request: &Request) -> Option<Document> {
         let mut reply = match request.name.as_str() {
@@ -231,7 +231,7 @@ impl Session {
         Some(reply)
     }
 
-    /// Adds to an answer to hello what was asked about authentication.
+    /// Adds the requested authentication fields to a hello reply.
     pub(super) fn hello(&mut self, auth: &Auth, request: &Request, reply: &mut Document) {
         if let Ok(name) = request.body.get_str("saslSupportedMechs") {
             let (database, name) = name.split_once('.').unwrap_or_default();
@@ -329,7 +329,7 @@ impl Session {
         Some(said(false, &first))
     }
 
-    /// One more message of a mechanism that is not the bench's own.
+    /// Handles one more message of a mechanism outside of the bench.
     fn external(&mut self, command: &Document) -> Document {
         let message = command.get_binary_generic("payload");
         let message = message.map(|bytes| bytes.as_slice()).unwrap_or_default();
@@ -406,7 +406,7 @@ impl Session {
 }
 
 impl Conversation {
-    /// The server's signature, if the client's proof is right.
+    /// The server's signature, if the client's proof is correct.
     fn verify(&self, client_first: &str, server_first: &str, message: &str) -> Option<Vec<u8>> {
         let (without_proof, proof) = message.rsplit_once(",p=")?;
         if without_proof != format!("c=biws,r={}", self.nonce) {
@@ -435,8 +435,8 @@ impl Conversation {
     }
 }
 
-/// The subject as MongoDB writes it: the last part first, escaped as in RFC 2253, with each byte from 0x80
-/// on too. Not for parts of several values.
+/// The subject in MongoDB's form: the last part first, escaped as in RFC 2253, including each byte from 0x80 on. Parts
+/// with several values are not supported.
 pub(super) fn subject(certificate: &X509Ref) -> String {
     let mut parts: Vec<String> = Vec::new();
     for entry in certificate.subject_name().entries() {

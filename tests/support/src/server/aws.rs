@@ -1,8 +1,7 @@
-//! MONGODB-AWS as a server sees it: it signs the request anew and compares.
+//! The server's side of MONGODB-AWS: it signs the request too and compares.
 //!
-//! A real server sends the signed request to AWS STS, which knows the secret key. Written from the driver
-//! specification and from AWS's description of Signature Version 4; it shares no code with the client under
-//! test.
+//! A real server sends the signed request to AWS STS, which knows the secret key. It is written from the driver
+//! specification and from AWS's description of Signature Version 4, and shares no code with the client under test.
 
 use super::external::{ExternalConversation, ExternalMechanism, Said};
 use bson::spec::BinarySubtype;
@@ -50,13 +49,13 @@ impl AwsMechanism {
         self
     }
 
-    /// Names this host.
+    /// Sets the STS host.
     pub fn sts_host(mut self, host: &str) -> Self {
         self.sts_host = host.into();
         self
     }
 
-    /// Says this first, whatever the client has said.
+    /// Sends this as the first message, for any message of the client.
     pub fn server_first(mut self, message: Document) -> Self {
         self.server_first = Some(message);
         self
@@ -147,7 +146,7 @@ impl Talk {
         if let Some(token) = token {
             headers.insert("x-amz-security-token", token.to_owned());
         }
-        // All of them are signed, and no others.
+        // All of these headers are signed, and no others.
         let expected: Vec<&str> = headers.keys().copied().collect();
         let region = match self.mechanism.sts_host.split('.').nth(1) {
             Some(label) if self.mechanism.sts_host != "sts.amazonaws.com" => label,

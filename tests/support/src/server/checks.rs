@@ -1,41 +1,41 @@
-//! When monitors checked a server: each hello on a connection that never ran anything else.
+//! The times at which monitors checked a server: each hello on a connection that never ran anything else.
 //!
-//! A test asks [`Server::checks`](super::Server::checks), narrows the answer down and measures it. A
-//! pooled connection looks like a monitor's until its first command, or until it authenticates.
+//! A test calls [`Server::checks`](super::Server::checks), filters the result and measures it. A pooled connection
+//! looks like a monitor's until its first command, or until it authenticates.
 
 use super::hello::{is_awaitable, is_hello};
 use super::record::Request;
 use crate::wire::EXHAUST_ALLOWED;
 use std::time::{Duration, Instant};
 
-/// What a hello asks for.
+/// The kind of answer that a hello requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckKind {
     /// An answer at once: the handshake of a connection, a check by polling, or a round trip to measure.
     Plain,
-    /// One answer, once something has changed (`topologyVersion` and `maxAwaitTimeMS`).
+    /// One answer, when something has changed (`topologyVersion` and `maxAwaitTimeMS`).
     Awaitable,
-    /// The same, and further answers without further requests (`exhaustAllowed`).
+    /// One awaited answer, and further answers without further requests (`exhaustAllowed`).
     Streaming,
 }
 
-/// A hello that came.
+/// A received hello.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// The connection, by its number.
     pub connection: u64,
-    /// What it asks for.
+    /// The kind of the check.
     pub kind: CheckKind,
-    /// Whether it is the first on its connection: the handshake.
+    /// True if it is the first on its connection: the handshake.
     pub first: bool,
     /// `application.name` of the connection.
     pub app_name: Option<String>,
-    /// When it was read.
+    /// The time at which it was read.
     pub at: Instant,
 }
 
 impl Check {
-    /// That request as a check, if it is a hello.
+    /// Converts the request to a check, if it is a hello.
     pub(super) fn of(request: &Request, first: bool) -> Option<Self> {
         let kind = match is_awaitable(request) {
             false => CheckKind::Plain,
@@ -52,7 +52,7 @@ impl Check {
     }
 }
 
-/// Hellos that came, oldest first.
+/// The received hellos, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Checks(Vec<Check>);
 
@@ -61,55 +61,55 @@ impl Checks {
         Self(checks.collect())
     }
 
-    /// Those of that kind alone.
+    /// Keeps only those of this kind.
     pub fn of_kind(mut self, kind: CheckKind) -> Self {
         self.0.retain(|check| check.kind == kind);
         self
     }
 
-    /// Those of that application alone.
+    /// Keeps only those of this application.
     pub fn of_app(mut self, name: &str) -> Self {
         self.0
             .retain(|check| check.app_name.as_deref() == Some(name));
         self
     }
 
-    /// The handshakes alone: one for each connection.
+    /// Keeps only the handshakes: one for each connection.
     pub fn handshakes(mut self) -> Self {
         self.0.retain(|check| check.first);
         self
     }
 
-    /// Those since then.
+    /// Keeps only those since this time.
     pub fn since(mut self, start: Instant) -> Self {
         self.0.retain(|check| check.at >= start);
         self
     }
 
-    /// All of them.
+    /// The checks.
     pub fn list(&self) -> &[Check] {
         &self.0
     }
 
-    /// When they came.
+    /// The times at which they came.
     pub fn times(&self) -> Vec<Instant> {
         self.0.iter().map(|check| check.at).collect()
     }
 
-    /// How many they are.
+    /// The number of checks.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none came.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The shortest time between two on the same connection; `None` if no connection had two.
     ///
-    /// A handshake, and the first request to stream that follows it at once, do not count: only
-    /// checks of one kind are compared.
+    /// A handshake, and the first request to stream that follows it at once, do not count: only checks of one kind are
+    /// compared.
     pub fn shortest_interval(&self) -> Option<Duration> {
         let pairs = self.0.iter().enumerate().filter_map(|(index, check)| {
             let earlier = self.0[..index].iter().rev();
@@ -120,13 +120,13 @@ impl Checks {
         pairs.min()
     }
 
-    /// The most that came within any such window.
+    /// The largest number within any window of this length.
     pub fn most_within(&self, window: Duration) -> usize {
         most_within(&self.times(), window)
     }
 }
 
-/// The most of those times, oldest first, that lie within any such window.
+/// The largest number of those times, oldest first, within any window of this length.
 pub fn most_within(times: &[Instant], window: Duration) -> usize {
     let counts = times.iter().enumerate().map(|(index, start)| {
         let within = |time: &&Instant| time.duration_since(*start) <= window;

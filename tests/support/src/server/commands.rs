@@ -1,4 +1,4 @@
-//! Which command does what.
+//! The commands and their effects.
 
 use super::Shared;
 use super::hello::is_hello;
@@ -17,7 +17,7 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
         let last_write = || lock(&shared.store).last_write();
         return shared.hello.answer(request, over, last_write);
     }
-    // Before the look at its role: what is let through then is done before another is elected.
+    // Locked before the role is read: a command that is allowed then is finished before another member is elected.
     let mut store = lock(&shared.store);
     if let Some(refusal) = shared.hello.refusal(request) {
         return Some(refusal);
@@ -58,12 +58,12 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
     })
 }
 
-/// A reply that says no more than that all is well.
+/// A reply of success without further fields.
 pub(super) fn ok() -> Document {
     doc! { "ok": 1.0 }
 }
 
-/// A reply that says what failed.
+/// A reply that describes a failure.
 pub(super) fn failure(code: i32, name: &str, message: &str) -> Document {
     doc! { "ok": 0.0, "errmsg": message, "code": code, "codeName": name }
 }
@@ -79,7 +79,7 @@ fn build_info() -> Document {
     }
 }
 
-/// MONGODB-X509: who has shown a certificate that the handshake took is who it says.
+/// MONGODB-X509: a client whose certificate passed the handshake is the user that it names.
 fn authenticate(request: &Request) -> Document {
     let mechanism = request.body.get_str("mechanism").unwrap_or_default();
     if mechanism != "MONGODB-X509" || request.client_certificate.is_none() {

@@ -33,7 +33,7 @@ pub(super) fn serve(shared: &Shared, socket: Socket, stop: &Stop) {
     let Ok(subject) = subject else {
         return shared.record.update(id, |info| info.open = false);
     };
-    // Reading or writing fails when the client goes or a fault strikes: both just end the connection.
+    // Reading or writing fails when the client disconnects or a fault acts: both end the connection.
     let _ended = match shared.tls() {
         None => talk(shared, id, (None, subject), (raw, false), stop),
         Some((context, auth)) => Ssl::new(&context)
@@ -110,7 +110,7 @@ fn talk<S: Transport>(
     while let Some(frame) = Frame::read(&mut conversation.stream)? {
         let (frame, compressor) = compress::unwrap(frame)?;
         let request = conversation.read_request(frame, compressor)?;
-        // First: whoever sees the command in the record may set the fail point anew.
+        // Checked first: a test that sees the command in the record may set the fail point again.
         let failure = shared.fail_point.check(&request).unwrap_or_default();
         shared.record.command(&request);
         if !conversation.answer(request, failure)? {
@@ -179,7 +179,7 @@ impl<S: Transport> Conversation<'_, S> {
         })
     }
 
-    /// Answers a command; says whether the conversation goes on.
+    /// Answers a command; returns true if the conversation continues.
     fn answer(&mut self, mut request: Request, mut failure: Failure) -> io::Result<bool> {
         let streams = is_awaitable(&request) && request.flags & EXHAUST_ALLOWED != 0;
         loop {
@@ -205,8 +205,8 @@ impl<S: Transport> Conversation<'_, S> {
             let Some(version) = version else {
                 return Ok(true);
             };
-            // An exhaust hello: each reply answers the one before it, and tells what is known now. A
-            // fail point sees each as a command of its own.
+            // An exhaust hello: each reply answers the one before it, and has the current state. A fail point handles
+            // each as a separate command.
             request.request_id = self.last_id;
             request.body.insert("topologyVersion", version);
             failure = self.shared.fail_point.check(&request).unwrap_or_default();
@@ -248,7 +248,7 @@ impl<S: Transport> Conversation<'_, S> {
             op_code,
             payload,
         };
-        // As MongoDB does: a reply is compressed as its request was.
+        // As in MongoDB, a reply is compressed if its request was.
         let encode = |frame: &Frame| match request.compressor {
             None => frame.encode(),
             Some(compressor) => compress::wrap(frame, compressor).encode(),

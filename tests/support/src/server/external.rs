@@ -1,4 +1,4 @@
-//! SASL mechanisms that are added to those of the bench: whoever writes one gives bytes for bytes.
+//! SASL mechanisms that are added to those of the bench: an implementation maps bytes to bytes.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ pub trait ExternalMechanism: Send + Sync {
 
 /// The server's side of one conversation.
 pub trait ExternalConversation: Send {
-    /// Answers a message of the client; `None` refuses it with error 18.
+    /// Answers a message of the client; `None` rejects it with error 18.
     fn answer(&mut self, message: &[u8]) -> Option<Said>;
 }
 
-/// What a server says.
+/// The server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// This, and it waits for more.
+    /// These bytes; the server waits for more.
     More(Vec<u8>),
-    /// Nothing more: the client is this user of `$external`.
+    /// The end of the conversation: the client is this user of `$external`.
     Done(String),
 }
 

@@ -11,7 +11,7 @@ use bson::{Bson, Document, doc};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What befalls one command.
+/// The failure of one command.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failure {
     pub(super) block: Option<Duration>,
@@ -22,7 +22,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Adds to the reply of a command that ran what this failure says.
+    /// Adds the fields of this failure to the reply of a command that ran.
     pub(super) fn amend(&self, reply: &mut Document) {
         if let Some(error) = &self.write_concern_error {
             reply.insert("writeConcernError", error.clone());
@@ -85,13 +85,13 @@ impl FailPoint {
         reply
     }
 
-    /// What befalls this command, if anything.
+    /// The failure of this command, if any.
     pub(super) fn check(&self, request: &Request) -> Option<Failure> {
         let mut guard = lock(&self.active);
         let active = guard.as_mut()?;
         let named = active.commands.contains(&request.name);
         let from_app = active.app_name.is_none() || active.app_name == request.app_name;
-        // It must stay possible to switch it off.
+        // Switching it off must always be possible.
         if !named || !from_app || request.name == "configureFailPoint" {
             return None;
         }
@@ -110,7 +110,7 @@ impl FailPoint {
     }
 }
 
-/// `(skip, times)`; `None` is off.
+/// Parses the mode to `(skip, times)`; `None` is off.
 fn parse_mode(mode: Option<&Bson>) -> Result<Option<(i64, Option<i64>)>, Document> {
     match mode {
         Some(Bson::String(word)) if word == "off" => Ok(None),
@@ -204,9 +204,9 @@ fn code_name(code: i64) -> &'static str {
     }
 }
 
-/// A `configureFailPoint` that makes `commands` fail as `data` says, `times` times.
+/// A `configureFailPoint` that makes `commands` fail according to `data`, `times` times.
 ///
-/// A convenience for tests: it is the command a client would send.
+/// It is a convenience for tests: a client would send the same command.
 pub fn fail_command(times: i32, commands: &[&str], data: Document) -> Document {
     let mut all = doc! { "failCommands": commands.to_vec() };
     all.extend(data);

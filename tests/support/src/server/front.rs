@@ -1,11 +1,11 @@
-//! What a TLS front says of a connection: the PROXY protocol, version 2.
+//! The data that a TLS front sends about a connection: the PROXY protocol, version 2.
 //!
 //! Source: `proxy-protocol.txt` of HAProxy, sections 2.2 and 2.2.5 (`PP2_TYPE_SSL`). HAProxy sends it with
-//! `send-proxy-v2-ssl-cn`, and of a certificate it tells the common name alone: a subject of one part.
+//! `send-proxy-v2-ssl-cn`. Of a certificate it contains only the common name: a subject of one part.
 
 use std::io::{self, ErrorKind, Read};
 
-/// Reads the header; gives the subject of the client certificate that the front has verified.
+/// Reads the header; returns the subject of the client certificate that the front has verified.
 pub(super) fn read_subject(stream: &mut impl Read) -> io::Result<Option<String>> {
     let mut header = [0; 16];
     stream.read_exact(&mut header)?;
@@ -36,7 +36,7 @@ pub(super) fn read_subject(stream: &mut impl Read) -> io::Result<Option<String>>
     )
 }
 
-/// Type, length, value; as far as they are whole.
+/// Splits into type, length, value, as far as they are complete.
 fn values(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let [kind, high, low, rest @ ..] = bytes else {
@@ -51,6 +51,6 @@ fn values(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 
 const PP2_TYPE_SSL: u8 = 0x20;
 const PP2_SUBTYPE_SSL_CN: u8 = 0x22;
-/// The client showed a certificate on this connection, or on the one whose TLS session it resumes.
+/// The client sent a certificate on this connection, or on the one whose TLS session it resumes.
 const PP2_CLIENT_CERT_CONN: u8 = 0x02;
 const PP2_CLIENT_CERT_SESS: u8 = 0x04;

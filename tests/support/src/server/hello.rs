@@ -1,9 +1,8 @@
 //! The answer to `hello`, and to its old spellings.
 //!
-//! [`Hello`] holds what a server says of itself; a test may change it under a running server, which
-//! raises `topologyVersion` and so wakes the monitors that wait in an awaitable hello. Source:
-//! "Server Discovery And Monitoring", "Server Monitoring" and "MongoDB Handshake" of the driver
-//! specifications.
+//! [`Hello`] is a server's description of itself. A test may change it while the server runs, which raises
+//! `topologyVersion` and so wakes the monitors that wait in an awaitable hello. Source: "Server Discovery And
+//! Monitoring", "Server Monitoring" and "MongoDB Handshake" of the driver specifications.
 
 use super::commands::failure;
 use super::failpoint::integer;
@@ -14,10 +13,10 @@ use bson::{Bson, DateTime, Document, doc};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What kind of server it says to be.
+/// The kind of server that it reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// A server on its own.
+    /// A standalone server.
     #[default]
     Standalone,
     /// The primary of a replica set.
@@ -26,34 +25,34 @@ pub enum Role {
     Secondary,
     /// An arbiter of a replica set.
     Arbiter,
-    /// A member that is in no state to serve.
+    /// A member in a state in which it serves no commands.
     OtherMember,
     /// A router of a sharded cluster (`msg: "isdbgrid"`).
     Mongos,
 }
 
-/// Which list of its set names a member that holds data.
+/// The list of the set that names a member with data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// `hosts`: it can become primary.
     #[default]
     Host,
-    /// `passives`: it cannot.
+    /// `passives`: it cannot become primary.
     Passive,
-    /// None: clients are not meant to know it. Only its own answer has its name.
+    /// No list: clients should not use it. Only its own hello names it.
     Hidden,
 }
 
-/// What a server says of itself.
+/// A server's description of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
-    /// What kind of server.
+    /// The kind of the server.
     pub role: Role,
     /// `setName`.
     pub set_name: Option<String>,
-    /// `setVersion`; told where there is a `set_name`.
+    /// `setVersion`; sent if there is a `set_name`.
     pub set_version: i32,
-    /// `electionId`; told by a primary alone.
+    /// `electionId`; sent only by a primary.
     pub election_id: Option<ObjectId>,
     /// `hosts`.
     pub hosts: Vec<String>,
@@ -65,7 +64,7 @@ pub struct Hello {
     pub standing: Standing,
     /// `tags`; left out if there are none.
     pub tags: Document,
-    /// How far the date in `lastWrite` is behind the last write; `None` leaves `lastWrite` out.
+    /// The lag of the date in `lastWrite` behind the last write; `None` omits `lastWrite`.
     pub lag: Option<Duration>,
     /// `me`.
     pub me: Option<String>,
@@ -81,13 +80,13 @@ pub struct Hello {
     pub max_message_size_bytes: i32,
     /// `maxWriteBatchSize`.
     pub max_write_batch_size: i32,
-    /// `logicalSessionTimeoutMinutes`; `None` leaves it out.
+    /// `logicalSessionTimeoutMinutes`; `None` omits it.
     pub logical_session_timeout_minutes: Option<i32>,
-    /// `serviceId`, for a client that says `loadBalanced: true`.
+    /// `serviceId`, for a client that sends `loadBalanced: true`.
     pub service_id: Option<ObjectId>,
-    /// Whether to send `topologyVersion`, which lets monitors stream.
+    /// True to send `topologyVersion`, which lets monitors stream.
     pub topology_version: bool,
-    /// Compressors that it takes; the answer names those that the client offered too.
+    /// The supported compressors; the answer names those that the client also offered.
     pub compressors: Vec<String>,
     /// Further fields; they replace those of the same name.
     pub extra: Document,
@@ -232,9 +231,9 @@ impl Hello {
         }
     }
 
-    /// Why a member in this role does not run the command, as MongoDB says it.
+    /// The reason why a member in this role does not run the command, in MongoDB's words.
     ///
-    /// What writes runs on a primary alone; what reads, where the read preference allows it.
+    /// Writes run only on a primary; reads run if the read preference allows it.
     fn refusal(&self, request: &Request) -> Option<Document> {
         if let Role::Standalone | Role::Primary | Role::Mongos = self.role {
             return None;
@@ -260,12 +259,12 @@ impl Hello {
     }
 }
 
-/// What a command does with data.
+/// The effect of a command on data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Read,
     Write,
-    /// Nothing, or it goes on with what another has begun, which its own server alone can.
+    /// No effect, or it continues a cursor, which only its own server can do.
     Neither,
 }
 
@@ -282,7 +281,7 @@ impl Effect {
     }
 }
 
-/// A [`Hello`] that can change, and wakes those who wait for that.
+/// A [`Hello`] that can change, and notifies waiting threads of that.
 #[derive(Debug)]
 pub(super) struct HelloState {
     current: Mutex<Current>,
@@ -325,7 +324,7 @@ impl HelloState {
         self.changed.notify_all();
     }
 
-    /// What a new process does: another id, and a counter that begins anew.
+    /// Simulates a new process: another id, and a new counter.
     pub(super) fn restart(&self) {
         let mut current = lock(&self.current);
         current.process_id = ObjectId::new();
@@ -333,12 +332,12 @@ impl HelloState {
         self.changed.notify_all();
     }
 
-    /// Wakes all who wait, so that they see whether there is still a point.
+    /// Wakes all waiting threads, so that they check if the wait is still needed.
     pub(super) fn wake(&self) {
         self.changed.notify_all();
     }
 
-    /// Why the command is not run in the role of now; with `topologyVersion`, as all errors of that kind.
+    /// The reason why the command is not run in the current role, with `topologyVersion`, like all errors of that kind.
     pub(super) fn refusal(&self, request: &Request) -> Option<Document> {
         let current = lock(&self.current);
         let mut refusal = current.hello.refusal(request)?;
@@ -348,9 +347,9 @@ impl HelloState {
         Some(refusal)
     }
 
-    /// The answer; `None` if `over` said, during an awaitable hello, that there is no point any more.
+    /// The answer; `None` if `over` returned true during an awaitable hello.
     ///
-    /// It waits only for a client that knows this process, and what this process says now.
+    /// It waits only for a client that knows this process and its current state.
     pub(super) fn answer(
         &self,
         request: &Request,
@@ -389,7 +388,7 @@ impl HelloState {
     }
 }
 
-/// What an awaitable hello asks for.
+/// The parameters of an awaitable hello.
 struct Awaited {
     process_id: ObjectId,
     counter: i64,
@@ -397,7 +396,8 @@ struct Awaited {
 }
 
 impl Awaited {
-    /// None for a hello that wants its answer at once; an error if one of the two is missing.
+    /// Reads the parameters; `None` for a hello that wants its answer at once, an error if only one of the two is
+    /// present.
     fn read(body: &Document) -> Result<Option<Self>, Document> {
         let version = body.get("topologyVersion");
         let limit = body.get("maxAwaitTimeMS");
@@ -428,18 +428,18 @@ impl Awaited {
     }
 }
 
-/// Whether this hello is one whose answer may be waited for.
+/// Returns true if this hello may wait for its answer.
 pub(super) fn is_awaitable(request: &Request) -> bool {
     is_hello(&request.name) && request.body.contains_key("maxAwaitTimeMS")
 }
 
-/// Whether this is `hello` or an old spelling of it.
+/// Returns true if this is `hello` or an old spelling of it.
 pub(super) fn is_hello(name: &str) -> bool {
     name == "hello" || name.eq_ignore_ascii_case("ismaster")
 }
 
-/// How often who waits looks whether its client is still there.
+/// The interval at which a waiting thread checks that its client is still connected.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Milliseconds; who waits longer than that waits for ever.
+/// Milliseconds; a longer wait has no limit.
 const A_DAY: u64 = 86_400_000;

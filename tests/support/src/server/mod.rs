@@ -1,13 +1,13 @@
-//! A server that speaks MongoDB as far as a connector's tests need it, and breaks on demand.
+//! A server that implements the part of MongoDB that a connector's tests need, and misbehaves on request.
 //!
-//! [`Server::builder`] sets up what it says and how; [`ServerBuilder::start`] binds a port of its own
-//! and serves each connection on a thread; dropping the [`Server`] ends them all. While it runs, tests
-//! may change its TLS settings (rotation), its hello (topology), its faults, and read what it saw:
-//! [`Server::commands`], [`Server::connections`], [`Server::counts`].
+//! [`Server::builder`] sets its answers and settings; [`ServerBuilder::start`] binds a free port and serves each
+//! connection on a thread; dropping the [`Server`] ends them all. While it runs, tests may change its TLS settings
+//! (rotation), its hello (topology), its faults, and read its record: [`Server::commands`], [`Server::connections`],
+//! [`Server::counts`].
 //!
-//! Faults come in three sizes: a [`Fault`] cuts the stream at a byte, a [`ReplyFault`] breaks one
-//! message, and `configureFailPoint` fails a command as MongoDB itself would. [`ServerBuilder::handle`]
-//! replaces a command's answer altogether. Everything is in memory.
+//! There are three kinds of faults: a [`Fault`] cuts the stream at a byte, a [`ReplyFault`] breaks one message, and
+//! `configureFailPoint` fails a command as MongoDB itself would. [`ServerBuilder::handle`] replaces a command's answer
+//! completely. Everything is in memory.
 
 mod auth;
 mod aws;
@@ -60,7 +60,7 @@ pub use tls::{ClientAuth, ServerTls, Staple};
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    // Before `shared`, so that its threads have ended when the rest goes.
+    // Declared before `shared`, so that its threads have ended when the rest is dropped.
     listening: Listening,
     shared: Arc<Shared>,
 }
@@ -99,7 +99,7 @@ impl Server {
         self.addr().port()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn endpoint(&self) -> &Endpoint {
         self.listening.endpoint()
     }
@@ -109,37 +109,37 @@ impl Server {
         format!("mongodb://{}/", self.endpoint().authority())
     }
 
-    /// The same with another host name for the address, such as `localhost`.
+    /// A connection string with another host name for the address, such as `localhost`.
     pub fn uri_for(&self, host: &str) -> String {
         format!("mongodb://{host}:{}/", self.port())
     }
 
-    /// Replaces the TLS settings for connections to come; tickets handed out before are void.
+    /// Replaces the TLS settings for future connections; earlier tickets become invalid.
     ///
     /// # Panics
     ///
-    /// If OpenSSL refuses the settings.
+    /// If OpenSSL rejects the settings.
     pub fn set_tls(&self, tls: &ServerTls) {
         *lock(&self.shared.tls) = Some(prepare(tls));
     }
 
-    /// Stops speaking TLS for connections to come.
+    /// Stops using TLS for future connections.
     pub fn set_plain(&self) {
         *lock(&self.shared.tls) = None;
     }
 
-    /// Changes what it says of itself, and raises `topologyVersion`.
+    /// Changes its hello, and raises `topologyVersion`.
     pub fn set_hello(&self, change: impl FnOnce(&mut Hello)) {
         self.shared.hello.change(change);
     }
 
-    /// What it says of itself.
+    /// Its hello.
     pub fn hello(&self) -> Hello {
         self.shared.hello.get()
     }
 
-    /// Becomes another process on the same address: all connections end, its cursors and its fail point
-    /// are gone, and `topologyVersion` has another process id. Its documents stay, and what it has seen.
+    /// Simulates another process on the same address: all connections end, its cursors and its fail point are removed,
+    /// and `topologyVersion` has another process id. Its documents and its record stay.
     pub fn restart(&self) {
         self.shared.hello.restart();
         lock(&self.shared.store).restart();
@@ -148,32 +148,32 @@ impl Server {
         self.cut();
     }
 
-    /// Cuts it off from those it shares [`Data`] with: it goes on with a copy of its own.
+    /// Separates it from the servers that share its [`Data`]: it continues with a copy.
     pub(crate) fn cut_off(&self, as_primary: bool) {
         lock(&self.shared.store).cut_off(as_primary);
     }
 
-    /// Ends that: what was written to it alone is lost.
+    /// Ends the separation: writes that only this server received are lost.
     pub(crate) fn rejoin(&self) {
         lock(&self.shared.store).rejoin();
     }
 
-    /// The reads and writes that it ran as a primary that was cut off, oldest first.
+    /// The reads and writes that it ran as a separated primary, oldest first.
     pub(crate) fn stale(&self) -> Vec<Request> {
         lock(&self.shared.store).stale()
     }
 
-    /// Which connections to come get a [`Fault`].
+    /// The [`Fault`]s of future connections.
     pub fn faults(&self) -> &FaultPlan {
         &self.shared.faults
     }
 
-    /// Spoils the next `times` replies to `command`; `"*"` stands for any.
+    /// Applies a fault to the next `times` replies to `command`; `"*"` means any.
     pub fn spoil_replies(&self, command: &str, times: usize, fault: ReplyFault) {
         self.shared.replies.add(command, times, fault);
     }
 
-    /// Spoils no more replies.
+    /// Removes the faults of replies.
     pub fn heal_replies(&self) {
         self.shared.replies.clear();
     }
@@ -188,12 +188,12 @@ impl Server {
         assert!(reply.get_f64("ok").is_ok_and(|ok| ok == 1.0), "{reply}");
     }
 
-    /// Ends every open connection and goes on listening.
+    /// Ends every open connection and continues to listen.
     pub fn cut(&self) {
         self.listening.cut();
     }
 
-    /// The commands seen, oldest first, as far as the log reaches back.
+    /// The received commands, oldest first, within the limit of the log.
     pub fn commands(&self) -> Vec<Request> {
         self.shared.record.commands()
     }
@@ -205,12 +205,12 @@ impl Server {
         commands
     }
 
-    /// Forgets the commands seen, and their counts.
+    /// Deletes the recorded commands, and their counts.
     pub fn forget_commands(&self) {
         self.shared.record.forget_commands();
     }
 
-    /// The connections seen, oldest first.
+    /// The connections, oldest first.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.shared.record.connections()
     }
@@ -220,14 +220,14 @@ impl Server {
         self.shared.record.checks()
     }
 
-    /// The connections that ran a command other than hello: those of the program, and not those of monitors.
+    /// The connections that ran a command other than hello: those of the program, without those of monitors.
     pub fn program_connections(&self) -> Vec<ConnectionInfo> {
         let mut connections = self.connections();
         connections.retain(|info| info.other_commands > 0);
         connections
     }
 
-    /// How much it has seen.
+    /// The counters of its record.
     pub fn counts(&self) -> Counts {
         Counts {
             sent: self.shared.traffic.sent.load(Ordering::Relaxed),
@@ -236,13 +236,13 @@ impl Server {
         }
     }
 
-    /// How often it has seen a command.
+    /// The number of times a command was received.
     pub fn count_of(&self, command: &str) -> u64 {
         let counts = self.counts();
         counts.commands.get(command).copied().unwrap_or(0)
     }
 
-    /// How many cursors are open.
+    /// The number of open cursors.
     pub fn open_cursors(&self) -> usize {
         lock(&self.shared.store).open_cursors()
     }
@@ -252,7 +252,7 @@ impl Server {
         lock(&self.shared.store).documents(namespace)
     }
 
-    /// Waits until `holds`, at most so long; says whether it did.
+    /// Waits until `holds` returns true, for at most this time; returns true if it did.
     pub fn wait_until(&self, limit: Duration, holds: impl Fn(&Self) -> bool) -> bool {
         let end = Instant::now() + limit;
         while !holds(self) {
@@ -272,7 +272,7 @@ impl Drop for Server {
     }
 }
 
-/// How to start a [`Server`].
+/// The options for a [`Server`].
 pub struct ServerBuilder {
     bind: Bind,
     tls: Option<ServerTls>,
@@ -286,28 +286,28 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Where to listen.
+    /// Sets the address to listen on.
     pub fn bind(mut self, bind: Bind) -> Self {
         self.bind = bind;
         self
     }
 
-    /// Speaks TLS.
+    /// Uses TLS.
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// What it says of itself.
+    /// Sets its hello.
     pub fn hello(mut self, hello: Hello) -> Self {
         self.hello = hello;
         self
     }
 
-    /// Answers a command with what `answer` gives; where that is `None`, as it would without.
+    /// Answers a command with the result of `answer`; if that is `None`, with the default answer.
     ///
-    /// The name is the command's, as the client spells it: to replace the whole of a hello, set it for
-    /// `hello`, `isMaster` and `ismaster`.
+    /// The name is the command's, in the client's spelling: to replace hello completely, set it for `hello`, `isMaster`
+    /// and `ismaster`.
     pub fn handle(
         mut self,
         command: &str,
@@ -317,32 +317,32 @@ impl ServerBuilder {
         self
     }
 
-    /// Every connection gets this fault.
+    /// Applies this fault to every connection.
     pub fn fault(self, fault: Fault) -> Self {
         self.faults.all(fault);
         self
     }
 
-    /// Demands authentication.
+    /// Requires authentication.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = Some(auth);
         self
     }
 
-    /// Expects each connection to begin with the PROXY protocol, version 2, and takes what it says of a
-    /// verified client certificate for true, as a server behind a TLS front does.
+    /// Expects each connection to begin with the PROXY protocol, version 2, and trusts its data about a verified client
+    /// certificate, like a server behind a TLS front.
     pub fn behind_proxy(mut self) -> Self {
         self.behind_proxy = true;
         self
     }
 
-    /// Shares its documents with other servers; cursors stay its own.
+    /// Shares its documents with other servers; cursors stay separate.
     pub fn data(mut self, data: &Data) -> Self {
         self.data = data.clone();
         self
     }
 
-    /// How many commands to remember; 0 for none, as a measurement wants. Default: 10 000.
+    /// Sets the number of commands in the log; 0 for none, as for a measurement. Default: 10 000.
     pub fn log_limit(mut self, limit: usize) -> Self {
         self.log_limit = limit;
         self
@@ -352,7 +352,7 @@ impl ServerBuilder {
     ///
     /// # Panics
     ///
-    /// If the address cannot be bound, or OpenSSL refuses the TLS settings.
+    /// If the address cannot be bound, or OpenSSL rejects the TLS settings.
     pub fn start(self) -> Server {
         let shared = Arc::new(Shared {
             tls: Mutex::new(self.tls.as_ref().map(prepare)),
@@ -378,13 +378,13 @@ impl ServerBuilder {
 
 type Handler = Box<dyn Fn(&Request) -> Option<Document> + Send + Sync>;
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 struct Shared {
     tls: Mutex<Option<(SslContext, ClientAuth)>>,
     hello: hello::HelloState,
     handlers: HashMap<String, Handler>,
     faults: FaultPlan,
-    /// None lets everyone do everything.
+    /// `None` allows all commands without authentication.
     auth: Option<Auth>,
     behind_proxy: bool,
     replies: reply::ReplyPlan,

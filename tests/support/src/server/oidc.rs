@@ -1,4 +1,4 @@
-//! MONGODB-OIDC as a server sees it: tokens that it takes, until a test takes them back.
+//! The server's side of MONGODB-OIDC: it accepts tokens until a test revokes them.
 
 use super::external::{ExternalConversation, ExternalMechanism, Said};
 use crate::net::lock;
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// MONGODB-OIDC, with the tokens that are accepted. Clones are one.
+/// MONGODB-OIDC, with the tokens that are accepted. Clones share their state.
 ///
 /// ```
 /// use mongotls_testbench::server::{Auth, OidcMechanism, Server};
@@ -23,7 +23,7 @@ pub struct OidcMechanism(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Until when, if not for ever.
+    /// The tokens, each with its expiration, or `None` if it does not expire.
     tokens: HashMap<String, Option<Instant>>,
     principals: Vec<Option<String>>,
     idp: Option<Document>,
@@ -35,28 +35,28 @@ impl OidcMechanism {
         Self::default()
     }
 
-    /// Takes this token from now on.
+    /// Accepts this token from now on.
     pub fn accept(&self, token: &str) {
         lock(&self.0).tokens.insert(token.into(), None);
     }
 
-    /// Takes this token so long.
+    /// Accepts this token for this time.
     pub fn accept_for(&self, token: &str, time: Duration) {
         let end = Some(Instant::now() + time);
         lock(&self.0).tokens.insert(token.into(), end);
     }
 
-    /// Takes this token no more.
+    /// Revokes this token.
     pub fn revoke(&self, token: &str) {
         lock(&self.0).tokens.remove(token);
     }
 
-    /// Says this of the identity provider.
+    /// Sets the description of the identity provider.
     pub fn set_idp(&self, answer: Document) {
         lock(&self.0).idp = Some(answer);
     }
 
-    /// The users (`n`) that clients have asked about, oldest first.
+    /// The users (`n`) in the requests of clients, oldest first.
     pub fn principals(&self) -> Vec<Option<String>> {
         lock(&self.0).principals.clone()
     }

@@ -1,4 +1,4 @@
-//! What a server saw: connections, commands, counts.
+//! A server's record: connections, commands, counts.
 
 use super::checks::{Check, Checks};
 use super::hello::{Effect, is_hello};
@@ -11,44 +11,44 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A command as it came.
+/// A received command.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Number of the connection, from 1.
+    /// The number of the connection, from 1.
     pub connection: u64,
     /// `requestID` of the message.
     pub request_id: i32,
     /// [`OP_MSG`](crate::wire::OP_MSG) or [`OP_QUERY`].
     pub op_code: i32,
-    /// How it was compressed.
+    /// The compressor of the message, if any.
     pub compressor: Option<Compressor>,
     /// Flag bits of an OP_MSG; 0 for OP_QUERY.
     pub flags: u32,
-    /// The command's name, as the client spelled it: the first key of its body.
+    /// The command's name, in the client's spelling: the first key of its body.
     pub name: String,
-    /// The database it is for.
+    /// The database of the command.
     pub database: String,
     /// The body.
     pub body: Document,
     /// The document sequences.
     pub sequences: Vec<Sequence>,
-    /// `application.name` of the connection's client metadata, as far as a hello has told.
+    /// `application.name` of the connection's client metadata, if a hello contained it.
     pub app_name: Option<String>,
-    /// The certificate that the client showed.
+    /// The client's certificate, if it sent one.
     pub client_certificate: Option<X509>,
     /// The subject of that certificate, or of the one that a front has verified, as a MongoDB user name.
     pub certificate_subject: Option<String>,
-    /// When it was read.
+    /// The time at which it was read.
     pub received: Instant,
 }
 
 impl Request {
-    /// Whether it came as OP_QUERY.
+    /// Returns true if it came as OP_QUERY.
     pub fn is_legacy(&self) -> bool {
         self.op_code == OP_QUERY
     }
 
-    /// Whether it changes data, and so is for a primary alone.
+    /// Returns true if it changes data, so that only a primary may run it.
     pub fn is_write(&self) -> bool {
         Effect::of(&self.name) == Effect::Write
     }
@@ -65,41 +65,41 @@ impl Request {
     }
 }
 
-/// A connection as the server saw it.
+/// A connection in the server's record.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionInfo {
     /// Its number, from 1.
     pub id: u64,
-    /// The server name that the client asked for.
+    /// The server name in the client's SNI.
     pub sni: Option<String>,
     /// `TLSv1.3` and so on; `None` without TLS or before the handshake's end.
     pub protocol: Option<String>,
     /// Name of the cipher suite.
     pub cipher: Option<String>,
-    /// Whether the handshake resumed a session.
+    /// True if the handshake resumed a session.
     pub resumed: bool,
-    /// The certificate that the client showed.
+    /// The client's certificate, if it sent one.
     pub client_certificate: Option<X509>,
-    /// Who has logged in, as `database.name`.
+    /// The authenticated user, as `database.name`.
     pub user: Option<String>,
-    /// Why the handshake failed, in OpenSSL's words.
+    /// OpenSSL's reason for a failed handshake.
     pub handshake_error: Option<String>,
-    /// Whether it is still open.
+    /// True if it is still open.
     pub open: bool,
-    /// How many hellos came.
+    /// The number of hellos.
     pub hellos: u64,
-    /// How many other commands came.
+    /// The number of other commands.
     pub other_commands: u64,
 }
 
 impl ConnectionInfo {
-    /// Whether it is a monitor's, as far as can be seen: it ran hello, and never anything else.
+    /// Returns true if it may be a monitor's: it ran only hello.
     pub fn is_monitor(&self) -> bool {
         self.hellos > 0 && self.other_commands == 0
     }
 }
 
-/// How much a server has seen.
+/// The counters of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections accepted.
@@ -108,11 +108,11 @@ pub struct Counts {
     pub open: u64,
     /// TLS handshakes finished.
     pub handshakes: u64,
-    /// Of those, how many resumed a session.
+    /// The number of those that resumed a session.
     pub resumed: u64,
     /// TLS handshakes failed.
     pub failed_handshakes: u64,
-    /// Commands by name, as the clients spelled them.
+    /// Commands by name, in the clients' spelling.
     pub commands: BTreeMap<String, u64>,
     /// Bytes sent, on the wire.
     pub sent: u64,
@@ -209,7 +209,7 @@ impl Record {
         Checks::new(seen.hellos.iter().filter(by_monitor).cloned())
     }
 
-    /// Counts all but the bytes.
+    /// All counters except those of bytes.
     pub(super) fn counts(&self) -> Counts {
         let seen = lock(&self.seen);
         let of = |what: fn(&ConnectionInfo) -> bool| {
@@ -232,7 +232,7 @@ impl Record {
         seen.counts.clear();
     }
 
-    /// Waits until something changes, at most so long.
+    /// Waits until something changes, for at most this time.
     pub(super) fn wait(&self, limit: Duration) {
         let seen = lock(&self.seen);
         let _woken = self
@@ -242,5 +242,5 @@ impl Record {
     }
 }
 
-/// How many hellos are remembered, whatever the limit of the log.
+/// The maximum number of hellos in the record, for any limit of the log.
 const HELLO_LIMIT: usize = 100_000;

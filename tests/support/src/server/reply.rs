@@ -1,7 +1,7 @@
 //! Replies that break the protocol, one rule at a time.
 //!
-//! Where a [`Fault`](crate::fault::Fault) cuts bytes, a [`ReplyFault`] leaves the transport alone and
-//! sends a message that a client must refuse, or must not be led astray by.
+//! While a [`Fault`](crate::fault::Fault) cuts bytes, a [`ReplyFault`] leaves the transport unchanged and sends a
+//! message that a client must reject, or must handle correctly.
 
 use crate::compress::{Compressor, wrap, wrap_as};
 use crate::fault::Action;
@@ -9,7 +9,7 @@ use crate::net::lock;
 use crate::wire::{CHECKSUM_PRESENT, Frame, MORE_TO_COME, crc32c};
 use std::sync::Mutex;
 
-/// What is wrong with a reply.
+/// A fault of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyFault {
     /// No reply comes; the connection stays open.
@@ -20,37 +20,37 @@ pub enum ReplyFault {
     DeclaredLength(i32),
     /// The header has this opcode.
     OpCode(i32),
-    /// The last `n` bytes are missing, and the header's length agrees with that.
+    /// The last `n` bytes are missing, and the header's length matches that.
     Truncated(usize),
     /// These flag bits are set.
     Flags(u32),
     /// A checksum is announced and added; a wrong one unless `valid`. Only OP_MSG has one.
     Checksum {
-        /// Whether it is right.
+        /// True if the checksum is correct.
         valid: bool,
     },
-    /// Says that more replies follow; none does.
+    /// The flag for further replies is set, but none follows.
     MoreToCome,
-    /// So many zero bytes follow the last section, and the header's length counts them.
+    /// This number of zero bytes follows the last section, and the header's length includes them.
     TrailingBytes(usize),
     /// The body section comes twice.
     TwoBodies,
-    /// It is not compressed, although its request was.
+    /// The reply is not compressed, although its request was.
     Uncompressed,
-    /// It is compressed so, whether its request was or not, and wrong in one respect if any.
+    /// The reply is compressed in this way, for any request, with an optional fault.
     Compressed(Compressor, Option<CompressedFault>),
     /// These bytes instead of the whole message.
     Replace(Vec<u8>),
-    /// So many bytes of the reply pass, then the action happens.
+    /// This number of bytes of the reply pass, then the action happens.
     Cut {
-        /// How many bytes pass.
+        /// The number of bytes that pass.
         after: u64,
-        /// What happens then.
+        /// The action after that.
         action: Action,
     },
 }
 
-/// What is wrong with a compressed reply.
+/// A fault of a compressed reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompressedFault {
     /// `uncompressedSize` has this value.
@@ -61,9 +61,9 @@ pub enum CompressedFault {
     OpCode(i32),
     /// The last `n` compressed bytes are missing.
     Truncated(usize),
-    /// This follows the compressed bytes.
+    /// These bytes follow the compressed bytes.
     Trailing(Vec<u8>),
-    /// So many zeros are compressed instead, and the true size of the reply is declared.
+    /// This number of zeros is compressed instead, and the true size of the reply is declared.
     Bomb(usize),
 }
 
@@ -87,7 +87,7 @@ impl CompressedFault {
 }
 
 impl ReplyFault {
-    /// The bytes to send instead of `reply`; none for no reply at all.
+    /// The bytes to send instead of `reply`; empty for no reply at all.
     pub(super) fn apply(&self, mut reply: Frame) -> Vec<u8> {
         match self {
             Self::Silence => return Vec::new(),
@@ -140,7 +140,7 @@ struct Rule {
     fault: ReplyFault,
 }
 
-/// Which replies are to be spoiled.
+/// The faults of future replies.
 #[derive(Debug, Default)]
 pub(super) struct ReplyPlan(Mutex<Vec<Rule>>);
 

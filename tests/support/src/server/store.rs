@@ -1,10 +1,10 @@
 //! Documents in memory, and cursors over them.
 //!
-//! Enough of a database to insert, find by equality, page through results and delete. What it does not
-//! know (an operator in a filter) it refuses by an error, rather than give a wrong result.
+//! It implements enough of a database to insert, find by equality, page through results and delete. It rejects unknown
+//! features (an operator in a filter) by an error, so that no result is wrong.
 //!
-//! [`Data`] can be shared by the members of a set, while cursors are known to their own server alone. A
-//! member that is cut off goes on with a copy, and loses what was written to it when it comes back.
+//! [`Data`] can be shared by the members of a set, while each server knows only its own cursors. A separated member
+//! continues with a copy, and loses its own writes when it comes back.
 
 use super::commands::{failure, ok};
 use super::failpoint::integer;
@@ -65,14 +65,14 @@ struct Cursor {
     rest: VecDeque<Document>,
 }
 
-/// What one server knows: documents, and the cursors that it has opened.
+/// The state of one server: documents, and the cursors that it has opened.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     data: Data,
     cursors: BTreeMap<i64, Cursor>,
-    /// Where the server is cut off from its set: the data of the others.
+    /// The data of the others, if the server is separated from its set.
     left: Option<Data>,
-    /// Whether it was primary when that happened.
+    /// True if it was primary when it was separated.
     stale_primary: bool,
     stale: Vec<Request>,
 }
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// From now on it sees and writes a copy of its own.
+    /// Reads and writes a separate copy from now on.
     pub(super) fn cut_off(&mut self, as_primary: bool) {
         if self.left.is_none() {
             let own = self.data.copy();
@@ -94,7 +94,7 @@ impl Store {
         self.stale_primary = as_primary;
     }
 
-    /// It sees again what the others see; what it wrote alone is lost.
+    /// Uses the data of the others again; its own writes are lost.
     pub(super) fn rejoin(&mut self) {
         if let Some(data) = self.left.take() {
             self.data = data;
@@ -107,7 +107,7 @@ impl Store {
         self.cursors.clear();
     }
 
-    /// Notes a command that is going to be run.
+    /// Records a command before it is run.
     pub(super) fn note(&mut self, request: &Request) {
         let effect = Effect::of(&request.name);
         if effect == Effect::Write {
@@ -118,13 +118,13 @@ impl Store {
         }
     }
 
-    /// The reads and writes that it has run as a primary that was cut off.
+    /// The reads and writes that it ran as a separated primary.
     pub(super) fn stale(&self) -> Vec<Request> {
         self.stale.clone()
     }
 
-    /// When it was last written to. A primary that is idle writes nothing from time to time, so that
-    /// the date goes on; a secondary that is cut off gets none of that.
+    /// The time of its last write. An idle primary makes a no-op write from time to time, so that the date advances; a
+    /// separated secondary does not receive these.
     pub(super) fn last_write(&self) -> DateTime {
         let mut content = self.data.lock();
         let now = DateTime::now();
@@ -376,7 +376,7 @@ fn matches(document: &Document, filter: Option<&Document>) -> bool {
         })
 }
 
-/// Whether both are the same whole number, of whatever type.
+/// Returns true if both are equal whole numbers, of any type.
 fn same_number(one: &Bson, other: &Bson) -> bool {
     !matches!((one, other), (Bson::Double(_), Bson::Double(_)))
         && integer(one).is_some_and(|n| integer(other) == Some(n))
@@ -387,7 +387,7 @@ fn id_bytes(document: &Document) -> Vec<u8> {
     doc! { "_id": id }.to_vec().unwrap()
 }
 
-/// At most `size` documents and at most 16 MiB, but one at least if there is one and `size` allows it.
+/// Returns at most `size` documents and at most 16 MiB, but at least one if there is one and `size` allows it.
 fn take_batch(rest: &mut VecDeque<Document>, size: usize) -> Vec<Document> {
     let mut bytes = 0;
     let mut batch = Vec::new();
@@ -402,8 +402,8 @@ fn take_batch(rest: &mut VecDeque<Document>, size: usize) -> Vec<Document> {
     batch
 }
 
-/// Counted for all servers, so that no cursor is found on a server that did not open it.
+/// Counted for all servers, so that a cursor is found only on the server that opened it.
 static NEXT_CURSOR: AtomicI64 = AtomicI64::new(1);
 
-/// How often an idle primary writes nothing, in milliseconds: `periodicNoopIntervalSecs` of MongoDB.
+/// The interval of an idle primary's no-op writes, in milliseconds: `periodicNoopIntervalSecs` of MongoDB.
 const IDLE_WRITES: i64 = 10_000;

@@ -1,7 +1,7 @@
-//! What a server says and asks for in the TLS handshake.
+//! A server's settings for the TLS handshake.
 //!
-//! The defaults are lenient (security level 0, so that a weak certificate can be served at all): what
-//! is refused should be refused by the client under test. Versions default to TLS 1.2 and 1.3.
+//! The defaults are lenient (security level 0, so that a weak certificate can be served at all), because the client
+//! under test should do the rejecting. Versions default to TLS 1.2 and 1.3.
 
 use crate::net::lock;
 use crate::pki::Identity;
@@ -18,18 +18,18 @@ use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// What the server does about a client certificate.
+/// The server's handling of a client certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// Does not ask.
+    /// Does not request one.
     #[default]
     None,
-    /// Asks; goes on without one, refuses a bad one by alert.
+    /// Requests one; continues without one, rejects an invalid one by alert.
     Request,
-    /// Asks; refuses by alert if none came or a bad one.
+    /// Requests one; rejects a missing or invalid one by alert.
     Require,
-    /// Asks as mongod does: takes whatever comes, finishes the handshake, and then closes without an
-    /// answer if none came or a bad one.
+    /// Requests one as mongod does: accepts any, finishes the handshake, and then closes without an answer if it is
+    /// missing or invalid.
     RequireLikeMongod,
 }
 
@@ -98,7 +98,7 @@ impl ServerTls {
         self
     }
 
-    /// Cipher suites up to TLS 1.2, as OpenSSL writes them.
+    /// Cipher suites up to TLS 1.2, in OpenSSL's notation.
     pub fn cipher_list(mut self, list: &str) -> Self {
         self.cipher_list = Some(list.into());
         self
@@ -122,48 +122,48 @@ impl ServerTls {
         self
     }
 
-    /// What to do about a client certificate, and which authorities it may come from.
+    /// Sets the handling of client certificates, and the authorities that may issue them.
     pub fn client_auth(mut self, mode: ClientAuth, authorities: &[&X509]) -> Self {
         self.client_auth = mode;
         self.client_cas = authorities.iter().map(|&ca| ca.clone()).collect();
         self
     }
 
-    /// Refuses client certificates that this CRL lists (`certificate_revoked`).
+    /// Rejects client certificates that this CRL lists (`certificate_revoked`).
     pub fn client_crl(mut self, crl: &X509CrlRef) -> Self {
         self.client_crl = Some(crl.to_pem().unwrap());
         self
     }
 
-    /// How many session tickets a TLS 1.3 handshake hands out; with 0 no version resumes. Default: 2.
+    /// Sets the number of session tickets of a TLS 1.3 handshake; with 0 no version resumes. Default: 2.
     pub fn tickets(mut self, count: usize) -> Self {
         self.tickets = count;
         self
     }
 
-    /// Sets no session ID context, as many servers forget to. OpenSSL then issues tickets and, if it asks for client
+    /// Sets no session ID context, a common omission. OpenSSL then issues tickets and, if it requests client
     /// certificates, answers them with the alert `internal_error`.
     pub fn without_session_id_context(mut self) -> Self {
         self.has_session_id_context = false;
         self
     }
 
-    /// An OCSP response (DER) for clients that ask for one.
+    /// An OCSP response (DER) for clients that request one.
     ///
-    /// Up to OpenSSL 3.5 any bytes will do; 3.6 hands on only what it can read as a response.
+    /// Up to OpenSSL 3.5 any bytes are sent; 3.6 sends only bytes that it can decode as a response.
     pub fn staple(self, response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         self.staple_with(move |_| Some(response.clone()))
     }
 
-    /// The OCSP response that `staple` holds when a client asks for one.
+    /// The OCSP response that is in `staple` when a client requests one.
     pub fn staple_from(self, staple: &Staple) -> Self {
         let staple = staple.clone();
         self.staple_with(move |_| staple.take())
     }
 
-    /// The OCSP response that `choose` returns for a client that asks for one, or none; it gets the
-    /// name that the client sent, and is called once a handshake that does not resume a session.
+    /// Staples the OCSP response that `choose` returns for a client that requests one, if any; it receives the name
+    /// that the client sent, and is called once for each handshake that does not resume a session.
     pub fn staple_with(
         mut self,
         choose: impl Fn(Option<&str>) -> Option<Vec<u8>> + Send + Sync + 'static,
@@ -172,7 +172,7 @@ impl ServerTls {
         self
     }
 
-    /// Refuses by `unrecognized_name` where `accepts` says no; it gets `None` if no name came.
+    /// Rejects with `unrecognized_name` if `accepts` returns false; it receives `None` if the client sent no name.
     pub fn accept_names(
         mut self,
         accepts: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
@@ -204,7 +204,7 @@ impl ServerTls {
     /// OpenSSL's errors.
     pub fn context(&self) -> Result<SslContext, ErrorStack> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
-        // First of all: it decides which certificates may be loaded.
+        // Set first, because it determines which certificates may be loaded.
         builder.set_security_level(self.security_level);
         builder.set_min_proto_version(Some(self.min_version))?;
         builder.set_max_proto_version(Some(self.max_version))?;
@@ -249,7 +249,7 @@ impl ServerTls {
         }
         builder.set_client_ca_list(names);
         if let Some(pem) = &self.client_crl {
-            // OpenSSL's lookup reads CRLs from files only, and reads them at once.
+            // OpenSSL's lookup reads CRLs only from files, and reads them at once.
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(pem).unwrap();
             let store = builder.cert_store_mut();
@@ -304,7 +304,7 @@ impl ServerTls {
 
 /// An OCSP response to staple, which can be changed while the server runs.
 ///
-/// Unlike [`Server::set_tls`](super::Server::set_tls) it leaves sessions and open connections alone.
+/// Unlike [`Server::set_tls`](super::Server::set_tls) it leaves sessions and open connections unchanged.
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec};
@@ -335,17 +335,17 @@ impl Staple {
         staple
     }
 
-    /// This response from now on.
+    /// Staples this response from now on.
     pub fn set(&self, response: impl Into<Vec<u8>>) {
         lock(&self.0).response = Some(response.into());
     }
 
-    /// None from now on: the server says nothing, although it is asked.
+    /// Staples nothing from now on, even if a client requests it.
     pub fn clear(&self) {
         lock(&self.0).response = None;
     }
 
-    /// How many handshakes asked for it, whether or not there was one.
+    /// The number of handshakes that requested it, with or without a response.
     pub fn asked(&self) -> usize {
         lock(&self.0).asked
     }

@@ -1,4 +1,4 @@
-//! Each fault as a raw client sees it: the bytes before it, and the end after it.
+//! Each fault from the view of a raw client: the bytes before it, and the end after it.
 
 use bson::doc;
 use mongotls_testbench::client::{Patient, RawClient, tls};
@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How a stream ended.
+/// The end of a stream.
 #[derive(Debug, PartialEq)]
 enum End {
     Eof,
@@ -24,7 +24,7 @@ enum End {
 
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Reads all there is, until the end or until nothing came for a while.
+/// Reads everything, until the end or until nothing came for a while.
 fn drain(stream: &mut TcpStream) -> (Vec<u8>, End) {
     stream.set_read_timeout(Some(QUIET)).unwrap();
     let mut all = Vec::new();
@@ -61,7 +61,7 @@ fn faults_strike_a_plain_reply_at_any_byte_on_either_layer() {
                 let server = Server::builder().start();
                 server.faults().next(1, Fault::new(after, action).on(layer));
                 let met = ping(server.addr());
-                // Only one connection is struck.
+                // Only one connection has the fault.
                 let mut next = RawClient::connect(server.addr()).unwrap();
                 next.command("admin", doc! { "ping": 1 }).unwrap();
                 met
@@ -164,7 +164,7 @@ fn close_above_tls_says_close_notify_and_below_it_does_not() {
     let identity = ca.issue(LeafSpec::local_server().key_kind(KeyKind::Ed25519));
     let server = Server::builder().tls(ServerTls::new(&identity)).start();
     let connect = || RawClient::connect_tls(server.addr(), "localhost", ca.cert()).unwrap();
-    // How much came before the end, and whether close_notify was that end.
+    // The number of bytes before the end, and true if close_notify was that end.
     let receive_after = |client: &mut RawClient<SslStream<Patient>>| {
         let ping = Msg::of(doc! { "ping": 1, "$db": "admin" });
         client.send(OP_MSG, ping.encode()).unwrap();

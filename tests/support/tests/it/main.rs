@@ -1,4 +1,4 @@
-//! Tests of the bench itself: a bench that is wrong makes every test on it worthless.
+//! Tests of the bench itself: a wrong bench makes every test on it worthless.
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests, too, may fail the test"

@@ -1,4 +1,4 @@
-//! What monitors rely on in the bench server: awaitable and streaming hello, and fail points on both.
+//! The properties of the bench server that monitors rely on: awaitable and streaming hello, and fail points on both.
 
 use bson::oid::ObjectId;
 use bson::{Document, doc};
@@ -42,7 +42,7 @@ fn expect_end(client: &mut RawClient<TcpStream>) {
     assert!(ended, "the stream goes on");
 }
 
-/// The version that differs from this one so.
+/// A version that differs from this one in this field.
 fn other(version: &Document, key: &str, value: impl Into<bson::Bson>) -> Document {
     let mut other = version.clone();
     other.insert(key, value);
@@ -58,7 +58,7 @@ fn an_awaitable_hello_is_answered_at_its_limit_or_at_once_if_it_knows_another_pr
     assert_eq!(*reply.get_document("topologyVersion").unwrap(), version);
 
     let begun = Instant::now();
-    // Its counter says nothing to another process, even where it is greater.
+    // Its counter has no meaning for another process, even if it is greater.
     for counter in [0_i64, 7] {
         let process = other(&version, "processId", ObjectId::new());
         let unknown = awaitable(&other(&process, "counter", counter), LONG);
@@ -104,7 +104,7 @@ fn a_stream_goes_on_at_each_limit_and_ends_with_an_error() {
     let last = answers.find(|told| told.flags != MORE_TO_COME);
     let last = last.expect("the end of the stream");
     assert_eq!(last.body.get_i32("code").unwrap(), 91);
-    // The connection is there for the next request.
+    // The connection is usable for the next request.
     client.command("admin", doc! { "ping": 1 }).unwrap();
     assert_eq!(server.count_of("hello"), 2);
 }

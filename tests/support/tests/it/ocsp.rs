@@ -1,4 +1,4 @@
-//! OCSP responses as OpenSSL reads them: a sound one is sound, and each fault is one fault.
+//! OCSP responses as OpenSSL reads them: a valid one is valid, and each fault is one fault.
 
 use mongotls_testbench::der;
 use mongotls_testbench::pki::{
@@ -17,20 +17,20 @@ use openssl::x509::{CrlReason, X509, X509Ref};
 use std::process::Command;
 use std::time::SystemTime;
 
-/// What OpenSSL finds, each part looked at by itself so that one fault cannot hide another.
+/// OpenSSL's findings, each part checked separately so that one fault cannot hide another.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     status: OcspResponseStatus,
-    /// `Some("")` if the signature is that of someone who may sign; the reason otherwise.
+    /// `Some("")` if the signer is authorized and the signature valid; the reason otherwise.
     verified: Option<String>,
-    /// Status and reason, by the CertID with this digest; `None` if it is not spoken of.
+    /// Status and reason, by the CertID with this digest; `None` if the response does not contain it.
     about: Option<(OcspCertStatus, OcspRevokedStatus)>,
-    /// Whether now lies between thisUpdate and nextUpdate, with a minute of grace.
+    /// True if now lies between thisUpdate and nextUpdate, with a minute of tolerance.
     current: Option<bool>,
     has_next_update: bool,
 }
 
-/// What OpenSSL's parser and verifier see in a response about `cert`, or that it cannot be read.
+/// The results of OpenSSL's parser and verifier for a response about `cert`, or `None` if it cannot be decoded.
 fn see(der: &[u8], root: &Ca, issuer: &X509, cert: &X509Ref) -> Option<Seen> {
     see_by(der, root, issuer, cert, MessageDigest::sha1())
 }
@@ -105,7 +105,7 @@ fn revoked(reason: OcspRevokedStatus) -> Seen {
     }
 }
 
-/// What `openssl ocsp` says about a response, with its text form.
+/// The output of `openssl ocsp` for a response, with its text form.
 fn openssl_ocsp(der: &[u8], root: &Ca, issuer: &X509, cert: &X509, more: &[&str]) -> String {
     let dir = PkiDir::new();
     dir.write("root.pem", root.cert_pem());
@@ -157,7 +157,7 @@ fn sound_response_verifies_with_every_kind_of_key_and_digest() {
                 || said.contains("Responder Id: CN=intermediate"),
             "{said}"
         );
-        // The root speaks of the intermediate.
+        // The root answers for the intermediate.
         let above = root.ocsp(middle.cert()).build();
         let seen = see(&above, &root, root.cert(), middle.cert());
         assert_eq!(seen, Some(sound()), "{kind:?}");
@@ -202,7 +202,7 @@ fn each_change_is_seen_and_nothing_else() {
         ..sound()
     };
     let about_other = || SingleResponse::new(ca.cert(), &other.cert);
-    // OpenSSL takes the issuer in the CertID for the one that must have signed.
+    // OpenSSL requires that the issuer in the CertID has signed.
     let of_another_ca = || Seen {
         verified: Some("root ca not trusted".into()),
         ..unspoken()
@@ -276,7 +276,7 @@ fn what_is_no_time_is_never_current() {
                 .any(|word| response.windows(word.len()).any(|part| part == *word))
         );
         let seen = see(&response, &ca, ca.cert(), &server.cert).unwrap();
-        // OpenSSL 3.6 cannot read such a response; the ones before it can.
+        // OpenSSL 3.6 cannot decode such a response; earlier versions can.
         if seen.verified.is_some() {
             assert_eq!(
                 seen,
@@ -384,7 +384,7 @@ fn delegates_are_taken_or_refused_for_their_own_reason() {
         assert_eq!(seen, expected, "{delegate}");
     }
 
-    // What OpenSSL's verdict does not tell apart is in the certificates.
+    // The certificates contain the details that OpenSSL's verdict does not distinguish.
     let text = |identity: &Identity| String::from_utf8(identity.cert.to_text().unwrap()).unwrap();
     assert!(text(&sound_delegate).contains("OCSP Signing"));
     assert!(text(&sound_delegate).contains("OCSP No Check"));
@@ -425,7 +425,7 @@ fn failures_have_a_status_and_nothing_else() {
         let said = openssl_ocsp(&response, &ca, ca.cert(), &server.cert, &[]);
         assert!(said.contains(&format!("Responder Error: {name}")), "{said}");
     }
-    // A failure that speaks all the same, and a success without a word.
+    // A failure with responseBytes, and a success without them.
     let late = ca.ocsp(&server.cert).status(OcspResponseStatus::TRY_LATER);
     let seen = see(
         &late.response_bytes(true).build(),
@@ -471,7 +471,7 @@ fn times_version_and_extensions_are_where_they_belong() {
     let (ca, server) = ca();
     let text = |spec: OcspSpec| openssl_ocsp(&spec.build(), &ca, ca.cert(), &server.cert, &[]);
     let spec = || ca.ocsp(&server.cert);
-    // What was made up to half a minute ago may say so, to the second.
+    // A time up to half a minute ago may be printed, to the second.
     let says = |said: &str, label: &str, offset: i64| {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let time = i64::try_from(now).unwrap() + offset;
@@ -505,7 +505,7 @@ fn times_version_and_extensions_are_where_they_belong() {
         said.contains("0408ABABABABABABABAB") || said.contains("ABABABABABABABAB"),
         "{said}"
     );
-    // The one stands in the SingleResponse, before the end of it; the other after it.
+    // One is in the SingleResponse, before its end; the other after it.
     for (critical, mark) in [(true, ": critical"), (false, ": ")] {
         let said = text(spec().unknown_extension(critical));
         let (_, rest) = said.split_once("Response Extensions:").expect(&said);
@@ -549,7 +549,7 @@ fn certificates_name_their_responders_in_order_and_in_any_form() {
     let cert = ca.issue(spec).cert;
     assert_eq!(urls(&cert), odd);
 
-    // How an empty one is printed depends on the version.
+    // The printed form of an empty one depends on the version.
     let cert = ca.issue(LeafSpec::local_server().ocsp_url("")).cert;
     let method = der::object_identifier("1.3.6.1.5.5.7.48.1");
     let access = der::sequence(&[method, der::context(6, b"")]);

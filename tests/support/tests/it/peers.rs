@@ -1,4 +1,4 @@
-//! Real programs as peers. One that is missing is skipped, aloud.
+//! Real programs as peers. A test whose program is missing is skipped, with a message.
 
 use bson::{Document, doc};
 use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
@@ -167,7 +167,7 @@ fn haproxy_staples_what_it_is_given() {
     assert_eq!(stream.ssl().ocsp_status(), Some(&response[..]));
 }
 
-/// A response that says good, made by the `openssl` program.
+/// A response with the status good, made by the `openssl` program.
 fn ocsp_response(ca: &Ca, identity: &Identity) -> Vec<u8> {
     let dir = PkiDir::new();
     dir.write("ca.pem", ca.cert_pem());
@@ -193,7 +193,7 @@ fn ocsp_response(ca: &Ca, identity: &Identity) -> Vec<u8> {
     std::fs::read(dir.path().join("response")).unwrap()
 }
 
-/// What `openssl ocsp` as a client says about `certs`, in the order of its lines.
+/// The output of `openssl ocsp` as a client for `certs`, in the order of its lines.
 fn ask_responder(url: &str, ca: &Ca, certs: &[&Identity]) -> String {
     let dir = PkiDir::new();
     dir.write("ca.pem", ca.cert_pem());
@@ -232,7 +232,7 @@ fn openssl_ocsp_knows_what_it_is_told() {
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    // Each change holds for the very next request.
+    // Each change applies to the next request.
     responder.good(&unknown.cert);
     responder.revoked(&good.cert, -60, None);
     responder.good(&gone.cert);

@@ -1,4 +1,4 @@
-//! What the PKI makes is what OpenSSL reads: each defect gives its own reason, and only that.
+//! The PKI as OpenSSL reads it: each defect has exactly its own reason.
 
 use mongotls_testbench::pki::{
     BasicConstraints, Ca, CaSpec, Digest, Identity, KeyKind, LeafSpec, PkiDir, Purpose, Revocation,

@@ -1,4 +1,4 @@
-//! The simulated replica set, seen by raw messages.
+//! The simulated replica set, tested with raw messages.
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
@@ -52,7 +52,7 @@ fn version(reply: &Document) -> (ObjectId, i64) {
     (version.get_object_id("processId").unwrap(), counter)
 }
 
-/// Asks for answers without further requests, from what `known` tells.
+/// Requests answers without further requests, starting from the state `known`.
 fn stream(client: &mut RawClient<TcpStream>, known: &Document, limit: i64) {
     let mut msg = Msg::of(doc! {
         "hello": 1, "$db": "admin", "maxAwaitTimeMS": limit,
@@ -129,7 +129,7 @@ fn each_election_has_a_greater_id_and_a_newer_topology_version() {
 #[test]
 fn there_are_never_two_primaries_that_hear_of_each_other() {
     let set = three();
-    // Held here: to ask the set would wait until the election is over.
+    // Kept here: getting them from the set would wait until the election is over.
     let nodes = [set.node(0), set.node(1)];
     let role = |index: usize| nodes[index].server().hello().role;
     for _ in 0..200 {
@@ -206,7 +206,7 @@ fn a_stale_primary_takes_writes_that_are_recorded_and_lost() {
     let mut old = connect(&set, 0);
     let told = hello(&set, 0);
     set.partition(0, Partition::FromMembers);
-    // There is no other yet: what it takes is kept.
+    // There is no other primary yet: its writes are kept.
     insert(&mut old, 1);
     set.elect(1);
     let begun = Instant::now();
@@ -287,7 +287,7 @@ fn a_silent_partition_hangs_old_and_new_connections_until_it_is_healed() {
     is_silent(&mut new);
     assert_eq!(set.node(0).server().count_of("ping"), 0);
     set.elect(1);
-    // The member has learned of the election before what was held reaches it.
+    // The member receives the result of the election before the held bytes reach it.
     set.heal(0);
     for client in [&mut old, &mut new] {
         assert_eq!(next(client).unwrap().body.get_f64("ok").unwrap(), 1.0);
@@ -474,7 +474,7 @@ fn what_monitors_ask_is_told_apart_from_what_programs_do() {
         .iter()
         .filter(|info| info.open && info.is_monitor());
     assert_eq!(open.count(), 2);
-    // A monitor that goes is noticed while its answer is awaited.
+    // A monitor that disconnects is noticed while its answer is awaited.
     drop(streaming);
     let has_gone = |set: &ReplicaSet| set.node(0).server().counts().open == 2;
     assert!(set.wait_until(SOON, has_gone));

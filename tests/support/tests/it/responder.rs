@@ -1,4 +1,4 @@
-//! The OCSP responder and the HTTP proxy, as a client sees them.
+//! The OCSP responder and the HTTP proxy, from the view of a client.
 
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::http_proxy::HttpProxy;
@@ -13,9 +13,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what should come.
+/// The time limit for an expected event.
 const SOON: Duration = Duration::from_secs(5);
-/// How long a test waits to see that nothing comes.
+/// The time to wait for an event that should not happen.
 const A_WHILE: Duration = Duration::from_millis(150);
 
 fn setup() -> (Responder, Ca, Identity, Vec<u8>) {
@@ -67,7 +67,7 @@ fn send(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// What comes until the end of the connection.
+/// The bytes until the end of the connection.
 fn ask(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     send(addr, bytes).read_to_end(&mut answer).unwrap();
@@ -140,7 +140,7 @@ fn openssl_is_served_and_its_nonce_read() {
     let said = format!("{output:?}");
     assert!(said.contains("Response verify OK"), "{said}");
     assert!(said.contains("cert.pem: good"), "{said}");
-    // It tells when the nonce is missing or another one.
+    // It warns if the nonce is missing or another one.
     assert!(!said.contains("WARNING"), "{said}");
     let request = &responder.requests()[0];
     assert_eq!(request.nonce.as_ref().unwrap().len(), 16);
@@ -176,7 +176,7 @@ fn answers_by_serial_number_or_for_all() {
 #[test]
 fn a_path_before_the_request_and_unencoded_base64_are_taken() {
     let (responder, ca, server, response) = setup();
-    // A random serial number: soon there is one whose base64 has each of the three signs.
+    // A random serial number: after a few tries the base64 of one has each of the three characters.
     let awkward = std::iter::repeat_with(|| ca.issue(LeafSpec::local_server()).cert)
         .find(|cert| {
             let base64 = openssl::base64::encode_block(&sha1_request(&ca, cert));
@@ -324,7 +324,7 @@ fn every_behaviour_is_what_its_name_says() {
     assert_eq!(ask(addr, &post(&der)), b"SSH-2.0-bench\r\n");
 }
 
-/// The body, and whether it ended with the last chunk.
+/// The body; the second value is true if it ended with the last chunk.
 fn dechunk(mut bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") {
@@ -434,7 +434,7 @@ fn endless_answers_go_on_until_the_client_goes() {
 fn faults_strike_the_answer_and_not_the_request() {
     let (responder, ca, server, _) = setup();
     let der = sha1_request(&ca, &server.cert);
-    // What came, and how it ended.
+    // The received bytes, and the kind of the end.
     let outcome = |fault: Fault| {
         responder.faults().next(1, fault);
         let mut stream = send(responder.addr(), &post(&der));
@@ -598,10 +598,10 @@ fn proxy_forwards_by_name_or_to_one_place() {
     assert_eq!(forwarded.complaints, [""; 0]);
     assert_eq!(forwarded.http.target, path(&der));
     assert_eq!(forwarded.http.header("Proxy-Connection"), None);
-    // 192.0.2.0/24 is for documentation: nobody is there, and nobody is asked.
+    // 192.0.2.0/24 is for documentation: no host has such an address, and no request is sent there.
     let (head, _) = through(&proxy, "192.0.2.1", "", &der);
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-    // Its own requests must have the absolute form.
+    // Requests to the proxy must have the absolute form.
     let answer = ask(proxy.addr(), &get(&path(&der)));
     assert!(answer.starts_with(b"HTTP/1.1 400 "));
     assert_eq!((proxy.count(), responder.count()), (3, 1));

@@ -1,4 +1,4 @@
-//! The program: it says when it is ready, and ends with its input.
+//! The program: it prints a line when it is ready, and ends with its input.
 
 use mongotls_testbench::client::RawClient;
 use openssl::pkey::PKey;

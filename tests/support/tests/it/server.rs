@@ -1,4 +1,4 @@
-//! The bench server, seen by plain OpenSSL and hand-built bytes.
+//! The bench server, tested with plain OpenSSL and hand-built bytes.
 
 use bson::{Document, doc};
 use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
@@ -423,7 +423,7 @@ fn x509_authentication_wants_a_client_certificate() {
     );
 }
 
-/// A client context that keeps the sessions it gets.
+/// A client context that keeps the sessions that it receives.
 fn keeping_context() -> (SslContext, Arc<Mutex<Vec<openssl::ssl::SslSession>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let mut builder = SslContext::builder(SslMethod::tls_client()).unwrap();
@@ -446,7 +446,7 @@ fn sessions_resume_until_the_settings_change() {
             let mut ssl = Ssl::new(&context).unwrap();
             if let Some(session) = kept.lock().unwrap().pop() {
                 #[expect(unsafe_code, reason = "the test has one context only")]
-                // SAFETY: the session was made by this very context.
+                // SAFETY: the session was made by this context.
                 unsafe {
                     ssl.set_session(&session).unwrap();
                 }
@@ -456,7 +456,7 @@ fn sessions_resume_until_the_settings_change() {
                 .unwrap();
             let mut client = RawClient::over(stream);
             client.legacy_hello().unwrap();
-            // A TLS 1.2 session is void for OpenSSL if its connection goes without close_notify.
+            // OpenSSL discards a TLS 1.2 session if its connection ends without close_notify.
             client.stream.shutdown().unwrap();
             client.stream.ssl().session_reused()
         };
@@ -481,7 +481,7 @@ fn handshakes_are_refused_by_name_by_alert_and_for_want_of_a_common_version() {
     let tls = ServerTls::new(&identity).accept_names(|name| name == Some("good.example"));
     let server = Server::builder().tls(tls).start();
     assert!(refusal(&server, "bad.example").contains("unrecognized name"));
-    // The client may hear of it before the server has written it down.
+    // The client may receive the failure before the server has recorded it.
     assert!(server.wait_until(SOON, |server| server.counts().failed_handshakes == 1));
     assert_eq!(server.connections()[0].sni.as_deref(), Some("bad.example"));
     mongotls_testbench::client::tls(server.addr(), "good.example", None, None).unwrap();

@@ -1,4 +1,4 @@
-//! Routers, names for them that change, and a load balancer before them.
+//! Routers, changing DNS names for them, and a load balancer in front of them.
 
 use bson::doc;
 use mongotls_testbench::client::RawClient;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// The ports and the time to live that a name server answers an SRV query for `_mongodb._tcp.c.test` with.
+/// The ports and the times to live in a name server's answer to an SRV query for `_mongodb._tcp.c.test`.
 fn ask(dns: &DnsServer) -> (BTreeSet<u16>, BTreeSet<u32>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket

@@ -1,4 +1,4 @@
-//! The SOCKS5 proxy of the bench, spoken to by hand.
+//! The SOCKS5 proxy of the bench, tested with hand-built messages.
 
 use mongotls_testbench::client::RawClient;
 use mongotls_testbench::fault::Fault;
@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Sends the messages one by one, and returns the answers: as many bytes each as is said.
+/// Sends the messages one by one, and returns the answers, each with the given length.
 fn talk(proxy: SocketAddr, messages: &[(&[u8], usize)]) -> (Vec<Vec<u8>>, TcpStream) {
     let mut stream = TcpStream::connect(proxy).unwrap();
     stream
@@ -122,7 +122,7 @@ fn it_misbehaves_as_it_is_told() {
     proxy.misbehave(Misbehaviour::WithServersBytes);
     let (answers, _) = talk(proxy.addr(), &[(&[5, 1, 0], 2), (&request, 10 + 15)]);
     assert_eq!(&answers[1][10..], b"SSH-2.0-bench\r\n");
-    // A reply that is well and unusual goes on to the server.
+    // A valid but unusual reply is followed by the bytes of the server.
     proxy.misbehave(Misbehaviour::Reply(b"\x05\0\0\x03\x01p\0\0".to_vec()));
     let request = ask_for(3, b"\x06server", 1);
     let (_, stream) = talk(proxy.addr(), &[(&[5, 1, 0], 2), (&request, 8)]);

@@ -1,4 +1,4 @@
-//! Stapled responses: what a server says reaches a client that asks, whatever the version of TLS.
+//! Stapled responses: a client that requests a staple receives the server's, in every version of TLS.
 
 use mongotls_testbench::peers::{HaProxy, HaProxyOptions, SServer, or_skip};
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir};
@@ -35,7 +35,7 @@ fn connect(addr: SocketAddr, ssl: Ssl) -> SslStream<TcpStream> {
     ssl.connect(stream).unwrap()
 }
 
-/// The stapled response, if the client asks with this name.
+/// The stapled response, for a client that requests it with this name.
 fn stapled(addr: SocketAddr, version: SslVersion, name: &str) -> Option<Vec<u8>> {
     let mut ssl = Ssl::new(&client(version).build()).unwrap();
     ssl.set_status_type(StatusType::OCSP).unwrap();
@@ -69,7 +69,7 @@ fn a_staple_changes_while_the_server_runs() {
         assert_eq!(seen(), None, "{name}");
     }
     assert_eq!(staple.asked(), 8);
-    // Who does not ask is told nothing.
+    // A client that does not request it receives nothing.
     staple.set(&*good);
     let stream = connect(
         server.addr(),
@@ -122,7 +122,7 @@ fn sessions_survive_a_new_staple() {
             ssl.set_status_type(StatusType::OCSP).unwrap();
             if let Some(session) = kept.lock().unwrap().take() {
                 #[expect(unsafe_code, reason = "the test has one context only")]
-                // SAFETY: the session was made by this very context.
+                // SAFETY: the session was made by this context.
                 unsafe {
                     ssl.set_session(&session).unwrap();
                 }
@@ -166,7 +166,7 @@ fn haproxy_staples_on_every_version_what_it_can_make_out() {
     let seen = stapled(proxy.addr(), SslVersion::TLS1_3, "localhost");
     assert_eq!(seen, Some(delegated));
 
-    // The signature is the client's business.
+    // Checking the signature is up to the client.
     let cases: [(Vec<u8>, &str); 7] = [
         (spec().broken_signature().build(), ""),
         (spec().revoked(-60, None).build(), ""),
