@@ -103,7 +103,8 @@ impl Snapshot {
     /// `deprioritized` are the last choice.
     ///
     /// # Errors
-    /// The errors of [`TopologyDescription::suitable`], unless the server with an unknown wire version has worked before.
+    /// The errors of [`TopologyDescription::suitable`], unless the server with an unknown wire version has worked
+    /// before.
     pub(super) fn choose(
         &self,
         operation: Operation<'_>,

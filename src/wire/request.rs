@@ -27,8 +27,8 @@ pub(crate) trait EncodeCommand {
     /// Returns the name of the command, which is its first field.
     fn name(&self) -> &str;
 
-    /// Returns the minimum size of the encoded fields in bytes, if it is cheap to compute. A message that already exceeds
-    /// the limit by this size is not encoded.
+    /// Returns the minimum size of the encoded fields in bytes, if it is cheap to compute. A message that already
+    /// exceeds the limit by this size is not encoded.
     fn min_size(&self) -> usize {
         0
     }
