@@ -2,9 +2,9 @@
 //!
 //! A thread that finds no server requests a check from all monitors and sleeps until something changes, for at most
 //! `serverSelectionTimeoutMS` and its own limit. Selection fails immediately if waiting cannot help
-//! ([`verdict`](super::verdict)): every server has just been checked, and was rejected for its certificate or for settings
-//! that no check can fix. Other drivers wait in that case; MongoDB's shell does not, for the same reason. Source: "Server
-//! Selection", "Multi-threaded or asynchronous server selection".
+//! ([`verdict`](super::verdict)): every server has just been checked, and was rejected for its certificate or for
+//! settings that no check can fix. Other drivers wait in that case; MongoDB's shell does not, for the same reason.
+//! Source: "Server Selection", "Multi-threaded or asynchronous server selection".
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
