@@ -1,6 +1,6 @@
-//! MONGODB-AWS: every source of credentials, what is kept of them, and what is said where there are none.
+//! MONGODB-AWS: every source of credentials, their cache, and the errors if there are none.
 //!
-//! The bench signs anew what the client has signed. Services of AWS are web servers on this host.
+//! The bench repeats the client's signature and compares. Services of AWS are web servers on this host.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,12 +32,12 @@ pub(crate) fn server_of(mechanism: AwsMechanism) -> Server {
         .start()
 }
 
-/// A server that takes the key with its session token.
+/// A server that accepts the key with its session token.
 pub(crate) fn server() -> Server {
     server_of(AwsMechanism::new().key(ID, SECRET, Some(TOKEN)))
 }
 
-/// Services that are not there, and an environment of these variables alone.
+/// Services that do not exist, and an environment with only these variables.
 pub(crate) fn services(variables: &[(&str, &str)]) -> CloudServices {
     let nowhere = "http://127.0.0.1:1".to_owned();
     let pairs = variables.iter();
@@ -73,7 +73,7 @@ fn refused(server: &Server, services: CloudServices) -> Error {
     error
 }
 
-/// What ECS and EC2 answer, with credentials that end so far from now.
+/// The reply of ECS and EC2, with credentials that expire after this time.
 pub(crate) fn credentials(left: Duration) -> String {
     let end = DateTime::from_system_time(SystemTime::now() + left);
     let end = end.try_to_rfc3339_string().unwrap();
@@ -215,7 +215,7 @@ fn ec2_gives_credentials_that_are_kept_until_they_fail() {
             "/latest/meta-data/iam/security-credentials/bench-role",
         ]
     );
-    // The monitor sees that the connections have ended, and gives the others up.
+    // The monitor notices that the connections have ended, and the others are closed too.
     let cut = || {
         server.cut();
         let started = std::time::Instant::now();
@@ -224,13 +224,13 @@ fn ec2_gives_credentials_that_are_kept_until_they_fail() {
             std::thread::yield_now();
         }
     };
-    // New connections use what is kept.
+    // New connections use the cached credentials.
     for _ in 0..2 {
         cut();
         count(&client).unwrap();
     }
     assert_eq!(ec2.requests().len(), 3);
-    // A refusal gives it up.
+    // A rejection clears the cache.
     cut();
     let fails = doc! { "errorCode": 18 };
     server.configure_fail_point(&mongotls_testbench::server::fail_command(
@@ -276,7 +276,7 @@ fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
     for path in ["/v2/credentials/task", "v2/credentials/task"] {
         count(&client(&server, with(path))).unwrap();
     }
-    // It comes before the URL of a container service.
+    // It takes precedence over the URL of a container service.
     let mut both = with("/v2/credentials/task");
     let variables = both.variables.as_mut().unwrap();
     variables.insert(FULL_URI.into(), "http://127.0.0.1:1/".into());
@@ -287,7 +287,7 @@ fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
         error.to_string().contains("HTTP status 404: no such task"),
         "{error}"
     );
-    // Nothing in the variable leads elsewhere.
+    // No value of the variable leads to another host.
     let error = refused(&server, with("@127.0.0.1:1/"));
     assert!(error.to_string().contains("HTTP status 404"), "{error}");
     assert!(ec2.requests().is_empty());
@@ -312,7 +312,7 @@ fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
     let file = dir.write("eks-pod-identity-token", "s3cret.old\n");
     let file = file.to_str().unwrap();
     let url = format!("{}/v1/credentials", agent.url());
-    // The file comes first, and is read each time.
+    // The file takes precedence, and is read each time.
     let by_file = services(&[
         (FULL_URI, &url),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file),
@@ -424,7 +424,7 @@ fn a_container_service_by_https_is_verified() {
     assert_eq!(agent.requests().len(), 1);
 }
 
-/// A role's token in a file, and STS by TLS.
+/// A role's token in a file, and STS over TLS.
 pub(crate) fn sts(
     answer: impl Fn(&str) -> Response + Send + Sync + 'static,
 ) -> (HttpServer, PkiDir, CloudServices) {
@@ -482,7 +482,7 @@ fn a_web_identity_is_exchanged_at_sts_by_verified_tls() {
     variables.insert("AWS_ROLE_SESSION_NAME".into(), "app1".into());
     count(&client(&server, services.clone())).unwrap();
     assert_eq!(sessions.load(Ordering::SeqCst), 1);
-    // A server that the anchors do not know is told nothing.
+    // A server without a trusted certificate receives no request.
     services.aws_sts_ca_file = None;
     let error = refused(&server, services);
     assert_eq!(code(&error), CauseCode::CredentialServiceFailed);
@@ -531,7 +531,7 @@ fn the_real_sts_is_reached_through_a_proxy_and_nothing_secret_is_logged() {
     assert_eq!(target, "sts.amazonaws.com:443");
     assert_eq!(sts.requests()[0].header("Host"), Some("sts.amazonaws.com"));
     assert!(!format!("{out}{log}").contains("s3cret"), "{out}{log}");
-    // A proxy that does not connect is named.
+    // A proxy that does not connect is named in the error.
     let other = HttpProxy::answering(403);
     let mut place = place;
     place.variables.retain(|(name, _)| *name != "https_proxy");
@@ -540,7 +540,7 @@ fn the_real_sts_is_reached_through_a_proxy_and_nothing_secret_is_logged() {
     let said =
         "https://sts.amazonaws.com cannot be reached: its proxy answered with HTTP status 400";
     assert!(log.contains(said), "{out}{log}");
-    // What the proxy sees ends with the name of the host.
+    // The proxy sees only the name of the host.
     let seen = format!("{:?}", proxy.requests());
     assert!(!seen.contains("s3cret") && proxy.count() == 1, "{seen}");
 }
@@ -575,7 +575,7 @@ fn a_web_identity_without_its_file_or_its_role_is_told() {
     let error = refused(&server, services.clone());
     assert!(error.to_string().contains("cannot be read"), "{error}");
     assert!(sts.requests().is_empty());
-    // Half of it is no source: the next one is asked, and where that has nothing either, this is named.
+    // Half of the values is not a source: the next one is used, and if that has nothing either, the error names this.
     for (left_out, said) in [
         ("AWS_ROLE_ARN", "AWS_ROLE_ARN is not set"),
         (
@@ -600,7 +600,7 @@ fn a_web_identity_without_its_file_or_its_role_is_told() {
 #[test]
 fn what_a_service_says_is_not_shown_where_it_may_hold_a_secret() {
     let server = server();
-    // Credentials with a status that is another than 200.
+    // Credentials with a status other than 200.
     for status in [203, 206, 302] {
         let agent = HttpServer::start(move |_| Response::status(status, credentials(HOUR)));
         let mut services = services(&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")]);

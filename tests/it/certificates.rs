@@ -1,5 +1,4 @@
-//! Every way in which a server's certificate can be wrong, told by code and facts: on TLS 1.2 and
-//! 1.3, with RSA and ECDSA.
+//! Every defect of a server's certificate, reported by code and facts: on TLS 1.2 and 1.3, with RSA and ECDSA.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use openssl::x509::CrlReason;
 
 use crate::common::{Bench, code, fact, ping, ping_error, ping_on, security_level, too_small_rsa};
 
-/// What one case serves, and how it is asked for.
+/// The server's chain in one case, and the client's options.
 struct Case {
     name: &'static str,
     identity: Identity,
@@ -227,7 +226,7 @@ fn cases(kind: KeyKind) -> Vec<Case> {
         case("foreign root sent", with_root, CauseCode::UntrustedRoot)
             .fact("subject", "CN=another root"),
     );
-    // An anchor that has run out.
+    // An expired anchor.
     let old_root = ca("old root").validity(Validity::expired()).root();
     let mut expired_anchor = case(
         "anchor expired",
@@ -280,7 +279,7 @@ impl Case {
         for (key, value) in &self.facts {
             assert_eq!(fact(&error, key), *value, "{context}");
         }
-        // Each refusal names its server and gives advice that does not weaken the check.
+        // Each error names its server and gives advice that does not weaken the check.
         assert_eq!(
             fact(&error, "server"),
             format!("{}:{}", self.host, server.port())
@@ -298,8 +297,7 @@ impl Case {
     }
 }
 
-/// OpenSSL 1.1.1 has nothing against SHA-1 at level 1, which is its own default; 3 does at each level
-/// but 0.
+/// OpenSSL 1.1.1 accepts SHA-1 at level 1, which is its own default; 3 rejects it at each level but 0.
 fn sha1_will_do() -> bool {
     security_level() < 2 && openssl::version::number() < 0x3000_0000
 }
@@ -399,7 +397,7 @@ fn names_are_sent_as_sni_and_addresses_are_not() {
     for (host, handshakes) in [("localhost", 2), ("127.0.0.1", 4)] {
         let client = Client::connect(&bench.uri_for(host, "")).unwrap();
         ping_on(&client).unwrap();
-        // The monitor's own comes with its second check.
+        // The monitor's own connection comes with its second check.
         let is_there = |server: &Server| server.counts().handshakes == handshakes;
         assert!(bench.server.wait_until(Duration::from_secs(10), is_there));
     }
@@ -409,7 +407,7 @@ fn names_are_sent_as_sni_and_addresses_are_not() {
     };
     let name = || Some("localhost".to_owned());
     assert_eq!(names(bench.server.program_connections()), [name(), None]);
-    // Those of the monitors too.
+    // Including those of the monitors.
     let all = names(bench.server.connections());
     assert_eq!(all, [name(), name(), None, None]);
 }
@@ -437,7 +435,7 @@ fn a_ca_file_may_hold_many_certificates_and_replaces_the_systems() {
         path.display()
     ))
     .unwrap();
-    // Without the file the system's anchors hold, and those do not know the bench.
+    // Without the file the system's anchors are used, which do not include the bench's CA.
     let error = ping_error(&format!(
         "mongodb://localhost:{}/?tls=true",
         bench.server.port()
@@ -490,7 +488,7 @@ fn wildcards_match_one_label_and_no_part_of_one() {
 
 #[test]
 fn what_is_no_host_name_is_refused_before_anything_is_sent() {
-    // OpenSSL would take ".example" for any name below it, and "*" for itself.
+    // OpenSSL would match ".example" with any name below it, and "*" with itself.
     let bench = Bench::with(
         KeyKind::EcP256,
         |_| {

@@ -1,4 +1,4 @@
-//! The command line as a process: what it prints, and how it ends.
+//! The command line as a process: its output and its exit code.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use crate::common::Bench;
 
-/// What a process left behind.
+/// The output of a process and its exit code.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-/// Runs the command line with these words.
+/// Runs the command line with these arguments.
 pub(crate) fn mongotls(words: &[&str]) -> Run {
     mongotls_with(words, &[])
 }
 
-/// The same with these environment variables.
+/// Runs the command line with these arguments and environment variables.
 pub(crate) fn mongotls_with(words: &[&str], environment: &[(&str, &Path)]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_mongotls"))
         .args(words)
@@ -39,7 +39,7 @@ pub(crate) fn mongotls_with(words: &[&str], environment: &[(&str, &Path)]) -> Ru
     }
 }
 
-/// What `doctor --json` prints, with its exit code.
+/// The output of `doctor --json`, with the exit code.
 pub(crate) fn doctor(uri: &str) -> (i32, Value) {
     let run = mongotls(&["doctor", uri, "--json"]);
     let object = serde_json::from_str(&run.out)
@@ -267,7 +267,7 @@ fn doctor_tells_what_of_openssl_s_configuration_has_no_effect() {
             vec![],
             "; providers: default; configuration: ",
         ),
-        // It may be there without being active.
+        // It may be present without being active.
         (
             providers("default = on\nlegacy = off\n"),
             vec![],
@@ -318,7 +318,7 @@ fn doctor_tells_what_of_openssl_s_configuration_has_no_effect() {
             "{text}"
         );
     }
-    // Nothing works then, and the doctor says why.
+    // Then nothing works, and the doctor reports why.
     let text = providers("default = on\nfips = on\n")
         .replace("[list]", "alg_section = algorithms\n[list]")
         + "[algorithms]\ndefault_properties = fips=yes\n";

@@ -1,4 +1,4 @@
-//! `Client::close`, the snapshot, and the pool as a program sees it from outside.
+//! `Client::close`, the snapshot, and the public view of the pool.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::target::dial_anew;
 
 type Seen = Arc<Mutex<Vec<PoolEvent>>>;
 
-/// A client whose events of the pool are kept.
+/// A client whose pool events are collected.
 fn watched(uri: &str) -> (Client, Seen) {
     let seen = Seen::default();
     let store = Arc::clone(&seen);
@@ -150,7 +150,7 @@ fn a_closed_client_serves_nobody_and_has_no_connections() {
         assert!(is_closed(&ping_on(client).unwrap_err()));
     }
     assert_eq!(client.snapshot().pools[0].state, PoolState::Closed);
-    // A second time is no error, and waits for nothing.
+    // A second call is no error, and does not wait.
     assert!(clone.close(Duration::MAX).is_empty());
 }
 
@@ -242,7 +242,7 @@ fn closing_ends_the_wait_for_a_server_and_the_attempt_of_its_monitor() {
     assert!(client.close(Duration::from_secs(30)).is_empty());
     let error = waits.join().unwrap();
     assert!(is_closed(&error), "{error:?}");
-    // Its connection comes to an end, after the hello that nobody answered.
+    // Its connection ends, after the hello without a reply.
     monitor
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
@@ -276,8 +276,8 @@ fn behind_a_load_balancer_a_failure_clears_one_service() {
         scope.spawn(echo);
     });
     assert_eq!(client.snapshot().pools[0].available, 3);
-    // The newest is the one to the second service, unless it came back first; ask until a connection to the
-    // first one has failed.
+    // The newest is the one to the second service, unless it was returned first; ping until a connection to the first
+    // one has failed.
     let close = doc! { "closeConnection": true };
     server.configure_fail_point(&fail_command(1, &["ping"], close));
     ping_on(&client).unwrap_err();
@@ -303,7 +303,7 @@ fn behind_a_load_balancer_a_failure_clears_one_service() {
     );
 }
 
-/// Once hello is answered the service is known, so that a refused user is no longer an error that says nothing.
+/// After the reply to hello the service is known, so that a rejected user is an informative error.
 #[test]
 fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
     let service = ObjectId::new();
@@ -330,7 +330,7 @@ fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
             assert_eq!(cleared(), expected, "{command}");
         }
     });
-    // The one that was in use then is out of date.
+    // The connection that was in use then is stale.
     let pool = client.snapshot().pools.remove(0);
     assert_eq!((pool.state, pool.available), (PoolState::Ready, 0));
     ping_on(&client).unwrap();
@@ -342,7 +342,7 @@ fn the_pool_keeps_min_pool_size_connections_and_closes_idle_ones() {
     let (client, seen) = watched(&format!("{}?minPoolSize=3&maxIdleTimeMS=200", server.uri()));
     // One more is the monitor's.
     assert!(server.wait_until(Duration::from_secs(10), |server| server.counts().open == 4));
-    // In place of those that idled for too long there are others.
+    // Other connections replace those that were idle for too long.
     assert!(
         server.wait_until(Duration::from_secs(10), |server| server.counts().accepted
             >= 7)

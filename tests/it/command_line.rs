@@ -1,5 +1,5 @@
-//! The input and output of the command line: secrets that are not arguments, waits that are explained, JSON
-//! of one form, help, and output that cannot be written.
+//! The input and output of the command line: secrets that are not arguments, explained waits, JSON in one form, help,
+//! and output that cannot be written.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -39,7 +39,7 @@ fn fed(words: &[&str], input: &str, uri: Option<&str>) -> Run {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that reads none of it may be gone already.
+    // A program that reads none of it may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     Run {
@@ -54,7 +54,7 @@ fn object(run: &Run) -> Value {
     object.unwrap_or_else(|error| panic!("{error}: {}{}", run.out, run.err))
 }
 
-/// The command line on a terminal, which it takes for that of a person.
+/// The command line on a terminal, as for a person.
 struct Terminal(Child);
 
 impl Terminal {
@@ -243,14 +243,14 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
         let mut terminal = Terminal::start(words);
         let asked = terminal.read_until("Password of the MongoDB user: ");
         assert_eq!(asked, "Password of the MongoDB user: ");
-        // The echo is switched off right after the question is printed, as for a person who types.
+        // The echo is switched off right after the prompt is printed, as for a person who types.
         thread::sleep(Duration::from_secs(1));
         terminal.write("pencil\n");
         let (code, text) = terminal.end();
         assert!(code == 0 && text.contains(expected), "{text}");
         assert!(!text.contains("pencil"), "{text}");
     }
-    // There is no question if nothing is missing, or if a password is not used.
+    // There is no prompt if nothing is missing, or if a password is not used.
     let with_password = uri.replace("ada@", "ada:pencil@");
     let anonymous = uri.replace("ada@", "");
     for uri in [&with_password, &anonymous] {
@@ -260,7 +260,7 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
     let x509 = format!("{uri}?authMechanism=MONGODB-X509");
     let (code, text) = Terminal::start(&["ping", &x509]).end();
     assert!(code == 1 && !text.contains("Password of"), "{text}");
-    // Nor if there is no terminal.
+    // There is no prompt without a terminal either.
     let commands = server.commands().len();
     let run = mongotls(&["ping", &uri]);
     assert_eq!(

@@ -1,7 +1,7 @@
-//! Commands and their replies: what goes out, what comes back, and what the server refuses.
+//! Commands and their replies: the sent bytes, the received values, and the server's errors.
 //!
-//! Replies come as documents, as types and raw, and errors of the server come whole. Document
-//! sequences and the largest command are here too, and what is refused before anything is sent.
+//! Replies are tested as documents, as types and raw, and errors of the server completely. Document sequences and the
+//! largest command are here too, and commands that are rejected before anything is sent.
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
@@ -120,7 +120,7 @@ fn a_change_of_state_at_the_server_costs_its_connections_only_if_it_ends() {
         let error = ping_on(&client).unwrap_err();
         assert_eq!(error.command().unwrap().code, code);
         expect_program_open(&server, usize::from(!ends));
-        // The error of a write concern says the same, in a reply that is no error.
+        // The error of a write concern reports the same state change, in a successful reply.
         ping_on(&client).unwrap();
         let failure = doc! { "writeConcernError": { "code": code, "errmsg": "x" } };
         server.configure_fail_point(&fail_command(1, &["ping"], failure));
@@ -128,7 +128,7 @@ fn a_change_of_state_at_the_server_costs_its_connections_only_if_it_ends() {
         assert!(reply.contains_key("writeConcernError"));
         expect_program_open(&server, usize::from(!ends));
     }
-    // One connection through the first two, and each end costs one more than what is left at last.
+    // One connection for the first two, and each close costs one more than remain at the end.
     let connections = server.program_connections().len();
     assert_eq!(connections, 4, "of the first changes, and after each end");
 }
@@ -273,7 +273,7 @@ fn several_sequences_keep_their_order_and_may_be_empty() {
 #[test]
 fn a_command_may_be_as_large_as_the_server_accepts_and_no_larger() {
     const LIMIT: usize = 100_000;
-    // Behind a load balancer, where there are no monitors: every byte is one of a command.
+    // Behind a load balancer, where there are no monitors: every byte belongs to a command.
     let hello = Hello {
         max_message_size_bytes: 100_000,
         extra: doc! { "serviceId": ObjectId::new() },
@@ -366,7 +366,7 @@ fn what_can_never_work_is_refused_before_anything_is_sent() {
     assert_eq!(server.program_connections().len(), 0);
 }
 
-/// Services catch the panics of a request, and go on with the client they share.
+/// Services catch the panics of a request, and continue with the client they share.
 #[test]
 fn clients_and_options_may_be_used_after_a_caught_panic() {
     fn check<T: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}

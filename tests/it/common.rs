@@ -1,4 +1,4 @@
-//! What several subjects share: a server with its PKI, and ways to look at an error.
+//! The common parts of several tests: a server with its PKI, and functions to inspect an error.
 
 use std::path::PathBuf;
 use std::thread;
@@ -24,7 +24,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// A sound server: ECDSA, for `localhost` and the loopback addresses.
+    /// A valid server: ECDSA, for `localhost` and the loopback addresses.
     pub(crate) fn sound() -> Self {
         Self::with(KeyKind::EcP256, |spec| spec, |tls| tls)
     }
@@ -43,7 +43,7 @@ impl Bench {
         Self::around(server, ca)
     }
 
-    /// A server that is already there and whose chain leads to `ca`.
+    /// Uses an existing server whose chain leads to `ca`.
     pub(crate) fn around(server: Server, ca: Ca) -> Self {
         let dir = PkiDir::new();
         let ca_file = dir.write("ca.pem", ca.cert_pem());
@@ -60,7 +60,7 @@ impl Bench {
         self.uri_for("localhost", options)
     }
 
-    /// The same for another name or address of this host.
+    /// A connection string for another name or address of this host.
     pub(crate) fn uri_for(&self, host: &str, options: &str) -> String {
         format!(
             "mongodb://{host}:{}/?tls=true&tlsCAFile={}{options}",
@@ -69,8 +69,8 @@ impl Bench {
         )
     }
 
-    /// A handshake with options that only the builder has, beginning with none: without the CA file. It is that of
-    /// the doctor, for it makes one and a full one: a client's monitor makes one too, whose session is resumed.
+    /// Makes a handshake with options that only the builder has; the initial options lack the CA file. The doctor makes
+    /// it, because it makes exactly one full one: a client's monitor makes one too, whose session is resumed.
     pub(crate) fn handshake(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -85,8 +85,8 @@ impl Bench {
         }
     }
 
-    /// Makes the server a router behind a load balancer, and returns the option for it: such a client has no
-    /// monitors, so that each handshake is one of a command.
+    /// Turns the server into a router behind a load balancer, and returns the option for it: such a client has no
+    /// monitors, so that each handshake belongs to a command.
     pub(crate) fn without_monitors(&self) -> &'static str {
         self.server.set_hello(|hello| {
             *hello = Hello::mongos();
@@ -113,14 +113,14 @@ pub(crate) fn ping(uri: &str) -> Result<(), Error> {
         .map(|_| ())
 }
 
-/// The security level that clients get here: by OpenSSL itself 1, and 2 from 3.2 on, unless whoever built
-/// or configured it says otherwise, as Debian does.
+/// The security level of clients on this host: OpenSSL's default is 1, and 2 from 3.2 on, but distributions such as
+/// Debian change it.
 pub(crate) fn security_level() -> u32 {
     let context = SslContext::builder(SslMethod::tls_client()).unwrap();
     context.build().security_level()
 }
 
-/// The size of an RSA key that is below that level: it asks for 1024 bits at 1, for 2048 at 2.
+/// The size of an RSA key that is below that level: level 1 requires 1024 bits, level 2 requires 2048.
 pub(crate) fn too_small_rsa() -> u32 {
     if security_level() < 2 { 768 } else { 1024 }
 }
@@ -156,18 +156,18 @@ pub(crate) fn timed<T>(least: Duration, most: Duration, work: impl FnOnce() -> T
     );
     outcome
 }
-/// A client of a server without TLS; `options` as they stand in a connection string, or empty.
+/// A client of a server without TLS; `options` in the form of a connection string, or empty.
 pub(crate) fn plain_client(server: &Server, options: &str) -> Client {
     Client::connect(&format!("{}?{options}", server.uri())).unwrap()
 }
 
-/// One ping on a client that stays.
+/// One ping on an existing client.
 pub(crate) fn ping_on(client: &Client) -> Result<Document, Error> {
     client.database("admin").run_command(doc! { "ping": 1 })
 }
 
-/// Runs `work` and fails unless it ends at `limit`: not before, and not a fifth of it later. The
-/// scheduler of a busy machine gets 60 ms on top.
+/// Runs `work` and fails unless it ends at `limit`: not earlier, and at most a fifth of it later. The scheduler of a
+/// busy machine gets 60 ms more.
 pub(crate) fn at_limit<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     timed(limit, limit + limit / 5 + Duration::from_millis(60), work)
 }
@@ -181,8 +181,8 @@ pub(crate) fn expect_ready(client: &Client) {
     }
 }
 
-/// Waits until a monitor's checks wait at the server for news. They begin half a second after the first check where that
-/// one's connection is the program's now.
+/// Waits until a monitor's checks stream. Streaming begins half a second after the first check if the connection of
+/// that check now belongs to the program.
 pub(crate) fn expect_streaming(server: &Server) {
     let streams = |server: &Server| {
         let checks = server.checks().of_kind(CheckKind::Streaming);
@@ -193,7 +193,7 @@ pub(crate) fn expect_streaming(server: &Server) {
     assert!(server.wait_until(Duration::from_secs(10), streams));
 }
 
-/// The commands on connections of the program, their hellos included; not the checks of monitors.
+/// The commands on connections of the program, including their hellos; not the checks of monitors.
 pub(crate) fn program_commands(server: &Server) -> Vec<Request> {
     let seen = server.program_connections();
     let mut commands = server.commands();
@@ -201,7 +201,7 @@ pub(crate) fn program_commands(server: &Server) -> Vec<Request> {
     commands
 }
 
-/// Waits until the server holds that many connections that ran a command, and no other but those of monitors.
+/// Waits until the server has this number of connections that ran a command, and otherwise only those of monitors.
 pub(crate) fn expect_program_open(server: &Server, connections: usize) {
     let open = |server: &Server| {
         let seen = server.program_connections().into_iter();
@@ -211,7 +211,7 @@ pub(crate) fn expect_program_open(server: &Server, connections: usize) {
     assert!(settled, "{} open, not {connections}", open(server));
 }
 
-/// Waits until the server holds that many connections and no other, monitors' included.
+/// Waits until the server has exactly this number of connections, including monitors'.
 pub(crate) fn expect_open(server: &Server, connections: u64) {
     let settled = server.wait_until(Duration::from_secs(5), |server| {
         server.counts().open == connections
@@ -219,7 +219,7 @@ pub(crate) fn expect_open(server: &Server, connections: u64) {
     assert!(settled, "{:?}, not {connections} open", server.counts());
 }
 
-/// Keeps the one connection of the client busy while `work` runs, then lets it go.
+/// Keeps the single connection of the client busy while `work` runs, then releases it.
 pub(crate) fn while_busy(server: &Server, client: &Client, work: impl FnOnce()) {
     let blocked = Duration::from_millis(1500);
     let block = doc! { "blockConnection": true, "blockTimeMS": 1500 };

@@ -86,7 +86,7 @@ fn each_option_is_in_the_manual_and_in_all_completions() {
                 Some(long) => format!(" -l {long} "),
                 None => format!(" -s {} ", &option[1..]),
             };
-            // The completions of bash have the long form of each option alone.
+            // The completions of bash contain only the long form of each option.
             let is_there = text.contains(option.as_str()) || text.contains(&in_fish);
             let is_short_in_bash = text == &shells[0] && !option.starts_with("--");
             assert!(is_there || is_short_in_bash, "{option}: {text}");
@@ -99,7 +99,7 @@ fn the_manual_is_accepted_by_its_readers() {
     let manual = printed(&["man"]);
     for (program, arguments) in [
         ("groff", &["-man", "-ww", "-Tutf8", "-z"][..]),
-        // A page without a date is a style of its own; it changes with the program, not with the day.
+        // A page without a date is a deliberate choice; it changes with the program, not with the day.
         ("mandoc", &["-Tlint", "-Wwarning"]),
     ] {
         if let Some(said) = fed(program, arguments, &manual) {
@@ -156,7 +156,7 @@ fn bash_completes_commands_options_and_files() {
     assert_eq!(complete(&["mongotls", "help", "ins"]), "inspect");
 }
 
-/// Asks fish itself, where it is installed.
+/// Tests with fish itself, if it is installed.
 #[test]
 fn fish_completes_commands_and_options() {
     let script = printed(&["completions", "fish"]);

@@ -1,5 +1,5 @@
-//! OP_COMPRESSED between the client and servers: what is agreed on, what is compressed, and replies that are
-//! compressed wrongly.
+//! OP_COMPRESSED between the client and servers: the negotiation, the compressed messages, and replies with invalid
+//! compression.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use mongotls_testbench::server::{CompressedFault, Hello, ReplyFault, Server, fai
 use crate::common::{code, expect_program_open, ping_on, plain_client, program_commands, timed};
 use crate::target::at_rest;
 
-/// A server that takes these compressors.
+/// A server with these compressors.
 fn server_with(compressors: &[Compressor]) -> Server {
     let compressors = compressors.iter().map(|one| one.name().to_owned());
     let hello = Hello {
@@ -23,13 +23,13 @@ fn server_with(compressors: &[Compressor]) -> Server {
     Server::builder().hello(hello).start()
 }
 
-/// How the pings that the server saw were compressed.
+/// The compressors of the pings that the server received.
 fn of_pings(server: &Server) -> Vec<Option<Compressor>> {
     let pings = server.commands_named("ping");
     pings.iter().map(|ping| ping.compressor).collect()
 }
 
-// --- what is agreed on ---
+// --- negotiation ---
 
 #[test]
 fn the_first_compressor_of_the_client_that_the_server_knows_is_used() {
@@ -94,7 +94,7 @@ fn each_level_of_zlib_makes_what_a_server_reads() {
     assert!(smallest <= default && default <= fastest, "{sizes:?}");
 }
 
-// --- what is compressed ---
+// --- compressed messages ---
 
 #[test]
 fn commands_that_carry_secrets_are_not_compressed() {
@@ -105,7 +105,7 @@ fn commands_that_carry_secrets_are_not_compressed() {
         let client = plain_client(&server, &format!("compressors={}", compressor.name()));
         let database = client.database("admin");
         for name in never.split_whitespace() {
-            // What the bench makes of it does not matter.
+            // The bench's reply does not matter.
             let _ = database.run_command(doc! { name: 1 });
             let seen = server.commands_named(name).pop().unwrap();
             assert_eq!(seen.compressor, None, "{name}");
@@ -136,7 +136,7 @@ fn large_inserts_and_cursors_come_through_as_they_are() {
         let found: Vec<Document> = found.map(Result::unwrap).collect();
         assert_eq!(found.len(), 60);
         assert!(found.iter().all(|one| one.get_str("text").unwrap() == text));
-        // Six megabytes in each direction, of which next to nothing was sent.
+        // Six megabytes in each direction, almost none of which were sent.
         let counts = server.counts();
         assert!(
             counts.received < 600_000 && counts.sent < 600_000,
@@ -173,7 +173,7 @@ fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
         hello.unwrap_or_else(|error| panic!("{way:?}: {error}"));
     }
     expect_program_open(&server, 1);
-    // The answer to the first hello, before anything is agreed on.
+    // The reply to the first hello, before the negotiation.
     for compressor in others {
         let uri = format!("{}?compressors=zlib,snappy,zstd", server.uri());
         let client = at_rest(&uri);
@@ -198,7 +198,7 @@ fn an_error_of_a_command_is_read_from_a_compressed_reply() {
     expect_program_open(&server, 1);
 }
 
-// --- replies that are compressed wrongly ---
+// --- invalid compression ---
 
 #[test]
 fn a_reply_that_is_compressed_wrongly_costs_its_connection_and_says_why() {
@@ -270,8 +270,8 @@ fn without_compressors_a_compressed_reply_is_none() {
 
 // --- PyMongo ---
 
-/// PyMongo as client of the bench: that the bench compresses as others do, so that what the client above
-/// reads and writes is no mistake of both.
+/// PyMongo as a client of the bench: it verifies that the bench compresses like other implementations, so that the
+/// tests above do not depend on a shared mistake.
 #[test]
 fn pymongo_and_the_bench_understand_each_other() {
     const PROGRAM: &str = "
@@ -304,7 +304,7 @@ print('well')
                 "{name}"
             );
         }
-        // What PyMongo wrote there, this client reads, and the other way round.
+        // This client reads documents that PyMongo wrote, and PyMongo those of this client.
         let client: Client = plain_client(&server, &format!("compressors={}", compressor.name()));
         let find = doc! { "find": "c", "filter": { "_id": 3 } };
         let found = client

@@ -1,4 +1,4 @@
-//! The examples of `docs/connections.md`, run and compared as those of `docs/tls.md`.
+//! The examples of `docs/connections.md`, run and compared like those of `docs/tls.md`.
 
 // example
 use std::time::Duration;
@@ -121,7 +121,7 @@ fn a_client_works_wherever_an_async_program_lets_it_block() {
         .unwrap();
     let client =
         runtime.block_on(async { tokio::task::spawn_blocking(ping).await.unwrap().unwrap() });
-    // Not what one should do, and no panic either: the last clone ends within the runtime.
+    // This is not recommended, but no panic either: the last clone is dropped within the runtime.
     runtime.block_on(async move {
         client
             .database("admin")

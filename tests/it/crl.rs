@@ -1,4 +1,4 @@
-//! A long CRL: loaded once for a client, whatever place an entry has in it.
+//! A long CRL: loaded once for a client, with equal cost for each position of an entry.
 
 use std::fs;
 use std::path::Path;
@@ -18,11 +18,11 @@ use crate::common::{Bench, code, fact, ping_on};
 
 const ENTRIES: usize = 30_000;
 
-/// A CRL, and the servers that are its first, middle and last entry. Their serial numbers are the largest,
-/// some, and the smallest of all, so that sorting turns the list around.
+/// A CRL, and the servers of its first, middle and last entry. Their serial numbers are the largest, a middle one, and
+/// the smallest of all, so that sorting reverses the list.
 struct Listed {
     crl: X509Crl,
-    /// With the reason that the CRL gives.
+    /// The servers, each with the reason in the CRL.
     servers: Vec<(Identity, &'static str)>,
 }
 
@@ -63,8 +63,8 @@ impl Listed {
         Self { crl, servers }
     }
 
-    /// Each server is refused for what the CRL says of it, and one that is not listed is let in, by a
-    /// full handshake each time.
+    /// Checks that each server is rejected with the CRL's data, and a server that is not listed is accepted, by a full
+    /// handshake each time.
     fn check(&self, bench: &Bench, client: &Client) {
         let mut dates = Vec::new();
         for (identity, reason) in &self.servers {
@@ -102,7 +102,7 @@ fn a_long_crl_is_loaded_once_and_each_of_its_entries_is_found() {
             path.display(),
             bench.without_monitors()
         ));
-        // What is not there cannot be read once more.
+        // A deleted file cannot be read again.
         fs::remove_file(&path).unwrap();
         let accepted = bench.server.counts().accepted;
         listed.check(&bench, &client);
@@ -185,7 +185,7 @@ fn a_crl_beside_the_trust_anchors_is_used() {
     ] {
         let file = bench.dir.write("ca.pem", &text);
         revoked.is_refused(bench.handshake(|tls| tls.ca_file(&file)));
-        // The same file may be that of tlsCRLFile too.
+        // This may also be the file of tlsCRLFile.
         revoked.is_refused(bench.handshake(|tls| tls.ca_file(&file).crl_file(&file)));
         let text = String::from_utf8(text).unwrap();
         revoked.is_refused(bench.handshake(|tls| tls.ca_certificates_pem(text)));
@@ -199,7 +199,7 @@ fn a_crl_beside_the_trust_anchors_is_used() {
         .output();
     assert!(made.unwrap().status.success());
     revoked.is_refused(bench.handshake(|tls| tls.ca_directory(folder.path())));
-    // Switching the check off applies to these too.
+    // Disabling the check applies to these CRLs too.
     let file = bench.dir.path().join("ca.pem");
     bench
         .handshake(|tls| {
@@ -409,7 +409,7 @@ fn what_a_crl_is_for_must_match_the_certificate() {
     refused(LeafSpec::local_server().crl_url(other), other);
 }
 
-/// The same words in the log, and as a warning of the doctor and of `inspect`, for each issuer.
+/// The log, the doctor and `inspect` print equal warnings, for each issuer.
 #[test]
 fn a_crl_without_next_update_is_warned_about() {
     let bench = Bench::sound();
@@ -453,7 +453,7 @@ fn a_crl_without_next_update_is_warned_about() {
         "{examined:#}"
     );
 
-    // One that says when it ends has no warning.
+    // A CRL with an end causes no warning.
     fs::write(&file, with).unwrap();
     assert_eq!(log(&uri), "");
     assert_eq!(json(&["doctor", &uri])["warnings"], serde_json::json!([]));

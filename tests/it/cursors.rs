@@ -1,8 +1,8 @@
 //! Cursors, from the first batch to `killCursors`.
 //!
-//! A cursor goes through all batches at the server that holds it, empty ones included, and ends
-//! with the first error. One that is dropped half way is closed at the server, which takes no longer
-//! than its limit. Behind a load balancer it keeps its connection.
+//! A cursor reads all batches from the server that holds it, including empty ones, and ends with the first error. A
+//! cursor that is dropped before its end is closed at the server, within its time limit. Behind a load balancer it
+//! keeps its connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -124,7 +124,7 @@ fn a_cursor_that_is_used_up_needs_no_closing() {
         assert_eq!(cursor.by_ref().count(), 20);
         drop(cursor);
     }
-    // Nor does one whose last batch was fetched and not read.
+    // A cursor whose last batch was fetched but not read is not closed either.
     drop(
         client
             .database("db")
@@ -152,7 +152,7 @@ fn an_error_in_the_middle_ends_a_cursor() {
         assert!(cursor.next().is_none() && !cursor.advance().unwrap());
         assert_eq!(server.count_of("getMore"), 1, "no further try");
         drop(cursor);
-        // The server holds it no more, or its connections are gone: there is nobody to tell.
+        // The server no longer holds it, or its connections have ended: there is nothing to close.
         ping_on(&client).unwrap();
         assert_eq!(server.count_of("killCursors"), 0);
         assert_eq!(server.program_connections().len(), accepted);
@@ -168,7 +168,7 @@ fn dropping_a_cursor_of_a_server_that_hangs_takes_two_seconds_at_most() {
         .unwrap();
     server.spoil_replies("killCursors", 1, ReplyFault::Silence);
     at_limit(Duration::from_secs(2), || drop(cursor));
-    // A shorter limit of the command holds here too.
+    // A shorter limit of the command applies here too.
     let limit = Duration::from_millis(300);
     let cursor = client
         .database("db")
@@ -176,7 +176,7 @@ fn dropping_a_cursor_of_a_server_that_hangs_takes_two_seconds_at_most() {
         .unwrap();
     server.spoil_replies("killCursors", 1, ReplyFault::Silence);
     at_limit(limit, || drop(cursor));
-    // No limit of the command does not mean that a drop may take for ever.
+    // Even without a limit of the command, a drop ends in time.
     let unlimited = Command::from(find(10)).timeout(Duration::ZERO);
     let cursor = client
         .database("db")
@@ -247,7 +247,7 @@ fn behind_a_load_balancer_a_cursor_keeps_its_connection() {
     let (mut one, two) = (open(), open());
     assert!(ping_on(&client).unwrap_err().is_timeout());
     assert_eq!(one.by_ref().take(30).map(Result::unwrap).count(), 30);
-    // The last batch gave the connection back.
+    // The last batch returned the connection.
     ping_on(&client).unwrap();
     let of = |name| server.commands_named(name).pop().unwrap().connection;
     let (first, second) = {
@@ -259,7 +259,7 @@ fn behind_a_load_balancer_a_cursor_keeps_its_connection() {
     drop(two);
     assert_eq!(of("killCursors"), second);
     assert_eq!(server.open_cursors(), 0);
-    // A cursor that is complete at once keeps nothing.
+    // A cursor that is complete at once keeps no connection.
     let whole = || -> Cursor { database.run_cursor_command(find(101)).unwrap() };
     let _complete = (whole(), whole(), whole());
     assert_eq!(server.program_connections().len(), 2);

@@ -1,5 +1,5 @@
-//! The doctor over a whole deployment: members that servers name, what a client makes of them together, and the seed that
-//! works while the host that it advertises does not.
+//! The doctor on a whole deployment: members that servers name, a client's view of all of them, and the seed that works
+//! while its advertised host does not.
 
 mod advertised;
 
@@ -24,7 +24,7 @@ struct Set {
 }
 
 impl Set {
-    /// A set with these members, the first of which is the primary; all are known as `localhost`.
+    /// A set with these members, the first of which is the primary; all have the host name `localhost`.
     fn of(roles: &[Role]) -> Self {
         let ca = Ca::root("bench root", KeyKind::EcP256);
         let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
@@ -43,7 +43,7 @@ impl Set {
         Self::of(&[Role::Primary, Role::Secondary, Role::Secondary])
     }
 
-    /// What a member says of itself and of the others.
+    /// Sets a member's report about itself and the others.
     fn advertise(&self, at: usize, role: Role, hosts: &[String]) {
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let hello = Hello::member(role, "rs0", &self.host(at), &hosts);
@@ -68,7 +68,7 @@ impl Set {
         )
     }
 
-    /// A server on TLS, for what is no member of it.
+    /// A server on TLS that is not a member.
     fn server(&self, leaf: LeafSpec) -> Server {
         let tls = ServerTls::new(&self.ca.issue(leaf));
         Server::builder().tls(tls).start()
@@ -96,7 +96,7 @@ fn members(object: &Value) -> BTreeMap<&str, &Value> {
         .collect()
 }
 
-/// What is printed, with one number for the port of each server; lines with times, dates and digests as their shape.
+/// The output, with one number for the port of each server; lines with times, dates and digests as their shape.
 fn text(run: &Run, set: &Set) -> String {
     let ports = set.servers.iter().map(Server::port).zip(10_001..);
     let out = ports.fold(run.out.clone(), |text, (port, number)| {
@@ -199,7 +199,7 @@ fn a_member_is_found_by_way_of_another() {
     let members = members(&object);
     assert_eq!(members.len(), 3);
     assert_eq!(members[all[2].as_str()]["advertised_by"], json!([all[0]]));
-    // That it was found says that the lists differ.
+    // Its discovery shows that the lists differ.
     assert_eq!((code, codes(&object)), (0, vec!["members-disagree"]));
     let told = finding(&object, "members-disagree");
     let expected = format!("{} names {}, and {} does not", all[0], all[2], all[1]);
@@ -226,7 +226,7 @@ fn a_seed_of_another_set_is_told_beside_those_that_are_well() {
     let of_sets = members(&object);
     assert_eq!(of_sets[all[0].as_str()]["kept"], true);
     assert_eq!(of_sets[all[1].as_str()]["kept"], false);
-    // Each host is well, and they are not one deployment.
+    // Each host alone has no problem, but they are not one deployment.
     let (code, object) = doctor(&set.uri(&all, ""));
     assert_eq!((code, &object["ok"]), (1, &json!(false)));
     assert_eq!(object["stage"], "hello");
@@ -329,7 +329,7 @@ fn an_arbiter_is_a_member_that_nobody_logs_in_to() {
     assert_eq!((run.code, codes(&object)), (0, vec![]), "{object:#}");
     assert_eq!(members(&object)[arbiter.as_str()]["type"], "RSArbiter");
     assert_eq!(set.servers[2].count_of("saslStart"), 0);
-    // A user that is refused is refused by all, and no name is to blame.
+    // If one host rejects a user, all do, and no name is at fault.
     let (code, object) = doctor(&uri.replace("pencil", "wrong"));
     assert_eq!(
         (code, &object["cause"]),
@@ -382,7 +382,7 @@ fn a_set_without_a_primary_and_one_with_two_are_told() {
     set.advertise(1, Role::Primary, &all);
     let (code, object) = doctor(&uri);
     assert_eq!((code, codes(&object)), (1, vec!["several-primaries"]));
-    // One host that has something to be said of is shown as ever, and that below it.
+    // A single host with a warning is shown as usual, with the warning below it.
     set.servers[0].set_hello(|hello| {
         *hello = Hello::default();
         hello.extra = doc! { "isreplicaset": true };
@@ -453,7 +453,7 @@ fn many_slow_members_take_about_as_long_as_the_slowest_few() {
     assert!(one > Duration::from_millis(300), "{one:?} is not slow");
     let (all, object) = timed("&replicaSet=rs0");
     assert_eq!(members(&object).len(), 30);
-    // The seed comes first, and the others in two rounds; the rest is for a busy machine.
+    // The seed comes first, and the others in two rounds; the rest is tolerance for a busy machine.
     assert!(all < one * 8, "one took {one:?}, and 30 took {all:?}");
 }
 

@@ -1,5 +1,5 @@
-//! The examples that people copy: each command line of the README and of the guides is run, and prints what
-//! stands there.
+//! The examples that people copy: each command line of the README and of the guides is run, and prints the documented
+//! output.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,8 +34,7 @@ fn examples(text: &str) -> Vec<Example<'_>> {
     blocks.flat_map(read).collect()
 }
 
-/// What stays of a line when times, addresses, versions, digests and the group are blotted out: OpenSSL
-/// 3.5 and later say X25519MLKEM768.
+/// A line without its times, addresses, versions, digests and the group: OpenSSL 3.5 and later use X25519MLKEM768.
 pub(crate) fn shape(line: &str) -> String {
     let is_digest = |word: &str| word.len() >= 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let words = line.split_whitespace().map(|word| match word {
@@ -51,8 +50,8 @@ pub(crate) fn shape(line: &str) -> String {
     words.join(" ")
 }
 
-/// Runs the examples one after the other in the folder of the desk, as a reader would. What is printed
-/// must hold the lines that are shown, in their order; `...` stands for others.
+/// Runs the examples one after another in the folder of the desk, as a reader would. The output must contain the
+/// documented lines, in their order; `...` means other lines.
 fn check(desk: &Desk, text: &str, expected: usize) {
     let program = Path::new(env!("CARGO_BIN_EXE_mongotls")).parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Connections that the server closes or resets, after each byte in turn.
 //!
-//! The error tells the stage and the phase, how much had come, and whether a reply had begun. The
-//! same client then works again and holds on to none of the connections that ended.
+//! The error names the stage and the phase, the number of received bytes, and whether a reply had begun. Then the same
+//! client works again and keeps none of the connections that ended.
 
 use mongotls::bson::doc;
 use mongotls::error::Stage;
@@ -14,18 +14,18 @@ use openssl::ssl::SslVersion;
 use crate::common::{Bench, code, expect_open, expect_streaming, fact, ping_on};
 use crate::target::{FAR, Lengths, Target, checked, steady};
 
-/// Ends a connection of the program's after each number of bytes in turn; `check` sees each error. Afterwards the same
-/// client works, and none of its connections is left.
+/// Ends a connection of the program after each number of bytes in turn, and calls `check` with each error. Afterwards
+/// the same client works, and none of its connections remains.
 fn end_everywhere(
     target: &Target,
     layer: Layer,
     action: &Action,
     check: impl Fn(u64, Lengths, &Error),
 ) {
-    // Each attempt is seen by itself.
+    // Each attempt is tested separately.
     let options = "connectTimeoutMS=5000&socketTimeoutMS=5000&maxPoolSize=1&waitQueueTimeoutMS=1&maxAdaptiveRetries=0";
     let server = target.server();
-    // Above TLS the bytes of messages count; those of a server without TLS are the same.
+    // Above TLS the bytes of messages count; they are equal to those of a server without TLS.
     let plain = (layer == Layer::Message).then(|| Target::new(false));
     let measured = plain.as_ref().unwrap_or(target);
     let of_measured = checked(&measured.uri(""));
@@ -36,7 +36,7 @@ fn end_everywhere(
     let client = target.settled(options);
     let established = lengths.handshake + lengths.hello;
     for after in 0..lengths.total() {
-        // An error of a command speaks against the server, and the client looks at it anew before it goes on.
+        // After an error of a command the client checks the server again before it continues.
         let other = (after >= established).then(|| target.settled(options));
         server
             .faults()
@@ -44,7 +44,7 @@ fn end_everywhere(
         let error = ping_on(other.as_ref().unwrap_or(&client))
             .expect_err(&format!("{action:?} after {after} bytes of {lengths:?}"));
         check(after, lengths, &error);
-        // What an overloaded server does to new connections, and to no others.
+        // An overloaded server does this to new connections only.
         let of_establishing = error.stage() != Some(Stage::Command);
         for label in ["SystemOverloadedError", "RetryableError"] {
             assert_eq!(
@@ -57,7 +57,7 @@ fn end_everywhere(
             ping_on(&other.unwrap()).unwrap();
         }
     }
-    // Not even that of its monitor is left, which was on offer.
+    // Even the monitor's connection, which was available to the pool, is closed.
     expect_open(server, 0);
     let accepted = server.counts().accepted;
     ping_on(&client).unwrap();
@@ -65,7 +65,7 @@ fn end_everywhere(
     expect_open(server, 1);
 }
 
-/// What the error of an ended connection on TLS tells beside its code.
+/// Checks the facts of the error of an ended TLS connection.
 fn expect_circumstances(error: &Error, begun: bool) {
     match error.stage().unwrap() {
         Stage::Tls => assert_eq!(fact(error, "phase"), "during the TLS handshake", "{error}"),
@@ -78,7 +78,7 @@ fn expect_circumstances(error: &Error, begun: bool) {
     }
 }
 
-/// What a close after so many bytes on the wire is called on TLS.
+/// Checks the error of a close after this number of bytes on the wire on TLS.
 fn closed_on_tls(after: u64, lengths: Lengths, error: &Error) {
     let stage = lengths.stage(after);
     assert_eq!(
@@ -93,8 +93,8 @@ fn closed_on_tls(after: u64, lengths: Lengths, error: &Error) {
     }
 }
 
-/// What a reset after so many bytes on the wire is called on TLS. It may overtake what the client is
-/// about to send, so that the client is still at the stage before.
+/// Checks the error of a reset after this number of bytes on the wire on TLS. The reset may arrive before the client
+/// sends its next message, so that the client is still at the previous stage.
 fn reset_on_tls(after: u64, lengths: Lengths, error: &Error) {
     assert_eq!(
         (code(error), error.kind()),
@@ -189,8 +189,8 @@ fn an_end_at_each_byte_of_replies_in_the_clear_is_told() {
             let stage = lengths.stage(after);
             let seen = (code(error), error.stage().unwrap());
             if after == 0 {
-                // Not a byte in answer to hello: that is how a server refuses who comes without TLS.
-                // A reset may come before hello is sent.
+                // Without a byte of a reply to hello: a server rejects a client without TLS in this way. A reset may
+                // come before hello is sent.
                 let at_once = action == Action::Reset && seen == (expected, Stage::Connect);
                 assert!(
                     at_once || seen == (CauseCode::ServerRequiresTls, Stage::Hello),
@@ -241,7 +241,7 @@ fn an_idle_connection_fails_no_command_whose_end_the_monitor_has_seen() {
         let checks = |server: &Server| server.checks().handshakes().len();
         let before = checks(server);
         server.cut();
-        // The monitor's next connection comes after what it has made of the end of the last one.
+        // The monitor's next connection follows after it has handled the end of the last one.
         assert!(server.wait_until(FAR, |server| checks(server) == before + 1));
         ping_on(&client).unwrap();
         assert_eq!(server.program_connections().len(), 2);
@@ -256,7 +256,7 @@ fn a_close_after_hello_is_not_blamed_on_a_missing_client_certificate() {
     let bench = Bench::around(Server::builder().tls(tls).start(), ca);
     let client = bench.client("");
     ping_on(&client).unwrap();
-    // The server asked for a certificate, went on without one, and answered: it is content.
+    // The server requested a certificate, continued without one, and answered: it accepts the client.
     bench.server.configure_fail_point(&fail_command(
         1,
         &["ping"],

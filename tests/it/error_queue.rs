@@ -1,5 +1,5 @@
-//! OpenSSL's queue of errors, which all code in a thread shares: errors of other code do no harm, and we leave no
-//! errors.
+//! OpenSSL's error queue, which all code in a thread shares: errors of other code have no effect, and this crate leaves
+//! no errors in it.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -17,12 +17,12 @@ use openssl::pkey::PKey;
 
 use crate::common::{Bench, code, ping_on};
 
-/// Does what other code in the thread may do: fails, and does not look at the error.
+/// Simulates other code in the thread: fails, and does not read the error.
 fn leave_an_error() {
     PKey::private_key_from_pem(b"no key").unwrap_err().put();
 }
 
-/// The errors in the queue, which is empty then.
+/// Returns the errors in the queue, and empties it.
 fn left() -> Vec<String> {
     let stack = ErrorStack::get();
     stack.errors().iter().map(ToString::to_string).collect()
@@ -38,7 +38,7 @@ fn errors_of_others_cost_no_idle_connection() {
         snapshot.full_handshakes + snapshot.resumed_handshakes
     };
     assert_eq!(handshakes(&client), 1);
-    // A connection that was idle for a second is looked at before it is used.
+    // A connection that was idle for a second is checked before it is used.
     thread::sleep(Duration::from_millis(1100));
     leave_an_error();
     ping_on(&client).unwrap();
@@ -183,7 +183,7 @@ fn calls_of_every_kind_leave_no_error_behind() {
     for (name, call) in calls {
         call();
         assert_eq!(left(), [""; 0], "{name}");
-        // Nor where the queue was not empty.
+        // This also holds if the queue was not empty.
         leave_an_error();
         call();
         assert_eq!(left(), [""; 0], "{name}, after an error of others");

@@ -46,7 +46,7 @@ fn listening_with(
     )
 }
 
-/// The events of commands so far, each with the other of its pair; fails if one has none.
+/// The events of commands so far, in pairs; fails if one is incomplete.
 fn commands(
     seen: &Seen,
 ) -> Vec<(
@@ -222,7 +222,7 @@ fn commands_that_carry_secrets_are_told_without_them() {
     let names = "authenticate saslStart saslContinue getnonce createUser updateUser copydbgetnonce copydbsaslstart \
                  copydb hello isMaster ismaster";
     let names: Vec<&str> = names.split_whitespace().collect();
-    // The client's own hello is answered as ever.
+    // The client's own hello gets the usual reply.
     let handled = names.iter().fold(Server::builder(), |server, name| {
         if name.to_lowercase() == "ismaster" {
             server
@@ -231,7 +231,7 @@ fn commands_that_carry_secrets_are_told_without_them() {
         }
     });
     let server = handled.start();
-    // Monitors say hello too: this one does so once.
+    // Monitors send hello too: this one does so once.
     let uri = format!(
         "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=60000",
         server.uri()
@@ -266,7 +266,7 @@ fn commands_that_carry_secrets_are_told_without_them() {
             command.reply.is_empty() && !format!("{failure:?} {command:?}").contains("failCommand")
         );
     }
-    // Without credentials a hello is no secret.
+    // Without credentials a hello contains no secret.
     database
         .run_command(doc! { "isMaster": 1, "x": 2 })
         .unwrap();
@@ -300,7 +300,7 @@ fn a_listener_may_use_the_client_itself() {
     let held: Arc<Mutex<Option<Client>>> = Arc::default();
     let client = Arc::clone(&held);
     let options = ConnectionString::parse(&server.uri()).unwrap().into_builder().event_listener(move |event| {
-        // Only of the ping, so that it comes to an end.
+        // Only for the ping, so that the recursion ends.
         if matches!(event, Event::Command(CommandEvent::Started(started)) if started.info.command_name == "ping") {
             let client = client.lock().unwrap().clone().unwrap();
             client.database("db").run_command(doc! { "benchEcho": 1 }).unwrap();
@@ -420,8 +420,7 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// The lines with this word since there were so many: a port may have been that of another test's server
-/// before.
+/// The lines with this word after the first `since` lines: a port may have belonged to another test's server before.
 fn lines_with(since: usize, target: &str, word: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap();
     let lines = lines[since..]
@@ -430,7 +429,7 @@ fn lines_with(since: usize, target: &str, word: &str) -> Vec<String> {
     lines.map(|(_, line)| line.clone()).collect()
 }
 
-/// Collects the log from now on; tells how many lines there are already.
+/// Collects the log from now on; returns the number of existing lines.
 fn collect_log() -> usize {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -487,7 +486,7 @@ fn commands_are_logged_in_the_words_of_the_specification() {
     assert!(
         secret_failed.contains("REDACTED") && !lines.iter().any(|line| line.contains("topsecret"))
     );
-    // The hello of the handshake is no command of the log.
+    // The hello of the handshake is not logged as a command.
     assert!(!lines.iter().any(|line| line.contains("isMaster")));
 }
 
@@ -499,7 +498,7 @@ fn handshakes_are_logged() {
     let server = format!("localhost:{} ", bench.server.port());
     let lines = lines_with(since, "mongotls::tls", &server);
     assert_eq!(lines.len(), 4, "{lines:#?}");
-    // The monitor's, and that of the command.
+    // The monitor's handshake, and that of the command.
     for (pair, kind) in lines.chunks(2).zip(["full", "resumed"]) {
         let [started, succeeded] = pair else {
             panic!("{pair:?}");
@@ -533,7 +532,7 @@ fn handshakes_are_logged() {
     );
 }
 
-/// Only a build without the feature can show it: `cargo test --features cli --test it events::`.
+/// Only a build without the feature can test it: `cargo test --features cli --test it events::`.
 #[cfg(not(feature = "zlib"))]
 #[test]
 fn a_compressor_that_is_not_built_in_is_named_and_not_offered() {

@@ -1,6 +1,7 @@
-//! The programs in `examples/`, run as their readers would, against the bench.
+//! The programs in `examples/`, run like a reader would, with the bench.
 //!
-//! `cargo test` compiles them. A run that names its test targets does not; then what is missing or old is not run.
+//! `cargo test` compiles them. A run that names its test targets does not; then missing or outdated programs are not
+//! run.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

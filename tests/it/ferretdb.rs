@@ -1,5 +1,5 @@
-//! A real server: FerretDB, over its own TLS listener (Go's TLS) and behind HAProxy (OpenSSL's TLS),
-//! through the public API and through the command line.
+//! A real server: FerretDB, over its own TLS listener (Go's TLS) and behind HAProxy (OpenSSL's TLS), through the public
+//! API and through the command line.
 
 use mongotls::bson::{Document, doc};
 use mongotls::{CauseCode, Client, ErrorKind};

@@ -1,5 +1,5 @@
-//! Local files that are missing, unreadable, of another kind, or protected by a password: each is
-//! told before anything is sent.
+//! Local files that are missing, unreadable, of another kind, or protected by a password: each is reported before
+//! anything is sent.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,7 +34,7 @@ impl Shelf {
         self.dir.write(name, bytes)
     }
 
-    /// The error that a client with `option=path` ends in.
+    /// The error of a client with `option=path`.
     fn error(&self, option: &str, path: &Path) -> Error {
         let ca_file = self.file("good-ca.pem", self.ca.cert_pem());
         let ca = if option == "tlsCAFile" {
@@ -211,7 +211,7 @@ fn password_missing_wrong_and_right_are_told_apart() {
 
 #[test]
 fn a_wrong_password_is_never_taken_for_a_missing_algorithm() {
-    // One wrong password in some hundred decrypts to rubbish with valid padding.
+    // About one in a few hundred wrong passwords decrypts to random bytes with valid padding.
     let shelf = Shelf::new();
     let traditional = [
         shelf.client.cert_pem(),
@@ -311,7 +311,7 @@ fn the_whole_chain_of_the_client_is_sent_in_whatever_order_the_file_has() {
     assert_eq!(code(&error), CauseCode::ClientCertificateUntrusted);
 }
 
-/// A pipe with a name, into which `bytes` are written once.
+/// A named pipe that receives `bytes` once.
 fn pipe(dir: &PkiDir, name: &str, bytes: Vec<u8>) -> PathBuf {
     let path = silent_pipe(dir, name);
     let to = path.clone();
@@ -428,7 +428,7 @@ fn a_silent_pipe_ends_in_time_and_holds_nobody_up() {
     );
 }
 
-/// Runs the command in a remedy, between backticks, for `file`, and returns the path of what it makes.
+/// Runs the command in a remedy, between backticks, for `file`, and returns the path of its output.
 fn follow(remedy: &str, file: &Path) -> PathBuf {
     let command = remedy.split('`').nth(1).unwrap();
     let command = command.replace("FILE", &file.display().to_string());
@@ -611,7 +611,7 @@ fn a_ca_file_that_no_command_repairs_says_what_to_give() {
     }
 }
 
-/// A Java keystore of the form JKS with one trusted certificate, as `keytool -importcert` writes it.
+/// A Java keystore of the form JKS with one trusted certificate, like that of `keytool -importcert`.
 fn java_keystore(certificate: &[u8], password: &str) -> Vec<u8> {
     let text = |text: &str| {
         let length = u16::try_from(text.len()).unwrap();
@@ -654,7 +654,7 @@ fn a_java_keystore_as_ca_file_is_named_with_the_command_that_converts_it() {
     if !has_keytool {
         return crate::matrix::skipped("a Java keystore; the host has no keytool");
     }
-    // It asks for the password on the terminal.
+    // It prompts for the password on the terminal.
     let remedy = cause.remedy().replace("-list", "-list -storepass changeit");
     let made = follow(&remedy, &file);
     let options = TlsOptions::builder().ca_file(&made).build().unwrap();

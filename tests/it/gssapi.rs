@@ -1,7 +1,7 @@
-//! GSSAPI with a real KDC: MIT Kerberos on a loopback port, a bench that accepts by the same library.
+//! GSSAPI with a real KDC: MIT Kerberos on a loopback port, and a bench that accepts with the same library.
 //!
-//! The library learns of the KDC from the environment, which a process must not change once it has threads.
-//! So each scenario runs in a process of its own: this test binary, started anew with one ignored test.
+//! The library reads the KDC's address from the environment, which a process must not change once it has threads. So
+//! each scenario runs in a separate process: this test binary, started again with one ignored test.
 
 use std::process::Command;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn against_a_kdc() {
     kdc.ticket("ada", PASSWORD, 600);
     run("with_a_ticket");
     kdc.ticket("ada", PASSWORD, 1);
-    // Its second passes, and the one by which clocks may differ.
+    // Its seconds pass, and the tolerance of clocks.
     std::thread::sleep(Duration::from_millis(3100));
     run("with_an_expired_ticket");
     kdc.ticket("ada", PASSWORD, 600);
@@ -54,7 +54,7 @@ fn in_a_process(kdc: &Kdc, scenario: &str) {
     );
 }
 
-/// GSSAPI as a server sees it (RFC 4752 §3.2).
+/// The server's side of GSSAPI (RFC 4752 §3.2).
 struct Gssapi;
 
 impl ExternalMechanism for Gssapi {
@@ -162,7 +162,7 @@ fn with_a_ticket() {
     count(&server, "ada%40BENCH.TEST", "").unwrap();
     let user = server.program_connections()[0].user.clone();
     assert_eq!(user.as_deref(), Some("$external.ada@BENCH.TEST"));
-    // Another service on another name, of a realm that is given or not.
+    // Another service under another name, with and without a realm.
     let properties = "&authMechanismProperties=SERVICE_NAME:other,SERVICE_HOST:service.bench";
     count(
         &server,
@@ -184,7 +184,7 @@ fn with_a_ticket() {
         error.to_string().contains("\"unknown@localhost\""),
         "{error}"
     );
-    // A ticket of somebody else is none.
+    // A ticket of another user is not used.
     let error = refused(&server, "eve%40BENCH.TEST", "");
     assert_eq!(code(&error), CauseCode::KerberosTicketMissing, "{error}");
 }

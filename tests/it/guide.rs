@@ -1,9 +1,9 @@
-//! The examples of `docs/tls.md` in Rust: each stands here between `// example` and `// end`, is run
-//! against the bench, and is compared with the text of the guide.
+//! The examples of `docs/tls.md` in Rust: each is between `// example` and `// end`, is run with the bench, and is
+//! compared with the text of the guide.
 //!
-//! What a reader has and a test has not is written with a call of the [`Desk`], which stands for its
-//! argument in the guide: `desk.uri("mongodb://db.example.com/")` is that connection string with the
-//! bench's server in it, `desk.file("ca.pem")` the path of that file.
+//! Values that a reader has but a test lacks are written as a call of the [`Desk`], which represents its argument in
+//! the guide: `desk.uri("mongodb://db.example.com/")` is that connection string with the bench's server in it,
+//! `desk.file("ca.pem")` the path of that file.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -32,16 +32,16 @@ const GUIDE: &str = include_str!("../../docs/tls.md");
 
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
-/// The files and servers that the guide speaks of.
+/// The files and servers in the guide.
 pub(crate) struct Desk {
     pub(crate) dir: PkiDir,
     servers: BTreeMap<&'static str, Server>,
-    /// proxy.example.com, which lets everybody in.
+    /// proxy.example.com, which accepts every client.
     pub(crate) proxy: Socks5Proxy,
     pin: String,
 }
 
-/// What opens `locked.pem` and `client.p12`.
+/// The password of `locked.pem` and `client.p12`.
 const PASSWORD: &str = "correct horse";
 
 impl Desk {
@@ -129,13 +129,13 @@ impl Desk {
         }
     }
 
-    /// The one of the examples in Rust.
+    /// The shared desk of the examples in Rust.
     pub(crate) fn get() -> &'static Self {
         static DESK: OnceLock<Desk> = OnceLock::new();
         DESK.get_or_init(Self::new)
     }
 
-    /// The text with this host's servers for the names that the guide has.
+    /// Replaces the names of the guide by this host's servers.
     pub(crate) fn local(&self, text: &str) -> String {
         let port = self.proxy.addr().port();
         let proxy = format!("proxyHost=localhost&proxyPort={port}");
@@ -150,8 +150,8 @@ impl Desk {
             })
     }
 
-    /// The text with the names of the guide for this host's servers, and the address inside of a network for the one
-    /// that a replica set is known by.
+    /// Replaces this host's servers by the names of the guide, and the address of a replica set by one inside of a
+    /// network.
     pub(crate) fn foreign(&self, text: &str) -> String {
         let proxy = format!("localhost:{}", self.proxy.addr().port());
         let text = text.replace(&proxy, "proxy.example.com:1080");
@@ -189,13 +189,13 @@ impl Desk {
         ServerAddress::tcp("localhost", self.servers[name].port())
     }
 
-    /// Where the server of that name is.
+    /// The address of the server of that name.
     pub(crate) fn host(&self, name: &str) -> &'static str {
         assert!(self.servers.contains_key(name));
         "localhost"
     }
 
-    /// The pin of db.example.com, or a sound one that is not.
+    /// The pin of db.example.com, or a valid one of another key.
     fn pin(&self, text: &str) -> &str {
         match text.contains("AAAA") {
             true => "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
@@ -233,7 +233,7 @@ pub(crate) fn expect_shown(source: &str, guide: &str) {
     expect_complete(source);
 }
 
-/// Fails if an example needs a name that only the test around it defines: a reader does not have it.
+/// Fails if an example needs a name that only the surrounding test defines, because a reader does not have it.
 fn expect_complete(source: &str) {
     for test in source.split("#[test]\n").skip(1) {
         let Some((before, example)) = test.split_once("// example\n") else {
@@ -251,7 +251,7 @@ fn expect_complete(source: &str) {
                 .find_map(|begin| line.strip_prefix(begin));
             let name = defined.map(|rest| rest.split(|c| !is_word(c)).next().unwrap());
             let own = format!("let {} ", name.unwrap_or_default());
-            // The calls of the desk are replaced, where they stand on one line.
+            // The calls of the desk are replaced, if they fit on one line.
             let name = name.filter(|name| *name != "desk");
             let is_missing =
                 name.is_some_and(|name| words.contains(&name)) && !example.contains(&own);
@@ -279,8 +279,7 @@ fn as_a_reader_has_it(mut text: String) -> String {
     text
 }
 
-/// Text without white space and without the commas that end a list: how lines are broken is of no
-/// account.
+/// Text without white space and without the commas that end a list: line breaks do not matter.
 fn bare(text: &str) -> String {
     let text: String = text.split_whitespace().collect();
     text.replace(",)", ")").replace(",}", "}")
@@ -352,7 +351,7 @@ fn policy() -> Outcome {
     Ok(())
 }
 
-/// What comes of these options of TLS with the server of that name.
+/// The result of these options of TLS with the server of that name.
 fn connect(desk: &Desk, name: &str, tls: TlsOptions) -> mongotls::Result<()> {
     let options = ClientOptions::builder()
         .host(desk.server(name))
@@ -454,7 +453,7 @@ fn key_of_a_store() -> Outcome {
 fn passwords() -> Outcome {
     const VARIABLE: &str = "DB_KEY_PASSWORD";
     if std::env::var_os(VARIABLE).is_none() {
-        // A test must not change the environment of those beside it.
+        // A test must not change the environment of other tests.
         let mut alone = Command::new(std::env::current_exe()?);
         let alone = alone
             .args(["--exact", "guide::passwords"])
@@ -641,7 +640,7 @@ fn the_causes_that_the_guide_names_are_those_of_the_table() {
     assert!(names_causes(GUIDE) > 20);
 }
 
-/// Fails unless the links of a guide lead to entries of the guide to troubleshooting; says how many it has.
+/// Fails unless the links of a guide lead to entries of the guide to troubleshooting; returns their number.
 pub(crate) fn names_causes(guide: &str) -> usize {
     let links = guide.split("](troubleshooting.md#").skip(1);
     let anchors: Vec<_> = links

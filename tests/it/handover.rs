@@ -1,7 +1,7 @@
-//! The connection of a server's first check is the program's first one, until the next check.
+//! The connection of a server's first check becomes the program's first one, until the next check.
 //!
-//! Where it is not fit for commands, or no more, the pool dials; and what cuts off checks does not cut off a command
-//! that runs on it.
+//! If it is not, or no longer, fit for commands, the pool dials. An event that ends checks does not end a command that
+//! runs on it.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,14 +15,14 @@ use mongotls_testbench::server::{Auth, CheckKind, ConnectionInfo, Server, User, 
 use crate::common::{Bench, code, expect_open, ping_on};
 use crate::target::{FAR, at_rest, checked};
 
-/// The one connection that ran commands.
+/// The single connection that ran commands.
 fn of_program(server: &Server) -> ConnectionInfo {
     let mut seen = server.program_connections();
     assert_eq!(seen.len(), 1, "{seen:?}");
     seen.remove(0)
 }
 
-/// Fails unless the program's commands ran on another connection than that of the first check.
+/// Fails unless the program's commands ran on another connection than the first check.
 fn expect_dialled(server: &Server) -> ConnectionInfo {
     let all = server.connections();
     assert!(all[0].is_monitor(), "{all:?}");
@@ -50,7 +50,7 @@ fn the_first_command_runs_on_the_connection_of_the_first_check() {
     assert_eq!((seen.accepted, seen.handshakes, seen.open), (1, 1, 1));
     assert_eq!(bench.server.count_of("isMaster"), 1);
     assert_eq!(of_program(&bench.server).id, 1);
-    // It is one of the pool's, and is used again.
+    // It belongs to the pool, and is used again.
     ping_on(&client).unwrap();
     assert_eq!(client.snapshot().pools[0].available, 1);
     assert_eq!(bench.server.counts().accepted, 1);
@@ -76,7 +76,7 @@ fn the_next_check_has_a_connection_of_its_own_that_resumes_the_session() {
         let hellos = bench.server.commands_named("isMaster");
         let between = hellos[1].received.duration_since(hellos[0].received);
         assert!(between >= Duration::from_millis(500), "{mode}: {between:?}");
-        // The checks go on there, and commands where they are.
+        // The checks continue there, and commands on their connection.
         let checks = |server: &Server| {
             let checks = server.checks();
             let checks = match mode {
@@ -165,7 +165,7 @@ fn what_nobody_took_is_the_monitors_again() {
         let dialled = expect_dialled(&bench.server);
         assert!(dialled.resumed, "{mode}");
         assert_eq!(bench.server.counts().accepted, 2, "{mode}");
-        // And stays it.
+        // It stays that connection.
         let before = bench.server.checks().len();
         if mode == "poll" {
             let goes_on = |server: &Server| server.checks().len() > before;
@@ -188,7 +188,7 @@ fn a_server_that_was_lost_and_found_is_dialled_for_the_program() {
     assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
     ping_on(&client).unwrap();
     let seen = bench.server.connections();
-    // One connection more that has to be made after a failure would be one more that can fail.
+    // Another connection that must be made after a failure could fail too.
     let [first, checks, second] = seen.as_slice() else {
         panic!("{seen:?}");
     };
@@ -197,7 +197,7 @@ fn a_server_that_was_lost_and_found_is_dialled_for_the_program() {
     assert!(second.resumed);
 }
 
-// --- what is not taken over ---
+// --- connections that the program does not adopt ---
 
 #[test]
 fn who_logs_in_dials() {
@@ -208,7 +208,7 @@ fn who_logs_in_dials() {
     let dialled = expect_dialled(&server);
     assert_eq!(dialled.user.as_deref(), Some("admin.ada"));
     assert_eq!(server.counts().accepted, 2);
-    // It was never on offer: it is the monitor's.
+    // It was never available to the pool: it belongs to the monitor.
     assert!(server.connections()[0].open);
 }
 
@@ -236,7 +236,7 @@ fn who_has_more_to_tell_of_himself_dials() {
     ping_on(&client).unwrap();
     assert!(expect_dialled(&bench.server).resumed);
     assert_eq!(bench.server.counts().accepted, 2);
-    // Nobody needs the other one: the monitor makes another when it checks.
+    // The other one is not needed: the monitor makes another when it checks.
     expect_open(&bench.server, 1);
 }
 
@@ -248,7 +248,7 @@ fn what_was_made_before_a_reload_is_not_taken_over() {
     ping_on(&client).unwrap();
     let dialled = expect_dialled(&bench.server);
     assert!(!dialled.resumed);
-    // The monitor gives its connection up, too.
+    // The monitor closes its connection, too.
     let is_closed = |server: &Server| !server.connections()[0].open;
     assert!(bench.server.wait_until(FAR, is_closed));
 }
@@ -266,7 +266,7 @@ fn what_the_server_closed_while_it_was_on_offer_fails_no_command() {
         let client = checked(&uri);
         server.cut();
         expect_open(server, 0);
-        // It is looked at after a second, as a pool looks at its own.
+        // It is checked after a second, like connections of the pool.
         thread::sleep(Duration::from_millis(1100));
         ping_on(&client).unwrap();
         expect_dialled(server);
@@ -274,7 +274,7 @@ fn what_the_server_closed_while_it_was_on_offer_fails_no_command() {
     }
 }
 
-// --- its end ---
+// --- the end of the connection ---
 
 #[test]
 fn what_is_on_offer_ends_with_the_client() {
@@ -293,7 +293,7 @@ fn what_is_on_offer_ends_with_the_client() {
     }
 }
 
-/// The command runs on the connection of the first check while the monitor, whose it was, is cut off: by the failure of
+/// The command runs on the connection of the first check while its former monitor is interrupted: by the failure of
 /// another command, by a reload, and by the end of the client.
 #[test]
 fn what_cuts_off_checks_does_not_cut_off_a_command() {

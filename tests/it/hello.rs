@@ -1,4 +1,4 @@
-//! The first exchange of a connection: what the client says of itself, what it makes of the answer.
+//! The first exchange of a connection: the client's data about itself, and its handling of the reply.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::common::{
     Bench, code, expect_program_open, fact, ping_on, plain_client, program_commands,
 };
 
-/// The error of a first ping on a server that says this of itself.
+/// The error of a first ping on a server with this hello.
 fn refusal(hello: Hello, options: &str) -> Error {
     let server = Server::builder().hello(hello).start();
     let error = ping_on(&plain_client(&server, options)).expect_err("the ping succeeded");
@@ -27,12 +27,12 @@ fn refusal(hello: Hello, options: &str) -> Error {
     error
 }
 
-/// The `ping`s that a server has seen.
+/// The `ping`s that a server has received.
 fn pings(server: &Server) -> Vec<Request> {
     server.commands_named("ping")
 }
 
-// --- what is sent ---
+// --- sent data ---
 
 #[test]
 fn the_first_message_is_a_legacy_hello_with_the_metadata_of_the_client() {
@@ -131,7 +131,7 @@ fn a_library_on_top_is_named_on_connections_made_after_it_was_added() {
         "no connection is made for that"
     );
     server.cut();
-    // The connection is gone, which the next command finds out.
+    // The connection has ended, which the next command detects.
     while ping_on(&client).is_err() {}
     let mut hellos = program_commands(&server);
     hellos.retain(|command| command.name == "isMaster");
@@ -281,7 +281,7 @@ fn a_load_balancer_must_say_which_service_answers() {
     }
 }
 
-// --- what the answer says ---
+// --- the reply ---
 
 #[test]
 fn what_the_server_says_of_itself_is_reported() {
@@ -374,7 +374,7 @@ fn a_hello_that_the_server_refuses_tells_its_code() {
         let server = Server::builder()
             .handle("isMaster", move |_| Some(reply.clone()))
             .start();
-        // It may be about to end, or to start: a command waits for that.
+        // It may be shutting down, or starting: a command waits for that.
         let client = plain_client(&server, "serverSelectionTimeoutMS=300");
         let error = ping_on(&client).unwrap_err();
         assert_eq!(
@@ -393,7 +393,7 @@ fn a_hello_that_the_server_refuses_tells_its_code() {
         assert_eq!(server.count_of("ping"), 0);
         expect_program_open(&server, 0);
     }
-    // One that recovers is used again.
+    // A server that recovers is used again.
     let server = Server::builder().start();
     server.configure_fail_point(&fail_command(1, &["isMaster"], doc! { "errorCode": 91 }));
     let client = plain_client(&server, "");
@@ -458,7 +458,7 @@ fn the_limits_of_the_server_hold_for_commands() {
     let before = plain_client(&server, "");
     insert(&before).unwrap();
     server.set_hello(|hello| hello.max_message_size_bytes = 9_000);
-    // A connection keeps the limits that it was made with; a new one has the new ones.
+    // A connection keeps its original limits; a new one has the new ones.
     insert(&before).unwrap();
     let error = insert(&plain_client(&server, "")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -466,7 +466,7 @@ fn the_limits_of_the_server_hold_for_commands() {
         error.to_string().contains("accepts 9000 at most"),
         "{error}"
     );
-    // Nonsense is no limit at all.
+    // An invalid value is no limit at all.
     for nonsense in [0, -1] {
         server.set_hello(|hello| hello.max_message_size_bytes = nonsense);
         insert(&plain_client(&server, "")).unwrap();
@@ -475,7 +475,7 @@ fn the_limits_of_the_server_hold_for_commands() {
 
 // --- read preference ---
 
-/// The `$readPreference` that a server of this kind gets with a ping.
+/// The `$readPreference` that a server of this kind receives with a ping.
 fn passed(hello: Hello, preference: Option<ReadPreference>) -> Option<Document> {
     let server = Server::builder().hello(hello).start();
     let client = plain_client(&server, "directConnection=true");
@@ -494,7 +494,7 @@ fn a_read_preference_goes_to_the_servers_that_need_one() {
     let member = |role| Hello::member(role, "rs0", "a:1", &["a:1"]);
     let mode = |mode| Some(ReadPreference::new(mode));
     let nearest = || mode(ReadPreferenceMode::Nearest);
-    // A member that is talked to directly must answer, whether it is the primary or not.
+    // A member with a direct connection must answer, in any role.
     let primary_preferred = Some(doc! { "mode": "primaryPreferred" });
     for (name, hello, preference, expected) in [
         ("standalone", Hello::default(), None, None),

@@ -1,5 +1,5 @@
-//! Client certificates in every form that people have them in, each loaded and used in a handshake, with
-//! the password missing, wrong and right.
+//! Client certificates in every common form, each loaded and used in a handshake, with the password missing, wrong and
+//! correct.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
 
 use crate::common::{Bench, code, fact};
 
-/// A server that asks for a client certificate, and the file of one in the form under test.
+/// A server that requests a client certificate, and the file of one in the form under test.
 struct Desk {
     bench: Bench,
 }
@@ -59,7 +59,7 @@ impl Desk {
     }
 }
 
-/// Runs `openssl` on a file and returns what it writes: forms made by another tool than the bench.
+/// Runs `openssl` on a file and returns its output: forms made by another tool than the bench.
 fn openssl(arguments: &[&str], input: &Path, output: &Path) -> Vec<u8> {
     let run = Command::new("openssl")
         .args(arguments)
@@ -170,7 +170,7 @@ fn an_old_encryption_is_told_to_be_missing_unless_this_openssl_has_it() {
     let plain = desk.file("plain.pem", client.key_pem());
     let both = desk.file("both.pem", client.bundle_pem());
     let scratch = desk.bench.dir.path().join("scratch");
-    // OpenSSL 3 keeps them in its legacy provider. The tool loads it when told to; the library does not.
+    // OpenSSL 3 keeps them in its legacy provider. The tool loads it on request; the library does not.
     let version = Command::new("openssl").arg("version").output().unwrap();
     let (provider, export): (&[_], &[_]) = if version.stdout.starts_with(b"OpenSSL 1.") {
         (&[][..], &["pkcs12", "-export"][..])
@@ -311,7 +311,7 @@ fn a_password_comes_from_a_file_a_variable_or_a_function_and_only_when_it_is_nee
     assert_eq!(code(&unset), CauseCode::KeyPasswordMissing);
     assert!(unset.to_string().contains("MONGOTLS_TEST_UNSET"), "{unset}");
 
-    // An open key asks nobody.
+    // An unencrypted key needs no password.
     desk.attempt(|tls| {
         tls.certificate_key_file(&open)
             .key_password_callback(|| panic!("asked"))
@@ -422,7 +422,7 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
             assert_eq!(code(&error), expected, "{kind:?} {uri}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("12345"));
         }
-        // In the place of a file.
+        // In place of a file.
         let in_wrong_place = "pkcs11:object=key;pin-value=12345";
         let error = desk
             .attempt(|tls| tls.certificate_key_file(in_wrong_place))
@@ -435,7 +435,7 @@ fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
             fact(&error, "path"),
             "pkcs11:object=key;pin-value=<redacted>"
         );
-        // Nor do options and reports of files show it.
+        // Options and reports of files do not show it either.
         let options = TlsOptions::builder()
             .ca_file(in_wrong_place)
             .crl_file(in_wrong_place)
@@ -468,7 +468,7 @@ fn told(error: &Error) -> (CauseCode, String, String) {
     )
 }
 
-/// Runs the first command of a remedy for a file with the password `right`, and returns the path of what it makes.
+/// Runs the first command of a remedy for a file with the password `right`, and returns the path of its output.
 fn follow(remedy: &str, file: &Path) -> PathBuf {
     let folder = file.parent().unwrap();
     let command = remedy.split('`').nth(1).unwrap();
@@ -523,7 +523,7 @@ fn a_lacking_algorithm_is_named_and_its_command_works() {
     let pkcs8 = |scheme| with_key(made(&["pkcs8", "-topk8", "-v1", scheme], &plain));
     let traditional = with_key(made(&["rsa", "-traditional", "-des"], &plain));
     let rc2 = made(&["pkcs12", "-export", "-legacy"], &both);
-    // The MAC of a sound file, under the name of another kind (RFC 9579).
+    // The MAC of a valid file, under the name of another kind (RFC 9579).
     let sha256 = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
     let pbmac1 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0e";
     let mut mac = openssl(

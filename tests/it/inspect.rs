@@ -1,5 +1,5 @@
-//! What files of certificates, keys and CRLs hold and what is wrong with them: told by `mongotls inspect`,
-//! and by the doctor before the network.
+//! The contents of files of certificates, keys and CRLs, and their problems: from `mongotls inspect`, and from the
+//! doctor before it connects.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,12 +37,12 @@ impl Desk {
         self.dir.write(name, bytes)
     }
 
-    /// What `inspect` says of one file with these bytes.
+    /// The result of `inspect` for one file with these bytes.
     fn told(&self, bytes: impl AsRef<[u8]>) -> Told {
         inspect(&self.file("file", bytes), &[])
     }
 
-    /// The same with a password.
+    /// The result of `inspect` for one file with these bytes and a password.
     fn told_with(&self, password: &str, bytes: impl AsRef<[u8]>) -> Told {
         let path = self.file("password", password);
         let words = ["--password-file", path.to_str().unwrap()];
@@ -411,7 +411,7 @@ fn a_key_must_belong_to_a_certificate_of_its_file() {
     );
     desk.told([app.bundle_pem(), app.key_pem()].concat())
         .expect(1, mismatch);
-    // A key alone belongs to a certificate in another file.
+    // A key without a certificate belongs to one in another file.
     desk.told(app.key_pem()).expect(0, &[]);
     let many = app.key_pem().repeat(100);
     let told = desk.told(many);
@@ -466,7 +466,7 @@ fn a_chain_stands_in_order_is_whole_and_is_signed() {
             false,
             &["!signature-invalid"],
         ),
-        // Of two with one name, the one that signed.
+        // Of two with one name, the issuer is the one that signed.
         (
             &[&leaf, &renewed, &low],
             &[0, 2],
@@ -487,7 +487,7 @@ fn a_chain_stands_in_order_is_whole_and_is_signed() {
         let chain = json!({ "path": path, "in_order": in_order, "signatures_valid": valid });
         assert_eq!(file["chain"], chain, "{findings:?}");
     }
-    // A bundle of CAs is no chain.
+    // A bundle of CAs is not a chain.
     let told = desk.told([root, stranger, mid].concat());
     assert_eq!(told.expect(0, &[])["chain"], Value::Null);
     // A PKCS#12 file has no order.
@@ -513,7 +513,7 @@ fn dates_are_told_and_fail_where_a_connection_would() {
         (server(later), &[]),
         (ca(past), &["!certificate-expired"]),
         (ca(soon), &["certificate-ends-soon"]),
-        // A bundle may keep an old CA beside one in force.
+        // A bundle may contain an old CA beside one in force.
         (
             [ca(past), desk.root.cert_pem()].concat(),
             &["certificate-expired"],
@@ -524,7 +524,7 @@ fn dates_are_told_and_fail_where_a_connection_would() {
         ),
         (crl(past), &["!crl-expired"]),
         (crl(future), &["!crl-not-yet-valid"]),
-        // By a CRL's own term: a weekly one is well for most of the week.
+        // In relation to a CRL's own validity: a weekly one has no finding for most of the week.
         (crl(soon), &[]),
         (crl(Validity::days(-6, 1)), &[]),
         (
@@ -585,7 +585,7 @@ fn purposes_names_keys_and_digests_are_judged() {
             crl.digest(Digest::Sha1).build().to_pem().unwrap(),
             &["digest-too-weak"],
         ),
-        // Nobody checks the signature of a root.
+        // The signature of a root is never checked.
         (
             CaSpec::new("old").digest(Digest::Sha1).root().cert_pem(),
             &[],
@@ -612,7 +612,7 @@ fn damaged_and_unfinished_blocks_are_told() {
     desk.told([cut, &root].concat())
         .expect(1, &["!damaged-block"]);
     desk.told(cut).expect(1, &["!nothing-usable"]);
-    // OpenSSL would ask for its password on the terminal.
+    // OpenSSL would prompt for its password on the terminal.
     let asks = "-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END CERTIFICATE-----\n";
     desk.told(asks).expect(1, &["!nothing-usable"]);
 }
@@ -737,7 +737,7 @@ fn names_in_a_file_cannot_steer_the_terminal() {
     }
 }
 
-/// What the doctor says, with the files of the stage `options`.
+/// The doctor's result, with the files of the stage `options`.
 fn doctor(uri: &str) -> (i32, Value, Vec<Value>) {
     let run = mongotls(&["doctor", uri, "--json"]);
     let object: Value = serde_json::from_str(&run.out).unwrap();
@@ -747,7 +747,7 @@ fn doctor(uri: &str) -> (i32, Value, Vec<Value>) {
     (run.code, object, files)
 }
 
-/// A server that asks for a client certificate.
+/// A server that requests a client certificate.
 fn careful_bench() -> Bench {
     let ca = Ca::root("root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::local_server());
@@ -822,7 +822,7 @@ fn the_doctor_shows_the_files_that_stop_it() {
         assert_eq!(object["stages"][0]["tls"], Value::Null);
         assert_eq!(codes(&files[0]), [] as [&str; 0]);
         assert_eq!(codes(&files[1]), findings);
-        // The error tells it; a warning need not say it again.
+        // The error reports it; a warning need not repeat it.
         let warned = object["warnings"].as_array().unwrap().len();
         assert_eq!(
             warned,
@@ -858,7 +858,7 @@ fn the_doctor_warns_of_what_has_ended_and_lets_the_server_decide() {
     let told = (code, object["stage"].as_str(), object["cause"].as_str());
     assert_eq!(told, (1, Some("revocation"), Some("crl-expired")));
 
-    // A certificate for a server alone: a bench server that does not look lets it pass.
+    // A certificate for servers only: a bench server that does not check accepts it.
     let server = Bench::sound();
     let client = client_file(
         &server,
@@ -955,8 +955,8 @@ fn a_refused_chain_is_told_with_its_dates() {
     assert_eq!(facts["sent_validity"], json!([expected]));
 }
 
-/// Random files, and good ones with bytes changed, cut, doubled or joined. In a PEM file most changes
-/// spoil the text alone, so that some are made below it. Set `MONGOTLS_FUZZ_ROUNDS` for more.
+/// Random files, and valid ones with bytes changed, cut, doubled or joined. In a PEM file most changes break only the
+/// text, so that some are made below it. Set `MONGOTLS_FUZZ_ROUNDS` for more.
 #[test]
 fn random_and_mutated_files_never_panic() {
     let rounds = rounds(3_000);
@@ -1127,7 +1127,7 @@ fn files_that_share_a_name_and_no_key_are_told() {
     let (code, found) = findings(&[&old, &new, &client]);
     assert_eq!((code, found.len()), (0, 2), "{found:?}");
 
-    // The doctor's look at the files before the network.
+    // The doctor's check of the files before it connects.
     let bench = Bench::sound();
     let ca = [desk.root.cert_pem(), bench.ca.cert_pem()].concat();
     let ca = desk.file("old.pem", ca);

@@ -1,4 +1,4 @@
-//! The server that benchmarks use: what it promises holds for a client, or they measure something else.
+//! The server that benchmarks use: it behaves as documented, or they would measure something else.
 
 use mongotls::bson::{Document, doc, rawdoc};
 use mongotls::{Client, Command, Cursor};

@@ -1,4 +1,4 @@
-//! Listeners that use the client they listen to: on one thread and on several, in every event, while it is closed.
+//! Listeners that use the client they belong to: on one thread and on several, in every event, while it is closed.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,15 +16,15 @@ use mongotls_testbench::server::{Auth, Server, User, fail_command};
 use crate::common::{Bench, expect_ready, expect_streaming, ping_on};
 use crate::target::dial_anew;
 
-/// The client that a listener uses. Taken out at the end, so that it goes.
+/// The client that a listener uses. It is removed at the end, so that it can be dropped.
 type Own = Arc<OnceLock<Client>>;
 
 thread_local! {
-    /// Whether this thread is in the listener, whose own commands are not listened to.
+    /// True if this thread is in the listener, whose own commands are ignored.
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is the one that checks a server.
+/// Returns true if this thread checks a server.
 fn is_monitor() -> bool {
     // The first 15 bytes of "mongotls-monitor". The standard library did not start the thread, so it has no name
     // there.
@@ -32,19 +32,19 @@ fn is_monitor() -> bool {
         .is_ok_and(|name| name.trim_end() == "mongotls-monito")
 }
 
-/// Whether a command gave up because the listener must not wait for long.
+/// Returns true if a command failed because the listener must not wait for long.
 fn is_limit_of_listeners(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout && error.to_string().contains("listener")
 }
 
-/// A client whose listener calls `act` with it and each event that `act` itself does not bring about.
+/// A client whose listener calls `act` with it and each event that `act` itself does not cause.
 fn acting(uri: &str, act: impl Fn(&Client, &Event) + Send + Sync + 'static) -> Client {
     let own = Own::default();
     let to_use = Arc::clone(&own);
     let builder = ConnectionString::parse(uri).unwrap().into_builder();
     let options: ClientOptions = builder
         .event_listener(move |event| {
-            // A monitor may be faster than the one who makes the client.
+            // A monitor may be faster than the thread that makes the client.
             while is_monitor() && to_use.get().is_none() {
                 thread::yield_now();
             }
@@ -61,7 +61,7 @@ fn acting(uri: &str, act: impl Fn(&Client, &Event) + Send + Sync + 'static) -> C
     client
 }
 
-/// Runs `work` on so many threads; fails if one of them has not ended after half a minute.
+/// Runs `work` on this number of threads; fails if one of them has not ended after half a minute.
 fn on_threads(threads: usize, work: impl Fn() + Clone + Send + 'static) {
     let (ended, ends) = mpsc::channel();
     for _ in 0..threads {
@@ -98,7 +98,7 @@ fn a_listener_runs_a_command_in_every_event_on_one_thread() {
         "ServerHeartbeatStarted",
         "ServerHeartbeatSucceeded",
     ];
-    // What comes once, maybe before the listener has its client, and again when the server is lost and found.
+    // Events that happen once, maybe before the listener has its client, and again when the server is lost and found.
     let of_changes = [
         "ServerDescriptionChanged",
         "TopologyDescriptionChanged",
@@ -109,23 +109,23 @@ fn a_listener_runs_a_command_in_every_event_on_one_thread() {
         let (told, outcomes) = mpsc::channel();
         let client = acting(&bench.uri(""), move |client, event| {
             if name(event).contains(kind) {
-                // The monitor itself tells of its first check before it has found the server.
+                // The monitor itself emits the event of its first check before it has found the server.
                 let is_early =
                     is_monitor() && client.snapshot().pools[0].state == PoolState::Paused;
                 let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
-                // At the end nobody hears it.
+                // At the end the channel has no receiver.
                 let _ = told.send((is_early, outcome));
             }
         });
         let own = Arc::clone(&bench);
         on_threads(1, move || {
-            // The program's connection tells of its handshake, too.
+            // The program's connection emits its handshake, too.
             expect_ready(&client);
             dial_anew(&client);
             ping_on(&client).unwrap();
             client.reload_tls().unwrap();
             ping_on(&client).unwrap();
-            // The monitor's first check may have been told before the listener had its client.
+            // The event of the monitor's first check may come before the listener has its client.
             expect_streaming(&own.server);
             if of_changes.contains(&kind) {
                 let close = doc! { "closeConnection": true };
@@ -152,7 +152,7 @@ fn a_listener_runs_a_command_in_every_event_on_one_thread() {
     });
 }
 
-/// The name of an event, as its fields show it.
+/// The name of an event, by its fields.
 fn name(event: &Event) -> String {
     match event {
         Event::Pool(event) => event.kind.name().to_owned(),
@@ -168,7 +168,7 @@ fn listeners_on_several_threads_do_not_wait_for_each_other_for_ever() {
     let store = Arc::clone(&failures);
     let uri = bench.uri("&maxPoolSize=3&maxConnecting=2");
     let client = acting(&uri, move |client, _| {
-        // In the worst case all places belong to threads that are in here.
+        // In the worst case all threads with a connection are in here.
         let outcome = client.database("db").run_command(doc! { "benchEcho": 1 });
         store.lock().unwrap().extend(outcome.err());
     });
@@ -176,7 +176,7 @@ fn listeners_on_several_threads_do_not_wait_for_each_other_for_ever() {
         let client = client.clone();
         move || ping_on(&client).map(drop).unwrap()
     });
-    // The monitor's second check is told too, and may be just now.
+    // The monitor's second check has an event too, possibly now.
     let in_use = || {
         let pool = client.snapshot().pools.remove(0);
         (pool.in_use, pool.pending, pool.waiting)
@@ -207,7 +207,7 @@ fn a_listener_may_close_the_client_in_any_event() {
         });
         on_threads(1, {
             let client = client.clone();
-            // What was checked out before it was closed goes on.
+            // A connection that was checked out before the close continues.
             move || match ping_on(&client) {
                 Ok(_) => assert!(index >= 3, "closed at {index}"),
                 Err(error) => {
@@ -239,7 +239,7 @@ fn an_attempt_to_connect_that_ends_with_the_client_says_so() {
         told.send(event.clone()).unwrap();
     });
     let client = Client::with_options(options.build().unwrap()).unwrap();
-    // The monitor has its answer; the one that comes next is the command's.
+    // The monitor has its answer; the next one belongs to the command.
     expect_ready(&client);
     dial_anew(&client);
     let block = doc! { "blockConnection": true, "blockTimeMS": 5000 };
@@ -274,7 +274,7 @@ fn an_attempt_to_connect_that_ends_with_the_client_says_so() {
     );
 }
 
-/// An error and what it comes from.
+/// The texts of an error and of its sources.
 fn texts(error: &Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];
     let mut source = std::error::Error::source(error);
@@ -285,7 +285,7 @@ fn texts(error: &Error) -> Vec<String> {
     texts
 }
 
-/// Pings on 32 threads, all of which fail; how many connections were asked for, and what the errors say.
+/// Pings on 32 threads, all of which fail; returns the number of requested connections, and the texts of the errors.
 fn all_fail(uri: &str) -> (usize, Vec<Vec<String>>) {
     let (told, events) = mpsc::channel();
     let builder = ConnectionString::parse(uri).unwrap().into_builder();
@@ -336,6 +336,6 @@ fn threads_that_wait_for_a_server_that_refuses_all_users_do_not_ask_for_ever() {
             "{texts:?}"
         );
     }
-    // Whoever waited for a connection is sent away by the first attempt that fails.
+    // All threads that waited for a connection fail with the first failed attempt.
     assert_eq!(asked, THREADS);
 }

@@ -1,4 +1,4 @@
-//! Limits of this host are not blamed on the server: descriptors, threads and local ports that run out, in a child
+//! Limits of this host are not attributed to the server: descriptors, threads and local ports that run out, in a child
 //! process with lowered limits.
 
 mod services;
@@ -20,10 +20,10 @@ use mongotls_testbench::server::Server;
 use crate::common::{code, expect_ready, fact, ping_on};
 use crate::target::{checked, dial_anew};
 
-/// The variable that marks a process of this binary as the child, and holds the address of the server.
+/// The variable that marks a process of this binary as the child, and contains the address of the server.
 const URI: &str = "MONGOTLS_TEST_OF_LIMITS";
 
-/// Runs the test of that name again in a process of its own, with `uri`; returns what it prints.
+/// Runs the test of that name again in a separate process, with `uri`; returns its output.
 fn in_child(test: &str, uri: &str, before: &[&str]) -> String {
     let exe = std::env::current_exe().unwrap();
     let mut command = match before {
@@ -72,7 +72,7 @@ fn the_guide_has_an_example() {
     ))
     .unwrap();
     expect_ready(&client);
-    // The monitor's connection is not on offer any more after the second check.
+    // The monitor's connection is not available to the pool after the second check.
     thread::sleep(Duration::from_millis(1500));
     set_limit(true, 100);
     let _kept = all_descriptors();
@@ -102,7 +102,7 @@ fn set_limit(open_files: bool, value: u64) {
     }
 }
 
-/// Keeps all descriptors that this process may still have.
+/// Opens and keeps all descriptors that this process may still have.
 fn all_descriptors() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
@@ -182,7 +182,7 @@ fn without_descriptors_nothing_is_blamed_on_the_server() {
         error.cause().unwrap().message(),
         format!("the host name \"localhost\" cannot be resolved: {FILES}")
     );
-    // A dial of a server that is known.
+    // A dial of a known server.
     let error = ping_on(&new).unwrap_err();
     expect_local_limit(&error, ErrorKind::Configuration, "RLIMIT_NOFILE", "100");
     assert_eq!(error.stage(), Some(Stage::Connect));
@@ -298,7 +298,7 @@ fn threads_that_cannot_be_started_are_started_later() {
     ))
     .unwrap();
     set_limit(false, 10_000);
-    // A command that waits already.
+    // A command that is already waiting.
     let begun = Instant::now();
     ping_on(&client).unwrap();
     ping_on(&named).unwrap();
@@ -314,7 +314,7 @@ fn threads_that_cannot_be_started_are_started_later() {
         );
         thread::sleep(Duration::from_millis(10));
     }
-    // The resolver's thread, for a server that is known.
+    // The resolver's thread, for a known server.
     let idle = checked(&format!(
         "{}&appName=idle",
         uri.replace("127.0.0.1", "localhost")
@@ -335,7 +335,7 @@ fn threads_that_cannot_be_started_are_started_later() {
     ping_on(&idle).unwrap();
 }
 
-/// The threads that a client needs beside those of its servers and pools.
+/// The threads that a client needs besides those of its servers and pools.
 #[cfg(feature = "srv")]
 #[test]
 fn threads_of_the_client_that_cannot_be_started_are_started_later() {
@@ -352,7 +352,7 @@ fn threads_of_the_client_that_cannot_be_started_are_started_later() {
         in_child(test, &dns.addr().to_string(), &[]);
         return;
     };
-    // A name that no connection string may hold; see `srv.rs`.
+    // A name that no connection string may contain; see `srv.rs`.
     let uri = ConnectionString::parse("mongodb+srv://db.example.org/?tls=false").unwrap();
     let polls = uri
         .into_builder()
@@ -385,10 +385,10 @@ fn threads_of_the_client_that_cannot_be_started_are_started_later() {
     }
 }
 
-/// Becomes a user that runs nothing else: the limit of threads does not hold for root.
+/// Changes to a user without other processes: the limit of threads does not apply to root.
 #[allow(unsafe_code)]
 fn leave_root() {
-    // SAFETY: the calls take numbers alone.
+    // SAFETY: the calls take only numbers.
     unsafe {
         if libc::geteuid() == 0 {
             assert_eq!(libc::setuid(61_000 + std::process::id() % 4000), 0);
@@ -449,7 +449,7 @@ fn a_panic_does_not_end_monitoring() {
 fn without_local_ports_the_range_is_named() {
     const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
     if uri_of_child().is_none() {
-        // The range is that of a network of its own.
+        // The range belongs to a separate network namespace.
         let script = format!("ip link set lo up && echo 61000 61003 > {RANGE} && exec \"$@\"");
         let place = ["unshare", "--net", "sh", "-c", &script, "sh"];
         let can = Command::new(place[0])

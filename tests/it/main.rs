@@ -1,4 +1,4 @@
-//! The library and the command line against real servers and against the bench, one file a subject.
+//! The library and the command line, with real servers and with the bench, one file for each subject.
 
 #![allow(
     missing_docs,

@@ -1,9 +1,8 @@
-//! Every cause of the contract, injected with a real server on the other side and told by the doctor, as
-//! a process, and by a client of the library: the code, the category, the stage, and the facts that
-//! a person needs, by value.
+//! Every cause of the contract, injected with a real server as the peer. The doctor, as a process, and a client of the
+//! library report it: the code, the category, the stage, and the important facts, by value.
 //!
-//! A file below holds the scenarios of one kind and lists the codes that it covers; a code that no file
-//! lists and that is not out of scope fails the last test here.
+//! A file below holds the scenarios of one kind and lists the codes that it covers; a code that no file lists and that
+//! is not out of scope fails the last test here.
 
 mod chains;
 mod clients;
@@ -40,9 +39,9 @@ use serde_json::{Value, json};
 use crate::common::ping;
 use crate::target::{attempt_error, waiting_error};
 
-/// The causes that other tests cover: `local_limits.rs` for limits of this host; `ocsp/` for OCSP; `aws.rs`,
-/// `oidc.rs` and `gssapi.rs` for credentials that come from elsewhere, whose services and callbacks a command line
-/// cannot be given; `srv.rs` for SRV, whose name server neither.
+/// The causes that other tests cover: `local_limits.rs` for limits of this host; `ocsp/` for OCSP; `aws.rs`, `oidc.rs`
+/// and `gssapi.rs` for credentials from other sources, because a command line cannot set their services and callbacks;
+/// `srv.rs` for SRV, because it cannot set the name server either.
 const OUT_OF_SCOPE: &[CauseCode] = &[
     CauseCode::LocalLimit,
     CauseCode::RevokedOcspStaple,
@@ -83,7 +82,7 @@ fn each_code_within_scope_is_covered() {
     }
 }
 
-/// What a scenario must end in.
+/// The expected result of a scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     code: CauseCode,
@@ -95,7 +94,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// At the stage at which a failure of this category is found, as a rule.
+    /// Creates the expectation, at the usual stage for this category.
     pub(crate) fn new(code: CauseCode) -> Self {
         let stage = match code.category() {
             Category::Revocation => Stage::Revocation,
@@ -126,20 +125,20 @@ impl Expected {
         self
     }
 
-    /// What the message or the remedy says.
+    /// Expects these words in the message or the remedy.
     pub(crate) fn says(mut self, words: &str) -> Self {
         self.words.push(words.to_owned());
         self
     }
 
-    /// The whole message, and the whole remedy.
+    /// Expects exactly this message and this remedy.
     pub(crate) fn reads(mut self, message: &str, remedy: &str) -> Self {
         self.message = Some(message.to_owned());
         self.remedy = Some(remedy.to_owned());
         self
     }
 
-    /// The facts of the certificate that is to blame, from the certificate itself.
+    /// Expects the facts of the certificate at fault, from the certificate itself.
     pub(crate) fn blames(self, certificate: &X509Ref, depth: u32, role: &str) -> Self {
         self.fact("depth", depth)
             .fact("role", role)
@@ -148,7 +147,7 @@ impl Expected {
             .fact("sha256_fingerprint", fingerprint(certificate))
     }
 
-    /// What is told of a client's certificate too.
+    /// Expects the additional facts of a client's certificate.
     pub(crate) fn shows(self, certificate: &X509Ref) -> Self {
         self.fact("subject", name(certificate.subject_name()))
             .fact("issuer", name(certificate.issuer_name()))
@@ -173,32 +172,32 @@ impl Expected {
     }
 }
 
-/// The codes that the scenarios of one test have ended in.
+/// The codes of the scenarios of one test.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(BTreeSet<&'static str>);
 
 impl Seen {
-    /// Fails unless these are the codes that were seen.
+    /// Fails unless these are the recorded codes.
     pub(crate) fn are(&self, codes: &[CauseCode]) {
         let codes: BTreeSet<_> = codes.iter().map(|code| code.as_str()).collect();
         assert_eq!(self.0, codes);
     }
 
-    /// Notes a code that cannot be brought about on this host, or that was checked in another way.
+    /// Records a code that cannot be caused on this host, or that was checked in another way.
     pub(crate) fn note(&mut self, code: CauseCode) {
         self.0.insert(code.as_str());
     }
 
-    /// Checks a connection string: by the doctor, by one attempt to connect, and by a client. A client waits for what
-    /// may mend by itself, and then tells of the last attempt.
+    /// Checks a connection string: with the doctor, with one attempt to connect, and with a client. A client waits if
+    /// retrying can help, and then reports the last attempt.
     pub(crate) fn check(&mut self, scenario: &str, uri: &str, expected: &Expected) {
         self.check_in(&Place::default(), scenario, uri, expected);
         let attempt = attempt_error(uri);
         self.check_error(scenario, &attempt, expected);
         let is_network = expected.code.category() == Category::Network;
-        // A server may refuse hello while it starts.
+        // A server may reject hello while it starts.
         let is_refusal = expected.code == CauseCode::HelloFailed && attempt.source().is_some();
-        // An overloaded server closes before TLS is established, and asks for no certificate.
+        // An overloaded server closes before TLS is established, and requests no certificate.
         let is_overload = attempt.has_label("SystemOverloadedError")
             && expected.code.category() != Category::ClientCertificate;
         let is_awaited = is_network || is_refusal || is_overload;
@@ -208,7 +207,7 @@ impl Seen {
         }
         let error = waiting_error(uri);
         expected.check_cause(scenario, &error);
-        // The stage is told in words.
+        // The text contains the stage.
         let text = attempt.to_string();
         let (_, words) = text.split_once(": ").expect(scenario);
         let (words, _) = words.split_once(": ").expect(scenario);
@@ -218,7 +217,7 @@ impl Seen {
         );
     }
 
-    /// Checks what the doctor says who runs at some place.
+    /// Checks the doctor's result in an environment.
     pub(crate) fn check_in(
         &mut self,
         place: &Place,
@@ -241,7 +240,7 @@ impl Seen {
             "{context}"
         );
         if object["facts"]["alert"].is_string() {
-            // In its own words, which differ from version to version; 1.1.1 has none for the newest ones.
+            // OpenSSL's own text differs between versions; 1.1.1 has none for the newest ones.
             let told = object["facts"]["openssl"].as_str();
             let is_old = openssl::version::number() < 0x3000_0000;
             assert!(
@@ -292,7 +291,7 @@ impl Seen {
     }
 }
 
-/// No advice may switch verification off.
+/// Fails if advice would disable verification.
 fn must_not_weaken(remedy: &str, context: &str) {
     let weakening = [
         "Insecure=true",
@@ -305,7 +304,7 @@ fn must_not_weaken(remedy: &str, context: &str) {
     }
 }
 
-/// Checks that all is well with a connection string, for the doctor and for a client.
+/// Checks that a connection string works, for the doctor and for a client.
 pub(crate) fn passes(scenario: &str, uri: &str) {
     let (exit, object) = Place::default().json(&["doctor", uri, "--json"]);
     assert_eq!(
@@ -316,19 +315,19 @@ pub(crate) fn passes(scenario: &str, uri: &str) {
     ping(uri).expect(scenario);
 }
 
-/// Where the command line runs: with which variables, files and user.
+/// The environment of the command line: variables, files and user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
     /// Variables of the environment.
     pub(crate) variables: Vec<(&'static str, String)>,
-    /// Files that stand in the place of the system's, for this process alone.
+    /// Files that replace the system's, for this process only.
     pub(crate) mounts: Vec<(String, &'static str)>,
     /// The user to run as.
     pub(crate) user: Option<u32>,
 }
 
 impl Place {
-    /// Whether this host lets a process have files of its own.
+    /// Returns true if this host allows separate files for a process.
     pub(crate) fn can_mount() -> bool {
         static CAN: OnceLock<bool> = OnceLock::new();
         *CAN.get_or_init(|| {
@@ -344,7 +343,7 @@ impl Place {
         })
     }
 
-    /// Whether the command line starts at all.
+    /// Returns true if the command line starts at all.
     pub(crate) fn can_run(&self) -> bool {
         let mut version = self.command(env!("CARGO_BIN_EXE_mongotls"), &["--version"]);
         version.output().is_ok_and(|output| output.status.success())
@@ -362,13 +361,13 @@ impl Place {
         (output.status.code().expect("an exit code"), object)
     }
 
-    /// The code that a client ends in at this place: that of `mongotls ping`, which is one.
+    /// The code of a client in this environment: that of `mongotls ping`, which uses one.
     pub(crate) fn client_code(&self, uri: &str) -> String {
         let (_, object) = self.json(&["ping", uri, "--json"]);
         object["cause"].as_str().unwrap_or("none").to_owned()
     }
 
-    /// The exit code, and what is written to standard output and standard error.
+    /// The exit code, and the texts on standard output and standard error.
     pub(crate) fn run_aloud(&self, words: &[&str]) -> (i32, String, String) {
         let output = self.run(words);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -387,7 +386,7 @@ impl Place {
         let mut command = if self.mounts.is_empty() {
             Command::new(program)
         } else {
-            // A mount namespace: what is bound there is seen by this process alone.
+            // A mount namespace: only this process sees the files that are bound there.
             let mut command = Command::new("unshare");
             command.args(["--mount", "--map-root-user", "sh", "-c"]);
             let binds = self
@@ -408,7 +407,7 @@ impl Place {
     }
 }
 
-/// A file with its folder, which goes away with it.
+/// A file with its folder, which is deleted with it.
 fn tempfile(bytes: &[u8]) -> (String, mongotls_testbench::pki::PkiDir) {
     let dir = mongotls_testbench::pki::PkiDir::new();
     (dir.write("file", bytes).display().to_string(), dir)
@@ -418,7 +417,7 @@ pub(crate) const TLS_1_2: (SslVersion, SslVersion) = (SslVersion::TLS1_2, SslVer
 pub(crate) const TLS_1_3: (SslVersion, SslVersion) = (SslVersion::TLS1_3, SslVersion::TLS1_3);
 pub(crate) const KINDS: [KeyKind; 2] = [KeyKind::EcP256, KeyKind::Rsa(2048)];
 
-/// A key of that kind, the same each time that it is asked for: those of RSA take long to make.
+/// A key of that kind; every call returns the cached one, because RSA keys take long to make.
 pub(crate) fn key(kind: KeyKind, of: &'static str) -> PKey<Private> {
     type Known = HashMap<(String, &'static str), PKey<Private>>;
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
@@ -451,7 +450,7 @@ fn fingerprint(certificate: &X509Ref) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A time of a certificate as it stands in JSON.
+/// A time of a certificate in its JSON form.
 pub(crate) fn time(time: &Asn1TimeRef) -> String {
     let since = Asn1Time::from_unix(0).unwrap().diff(time).unwrap();
     let seconds = i64::from(since.days) * 86_400 + i64::from(since.secs);
@@ -459,18 +458,19 @@ pub(crate) fn time(time: &Asn1TimeRef) -> String {
     time.try_to_rfc3339_string().unwrap()
 }
 
-/// The security level that this OpenSSL was built for, or that its configuration sets.
+/// The security level that this OpenSSL was built with, or that its configuration sets.
 pub(crate) fn security_level() -> u32 {
     let context = SslContextBuilder::new(SslMethod::tls_client()).unwrap();
     context.build().security_level()
 }
 
-/// Says aloud what this host does not let a test do, past the test runner, which hides what passes.
+/// Prints the part that this host does not allow a test to do, directly, because the test runner hides the output of
+/// passing tests.
 pub(crate) fn skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
-/// A path as it stands in JSON.
+/// A path in its JSON form.
 pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }

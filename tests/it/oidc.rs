@@ -1,7 +1,7 @@
-//! MONGODB-OIDC: callbacks, environments, what is kept, and users who are asked for again.
+//! MONGODB-OIDC: callbacks, environments, the cache, and reauthentication.
 //!
-//! The prose tests of "Driver Authentication" for MONGODB-OIDC are here, against the bench, with their
-//! numbers; and what a callback can do wrong.
+//! The prose tests of "Driver Authentication" for MONGODB-OIDC are here, with the bench, with their numbers; and the
+//! possible errors of a callback.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use mongotls_testbench::server::{Auth, OidcMechanism, Server, fail_command};
 
 use crate::common::{at_limit, code, timed};
 
-/// A server that takes tokens, and a callback that counts its calls.
+/// A server that accepts tokens, and a callback that counts its calls.
 struct Bench {
     oidc: OidcMechanism,
     server: Server,
@@ -42,7 +42,7 @@ impl Bench {
         }
     }
 
-    /// One that takes the token `good`.
+    /// A bench that accepts the token `good`.
     fn good() -> Self {
         let bench = Self::new();
         bench.oidc.accept("s3cret-good");
@@ -315,7 +315,7 @@ fn a_user_who_stays_unknown_is_an_error_and_the_connection_is_given_up() {
     let error = refused(&client);
     assert_eq!(code(&error), CauseCode::AuthenticationFailed);
     crate::common::expect_program_open(&bench.server, 0);
-    // A second request for the user in one command is not answered again.
+    // A second request for reauthentication in one command is not answered again.
     bench.oidc.accept("s3cret-bad");
     find(&client).unwrap();
     bench.fail(2, &["find"], doc! { "errorCode": 391 });
@@ -361,7 +361,7 @@ fn a_token_that_says_when_it_ends_is_not_used_after() {
         Ok(OidcToken::new("s3cret-good").expires_in(time))
     });
     find(&client).unwrap();
-    // Its time passes.
+    // The token expires.
     thread::sleep(Duration::from_millis(2));
     for expected in [2, 2] {
         bench.server.cut();
@@ -491,7 +491,7 @@ fn human_2_3_and_4_1_a_refresh_token_spares_the_person() {
         calls[1].idp_info.as_ref().unwrap().issuer,
         "https://idp.example"
     );
-    // The server was asked about the identity provider once.
+    // The server was asked for the identity provider once.
     assert_eq!(bench.oidc.principals().len(), 1);
 }
 
@@ -719,7 +719,7 @@ fn a_token_file_that_never_ends_or_begins_ends_the_attempt() {
             "{text}"
         );
     }
-    // A writer that comes in time is read. The first pipe may still have its reader.
+    // A writer that starts in time is read. The first pipe may still have its reader.
     let fifo = pipe("written");
     let mut services = services(&[]);
     services.kubernetes_token = fifo.clone();

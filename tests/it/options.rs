@@ -1,5 +1,4 @@
-//! Options of a client against the bench: the addresses that are connected to, options without effect, and the names of
-//! databases.
+//! Options of a client with the bench: the addresses to connect to, options without effect, and the names of databases.
 
 use std::net::TcpListener;
 
@@ -54,7 +53,7 @@ fn connect_to_keeps_the_name_of_the_server() {
             .all(|one| one.sni.as_deref() == Some(NAME))
     );
 
-    // The certificate must hold the name of the server, not that of the target.
+    // The certificate must contain the name of the server, not that of the target.
     let uri = format!("mongodb://other.mongotls.invalid/?tls=true&tlsCAFile={ca}");
     let found = doctor::examine_options(&options(
         &uri,

@@ -1,6 +1,6 @@
-//! The labels of an overloaded server: which failures of connecting have them.
+//! The labels of an overloaded server: the failures to connect that have them.
 //!
-//! `ends.rs` shows that every close and reset before the answer to hello has them, at each byte.
+//! `ends.rs` shows that every close and reset before the reply to hello has them, at each byte.
 
 use std::net::TcpListener;
 
@@ -16,7 +16,7 @@ use crate::target::attempt_error;
 
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
-/// Whether the error has both labels; never one alone.
+/// Returns true if the error has both labels; there is never only one.
 fn is_labelled(error: &Error) -> bool {
     let both = error.labels() == LABELS;
     assert!(both || error.labels().is_empty(), "{:?}", error.labels());
@@ -34,7 +34,7 @@ fn expect(error: &Error, cause: CauseCode, stage: Stage, labelled: bool) {
 
 #[test]
 fn errors_of_the_network_have_the_labels() {
-    // Nothing listens: the port was free a moment ago.
+    // There is no listener: the port was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -75,7 +75,7 @@ fn errors_of_the_network_have_the_labels() {
         true,
     );
 
-    // A close that is taken for a missing certificate may be one of overload.
+    // A close that looks like a missing certificate may be caused by overload.
     let ca = Ca::root("clients", KeyKind::EcP256);
     let picky = Bench::with(
         KeyKind::EcP256,
@@ -140,7 +140,7 @@ fn what_cannot_come_of_overload_has_none() {
         false,
     );
 
-    // What the server says in words, it says of itself.
+    // An error that the server reports is not caused by overload.
     for labels in [&[][..], &["SystemOverloadedError"]] {
         let failure = doc! { "errorCode": 462, "errorLabels": labels.to_vec() };
         let fail = fail_command(1, &["isMaster"], failure);
@@ -168,7 +168,7 @@ fn a_command_has_them_only_from_the_server() {
         "{error}"
     );
     let failure = doc! { "errorCode": 462, "errorLabels": LABELS.to_vec() };
-    // Twice it is tried again (maxAdaptiveRetries).
+    // It is tried twice more (maxAdaptiveRetries).
     bench
         .server
         .configure_fail_point(&fail_command(3, &["ping"], failure));

@@ -1,8 +1,7 @@
-//! The connections of a client: how threads share them, how long one waits for them, and when they
-//! end.
+//! The connections of a client: how threads share them, the time limit of a wait, and their end.
 //!
-//! No more are made than the pool may hold. One that breaks, idles too long or belongs to a thread
-//! that panics does not use the pool up, and none outlives the last clone of its client.
+//! The pool never exceeds its limit. A connection that breaks, idles too long or belongs to a thread that panics leaves
+//! its place in the pool, and none outlives the last clone of its client.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -61,7 +60,7 @@ fn threads_share_a_client_and_never_exceed_the_pool() {
                             .database("db")
                             .run_command(doc! { "benchWork": n })
                             .unwrap();
-                        // Each thread gets the answer to its own question.
+                        // Each thread gets the reply to its own command.
                         assert_eq!(reply.get_i32("n").unwrap(), n);
                     }
                 });
@@ -99,7 +98,7 @@ fn connections_that_break_do_not_use_the_pool_up() {
                     let Err(error) = ping_on(&client) else {
                         continue;
                     };
-                    // A failure sends those away who wait for a connection.
+                    // A failure ends the wait of the threads that wait for a connection.
                     if error
                         .to_string()
                         .contains("the connection pool was cleared")
@@ -133,7 +132,7 @@ fn connections_that_break_do_not_use_the_pool_up() {
     );
 }
 
-/// Eight connections, and the end of all; how the next commands fare.
+/// Makes eight connections, ends them all, and returns the results of the next commands.
 fn after_a_cut(mode: &str, cut: impl FnOnce(&Server)) -> Vec<Result<(), Error>> {
     let server = Server::builder().start();
     let client = plain_client(&server, &format!("serverMonitoringMode={mode}"));
@@ -238,7 +237,7 @@ fn the_limit_of_the_client_is_told_by_its_own_name() {
     let error = ping_on(&client).unwrap_err();
     assert!(error.is_timeout());
     assert!(error.to_string().contains("300 ms (timeoutMS)"), "{error}");
-    // The call's own limit goes before it; zero means none.
+    // The call's own limit takes precedence; zero means no limit.
     server.spoil_replies("ping", 1, ReplyFault::Silence);
     let ping = Command::from(doc! { "ping": 1 }).timeout(Duration::from_millis(100));
     let error = client.database("db").run_command(ping).unwrap_err();
@@ -285,7 +284,7 @@ fn a_connection_that_was_idle_too_long_is_replaced() {
     ping_on(&client).unwrap();
     ping_on(&client).unwrap();
     assert_eq!(server.program_connections().len(), 1);
-    // The time itself is what this is about.
+    // The test is about this time.
     thread::sleep(Duration::from_millis(200));
     ping_on(&client).unwrap();
     let made = server.program_connections();
@@ -297,7 +296,7 @@ fn a_connection_that_was_idle_too_long_is_replaced() {
 
 #[test]
 fn a_panic_of_a_thread_loses_no_connection() {
-    /// What cannot be read without a panic.
+    /// A type whose deserialization panics.
     #[derive(Debug)]
     struct Panics;
     impl<'de> Deserialize<'de> for Panics {
@@ -356,7 +355,7 @@ fn only_the_monitor_connects_before_the_first_command() {
     expect_ready(&client);
     assert_eq!(bench.server.counts().accepted, 1);
     assert!(bench.server.program_connections().is_empty());
-    // That one will do for the command, until the next check.
+    // The monitor's connection serves the command, until the next check.
     ping_on(&client).unwrap();
     assert_eq!(bench.server.counts().accepted, 1);
     assert_eq!(bench.server.program_connections().len(), 1);

@@ -1,5 +1,5 @@
-//! Text of servers and certificates that wants to steer a terminal or forge a line of the log: it is escaped where it is
-//! rendered, and exact in facts and replies.
+//! Text of servers and certificates that could control a terminal or forge a line of the log: it is escaped when it is
+//! rendered, and unchanged in facts and replies.
 
 use std::error::Error as _;
 use std::path::Path;

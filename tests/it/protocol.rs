@@ -1,5 +1,5 @@
-//! Handshakes that fail before or after the certificate: versions, ciphers, alerts, client
-//! certificates, and peers that speak something else.
+//! Handshakes that fail before or after the certificate: versions, ciphers, alerts, client certificates, and peers of
+//! other protocols.
 
 use mongotls::{CauseCode, ErrorKind};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, SServer, or_skip};
@@ -248,7 +248,7 @@ fn a_server_that_closes_instead_of_sending_an_alert_is_understood() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
         let uri = clients.uri(None);
-        // Each attempt tells the same, since none resumes a session, and no client waits for another.
+        // Each attempt reports the same error, since none resumes a session, and no client waits for another.
         for error in [attempt_error(&uri), ping_error(&uri), ping_error(&uri)] {
             assert_eq!(
                 code(&error),
@@ -344,7 +344,7 @@ fn a_client_certificate_that_the_server_drops_in_silence_is_looked_at_by_the_cli
 
 #[test]
 fn an_anonymous_cipher_suite_proves_nothing() {
-    // Only a system's openssl.cnf can allow one; the command line is run with such a file.
+    // Only a system's openssl.cnf can allow one, so the command line is run with such a file.
     let root = Ca::root("root", KeyKind::EcP256);
     let identity = root.issue(LeafSpec::local_server());
     let server = SServer::start(

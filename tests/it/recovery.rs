@@ -1,5 +1,5 @@
-//! A server that has worked before: one odd answer to its monitor fails no command. Only a certificate or a setting that
-//! two checks in a row refuse fails commands at once.
+//! A server that has worked before: one unusual reply to its monitor fails no command. Commands fail at once only if
+//! two checks in a row fail because of a certificate or a setting.
 
 use std::sync::Barrier;
 use std::thread;
@@ -28,7 +28,7 @@ fn expect_known_failure(client: &Client, wanted: CauseCode) {
     }
 }
 
-/// Pings on eight threads at once, none of which may fail.
+/// Pings on eight threads in parallel, none of which may fail.
 fn expect_pings(client: &Client, what: &str) {
     let barrier = Barrier::new(8);
     for_each(0..8, |_| {
@@ -74,7 +74,7 @@ fn one_odd_answer_to_a_monitor_fails_no_command() {
         let client = target.client("heartbeatFrequencyMS=60000");
         ping_on(&client).unwrap();
         expect_streaming(target.server());
-        // The check after the one that is cut off is made at once; the next only on request.
+        // The check after the interrupted one is made at once; the next only on request.
         target.server().faults().next(1, fault);
         target.server().cut();
         expect_known_failure(&client, expected);
@@ -132,7 +132,7 @@ fn a_wire_version_that_changes_for_a_while_is_waited_for() {
         server.set_hello(|hello| hello.max_wire_version = 21);
         waiting.join().unwrap().unwrap();
     });
-    // One that never worked is refused at once.
+    // A server that never worked fails commands at once.
     server.set_hello(|hello| hello.max_wire_version = 6);
     let stranger =
         Client::connect(&format!("{}?serverSelectionTimeoutMS=60000", server.uri())).unwrap();

@@ -21,7 +21,7 @@ use crate::common::{Bench, code, ping_on};
 
 const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
 
-/// A server that asks for client certificates, and the options of a client that has one.
+/// A server that requests client certificates, and the options of a client that has one.
 fn asking(version: SslVersion, change: impl FnOnce(ServerTls) -> ServerTls) -> (Bench, String) {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()))
@@ -45,12 +45,12 @@ fn dialing(bench: &Bench, options: &str) -> Client {
     bench.client(&format!("&maxIdleTimeMS=1{monitors}{options}"))
 }
 
-/// Lets the connection of the last command be idle for too long.
+/// Waits until the connection of the last command has been idle for too long.
 fn pause() {
     thread::sleep(Duration::from_millis(5));
 }
 
-/// The handshakes that failed at the server, by what it says of them.
+/// The failed handshakes of the server, by its errors.
 fn failures(server: &Server) -> Vec<String> {
     let seen = server.connections().into_iter();
     seen.filter_map(|connection| connection.handshake_error)
@@ -118,7 +118,7 @@ fn a_context_alone_offers_no_session_after_a_refusal() {
     );
 }
 
-/// A stream whose bytes are spoiled once that is wanted, so that OpenSSL sends an alert.
+/// A stream whose bytes are changed on request, so that OpenSSL sends an alert.
 struct Spoiled {
     inner: Socket,
     is_spoiled: Arc<AtomicBool>,
@@ -127,7 +127,7 @@ struct Spoiled {
 impl Read for Spoiled {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buf)?;
-        // Not the header of the record, which is read by itself.
+        // Not the header of the record, which is read separately.
         if self.is_spoiled.load(Ordering::Relaxed) && count > 5 {
             buf[count - 1] ^= 1;
         }
@@ -145,7 +145,7 @@ impl Write for Spoiled {
     }
 }
 
-/// In TLS 1.3 the client's side of the handshake is over before the server has looked at it.
+/// In TLS 1.3 the client's side of the handshake ends before the server has processed it.
 #[test]
 fn a_session_refused_after_the_handshake_fails_no_command() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
@@ -164,7 +164,7 @@ fn a_session_refused_after_the_handshake_fails_no_command() {
             return;
         };
         is_spoiled.store(stream.ssl().session_reused(), Ordering::Relaxed);
-        // One question and its answer at a time.
+        // One command and its reply at a time.
         let mut server = std::net::TcpStream::connect(address).unwrap();
         let mut bytes = [0; 1 << 16];
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
@@ -217,7 +217,7 @@ fn a_cut_or_silence_stops_the_offer_and_nothing_else() {
             if error.stage() == Some(Stage::Connect) {
                 continue; // a reset that came before TLS began
             }
-            // No second connection: neither the same command's nor a probe's that took the fault.
+            // No second connection: neither the same command's nor a probe's that got the fault.
             let handshakes = client.snapshot();
             assert_eq!(
                 handshakes.full_handshakes + handshakes.resumed_handshakes,

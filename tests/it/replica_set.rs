@@ -1,5 +1,5 @@
-//! Replica sets over TLS, simulated by the bench: who is written to and read from, what happens when the primary
-//! changes or cannot be reached, and what the client costs the servers meanwhile.
+//! Replica sets over TLS, simulated by the bench: the targets of writes and reads, changes and failures of the primary,
+//! and the client's load on the servers meanwhile.
 
 mod ferretdb;
 
@@ -19,7 +19,7 @@ use mongotls_testbench::server::{CheckKind, ServerTls, fail_command};
 
 use crate::common::{code, timed};
 
-/// A check is due no sooner after the last one.
+/// The minimum time between two checks.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ fn preferring(mode: ReadPreferenceMode, command: Document) -> Command {
     Command::from(command).read_preference(preference)
 }
 
-/// How many commands of that name each member has run.
+/// The number of commands of that name that each member has run.
 fn counts(set: &ReplicaSet, members: usize, command: &str) -> Vec<u64> {
     let count = |index| set.node(index).server().count_of(command);
     (0..members).map(count).collect()
@@ -86,7 +86,7 @@ fn await_members(client: &Client, count: usize) {
 #[test]
 fn writes_go_to_the_primary_and_reads_where_they_are_asked_to() {
     let set = secure_set(3);
-    // The seed is a secondary: the others are found by its word.
+    // The seed is a secondary: the others are found in its hello.
     let client = Client::connect(&set.uri_with_seeds(&[2], "localThresholdMS=10000")).unwrap();
     for _ in 0..5 {
         insert(&client).unwrap();
@@ -151,7 +151,7 @@ fn a_new_primary_is_known_at_once_where_servers_stream() {
     await_members(&client, 3);
     for round in 1..=6 {
         let index = set.fail_over();
-        // heartbeatFrequencyMS is ten seconds: nobody asks meanwhile.
+        // heartbeatFrequencyMS is ten seconds: there is no other check meanwhile.
         timed(Duration::ZERO, Duration::from_secs(2), || {
             await_primary(&client, &set.address(index));
         });
@@ -174,7 +174,7 @@ fn where_servers_are_polled_an_error_asks_for_a_check() {
         let before = set.primary().unwrap();
         let after = set.fail_over();
         let refused = set.node(before).server().count_of("insert") + 1;
-        // The one command that finds out; a program decides itself whether to send a write twice.
+        // One command detects it; a program decides itself if it sends a write again.
         let error = insert(&client).unwrap_err();
         assert_eq!(error.command().unwrap().code, 10107);
         timed(Duration::ZERO, Duration::from_secs(3), || {
@@ -237,7 +237,7 @@ fn a_stale_primary_gets_no_command_once_the_new_one_is_known() {
     }
 }
 
-/// Threads that insert, while the primary changes, stalls, is cut off and killed.
+/// Threads that insert, while the primary changes, stalls, is partitioned and killed.
 #[test]
 fn commands_go_on_within_a_heartbeat_of_a_new_primary_whatever_befalls_the_old_one() {
     const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -272,7 +272,7 @@ fn commands_go_on_within_a_heartbeat_of_a_new_primary_whatever_befalls_the_old_o
             set.elect(new);
             let (elected, before) = (Instant::now(), done.load(Ordering::Relaxed));
             while done.load(Ordering::Relaxed) < before + 4 {
-                // The time-out of a command that hangs at the old one, and a heartbeat.
+                // The timeout of a command that hangs at the old one, and a heartbeat.
                 assert!(
                     elected.elapsed() < HEARTBEAT * 2 + SHORTEST,
                     "round {round}"
@@ -293,7 +293,7 @@ fn commands_go_on_within_a_heartbeat_of_a_new_primary_whatever_befalls_the_old_o
     assert!(done.load(Ordering::Relaxed) > 50);
     for index in 0..3 {
         let checks = set.checks(index);
-        // One a heartbeat, two for each fault, and those that were asked for, half a second apart.
+        // One for each heartbeat, two for each fault, and the requested ones, half a second apart.
         let most = 2 * elapsed.as_millis() / SHORTEST.as_millis() + 20;
         assert!(
             u128::try_from(checks.len()).unwrap() < most,
@@ -323,7 +323,7 @@ fn a_member_with_a_bad_certificate_is_left_aside_and_named_where_it_would_be_nee
     set.elect(2);
     let started = Instant::now();
     let error = loop {
-        // Until the news has come that the old primary is none.
+        // Until the client has learned that the old primary has stepped down.
         match insert(&client) {
             Err(error) if error.kind() == ErrorKind::Timeout => break error,
             outcome => assert!(started.elapsed() < PATIENCE, "{outcome:?}"),
@@ -356,7 +356,7 @@ fn the_limit_of_an_operation_covers_the_wait_for_a_server() {
     let error = timed(limit, limit + Duration::from_millis(300), || {
         let started = Instant::now();
         loop {
-            // The first may still reach the old primary, which refuses it.
+            // The first may still reach the old primary, which rejects it.
             match client.database("db").run_command(write.clone()) {
                 Err(error) if error.kind() == ErrorKind::Timeout => return error,
                 outcome => assert!(started.elapsed() < PATIENCE, "{outcome:?}"),
@@ -369,7 +369,7 @@ fn the_limit_of_an_operation_covers_the_wait_for_a_server() {
             .contains("within 400 ms (the time limit of the call)"),
         "{error}"
     );
-    // Who waits is woken at once.
+    // Waiting threads are woken at once.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| insert(&client));
         thread::sleep(Duration::from_millis(100));
@@ -429,7 +429,7 @@ fn members_come_and_go_with_the_configuration_and_events_tell_in_order() {
 #[test]
 fn one_server_has_two_threads_at_rest_and_none_after_the_end() {
     let set = secure_set(1);
-    // Other tests of this process have clients too: their threads are not told from these.
+    // Other tests of this process have clients too, with indistinguishable threads.
     let report = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -444,7 +444,7 @@ fn one_server_has_two_threads_at_rest_and_none_after_the_end() {
     assert!(text.contains("threads 2, then 0"), "{text}");
 }
 
-/// Counts the threads of a client in a process of its own; see the test above.
+/// Counts the threads of a client in a separate process; see the test above.
 #[test]
 fn threads_of_a_process_with_one_client() {
     let Ok(uri) = std::env::var("MONGOTLS_THREADS_OF") else {
@@ -463,7 +463,7 @@ fn threads_of_a_process_with_one_client() {
     let client = Client::connect(&uri).unwrap();
     insert(&client).unwrap();
     let started = Instant::now();
-    // Threads that look up or connect to an address come and go. The system cuts names after 15 bytes.
+    // Threads that look up or connect to an address are temporary. The system truncates names after 15 bytes.
     let lasting = ["mongotls-monito", "mongotls-rtt"];
     while names() != lasting && started.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));

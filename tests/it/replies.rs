@@ -1,8 +1,7 @@
-//! Bytes and replies that make no sense: garbage, messages that break the protocol, and documents
-//! that hold what they must not.
+//! Invalid bytes and replies: garbage, messages that break the protocol, and documents with invalid contents.
 //!
-//! Garbage and broken messages cost their connection, and only it. A message that is whole leaves
-//! the connection sound, whatever its document holds.
+//! Garbage and broken messages end only their connection. After a complete message the connection stays usable,
+//! whatever its document contains.
 
 use std::io::Write;
 use std::time::Duration;
@@ -48,7 +47,7 @@ fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
         6,
         50,
         200,
-        // The last record's tag, all of it: a single byte may be right by chance.
+        // The last record's whole tag: a single byte may be correct by chance.
         lengths.handshake - 16,
         lengths.handshake,
     ];
@@ -68,9 +67,9 @@ fn garbage_in_the_handshake_ends_with_a_cause_of_its_own() {
             let seen = code(&error);
             let expected: &[CauseCode] = match (after, name) {
                 (0, "ones" | "zeros" | "text") | (1, _) => &[CauseCode::ServerNotTls],
-                // Either the bytes make no sense, or they promise more than comes.
+                // Either the bytes are invalid, or they announce more than follows.
                 (..=300, _) => &[CauseCode::TlsAlert, CauseCode::HandshakeTimeout],
-                // What is not properly encrypted is refused.
+                // Bytes without valid encryption are rejected.
                 _ => &[CauseCode::TlsAlert],
             };
             assert!(
@@ -219,9 +218,9 @@ fn what_a_reply_may_hold_costs_nothing() {
     let client = plain_client(&server, "");
     for fault in [
         ReplyFault::Checksum { valid: true },
-        // TCP and TLS guard the bytes; OP_MSG leaves the check to the driver.
+        // TCP and TLS protect the bytes; OP_MSG does not require the check.
         ReplyFault::Checksum { valid: false },
-        // Flags from bit 16 on need not be understood.
+        // Flags from bit 16 on are optional.
         ReplyFault::Flags(EXHAUST_ALLOWED),
         ReplyFault::Flags(1 << 31),
     ] {
@@ -259,10 +258,10 @@ fn a_second_reply_is_not_taken_for_the_next_ones() {
     assert_eq!(ping_on(&client).unwrap(), doc! { "ok": 1.0 });
 }
 
-// --- replies that hold what they must not ---
+// --- replies with invalid contents ---
 
-/// Answers the next `ping` on the program's one connection with this document, whatever it holds. The client polls, so
-/// that the last command is the program's, or a first hello.
+/// Answers the next `ping` on the program's single connection with this document, which may be invalid. The client
+/// polls, so that the last command is the program's, or a first hello.
 fn answer_ping_with(server: &Server, document: &[u8]) {
     let last = server
         .commands()
@@ -277,7 +276,7 @@ fn answer_ping_with(server: &Server, document: &[u8]) {
     server.spoil_replies("ping", 1, ReplyFault::Replace(frame.encode()));
 }
 
-/// `{ ok: 1, a: … { a: {} } }` with so many levels below the first.
+/// `{ ok: 1, a: … { a: {} } }` with this number of levels below the first.
 fn nested(levels: usize) -> Vec<u8> {
     let mut document = vec![5, 0, 0, 0, 0];
     for level in 0..levels {
@@ -317,7 +316,7 @@ fn a_reply_of_ten_thousand_levels_is_an_error_and_no_crash() {
             "{error}"
         );
     }
-    // Who asks for raw BSON gets it, and recurses at his own risk.
+    // A caller of the raw API gets raw BSON, and must limit recursion itself.
     answer_ping_with(&server, &reply);
     assert_eq!(
         database
@@ -354,7 +353,7 @@ fn a_reply_that_is_no_valid_bson_is_a_bson_error() {
         let error = ping_on(&client).expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Bson, "{name}: {error}");
         assert!(std::error::Error::source(&error).is_some(), "{name}");
-        // The message was whole, so that the connection is sound.
+        // The message was complete, so the connection is usable.
         ping_on(&client).unwrap();
     }
     assert_eq!(server.program_connections().len(), 1);

@@ -1,4 +1,4 @@
-//! Resumed sessions: that they are, how often, and that they never outlive what they rest on.
+//! Resumed sessions: their use, their number, and their lifetime, which never exceeds that of their evidence.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use openssl::ssl::SslVersion;
 use crate::common::{Bench, code};
 use crate::target::at_rest;
 
-/// Makes connections of one context one after the other, each with a hello, and closes them again.
+/// Makes connections of one context one after another, each with a hello, and closes them.
 pub(crate) struct Caller<'a> {
     bench: &'a Bench,
     pub(crate) context: TlsContext,
@@ -38,12 +38,12 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Whether the handshake resumed a session.
+    /// Returns true if the handshake resumed a session.
     pub(crate) fn call(&self) -> Result<bool, mongotls::Error> {
         let socket = std::net::TcpStream::connect(self.bench.server.addr()).unwrap();
         let stream = self.context.connect("localhost", socket)?;
         let resumed = stream.report().resumed();
-        // Tickets of TLS 1.3 come with the first answer.
+        // Tickets of TLS 1.3 come with the first reply.
         RawClient::over(stream).legacy_hello().unwrap();
         Ok(resumed)
     }
@@ -98,7 +98,7 @@ fn a_ticket_of_tls_1_3_is_used_once() {
     let bench = Bench::with(KeyKind::EcP256, |leaf| leaf, |tls| tls.tickets(1));
     let caller = Caller::new(&bench);
     caller.call().unwrap();
-    // Two handshakes at once: there is one ticket for both.
+    // Two handshakes in parallel: there is one ticket for both.
     let dial = || {
         caller
             .context
@@ -169,7 +169,7 @@ fn a_client_resumes_when_its_pool_dials_again() {
     let report = client.server_report().unwrap();
     let counts = (report.full_handshakes, report.resumed_handshakes);
     assert_eq!(counts, (1, bench.server.counts().resumed));
-    // A reload drops the sessions, and not the counts.
+    // A reload drops the sessions, but not the counts.
     client.reload_tls().unwrap();
     let report = client.server_report().unwrap();
     assert_eq!(
@@ -203,7 +203,7 @@ fn no_session_is_kept_past_the_certificate_or_the_crl() {
             |tls| tls,
         )
     };
-    // The certificate runs out while the session would still be good for hours.
+    // The certificate expires while the session would still be valid for hours.
     let bench = certificate(3);
     let caller = Caller::new(&bench);
     caller.call().unwrap();

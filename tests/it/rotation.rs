@@ -18,7 +18,7 @@ use openssl::ssl::SslVersion;
 use crate::common::{Bench, code, expect_program_open, ping_on};
 use crate::trust::hashed;
 
-/// A server that wants a client certificate, and a client whose files can be rewritten.
+/// A server that requires a client certificate, and a client whose files can be rewritten.
 struct Rotation {
     bench: Bench,
     client: Client,
@@ -29,7 +29,7 @@ impl Rotation {
         Self::with("")
     }
 
-    /// The same with more options, beginning with `&`.
+    /// Creates it with more options, beginning with `&`.
     fn with(options: &str) -> Self {
         let ca = Ca::root("bench root", KeyKind::EcP256);
         let identity = ca.issue(LeafSpec::local_server());
@@ -50,7 +50,7 @@ impl Rotation {
         self.bench.dir.write("client.pem", identity.bundle_pem());
     }
 
-    /// The subject of the certificate that the newest connection was made with.
+    /// The subject of the certificate on the newest connection.
     fn presented(&self) -> String {
         ping_on(&self.client).unwrap();
         let last = self.bench.server.program_connections().pop().unwrap();
@@ -58,7 +58,7 @@ impl Rotation {
     }
 }
 
-/// The subject of the certificate that the client showed.
+/// The subject of the certificate that the client sent.
 fn subject(connection: &ConnectionInfo) -> String {
     let certificate = connection.client_certificate.as_ref().unwrap();
     mongotls::tls::Certificate::from(&**certificate).subject
@@ -83,7 +83,7 @@ fn a_new_certificate_is_used_from_the_next_command_on() {
     expect_program_open(&rotation.bench.server, 1);
 }
 
-/// The connections that are open and that only checks were made on.
+/// The open connections on which only checks were made.
 fn monitors(server: &Server) -> Vec<ConnectionInfo> {
     let mut monitors = server.connections();
     monitors.retain(|connection| connection.open && connection.is_monitor());
@@ -221,10 +221,10 @@ fn no_command_fails_because_of_a_reload() {
     assert!(rotation.presented().contains("CN=number 19"));
 }
 
-/// What a listener was told of reloads: whether each was well, or the code of its error.
+/// The events of reloads: success, or the code of the error.
 type Told = Arc<Mutex<Vec<Result<(), CauseCode>>>>;
 
-/// A client that watches its files, and what it tells.
+/// A client that watches its files, and its events.
 fn watching(
     bench: &Bench,
     change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -251,7 +251,7 @@ fn watching(
     (Client::with_options(options).unwrap(), told)
 }
 
-/// Waits until the listener has been told so much.
+/// Waits until the listener has received these events.
 fn wait_for(told: &Told, expected: &[Result<(), CauseCode>]) {
     let started = Instant::now();
     while told.lock().unwrap().len() < expected.len() && started.elapsed() < Duration::from_secs(10)
@@ -271,7 +271,7 @@ fn a_watched_file_is_reloaded_when_it_changes_and_only_then() {
     thread::sleep(Duration::from_millis(100));
     wait_for(&told, &[]);
 
-    // In place; then by another file that takes the name, at once and after it was away.
+    // In place; then by another file that is renamed to it, directly and after a deletion.
     let mut text = std::fs::OpenOptions::new()
         .append(true)
         .open(&file)
@@ -307,7 +307,7 @@ fn a_link_that_is_turned_to_another_folder_is_a_change() {
         std::fs::write(dir.join(name).join("tls.crt"), identity.chain_pem()).unwrap();
         std::fs::write(dir.join(name).join("tls.key"), identity.key_pem()).unwrap();
     };
-    // As Kubernetes does: names that lead through a link, which is replaced in one step.
+    // As in Kubernetes: names that lead through a link, which is replaced atomically.
     folder("one");
     folder("two");
     std::os::unix::fs::symlink("one", dir.join("..data")).unwrap();
@@ -362,7 +362,7 @@ fn the_watch_ends_with_the_last_client_and_outlives_a_listener_that_panics() {
         reaches(number);
     }
     ping_on(&client).unwrap();
-    // The listener belongs to the options of the client: when it goes, the thread has let go of it.
+    // The listener belongs to the options of the client: when it is dropped, the thread has released it.
     drop(client);
     let started = Instant::now();
     while Arc::strong_count(&calls) > 1 {
@@ -385,7 +385,7 @@ fn an_interval_that_would_keep_the_machine_busy_is_refused() {
     assert!(error.to_string().contains("10 ms or more"), "{error}");
 }
 
-/// Waits until it holds.
+/// Waits until the condition holds.
 fn eventually(holds: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
     while !holds() {
@@ -400,7 +400,7 @@ fn is_distrusted(client: &Client) -> bool {
     error.is_some_and(|error| code(&error) == CauseCode::IssuerUnknown)
 }
 
-/// Replaces what a file holds in place, and leaves its size and time of modification as they were.
+/// Replaces the contents of a file in place, with unchanged size and time of modification.
 fn rewrite_in_place(path: &Path, text: &[u8], size: usize) {
     let padding = vec![b'\n'; size - text.len()];
     let modified = std::fs::metadata(path).unwrap().modified().unwrap();
@@ -467,7 +467,7 @@ fn a_ca_that_was_removed_from_its_folder_is_trusted_no_more() {
     let folder = hashed(&[&bench.ca, &other]);
     let hash = |ca: &Ca| format!("{:08x}.0", ca.cert().subject_name_hash());
     let file = folder.path().join(hash(&bench.ca));
-    // By a link, as `openssl rehash` makes them, to a file that keeps its place.
+    // By a link, like those of `openssl rehash`, to a file that keeps its position.
     let target = std::fs::canonicalize(&file).unwrap();
     std::fs::write(&target, vec![b'\n'; SIZE]).unwrap();
     rewrite_in_place(&target, &bench.ca.cert_pem(), SIZE);
@@ -478,14 +478,14 @@ fn a_ca_that_was_removed_from_its_folder_is_trusted_no_more() {
     ping_on(&client).unwrap();
     rewrite_in_place(&target, &stranger.cert_pem(), SIZE);
     eventually(|| is_distrusted(&client));
-    // Back again, and then away as a whole.
+    // Restored, and then removed completely.
     rewrite_in_place(&target, &bench.ca.cert_pem(), SIZE);
     eventually(|| ping_on(&client).is_ok());
     std::fs::remove_file(&file).unwrap();
     eventually(|| is_distrusted(&client));
 }
 
-/// A client that gives up soon.
+/// A client with a short timeout.
 fn client_of(bench: &Bench, tls: TlsOptionsBuilder) -> Client {
     let options = ClientOptions::builder()
         .host(ServerAddress::tcp("localhost", bench.server.port()))
@@ -495,7 +495,7 @@ fn client_of(bench: &Bench, tls: TlsOptionsBuilder) -> Client {
     Client::with_options(options.unwrap()).unwrap()
 }
 
-/// The system's trust anchors are named by variables of the environment, which a test must not change for others.
+/// Variables of the environment name the system's trust anchors, which a test must not change for others.
 const SYSTEM_STORE: &str = "rotation::a_ca_that_the_system_trusts_no_more_is_not_trusted";
 
 #[test]

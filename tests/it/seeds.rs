@@ -1,7 +1,7 @@
-//! The hosts of a connection string: which of several is used, and how each kind is reached.
+//! The hosts of a connection string: the selection among several, and the connection to each kind.
 //!
-//! They are seeds: what a server says of its deployment decides who takes a command. A seed that cannot be reached is
-//! passed over, and one that does not belong to the deployment is left out. Hosts may be Unix sockets and IPv6
+//! They are seeds: a server's report about its deployment determines which server runs a command. A seed that cannot be
+//! reached is ignored, and one that does not belong to the deployment is removed. Hosts may be Unix sockets and IPv6
 //! addresses, with TLS and without.
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn insert_on(client: &Client) -> Result<(), Error> {
     client.database("db").run_command(insert).map(drop)
 }
 
-/// How many commands of that name each member of a set of two has run.
+/// The number of commands of that name that each member of a set of two has run.
 fn counts_of(set: &ReplicaSet, command: &str) -> [u64; 2] {
     [0, 1].map(|index| set.node(index).server().count_of(command))
 }
@@ -40,7 +40,7 @@ fn pair() -> ReplicaSet {
 fn a_seed_that_cannot_be_reached_is_passed_over() {
     let set = pair();
     let nobody = stranger::nobody();
-    // The one seed that answers is a secondary; it names the primary.
+    // The only seed that answers is a secondary; it names the primary.
     let uri = format!("mongodb://{nobody},{}/?replicaSet=rs0", set.address(1));
     let client = Client::connect(&uri).unwrap();
     insert_on(&client).unwrap();
@@ -74,7 +74,7 @@ fn when_no_host_can_be_used_the_error_names_each_with_its_reason() {
             "{address} with {reason:?} in {text}"
         );
     }
-    // The one that does not mend by itself stands for the others.
+    // The error reports the problem that retrying cannot solve.
     assert_eq!(code(&error), CauseCode::NotMongodb);
     assert_eq!(alone.program_connections().len(), 0);
 }
@@ -128,7 +128,7 @@ fn the_limit_of_a_call_covers_all_hosts_together() {
         ),
         "{text}"
     );
-    // All of them are checked at the same time, and none has answered.
+    // All of them are checked in parallel, and none has answered.
     for host in hosts {
         assert!(
             text.contains(&format!(
@@ -158,7 +158,7 @@ fn a_full_pool_does_not_send_a_command_to_a_secondary() {
 #[test]
 fn after_a_failover_the_next_command_finds_the_new_primary() {
     let set = pair();
-    // Not told by the monitors, which ask every minute: the old primary says that it is none.
+    // Not detected by the monitors, which check every minute: the old primary reports that it has stepped down.
     let options = "serverMonitoringMode=poll&heartbeatFrequencyMS=60000";
     let client = Client::connect(&set.uri(options)).unwrap();
     let mut old = 0;
@@ -261,7 +261,7 @@ fn a_dead_host_holds_up_no_command() {
         }
     });
     assert_eq!(set.node(0).server().program_connections().len(), 1);
-    // Nor does it after the primary said that it is none any more, and then is again, which its monitor hears at once.
+    // This also holds after the primary stepped down and was elected again, which its monitor learns at once.
     expect_streaming(set.node(0).server());
     let failure = doc! { "errorCode": 13435 };
     let failing = fail_command(1, &["ping"], failure);
@@ -283,7 +283,7 @@ fn a_router_that_is_gone_leaves_its_work_to_the_others() {
     cluster.node(0).proxy().cut();
     let other = cluster.node(1);
     let mut pings = 0;
-    // A ping that was on its way to the first one may fail.
+    // A ping that was already sent to the first one may fail.
     while other.server().count_of("ping") < 5 {
         pings += 1;
         assert!(pings < 100, "{:?}", other.server().counts());

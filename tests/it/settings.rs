@@ -1,5 +1,5 @@
-//! Protocol settings of the builder: each against a server that can do both, so that what was agreed on
-//! shows the setting, and against one that can do only the other, so that it shows the refusal.
+//! Protocol settings of the builder: each with a server that supports both values, so that the agreed value shows the
+//! setting, and with one that supports only the other, so that the failure shows it.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -129,7 +129,7 @@ fn a_security_level_refuses_what_is_below_it() {
     bench
         .handshake(with(&bench, |p| p.security_level(2)))
         .unwrap();
-    // RSA 2048 has 112 bits of security, and level 3 asks for 128.
+    // RSA 2048 has 112 bits of security, and level 3 requires 128.
     let error = bench
         .handshake(with(&bench, |p| p.security_level(3)))
         .unwrap_err();
@@ -201,7 +201,7 @@ fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
     let second = std::fs::read_to_string(&path).unwrap();
     assert!(second.starts_with(&first) && second.len() > first.len());
 
-    // A file that another user may have put there gets no secrets.
+    // A file that another user may have created gets no secrets.
     let refused = |path: &Path| {
         let error = bench
             .handshake(|tls| {
@@ -238,7 +238,7 @@ fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
         "is a symbolic link, which is not followed"
     );
     assert_eq!(refused(Path::new("/dev/null")), "is not a regular file");
-    // Only the superuser can give a file away.
+    // Only the superuser can change the owner of a file.
     if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
         let owner = std::fs::metadata("/proc/self").unwrap().uid();
         let expected =

@@ -1,4 +1,4 @@
-//! `tests/setup.sh` checks for every program that the tests start, so that no test fails for a missing one.
+//! `tests/setup.sh` checks for every program that the tests start, so that no test fails because one is missing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ fn setup_checks_for_every_program_that_tests_start() {
     let mut started = programs(&root.join("tests"));
     started.extend(programs(&root.join("src")));
     assert!(started.len() > 10, "{started:?}");
-    // A shell is part of every system, and `cargo` is the user's own; setup.sh checks for it apart.
+    // A shell is part of every system, and `cargo` is installed by the user; setup.sh checks for it separately.
     let missing: Vec<_> = started
         .iter()
         .filter(|program| !["sh", "cargo", ""].contains(&program.as_str()))

@@ -1,7 +1,8 @@
-//! Clients of one process with the same options, whose files hold the same, share one OpenSSL context and its sessions.
+//! Clients of one process with equal options, whose files have equal contents, share one OpenSSL context and its
+//! sessions.
 //!
-//! A session is a proof that was given to one set of options and files. So it serves no client whose options or files
-//! are others, whoever else is there.
+//! A session is evidence for one set of options and files. So it is never used by a client with other options or files,
+//! regardless of other clients.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +19,7 @@ use crate::resumption::Caller;
 use crate::target::{FAR, checked};
 use crate::trust::hashed;
 
-/// A caller with options of the bench's CA file and of these.
+/// A caller with the bench's CA file and these options.
 fn caller(
     bench: &Bench,
     change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -27,7 +28,7 @@ fn caller(
     Caller::with(bench, options.build().unwrap())
 }
 
-/// Full and resumed handshakes of a client, as its report tells them.
+/// The numbers of full and resumed handshakes in a client's snapshot.
 fn counts(client: &Client) -> (u64, u64) {
     let report = client.server_report().unwrap();
     (report.full_handshakes, report.resumed_handshakes)
@@ -38,7 +39,7 @@ fn a_second_client_resumes_at_once_and_each_counts_its_own() {
     let bench = Bench::sound();
     let first = checked(&bench.uri(""));
     assert_eq!(counts(&first), (1, 0));
-    // Options that are not of TLS make no difference.
+    // Options that are not about TLS make no difference.
     let second = checked(&bench.uri("&appName=other"));
     let report = second.server_report().unwrap();
     assert!(report.handshake.unwrap().resumed());
@@ -133,7 +134,7 @@ fn a_file_that_holds_something_else_leads_to_a_context_of_its_own() {
     bench.dir.write("ca.pem", &both);
     let meanwhile = caller(&bench, |tls| tls);
     assert!(!meanwhile.call().unwrap());
-    // What counts is what it holds, not when it was written.
+    // The contents count, not the time of the write.
     bench.dir.write("ca.pem", bench.ca.cert_pem());
     let after = caller(&bench, |tls| tls);
     assert!(after.call().unwrap());
@@ -146,7 +147,7 @@ fn a_client_accepts_no_server_that_its_own_file_does_not_trust() {
     let uri = bench.uri("");
     let first = checked(&uri);
     assert_eq!(counts(&first), (1, 0));
-    // The first one has a session with the server, which stands for a chain to a root that is not in the file any more.
+    // The first one has a session with the server, based on a chain to a root that is no longer in the file.
     let other = Ca::root("another root", KeyKind::EcP256);
     bench.dir.write("ca.pem", other.cert_pem());
     let error = ping_on(&Client::connect(&uri).unwrap()).unwrap_err();
@@ -174,7 +175,7 @@ fn sessions_end_with_the_last_one_who_has_the_context() {
 #[test]
 fn after_a_reload_no_session_from_before_it_is_resumed() {
     let bench = Bench::sound();
-    // Without monitors, so that each handshake is one of a command.
+    // Without monitors, so that each handshake belongs to a command.
     let uri = bench.uri(&format!("&maxIdleTimeMS=1{}", bench.without_monitors()));
     let client = || Client::connect(&uri).unwrap();
     let (first, second) = (client(), client());
@@ -187,7 +188,7 @@ fn after_a_reload_no_session_from_before_it_is_resumed() {
     assert_eq!(ping(&first), (1, 0));
     assert_eq!(ping(&second), (0, 1));
     second.reload_tls().unwrap();
-    // Whoever comes after it shares the new context, although the old one is still in use.
+    // A later client shares the new context, although the old one is still in use.
     let third = client();
     assert_eq!(ping(&third), (1, 0));
     assert_eq!(ping(&second), (0, 2));
@@ -201,7 +202,7 @@ fn a_named_pipe_is_read_once_for_each_context() {
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     let options = TlsOptions::builder().ca_file(&pipe).build().unwrap();
-    // The first one lives on.
+    // The first one stays usable.
     let mut contexts = Vec::new();
     for _ in 0..2 {
         let context = timed(Duration::ZERO, FAR, || {

@@ -1,8 +1,7 @@
-//! Servers that are silent or slow: each attempt ends at its limit, and says which limit that was.
+//! Servers that are silent or slow: each attempt ends at its limit, and the error names the limit.
 //!
-//! A connection is given up wherever it hangs, from the handshake to the answer to hello, and a
-//! command wherever it is sent or its reply read. Neither a byte now and then nor a server that
-//! reads a little at a time stretches a limit.
+//! A connection attempt ends in every phase, from the handshake to the reply to hello, and a command while it is sent
+//! or its reply is read. Neither an occasional byte nor a server that reads slowly extends a limit.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use mongotls_testbench::wire::{Frame, OP_REPLY, encode_reply};
 use crate::common::{at_limit, code, fact, ping_on};
 use crate::target::{LIMIT, Target, for_each, trickle};
 
-/// A ping with a limit of its own.
+/// A ping with a separate limit.
 fn ping_within(client: &Client, limit: Duration) -> Result<Document, Error> {
     let ping = Command::from(doc! { "ping": 1 }).timeout(limit);
     client.database("admin").run_command(ping)
@@ -143,7 +142,7 @@ fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
             Stage::Hello,
         ),
     ];
-    // Made beforehand: keys and certificates take time that others are measured in.
+    // Made in advance: keys and certificates take time that would be measured.
     let cases = cases.map(|case| {
         let target = Target::without_tickets(case.1);
         let limited = target.settled(&format!(
@@ -244,7 +243,7 @@ fn a_command_is_given_up_at_its_limit_wherever_the_reply_hangs() {
                 "{name}, TLS {tls}: {error}"
             );
             assert!(error.to_string().contains("\"ping\""), "{error}");
-            // What was left of the reply is not read as the next one.
+            // The rest of the reply is not read as the next one.
             ping_on(&client).unwrap();
             let connections = target.server().program_connections();
             assert_eq!(connections.len(), 2, "{name}, TLS {tls}");
@@ -334,6 +333,6 @@ fn answer_hello(socket: &mut (impl Read + Write)) {
         op_code: OP_REPLY,
         payload: encode_reply(&answer),
     };
-    // An error means that the client has gone.
+    // An error means that the client has disconnected.
     let _ = socket.write_all(&reply.encode());
 }

@@ -1,8 +1,8 @@
-//! `mongodb+srv`: clients whose hosts come from a DNS server of the bench, and what that server may do wrong.
+//! `mongodb+srv`: clients whose hosts come from a DNS server of the bench, and the possible faults of that server.
 //!
-//! The addresses of hosts come from the system's resolver, which has none for names that a test makes up. An address
-//! needs no resolver, and is in the domain of a name that ends as it does: `127.0.0.1` in that of `db.0.0.1`, which
-//! no connection string may hold, and which is put in its place in the options.
+//! The addresses of hosts come from the system's resolver, which does not know invented names. An address needs no
+//! resolver, and is in the domain of a name with an equal end: `127.0.0.1` in that of `db.0.0.1`. No connection string
+//! may contain that name, so it is inserted in the options.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -24,7 +24,7 @@ fn options(uri: &str, dns: SocketAddr) -> Result<ClientOptions, Error> {
     builder.dns_server(dns).build()
 }
 
-/// The options for [`local`]; `rest` stands behind the host.
+/// The options for [`local`]; `rest` is the text after the host.
 fn local_options(rest: &str, dns: &DnsServer) -> ClientOptions {
     let uri = format!("mongodb+srv://db.example.org/{rest}");
     let mut options = options(&uri, dns.addr()).unwrap();
@@ -99,7 +99,7 @@ fn a_client_reaches_its_hosts_over_tls() {
     );
 }
 
-/// A server without TLS, under a connection string that does not mention TLS.
+/// A server without TLS, with a connection string that does not mention TLS.
 #[test]
 fn a_server_without_tls_is_told_that_srv_turns_tls_on() {
     let server = Server::builder().start();
@@ -127,7 +127,7 @@ fn a_server_without_tls_is_told_that_srv_turns_tls_on() {
     let uri = format!("mongodb://127.0.0.1:{}/?tls=true", server.port());
     let by_host = ClientOptions::parse(&uri).unwrap().0;
     assert_eq!(told(&by_host), (plain.to_owned(), remedy.to_owned()));
-    // Something else than MongoDB.
+    // A server of another protocol.
     let web = stranger::http_server();
     let dns = zone(&format!(
         "_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.",
@@ -160,7 +160,7 @@ fn parsing_asks_nobody_and_the_client_shows_what_dns_said() {
     assert!(options.hosts().is_empty() && dns.asked().is_empty());
     let client = Client::with_options(options).unwrap();
     expect_cluster(&client);
-    // What is resolved may be given to another client.
+    // Resolved options may be used for another client.
     expect_cluster(&Client::with_options(client.options().clone()).unwrap());
     let asked = dns.asked();
     assert!(
@@ -280,7 +280,7 @@ fn silence_and_forgeries_end_with_the_time_limit() {
         ];
         assert_eq!(foreign, forged.contains(&fault), "{fault:?}: {error}");
         if let DnsFault::Late(_) = fault {
-            // Its thread is still late with the answer.
+            // Its thread is still waiting for the answer.
             break;
         }
     }
@@ -410,7 +410,7 @@ fn an_answer_that_cannot_be_read_is_not_an_empty_one() {
             )
         );
     }
-    // A TXT record that an address has taken the place of.
+    // A TXT record that was replaced by an address.
     dns.set_fault(DnsFault::None);
     dns.set_zone(Zone::parse(
         "_mongodb._tcp.db.example.org. SRV 1 a.example.org.\ndb.example.org. CNAME x.example.org.\nx.example.org. A 127.0.0.1",
@@ -418,7 +418,7 @@ fn an_answer_that_cannot_be_read_is_not_an_empty_one() {
     assert_eq!(client(CLUSTER, &dns).unwrap().options().replica_set(), None);
 }
 
-/// Hosts and options behind aliases, of which the one leads to another domain.
+/// Hosts and options behind aliases, one of which leads to another domain.
 const ALIASES: &str = r#"
     _mongodb._tcp.db.example.org.  CNAME  SRV.else.example.
     srv.Else.example.              SRV    27017 one.example.org.

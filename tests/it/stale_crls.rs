@@ -156,7 +156,7 @@ fn an_issuer_keeps_a_crl_in_force() {
         CauseCode::CrlMissing,
         "the files of tlsCRLFile no longer hold a CRL of \"CN=bench root\", and would replace one which is in force until DATE",
     );
-    // Beside one in force all is well.
+    // Beside one in force there is no problem.
     let now = || ca.crl().number(2).build();
     scene.reload(&[late(), early(), now()]).unwrap();
     is_sound(&scene);
@@ -203,11 +203,11 @@ fn a_reload_may_revoke_more_and_trust_fewer() {
     let crls = || vec![ca.crl().build(), other.crl().build()];
     dir.write("ca.pem", [ca.cert_pem(), other.cert_pem()].concat());
     scene.reload(&crls()).unwrap();
-    // A CA goes together with its CRL.
+    // A CA is removed together with its CRL.
     dir.write("ca.pem", ca.cert_pem());
     scene.reload(&[ca.crl().build()]).unwrap();
     is_sound(&scene);
-    // Or before it.
+    // Or before its CRL.
     dir.write("ca.pem", [ca.cert_pem(), other.cert_pem()].concat());
     scene.reload(&crls()).unwrap();
     dir.write("ca.pem", ca.cert_pem());
@@ -220,7 +220,7 @@ fn a_reload_may_revoke_more_and_trust_fewer() {
     scene.reload(&[revoking, other.crl().build()]).unwrap();
     let error = ping_on(&scene.client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedCrl, "{error}");
-    // All old anchors and their CRLs are gone.
+    // All old anchors and their CRLs are removed.
     dir.write("ca.pem", other.cert_pem());
     scene.reload(&[other.crl().build()]).unwrap();
     let error = ping_on(&scene.client).unwrap_err();
@@ -237,7 +237,7 @@ fn a_ca_goes_with_the_crl_of_an_intermediate_below_it() {
     scene
         .reload(&[ca.crl().build(), below.crl().build()])
         .unwrap();
-    // With the same anchors the CRL must stay.
+    // With unchanged anchors the CRL must stay.
     scene.rejects(
         &[ca.crl().build()],
         CauseCode::CrlMissing,
@@ -305,7 +305,7 @@ impl Below {
         }
     }
 
-    /// A handshake with these anchors and CRLs, all of the chain looked up.
+    /// A handshake with these anchors and CRLs, with a look-up of the whole chain.
     fn handshake(&self, anchors: &[&Ca], crls: &[X509Crl]) -> Result<usize, Error> {
         let dir = mongotls_testbench::pki::PkiDir::new();
         let cas: Vec<_> = anchors.iter().map(|ca| ca.cert_pem()).collect();

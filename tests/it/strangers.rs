@@ -1,8 +1,7 @@
-//! Peers that are not what the connection string promises: MongoDB without TLS or with it, other
-//! servers, nobody.
+//! Peers that do not match the connection string: MongoDB without TLS or with it, other servers, no listener.
 //!
-//! A server that does not answer a ClientHello is looked at with one hello in the clear, which has
-//! a limit of its own. What another protocol's banner or alert tells is recognised at once.
+//! A server that does not answer a ClientHello is tested with one hello in the clear, which has a separate limit. The
+//! banner or alert of another protocol is recognised at once.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use mongotls_testbench::stranger::{self, Stranger};
 use crate::common::{Bench, at_limit, code, expect_open, fact, ping_on, timed};
 use crate::target::{FAR, LIMIT, at_rest, attempt_error, for_each, trickle, waiting_error};
 
-// --- the look at a server that does not answer a ClientHello ---
+// --- the test of a server that does not answer a ClientHello ---
 
 #[test]
 fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
@@ -29,8 +28,8 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
         "{}?tls=true&tlsInsecure=true&connectTimeoutMS=2000",
         server.uri()
     );
-    // A mongod takes the ClientHello for the start of a long message and waits for the rest, or closes
-    // if that were too long a message; this one waits.
+    // A mongod takes the ClientHello for the start of a long message and waits for the rest, or closes if that message
+    // would be too long; this one waits.
     server.faults().next(1, Fault::ignore_after(0));
     let client = Client::connect(&uri).unwrap();
     let error = at_limit(limit, || ping_on(&client)).unwrap_err();
@@ -55,7 +54,7 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
     );
     assert_eq!(hello.body, doc! { "isMaster": 1 });
 
-    // Once in a while is enough: a server in trouble is not given more to do, and its answer stands.
+    // One test in ten seconds is enough: a server with problems gets no further load, and the last result is used.
     server.faults().all(Fault::ignore_after(0));
     let tried_again = server.wait_until(FAR, |server| {
         let error = ping_on(&client).unwrap_err();
@@ -132,7 +131,7 @@ fn the_hello_in_the_clear_has_a_limit_of_its_own() {
     }
 }
 
-// --- what is not MongoDB ---
+// --- peers that are not MongoDB ---
 
 #[test]
 fn a_port_on_which_nobody_listens_refuses() {
@@ -148,7 +147,7 @@ fn a_port_on_which_nobody_listens_refuses() {
                 ErrorKind::Network
             )
         );
-        // A client waits whether somebody begins to listen there.
+        // A client waits for a listener to start there.
         let waiting = timed(LIMIT, FAR, || waiting_error(&uri));
         assert_eq!(code(&waiting), CauseCode::ConnectionRefused);
         for error in [error, waiting] {
@@ -229,7 +228,7 @@ fn what_speaks_something_else_behind_tls_is_not_mongodb() {
 fn a_server_that_requires_tls_is_told_from_its_alert_or_its_silence() {
     /// Fatal, protocol_version.
     const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
-    // OpenSSL and mongod close without a word, others send an alert first.
+    // OpenSSL and mongod close without an alert, others send one first.
     let bench = Bench::sound();
     let closes = Stranger::start(|mut socket, _| drop(socket.read(&mut [0; 1024])));
     // Some keep the connection open after their alert.
@@ -276,7 +275,7 @@ fn a_server_that_requires_tls_is_told_from_its_alert_or_its_silence() {
 
 #[test]
 fn a_reply_is_not_taken_for_tls_by_its_length() {
-    // 790 bytes: in little-endian the first bytes are those of a handshake record of SSL 3.0.
+    // 790 bytes: the first bytes of the little-endian length are those of a handshake record of SSL 3.0.
     const LENGTH: usize = 790;
     let padding = |length: usize| " ".repeat(LENGTH.checked_sub(length).unwrap());
     let server = Server::builder().start();

@@ -1,7 +1,7 @@
-//! What the tests of failing servers share: a server to spoil, with TLS or without, and how many
-//! bytes it sends at each stage.
+//! The common parts of the tests with failing servers: a server to break, with TLS or without, and the number of bytes
+//! that it sends at each stage.
 //!
-//! Times are here too: the limit that such tests wait for, and one far beyond what ends by itself.
+//! Times are here too: the limit that such tests wait for, and one far beyond every event that happens without a limit.
 
 use std::net::TcpStream;
 use std::thread;
@@ -21,14 +21,14 @@ use crate::common::{Bench, expect_ready, ping_error, ping_on};
 /// The limit of tests that wait for it.
 pub(crate) const LIMIT: Duration = Duration::from_millis(800);
 
-/// Long enough to show that something ended by itself.
+/// Long enough to show that something ended without a limit.
 pub(crate) const FAR: Duration = Duration::from_secs(5);
 
-/// A byte at a time, with a pause of so many milliseconds before each: never long enough a silence for
-/// a limit on each read.
+/// One byte at a time, with a pause of this number of milliseconds before each: never long enough for a limit on each
+/// read.
 ///
-/// With 600 the last byte before [`LIMIT`] comes late, so that a read which is given the whole limit
-/// anew ends far behind it.
+/// With 600 the last byte before [`LIMIT`] comes late, so that a read with the whole limit for itself ends far after
+/// it.
 pub(crate) fn trickle(pause: u64) -> Action {
     Action::Trickle {
         bytes: 1,
@@ -36,7 +36,7 @@ pub(crate) fn trickle(pause: u64) -> Action {
     }
 }
 
-/// A server of the bench with TLS or without, and what a connection string to it holds.
+/// A server of the bench with TLS or without, and the parts of a connection string for it.
 pub(crate) struct Target {
     pub(crate) bench: Option<Bench>,
     pub(crate) plain: Option<Server>,
@@ -47,7 +47,7 @@ impl Target {
         Self::with(tls.then(Bench::sound))
     }
 
-    /// One that lets no session be resumed: each handshake is a full one.
+    /// A server without resumption: each handshake is a full one.
     pub(crate) fn without_tickets(tls: bool) -> Self {
         let bench = || Bench::with(KeyKind::EcP256, |spec| spec, |tls| tls.tickets(0));
         Self::with(tls.then(bench))
@@ -71,7 +71,7 @@ impl Target {
     /// A connection string with these options (`name=value&…`).
     pub(crate) fn uri(&self, options: &str) -> String {
         match &self.bench {
-            // By address: no resolver and no second family of addresses in what is timed.
+            // By address: no resolver and no second address family in the measured time.
             Some(bench) => bench.uri_for("127.0.0.1", &format!("&{options}")),
             None => format!("{}?{options}", self.server().uri()),
         }
@@ -82,14 +82,14 @@ impl Target {
         Client::connect(&self.uri(options)).unwrap()
     }
 
-    /// The same, whose [monitor is at rest](at_rest).
+    /// A client with these options, whose [monitor is idle](at_rest).
     pub(crate) fn settled(&self, options: &str) -> Client {
         at_rest(&self.uri(options))
     }
 }
 
-/// A client whose monitor has checked the server and does so again after ten minutes or on request. What the program
-/// runs first takes the monitor's connection over. `uri` has at least a `?` at its end.
+/// A client whose monitor has checked the server and does so again after ten minutes or on request. The program's first
+/// command uses the monitor's connection. `uri` ends at least with a `?`.
 pub(crate) fn checked(uri: &str) -> Client {
     let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
     let client = Client::connect(&uri).unwrap();
@@ -97,28 +97,28 @@ pub(crate) fn checked(uri: &str) -> Client {
     client
 }
 
-/// The same, but [the program's first connection is a new one](dial_anew): the next that the server sees.
+/// A checked client whose [first connection of the program is a new one](dial_anew): the next that the server receives.
 pub(crate) fn at_rest(uri: &str) -> Client {
     let client = checked(uri);
     dial_anew(&client);
     client
 }
 
-/// Lets a client's pool dial next, and not take over what its monitor has on offer: the hello of that connection told
-/// less of the client than one does from now on. The pool closes it when it dials, and the monitor opens another one
+/// Makes a client's pool dial next, instead of adopting the monitor's connection: the hello of that connection contains
+/// less data about the client than later ones do. The pool closes it when it dials, and the monitor opens another one
 /// for its next check.
 pub(crate) fn dial_anew(client: &Client) {
     client.append_metadata(&DriverInfo::new("anew")).unwrap();
 }
 
-/// The error of one attempt to connect, and of a ping after it: that of the doctor's look at the first host.
+/// The error of one attempt to connect, and of a ping after it: that of the doctor's examination of the first host.
 pub(crate) fn attempt_error(uri: &str) -> Error {
     let examination = doctor::examine(uri).examinations.remove(0);
     examination.error.expect("the attempt succeeded")
 }
 
-/// The error of a client that waits for a server until [`LIMIT`]: it says so, and shows the cause of the attempts that
-/// failed.
+/// The error of a client that waits for a server until [`LIMIT`]: it reports the wait, and the cause of the failed
+/// attempts.
 pub(crate) fn waiting_error(uri: &str) -> Error {
     let joint = if uri.contains('?') { '&' } else { '?' };
     let limit = LIMIT.as_millis();
@@ -142,7 +142,7 @@ pub(crate) fn waiting_error(uri: &str) -> Error {
     error
 }
 
-/// Runs `check` for each case at once, since most of them only wait.
+/// Runs `check` for all cases in parallel, since most of them only wait.
 pub(crate) fn for_each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl Fn(C) + Sync) {
     thread::scope(|scope| {
         for case in cases {
@@ -151,7 +151,7 @@ pub(crate) fn for_each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl 
     });
 }
 
-/// How many bytes a server sends for one connection with one ping, one stage after the other.
+/// The number of bytes that a server sends for one connection with one ping, stage by stage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
     pub(crate) handshake: u64,
@@ -161,12 +161,11 @@ pub(crate) struct Lengths {
 
 impl Lengths {
     /// Counts them on the connections of a client that is the first one of its server and [has checked it](checked): on
-    /// the monitor's, which is greeted as the program's are, and which the ping takes over. No handshake may resume a
-    /// session.
+    /// the monitor's, whose hello equals the program's, and which the ping uses. No handshake may resume a session.
     pub(crate) fn measure(bench: Option<&Bench>, server: &Server, client: &Client) -> Self {
         let sent = || server.counts().sent;
         let greeted = sent();
-        // Kept until the end: closing it would draw a close_notify.
+        // Kept until the end: closing it would cause a close_notify.
         let _alone = bench.map(|bench| {
             let options = TlsOptions::builder()
                 .ca_file(&bench.ca_file)
@@ -191,7 +190,7 @@ impl Lengths {
         self.handshake + self.hello + self.ping
     }
 
-    /// At which stage a client is that has got so many bytes and no more.
+    /// The stage of a client that has received exactly this number of bytes.
     pub(crate) fn stage(self, after: u64) -> Stage {
         match after {
             after if after < self.handshake => Stage::Tls,
@@ -201,8 +200,8 @@ impl Lengths {
     }
 }
 
-/// A server whose handshakes are of the same length each time: Ed25519 signatures have one length,
-/// and there are no tickets, which hold a number of varying length.
+/// A server whose handshakes have equal lengths: Ed25519 signatures have one length, and there are no tickets, which
+/// contain a number of varying length.
 pub(crate) fn steady(version: SslVersion) -> Bench {
     Bench::with(
         KeyKind::Ed25519,

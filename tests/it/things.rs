@@ -1,7 +1,7 @@
-//! What the tests of commands, cursors and the pool share: a server with documents in `db.things`.
+//! The common parts of the tests of commands, cursors and the pool: a server with documents in `db.things`.
 //!
-//! The documents are `{ _id: 0, name: "thing 0" }` and so on, enough of them for several batches.
-//! The commands that stored them are forgotten, so that a test sees its own only.
+//! The documents are `{ _id: 0, name: "thing 0" }` and so on, enough of them for several batches. The commands that
+//! stored them are removed from the record, so that a test finds only its own.
 
 use mongotls::bson::{Document, doc, rawdoc};
 use mongotls::{Client, Command};
@@ -18,7 +18,7 @@ pub(crate) struct Thing {
     pub(crate) name: String,
 }
 
-/// A server whose collection `db.things` holds that many documents, and a client of it.
+/// A server whose collection `db.things` holds this number of documents, and a client of it.
 pub(crate) fn with_things(count: i32, options: &str) -> (Server, Client) {
     let server = Server::builder().start();
     let client = plain_client(&server, options);

@@ -1,4 +1,4 @@
-//! The examples of `docs/topologies.md`, run and compared as those of `docs/tls.md`.
+//! The examples of `docs/topologies.md`, run and compared like those of `docs/tls.md`.
 
 // example
 use std::time::Duration;

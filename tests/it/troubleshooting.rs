@@ -1,9 +1,9 @@
-//! `docs/troubleshooting.md` against the code: the order and the meaning of the causes are those of the
-//! table, and each example is what `mongotls doctor` prints of a failure that is brought about here.
+//! `docs/troubleshooting.md` and the code: the order and the meaning of the causes are those of the table, and each
+//! example is the output of `mongotls doctor` for a failure that is caused here.
 //!
-//! What differs from run to run (ports, dates, serial numbers, folders, OpenSSL's own words) is replaced
-//! by one fixed value each. With `MONGOTLS_BLESS=1` the generated parts of the file are written anew;
-//! what people wrote beside them stays.
+//! Values that vary between runs (ports, dates, serial numbers, folders, OpenSSL's own words) are each replaced by a
+//! fixed value. With `MONGOTLS_BLESS=1` the generated parts of the file are written again; manual text beside them
+//! stays.
 
 mod credentials;
 #[cfg(feature = "srv")]
@@ -61,17 +61,17 @@ fn the_guide_to_troubleshooting_is_what_the_code_says_and_prints() {
 
 // --- the file ---
 
-/// What stands in the file, apart from what is generated.
+/// The contents of the file, apart from the generated parts.
 struct Guide<'a> {
-    /// All before the first category.
+    /// The text before the first category.
     introduction: &'a str,
-    /// What people wrote below a heading, by its text.
+    /// The manual text below a heading, by the heading's text.
     written: HashMap<&'a str, &'a str>,
-    /// What was generated below a heading.
+    /// The generated text below a heading.
     generated: HashMap<&'a str, &'a str>,
 }
 
-/// What follows it, up to the next heading, is written by people; all else is generated.
+/// The text after it, up to the next heading, is manual; all other text is generated.
 const BY_HAND: &str = "<!-- by hand -->\n";
 
 impl<'a> Guide<'a> {
@@ -89,8 +89,7 @@ impl<'a> Guide<'a> {
         guide
     }
 
-    /// The file as it should be. `entry` makes what stands below the heading of a code, from what stood
-    /// there.
+    /// The expected file. `entry` makes the text below the heading of a code, from the existing text.
     fn write(&self, entry: impl Fn(CauseCode, &str) -> String) -> String {
         let mut text = format!("{}\n", self.introduction.trim_end());
         let mut section = |level: &str, heading: &str, generated: &str| {
@@ -118,7 +117,7 @@ impl<'a> Guide<'a> {
     }
 }
 
-/// The heading of each section, what was generated below it, and what people wrote after that.
+/// The heading of each section, the generated text below it, and the manual text after that.
 fn sections(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let sections = text.split("\n## ").skip(1);
     sections
@@ -130,8 +129,7 @@ fn sections(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
         })
 }
 
-/// What stands below the heading of a code. `kept` is what stands there now, for a failure that cannot
-/// be brought about on this host.
+/// The text below the heading of a code. `kept` is the existing text, for a failure that cannot be caused on this host.
 fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
     let mut meaning = code.meaning().to_owned();
     meaning[..1].make_ascii_uppercase();
@@ -159,7 +157,7 @@ fn entry(lab: &Lab, code: CauseCode, kept: &str) -> String {
     text
 }
 
-/// The parts of a failure that was printed.
+/// The parts of a printed failure.
 struct Told {
     /// Heading, message and facts.
     block: String,
@@ -168,7 +166,7 @@ struct Told {
 }
 
 impl Told {
-    /// What a program shows that returns the error from `main`.
+    /// The output of a program that returns the error from `main`.
     fn of_error(code: CauseCode, output: &str) -> Option<Self> {
         let (message, rest) = output.split_once(&format!(" [{code}]\n  remedy: "))?;
         let remedy = rest.lines().next()?;
@@ -187,7 +185,7 @@ impl Told {
         let start = output.find(&heading);
         let start = start.unwrap_or_else(|| panic!("no {code} in\n{output}"));
         let (block, remedy) = output[start..].split_once("\nremedy\n  ").unwrap();
-        // What OpenSSL says differs from version to version.
+        // OpenSSL's own text differs between versions.
         let own_words = |line: &&str| line.trim_start().starts_with("openssl   ");
         let words = block
             .lines()
@@ -200,7 +198,7 @@ impl Told {
         }
         let block = format!("{}\n", block.trim_end());
         let message = block.lines().nth(1).unwrap_or_default().trim();
-        // The server and the stage are the same in all of them.
+        // The server and the stage are equal in all of them.
         let message = message
             .split_once(" failed: ")
             .map_or(message, |(_, message)| message);
@@ -212,20 +210,20 @@ impl Told {
     }
 }
 
-// --- what differs from run to run ---
+// --- values that vary between runs ---
 
-/// The key identifier of 20 bytes that a text begins with.
+/// The key identifier of 20 bytes at the start of a text.
 fn key_id(text: &str) -> Option<&str> {
     let id = text.get(..59)?;
     let is_byte = |byte: &str| byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
     id.split(':').all(is_byte).then_some(id)
 }
 
-/// The instant that the examples call now.
+/// The current time in the examples.
 const NOW: &str = "2026-06-01T12:00:00Z";
 
 impl Lab {
-    /// The same text on every host and at every time; `port` is the server's.
+    /// Makes the text equal on every host and at every time; `port` is the server's.
     fn normalise(&self, text: &str, port: Option<&str>) -> String {
         let text = text.replace(&self.dir.path().display().to_string(), "/etc/db");
         let (mut out, mut rest) = (String::new(), text.as_str());
@@ -272,7 +270,7 @@ impl Lab {
         out.replace("127.0.0.1", "192.0.2.10")
     }
 
-    /// An instant, as far from [`NOW`] as it is from the start of the test, to the hour.
+    /// An instant with the offset from [`NOW`] that it has from the start of the test, to the hour.
     fn shifted(&self, instant: DateTime) -> String {
         const HOUR: i64 = 3_600_000;
         let now = DateTime::parse_rfc3339_str(NOW).unwrap().timestamp_millis();
@@ -284,16 +282,16 @@ impl Lab {
     }
 }
 
-/// SHA-256 digests, in the order in which one failure tells them.
+/// SHA-256 digests, in the order in which one failure lists them.
 const DIGESTS: [&str; 3] = [
     "0d9f7c51a86e42b3f0c5e91d37a4682b5fe0c7194d83ba26e1f5907c3ad8b640",
     "73b1e04fd25c986a1e7d30c4b9f8526ad0417ce83b965f2a08e6d41b7f93c25e",
     "c84a06e3917f5bd2406ec18b5da97f3062e1b9d4708cf53a9b2e64d10f78a3c5",
 ];
 
-// --- how each failure is brought about ---
+// --- how each failure is caused ---
 
-/// Brings a failure about and returns what is printed; none if this host cannot have it.
+/// Causes a failure and returns the output, or `None` if that is impossible on this host.
 type Inject = fn(&Lab) -> Option<String>;
 
 /// Files and servers of all examples.
@@ -323,7 +321,7 @@ impl Lab {
         self.doctor_in(uri, &[])
     }
 
-    /// What the doctor prints of `uri`, with these environment variables.
+    /// The doctor's output for `uri`, with these environment variables.
     fn doctor_in(&self, uri: &str, environment: &[(&str, &Path)]) -> Option<String> {
         let run = mongotls_with(&["doctor", uri], environment);
         let authority = uri
@@ -336,12 +334,12 @@ impl Lab {
         Some(self.normalise(&run.out, port))
     }
 
-    /// The doctor at a server, with `tlsCAFile` and further options.
+    /// The doctor's output for a server, with `tlsCAFile` and further options.
     fn examine(&self, server: &Server, host: &str, options: &str) -> Option<String> {
         self.doctor_at(format!("{host}:{}", server.port()), options)
     }
 
-    /// The doctor at what listens there, if anything does.
+    /// The doctor's output for a listener at this address, if there is one.
     fn doctor_at(&self, authority: impl fmt::Display, options: &str) -> Option<String> {
         let ca = self.dir.path().join("ca.pem");
         self.doctor(&format!(
@@ -355,13 +353,13 @@ impl Lab {
         self.examine(&serve(identity), "localhost", "")
     }
 
-    /// A server whose certificate is sound but for one thing.
+    /// A server whose certificate is valid except for one change.
     fn leaf(&self, change: impl FnOnce(LeafSpec) -> LeafSpec) -> Option<String> {
         self.present(&self.root.issue(change(leaf())))
     }
 
-    /// The same for a client whose OpenSSL has a configuration of its own. The default level, and the place that sets
-    /// it, differ from system to system.
+    /// A server whose certificate is valid except for one change, and a client with a separate OpenSSL configuration.
+    /// The default level, and its source, differ between systems.
     fn leaf_at_level_2(&self, change: impl FnOnce(LeafSpec) -> LeafSpec) -> Option<String> {
         let config = self.file("openssl.cnf", LEVEL_2);
         let server = serve(&self.root.issue(change(leaf())));
@@ -371,20 +369,20 @@ impl Lab {
         self.doctor_in(&uri, &[("OPENSSL_CONF", &config)])
     }
 
-    /// A server whose settings are unusual.
+    /// A server with unusual settings.
     fn settings(&self, change: impl FnOnce(ServerTls) -> ServerTls) -> Option<String> {
         let tls = change(ServerTls::new(&self.root.issue(leaf())));
         self.examine(&Server::builder().tls(tls).start(), "localhost", "")
     }
 
-    /// A sound server whose connections fail.
+    /// A valid server whose connections fail.
     fn fault(&self, fault: Fault) -> Option<String> {
         let server = serve(&self.root.issue(leaf()));
         server.faults().all(fault);
         self.examine(&server, "127.0.0.1", "")
     }
 
-    /// A server that is looked up in a CRL of this CA.
+    /// A server that is checked with a CRL of this CA.
     fn crl(&self, ca: &Ca, change: impl FnOnce(Crl<'_>) -> Crl<'_>) -> Option<String> {
         let identity = self.root.issue(leaf());
         let crl = change(Crl {
@@ -409,7 +407,7 @@ impl Lab {
         self.examine(&Server::builder().tls(tls).start(), "localhost", "")
     }
 
-    /// A server whose OCSP responder says that it is revoked.
+    /// A server whose OCSP responder reports it as revoked.
     fn responder(&self) -> Option<String> {
         let responder = Responder::start();
         let identity = self.root.issue(leaf().ocsp_url(&responder.url()));
@@ -421,7 +419,7 @@ impl Lab {
         Some(output.replace(&url, "http://ocsp.example.com"))
     }
 
-    /// What a program prints that asks for what a connection string has no key for.
+    /// The output of a program with options that have no key in a connection string.
     fn program(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -434,7 +432,7 @@ impl Lab {
         Some(self.normalise(&format!("{error:?}"), Some(&port)))
     }
 
-    /// A server that asks for a client certificate, and a client with this one.
+    /// A server that requests a client certificate, and a client with this one.
     fn client(
         &self,
         mode: ClientAuth,
@@ -480,7 +478,7 @@ impl Lab {
     }
 }
 
-/// A CRL in the making, and the server that it may list.
+/// A CRL that is being made, and the server that it may list.
 struct Crl<'a> {
     spec: mongotls_testbench::pki::CrlSpec<'a>,
     server: &'a Identity,
@@ -502,7 +500,7 @@ fn alert(number: i32) -> SslAlert {
     SslAlert::from_reason_code(1000 + number).unwrap()
 }
 
-/// The ways to a cause: the first is the example, the others have a remedy of their own.
+/// The ways to cause a failure: the first is the example, the others have a separate remedy.
 fn injections(code: CauseCode) -> &'static [Inject] {
     match code.category() {
         Category::Certificate => of_certificates(code),
@@ -612,7 +610,7 @@ fn of_protocol(code: CauseCode) -> &'static [Inject] {
             |lab| lab.doctor_at(stranger::banner(*b"220 mail.example ESMTP\r\n").addr(), ""),
         ],
         CauseCode::ServerRequiresTls => &[|lab| {
-            // As mongod does, without a word.
+            // As in mongod, without an alert.
             let server = Stranger::start(|mut socket, _| drop(socket.read(&mut [0; 1024])));
             lab.doctor(&format!("mongodb://localhost:{}/", server.addr().port()))
         }],
@@ -791,16 +789,16 @@ fn of_network(code: CauseCode) -> &'static [Inject] {
     match code {
         #[cfg(feature = "srv")]
         CauseCode::SrvNotFound | CauseCode::SrvInvalid => srv::injections(code),
-        // The entry stays.
+        // The entry is kept.
         #[cfg(not(feature = "srv"))]
         CauseCode::SrvNotFound | CauseCode::SrvInvalid => &[|_| None],
-        // The system has no such interface, and asks no name server.
+        // The system has no such interface, and queries no name server.
         CauseCode::DnsNotFound => &[|lab| {
             let output = lab.doctor("mongodb://[fe80::1%25nosuch]/")?;
             let output = output.replace("[fe80::1%nosuch]", "fe80::1%nosuch");
             Some(output.replace("fe80::1%nosuch", "db.example.com"))
         }],
-        // Some resolvers need less than a millisecond, and most not each time.
+        // Some resolvers need less than a millisecond, and most only sometimes.
         CauseCode::DnsFailed => &[|lab| {
             let uri = "mongodb://mongotls.invalid/?connectTimeoutMS=1";
             let mut outputs = std::iter::repeat_with(|| lab.doctor(uri))
@@ -816,7 +814,7 @@ fn of_network(code: CauseCode) -> &'static [Inject] {
             |lab| lab.fault(Fault::close_after(0)),
         ],
         CauseCode::NetworkUnreachable => &[|lab| {
-            // TCP has no way to a multicast address.
+            // TCP cannot connect to a multicast address.
             let output = lab.doctor_at("224.0.0.1:27017", "");
             output.map(|output| output.replace("224.0.0.1", "192.0.2.10"))
         }],
@@ -844,12 +842,12 @@ fn of_network(code: CauseCode) -> &'static [Inject] {
 }
 
 impl Lab {
-    /// What the doctor prints of a sound server behind a proxy that answers like this.
+    /// The doctor's output for a valid server behind a proxy that answers in this way.
     fn proxied(&self, how: Misbehaviour) -> Option<String> {
         self.proxy(Socks5Proxy::builder(), "", Some(how))
     }
 
-    /// The same behind any proxy, with further options.
+    /// The doctor's output for a valid server behind any proxy, with further options.
     fn proxy(
         &self,
         proxy: Socks5ProxyBuilder,
@@ -866,7 +864,7 @@ impl Lab {
     }
 }
 
-/// A listener that never accepts and whose queue is full, so that the kernel drops what else comes.
+/// A listener that never accepts and whose queue is full, so that the kernel drops further requests.
 fn full() -> (TcpListener, Vec<TcpStream>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket
@@ -883,7 +881,7 @@ fn full() -> (TcpListener, Vec<TcpStream>) {
     (listener, queued)
 }
 
-/// Users of the examples.
+/// The users of the examples.
 fn people() -> Auth {
     let ada = User::new("admin", "ada", "pencil");
     let old = User::new("admin", "old", "pencil").only(&["SCRAM-SHA-1"]);
@@ -894,7 +892,7 @@ fn people() -> Auth {
 }
 
 impl Lab {
-    /// What the doctor prints of a user, such as `ada:pencil`, of a server that knows some.
+    /// The doctor's output for a user, such as `ada:pencil`, with a server that has users.
     fn user(&self, user: &str, options: &str) -> Option<String> {
         self.user_of(people(), user, options)
     }

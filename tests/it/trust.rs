@@ -89,7 +89,7 @@ fn an_issuer_that_comes_into_the_folder_later_is_found() {
     bench.handshake(|tls| tls.ca_directory(dir.path())).unwrap();
 }
 
-/// OpenSSL's own lookup would wait for the pipe, and read the others up to the end.
+/// OpenSSL's own lookup would wait for the pipe, and read the others completely.
 #[test]
 fn files_in_a_folder_that_are_no_certificates_hold_no_handshake_up() {
     let bench = Bench::sound();
@@ -132,7 +132,7 @@ fn files_in_a_folder_that_are_no_certificates_hold_no_handshake_up() {
     }
 }
 
-/// Several threads look the same name up at the same time, and a context finds what it found before.
+/// Several threads look up a name in parallel, and a context finds its earlier results.
 #[test]
 fn threads_share_a_folder() {
     let bench = Bench::sound();
@@ -277,7 +277,7 @@ fn a_folder_with_a_colon_in_its_path_is_refused() {
         hashed(&[&Ca::root("stranger", KeyKind::EcP256)]),
         hashed(&[&bench.ca]),
     );
-    // OpenSSL would read this as two folders, and trust what is in the second.
+    // OpenSSL would read this as two folders, and trust the certificates of the second.
     let path = format!("{}:{}", own.path().display(), foreign.path().display());
     fs::create_dir_all(&path).unwrap();
     for entry in fs::read_dir(own.path()).unwrap() {
@@ -300,7 +300,7 @@ fn a_folder_with_a_colon_in_its_path_is_refused() {
     }
 }
 
-/// The certificate of a CA with trust settings, as `openssl x509 -trustout` writes it.
+/// The certificate of a CA with trust settings, like that of `openssl x509 -trustout`.
 fn trusted(ca: &Ca, settings: &[&str]) -> Vec<u8> {
     let dir = PkiDir::new();
     let file = dir.write("ca.pem", ca.cert_pem());
@@ -343,7 +343,7 @@ fn a_certificate_with_trust_settings_is_an_anchor_if_they_say_so() {
                 "tlsCAFile {file:?} holds no trust anchor: the trust settings in its certificates (BEGIN TRUSTED CERTIFICATE) do not allow serverAuth"
             )
         );
-        // Beside others, also where it stands there once more without settings.
+        // Beside others, even if the same certificate follows without settings.
         for more in [&b""[..], &bench.ca.cert_pem()] {
             let all = [more, &other.cert_pem(), &anchors(settings)].concat();
             let file = bench.dir.write("trusted.pem", all);

@@ -1,5 +1,4 @@
-//! Host names with other characters than those of ASCII: the form for DNS, SNI and verification, and the form in
-//! messages.
+//! Host names with characters beyond ASCII: the form for DNS, SNI and verification, and the form in messages.
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
@@ -84,7 +83,7 @@ fn errors_name_both_forms() {
     assert_eq!(fact(&error, "expected_name"), ASCII);
     assert_eq!(fact(&error, "dns_name"), ASCII);
     assert_eq!(fact(&error, "host"), "bücher.mongotls.invalid");
-    // Without a proxy this host's resolver is asked, which has no such name or is not there.
+    // Without a proxy this host's resolver is used, which does not know the name or does not exist.
     let uri = "mongodb://bücher.mongotls.invalid/?serverSelectionTimeoutMS=2000";
     let error = ping_error(uri);
     assert_eq!(fact(&error, "dns_name"), ASCII);

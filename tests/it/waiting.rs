@@ -1,5 +1,5 @@
-//! Commands that stop waiting for a server before its attempt to connect ends; servers that answer and cannot be used;
-//! servers that push answers without pause.
+//! Commands that stop waiting for a server before its attempt to connect ends; servers that answer but are unusable;
+//! servers that push replies without pause.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use mongotls_testbench::wire::{Frame, MORE_TO_COME, OP_MSG, OP_REPLY, encode_rep
 use crate::common::{code, expect_ready, ping_error, ping_on};
 use crate::target::for_each;
 
-/// The error of a ping that gives up long before its attempt to connect does.
+/// The error of a ping whose time limit is much shorter than that of its attempt to connect.
 fn impatient(uri: &str) -> Error {
     let error = ping_error(&format!("{uri}serverSelectionTimeoutMS=600"));
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -30,7 +30,7 @@ const WITHIN: &str = "no server for a read by primary within 600 ms (serverSelec
 
 #[test]
 fn an_attempt_that_goes_on_says_what_it_waits_for() {
-    // A full backlog: the kernel drops what asks for a connection.
+    // A full backlog: the kernel drops new connection requests.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     socket.bind(&any.into()).unwrap();
@@ -135,7 +135,7 @@ fn hello(counter: i64) -> Document {
     }
 }
 
-/// Answers one request, and says whether the next answer is pushed.
+/// Answers one request; returns true if the next reply is pushed.
 fn answer(
     socket: &mut impl Write,
     to: i32,
@@ -160,7 +160,7 @@ fn answer(
     socket.write_all(&frame.encode()).is_ok()
 }
 
-/// A server that pushes answers to each hello that waits, without pause and each of another state; and how many.
+/// A server that pushes replies to each hello that waits, without pause and each of another state; and their number.
 fn flooding() -> (Stranger, Arc<AtomicUsize>) {
     let pushed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&pushed);
@@ -216,7 +216,7 @@ fn a_server_that_pushes_without_pause_is_polled() {
     let checks = checks.lock().unwrap();
     let (awaited, polled): (Vec<(bool, Instant)>, Vec<_>) =
         checks.iter().copied().partition(|(awaited, _)| *awaited);
-    // The burst that is free, once.
+    // The burst that is allowed, once.
     assert!((40..=70).contains(&awaited.len()), "{}", awaited.len());
     assert!((3..=12).contains(&polled.len()), "{}", polled.len());
     let last = awaited.last().unwrap().1;

@@ -1,4 +1,4 @@
-//! The examples of `docs/authentication.md` in Rust, as `guide.rs` has those of `docs/tls.md`.
+//! The examples of `docs/authentication.md` in Rust; `guide.rs` has those of `docs/tls.md`.
 
 use std::error::Error;
 
@@ -179,7 +179,7 @@ fn refusal() -> Outcome {
     Ok(())
 }
 
-/// The guide names its address by this type, and so does the desk.
+/// The guide writes its address as this type, and so does the desk.
 #[test]
 fn an_address_is_that_of_the_desk() {
     let address: ServerAddress = Desk::get().server("users.example.com");

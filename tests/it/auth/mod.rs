@@ -1,4 +1,4 @@
-//! Authentication: against the bench by every mechanism that it knows, against FerretDB, and behind HAProxy.
+//! Authentication: with the bench by every mechanism that it supports, with FerretDB, and behind HAProxy.
 
 mod guide;
 mod peers;
@@ -52,7 +52,7 @@ fn work_on(client: &Client) -> Result<Document, Error> {
         .run_command(doc! { "count": "things" })
 }
 
-/// Who has logged in on each connection.
+/// The user of each connection.
 fn users(server: &Server) -> Vec<Option<String>> {
     let connections = server.program_connections().into_iter();
     connections.map(|connection| connection.user).collect()
@@ -73,7 +73,7 @@ fn plain_sends_the_password_over_tls() {
     let uri = uri.replace("mongodb://", "mongodb://ada:pen%E2%85%A3cil@");
     work(&uri).unwrap();
     assert_eq!(users(&bench.server), [Some("$external.ada".to_owned())]);
-    // The one message says all, and hello says nothing.
+    // One message is enough, and hello carries no authentication.
     assert_eq!(bench.server.count_of("saslContinue"), 0);
     let start = bench.server.commands_named("saslStart").remove(0);
     assert_eq!(start.database, "$external");
@@ -133,7 +133,7 @@ fn an_arbiter_knows_no_users_and_is_not_asked() {
 
 #[test]
 fn nobody_but_a_whole_arbiter_is_spared_the_authentication() {
-    // With a set, and yet a primary; and without a set.
+    // A primary of a set, and a standalone server.
     let primary = Hello::member(Role::Primary, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
     for hello in [primary, Hello::default()] {
         let extra = doc! { "arbiterOnly": true };
@@ -155,7 +155,7 @@ fn a_user_without_a_password_is_refused_before_any_connection() {
     assert_eq!(code(&error), CauseCode::OptionConflict);
     assert!(error.to_string().contains("no password"), "{error}");
     assert_eq!(server.counts().accepted, 0);
-    // An empty one is a password.
+    // An empty password is valid.
     work(&uri(&server, "ada:", "")).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! FerretDB, with its authentication on.
+//! FerretDB with authentication.
 
 use mongotls::bson::doc;
 use mongotls::error::Stage;
@@ -82,7 +82,7 @@ fn ferretdb_lets_its_users_in_and_refuses_others_for_their_reason() {
     ] {
         mechanisms.iter().for_each(|options| passes(user, options));
     }
-    // Step 3, and what the doctor makes of it.
+    // Step 3, and the doctor's result for it.
     let unavailable = CauseCode::MechanismUnavailable;
     let told = fails("sha1:sha1", SHA_256, unavailable);
     assert_eq!(told["facts"]["user_mechanisms"], json!(["SCRAM-SHA-1"]));

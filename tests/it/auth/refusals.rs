@@ -1,4 +1,4 @@
-//! What is told of a user that the server refuses: by the library, and by the doctor, which looks closer.
+//! The error about a user that the server rejects: from the library, and from the doctor, which finds out more.
 
 use mongotls::error::Stage;
 use mongotls::{CauseCode, ErrorKind};
@@ -9,21 +9,21 @@ use super::{ada, secure, server, uri, work};
 use crate::cli::mongotls;
 use crate::common::{code, expect_program_open, fact};
 
-/// What the doctor says.
+/// The doctor's result.
 fn doctor(uri: &str) -> Value {
     let run = mongotls(&["doctor", uri, "--json"]);
     assert_eq!(run.code, 1, "{}{}", run.out, run.err);
     serde_json::from_str(&run.out).unwrap()
 }
 
-/// A refusal: the connection string, and what doctor and library must say.
+/// A rejection: the connection string, and the expected texts of doctor and library.
 struct Case {
     user: &'static str,
     options: &'static str,
     cause: CauseCode,
-    /// Pieces of what the library says.
+    /// Parts of the library's text.
     library: &'static str,
-    /// Pieces of what the doctor says.
+    /// Parts of the doctor's text.
     doctor: &'static str,
     remedy: &'static str,
     facts: Value,
@@ -182,7 +182,7 @@ fn plain_asks_for_the_database_that_ldap_users_are_in() {
 
 #[test]
 fn a_doctor_that_cannot_look_closer_says_what_the_library_says() {
-    // hello is the question; before it, the connection has used the old name.
+    // hello is the first command with the new name; before it, the connection has used the old one.
     let server = server(Auth::new().user(ada()));
     let failure = mongotls::bson::doc! { "errorCode": 59 };
     server.configure_fail_point(&fail_command(1, &["hello"], failure));

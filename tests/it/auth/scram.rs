@@ -1,4 +1,4 @@
-//! SCRAM: round trips, negotiation, preparation, and servers that do not prove themselves.
+//! SCRAM: round trips, negotiation, preparation, and servers that do not prove their identity.
 
 use mongotls::bson::spec::BinarySubtype;
 use mongotls::bson::{Binary, Document, doc};
@@ -9,7 +9,6 @@ use mongotls_testbench::server::{Auth, Hello, Server, User};
 use super::{ada, server, uri, users, work};
 use crate::common::{code, expect_program_open, fact};
 
-/// What hello asked for.
 /// The first hello of the program's first connection.
 fn hello(server: &Server) -> Document {
     let connection = server.program_connections()[0].id;
@@ -89,7 +88,7 @@ fn without_a_mechanism_the_best_that_the_user_has_is_taken() {
 fn where_the_server_names_no_mechanisms_sha_1_is_tried() {
     let server = server(Auth::new().user(ada()));
     let error = work(&uri(&server, "bob:pencil", "")).unwrap_err();
-    // As for any wrong credential, and no error of hello ("Test Plan", step 3).
+    // The error for any wrong credential, and not an error of hello ("Test Plan", step 3).
     assert_eq!(error.kind(), ErrorKind::Authentication);
     let start = server.commands_named("saslStart").remove(0);
     assert_eq!(start.body.get_str("mechanism").unwrap(), "SCRAM-SHA-1");
@@ -116,7 +115,7 @@ fn no_list_of_a_server_leads_to_another_mechanism_than_scram() {
             extra,
             ..Hello::default()
         };
-        // A user that the server does not know, about whom the bench itself says nothing.
+        // A user that the server does not know, about whom the bench reports nothing.
         let auth = Auth::new().without_speculation();
         let server = Server::builder().hello(hello).auth(auth).start();
         work(&uri(&server, "bob:s3cret", "")).unwrap_err();
@@ -177,7 +176,7 @@ fn an_answer_to_another_conversation_in_hello_proves_nothing() {
 
 #[test]
 fn names_and_passwords_of_any_characters_go_through() {
-    // "Driver Authentication", "Test Plan", step 4, and what URIs and SCRAM escape.
+    // "Driver Authentication", "Test Plan", step 4, and characters that URIs and SCRAM escape.
     let people = [
         ("IX", "IX", "IX:I%C2%ADX"),
         ("\u{2168}", "IV", "%E2%85%A8:IV"),
@@ -206,7 +205,7 @@ fn a_password_that_saslprep_prohibits_is_an_error_before_any_connection() {
     assert!(error.to_string().contains("SASLprep"), "{error}");
     assert_eq!(both.counts().accepted, 0);
 
-    // Where the server has the last word on the mechanism, it is asked first.
+    // If the server decides the mechanism, hello comes first.
     let error = work(&uri(&both, "ada:a%07b", "")).unwrap_err();
     assert_eq!(code(&error), CauseCode::OptionConflict);
     assert_eq!(error.stage(), Some(Stage::Authentication));

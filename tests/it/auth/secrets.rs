@@ -1,4 +1,4 @@
-//! The password is in nothing that is printed: not by the command line, not in its log, not in an error.
+//! The password is not in any output: not of the command line, not in its log, not in an error.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use mongotls_testbench::server::{Auth, User};
 use super::{ada, secure, server, uri, work};
 use crate::cli::mongotls_with;
 
-/// Whatever stands for the password: itself, percent-encoded, and as the digest of SCRAM-SHA-1.
+/// The forms of the password: itself, percent-encoded, and as the digest of SCRAM-SHA-1.
 const SECRETS: [&str; 3] = ["pen/cil", "pen%2Fcil", "%2Fcil"];
 
 fn check(output: &str, context: &str) {
@@ -33,7 +33,7 @@ fn the_command_line_never_prints_the_password() {
         uri(&unknown, "ada:pen%2Fcil", ""),
         uri(&other, "ada:pen%2Fcil", ""),
         uri(&hostile, "ada:pen%2Fcil", ""),
-        // Refused before any connection.
+        // Rejected before any connection.
         uri(&known, "ada:pen%2Fcil", "authMechanism=PLAIN"),
         uri(&known, "ada:pen%2Fcil%07", "authMechanism=SCRAM-SHA-256"),
         uri(&known, "ada:pen%2Fcil", "authMechanism=MONGODB-X509"),

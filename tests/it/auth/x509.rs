@@ -1,4 +1,4 @@
-//! MONGODB-X509: the bench with TLS of its own, and behind HAProxy, which verifies the certificate.
+//! MONGODB-X509: the bench with its own TLS, and behind HAProxy, which verifies the certificate.
 
 use mongotls::{CauseCode, Client, ErrorKind};
 use mongotls_testbench::peers::{ClientCertificates, HaProxy, HaProxyOptions, or_skip};
@@ -9,7 +9,7 @@ use super::{users, work};
 use crate::cli::mongotls;
 use crate::common::{Bench, code, fact};
 
-/// A server that asks for certificates, the client's, and its file.
+/// A server that requests certificates, the client's certificate, and its file.
 struct Desk {
     bench: Bench,
     file: std::path::PathBuf,
@@ -27,7 +27,7 @@ impl Desk {
         Self { bench, file }
     }
 
-    /// A connection string with the certificate; `user` as it stands before the host.
+    /// A connection string with the certificate; `user` is the text before the host.
     fn uri(&self, user: &str) -> String {
         let options = format!(
             "&authMechanism=MONGODB-X509&tlsCertificateKeyFile={}",
@@ -56,7 +56,7 @@ fn the_server_takes_the_user_from_the_certificate() {
         users(&desk.bench.server),
         [Some(format!("$external.{SUBJECT}"))]
     );
-    // hello carried the whole of it.
+    // hello carried the complete command.
     assert_eq!(desk.bench.server.count_of("authenticate"), 0);
     let hello = crate::common::program_commands(&desk.bench.server)
         .swap_remove(0)
@@ -98,7 +98,7 @@ fn a_missing_user_is_told_with_the_command_that_creates_it() {
         assert_eq!(code(&error), CauseCode::AuthenticationFailed);
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert_eq!(fact(&error, "user"), subject);
-        // The bench spells the name on its own, from the certificate.
+        // The bench formats the name itself, from the certificate.
         let told = &error.command().unwrap().message;
         assert!(told.contains(&format!("user \"{subject}\"")), "{told}");
         let message = error.cause().unwrap().message();
@@ -227,7 +227,7 @@ fn haproxy_verifies_the_certificate_and_says_whose_it_is() {
             .remedy()
             .contains("createUser: \"CN=eve\"")
     );
-    // A certificate of another CA does not get as far as to be a user.
+    // A certificate of another CA fails before it identifies a user.
     let error = work(&uri("app2.pem", &strangers.issue(LeafSpec::new("app")))).unwrap_err();
     assert_eq!(code(&error), CauseCode::ClientCertificateUntrusted);
 }
@@ -278,7 +278,7 @@ fn names_that_are_not_ascii_are_written_as_the_server_does() {
             )
         );
 
-        // A server that does not know the user, which is written rightly or not at all.
+        // A server that does not know the user, whose name is written correctly or not at all.
         let desk = Desk::new(LeafSpec::client(name), Auth::new());
         for typed in [String::new(), format!("{encoded}@")] {
             let error = work(&desk.uri(&typed)).unwrap_err();

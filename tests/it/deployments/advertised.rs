@@ -1,4 +1,4 @@
-//! The seed works and the advertised host does not: each reason, as text and by field.
+//! The seed works but the advertised host does not: each reason, as text and by field.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -60,7 +60,7 @@ replica set \"rs0\", no primary within reach
     assert_eq!(rest, expected, "{}", run.out);
 }
 
-/// A port that takes no more connections.
+/// A port that accepts no more connections.
 fn full() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();

@@ -1,5 +1,5 @@
-//! The same for what is asked beside the server: name servers, credential services, files with tokens, OCSP responders
-//! and CA folders.
+//! Local limits with other services than the server: name servers, credential services, files with tokens, OCSP
+//! responders and CA folders.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::aws;
 use crate::common::{Bench, expect_ready, ping_on};
 use crate::trust::hashed;
 
-/// What the parent gives to its child, without the name of the test's module.
+/// The data from the parent to its child, without the name of the test's module.
 fn run(test: &str, parts: &[&str]) {
     in_child(&format!("services::{test}"), &parts.join(" "), &[]);
 }
@@ -34,7 +34,7 @@ fn all_but_one() -> Vec<File> {
     kept
 }
 
-/// Checks an error at `stage` that says `what`, and that the pool was not cleared.
+/// Checks an error at `stage` with the text `what`, and that the pool was not cleared.
 fn expect_files(client: &Client, error: &Error, stage: Stage, what: &str) {
     expect_local_limit(error, ErrorKind::Configuration, "RLIMIT_NOFILE", "100");
     assert_eq!(error.stage(), Some(stage), "{error}");
@@ -42,7 +42,7 @@ fn expect_files(client: &Client, error: &Error, stage: Stage, what: &str) {
     assert_eq!(client.snapshot().pools[0].generation, 0);
 }
 
-/// A client whose monitor is at rest, with these options and services.
+/// A client whose monitor is idle, with these options and services.
 fn authenticating(uri: &str, services: CloudServices) -> Client {
     let uri = format!("{uri}&serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
@@ -57,7 +57,7 @@ fn find(client: &Client) -> Result<(), Error> {
     client.database("db").run_command(command).map(drop)
 }
 
-/// Authentication fails without descriptors, costs no connection, and succeeds once there are some.
+/// Checks that authentication fails without descriptors, loses no connection, and succeeds when there are some.
 fn expect_nothing_lost(client: &Client, what: &str) {
     let kept = all_but_one();
     let error = find(client).unwrap_err();
@@ -80,7 +80,7 @@ fn expect_nothing_lost(client: &Client, what: &str) {
 fn aws_credentials_that_cannot_be_obtained() {
     let Some(given) = uri_of_child() else {
         let server = aws::server();
-        // Credentials that end soon are asked for again by each connection.
+        // Credentials that expire soon are requested again by each connection.
         let service =
             HttpServer::start(|_| Response::ok(aws::credentials(Duration::from_secs(60))));
         let dir = PkiDir::new();
@@ -169,7 +169,7 @@ fn oidc_tokens_that_cannot_be_obtained() {
     }
 }
 
-/// A client without monitors: each handshake is one of a command.
+/// A client without monitors: each handshake belongs to a command.
 fn by_tls(port: &str, tls: TlsOptionsBuilder) -> Client {
     let uri = format!("mongodb://127.0.0.1:{port}/?loadBalanced=true");
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
@@ -218,7 +218,7 @@ fn ocsp_responders_that_cannot_be_asked() {
     );
     expect_files(&strict, &error, Stage::Tls, &what);
     drop(kept);
-    // The responder is asked again at once.
+    // The responder gets another request at once.
     ping_on(&strict).unwrap();
 }
 
@@ -242,7 +242,7 @@ fn ca_folders_that_cannot_be_read() {
     expect_files(&client, &error, Stage::Tls, &what);
     drop(kept);
     ping_on(&client).unwrap();
-    // No CRL of the folder is overlooked.
+    // No CRL of the folder is ignored.
     let _kept = all_descriptors();
     let options = TlsOptions::builder().ca_directory(folder).build().unwrap();
     let error = mongotls::tls::TlsContext::new(&options).unwrap_err();

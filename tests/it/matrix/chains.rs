@@ -1,4 +1,4 @@
-//! Chains that do not verify, whatever the name: dates, issuers, CAs, signatures, strength, purposes.
+//! Chains that do not verify, for any name: dates, issuers, CAs, signatures, strength, purposes.
 
 use mongotls::CauseCode;
 use mongotls_testbench::der;
@@ -24,7 +24,7 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::DigestTooWeak,
 ];
 
-/// What is served, what is trusted, and how it must end; none: well.
+/// The served chain, the trust anchors, and the expected result; `None` is success.
 struct Case {
     name: &'static str,
     identity: Identity,
@@ -84,13 +84,13 @@ impl Pki {
         }
     }
 
-    /// The server's own certificate is to blame.
+    /// The server's own certificate is at fault.
     fn of_leaf(&self, name: &'static str, identity: Identity, code: CauseCode) -> Case {
         let expected = Expected::new(code).blames(&identity.cert, 0, "end entity");
         self.case(name, identity, expected)
     }
 
-    /// The authority below the root is.
+    /// The authority below the root is at fault.
     fn of_mid(&self, name: &'static str, mid: &Ca, code: CauseCode) -> Case {
         let expected = Expected::new(code).blames(mid.cert(), 1, "intermediate");
         self.case(name, mid.issue(self.leaf()), expected)
@@ -238,7 +238,7 @@ impl Pki {
             .key(&key(self.kind, "below"))
             .issued_by(&short);
         let too_long = Expected::new(invalid).blames(short.cert(), 2, "intermediate");
-        // What breaks a constraint is the name below; what to change may be the CA that sets it.
+        // The name below breaks the constraint; the CA that sets it may be the one to change.
         let constrained = |name, ca: &Ca| {
             let identity = ca.issue(self.leaf());
             let expected = Expected::new(invalid)
@@ -248,7 +248,7 @@ impl Pki {
             self.case(name, identity, expected)
         };
         let fenced = || self.ca("fenced");
-        // Permits 192.0.2.0/24 (RFC 5280 §4.2.1.10), and the certificate holds addresses of loopback.
+        // Permits 192.0.2.0/24 (RFC 5280 §4.2.1.10), and the certificate contains loopback addresses.
         let subnet = der::context(7, &[192, 0, 2, 0, 255, 255, 255, 0]);
         let subnet = der::context_constructed(0, &der::sequence(&[subnet]));
         let no_ca_anchor = self
@@ -317,7 +317,7 @@ impl Pki {
             case.expected = case.expected.map(|it| it.reads(message, remedy));
             case
         };
-        // Extended key usage: clientAuth alone (RFC 5280 §4.2.1.12).
+        // Extended key usage: only clientAuth (RFC 5280 §4.2.1.12).
         let client_auth = der::sequence(&[der::object_identifier("1.3.6.1.5.5.7.3.2")]);
         let mut cases = vec![
             reads(
@@ -421,7 +421,7 @@ impl Pki {
                 ),
                 sha1,
             ),
-            // Nobody relies on what a root says of itself.
+            // The contents of a root are not relied on.
             Case {
                 name: "SHA-1 in the anchor",
                 identity: old_root.issue(self.leaf()),
@@ -430,7 +430,7 @@ impl Pki {
                 only: None,
             },
         ];
-        // Good enough where OpenSSL was built for level 1, as 1.1.1 and 3.0 are by themselves.
+        // Accepted if OpenSSL was built for level 1, the default of 1.1.1 and 3.0.
         if security_level() >= 2 {
             cases.extend([weak("RSA 1024", 1024), of_small]);
         }
@@ -484,7 +484,7 @@ impl Pki {
     }
 }
 
-/// An extension that nobody knows: an arc for examples.
+/// An unknown extension: an arc for examples.
 const UNKNOWN: &str = "2.999.1";
 
 fn check_all(kind: KeyKind) {
@@ -542,7 +542,7 @@ fn check_all(kind: KeyKind) {
     seen.are(CODES);
 }
 
-/// A key that the usual level allows, refused by a higher one: who set it, and what it requires.
+/// A key that the usual level allows but a higher one rejects: the setting, and the requirement.
 #[test]
 fn a_higher_security_level_is_told_with_what_set_it() {
     use mongotls::options::{ProtocolOptions, TlsOptions};
@@ -605,7 +605,7 @@ fn a_higher_security_level_is_told_with_what_set_it() {
 
     let signed = root.issue(leaf().key(&key(KeyKind::EcP384, "leaf")));
     server.set_tls(&ServerTls::new(&signed));
-    // RSA 3072 is below level 4 too, so that a root of P-384 signs.
+    // RSA 3072 is below level 4 too, so a P-384 root signs.
     let root = CaSpec::new("the root")
         .key(&key(KeyKind::EcP384, "root"))
         .root();
@@ -626,7 +626,7 @@ fn a_higher_security_level_is_told_with_what_set_it() {
     );
 }
 
-/// Keys whose curve is spelled out, which OpenSSL 3 refuses, are not said to have a bad signature.
+/// Keys with explicit curve parameters, which OpenSSL 3 rejects, are not reported as a bad signature.
 #[test]
 fn a_curve_that_is_spelled_out_is_told_as_such() {
     use openssl::ec::{Asn1Flag, EcGroup, EcKey};

@@ -1,5 +1,5 @@
-//! What servers say, or do not say, about the client's certificate: the bench with alerts and in mongod's
-//! way, HAProxy, and `openssl s_server`.
+//! The messages of servers about the client's certificate, or their absence: the bench with alerts and in mongod's way,
+//! HAProxy, and `openssl s_server`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -76,7 +76,7 @@ impl Desk {
         &found.unwrap_or_else(|| panic!("no client {name}")).1
     }
 
-    /// The connection string of a client; none has no certificate.
+    /// The connection string of a client; `None` is a client without a certificate.
     fn uri(&self, addr: SocketAddr, client: Option<&Identity>) -> String {
         let ca_file = self.dir.write("ca.pem", self.ca.cert_pem());
         let option = client.map(|client| {
@@ -95,7 +95,7 @@ impl Desk {
         self.dir.path().join("client.pem")
     }
 
-    /// What must be told of a client; those of the bench say which CAs they know.
+    /// The expected error of a client; the bench names the CAs that it accepts.
     fn expected(
         &self,
         code: CauseCode,
@@ -117,7 +117,7 @@ impl Desk {
     }
 }
 
-/// In TLS 1.3 the refusal comes after the handshake; in TLS 1.2 within it, if the server judges there.
+/// The stage of the rejection: in TLS 1.3 after the handshake; in TLS 1.2 within it, if the server checks there.
 fn stage(version: SslVersion, judges_in_handshake: bool) -> Stage {
     match version {
         SslVersion::TLS1_2 if judges_in_handshake => Stage::Tls,
@@ -125,7 +125,7 @@ fn stage(version: SslVersion, judges_in_handshake: bool) -> Stage {
     }
 }
 
-/// The alert for a certificate that did not come has a name in TLS 1.3 alone.
+/// The alert for a missing certificate, which has a specific name only in TLS 1.3.
 fn missing(version: SslVersion) -> &'static str {
     match version {
         SslVersion::TLS1_2 => "handshake_failure",
@@ -133,7 +133,7 @@ fn missing(version: SslVersion) -> &'static str {
     }
 }
 
-/// The clients that a server refuses by alert, with what it says.
+/// The clients that a server rejects by alert, with the alert.
 const REFUSED: [(&str, CauseCode, &str); 6] = [
     (
         "of another CA",
@@ -203,8 +203,8 @@ fn against_the_bench(kind: KeyKind, seen: &mut Seen) {
             );
         }
 
-        // A chain below the security level is refused before it is sent. OpenSSL 3.5 takes it, and the server
-        // does not know what it then gets; the look at the file warns of the weak CA in either case.
+        // A chain below the security level is rejected before it is sent. OpenSSL 3.5 sends it, and the server does not
+        // know the CA then; the check of the file warns of the weak CA in either case.
         if openssl::version::number() < 0x3050_0000 {
             let weak = CaSpec::new("an old CA")
                 .key(&key(kind, "mid"))
@@ -227,7 +227,7 @@ fn against_the_bench(kind: KeyKind, seen: &mut Seen) {
             &desk.expected(required, None, None).at(Stage::Hello),
         );
         for (client, _, _) in REFUSED {
-            // Without a word of the server, what the client sees of its own certificate is all.
+            // Without a message of the server, only the client's own certificate is known.
             let code = match client {
                 "expired" => CauseCode::ClientCertificateExpired,
                 _ => CauseCode::ClientCertificateRejected,
@@ -310,7 +310,7 @@ fn haproxy_refuses_clients_by_its_ca_file_and_crl_file() {
                 );
             }
 
-            // The server's own CRL is out of date: OpenSSL sends the alert of an expired certificate.
+            // The server's own CRL is stale: OpenSSL sends the alert of an expired certificate.
             let front = or_skip(HaProxy::start(&options().crl(&late))).unwrap();
             let code = CauseCode::ClientCertificateExpired;
             let expected = desk.expected(code, good, Some("certificate_expired"));
@@ -367,8 +367,8 @@ fn s_server_refuses_clients_and_is_gone_before_the_first_write() {
     seen.are(CODES);
 }
 
-/// A server of TLS 1.3 that refuses a certificate and closes has the end of the client's handshake unread, so
-/// that the kernel resets the connection; the alert lies before the reset.
+/// Tests a server of TLS 1.3 that rejects a certificate and closes before it has read the end of the client's
+/// handshake, so that the kernel resets the connection; the alert precedes the reset.
 fn gone_before_the_first_write(desk: &Desk) {
     let mut tls = SslContextBuilder::new(SslMethod::tls_server()).unwrap();
     tls.set_min_proto_version(Some(SslVersion::TLS1_3)).unwrap();

@@ -1,4 +1,4 @@
-//! Credentials that come from elsewhere than the connection string, and do not come.
+//! Credentials from other sources than the connection string, which do not arrive.
 
 use mongotls::CauseCode;
 use mongotls::error::Stage;
@@ -12,7 +12,7 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::CredentialServiceFailed,
 ];
 
-/// Variables that point to no file and to no service.
+/// Variables that name neither a file nor a service.
 fn place(variables: &[(&'static str, &str)]) -> Place {
     let variables = variables.iter();
     Place {

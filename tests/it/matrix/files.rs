@@ -1,4 +1,4 @@
-//! Options and local files that are wrong: nothing is sent.
+//! Wrong options and local files: nothing is sent.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,14 +28,14 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::InvalidUri,
 ];
 
-/// The options that name a file, and the codes of one that cannot be read.
+/// The options that name a file, and the codes of an unreadable one.
 const OPTIONS: [(&str, CauseCode); 3] = [
     ("tlsCAFile", CauseCode::CaFileUnreadable),
     ("tlsCRLFile", CauseCode::CrlFileUnreadable),
     ("tlsCertificateKeyFile", CauseCode::KeyFileUnreadable),
 ];
 
-/// A PKI, its files, and a connection string with one that is wrong.
+/// A PKI, its files, and a connection string with a wrong one.
 struct Shelf {
     dir: PkiDir,
     ca: Vec<u8>,
@@ -100,7 +100,7 @@ impl Shelf {
     }
 }
 
-/// Runs `openssl` and returns what it writes to standard output.
+/// Runs `openssl` and returns its standard output.
 fn openssl(words: &[&str]) -> Vec<u8> {
     let run = Command::new("openssl").args(words).output().unwrap();
     assert!(
@@ -126,7 +126,7 @@ fn unreadable_files_say_which_and_why() {
     seen.are(&OPTIONS.map(|(_, code)| code));
 }
 
-/// The superuser may read any file, so that the command runs as nobody then.
+/// Tests an unreadable file. The superuser can read any file, so the command runs as the user nobody then.
 fn forbidden(shelf: &Shelf, seen: &mut Seen, option: &str, code: CauseCode) {
     use std::os::unix::fs::PermissionsExt;
     let path = shelf.dir.write("forbidden.pem", &shelf.ca);
@@ -138,7 +138,7 @@ fn forbidden(shelf: &Shelf, seen: &mut Seen, option: &str, code: CauseCode) {
             skipped("a file without permission; nobody may not run the command here");
             return;
         }
-        // Only the file itself is forbidden, also to others than the superuser.
+        // Only the file itself is unreadable, not its folder.
         let open = PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(shelf.dir.path(), open).unwrap();
     }
@@ -288,7 +288,7 @@ fn a_client_certificate_file_says_what_is_wrong_with_it() {
 /// Encryption that OpenSSL 3 keeps in its legacy provider, which is not loaded.
 fn unsupported(shelf: &Shelf, seen: &mut Seen) {
     let code = CauseCode::KeyAlgorithmUnsupported;
-    // PKCS#8 (RFC 5958 §2) with a key of a kind that nobody knows.
+    // PKCS#8 (RFC 5958 §2) with a key of an unknown kind.
     let algorithm = der::sequence(&[der::object_identifier("2.999.1")]);
     let strange = der::sequence(&[
         der::value(der::INTEGER, &[0]),
@@ -328,7 +328,7 @@ fn a_host_without_trust_anchors_says_where_it_looked() {
     let code = CauseCode::NoTrustAnchors;
     let mut seen = Seen::default();
     for (file, folder) in [(&empty, &none), (&none, &dir.path().to_owned())] {
-        // The variables are those of a whole process, and so the client is one of its own too.
+        // The variables belong to a whole process, and so the client is a separate one too.
         let place = Place {
             variables: vec![
                 ("SSL_CERT_FILE", shown(file)),
@@ -347,7 +347,7 @@ fn a_host_without_trust_anchors_says_where_it_looked() {
     seen.are(&[code]);
 }
 
-/// Each place says why it has no anchors.
+/// Each place has a reason for its lack of anchors.
 #[test]
 fn a_place_without_trust_anchors_says_why() {
     let dir = PkiDir::new();
@@ -410,7 +410,7 @@ fn a_place_without_trust_anchors_says_why() {
     seen.are(&[code]);
 }
 
-/// A folder in the place of the system's, where OpenSSL finds no hashed name.
+/// A folder that replaces the system's, without hashed names for OpenSSL.
 #[test]
 fn a_bundle_in_the_folder_of_the_systems_certificates_is_found() {
     let others = [

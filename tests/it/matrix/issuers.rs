@@ -44,7 +44,7 @@ fn key_id(certificate: &X509Ref) -> String {
 
 const ANCHORS: &str = "ANCHORS is in use now.";
 
-/// The CA was created again, and the client has the other one of its certificates.
+/// A CA was created again, and the client has the wrong one of its certificates.
 fn cases() -> Vec<Case> {
     let no_ids = |spec: CaSpec| spec.key_ids(KeyIds::None);
     let (old, new) = (root("old").root(), root("new").root());
@@ -91,7 +91,7 @@ fn cases() -> Vec<Case> {
             ),
         },
     ];
-    // The server still has its certificate from before.
+    // The server still has its old certificate.
     for plain_ids in [false, true] {
         let ids = |spec: CaSpec| if plain_ids { no_ids(spec) } else { spec };
         let young = ids(root("new").validity(Validity::seconds(-60, 1000))).root();
@@ -181,7 +181,7 @@ fn sent_roots(old: &Ca, new: &Ca) -> Vec<Case> {
     ]
 }
 
-/// An intermediate was created again under its name.
+/// An intermediate CA was created again under its name.
 fn intermediates() -> Vec<Case> {
     let root = root("old").root();
     let mid = |of| CaSpec::new("the middle").key(&key(KeyKind::EcP256, of));
@@ -189,7 +189,7 @@ fn intermediates() -> Vec<Case> {
         mid("mid").issued_by(&root),
         mid("other mid").issued_by(&root),
     );
-    // The leaf of the new one with the old one beside it.
+    // The leaf of the new one, with the old one beside it.
     let mut mixed = new.issue(leaf());
     mixed.chain = old.chain().to_vec();
     let differs = |has: &Ca, needs: &Ca| {
@@ -232,7 +232,7 @@ fn intermediates() -> Vec<Case> {
     ]
 }
 
-/// The key is the right one, and something else differs; or the signature is not that of the key.
+/// The keys are equal, but another property differs; or the signature does not belong to the key.
 fn same_keys() -> Vec<Case> {
     let ca = root("old").root();
     let no_anchor = "no trust anchor for the server's certificate \"localhost\": the trust anchor \"CN=the root\" bears the name of its issuer, but";
@@ -333,7 +333,7 @@ fn a_namesake_of_the_issuer_is_told_from_the_issuer() {
     }
 }
 
-/// OpenSSL tries one CA of a name where certificates have no key identifiers, and the one that it tries may be wrong.
+/// OpenSSL tries only one CA of a name if certificates have no key identifiers, and that may be the wrong one.
 #[test]
 fn of_two_anchors_of_one_name_the_right_one_is_named() {
     let ca = |of, ids| root(of).key_ids(ids).root();
@@ -369,12 +369,12 @@ fn of_two_anchors_of_one_name_the_right_one_is_named() {
             );
             Seen::default().check_error("two of one name", &error, &expected);
         }
-        // With key identifiers both work, which is how a CA is replaced.
+        // With key identifiers both work, so that a CA can be replaced.
         assert_eq!(refused, i32::from(ids == KeyIds::None), "{ids:?}");
     }
 }
 
-/// A CA that was renewed with its key verifies what it signed before, and the other way round.
+/// A CA that was renewed with its key verifies its earlier signatures, and the old certificate verifies later ones.
 #[test]
 fn a_ca_renewed_with_its_key_is_the_issuer_still() {
     let old = root("old").validity(Validity::days(-100, 1)).root();

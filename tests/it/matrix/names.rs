@@ -1,7 +1,7 @@
-//! The name that was asked for and those that the certificate holds (RFC 9525).
+//! The expected name and the names in the certificate (RFC 9525).
 //!
-//! Most names here lead nowhere: the doctor runs with a hosts file of its own, where this host allows
-//! that, and the library is given a socket that is connected already.
+//! Most names here do not resolve: the doctor runs with a separate hosts file, if this host allows that, and the
+//! library gets a socket that is already connected.
 
 use std::net::TcpStream;
 
@@ -24,10 +24,10 @@ pub(super) const CODES: &[CauseCode] = &[
     CauseCode::PinMismatch,
 ];
 
-/// Hosts, and how it ends with each of them.
+/// Hosts, with the expected result for each of them.
 type Ends = Vec<(&'static str, Option<CauseCode>)>;
 
-/// What the certificate holds, and for each host how it must end; none: well.
+/// The names in the certificate, and the expected result for each host; `None` is success.
 fn cases(kind: KeyKind) -> Vec<(LeafSpec, Ends)> {
     let spec = || {
         LeafSpec::new("cn.example")
@@ -100,7 +100,7 @@ fn cases(kind: KeyKind) -> Vec<(LeafSpec, Ends)> {
 
 #[test]
 fn names_are_compared_by_the_rules_and_shown_when_they_differ() {
-    // Not the library's business: which names lead to this host.
+    // The names that resolve to this host; that is not part of the test.
     let (hosts, _dir) = tempfile(
         b"127.0.0.1 localhost a.db.example xn--bcher-kva.db.example a.b.db.example db.example \
           foo.part.example a.b.inner.example xn--bcher-kva.example xn--bcher-kvb.example\n",
@@ -165,7 +165,7 @@ fn names_are_compared_by_the_rules_and_shown_when_they_differ() {
     seen.are(CODES);
 }
 
-/// The names in a certificate, the expected host, and the ends of the message and the remedy. OpenSSL refuses each.
+/// The names in a certificate, the expected host, and the ends of the message and the remedy. OpenSSL rejects each.
 #[test]
 fn near_misses_are_explained() {
     let root = CaSpec::new("the root")
@@ -413,7 +413,7 @@ fn handshake(bench: &Bench, host: &str) -> Result<(), Error> {
     TlsContext::new(&options)?.connect(host, stream).map(drop)
 }
 
-/// Pins are for programs alone: no connection string holds one.
+/// Tests pins, which only programs can set; no connection string contains one.
 fn pins(bench: &Bench, kind: KeyKind, seen: &mut Seen) {
     let spec = LeafSpec::local_server().key(&key(kind, "leaf"));
     let identity = bench.ca.issue(spec);

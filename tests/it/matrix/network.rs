@@ -1,5 +1,4 @@
-//! Names that lead nowhere, ports that nobody serves, connections that end, and servers that are not what
-//! they should be.
+//! Names that do not resolve, ports without a listener, connections that end, and servers of another kind.
 
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
@@ -46,11 +45,11 @@ fn a_name_without_an_address_is_told_from_a_resolver_that_fails() {
     let uri = "mongodb://db.mongotls.invalid/?connectTimeoutMS=20000&serverSelectionTimeoutMS=3000";
     let mut seen = Seen::default();
     if !Place::can_mount() {
-        // `net::resolve` has unit tests for both; which one a host gives depends on its name servers.
+        // `net::resolve` has unit tests for both; the result on a host depends on its name servers.
         skipped("names and resolvers; they need unshare --mount");
         return;
     }
-    // Only files are asked, and then a name server of this host that is not there.
+    // Only files are read, and then a name server of this host that does not exist.
     let (files, _a) = tempfile(b"hosts: files\n");
     let (dns, _b) = tempfile(b"hosts: dns\n");
     let (nobody, _c) = tempfile(b"nameserver 127.254.254.254\noptions timeout:1 attempts:1\n");
@@ -79,7 +78,7 @@ fn a_name_without_an_address_is_told_from_a_resolver_that_fails() {
     seen.are(&[CauseCode::DnsNotFound, CauseCode::DnsFailed]);
 }
 
-/// A name server of this host that takes queries and does not answer.
+/// A name server of this host that receives queries and does not answer.
 #[test]
 fn a_silent_name_server_is_what_an_attempt_waits_for() {
     let Ok(silent) = UdpSocket::bind("127.254.254.253:53") else {
@@ -122,7 +121,7 @@ fn a_silent_name_server_is_what_an_attempt_waits_for() {
         assert!(message.contains(&expected), "{message}");
         assert_eq!(advice, remedy);
     }
-    // An attempt that has ended says so.
+    // An attempt that has ended has a result.
     let mut seen = Seen::default();
     let uri = "mongodb://db.mongotls.invalid/?connectTimeoutMS=600";
     let expected = Expected::new(CauseCode::DnsFailed)
@@ -148,11 +147,11 @@ fn ports_and_networks_that_cannot_be_reached_are_told_apart() {
     let unix = "mongodb://%2Fnowhere%2Fmongodb-27017.sock/";
     let expected = Expected::new(CauseCode::ConnectionRefused).says("/nowhere/mongodb-27017.sock");
     seen.check("no Unix socket", unix, &expected);
-    // The kernel lets nobody open a TCP connection to the broadcast address.
+    // The kernel rejects a TCP connection to the broadcast address.
     let expected = Expected::new(CauseCode::NetworkUnreachable).fact("host", "255.255.255.255");
     seen.check("broadcast", "mongodb://255.255.255.255/", &expected);
 
-    // A full backlog: the kernel drops what asks for a connection.
+    // A full backlog: the kernel drops new connection requests.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     socket.bind(&any.into()).unwrap();

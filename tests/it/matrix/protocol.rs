@@ -1,4 +1,4 @@
-//! Two sides that do not agree on how to speak TLS, or of which one does not.
+//! Two sides that do not agree on TLS parameters, or of which one does not use TLS.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -51,7 +51,7 @@ fn s_server_has_nothing_in_common_with_the_client() {
     let mut seen = Seen::default();
     for kind in KINDS {
         let (bench, identity) = bench(kind);
-        // The suites of the other kind of key, and a signature that the client does not take.
+        // The suites of the other kind of key, and a signature that the client rejects.
         let (others, sha1) = match kind {
             KeyKind::EcP256 => ("ECDHE-RSA-AES128-GCM-SHA256", "ECDSA+SHA1"),
             _ => ("ECDHE-ECDSA-AES128-GCM-SHA256", "RSA+SHA1"),
@@ -114,7 +114,7 @@ fn s_server_has_nothing_in_common_with_the_client() {
             ),
         ];
         for (name, arguments, code, alert) in cases {
-            // That of 1.1.1 ends with its first connection where its configuration leaves no version.
+            // That of 1.1.1 ends with its first connection if its configuration excludes all versions.
             if name == "up to TLS 1.1" && openssl::version::number() < 0x3000_0000 {
                 continue;
             }
@@ -131,7 +131,7 @@ fn s_server_has_nothing_in_common_with_the_client() {
 
 #[test]
 fn the_client_refuses_what_the_server_chose() {
-    // A ServerHello of TLS 1.1, whatever the client offered; the client sends the alert.
+    // A ServerHello of TLS 1.1, for any offer of the client; the client sends the alert.
     let mut hello = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
     hello.extend([7; 32]);
     hello.extend([0, 0, 0x2f, 0]);
@@ -148,7 +148,7 @@ fn the_client_refuses_what_the_server_chose() {
         &Expected::new(CauseCode::ProtocolVersionMismatch),
     );
 
-    // Below 1024 bits no server of OpenSSL goes, at any level.
+    // OpenSSL servers require at least 1024 bits, at any level.
     if security_level() < 2 {
         skipped("weak Diffie-Hellman; this OpenSSL is built for security level 1");
         return;
@@ -199,7 +199,7 @@ fn each_alert_has_its_name_and_its_code() {
         (47, "illegal_parameter", other),
         (50, "decode_error", other),
         (120, "no_application_protocol", other),
-        // About a certificate that nobody has asked for.
+        // About a certificate that was not requested.
         (48, "unknown_ca", other),
         (49, "access_denied", other),
     ];
@@ -269,7 +269,7 @@ fn real_servers_refuse_a_name_that_they_do_not_serve() {
             let scenario = format!("HAProxy {version} with {kind:?}");
             let by_name = uri(&bench, front.addr());
             seen.check(&scenario, &by_name, &expected);
-            // No name is sent for an address.
+            // For an address, no name is sent.
             let nameless = Expected::new(rejected)
                 .fact("alert", "unrecognized_name")
                 .fact("server_name", Value::Null)
@@ -303,7 +303,7 @@ fn what_does_not_speak_tls_is_named() {
         let expected = Expected::new(code).fact("looks_like", *looks_like);
         seen.check(looks_like, &uri, &expected);
     }
-    // A server without TLS waits for the rest of what it takes for a message, or closes.
+    // A server without TLS waits for the rest of a supposed message, or closes.
     let waits = Server::builder().start();
     let closes = Server::builder().start();
     closes.faults().next(1, Fault::close_after(0));
@@ -319,7 +319,7 @@ fn what_does_not_speak_tls_is_named() {
     seen.check("MongoDB in the clear", &uri(&waits), &expected);
     let place = Place::default();
     seen.check_in(&place, "MongoDB that closes", &uri(&closes), &expected);
-    // Behind TLS that another program ends, and speaks in the clear to the client: the reverse mistake.
+    // Behind a program that terminates TLS and sends the client plain text: the reverse mistake.
     let answers = Server::builder().start();
     let garbage = Fault::garbage_after(0, *b"HTTP/1.0 400 Bad Request\r\n").on(Layer::Tcp);
     answers.faults().all(garbage);

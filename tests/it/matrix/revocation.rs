@@ -1,4 +1,4 @@
-//! CRLs: what they list, and what is wrong with them.
+//! CRLs: their entries, and their problems.
 
 use mongotls::CauseCode;
 use mongotls::error::Stage;
@@ -23,7 +23,7 @@ pub(super) const CODES: &[CauseCode] = &[
 /// The extension issuingDistributionPoint (RFC 5280 §5.2.5).
 const SCOPE: &str = "2.5.29.28";
 
-/// An extension that nobody knows: an arc for examples.
+/// An unknown extension: an arc for examples.
 const UNKNOWN: &str = "2.999.1";
 
 struct Desk {
@@ -61,7 +61,7 @@ impl Desk {
         self.bench.dir.write("crl.pem", pem);
     }
 
-    /// A CRL of the intermediate that lists the bad one.
+    /// A CRL of the intermediate that lists the bad certificate.
     fn listing(&self) -> CrlSpec<'_> {
         let entry = Revocation::of(&self.bad.cert).reason(CrlReason::KEY_COMPROMISE);
         self.mid.crl().revoke(entry)
@@ -73,7 +73,7 @@ impl Desk {
             .fact("crl_files", vec![self.crl_file.clone()])
     }
 
-    /// With the dates of the CRL.
+    /// Expects the dates of the CRL.
     fn dated(&self, code: CauseCode, crl: &X509Crl) -> Expected {
         self.expected(code, &self.good)
             .fact("this_update", time(crl.last_update()))
@@ -190,7 +190,7 @@ fn check_all(kind: KeyKind) {
     seen.are(CODES);
 }
 
-/// The whole chain is for programs alone: no connection string asks for it.
+/// Tests the check of the whole chain, which only programs can request.
 fn whole_chain(desk: &Desk, seen: &mut Seen) {
     let dir = PkiDir::new();
     let file = |name: &str, crl: X509Crl| dir.write(name, crl.to_pem().unwrap());

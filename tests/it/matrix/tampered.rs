@@ -1,5 +1,5 @@
-//! Handshakes with something in them that this client's OpenSSL does not accept, and that no server of OpenSSL sends:
-//! bytes of `openssl s_server` are changed on the way. In TLS 1.2 they are readable up to the last message.
+//! Handshakes with a part that this client's OpenSSL rejects and that no OpenSSL server sends: bytes of `openssl
+//! s_server` are changed on the way. In TLS 1.2 they are readable up to the last message.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use super::{Expected, Seen, key};
 /// Changes a record of the server's handshake.
 type Change = fn(&mut Vec<u8>);
 
-/// A socket to a server whose records of the handshake are changed before the client sees them.
+/// A socket to a server whose handshake records are changed before the client receives them.
 struct Tampered {
     socket: TcpStream,
     change: Change,
@@ -41,7 +41,7 @@ impl Tampered {
         self.socket.read_exact(&mut head)?;
         let mut body = vec![0; u16::from_be_bytes([head[3], head[4]]).into()];
         self.socket.read_exact(&mut body)?;
-        // All that follows the change of the cipher is encrypted.
+        // After the change of the cipher everything is encrypted.
         self.is_encrypted |= head[0] == 20;
         if head[0] == 22 && !self.is_encrypted {
             (self.change)(&mut body);
@@ -76,7 +76,7 @@ impl Write for Tampered {
     }
 }
 
-/// The place behind `pattern`, if the record holds it.
+/// The position after `pattern`, if the record contains it.
 fn behind(record: &[u8], pattern: &[u8]) -> Option<usize> {
     let mut windows = record.windows(pattern.len());
     Some(windows.position(|window| window == pattern)? + pattern.len())
@@ -86,7 +86,7 @@ const SERVER_HELLO: u8 = 2;
 const CERTIFICATE: u8 = 11;
 const SERVER_KEY_EXCHANGE: u8 = 12;
 
-/// A server of the key exchange takes another curve, P-521.
+/// Selects another curve, P-521, in the server's key exchange.
 fn another_curve(record: &mut Vec<u8>) {
     if record[0] == SERVER_KEY_EXCHANGE {
         // Type, length, and a named curve.
@@ -95,7 +95,7 @@ fn another_curve(record: &mut Vec<u8>) {
     }
 }
 
-/// It signs with ECDSA and SHA-1.
+/// Signs with ECDSA and SHA-1.
 fn another_signature(record: &mut Vec<u8>) {
     if record[0] == SERVER_KEY_EXCHANGE {
         let algorithm = 8 + usize::from(record[7]);
@@ -103,7 +103,7 @@ fn another_signature(record: &mut Vec<u8>) {
     }
 }
 
-/// The key of its certificate has an algorithm that does not exist.
+/// Replaces the algorithm of the certificate's key by one that does not exist.
 fn another_key(record: &mut Vec<u8>) {
     if record[0] == CERTIFICATE {
         let id_ec_public_key = [6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -112,7 +112,7 @@ fn another_key(record: &mut Vec<u8>) {
     }
 }
 
-/// The type of the first name in its certificate is no object identifier.
+/// Breaks the object identifier of the first name in the certificate.
 fn broken_certificate(record: &mut Vec<u8>) {
     if record[0] == CERTIFICATE {
         let common_name = [6, 3, 0x55, 4, 3];
@@ -121,7 +121,7 @@ fn broken_certificate(record: &mut Vec<u8>) {
     }
 }
 
-/// It does not confirm the extended master secret.
+/// Removes the extended master secret.
 fn without_extended_master_secret(record: &mut Vec<u8>) {
     if record[0] != SERVER_HELLO {
         return;
@@ -181,8 +181,8 @@ impl Desk {
     }
 }
 
-/// The message and the remedy for each choice of the server that the client does not accept, with the client's own lists
-/// and with those of the options.
+/// Compares the message and the remedy for each selection of the server that the client rejects, with the client's own
+/// lists and with those of the options.
 #[test]
 fn what_this_client_does_not_accept_of_a_server_is_told() {
     let Some(desk) = Desk::new() else { return };
@@ -226,7 +226,7 @@ fn what_this_client_does_not_accept_of_a_server_is_told() {
             "Add the server's algorithm to the option signature_algorithms, which allows only ECDSA+SHA256:ECDSA+SHA384, or let the server use one of these.",
         ),
     );
-    // With a check the signature of the certificate would fail first.
+    // With verification, the signature of the certificate would fail first.
     let unchecked = desk.context(|tls| tls.dangerous(|tls| tls.allow_invalid_certificates(true)));
     desk.check(
         &mut seen,

@@ -1,5 +1,4 @@
-//! The same causes with certificates, keys and CRLs that the `openssl` command line has made, as an
-//! administrator would.
+//! Causes with certificates, keys and CRLs from the `openssl` command line, as an administrator would make them.
 
 use std::process::Command;
 
@@ -45,7 +44,7 @@ impl Workshop {
         );
     }
 
-    /// A server's certificate: signed by `openssl ca` with these dates and extensions.
+    /// A server's certificate, signed by `openssl ca` with these dates and extensions.
     fn issue(&self, name: &str, key: &str, ca: &str, dates: &str, extensions: &str) -> Identity {
         let request = format!(
             "req -config openssl.cnf -nodes -newkey {key} -keyout {name}.key -out {name}.csr -subj"
@@ -190,7 +189,7 @@ fn certificates_and_crls_of_the_command_line_are_told_the_same_way() {
     attempt(&mut seen, &revoked, &ca_file, &option, &expected);
 }
 
-/// On both versions, with `openssl s_server` on the other side.
+/// Tests both versions, with `openssl s_server` as the peer.
 fn attempt(seen: &mut Seen, identity: &Identity, ca: &str, options: &str, expected: &Expected) {
     for version in ["-tls1_2", "-tls1_3"] {
         let arguments = [version, "-cipher", "DEFAULT:@SECLEVEL=0"];

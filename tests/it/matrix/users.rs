@@ -1,5 +1,5 @@
-//! Users that the server refuses, mechanisms that are missing on either side, and servers that do not prove
-//! themselves. `auth/` has more of each.
+//! Users that the server rejects, mechanisms that are missing on either side, and servers that do not prove their
+//! identity. `auth/` has more of each.
 
 use mongotls::CauseCode;
 use mongotls::error::Stage;
@@ -63,7 +63,7 @@ fn users_are_refused_for_their_reason() {
         );
         let elsewhere = failed(CauseCode::AuthenticationFailed).fact("auth_source", "things");
         let uri_elsewhere = uri("ada:pencil@", "&authSource=things");
-        // That admin knows the user is found out by the doctor.
+        // The doctor finds out that admin has the user.
         let told = elsewhere
             .clone()
             .fact("known_in", json!(["admin"]))
@@ -125,7 +125,7 @@ fn a_server_that_does_not_know_the_user_is_not_believed() {
 
 #[test]
 fn an_openssl_without_md5_has_no_scram_sha_1() {
-    // A provider without any digest: what FIPS does to MD5, on a host without the FIPS provider.
+    // A provider without any digest: it has the effect of FIPS on MD5, on a host without the FIPS provider.
     let (file, _kept) = tempfile(NO_DIGESTS);
     let place = Place {
         variables: vec![("OPENSSL_CONF", file)],
@@ -150,7 +150,7 @@ fn an_openssl_without_md5_has_no_scram_sha_1() {
     seen.are(&[CauseCode::MechanismUnsupported]);
 }
 
-/// A configuration of OpenSSL 3 in which no digest is there.
+/// A configuration of OpenSSL 3 without any digest.
 pub(crate) const NO_DIGESTS: &[u8] =
     b"openssl_conf = init\n[init]\nproviders = providers\n[providers]\nbase = base\n\
     [base]\nactivate = 1\n";

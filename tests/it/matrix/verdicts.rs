@@ -1,6 +1,6 @@
-//! The diagnosis of a failure after or within the handshake: the server's refusal of a client certificate, a proxy
-//! that has lost its backend, this client's own OpenSSL, or an alert in the middle of a command. Each scenario
-//! compares the whole message and the whole remedy.
+//! The diagnosis of a failure after or within the handshake: the server's rejection of a client certificate, a proxy
+//! without its backend, this client's own OpenSSL, or an alert in the middle of a command. Each scenario compares the
+//! whole message and the whole remedy.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -104,7 +104,7 @@ fn a_close_after_the_handshake_has_two_explanations() {
             &refused,
         );
     }
-    // A proxy whose backend is gone.
+    // A proxy without its backend.
     for version in ["TLSv1.2", "TLSv1.3"] {
         let options = HaProxyOptions::new(&desk.server, nobody())
             .clients(ClientCertificates::Optional, desk.ca.cert())
@@ -134,7 +134,7 @@ fn a_close_by_a_server_that_accepted_the_client_is_of_the_network() {
             let tls = ServerTls::new(&desk.server).versions(min, max);
             let tls = tls.client_auth(ClientAuth::Request, &[desk.ca.cert()]);
             let server = Server::builder().tls(tls).start();
-            // Each connection has a full handshake, so that the server asks each time.
+            // Each connection has a full handshake, so that the server requests a certificate each time.
             let options = "&tlsSessionResumption=false&maxAdaptiveRetries=0&serverSelectionTimeoutMS=5000&maxPoolSize=1&heartbeatFrequencyMS=60000&maxIdleTimeMS=20";
             let uri = desk.uri(server.addr(), own, options);
             let program = Client::connect(&uri).unwrap();
@@ -258,7 +258,7 @@ fn a_client_certificate_below_the_level_is_told_with_what_set_it() {
     Seen::default().check_error("a client", &error, &expected.at(Stage::Options));
 }
 
-/// An alert of the server about a certificate that it has not asked for is an alert like others.
+/// An alert of the server about a certificate that it has not requested is an ordinary alert.
 #[test]
 fn an_alert_about_no_client_certificate_is_a_tls_alert() {
     let desk = Desk::new();
@@ -307,7 +307,7 @@ fn spoiling_proxy(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     (address, spoil)
 }
 
-/// Only the connection is in question once the server has answered.
+/// After the server has answered, only the connection may be at fault.
 #[test]
 fn an_alert_during_a_command_is_not_of_the_handshake() {
     let desk = Desk::new();
@@ -340,7 +340,7 @@ fn an_alert_during_a_command_is_not_of_the_handshake() {
     }
 }
 
-/// A refusal by this client's own OpenSSL is not blamed on a proxy.
+/// A rejection by this client's own OpenSSL is not attributed to a proxy.
 #[test]
 fn refusals_by_the_own_openssl_are_told_as_such() {
     let desk = Desk::new();
@@ -483,7 +483,7 @@ fn a_timeout_after_tls_does_not_doubt_tls() {
         &uri(bench.server.addr()),
         &expected,
     );
-    // A peer that never answers may be anything.
+    // A peer that never answers may be of any kind.
     let silent = Stranger::start(|_, stop| stop.wait_for_ever());
     let expected = Expected::new(CauseCode::HandshakeTimeout)
         .at(Stage::Tls)
@@ -494,7 +494,7 @@ fn a_timeout_after_tls_does_not_doubt_tls() {
     seen.check_in(&place, "silence", &uri(silent.addr()), &expected);
 }
 
-/// Cipher suites that work and are weak.
+/// Weak cipher suites that work.
 #[test]
 fn weak_settings_are_warned_of() {
     let ca = CaSpec::new("the root")

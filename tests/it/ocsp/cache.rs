@@ -1,4 +1,4 @@
-//! What is remembered of certificates, for how long, and what sessions rest on.
+//! The cached status of certificates, its lifetime, and the evidence of sessions.
 
 use std::net::TcpStream;
 use std::sync::Barrier;
@@ -28,7 +28,7 @@ fn last(told: &Told) -> Vec<String> {
         .collect()
 }
 
-/// A command on a connection of its own.
+/// A command on a new connection.
 fn connect(client: &mongotls::Client) -> Result<(), mongotls::Error> {
     thread::sleep(Duration::from_millis(5));
     ping_on(client).map(drop)
@@ -107,7 +107,7 @@ fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
     });
 }
 
-/// A server that stalls until the time is nearly up must not gain five seconds without a question.
+/// A server that stalls until the time is nearly up must not gain five seconds without requests.
 #[test]
 fn a_question_that_had_no_time_is_asked_again() {
     let asked = Asked::new();
@@ -147,11 +147,11 @@ fn an_answer_is_kept_until_its_next_update_and_no_longer() {
     thread::sleep(Duration::from_millis(2100));
     let error = connect(&client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
-    // The revocation is kept too, and told as what it was.
+    // The revocation is cached too, and reported with its source.
     let error = connect(&client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedOcspResponder);
     assert_eq!(asked.responder.count(), 2);
-    // Another client has a memory of its own.
+    // Another client has a separate cache.
     assert!(asked.scene.plain().is_err());
     assert_eq!(asked.responder.count(), 3);
 }
@@ -170,7 +170,7 @@ fn what_has_no_end_or_no_verdict_is_not_kept_for_long() {
         connect(&client).unwrap();
         assert_eq!(asked.responder.count(), 2);
         assert!(!last(&told)[0].starts_with("cache"), "{:?}", last(&told));
-        // No session may stand in for what was not proved for a while.
+        // No session may replace a proof that was missing for some time.
         assert_eq!(asked.scene.bench.server.counts().resumed, 0);
     }
 }
@@ -189,7 +189,7 @@ fn a_staple_is_kept_and_the_fresher_answer_stays() {
         "{:?}",
         last(&told)
     );
-    // A revocation that is known is not forgotten for an older staple, which may be replayed.
+    // An older staple, which may be replayed, does not remove a known revocation.
     scene.staple(spec().this_update(-30).revoked(-60, None).build());
     let error = connect(&client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
@@ -199,7 +199,7 @@ fn a_staple_is_kept_and_the_fresher_answer_stays() {
     scene.no_staple();
     let error = connect(&client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
-    // A reload begins anew.
+    // A reload starts with an empty cache.
     client.reload_tls().unwrap();
     connect(&client).unwrap();
 }
@@ -220,13 +220,13 @@ fn a_revocation_is_not_forgotten_for_an_older_staple_that_lasts_longer() {
     scene.staple(revoked.build());
     let error = connect(&client).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
-    // Replayed as often as one likes.
+    // Replaying it has no effect, however often.
     scene.staple(old);
     for _ in 0..3 {
         let error = connect(&client).unwrap_err();
         assert_eq!(code(&error), CauseCode::RevokedOcspStaple, "{error}");
     }
-    // A younger one takes it back, as after certificateHold.
+    // A younger one cancels it, as after certificateHold.
     scene.staple(spec().this_update(-10).build());
     connect(&client).unwrap();
     scene.no_staple();
@@ -269,7 +269,7 @@ fn a_session_is_not_resumed_past_the_response_that_it_rests_on() {
 
 #[test]
 fn a_session_is_kept_only_where_evidence_carries_it() {
-    // Nothing to check with: the certificate carries the session.
+    // Without any check, the certificate determines the session's lifetime.
     let scene = Scene::ec(|leaf| leaf);
     let (client, _) = scene.client(|tls| tls);
     connect(&client).unwrap();
@@ -282,14 +282,14 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     connect(&client).unwrap();
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 0);
-    // It is not to be asked: nothing more can be learned.
+    // Requests are disabled: nothing more can be learned.
     let (client, _) = asked
         .scene
         .client(|tls| tls.disable_ocsp_endpoint_check(true));
     connect(&client).unwrap();
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 1);
-    // A staple that says nothing may say more next time. No other client has a session with that server.
+    // An inconclusive staple may be conclusive next time. No other client has a session with that server.
     let asked = Asked::new();
     let spec = asked.scene.issuer.ocsp(&asked.scene.identity.cert);
     asked.scene.staple(spec.unknown().build());
@@ -300,7 +300,7 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     connect(&client).unwrap();
     assert_eq!(asked.scene.bench.server.counts().resumed, 0);
     asked.scene.no_staple();
-    // Its answer carries the session.
+    // Its answer allows the session.
     asked.responder.behave(Behaviour::Sound);
     let (client, _) = asked.scene.client(|tls| tls);
     connect(&client).unwrap();
@@ -308,7 +308,7 @@ fn a_session_is_kept_only_where_evidence_carries_it() {
     assert_eq!(asked.scene.bench.server.counts().resumed, 1);
 }
 
-/// What was let pass without certainty is counted, handshake by handshake, and told.
+/// Handshakes that succeed without a known status are counted and reported, one by one.
 #[test]
 fn checks_that_come_to_no_end_are_counted() {
     let scene = Scene::ec(|leaf| leaf);
@@ -321,7 +321,7 @@ fn checks_that_come_to_no_end_are_counted() {
         let status = leaf(stream.report()).status;
         (status, context.undetermined_revocations())
     };
-    // No evidence is there to look for.
+    // There is no evidence to look for.
     assert_eq!(counted(), (RevocationStatus::NotChecked, 0));
     scene.staple(answer().unknown().build());
     assert_eq!(counted(), (RevocationStatus::Undetermined, 1));

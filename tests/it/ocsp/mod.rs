@@ -1,4 +1,4 @@
-//! Revocation by OCSP: staples, responders, what is remembered, and the drivers' own test plan.
+//! Revocation by OCSP: staples, responders, the cache, and the drivers' own test plan.
 
 mod cache;
 mod plan;
@@ -19,7 +19,7 @@ use openssl::ssl::SslVersion;
 
 use crate::common::Bench;
 
-/// A server whose certificate comes from an intermediate CA: that one answers for it.
+/// A server whose certificate comes from an intermediate CA, which signs the responses.
 struct Scene {
     bench: Bench,
     issuer: Ca,
@@ -46,13 +46,13 @@ impl Scene {
         Self::new(KeyKind::EcP256, SslVersion::TLS1_3, leaf)
     }
 
-    /// Lets the server send this response in its next handshakes.
+    /// Makes the server send this response in its next handshakes.
     fn staple(&self, response: impl Into<Vec<u8>>) {
         let tls = ServerTls::new(&self.identity).versions(self.version, self.version);
         self.bench.server.set_tls(&tls.staple(response));
     }
 
-    /// Lets it send none.
+    /// Makes the server send no response.
     fn no_staple(&self) {
         let tls = ServerTls::new(&self.identity).versions(self.version, self.version);
         self.bench.server.set_tls(&tls);
@@ -71,8 +71,8 @@ impl Scene {
         self.attempt(|tls| tls)
     }
 
-    /// A client that stays and that keeps no connection for long, and what it tells. It has no monitors, so that each
-    /// handshake is one of a command.
+    /// A client that lasts but keeps no connection for long, and its events. It has no monitors, so that each handshake
+    /// belongs to a command.
     fn client(
         &self,
         change: impl FnOnce(TlsOptionsBuilder) -> TlsOptionsBuilder,
@@ -98,15 +98,15 @@ impl Scene {
     }
 }
 
-/// The events that a client told.
+/// The events of a client.
 type Told = Arc<Mutex<Vec<RevocationEvent>>>;
 
-/// What a report says of the server's own certificate.
+/// The report about the server's own certificate.
 fn leaf(report: &HandshakeReport) -> CertificateRevocation {
     report.revocation().swap_remove(0)
 }
 
-/// Its status, and the words of each step.
+/// Its status, and the text of each step.
 fn told(report: &HandshakeReport) -> (RevocationStatus, Vec<String>) {
     let found = leaf(report);
     let steps = found.steps.iter();

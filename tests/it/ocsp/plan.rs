@@ -20,11 +20,11 @@ struct Situation {
     #[allow(dead_code, reason = "shown where an assertion fails")]
     name: &'static str,
     must_staple: bool,
-    /// Whether the certificate is revoked.
+    /// True if the certificate is revoked.
     revoked: bool,
     staples: bool,
     responder_is_up: bool,
-    /// What a client without relaxed options says.
+    /// The error of a client without relaxed options.
     refusal: Option<CauseCode>,
 }
 
@@ -87,7 +87,7 @@ const SITUATIONS: [Situation; 7] = [
     },
 ];
 
-/// Who staples.
+/// The source of the staple.
 #[derive(Clone, Copy, Debug)]
 enum Front {
     Bench,
@@ -224,7 +224,7 @@ fn openssl_itself_answers_for_the_certificate() {
                 let bench = Bench::around(Server::builder().tls(tls).start(), ca);
                 let context = format!("{kind:?} {by_delegate} {arguments:?}");
                 let report = |bench: &Bench| bench.handshake(|tls| tls.ca_file(&bench.ca_file));
-                // Of a certificate that it does not know it says so.
+                // It reports unknown certificates as such.
                 let unknown = report(&bench).unwrap();
                 let words = super::told(&unknown).1;
                 assert!(words[0].ends_with("says unknown"), "{context}: {words:?}");

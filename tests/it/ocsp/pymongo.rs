@@ -1,7 +1,7 @@
-//! The same servers and certificates for PyMongo with its extra `ocsp`: whether both let the server in.
+//! PyMongo with its extra `ocsp`, on the same servers and certificates: the tests compare if both accept the server.
 //!
-//! Runs where `MONGOTLS_PYMONGO` names a Python that has `pymongo[ocsp]`, and says that it was skipped
-//! elsewhere. Where the two differ the difference stands here, and in `docs/tls.md` with its reason.
+//! It runs if `MONGOTLS_PYMONGO` names a Python that has `pymongo[ocsp]`, and otherwise prints that it was skipped. If
+//! the two differ, the difference is listed here, and in `docs/tls.md` with its reason.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -54,7 +54,7 @@ impl PyMongo {
         })
     }
 
-    /// Whether PyMongo lets the server in.
+    /// Returns true if PyMongo accepts the server.
     fn admits(&mut self, uri: &str) -> bool {
         writeln!(self.input, "{uri}").unwrap();
         let mut line = String::new();
@@ -76,7 +76,7 @@ impl Drop for PyMongo {
 
 type Change = fn(OcspSpec) -> OcspSpec;
 
-/// What is said.
+/// The contents of responses.
 const SAID: [(&str, Change); 35] = [
     ("good", |s| s),
     ("revoked", |s| s.revoked(-60, None)),
@@ -129,7 +129,7 @@ const SAID: [(&str, Change); 35] = [
     }),
 ];
 
-/// How a responder behaves.
+/// The behaviours of a responder.
 fn behaviours() -> Vec<(&'static str, Behaviour)> {
     vec![
         ("status 404", Behaviour::Status(404)),
@@ -148,7 +148,7 @@ fn behaviours() -> Vec<(&'static str, Behaviour)> {
     ]
 }
 
-/// Where the two differ: what we do, what PyMongo 4.20 does, and of what. `docs/tls.md` has the reasons.
+/// The differences: our result, PyMongo 4.20's result, and the cases. `docs/tls.md` has the reasons.
 const DIFFERENCES: &[(&str, &str, &[&str])] = &[
     (
         "refuses",

@@ -1,4 +1,4 @@
-//! Responders that the certificate names: how they are asked, and what becomes of what they send.
+//! Responders that the certificate names: the requests to them, and the handling of their responses.
 
 use std::thread;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Asked {
         self.responder.answer(cert, response);
     }
 
-    /// The status and the words of the one step, in a handshake whose responders have 500 ms.
+    /// The status and the text of the only step, in a handshake whose responders have 500 ms.
     fn outcome(&self) -> (RevocationStatus, String) {
         let limit = Duration::from_millis(500);
         let report = self.scene.attempt(|tls| tls.ocsp_responder_timeout(limit));
@@ -258,7 +258,7 @@ fn a_connection_that_breaks_at_any_byte_is_passed_over_in_time() {
                 asked.scene.attempt(|tls| tls.ocsp_responder_timeout(limit))
             });
             let (status, words) = told(&report.unwrap());
-            // So late in the answer a trickle may still come to its end.
+            // Near the end of the answer a trickle may still finish in time.
             let allowed = match is_trickle && after >= 300 {
                 true => vec![RevocationStatus::Undetermined, RevocationStatus::Good],
                 false => vec![RevocationStatus::Undetermined],
@@ -315,7 +315,7 @@ fn a_response_with_a_fault_is_not_believed_whatever_it_says() {
     );
 }
 
-/// A scene whose certificate names these, and their answers.
+/// A scene whose certificate names these URLs.
 fn named(urls: &[String]) -> Scene {
     Scene::ec(|leaf| urls.iter().fold(leaf, |leaf, url| leaf.ocsp_url(url)))
 }
@@ -340,7 +340,7 @@ fn of_several_responders_the_first_conclusive_answer_counts() {
     for responder in &responders {
         assert_eq!(responder.connections(), 1, "asked side by side");
     }
-    // A good answer ends the wait in the same way, before the one that hangs.
+    // A good answer ends the wait in the same way, before the responder that hangs.
     revoked.answer(cert, scene.issuer.ocsp(cert).build());
     let report = timed(Duration::ZERO, Duration::from_millis(900), || {
         scene.plain().unwrap()
@@ -368,17 +368,17 @@ fn what_is_no_http_url_is_not_asked() {
         assert_eq!(status, RevocationStatus::Undetermined, "{url}");
         assert!(words[0].contains(reason), "{words:?}");
     }
-    // What could confuse a terminal is told with its control characters escaped, and asks nobody.
+    // A URL that could control a terminal is reported with its control characters escaped, and no request is sent.
     let scene = named(&["http://127.0.0.1:1/\u{1b}[2J\r\nX: y".to_owned()]);
     let (_, words) = told(&scene.plain().unwrap());
     assert!(words[0].contains("cannot hold"), "{words:?}");
     assert!(!words[0].contains(char::is_control), "{words:?}");
-    // Of many only the first are asked, and the others are not said to be slow.
+    // Only the first of many get requests, and the others are not reported as slow.
     let many: Vec<_> = (0..9).map(|n| format!("http://{nobody}/{n}")).collect();
     let (_, words) = told(&named(&many).plain().unwrap());
     assert_eq!(words.len(), 9);
     assert!(words[8].contains("was not asked"), "{words:?}");
-    // Only the issuers of the certificate are named: nothing to ask.
+    // Only the issuers of the certificate are named: there is no responder.
     let scene = Scene::ec(|leaf| leaf.ca_issuers_url("http://127.0.0.1:1/ca.der"));
     assert_eq!(
         told(&scene.plain().unwrap()).0,
@@ -406,14 +406,14 @@ fn options_decide_whether_responders_are_asked() {
     ] {
         crate::common::ping(&scene.bench.uri(option)).unwrap();
     }
-    // A CRL is evidence that comes before the responders.
+    // A CRL is evidence that precedes the responders.
     let crl = scene
         .bench
         .dir
         .write("crl.pem", scene.issuer.crl().build().to_pem().unwrap());
     let report = scene.attempt(|tls| tls.crl_file(crl)).unwrap();
     assert_eq!(told(&report).1, ["CRL does not list it"]);
-    // So does a staple.
+    // A staple precedes them too.
     scene.staple(scene.issuer.ocsp(&scene.identity.cert).build());
     assert_eq!(told(&scene.plain().unwrap()).0, RevocationStatus::Good);
     assert_eq!(asked.responder.count(), 0);
@@ -546,7 +546,7 @@ fn a_responder_that_comes_back_is_asked_again() {
     asked.responder.behave(Behaviour::Sound);
     asked.answers(|spec| spec.revoked(-9, None));
     let started = std::time::Instant::now();
-    // A dead responder is left alone for five seconds, so that it does not hold up each connection.
+    // A dead responder gets no requests for five seconds, so that it does not delay each connection.
     let error = loop {
         thread::sleep(Duration::from_millis(100));
         match crate::common::ping_on(&client) {
@@ -631,7 +631,7 @@ fn a_time_limit_that_a_silent_responder_used_up_names_it() {
     let url = asked.responder.url();
     let remedy = "Let this host reach the OCSP responder, or let the server staple. TLS works: see whether the server, or the server behind a proxy, is overloaded or stopped; then raise connectTimeoutMS.";
     let cases = [
-        // The server is slow, so that the rest of the time is the responder's.
+        // The server is slow, and the responder gets the rest of the time.
         (
             "the TLS handshake",
             Stage::Tls,
@@ -674,7 +674,7 @@ fn a_time_limit_that_a_silent_responder_used_up_names_it() {
         );
         assert_eq!(cause.remedy(), remedy);
     }
-    // One that answers is not to blame.
+    // A responder that answers is not at fault.
     asked.responder.behave(Behaviour::Sound);
     let server = &asked.scene.bench.server;
     server

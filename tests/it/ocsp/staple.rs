@@ -1,4 +1,4 @@
-//! Responses that the server sends in the handshake: sound ones, and one fault at a time.
+//! Responses that the server sends in the handshake: valid ones, and one fault at a time.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::common::{Bench, code, fact};
 
 type Change = fn(OcspSpec) -> OcspSpec;
 
-/// The reason of a response that whoever signed it may not have signed.
+/// The reason for a response whose signature is not valid.
 const SIGNATURE: &str = "its signature does not verify";
 
 #[test]
@@ -131,7 +131,7 @@ fn a_revoked_staple_tells_when_and_why() {
         assert_eq!(code(&error), CauseCode::RevokedOcspStaple);
         assert!(error.cause().unwrap().facts().get("reason").is_none());
 
-        // What switches the check off does, and nothing else does.
+        // Only the options that disable the check do so.
         scene
             .attempt(|tls| tls.dangerous(|tls| tls.insecure(true)))
             .unwrap();
@@ -211,7 +211,7 @@ fn a_status_that_is_unknown_is_no_evidence() {
     assert_eq!(fact(&error, "tried"), "staple says unknown");
 }
 
-/// Asserts that a staple is refused, and why.
+/// Asserts that a staple is rejected, with this reason.
 fn refused(scene: &Scene, name: &str, staple: Vec<u8>, why: &str) {
     scene.staple(staple);
     let error = scene.plain().map(drop).expect_err(name);
@@ -350,7 +350,7 @@ fn a_staple_with_one_fault_is_refused_for_it() {
         (
             "all but the last bytes",
             |s| {
-                // A signature by ECDSA is some bytes longer or shorter each time.
+                // The length of an ECDSA signature varies by a few bytes.
                 let all = s.build().len() - 10;
                 s.truncated(all)
             },
@@ -494,7 +494,7 @@ fn a_certificate_that_demands_a_staple_gets_none_of_the_soft_ways() {
         for error in [
             scene.plain(),
             scene.attempt(|tls| tls.disable_ocsp_endpoint_check(true)),
-            // A CRL that does not list it does not stand in for the staple.
+            // A CRL that does not list it does not replace the staple.
             scene.attempt(|tls| tls.crl_file(crl)),
         ] {
             let error = error.unwrap_err();
@@ -529,7 +529,7 @@ fn a_good_staple_does_not_outweigh_a_crl() {
     scene.staple(scene.issuer.ocsp(&scene.identity.cert).build());
     let error = scene.attempt(|tls| tls.crl_file(file)).unwrap_err();
     assert_eq!(code(&error), CauseCode::RevokedCrl, "{error}");
-    // And a CRL that does not list it is evidence where there is no staple.
+    // A CRL that does not list it is evidence if there is no staple.
     scene.no_staple();
     let file = write(scene.issuer.crl().build());
     let report = scene.attempt(|tls| tls.crl_file(file).require_revocation_status(true));
@@ -609,7 +609,7 @@ fn a_server_that_is_its_own_anchor_gets_no_more_than_others() {
     }
 }
 
-/// Seconds.
+/// The number of seconds in a day.
 const A_DAY: i64 = 24 * 60 * 60;
 
 #[test]
@@ -651,7 +651,7 @@ fn a_staple_without_next_update_ends_with_its_age() {
             )
         );
     }
-    // A revocation stays one.
+    // A revocation remains valid.
     let spec = soft.issuer.ocsp(&soft.identity.cert).next_update(None);
     let old = spec.this_update(-30 * A_DAY).revoked(-30 * A_DAY, None);
     soft.staple(old.build());

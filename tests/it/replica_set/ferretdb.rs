@@ -1,4 +1,4 @@
-//! FerretDB under the name of a replica set, over TLS: by its address and by SRV records.
+//! FerretDB as a replica set, over TLS: by its address and by SRV records.
 
 use mongotls::Client;
 use mongotls::bson::{Document, doc};
@@ -39,14 +39,14 @@ fn the_set_works_by_its_address_whoever_ends_tls() {
         let ca_file = ca_file.display();
         format!("mongodb://{host}/?replicaSet=rs0&tls=true&tlsCAFile={ca_file}")
     };
-    // Its own TLS: it then knows no address of its own, and names an empty one.
+    // With its own TLS it does not know its address, and names an empty one.
     let options = FerretDbOptions::tls(&identity).repl_set_name("rs0");
     let Some(own) = or_skip(FerretDb::start(&options)) else {
         return;
     };
     let client = Client::connect(&uri(&format!("localhost:{}", own.addr().port()))).unwrap();
     serves(&client, "own");
-    // A front that has its address in hello.
+    // A front that names its own address in hello.
     let options = FerretDbOptions::plain().repl_set_name("rs0");
     let Some(behind) = or_skip(FerretDb::start(&options)) else {
         return;
@@ -63,7 +63,7 @@ fn the_set_works_by_srv_records() {
     use mongotls_testbench::dns::{DnsServer, Zone};
     use mongotls_testbench::socks5::Socks5Proxy;
 
-    // A name below that of the records; a proxy knows that it leads to this host.
+    // A name below that of the records; a proxy maps it to this host.
     const HOST: &str = "one.set.example";
     let ca = Ca::root("ferret root", KeyKind::EcP256);
     let leaf = LeafSpec::local_server().key_kind(KeyKind::Rsa(2048));

@@ -1,5 +1,5 @@
-//! A SOCKS5 proxy that cannot be reached, refuses, breaks off, is slow, or is none: each has its cause, and nobody goes
-//! around it.
+//! A SOCKS5 proxy that cannot be reached, rejects, disconnects, is slow, or is another kind of server: each has its
+//! cause, and the proxy is never bypassed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::target::{LIMIT, attempt_error, for_each, trickle, waiting_error};
 
 const LABELS: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
-/// A server that could be reached directly, behind a proxy that stands in the way.
+/// A server that is directly reachable, and a proxy that fails.
 struct Scene {
     server: Server,
     proxy: Socks5Proxy,
@@ -30,7 +30,7 @@ impl Scene {
         }
     }
 
-    /// One whose proxy wants a user.
+    /// A scene whose proxy requires a user.
     fn with_login() -> Self {
         Self {
             server: Server::builder().start(),
@@ -42,7 +42,7 @@ impl Scene {
         format!("{}?{}{options}", self.server.uri(), self.proxy.options())
     }
 
-    /// The error of an attempt, at the stage connect, that names server and proxy and holds no password.
+    /// The error of an attempt, at the stage connect, which names server and proxy and contains no password.
     fn error(&self, options: &str) -> Error {
         let error = attempt_error(&self.uri(options));
         assert_eq!(error.stage(), Some(Stage::Connect), "{error}");
@@ -82,10 +82,10 @@ fn each_reply_has_its_cause_and_nobody_goes_around_the_proxy() {
         assert_eq!((code(&error), error.kind()), (cause, ErrorKind::Network));
         assert_eq!(fact(&error, "reply"), reply.to_string());
         assert!(error.to_string().contains(word), "{error}");
-        // What the network behind the proxy does may come of an overloaded server; what the proxy wants may not.
+        // Network errors behind the proxy may be caused by an overloaded server; the proxy's own errors may not.
         assert_eq!(is_labelled(&error), cause != C::ProxyFailed, "{error}");
     }
-    // A client that waits tells the same of its monitor's attempts, and does not go around the proxy either.
+    // A client that waits reports its monitor's attempts in the same way, and does not bypass the proxy either.
     scene.proxy.reply_with(2);
     let error = waiting_error(&scene.uri(""));
     assert_eq!(
@@ -151,7 +151,7 @@ fn a_proxy_that_lets_the_client_not_in_says_what_it_lacks() {
         assert!(error.to_string().contains(word), "{word}: {error}");
         assert_eq!(fact(&error, "step"), step);
         assert!(!is_labelled(&error));
-        // The password is shown to a proxy that asks for it after it was offered, and to no other.
+        // The password is sent only to a proxy that requests it after it was offered.
         let visit = scene.proxy.visits().pop().unwrap();
         assert_eq!(visit.login.is_some(), step != "greeting", "{how:?}");
     }
@@ -163,7 +163,7 @@ fn a_proxy_that_lets_the_client_not_in_says_what_it_lacks() {
     };
     broken(&[5, 0, 1, 1, 0, 0, 0, 0, 0, 0], "reserved byte");
     broken(&[5, 0, 0, 2, 0, 0, 0, 0, 0, 0], "unknown type 2");
-    // A refusal needs no address behind it.
+    // A rejection need not be followed by an address.
     broken(&[5, 2, 0, 1], "does not allow");
 }
 
@@ -180,7 +180,7 @@ fn each_form_of_a_good_reply_leads_to_the_server() {
     ] {
         scene.proxy.misbehave(Misbehaviour::Reply(reply.to_vec()));
         ping(&scene.uri("")).unwrap();
-        // Whatever pieces it comes in.
+        // In pieces of any size.
         let pause = Duration::from_millis(1);
         scene
             .proxy
@@ -190,7 +190,7 @@ fn each_form_of_a_good_reply_leads_to_the_server() {
     }
 }
 
-/// The proxy's reply and the server's first bytes in one segment: the first is not read beyond its end.
+/// The proxy's reply and the server's first bytes are in one segment: the reply is not read beyond its end.
 #[test]
 fn what_the_server_says_first_is_not_lost() {
     let talker = stranger::banner(*b"SSH-2.0-OpenSSH_9.2p1\r\n");
@@ -229,7 +229,7 @@ fn a_proxy_that_ends_the_connection_is_named_at_each_byte() {
         ] {
             scene.proxy.faults().next(1, fault);
             let error = scene.error(BOB);
-            // A close with unread bytes of the client's is a reset.
+            // A close with unread bytes of the client is a reset.
             let is_either = matches!(
                 code(&error),
                 CauseCode::ConnectionClosed | CauseCode::ConnectionReset
@@ -285,7 +285,7 @@ fn what_is_no_proxy_is_told_by_what_it_looks_like_and_quickly() {
     let server = Server::builder().start();
     let cases: [(Stranger, &str); 3] = [
         (stranger::http_server(), "HTTP"),
-        // These wait for more, and must not be waited for.
+        // These wait for more bytes, and the client must not wait for them.
         (stranger::banner(*b"SSH-2.0-x\r\n"), "SSH"),
         (stranger::banner(*b"\x15\x03\x01\0\x02\x02\x28"), "TLS"),
     ];

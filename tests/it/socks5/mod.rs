@@ -1,4 +1,4 @@
-//! Through a SOCKS5 proxy: what works, on the bench's proxy and on a real one. Source: "SOCKS5 Support".
+//! Successful connections through a SOCKS5 proxy, with the bench's proxy and a real one. Source: "SOCKS5 Support".
 
 mod failures;
 
@@ -28,7 +28,7 @@ use crate::target::{attempt_error, waiting_error};
 /// A name that only a proxy can resolve (RFC 6761).
 const NAME: &str = "db.mongotls.invalid";
 
-/// A server on TLS whose certificate has that name alone, and none of this host.
+/// A server on TLS whose certificate contains only that name, and none of this host.
 fn named() -> Bench {
     let spec = |_| LeafSpec::server(NAME);
     Bench::with(KeyKind::EcP256, spec, |tls| tls)
@@ -40,8 +40,8 @@ fn uri_of(bench: &Bench, options: &str) -> String {
     format!("mongodb://{NAME}/?tls=true&tlsCAFile={ca}&{options}")
 }
 
-/// Waits for the program's connection and for the monitor's own, which comes with its second check: the proxy has seen
-/// both alike.
+/// Waits for the program's connection and for the monitor's own, which comes with its second check: the proxy has
+/// recorded equal visits.
 fn expect_visits(proxy: &Socks5Proxy, expected: &Visit) {
     let both = [expected.clone(), expected.clone()];
     proxy.wait_until(Duration::from_secs(10), |visits| *visits == both);
@@ -52,7 +52,7 @@ fn bob() -> Option<(String, String)> {
     Some(("bob".to_owned(), "p@ss".to_owned()))
 }
 
-/// What a visitor asks for who wants that name, and was asked for `login`.
+/// The visit of a client that requests that name, and sent `login` on request.
 fn visit(methods: &[u8], login: Option<(String, String)>) -> Visit {
     Visit {
         methods: methods.to_vec(),
@@ -63,8 +63,8 @@ fn visit(methods: &[u8], login: Option<(String, String)>) -> Visit {
     }
 }
 
-/// The table of the specification's test plan, with TLS and without: proxies that ask for a user and proxies that do not,
-/// clients that have one and clients that do not.
+/// The table of the specification's test plan, with TLS and without: proxies with and without a user, clients with and
+/// without one.
 #[test]
 fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() {
     let bench = named();
@@ -113,7 +113,7 @@ fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() 
             } else {
                 assert_eq!(code(&attempt_error(&uri)), CauseCode::ProxyFailed, "{uri}");
             }
-            // The monitor and the program come the same way.
+            // The monitor and the program use the same route.
             let visits = proxy.visits().split_off(visits);
             assert!(visits.iter().all(|visit| *visit == expected), "{visits:?}");
             assert!(!visits.is_empty(), "{uri}");
@@ -140,7 +140,7 @@ fn the_builder_leads_through_the_proxy_too() {
     expect_visits(&proxy, &visit(&[0, 2], bob()));
 }
 
-/// All of it at once; and nothing that is told of the connection names the proxy.
+/// All of it together; and no event of the connection names the proxy.
 #[test]
 fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
@@ -166,13 +166,13 @@ fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
         .unwrap();
     let connections = bench.server.program_connections();
     assert_eq!(connections[0].user.as_deref(), Some("admin.ada"));
-    // It has resumed the session that the monitor's connection had with this server.
+    // It has resumed the session of the monitor's connection to this server.
     let snapshot = client.snapshot();
     assert_eq!(
         (snapshot.full_handshakes, snapshot.resumed_handshakes),
         (1, 1)
     );
-    // So do those after it.
+    // Later connections do so too.
     let close = fail_command(1, &["ping"], doc! { "closeConnection": true });
     bench.server.configure_fail_point(&close);
     ping_on(&client).unwrap_err();
@@ -190,7 +190,7 @@ fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
 
 #[test]
 fn tls_verifies_the_name_of_the_server_and_not_that_of_the_proxy() {
-    // The certificate names this host, as the one of a proxy here would.
+    // The certificate names this host, like that of a proxy here would.
     let bench = Bench::sound();
     let proxy = Socks5Proxy::builder()
         .name(NAME, bench.server.addr())
@@ -231,7 +231,7 @@ fn addresses_are_sent_as_addresses_and_a_proxy_may_have_one_of_ipv6() {
         ping(&uri).unwrap();
         assert_eq!(last(&proxy), (4, "::1".to_owned(), v6.port()), "{host}");
     }
-    // Of the addresses of the proxy's name all are tried.
+    // All addresses of the proxy's name are tried.
     let mut addresses = ("localhost", 1).to_socket_addrs().unwrap();
     if addresses.any(|address| address.is_ipv6()) {
         let port = proxy.addr().port();
@@ -261,7 +261,7 @@ fn a_unix_socket_needs_no_proxy() {
     );
 }
 
-/// The look in the clear at a server that leaves the ClientHello unanswered goes the same way.
+/// The test in the clear of a server that does not answer the ClientHello uses the same route.
 #[test]
 fn the_look_in_the_clear_goes_through_the_proxy() {
     let server = Server::builder().start();
@@ -276,7 +276,7 @@ fn the_look_in_the_clear_goes_through_the_proxy() {
     assert_eq!(server.counts().accepted, 2);
 }
 
-/// The specification sends connections to MongoDB through the proxy, and names no others of those made here.
+/// The specification requires the proxy for connections to MongoDB, and names no others that are made here.
 #[test]
 fn ocsp_responders_are_asked_directly() {
     let responder = Responder::start();
@@ -369,7 +369,7 @@ fn a_real_proxy_is_passed() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
     let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
-    // microsocks connects to the first address of a name only.
+    // microsocks connects only to the first address of a name.
     let first = ("localhost", 0).to_socket_addrs().unwrap().next();
     let (server, literal) = match first.is_some_and(|first| first.is_ipv6()) {
         true => (Server::builder().bind(Bind::V6(0)), "[::1]"),

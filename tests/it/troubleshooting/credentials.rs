@@ -122,14 +122,14 @@ pub(super) fn injections(code: CauseCode) -> &'static [Inject] {
     }
 }
 
-/// The address of a service of AWS in the place of that of nobody.
+/// Replaces the address of the test's server by that of a service of AWS.
 fn real(output: &str, address: &str) -> String {
     let output = output.replace("http://192.0.2.10:1 ", &format!("http://{address} "));
     output.replace("192.0.2.10:1 ", &format!("{address}:80 "))
 }
 
-/// What the doctor prints of a user with a ticket of so many seconds, of a service that the KDC does not
-/// know. None without a KDC or without the feature: then the entry stays.
+/// The doctor's output for a user with a ticket of this number of seconds, for a service that the KDC does not know.
+/// `None` without a KDC or without the feature: then the entry is kept.
 #[cfg(feature = "gssapi")]
 fn kerberos(lab: &Lab, ticket: Option<u32>, user: &str) -> Option<String> {
     use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Examples of `mongodb+srv` names whose records are missing or refused.
+//! Examples of `mongodb+srv` names whose records are missing or rejected.
 
 use mongotls::{CauseCode, Client, ConnectionString};
 use mongotls_testbench::dns::{DnsServer, Zone};
