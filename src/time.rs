@@ -83,6 +83,11 @@ impl Deadline {
         }
     }
 
+    /// Returns the earlier of this deadline and the deadline of the whole, if that has one.
+    pub(crate) fn within(self, whole: Option<Self>) -> Self {
+        whole.map_or(self, |whole| whole.earlier(self))
+    }
+
     /// Returns the deadline after half of the remaining time at `now`.
     pub(crate) fn halfway(self, now: Instant) -> Self {
         let half = |at: Instant| now + at.saturating_duration_since(now) / 2;

@@ -280,7 +280,7 @@ impl Connector {
             connector: self,
             server,
             place,
-            deadline: deadline.map_or(own, |deadline| deadline.earlier(own)),
+            deadline: own.within(deadline),
             purpose: Purpose::Commands(authenticator),
             offer,
         };

@@ -38,7 +38,7 @@ impl Connector {
         let context = Context {
             server: &server,
             dns_name: self.dns_name(&server),
-            deadline: deadline.map_or(own, |deadline| deadline.earlier(own)),
+            deadline: own.within(deadline),
         };
         let driver = Driver {
             authenticator,

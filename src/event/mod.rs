@@ -175,12 +175,15 @@ pub(crate) fn begin_operation() {
     }
 }
 
-/// Returns the deadline for waits of the program's function, or `None` if this thread is not inside that function.
-pub(crate) fn listener_deadline(now: Instant) -> Option<Deadline> {
-    let waited = LISTENING.get().then(|| WAITED.get().min(LISTENER_WAITS))?;
+/// Returns `deadline` within the limit for the waits of the program's function, if this thread is inside that function.
+pub(crate) fn within_listener_limit(deadline: Deadline, now: Instant) -> Deadline {
+    if !LISTENING.get() {
+        return deadline;
+    }
+    let waited = WAITED.get().min(LISTENER_WAITS);
     let began = now.checked_sub(waited).unwrap_or(now);
     let limit = Some(LISTENER_WAITS);
-    Some(Deadline::after(began, limit, TimeoutKind::Listener))
+    deadline.earlier(Deadline::after(began, limit, TimeoutKind::Listener))
 }
 
 /// Records a wait since `started`, if this thread is inside the program's function.

@@ -191,10 +191,7 @@ impl Deployment<'_> {
         let socket = self.options.socket_timeout;
         let socket =
             socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
-        let deadline = match (deadline, socket) {
-            (Some(deadline), Some(socket)) => Some(deadline.earlier(socket)),
-            (deadline, socket) => deadline.or(socket),
-        };
+        let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
         let preference = selected.read_preference(operation.read_preference)?;
         let request = Request {
             command: operation.command,

@@ -252,15 +252,9 @@ impl<D: Dial> Pool<D> {
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
         let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
-        let mut waiting = deadline.map_or(own, |deadline| deadline.earlier(own));
-        let of_listener = event::listener_deadline(started);
-        if let Some(deadline) = of_listener {
-            waiting = waiting.earlier(deadline);
-        }
+        let waiting = event::within_listener_limit(own.within(deadline), started);
         let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
-        if of_listener.is_some() {
-            event::listener_waited(started);
-        }
+        event::listener_waited(started);
         self.close_all(closed);
         // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
         let mut now = started;

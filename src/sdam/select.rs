@@ -92,10 +92,7 @@ impl Topology {
             Some(self.selection_timeout),
             TimeoutKind::ServerSelection,
         );
-        let mut deadline = deadline.map_or(own, |deadline| deadline.earlier(own));
-        if let Some(of_listener) = event::listener_deadline(started) {
-            deadline = deadline.earlier(of_listener);
-        }
+        let deadline = event::within_listener_limit(own.within(deadline), started);
         info!(
             target: "mongotls::server_selection",
             "Waiting for suitable server to become available for {operation}. Topology description: {}",

@@ -300,7 +300,7 @@ impl Checker {
             true => deadline,
             false => deadline.halfway(started),
         });
-        let deadline = deadline.map_or(limit, |deadline| limit.earlier(deadline));
+        let deadline = limit.within(deadline);
         // `None` without any limit.
         let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
         let results = self.cache.request_once(id, left, || {
