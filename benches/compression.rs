@@ -1,5 +1,5 @@
-//! What compression costs a small command: pings on connections that compress beside some that do not, in turn, against
-//! a server of the test bench in a process of its own. CPU time of the client's thread.
+//! The cost of compression for a small command: pings on connections with and without compression, in turn, with a
+//! server of the test bench in a separate process. Measured: CPU time of the client's thread.
 //!
 //! `cargo bench --features snappy,zlib,zstd --bench compression`
 

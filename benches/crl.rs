@@ -1,9 +1,9 @@
-//! What a CRL of a million entries costs, beside a bare program that uses OpenSSL's own loader.
+//! The cost of a CRL of a million entries, compared with a bare program that uses OpenSSL's own loader.
 //!
-//! `cargo bench --bench crl` makes the CRL, lets each of the two load it from PEM and from DER and then
-//! make some handshakes, and prints CPU time and memory with their ratios. Each load runs in a process of
-//! its own, this program started again, so that the peak of its memory is that of one load; the processes
-//! take turns, and the figures are medians. No session is resumed: a resumed handshake looks into no CRL.
+//! `cargo bench --bench crl` makes the CRL, makes each of the two load it from PEM and from DER and then run some
+//! handshakes, and prints CPU time and memory with their ratios. Each load runs in a separate process, this program
+//! started again, so that its peak memory is that of one load; the processes take turns, and the figures are medians.
+//! No session is resumed, because a resumed handshake checks no CRL.
 
 #![allow(
     missing_docs,
@@ -69,7 +69,7 @@ fn serve() {
     let server = Server::builder().tls(tls).log_limit(0).start();
     let dir = PkiDir::new();
     dir.write("ca.pem", root.cert_pem());
-    // Serial numbers in no order, and a reason beside every other one: the work that real lists make.
+    // Serial numbers in random order, and a reason for every other one, as in real lists.
     let crl = (0..ENTRIES).fold(root.crl(), |crl, n| {
         let revocation = Revocation::of_serial(&random_serial());
         crl.revoke(match n % 2 {
@@ -87,7 +87,7 @@ fn serve() {
 fn compare() {
     let server = ServerProcess::start();
     let (port, folder) = server.ready.split_once(' ').unwrap();
-    // A table for each form: a column for each program, with its values of each row.
+    // A table for each form: a column for each program, with its values for each row.
     let mut figures: [[[Vec<f64>; 6]; 2]; 2] = Default::default();
     for _ in 0..ROUNDS {
         for (form, figures) in FORMS.iter().zip(&mut figures) {
@@ -167,7 +167,7 @@ fn load<C>(load: impl FnOnce() -> C, handshake: impl Fn(&C)) {
     println!("{cpu} {first} {} {later} {peak} {held}", cpu + first);
 }
 
-/// Loads again and again as `Client::reload_tls` does: the old context goes when the new one is there.
+/// Loads repeatedly like `Client::reload_tls`: the old context is dropped when the new one exists.
 fn reload(files: &Files) {
     let before = status_mb("VmRSS");
     let mut context = our_context(files);
@@ -214,7 +214,7 @@ fn our_handshake(context: &TlsContext, port: u16) {
     context.connect("127.0.0.1", socket(port)).unwrap();
 }
 
-/// A context as a careful program would build it.
+/// A context that a careful program would build.
 fn bare_context(files: &Files) -> SslContext {
     let mut store = X509StoreBuilder::new().unwrap();
     for certificate in X509::stack_from_pem(&fs::read(&files.ca).unwrap()).unwrap() {
@@ -249,7 +249,7 @@ fn cpu_ms(work: impl FnOnce()) -> f64 {
     (thread_cpu_ns() - before) / 1e6
 }
 
-/// A size from the status of this process: `VmRSS` is what it holds, `VmHWM` the most that it held.
+/// A size from the status of this process: `VmRSS` is the current one, `VmHWM` the peak.
 fn status_mb(key: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(key)).unwrap();

@@ -1,5 +1,5 @@
-//! What a handshake with one ping costs: full, full with a stapled OCSP response, and resumed, in turn, against
-//! servers of the test bench in a process of its own. CPU time of the client's thread, and time on the clock.
+//! The cost of a handshake with one ping: full, full with a stapled OCSP response, and resumed, in turn, with servers
+//! of the test bench in a separate process. Measured: CPU time of the client's thread, and elapsed time.
 //!
 //! `cargo bench --bench handshakes`
 

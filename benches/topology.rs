@@ -1,8 +1,8 @@
-//! What a client of many servers costs at rest: threads, memory and processor time of its monitors.
+//! The cost of an idle client of many servers: threads, memory and processor time of its monitors.
 //!
 //! `cargo bench --bench topology` makes a client of 1, 10 and 200 routers on TLS, waits until it knows all of them, and
-//! looks at this process for half a minute, in which every server is checked and timed. The servers are a process of
-//! their own: this program, started again with the word `serve`.
+//! measures this process for half a minute, in which every server is checked and timed. The servers are in a separate
+//! process: this program, started again with the word `serve`.
 
 #![allow(
     missing_docs,
@@ -68,7 +68,7 @@ fn serve() {
 }
 
 fn measure(count: usize, uri: &str) {
-    // Those of the last client are on their way out.
+    // Those of the last client are ending.
     while status("Threads:") > 1 {
         thread::sleep(Duration::from_millis(10));
     }

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a server in a process of its own, CPU times, medians, bare messages.
+//! The common parts of the benchmarks: a server in a separate process, CPU times, medians, bare messages.
 
 #![allow(dead_code, reason = "each benchmark uses some of it")]
 
@@ -13,7 +13,7 @@ use mongotls::bson::RawDocumentBuf;
 /// This program, started again with the word `serve`; it ends when this is dropped.
 pub(crate) struct ServerProcess {
     child: Child,
-    /// The line that it printed once it was ready.
+    /// The line that it printed when it was ready.
     pub(crate) ready: String,
 }
 
@@ -40,7 +40,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// In the server's process: returns when the other one lets go of it.
+/// In the server's process: returns when the other process ends it.
 pub(crate) fn wait_for_the_end() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -50,7 +50,7 @@ pub(crate) fn cpu(calls: u32, work: &mut impl FnMut()) -> f64 {
     times(calls, work).0
 }
 
-/// The CPU time of this thread and the time on the clock for one call, in microseconds.
+/// The CPU time of this thread and the elapsed time for one call, in microseconds.
 pub(crate) fn times(calls: u32, work: &mut impl FnMut()) -> (f64, f64) {
     let (cpu, started) = (thread_cpu_ns(), Instant::now());
     for _ in 0..calls {

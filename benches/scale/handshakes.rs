@@ -1,4 +1,4 @@
-//! How fast connections are established: many threads want one each, all at once.
+//! The rate at which connections are established: many threads need one each, all at once.
 
 use std::sync::Barrier;
 use std::thread;
@@ -13,7 +13,7 @@ use crate::server::{MEET, Servers};
 
 const ROUNDS: usize = 5;
 
-/// Prints how many connections a second are established, when so many are wanted at once.
+/// Prints the number of connections per second, if this number is needed at once.
 pub(crate) fn print(servers: &Servers, counts: &[u32]) {
     println!(
         "| connections | `maxConnecting` | full, a second | client's CPU, each | resumed, a second | client's CPU, each | share that was resumed | cores busy with full ones | the server's share |"
@@ -39,13 +39,13 @@ pub(crate) fn print(servers: &Servers, counts: &[u32]) {
 }
 
 struct Rate {
-    /// Connections a second.
+    /// Connections per second.
     rate: f64,
     /// The processor time of one in this process, in seconds.
     cpu: f64,
     /// The share of the connections that resumed a session.
     resumed: f64,
-    /// How many processors were busy with either side.
+    /// The number of processors that either side used.
     cores: f64,
     /// The server's share of that.
     share: f64,
@@ -55,7 +55,7 @@ fn measure(servers: &Servers, uri: &str, count: u32) -> Rate {
     let own = std::process::id();
     let (mut rates, mut resumed) = (Vec::new(), 0);
     let (mut clients, mut server, mut clock) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    // For a few connections, so many rounds that the processor time can be told.
+    // For few connections, enough rounds to measure the processor time.
     let rounds = ROUNDS.max((500 / count) as usize);
     for _ in 0..rounds {
         let client = Client::connect(uri).unwrap();
@@ -90,7 +90,7 @@ fn measure(servers: &Servers, uri: &str, count: u32) -> Rate {
     }
 }
 
-/// Has the client make so many connections, and says how long it took until all were there.
+/// Makes the client establish this number of connections, and returns the time until all exist.
 fn connect(client: &Client, count: u32) -> Duration {
     let ready = Barrier::new(count as usize + 1);
     let (ready, meet) = (&ready, doc! { MEET: i32::try_from(count).unwrap() });

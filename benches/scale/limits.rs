@@ -1,4 +1,4 @@
-//! Which limit a growing number of connections meets first, and what a program is told there.
+//! The limit that a growing number of connections reaches first, and the error of the program there.
 
 use std::env;
 use std::error::Error;
@@ -15,15 +15,15 @@ use crate::process::{backlog, free_memory, most_descriptors, ports};
 use crate::rest::Each;
 use crate::server::{MEET, Servers};
 
-/// The word with which this program is started again to meet the limit.
+/// The word with which this program is started again to reach the limit.
 pub(crate) const WORD: &str = "limit";
 
-/// What the program itself needs: a thousand connections and their servers' ends.
+/// The needs of the program itself: a thousand connections and their servers' ends.
 const NEEDED: u64 = 4096;
-/// A limit that is soon met.
+/// A limit that is reached quickly.
 const FEW: u64 = 64;
 
-/// Starts this program anew with more descriptors, if it may have too few.
+/// Starts this program again with more descriptors, if it may have too few.
 pub(crate) fn raise_descriptors() {
     if most_descriptors() < NEEDED {
         println!(
@@ -45,7 +45,7 @@ fn with_descriptors(count: u64) -> Command {
     command
 }
 
-/// Prints how many connections each limit allows, the tightest one first, and meets one of them.
+/// Prints the number of connections that each limit allows, the lowest one first, and reaches one of them.
 pub(crate) fn print(servers: &Servers, each: &Each) {
     #[allow(clippy::cast_precision_loss)]
     let allowed = |amount: u64, each: f64| amount as f64 / each;
@@ -91,7 +91,8 @@ pub(crate) fn print(servers: &Servers, each: &Each) {
     );
 }
 
-/// In that process: wants more connections at once than it may have, and prints what the first thread is told that gets none.
+/// In the process with the low limit: requests more connections at once than it may have, and prints the error of the
+/// first thread that gets none.
 pub(crate) fn meet(uri: &str) {
     let client = Client::connect(uri).unwrap();
     client
@@ -112,6 +113,6 @@ pub(crate) fn meet(uri: &str) {
     let causes = iter::successors(error.source(), |cause| (**cause).source());
     let causes: String = causes.map(|cause| format!(": {cause}")).collect();
     println!("{in_use} connections, then \"{error}{causes}\"");
-    // The other threads still wait.
+    // The other threads are still waiting.
     process::exit(0);
 }

@@ -1,8 +1,9 @@
-//! What connections and threads cost as they grow, and which limit is met first.
+//! The cost of connections and threads as their number grows, and the limit that is reached first.
 //!
-//! `cargo bench --bench scale` prints tables: how fast 1 to 1000 connections are established, what they cost while nobody
-//! uses them, and what 1 to 256 threads get done. The server is a process of its own on the same processors: this program,
-//! started again with the word `serve`. How much of the processors' time was the server's stands beside what it limits.
+//! `cargo bench --bench scale` prints tables: the rate at which 1 to 1000 connections are established, their cost while
+//! they are idle, and the work of 1 to 256 threads. The server is a separate process on the same processors: this
+//! program, started again with the word `serve`. The server's share of the processor time is printed beside the results
+//! that it limits.
 
 #![allow(
     missing_docs,
@@ -25,13 +26,13 @@ use std::thread::available_parallelism;
 
 use self::server::Servers;
 
-/// How many connections.
+/// The numbers of connections.
 const CONNECTIONS: [u32; 4] = [1, 10, 100, 1000];
 
-/// How many threads.
+/// The numbers of threads.
 const THREADS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// How many connections the most threads share.
+/// The numbers of connections that the most threads share.
 const FEW: [usize; 3] = [2, 8, 32];
 
 fn main() {

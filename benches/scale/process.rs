@@ -1,19 +1,19 @@
-//! What the system says of a process, and of what it allows.
+//! The system's data about a process, and its limits.
 
 use std::fs;
 use std::time::Duration;
 
-/// The processor time of a process, those of its threads that have ended included.
+/// The processor time of a process, including its threads that have ended.
 pub(crate) fn cpu(process: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // The name of the program may have spaces in it; utime and stime are the 14th and 15th fields (proc(5)).
+    // The name of the program may contain spaces; utime and stime are the 14th and 15th fields (proc(5)).
     let fields = text.rsplit_once(')').unwrap().1.split_whitespace();
     let ticks: u64 = fields
         .skip(11)
         .take(2)
         .map(|it| it.parse::<u64>().unwrap())
         .sum();
-    // A tick of Linux is a hundredth of a second wherever programs see it.
+    // In Linux, a tick in programs' view is always a hundredth of a second.
     Duration::from_millis(ticks * 10)
 }
 
@@ -32,19 +32,19 @@ pub(crate) fn status(key: &str) -> u64 {
     number(&fs::read_to_string("/proc/self/status").unwrap(), key).unwrap()
 }
 
-/// How many descriptors this process has open.
+/// The number of open descriptors of this process.
 pub(crate) fn descriptors() -> u64 {
     // One is that of the folder.
     fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1
 }
 
-/// How many descriptors a process may have, as this one was started.
+/// The maximum number of descriptors of a process, at the start of this one.
 pub(crate) fn most_descriptors() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     number(&limits, "Max open files").unwrap_or(u64::MAX)
 }
 
-/// How many ports connections to one address may come from.
+/// The number of ports that connections to one address may come from.
 pub(crate) fn ports() -> u64 {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let bounds: Vec<u64> = range
@@ -63,7 +63,7 @@ pub(crate) fn free_memory() -> u64 {
     .unwrap()
 }
 
-/// How many connections may wait until a server accepts them, at most.
+/// The maximum number of connections that may wait until a server accepts them.
 pub(crate) fn backlog() -> u64 {
     let most = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     most.trim().parse().unwrap()

@@ -1,6 +1,6 @@
-//! What a client costs that nobody uses: memory, threads, descriptors, and the processor time of its upkeep.
+//! The cost of an idle client: memory, threads, descriptors, and the processor time of its maintenance.
 //!
-//! Each row is a process of its own, this program started again, so that no memory is that of an earlier row.
+//! Each row is a separate process, this program started again, so that it has no memory of an earlier row.
 
 use std::env;
 use std::process::Command;
@@ -13,26 +13,26 @@ use crate::process::{cpu_of_threads, descriptors, status};
 use crate::server::Servers;
 use crate::threads::wait_for_connections;
 
-/// How long it is looked at.
+/// The duration of the measurement.
 const REST: Duration = Duration::from_secs(20);
-/// So long that none is unused for too long meanwhile.
+/// Long enough that no connection is unused for too long meanwhile.
 const KEPT: u32 = 120_000;
-/// So short that each is replaced meanwhile, twice.
+/// Short enough that each is replaced meanwhile, twice.
 const REPLACED: u32 = 10_000;
 
 /// The word with which this program is started again.
 pub(crate) const WORD: &str = "rest";
 
-/// What a connection costs where there are many.
+/// The cost of one of many connections.
 pub(crate) struct Each {
     /// KiB.
     pub(crate) memory: f64,
     pub(crate) descriptors: f64,
-    /// Those of the client as a whole.
+    /// The number of threads of the whole client.
     pub(crate) threads: f64,
 }
 
-/// Prints a row for each number of connections; returns what one of the last row costs.
+/// Prints a row for each number of connections; returns the cost of one in the last row.
 pub(crate) fn print(servers: &Servers, counts: &[u32]) -> Each {
     println!(
         "| connections | made in the background in | memory, each | threads | descriptors | CPU, kept | CPU, replaced every 10 s |"
@@ -81,10 +81,10 @@ fn in_a_process(uri: &str, count: u32, idle: u32) -> [f64; 5] {
     numbers.try_into().unwrap()
 }
 
-/// In that process: prints the milliseconds until all connections were there, their memory in KiB, the client's threads,
-/// its descriptors, and the milliseconds of processor time a second at rest.
+/// In the process of a row: prints the milliseconds until all connections exist, their memory in KiB, the client's
+/// threads, its descriptors, and the milliseconds of processor time per second while idle.
 pub(crate) fn look(count: usize, uri: &str) {
-    // What is loaded once is not counted: another client has come and gone.
+    // One-time costs are not included: another client has existed before.
     drop(warm(uri));
     while status("Threads:") > 1 {
         thread::sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! The server, a process of its own: one that resumes sessions, and one that does not.
+//! The server, in a separate process: one that resumes sessions, and one that does not.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex};
@@ -10,13 +10,13 @@ use mongotls_testbench::server::{Hello, Request, Server, ServerTls};
 
 use crate::common::{ServerProcess, wait_for_the_end};
 
-/// What is known of the process.
+/// The data about the process.
 pub(crate) struct Servers {
-    /// Its number.
+    /// The process id.
     pub(crate) process: u32,
     /// A connection string for the server that resumes sessions; more options may follow.
     pub(crate) resuming: String,
-    /// The same for the server that does not.
+    /// A connection string for the server that does not.
     pub(crate) forgetful: String,
     _process: ServerProcess,
 }
@@ -40,7 +40,7 @@ impl Servers {
     }
 }
 
-/// Serves until standard input ends; prints its number, the ports and the path of the CA file.
+/// Serves until standard input ends; prints its process id, the ports and the path of the CA file.
 pub(crate) fn serve() {
     let root = Ca::root("root", KeyKind::EcP256);
     let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
@@ -64,12 +64,12 @@ fn start(tls: ServerTls) -> Server {
     builder.log_limit(0).start()
 }
 
-/// A command that is answered once so many are there, each on a connection of its own: the number that it has.
+/// A command that is answered when as many have come as its number says, each on its own connection.
 pub(crate) const MEET: &str = "benchMeet";
 
 #[derive(Default)]
 struct Meeting {
-    /// How many have come for each number.
+    /// The number of commands that have come for each number.
     arrived: Mutex<HashMap<i32, i32>>,
     all: Condvar,
 }
@@ -90,5 +90,5 @@ impl Meeting {
     }
 }
 
-/// How long one waits for the others.
+/// The time limit for the wait for the others.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! How many pings a second threads get done together, and how long they wait for their connections.
+//! The number of pings per second of several threads together, and their waits for connections.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -17,7 +17,7 @@ use crate::server::Servers;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Prints a row for each pair of a number of threads and one of connections.
+/// Prints a row for each pair of a number of threads and a number of connections.
 pub(crate) fn print(servers: &Servers, pairs: &[(usize, usize)]) {
     println!(
         "| threads | connections | pings a second | CPU of a ping, client's | check-out, median | p99 | cores busy | the server's share |"
@@ -29,7 +29,7 @@ pub(crate) fn print(servers: &Servers, pairs: &[(usize, usize)]) {
             servers.resuming
         );
         let rate = rate(servers, &uri, threads, connections);
-        // In runs of their own: what is counted above has no listener.
+        // In separate runs: the counted ones above have no listener.
         let (middle, p99) = waits(&uri, threads, connections);
         println!(
             "| {threads} | {connections} | {:.0} | {:.1} µs | {} | {} | {:.1} | {:.0} % |",
@@ -44,11 +44,11 @@ pub(crate) fn print(servers: &Servers, pairs: &[(usize, usize)]) {
 }
 
 struct Rate {
-    /// Pings a second, of all threads together.
+    /// Pings per second, of all threads together.
     pings: f64,
     /// The processor time of one in this process, in seconds.
     cpu: f64,
-    /// How many processors were busy with either side.
+    /// The number of processors that either side used.
     cores: f64,
     /// The server's share of that.
     share: f64,
@@ -78,11 +78,11 @@ fn rate(servers: &Servers, uri: &str, threads: usize, connections: usize) -> Rat
 }
 
 thread_local! {
-    /// How long this thread's check-outs took.
+    /// The durations of this thread's check-outs.
     static WAITS: RefCell<Vec<Duration>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The median and the 99th percentile of what check-outs take, as the pool's events tell them.
+/// The median and the 99th percentile of the duration of check-outs, from the pool's events.
 fn waits(uri: &str, threads: usize, connections: usize) -> (Duration, Duration) {
     let options = ConnectionString::parse(uri).unwrap().into_builder();
     let options = options.event_listener(|event| {
@@ -99,7 +99,7 @@ fn waits(uri: &str, threads: usize, connections: usize) -> (Duration, Duration) 
     (waits[waits.len() / 2], waits[waits.len() * 99 / 100])
 }
 
-/// Has threads ping for a round; for each thread, how often it did and what `end` says there.
+/// Makes threads ping for a round; returns the number of pings and the result of `end` for each thread.
 fn load<T: Send>(client: &Client, threads: usize, end: impl Fn() -> T + Sync) -> Vec<(u32, T)> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -1,11 +1,11 @@
-//! A pre-forking server: what happens to a client on both sides of a `fork()`.
+//! A pre-forking server: a client on both sides of a `fork()`.
 //!
 //! The parent has a client with TLS and threads that use it without a pause. It forks children that use the same
-//! client. Each child must end in time and without an error, on connections of its own; the parent must not notice
-//! anything: not one of its connections is closed, not one of its commands fails.
+//! client. Each child must end in time and without an error, on its own connections. The parent must not be affected:
+//! none of its connections is closed, and none of its commands fails.
 //!
-//! The bench server is a process of its own, this program started again with the word `serve`, because a forked
-//! child holds everything that its parent has open.
+//! The bench server is a separate process, this program started again with the word `serve`, because a forked child
+//! inherits everything that its parent has open.
 
 #![allow(
     missing_docs,
@@ -39,9 +39,9 @@ use mongotls_testbench::server::{Server, ServerTls};
 
 const CHILDREN: usize = 8;
 const COMMANDS: usize = 1000;
-/// How many children are forked while the parent's threads are in the middle of handshakes.
+/// The number of children that are forked while the parent's threads are in the middle of handshakes.
 const IN_A_STORM: usize = 100;
-/// How long a child may take before it counts as hanging.
+/// The time after which a child counts as hanging.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -99,7 +99,7 @@ impl Bench {
         }
     }
 
-    /// A client, and how many of its connections were closed.
+    /// A client, and the number of its connections that were closed.
     fn client(&self, options: &str) -> (Client, Arc<AtomicU64>) {
         let uri = format!("{}&{options}", self.uri);
         let closed = Arc::new(AtomicU64::new(0));
@@ -125,10 +125,10 @@ impl Drop for Bench {
     }
 }
 
-/// Runs `child` in a forked process, which ends with it. The number is that of the process.
+/// Runs `child` in a forked process, which ends with it. Returns the process id.
 fn fork(child: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child has one thread, and the locks that other threads held. It uses the library that is tested
-    // for just that, and the allocator and standard output, of which glibc takes care; it ends without running
+    // SAFETY: the child has one thread, and the locks that other threads held. It uses the library, whose behaviour in
+    // that case is under test, and the allocator and standard output, which glibc makes safe; it ends without running
     // what the parent has registered for its end.
     #[allow(unsafe_code)]
     let id = unsafe { libc::fork() };
@@ -162,7 +162,7 @@ fn wait_for(id: libc::pid_t, until: Instant) {
             return;
         }
         if Instant::now() > until {
-            // SAFETY: the process is this one's child and has not been waited for, so that the number is its own.
+            // SAFETY: the process is this one's child and has not been waited for, so its id is still its own.
             #[allow(unsafe_code)]
             unsafe {
                 libc::kill(id, libc::SIGKILL);
@@ -173,7 +173,7 @@ fn wait_for(id: libc::pid_t, until: Instant) {
     }
 }
 
-/// Threads that do the same again and again until told to stop; each returns how often.
+/// Threads that repeat an operation until they are stopped; each returns the number of repetitions.
 struct Busy {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
@@ -216,14 +216,14 @@ fn wait_for_check(client: &Client, until: Instant) {
 }
 
 fn ping(client: &Client) {
-    // A reply that belongs to another process would show another number.
+    // A reply that belongs to another process would contain another number.
     let own = i64::from(process::id());
     let database = client.database("admin");
     let reply = database.run_command(doc! { "benchEcho": own }).unwrap();
     assert_eq!(reply.get_i64("benchEcho").unwrap(), own);
 }
 
-/// Forks a child that ends at once; how long the fork took.
+/// Forks a child that ends at once; returns the duration of the fork.
 fn timed_fork() -> Duration {
     let begun = Instant::now();
     let id = fork(|| {});
@@ -239,7 +239,7 @@ fn expect_quick_forks(what: &str) {
     assert!(took[2] < Duration::from_millis(500), "{what}: {took:?}");
 }
 
-/// Must come first: a client would have set the protection up.
+/// Must run first: a client would have set up the protection.
 fn a_program_with_tls_contexts_alone(bench: &Bench) {
     let (address, ca_file) = bench.uri.split_once("/?tls=true&tlsCAFile=").unwrap();
     let address = address.strip_prefix("mongodb://").unwrap();
@@ -247,7 +247,7 @@ fn a_program_with_tls_contexts_alone(bench: &Bench) {
     let context = TlsContext::new(&options).unwrap();
     let connect = || context.connect("localhost", TcpStream::connect(address).unwrap());
     let mut stream = connect().unwrap();
-    // Another thread is in a handshake with a server that says nothing.
+    // Another thread is in a handshake with a server that sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let waiting = TcpStream::connect(silent.local_addr().unwrap()).unwrap();
     let end = waiting.try_clone().unwrap();
@@ -268,7 +268,7 @@ fn a_program_with_tls_contexts_alone(bench: &Bench) {
             assert_eq!(error.to_string(), why);
         }
         drop(stream);
-        // A session of the parent's would be used twice.
+        // A session of the parent would be used twice.
         assert!(!connect().unwrap().report().resumed());
         assert!(!connect().unwrap().report().resumed());
     });
@@ -278,7 +278,7 @@ fn a_program_with_tls_contexts_alone(bench: &Bench) {
     waiter.join().unwrap().unwrap_err();
 }
 
-/// The CA file is missing during the first handshake of a child, and holds another CA later, and the right one at last.
+/// The CA file is missing during the first handshake of a child, then contains another CA, and finally the right one.
 fn a_child_that_cannot_load_its_files_tries_again(bench: &Bench) {
     let (address, ca_file) = bench.uri.split_once("/?tls=true&tlsCAFile=").unwrap();
     let address = address.strip_prefix("mongodb://").unwrap();
@@ -292,7 +292,7 @@ fn a_child_that_cannot_load_its_files_tries_again(bench: &Bench) {
     connect().unwrap();
     fs::remove_file(&file).unwrap();
     let id = fork(|| {
-        // What it has inherited stays in use, without the sessions.
+        // The inherited context stays in use, without the sessions.
         assert!(!connect().unwrap().report().resumed());
         dir.write("ca.pem", &other);
         let error = connect().unwrap_err();
@@ -301,7 +301,7 @@ fn a_child_that_cannot_load_its_files_tries_again(bench: &Bench) {
         // Loaded once, as in every process.
         dir.write("ca.pem", &right);
         connect().unwrap_err();
-        // A grandchild cannot load its files either, and goes on with what the child used last.
+        // A grandchild cannot load its files either, and continues with the context that the child used last.
         fs::remove_file(&file).unwrap();
         let id = fork(|| {
             connect().unwrap_err();
@@ -314,7 +314,7 @@ fn a_child_that_cannot_load_its_files_tries_again(bench: &Bench) {
     println!("ok: a child that cannot load its files tries again");
 }
 
-/// A responder of OCSP that does not answer, and a file that does not come.
+/// An OCSP responder that does not answer, and a pipe without data.
 fn waits_in_handshakes_delay_no_fork() {
     let dir = PkiDir::new();
     let ca = Ca::root("root", KeyKind::EcP256);
@@ -346,7 +346,7 @@ fn waits_in_handshakes_delay_no_fork() {
         thread::sleep(Duration::from_millis(5));
     }
     expect_quick_forks("with a handshake that waits for its responder");
-    // Nor does a fork block others meanwhile.
+    // A fork does not block other forks meanwhile either.
     let begun = Instant::now();
     let forking = thread::spawn(timed_fork);
     context
@@ -441,7 +441,7 @@ fn forks_in_a_storm_of_handshakes(bench: &Bench) {
     );
 }
 
-/// Threads of the parent use OpenSSL for the first time, on connections that are there, and end, when it forks: OpenSSL
+/// Threads of the parent use OpenSSL for the first time, on existing connections, and end, while it forks: OpenSSL
 /// keeps a list of its threads, under a lock of the whole process.
 fn forks_while_threads_come_and_go(bench: &Bench) {
     let (client, _) = bench.client("maxPoolSize=4&waitQueueTimeoutMS=20000");
@@ -461,8 +461,8 @@ fn forks_while_threads_come_and_go(bench: &Bench) {
     println!("ok: {IN_A_STORM} children of a parent with {threads} threads that came and went");
 }
 
-/// One ping on a thread of its own. It is none of Rust's: those take a lock of the standard library when they begin and
-/// end, which stays locked in a child whatever this crate does.
+/// One ping on a separate thread. It is not a Rust thread: those take a lock of the standard library when they begin
+/// and end, which stays locked in a child regardless of this crate.
 fn on_a_bare_thread(client: &Client) {
     extern "C" fn run(client: *mut libc::c_void) -> *mut libc::c_void {
         // SAFETY: the client is borrowed until the thread has been waited for.
@@ -471,7 +471,8 @@ fn on_a_bare_thread(client: &Client) {
         std::ptr::null_mut()
     }
     let client = std::ptr::from_ref(client).cast_mut().cast();
-    // SAFETY: the thread has all that it uses until it ends, and is waited for once. A panic in it ends the process.
+    // SAFETY: the thread has everything that it uses until it ends, and is waited for once. A panic in it ends the
+    // process.
     #[allow(unsafe_code)]
     let joined = unsafe {
         let mut thread = std::mem::zeroed();
@@ -482,7 +483,7 @@ fn on_a_bare_thread(client: &Client) {
     assert_eq!(joined, 0);
 }
 
-/// The parent's monitor has checked the server, and no command has taken its connection over yet.
+/// The parent's monitor has checked the server, and no command has used its connection yet.
 fn a_child_leaves_alone_what_is_on_offer(bench: &Bench) {
     let (client, _) = bench.client("serverMonitoringMode=poll&heartbeatFrequencyMS=600000");
     let until = Instant::now() + LIMIT;
@@ -498,7 +499,7 @@ fn a_child_leaves_alone_what_is_on_offer(bench: &Bench) {
         assert!(client.close(Duration::from_secs(5)).is_empty());
     });
     wait_for(child, until);
-    // It is as it was, and the parent's command runs on it.
+    // It is unchanged, and the parent's command runs on it.
     ping(&client);
     assert_eq!(handshakes(&client), before);
     println!("ok: a child leaves alone what its parent's monitor has on offer");
@@ -517,7 +518,7 @@ fn a_cursor_stays_the_parents(bench: &Bench) {
     let id = fork(|| {
         ping(&client);
         let mut cursor = cursor.take().unwrap();
-        // What is left of the first batch is here; the next one would be the parent's.
+        // The rest of the first batch is here; the next one would belong to the parent.
         assert!(cursor.next().unwrap().is_ok());
         let error = cursor.next().unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
@@ -531,7 +532,7 @@ fn a_cursor_stays_the_parents(bench: &Bench) {
     println!("ok: a cursor stays the parent's");
 }
 
-/// In the child the pools are made anew, and the listener is told of it: by then the client must be usable.
+/// In the child the pools are created again, and the listener receives the events: by then the client must be usable.
 fn a_listener_uses_the_client_in_the_child(bench: &Bench) {
     let own: Arc<OnceLock<Client>> = Arc::default();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -549,7 +550,7 @@ fn a_listener_uses_the_client_in_the_child(bench: &Bench) {
     ping(&client);
     let id = fork(|| {
         told.lock().unwrap().clear();
-        // Several threads make what the child needs; one of them is told of.
+        // Several threads create the child's resources; there is an event for one of them.
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| ping(&client));
@@ -565,7 +566,7 @@ fn a_listener_uses_the_client_in_the_child(bench: &Bench) {
     println!("ok: a listener uses the client in the child");
 }
 
-/// A listener forks in the middle of an attempt to connect and of a command, and the child goes on from there.
+/// A listener forks in the middle of an attempt to connect and of a command, and the child continues from there.
 fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
     let is_child = Arc::new(AtomicBool::new(false));
     let ids = Arc::new(Mutex::new(Vec::new()));
@@ -582,7 +583,7 @@ fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
         if !is_it || forked.load(Ordering::SeqCst) {
             return;
         }
-        // SAFETY: as in `fork`; the child ends below, after what it was in the middle of.
+        // SAFETY: as in `fork`; the child ends below, after the operation that it was in.
         #[allow(unsafe_code)]
         let id = unsafe { libc::fork() };
         if id == 0 {
@@ -594,13 +595,13 @@ fn a_child_that_leaves_a_listener_writes_nothing(bench: &Bench) {
             }
         } else {
             children.lock().unwrap().push(id);
-            // The child is done with it before the parent goes on.
+            // The child has finished before the parent continues.
             wait_for(id, Instant::now() + LIMIT);
         }
     });
     let client = Client::with_options(options.build().unwrap()).unwrap();
     wait_for_check(&client, Instant::now() + LIMIT);
-    // The program makes a connection too: that of the monitor has told less of the client.
+    // The program makes a connection too: the metadata on the monitor's connection is out of date.
     client.append_metadata(&DriverInfo::new("anew")).unwrap();
     let outcome = client.database("admin").run_command(doc! { "ping": 1 });
     if is_child.load(Ordering::SeqCst) {

@@ -1,14 +1,13 @@
 //! Counts the allocations of a thread.
 //!
-//! The instructions of the same program are counted too, so this adds one to a number and nothing else; hence no crate
-//! for it.
+//! The instructions of the program are counted too, so this only adds one to a number; that is why it uses no crate.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// How many allocations one call of `work` makes; to make one larger counts.
+/// The number of allocations of one call of `work`; growing an allocation counts.
 pub(crate) fn count(calls: u32, work: &mut dyn FnMut()) -> f64 {
     let before = COUNT.get();
     (0..calls).for_each(|_| work());
@@ -27,28 +26,28 @@ impl Counting {
     }
 }
 
-// SAFETY: all is done by the system's allocator. The count needs neither memory nor a destructor.
+// SAFETY: the system's allocator does all the work. The count needs neither memory nor a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::one();
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::one();
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::one();
-        // SAFETY: what the caller promises; all blocks are the system's.
+        // SAFETY: the caller's promise; all blocks are the system's.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: what the caller promises; all blocks are the system's.
+        // SAFETY: the caller's promise; all blocks are the system's.
         unsafe { System.dealloc(block, layout) }
     }
 }

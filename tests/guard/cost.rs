@@ -1,31 +1,31 @@
 //! The three costs of a ping, and the rules for them.
 //!
-//! Instructions depend on OpenSSL and on the processor, for which it picks the code of its ciphers: without AES in hardware
-//! either side takes 22,000 more. So what the bare program takes more or less than where the numbers were kept is first
-//! taken off those of `mongotls`. What is left was the same within 5 instructions with and without that hardware. A ratio of
-//! the two would not have been; it would also forgive a dearer library where the ciphers are dear.
+//! Instructions depend on OpenSSL and on the processor, for which it selects the code of its ciphers: without AES in
+//! hardware either side takes 22,000 more. So the difference of the bare program to its recorded number is first
+//! subtracted from that of `mongotls`. The rest was equal within 5 instructions with and without that hardware. A ratio
+//! of the two would not have been; it would also hide a more expensive library if the ciphers are expensive.
 
 use std::fmt;
 
-/// What one ping costs the thread that sends it.
+/// The cost of one ping in the thread that sends it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) system_calls: f64,
     pub(crate) allocations: f64,
-    /// Those of a release build.
+    /// The instructions in a release build.
     pub(crate) instructions: f64,
 }
 
-/// How many more system calls than the bare program's a ping may take, whatever it took before.
+/// The number of system calls by which a ping may exceed the bare program, for any earlier number.
 const SYSTEM_CALLS_ABOVE_FLOOR: f64 = 2.0;
 
-/// What the instructions may rise to: compilers, too, differ.
+/// The factor by which the instructions may rise, because compilers differ too.
 const INSTRUCTIONS: f64 = 1.05;
 
-/// Among many pings a few may meet something else, such as a reply in two parts.
+/// Among many pings a few may differ, for example with a reply in two parts.
 const CHANCE: f64 = 0.1;
 
-/// What is wrong with the system calls of a ping, if something is.
+/// The problem with the system calls of a ping, if any.
 pub(crate) fn judge_system_calls(now: f64, floor: f64, kept: f64) -> Result<(), String> {
     if now > floor + SYSTEM_CALLS_ABOVE_FLOOR + CHANCE {
         return Err(format!(
@@ -40,7 +40,7 @@ pub(crate) fn judge_system_calls(now: f64, floor: f64, kept: f64) -> Result<(), 
     Ok(())
 }
 
-/// What is wrong with the allocations of a ping, if something is.
+/// The problem with the allocations of a ping, if any.
 pub(crate) fn judge_allocations(now: f64, kept: f64) -> Result<(), String> {
     if now > kept + CHANCE {
         return Err(format!(
@@ -50,7 +50,7 @@ pub(crate) fn judge_allocations(now: f64, kept: f64) -> Result<(), String> {
     Ok(())
 }
 
-/// What is wrong with the instructions of a ping, if something is.
+/// The problem with the instructions of a ping, if any.
 pub(crate) fn judge_instructions(
     (now, floor): (f64, f64),
     (kept, kept_floor): (f64, f64),
@@ -66,7 +66,7 @@ pub(crate) fn judge_instructions(
     Ok(())
 }
 
-/// Whether the rules can tell.
+/// Tests the rules.
 pub(crate) fn check_the_rules() {
     assert!(judge_system_calls(3.0, 3.0, 3.0).is_ok());
     assert!(judge_system_calls(3.0, 3.0, 2.0).is_err());
@@ -75,13 +75,13 @@ pub(crate) fn check_the_rules() {
     assert!(judge_allocations(3.0, 2.0).is_err());
     assert!(judge_instructions((104.0, 90.0), (100.0, 90.0)).is_ok());
     assert!(judge_instructions((106.0, 90.0), (100.0, 90.0)).is_err());
-    // Dearer ciphers neither count nor hide anything.
+    // More expensive ciphers neither count nor hide anything.
     assert!(judge_instructions((304.0, 290.0), (100.0, 90.0)).is_ok());
     assert!(judge_instructions((306.0, 290.0), (100.0, 90.0)).is_err());
 }
 
 impl fmt::Display for Cost {
-    /// As it stands in `kept.rs`.
+    /// In the notation of `kept.rs`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "    system_calls: {:.1},", self.system_calls)?;
         writeln!(f, "    allocations: {:.1},", self.allocations)?;

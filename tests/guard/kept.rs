@@ -1,8 +1,8 @@
-//! What a sequential ping costs today; `make guard` fails where it costs more.
+//! The current cost of a sequential ping; `make guard` fails if it costs more.
 //!
-//! To renew the numbers, after the library has become cheaper, or dearer for a good reason, copy what `make guard` prints
-//! at its end; the commit says what the reason is. Those here were taken with OpenSSL 3.0.19 on x86-64, which matters
-//! little: see `cost.rs`.
+//! To renew the numbers, after the library has become cheaper, or more expensive for a good reason, copy the last lines
+//! of `make guard`; the commit gives the reason. The current ones were measured with OpenSSL 3.0.19 on x86-64, which
+//! has little effect: see `cost.rs`.
 
 use crate::cost::Cost;
 
@@ -13,5 +13,5 @@ pub(crate) const PING: Cost = Cost {
     instructions: 17_040.0,
 };
 
-/// The instructions of a ping of the bare program, taken beside it.
+/// The instructions of a ping of the bare program, measured beside it.
 pub(crate) const FLOOR_INSTRUCTIONS: f64 = 13_020.0;

@@ -1,10 +1,10 @@
-//! The guard of what a ping costs: system calls, allocations and instructions, beside those of a bare program.
+//! The guard of a ping's cost: system calls, allocations and instructions, compared with those of a bare program.
 //!
-//! A sequential ping over TLS 1.3 on a warm client must not cost more than `kept.rs` says. The server is a process of its
-//! own, and so is what `strace` and `callgrind` look at: this program, started again with a word.
+//! A sequential ping over TLS 1.3 on a warm client must not cost more than the numbers in `kept.rs`. The server is a
+//! separate process, and so is the program under `strace` and `callgrind`: this program, started again with a word.
 //!
-//! `make guard` runs it as a release build. `cargo test` runs it too, without the instructions: those of a build with
-//! less optimization are not those that users get.
+//! `make guard` runs it as a release build. `cargo test` runs it too, without the instructions: a build with less
+//! optimization has others than users get.
 
 #![allow(
     missing_docs,
@@ -35,7 +35,7 @@ use self::cost::Cost;
 use self::pings::Side;
 use self::strace::SystemCalls;
 
-/// How many pings are looked at for allocations.
+/// The number of pings whose allocations are counted.
 const PINGS: u32 = 1000;
 
 fn main() -> ExitCode {
@@ -110,7 +110,7 @@ fn system_calls(server: &str) -> Option<(f64, f64)> {
     Some((own.total(), bare.total()))
 }
 
-/// The allocations of a ping, but for those of OpenSSL.
+/// The allocations of a ping, except those of OpenSSL.
 fn allocations(server: &str) -> f64 {
     let own = Side::Mongotls.ping(server, |ping| allocations::count(PINGS, ping));
     println!("allocations of a ping: {own:.2}");

@@ -1,4 +1,4 @@
-//! What is measured: pings of `mongotls`, and those of a bare program on the `openssl` crate that does the same.
+//! The measured operations: pings of `mongotls`, and equivalent ones of a bare program on the `openssl` crate.
 
 use std::fs;
 use std::hint::black_box;
@@ -12,7 +12,7 @@ use openssl::x509::store::X509StoreBuilder;
 
 use crate::common::{exchange, message};
 
-/// Who pings.
+/// The program that pings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
     Mongotls,
@@ -36,7 +36,7 @@ impl Side {
         }
     }
 
-    /// Connects, pings a few times so that all is warm, then has `measure` run a ping as often as it likes.
+    /// Connects, pings a few times to warm up, then passes a function that pings to `measure`.
     pub(crate) fn ping<T>(self, server: &str, measure: impl FnOnce(&mut dyn FnMut()) -> T) -> T {
         let (port, ca_file) = server.split_once(' ').unwrap();
         let warm = |ping: &mut dyn FnMut()| {
@@ -62,7 +62,7 @@ impl Side {
     }
 }
 
-/// The bare program: it writes messages made before, and reads replies without a look at them.
+/// The bare program: it writes prepared messages, and reads replies without parsing them.
 struct Floor {
     stream: SslStream<TcpStream>,
     reply: Vec<u8>,

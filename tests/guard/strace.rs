@@ -1,6 +1,6 @@
 //! Counts system calls with `strace`.
 //!
-//! Without `-f` it traces the first thread of the program alone, which is the one that pings: monitors are not counted.
+//! Without `-f` it traces only the first thread of the program, which is the one that pings: monitors are not counted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ const PINGS: u32 = 500;
 pub(crate) struct SystemCalls(BTreeMap<String, f64>);
 
 impl SystemCalls {
-    /// Those of twice as many pings, less those of once as many: so what comes before and after does not count.
+    /// Those of twice as many pings, minus those of once as many: so earlier and later system calls do not count.
     pub(crate) fn of_a_ping(side: Side, server: &str) -> Result<Self, PeerUnavailable> {
         let once = trace(side, server, PINGS)?;
         let mut calls = trace(side, server, 2 * PINGS)?;
@@ -55,7 +55,7 @@ fn trace(side: Side, server: &str, pings: u32) -> Result<BTreeMap<String, f64>, 
     let log = fs::read_to_string(log).unwrap();
     let mut calls = BTreeMap::new();
     for name in log.lines().filter_map(|line| Some(line.split_once('(')?.0)) {
-        // With most clocks of the system this is none; see vdso(7).
+        // With most clocks this is not a system call; see vdso(7).
         if name != "clock_gettime" {
             *calls.entry(name.to_owned()).or_default() += 1.0;
         }

@@ -1,4 +1,4 @@
-//! Runs this program once more, under a tool that looks at it.
+//! Runs this program again, under a tool that observes it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,14 +9,14 @@ use mongotls_testbench::peers::PeerUnavailable;
 
 use crate::pings::Side;
 
-/// The word after which a side, a server and a number of pings are expected.
+/// The word before a side, a server and a number of pings.
 pub(crate) const WORD: &str = "ping";
 
-/// Has `side` ping under the tool, whose package has the same name.
+/// Runs pings of `side` under the tool, whose package has the same name.
 ///
 /// # Errors
 ///
-/// If it is not installed, or may not do what it does.
+/// If it is not installed, or lacks the permission to trace.
 pub(crate) fn run<A: AsRef<OsStr>>(
     tool: &str,
     arguments: &[A],

@@ -1,5 +1,5 @@
-//! Tests of processes that are not plain Rust programs: their own handling of `SIGPIPE`, and an exit while
-//! threads are in an OpenSSL that cleans up.
+//! Tests of processes that are not plain Rust programs: their own handling of `SIGPIPE`, and an exit while threads are
+//! inside OpenSSL as it cleans up.
 //!
 //! Each child is this program started again with a word; the server is in the parent.
 
@@ -155,7 +155,7 @@ fn end_and_reset(stream: &TcpStream) {
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// A listener that sends `answer` after as many bytes, and then ends each connection.
+/// A listener that sends `answer` after this number of bytes, and then ends each connection.
 fn gone_after(expected: usize, answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -172,7 +172,8 @@ fn gone_after(expected: usize, answer: &'static [u8]) -> SocketAddr {
 }
 
 /// Each of these peers ends the connection before the client's first or next write to it. The child runs on the
-/// processor of this thread and yields to it, so that the end comes first; the child counts the attempts that met it.
+/// processor of this thread and yields to it, so that the end comes first; the child counts the attempts in which it
+/// did.
 fn a_proxy_a_responder_or_a_name_server_that_is_gone_does_not_end_the_process() {
     let pinned = Pinned::here();
     let dir = PkiDir::new();
@@ -198,7 +199,7 @@ fn a_proxy_a_responder_or_a_name_server_that_is_gone_does_not_end_the_process() 
     );
     pinned.outlives("an OCSP responder", &["sigpipe-attempt", &uri]);
 
-    // DNS: an answer by UDP that is cut off leads to TCP.
+    // DNS: a truncated answer by UDP leads to TCP.
     #[cfg(feature = "srv")]
     pinned.outlives(
         "a name server",
@@ -206,14 +207,14 @@ fn a_proxy_a_responder_or_a_name_server_that_is_gone_does_not_end_the_process() 
     );
 }
 
-/// The processors that this program may run on while peer and child share one of them.
+/// The processors that this program may use while peer and child share one of them.
 struct Pinned(libc::cpu_set_t);
 
 impl Pinned {
     /// Pins this thread, and all that are started from now on, to one processor.
     #[allow(unsafe_code)]
     fn here() -> Self {
-        // SAFETY: the sets are plain data of the size that is given, for the calling thread.
+        // SAFETY: the sets are plain data of the given size, for the calling thread.
         unsafe {
             let mut all = std::mem::zeroed();
             assert_eq!(libc::sched_getaffinity(0, size_of_val(&all), &mut all), 0);
@@ -225,7 +226,7 @@ impl Pinned {
         }
     }
 
-    /// Runs a child that ends well and says how many of its attempts met the end.
+    /// Runs a child that succeeds and prints the number of its attempts that met the end.
     fn outlives(&self, name: &str, words: &[&str]) {
         let output = child(words).output().unwrap();
         let told = String::from_utf8(output.stdout).unwrap();
@@ -251,10 +252,10 @@ impl Drop for Pinned {
     }
 }
 
-/// A name server whose answers by UDP say that they are cut off, and which ends each connection.
+/// A name server whose answers by UDP are marked as truncated, and which ends each connection.
 #[cfg(feature = "srv")]
 fn truncating_name_server() -> SocketAddr {
-    // A port that UDP gets may be taken for TCP.
+    // A port that UDP gets may be in use for TCP.
     let (udp, tcp) = std::iter::repeat_with(|| {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
@@ -281,7 +282,7 @@ fn truncating_name_server() -> SocketAddr {
     addr
 }
 
-/// How often a child tries until a write has met the end.
+/// The maximum number of attempts of a child until a write has met the end.
 const ATTEMPTS: usize = 20;
 
 /// Lets every other thread of its processor go first.
@@ -294,7 +295,7 @@ fn yield_to_all() {
     }
 }
 
-/// The child: looks for the hosts of an SRV record again and again.
+/// The child: looks up the hosts of an SRV record repeatedly.
 #[cfg(feature = "srv")]
 fn ask_for_hosts(dns: SocketAddr) {
     count_broken_pipes(|| {
@@ -305,7 +306,7 @@ fn ask_for_hosts(dns: SocketAddr) {
     });
 }
 
-/// The child: connects again and again, on its own thread, for a client of a load balancer has no monitors.
+/// The child: connects repeatedly, on its own thread, because a client of a load balancer has no monitors.
 fn attempt_to_connect(uri: &str) {
     count_broken_pipes(|| {
         let client = Client::connect(uri).unwrap();
@@ -320,7 +321,7 @@ fn count_broken_pipes(attempt: impl Fn() -> String) {
     restore_sigpipe();
     yield_to_all();
     let outcomes = (0..ATTEMPTS).map(|_| attempt());
-    // A proxy's end is told in other words than those of the system.
+    // A proxy's end is reported in other words than the system's.
     let is_broken = |outcome: &String| {
         let outcome = outcome.to_lowercase();
         outcome.contains("broken pipe") || outcome.contains("closed the connection before")
@@ -328,7 +329,7 @@ fn count_broken_pipes(attempt: impl Fn() -> String) {
     println!("{}", outcomes.filter(is_broken).count());
 }
 
-/// Runs a child until its end; how it ended, and how long after it said "bye".
+/// Runs a child until its end; returns its exit status, and the time since it printed "bye".
 fn run_to_the_end(words: &[&str]) -> (ExitStatus, Duration) {
     let mut child = child(words).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -375,7 +376,7 @@ fn programs_exit_under_load() {
         assert!(duration < LIMIT, "round {round}: {duration:?}");
         took += duration;
     }
-    // The monitors, which wait for their servers, are not waited for.
+    // The exit does not wait for the monitors, which wait for their servers.
     assert!(
         took < Duration::from_millis(500) * EXITS.try_into().unwrap(),
         "{took:?}"
@@ -415,7 +416,7 @@ fn exit_under_load(uri: &str, delay: u64) {
     exit();
 }
 
-/// A server that accepts and says nothing, for handshakes that do not end.
+/// A server that accepts and sends nothing, for handshakes that do not end.
 fn the_thread_that_exits_is_not_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -437,12 +438,13 @@ fn the_thread_that_exits_is_not_waited_for() {
         })
         .collect();
     durations.sort();
-    // The limit for those inside is a second. A busy machine may delay some of them.
+    // The limit for threads inside OpenSSL is a second. A busy machine may delay some of them.
     assert!(durations[2] < Duration::from_millis(800), "{durations:?}");
     println!("ok: the thread that exits is not waited for: {durations:?}");
 }
 
-/// The child: a thread waits in a handshake for ever, and the program's own stream exits in the middle of another one.
+/// The child: a thread waits in a handshake without end, and the program's own stream exits in the middle of another
+/// one.
 fn exit_inside(port: u16, ca_file: &str) {
     struct Exits(TcpStream);
     impl Read for Exits {

@@ -1,9 +1,9 @@
 //! Long runs under load: `make soak`, or one of them with its name as an argument.
 //!
-//! - `reloads`: every file of TLS is replaced again and again, `MONGOTLS_SOAK_ROUNDS` times (20);
+//! - `reloads`: every file of TLS is replaced repeatedly, `MONGOTLS_SOAK_ROUNDS` times (20);
 //! - `restarts`: the server is killed every second and connections are cut, for `MONGOTLS_SOAK_SECONDS` (120).
 //!
-//! Clients and servers are processes of their own: this program, started again with another word.
+//! Clients and servers are separate processes: this program, started again with another word.
 
 #![allow(
     missing_docs,

@@ -1,12 +1,12 @@
-//! Eight threads of commands while every file of TLS is replaced again and again, now and then by a
-//! bad one, and the server is restarted in between.
+//! Eight threads of commands while every file of TLS is replaced repeatedly, sometimes by an invalid one, and the
+//! server is restarted in between.
 //!
-//! The client is a process of its own, so that its memory is told from that of the server. What must hold:
+//! The client is a separate process, so that its memory is measured without that of the server. The requirements:
 //!
-//! - no command fails, except while the server is away;
-//! - a bad set is refused and the old one goes on; a good one takes over;
-//! - no command uses an old certificate once a reload has been confirmed;
-//! - the client's memory stays where it was after the first quarter.
+//! - no command fails, except while the server is down;
+//! - an invalid set is rejected and the old one stays in use; a valid one replaces it;
+//! - no command uses an old certificate after a reload has been confirmed;
+//! - the client's memory does not grow after the first quarter.
 
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -28,7 +28,7 @@ const THREADS: u64 = 8;
 
 // --- the client ---
 
-/// Runs commands on all threads, and does what the lines of its input say.
+/// Runs commands on all threads, and executes the lines of its input.
 pub(crate) fn client(uri: &str) {
     let client = Client::connect(uri).unwrap();
     let over = Arc::new(AtomicBool::new(false));
@@ -69,7 +69,7 @@ pub(crate) fn client(uri: &str) {
     println!("ended");
 }
 
-/// What the process holds in memory, in KiB.
+/// The resident memory of the process, in KiB.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -88,7 +88,7 @@ fn millis() -> u128 {
         .as_millis()
 }
 
-/// The client's process, and what it said by itself.
+/// The client's process, and its spontaneous output.
 struct Soaked {
     child: Child,
     input: ChildStdin,
@@ -118,7 +118,7 @@ impl Soaked {
         }
     }
 
-    /// Sends a line and returns the answer to it; failures of commands on the way are kept.
+    /// Sends a line and returns the reply to it; failures of commands in between are kept.
     fn ask(&mut self, line: &str) -> String {
         writeln!(self.input, "{line}").unwrap();
         loop {
@@ -201,7 +201,7 @@ pub(crate) fn soak() {
             let answer = client.ask("reload");
             assert_eq!(answer, "reloaded", "round {round}");
             set = next;
-            // The server follows when the client trusts its next CA.
+            // The server changes after the client trusts its next CA.
             server.set_tls(&tls(&set));
             thread::sleep(Duration::from_millis(200));
         }
@@ -225,7 +225,7 @@ pub(crate) fn soak() {
             drop(server);
             thread::sleep(Duration::from_millis(100));
             server = start(&set, port);
-            // A connection that was cut may be noticed with the next command on it.
+            // A cut connection may be noticed with the next command on it.
             thread::sleep(Duration::from_millis(300));
             away.push((gone, millis()));
         }
@@ -266,7 +266,7 @@ pub(crate) fn soak() {
     );
 }
 
-/// Writes a set; the CA file and the CRLs still hold those of the set before.
+/// Writes a set; the CA file and the CRLs still contain those of the previous set.
 fn write(dir: &PkiDir, client_ca: &Ca, set: &Set, before: Option<&Set>) {
     let cas = std::iter::once(&set.server_ca).chain(before.map(|set| &set.server_ca));
     let (mut anchors, mut crls) = (Vec::new(), Vec::new());
@@ -282,7 +282,7 @@ fn write(dir: &PkiDir, client_ca: &Ca, set: &Set, before: Option<&Set>) {
     );
 }
 
-/// Makes one of the files unusable, each time another one in another way.
+/// Makes one of the files unusable, in a different way each time.
 fn spoil(dir: &PkiDir, client_ca: &Ca, round: u32) {
     let file = |name: &str| std::fs::read(Path::new(dir.path()).join(name)).unwrap();
     match (round / 4) % 5 {

@@ -1,13 +1,13 @@
-//! 64 threads of commands while the server is killed and started again every second, and connections are cut at
-//! random bytes of either direction, in the handshake or later.
+//! 64 threads of commands while the server is killed and started again every second, and connections are cut at random
+//! bytes of either direction, in the handshake or later.
 //!
-//! The client is a process of its own, and so is each server: it is killed in the middle of what it does. What must
-//! hold:
+//! The client is a separate process, and so is each server, which is killed in the middle of its work. The
+//! requirements:
 //!
 //! - every command ends with its own reply or with an error, within its limit;
 //! - commands succeed again after each restart;
-//! - in the end nothing is in use, being established or waited for;
-//! - when the client is gone, so are its threads and its descriptors.
+//! - in the end no connection is in use or being established, and no thread waits;
+//! - after the client's end, its threads and its descriptors are gone.
 
 use std::env;
 use std::fs;
@@ -30,7 +30,7 @@ use mongotls_testbench::server::{Server, ServerTls};
 const THREADS: u64 = 64;
 /// The limit of each command.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How much later than its limit a command may end on a machine that is busy with all this.
+/// The time by which a command may exceed its limit on a machine under this load.
 const GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) fn soak() {
@@ -40,7 +40,7 @@ pub(crate) fn soak() {
     let file = dir.write("ca.pem", ca.cert_pem());
     let identity = ca.issue(LeafSpec::local_server());
     dir.write("server.pem", identity.bundle_pem());
-    // A port that each server in turn gets.
+    // A port that the servers use one after another.
     let port = TcpListener::bind(("127.0.0.1", 0))
         .unwrap()
         .local_addr()
@@ -110,12 +110,12 @@ pub(crate) fn server(port: u16, dir: &Path) {
         std::process::exit(0);
     });
     let mut random = Random::default();
-    // Not the same cuts after each restart.
+    // Different cuts after each restart.
     for _ in 0..std::process::id() % 1000 {
         random.number();
     }
     loop {
-        // The handshake takes some 1500 bytes; a reply some 100.
+        // The handshake takes about 1500 bytes; a reply about 100.
         let after = random.below(6000) as u64;
         match random.below(6) {
             0 => server.faults().all(Fault::reset_after(after)),
@@ -127,7 +127,7 @@ pub(crate) fn server(port: u16, dir: &Path) {
     }
 }
 
-/// What the threads count.
+/// The counters of the threads.
 #[derive(Default)]
 struct Counts {
     replies: AtomicU64,
@@ -161,7 +161,7 @@ pub(crate) fn client(uri: &str) {
         count(&counts.replies) > 1000,
         "hardly anything went through"
     );
-    // The background thread may be at a connection; nothing else may.
+    // The background thread may be establishing a connection; everything else must be idle.
     let settles = || {
         let pool = client.snapshot().pools.remove(0);
         (pool.in_use, pool.pending, pool.waiting) == (0, 0, 0)

@@ -1,8 +1,9 @@
-//! "Driver Authentication": the credential that a connection string leads to.
+//! "Driver Authentication": the credential of a connection string.
 //!
-//! On keys of AWS in a connection string the cases are of two minds: older ones want them taken, and since
-//! DRIVERS-3131 others want them refused. Clients do either: they take them, unless they were told not to
-//! (`aws_keys_from_environment_only`). A case that wants them refused is run with a client that was.
+//! On keys of AWS in a connection string the cases contradict each other: older ones require that they are accepted,
+//! and since DRIVERS-3131 others require that they are rejected. Clients can do either: they accept them, unless an
+//! option excludes that (`aws_keys_from_environment_only`). A case that requires rejection is run with a client that
+//! has the option.
 
 use mongotls::ConnectionString;
 use mongotls::options::Secret;
@@ -31,7 +32,7 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
     same("credential", &case["credential"], &actual)
 }
 
-/// Whether a case wants an error for a user and a password that MONGODB-AWS could use.
+/// Returns true if a case expects an error for a user and a password that MONGODB-AWS could use.
 fn wants_aws_keys_refused(case: &Value) -> bool {
     let uri = case["uri"].as_str().unwrap_or_default();
     let user_info = uri.split_once('@').map_or("", |(before, _)| before);
@@ -52,7 +53,7 @@ fn refuse_aws_keys(uri: &str) -> Result<(), String> {
             "expected a refusal of the keys, got the error: {told}"
         ));
     }
-    // That the keys are the reason is seen by their being taken otherwise.
+    // The keys are the reason if they are accepted otherwise.
     let told = outcome(builder().and_then(|options| options.build()));
     same("error without the option", &json!("none"), &json!(told))
 }

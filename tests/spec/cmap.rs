@@ -1,8 +1,8 @@
-//! The format of `connection-monitoring-and-pooling/tests/cmap-format`: operations on a pool, some on threads of
-//! their own, and the events that must come of them.
+//! The format of `connection-monitoring-and-pooling/tests/cmap-format`: operations on a pool, some on separate threads,
+//! and the expected events.
 //!
-//! Unit and integration style run alike: against the test bench, whose `failCommand` is the fail point. The bench
-//! answers for any server version, so that `runOn` excludes nothing.
+//! Unit and integration style run in the same way: with the test bench, whose `failCommand` is the fail point. The
+//! bench represents any server version, so that `runOn` excludes nothing.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -54,7 +54,7 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
     let outcome = operations
         .iter()
         .try_for_each(|operation| run.perform(operation));
-    // What comes after the operations is not of the case.
+    // Later events are not part of the case.
     let events = told.events();
     run.end();
     check_error(outcome, &case["error"])?;
@@ -73,14 +73,13 @@ struct Run {
 #[derive(Default)]
 struct Held {
     labelled: Mutex<HashMap<String, CheckedOut>>,
-    /// Told when there is one more with a label.
+    /// Notified when there is one more with a label.
     labelled_more: Condvar,
     others: Mutex<Vec<CheckedOut>>,
 }
 
 impl Held {
-    /// The connection of that label. A case may have waited for the event that tells of it, after which its thread
-    /// is still to put it here.
+    /// Takes the connection of that label. A case may have waited for its event before its thread puts it here.
     fn take(&self, label: &str) -> Option<CheckedOut> {
         let is_missing = |labelled: &mut HashMap<_, _>| !labelled.contains_key(label);
         let labelled = lock(&self.labelled);
@@ -98,7 +97,7 @@ struct Worker {
     thread: JoinHandle<Result<(), Failure>>,
 }
 
-/// Why an operation failed: of the pool, or of the case.
+/// The reason why an operation failed: an error of the pool, or of the case.
 enum Failure {
     Pool(Error),
     Case(String),
@@ -162,11 +161,11 @@ impl Run {
         }
     }
 
-    /// Lets all threads end, and everything go.
+    /// Ends all threads, and drops everything.
     fn end(self) {
         self.pool.close();
         for worker in self.threads.into_values() {
-            // A thread's error counts where the case waits for the thread.
+            // A thread's error counts if the case waits for the thread.
             let _ = worker.join();
         }
     }
@@ -310,7 +309,7 @@ fn check_error(outcome: Result<(), Failure>, expected: &Value) -> Result<(), Str
             let actual =
                 json!({ "type": kind, "address": error.server().map(ToString::to_string) });
             let mut rest = expected.clone();
-            // Our texts begin with the server, and go on with what the pool was busy with.
+            // Our texts begin with the server, followed by the operation of the pool.
             let message = rest
                 .as_object_mut()
                 .and_then(|fields| fields.remove("message"));
@@ -343,7 +342,7 @@ fn check_events(events: &[PoolEvent], case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// "Spec Test Match Function": `expected` is a part of `actual`, and 42 stands for anything that is there.
+/// "Spec Test Match Function": `expected` is a part of `actual`, and 42 matches any present value.
 fn matches(expected: &Value, actual: &Value) -> Result<(), String> {
     let is_placeholder = *expected == 42 || *expected == "42";
     let differs = || Err(format!("expected {expected}, got {actual}"));
@@ -427,5 +426,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long an event may take for which the case gives no limit.
+/// The time limit for an event if the case gives none.
 const LONG: Duration = Duration::from_secs(10);

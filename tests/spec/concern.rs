@@ -1,5 +1,4 @@
-//! "Read and Write Concern": from a connection string, and from their parts to the document of a
-//! command.
+//! "Read and Write Concern": from a connection string, and from their parts to the document of a command.
 
 use bson::{Bson, Document};
 use mongotls::options::{ClientOptions, ReadConcern, WriteConcern};
@@ -7,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::expect::{is_valid, only_fields, parse, same, text};
 
-/// A connection string leads to a concern.
+/// Checks the concern of a connection string.
 pub(crate) fn run_uri(case: &Value) -> Result<(), String> {
     let known = [
         "description",
@@ -35,12 +34,11 @@ pub(crate) fn run_uri(case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the case expects an error, leaves open whether there is a warning, and the value was
-/// ignored with a warning.
+/// Returns true if the case expects an error but does not specify a warning, and the value was ignored with a warning.
 ///
-/// This format knows no third way, and the two specifications differ: "Connection String" asks to
-/// ignore an invalid value with a warning, and "URI Options" tests wTimeoutMS for it. Such a case
-/// passes either way, as long as nothing of it takes effect.
+/// This format has no third result, and the two specifications differ: "Connection String" requires that an invalid
+/// value is ignored with a warning, and "URI Options" tests wTimeoutMS for it. Such a case passes either way, as long
+/// as the value has no effect.
 fn invalid_value_is_ignored(case: &Value) -> Result<bool, String> {
     if is_valid(case)? || !case["warning"].is_null() {
         return Ok(false);
@@ -53,7 +51,7 @@ fn invalid_value_is_ignored(case: &Value) -> Result<bool, String> {
     }))
 }
 
-/// The parts of a concern lead to a document, or to an error.
+/// Checks that the parts of a concern lead to a document, or to an error.
 pub(crate) fn run_document(case: &Value) -> Result<(), String> {
     let known = [
         "description",

@@ -1,5 +1,4 @@
-//! "Connection String": hosts, user and database, besides validity, warnings and options. Null asks
-//! for nothing.
+//! "Connection String": hosts, user and database, besides validity, warnings and options. Null means no expectation.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! What the cases of all formats share: reading a case, parsing its URI, comparing values.
+//! The common parts of all formats: reading a case, parsing its URI, comparing values.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use mongotls::uri::Warning;
 use mongotls::{CauseCode, Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-/// Fails unless the case holds these fields and no others: one that nobody compares is no test.
+/// Fails unless the case contains these fields and no others: a field that is not compared is no test.
 pub(crate) fn only_fields(case: &Value, known: &[&str]) -> Result<(), String> {
     let fields = case.as_object().ok_or("the case is not an object")?;
     let other = fields
@@ -19,7 +19,7 @@ pub(crate) fn only_fields(case: &Value, known: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A text that must be there.
+/// Returns a text that must be present.
 pub(crate) fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str, String> {
     let text = value[field].as_str();
     text.ok_or_else(|| format!("\"{field}\" is not a text"))
@@ -31,7 +31,7 @@ pub(crate) fn is_valid(case: &Value) -> Result<bool, String> {
     valid.ok_or_else(|| "\"valid\" is neither true nor false".to_owned())
 }
 
-/// Parses the URI of a case; none where the case expects an error, and gets one of configuration.
+/// Parses the URI of a case; returns `None` if the case expects an error, and there is one of configuration.
 pub(crate) fn parse(case: &Value) -> Result<Option<(ClientOptions, Vec<Warning>)>, String> {
     match (is_valid(case)?, ClientOptions::parse(text(case, "uri")?)) {
         (true, Ok(parsed)) => {
@@ -55,7 +55,7 @@ fn check_error(error: &Error) -> Result<(), String> {
     Ok(())
 }
 
-/// `warning`: true asks for one at least, false for none, null for nothing.
+/// `warning`: true expects at least one, false none, null any number.
 pub(crate) fn check_warnings(case: &Value, warnings: &[Warning]) -> Result<(), String> {
     match (&case["warning"], warnings) {
         (Value::Null, _) | (Value::Bool(true), [_, ..]) | (Value::Bool(false), []) => Ok(()),
@@ -65,7 +65,7 @@ pub(crate) fn check_warnings(case: &Value, warnings: &[Warning]) -> Result<(), S
     }
 }
 
-/// Fails unless the two are the same.
+/// Fails unless the two are equal.
 pub(crate) fn same(what: &str, expected: &Value, actual: &Value) -> Result<(), String> {
     match expected == actual {
         true => Ok(()),
@@ -73,7 +73,7 @@ pub(crate) fn same(what: &str, expected: &Value, actual: &Value) -> Result<(), S
     }
 }
 
-/// `options`: each one compared with the typed option of that key.
+/// `options`: each one is compared with the typed option of that key.
 pub(crate) fn check_options(expected: &Value, options: &ClientOptions) -> Result<(), String> {
     let expected = match expected {
         Value::Null => return Ok(()),
@@ -88,7 +88,7 @@ pub(crate) fn check_options(expected: &Value, options: &ClientOptions) -> Result
     Ok(())
 }
 
-/// The properties of a mechanism; null for none.
+/// The properties of a mechanism, or null if there are none.
 pub(crate) fn properties(options: &ClientOptions) -> Value {
     let credential = options.credential();
     let properties = credential.map(|credential| &credential.properties);
@@ -102,8 +102,8 @@ pub(crate) fn properties(options: &ClientOptions) -> Value {
     }
 }
 
-/// A typed option as it stands in a case; none for a key that does not exist. Limits are in
-/// milliseconds; no limit is 0 where 0 says so.
+/// A typed option in the form of a case; `None` for a key that does not exist. Limits are in milliseconds; no limit is
+/// 0 if 0 means that.
 fn option(options: &ClientOptions, key: &str) -> Option<Value> {
     let or_zero = |limit: Option<Duration>| json!(limit.map_or(0, |limit| limit.as_millis()));
     let credential = options.credential();

@@ -1,19 +1,18 @@
 //! Runs the public specification tests of the MongoDB drivers.
 //!
-//! The JSON files are not part of this repository: their licence is another one. `SPEC_TESTS_DIR`
-//! names a folder with the layout of `source/` in <https://github.com/mongodb/specifications>; without
-//! the variable, `../shared/spec-tests` beside the workspace is taken if it is there. Without either,
-//! the run says aloud that it tested nothing, and passes.
+//! The JSON files are not part of this repository, because their licence is different. `SPEC_TESTS_DIR` names a folder
+//! with the layout of `source/` in <https://github.com/mongodb/specifications>; without the variable,
+//! `../shared/spec-tests` beside the workspace is used if it exists. Without either, the run prints that it tested
+//! nothing, and passes.
 //!
 //! ```sh
 //! git clone https://github.com/mongodb/specifications
 //! SPEC_TESTS_DIR=$PWD/specifications/source cargo test --test spec
 //! ```
 //!
-//! The output has one line for each suite (file) and one for each case that failed or was skipped;
-//! the last line holds the totals. A word on the command line selects the suites whose path holds it.
-//! A format is one row of [`FORMATS`], a skip one row of [`skips::SKIPS`]; which cases are there does
-//! not matter to either.
+//! The output has one line for each suite (file) and one for each case that failed or was skipped; the last line
+//! contains the totals. A word on the command line selects the suites whose path contains it. A format is one row of
+//! [`FORMATS`], a skip one row of [`skips::SKIPS`]; neither depends on the set of cases.
 
 #![expect(
     clippy::print_stdout,
@@ -39,7 +38,7 @@ use std::process::ExitCode;
 
 use runner::{Format, Report};
 
-/// The formats: the folder below the root, and what runs one case.
+/// The formats: the folder below the root, and the function that runs one case.
 const FORMATS: &[Format] = &[
     Format {
         folder: "connection-string/tests",
@@ -135,7 +134,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The folder with the files. One that was asked for and is not there is a failure later on.
+/// The folder with the files. A named one that does not exist is a failure later on.
 fn root() -> Option<PathBuf> {
     if let Some(folder) = env::var_os("SPEC_TESTS_DIR") {
         return Some(PathBuf::from(folder));

@@ -1,4 +1,4 @@
-//! Finds the files of a format, runs their cases and counts.
+//! Finds the files of a format, runs their cases and counts the results.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::skips::SKIPS;
 
 /// A folder of files with `{"tests": [case, …]}`, or with one case each.
 pub(crate) struct Format {
-    /// The folder below the root, with its own folders, apart from those of the unified format.
+    /// The folder below the root, including its folders, except those of the unified format.
     pub(crate) folder: &'static str,
-    /// Runs one case; an error says what was expected and what came.
+    /// Runs one case; an error contains the expected and the actual result.
     pub(crate) run: fn(&Value) -> Result<(), String>,
 }
 
-/// What came of a whole run. `Display` prints the closing line.
+/// The result of a whole run. `Display` prints the closing line.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) passed: usize,
@@ -38,7 +38,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs the files of a format whose path below the root holds `selected`.
+/// Runs the files of a format whose path below the root contains `selected`.
 pub(crate) fn run_format(root: &Path, format: &Format, selected: &str, report: &mut Report) {
     let files = match json_files(&root.join(format.folder)) {
         Ok(files) => files,
@@ -107,7 +107,7 @@ fn run_suite(file: &Path, suite: &str, format: &Format, report: &mut Report) {
                 failed += 1;
                 lines.push(format!("  FAILED \"{description}\": {why}"));
             }
-            // A skip is a promise that the case cannot pass.
+            // A skip requires that the case fails.
             (Some(_), Ok(())) => {
                 failed += 1;
                 lines.push(format!(
@@ -141,7 +141,7 @@ fn read_cases(file: &Path) -> Result<Vec<Value>, String> {
     }
 }
 
-/// The fields by which a file is told that is one case.
+/// The fields that identify a file with one case.
 const ONE_CASE: [&str; 5] = [
     "operations",
     "phases",
@@ -151,7 +151,7 @@ const ONE_CASE: [&str; 5] = [
 ];
 
 fn run_case(case: &Value, format: &Format) -> Result<(), String> {
-    // A panic is this case's failure, not the end of the run.
+    // A panic is a failure of this case, not the end of the run.
     panic::catch_unwind(|| (format.run)(case)).unwrap_or_else(|payload| {
         let text = payload
             .downcast_ref::<String>()
@@ -165,15 +165,15 @@ fn description(case: &Value) -> &str {
     case["description"].as_str().unwrap_or("(no description)")
 }
 
-/// The report tells of panics, in its own place.
+/// The report contains panics, in their own place.
 pub(crate) fn silence_panics() {
     panic::set_hook(Box::new(|_| {}));
 }
 
-/// A skip that matches no case is out of date, and fails: where the files are a whole checkout.
+/// A skip that matches no case is out of date, and fails, if the files are a whole checkout.
 ///
-/// A folder may hold a part of the cases, and a case that is missing there proves nothing. A checkout
-/// of the specifications is told by their prose, which lies beside the tests (`auth/auth.md`).
+/// A folder may contain only some of the cases, and a missing case proves nothing there. The prose of the
+/// specifications, which is beside the tests (`auth/auth.md`), identifies a checkout.
 pub(crate) fn check_skips(root: &Path, report: &mut Report) {
     for (index, skip) in SKIPS.iter().enumerate() {
         let specification = skip.suite.split('/').next().unwrap_or_default();

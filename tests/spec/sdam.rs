@@ -1,8 +1,8 @@
-//! The formats of `server-discovery-and-monitoring/tests`: answers to hello and errors of operations go in, and
-//! what is known of the topology, or the events, must come out.
+//! The formats of `server-discovery-and-monitoring/tests`: replies to hello and errors of operations go in, and the
+//! expected topology, or the expected events, must come out.
 //!
-//! Behind the topology are pools that only count their generations. `PossiblePrimary` is `Unknown` here, as the
-//! specification has it for clients of many threads.
+//! The topology has pools that only count their generations. `PossiblePrimary` is `Unknown` here, as the specification
+//! allows for clients with many threads.
 
 use std::collections::BTreeSet;
 
@@ -147,7 +147,7 @@ fn check_server(expected: &Value, server: &ServerDescription) -> Result<(), Stri
         "pool",
     ];
     only_fields(expected, &known)?;
-    // The default is 0, or nothing at all where a server is never checked.
+    // The default is 0, or no value if a server is never checked.
     let wire_version = |name: &str, version: i32| match &expected[name] {
         Value::Null if version == 0 => Value::Null,
         _ => json!(version),
@@ -172,7 +172,7 @@ fn check_server(expected: &Value, server: &ServerDescription) -> Result<(), Stri
     }
 }
 
-/// Compares those fields that the case has.
+/// Compares the fields that the case has.
 fn check_fields(expected: &Value, actual: &Value, others: &[&str]) -> Result<(), String> {
     let fields = expected.as_object().ok_or("no object")?;
     let compared = fields
@@ -201,7 +201,7 @@ fn check_events(actual: &[SdamEvent], expected: &[Value]) -> Result<(), String> 
     }
 }
 
-/// An event as it stands in a case; fields that no case has are left out.
+/// An event in the form of a case; fields that no case has are left out.
 fn event(event: &SdamEvent) -> Value {
     let (name, mut fields) = match &event.kind {
         SdamEventKind::TopologyOpening => ("topology_opening_event", json!({})),
@@ -228,7 +228,7 @@ fn event(event: &SdamEvent) -> Value {
         ),
         other => (other.name(), json!({})),
     };
-    // The cases write 42 for any.
+    // The cases use 42 for any value.
     fields["topologyId"] = json!("42");
     let mut event = Map::new();
     event.insert(name.to_owned(), fields);
@@ -270,7 +270,7 @@ fn server(description: &ServerDescription) -> Value {
     value
 }
 
-/// The fields of an expected event with its lists, which are sets, in their order, without what stands for nothing.
+/// The fields of an expected event, with its lists, which are sets, sorted, and without empty values.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -292,7 +292,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// A value in the form in which two can be compared.
+/// A value in a form that can be compared.
 fn plain(value: &Value) -> Value {
     match value {
         Value::Object(fields) => match (fields.len(), &fields.get("$numberLong")) {
@@ -328,7 +328,7 @@ pub(crate) fn address(value: &Value) -> Result<ServerAddress, String> {
     parsed.ok_or_else(|| format!("{value} is no address"))
 }
 
-/// Extended JSON as the server would send it.
+/// The Extended JSON as BSON, as the server would send it.
 fn as_bson(value: &Value) -> Result<RawDocumentBuf, String> {
     let fields = value.as_object().ok_or("an answer is no object")?.clone();
     let document = Document::try_from(fields).map_err(|error| error.to_string())?;

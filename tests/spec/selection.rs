@@ -1,5 +1,5 @@
-//! The formats of `server-selection/tests` and `max-staleness/tests`: a topology, what an operation asks for, and
-//! which servers it may go to.
+//! The formats of `server-selection/tests` and `max-staleness/tests`: a topology, the requirements of an operation, and
+//! the servers that are suitable for it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -237,7 +237,7 @@ fn read_preference(preference: &Value) -> Result<ReadPreference, String> {
     let mode = match preference["mode"].as_str() {
         None => ReadPreferenceMode::Primary,
         Some(mode) => {
-            // The cases write modes with a capital.
+            // The cases write modes with a capital letter.
             let (first, rest) = mode.split_at_checked(1).ok_or("an empty mode")?;
             let mode = first.to_lowercase() + rest;
             mode.parse().map_err(|_| format!("the mode {mode:?}"))?

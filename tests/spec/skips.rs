@@ -1,7 +1,7 @@
 //! The cases that are skipped, each with its reason.
 //!
-//! A skipped case runs all the same: one that passes is a failure, and so is a skip that matches no
-//! case of a whole checkout (see [`crate::runner::check_skips`]).
+//! A skipped case still runs: one that passes is a failure, and so is a skip that matches no case of a whole checkout
+//! (see [`crate::runner::check_skips`]).
 
 /// One skipped case.
 pub(crate) struct Skip {

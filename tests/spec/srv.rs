@@ -1,11 +1,11 @@
-//! "Initial DNS Seedlist Discovery": a client for a `mongodb+srv` URI, against a DNS server of the bench.
+//! "Initial DNS Seedlist Discovery": a client for a `mongodb+srv` URI, with a DNS server of the bench.
 //!
-//! Its zone is the file that `SRV_ZONE` names or, without it, `srv-zone.txt` beside the folder of the tests: lines of
-//! a name, a type and data, as the test README of the specification has them. Without either the records of that
-//! README that no file has are missing, and cases fail.
+//! Its zone is the file that `SRV_ZONE` names or, without it, `srv-zone.txt` beside the folder of the tests: lines of a
+//! name, a type and data, in the notation of the specification's test README. Without either, the records of that
+//! README are missing, which no file contains, and cases fail.
 //!
-//! What is compared: `seeds`, `numSeeds`, `options`, `parsed_options` and `error`. `hosts`, `numHosts` and `ping`
-//! are what monitors find out from servers on fixed ports, and are left to the tests of monitoring; so is the `ping`.
+//! The compared fields are `seeds`, `numSeeds`, `options`, `parsed_options` and `error`. `hosts` and `numHosts` are the
+//! results of monitors with servers on fixed ports, and are left to the tests of monitoring; so is `ping`.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::expect::{check_options, only_fields, same, text};
 
-/// A case wants this record, and the README lacks it.
+/// A record that a case needs but the README lacks.
 const MISSING: &str =
     "_customname._tcp.test22.test.build.10gen.cc. SRV 27018 localhost.test.build.10gen.cc.";
 
@@ -49,7 +49,7 @@ pub(crate) fn run(case: &Value) -> Result<(), String> {
     let options = client.options();
     check_seeds(case, options)?;
     check_parsed(&case["parsed_options"], options)?;
-    // An authSource is that of a user, and shows with one alone.
+    // An authSource belongs to a user, and is visible only with one.
     match (&case["options"]["authSource"], &options.credential()) {
         (Value::String(_), None) => {
             let client = connect(uri, Some("user")).map_err(|error| error.to_string())?;

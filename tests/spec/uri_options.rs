@@ -1,5 +1,5 @@
-//! "URI Options": the format of "Connection String", with the weight on the options. The files that a
-//! case names are never opened.
+//! "URI Options": the format of "Connection String", with the focus on the options. The files that a case names are
+//! never opened.
 
 use serde_json::Value;
 

@@ -1,10 +1,11 @@
-//! A model test of the pool's lock and wait queue: `src/pool/state.rs` and `src/pool/wait_queue.rs` as they are,
-//! on locks whose threads a scheduler switches as it likes.
+//! A model test of the pool's lock and wait queue: `src/pool/state.rs` and `src/pool/wait_queue.rs` unchanged, on locks
+//! whose threads a scheduler can switch at any point.
 //!
-//! The scheduler is shuttle's. Loom would try all schedules, but those of three threads that each take five locks
-//! are too many already, and the faults to be found need three or four: one that gives back, one that waits, one
-//! whose time is up, one that clears. Shuttle chooses at random, also with few and well placed switches (PCT), and
-//! can try all of a small scenario. What it does not know is weak memory; the pool has none but behind its locks.
+//! The scheduler is shuttle's. Loom would try all schedules, but those of three threads that each take five locks are
+//! too many already, and the relevant faults need three or four: one that returns a connection, one that waits, one
+//! whose time limit passes, one that clears. Shuttle selects at random, also with few and well placed switches (PCT),
+//! and can try all schedules of a small scenario. It does not model weak memory; the pool relies on it only behind its
+//! locks.
 //!
 //! Each scenario runs `MONGOTLS_MODEL_SCHEDULES` times with either scheduler (default: 1000). A failure prints its
 //! schedule; `MONGOTLS_MODEL_REPLAY` repeats it, with the test's name as the filter.
@@ -24,7 +25,7 @@ mod world;
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-/// Runs `scenario` under many schedules: at random, and with three switches where they may hurt.
+/// Runs `scenario` under many schedules: at random, and with three switches at critical points.
 fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     if let Ok(schedule) = std::env::var("MONGOTLS_MODEL_REPLAY") {
         shuttle::replay(scenario, &schedule);
@@ -38,14 +39,14 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     Runner::new(PctScheduler::new(3, schedules), config()).run(move || scenario());
 }
 
-/// Runs `scenario` under all schedules that there are. It makes no choices of its own.
+/// Runs `scenario` under all possible schedules. It makes no choices of its own.
 fn exhaust(scenario: impl Fn() + Send + Sync + 'static) {
     let run = Runner::new(DfsScheduler::new(Some(MOST), false), config()).run(scenario);
     assert!(run < MOST, "there are more than {MOST} schedules");
     eprintln!("all {run} schedules");
 }
 
-/// How many schedules are few enough to try them all.
+/// The maximum number of schedules for trying all of them.
 const MOST: usize = 1_000_000;
 
 fn config() -> Config {

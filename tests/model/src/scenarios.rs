@@ -1,5 +1,5 @@
-//! What is tried. Each scenario ends when all its threads have ended; one that is never woken is a deadlock, which
-//! the scheduler reports.
+//! The scenarios. Each ends when all its threads have ended; a thread that is never woken is a deadlock, which the
+//! scheduler reports.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const TIGHT: Limits = Limits {
     max_idle_time: None,
 };
 
-/// So many threads that each check out and in twice, and give up waiting if `has_limit`.
+/// This number of threads that each check out and in twice, and stop waiting if `has_limit`.
 fn users(world: &Arc<World>, count: usize, has_limit: bool) -> Vec<JoinHandle<()>> {
     let user = |number: usize| {
         let world = Arc::clone(world);
@@ -152,7 +152,7 @@ fn a_closed_pool_drains() {
     });
 }
 
-/// One after the other lines up; whoever comes later, or gives up, changes nothing about the order.
+/// Threads join the queue one after another; later ones, or ones that stop waiting, do not change the order.
 #[test]
 fn who_came_first_is_served_first() {
     explore(|| {
@@ -161,7 +161,7 @@ fn who_came_first_is_served_first() {
             ..TIGHT
         };
         let world = World::new(limits, false);
-        // Dials fail at random; one that has no connection has nothing to keep others waiting with.
+        // Dials fail at random; without a connection, a thread cannot delay others.
         let held = loop {
             if let Ok(held) = world.check_out(false) {
                 break held;
@@ -183,9 +183,9 @@ fn who_came_first_is_served_first() {
         };
         let mut threads = Vec::new();
         for number in 0..3 {
-            // The one in the middle may give up, at any time.
+            // The one in the middle may stop waiting, at any time.
             threads.push(come(number, number == 1));
-            // In this order: one that gives up has left the queue before it is counted.
+            // In this order: a thread that stops waiting has left the queue before it is counted.
             while gave_up.load(SeqCst) + world.queue.counts().2.waiting <= number {
                 thread::yield_now();
             }
@@ -199,7 +199,7 @@ fn who_came_first_is_served_first() {
     });
 }
 
-/// A thread whose connection turns out to be dead was the first already when it got that one.
+/// A thread whose connection turns out to be dead was already the first when it received that one.
 #[test]
 fn who_lines_up_again_is_served_before_those_who_wait() {
     explore(|| {
@@ -244,7 +244,7 @@ fn who_lines_up_again_is_served_before_those_who_wait() {
     });
 }
 
-/// One connection, that somebody has, and the queue.
+/// One connection, which is in use, and the queue.
 fn one_held() -> (Arc<Queue>, Lease) {
     let limits = Limits {
         max_size: 1,
@@ -308,7 +308,7 @@ fn one_closes_while_another_waits_and_a_third_drains() {
         let same = Arc::clone(&queue);
         let other = thread::spawn(move || match same.check_out(now(), None).0 {
             CheckOut::Served(Outcome::Reuse(lease, (), _)) => {
-                // It turns out to be dead.
+                // The connection turns out to be dead.
                 let (outcome, _) = same.check_out_instead(lease, (), now(), None);
                 match outcome {
                     CheckOut::Served(Outcome::Establish(lease)) => {
@@ -330,5 +330,5 @@ fn one_closes_while_another_waits_and_a_third_drains() {
     });
 }
 
-/// A queue whose connections are nothing.
+/// A queue whose connections have no content.
 type Queue = WaitQueue<(), ()>;

@@ -1,8 +1,7 @@
-//! What the wait queue is built on, in the model: the mutex and the condition of shuttle, with time-outs.
+//! The synchronization of the wait queue, in the model: the mutex and the condition variable of shuttle, with timeouts.
 //!
-//! Each thread has a clock of its own. It stands still until a wait with a time limit ends by time, which is a
-//! choice: such a wait may end at any moment, or never. Any wait may end without a reason too, as those of real
-//! conditions may.
+//! Each thread has a separate clock. It stands still until a wait with a time limit times out, which is a choice: such
+//! a wait may end at any moment, or never. Any wait may also end spuriously, like those of real condition variables.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -13,7 +12,7 @@ pub(super) use std::sync::Arc;
 
 use crate::world::{chance, time_is_up};
 
-/// How much time passes when a wait ends by time: a day.
+/// The time that passes when a wait times out: a day.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -33,7 +32,7 @@ pub(super) struct Mutex<T>(shuttle::sync::Mutex<T>);
 #[derive(Debug)]
 pub(super) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
-    /// There until it is dropped.
+    /// `Some` until it is dropped.
     guard: Option<shuttle::sync::MutexGuard<'a, T>>,
 }
 

@@ -1,8 +1,8 @@
-//! The world around the wait queue: what `src/pool/mod.rs` does, with connections that only count themselves, and
-//! the invariants as they are seen from outside.
+//! The environment of the wait queue: the work of `src/pool/mod.rs`, with connections that only count themselves, and
+//! the externally visible invariants.
 //!
-//! The counters are locks and atomics of std: all threads of a schedule run on one thread of the system, and
-//! nothing but the queue's own locks shall be a place to switch.
+//! The counters are locks and atomics of std: all threads of a schedule run on one thread of the system, and only the
+//! queue's own locks should be points to switch at.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -15,11 +15,11 @@ use crate::state::{Lease, Limits, Outcome, Phase, Reason, Refusal, ServiceId};
 use crate::sync::now;
 use crate::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
 
-/// What happens by chance.
+/// The source of random events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chances {
     Everything,
-    /// Waits end by time as soon as they have begun.
+    /// Waits time out as soon as they have begun.
     NothingAndWaitsEnd,
     NothingAndWaitsDoNotEnd,
 }
@@ -28,12 +28,12 @@ thread_local! {
     static CHANCES: Cell<Chances> = const { Cell::new(Chances::Everything) };
 }
 
-/// Something that happens once in so many times.
+/// Returns true once in this number of times, at random.
 pub(crate) fn chance(times: u32) -> bool {
     CHANCES.get() == Chances::Everything && thread_rng().gen_ratio(1, times)
 }
 
-/// Whether a wait ends by time.
+/// Returns true if a wait times out.
 pub(crate) fn time_is_up() -> bool {
     CHANCES.get() == Chances::NothingAndWaitsEnd || chance(2)
 }
@@ -56,23 +56,23 @@ impl Drop for Connection {
     }
 }
 
-/// What is interrupted.
+/// The handle that is interrupted.
 pub(crate) type Handle = Arc<AtomicBool>;
 
-/// A pool, as the program sees it.
+/// A pool from the program's view.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) queue: WaitQueue<Connection, Handle>,
     limits: Limits,
-    /// Whether connections in use are ever taken away: then one may be held that does not count any more.
+    /// True if connections in use may be removed: then a held one may not count any more.
     interrupts: bool,
     alive: Arc<AtomicUsize>,
     dialling: AtomicUsize,
     held: AtomicUsize,
-    /// The calls that have not done yet what they owe to the threads that wait, and how many there were.
+    /// The number of calls that have not yet notified the waiting threads, and the number of all calls.
     owing: AtomicUsize,
     calls: AtomicUsize,
-    /// The numbers of the connections that were told to be closed.
+    /// The numbers of the connections whose close was requested.
     closed: Mutex<Vec<u64>>,
     created: Mutex<Vec<u64>>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Held {
     connection: Connection,
 }
 
-/// Why there is none.
+/// The reason why there is no connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Refused(Refusal),
@@ -132,7 +132,7 @@ impl World {
                 }
                 CheckOut::Served(Outcome::Establish(lease)) => {
                     let connection = self.dial(lease).ok_or(Failure::Dial)?;
-                    // As what is being established: the lease is one.
+                    // The lease is a connection that is being established.
                     self.hold();
                     let service = chance(2).then_some(SERVICE);
                     self.owe(|| self.queue.established(lease, service, now()));
@@ -156,7 +156,7 @@ impl World {
         self.owe(|| self.queue.check_in(lease, connection, perished, now()));
     }
 
-    /// What the thread in the background does.
+    /// Does the work of the background thread.
     pub(crate) fn populate(&self) {
         let Some(lease) = self.queue.populate(now()) else {
             return;
@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    /// With `pause`, until it is ready again.
+    /// Clears the pool; with `pause`, until it is ready again.
     pub(crate) fn clear(&self, pause: bool, interrupt: bool) {
         assert!(self.interrupts || !interrupt);
         self.owe(|| {
@@ -201,7 +201,7 @@ impl World {
         });
     }
 
-    /// Once nobody uses the pool any more.
+    /// Checks the invariants after the last use of the pool.
     pub(crate) fn check_at_the_end(&self) {
         let (_, _, counts) = self.queue.counts();
         assert_eq!((counts.in_use, counts.pending, counts.waiting), (0, 0, 0));
@@ -222,7 +222,8 @@ impl World {
         assert!(numbers.iter().copied().eq(1..=created.len() as u64));
     }
 
-    /// Nobody waits for what is there. Nothing can be said while a call still owes something to those who wait.
+    /// Checks that no thread waits for an available connection. Nothing is known while a call still has to notify
+    /// waiting threads.
     fn check_waiting(&self) {
         let calls = self.calls.load(SeqCst);
         if self.owing.load(SeqCst) > 0 {
@@ -287,7 +288,7 @@ impl World {
         );
     }
 
-    /// Makes a call that owes what it frees to those who wait.
+    /// Makes a call that must notify waiting threads of the capacity it frees.
     fn owe(&self, call: impl FnOnce() -> Closed<Connection, Handle>) {
         self.calls.fetch_add(1, SeqCst);
         self.owing.fetch_add(1, SeqCst);
@@ -316,5 +317,5 @@ impl World {
     }
 }
 
-/// The service that connections of the model lead to.
+/// The service of the model's connections.
 const SERVICE: ServiceId = [7; 12];

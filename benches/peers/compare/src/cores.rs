@@ -1,4 +1,4 @@
-//! On which cores processes run, by `taskset`.
+//! The cores that processes run on, set by `taskset`.
 
 use std::fmt;
 use std::fs;
@@ -6,9 +6,9 @@ use std::process::Command;
 
 /// The cores that this process may use.
 pub(crate) struct Cores {
-    /// As the system lists them, such as `0-3,6`.
+    /// The cores in the system's notation, such as `0-3,6`.
     all: String,
-    /// One of them: the last, for systems like the first one for their own work.
+    /// One of them: the last, because systems prefer the first one for their own work.
     one: String,
 }
 
@@ -23,14 +23,14 @@ impl Cores {
         Self { all, one }
     }
 
-    /// The list: one core for what is pinned.
+    /// The list: one core for a pinned process.
     pub(crate) fn list(&self, pinned: bool) -> &str {
         if pinned { &self.one } else { &self.all }
     }
 
-    /// Moves a process there with all its threads.
+    /// Moves a process with all its threads to these cores.
     pub(crate) fn bind(&self, process: u32, pinned: bool) {
-        // It fails where a thread ends under its hands.
+        // It fails if a thread ends at that moment.
         let bound = (0..TRIALS).any(|_| {
             let output = Command::new("taskset")
                 .args(["-a", "-c", "-p", self.list(pinned), &process.to_string()])

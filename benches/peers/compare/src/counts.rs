@@ -1,7 +1,7 @@
-//! What a ping takes that does not depend on the machine's mood: instructions and system calls.
+//! The costs of a ping that do not depend on the load of the machine: instructions and system calls.
 //!
-//! Each is the difference of two runs that differ by a number of pings, so that the start and the handshake stay
-//! out of it. All threads of the process count.
+//! Each is the difference of two runs with different numbers of pings, so that the start and the handshake are not
+//! included. All threads of the process count.
 
 use std::env;
 use std::fs;
@@ -11,14 +11,14 @@ use crate::peers::{PYMONGO, Peer};
 use crate::server::Server;
 use crate::table::{self, Row, Title, Unit};
 
-/// The word that chooses it.
+/// The word that selects it.
 pub(crate) const NAME: &str = "counts";
 
-/// Pings of the two runs.
+/// The numbers of pings in the two runs.
 const FEW: u32 = 100;
 const MANY: u32 = 600;
 
-/// How often.
+/// The number of runs.
 const RUNS: usize = 2;
 
 /// A program that runs another one and counts.
@@ -26,11 +26,11 @@ struct Counter {
     title: &'static str,
     reach: &'static str,
     program: &'static str,
-    /// What it is told. `FILE` is where the result goes.
+    /// The arguments of the program. `FILE` is replaced by the path for the result.
     arguments: &'static [&'static str],
     /// Finds the number in the result.
     total: fn(&str) -> Option<f64>,
-    /// A peer that it cannot bear, and why.
+    /// A peer that it does not support, and the reason.
     without: Option<(&'static str, &'static str)>,
 }
 
@@ -107,7 +107,7 @@ impl Counter {
         for line in ["open", &format!("ping {pings}")] {
             worker.ask(line).expect("every peer can ping");
         }
-        // It has counted when it has ended.
+        // It has a result when it has ended.
         drop(worker);
         let result = fs::read_to_string(file.path()).unwrap_or_default();
         (self.total)(&result)
@@ -115,7 +115,7 @@ impl Counter {
     }
 }
 
-/// A file that goes away.
+/// A file that is deleted on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,12 +1,12 @@
-//! mongotls beside a bare program on OpenSSL and beside other drivers, at the same work in one run.
+//! mongotls compared with a bare program on OpenSSL and with other drivers, with equal work in one run.
 //!
-//! `make bench` builds the workers and runs this. Words choose: names of workloads ([`workloads::CASES`], and `counts`),
-//! names of peers ([`peers::NAMES`]), and a number for the rounds. Peers take turns, round by round. All of them talk
-//! over TLS 1.3 to the lean server of the test bench, a process of its own: this program, started again with the word
-//! `serve`. With the word `check` before the others it does no more than look at them.
+//! `make bench` builds the workers and runs this. Words select: names of workloads ([`workloads::CASES`], and
+//! `counts`), names of peers ([`peers::NAMES`]), and a number for the rounds. Peers take turns, round by round. All of
+//! them connect over TLS 1.3 to the lean server of the test bench, a separate process: this program, started again with
+//! the word `serve`. With the word `check` before the others it only checks the peers.
 //!
-//! What is printed of each workload and peer: the median of the rounds, the least and the greatest, and the median of
-//! the rounds' ratios to the floor in the same round.
+//! For each workload and peer it prints the median of the rounds, the minimum and the maximum, and the median of the
+//! rounds' ratios to the floor in the same round.
 
 mod cores;
 mod counts;
@@ -56,9 +56,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the words ask for.
+/// The selection by the words.
 struct Choice {
-    /// None: all of them.
+    /// The workloads; all of them if empty.
     workloads: Vec<String>,
     peers: Vec<Peer>,
     rounds: usize,
@@ -85,7 +85,7 @@ impl Choice {
         if names.is_empty() {
             names = peers::NAMES.to_vec();
         }
-        // In the order of the table, whatever that of the words.
+        // In the order of the table, for any order of the words.
         names.sort_by_key(|name| peers::NAMES.iter().position(|known| known == name));
         names.dedup();
         Ok(Self {

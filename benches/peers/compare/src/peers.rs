@@ -1,4 +1,4 @@
-//! The workers: a program for each peer, which does what it is told line by line.
+//! The workers: a program for each peer, which runs commands line by line.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -21,10 +21,10 @@ pub(crate) const FLOOR: &str = "floor";
 pub(crate) const OURS: &str = "mongotls";
 pub(crate) const PYMONGO: &str = "pymongo";
 
-/// One of them.
+/// One peer.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
-    /// The program and what must stand before the server's port.
+    /// The program and the arguments before the server's port.
     program: Vec<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl Peer {
         Self { name, program }
     }
 
-    /// Starts it, under another program if there is one.
+    /// Starts it, under another program if given.
     pub(crate) fn start(&self, under: &[&str], server: &Server) -> Worker {
         let mut words = under
             .iter()
@@ -65,7 +65,7 @@ impl Peer {
     }
 }
 
-/// A running one; it ends when this is dropped.
+/// A running worker; it ends when this is dropped.
 pub(crate) struct Worker {
     name: &'static str,
     process: Child,
@@ -74,7 +74,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Has it do something, and returns its numbers or why it has none.
+    /// Runs a command, and returns its numbers or the reason why there are none.
     pub(crate) fn ask(&mut self, line: &str) -> Result<Vec<f64>, String> {
         let input = self.input.as_mut().expect("it is not ended yet");
         writeln!(input, "{line}").unwrap_or_else(|error| panic!("{}: {line}: {error}", self.name));

@@ -1,4 +1,4 @@
-//! The server, in a process of its own.
+//! The server, in a separate process.
 
 use std::env;
 use std::fs;
@@ -43,7 +43,7 @@ impl Server {
         self.process.id()
     }
 
-    /// The CPU time of all threads that it has now, in nanoseconds.
+    /// The CPU time of all its current threads, in nanoseconds.
     pub(crate) fn cpu(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads");
         let stats = tasks
@@ -73,7 +73,7 @@ pub(crate) fn serve() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
-/// A port where nobody listens.
+/// A port without a listener.
 pub(crate) fn closed_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("its number").port()

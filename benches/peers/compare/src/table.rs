@@ -1,15 +1,15 @@
-//! The table, a row a workload and peer; it is Markdown.
+//! The table, with a row for each workload and peer, in Markdown.
 
 use kit::figures::{median, time};
 
 use crate::peers::{FLOOR, OURS};
 
-/// What the values of a row are.
+/// The unit of the values of a row.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
     Nanoseconds,
     Bytes,
-    /// Things without a unit.
+    /// A number without a unit.
     Count,
 }
 
@@ -24,19 +24,19 @@ impl Unit {
     }
 }
 
-/// What the rounds of one peer came to, or why it has none.
+/// The results of one peer's rounds, or the reason why there are none.
 pub(crate) struct Row<'a> {
     pub(crate) peer: &'a str,
     pub(crate) values: Result<Vec<f64>, &'a str>,
 }
 
-/// What the rows of one workload have in common.
+/// The common fields of the rows of one workload.
 pub(crate) struct Title<'a> {
     pub(crate) workload: &'a str,
-    /// On how many cores it runs.
+    /// The number of cores that it runs on.
     pub(crate) cores: &'a str,
     pub(crate) unit: Unit,
-    /// What mongotls is meant to reach.
+    /// The goal of mongotls.
     pub(crate) reach: &'a str,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn head() {
     println!("|---|---|---|--:|--:|--:|---|");
 }
 
-/// The rows of one workload. Ratios are those of the rounds to the same round of the floor.
+/// Prints the rows of one workload. Ratios are those of the rounds to the same round of the floor.
 pub(crate) fn rows(title: &Title<'_>, rows: &[Row<'_>]) {
     let show = |value| title.unit.show(value);
     let floor = rows.iter().find(|row| row.peer == FLOOR);

@@ -1,4 +1,4 @@
-//! What is measured, and how.
+//! The measurements.
 
 use kit::documents::WRITTEN;
 
@@ -7,39 +7,39 @@ use crate::peers::{FLOOR, Peer, Worker};
 use crate::server::{Server, closed_port};
 use crate::table::{self, Row, Title, Unit};
 
-/// One thing that workers do.
+/// One measurement of the workers.
 pub(crate) struct Case {
-    /// The word that chooses it, together with others.
+    /// The word that selects it, together with others.
     pub(crate) workload: &'static str,
     title: &'static str,
-    /// Whether the worker and the server run on one core.
+    /// True if the worker and the server run on one core.
     pinned: bool,
-    /// Asked of each new worker.
+    /// Sent to each new worker.
     prepare: &'static [&'static str],
-    /// Asked in each round. `PORT` is one where nobody listens, and `CA` the path of the CA file.
+    /// Sent in each round. `PORT` is a port without a listener, and `CA` the path of the CA file.
     ask: &'static str,
-    /// How many operations that is.
+    /// The number of operations in that.
     operations: f64,
-    /// Whether each round has a new worker: for what must be new, and for what depends on how the system has come to
-    /// treat a connection.
+    /// True if each round has a new worker: for operations that need one, and for results that depend on how the system
+    /// treats an older connection.
     anew: bool,
-    /// Whether one round is enough, since nothing else on the machine has a part in it.
+    /// True if one round is enough, because other processes do not affect the result.
     once: bool,
-    /// Whether the CPU time of the server for the floor is shown too: there it must not be the limit.
+    /// True if the CPU time of the server for the floor is shown too: the server must not be the limit there.
     with_server: bool,
     figures: &'static [Figure],
 }
 
-/// A number of the answer that is shown.
+/// A number of the reply that is shown.
 struct Figure {
-    /// What is added to the title.
+    /// The suffix of the title.
     title: &'static str,
-    /// Which number.
+    /// The index of the number.
     at: usize,
-    /// Whether it is one for all operations of a round together.
+    /// True if it is one number for all operations of a round together.
     of_all: bool,
     unit: Unit,
-    /// What mongotls is meant to reach: a ratio to the floor, if nothing else is said.
+    /// The goal of mongotls: a ratio to the floor, unless stated otherwise.
     reach: &'static str,
 }
 
@@ -259,14 +259,14 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// What one peer has answered so far.
+/// The replies of one peer so far.
 struct Answers<'a> {
     peer: &'a Peer,
     worker: Option<Worker>,
     answers: Result<Vec<Vec<f64>>, String>,
 }
 
-/// Lets the peers do it in turn, and prints their rows.
+/// Runs the peers in turn, and prints their rows.
 pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Server, cores: &Cores) {
     let (port, ca_file) = (closed_port().to_string(), &server.ca_file);
     let line = |line: &str| line.replace("PORT", &port).replace("CA", ca_file);
@@ -291,7 +291,7 @@ pub(crate) fn measure(case: &Case, peers: &[Peer], rounds: usize, server: &Serve
             let worker = one.worker.get_or_insert_with(|| {
                 let mut worker = one.peer.start(&under, server);
                 for prepare in case.prepare {
-                    // If it has no such thing, it has none of what comes then.
+                    // If it does not support this, the next command fails too.
                     let _ = worker.ask(&line(prepare));
                 }
                 worker

@@ -14,12 +14,12 @@ pub(crate) struct Connection {
     stream: SslStream<TcpStream>,
     ping: Vec<u8>,
     reply: Vec<u8>,
-    /// Made at the first insert, and sent again.
+    /// Made at the first insert, and sent repeatedly.
     insert: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects, with a full handshake, and says hello.
+    /// Connects, with a full handshake, and sends hello.
     pub(crate) fn new(context: &SslContext, port: u16) -> Self {
         let socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
         socket.set_nodelay(true).expect("a socket");
@@ -40,7 +40,7 @@ impl Connection {
         exchange(&mut self.stream, &self.ping, &mut self.reply);
     }
 
-    /// Reads the replies with all documents; returns how many documents that were.
+    /// Reads the replies with all documents; returns the number of documents.
     pub(crate) fn read_all(&mut self) -> usize {
         let mut next = get_more();
         self.exchange(&find());

@@ -1,7 +1,7 @@
-//! The floor: a bare program on the `openssl` crate that writes messages made before and reads replies without a look
-//! at them. What TLS and the system cost any client, and nothing else.
+//! The floor: a bare program on the `openssl` crate that writes prepared messages and reads replies without parsing
+//! them. It shows only the cost of TLS and of the system, which every client has.
 //!
-//! Its context is built once for all clients. It resumes no session, and reads as OpenSSL does by itself.
+//! Its context is built once for all clients. It resumes no session, and reads in OpenSSL's default way.
 
 mod connection;
 mod messages;
@@ -28,7 +28,7 @@ struct Floor {
     context: SslContext,
 }
 
-/// A client: its connection, and where it comes from.
+/// A client: its connection, and its source.
 struct Client {
     port: u16,
     context: SslContext,
@@ -75,7 +75,7 @@ impl Peer for Floor {
 
     fn read(client: &mut Client, shape: Shape) -> Result<usize, &'static str> {
         match shape {
-            // What comes of the bytes is the others' business: one floor for all shapes.
+            // The floor does not convert the bytes: there is one floor for all shapes.
             Shape::Raw | Shape::Struct | Shape::Document => Ok(client.connection.read_all()),
         }
     }
@@ -98,7 +98,7 @@ impl Peer for Floor {
     }
 }
 
-/// A context as a careful program would build it.
+/// A context that a careful program would build.
 fn context(target: &Target) -> SslContext {
     let mut builder = SslContext::builder(SslMethod::tls_client()).expect("a context");
     if let Some(path) = &target.ca_file {
@@ -129,7 +129,7 @@ fn taken_from(queue: Arc<Queue>) -> Pinger {
     })
 }
 
-/// Connections that threads take turns with, as simply as it can be done.
+/// Connections that threads use in turn, as simple as possible.
 struct Queue {
     free: Mutex<Vec<Connection>>,
     given_back: Condvar,

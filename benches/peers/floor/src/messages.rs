@@ -1,4 +1,4 @@
-//! Messages, made before they are needed.
+//! Messages that are prepared in advance.
 
 use bson::raw::RawDocument;
 use bson::{RawDocumentBuf, rawdoc};
@@ -23,7 +23,7 @@ pub(crate) fn get_more() -> Vec<u8> {
     )
 }
 
-/// An insert whose documents are a section of their own.
+/// An insert whose documents are in a separate section.
 pub(crate) fn insert(documents: &[RawDocumentBuf]) -> Vec<u8> {
     let body = rawdoc! { "insert": "documents", "$db": "bench" };
     let documents: Vec<u8> = documents
@@ -50,12 +50,12 @@ fn with_header(sections: &[u8]) -> Vec<u8> {
     [&words[..], sections].concat()
 }
 
-/// Where the body of a message begins.
+/// The position of the body in a message.
 const BODY: usize = 21;
 
-/// Where the id stands in [`get_more`]: it is the first value.
+/// The position of the id in [`get_more`]: it is the first value.
 pub(crate) const GET_MORE_ID: usize = BODY + 4 + 1 + "getMore\0".len();
 
-/// Where it stands in a reply, behind its four bytes of length, which are read apart: the document `cursor` is the
-/// first value of the body, and the id the first value of that.
+/// The position of the id in a reply, after its four bytes of length, which are read separately: the document `cursor`
+/// is the first value of the body, and the id the first value of that.
 pub(crate) const REPLY_ID: usize = BODY - 4 + 4 + 1 + "cursor\0".len() + 4 + 1 + "id\0".len();

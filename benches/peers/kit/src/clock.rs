@@ -1,4 +1,4 @@
-//! What a piece of work takes: CPU time of the whole process, and time on the clock.
+//! The cost of a piece of work: CPU time of the whole process, and elapsed time.
 
 use std::ops::AddAssign;
 use std::time::Instant;
@@ -8,9 +8,9 @@ use rustix::time::{ClockId, clock_gettime};
 /// Nanoseconds of both kinds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
-    /// On a CPU, all threads of this process together, those that have ended among them.
+    /// CPU time of all threads of this process together, including those that have ended.
     pub cpu: u64,
-    /// On the clock.
+    /// Elapsed time.
     pub wall: u64,
 }
 
@@ -21,7 +21,7 @@ impl AddAssign for Took {
     }
 }
 
-/// Does the work and says what it took.
+/// Does the work and returns its cost.
 pub fn took(work: impl FnOnce()) -> Took {
     let (cpu, wall) = (process_cpu(), Instant::now());
     work();
@@ -31,7 +31,7 @@ pub fn took(work: impl FnOnce()) -> Took {
     }
 }
 
-/// Does what is not to be counted, and says how many nanoseconds of CPU time of this thread it took.
+/// Does work that should not count, and returns its CPU time in this thread, in nanoseconds.
 pub fn uncounted(work: impl FnOnce()) -> u64 {
     let before = cpu(ClockId::ThreadCPUTime);
     work();

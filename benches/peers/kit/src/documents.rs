@@ -1,13 +1,13 @@
-//! What is read and written.
+//! The documents that are read and written.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawDocumentBuf, rawdoc};
 use serde::Deserialize;
 
-/// How many documents are written.
+/// The number of documents that are written.
 pub const WRITTEN: usize = 100_000;
 
-/// How many of them with one message, and how many are read with one.
+/// The number of documents in one written message, and in one that is read.
 pub const BATCH: usize = 1000;
 
 /// The documents of one message: 256 bytes each, with ids.
@@ -25,7 +25,7 @@ pub fn to_write() -> Vec<RawDocumentBuf> {
 
 const WRITTEN_SIZE: usize = 256;
 
-/// A document that the lean server of the test bench gives, as a program would declare it.
+/// A document of the test bench's lean server, as a program would declare it.
 #[derive(Debug, Deserialize)]
 #[allow(dead_code, reason = "it is there to be filled")]
 pub struct Item {

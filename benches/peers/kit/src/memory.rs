@@ -1,8 +1,8 @@
-//! What the system says of this process.
+//! The system's data about this process.
 
 use std::fs;
 
-/// The memory that is there for it, in bytes (`VmRSS`).
+/// The resident memory, in bytes (`VmRSS`).
 pub fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("the status of this process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -11,7 +11,7 @@ pub fn resident() -> u64 {
         .map_or(0, |kib| kib * 1024)
 }
 
-/// How many sockets it has open.
+/// The number of open sockets.
 pub fn sockets() -> usize {
     let open = fs::read_dir("/proc/self/fd").expect("the descriptors of this process");
     let targets = open

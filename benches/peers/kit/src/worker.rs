@@ -1,23 +1,23 @@
-//! The lines between a worker and who started it.
+//! The protocol between a worker and the program that started it.
 //!
-//! Each line asks for one thing, and one line answers it: numbers, or `no` and the reason why this peer has none. The
-//! first two numbers are nanoseconds of CPU time of the whole process, its background threads included, and of time
-//! on the clock. Workers in other languages (`libmongoc/`, `pymongo/`) answer the same lines.
+//! Each line is one command with one line as its reply: numbers, or `no` and the reason why this peer has none. The
+//! first two numbers are nanoseconds of CPU time of the whole process, including its background threads, and of elapsed
+//! time. Workers in other languages (`libmongoc/`, `pymongo/`) use the same protocol.
 //!
-//! - `open [OPTIONS]`: makes the client that the next lines use, and sends a ping. The options go to the end of the
+//! - `open [OPTIONS]`: makes the client that the next lines use, and sends a ping. The options are appended to the
 //!   connection string.
-//! - `connect N [OPTIONS]`: N times a new client, a ping, and the end of the client, of which nothing is left when the
-//!   next one is made. Waiting for that is not counted.
-//! - `ping N`: N pings, one after the other.
-//! - `fresh N`: N pings, each on a new connection, since the one before has been idle for too long. Only the pings
-//!   are counted, with what a client does there to look for a connection and to make one.
+//! - `connect N [OPTIONS]`: N times a new client, a ping, and the end of the client, which is complete when the next
+//!   one is made. The wait for that does not count.
+//! - `ping N`: N pings, one after another.
+//! - `fresh N`: N pings, each on a new connection, because the previous one has been idle for too long. Only the pings
+//!   count, including the client's search for a connection and the new connection.
 //! - `threads T C N`: T threads send N pings each on C connections of one client, made and used before. A third number
-//!   is the 99th percentile of what a ping took, in nanoseconds.
+//!   is the 99th percentile of the duration of a ping, in nanoseconds.
 //! - `read SHAPE`: reads all documents through a cursor, `raw`, into a `struct` or into a `document` that owns them.
-//! - `write`: writes all documents. Making them is not counted.
-//! - `idle N`: the bytes of memory that N idle connections of a pool take, each. The only number.
-//! - `build PORT [CA]`: makes a client of a server that is not there, with a CA file or with the system's trust
-//!   anchors, and counts nothing but that.
+//! - `write`: writes all documents. Making them does not count.
+//! - `idle N`: the memory of each of N idle connections of a pool, in bytes. The only number.
+//! - `build PORT [CA]`: makes a client of a server that does not exist, with a CA file or with the system's trust
+//!   anchors, and counts only that.
 
 use std::any::Any;
 use std::env;
@@ -35,12 +35,12 @@ use crate::clock::{Took, nanoseconds_since, took, uncounted};
 use crate::documents::{self, BATCH, WRITTEN};
 use crate::memory;
 
-/// Where the server is, and whom to trust.
+/// The address of the server, and the trust anchors.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Its port on `127.0.0.1`.
     pub port: u16,
-    /// The path of the CA file; the system's trust anchors if there is none.
+    /// The path of the CA file, or `None` for the system's trust anchors.
     pub ca_file: Option<String>,
 }
 
@@ -56,10 +56,10 @@ impl Target {
     }
 }
 
-/// Into what documents are read.
+/// The type into which documents are read.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// As they came.
+    /// The raw bytes.
     Raw,
     /// [`documents::Item`].
     Struct,
@@ -67,55 +67,55 @@ pub enum Shape {
     Document,
 }
 
-/// One thread's way to send a ping.
+/// The function of one thread that sends a ping.
 pub type Pinger = Box<dyn FnMut() + Send>;
 
-/// What a peer can do. All of it panics if it cannot.
+/// The operations of a peer. All of them panic if they fail.
 pub trait Peer: Sized {
     /// Its client.
     type Client;
 
-    /// Whatever it keeps for its clients.
+    /// Creates the state that it keeps for its clients.
     fn new(target: &Target) -> Self;
 
     /// A client; further options for the connection string.
     fn open(&self, options: &str) -> Self::Client;
 
-    /// Sends a ping and takes the reply.
+    /// Sends a ping and reads the reply.
     fn ping(client: &mut Self::Client);
 
-    /// Waits until nothing is left of a client that was dropped, where the next one could find it: until there are so
-    /// many threads again as before.
+    /// Waits for the end of a dropped client, if the next one could be affected: until there are as many threads as
+    /// before.
     fn settle(_threads: usize) {}
 
-    /// Sends a ping after the client, opened with [`SHORT_IDLE`], was left alone for longer than that.
+    /// Sends a ping after the client, opened with [`SHORT_IDLE`], was unused for longer than that.
     fn fresh_ping(client: &mut Self::Client) {
         Self::ping(client);
     }
 
-    /// So many threads' ways to send pings, on so many connections of one client.
+    /// The functions of this number of threads that send pings, on this number of connections of one client.
     fn crew(&self, threads: usize, connections: usize) -> Vec<Pinger>;
 
-    /// Reads all documents; returns how many.
+    /// Reads all documents; returns their number.
     fn read(client: &mut Self::Client, shape: Shape) -> Result<usize, &'static str>;
 
     /// Writes these documents with one message.
     fn write(client: &mut Self::Client, documents: &[RawDocumentBuf]);
 
-    /// So many idle connections, from now until it is dropped; they may take a while.
+    /// Holds this number of idle connections until it is dropped; making them may take a while.
     fn idle(&self, count: usize) -> Box<dyn Any>;
 
-    /// A client of a server that is not there.
+    /// Makes a client of a server that does not exist.
     fn build(target: &Target) -> Box<dyn Any>;
 }
 
-/// What `fresh` adds to the connection string.
+/// The options that `fresh` adds to the connection string.
 pub const SHORT_IDLE: &str = "&maxIdleTimeMS=1";
 
-/// Longer than that, and than the shortest interval at which a pool looks after its connections.
+/// Longer than that, and than the shortest maintenance interval of a pool.
 const LONG_IDLE: Duration = Duration::from_millis(15);
 
-/// Does what the lines on standard input say, until they end.
+/// Runs the commands on standard input, until it ends.
 pub fn run<P: Peer>() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let (Some(port), Some(ca_file)) = (
@@ -240,16 +240,16 @@ fn fresh<P: Peer>(peer: &P, count: usize) -> Took {
     sum
 }
 
-/// How many threads this process has.
+/// The number of threads of this process.
 pub fn threads_now() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
-/// Lets them all ping, and returns CPU time, time on the clock, and the 99th percentile.
+/// Runs the pings on all threads, and returns CPU time, elapsed time, and the 99th percentile.
 fn threads(crew: Vec<Pinger>, count: usize) -> Vec<u64> {
     let (ready, go) = (Barrier::new(crew.len() + 1), Barrier::new(crew.len() + 1));
     let work = |mut ping: Pinger| {
-        // Has each connection that there may be made and used.
+        // Makes and uses every connection.
         (0..WARM_UP).for_each(|_| ping());
         let mut each = Vec::with_capacity(count);
         ready.wait();
@@ -287,7 +287,7 @@ const WARM_UP: usize = 100;
 
 /// The memory of one idle connection, in bytes.
 fn idle<P: Peer>(peer: &P, count: usize) -> u64 {
-    // Whatever a first client brings once for all stays out of it.
+    // One-time costs of a first client are not included.
     let mut first = peer.open("");
     P::ping(&mut first);
     thread::sleep(SETTLE);

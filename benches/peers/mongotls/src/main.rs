@@ -1,4 +1,4 @@
-//! mongotls, as a program uses it.
+//! mongotls in the way that a program uses it.
 
 use std::any::Any;
 use std::hint::black_box;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 
 struct Mongotls(Target);
 
-/// A client, and what it sends again and again.
+/// A client, and the command that it sends repeatedly.
 #[derive(Clone)]
 struct Handle {
     admin: mongotls::Database,
@@ -47,7 +47,7 @@ impl Peer for Mongotls {
     }
 
     fn settle(threads: usize) {
-        // They hold on to what clients share.
+        // They hold the state that clients share.
         while threads_now() > threads {
             thread::sleep(Duration::from_micros(50));
         }

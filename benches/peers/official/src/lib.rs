@@ -1,4 +1,4 @@
-//! The `mongodb` crate, as a program uses it.
+//! The `mongodb` crate in the way that a program uses it.
 
 use std::any::Any;
 use std::hint::black_box;
@@ -77,8 +77,8 @@ impl Peer for Official {
     }
 
     fn idle(&self, count: usize) -> Box<dyn Any> {
-        // As many at a time are made each half second: by default two, which takes a minute for 200, and 50 of them
-        // leave each connection a tenth more memory.
+        // The number of connections that are made in parallel each half second: the default is two, which takes a
+        // minute for 200, and 50 of them leave each connection a tenth more memory.
         let options = format!("&minPoolSize={count}&maxPoolSize={count}&maxConnecting=5");
         let mut client = self.open(&options);
         Self::ping(&mut client);

@@ -1,4 +1,4 @@
-//! Threads that all do the same for a while, and what came of it.
+//! Threads that all repeat one operation for some time, and the results.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a run came to.
+/// The result of a run.
 pub(crate) struct Run {
     /// The operations of each thread.
     operations: Vec<u64>,
@@ -15,13 +15,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The time on the clock for one operation of all threads together, in nanoseconds.
+    /// The elapsed time for one operation of all threads together, in nanoseconds.
     pub(crate) fn each(&self) -> f64 {
         let operations: u64 = self.operations.iter().sum();
         self.elapsed.as_secs_f64() * 1e9 / operations as f64
     }
 
-    /// The operations of the thread that was served least, as part of those of the one that was served most.
+    /// The operations of the thread with the fewest, as a part of those of the thread with the most.
     pub(crate) fn share(&self) -> f64 {
         let least = self.operations.iter().min().copied().unwrap_or(0);
         let most = self.operations.iter().max().copied().unwrap_or(0);
@@ -29,7 +29,7 @@ impl Run {
     }
 }
 
-/// Lets so many threads do `work` again and again until `time` has passed.
+/// Makes this number of threads repeat `work` until `time` has passed.
 pub(crate) fn run(threads: usize, time: Duration, work: &(impl Fn() + Sync)) -> Run {
     let (barrier, over) = (Barrier::new(threads + 1), AtomicBool::new(false));
     let ended = Mutex::new(Vec::new());
@@ -37,7 +37,7 @@ pub(crate) fn run(threads: usize, time: Duration, work: &(impl Fn() + Sync)) -> 
         for _ in 0..threads {
             scope.spawn(|| {
                 barrier.wait();
-                // The first thread's counts: this one may get a CPU long after the others.
+                // The first thread's start counts: this one may get a CPU long after the others.
                 let started = Instant::now();
                 let mut count = 0;
                 while !over.load(Ordering::Relaxed) {
@@ -60,13 +60,13 @@ pub(crate) fn run(threads: usize, time: Duration, work: &(impl Fn() + Sync)) -> 
     }
 }
 
-/// Durations that any thread notes without waiting for another.
+/// Durations that any thread records without waiting for another.
 pub(crate) struct Waits {
     noted: AtomicUsize,
     nanoseconds: Vec<AtomicU32>,
 }
 
-/// The middle, the 99th percentile and the greatest of what was noted, in nanoseconds.
+/// The median, the 99th percentile and the maximum of the recorded values, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Percentiles {
     pub(crate) median: f64,
@@ -82,7 +82,7 @@ impl Waits {
         }
     }
 
-    /// Notes one; what is too much is left out.
+    /// Records one; values above the limit are ignored.
     pub(crate) fn note(&self, wait: Duration) {
         let at = self.noted.fetch_add(1, Ordering::Relaxed);
         if let Some(slot) = self.nanoseconds.get(at) {
@@ -117,8 +117,8 @@ impl Waits {
 
 const MOST_WAITS: usize = 4 << 20;
 
-/// Work of a certain length on a CPU: rounds of arithmetic, not a look at the clock, which goes on while another
-/// thread has the CPU.
+/// Work of a certain length on a CPU: rounds of arithmetic instead of a clock, which continues while another thread has
+/// the CPU.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
     rounds: u64,

@@ -1,16 +1,16 @@
-//! The pool of mongotls beside those of r2d2 and of the `mongodb` crate, in one run.
+//! The pool of mongotls compared with those of r2d2 and of the `mongodb` crate, in one run.
 //!
-//! `make bench-pool` runs it. All peers are measured in turn, round by round, and medians are printed with the
-//! least and the greatest round. The server is a process of its own: this program, started again with the word
-//! `serve`. With `pools` or `pings` it measures the one or the other alone; a number limits the rounds.
+//! `make bench-pool` runs it. All peers are measured in turn, round by round, and medians are printed with the minimum
+//! and the maximum. The server is a separate process: this program, started again with the word `serve`. With `pools`
+//! or `pings` it measures only that part; a number limits the rounds.
 //!
-//! What is printed of a run:
-//! - the time on the clock for one operation of all threads together, and its ratio to that of mongotls;
-//! - how long a thread waited for its connection: median, 99th percentile, longest;
-//! - the share of the threads: what the one that was served least got, as part of what the one that was served
-//!   most got; 1 is fair.
+//! The output for a run:
+//! - the elapsed time for one operation of all threads together, and its ratio to that of mongotls;
+//! - the wait of a thread for its connection: median, 99th percentile, maximum;
+//! - the share of the threads: the operations of the thread with the fewest, as a part of those of the thread with the
+//!   most; 1 is fair.
 //!
-//! Waits are measured in runs of their own, so that clocks and listeners slow down no operation that is counted.
+//! Waits are measured in separate runs, so that clocks and listeners slow down no counted operation.
 
 #[path = "../../../common/mod.rs"]
 mod common;

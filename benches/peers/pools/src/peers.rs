@@ -23,7 +23,7 @@ pub(crate) fn our_pool(port: u16) -> mongotls::internals::Pool {
     pool
 }
 
-/// A client of mongotls; its waits are noted if there is something to note them in.
+/// A client of mongotls; its waits are recorded if `waits` is given.
 pub(crate) fn our_client(port: u16, waits: Option<Arc<Waits>>) -> mongotls::Client {
     let mut options = our_options(port);
     if let Some(waits) = waits {
@@ -45,7 +45,7 @@ fn our_options(port: u16) -> mongotls::options::ClientOptionsBuilder {
         .max_pool_size(CONNECTIONS)
 }
 
-/// The client of the `mongodb` crate, the same way.
+/// The client of the `mongodb` crate, with the same options.
 pub(crate) fn official_client(port: u16, waits: Option<Arc<Waits>>) -> mongodb::sync::Client {
     let address = mongodb::options::ServerAddress::Tcp {
         host: "127.0.0.1".to_owned(),
@@ -66,7 +66,7 @@ pub(crate) fn official_client(port: u16, waits: Option<Arc<Waits>>) -> mongodb::
     mongodb::sync::Client::with_options(options).expect("a client")
 }
 
-/// r2d2 with bare sockets, which it hands out unasked whether they still work.
+/// r2d2 with bare sockets, which it hands out without checking them.
 pub(crate) fn r2d2_pool(port: u16) -> r2d2::Pool<Bare> {
     r2d2::Pool::builder()
         .max_size(CONNECTIONS)
@@ -97,7 +97,7 @@ impl BareConnection {
 }
 
 impl r2d2::ManageConnection for Bare {
-    // In a box, as mongotls has its connections: what moves in and out of the pool is a pointer.
+    // In a box, like the connections of mongotls: a pointer moves in and out of the pool.
     type Connection = Box<BareConnection>;
     type Error = io::Error;
 
@@ -123,7 +123,7 @@ impl r2d2::ManageConnection for Bare {
     }
 }
 
-/// One ping with each of the three; r2d2's notes its waits here.
+/// One ping with each of the three; r2d2's records its waits here.
 pub(crate) struct Pingers {
     ours: mongotls::Database,
     r2d2: r2d2::Pool<Bare>,
@@ -132,7 +132,7 @@ pub(crate) struct Pingers {
     waits: Option<[Arc<Waits>; 3]>,
 }
 
-/// What the peers are called.
+/// The names of the peers.
 pub(crate) const NAMES: [&str; 3] = ["mongotls", "r2d2", "mongodb"];
 
 impl Pingers {
@@ -167,7 +167,7 @@ impl Pingers {
     }
 }
 
-/// Has a pool establish all its connections.
+/// Makes a pool establish all its connections.
 pub(crate) fn fill<T>(check_out: impl Fn() -> T) {
     drop((0..CONNECTIONS).map(|_| check_out()).collect::<Vec<_>>());
 }

@@ -1,4 +1,4 @@
-//! Pings over loopback TCP, as a program with one client and many threads sends them.
+//! Pings over loopback TCP, from a program with one client and many threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::load::{Waits, run};
 use crate::peers::{NAMES, Pingers};
 use crate::table::{Results, head};
 
-/// How long one run takes.
+/// The duration of one run.
 const TIME: Duration = Duration::from_millis(400);
 
 const THREADS: [usize; 4] = [1, 2, 8, 64];
@@ -16,7 +16,7 @@ pub(crate) fn measure(port: u16, rounds: usize) {
     let waits = [(); 3].map(|()| Arc::new(Waits::new()));
     let quiet = Pingers::new(port, None);
     let noted = Pingers::new(port, Some(waits.clone()));
-    // Has every pool establish all its connections.
+    // Makes every pool establish all its connections.
     for peer in 0..NAMES.len() {
         run(64, TIME, &|| quiet.ping(peer));
         run(64, TIME, &|| noted.ping(peer));

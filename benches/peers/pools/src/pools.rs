@@ -1,6 +1,6 @@
-//! Check-outs and check-ins, with nothing or some work between them.
+//! Check-outs and check-ins, with no or some work between them.
 //!
-//! Only of mongotls and r2d2: the pool of the `mongodb` crate cannot be reached by itself.
+//! Only for mongotls and r2d2, because the pool of the `mongodb` crate is not accessible separately.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use crate::load::{Waits, Work, run};
 use crate::peers::{NAMES, fill, our_pool, r2d2_pool};
 use crate::table::{Results, head};
 
-/// How long one run takes. Long enough for each thread to get a CPU several times.
+/// The duration of one run. Long enough for each thread to get a CPU several times.
 const TIME: Duration = Duration::from_millis(100);
 const TIME_OF_MANY: Duration = Duration::from_millis(500);
 
-/// How long a thread works with its connection, in microseconds.
+/// The time for which a thread works with its connection, in microseconds.
 const HOLDS: [u64; 2] = [0, 20];
 
 const THREADS: [usize; 4] = [1, 2, 8, 64];

@@ -3,7 +3,7 @@
 use crate::common::median;
 use crate::load::{Percentiles, Run};
 
-/// What the rounds of one peer came to.
+/// The results of one peer's rounds.
 #[derive(Default)]
 pub(crate) struct Results {
     each: Vec<f64>,
@@ -22,7 +22,7 @@ impl Results {
         self.longest.push(waited.longest);
     }
 
-    /// A row for each peer. The ratios are those of the rounds to the same round of the first peer.
+    /// Prints a row for each peer. The ratios are those of the rounds to the same round of the first peer.
     pub(crate) fn print(threads: usize, names: &[&str], all: &[Self]) {
         for (name, results) in names.iter().zip(all) {
             let rounds = results.each.iter().zip(&all[0].each);
@@ -53,7 +53,7 @@ pub(crate) fn head(title: &str) {
     );
 }
 
-/// A time in nanoseconds, in the unit that suits it.
+/// A time in nanoseconds, in a suitable unit.
 fn time(nanoseconds: f64) -> String {
     match nanoseconds {
         ns if ns < 1e3 => format!("{ns:.0} ns"),

@@ -1,4 +1,4 @@
-//! Connects to the server of the connection string that is its one argument, says hello and pings.
+//! Connects to the server of the connection string in its only argument, sends hello and pings.
 
 use std::error::Error;
 
