@@ -20,9 +20,9 @@ use crate::options::{ClientOptions, DriverInfo};
 pub use crate::pool::{PoolSnapshot, PoolState};
 use crate::sdam::{Topology, TopologyDescription};
 use crate::srv;
-use crate::tls::{HandshakeReport, Snapshot, TlsContext};
+use crate::tls::{FilesSnapshot, HandshakeReport, TlsContext};
 use crate::uri::ConnectionString;
-use crate::watch::{Reason, Reload, Watcher};
+use crate::watch::{Reload, ReloadReason, Watcher};
 
 /// A client of a MongoDB deployment.
 ///
@@ -47,9 +47,9 @@ use crate::watch::{Reason, Reload, Watcher};
 /// # Ok::<(), mongotls::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<PerProcess<Arc<Inner>>>);
+pub struct Client(Arc<PerProcess<Arc<ClientInner>>>);
 
-struct Inner {
+struct ClientInner {
     options: ClientOptions,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
@@ -60,7 +60,7 @@ struct Inner {
     polling: OnceLock<crate::stop::Stop>,
 }
 
-impl Inner {
+impl ClientInner {
     fn new(options: ClientOptions, connector: Arc<Connector>) -> Arc<Self> {
         let topology = Topology::new(&options, &connector);
         Arc::new(Self {
@@ -104,12 +104,12 @@ impl Inner {
     }
 
     /// The current state of the files of TLS and the interval of checks, or `None` if they are not watched.
-    fn watched(&self) -> Option<(Snapshot, Duration)> {
+    fn watched(&self) -> Option<(FilesSnapshot, Duration)> {
         watched(&self.options)
     }
 
     /// Starts the thread that watches the files of TLS. It does not keep the client alive.
-    fn watch_files(self: &Arc<Self>, seen: Snapshot, interval: Duration) {
+    fn watch_files(self: &Arc<Self>, seen: FilesSnapshot, interval: Duration) {
         let client = Arc::downgrade(self);
         let mut last_failure = None;
         let reload = move |reason| {
@@ -120,7 +120,7 @@ impl Inner {
             let outcome = client.try_reload();
             let failure = outcome.as_ref().err().map(ToString::to_string);
             // A retry that fails for the same reason as before is not reported again.
-            if failure.is_none() || failure != last_failure || reason == Reason::Change {
+            if failure.is_none() || failure != last_failure || reason == ReloadReason::Change {
                 client.tell_reload(&outcome, started.elapsed());
             }
             last_failure = failure;
@@ -169,27 +169,27 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for ClientInner {
     /// Stops the monitor and pool threads and aborts their I/O.
     fn drop(&mut self) {
         self.topology.close();
     }
 }
 
-impl Abandon for Arc<Inner> {
+impl Abandon for Arc<ClientInner> {
     fn abandon(&self) {
         self.topology.abandon();
     }
 
     fn begin(&self) {
-        Inner::begin(self);
+        ClientInner::begin(self);
     }
 }
 
-fn watched(options: &ClientOptions) -> Option<(Snapshot, Duration)> {
+fn watched(options: &ClientOptions) -> Option<(FilesSnapshot, Duration)> {
     let tls = options.tls.as_ref()?;
     let interval = tls.watch_interval()?;
-    Some((Snapshot::of(tls), interval))
+    Some((FilesSnapshot::of(tls), interval))
 }
 
 impl Client {
@@ -272,7 +272,7 @@ impl Client {
         // The state before the files are read, so that no change is missed.
         let watched = watched(&options);
         let connector = Connector::new(&options)?;
-        let inner = Inner::new(options, connector);
+        let inner = ClientInner::new(options, connector);
         if let Some((seen, interval)) = watched {
             inner.watch_files(seen, interval);
         }
@@ -444,8 +444,8 @@ impl Client {
         still.collect()
     }
 
-    fn inner(&self) -> &Arc<Inner> {
-        self.0.get(Inner::in_child)
+    fn inner(&self) -> &Arc<ClientInner> {
+        self.0.get(ClientInner::in_child)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::document::to_document;
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::logging::debug;
-use crate::op::{Batch, CursorReply, GetMore, KillCursors, SelectedConnection, Target};
+use crate::op::{Batch, CursorReply, CursorTarget, GetMore, KillCursors, SelectedConnection};
 use crate::server_code::CURSOR_NOT_FOUND;
 
 /// The results of a command, fetched in batches as they are consumed.
@@ -44,7 +44,7 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// because another connection may lead to another server.
 pub struct Cursor<T = Document> {
     client: Client,
-    target: Target,
+    target: CursorTarget,
     database: String,
     collection: String,
     /// 0 once the server has closed the cursor.

@@ -27,10 +27,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An operation failed.
 #[derive(Clone)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     message: String,
     stage: Option<Stage>,
@@ -176,7 +176,7 @@ pub struct CommandFailure {
 impl Error {
     #[cold]
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(ErrorInner {
             kind,
             message: printable(message.into()),
             stage: None,

@@ -7,14 +7,14 @@ use crate::sync::{Condvar, Mutex};
 
 /// Stops the thread that holds the other half, by a call or when dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Stop(Arc<Signal>);
+pub(crate) struct Stop(Arc<StopSignal>);
 
 /// The half on which the thread sleeps.
 #[derive(Clone, Debug)]
-pub(crate) struct Sleep(Arc<Signal>);
+pub(crate) struct Sleep(Arc<StopSignal>);
 
 #[derive(Debug, Default)]
-struct Signal {
+struct StopSignal {
     stopped: Mutex<bool>,
     changed: Condvar,
 }

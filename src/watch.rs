@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::ffi::thread::{Background, outlive_panics};
 use crate::stop::{Sleep, Stop};
-use crate::tls::Snapshot;
+use crate::tls::FilesSnapshot;
 
 /// A thread that watches files. It stops when this value is dropped.
 pub(crate) struct Watcher(Stop);
@@ -20,9 +20,9 @@ impl Watcher {
     /// system can.
     pub(crate) fn start(
         background: &Background,
-        mut seen: Snapshot,
+        mut seen: FilesSnapshot,
         interval: Duration,
-        mut reload: impl FnMut(Reason) -> Reload + Send + 'static,
+        mut reload: impl FnMut(ReloadReason) -> Reload + Send + 'static,
     ) -> Self {
         let stop = Stop::default();
         let sleep = stop.sleep();
@@ -45,9 +45,9 @@ impl Watcher {
 /// Runs the loop of the thread, until the thread ends or panics.
 fn watch(
     sleep: &Sleep,
-    seen: &mut Snapshot,
+    seen: &mut FilesSnapshot,
     interval: Duration,
-    reload: &mut impl FnMut(Reason) -> Reload,
+    reload: &mut impl FnMut(ReloadReason) -> Reload,
 ) {
     let mut failures = 0;
     let mut retry_at: Option<Instant> = None;
@@ -58,9 +58,9 @@ fn watch(
         }
         let reason = if seen.renew() {
             failures = 0;
-            Reason::Change
+            ReloadReason::Change
         } else if retry_at.is_some_and(|at| at <= Instant::now()) {
-            Reason::Retry
+            ReloadReason::Retry
         } else {
             continue;
         };
@@ -77,7 +77,7 @@ fn watch(
 
 /// The reason for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum ReloadReason {
     /// One of the files has changed.
     Change,
     /// The last reload failed.

@@ -45,13 +45,13 @@ pub(crate) struct Conversation {
     user: Option<String>,
     /// The mechanisms of the user in hello's reply.
     pub(super) user_mechanisms: UserMechanisms,
-    client: Client,
+    client: MechanismClient,
     exchange: SaslExchange,
 }
 
 /// The client's side of a conversation.
 #[derive(Debug)]
-enum Client {
+enum MechanismClient {
     Sasl(Box<dyn SaslClient>),
     Oidc(OidcClient),
     /// MONGODB-X509, which sends one command and no message of SASL.
@@ -84,23 +84,38 @@ impl Conversation {
         client: Box<dyn SaslClient>,
     ) -> Self {
         let (source, user) = (&credential.source, &credential.username);
-        Self::new(mechanism, source, user.clone(), Client::Sasl(client))
+        Self::new(
+            mechanism,
+            source,
+            user.clone(),
+            MechanismClient::Sasl(client),
+        )
     }
 
     /// A conversation by MONGODB-OIDC.
     pub(super) fn oidc(credential: &Credential, client: OidcClient) -> Self {
         let (source, user) = (&credential.source, &credential.username);
         let mechanism = AuthMechanism::MongodbOidc;
-        Self::new(mechanism, source, user.clone(), Client::Oidc(client))
+        Self::new(
+            mechanism,
+            source,
+            user.clone(),
+            MechanismClient::Oidc(client),
+        )
     }
 
     /// A conversation about the certificate of the TLS connection.
     pub(super) fn x509(user: Option<String>) -> Self {
         let mechanism = AuthMechanism::MongodbX509;
-        Self::new(mechanism, "$external", user, Client::X509)
+        Self::new(mechanism, "$external", user, MechanismClient::X509)
     }
 
-    fn new(mechanism: AuthMechanism, source: &str, user: Option<String>, client: Client) -> Self {
+    fn new(
+        mechanism: AuthMechanism,
+        source: &str,
+        user: Option<String>,
+        client: MechanismClient,
+    ) -> Self {
         Self {
             mechanism,
             source: source.to_owned(),
@@ -134,8 +149,8 @@ impl Conversation {
     /// The client's side, if the mechanism is MONGODB-OIDC.
     pub(super) fn oidc_client(&self) -> Option<&OidcClient> {
         match &self.client {
-            Client::Oidc(client) => Some(client),
-            Client::Sasl(_) | Client::X509 => None,
+            MechanismClient::Oidc(client) => Some(client),
+            MechanismClient::Sasl(_) | MechanismClient::X509 => None,
         }
     }
 
@@ -222,7 +237,7 @@ impl Conversation {
     }
 }
 
-impl Client {
+impl MechanismClient {
     /// The client as a SASL mechanism, if it is one.
     fn sasl(&mut self) -> Option<&mut dyn SaslClient> {
         match self {
@@ -326,7 +341,12 @@ mod tests {
     }
 
     fn sasl(client: Box<dyn SaslClient>) -> Conversation {
-        Conversation::new(AuthMechanism::Plain, "db", None, Client::Sasl(client))
+        Conversation::new(
+            AuthMechanism::Plain,
+            "db",
+            None,
+            MechanismClient::Sasl(client),
+        )
     }
 
     fn conversation(messages: u32) -> Conversation {
@@ -447,7 +467,7 @@ mod tests {
         for length in [0, 1, 7, 30, 100, 1000, 20_000] {
             let make = || {
                 let client = Box::new(Long(length));
-                let client = Client::Sasl(client);
+                let client = MechanismClient::Sasl(client);
                 Conversation::new(AuthMechanism::MongodbOidc, &database, None, client)
             };
             let first = make().first().unwrap().into_bytes();

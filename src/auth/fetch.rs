@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use crate::cause::{Cause, CauseCode};
-use crate::net::http::{self, Method, ProxyPolicy, Request, Url};
+use crate::net::http::{self, HttpRequest, Method, ProxyPolicy, Url};
 use crate::options::{Secret, TlsOptions};
 use crate::printable::sanitize;
 use crate::reason::auth::{CredentialServiceProblem, TokenFileFailure, TokenFileProblem};
 use crate::reason::http::HttpFailure;
 use crate::reason::io::OsError;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{Offer, TlsContext, read_small};
+use crate::tls::{SessionOffer, TlsContext, read_small};
 
 /// A request to a credential service.
-pub(super) struct Query<'a> {
+pub(super) struct ServiceRequest<'a> {
     /// The whole URL.
     pub(super) url: &'a str,
     pub(super) method: Method<'a>,
@@ -80,7 +80,7 @@ impl From<FetchError> for ServiceError {
 /// `deadline` is that of the connection; one exchange may take at most 10 s of it ("Driver Authentication", "ECS
 /// endpoint"). Redirects are not followed.
 pub(super) fn fetch(
-    query: &Query<'_>,
+    query: &ServiceRequest<'_>,
     deadline: &Deadline,
 ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
     let unreachable = |error: HttpFailure| match error.local_limit() {
@@ -91,7 +91,7 @@ pub(super) fn fetch(
     let deadline = deadline.earlier(own);
     let url = Url::parse_any(query.url)
         .map_err(|why| FetchError::NoReply(CredentialServiceProblem::InvalidUrl(why.to_owned())))?;
-    let request = Request {
+    let request = HttpRequest {
         url: &url,
         method: query.method,
         headers: query.headers,
@@ -124,7 +124,7 @@ pub(super) fn fetch(
             let tls = tls.map_err(failed)?;
             let socket = http::open(&request, &deadline).map_err(unreachable)?;
             // The next request comes too late to resume the session.
-            let offer = Offer::NoSession;
+            let offer = SessionOffer::NoSession;
             let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline), offer);
             let mut stream = stream.map_err(|refused| failed(refused.error))?;
             http::talk(&mut stream, &request).map_err(unreachable)?

@@ -76,20 +76,20 @@ impl Gssapi {
     }
 
     /// Returns the name of the server's service.
-    fn target(&self, server: &str) -> Target {
+    fn target(&self, server: &str) -> KerberosService {
         let host = match self.canonicalize {
             Canonicalize::None => server.to_owned(),
             Canonicalize::Forward => canonical_name(server, false),
             Canonicalize::ForwardAndReverse => canonical_name(server, true),
         };
-        Target {
+        KerberosService {
             service: self.service.clone(),
             host,
             realm: self.realm.clone(),
         }
     }
 
-    fn begin(&self, target: &Target) -> Result<GssapiClient, GssError> {
+    fn begin(&self, target: &KerberosService) -> Result<GssapiClient, GssError> {
         let user = Name::new(self.user.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL))?;
         let mechanisms = OidSet::singleton(GSS_MECH_KRB5)?;
         let (usage, mechanisms) = (CredUsage::Initiate, Some(&mechanisms));
@@ -115,7 +115,7 @@ impl Gssapi {
 
 impl Gssapi {
     /// Describes an error of the library. The numbers are those of MIT's `krb5_err.et`.
-    fn failed(&self, error: &GssError, target: &Target) -> AuthFailure {
+    fn failed(&self, error: &GssError, target: &KerberosService) -> AuthFailure {
         const SERVICE_UNKNOWN: i32 = -1_765_328_377;
         const TICKET_EXPIRED: i32 = -1_765_328_352;
         let is = |flag: MajorFlags| routine(error.major) == routine(flag);
@@ -142,13 +142,13 @@ impl Gssapi {
 }
 
 /// The service that a ticket is requested for.
-struct Target {
+struct KerberosService {
     service: String,
     host: String,
     realm: Option<String>,
 }
 
-impl Target {
+impl KerberosService {
     fn name(&self) -> Result<Name, GssError> {
         let kind = match self.realm {
             Some(_) => GSS_NT_KRB5_PRINCIPAL,
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn services_are_named_for_the_host_or_for_a_realm() {
-        let mut target = Target {
+        let mut target = KerberosService {
             service: "mongodb".into(),
             host: "db.example".into(),
             realm: None,
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_library_are_distinguished() {
-        let target = Target {
+        let target = KerberosService {
             service: "mongodb".into(),
             host: "db.example".into(),
             realm: None,

@@ -41,7 +41,7 @@ use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
 use crate::sync::Mutex;
 use crate::time::{Deadline, TimeoutKind};
-use crate::tls::{Failed, Files, HandshakeReport, Offer, ResponderWait, TlsContext};
+use crate::tls::{Failed, Files, HandshakeReport, ResponderWait, SessionOffer, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
 use crate::wire::{opcode, request};
@@ -218,12 +218,19 @@ impl Connector {
     pub(crate) fn establish(
         &self,
         server: &ServerAddress,
-        place: &Place,
+        place: &ConnectionSlot,
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let user = self.authenticator.as_ref();
-        self.establish_as(user, server, place, deadline, Offer::Session, observer)
+        self.establish_as(
+            user,
+            server,
+            place,
+            deadline,
+            SessionOffer::Session,
+            observer,
+        )
     }
 
     /// Establishes a connection outside of any pool with a full TLS handshake, so that `observer` sees every stage.
@@ -233,8 +240,15 @@ impl Connector {
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let user = self.authenticator.as_ref();
-        let place = Place::default();
-        self.establish_as(user, server, &place, None, Offer::NoSession, observer)
+        let place = ConnectionSlot::default();
+        self.establish_as(
+            user,
+            server,
+            &place,
+            None,
+            SessionOffer::NoSession,
+            observer,
+        )
     }
 
     /// Opens another connection to `server`, which offers the TLS session of an earlier one, up to the reply to hello,
@@ -244,15 +258,15 @@ impl Connector {
         if !tls.holds_session(&server.to_string()) {
             return None;
         }
-        let attempt = Attempt {
+        let attempt = EstablishAttempt {
             connector: self,
             server,
-            place: &Place::default(),
+            place: &ConnectionSlot::default(),
             deadline: self.connect_deadline(Instant::now()),
-            purpose: Purpose::Checks,
-            offer: Offer::Session,
+            purpose: ConnectionPurpose::Checks,
+            offer: SessionOffer::Session,
         };
-        Some(attempt.greet_once(Offer::Session, &mut ()).map(drop))
+        Some(attempt.greet_once(SessionOffer::Session, &mut ()).map(drop))
     }
 
     /// Establishes a connection outside of any pool and without authentication, even if the options name a user.
@@ -262,26 +276,33 @@ impl Connector {
         deadline: Option<Deadline>,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
-        let place = Place::default();
-        self.establish_as(None, server, &place, deadline, Offer::Session, observer)
+        let place = ConnectionSlot::default();
+        self.establish_as(
+            None,
+            server,
+            &place,
+            deadline,
+            SessionOffer::Session,
+            observer,
+        )
     }
 
     fn establish_as(
         &self,
         authenticator: Option<&Authenticator>,
         server: &ServerAddress,
-        place: &Place,
+        place: &ConnectionSlot,
         deadline: Option<Deadline>,
-        offer: Offer,
+        offer: SessionOffer,
         observer: &mut impl Observer,
     ) -> Result<Connection> {
         let own = self.connect_deadline(Instant::now());
-        let attempt = Attempt {
+        let attempt = EstablishAttempt {
             connector: self,
             server,
             place,
             deadline: own.within(deadline),
-            purpose: Purpose::Commands(authenticator),
+            purpose: ConnectionPurpose::Commands(authenticator),
             offer,
         };
         attempt.explained(attempt.run(observer))
@@ -292,16 +313,16 @@ impl Connector {
     pub(super) fn establish_for_checks(
         &self,
         server: &ServerAddress,
-        place: &Place,
+        place: &ConnectionSlot,
         observer: &mut impl Observer,
     ) -> Result<(Connection, RawDocumentBuf, Duration)> {
-        let attempt = Attempt {
+        let attempt = EstablishAttempt {
             connector: self,
             server,
             place,
             deadline: self.connect_deadline(Instant::now()),
-            purpose: Purpose::Checks,
-            offer: Offer::Session,
+            purpose: ConnectionPurpose::Checks,
+            offer: SessionOffer::Session,
         };
         let mut timed = Timed {
             hello: Duration::ZERO,
@@ -365,7 +386,7 @@ impl<O: Observer> Observer for Timed<'_, O> {
 
 /// The place in a pool for a connection. The default is no place.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionSlot {
     /// The number of the connection, starting from 1.
     pub(crate) id: u64,
     /// Interrupts the connection, and the attempt to establish it.
@@ -373,13 +394,13 @@ pub(crate) struct Place {
 }
 
 /// One attempt to connect.
-struct Attempt<'a> {
+struct EstablishAttempt<'a> {
     connector: &'a Connector,
     server: &'a ServerAddress,
-    place: &'a Place,
+    place: &'a ConnectionSlot,
     deadline: Deadline,
-    purpose: Purpose<'a>,
-    offer: Offer,
+    purpose: ConnectionPurpose<'a>,
+    offer: SessionOffer,
 }
 
 /// A connection after hello, the reply to hello, and the authentication that hello began.
@@ -387,14 +408,14 @@ type Greeted<'a> = (Connection, RawDocumentBuf, Option<Authentication<'a>>);
 
 /// The purpose of a connection.
 #[derive(Clone, Copy)]
-enum Purpose<'a> {
+enum ConnectionPurpose<'a> {
     /// Commands of the program, with this user if there is one.
     Commands(Option<&'a Authenticator>),
     /// Checks of the server ("Server Monitoring", "Servers are monitored with dedicated sockets").
     Checks,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> EstablishAttempt<'a> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let (mut connection, reply, authentication) = self.greet(observer)?;
         connection.compression = self.agreed(&connection.hello);
@@ -427,8 +448,8 @@ impl<'a> Attempt<'a> {
 
     fn authenticator(&self) -> Option<&'a Authenticator> {
         match self.purpose {
-            Purpose::Commands(authenticator) => authenticator,
-            Purpose::Checks => None,
+            ConnectionPurpose::Commands(authenticator) => authenticator,
+            ConnectionPurpose::Checks => None,
         }
     }
 
@@ -443,7 +464,7 @@ impl<'a> Attempt<'a> {
                 let server = self.server;
                 let error = failed.error;
                 debug!(target: "mongotls::tls", "{server} refused a TLS session; dialing again without one: {error}");
-                let greeted = self.greet_once(Offer::NoSession, observer);
+                let greeted = self.greet_once(SessionOffer::NoSession, observer);
                 let greeted = greeted.map_err(|failed| failed.error)?;
                 warn!(target: "mongotls::tls", "{server} refuses TLS sessions that it issued itself, which costs a second connection. {REFUSED_SESSION_REMEDY}");
                 Ok(greeted)
@@ -454,7 +475,7 @@ impl<'a> Attempt<'a> {
 
     fn greet_once(
         &self,
-        offer: Offer,
+        offer: SessionOffer,
         observer: &mut impl Observer,
     ) -> Result<Greeted<'a>, Failed> {
         let socket = self.open(observer)?;
@@ -489,8 +510,8 @@ impl<'a> Attempt<'a> {
     /// The compressors that are offered to the server.
     fn compressors(&self) -> &'a [Compressor] {
         match self.purpose {
-            Purpose::Commands(_) => &self.connector.compressors,
-            Purpose::Checks => &[],
+            ConnectionPurpose::Commands(_) => &self.connector.compressors,
+            ConnectionPurpose::Checks => &[],
         }
     }
 
@@ -570,7 +591,7 @@ impl<'a> Attempt<'a> {
         &self,
         tls: &TlsContext,
         mut socket: Socket,
-        offer: Offer,
+        offer: SessionOffer,
         observer: &mut impl Observer,
     ) -> Result<Stream, Failed> {
         let host = self.connector.dns_name(self.server);
@@ -795,8 +816,8 @@ impl<'a> Attempt<'a> {
         }
         let hello = Hello::read(&reply);
         let unsuitable = match self.purpose {
-            Purpose::Commands(_) => self.connector.unsuitable(&hello),
-            Purpose::Checks => None,
+            ConnectionPurpose::Commands(_) => self.connector.unsuitable(&hello),
+            ConnectionPurpose::Checks => None,
         };
         match unsuitable {
             Some(failure) => Err(Error::failed(Stage::Hello, failure).into()),

@@ -24,11 +24,11 @@ const MAX_SIZE: usize = 512;
 
 /// The metadata in each hello. The lock is held to copy a pointer, or to add a library.
 #[derive(Debug)]
-pub(super) struct Metadata(Mutex<State>);
+pub(super) struct Metadata(Mutex<MetadataState>);
 
 #[derive(Debug)]
-struct State {
-    facts: Facts,
+struct MetadataState {
+    facts: ClientFacts,
     /// The value of the field `client`.
     encoded: Arc<RawDocumentBuf>,
 }
@@ -37,19 +37,19 @@ impl Metadata {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the libraries' names do not fit.
     pub(super) fn new(app_name: Option<&str>, libraries: &[DriverInfo]) -> Result<Self> {
-        let mut facts = Facts::gather(app_name);
+        let mut facts = ClientFacts::gather(app_name);
         facts.libraries = libraries.to_vec();
         let encoded = fit(&facts).ok_or_else(|| {
             Error::configuration(HelloFailure::MetadataTooLong { limit: MAX_SIZE })
         })?;
         let encoded = Arc::new(encoded);
-        Ok(Self(Mutex::new(State { facts, encoded })))
+        Ok(Self(Mutex::new(MetadataState { facts, encoded })))
     }
 
     /// The metadata of a forked child. It lacks the added libraries if a thread of the parent may hold the lock.
     pub(super) fn in_child(&self, at_first: Self) -> Self {
         match self.0.try_lock() {
-            Some(state) => Self(Mutex::new(State {
+            Some(state) => Self(Mutex::new(MetadataState {
                 facts: state.facts.clone(),
                 encoded: Arc::clone(&state.encoded),
             })),
@@ -76,7 +76,7 @@ impl Metadata {
         let encoded = fit(&facts)
             .ok_or_else(|| Error::invalid_argument(explain::hello::metadata_too_long(MAX_SIZE)))?;
         let encoded = Arc::new(encoded);
-        *state = State { facts, encoded };
+        *state = MetadataState { facts, encoded };
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Metadata {
 
 /// The data of the document, without its sources.
 #[derive(Clone, Debug, Default)]
-struct Facts {
+struct ClientFacts {
     app_name: Option<String>,
     os_name: Option<String>,
     architecture: &'static str,
@@ -116,7 +116,7 @@ fn is_in_docker() -> bool {
     IS.get_or_init(|| Path::new("/.dockerenv").exists())
 }
 
-impl Facts {
+impl ClientFacts {
     /// Gathers all data except the libraries on top.
     fn gather(app_name: Option<&str>) -> Self {
         Self {
@@ -149,11 +149,11 @@ impl Facts {
 }
 
 /// The largest document that fits, or `None` if the mandatory fields do not fit.
-fn fit(facts: &Facts) -> Option<RawDocumentBuf> {
+fn fit(facts: &ClientFacts) -> Option<RawDocumentBuf> {
     let mut facts = facts.clone();
     facts.platform = facts.joined(&facts.platform, |library| library.platform.as_deref());
     let mut encoded = encode(&facts);
-    let steps: [fn(&mut Facts); 3] = [
+    let steps: [fn(&mut ClientFacts); 3] = [
         |facts| {
             facts.container.clear();
             facts.faas = facts
@@ -181,7 +181,7 @@ fn fit(facts: &Facts) -> Option<RawDocumentBuf> {
     (encoded.as_bytes().len() <= MAX_SIZE).then_some(encoded)
 }
 
-fn encode(facts: &Facts) -> RawDocumentBuf {
+fn encode(facts: &ClientFacts) -> RawDocumentBuf {
     let mut client = Document::new();
     if let Some(name) = &facts.app_name {
         client.insert("application", doc! { "name": name });
@@ -290,8 +290,8 @@ mod tests {
     use super::*;
     use crate::cause::CauseCode;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> ClientFacts {
+        ClientFacts {
             app_name: Some("a".repeat(128)),
             os_name: Some("Debian".to_owned()),
             architecture: "x86_64",
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    fn fit(facts: &Facts) -> RawDocumentBuf {
+    fn fit(facts: &ClientFacts) -> RawDocumentBuf {
         super::fit(facts).unwrap()
     }
 
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_goes_in_the_order_of_the_specification() {
         // Each text has a length that needs exactly one more step.
-        let long = |length: usize| Facts {
+        let long = |length: usize| ClientFacts {
             faas: doc! { "name": "n", "region": "r".repeat(length) },
             ..facts()
         };
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(client.get_document("env").unwrap(), &doc! { "name": "n" });
         assert!(client.get_document("os").unwrap().contains_key("name"));
 
-        let client = fields(&fit(&Facts {
+        let client = fields(&fit(&ClientFacts {
             os_name: Some("o".repeat(400)),
             ..facts()
         }));
@@ -367,13 +367,13 @@ mod tests {
             &doc! { "name": "aws.lambda" }
         );
 
-        let client = fields(&fit(&Facts {
+        let client = fields(&fit(&ClientFacts {
             faas: doc! { "name": "n".repeat(400) },
             ..facts()
         }));
         assert!(!client.contains_key("env") && client.get_str("platform").unwrap().len() == 40);
 
-        let client = fields(&fit(&Facts {
+        let client = fields(&fit(&ClientFacts {
             platform: "ä".repeat(300),
             ..facts()
         }));

@@ -24,9 +24,11 @@ use bson::raw::{RawDocument, RawElement};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
-pub(crate) use self::establish::{Connector, Learned, Observer, Place, REFUSED_SESSION_REMEDY};
+pub(crate) use self::establish::{
+    ConnectionSlot, Connector, Learned, Observer, REFUSED_SESSION_REMEDY,
+};
 pub(crate) use self::metadata::is_function;
-pub(crate) use self::monitoring::{Answer, CheckConnection};
+pub(crate) use self::monitoring::{CheckConnection, HelloExchange};
 #[cfg(feature = "_internals")]
 pub(crate) use self::overload::label as label_overload;
 pub(crate) use self::state_change::StateChange;

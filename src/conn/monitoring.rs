@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bson::RawDocumentBuf;
 
-use super::establish::{Connector, Observer, Place};
+use super::establish::{ConnectionSlot, Connector, Observer};
 use super::hello::check_command;
 use super::{Connection, check};
 use crate::address::ServerAddress;
@@ -36,7 +36,7 @@ pub(crate) struct CheckConnection {
 
 /// A reply to hello.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HelloExchange {
     pub(crate) hello: Hello,
     pub(crate) reply: RawDocumentBuf,
     /// The time from sending hello to its reply or, for a reply without a request, the time of the wait for it.
@@ -52,14 +52,14 @@ impl Connector {
         id: u64,
         interrupt: &Arc<Interrupt>,
         observer: &mut impl Observer,
-    ) -> Result<(CheckConnection, Answer)> {
-        let place = Place {
+    ) -> Result<(CheckConnection, HelloExchange)> {
+        let place = ConnectionSlot {
             id,
             interrupt: Arc::clone(interrupt),
         };
         let told = self.metadata.current();
         let (connection, reply, took) = self.establish_for_checks(server, &place, observer)?;
-        let answer = Answer {
+        let answer = HelloExchange {
             hello: connection.hello.clone(),
             reply,
             took,
@@ -81,7 +81,11 @@ impl Connector {
 
     /// Converts a connection for checks to one for commands, in a place of a pool. Returns `None` if a new connection
     /// would differ from it.
-    pub(crate) fn adopt(&self, checks: CheckConnection, place: &Place) -> Option<Connection> {
+    pub(crate) fn adopt(
+        &self,
+        checks: CheckConnection,
+        place: &ConnectionSlot,
+    ) -> Option<Connection> {
         let is_as_new = self.can_adopt()
             && checks.more.is_none()
             && Arc::ptr_eq(&checks.told, &self.metadata.current())
@@ -95,7 +99,7 @@ impl Connector {
 
 impl CheckConnection {
     /// Sends hello and reads the reply, within `limit`, or without a limit if there is none.
-    pub(crate) fn ask(&mut self, limit: Option<Duration>) -> Result<Answer> {
+    pub(crate) fn ask(&mut self, limit: Option<Duration>) -> Result<HelloExchange> {
         self.exchange(None, limit)
     }
 
@@ -106,7 +110,7 @@ impl CheckConnection {
         known: TopologyVersion,
         interval: Duration,
         limit: Option<Duration>,
-    ) -> Result<Answer> {
+    ) -> Result<HelloExchange> {
         let limit = limit.map(|limit| limit.saturating_add(interval));
         self.exchange(Some((known, interval)), limit)
     }
@@ -140,7 +144,7 @@ impl CheckConnection {
         &mut self,
         awaited: Option<(TopologyVersion, Duration)>,
         limit: Option<Duration>,
-    ) -> Result<Answer> {
+    ) -> Result<HelloExchange> {
         let connection = &mut self.connection;
         let started = Instant::now();
         let deadline = Deadline::after(started, limit, TimeoutKind::Connect);
@@ -186,7 +190,7 @@ impl CheckConnection {
         let hello = Hello::read(&reply);
         self.version = hello.topology_version;
         connection.hello.hello_ok = hello.hello_ok;
-        Ok(Answer {
+        Ok(HelloExchange {
             hello,
             reply,
             took: started.elapsed(),

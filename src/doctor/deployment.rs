@@ -22,7 +22,7 @@ const AT_A_TIME: usize = 16;
 const MAX_HOSTS: usize = 1000;
 
 /// The examinations of all hosts.
-pub(super) struct Found {
+pub(super) struct DeploymentExaminations {
     /// The hosts of the seed list in its order, then the others, sorted.
     pub(super) examinations: Vec<Examination>,
     /// True if every named host was examined.
@@ -34,7 +34,7 @@ pub(super) struct Found {
 pub(super) fn examine_all(
     options: &ClientOptions,
     examine: impl Fn(&ServerAddress) -> Examination + Sync,
-) -> Found {
+) -> DeploymentExaminations {
     let mut known = HashSet::new();
     let seeds = options.hosts.iter();
     let seeds: Vec<_> = seeds.filter(|seed| known.insert((*seed).clone())).collect();
@@ -98,7 +98,7 @@ pub(super) fn examine_all(
     let mut others: Vec<_> = examined.into_iter().collect();
     others.sort_by(|(one, _), (other, _)| one.cmp(other));
     let others = others.into_iter().map(|(_, examination)| examination);
-    Found {
+    DeploymentExaminations {
         examinations: of_seeds.into_iter().chain(others).collect(),
         is_complete,
     }
@@ -117,7 +117,7 @@ mod tests {
         ClientOptions::parse(uri).unwrap().0
     }
 
-    fn names(found: &Found) -> Vec<String> {
+    fn names(found: &DeploymentExaminations) -> Vec<String> {
         let servers = found.examinations.iter();
         servers
             .map(|examination| examination.server.as_ref().unwrap().to_string())

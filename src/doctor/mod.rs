@@ -421,7 +421,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         host::examine(server, &options, &connector, &mut examination);
         examination
     });
-    let deployment::Found {
+    let deployment::DeploymentExaminations {
         mut examinations,
         is_complete,
     } = found;

@@ -102,8 +102,8 @@ impl Drop for Inside {
 /// Runs code that is not part of OpenSSL and may take long, such as waiting for the network, in the middle of a call.
 pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     /// Enters again, even after a panic.
-    struct Back(usize);
-    impl Drop for Back {
+    struct ComeBackGuard(usize);
+    impl Drop for ComeBackGuard {
         fn drop(&mut self) {
             OWN.with(|own| {
                 own.come_in();
@@ -119,7 +119,7 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
         own.depth.set(0);
         own.go_out();
     });
-    let _back = Back(depth);
+    let _back = ComeBackGuard(depth);
     wait()
 }
 

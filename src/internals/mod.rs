@@ -10,7 +10,7 @@ use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 pub use crate::options::cloud::CloudServices;
-use crate::pool::{self, Alone, PooledConnection, Settings};
+use crate::pool::{self, Alone, PoolSettings, PooledConnection};
 
 /// Replaces the name whose DNS records hold the seed list. Tests that use an IP address, which a connection string
 /// rejects, need no resolver.
@@ -36,7 +36,7 @@ impl Pool {
     /// # Errors
     /// As [`Client::with_options`](crate::Client::with_options).
     pub fn new(options: &ClientOptions, maintenance_interval: Option<Duration>) -> Result<Self> {
-        let mut settings = Settings::new(options);
+        let mut settings = PoolSettings::new(options);
         settings.maintenance_interval = maintenance_interval;
         let connector = Connector::new(options)?;
         let dialer = Arc::new(Alone(connector));

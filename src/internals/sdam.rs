@@ -13,16 +13,16 @@ use crate::data::hello::Hello;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::event::SdamEvent;
 use crate::options::{ClientOptions, ReadPreference};
-use crate::sdam::errors::{ApplicationError, Clear, Outcome, What};
+use crate::sdam::errors::{ApplicationError, Clear, ErrorEffects, OperationResult};
 use crate::sdam::rtt;
-use crate::sdam::selection::{self, Operation};
+use crate::sdam::selection::{self, ServerRequirement};
 use crate::sdam::update::{self, Update};
 use crate::topology::{ServerDescription, ServerType, TopologyDescription, TopologyType};
 
 /// The topology of a client without monitors. Its servers have pools without connections.
 #[derive(Debug)]
 pub struct Topology {
-    state: update::State,
+    state: update::TopologyState,
     generations: BTreeMap<ServerAddress, u64>,
     events: Vec<SdamEvent>,
 }
@@ -55,7 +55,7 @@ impl Topology {
     /// Creates the topology of a client with these options, which name their hosts.
     pub fn new(options: &ClientOptions) -> Self {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
-        let (state, events) = update::State::open(options, &seeds);
+        let (state, events) = update::TopologyState::open(options, &seeds);
         Self {
             state,
             generations: seeds.into_iter().map(|seed| (seed, 0)).collect(),
@@ -99,7 +99,7 @@ impl Topology {
             }
             Err(error) => {
                 if let Some(known) = self.description().servers.get(server) {
-                    self.carry_out(server, Outcome::of_check(known, &error));
+                    self.carry_out(server, ErrorEffects::of_check(known, &error));
                 }
             }
         }
@@ -123,8 +123,8 @@ impl Topology {
         // The pool also labels errors that end an attempt to connect.
         let failure = failure.map(|failure| conn::label_overload(failure.with_stage(stage)));
         let what = match (&failure, error.kind) {
-            (Some(failure), _) => What::Error(failure),
-            (None, OperationErrorKind::Command(reply)) => What::Reply(reply),
+            (Some(failure), _) => OperationResult::Error(failure),
+            (None, OperationErrorKind::Command(reply)) => OperationResult::Reply(reply),
             (None, _) => return,
         };
         let now = self.generation(server);
@@ -137,11 +137,11 @@ impl Topology {
             max_wire_version: error.max_wire_version,
             service_id: None,
         };
-        let outcome = Outcome::of_operation(self.state.description(), error);
+        let outcome = ErrorEffects::of_operation(self.state.description(), error);
         self.carry_out(server, outcome);
     }
 
-    fn carry_out(&mut self, server: &ServerAddress, outcome: Outcome) {
+    fn carry_out(&mut self, server: &ServerAddress, outcome: ErrorEffects) {
         if let Some(description) = outcome.description {
             self.update(description);
         }
@@ -210,7 +210,7 @@ pub fn suitable<'t>(
     preference: Option<&ReadPreference>,
     deprioritized: &[ServerAddress],
 ) -> Result<Vec<&'t Arc<ServerDescription>>> {
-    let operation = preference.map_or(Operation::Write, Operation::Read);
+    let operation = preference.map_or(ServerRequirement::Write, ServerRequirement::Read);
     topology.suitable(operation, deprioritized)
 }
 

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use bson::RawDocumentBuf;
 
 use super::retry::{Attempts, Decision, label_write};
-use super::target::{SelectedConnection, Target};
-use super::{Kind, Operation};
+use super::target::{CursorTarget, SelectedConnection};
+use super::{Operation, OperationKind};
 use crate::conn::{Connection, Connector, ReadReply, Request};
 use crate::error::{Error, Result};
 use crate::event;
 use crate::logging::debug;
 use crate::options::{ClientOptions, ReadPreference};
 use crate::random;
-use crate::sdam::errors::What;
-use crate::sdam::selection::Operation as Selection;
+use crate::sdam::errors::OperationResult;
+use crate::sdam::selection::ServerRequirement as Selection;
 use crate::sdam::{Selected, Topology, TopologyType};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::time::{Deadline, TimeoutKind};
@@ -53,7 +53,7 @@ pub(crate) fn run(
     let preference = operation.read_preference.unwrap_or(&primary);
     let mut deployment = client.deployment();
     let deadline = deployment.deadline(operation.limit);
-    let mut attempts: Option<(Kind, Attempts)> = None;
+    let mut attempts: Option<(OperationKind, Attempts)> = None;
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
     loop {
@@ -105,7 +105,7 @@ pub(crate) fn run(
 /// Runs an operation of an open cursor at `target`, once. Reuses the memory of `spare` for the reply.
 pub(crate) fn run_at(
     client: &dyn HasDeployment,
-    target: &mut Target,
+    target: &mut CursorTarget,
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
     spare: Vec<u8>,
@@ -115,8 +115,8 @@ pub(crate) fn run_at(
     let deadline = deployment.deadline(operation.limit);
     let mut checked_out;
     let selected = match target {
-        Target::Connection(pinned) => &mut **pinned,
-        Target::Server(server) => {
+        CursorTarget::Connection(pinned) => &mut **pinned,
+        CursorTarget::Server(server) => {
             checked_out = server.check_out(deadline)?;
             &mut checked_out
         }
@@ -209,10 +209,10 @@ impl Deployment<'_> {
         match &reply {
             Err(error) => self
                 .topology
-                .operation_ended(connection, What::Error(error)),
+                .operation_ended(connection, OperationResult::Error(error)),
             Ok(reply) if connection.says_state_changed() => {
                 self.topology
-                    .operation_ended(connection, What::Reply(reply));
+                    .operation_ended(connection, OperationResult::Reply(reply));
             }
             Ok(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CursorFields, CursorReply, HasDeployment, Operation, Target, execute};
+use super::{CursorFields, CursorReply, CursorTarget, HasDeployment, Operation, execute};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -22,7 +22,7 @@ impl GetMore<'_> {
     pub(crate) fn run(
         &self,
         client: &dyn HasDeployment,
-        target: &mut Target,
+        target: &mut CursorTarget,
         spare: Vec<u8>,
     ) -> Result<CursorReply> {
         let mut fields = CursorFields::of_next_batch();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HasDeployment, Operation, Target, execute};
+use super::{CursorTarget, HasDeployment, Operation, execute};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -16,7 +16,7 @@ pub(crate) struct KillCursors<'a> {
 
 impl KillCursors<'_> {
     /// Closes the cursor.
-    pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut Target) -> Result<()> {
+    pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut CursorTarget) -> Result<()> {
         let operation = Operation {
             limit: Some(self.limit),
             ..Operation::new(self.database, self)

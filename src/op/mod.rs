@@ -41,7 +41,7 @@ pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
 pub(crate) use self::get_more::GetMore;
 pub(crate) use self::kill_cursors::KillCursors;
-pub(crate) use self::target::{SelectedConnection, Target};
+pub(crate) use self::target::{CursorTarget, SelectedConnection};
 use crate::options::ReadPreference;
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
@@ -57,7 +57,7 @@ pub(crate) struct Operation<'a> {
     /// Documents that are sent next to the command.
     pub(crate) sequences: &'a [DocumentSequence<'a>],
     /// Returns the kind, which decides about retries. The executor calls it only after an error.
-    pub(crate) kind: &'a dyn Fn() -> Kind,
+    pub(crate) kind: &'a dyn Fn() -> OperationKind,
     /// The time limit of this operation in all. `None`: `timeoutMS` of the client applies. Zero: no limit.
     pub(crate) limit: Option<Duration>,
     /// The members of a replica set that may run the command. `None`: the primary.
@@ -71,13 +71,13 @@ pub(crate) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// An operation of kind [`Kind::Other`] without any options.
+    /// An operation of kind [`OperationKind::Other`] without any options.
     pub(crate) fn new(database: &'a str, command: &'a dyn EncodeCommand) -> Self {
         Self {
             database,
             command,
             sequences: &[],
-            kind: &|| Kind::Other,
+            kind: &|| OperationKind::Other,
             limit: None,
             read_preference: None,
             read_concern: None,
@@ -89,7 +89,7 @@ impl<'a> Operation<'a> {
 
 /// The kind of an operation, as far as retries depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     /// A read. The executor retries it.
     Read,
     /// A write that the program has given a `txnNumber`. The executor does not retry it; a label tells the program that

@@ -14,7 +14,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use super::Kind;
+use super::OperationKind;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::options::ClientOptions;
 use crate::server_code;
@@ -22,7 +22,7 @@ use crate::server_code;
 /// The attempts of one operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
-    kind: Kind,
+    kind: OperationKind,
     /// The limit on retries while the server has never been overloaded.
     ordinary_limit: u32,
     /// The limit on retries after the server has been overloaded.
@@ -48,10 +48,10 @@ pub(crate) enum Decision {
 }
 
 impl Attempts {
-    pub(crate) fn new(kind: Kind, options: &ClientOptions, has_limit: bool) -> Self {
+    pub(crate) fn new(kind: OperationKind, options: &ClientOptions, has_limit: bool) -> Self {
         Self {
             kind: match kind {
-                Kind::Read if !options.retry_reads => Kind::Other,
+                OperationKind::Read if !options.retry_reads => OperationKind::Other,
                 kind => kind,
             },
             ordinary_limit: if has_limit { u32::MAX } else { 1 },
@@ -70,8 +70,8 @@ impl Attempts {
             _ if error.is_pool_cleared() && error.stage() != Some(Stage::Command) => {
                 !is_of_rejected_user(error)
             }
-            Kind::Read => is_retryable_read_error(error),
-            Kind::NumberedWrite | Kind::Other => false,
+            OperationKind::Read => is_retryable_read_error(error),
+            OperationKind::NumberedWrite | OperationKind::Other => false,
         };
         self.was_overloaded |= is_overloaded;
         let limit = match self.was_overloaded {
@@ -128,9 +128,9 @@ fn is_of_network(error: &Error) -> bool {
 
 /// Adds the label that tells a program that it may send a write with the same `txnNumber` again. Servers from MongoDB 4.4
 /// send it themselves; errors of the network get it here.
-pub(crate) fn label_write(error: Error, kind: Kind, options: &ClientOptions) -> Error {
+pub(crate) fn label_write(error: Error, kind: OperationKind, options: &ClientOptions) -> Error {
     let is_of_network = error.command().is_none() && is_of_network(&error);
-    match options.retry_writes && kind == Kind::NumberedWrite && is_of_network {
+    match options.retry_writes && kind == OperationKind::NumberedWrite && is_of_network {
         true => error.with_labels(&["RetryableWriteError"]),
         false => error,
     }
@@ -164,7 +164,7 @@ mod tests {
     const OVERLOAD: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 
     /// The number of retries of an operation that fails with the same error each time.
-    fn retries(kind: Kind, text: &str, has_limit: bool, error: &Error) -> u32 {
+    fn retries(kind: OperationKind, text: &str, has_limit: bool, error: &Error) -> u32 {
         let mut attempts = Attempts::new(kind, &options(text), has_limit);
         let retry = |_: &u32| matches!(attempts.failed(error, false), Decision::Retry { .. });
         u32::try_from((0..100).take_while(retry).count()).unwrap()
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn reads_are_retried_once_and_other_commands_are_not() {
-        use Kind as K;
+        use OperationKind as K;
         for (error, read, other) in [
             (rejected(10107, &[]), 1, 0),
             (rejected(134, &[]), 1, 0),
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn options_limit_the_number_of_retries() {
-        use Kind as K;
+        use OperationKind as K;
         let (change, overload) = (rejected(10107, &[]), rejected(462, &OVERLOAD));
         assert_eq!(retries(K::Read, "retryReads=false", false, &change), 0);
         assert_eq!(retries(K::Read, "retryReads=false", false, &overload), 2);
@@ -228,7 +228,11 @@ mod tests {
     #[test]
     fn pauses_after_overload_double_up_to_ten_seconds() {
         let error = rejected(462, &OVERLOAD);
-        let mut attempts = Attempts::new(Kind::Other, &options("maxAdaptiveRetries=9"), false);
+        let mut attempts = Attempts::new(
+            OperationKind::Other,
+            &options("maxAdaptiveRetries=9"),
+            false,
+        );
         let pauses = std::iter::from_fn(|| match attempts.failed(&error, false) {
             Decision::Retry {
                 max_pause,
@@ -239,14 +243,14 @@ mod tests {
         let pauses: Vec<_> = pauses.collect();
         let expected = [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000];
         assert_eq!(pauses, expected.map(|pause| (pause, false)));
-        let mut attempts = Attempts::new(Kind::Read, &options(""), false);
+        let mut attempts = Attempts::new(OperationKind::Read, &options(""), false);
         let elsewhere = Decision::Retry {
             max_pause: Duration::ZERO,
             deprioritize: true,
         };
         assert_eq!(attempts.failed(&rejected(91, &[]), true), elsewhere);
         let with = options("enableOverloadRetargeting=true");
-        let mut attempts = Attempts::new(Kind::Other, &with, false);
+        let mut attempts = Attempts::new(OperationKind::Other, &with, false);
         let decision = attempts.failed(&error, false);
         assert!(matches!(
             decision,
@@ -259,15 +263,15 @@ mod tests {
 
     #[test]
     fn numbered_writes_are_labelled_after_a_network_error() {
-        let labelled = |kind: Kind, text: &str, error: Error| {
+        let labelled = |kind: OperationKind, text: &str, error: Error| {
             label_write(error, kind, &options(text)).has_label("RetryableWriteError")
         };
-        let (write, off) = (Kind::NumberedWrite, "retryWrites=false");
+        let (write, off) = (OperationKind::NumberedWrite, "retryWrites=false");
         assert!(labelled(write, "", reset(Stage::Command)));
         assert!(labelled(write, "", Error::pool_cleared(None)));
         assert!(!labelled(write, off, reset(Stage::Command)));
         assert!(!labelled(write, "", rejected(10107, &[])));
-        assert!(!labelled(Kind::Other, "", reset(Stage::Command)));
-        assert!(!labelled(Kind::Read, "", reset(Stage::Command)));
+        assert!(!labelled(OperationKind::Other, "", reset(Stage::Command)));
+        assert!(!labelled(OperationKind::Read, "", reset(Stage::Command)));
     }
 }

@@ -4,7 +4,7 @@ use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::target::SelectedConnection;
-use super::{CursorFields, CursorReply, HasDeployment, Kind, Operation, execute};
+use super::{CursorFields, CursorReply, HasDeployment, Operation, OperationKind, execute};
 use crate::command::Command;
 use crate::conn::ReadReply;
 use crate::error::Result;
@@ -66,11 +66,11 @@ fn execute_command(
     execute::run(client, &operation, fields)
 }
 
-fn kind(body: &RawDocument, reads: Reads) -> Kind {
+fn kind(body: &RawDocument, reads: Reads) -> OperationKind {
     match body {
-        body if reads == Reads::ByName && is_read(body) => Kind::Read,
-        body if is_numbered_write(body) => Kind::NumberedWrite,
-        _ => Kind::Other,
+        body if reads == Reads::ByName && is_read(body) => OperationKind::Read,
+        body if is_numbered_write(body) => OperationKind::NumberedWrite,
+        _ => OperationKind::Other,
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn typed(body: &RawDocument) -> Kind {
+    fn typed(body: &RawDocument) -> OperationKind {
         kind(body, Reads::ByName)
     }
 
@@ -128,13 +128,13 @@ mod tests {
         for name in ["find", "aggregate", "count", "distinct", "listIndexes"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
-            assert_eq!(typed(&body), Kind::Read, "{name}");
-            assert_eq!(kind(&body, Reads::Unknown), Kind::Other, "{name}");
+            assert_eq!(typed(&body), OperationKind::Read, "{name}");
+            assert_eq!(kind(&body, Reads::Unknown), OperationKind::Other, "{name}");
         }
         for other in ["insert", "getMore", "mapReduce", "ping", "Find"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(other).unwrap(), 1);
-            assert_eq!(typed(&body), Kind::Other, "{other}");
+            assert_eq!(typed(&body), OperationKind::Other, "{other}");
         }
     }
 
@@ -149,32 +149,32 @@ mod tests {
             pipeline
         };
         let matching = stages(rawdoc! { "$match": {} });
-        assert_eq!(typed(&aggregate(matching)), Kind::Read);
+        assert_eq!(typed(&aggregate(matching)), OperationKind::Read);
         for stage in [
             rawdoc! { "$out": "d" },
             rawdoc! { "$merge": { "into": "d" } },
         ] {
-            assert_eq!(typed(&aggregate(stages(stage))), Kind::Other);
+            assert_eq!(typed(&aggregate(stages(stage))), OperationKind::Other);
         }
         let mut no_stage = bson::RawArrayBuf::new();
         no_stage.push(5);
-        assert_eq!(typed(&aggregate(no_stage)), Kind::Other);
+        assert_eq!(typed(&aggregate(no_stage)), OperationKind::Other);
     }
 
     #[test]
     fn a_number_makes_a_write_that_may_be_sent_again() {
         let insert = rawdoc! { "insert": "c", "txnNumber": 1_i64 };
-        assert_eq!(typed(&insert), Kind::NumberedWrite);
-        assert_eq!(kind(&insert, Reads::Unknown), Kind::NumberedWrite);
-        assert_eq!(typed(&rawdoc! { "insert": "c" }), Kind::Other);
+        assert_eq!(typed(&insert), OperationKind::NumberedWrite);
+        assert_eq!(kind(&insert, Reads::Unknown), OperationKind::NumberedWrite);
+        assert_eq!(typed(&rawdoc! { "insert": "c" }), OperationKind::Other);
         for name in ["insert", "find"] {
             let mut body = RawDocumentBuf::new();
             body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
             body.append(bson::cstr!("txnNumber"), 1_i64);
             body.append(bson::cstr!("autocommit"), false);
-            assert_eq!(typed(&body), Kind::Other, "{name}");
+            assert_eq!(typed(&body), OperationKind::Other, "{name}");
         }
         let commit = rawdoc! { "commitTransaction": 1, "txnNumber": 1_i64, "autocommit": false };
-        assert_eq!(typed(&commit), Kind::NumberedWrite);
+        assert_eq!(typed(&commit), OperationKind::NumberedWrite);
     }
 }

@@ -7,30 +7,30 @@ use bson::RawDocumentBuf;
 use crate::conn::Perished;
 use crate::error::{Error, Result};
 use crate::options::{ReadPreference, ReadPreferenceMode};
-use crate::sdam::{PooledConnection, ServerPool, ServerType, TopologyType};
+use crate::sdam::{ServerConnection, ServerPool, ServerType, TopologyType};
 use crate::time::Deadline;
 
 /// A connection that is checked out, and the types by which its server was selected.
 pub(crate) struct SelectedConnection {
-    pub(super) connection: PooledConnection,
+    pub(super) connection: ServerConnection,
     pub(super) topology_type: TopologyType,
     pub(super) server_type: ServerType,
 }
 
 impl SelectedConnection {
     /// The connection.
-    pub(crate) fn connection(&self) -> &PooledConnection {
+    pub(crate) fn connection(&self) -> &ServerConnection {
         &self.connection
     }
 
     /// Pins the connection: all further commands of a cursor use it.
-    pub(crate) fn pin(self) -> Target {
-        Target::Connection(Box::new(self))
+    pub(crate) fn pin(self) -> CursorTarget {
+        CursorTarget::Connection(Box::new(self))
     }
 
     /// Gives the connection back. Further commands of a cursor go to the same server, on any connection.
-    pub(crate) fn release(self) -> Target {
-        Target::Server(self.server())
+    pub(crate) fn release(self) -> CursorTarget {
+        CursorTarget::Server(self.server())
     }
 
     fn server(&self) -> TargetServer {
@@ -66,14 +66,14 @@ impl SelectedConnection {
 }
 
 /// Where the commands of an open cursor go.
-pub(crate) enum Target {
+pub(crate) enum CursorTarget {
     /// To the server that holds the cursor, on any connection.
     Server(TargetServer),
     /// To the connection that opened the cursor ("Load Balancer Support", "Connection Pinning").
     Connection(Box<SelectedConnection>),
 }
 
-impl Target {
+impl CursorTarget {
     /// Gives a pinned connection back.
     pub(crate) fn unpin(&mut self) {
         if let Self::Connection(pinned) = self {

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo, Given,
-    OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode, Secret,
-    ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
+    AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
+    ExplicitOptions, OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode,
+    Secret, ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
@@ -433,7 +433,7 @@ impl ClientOptionsBuilder {
                 None => conflicts.push(OptionConflict::OidcAllowedHostsAlone),
             }
         }
-        let given = Given {
+        let given = ExplicitOptions {
             auth_source: self.credential.source.is_some(),
             load_balanced: self.load_balanced.is_some(),
         };
@@ -545,7 +545,7 @@ impl ClientOptionsBuilder {
 /// The input of the rules about the kind of deployment: first the options alone, later together with the results of
 /// DNS.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deployment {
+pub(crate) struct DeploymentOptions {
     /// The number of known hosts.
     pub(crate) hosts: usize,
     /// True if the hosts come from DNS.
@@ -557,7 +557,7 @@ pub(crate) struct Deployment {
     pub(crate) load_balanced: bool,
 }
 
-impl Deployment {
+impl DeploymentOptions {
     /// Returns the rules that are broken.
     pub(crate) fn conflicts(&self) -> Vec<OptionConflict> {
         let several_hosts = self.hosts > 1;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::builder::Deployment;
+use super::builder::DeploymentOptions;
 use super::{ClientOptions, DriverInfo, SrvOptions};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ impl ClientOptions {
     /// Returns the broken rules, each with its specification.
     pub(super) fn conflicts(&self) -> Vec<OptionConflict> {
         let srv = self.srv.as_ref();
-        let deployment = Deployment {
+        let deployment = DeploymentOptions {
             hosts: self.hosts.len(),
             srv: srv.is_some(),
             max_hosts: srv.map_or(0, |srv| srv.max_hosts),

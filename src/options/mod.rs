@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use self::builder::ClientOptionsBuilder;
 #[cfg(feature = "srv")]
-pub(crate) use self::builder::Deployment;
+pub(crate) use self::builder::DeploymentOptions;
 pub(crate) use self::check::database_name_problem;
 pub(crate) use self::cloud::CloudServices;
 pub use self::concern::{
@@ -157,7 +157,7 @@ pub struct SrvOptions {
     /// The number of hosts to select from the records (`srvMaxHosts`; 0 means all). Default: 0.
     pub max_hosts: u32,
     /// The options that the connection string or the program sets itself, and that DNS must not change.
-    pub(crate) given: Given,
+    pub(crate) given: ExplicitOptions,
 }
 
 impl SrvOptions {
@@ -175,7 +175,7 @@ impl SrvOptions {
 /// Records options that the connection string or the program sets explicitly, where the field itself does not show
 /// it. Such options take precedence over those of a TXT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Given {
+pub(crate) struct ExplicitOptions {
     pub(crate) auth_source: bool,
     pub(crate) load_balanced: bool,
 }

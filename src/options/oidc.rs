@@ -180,12 +180,12 @@ impl OidcToken {
 /// The error of a callback that has no token. Its text appears in errors, so it must not contain a secret.
 pub type OidcError = Box<dyn StdError + Send + Sync>;
 
-type Ask = dyn Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync;
+type TokenFunction = dyn Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync;
 
 /// A callback of the program that returns access tokens.
 #[derive(Clone)]
 pub(crate) struct OidcCallback {
-    ask: Arc<Ask>,
+    ask: Arc<TokenFunction>,
     /// The hosts for which the callback may be called, if it requires human interaction.
     pub(crate) human: Option<AllowedHosts>,
 }

@@ -80,7 +80,7 @@ impl Dial for Alone {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
-        let place = crate::conn::Place {
+        let place = crate::conn::ConnectionSlot {
             id: place.id,
             interrupt: Arc::clone(interrupt),
         };

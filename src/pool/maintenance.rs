@@ -27,18 +27,18 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub(super) struct Maintenance {
     interval: Duration,
     is_started: AtomicBool,
-    signal: Arc<Signal>,
+    signal: Arc<MaintenanceSignal>,
 }
 
 #[derive(Debug, Default)]
-struct Signal {
-    wanted: Mutex<Wanted>,
+struct MaintenanceSignal {
+    wanted: Mutex<MaintenanceRequest>,
     changed: Condvar,
 }
 
 /// The request of the pool to the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wanted {
+enum MaintenanceRequest {
     #[default]
     Nothing,
     Run,
@@ -74,16 +74,16 @@ impl Maintenance {
 
     /// Starts the next run now.
     pub(super) fn wake(&self) {
-        self.signal.want(Wanted::Run);
+        self.signal.want(MaintenanceRequest::Run);
     }
 
     /// Stops the thread after its run. Does not wait for it, because that thread may be the one that drops the pool.
     pub(super) fn end(&self) {
-        self.signal.want(Wanted::End);
+        self.signal.want(MaintenanceRequest::End);
     }
 }
 
-fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration) {
+fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &MaintenanceSignal, interval: Duration) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
         // Functions of the program may be called while a connection is established. A panic in one of them must not
@@ -95,14 +95,14 @@ fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &Signal, interval: Duration
         drop(pool);
         let now = Instant::now();
         let until_idle = next_idle.map_or(interval, |next| next.saturating_duration_since(now));
-        if signal.wait(until_idle.clamp(SHORTEST, interval)) == Wanted::End {
+        if signal.wait(until_idle.clamp(SHORTEST, interval)) == MaintenanceRequest::End {
             return;
         }
     }
 }
 
 /// Does one run, and returns the time at which the next connection reaches its idle limit.
-fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
+fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &MaintenanceSignal) -> Option<Instant> {
     event::begin_operation();
     let (next_idle, closed) = pool.queue.close_idle(Instant::now());
     pool.close_all(closed);
@@ -110,10 +110,10 @@ fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &Signal) -> Option<Instant> {
     next_idle
 }
 
-impl Signal {
-    fn want(&self, wanted: Wanted) {
+impl MaintenanceSignal {
+    fn want(&self, wanted: MaintenanceRequest) {
         let mut current = self.wanted.lock();
-        if *current != Wanted::End {
+        if *current != MaintenanceRequest::End {
             *current = wanted;
         }
         drop(current);
@@ -121,16 +121,16 @@ impl Signal {
     }
 
     fn is_ended(&self) -> bool {
-        *self.wanted.lock() == Wanted::End
+        *self.wanted.lock() == MaintenanceRequest::End
     }
 
-    fn wait(&self, limit: Duration) -> Wanted {
-        let waits = |wanted: &mut Wanted| *wanted == Wanted::Nothing;
+    fn wait(&self, limit: Duration) -> MaintenanceRequest {
+        let waits = |wanted: &mut MaintenanceRequest| *wanted == MaintenanceRequest::Nothing;
         let mut current = self
             .changed
             .wait_while(self.wanted.lock(), Some(limit), waits);
         match *current {
-            Wanted::End => Wanted::End,
+            MaintenanceRequest::End => MaintenanceRequest::End,
             _ => std::mem::take(&mut *current),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) use self::dial::{Dial, Pooled};
 pub(crate) use self::guard::PooledConnection;
 use self::maintenance::Maintenance;
 pub(crate) use self::state::Lease;
-use self::state::{Closing, Counts, Limits, Outcome, Phase, Reason, Refusal};
+use self::state::{CheckOutRefusal, CheckOutStep, CloseReason, Closing, Counts, Limits, Phase};
 use self::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
 use crate::address::ServerAddress;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,7 +83,7 @@ pub(crate) struct Pool<D: Dial> {
 
 /// The settings of a pool.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct PoolSettings {
     limits: Limits,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
@@ -94,7 +94,7 @@ pub(crate) struct Settings {
     checked_when_idle_for: Duration,
 }
 
-impl Settings {
+impl PoolSettings {
     pub(crate) fn new(options: &ClientOptions) -> Self {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let unless = |value: u32, default: u32| (value != default).then_some(value);
@@ -126,8 +126,8 @@ impl Settings {
 
 impl<D: Dial> Pool<D> {
     /// Creates an empty, paused pool. It is not reported to the program before [`announce`](Self::announce).
-    pub(crate) fn new(server: ServerAddress, dialer: Arc<D>, settings: Settings) -> Arc<Self> {
-        let Settings {
+    pub(crate) fn new(server: ServerAddress, dialer: Arc<D>, settings: PoolSettings) -> Arc<Self> {
+        let PoolSettings {
             limits,
             wait_queue_timeout,
             listener,
@@ -226,7 +226,7 @@ impl<D: Dial> Pool<D> {
         self.follow_ready();
         let started = Instant::now();
         self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
-        let asked = Asked {
+        let asked = CheckOutInProgress {
             pool: self,
             started,
         };
@@ -262,7 +262,7 @@ impl<D: Dial> Pool<D> {
         let mut beyond_limit = None;
         loop {
             match outcome {
-                CheckOut::Served(Outcome::Reuse(lease, mut connection, since)) => {
+                CheckOut::Served(CheckOutStep::Reuse(lease, mut connection, since)) => {
                     if now.duration_since(since) < self.checked_when_idle_for
                         || connection.is_open()
                     {
@@ -276,7 +276,7 @@ impl<D: Dial> Pool<D> {
                     self.wake_maintenance();
                     outcome = next;
                 }
-                CheckOut::Served(Outcome::Establish(lease)) => {
+                CheckOut::Served(CheckOutStep::Establish(lease)) => {
                     let error = match self.establish(lease, deadline) {
                         Ok(connection) => {
                             let service = connection.service_id().map(|id| id.bytes());
@@ -298,11 +298,11 @@ impl<D: Dial> Pool<D> {
                     outcome = next;
                     beyond_limit = Some(error);
                 }
-                CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {
+                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Closed)) => {
                     let error = Error::client_closed().with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::PoolClosed, error));
                 }
-                CheckOut::Served(Outcome::Refused(Refusal::Paused)) => {
+                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Paused)) => {
                     let error = Error::pool_cleared(self.cleared_by()).with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
                 }
@@ -327,7 +327,7 @@ impl<D: Dial> Pool<D> {
         self.tell(|| PoolEventKind::ConnectionCreated {
             connection_id: lease.id,
         });
-        let place = Place { pool: self, lease };
+        let place = PendingConnection { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
         let outcome = self.dialer.dial(&self.server, lease, &interrupt, deadline);
         if outcome.is_ok() {
@@ -399,9 +399,9 @@ impl<D: Dial> Pool<D> {
     fn give_place_back(&self, lease: Lease, error: Option<&Error>) {
         let is_closed = error.is_some_and(|error| error.kind() == ErrorKind::ClientClosed);
         let reason = if is_closed {
-            Reason::PoolClosed
+            CloseReason::PoolClosed
         } else {
-            Reason::Error
+            CloseReason::Error
         };
         let closed = self.queue.failed(lease, reason, Instant::now());
         let is_own = |closing: &Closing<_, _>| closing.id == lease.id;
@@ -610,15 +610,15 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    fn tell_closed(&self, connection_id: u64, reason: Option<Reason>, error: Option<&Error>) {
+    fn tell_closed(&self, connection_id: u64, reason: Option<CloseReason>, error: Option<&Error>) {
         let Some(reason) = reason else { return };
         self.tell(|| PoolEventKind::ConnectionClosed {
             connection_id,
             reason: match reason {
-                Reason::Stale => ConnectionClosedReason::Stale,
-                Reason::Idle => ConnectionClosedReason::Idle,
-                Reason::Error => ConnectionClosedReason::Error,
-                Reason::PoolClosed => ConnectionClosedReason::PoolClosed,
+                CloseReason::Stale => ConnectionClosedReason::Stale,
+                CloseReason::Idle => ConnectionClosedReason::Idle,
+                CloseReason::Error => ConnectionClosedReason::Error,
+                CloseReason::PoolClosed => ConnectionClosedReason::PoolClosed,
             },
             error: error.cloned(),
         });
@@ -710,24 +710,24 @@ impl fmt::Display for PoolState {
 }
 
 /// The lease of a connection that is being established. Dropping it, as when the dial panics, returns the lease.
-struct Place<'a, D: Dial> {
+struct PendingConnection<'a, D: Dial> {
     pool: &'a Pool<D>,
     lease: Lease,
 }
 
-impl<D: Dial> Drop for Place<'_, D> {
+impl<D: Dial> Drop for PendingConnection<'_, D> {
     fn drop(&mut self) {
         self.pool.give_place_back(self.lease, None);
     }
 }
 
 /// A check-out in progress. Dropping it, as when the dial panics, reports that the check-out failed.
-struct Asked<'a, D: Dial> {
+struct CheckOutInProgress<'a, D: Dial> {
     pool: &'a Pool<D>,
     started: Instant,
 }
 
-impl<D: Dial> Drop for Asked<'_, D> {
+impl<D: Dial> Drop for CheckOutInProgress<'_, D> {
     fn drop(&mut self) {
         let message = "the attempt to establish a connection panicked";
         self.pool.tell(|| PoolEventKind::ConnectionCheckOutFailed {

@@ -11,19 +11,21 @@
 
 use std::time::Instant;
 
-use super::state::{Closing, Counts, Lease, Limits, Outcome, Phase, Reason, ServiceId, State};
+use super::state::{
+    CheckOutStep, CloseReason, Closing, Counts, Lease, Limits, Phase, ServiceId, State,
+};
 use super::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// The state of a pool, shared by threads.
 #[derive(Debug)]
 pub(super) struct WaitQueue<C, H> {
-    state: Mutex<Locked<C, H>>,
+    state: Mutex<LockedState<C, H>>,
     /// Notified when the last connection of a closed pool is returned.
     drained: Condvar,
 }
 
 /// The rules of the pool, with the waiting threads of this module.
-type Locked<C, H> = State<C, H, Arc<Waiter<C>>>;
+type LockedState<C, H> = State<C, H, Arc<Waiter<C>>>;
 
 /// Connections that have left the pool, and that the caller must close.
 pub(super) type Closed<C, H> = Vec<Closing<C, H>>;
@@ -31,7 +33,7 @@ pub(super) type Closed<C, H> = Vec<Closing<C, H>>;
 /// The result of a check-out.
 #[derive(Debug)]
 pub(super) enum CheckOut<C> {
-    Served(Outcome<C>),
+    Served(CheckOutStep<C>),
     /// The wait timed out.
     TimedOut(Counts),
 }
@@ -39,7 +41,7 @@ pub(super) enum CheckOut<C> {
 /// One waiting thread.
 #[derive(Debug)]
 pub(super) struct Waiter<C> {
-    granted: Mutex<Option<Outcome<C>>>,
+    granted: Mutex<Option<CheckOutStep<C>>>,
     arrived: Condvar,
 }
 
@@ -123,7 +125,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         service: Option<ServiceId>,
         now: Instant,
     ) -> Closed<C, H> {
-        let change = |state: &mut Locked<C, H>| {
+        let change = |state: &mut LockedState<C, H>| {
             state.established(lease, service, now);
             state.check_in(lease, connection, false, now);
         };
@@ -131,7 +133,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     /// Records that a connection could not be established.
-    pub(super) fn failed(&self, lease: Lease, reason: Reason, now: Instant) -> Closed<C, H> {
+    pub(super) fn failed(&self, lease: Lease, reason: CloseReason, now: Instant) -> Closed<C, H> {
         self.act(now, |state| state.failed(lease, reason)).1
     }
 
@@ -253,8 +255,8 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
 
     fn served_or_wait(
         &self,
-        mut state: MutexGuard<'_, Locked<C, H>>,
-        served: Option<Outcome<C>>,
+        mut state: MutexGuard<'_, LockedState<C, H>>,
+        served: Option<CheckOutStep<C>>,
         first: bool,
         deadline: Option<Instant>,
     ) -> (CheckOut<C>, Closed<C, H>) {
@@ -287,7 +289,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     fn act<R>(
         &self,
         now: Instant,
-        change: impl FnOnce(&mut Locked<C, H>) -> R,
+        change: impl FnOnce(&mut LockedState<C, H>) -> R,
     ) -> (R, Closed<C, H>) {
         let mut state = self.lock();
         let result = change(&mut state);
@@ -310,14 +312,14 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         (result, closed)
     }
 
-    fn notify_if_drained(&self, state: &Locked<C, H>) {
+    fn notify_if_drained(&self, state: &LockedState<C, H>) {
         let counts = state.counts();
         if counts.in_use + counts.pending == 0 && state.phase() == Phase::Closed {
             self.drained.notify_all();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Locked<C, H>> {
+    fn lock(&self) -> MutexGuard<'_, LockedState<C, H>> {
         self.state.lock()
     }
 }
@@ -342,13 +344,13 @@ impl<C> Default for Waiter<C> {
 }
 
 impl<C> Waiter<C> {
-    fn deliver(&self, outcome: Outcome<C>) {
+    fn deliver(&self, outcome: CheckOutStep<C>) {
         *self.granted.lock() = Some(outcome);
         self.arrived.notify_one();
     }
 
     /// Waits for the delivered result. Returns `None` if the deadline passes first.
-    fn wait(&self, deadline: Option<Instant>) -> Option<Outcome<C>> {
+    fn wait(&self, deadline: Option<Instant>) -> Option<CheckOutStep<C>> {
         let mut granted = self.granted.lock();
         loop {
             if let Some(outcome) = granted.take() {

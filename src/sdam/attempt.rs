@@ -15,7 +15,7 @@ use crate::time::Elapsed;
 
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
-pub(super) struct Attempt(Mutex<Option<Progress>>);
+pub(super) struct CheckProgress(Mutex<Option<Progress>>);
 
 #[derive(Clone, Debug)]
 struct Progress {
@@ -25,7 +25,7 @@ struct Progress {
     addresses: Vec<SocketAddr>,
 }
 
-impl Attempt {
+impl CheckProgress {
     /// Records the start of an attempt, which ends when the returned value is dropped.
     pub(super) fn begin(&self) -> Observed<'_> {
         *self.0.lock() = Some(Progress {

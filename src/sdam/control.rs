@@ -16,12 +16,12 @@ pub(super) const MIN_HEARTBEAT_FREQUENCY: Duration = Duration::from_millis(500);
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
 pub(super) struct Control {
-    state: Mutex<State>,
+    state: Mutex<ControlState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ControlState {
     has_ended: bool,
     /// True while a check is in progress.
     is_checking: bool,
@@ -37,7 +37,7 @@ struct State {
     other_interrupt: Arc<Interrupt>,
 }
 
-impl State {
+impl ControlState {
     fn take_interrupts(&mut self) -> [Arc<Interrupt>; 2] {
         [
             std::mem::take(&mut self.interrupt),
@@ -182,7 +182,7 @@ impl Control {
 
     /// Waits for the whole `interval`, regardless of requests. Returns false if the monitor must stop.
     pub(super) fn pause(&self, interval: Duration) -> bool {
-        let waits = |state: &mut State| !state.has_ended;
+        let waits = |state: &mut ControlState| !state.has_ended;
         let state = self
             .changed
             .wait_while(self.state.lock(), Some(interval), waits);

@@ -1,7 +1,7 @@
 //! The consequences of an error of an operation or of a check.
 //!
-//! In: the error or the reply, and the description of the server. Out: an [`Outcome`], which the caller applies under
-//! the lock of the topology: first the description ([`State::update`](super::update::State::update)),
+//! In: the error or the reply, and the description of the server. Out: an [`ErrorEffects`], which the caller applies under
+//! the lock of the topology: first the description ([`TopologyState::update`](super::update::TopologyState::update)),
 //! then the pool, then the monitor. Sources: "Server Discovery and Monitoring", "Error handling"; "Server
 //! Monitoring", "Network or command error during server check"; "Client Backpressure"; "Load Balancer Support",
 //! "Error Handling".
@@ -21,7 +21,7 @@ pub(crate) struct ApplicationError<'a> {
     /// The server of the operation.
     pub(crate) server: &'a ServerAddress,
     /// The error or the reply.
-    pub(crate) what: What<'a>,
+    pub(crate) what: OperationResult<'a>,
     /// True if the pool, or its part for the service, was cleared after the connection was created or its establishment
     /// began.
     pub(crate) is_stale: bool,
@@ -33,7 +33,7 @@ pub(crate) struct ApplicationError<'a> {
 
 /// The result of an operation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum What<'a> {
+pub(crate) enum OperationResult<'a> {
     /// The operation failed, while its connection was established or on it.
     Error(&'a Error),
     /// The operation succeeded (`ok: 1`). The reply may contain an error of the write concern.
@@ -42,13 +42,13 @@ pub(crate) enum What<'a> {
 
 /// The consequences of an error.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct ErrorEffects {
     /// The new description of the server, or `None` if it does not change.
     pub(crate) description: Option<ServerDescription>,
     /// The effect on connections.
     pub(crate) clear: Clear,
     /// The effect on the monitor.
-    pub(crate) check: Check,
+    pub(crate) check: CheckEffect,
 }
 
 /// The effect of an error on the connections of a pool.
@@ -68,7 +68,7 @@ pub(crate) enum Clear {
 
 /// The effect of an error on the monitor of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum CheckEffect {
     /// The monitor continues unchanged.
     #[default]
     AsBefore,
@@ -80,7 +80,7 @@ pub(crate) enum Check {
     Retry,
 }
 
-impl Outcome {
+impl ErrorEffects {
     /// Returns the consequences of the end of an operation.
     pub(crate) fn of_operation(
         topology: &TopologyDescription,
@@ -117,19 +117,19 @@ impl Outcome {
                     false => Clear::No,
                 },
                 check: match is_load_balanced {
-                    true => Check::AsBefore,
-                    false => Check::Request,
+                    true => CheckEffect::AsBefore,
+                    false => CheckEffect::Request,
                 },
             };
         }
         match error.what {
-            What::Error(failure) if speaks_against_server(failure) => Self {
+            OperationResult::Error(failure) if speaks_against_server(failure) => Self {
                 description: (!is_load_balanced)
                     .then(|| ServerDescription::failed(error.server.clone(), failure.clone())),
                 clear,
                 check: match is_load_balanced {
-                    true => Check::AsBefore,
-                    false => Check::Cancel,
+                    true => CheckEffect::AsBefore,
+                    false => CheckEffect::Cancel,
                 },
             },
             _ => Self::default(),
@@ -161,14 +161,14 @@ impl Outcome {
                 interrupt_in_use_connections: error.is_timeout(),
             },
             check: match is_of_network && known.is_available() {
-                true => Check::Retry,
-                false => Check::AsBefore,
+                true => CheckEffect::Retry,
+                false => CheckEffect::AsBefore,
             },
         }
     }
 }
 
-impl<'a> What<'a> {
+impl<'a> OperationResult<'a> {
     /// Returns the server's reply, if there is one.
     fn answer(self) -> Option<&'a RawDocument> {
         match self {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     /// Returns a text that describes the consequences for an error of a connection with wire version 21.
-    fn outcome(topology_type: TopologyType, what: What<'_>) -> String {
+    fn outcome(topology_type: TopologyType, what: OperationResult<'_>) -> String {
         let server = address();
         let error = ApplicationError {
             server: &server,
@@ -263,10 +263,10 @@ mod tests {
             max_wire_version: 21,
             service_id: None,
         };
-        words(&Outcome::of_operation(&topology(topology_type), error))
+        words(&ErrorEffects::of_operation(&topology(topology_type), error))
     }
 
-    fn words(outcome: &Outcome) -> String {
+    fn words(outcome: &ErrorEffects) -> String {
         let mut words = Vec::new();
         if outcome.description.is_some() {
             words.push("unknown");
@@ -280,10 +280,10 @@ mod tests {
             Clear::Service(_) => "service",
         });
         words.push(match outcome.check {
-            Check::AsBefore => "as before",
-            Check::Request => "request",
-            Check::Cancel => "cancel",
-            Check::Retry => "retry",
+            CheckEffect::AsBefore => "as before",
+            CheckEffect::Request => "request",
+            CheckEffect::Cancel => "cancel",
+            CheckEffect::Retry => "retry",
         });
         words.join(", ")
     }
@@ -347,7 +347,7 @@ mod tests {
                 NOTHING,
             ),
         ] {
-            let what = What::Error(&error);
+            let what = OperationResult::Error(&error);
             assert_eq!(
                 outcome(TopologyType::ReplicaSetWithPrimary, what),
                 expected,
@@ -367,7 +367,7 @@ mod tests {
         let of = |reply| {
             outcome(
                 TopologyType::ReplicaSetWithPrimary,
-                What::Error(&refused(reply)),
+                OperationResult::Error(&refused(reply)),
             )
         };
         assert_eq!(
@@ -387,23 +387,23 @@ mod tests {
         let server = address();
         let error = ApplicationError {
             server: &server,
-            what: What::Reply(&of_write_concern),
+            what: OperationResult::Reply(&of_write_concern),
             is_stale: false,
             max_wire_version: 21,
             service_id: None,
         };
-        let outcome = Outcome::of_operation(&topology(TopologyType::Sharded), error);
+        let outcome = ErrorEffects::of_operation(&topology(TopologyType::Sharded), error);
         assert_eq!(words(&outcome), "unknown, clear, request");
         let text = outcome.description.unwrap().error.unwrap().to_string();
         assert_eq!(text, "the server answered with error 11600: x");
         // Connections of old servers do not survive this error.
         let old = refused(rawdoc! { "ok": 0, "code": 10107 });
         let error = ApplicationError {
-            what: What::Error(&old),
+            what: OperationResult::Error(&old),
             max_wire_version: 7,
             ..error
         };
-        let outcome = Outcome::of_operation(&topology(TopologyType::Sharded), error);
+        let outcome = ErrorEffects::of_operation(&topology(TopologyType::Sharded), error);
         assert_eq!(words(&outcome), "unknown, clear, request");
     }
 
@@ -416,12 +416,12 @@ mod tests {
             let (server, error) = (address(), refused(reply));
             let error = ApplicationError {
                 server: &server,
-                what: What::Error(&error),
+                what: OperationResult::Error(&error),
                 is_stale,
                 max_wire_version: 21,
                 service_id: None,
             };
-            words(&Outcome::of_operation(
+            words(&ErrorEffects::of_operation(
                 &topology(TopologyType::ReplicaSetWithPrimary),
                 error,
             ))
@@ -439,12 +439,12 @@ mod tests {
             let server = address();
             let error = ApplicationError {
                 server: &server,
-                what: What::Error(&error),
+                what: OperationResult::Error(&error),
                 is_stale: false,
                 max_wire_version: 21,
                 service_id: Some(SERVICE),
             };
-            words(&Outcome::of_operation(
+            words(&ErrorEffects::of_operation(
                 &topology(TopologyType::LoadBalanced),
                 error,
             ))
@@ -487,7 +487,7 @@ mod tests {
             (&unknown, &own, "unknown, keep, as before"),
         ] {
             assert_eq!(
-                words(&Outcome::of_check(known, error)),
+                words(&ErrorEffects::of_check(known, error)),
                 expected,
                 "{error:?}"
             );

@@ -14,10 +14,10 @@ use crate::sync::Mutex;
 
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
-pub(super) struct Handover(Mutex<Option<Offer>>);
+pub(super) struct Handover(Mutex<Option<OfferedConnection>>);
 
 #[derive(Debug)]
-struct Offer {
+struct OfferedConnection {
     connection: CheckConnection,
     /// The generation of the pool when the connection was established.
     generation: u64,
@@ -27,7 +27,7 @@ struct Offer {
 impl Handover {
     /// Offers a connection to the pool. It can be taken as long as the pool's generation is still the same.
     pub(super) fn offer(&self, connection: CheckConnection, generation: u64) {
-        *self.0.lock() = Some(Offer {
+        *self.0.lock() = Some(OfferedConnection {
             connection,
             generation,
             since: Instant::now(),

@@ -2,7 +2,7 @@
 //!
 //! The rules are plain values that open no socket, start no thread and read no clock. Their input is the result of a
 //! check, as a [`ServerDescription`]. Their output is the change ([`update::Update`]), or the consequences of an
-//! error ([`errors::Outcome`]). Descriptions are immutable: a new one replaces the old one, so that a thread may read
+//! error ([`errors::ErrorEffects`]). Descriptions are immutable: a new one replaces the old one, so that a thread may read
 //! one for as long as it likes. [`Topology`] adds the lock around the rules, and the monitors are the threads.
 //!
 //! | file | contents |
@@ -45,6 +45,6 @@ pub(crate) mod update;
 mod verdict;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
-pub(crate) use self::server::{PooledConnection, ServerPool};
+pub(crate) use self::server::{ServerConnection, ServerPool};
 pub(crate) use self::snapshot::Selected;
 pub(crate) use self::topology::Topology;

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use super::control::{Begin, Control, End, MIN_HEARTBEAT_FREQUENCY};
 use super::description::ServerDescription;
-use super::errors::Check;
+use super::errors::CheckEffect;
 use super::pushes::Pushes;
 use super::server::Server;
 use super::topology::Topology;
-use crate::conn::{Answer, CheckConnection, Connector};
+use crate::conn::{CheckConnection, Connector, HelloExchange};
 use crate::error::{Error, Result, Stage};
 use crate::event::{self, MonitoringConnection, SdamEventKind};
 use crate::ffi::fork;
@@ -29,7 +29,7 @@ use crate::reason::io::{LimitedAction, LocalLimit};
 
 /// The settings that the threads of all servers share.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct MonitorSettings {
     /// `heartbeatFrequencyMS`.
     pub(super) interval: Duration,
     /// `connectTimeoutMS`.
@@ -43,7 +43,7 @@ struct Monitor {
     topology: Weak<Topology>,
     server: Arc<Server>,
     connector: Arc<Connector>,
-    settings: Settings,
+    settings: MonitorSettings,
     connection: Option<CheckConnection>,
     /// True until the first check has succeeded. After a recovery the connection is not handed over, because the
     /// additional connection would be one more that can fail.
@@ -60,7 +60,7 @@ struct Monitor {
 
 /// The result of a successful check.
 struct Checked {
-    answer: Answer,
+    answer: HelloExchange,
     /// True if the server delayed the reply; otherwise the reply measures a round trip.
     is_awaited: bool,
 }
@@ -70,7 +70,7 @@ pub(super) fn start(
     topology: &Weak<Topology>,
     server: &Arc<Server>,
     connector: &Arc<Connector>,
-    settings: &Settings,
+    settings: &MonitorSettings,
 ) {
     let Some(alive) = topology.upgrade() else {
         return;
@@ -232,7 +232,7 @@ impl Monitor {
                 })
             }
             (Some(open), Some(version)) => {
-                let Settings {
+                let MonitorSettings {
                     interval, limit, ..
                 } = self.settings;
                 open.wait_for_change(version, interval, limit)
@@ -323,7 +323,7 @@ impl Monitor {
             .map(|topology| topology.check_failed(&self.server, error));
         let interval = self.settings.interval;
         match check {
-            Some(Check::Retry) => None,
+            Some(CheckEffect::Retry) => None,
             // A resource that this host lacks now may be available again soon.
             _ if is_local_limit => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
             _ => Some(interval),
@@ -362,7 +362,12 @@ impl Monitor {
 }
 
 /// Measures a round trip at each interval. Failures are ignored, because the monitor has its own checks.
-fn measure(topology: &Weak<Topology>, server: &Server, connector: &Connector, settings: &Settings) {
+fn measure(
+    topology: &Weak<Topology>,
+    server: &Server,
+    connector: &Connector,
+    settings: &MonitorSettings,
+) {
     let control: &Control = &server.control;
     let mut open: Option<CheckConnection> = None;
     while control.pause(settings.interval) {

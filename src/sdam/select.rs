@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use log::{Level, log_enabled};
 
 use super::description::ServerDescription;
-use super::selection::Operation;
+use super::selection::ServerRequirement;
 use super::selection_error::{self, WaitEnd};
 use super::snapshot::Selected;
-use super::topology::{Locked, Topology};
+use super::topology::{LockedTopology, Topology};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::event;
@@ -31,7 +31,7 @@ impl Topology {
     /// only server, or of all together. [`ClientClosed`](crate::ErrorKind::ClientClosed) if the client is closed.
     pub(crate) fn select(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
     ) -> Result<Selected> {
@@ -82,7 +82,7 @@ impl Topology {
 
     fn wait_for(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
         started: Instant,
@@ -129,7 +129,12 @@ impl Topology {
         }
     }
 
-    fn no_server(&self, locked: &Locked, operation: Operation<'_>, end: WaitEnd) -> Error {
+    fn no_server(
+        &self,
+        locked: &LockedTopology,
+        operation: ServerRequirement<'_>,
+        end: WaitEnd,
+    ) -> Error {
         let mut topology = (**locked.snapshot.description()).clone();
         if let WaitEnd::TimedOut(elapsed) = end {
             for (address, server) in locked.snapshot.servers() {

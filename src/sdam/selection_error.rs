@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
-use super::selection::Operation;
+use super::selection::ServerRequirement;
 use crate::cause::Cause;
 use crate::error::{Error, ErrorKind, Milliseconds, WithoutServer};
 use crate::printable::{Printable, Quoted};
@@ -35,7 +35,7 @@ pub(super) enum WaitEnd {
 pub(super) fn error(
     topology: &TopologyDescription,
     left: &[Error],
-    operation: Operation<'_>,
+    operation: ServerRequirement<'_>,
     end: WaitEnd,
 ) -> Error {
     let topology = &with_reasons(topology);
@@ -218,7 +218,7 @@ mod tests {
         );
         let left = failed("e", Stage::Hello, CauseCode::HelloFailed).error;
         let left = [left.unwrap()];
-        let error = error(&topology, &left, Operation::Write, late());
+        let error = error(&topology, &left, ServerRequirement::Write, late());
         assert_eq!(
             error.to_string(),
             "no server for a write within 30 s (serverSelectionTimeoutMS): replica set \"rs0\" without a known primary
@@ -247,7 +247,7 @@ mod tests {
         let own = server.error.clone().unwrap();
         let one = topology(TopologyType::Unknown, vec![server]);
         let read = ReadPreference::default();
-        let shown = error(&one, &[], Operation::Read(&read), WaitEnd::Hopeless);
+        let shown = error(&one, &[], ServerRequirement::Read(&read), WaitEnd::Hopeless);
         assert_eq!(shown.to_string(), own.to_string());
         assert_eq!((shown.kind(), shown.stage()), (own.kind(), own.stage()));
         let two = topology(
@@ -257,7 +257,7 @@ mod tests {
                 failed("b", Stage::Tls, CauseCode::HostnameMismatch),
             ],
         );
-        let shown = error(&two, &[], Operation::Write, WaitEnd::Hopeless);
+        let shown = error(&two, &[], ServerRequirement::Write, WaitEnd::Hopeless);
         assert!(
             shown
                 .to_string()
@@ -271,7 +271,7 @@ mod tests {
         let mut ghost = ServerDescription::unknown(address("a"));
         ghost.server_type = ServerType::RsGhost;
         let one = topology(TopologyType::Unknown, vec![ghost]);
-        let error = error(&one, &[], Operation::Write, late());
+        let error = error(&one, &[], ServerRequirement::Write, late());
         assert_eq!(
             error.to_string(),
             "no server for a write within 30 s (serverSelectionTimeoutMS): no server that has answered can be used
@@ -289,7 +289,7 @@ mod tests {
         server.error = server.error.map(|error| error.with_labels(&labels));
         let one = topology(TopologyType::Unknown, vec![server]);
         for end in [late(), WaitEnd::Hopeless] {
-            let error = error(&one, &[], Operation::Write, end);
+            let error = error(&one, &[], ServerRequirement::Write, end);
             assert_eq!(error.labels(), [""; 0]);
             assert_eq!(
                 error.cause().unwrap().code(),
@@ -302,7 +302,7 @@ mod tests {
     fn many_servers_are_not_all_shown() {
         let servers = (0..60).map(|n| ServerDescription::unknown(address(&format!("s{n}"))));
         let topology = topology(TopologyType::Sharded, servers.collect());
-        let text = error(&topology, &[], Operation::Write, late()).to_string();
+        let text = error(&topology, &[], ServerRequirement::Write, late()).to_string();
         assert_eq!(text.lines().count(), 52);
         assert!(text.ends_with("and 10 more"), "{text}");
     }

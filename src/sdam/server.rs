@@ -4,14 +4,14 @@
 
 use std::sync::{Arc, Weak};
 
-use super::attempt::Attempt;
+use super::attempt::CheckProgress;
 use super::control::Control;
 use super::handover::Handover;
 use super::rtt::RoundTripTimes;
 use super::topology::Topology;
-use super::verdict::Verdict;
+use super::verdict::ServerVerdict;
 use crate::address::ServerAddress;
-use crate::conn::{Connection, Connector, Place};
+use crate::conn::{Connection, ConnectionSlot, Connector};
 use crate::error::{Error, Result};
 use crate::pool::{self, Dial, Lease, Pool};
 use crate::socket::Interrupt;
@@ -22,7 +22,7 @@ use crate::time::Deadline;
 pub(crate) type ServerPool = Pool<Dialer>;
 
 /// A connection that is checked out of such a pool.
-pub(crate) type PooledConnection = pool::PooledConnection<Dialer>;
+pub(crate) type ServerConnection = pool::PooledConnection<Dialer>;
 
 /// A server in the topology.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(crate) struct Server {
     pub(super) pool: Arc<ServerPool>,
     pub(super) control: Control,
     /// The monitor's progress with a new connection.
-    pub(super) attempt: Attempt,
+    pub(super) attempt: CheckProgress,
     pub(super) handover: Arc<Handover>,
     /// The round trip times since the server was last unknown.
     round_trip_times: Mutex<RoundTripTimes>,
     /// The decision, from the server's checks, whether waiting for it can help.
-    verdict: Mutex<Verdict>,
+    verdict: Mutex<ServerVerdict>,
 }
 
 impl Server {
@@ -43,7 +43,7 @@ impl Server {
         address: &ServerAddress,
         connector: &Arc<Connector>,
         topology: &Weak<Topology>,
-        settings: pool::Settings,
+        settings: pool::PoolSettings,
     ) -> Arc<Self> {
         let handover = Arc::<Handover>::default();
         let dialer = Arc::new(Dialer {
@@ -54,7 +54,7 @@ impl Server {
         Arc::new(Self {
             pool: Pool::new(address.clone(), dialer, settings),
             control: Control::default(),
-            attempt: Attempt::default(),
+            attempt: CheckProgress::default(),
             handover,
             round_trip_times: Mutex::default(),
             verdict: Mutex::default(),
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Returns the decision, from the server's checks, whether waiting for it can help.
-    pub(super) fn verdict(&self) -> MutexGuard<'_, Verdict> {
+    pub(super) fn verdict(&self) -> MutexGuard<'_, ServerVerdict> {
         self.verdict.lock()
     }
 }
@@ -99,7 +99,7 @@ impl Dial for Dialer {
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
     ) -> Result<Box<Connection>> {
-        let place = Place {
+        let place = ConnectionSlot {
             id: lease.id,
             interrupt: Arc::clone(interrupt),
         };

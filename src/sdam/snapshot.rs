@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::description::{ServerDescription, TopologyDescription, TopologyType};
-use super::selection::{self, Operation};
+use super::selection::{self, ServerRequirement};
 use super::server::{Server, ServerPool};
 use crate::address::ServerAddress;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::random::below;
 
 /// See the [module documentation](self).
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub(crate) struct TopologySnapshot {
     description: Arc<TopologyDescription>,
     servers: BTreeMap<ServerAddress, Arc<Server>>,
     local_threshold: Duration,
@@ -31,7 +31,7 @@ pub(crate) struct Selected {
     pub(crate) topology_type: TopologyType,
 }
 
-impl Snapshot {
+impl TopologySnapshot {
     pub(super) fn new(
         description: Arc<TopologyDescription>,
         servers: BTreeMap<ServerAddress, Arc<Server>>,
@@ -43,7 +43,7 @@ impl Snapshot {
             local_threshold,
             writable: Vec::new(),
         };
-        let suitable = snapshot.description.suitable(Operation::Write, &[]);
+        let suitable = snapshot.description.suitable(ServerRequirement::Write, &[]);
         let window =
             suitable.map(|suitable| selection::in_latency_window(suitable, local_threshold));
         snapshot.writable = window
@@ -86,12 +86,12 @@ impl Snapshot {
     /// server is suitable.
     pub(super) fn at_hand(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Option<Selected> {
         let is_common = match operation {
-            Operation::Write => true,
-            Operation::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
+            ServerRequirement::Write => true,
+            ServerRequirement::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
         };
         if !is_common || !deprioritized.is_empty() {
             return None;
@@ -107,7 +107,7 @@ impl Snapshot {
     /// before.
     pub(super) fn choose(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Option<Selected>> {
         if let Some(selected) = self.at_hand(operation, deprioritized) {

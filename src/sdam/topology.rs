@@ -3,7 +3,7 @@
 //! One lock guards the descriptions and the states of the pools, so that no server is selected whose pool is not
 //! ready. Nothing that takes time happens under the lock. The effects of a change (reporting to the program, closing
 //! connections, starting and stopping threads) are queued in order ([`Effects`]), and applied without the lock.
-//! Readers copy a pointer to a [`Snapshot`]. Sources: "Server Discovery and Monitoring", "Server Monitoring", "Server
+//! Readers copy a pointer to a [`TopologySnapshot`]. Sources: "Server Discovery and Monitoring", "Server Monitoring", "Server
 //! Selection".
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +16,11 @@ use log::{Level, log_enabled};
 
 use super::description::ServerDescription;
 use super::effects::{Effect, Effects};
-use super::errors::{ApplicationError, Check, Clear, Outcome, What};
+use super::errors::{ApplicationError, CheckEffect, Clear, ErrorEffects, OperationResult};
 use super::monitor;
-use super::server::{PooledConnection, Server, ServerPool};
-use super::snapshot::Snapshot;
-use super::update::{State, Update};
+use super::server::{Server, ServerConnection, ServerPool};
+use super::snapshot::TopologySnapshot;
+use super::update::{TopologyState, Update};
 use crate::address::ServerAddress;
 use crate::conn::{Connector, is_function};
 use crate::error::Error;
@@ -40,14 +40,14 @@ pub(crate) struct Topology {
     forks: u64,
     id: ObjectId,
     connector: Arc<Connector>,
-    pools: pool::Settings,
-    monitors: monitor::Settings,
+    pools: pool::PoolSettings,
+    monitors: monitor::MonitorSettings,
     listener: EventListener,
     pub(super) local_threshold: Duration,
     pub(super) selection_timeout: Duration,
     /// True if hosts may be added from DNS later.
     is_polled: bool,
-    locked: Mutex<Locked>,
+    locked: Mutex<LockedTopology>,
     /// Notified of each new snapshot.
     changed: Condvar,
     effects: Effects,
@@ -58,9 +58,9 @@ pub(crate) struct Topology {
 
 /// The data guarded by the lock.
 #[derive(Debug)]
-pub(super) struct Locked {
-    state: State,
-    pub(super) snapshot: Arc<Snapshot>,
+pub(super) struct LockedTopology {
+    state: TopologyState,
+    pub(super) snapshot: Arc<TopologySnapshot>,
     has_begun: bool,
     pub(super) is_closed: bool,
     /// The reasons why servers were found not to belong to the deployment; the latest comes last.
@@ -72,14 +72,14 @@ impl Topology {
     /// [`begin`](Self::begin).
     pub(crate) fn new(options: &ClientOptions, connector: &Arc<Connector>) -> Arc<Self> {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
-        let (state, events) = State::open(options, &seeds);
+        let (state, events) = TopologyState::open(options, &seeds);
         let streams = match options.server_monitoring_mode {
             ServerMonitoringMode::Auto => !is_function(),
             ServerMonitoringMode::Stream => true,
             ServerMonitoringMode::Poll => false,
         };
         Arc::new_cyclic(|own| {
-            let pools = pool::Settings::new(options);
+            let pools = pool::PoolSettings::new(options);
             let server = |seed: &ServerAddress| {
                 let server = Server::new(seed, connector, own, pools.clone());
                 (seed.clone(), server)
@@ -88,13 +88,13 @@ impl Topology {
             let effects = Effects::default();
             effects.push(events.into_iter().map(Effect::Tell));
             let description = Arc::clone(state.description());
-            let snapshot = Snapshot::new(description, servers, options.local_threshold);
+            let snapshot = TopologySnapshot::new(description, servers, options.local_threshold);
             Self {
                 own: Weak::clone(own),
                 forks: fork::count(),
                 id: state.id(),
                 connector: Arc::clone(connector),
-                monitors: monitor::Settings {
+                monitors: monitor::MonitorSettings {
                     interval: options.heartbeat_frequency,
                     limit: options.connect_timeout,
                     streams,
@@ -103,7 +103,7 @@ impl Topology {
                 local_threshold: options.local_threshold,
                 selection_timeout: options.server_selection_timeout,
                 is_polled: options.srv.is_some(),
-                locked: Mutex::new(Locked {
+                locked: Mutex::new(LockedTopology {
                     state,
                     snapshot: Arc::new(snapshot),
                     has_begun: false,
@@ -136,7 +136,7 @@ impl Topology {
     }
 
     /// Returns the current state.
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<TopologySnapshot> {
         Arc::clone(&self.lock().snapshot)
     }
 
@@ -196,7 +196,7 @@ impl Topology {
     }
 
     /// Handles the end of an operation: an error, or a reply that may contain an error.
-    pub(crate) fn operation_ended(&self, connection: &PooledConnection, what: What<'_>) {
+    pub(crate) fn operation_ended(&self, connection: &ServerConnection, what: OperationResult<'_>) {
         let error = ApplicationError {
             server: connection.pool().server(),
             what,
@@ -211,7 +211,7 @@ impl Topology {
     pub(super) fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
         let error = ApplicationError {
             server: pool.server(),
-            what: What::Error(error),
+            what: OperationResult::Error(error),
             is_stale: false,
             // Before the server's hello its version is unknown.
             max_wire_version: i32::MAX,
@@ -234,10 +234,10 @@ impl Topology {
             ..error
         };
         let because = match error.what {
-            What::Error(error) => Some(error),
-            What::Reply(_) => None,
+            OperationResult::Error(error) => Some(error),
+            OperationResult::Reply(_) => None,
         };
-        let outcome = Outcome::of_operation(locked.state.description(), error);
+        let outcome = ErrorEffects::of_operation(locked.state.description(), error);
         self.carry_out(&mut locked, server, outcome, Some(on), because);
         drop(locked);
         self.act();
@@ -245,7 +245,7 @@ impl Topology {
 
     /// Handles the hello of a new connection of the program, which is as good as a check ("Clients update the
     /// topology from each handshake").
-    pub(crate) fn greeted(&self, connection: &PooledConnection) {
+    pub(crate) fn greeted(&self, connection: &ServerConnection) {
         if self.is_inherited() {
             return;
         }
@@ -294,7 +294,7 @@ impl Topology {
     }
 
     /// Handles a failed check of a server, and returns the next step of its monitor.
-    pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> Check {
+    pub(super) fn check_failed(&self, server: &Arc<Server>, error: Error) -> CheckEffect {
         self.background.retry();
         let mut locked = self.lock();
         if !error.is_local_limit() {
@@ -302,8 +302,8 @@ impl Topology {
         }
         let known = locked.state.description().servers.get(server.address());
         let known = known.filter(|_| !locked.is_closed && locked.snapshot.has(server));
-        let check = known.cloned().map_or(Check::AsBefore, |known| {
-            let outcome = Outcome::of_check(&known, &error);
+        let check = known.cloned().map_or(CheckEffect::AsBefore, |known| {
+            let outcome = ErrorEffects::of_check(&known, &error);
             let check = outcome.check;
             self.carry_out(&mut locked, server, outcome, None, Some(&error));
             check
@@ -359,14 +359,19 @@ impl Topology {
     }
 
     /// Requests a check from all monitors.
-    pub(super) fn request_checks(snapshot: &Snapshot) {
+    pub(super) fn request_checks(snapshot: &TopologySnapshot) {
         for server in snapshot.servers().values() {
             server.control.request();
         }
     }
 
     /// Returns true if no further check can find a suitable server, so that waiting is useless.
-    pub(super) fn is_hopeless(&self, locked: &Locked, since: Instant, now: Instant) -> bool {
+    pub(super) fn is_hopeless(
+        &self,
+        locked: &LockedTopology,
+        since: Instant,
+        now: Instant,
+    ) -> bool {
         let servers = &locked.snapshot.description().servers;
         if servers.is_empty() {
             return !self.is_polled;
@@ -388,21 +393,21 @@ impl Topology {
     /// Waits for the next snapshot, for at most `left` if given.
     pub(super) fn wait<'a>(
         &self,
-        locked: MutexGuard<'a, Locked>,
+        locked: MutexGuard<'a, LockedTopology>,
         left: Option<Duration>,
-    ) -> MutexGuard<'a, Locked> {
+    ) -> MutexGuard<'a, LockedTopology> {
         self.changed.wait(locked, left)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LockedTopology> {
         self.locked.lock()
     }
 
     fn carry_out(
         &self,
-        locked: &mut Locked,
+        locked: &mut LockedTopology,
         server: &Arc<Server>,
-        outcome: Outcome,
+        outcome: ErrorEffects,
         on: Option<Lease>,
         because: Option<&Error>,
     ) {
@@ -428,14 +433,19 @@ impl Topology {
             }
         }
         match outcome.check {
-            Check::AsBefore | Check::Retry => {}
-            Check::Request => server.control.request(),
+            CheckEffect::AsBefore | CheckEffect::Retry => {}
+            CheckEffect::Request => server.control.request(),
             // Interrupted at once instead of through the queue: a listener may wait for the result of the next check.
-            Check::Cancel => server.control.cancel().interrupt(),
+            CheckEffect::Cancel => server.control.cancel().interrupt(),
         }
     }
 
-    fn update(&self, locked: &mut Locked, server: &Arc<Server>, description: ServerDescription) {
+    fn update(
+        &self,
+        locked: &mut LockedTopology,
+        server: &Arc<Server>,
+        description: ServerDescription,
+    ) {
         let Some(update) = locked.state.update(description) else {
             return;
         };
@@ -446,7 +456,7 @@ impl Topology {
     }
 
     /// Publishes a change, and queues its effects.
-    fn follow(&self, locked: &mut Locked, update: &Update) {
+    fn follow(&self, locked: &mut LockedTopology, update: &Update) {
         let mut servers = locked.snapshot.servers().clone();
         let mut ended = Vec::new();
         for address in update.closed() {
@@ -480,7 +490,11 @@ impl Topology {
         self.effects.push(ended);
         self.effects.push_new(started);
         let current = Arc::clone(&update.current);
-        locked.snapshot = Arc::new(Snapshot::new(current, servers, self.local_threshold));
+        locked.snapshot = Arc::new(TopologySnapshot::new(
+            current,
+            servers,
+            self.local_threshold,
+        ));
         self.changed.notify_all();
     }
 

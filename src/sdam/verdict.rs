@@ -13,7 +13,7 @@ use crate::error::Error;
 
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct ServerVerdict {
     /// The instant at which the last check failed, or `None` if it succeeded.
     failed: Option<Instant>,
     /// True if any check has found the server usable.
@@ -22,7 +22,7 @@ pub(super) struct Verdict {
     refusals: u32,
 }
 
-impl Verdict {
+impl ServerVerdict {
     /// Records that the server answered a check. `is_fit` is true if this client can use it.
     pub(super) fn succeeded(&mut self, is_fit: bool) {
         self.failed = None;
@@ -78,7 +78,7 @@ mod tests {
     /// Returns whether the decision is final after the first and after the second check that failed like this.
     fn after_two_checks(has_worked: bool, code: CauseCode) -> (bool, bool) {
         let (now, error) = (Instant::now(), failure(code));
-        let mut verdict = Verdict::default();
+        let mut verdict = ServerVerdict::default();
         verdict.succeeded(has_worked);
         let mut fail = || {
             verdict.failed(now, &error);
@@ -121,7 +121,7 @@ mod tests {
             failure(CauseCode::SelfSigned),
             failure(CauseCode::NotMongodb),
         );
-        let mut verdict = Verdict::default();
+        let mut verdict = ServerVerdict::default();
         verdict.succeeded(true);
         for error in [&lasting, &odd, &lasting] {
             verdict.failed(now, error);

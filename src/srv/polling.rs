@@ -156,13 +156,13 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(20);
 
     /// A topology on the routers that a zone names, and its polling.
-    struct Bench {
+    struct PolledTopology {
         dns: DnsServer,
         topology: Arc<Topology>,
         stop: Stop,
     }
 
-    impl Bench {
+    impl PolledTopology {
         fn start(hosts: &[(&str, u16)], options: &str) -> Self {
             let dns = DnsServer::start(zone(hosts));
             let uri = format!("mongodb+srv://db.test.example/?tls=false{options}");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn hosts_come_and_go_with_their_records() {
-        let bench = Bench::start(&[("a.test.example", 1), ("b.test.example", 2)], "");
+        let bench = PolledTopology::start(&[("a.test.example", 1), ("b.test.example", 2)], "");
         assert_eq!(bench.hosts(), ["a.test.example:1", "b.test.example:2"]);
         let before = Arc::clone(
             &bench.topology.snapshot().servers()[&ServerAddress::tcp("b.test.example", 2)],
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn refused_and_failed_lookups_change_nothing() {
-        let bench = Bench::start(&[("a.test.example", 1)], "");
+        let bench = PolledTopology::start(&[("a.test.example", 1)], "");
         bench.dns.set_zone(zone(&[("evil.example", 1)]));
         bench.await_rounds(3);
         assert_eq!(bench.hosts(), ["a.test.example:1"]);
@@ -253,7 +253,7 @@ mod tests {
             ("b.test.example", 2),
             ("c.test.example", 3),
         ];
-        let bench = Bench::start(&all, "&srvMaxHosts=2");
+        let bench = PolledTopology::start(&all, "&srvMaxHosts=2");
         let before = bench.hosts();
         assert_eq!(before.len(), 2);
         bench.await_rounds(3);
@@ -276,7 +276,7 @@ mod tests {
     fn a_replica_set_is_not_polled() {
         let router = Server::builder().hello(Hello::mongos()).start();
         let host = [("localhost.test.example", router.port())];
-        let bench = Bench::start(&host, "&replicaSet=rs0");
+        let bench = PolledTopology::start(&host, "&replicaSet=rs0");
         // The thread has ended without a query beyond the two of the beginning.
         let started = Instant::now();
         while Arc::weak_count(&bench.topology) > 0 && started.elapsed() < Duration::from_secs(1) {

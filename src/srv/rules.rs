@@ -9,7 +9,7 @@ use crate::ffi::fork;
 use crate::limit::Limit;
 use crate::logging::warn;
 use crate::net::dns::Resolver;
-use crate::options::{ClientOptions, Deployment, SrvOptions};
+use crate::options::{ClientOptions, DeploymentOptions, SrvOptions};
 use crate::printable::Quoted;
 use crate::reason::dns::DnsFailure;
 use crate::reason::srv::{
@@ -207,7 +207,7 @@ pub(super) fn complete(
     let from_txt = txt.load_balanced.filter(|_| !srv.given.load_balanced);
     let load_balanced = options.load_balanced || from_txt == Some(true);
     let source = txt.auth_source.filter(|_| !srv.given.auth_source);
-    let deployment = Deployment {
+    let deployment = DeploymentOptions {
         hosts: hosts.len(),
         srv: true,
         max_hosts: srv.max_hosts,

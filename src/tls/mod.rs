@@ -34,14 +34,14 @@ mod ocsp;
 #[cfg(feature = "cloud")]
 pub(crate) use self::config::reading::read_small;
 pub(crate) use self::config::reading::{Files, Reading};
-pub(crate) use self::config::snapshot::Snapshot;
+pub(crate) use self::config::snapshot::FilesSnapshot;
 pub(crate) use self::handshake::context::Failed;
 pub use self::handshake::context::TlsContext;
 pub(crate) use self::handshake::loaded::internal;
 #[cfg(test)]
 pub(crate) use self::handshake::names::near_misses;
 pub use self::handshake::report::{HandshakeReport, Verification};
-pub(crate) use self::handshake::session::Offer;
+pub(crate) use self::handshake::session::SessionOffer;
 pub use self::handshake::stream::TlsStream;
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{

@@ -15,7 +15,7 @@ pub(super) fn seed_list(text: &str) -> Result<Vec<ServerAddress>> {
     text.split(',')
         .enumerate()
         .map(|(index, host)| {
-            let place = Place {
+            let place = HostPosition {
                 number: index + 1,
                 single,
             };
@@ -27,7 +27,7 @@ pub(super) fn seed_list(text: &str) -> Result<Vec<ServerAddress>> {
 /// The one name of `mongodb+srv://`. Source: "Initial DNS Seedlist Discovery", "Validation Before
 /// Querying DNS"; a name of one or two parts is allowed since 2024-09-24.
 pub(super) fn srv_host(text: &str) -> Result<String> {
-    let place = Place {
+    let place = HostPosition {
         number: 1,
         single: true,
     };
@@ -52,18 +52,18 @@ pub(super) fn srv_host(text: &str) -> Result<String> {
 
 /// The host that an error is about.
 #[derive(Clone, Copy)]
-struct Place {
+struct HostPosition {
     number: usize,
     single: bool,
 }
 
-impl Place {
+impl HostPosition {
     fn error(self, problem: UriProblem) -> Error {
         invalid(UriPlace::Host(self.number), problem)
     }
 }
 
-fn address(text: &str, place: Place) -> Result<ServerAddress> {
+fn address(text: &str, place: HostPosition) -> Result<ServerAddress> {
     if text.is_empty() {
         let is_only = place.single;
         return Err(place.error(UriProblem::EmptyHost { is_only }));
@@ -86,7 +86,7 @@ fn address(text: &str, place: Place) -> Result<ServerAddress> {
     Ok(ServerAddress::tcp(&decoded, read_port(port, place)?))
 }
 
-fn unix_socket(path: String, port: Option<&str>, place: Place) -> Result<ServerAddress> {
+fn unix_socket(path: String, port: Option<&str>, place: HostPosition) -> Result<ServerAddress> {
     if port.is_some() {
         return Err(place.error(UriProblem::SocketWithPort));
     }
@@ -100,7 +100,7 @@ fn unix_socket(path: String, port: Option<&str>, place: Place) -> Result<ServerA
 }
 
 /// Parses an IPv6 address in brackets, with a zone (RFC 6874) and a port, if present.
-fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
+fn ip_literal(rest: &str, place: HostPosition) -> Result<ServerAddress> {
     let Some((text, port)) = rest.split_once(']') else {
         return Err(place.error(UriProblem::UnclosedBracket));
     };
@@ -131,7 +131,7 @@ fn ip_literal(rest: &str, place: Place) -> Result<ServerAddress> {
     })
 }
 
-fn read_port(text: Option<&str>, place: Place) -> Result<u16> {
+fn read_port(text: Option<&str>, place: HostPosition) -> Result<u16> {
     let Some(digits) = text else {
         return Ok(ServerAddress::DEFAULT_PORT);
     };
@@ -146,7 +146,7 @@ fn read_port(text: Option<&str>, place: Place) -> Result<u16> {
 }
 
 /// Checks a DNS name or a dotted IPv4 address. Names with characters beyond ASCII are accepted unchanged.
-fn check_name(name: &str, place: Place) -> Result<()> {
+fn check_name(name: &str, place: HostPosition) -> Result<()> {
     if name.contains([':', '@']) {
         return Err(place.error(UriProblem::EncodedDelimiter));
     }

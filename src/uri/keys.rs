@@ -172,14 +172,14 @@ pub(super) static UNSUPPORTED: &[Unsupported] = &[
 
 /// The meaning of a name in a connection string.
 #[derive(Clone, Copy)]
-pub(super) enum Found {
+pub(super) enum KeyLookup {
     Key(&'static Key),
     Alias(&'static Alias, &'static Key),
     Unsupported(&'static Unsupported),
     Unknown,
 }
 
-impl Found {
+impl KeyLookup {
     /// Looks `name` up, case-insensitively.
     pub(super) fn look_up(name: &str) -> Self {
         let is_name = |candidate: &str| candidate.eq_ignore_ascii_case(name);
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(names.len(), count);
         for alias in ALIASES {
             assert!(
-                matches!(Found::look_up(alias.name), Found::Alias(..)),
+                matches!(KeyLookup::look_up(alias.name), KeyLookup::Alias(..)),
                 "{}",
                 alias.name
             );
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn names_are_found_without_regard_to_case() {
-        let name = |text| Found::look_up(text).name();
+        let name = |text| KeyLookup::look_up(text).name();
         assert_eq!(name("TLSCAFILE"), Some("tlsCAFile"));
         assert_eq!(name("SSL"), Some("ssl"));
         assert_eq!(name("tlsCAFil"), None);

@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 
 use super::Warning;
 use super::error::{Discretion, conflict, invalid};
-use super::keys::{Alias, Found, Key, Repeat};
+use super::keys::{Alias, Key, KeyLookup, Repeat};
 use super::stray::{self, Stray};
 use super::syntax::{self, Parts};
-use super::values::Verdict;
+use super::values::ValueResult;
 use crate::error::Result;
 use crate::options::ClientOptionsBuilder;
 use crate::reason::options::{OptionConflict, UriPlace, UriProblem};
@@ -29,15 +29,15 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
         }
         // A `&` at the end, or two in a row, are harmless.
         if !text.is_empty() {
-            given.push(Given::split(number, text)?);
+            given.push(UriOption::split(number, text)?);
         }
     }
-    let mut reader = Reader {
+    let mut reader = OptionReader {
         builder,
         warnings: Vec::new(),
         discretion: Discretion::new(parts.after_hosts, parts.slash),
         first: HashMap::new(),
-        current: given.iter().filter_map(Given::current_key).collect(),
+        current: given.iter().filter_map(UriOption::current_key).collect(),
     };
     for option in &given {
         reader.take(option)?;
@@ -46,8 +46,8 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
 }
 
 /// One `key=value`.
-struct Given<'a> {
-    place: Place,
+struct UriOption<'a> {
+    place: OptionPosition,
     /// The whole option, still encoded.
     text: &'a str,
     name: &'a str,
@@ -56,13 +56,13 @@ struct Given<'a> {
 
 /// The position of an option, for messages: `option 3 (tlsCAFile)`.
 #[derive(Clone, Copy)]
-struct Place {
+struct OptionPosition {
     number: usize,
-    found: Found,
+    found: KeyLookup,
 }
 
-impl From<Place> for UriPlace {
-    fn from(place: Place) -> Self {
+impl From<OptionPosition> for UriPlace {
+    fn from(place: OptionPosition) -> Self {
         Self::Option {
             number: place.number,
             key: place.found.name(),
@@ -70,11 +70,11 @@ impl From<Place> for UriPlace {
     }
 }
 
-impl<'a> Given<'a> {
+impl<'a> UriOption<'a> {
     fn split(number: usize, text: &'a str) -> Result<Self> {
-        let nameless = Place {
+        let nameless = OptionPosition {
             number,
-            found: Found::Unknown,
+            found: KeyLookup::Unknown,
         };
         let Some((name, raw)) = text.split_once('=') else {
             return Err(invalid(nameless.into(), UriProblem::NoEquals));
@@ -82,9 +82,9 @@ impl<'a> Given<'a> {
         if name.is_empty() {
             return Err(invalid(nameless.into(), UriProblem::NoKey));
         }
-        let place = Place {
+        let place = OptionPosition {
             number,
-            found: Found::look_up(name),
+            found: KeyLookup::look_up(name),
         };
         if name.contains('@') || (raw.contains('@') && !place.found.is_text()) {
             return Err(invalid(place.into(), UriProblem::AtInOption));
@@ -110,8 +110,10 @@ impl<'a> Given<'a> {
     /// The key, if this is its current spelling.
     fn current_key(&self) -> Option<(&'static str, usize)> {
         match self.place.found {
-            Found::Key(key) => Some((key.name, self.place.number)),
-            Found::Alias(alias, key) if !alias.deprecated => Some((key.name, self.place.number)),
+            KeyLookup::Key(key) => Some((key.name, self.place.number)),
+            KeyLookup::Alias(alias, key) if !alias.deprecated => {
+                Some((key.name, self.place.number))
+            }
             _ => None,
         }
     }
@@ -127,7 +129,7 @@ impl<'a> Given<'a> {
 }
 
 /// Reads the options one by one.
-struct Reader<'a> {
+struct OptionReader<'a> {
     builder: &'a mut ClientOptionsBuilder,
     warnings: Vec<Warning>,
     discretion: Discretion,
@@ -137,8 +139,8 @@ struct Reader<'a> {
     current: HashMap<&'static str, usize>,
 }
 
-impl Reader<'_> {
-    fn take(&mut self, option: &Given<'_>) -> Result<()> {
+impl OptionReader<'_> {
+    fn take(&mut self, option: &UriOption<'_>) -> Result<()> {
         if let Some(stray) = Stray::find(option.text, false) {
             let in_secret = option.place.found.is_secret();
             return Err(stray.error(option.place.into(), self.discretion, in_secret));
@@ -147,29 +149,29 @@ impl Reader<'_> {
             self.builder.tls.get_or_insert_default();
         }
         match option.place.found {
-            Found::Key(key) => self.take_key(option, key, option.value.clone())?,
-            Found::Alias(alias, key) => self.take_alias(option, alias, key)?,
-            Found::Unsupported(key) if key.refused => {
+            KeyLookup::Key(key) => self.take_key(option, key, option.value.clone())?,
+            KeyLookup::Alias(alias, key) => self.take_alias(option, alias, key)?,
+            KeyLookup::Unsupported(key) if key.refused => {
                 let instead = key.instead;
                 return Err(invalid(
                     option.place.into(),
                     UriProblem::Unsupported { instead },
                 ));
             }
-            Found::Unsupported(key) => {
+            KeyLookup::Unsupported(key) => {
                 self.warn(
                     option,
                     format!("is not supported and ignored. {}", key.instead),
                 );
             }
-            Found::Unknown if stray::is_about_tls(option.name) => {
+            KeyLookup::Unknown if stray::is_about_tls(option.name) => {
                 return Err(stray::unknown_tls_key(
                     option.place.into(),
                     option.name,
                     self.discretion,
                 ));
             }
-            Found::Unknown => {
+            KeyLookup::Unknown => {
                 let name = self.discretion.show(option.name);
                 let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
                 self.warn(option, format!("has an unknown key{name} and is ignored"));
@@ -183,7 +185,12 @@ impl Reader<'_> {
 
     /// Handles an old spelling. It is ignored beside the current one, unless security depends on it: then the two must
     /// agree.
-    fn take_alias(&mut self, option: &Given<'_>, alias: &Alias, key: &'static Key) -> Result<()> {
+    fn take_alias(
+        &mut self,
+        option: &UriOption<'_>,
+        alias: &Alias,
+        key: &'static Key,
+    ) -> Result<()> {
         if alias.deprecated {
             let replaced = key.repeat != Repeat::MustAgree && self.current.contains_key(key.name);
             let ignored = if replaced {
@@ -208,7 +215,7 @@ impl Reader<'_> {
 
     fn take_key(
         &mut self,
-        option: &Given<'_>,
+        option: &UriOption<'_>,
         key: &'static Key,
         value: Zeroizing<String>,
     ) -> Result<()> {
@@ -235,17 +242,17 @@ impl Reader<'_> {
             self.first.insert(key.name, value.clone());
         }
         match key.value.read(self.builder, &value) {
-            Verdict::Taken => {}
-            Verdict::Noted(text) => self.warn(option, text),
-            Verdict::Ignored(text) => self.warn(option, format!("{text}; it is ignored")),
-            Verdict::Refused(problem) => {
+            ValueResult::Taken => {}
+            ValueResult::Noted(text) => self.warn(option, text),
+            ValueResult::Ignored(text) => self.warn(option, format!("{text}; it is ignored")),
+            ValueResult::Refused(problem) => {
                 return Err(invalid(option.place.into(), UriProblem::Value(problem)));
             }
         }
         Ok(())
     }
 
-    fn warn(&mut self, option: &Given<'_>, text: String) {
+    fn warn(&mut self, option: &UriOption<'_>, text: String) {
         self.warnings.push(Warning {
             key: option.place.found.name(),
             message: format!("connection string: {} {text}", UriPlace::from(option.place)),

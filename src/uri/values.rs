@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::Verdict::{Ignored, Noted, Refused, Taken};
+use self::ValueResult::{Ignored, Noted, Refused, Taken};
 use super::syntax::decode;
 use crate::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ClientOptionsBuilder, Compressor,
@@ -31,14 +31,14 @@ pub(super) enum Value {
     /// A password.
     Password(fn(&mut ClientOptionsBuilder, Secret)),
     /// A list with encoded elements: the function splits it before it decodes them.
-    Encoded(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
+    Encoded(fn(&mut ClientOptionsBuilder, &str) -> ValueResult),
     /// A value that the function parses.
-    Other(fn(&mut ClientOptionsBuilder, &str) -> Verdict),
+    Other(fn(&mut ClientOptionsBuilder, &str) -> ValueResult),
 }
 
 /// The result of a value.
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum ValueResult {
     /// The value is set.
     Taken,
     /// The value is set, with this warning for the user.
@@ -51,7 +51,7 @@ pub(super) enum Verdict {
 
 impl Value {
     /// Sets the field, if `text` is a valid value for it.
-    pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+    pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
         match self {
             Self::Flag(set) => match flag(text) {
                 Some((value, documented)) => {
@@ -101,7 +101,7 @@ impl Value {
 }
 
 /// Sets `tls`. An invalid value must not lead to a connection in the clear.
-fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+fn tls(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match flag(text) {
         Some((value, documented)) => {
             builder.tls_enabled = Some(value);
@@ -131,7 +131,7 @@ pub(super) fn relax_tls(
 }
 
 /// Sets the name, of at most 128 bytes. Source: "MongoDB Handshake".
-pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match text.len() {
         0 => empty(),
         length if length > ClientOptions::MAX_APP_NAME => Ignored(format!(
@@ -144,7 +144,7 @@ pub(super) fn app_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdic
 
 /// Sets the mechanism. An unknown one must not be ignored: another one may show the password to the server. `DEFAULT`,
 /// which Compass writes, means that no mechanism is named.
-pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn auth_mechanism(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     if text == "DEFAULT" {
         builder.credential.mechanism = None;
         return Taken;
@@ -174,7 +174,7 @@ fn intended_mechanism(text: &str) -> IntendedMechanism {
 }
 
 /// Sets the source. "Driver Authentication": an empty authSource is an error.
-pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match text {
         "" => Refused(UriValueProblem::EmptyAuthSource),
         _ => store(&mut builder.credential.source, text.to_owned()),
@@ -183,7 +183,10 @@ pub(super) fn auth_source(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
 
 /// Parses `NAME:value` pairs. They are split after decoding, so a comma cannot be part of a value: "Connection String",
 /// "Values".
-pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn auth_mechanism_properties(
+    builder: &mut ClientOptionsBuilder,
+    text: &str,
+) -> ValueResult {
     if text.is_empty() {
         return empty();
     }
@@ -213,7 +216,7 @@ pub(super) fn auth_mechanism_properties(builder: &mut ClientOptionsBuilder, text
 }
 
 /// Handles the deprecated form of `authMechanismProperties=SERVICE_NAME:…`, which takes precedence over it.
-pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     const NOTE: &str = "is deprecated; write authMechanismProperties=SERVICE_NAME:…";
     if text.is_empty() {
         return empty();
@@ -226,7 +229,7 @@ pub(super) fn gssapi_service_name(builder: &mut ClientOptionsBuilder, text: &str
 }
 
 /// Parses names separated by commas, best first; unknown ones are ignored.
-pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     if text.is_empty() {
         return empty();
     }
@@ -248,14 +251,17 @@ pub(super) fn compressors(builder: &mut ClientOptionsBuilder, text: &str) -> Ver
     }
 }
 
-pub(super) fn zlib_compression_level(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn zlib_compression_level(
+    builder: &mut ClientOptionsBuilder,
+    text: &str,
+) -> ValueResult {
     match integer(text).and_then(|level| i32::try_from(level).ok()) {
         Some(level @ -1..=9) => store(&mut builder.zlib_compression_level, level),
         _ => Ignored("is not a number from -1 to 9".to_owned()),
     }
 }
 
-pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match text {
         // A direct connection would reveal the traffic that the proxy hides.
         "" => Refused(UriValueProblem::EmptyProxyHost),
@@ -263,7 +269,7 @@ pub(super) fn proxy_host(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
     }
 }
 
-pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match integer(text).and_then(|port| u16::try_from(port).ok()) {
         Some(port @ 1..) => store(&mut builder.proxy.port, port),
         _ => Ignored("is not a number from 1 to 65535".to_owned()),
@@ -271,14 +277,14 @@ pub(super) fn proxy_port(builder: &mut ClientOptionsBuilder, text: &str) -> Verd
 }
 
 /// Sets the password. "SOCKS5 Support": an empty text is ignored.
-pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn proxy_password(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match text {
         "" => empty(),
         _ => store(&mut builder.proxy.password, Secret::new(text)),
     }
 }
 
-pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match text.parse() {
         Ok(mode) => store(&mut builder.read_preference, mode),
         Err(_) => Ignored(
@@ -290,7 +296,10 @@ pub(super) fn read_preference(builder: &mut ClientOptionsBuilder, text: &str) ->
 
 /// Adds one set of tags; an empty one matches every member. It is split before its names and values are decoded, so
 /// that `%2C` and `%3A` are parts of them.
-pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: &str) -> Verdict {
+pub(super) fn read_preference_tags(
+    builder: &mut ClientOptionsBuilder,
+    encoded: &str,
+) -> ValueResult {
     let pairs = encoded.split(',').filter(|_| !encoded.is_empty());
     let set = pairs
         .map(|pair| match pair.split_once(':') {
@@ -308,7 +317,7 @@ pub(super) fn read_preference_tags(builder: &mut ClientOptionsBuilder, encoded: 
 }
 
 /// Sets the limit. "Max Staleness": -1 means no limit.
-pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     match integer(text) {
         Some(-1) => {
             builder.max_staleness = None;
@@ -322,7 +331,10 @@ pub(super) fn max_staleness(builder: &mut ClientOptionsBuilder, text: &str) -> V
     }
 }
 
-pub(super) fn server_monitoring_mode(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn server_monitoring_mode(
+    builder: &mut ClientOptionsBuilder,
+    text: &str,
+) -> ValueResult {
     let mode = match text {
         "auto" => ServerMonitoringMode::Auto,
         "stream" => ServerMonitoringMode::Stream,
@@ -332,7 +344,7 @@ pub(super) fn server_monitoring_mode(builder: &mut ClientOptionsBuilder, text: &
     store(&mut builder.server_monitoring_mode, mode)
 }
 
-pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     if !SrvOptions::is_service_name(text) {
         return Ignored("is not the name of a service (RFC 6335)".to_owned());
     }
@@ -340,7 +352,7 @@ pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -
 }
 
 /// Parses a number of members, or the name of a set of tags. "Read and Write Concern": a number must be 0 or more.
-pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> Verdict {
+pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     let members = match text.strip_prefix('-').unwrap_or(text) {
         "" => return empty(),
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => whole(text, 0),
@@ -384,7 +396,7 @@ fn whole(text: &str, min: u32) -> Option<u32> {
     u32::try_from(number).ok().filter(|number| *number >= min)
 }
 
-fn store<T>(field: &mut Option<T>, value: T) -> Verdict {
+fn store<T>(field: &mut Option<T>, value: T) -> ValueResult {
     *field = Some(value);
     Taken
 }
@@ -393,30 +405,30 @@ fn apply<T>(
     builder: &mut ClientOptionsBuilder,
     set: fn(&mut ClientOptionsBuilder, T),
     value: T,
-) -> Verdict {
+) -> ValueResult {
     set(builder, value);
     Taken
 }
 
-fn empty() -> Verdict {
+fn empty() -> ValueResult {
     Ignored("is empty".to_owned())
 }
 
-fn not_a_flag(text: &str) -> Verdict {
+fn not_a_flag(text: &str) -> ValueResult {
     match text {
         "" => empty(),
         _ => Ignored("is neither true nor false".to_owned()),
     }
 }
 
-fn out_of_range(text: &str, min: u32) -> Verdict {
+fn out_of_range(text: &str, min: u32) -> ValueResult {
     match text {
         "" => empty(),
         _ => Ignored(format!("is not a number from {min} to {MAX}")),
     }
 }
 
-fn spelling(value: bool, documented: bool) -> Verdict {
+fn spelling(value: bool, documented: bool) -> ValueResult {
     match documented {
         true => Taken,
         false => Noted(format!("has a deprecated spelling; write {value}")),

@@ -116,14 +116,14 @@ impl AwsClient {
         if let Some(token) = &self.credentials.session_token {
             headers.push(("x-amz-security-token", token.expose()));
         }
-        let request = sigv4::Request {
+        let request = sigv4::SignedRequest {
             method: "POST",
             path: "/",
             query: "",
             headers: &headers,
             body: BODY.as_bytes(),
         };
-        let scope = sigv4::Scope {
+        let scope = sigv4::CredentialScope {
             time: &self.time,
             region: challenge.region,
             service: "sts",

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Temporary};
 use super::explained;
-use crate::auth::fetch::{FetchError, Query, ServiceError, fetch, read_token};
+use crate::auth::fetch::{FetchError, ServiceError, ServiceRequest, fetch, read_token};
 use crate::cause::Cause;
 use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
@@ -53,7 +53,7 @@ pub(super) fn web_identity(
         Zeroizing::new(escape(token.expose())).as_str(),
     ));
     let reply = fetch(
-        &Query {
+        &ServiceRequest {
             url: &format!("{}/", services.aws_sts),
             method: Method::Post(body.as_bytes(), "application/x-www-form-urlencoded"),
             headers: &[("Accept", "application/json")],
@@ -182,7 +182,7 @@ pub(super) fn ec2(
 ) -> Result<Temporary, ServiceError> {
     let base = &services.aws_ec2;
     let token = fetch(
-        &Query {
+        &ServiceRequest {
             url: &format!("{base}/latest/api/token"),
             method: Method::Put,
             headers: &[("X-aws-ec2-metadata-token-ttl-seconds", "30")],
@@ -206,8 +206,8 @@ pub(super) fn ec2(
     Ok(parse(&body)?)
 }
 
-fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> Query<'a> {
-    Query {
+fn get<'a>(url: &'a str, headers: &'a [(&'a str, &'a str)]) -> ServiceRequest<'a> {
+    ServiceRequest {
         url,
         method: Method::Get,
         headers,
@@ -224,7 +224,7 @@ fn random_session_name() -> Result<String, ErrorStack> {
 /// The JSON of ECS and EC2, which is also a part of that of STS. Other fields are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Reply {
+struct CredentialsReply {
     access_key_id: Option<String>,
     #[serde(default, deserialize_with = "secret")]
     secret_access_key: Option<Secret>,
@@ -248,7 +248,7 @@ fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Secret>, D
 }
 
 fn parse(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
-    let reply: Reply = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    let reply: CredentialsReply = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     reply.into_temporary()
 }
 
@@ -257,7 +257,7 @@ fn parse_sts(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
     #[serde(rename_all = "PascalCase")]
     struct Response {
         assume_role_with_web_identity_response: Option<Wrapped>,
-        credentials: Option<Reply>,
+        credentials: Option<CredentialsReply>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -267,7 +267,7 @@ fn parse_sts(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Credentials {
-        credentials: Option<Reply>,
+        credentials: Option<CredentialsReply>,
     }
     let response: Response = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     let wrapped = response
@@ -288,7 +288,7 @@ fn not_json(error: &serde_json::Error) -> CredentialServiceProblem {
     }
 }
 
-impl Reply {
+impl CredentialsReply {
     fn into_temporary(self) -> Result<Temporary, CredentialServiceProblem> {
         let missing = CredentialServiceProblem::Missing;
         let present = |value: &Secret| !value.expose().is_empty();

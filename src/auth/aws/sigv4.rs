@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 /// A request as it is signed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct SignedRequest<'a> {
     pub(super) method: &'a str,
     /// The path, escaped in the same way as in the request.
     pub(super) path: &'a str,
@@ -24,14 +24,14 @@ pub(super) struct Request<'a> {
 
 /// The date, region and service that a signature is valid for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(super) struct CredentialScope<'a> {
     /// The value of `x-amz-date`: `20150830T123600Z`.
     pub(super) time: &'a str,
     pub(super) region: &'a str,
     pub(super) service: &'a str,
 }
 
-impl Scope<'_> {
+impl CredentialScope<'_> {
     fn date(&self) -> &str {
         self.time.split('T').next().unwrap_or_default()
     }
@@ -46,8 +46,8 @@ impl Scope<'_> {
 
 /// The value of the `Authorization` header.
 pub(super) fn authorization(
-    request: &Request<'_>,
-    scope: &Scope<'_>,
+    request: &SignedRequest<'_>,
+    scope: &CredentialScope<'_>,
     access_key_id: &str,
     secret_access_key: &str,
 ) -> Result<String, ErrorStack> {
@@ -64,8 +64,12 @@ pub(super) fn authorization(
     ))
 }
 
-fn canonical(request: &Request<'_>, headers: &[(&str, &str)], names: &str) -> Zeroizing<String> {
-    let Request {
+fn canonical(
+    request: &SignedRequest<'_>,
+    headers: &[(&str, &str)],
+    names: &str,
+) -> Zeroizing<String> {
+    let SignedRequest {
         method,
         path,
         query,
@@ -85,12 +89,15 @@ fn canonical(request: &Request<'_>, headers: &[(&str, &str)], names: &str) -> Ze
     ))
 }
 
-fn string_to_sign(canonical: &str, scope: &Scope<'_>) -> String {
+fn string_to_sign(canonical: &str, scope: &CredentialScope<'_>) -> String {
     let hash = hex(&sha256(canonical.as_bytes()));
     format!("{ALGORITHM}\n{}\n{}\n{hash}", scope.time, scope.text())
 }
 
-fn signing_key(secret: &str, scope: &Scope<'_>) -> Result<Zeroizing<Vec<u8>>, ErrorStack> {
+fn signing_key(
+    secret: &str,
+    scope: &CredentialScope<'_>,
+) -> Result<Zeroizing<Vec<u8>>, ErrorStack> {
     let first = Zeroizing::new(["AWS4", secret].concat().into_bytes());
     let date = hmac(&first, scope.date().as_bytes())?;
     let region = hmac(&date, scope.region.as_bytes())?;
@@ -120,8 +127,8 @@ mod tests {
     const TIME: (&str, &str) = ("x-amz-date", "20150830T123600Z");
 
     /// The signed headers and the signature.
-    fn sign(service: &str, request: &Request<'_>) -> (String, String) {
-        let scope = Scope {
+    fn sign(service: &str, request: &SignedRequest<'_>) -> (String, String) {
+        let scope = CredentialScope {
             time: "20150830T123600Z",
             region: "us-east-1",
             service,
@@ -144,7 +151,7 @@ mod tests {
             ("host", "iam.amazonaws.com"),
             ("content-type", content_type),
         ];
-        let request = Request {
+        let request = SignedRequest {
             method: "GET",
             path: "/",
             query: "Action=ListUsers&Version=2010-05-08",
@@ -157,7 +164,7 @@ mod tests {
             signature,
             "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
         );
-        let scope = Scope {
+        let scope = CredentialScope {
             time: "20150830T123600Z",
             region: "us-east-1",
             service: "iam",
@@ -231,7 +238,7 @@ mod tests {
             ),
         ];
         for (name, method, query, headers, body, expected) in cases {
-            let request = Request {
+            let request = SignedRequest {
                 method,
                 path: "/",
                 query,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::auth::fetch::{Query, ServiceError, fetch, read_token};
+use crate::auth::fetch::{ServiceError, ServiceRequest, fetch, read_token};
 use crate::cause::Cause;
 use crate::explain;
 use crate::net::http::Method;
@@ -21,12 +21,12 @@ use crate::time::Deadline;
 /// The environment in which the process runs.
 #[derive(Clone, Debug)]
 pub(super) struct Environment {
-    kind: Kind,
+    kind: EnvironmentKind,
     services: CloudServices,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum EnvironmentKind {
     Azure {
         resource: String,
         client_id: Option<String>,
@@ -45,13 +45,13 @@ impl Environment {
         let property = |name: &str| Some(credential.properties.get(name)?.expose().to_owned());
         let resource = property("TOKEN_RESOURCE").unwrap_or_default();
         let kind = match property("ENVIRONMENT")?.as_str() {
-            "azure" => Kind::Azure {
+            "azure" => EnvironmentKind::Azure {
                 resource,
                 client_id: credential.username.clone(),
             },
-            "gcp" => Kind::Gcp { resource },
-            "k8s" => Kind::Kubernetes,
-            "test" => Kind::Test,
+            "gcp" => EnvironmentKind::Gcp { resource },
+            "k8s" => EnvironmentKind::Kubernetes,
+            "test" => EnvironmentKind::Test,
             _ => return None,
         };
         Some(Self {
@@ -63,23 +63,23 @@ impl Environment {
     /// The source of its tokens.
     pub(super) fn source(&self) -> AccessTokenSource {
         match self.kind {
-            Kind::Azure { .. } => AccessTokenSource::Azure,
-            Kind::Gcp { .. } => AccessTokenSource::GoogleCloud,
-            Kind::Kubernetes => AccessTokenSource::Kubernetes,
-            Kind::Test => AccessTokenSource::TestEnvironment,
+            EnvironmentKind::Azure { .. } => AccessTokenSource::Azure,
+            EnvironmentKind::Gcp { .. } => AccessTokenSource::GoogleCloud,
+            EnvironmentKind::Kubernetes => AccessTokenSource::Kubernetes,
+            EnvironmentKind::Test => AccessTokenSource::TestEnvironment,
         }
     }
 
     /// Gets an access token. It is not cached here.
     pub(super) fn token(&self, deadline: &Deadline) -> Result<OidcToken, Cause> {
         match &self.kind {
-            Kind::Azure {
+            EnvironmentKind::Azure {
                 resource,
                 client_id,
             } => self.azure(resource, client_id.as_deref(), deadline),
-            Kind::Gcp { resource } => self.gcp(resource, deadline),
-            Kind::Kubernetes => Ok(self.of_file(&self.kubernetes_file(), deadline)?),
-            Kind::Test => {
+            EnvironmentKind::Gcp { resource } => self.gcp(resource, deadline),
+            EnvironmentKind::Kubernetes => Ok(self.of_file(&self.kubernetes_file(), deadline)?),
+            EnvironmentKind::Test => {
                 const VARIABLE: &str = "OIDC_TOKEN_FILE";
                 let path = self.services.variable(VARIABLE);
                 let path =
@@ -134,7 +134,7 @@ impl Environment {
         headers: &[(&str, &str)],
         deadline: &Deadline,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, Cause> {
-        let query = Query {
+        let query = ServiceRequest {
             url,
             method: Method::Get,
             headers,

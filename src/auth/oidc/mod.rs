@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "cloud")]
 use self::environment::Environment;
 pub(crate) use self::tokens::AccessToken;
-use self::tokens::{Call, CallArguments, ObtainedToken, Tokens};
+use self::tokens::{CallArguments, ObtainedToken, TokenCall, Tokens};
 use super::conversation::SaslClient;
 use super::{Context, not_proven};
 use crate::address::ServerAddress;
@@ -42,10 +42,10 @@ use crate::time::{Deadline, TimeoutKind};
 
 /// The state that the connections of one client share.
 #[derive(Debug)]
-pub(super) struct Oidc(Arc<Shared>);
+pub(super) struct Oidc(Arc<OidcShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct OidcShared {
     source: Source,
     username: Option<String>,
     tokens: Arc<Tokens>,
@@ -67,7 +67,7 @@ impl Oidc {
             Some(callback) => Source::Callback(callback.clone()),
             None => Source::environment(credential, options)?,
         };
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(OidcShared {
             tokens: Arc::new(Tokens::new(match &source {
                 #[cfg(feature = "cloud")]
                 Source::Environment(environment) => environment.source(),
@@ -183,7 +183,7 @@ impl Source {
     }
 }
 
-impl Shared {
+impl OidcShared {
     fn is_human(&self) -> bool {
         matches!(&self.source, Source::Callback(callback) if callback.human.is_some())
     }
@@ -224,7 +224,7 @@ impl Shared {
         let (source, username, deadline_of_call) =
             (self.source.clone(), self.username.clone(), *deadline);
         let CallArguments { idp, refresh } = arguments.clone();
-        let call: Call = Box::new(move || match source {
+        let call: TokenCall = Box::new(move || match source {
             #[cfg(feature = "cloud")]
             Source::Environment(environment) => environment.token(&deadline_of_call),
             Source::Callback(callback) => {
@@ -270,7 +270,7 @@ enum TokenOrigin {
 
 /// The client's side of one conversation.
 pub(super) struct OidcClient {
-    shared: Arc<Shared>,
+    shared: Arc<OidcShared>,
     origin: TokenOrigin,
     /// `None` until a person has logged in.
     token: Option<AccessToken>,

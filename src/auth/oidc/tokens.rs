@@ -31,13 +31,13 @@ impl AccessToken {
 /// The tokens of one client, and the calls that get them.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
     changed: Condvar,
     source: AccessTokenSource,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TokenState {
     access: Option<(AccessToken, Option<Instant>)>,
     refresh: Option<Secret>,
     idp: Option<IdpInfo>,
@@ -66,7 +66,7 @@ pub(super) struct CallArguments {
 }
 
 /// Gets a token from the environment or with the callback.
-pub(super) type Call = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
+pub(super) type TokenCall = Box<dyn FnOnce() -> Result<OidcToken, Cause> + Send>;
 
 impl Tokens {
     pub(super) fn new(source: AccessTokenSource) -> Self {
@@ -113,7 +113,7 @@ impl Tokens {
     /// are those of the call, and are cached with its token.
     pub(super) fn get(
         self: &Arc<Self>,
-        call: Call,
+        call: TokenCall,
         arguments: CallArguments,
         deadline: &Deadline,
     ) -> Result<ObtainedToken, Cause> {
@@ -174,7 +174,7 @@ impl Tokens {
     }
 
     /// Runs one call, on a separate thread.
-    fn run(&self, call: Call, arguments: CallArguments, pause: Duration) {
+    fn run(&self, call: TokenCall, arguments: CallArguments, pause: Duration) {
         std::thread::sleep(pause);
         let result = catch_unwind(AssertUnwindSafe(call))
             .unwrap_or_else(|_| Err(self.failed(AccessTokenProblem::Panicked)))
@@ -216,7 +216,7 @@ impl Tokens {
     }
 }
 
-impl State {
+impl TokenState {
     fn cached(&self, now: Instant) -> Option<AccessToken> {
         let (token, end) = self.access.as_ref()?;
         end.is_none_or(|end| now < end).then(|| token.clone())
@@ -241,7 +241,7 @@ mod tests {
         Deadline::after(Instant::now(), Some(limit), TimeoutKind::OidcCallback)
     }
 
-    fn gives(text: &'static str) -> Call {
+    fn gives(text: &'static str) -> TokenCall {
         Box::new(move || Ok(OidcToken::new(text)))
     }
 
@@ -293,7 +293,7 @@ mod tests {
                 .map(|_| {
                     let (tokens, calls) = (Arc::clone(&tokens), Arc::clone(&calls));
                     scope.spawn(move || {
-                        let call: Call = Box::new(move || {
+                        let call: TokenCall = Box::new(move || {
                             calls.fetch_add(1, Ordering::SeqCst);
                             thread::sleep(Duration::from_millis(50));
                             Ok(OidcToken::new("a"))
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_error_of_a_call_is_returned() {
-        let cases: [(Call, &str); 3] = [
+        let cases: [(TokenCall, &str); 3] = [
             (Box::new(|| panic!("s3cret")), "it panicked"),
             (gives(""), "an empty access token"),
             (Box::new(|| Err(refused("no luck"))), "no luck"),
@@ -364,7 +364,7 @@ mod tests {
     fn a_late_call_stretches_no_deadline_and_its_token_is_used() {
         let tokens = Arc::new(Tokens::default());
         let (release, blocked) = mpsc::channel::<()>();
-        let call: Call = Box::new(move || {
+        let call: TokenCall = Box::new(move || {
             let _ = blocked.recv();
             Ok(OidcToken::new("late"))
         });

@@ -103,10 +103,10 @@ fn hmac(digest: Digest, key: &[u8], message: &[u8]) -> Result<Vec<u8>, ErrorStac
 
 /// The keys of one user and password, by salt, iteration count and mechanism, which the server chooses.
 #[derive(Debug, Default)]
-pub(super) struct KeyCache(Mutex<Vec<Entry>>);
+pub(super) struct KeyCache(Mutex<Vec<CachedKeys>>);
 
 #[derive(Debug)]
-struct Entry {
+struct CachedKeys {
     digest: Digest,
     salt: Vec<u8>,
     iterations: u32,
@@ -123,10 +123,10 @@ impl KeyCache {
         iterations: u32,
         derive: impl FnOnce() -> Result<Keys, ErrorStack>,
     ) -> Result<Arc<Keys>, ErrorStack> {
-        let is_same = |entry: &Entry| {
+        let is_same = |entry: &CachedKeys| {
             (entry.digest, entry.iterations) == (digest, iterations) && entry.salt == salt
         };
-        let known = |entries: &[Entry]| {
+        let known = |entries: &[CachedKeys]| {
             let entry = entries.iter().find(|entry| is_same(entry));
             entry.map(|entry| Arc::clone(&entry.keys))
         };
@@ -141,7 +141,7 @@ impl KeyCache {
         if entries.len() >= MOST_ENTRIES {
             entries.remove(0);
         }
-        entries.push(Entry {
+        entries.push(CachedKeys {
             digest,
             salt: salt.to_vec(),
             iterations,

@@ -38,10 +38,10 @@ use crate::reason::auth::{AuthFailure, CryptoPrimitive, IterationLimit, SaslViol
 
 /// The state that the SCRAM conversations of a client share.
 #[derive(Debug)]
-pub(super) struct Scram(Arc<Shared>);
+pub(super) struct Scram(Arc<ScramUser>);
 
 #[derive(Debug)]
-struct Shared {
+struct ScramUser {
     user: String,
     /// The password of SCRAM-SHA-1, or an error if OpenSSL rejects MD5.
     digested: Result<Secret, AuthFailure>,
@@ -54,7 +54,7 @@ impl Scram {
     pub(super) fn new(credential: &Credential) -> Self {
         let user = credential.username.clone().unwrap_or_default();
         let password = credential.password.as_ref().map_or("", Secret::expose);
-        Self(Arc::new(Shared {
+        Self(Arc::new(ScramUser {
             digested: digest_password(&user, password),
             prepared: prepare_password(password),
             user,
@@ -82,12 +82,12 @@ impl Scram {
             shared: Arc::clone(&self.0),
             digest,
             nonce,
-            state: State::First,
+            state: ScramState::First,
         }
     }
 }
 
-impl Shared {
+impl ScramUser {
     fn password(&self, digest: Digest) -> Result<&Secret, AuthFailure> {
         let password = match digest {
             Digest::Sha1 => &self.digested,
@@ -110,15 +110,15 @@ impl Shared {
 
 /// The client's side of one conversation.
 pub(super) struct ScramClient {
-    shared: Arc<Shared>,
+    shared: Arc<ScramUser>,
     digest: Digest,
     nonce: String,
-    state: State,
+    state: ScramState,
 }
 
 /// The message that the server must send next.
 #[derive(Clone)]
-enum State {
+enum ScramState {
     First,
     Final {
         signature: Vec<u8>,
@@ -196,22 +196,22 @@ impl SaslClient for ScramClient {
     }
 
     fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        let state = std::mem::replace(&mut self.state, State::Broken);
+        let state = std::mem::replace(&mut self.state, ScramState::Broken);
         let text = match std::str::from_utf8(message) {
             Ok(text) if text.len() <= LONGEST_MESSAGE => text,
             Ok(_) => return Err(self.violated(SaslViolation::MessageTooLong).into()),
             Err(_) => return Err(self.violated(SaslViolation::MessageNotUtf8).into()),
         };
         let (response, state) = match state {
-            State::First => {
+            ScramState::First => {
                 let (response, signature) = self.client_final(text)?;
-                (response.into_bytes(), State::Final { signature })
+                (response.into_bytes(), ScramState::Final { signature })
             }
-            State::Final { signature } => {
+            ScramState::Final { signature } => {
                 self.verify(text, &signature)?;
-                (Vec::new(), State::Complete)
+                (Vec::new(), ScramState::Complete)
             }
-            State::Complete | State::Broken => {
+            ScramState::Complete | ScramState::Broken => {
                 return Err(self.violated(SaslViolation::UnexpectedMessage).into());
             }
         };
@@ -220,7 +220,7 @@ impl SaslClient for ScramClient {
     }
 
     fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete)
+        matches!(self.state, ScramState::Complete)
     }
 
     fn skips_empty_exchange(&self) -> bool {

@@ -429,7 +429,7 @@ fn mutated_messages_never_prove_a_server() {
             // An equal signature, with an extension.
             assert!(text.starts_with(&RFC_7677.server_final[..44]), "{text}");
         }
-        assert!(client.is_complete() || matches!(client.state, State::Broken));
+        assert!(client.is_complete() || matches!(client.state, ScramState::Broken));
     }
     assert!(
         parsed > 0 && proven < rounds,

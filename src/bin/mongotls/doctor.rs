@@ -13,11 +13,15 @@ use mongotls::error::Stage;
 use mongotls::tls::{CertificateRevocation, Library};
 use serde_json::{Map, Value, json};
 
-use crate::given::Fetched;
+use crate::given::FetchedUri;
 use crate::output::{Screen, Tone, clean, ms};
 use crate::{Verdict, deployment, inspect, json as form, waiting};
 
-pub(crate) fn doctor(screen: &mut Screen, mut target: Fetched, json: bool) -> io::Result<Verdict> {
+pub(crate) fn doctor(
+    screen: &mut Screen,
+    mut target: FetchedUri,
+    json: bool,
+) -> io::Result<Verdict> {
     target.ask();
     let uri = target.uri.clone();
     let what = || "waiting for the hosts, for each at most connectTimeoutMS".to_owned();

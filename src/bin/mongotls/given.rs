@@ -35,7 +35,7 @@ pub(crate) struct Target {
 pub(crate) type Redirect = (ServerAddress, ServerAddress);
 
 /// A connection string that was fetched, and the values to add to it.
-pub(crate) struct Fetched {
+pub(crate) struct FetchedUri {
     pub(crate) uri: String,
     password: Option<Secret>,
     key_password: Option<Secret>,
@@ -74,11 +74,11 @@ impl Given {
 
 impl Target {
     /// Fetches the values that the command line names. The error is a message for the user.
-    pub(crate) fn fetch(&self) -> Result<Fetched, String> {
+    pub(crate) fn fetch(&self) -> Result<FetchedUri, String> {
         let uri = self.uri.fetch("the URI")?;
         let password = self.password_file.as_deref().map(first_line);
         let key_password = self.key_password_file.as_deref().map(first_line);
-        Ok(Fetched {
+        Ok(FetchedUri {
             uri,
             password: password.transpose()?,
             key_password: key_password.transpose()?,
@@ -87,7 +87,7 @@ impl Target {
     }
 }
 
-impl Fetched {
+impl FetchedUri {
     /// Prompts for the user's password on the terminal if it is missing, the mechanism needs it, and there is a
     /// terminal. It never prompts for the password of a key.
     pub(crate) fn ask(&mut self) {

@@ -8,7 +8,7 @@ use mongotls::client::ServerReport;
 use mongotls::{Client, Error};
 use serde_json::{Value, json};
 
-use crate::given::Fetched;
+use crate::given::FetchedUri;
 use crate::output::{Screen, Tone, clean, ms};
 use crate::{Verdict, complain, json as form, waiting};
 
@@ -21,7 +21,7 @@ struct Series {
 
 pub(crate) fn ping(
     screen: &mut Screen,
-    target: Fetched,
+    target: FetchedUri,
     count: u32,
     json: bool,
 ) -> io::Result<Verdict> {
@@ -45,7 +45,7 @@ pub(crate) fn ping(
     }
 }
 
-fn measure(target: Fetched, count: u32) -> Result<Series, Error> {
+fn measure(target: FetchedUri, count: u32) -> Result<Series, Error> {
     let client = target.client()?;
     waiting::told(|| waiting::for_a_server(&client), || series(&client, count))
 }

@@ -6,7 +6,7 @@ use mongotls::bson::{Bson, Document};
 use mongotls::{Client, Database, Error};
 use serde_json::{Value, json};
 
-use crate::given::Fetched;
+use crate::given::FetchedUri;
 use crate::output::Screen;
 use crate::{Verdict, complain, extended_json, json as form, waiting};
 
@@ -18,7 +18,7 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
-pub(crate) fn run(screen: &mut Screen, target: Fetched, run: Run) -> io::Result<Verdict> {
+pub(crate) fn run(screen: &mut Screen, target: FetchedUri, run: Run) -> io::Result<Verdict> {
     let json = run.json;
     let outcome = match target.client() {
         Ok(client) => {

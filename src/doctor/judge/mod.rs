@@ -1,7 +1,7 @@
 //! The conclusions from all examinations together.
 //!
 //! In: the options and the examination of each host. Out: a [`TopologyReport`]. Nothing here opens a socket. The same
-//! [`State`] that a client has decides what a client would know about the hosts; the rules here describe what is wrong
+//! [`TopologyState`] that a client has decides what a client would know about the hosts; the rules here describe what is wrong
 //! with it. Source: "Server Discovery and Monitoring".
 
 mod advertised;
@@ -18,7 +18,7 @@ use crate::cause::Cause;
 use crate::options::ClientOptions;
 use crate::reason::Reason;
 use crate::reason::hello::HelloFailure;
-use crate::sdam::update::State;
+use crate::sdam::update::TopologyState;
 use crate::sdam::{ServerDescription, ServerType, TopologyDescription};
 use crate::tls::Severity;
 
@@ -29,7 +29,7 @@ const ADVERTISERS: usize = 50;
 const NAMED: usize = 5;
 
 /// The data that rules use.
-struct Case<'a> {
+struct DeploymentCase<'a> {
     options: &'a ClientOptions,
     examinations: &'a [Examination],
     /// The description of each host; in the order of the examinations, like the members.
@@ -49,7 +49,7 @@ pub(super) fn judge(
     let servers: Vec<_> = examinations.iter().filter_map(description_of).collect();
     let topology = as_a_client_would(options, &servers);
     let members = members_of(options, examinations, &servers, &topology);
-    let case = Case {
+    let case = DeploymentCase {
         options,
         examinations,
         servers: &servers,
@@ -146,7 +146,7 @@ fn as_a_client_would(
     servers: &[ServerDescription],
 ) -> Arc<TopologyDescription> {
     let seeds = options.hosts.iter().cloned().collect();
-    let (mut topology, _) = State::open(options, &seeds);
+    let (mut topology, _) = TopologyState::open(options, &seeds);
     let mut asked = vec![0; servers.len()];
     loop {
         let mut news = false;

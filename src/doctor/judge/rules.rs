@@ -1,12 +1,12 @@
 //! The problems of all hosts together: one function for each rule, in the order in which the findings are reported.
 //!
-//! A rule looks at a [`Case`] and returns findings. The topology determines if a client drops a host; the rule explains
+//! A rule looks at a [`DeploymentCase`] and returns findings. The topology determines if a client drops a host; the rule explains
 //! why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode as Code};
-use super::{Case, follows, is_member, list, number_of};
+use super::{DeploymentCase, follows, is_member, list, number_of};
 use crate::address::ServerAddress;
 use crate::options::ReadPreferenceMode;
 use crate::printable::Quoted;
@@ -20,8 +20,8 @@ const CLOCK_TOLERANCE_MS: u64 = 30_000;
 const DIFFERENCES: usize = 3;
 
 /// All findings, except those about advertised hosts.
-pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
-    let of_all: &[fn(&Case<'_>) -> Option<TopologyFinding>] = &[
+pub(super) fn findings(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
+    let of_all: &[fn(&DeploymentCase<'_>) -> Option<TopologyFinding>] = &[
         foreign_set,
         mixed_kinds,
         standalone_dropped,
@@ -47,7 +47,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<TopologyFinding> {
     findings
 }
 
-impl<'a> Case<'a> {
+impl<'a> DeploymentCase<'a> {
     /// The hosts that satisfy the condition.
     fn those(
         &self,
@@ -98,7 +98,7 @@ fn tell(
     })
 }
 
-fn foreign_set(case: &Case<'_>) -> Option<TopologyFinding> {
+fn foreign_set(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let own = case.topology.set_name.as_ref()?;
     let asked_for = case.options.replica_set.is_some();
     let foreign = case.those(|server, _| {
@@ -133,7 +133,7 @@ fn foreign_set(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn mixed_kinds(case: &Case<'_>) -> Option<TopologyFinding> {
+fn mixed_kinds(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let routers = case.of_type(ServerType::Mongos);
     let members = case.those(|server, _| is_member(server.server_type));
     if routers.is_empty() || members.is_empty() {
@@ -155,7 +155,7 @@ fn mixed_kinds(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn standalone_dropped(case: &Case<'_>) -> Option<TopologyFinding> {
+fn standalone_dropped(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     // If the options name a set, a standalone is a host without a set.
     if case.options.replica_set.is_some() {
         return None;
@@ -177,7 +177,7 @@ fn standalone_dropped(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn not_initialized(case: &Case<'_>) -> Option<TopologyFinding> {
+fn not_initialized(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let ghosts = case.of_type(ServerType::RsGhost);
     ghosts.first()?;
     tell(
@@ -195,7 +195,7 @@ fn not_initialized(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn several_primaries(case: &Case<'_>) -> Option<TopologyFinding> {
+fn several_primaries(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     // A server that reports another address is also examined by that address.
     let primaries = case.those(|server, _| {
         let is_primary = server.server_type == ServerType::RsPrimary;
@@ -232,7 +232,7 @@ fn several_primaries(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn no_primary(case: &Case<'_>) -> Option<TopologyFinding> {
+fn no_primary(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let members = case.those(|server, _| case.is_of_the_set(server));
     let is_primary = |server: &&ServerDescription| server.server_type == ServerType::RsPrimary;
     if members.is_empty() || members.iter().any(is_primary) {
@@ -262,7 +262,7 @@ fn no_primary(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn no_server_left(case: &Case<'_>) -> Option<TopologyFinding> {
+fn no_server_left(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     if !case.topology.servers.is_empty() {
         return None;
     }
@@ -276,7 +276,7 @@ fn no_server_left(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn not_a_member(case: &Case<'_>) -> Option<TopologyFinding> {
+fn not_a_member(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let primaries = case.of_type(ServerType::RsPrimary);
     let primaries = primaries.iter().filter(|server| case.is_of_the_set(server));
     let primary = primaries.copied().next()?;
@@ -304,7 +304,7 @@ fn not_a_member(case: &Case<'_>) -> Option<TopologyFinding> {
 
 /// Returns one finding for the seeds, which a client drops and does without, and one for members that others name but
 /// that a client cannot use.
-fn other_address(case: &Case<'_>) -> Vec<TopologyFinding> {
+fn other_address(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
     let of = |is_seed: bool| {
         let others = case.those(|server, member| {
             calls_itself_otherwise(server)
@@ -346,7 +346,7 @@ fn other_address(case: &Case<'_>) -> Vec<TopologyFinding> {
     [true, false].into_iter().filter_map(of).collect()
 }
 
-fn not_in_service(case: &Case<'_>) -> Option<TopologyFinding> {
+fn not_in_service(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let servers = case.servers.iter().zip(case.examinations);
     let idle: Vec<_> = servers
         .filter(|(server, examination)| {
@@ -370,7 +370,7 @@ fn not_in_service(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn members_disagree(case: &Case<'_>) -> Option<TopologyFinding> {
+fn members_disagree(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let mut members =
         case.those(|server, _| case.is_of_the_set(server) && server.members().next().is_some());
     members.sort_by_key(|server| server.server_type != ServerType::RsPrimary);
@@ -412,7 +412,7 @@ fn members_disagree(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn replica_set_not_named(case: &Case<'_>) -> Option<TopologyFinding> {
+fn replica_set_not_named(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let members = case.those(|server, member| member.is_seed && is_member(server.server_type));
     let name = case.topology.set_name.as_deref()?;
     if case.options.replica_set.is_some() || case.options.hosts.len() < 2 {
@@ -431,7 +431,7 @@ fn replica_set_not_named(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn anchors_differ(case: &Case<'_>) -> Option<TopologyFinding> {
+fn anchors_differ(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let mut anchors: BTreeMap<String, (String, Vec<&ServerDescription>)> = BTreeMap::new();
     for (server, examination) in case.servers.iter().zip(case.examinations) {
         let chain = examination
@@ -469,7 +469,7 @@ fn anchors_differ(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn not_all_examined(case: &Case<'_>) -> Option<TopologyFinding> {
+fn not_all_examined(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     if case.is_complete {
         return None;
     }
@@ -487,7 +487,7 @@ fn not_all_examined(case: &Case<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn clock_differs(case: &Case<'_>) -> Option<TopologyFinding> {
+fn clock_differs(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let servers = case.servers.iter().zip(case.examinations);
     let wrong: Vec<_> = servers
         .filter_map(|(server, examination)| Some((server, examination.clock_ahead?)))

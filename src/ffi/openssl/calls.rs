@@ -119,7 +119,8 @@ unsafe extern "C" {
 }
 
 #[cfg(ossl300)]
-pub(super) type PasswordCallback = extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int;
+pub(super) type RawPasswordCallback =
+    extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int;
 
 #[cfg(ossl300)]
 unsafe extern "C" {
@@ -130,7 +131,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub(super) fn OSSL_PROVIDER_get0_name(provider: *const c_void) -> *const c_char;
     pub(super) fn UI_UTIL_wrap_read_pem_callback(
-        callback: Option<PasswordCallback>,
+        callback: Option<RawPasswordCallback>,
         for_writing: c_int,
     ) -> *mut c_void;
     pub(super) fn UI_destroy_method(method: *mut c_void);

@@ -28,8 +28,8 @@ pub(crate) fn load_private_key(
     password: &mut dyn FnMut(&mut [u8]) -> usize,
 ) -> Result<Option<PKey<Private>>, ErrorStack> {
     /// Frees what was opened, on every path.
-    struct Store(*mut c_void, *mut c_void);
-    impl Drop for Store {
+    struct StoreHandle(*mut c_void, *mut c_void);
+    impl Drop for StoreHandle {
         fn drop(&mut self) {
             // SAFETY: both pointers come from the calls below or are null, which both functions accept, and no code
             // uses them any more.
@@ -77,7 +77,7 @@ pub(crate) fn load_private_key(
         }
         let data = (&raw mut password).cast::<c_void>();
         let store = OSSL_STORE_open(uri.as_ptr(), method, data, None, std::ptr::null_mut());
-        let store = Store(store, method);
+        let store = StoreHandle(store, method);
         if store.0.is_null() || OSSL_STORE_expect(store.0, OSSL_STORE_INFO_PKEY) != 1 {
             return Err(ErrorStack::get());
         }

@@ -101,12 +101,12 @@ pub(crate) fn store_find_by(
         }
     }
     /// The methods, which are never freed.
-    struct Method(*mut c_void);
+    struct LookupMethod(*mut c_void);
     // SAFETY: OpenSSL only reads the structure after it was filled in.
-    unsafe impl Send for Method {}
+    unsafe impl Send for LookupMethod {}
     // SAFETY: as above.
-    unsafe impl Sync for Method {}
-    static METHOD: OnceLock<Method> = OnceLock::new();
+    unsafe impl Sync for LookupMethod {}
+    static METHOD: OnceLock<LookupMethod> = OnceLock::new();
 
     // SAFETY: the name is a C string that lives forever, and both functions have the types that OpenSSL expects. Each
     // pointer is checked for null. The lookup belongs to the store, which is live, and takes ownership of the data.
@@ -117,7 +117,7 @@ pub(crate) fn store_find_by(
                 X509_LOOKUP_meth_set_get_by_subject(method, by_subject);
                 X509_LOOKUP_meth_set_free(method, free);
             }
-            Method(method)
+            LookupMethod(method)
         });
         if method.0.is_null() {
             return Err(ErrorStack::get());

@@ -15,17 +15,17 @@ use crate::reason::dns::AliasError;
 
 /// A query for the records of one type at a name, or at the name that its aliases lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Query {
+pub(super) struct DnsQuery {
     /// The name from the caller, then the target of each alias; the query is for the last one.
     chain: Vec<Name<'static>>,
-    kind: Kind,
+    kind: RecordType,
     /// The shortest time to live of the aliases, in seconds.
     ttl: u32,
 }
 
 /// A type of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordType {
     Srv,
     Txt,
 }
@@ -47,7 +47,7 @@ pub(super) enum Record {
 
 /// The meaning of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum DnsReply {
     /// The message does not answer this query: it has another id or another question, or is no DNS message.
     Foreign,
     /// The message has the query's id, but is not readable or contradicts itself.
@@ -63,15 +63,15 @@ pub(super) enum Reply {
     /// The records; empty if the name has none of that type.
     Records(Vec<Record>),
     /// The name is an alias, and the reply lacks the records of its target: the query for them.
-    Alias(Query),
+    Alias(DnsQuery),
     /// The aliases of the name lead nowhere.
     Aliases(AliasError),
 }
 
-impl Query {
+impl DnsQuery {
     /// # Errors
     /// If the name is not valid in DNS.
-    pub(super) fn new(name: &str, kind: Kind) -> Result<Self, SimpleDnsError> {
+    pub(super) fn new(name: &str, kind: RecordType) -> Result<Self, SimpleDnsError> {
         let name = Name::new(name)?.into_owned();
         Ok(Self {
             chain: vec![name],
@@ -80,7 +80,7 @@ impl Query {
         })
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> RecordType {
         self.kind
     }
 
@@ -110,58 +110,60 @@ impl Query {
     }
 
     /// Interprets `message` as the reply to this query with this id.
-    pub(super) fn read(&self, id: u16, message: &[u8]) -> Reply {
+    pub(super) fn read(&self, id: u16, message: &[u8]) -> DnsReply {
         let response = header_buffer::has_flags(message, PacketFlag::RESPONSE);
         if header_buffer::id(message) != Ok(id) || response != Ok(true) {
-            return Reply::Foreign;
+            return DnsReply::Foreign;
         }
         if !is_plausible(message) {
-            return Reply::Malformed;
+            return DnsReply::Malformed;
         }
         let packet = match Packet::parse(message) {
             Ok(packet) => packet,
             // A server may truncate in the middle of a record.
             Err(_) if header_buffer::has_flags(message, PacketFlag::TRUNCATION) == Ok(true) => {
-                return Reply::Truncated;
+                return DnsReply::Truncated;
             }
-            Err(_) => return Reply::Malformed,
+            Err(_) => return DnsReply::Malformed,
         };
         let refused = refusal(packet.rcode());
         let [question] = packet.questions.as_slice() else {
             // Some servers leave the question out of a reply with an error code.
             return match (packet.questions.is_empty(), refused) {
-                (true, Some(code)) => Reply::Refused(code),
-                _ => Reply::Malformed,
+                (true, Some(code)) => DnsReply::Refused(code),
+                _ => DnsReply::Malformed,
             };
         };
         if Some(&question.qname) != self.name()
             || question.qtype != self.kind.qtype()
             || question.qclass != IN
         {
-            return Reply::Foreign;
+            return DnsReply::Foreign;
         }
         if packet.opcode() != OPCODE::StandardQuery {
-            return Reply::Malformed;
+            return DnsReply::Malformed;
         }
         if packet.has_flags(PacketFlag::TRUNCATION) {
-            return Reply::Truncated;
+            return DnsReply::Truncated;
         }
         if let Some(code) = refused {
-            return Reply::Refused(code);
+            return DnsReply::Refused(code);
         }
         let found = self.follow(&packet, message.len());
         match (packet.rcode(), found) {
             // The code is that of the last name of a chain.
-            (RCODE::NameError, Reply::Records(records)) if !records.is_empty() => Reply::Malformed,
-            (RCODE::NameError, Reply::Records(_) | Reply::Alias(_) | Reply::Referral) => {
-                Reply::NoSuchName
+            (RCODE::NameError, DnsReply::Records(records)) if !records.is_empty() => {
+                DnsReply::Malformed
+            }
+            (RCODE::NameError, DnsReply::Records(_) | DnsReply::Alias(_) | DnsReply::Referral) => {
+                DnsReply::NoSuchName
             }
             (_, found) => found,
         }
     }
 
     /// The records at the end of the chain of aliases that begins at the name in question.
-    fn follow(&self, packet: &Packet<'_>, length: usize) -> Reply {
+    fn follow(&self, packet: &Packet<'_>, length: usize) -> DnsReply {
         let mut chain = self.chain.clone();
         let mut ttl = self.ttl;
         while let Some(owner) = chain.last() {
@@ -174,8 +176,8 @@ impl Query {
                 .map(|record| Record::of(&record.rdata, record.ttl.min(ttl)))
                 .collect();
             match wanted {
-                None => return Reply::Malformed,
-                Some(records) if !records.is_empty() => return Reply::Records(records),
+                None => return DnsReply::Malformed,
+                Some(records) if !records.is_empty() => return DnsReply::Records(records),
                 Some(_) => {}
             }
             let alias = own.filter_map(|record| match &record.rdata {
@@ -186,29 +188,29 @@ impl Query {
                 break;
             };
             if chain.contains(&target) {
-                return Reply::Aliases(AliasError::Loop);
+                return DnsReply::Aliases(AliasError::Loop);
             }
             if chain.len() > MOST_ALIASES {
-                return Reply::Aliases(AliasError::TooMany);
+                return DnsReply::Aliases(AliasError::TooMany);
             }
             ttl = ttl.min(own_ttl);
             chain.push(target);
         }
         if chain.len() > self.chain.len() {
             let kind = self.kind;
-            return Reply::Alias(Self { chain, kind, ttl });
+            return DnsReply::Alias(Self { chain, kind, ttl });
         }
         self.nothing(packet, length)
     }
 
     /// Interprets a reply without any record of the name.
-    fn nothing(&self, packet: &Packet<'_>, length: usize) -> Reply {
+    fn nothing(&self, packet: &Packet<'_>, length: usize) -> DnsReply {
         let sections = [&packet.name_servers, &packet.additional_records];
         let is_bare = sections.iter().all(|section| section.is_empty()) && packet.opt().is_none();
         let question = HEADER + self.name().map_or(0, name_length) + TYPE_AND_CLASS;
         // Records of another name, or bytes after the end, mean that the reply was changed on the way.
         if !packet.answers.is_empty() || is_bare && length > question {
-            return Reply::Malformed;
+            return DnsReply::Malformed;
         }
         // A server that resolves names, or is authoritative for the name, sets the flag.
         let can_tell = [
@@ -216,8 +218,8 @@ impl Query {
             PacketFlag::AUTHORITATIVE_ANSWER,
         ];
         match can_tell.iter().any(|flag| packet.has_flags(*flag)) {
-            true => Reply::Records(Vec::new()),
-            false => Reply::Referral,
+            true => DnsReply::Records(Vec::new()),
+            false => DnsReply::Referral,
         }
     }
 }
@@ -246,7 +248,7 @@ fn name_length(name: &Name<'_>) -> usize {
     name.as_bytes().map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
-impl Kind {
+impl RecordType {
     fn code(self) -> TYPE {
         match self {
             Self::Srv => TYPE::SRV,
@@ -344,15 +346,15 @@ mod tests {
         odd.example.               SRV  1 a\.b.example.
     "#;
 
-    fn srv(name: &str) -> Query {
-        Query::new(name, Kind::Srv).unwrap()
+    fn srv(name: &str) -> DnsQuery {
+        DnsQuery::new(name, RecordType::Srv).unwrap()
     }
 
-    fn txt(name: &str) -> Query {
-        Query::new(name, Kind::Txt).unwrap()
+    fn txt(name: &str) -> DnsQuery {
+        DnsQuery::new(name, RecordType::Txt).unwrap()
     }
 
-    fn answer(query: &Query, id: u16) -> Vec<u8> {
+    fn answer(query: &DnsQuery, id: u16) -> Vec<u8> {
         Zone::parse(ZONE)
             .answer(&query.bytes(id, true).unwrap())
             .unwrap()
@@ -368,7 +370,7 @@ mod tests {
         };
         assert_eq!(
             query.read(7, &answer(&query, 7)),
-            Reply::Records(vec![
+            DnsReply::Records(vec![
                 target("One.example", 27017),
                 target("two.example", 27018)
             ])
@@ -376,12 +378,12 @@ mod tests {
         let query = txt("DB.example.");
         assert_eq!(
             query.read(7, &answer(&query, 7)),
-            Reply::Records(vec![Record::Txt(Some("replicaSet=rs0".to_owned()))])
+            DnsReply::Records(vec![Record::Txt(Some("replicaSet=rs0".to_owned()))])
         );
         let query = srv("odd.example");
         assert_eq!(
             query.read(7, &answer(&query, 7)),
-            Reply::Records(vec![target(r"a\092.b.example", 1)])
+            DnsReply::Records(vec![target(r"a\092.b.example", 1)])
         );
     }
 
@@ -389,15 +391,15 @@ mod tests {
     fn only_the_answer_to_the_query_counts() {
         let query = srv("_mongodb._tcp.db.example");
         let sound = answer(&query, 7);
-        assert_eq!(query.read(8, &sound), Reply::Foreign);
-        assert_eq!(srv("db.example").read(7, &sound), Reply::Foreign);
+        assert_eq!(query.read(8, &sound), DnsReply::Foreign);
+        assert_eq!(srv("db.example").read(7, &sound), DnsReply::Foreign);
         assert_eq!(
             txt("_mongodb._tcp.db.example").read(7, &sound),
-            Reply::Foreign
+            DnsReply::Foreign
         );
         // The query itself is no reply.
         let own = query.bytes(7, true).unwrap();
-        assert_eq!(query.read(7, &own), Reply::Foreign);
+        assert_eq!(query.read(7, &own), DnsReply::Foreign);
     }
 
     #[test]
@@ -408,47 +410,47 @@ mod tests {
             message[3] = (message[3] & 0xf0) | code;
             query.read(7, &message)
         };
-        assert_eq!(with_code(1), Reply::Refused("FORMERR"));
-        assert_eq!(with_code(2), Reply::Refused("SERVFAIL"));
+        assert_eq!(with_code(1), DnsReply::Refused("FORMERR"));
+        assert_eq!(with_code(2), DnsReply::Refused("SERVFAIL"));
         // The reply says that the name does not exist, but has records.
-        assert_eq!(with_code(3), Reply::Malformed);
+        assert_eq!(with_code(3), DnsReply::Malformed);
         let absent = srv("no.example");
-        assert_eq!(absent.read(7, &answer(&absent, 7)), Reply::NoSuchName);
-        assert_eq!(with_code(5), Reply::Refused("REFUSED"));
+        assert_eq!(absent.read(7, &answer(&absent, 7)), DnsReply::NoSuchName);
+        assert_eq!(with_code(5), DnsReply::Refused("REFUSED"));
         let mut truncated = answer(&query, 7);
         truncated[2] |= 2;
-        assert_eq!(query.read(7, &truncated), Reply::Truncated);
+        assert_eq!(query.read(7, &truncated), DnsReply::Truncated);
         truncated.truncate(60);
-        assert_eq!(query.read(7, &truncated), Reply::Truncated);
+        assert_eq!(query.read(7, &truncated), DnsReply::Truncated);
     }
 
     #[test]
     fn an_empty_answer_must_not_contradict_itself() {
         let query = txt("_mongodb._tcp.db.example");
         let empty = answer(&query, 7);
-        assert_eq!(query.read(7, &empty), Reply::Records(Vec::new()));
+        assert_eq!(query.read(7, &empty), DnsReply::Records(Vec::new()));
         // Bytes after the end, another operation, an owner or type that does not match the query.
         let mut longer = empty.clone();
         longer.extend([0; 16]);
-        assert_eq!(query.read(7, &longer), Reply::Malformed);
+        assert_eq!(query.read(7, &longer), DnsReply::Malformed);
         let mut notify = empty.clone();
         notify[2] |= 4 << 3;
-        assert_eq!(query.read(7, &notify), Reply::Malformed);
+        assert_eq!(query.read(7, &notify), DnsReply::Malformed);
         let query = txt("db.example");
         let sound = answer(&query, 7);
         let owner = 12 + b"\x02db\x07example\0".len() + 4;
         for (at, byte) in [(owner + 1, 15), (owner + 3, 1), (owner + 5, 3)] {
             let mut other = sound.clone();
             other[at] = byte;
-            assert_eq!(query.read(7, &other), Reply::Malformed, "byte {at}");
+            assert_eq!(query.read(7, &other), DnsReply::Malformed, "byte {at}");
         }
         // Neither recursion nor authority.
         let mut lame = empty;
         lame[3] &= 0x7f;
         let query = txt("_mongodb._tcp.db.example");
-        assert_eq!(query.read(7, &lame), Reply::Referral);
+        assert_eq!(query.read(7, &lame), DnsReply::Referral);
         lame[2] |= 4;
-        assert_eq!(query.read(7, &lame), Reply::Records(Vec::new()));
+        assert_eq!(query.read(7, &lame), DnsReply::Records(Vec::new()));
     }
 
     #[test]
@@ -457,14 +459,14 @@ mod tests {
         let query = txt("a.example");
         let bytes = query.bytes(7, false).unwrap();
         let sound = Zone::parse(zone).answer(&bytes).unwrap();
-        let found = Reply::Records(vec![Record::Txt(Some("x".to_owned()))]);
+        let found = DnsReply::Records(vec![Record::Txt(Some("x".to_owned()))]);
         assert_eq!(query.read(7, &sound), found);
         let mut packet = Packet::parse(&sound).unwrap();
         packet.answers.reverse();
         assert_eq!(query.read(7, &packet.build_bytes_vec().unwrap()), found);
         // Without the alias in the middle, the owners of the remaining records are not in the chain.
         packet.answers.remove(1);
-        let Reply::Alias(next) = query.read(7, &packet.build_bytes_vec().unwrap()) else {
+        let DnsReply::Alias(next) = query.read(7, &packet.build_bytes_vec().unwrap()) else {
             panic!("no alias")
         };
         assert_eq!(next.name(), Some(&Name::new("b.example").unwrap()));
@@ -473,7 +475,7 @@ mod tests {
     #[test]
     fn a_name_that_dns_cannot_hold_is_refused() {
         for name in ["a".repeat(64), "abc.".repeat(64)] {
-            assert!(Query::new(&name, Kind::Srv).is_err(), "{name}");
+            assert!(DnsQuery::new(&name, RecordType::Srv).is_err(), "{name}");
         }
     }
 
@@ -482,9 +484,9 @@ mod tests {
         let mut message = vec![0; 12];
         message[2] = 0x80;
         message[4..12].fill(0xff);
-        assert_eq!(srv("db").read(0, &message), Reply::Malformed);
+        assert_eq!(srv("db").read(0, &message), DnsReply::Malformed);
         message[2] |= 2;
-        assert_eq!(srv("db").read(0, &message), Reply::Malformed);
+        assert_eq!(srv("db").read(0, &message), DnsReply::Malformed);
     }
 
     #[test]
@@ -504,13 +506,13 @@ mod tests {
                     _ => message.insert(at, 0xc0),
                 }
             }
-            if matches!(query.read(7, &message), Reply::Records(_)) {
+            if matches!(query.read(7, &message), DnsReply::Records(_)) {
                 seen += 1;
             }
             let noise = 3 + random.below(300);
             let noise = query.read(7, &random.bytes(noise));
             assert!(
-                matches!(noise, Reply::Foreign | Reply::Malformed),
+                matches!(noise, DnsReply::Foreign | DnsReply::Malformed),
                 "round {round}: {noise:?}"
             );
         }

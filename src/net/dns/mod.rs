@@ -23,7 +23,7 @@ use openssl::rand::rand_bytes;
 use resolv_conf::{Config, ScopedIp};
 use simple_dns::SimpleDnsError;
 
-use self::message::{Kind, Query, Record, Reply};
+use self::message::{DnsQuery, DnsReply, Record, RecordType};
 use super::connect::is_without_port;
 use crate::ffi::fork;
 use crate::limit::Limit;
@@ -117,7 +117,7 @@ impl Resolver {
         name: &str,
         deadline: &Deadline,
     ) -> Result<(Vec<(String, u16)>, Duration), DnsFailure> {
-        let records = self.look_up(name, Kind::Srv, deadline)?.into_iter();
+        let records = self.look_up(name, RecordType::Srv, deadline)?.into_iter();
         let mut shortest = None;
         let srv = records.filter_map(|record| match record {
             Record::Srv { target, port, ttl } => {
@@ -136,7 +136,7 @@ impl Resolver {
         name: &str,
         deadline: &Deadline,
     ) -> Result<Vec<Option<String>>, DnsFailure> {
-        let records = self.look_up(name, Kind::Txt, deadline)?.into_iter();
+        let records = self.look_up(name, RecordType::Txt, deadline)?.into_iter();
         let txt = records.filter_map(|record| match record {
             Record::Txt(text) => Some(text),
             Record::Srv { .. } => None,
@@ -148,18 +148,18 @@ impl Resolver {
     fn look_up(
         &self,
         name: &str,
-        kind: Kind,
+        kind: RecordType,
         deadline: &Deadline,
     ) -> Result<Vec<Record>, DnsFailure> {
         let not_a_name =
             |error: SimpleDnsError| DnsFailure::NotSent(QueryError::InvalidName(error.to_string()));
-        let mut query = Query::new(name, kind).map_err(not_a_name)?;
+        let mut query = DnsQuery::new(name, kind).map_err(not_a_name)?;
         loop {
             match self.ask_in_turn(&query, name, deadline)? {
-                Answer::Records(records) => return Ok(records),
-                Answer::NoSuchName => return Err(DnsFailure::NoSuchName),
+                DnsAnswer::Records(records) => return Ok(records),
+                DnsAnswer::NoSuchName => return Err(DnsFailure::NoSuchName),
                 // Each step makes the chain longer, and its length is limited.
-                Answer::Alias(target) => query = target,
+                DnsAnswer::Alias(target) => query = target,
             }
         }
     }
@@ -167,10 +167,10 @@ impl Resolver {
     /// The first reply of a server; `name` is for the log.
     fn ask_in_turn(
         &self,
-        query: &Query,
+        query: &DnsQuery,
         name: &str,
         deadline: &Deadline,
-    ) -> Result<Answer, DnsFailure> {
+    ) -> Result<DnsAnswer, DnsFailure> {
         let first = self.first.load(Ordering::Relaxed);
         let order = (0..self.servers.len()).map(|place| (first + place) % self.servers.len());
         let mut talks: Vec<(usize, Talk)> = order
@@ -240,12 +240,12 @@ fn name_server(address: &str) -> Option<SocketAddr> {
 }
 
 /// The reply of a server.
-enum Answer {
+enum DnsAnswer {
     /// The records; empty if the name has no record of that type.
     Records(Vec<Record>),
     NoSuchName,
     /// The next query.
-    Alias(Query),
+    Alias(DnsQuery),
 }
 
 /// The reason why a server gave no answer.
@@ -273,11 +273,11 @@ impl Talk {
     }
 
     /// Runs one turn, which ends at `until`.
-    fn ask(&mut self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+    fn ask(&mut self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
         match self.by_udp(query, until)? {
-            Reply::Truncated => self.whole(query, until),
+            DnsReply::Truncated => self.whole(query, until),
             // The reply may have been changed on the way.
-            Reply::Malformed => match self.by_tcp(query, until) {
+            DnsReply::Malformed => match self.by_tcp(query, until) {
                 Err(Unsuccessful::NameServer(
                     NameServerError::Silent { .. } | NameServerError::Io(_),
                 )) => Err(NameServerError::Malformed.into()),
@@ -288,7 +288,7 @@ impl Talk {
     }
 
     /// Fetches a reply that is too long for UDP: by TCP or, if that fails, by UDP with EDNS.
-    fn whole(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+    fn whole(&self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
         // TCP gets half of the time, because it may be blocked.
         let now = Instant::now();
         let halfway = now + until.saturating_duration_since(now) / 2;
@@ -296,7 +296,7 @@ impl Talk {
             .or_else(|failed| self.by_edns(query, until).map_err(|_| failed))
     }
 
-    fn by_udp(&mut self, query: &Query, until: Instant) -> Result<Reply, Unsuccessful> {
+    fn by_udp(&mut self, query: &DnsQuery, until: Instant) -> Result<DnsReply, Unsuccessful> {
         let (socket, id) = match self.udp.take() {
             Some(known) => known,
             None => (connected(self.server)?, random_id()?),
@@ -307,12 +307,12 @@ impl Talk {
     }
 
     /// Queries by UDP with EDNS, which allows a longer reply.
-    fn by_edns(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+    fn by_edns(&self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
         let socket = connected(self.server)?;
         conclude(exchange(&socket, query, random_id()?, true, until)?)
     }
 
-    fn by_tcp(&self, query: &Query, until: Instant) -> Result<Answer, Unsuccessful> {
+    fn by_tcp(&self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
         let id = random_id()?;
         let bytes = encode(query, id, false)?;
         conclude(query.read(id, &exchange_by_tcp(&bytes, self.server, until)?))
@@ -320,17 +320,17 @@ impl Talk {
 }
 
 /// Converts a final reply to an answer or a failure.
-fn conclude(reply: Reply) -> Result<Answer, Unsuccessful> {
+fn conclude(reply: DnsReply) -> Result<DnsAnswer, Unsuccessful> {
     Err(Unsuccessful::NameServer(match reply {
-        Reply::Records(records) => return Ok(Answer::Records(records)),
-        Reply::NoSuchName => return Ok(Answer::NoSuchName),
-        Reply::Alias(target) => return Ok(Answer::Alias(target)),
-        Reply::Foreign => NameServerError::Silent { foreign: 1 },
-        Reply::Malformed => NameServerError::Malformed,
-        Reply::Truncated => NameServerError::Truncated,
-        Reply::Refused(code) => NameServerError::Code(code),
-        Reply::Referral => NameServerError::Referral,
-        Reply::Aliases(error) => NameServerError::Aliases(error),
+        DnsReply::Records(records) => return Ok(DnsAnswer::Records(records)),
+        DnsReply::NoSuchName => return Ok(DnsAnswer::NoSuchName),
+        DnsReply::Alias(target) => return Ok(DnsAnswer::Alias(target)),
+        DnsReply::Foreign => NameServerError::Silent { foreign: 1 },
+        DnsReply::Malformed => NameServerError::Malformed,
+        DnsReply::Truncated => NameServerError::Truncated,
+        DnsReply::Refused(code) => NameServerError::Code(code),
+        DnsReply::Referral => NameServerError::Referral,
+        DnsReply::Aliases(error) => NameServerError::Aliases(error),
     }))
 }
 
@@ -346,7 +346,7 @@ fn random_id() -> Result<u16, Unsuccessful> {
     Ok(u16::from_ne_bytes(id))
 }
 
-fn encode(query: &Query, id: u16, edns: bool) -> Result<Vec<u8>, Unsuccessful> {
+fn encode(query: &DnsQuery, id: u16, edns: bool) -> Result<Vec<u8>, Unsuccessful> {
     let not_a_name =
         |error: SimpleDnsError| Unsuccessful::NotSent(QueryError::InvalidName(error.to_string()));
     query.bytes(id, edns).map_err(not_a_name)
@@ -370,11 +370,11 @@ fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 /// Sends the query by UDP and waits for its answer.
 fn exchange(
     socket: &UdpSocket,
-    query: &Query,
+    query: &DnsQuery,
     id: u16,
     edns: bool,
     until: Instant,
-) -> Result<Reply, Unsuccessful> {
+) -> Result<DnsReply, Unsuccessful> {
     socket.send(&encode(query, id, edns)?)?;
     let mut buffer = [0; UDP_BUFFER];
     let mut foreign = 0_u32;
@@ -390,7 +390,7 @@ fn exchange(
         };
         match query.read(id, &buffer[..length]) {
             // The reply may be for another query; the right one may still arrive.
-            Reply::Foreign => foreign = foreign.saturating_add(1),
+            DnsReply::Foreign => foreign = foreign.saturating_add(1),
             reply => return Ok(reply),
         }
     }

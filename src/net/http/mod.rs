@@ -16,7 +16,7 @@ use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
 use self::proxy::Proxy;
-pub(crate) use self::reply::Reply;
+pub(crate) use self::reply::HttpReply;
 use self::reply::{io_failure, read_head, read_reply};
 pub(crate) use self::url::Url;
 use super::{Unreachable, connect, resolve};
@@ -26,7 +26,7 @@ use crate::time::Deadline;
 
 /// A request.
 #[derive(Clone, Copy)]
-pub(crate) struct Request<'a> {
+pub(crate) struct HttpRequest<'a> {
     pub(crate) url: &'a Url,
     pub(crate) method: Method<'a>,
     /// Further headers. A value is visible ASCII and may contain a secret.
@@ -56,7 +56,10 @@ pub(crate) enum ProxyPolicy {
 }
 
 /// Sends one request by `http` and reads the reply.
-pub(crate) fn exchange(request: &Request<'_>, deadline: &Deadline) -> Result<Reply, HttpFailure> {
+pub(crate) fn exchange(
+    request: &HttpRequest<'_>,
+    deadline: &Deadline,
+) -> Result<HttpReply, HttpFailure> {
     let proxy = Proxy::for_request(request, |name| env::var(name).ok());
     let mut socket = dial(request.url, proxy.as_ref(), deadline)?;
     run(&mut socket, request, proxy.as_ref())
@@ -64,7 +67,7 @@ pub(crate) fn exchange(request: &Request<'_>, deadline: &Deadline) -> Result<Rep
 
 /// Opens a connection to the server of an `https` URL, via the proxy if there is one (RFC 9110 §9.3.6). The caller
 /// starts TLS on it.
-pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
+pub(crate) fn open(request: &HttpRequest<'_>, deadline: &Deadline) -> Result<Socket, HttpFailure> {
     let url = request.url;
     let proxy = Proxy::for_request(request, |name| env::var(name).ok());
     let mut socket = dial(url, proxy.as_ref(), deadline)?;
@@ -86,8 +89,8 @@ pub(crate) fn open(request: &Request<'_>, deadline: &Deadline) -> Result<Socket,
 /// Runs the exchange over a stream that [`open`] began.
 pub(crate) fn talk(
     stream: &mut (impl Read + Write),
-    request: &Request<'_>,
-) -> Result<Reply, HttpFailure> {
+    request: &HttpRequest<'_>,
+) -> Result<HttpReply, HttpFailure> {
     run(stream, request, None)
 }
 
@@ -109,9 +112,9 @@ fn dial(url: &Url, proxy: Option<&Proxy>, deadline: &Deadline) -> Result<Socket,
 
 fn run(
     stream: &mut (impl Read + Write),
-    request: &Request<'_>,
+    request: &HttpRequest<'_>,
     proxy: Option<&Proxy>,
-) -> Result<Reply, HttpFailure> {
+) -> Result<HttpReply, HttpFailure> {
     let bytes = encode(request, proxy)?;
     stream
         .write_all(&bytes)
@@ -121,7 +124,10 @@ fn run(
 }
 
 /// The bytes of a request, as HTTP/1.0, so that no server needs to reply in chunks or to keep the connection.
-fn encode(request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Zeroizing<Vec<u8>>, HttpFailure> {
+fn encode(
+    request: &HttpRequest<'_>,
+    proxy: Option<&Proxy>,
+) -> Result<Zeroizing<Vec<u8>>, HttpFailure> {
     let url = request.url;
     let (name, body, content_type) = match request.method {
         Method::Get => ("GET", &[][..], None),
@@ -188,7 +194,7 @@ mod tests {
     fn requests_are_those_of_http_1_0() {
         let url = Url::parse("http://a:81/x").unwrap();
         let text = |method, proxy: Option<&Proxy>| {
-            let request = Request {
+            let request = HttpRequest {
                 url: &url,
                 method,
                 headers: &[("X-Token", "a b")],
@@ -230,7 +236,7 @@ mod tests {
     fn no_header_ends_early() {
         let url = Url::parse("http://a/").unwrap();
         for value in ["a\r\nX: y", "a\nb", "\0", "é"] {
-            let request = Request {
+            let request = HttpRequest {
                 url: &url,
                 method: Method::Get,
                 headers: &[("X-Token", value)],

@@ -1,7 +1,7 @@
 //! The proxy that the environment names, as curl and others understand it.
 
 use super::url::host_and_port;
-use super::{ProxyPolicy, Request};
+use super::{HttpRequest, ProxyPolicy};
 
 /// The proxy that the environment names (`http_proxy` or `https_proxy`, `all_proxy`, `no_proxy`).
 #[derive(Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Proxy {
 impl Proxy {
     /// The proxy for a request.
     pub(super) fn for_request(
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Option<Self> {
         match request.proxy {

@@ -9,7 +9,7 @@ use crate::reason::io::OsError;
 
 /// A reply.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct HttpReply {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
     pub(crate) body: Zeroizing<Vec<u8>>,
@@ -33,7 +33,7 @@ fn room() -> Zeroizing<Vec<u8>> {
 }
 
 /// Reads a reply whose body has at most `largest` bytes.
-pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<Reply, HttpFailure> {
+pub(super) fn read_reply(stream: &mut impl Read, largest: usize) -> Result<HttpReply, HttpFailure> {
     let mut incoming = Incoming {
         stream,
         bytes: room(),
@@ -81,7 +81,7 @@ impl<R: Read> Incoming<'_, R> {
     }
 
     /// Reads the head of the final reply. Interim ones, such as 100 Continue, come before it.
-    fn head(&mut self) -> Result<(Reply, Framing), HttpFailure> {
+    fn head(&mut self) -> Result<(HttpReply, Framing), HttpFailure> {
         loop {
             match parse_head(&self.bytes)? {
                 Some((head, reply, framing)) => {
@@ -149,7 +149,7 @@ enum Framing {
 }
 
 /// Parses the head of a reply, if it is complete: its length, its content, and the framing of the body.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpFailure> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, HttpReply, Framing)>, HttpFailure> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
@@ -170,7 +170,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Reply, Framing)>, HttpFailu
         }
         (None, None) => Framing::End,
     };
-    let reply = Reply {
+    let reply = HttpReply {
         status: response.code.unwrap_or(0),
         location: header("location").map(str::to_owned),
         body: Zeroizing::default(),

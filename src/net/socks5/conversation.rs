@@ -1,6 +1,6 @@
 //! The client's side of a conversation with a SOCKS5 proxy, as bytes only.
 //!
-//! A [`Conversation`] returns [`Turn`]s: the bytes to send, and the length of the reply. It never requests a byte
+//! A [`Socks5Conversation`] returns [`Turn`]s: the bytes to send, and the length of the reply. It never requests a byte
 //! beyond the proxy's last reply, because the next bytes belong to the server. No reply is longer than
 //! [`LONGEST_ANSWER`], and the longest conversation has five turns. Sources: RFC 1928 §3 to §6, RFC 1929 §2.
 
@@ -35,7 +35,7 @@ pub(super) struct Turn {
 }
 
 /// One conversation, from the greeting to the connection with the server.
-pub(super) struct Conversation {
+pub(super) struct Socks5Conversation {
     /// The message with user name and password, if there is a user.
     login: Option<Zeroizing<Vec<u8>>>,
     /// The message with the request to connect to the server.
@@ -56,7 +56,7 @@ enum Awaited {
     Rest,
 }
 
-impl Conversation {
+impl Socks5Conversation {
     /// Creates a conversation that requests `port` of `host`. The proxy resolves a name; an IP address is sent as an
     /// address, unless it has a zone, which SOCKS5 cannot express.
     ///
@@ -204,13 +204,13 @@ mod tests {
     }
 
     /// A conversation for `host` and port 27017, with the user Bob or without a user.
-    fn of(host: &str, with_user: bool) -> Conversation {
-        Conversation::new(host, 27017, with_user.then(bob).as_ref()).unwrap()
+    fn of(host: &str, with_user: bool) -> Socks5Conversation {
+        Socks5Conversation::new(host, 27017, with_user.then(bob).as_ref()).unwrap()
     }
 
     /// The bytes that are sent to a proxy with these replies, and the result. Each reply has the expected length.
     fn run(
-        mut conversation: Conversation,
+        mut conversation: Socks5Conversation,
         answers: &[&[u8]],
     ) -> (Vec<Vec<u8>>, Result<(), ProxyRefusal>) {
         let mut turn = conversation.greeting();
@@ -289,7 +289,7 @@ mod tests {
         let long = "x".repeat(256);
         let of = |host: &str, user: &str, password: &str| {
             let credential = credential(user, password);
-            Conversation::new(host, 1, Some(&credential)).err()
+            Socks5Conversation::new(host, 1, Some(&credential)).err()
         };
         let fits = &long[..255];
         assert_eq!(of(fits, fits, fits), None);

@@ -9,7 +9,7 @@ mod conversation;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use self::conversation::{Conversation, LONGEST_ANSWER};
+use self::conversation::{LONGEST_ANSWER, Socks5Conversation};
 use super::Unreachable;
 use crate::error::Stage;
 use crate::options::ProxyOptions;
@@ -40,7 +40,7 @@ pub(super) fn pass(
         }),
     };
     let mut conversation =
-        Conversation::new(host, port, proxy.credential.as_ref()).map_err(|text| {
+        Socks5Conversation::new(host, port, proxy.credential.as_ref()).map_err(|text| {
             let limit = ProxyOptions::MAX_LENGTH;
             unreachable(ProxyProblem::TooLong { text, limit })
         })?;
@@ -103,7 +103,7 @@ enum ConversationError {
 /// Runs a conversation, turn by turn.
 fn converse(
     stream: &mut (impl Read + Write),
-    conversation: &mut Conversation,
+    conversation: &mut Socks5Conversation,
 ) -> Result<(), ConversationError> {
     let mut room = [0; LONGEST_ANSWER];
     let mut turn = Some(conversation.greeting());
@@ -153,7 +153,7 @@ mod tests {
             says: io::Cursor::new(says.to_vec()),
             heard: Vec::new(),
         };
-        let mut conversation = Conversation::new("db", 1, None).unwrap();
+        let mut conversation = Socks5Conversation::new("db", 1, None).unwrap();
         let outcome = converse(&mut eager, &mut conversation);
         (outcome, eager)
     }

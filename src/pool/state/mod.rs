@@ -49,25 +49,25 @@ pub(crate) struct Lease {
 
 /// The result of a check-out.
 #[derive(Debug)]
-pub(super) enum Outcome<C> {
+pub(super) enum CheckOutStep<C> {
     /// Use this connection, which has been available since that instant.
     Reuse(Lease, C, Instant),
     /// Establish a connection for this lease; then call [`State::established`] or [`State::failed`].
     Establish(Lease),
     /// The pool does not serve check-outs.
-    Refused(Refusal),
+    Refused(CheckOutRefusal),
 }
 
 /// The reason why a check-out fails at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum CheckOutRefusal {
     Paused,
     Closed,
 }
 
 /// The reason why a connection is closed (CMAP, `ConnectionClosedEvent.reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum CloseReason {
     Stale,
     Idle,
     Error,
@@ -79,7 +79,7 @@ pub(super) enum Reason {
 pub(super) struct Closing<C, H> {
     pub(super) id: u64,
     /// The reason, or `None` if it was already reported when the connection was interrupted.
-    pub(super) reason: Option<Reason>,
+    pub(super) reason: Option<CloseReason>,
     /// The connection, or `None` if it is in use by a thread.
     pub(super) connection: Option<C>,
     /// The handle of a connection that is in use by a thread and must be interrupted.
@@ -115,7 +115,7 @@ pub(super) struct State<C, H, W> {
     services: HashMap<ServiceId, Service>,
     last_id: u64,
     /// The slots for connections; the empty ones are listed in `free`.
-    members: Vec<Option<Member<C, H>>>,
+    members: Vec<Option<PoolMember<C, H>>>,
     free: Vec<usize>,
     /// The slots of available connections, with the one checked in last at the end.
     available: Vec<usize>,
@@ -135,12 +135,12 @@ pub(super) struct State<C, H, W> {
 }
 
 #[derive(Debug)]
-struct Member<C, H> {
+struct PoolMember<C, H> {
     id: u64,
     generation: u64,
     /// The service and its generation, known once the connection is established.
     service: Option<(ServiceId, u64)>,
-    is: Is,
+    is: MemberState,
     /// The instant of the last change of status.
     since: Instant,
     /// The connection, while it is available.
@@ -150,7 +150,7 @@ struct Member<C, H> {
 
 /// The status of a connection (CMAP, `Connection.state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Is {
+enum MemberState {
     Pending,
     Available,
     InUse,
@@ -218,7 +218,7 @@ impl<C, H: Clone, W> State<C, H, W> {
     pub(super) fn in_use(&self) -> impl Iterator<Item = (u64, Instant)> {
         let members = self.members.iter().flatten();
         members
-            .filter(|member| member.is == Is::InUse)
+            .filter(|member| member.is == MemberState::InUse)
             .map(|member| (member.id, member.since))
     }
 
@@ -230,10 +230,10 @@ impl<C, H: Clone, W> State<C, H, W> {
         &mut self,
         now: Instant,
         handle: impl FnOnce() -> H,
-    ) -> Option<Outcome<C>> {
+    ) -> Option<CheckOutStep<C>> {
         match self.phase {
-            Phase::Paused => Some(Outcome::Refused(Refusal::Paused)),
-            Phase::Closed => Some(Outcome::Refused(Refusal::Closed)),
+            Phase::Paused => Some(CheckOutStep::Refused(CheckOutRefusal::Paused)),
+            Phase::Closed => Some(CheckOutStep::Refused(CheckOutRefusal::Closed)),
             Phase::Ready if self.waiters.is_empty() => self.serve(now, handle),
             Phase::Ready => None,
         }
@@ -247,11 +247,11 @@ impl<C, H: Clone, W> State<C, H, W> {
         connection: C,
         now: Instant,
         handle: impl FnOnce() -> H,
-    ) -> Option<Outcome<C>> {
-        self.close(dead, Some(connection), Reason::Error);
+    ) -> Option<CheckOutStep<C>> {
+        self.close(dead, Some(connection), CloseReason::Error);
         match self.phase {
-            Phase::Paused => Some(Outcome::Refused(Refusal::Paused)),
-            Phase::Closed => Some(Outcome::Refused(Refusal::Closed)),
+            Phase::Paused => Some(CheckOutStep::Refused(CheckOutRefusal::Paused)),
+            Phase::Closed => Some(CheckOutStep::Refused(CheckOutRefusal::Closed)),
             Phase::Ready => self.serve(now, handle),
         }
     }
@@ -263,12 +263,12 @@ impl<C, H: Clone, W> State<C, H, W> {
         &mut self,
         now: Instant,
         handle: impl FnOnce() -> H,
-    ) -> Option<Option<Outcome<C>>> {
+    ) -> Option<Option<CheckOutStep<C>>> {
         match self.phase {
             Phase::Ready if !self.has_established() => None,
             Phase::Ready => Some(self.serve(now, handle)),
-            Phase::Paused => Some(Some(Outcome::Refused(Refusal::Paused))),
-            Phase::Closed => Some(Some(Outcome::Refused(Refusal::Closed))),
+            Phase::Paused => Some(Some(CheckOutStep::Refused(CheckOutRefusal::Paused))),
+            Phase::Closed => Some(Some(CheckOutStep::Refused(CheckOutRefusal::Closed))),
         }
     }
 
@@ -309,13 +309,13 @@ impl<C, H: Clone, W> State<C, H, W> {
         &mut self,
         now: Instant,
         handle: impl FnOnce() -> H,
-    ) -> Option<(W, Outcome<C>)> {
+    ) -> Option<(W, CheckOutStep<C>)> {
         if self.waiters.is_empty() {
             return None;
         }
         let outcome = match self.phase {
-            Phase::Paused => Outcome::Refused(Refusal::Paused),
-            Phase::Closed => Outcome::Refused(Refusal::Closed),
+            Phase::Paused => CheckOutStep::Refused(CheckOutRefusal::Paused),
+            Phase::Closed => CheckOutStep::Refused(CheckOutRefusal::Closed),
             Phase::Ready => self.serve(now, handle)?,
         };
         let (_, waiter) = self.waiters.pop_front()?;
@@ -340,7 +340,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         let Some(member) = self.members.get_mut(lease.slot).and_then(Option::as_mut) else {
             return;
         };
-        if member.id != lease.id || member.is != Is::Pending {
+        if member.id != lease.id || member.is != MemberState::Pending {
             return;
         }
         member.service = service.map(|id| {
@@ -348,23 +348,23 @@ impl<C, H: Clone, W> State<C, H, W> {
             service.connections += 1;
             (id, service.generation)
         });
-        member.is = Is::InUse;
+        member.is = MemberState::InUse;
         member.since = now;
         self.pending -= 1;
         self.in_use += 1;
     }
 
     /// Records that a connection could not be established, or that its dial panicked.
-    pub(super) fn failed(&mut self, lease: Lease, reason: Reason) {
+    pub(super) fn failed(&mut self, lease: Lease, reason: CloseReason) {
         self.close(lease, None, reason);
     }
 
     /// Returns a connection to the pool. It is available again, unless it has perished.
     pub(super) fn check_in(&mut self, lease: Lease, connection: C, perished: bool, now: Instant) {
         let reason = match () {
-            () if self.phase == Phase::Closed => Some(Reason::PoolClosed),
-            () if perished => Some(Reason::Error),
-            () if self.is_stale(lease) => Some(Reason::Stale),
+            () if self.phase == Phase::Closed => Some(CloseReason::PoolClosed),
+            () if perished => Some(CloseReason::Error),
+            () if self.is_stale(lease) => Some(CloseReason::Stale),
             () => None,
         };
         if let Some(reason) = reason {
@@ -376,7 +376,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             return;
         };
         member.connection = Some(connection);
-        member.is = Is::Available;
+        member.is = MemberState::Available;
         member.since = now;
         self.in_use -= 1;
         self.available.push(lease.slot);
@@ -411,10 +411,10 @@ impl<C, H: Clone, W> State<C, H, W> {
             self.phase = Phase::Paused;
             self.may_populate = false;
         }
-        self.close_available(Reason::Stale);
+        self.close_available(CloseReason::Stale);
         let mut dials = Vec::new();
         if interrupt {
-            self.close_all(Is::InUse, Reason::Stale);
+            self.close_all(MemberState::InUse, CloseReason::Stale);
             dials = self.pending_handles();
         }
         (was_ready, dials)
@@ -427,14 +427,15 @@ impl<C, H: Clone, W> State<C, H, W> {
             return false;
         };
         service.generation += 1;
-        let is_stale = |member: &Member<C, H>| member.service.is_some_and(|(own, _)| own == *id);
+        let is_stale =
+            |member: &PoolMember<C, H>| member.service.is_some_and(|(own, _)| own == *id);
         let members = &self.members;
         let (stale, kept) = std::mem::take(&mut self.available)
             .into_iter()
             .partition(|slot| members[*slot].as_ref().is_some_and(is_stale));
         self.available = kept;
         for slot in stale {
-            self.remove(slot, Reason::Stale);
+            self.remove(slot, CloseReason::Stale);
         }
         true
     }
@@ -456,7 +457,7 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
         self.phase = Phase::Closed;
         self.may_populate = false;
-        self.close_available(Reason::PoolClosed);
+        self.close_available(CloseReason::PoolClosed);
         (true, self.pending_handles())
     }
 
@@ -480,13 +481,13 @@ impl<C, H: Clone, W> State<C, H, W> {
             .and_then(since)
             .and_then(|since| since.checked_add(limit));
         for slot in self.available.drain(..old).collect::<Vec<_>>() {
-            self.remove(slot, Reason::Idle);
+            self.remove(slot, CloseReason::Idle);
         }
         next
     }
 
     /// Returns an available connection or a lease for a new one, or `None` if neither is possible.
-    fn serve(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<Outcome<C>> {
+    fn serve(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<CheckOutStep<C>> {
         while let Some(slot) = self.available.pop() {
             if let Some(reason) = self.perished(slot, now) {
                 self.remove(slot, reason);
@@ -494,7 +495,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             }
             let member = self.members[slot].as_mut()?;
             let since = std::mem::replace(&mut member.since, now);
-            member.is = Is::InUse;
+            member.is = MemberState::InUse;
             let lease = Lease {
                 id: member.id,
                 slot,
@@ -502,10 +503,10 @@ impl<C, H: Clone, W> State<C, H, W> {
             };
             let connection = member.connection.take()?;
             self.in_use += 1;
-            return Some(Outcome::Reuse(lease, connection, since));
+            return Some(CheckOutStep::Reuse(lease, connection, since));
         }
         self.may_create(now)
-            .then(|| Outcome::Establish(self.create(now, handle())))
+            .then(|| CheckOutStep::Establish(self.create(now, handle())))
     }
 
     fn may_create(&self, now: Instant) -> bool {
@@ -517,11 +518,11 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     fn create(&mut self, now: Instant, handle: H) -> Lease {
         self.last_id += 1;
-        let member = Member {
+        let member = PoolMember {
             id: self.last_id,
             generation: self.generation,
             service: None,
-            is: Is::Pending,
+            is: MemberState::Pending,
             since: now,
             connection: None,
             handle,
@@ -540,19 +541,19 @@ impl<C, H: Clone, W> State<C, H, W> {
     }
 
     /// Returns the reason why an available connection must not be handed out, if any.
-    fn perished(&self, slot: usize, now: Instant) -> Option<Reason> {
+    fn perished(&self, slot: usize, now: Instant) -> Option<CloseReason> {
         let member = self.members[slot].as_ref()?;
         if self.is_member_stale(member) {
-            return Some(Reason::Stale);
+            return Some(CloseReason::Stale);
         }
         let is_old = |limit| now.duration_since(member.since) > limit;
         self.limits
             .max_idle_time
             .is_some_and(is_old)
-            .then_some(Reason::Idle)
+            .then_some(CloseReason::Idle)
     }
 
-    fn is_member_stale(&self, member: &Member<C, H>) -> bool {
+    fn is_member_stale(&self, member: &PoolMember<C, H>) -> bool {
         let of_service = |(id, generation): (ServiceId, u64)| {
             self.services
                 .get(&id)
@@ -561,13 +562,13 @@ impl<C, H: Clone, W> State<C, H, W> {
         member.generation != self.generation || member.service.is_some_and(of_service)
     }
 
-    fn member(&mut self, lease: Lease) -> Option<&mut Member<C, H>> {
+    fn member(&mut self, lease: Lease) -> Option<&mut PoolMember<C, H>> {
         let member = self.members.get_mut(lease.slot)?.as_mut()?;
         (member.id == lease.id).then_some(member)
     }
 
     /// Ends a lease. This has no effect if the pool has already revoked it.
-    fn close(&mut self, lease: Lease, connection: Option<C>, reason: Reason) {
+    fn close(&mut self, lease: Lease, connection: Option<C>, reason: CloseReason) {
         match self.member(lease) {
             Some(member) => {
                 member.connection = connection;
@@ -584,20 +585,20 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     /// Removes a connection from the pool, regardless of its status. The slot of an available one must no longer be
     /// listed.
-    fn remove(&mut self, slot: usize, reason: Reason) {
+    fn remove(&mut self, slot: usize, reason: CloseReason) {
         let Some(member) = self.members[slot].take() else {
             return;
         };
         self.free.push(slot);
         match member.is {
-            Is::Pending => self.pending -= 1,
-            Is::InUse => self.in_use -= 1,
-            Is::Available => {}
+            MemberState::Pending => self.pending -= 1,
+            MemberState::InUse => self.in_use -= 1,
+            MemberState::Available => {}
         }
         if let Some((id, _)) = member.service {
             self.leave_service(&id);
         }
-        let is_elsewhere = member.is == Is::InUse && member.connection.is_none();
+        let is_elsewhere = member.is == MemberState::InUse && member.connection.is_none();
         self.closing.push(Closing {
             id: member.id,
             reason: Some(reason),
@@ -616,13 +617,13 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    fn close_available(&mut self, reason: Reason) {
+    fn close_available(&mut self, reason: CloseReason) {
         for slot in std::mem::take(&mut self.available) {
             self.remove(slot, reason);
         }
     }
 
-    fn close_all(&mut self, what: Is, reason: Reason) {
+    fn close_all(&mut self, what: MemberState, reason: CloseReason) {
         for slot in 0..self.members.len() {
             if self.members[slot]
                 .as_ref()
@@ -635,7 +636,7 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     fn pending_handles(&self) -> Vec<H> {
         let members = self.members.iter().flatten();
-        let pending = members.filter(|member| member.is == Is::Pending);
+        let pending = members.filter(|member| member.is == MemberState::Pending);
         pending.map(|member| member.handle.clone()).collect()
     }
 }

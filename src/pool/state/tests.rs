@@ -3,10 +3,10 @@
 use super::*;
 
 /// A connection is the number under which it was established, a thread is a word.
-type Pool = State<u64, u64, &'static str>;
+type TestPool = State<u64, u64, &'static str>;
 
 /// An event in the life of a pool.
-type Happens = fn(&mut Pool);
+type Happens = fn(&mut TestPool);
 
 const LIMITS: Limits = Limits {
     max_size: 100,
@@ -18,11 +18,11 @@ const LIMITS: Limits = Limits {
 const SERVICE: ServiceId = [1; 12];
 const OTHER: ServiceId = [2; 12];
 
-fn paused(limits: Limits) -> Pool {
+fn paused(limits: Limits) -> TestPool {
     State::new(limits)
 }
 
-fn ready(limits: Limits) -> Pool {
+fn ready(limits: Limits) -> TestPool {
     let mut pool = paused(limits);
     assert!(pool.ready());
     pool.allow_populating();
@@ -35,27 +35,27 @@ fn seconds(count: u64) -> Duration {
 
 /// The result of a check-out, reduced to what tests compare.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum PoolStep {
     Reuse(u64),
     Establish(u64),
-    Refused(Refusal),
+    Refused(CheckOutRefusal),
     Wait,
 }
 
-fn told(outcome: Option<&Outcome<u64>>) -> Told {
+fn told(outcome: Option<&CheckOutStep<u64>>) -> PoolStep {
     match outcome {
-        Some(Outcome::Reuse(lease, connection, _)) => {
+        Some(CheckOutStep::Reuse(lease, connection, _)) => {
             assert_eq!(lease.id, *connection);
-            Told::Reuse(lease.id)
+            PoolStep::Reuse(lease.id)
         }
-        Some(Outcome::Establish(lease)) => Told::Establish(lease.id),
-        Some(Outcome::Refused(refusal)) => Told::Refused(*refusal),
-        None => Told::Wait,
+        Some(CheckOutStep::Establish(lease)) => PoolStep::Establish(lease.id),
+        Some(CheckOutStep::Refused(refusal)) => PoolStep::Refused(*refusal),
+        None => PoolStep::Wait,
     }
 }
 
-impl Pool {
-    fn ask(&mut self, now: Instant) -> Told {
+impl TestPool {
+    fn ask(&mut self, now: Instant) -> PoolStep {
         let next = self.last_id + 1;
         told(self.check_out(now, || next).as_ref())
     }
@@ -64,7 +64,7 @@ impl Pool {
     fn place(&mut self, now: Instant) -> Lease {
         let next = self.last_id + 1;
         match self.check_out(now, || next) {
-            Some(Outcome::Establish(lease)) => lease,
+            Some(CheckOutStep::Establish(lease)) => lease,
             outcome => panic!("{outcome:?}"),
         }
     }
@@ -86,7 +86,7 @@ impl Pool {
 
     fn reuse(&mut self, now: Instant) -> Lease {
         match self.check_out(now, || unreachable!()) {
-            Some(Outcome::Reuse(lease, ..)) => lease,
+            Some(CheckOutStep::Reuse(lease, ..)) => lease,
             outcome => panic!("{outcome:?}"),
         }
     }
@@ -105,7 +105,7 @@ impl Pool {
     }
 
     /// Returns the numbers and reasons of the connections closed since the last call.
-    fn closed(&mut self) -> Vec<(u64, Option<Reason>)> {
+    fn closed(&mut self) -> Vec<(u64, Option<CloseReason>)> {
         let closed = self.take_closing();
         closed.iter().map(|it| (it.id, it.reason)).collect()
     }
@@ -116,9 +116,9 @@ impl Pool {
         // The counts must match the existing members.
         let members = self.members.iter().flatten();
         let is = |what| members.clone().filter(|member| member.is == what).count();
-        assert_eq!(counts.available, is(Is::Available));
-        assert_eq!(counts.in_use, is(Is::InUse));
-        assert_eq!(counts.pending, is(Is::Pending));
+        assert_eq!(counts.available, is(MemberState::Available));
+        assert_eq!(counts.in_use, is(MemberState::InUse));
+        assert_eq!(counts.pending, is(MemberState::Pending));
         assert_eq!(
             counts.total() + self.free.len(),
             self.members.len(),
@@ -140,7 +140,7 @@ impl Pool {
         self.close_pool();
     }
 
-    fn grant(&mut self, now: Instant) -> Option<(&'static str, Told)> {
+    fn grant(&mut self, now: Instant) -> Option<(&'static str, PoolStep)> {
         let next = self.last_id + 1;
         let (waiter, outcome) = self.next_grant(now, || next)?;
         Some((waiter, told(Some(&outcome))))
@@ -156,7 +156,7 @@ fn a_pool_begins_paused_and_empty() {
     });
     assert_eq!(pool.phase(), Phase::Paused);
     assert_eq!(pool.generation(), 0);
-    assert_eq!(pool.ask(now), Told::Refused(Refusal::Paused));
+    assert_eq!(pool.ask(now), PoolStep::Refused(CheckOutRefusal::Paused));
     assert_eq!(pool.populate(now, || 0), None);
     assert_eq!(pool.numbers(), [0; 4]);
 }
@@ -183,7 +183,7 @@ fn connections_are_numbered_from_one_in_order_of_creation() {
     let second = pool.place(now);
     assert_eq!((first.id, second.id), (1, 2));
     // Neither failures nor reused slots change that.
-    pool.failed(first, Reason::Error);
+    pool.failed(first, CloseReason::Error);
     assert_eq!(pool.place(now).id, 3);
     pool.established(second, None, now);
     pool.check_in(second, 2, true, now);
@@ -198,8 +198,11 @@ fn the_connection_checked_in_last_is_handed_out_first() {
     pool.fill(3, now);
     let later = now + seconds(3);
     let order: Vec<_> = (0..3).map(|_| pool.ask(later)).collect();
-    assert_eq!(order, [Told::Reuse(3), Told::Reuse(2), Told::Reuse(1)]);
-    assert_eq!(pool.ask(later), Told::Establish(4));
+    assert_eq!(
+        order,
+        [PoolStep::Reuse(3), PoolStep::Reuse(2), PoolStep::Reuse(1)]
+    );
+    assert_eq!(pool.ask(later), PoolStep::Establish(4));
     assert_eq!(pool.closed(), []);
 }
 
@@ -209,7 +212,7 @@ fn a_check_out_says_since_when_the_connection_was_available() {
     let mut pool = ready(LIMITS);
     pool.fill(2, now);
     let later = now + seconds(7);
-    let Some(Outcome::Reuse(lease, _, since)) = pool.check_out(later, || 0) else {
+    let Some(CheckOutStep::Reuse(lease, _, since)) = pool.check_out(later, || 0) else {
         panic!("it is available");
     };
     assert_eq!(since, now + seconds(1));
@@ -225,14 +228,14 @@ fn no_more_than_max_connecting_are_established_at_once() {
             ..LIMITS
         });
         let places: Vec<_> = (0..max_connecting).map(|_| pool.place(now)).collect();
-        assert_eq!(pool.ask(now), Told::Wait);
+        assert_eq!(pool.ask(now), PoolStep::Wait);
         // A dial frees capacity whether it succeeds or fails.
         pool.established(places[0], None, now);
         let next = pool.place(now);
-        assert_eq!(pool.ask(now), Told::Wait);
-        pool.failed(next, Reason::Error);
+        assert_eq!(pool.ask(now), PoolStep::Wait);
+        pool.failed(next, CloseReason::Error);
         pool.place(now);
-        assert_eq!(pool.ask(now), Told::Wait);
+        assert_eq!(pool.ask(now), PoolStep::Wait);
     }
 }
 
@@ -246,13 +249,17 @@ fn no_more_than_max_pool_size_exist_at_once() {
     let in_use = pool.new_in_use(None, now);
     let [one, two] = [pool.place(now), pool.place(now)];
     pool.established(one, None, now);
-    assert_eq!(pool.ask(now), Told::Wait, "those being established count");
+    assert_eq!(
+        pool.ask(now),
+        PoolStep::Wait,
+        "those being established count"
+    );
     pool.established(two, None, now);
-    assert_eq!(pool.ask(now), Told::Wait, "those in use count");
+    assert_eq!(pool.ask(now), PoolStep::Wait, "those in use count");
     pool.give_back(in_use, now);
-    assert_eq!(pool.ask(now), Told::Reuse(1));
+    assert_eq!(pool.ask(now), PoolStep::Reuse(1));
     pool.check_in(one, 2, true, now);
-    assert_eq!(pool.ask(now), Told::Establish(4), "the perished do not");
+    assert_eq!(pool.ask(now), PoolStep::Establish(4), "the perished do not");
 }
 
 #[test]
@@ -287,7 +294,7 @@ fn a_pool_is_populated_up_to_min_pool_size_and_max_connecting() {
     let three = pool.populate(now, || 0).unwrap();
     assert!(!pool.lacks_connections(), "what is in use counts");
     assert_eq!(pool.populate(now, || 0), None);
-    pool.failed(three, Reason::Error);
+    pool.failed(three, CloseReason::Error);
     assert!(pool.lacks_connections());
     pool.check_in(in_use, in_use.id, true, now);
     assert!(pool.populate(now, || 0).is_some());
@@ -348,7 +355,7 @@ fn clearing_makes_everything_stale() {
     assert!(dials.is_empty());
     assert_eq!(pool.generation(), 1);
     assert_eq!(pool.phase(), Phase::Paused);
-    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
+    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
     assert!(pool.is_stale(in_use) && pool.is_stale(dialling));
     assert_eq!(pool.numbers(), [0, 1, 1, 0]);
     // They are closed when they are checked in, even if the pool is ready again by then.
@@ -356,7 +363,7 @@ fn clearing_makes_everything_stale() {
     pool.established(dialling, None, now);
     for lease in [in_use, dialling] {
         pool.give_back(lease, now);
-        assert_eq!(pool.closed(), [(lease.id, Some(Reason::Stale))]);
+        assert_eq!(pool.closed(), [(lease.id, Some(CloseReason::Stale))]);
     }
     assert_eq!(pool.numbers(), [0; 4]);
     let fresh = pool.new_in_use(None, now);
@@ -394,10 +401,10 @@ fn retiring_does_not_pause() {
     let in_use = pool.reuse(now);
     pool.clear(false, false);
     assert_eq!(pool.phase(), Phase::Ready);
-    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
-    assert_eq!(pool.ask(now), Told::Establish(3));
+    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
+    assert_eq!(pool.ask(now), PoolStep::Establish(3));
     pool.give_back(in_use, now);
-    assert_eq!(pool.closed(), [(2, Some(Reason::Stale))]);
+    assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
 }
 
 #[test]
@@ -417,7 +424,7 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
         .iter()
         .map(|it| (it.id, it.reason, it.connection, it.handle))
         .collect();
-    let stale = Some(Reason::Stale);
+    let stale = Some(CloseReason::Stale);
     assert_eq!(
         seen,
         [
@@ -444,8 +451,8 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
     assert_eq!(pool.numbers(), [0, 2, 1, 0]);
     assert!(fresh.iter().all(|lease| !pool.is_stale(*lease)));
     // The dial ends by itself.
-    pool.failed(dialling, Reason::Error);
-    assert_eq!(pool.closed(), [(dialling.id, Some(Reason::Error))]);
+    pool.failed(dialling, CloseReason::Error);
+    assert_eq!(pool.closed(), [(dialling.id, Some(CloseReason::Error))]);
     assert_eq!(pool.numbers(), [0, 2, 0, 0]);
 }
 
@@ -462,9 +469,9 @@ fn a_lease_that_was_taken_away_changes_nothing() {
     let before = pool.numbers();
     pool.established(gone, Some(SERVICE), now);
     pool.check_in(gone, 1, false, now);
-    pool.failed(gone, Reason::Error);
+    pool.failed(gone, CloseReason::Error);
     let again = pool.check_out_instead(gone, 1, now, || 3);
-    assert_eq!(told(again.as_ref()), Told::Establish(3));
+    assert_eq!(told(again.as_ref()), PoolStep::Establish(3));
     assert!(pool.closed().iter().all(|it| *it == (1, None)));
     assert_eq!(before, [0, 1, 0, 0]);
     assert_eq!(pool.numbers(), [0, 1, 1, 0]);
@@ -477,28 +484,28 @@ fn a_lease_that_was_taken_away_changes_nothing() {
 
 #[test]
 fn a_connection_that_comes_back_is_closed_for_a_reason() {
-    let cases: [(bool, Happens, Option<Reason>); 6] = [
+    let cases: [(bool, Happens, Option<CloseReason>); 6] = [
         (false, |_| (), None),
-        (true, |_| (), Some(Reason::Error)),
+        (true, |_| (), Some(CloseReason::Error)),
         (
             false,
             |pool| drop(pool.clear(true, false)),
-            Some(Reason::Stale),
+            Some(CloseReason::Stale),
         ),
         (
             true,
             |pool| drop(pool.clear(true, false)),
-            Some(Reason::Error),
+            Some(CloseReason::Error),
         ),
         (
             false,
             |pool| drop(pool.close_pool()),
-            Some(Reason::PoolClosed),
+            Some(CloseReason::PoolClosed),
         ),
         (
             true,
             |pool| drop(pool.close_pool()),
-            Some(Reason::PoolClosed),
+            Some(CloseReason::PoolClosed),
         ),
     ];
     for (number, (perished, happens, reason)) in cases.into_iter().enumerate() {
@@ -521,9 +528,9 @@ fn a_connection_that_comes_back_is_closed_for_a_reason() {
 fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
     let now = Instant::now();
     let cases = [
-        (9, Told::Reuse(1)),
-        (10, Told::Reuse(1)),
-        (11, Told::Establish(2)),
+        (9, PoolStep::Reuse(1)),
+        (10, PoolStep::Reuse(1)),
+        (11, PoolStep::Establish(2)),
     ];
     for (age, expected) in cases {
         let mut pool = ready(Limits {
@@ -531,15 +538,19 @@ fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
             ..LIMITS
         });
         pool.fill(1, now);
-        let is_idle = expected != Told::Reuse(1);
+        let is_idle = expected != PoolStep::Reuse(1);
         assert_eq!(pool.ask(now + seconds(age)), expected);
         let closed = pool.closed();
-        assert_eq!(closed == [(1, Some(Reason::Idle))], is_idle, "{closed:?}");
+        assert_eq!(
+            closed == [(1, Some(CloseReason::Idle))],
+            is_idle,
+            "{closed:?}"
+        );
     }
     // Without the option nothing is too old, and connections in use are never idle.
     let mut pool = ready(LIMITS);
     pool.fill(1, now);
-    assert_eq!(pool.ask(now + seconds(1_000_000)), Told::Reuse(1));
+    assert_eq!(pool.ask(now + seconds(1_000_000)), PoolStep::Reuse(1));
 }
 
 #[test]
@@ -552,7 +563,7 @@ fn the_time_in_use_is_not_idle_time() {
     let lease = pool.new_in_use(None, now);
     pool.close_idle(now + seconds(60));
     pool.give_back(lease, now + seconds(60));
-    assert_eq!(pool.ask(now + seconds(65)), Told::Reuse(1));
+    assert_eq!(pool.ask(now + seconds(65)), PoolStep::Reuse(1));
 }
 
 #[test]
@@ -579,7 +590,7 @@ fn idle_connections_are_closed_oldest_first_and_the_next_instant_is_told() {
         assert_eq!(told, next.map(|next| now + seconds(next)), "at {at} s");
         let expected: Vec<_> = expected
             .iter()
-            .map(|id| (*id, Some(Reason::Idle)))
+            .map(|id| (*id, Some(CloseReason::Idle)))
             .collect();
         assert_eq!(pool.closed(), expected, "at {at} s");
         assert_eq!(pool.numbers()[0], 3 - expected.len());
@@ -604,7 +615,7 @@ fn clearing_a_service_leaves_the_others_alone() {
     pool.give_back(leases[2], now);
     let dialling = pool.place_beside(now);
     assert!(pool.clear_service(&SERVICE));
-    assert_eq!(pool.closed(), [(1, Some(Reason::Stale))]);
+    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
     assert_eq!((pool.phase(), pool.generation()), (Phase::Ready, 0));
     let stale: Vec<_> = leases.iter().map(|lease| pool.is_stale(*lease)).collect();
     assert_eq!(stale, [true, true, false, true]);
@@ -613,9 +624,9 @@ fn clearing_a_service_leaves_the_others_alone() {
     assert!(!pool.is_stale(dialling));
     pool.give_back(leases[1], now);
     pool.give_back(dialling, now);
-    assert_eq!(pool.closed(), [(2, Some(Reason::Stale))]);
-    assert_eq!(pool.ask(now), Told::Reuse(dialling.id));
-    assert_eq!(pool.ask(now), Told::Reuse(leases[2].id));
+    assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
+    assert_eq!(pool.ask(now), PoolStep::Reuse(dialling.id));
+    assert_eq!(pool.ask(now), PoolStep::Reuse(leases[2].id));
 }
 
 #[test]
@@ -634,7 +645,7 @@ fn a_service_is_forgotten_with_its_last_connection() {
     assert!(pool.services.is_empty());
     assert!(!pool.clear_service(&SERVICE));
     // Every way out of the pool counts.
-    let ways: [fn(&mut Pool, Lease, Instant); 5] = [
+    let ways: [fn(&mut TestPool, Lease, Instant); 5] = [
         |pool, lease, now| pool.check_in(lease, 0, true, now),
         |pool, _, _| drop(pool.clear(true, true)),
         |pool, lease, now| {
@@ -667,13 +678,13 @@ fn closing_closes_what_is_available_and_refuses() {
     let (is_new, dials) = pool.close_pool();
     assert!(is_new);
     assert_eq!(dials, [dialling.id]);
-    let closed = Some(Reason::PoolClosed);
+    let closed = Some(CloseReason::PoolClosed);
     assert_eq!(pool.closed(), [(1, closed), (2, closed)]);
-    assert_eq!(pool.ask(now), Told::Refused(Refusal::Closed));
+    assert_eq!(pool.ask(now), PoolStep::Refused(CheckOutRefusal::Closed));
     assert_eq!(pool.close_pool(), (false, vec![]));
     pool.give_back(in_use, now);
-    pool.failed(dialling, Reason::Error);
-    assert_eq!(pool.closed(), [(3, closed), (4, Some(Reason::Error))]);
+    pool.failed(dialling, CloseReason::Error);
+    assert_eq!(pool.closed(), [(3, closed), (4, Some(CloseReason::Error))]);
     assert_eq!(pool.numbers(), [0; 4]);
 }
 
@@ -685,11 +696,15 @@ fn who_comes_later_does_not_overtake() {
         ..LIMITS
     });
     let lease = pool.new_in_use(None, now);
-    assert_eq!(pool.ask(now), Told::Wait);
+    assert_eq!(pool.ask(now), PoolStep::Wait);
     pool.enqueue("early", false);
     pool.give_back(lease, now);
-    assert_eq!(pool.ask(now), Told::Wait, "the connection is for another");
-    assert_eq!(pool.grant(now), Some(("early", Told::Reuse(1))));
+    assert_eq!(
+        pool.ask(now),
+        PoolStep::Wait,
+        "the connection is for another"
+    );
+    assert_eq!(pool.grant(now), Some(("early", PoolStep::Reuse(1))));
     assert_eq!(pool.grant(now), None);
     assert_eq!(pool.numbers(), [0, 1, 0, 0]);
 }
@@ -703,13 +718,13 @@ fn the_head_stays_while_there_is_nothing_for_it() {
         ..LIMITS
     });
     let dialling = pool.place(now);
-    assert_eq!(pool.ask(now), Told::Wait);
+    assert_eq!(pool.ask(now), PoolStep::Wait);
     for name in ["a", "b", "c"] {
         pool.enqueue(name, false);
     }
     assert_eq!(pool.grant(now), None, "one dial at a time");
     pool.established(dialling, None, now);
-    assert_eq!(pool.grant(now), Some(("a", Told::Establish(2))));
+    assert_eq!(pool.grant(now), Some(("a", PoolStep::Establish(2))));
     assert_eq!(pool.grant(now), None);
     pool.check_in(dialling, 1, true, now);
     assert_eq!(pool.grant(now), None, "still one dial at a time");
@@ -719,10 +734,13 @@ fn the_head_stays_while_there_is_nothing_for_it() {
 #[test]
 fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
     let now = Instant::now();
-    let cases: [(Happens, Refusal); 3] = [
-        (|pool| drop(pool.clear(true, false)), Refusal::Paused),
-        (|pool| drop(pool.clear(true, true)), Refusal::Paused),
-        (|pool| drop(pool.close_pool()), Refusal::Closed),
+    let cases: [(Happens, CheckOutRefusal); 3] = [
+        (
+            |pool| drop(pool.clear(true, false)),
+            CheckOutRefusal::Paused,
+        ),
+        (|pool| drop(pool.clear(true, true)), CheckOutRefusal::Paused),
+        (|pool| drop(pool.close_pool()), CheckOutRefusal::Closed),
     ];
     for (happens, refusal) in cases {
         let mut pool = ready(Limits {
@@ -734,7 +752,7 @@ fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
         pool.enqueue("b", false);
         happens(&mut pool);
         for name in ["a", "b"] {
-            assert_eq!(pool.grant(now), Some((name, Told::Refused(refusal))));
+            assert_eq!(pool.grant(now), Some((name, PoolStep::Refused(refusal))));
         }
         assert_eq!(pool.grant(now), None);
     }
@@ -799,15 +817,15 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     pool.fill(2, now);
     let dead = pool.reuse(now);
     let next = pool.check_out_instead(dead, 2, now, || 3);
-    assert_eq!(told(next.as_ref()), Told::Reuse(1));
-    assert_eq!(pool.closed(), [(2, Some(Reason::Error))]);
-    let Some(Outcome::Reuse(dead, ..)) = next else {
+    assert_eq!(told(next.as_ref()), PoolStep::Reuse(1));
+    assert_eq!(pool.closed(), [(2, Some(CloseReason::Error))]);
+    let Some(CheckOutStep::Reuse(dead, ..)) = next else {
         unreachable!()
     };
     // Its lease is free for the new connection, although another thread waits.
     pool.enqueue("other", false);
     let next = pool.check_out_instead(dead, 1, now, || 3);
-    assert_eq!(told(next.as_ref()), Told::Establish(3));
+    assert_eq!(told(next.as_ref()), PoolStep::Establish(3));
     assert_eq!(pool.grant(now), None);
     // It must wait if too many connections are being established, and fails if the pool is not ready.
     let mut pool = ready(Limits {
@@ -821,15 +839,15 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     assert!(pool.check_out_instead(dead, 1, now, || 3).is_none());
     assert_eq!(pool.numbers(), [0, 0, 1, 0]);
     for (happens, refusal) in [
-        (Pool::pause as Happens, Refusal::Paused),
-        (Pool::shut, Refusal::Closed),
+        (TestPool::pause as Happens, CheckOutRefusal::Paused),
+        (TestPool::shut, CheckOutRefusal::Closed),
     ] {
         let mut pool = ready(LIMITS);
         pool.fill(1, now);
         let dead = pool.reuse(now);
         happens(&mut pool);
         let next = pool.check_out_instead(dead, 1, now, || 3);
-        assert_eq!(told(next.as_ref()), Told::Refused(refusal));
+        assert_eq!(told(next.as_ref()), PoolStep::Refused(refusal));
         assert_eq!(pool.numbers(), [0; 4]);
     }
 }

@@ -44,7 +44,7 @@ impl Pooled for Nothing {
 fn pool() -> Arc<Pool<Nothing>> {
     let uri = "mongodb://db.example/?maxPoolSize=2&maxIdleTimeMS=60000&waitQueueTimeoutMS=60000";
     let (options, _) = ClientOptions::parse(uri).unwrap();
-    let settings = Settings::new(&options);
+    let settings = PoolSettings::new(&options);
     let pool = Pool::new(options.hosts[0].clone(), Arc::new(Nothing), settings);
     pool.ready();
     drop(pool.check_out(None).unwrap());

@@ -20,7 +20,11 @@ fn pool_with(server: &Server, options: &str) -> Arc<Pool<Alone>> {
     let uri = format!("{}?{options}", server.uri());
     let (options, _) = ClientOptions::parse(&uri).unwrap();
     let dialer = Arc::new(Alone(Connector::new(&options).unwrap()));
-    let pool = Pool::new(options.hosts[0].clone(), dialer, Settings::new(&options));
+    let pool = Pool::new(
+        options.hosts[0].clone(),
+        dialer,
+        PoolSettings::new(&options),
+    );
     pool.ready();
     pool
 }

@@ -16,14 +16,14 @@ use crate::reason::sdam::SdamFailure;
 
 /// The requirements of an operation on its server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Operation<'a> {
+pub(crate) enum ServerRequirement<'a> {
     /// A read, with this preference.
     Read(&'a ReadPreference),
     /// A write.
     Write,
 }
 
-impl fmt::Display for Operation<'_> {
+impl fmt::Display for ServerRequirement<'_> {
     /// Prints the requirements, as the end of "no server for".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Read(preference) = self else {
@@ -56,7 +56,7 @@ impl TopologyDescription {
     /// preference.
     pub(crate) fn suitable(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
         let incompatible = self.compatibility_error.as_ref();
@@ -68,7 +68,7 @@ impl TopologyDescription {
             };
             return Err(Error::failed(Stage::Hello, cause).with_server(&server));
         }
-        if let Operation::Read(preference) = operation {
+        if let ServerRequirement::Read(preference) = operation {
             self.check(preference)?;
         }
         let others = |server: &ServerDescription| !deprioritized.contains(&server.address);
@@ -82,14 +82,14 @@ impl TopologyDescription {
     /// Returns true if a server that can be read from is known. Without a preference, only the primary counts.
     pub fn has_readable_server(&self, preference: Option<&ReadPreference>) -> bool {
         let primary = ReadPreference::default();
-        let operation = Operation::Read(preference.unwrap_or(&primary));
+        let operation = ServerRequirement::Read(preference.unwrap_or(&primary));
         self.suitable(operation, &[])
             .is_ok_and(|servers| !servers.is_empty())
     }
 
     /// Returns true if a server that can be written to is known.
     pub fn has_writable_server(&self) -> bool {
-        self.suitable(Operation::Write, &[])
+        self.suitable(ServerRequirement::Write, &[])
             .is_ok_and(|servers| !servers.is_empty())
     }
 
@@ -120,7 +120,7 @@ impl TopologyDescription {
 
     fn suitable_of(
         &self,
-        operation: Operation<'_>,
+        operation: ServerRequirement<'_>,
         admit: impl Fn(&ServerDescription) -> bool,
     ) -> Servers<'_> {
         let of_type = |wanted: ServerType| -> Servers<'_> {
@@ -138,8 +138,8 @@ impl TopologyDescription {
             }
             (TopologyType::Sharded, _) => of_type(ServerType::Mongos),
             (TopologyType::LoadBalanced, _) => of_type(ServerType::LoadBalancer),
-            (_, Operation::Write) => of_type(ServerType::RsPrimary),
-            (_, Operation::Read(preference)) => {
+            (_, ServerRequirement::Write) => of_type(ServerType::RsPrimary),
+            (_, ServerRequirement::Read(preference)) => {
                 let primary = of_type(ServerType::RsPrimary);
                 let secondaries = of_type(ServerType::RsSecondary);
                 let eligible = |candidates| self.eligible(candidates, preference);

@@ -39,7 +39,7 @@ fn a_limit_of_staleness_must_go_with_the_interval_of_checks() {
     let refused = |topology: &TopologyDescription, seconds| {
         let preference = ReadPreference::new(ReadPreferenceMode::Nearest)
             .max_staleness(Duration::from_secs(seconds));
-        let suitable = topology.suitable(Operation::Read(&preference), &[]);
+        let suitable = topology.suitable(ServerRequirement::Read(&preference), &[]);
         suitable.err().map(|error| error.to_string())
     };
     assert_eq!(refused(&topology, 90), None);
@@ -60,7 +60,9 @@ fn an_incompatible_deployment_serves_nobody() {
     );
     assert!(topology.has_writable_server() && topology.has_readable_server(None));
     topology.refresh();
-    let error = topology.suitable(Operation::Write, &[]).unwrap_err();
+    let error = topology
+        .suitable(ServerRequirement::Write, &[])
+        .unwrap_err();
     assert!(
         error.to_string().contains("reports wire version 0"),
         "{error}"

@@ -22,7 +22,7 @@ use crate::reason::sdam::{ForeignServer, SdamFailure};
 
 /// The current topology of a client.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct TopologyState {
     /// Distinguishes the events of this topology from those of others.
     id: ObjectId,
     /// The number of initial hosts of the client, or of hosts that DNS currently returns.
@@ -42,7 +42,7 @@ pub(crate) struct Update {
     id: ObjectId,
 }
 
-impl State {
+impl TopologyState {
     /// Creates the topology of a client with these initial hosts (the seed list, or the result of DNS), and its first
     /// events. Behind a load balancer these are all events until the end: nothing changes any more.
     pub(crate) fn open(

@@ -15,10 +15,10 @@ fn addresses(names: &[&str]) -> BTreeSet<ServerAddress> {
     names.iter().map(|name| address(name)).collect()
 }
 
-fn open(uri: &str) -> State {
+fn open(uri: &str) -> TopologyState {
     let (options, _) = ClientOptions::parse(uri).unwrap();
     let seeds = options.hosts.iter().cloned().collect();
-    State::open(&options, &seeds).0
+    TopologyState::open(&options, &seeds).0
 }
 
 fn names<'a>(addresses: impl Iterator<Item = &'a ServerAddress>) -> Vec<String> {
@@ -93,7 +93,8 @@ fn an_earlier_state_and_a_foreign_server_change_nothing() {
 #[test]
 fn round_trip_times_stay_while_the_server_is_known() {
     let mut topology = open("mongodb://a/?directConnection=true");
-    let time = |topology: &State| topology.description().servers[&address("a")].round_trip_time;
+    let time =
+        |topology: &TopologyState| topology.description().servers[&address("a")].round_trip_time;
     let mut timed = mongos("a");
     timed.round_trip_time = Some(Duration::from_millis(2));
     topology.update(timed);
@@ -122,7 +123,7 @@ fn pools_are_made_ready_for_servers_of_use() {
         (None, vec!["b".to_owned()])
     );
 
-    let arbiter = |topology: &mut State| {
+    let arbiter = |topology: &mut TopologyState| {
         let hello = Hello::read(&rawdoc! { "ok": 1, "arbiterOnly": true, "setName": "rs" });
         let server = ServerDescription::from_hello(address("a"), &hello, Instant::now());
         topology.update(server).unwrap().makes_ready().is_some()

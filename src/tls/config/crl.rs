@@ -52,7 +52,7 @@ pub(crate) struct Listed {
     pub(crate) option: &'static str,
     pub(crate) path: String,
     pub(crate) crl: X509Crl,
-    scope: Scope,
+    scope: CrlSequence,
     number: Option<BigNum>,
     /// The end of its validity: its `nextUpdate` or, without one, the limit by `crl_max_age`.
     ends: Option<SystemTime>,
@@ -61,7 +61,7 @@ pub(crate) struct Listed {
 /// The scope of a CRL. A newer CRL replaces an older one with the same scope, and their numbers increase (RFC 5280
 /// §5.2.3).
 #[derive(PartialEq, Eq)]
-struct Scope {
+struct CrlSequence {
     issuer: String,
     /// The authority key identifier: a CA with a new key starts a new count.
     key: Option<Vec<u8>>,
@@ -70,12 +70,12 @@ struct Scope {
 }
 
 impl Listed {
-    fn new(origin: &Origin, crl: X509Crl, max_age: Option<Duration>) -> Self {
+    fn new(origin: &CrlSource, crl: X509Crl, max_age: Option<Duration>) -> Self {
         let number = crl.extension::<CrlNumber>().ok().flatten();
         Self {
             option: origin.option,
             path: origin.path.clone().unwrap_or_default(),
-            scope: Scope {
+            scope: CrlSequence {
                 issuer: ffi::name_text(crl.issuer_name()),
                 key: ffi::crl_extension(&crl, Nid::AUTHORITY_KEY_IDENTIFIER),
                 part: ffi::crl_extension(&crl, Nid::ISSUING_DISTRIBUTION_POINT),
@@ -294,7 +294,7 @@ fn must_not_replace(old: &Listed, problem: CrlReplacementProblem, now: SystemTim
 }
 
 /// The source of CRLs.
-struct Origin {
+struct CrlSource {
     /// The option that names the file.
     option: &'static str,
     /// The file, or `None` for text in memory.
@@ -302,7 +302,7 @@ struct Origin {
     purpose: FilePurpose,
 }
 
-impl Origin {
+impl CrlSource {
     fn file(purpose: FilePurpose, option: &'static str, path: &Path) -> Self {
         Self {
             option,
@@ -338,10 +338,10 @@ pub(crate) fn load(
 ) -> Result<Crls> {
     let mut found = Vec::new();
     for path in options.crl_files() {
-        let origin = Origin::file(FilePurpose::Crl, FilePurpose::Crl.option(), path);
+        let origin = CrlSource::file(FilePurpose::Crl, FilePurpose::Crl.option(), path);
         if !found
             .iter()
-            .any(|(known, _): &(Origin, _)| known.path == origin.path)
+            .any(|(known, _): &(CrlSource, _)| known.path == origin.path)
         {
             let crls = read(&origin, path, files)?;
             found.push((origin, crls));
@@ -385,11 +385,11 @@ pub(crate) fn load(
 fn beside_anchors(
     options: &TlsOptions,
     files: &mut Files,
-    found: &mut Vec<(Origin, Vec<X509Crl>)>,
+    found: &mut Vec<(CrlSource, Vec<X509Crl>)>,
 ) -> Result<()> {
     let purpose = FilePurpose::TrustAnchors;
     if let Some(path) = options.ca_file() {
-        let origin = Origin::file(purpose, purpose.option(), path);
+        let origin = CrlSource::file(purpose, purpose.option(), path);
         // This may also be the file of tlsCRLFile.
         if !found.iter().any(|(known, _)| known.path == origin.path) {
             let file = files
@@ -400,7 +400,7 @@ fn beside_anchors(
         }
     }
     if let Some(text) = options.ca_certificates() {
-        let origin = Origin {
+        let origin = CrlSource {
             option: "ca_certificates_pem",
             path: None,
             purpose,
@@ -410,7 +410,7 @@ fn beside_anchors(
     }
     let folder = options.ca_directory().map(hashed_crls).transpose()?;
     for path in folder.into_iter().flatten() {
-        let origin = Origin::file(purpose, "ca_directory", &path);
+        let origin = CrlSource::file(purpose, "ca_directory", &path);
         let mut file = files
             .further(&path)
             .map_err(|unread| files::unreadable(purpose, &path, &unread))?;
@@ -445,7 +445,7 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
 }
 
 /// Reads the CRLs of one file, which must contain at least one: in PEM form, or in DER form one after the other.
-fn read(origin: &Origin, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
+fn read(origin: &CrlSource, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
     let file = files
         .get_mut(path)
         .map_err(|unread| files::unreadable(FilePurpose::Crl, path, unread))?;
@@ -478,7 +478,7 @@ struct Damaged {
 }
 
 impl Damaged {
-    fn into_error(self, origin: &Origin, holds: &FileContents) -> Error {
+    fn into_error(self, origin: &CrlSource, holds: &FileContents) -> Error {
         let problem = ContentProblem::UndecodableCrl {
             number: self.number,
             line: self.line,
@@ -492,7 +492,7 @@ impl Damaged {
 }
 
 /// Decodes the CRLs in the PEM blocks in place.
-fn decode_pem(origin: &Origin, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
+fn decode_pem(origin: &CrlSource, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     let bodies: Vec<_> = files::pem_blocks(bytes)
         .filter(files::PemBlock::is_crl)
         .map(|block| (block.line(bytes), block.body))
@@ -544,7 +544,7 @@ fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
 }
 
 /// Rejects delta CRLs. OpenSSL would take one for the full list, and earlier revocations would be ignored.
-fn refuse_deltas(origin: &Origin, holds: &FileContents, crls: &[X509Crl]) -> Result<()> {
+fn refuse_deltas(origin: &CrlSource, holds: &FileContents, crls: &[X509Crl]) -> Result<()> {
     if !crls.iter().any(|crl| ffi::is_delta(crl)) {
         return Ok(());
     }

@@ -31,7 +31,7 @@ pub(crate) struct Identity {
     key: PKey<Private>,
     certificate: X509,
     intermediates: Vec<X509>,
-    origin: Origin,
+    origin: IdentityOrigin,
 }
 
 impl Identity {
@@ -73,7 +73,11 @@ impl Identity {
     }
 
     /// Finds the certificate that matches the key.
-    fn pair(key: PKey<Private>, mut certificates: Vec<X509>, origin: Origin) -> Result<Self> {
+    fn pair(
+        key: PKey<Private>,
+        mut certificates: Vec<X509>,
+        origin: IdentityOrigin,
+    ) -> Result<Self> {
         let belongs = |certificate: &X509| {
             certificate
                 .public_key()
@@ -223,7 +227,7 @@ const MOST_SERVERS: usize = 512;
 
 /// Bytes of keys or certificates, and their source.
 pub(crate) struct Material<'a> {
-    pub(crate) origin: Origin,
+    pub(crate) origin: IdentityOrigin,
     pub(crate) bytes: &'a [u8],
 }
 
@@ -240,7 +244,7 @@ impl<'a> Material<'a> {
 
     fn memory(source: ContentSource, bytes: &'a [u8]) -> Self {
         Self {
-            origin: Origin(source),
+            origin: IdentityOrigin(source),
             bytes,
         }
     }
@@ -273,9 +277,9 @@ impl<'a> Material<'a> {
 }
 
 /// The source of the client's certificate or key.
-pub(crate) struct Origin(ContentSource);
+pub(crate) struct IdentityOrigin(ContentSource);
 
-impl Origin {
+impl IdentityOrigin {
     fn failure(&self, problem: ContentProblem) -> ContentFailure {
         ContentFailure {
             purpose: FilePurpose::ClientCertificate,

@@ -112,7 +112,7 @@ fn no_password(problem: KeyPasswordProblem) -> Error {
 }
 
 /// The reason why a key did not open.
-pub(crate) enum Locked {
+pub(crate) enum UnlockFailure {
     NoPassword,
     WrongPassword(ErrorStack),
     Unsupported(ErrorStack),
@@ -121,7 +121,7 @@ pub(crate) enum Locked {
     Unfetched(Error),
 }
 
-impl Locked {
+impl UnlockFailure {
     fn into_error(self, material: &Material<'_>, password: &Password<'_>) -> Error {
         match self {
             Self::NoPassword => material.error(ContentProblem::NoPassword(password.source())),
@@ -159,8 +159,8 @@ pub(crate) fn private_key(
 pub(crate) fn open(
     block: &PemBlock<'_>,
     password: &mut Password<'_>,
-) -> Result<PKey<Private>, Locked> {
-    let read = |ask: Ask<'_>| PKey::private_key_from_pem_callback(block.text, ask);
+) -> Result<PKey<Private>, UnlockFailure> {
+    let read = |ask: PasswordReader<'_>| PKey::private_key_from_pem_callback(block.text, ask);
     unlock(password, read).0
 }
 
@@ -168,39 +168,39 @@ pub(crate) fn open(
 pub(crate) fn open_encrypted_der(
     bytes: &[u8],
     password: &mut Password<'_>,
-) -> Option<Result<PKey<Private>, Locked>> {
-    let read = |ask: Ask<'_>| PKey::private_key_from_pkcs8_callback(bytes, ask);
+) -> Option<Result<PKey<Private>, UnlockFailure>> {
+    let read = |ask: PasswordReader<'_>| PKey::private_key_from_pkcs8_callback(bytes, ask);
     let (outcome, asked) = unlock(password, read);
     // OpenSSL calls for a password only for an encrypted key.
     asked.then_some(outcome)
 }
 
 /// The callback that OpenSSL calls for a password.
-type Ask<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ErrorStack>;
+type PasswordReader<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ErrorStack>;
 
 /// Runs `read`, which decodes a key with the password. Also returns whether the password was needed.
 fn unlock(
     password: &mut Password<'_>,
-    read: impl FnOnce(Ask<'_>) -> Result<PKey<Private>, ErrorStack>,
-) -> (Result<PKey<Private>, Locked>, bool) {
-    let mut asked = Asked::default();
+    read: impl FnOnce(PasswordReader<'_>) -> Result<PKey<Private>, ErrorStack>,
+) -> (Result<PKey<Private>, UnlockFailure>, bool) {
+    let mut asked = FetchedPassword::default();
     let outcome = read(&mut |buffer| Ok(asked.answer(password, buffer)));
     let was_asked = asked.0.is_some();
     let outcome = outcome.map_err(|error| match asked.0 {
-        Some(Err(error)) => Locked::Unfetched(error),
-        Some(Ok(None)) => Locked::NoPassword,
-        _ if is_unsupported(&error) => Locked::Unsupported(error),
-        Some(Ok(Some(_))) => Locked::WrongPassword(error),
-        None => Locked::Undecodable(error),
+        Some(Err(error)) => UnlockFailure::Unfetched(error),
+        Some(Ok(None)) => UnlockFailure::NoPassword,
+        _ if is_unsupported(&error) => UnlockFailure::Unsupported(error),
+        Some(Ok(Some(_))) => UnlockFailure::WrongPassword(error),
+        None => UnlockFailure::Undecodable(error),
     });
     (outcome, was_asked)
 }
 
 /// The password that OpenSSL received, or `None` if it did not call for one.
 #[derive(Default)]
-struct Asked(Option<Result<Option<Bytes>>>);
+struct FetchedPassword(Option<Result<Option<Bytes>>>);
 
-impl Asked {
+impl FetchedPassword {
     /// Writes the password into OpenSSL's buffer and returns its length.
     fn answer(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
         let text = match self.0.insert(password.fetch()) {
@@ -218,7 +218,7 @@ impl Asked {
 
 /// The private key that the URI of an OpenSSL store names.
 pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
-    let mut asked = Asked::default();
+    let mut asked = FetchedPassword::default();
     let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
     let error = match outcome {
         Ok(Some(key)) => return Ok(key),
@@ -295,7 +295,7 @@ pub(crate) struct OpenStore {
 pub(crate) fn open_pkcs12(
     bytes: &[u8],
     password: &mut Password<'_>,
-) -> Option<Result<OpenStore, Locked>> {
+) -> Option<Result<OpenStore, UnlockFailure>> {
     if bytes.first() != Some(&0x30) || Pkcs12::from_der(bytes).is_err() {
         return None;
     }
@@ -320,19 +320,21 @@ fn with_password(
     bytes: &[u8],
     password: &mut Password<'_>,
     without: ErrorStack,
-) -> Result<ParsedPkcs12_2, Locked> {
-    let password = match password.fetch().map_err(Locked::Unfetched)? {
-        None if is_unsupported(&without) => return Err(Locked::Unsupported(without)),
-        None => return Err(Locked::NoPassword),
+) -> Result<ParsedPkcs12_2, UnlockFailure> {
+    let password = match password.fetch().map_err(UnlockFailure::Unfetched)? {
+        None if is_unsupported(&without) => return Err(UnlockFailure::Unsupported(without)),
+        None => return Err(UnlockFailure::NoPassword),
         // C ends a text at its first NUL, so a store cannot have such a password.
-        Some(password) if password.contains(&0) => return Err(Locked::WrongPassword(without)),
+        Some(password) if password.contains(&0) => {
+            return Err(UnlockFailure::WrongPassword(without));
+        }
         Some(password) => password,
     };
     ffi::parse_pkcs12(bytes, &password).map_err(|error| {
         if is_unsupported(&error) {
-            Locked::Unsupported(error)
+            UnlockFailure::Unsupported(error)
         } else {
-            Locked::WrongPassword(error)
+            UnlockFailure::WrongPassword(error)
         }
     })
 }

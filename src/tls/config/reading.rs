@@ -20,7 +20,7 @@ use crate::ffi::fork;
 use crate::ffi::system::wait_until_readable;
 use crate::options::TlsOptions;
 use crate::reason::files::ReadProblem;
-use crate::tls::config::snapshot::Snapshot;
+use crate::tls::config::snapshot::FilesSnapshot;
 
 /// The size limit of a file: 256 MiB. A CRL of a million entries has about 60 MB in PEM form.
 const LARGEST: usize = 256 << 20;
@@ -91,7 +91,7 @@ pub(crate) struct Files {
     until: Instant,
     read: Vec<(PathBuf, Result<FileBytes, Unread>)>,
     /// The state of the files before they were read.
-    seen: Snapshot,
+    seen: FilesSnapshot,
     /// The SHA-256 of each file; `None` if one of them was not read.
     digests: Option<Vec<[u8; 32]>>,
 }
@@ -103,7 +103,7 @@ impl Files {
             reading,
             until: Instant::now() + PATIENCE,
             read: Vec::new(),
-            seen: fork::outside(|| Snapshot::of_named(options)),
+            seen: fork::outside(|| FilesSnapshot::of_named(options)),
             digests: None,
         };
         for path in options.files_to_read() {
@@ -126,7 +126,7 @@ impl Files {
             reading: Reading::Once,
             until: Instant::now(),
             read: Vec::new(),
-            seen: Snapshot::default(),
+            seen: FilesSnapshot::default(),
             digests: None,
         }
     }
@@ -157,7 +157,7 @@ impl Files {
     }
 
     /// The state of the files before they were read.
-    pub(crate) fn seen(&self) -> &Snapshot {
+    pub(crate) fn seen(&self) -> &FilesSnapshot {
         &self.seen
     }
 

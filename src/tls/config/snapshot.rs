@@ -16,9 +16,9 @@ use crate::tls::config::trust;
 
 /// Some files and folders, with their state.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot(Vec<(PathBuf, Seen)>);
+pub(crate) struct FilesSnapshot(Vec<(PathBuf, FileState)>);
 
-impl Snapshot {
+impl FilesSnapshot {
     /// Records the state of all files and folders that a context of these options is made from.
     pub(crate) fn of(options: &TlsOptions) -> Self {
         let mut paths = options.files();
@@ -35,7 +35,7 @@ impl Snapshot {
 
     fn at(paths: Vec<PathBuf>) -> Self {
         let look = |path: PathBuf| {
-            let seen = Seen::at(&path);
+            let seen = FileState::at(&path);
             (path, seen)
         };
         Self(paths.into_iter().map(look).collect())
@@ -47,14 +47,14 @@ impl Snapshot {
         let known = self.0.iter().find(|(known, _)| known == path);
         let found = fs::metadata(path);
         found.is_ok_and(|found| found.is_file() || found.is_dir())
-            && known.is_some_and(|(_, seen)| *seen != Seen::at(path))
+            && known.is_some_and(|(_, seen)| *seen != FileState::at(path))
     }
 
     /// Records the state again. Returns whether it has changed.
     pub(crate) fn renew(&mut self) -> bool {
         let mut changed = false;
         for (path, seen) in &mut self.0 {
-            let now = Seen::at(path);
+            let now = FileState::at(path);
             changed |= now != *seen;
             *seen = now;
         }
@@ -64,14 +64,14 @@ impl Snapshot {
 
 /// The state of a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+struct FileState {
     /// The state of the path itself, or `None` if it cannot be read.
     itself: Option<Stamp>,
     /// The files under hashed names in a folder.
     inside: Vec<(OsString, Option<Stamp>)>,
 }
 
-impl Seen {
+impl FileState {
     fn at(path: &Path) -> Self {
         let metadata = fs::metadata(path).ok();
         let is_folder = metadata.as_ref().is_some_and(Metadata::is_dir);

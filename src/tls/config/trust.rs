@@ -45,7 +45,7 @@ use crate::tls::config::snapshot::Stamp;
 use crate::tls::{Certificate, internal};
 
 /// A store with trust anchors, and its description.
-pub(crate) struct Store {
+pub(crate) struct AnchorStore {
     pub(crate) builder: X509StoreBuilder,
     pub(crate) anchors: TrustAnchors,
     pub(crate) roots: Roots,
@@ -142,8 +142,8 @@ impl Roots {
 }
 
 /// A store with the anchors that the options name, or with the system's.
-pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
-    let mut store = Store {
+pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<AnchorStore> {
+    let mut store = AnchorStore {
         builder: X509StoreBuilder::new().map_err(internal)?,
         anchors: TrustAnchors::NotUsed,
         roots: Roots::default(),
@@ -165,7 +165,7 @@ pub(crate) fn store(options: &TlsOptions, files: &Files) -> Result<Store> {
     Ok(store)
 }
 
-impl Store {
+impl AnchorStore {
     /// Adds certificates. Of equal ones the store keeps the first; one that rejects servers has priority.
     fn add_all(&mut self, certificates: Vec<X509>) -> Result<(), ErrorStack> {
         let (rejecting, others): (Vec<_>, Vec<_>) = certificates
@@ -186,7 +186,7 @@ impl Store {
 
 /// A problem of a folder during a look-up.
 #[derive(Default)]
-pub(crate) struct Trouble {
+pub(crate) struct FolderError {
     /// The limit of this host for which a file was not read.
     pub(crate) limit: Option<Limit>,
     /// A file that was not used, and the reason.
@@ -201,11 +201,11 @@ pub(crate) struct UnusedFile {
 }
 
 thread_local! {
-    static TROUBLE: RefCell<Trouble> = RefCell::default();
+    static TROUBLE: RefCell<FolderError> = RefCell::default();
 }
 
 /// Returns the problems of look-ups on this thread since the last call.
-pub(crate) fn take_trouble() -> Trouble {
+pub(crate) fn take_trouble() -> FolderError {
     TROUBLE.take()
 }
 
@@ -270,7 +270,7 @@ const LARGEST_LOOK_UP: usize = 1 << 20;
 const MOST_OF_A_HASH: usize = 256;
 
 fn configured_anchors(
-    store: &mut Store,
+    store: &mut AnchorStore,
     options: &TlsOptions,
     files: &Files,
 ) -> Result<TrustAnchors> {
@@ -304,7 +304,7 @@ fn configured_anchors(
 }
 
 /// Adds all certificates in PEM form and returns their number. There must be at least one.
-fn add_pem(store: &mut Store, bytes: &[u8], source: ContentSource) -> Result<usize> {
+fn add_pem(store: &mut AnchorStore, bytes: &[u8], source: ContentSource) -> Result<usize> {
     let invalid = |problem, error: Option<&ErrorStack>| {
         Error::configuration(ContentFailure {
             purpose: FilePurpose::TrustAnchors,
@@ -339,7 +339,7 @@ fn anchors_among(certificates: &[X509]) -> usize {
 }
 
 /// Makes the store look up issuers in a folder, which must exist and have hashed names.
-fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
+fn add_directory(store: &mut AnchorStore, path: &Path) -> Result<()> {
     let faulty = |problem| {
         Error::configuration(FileFailure::CaFolder {
             path: shown_path(path),
@@ -362,8 +362,8 @@ fn add_directory(store: &mut Store, path: &Path) -> Result<()> {
 
 /// The places where the system may keep its anchors, in the order in which they are tried; the second value is true if
 /// the environment names them.
-fn system_places() -> (Vec<Place>, bool) {
-    let from_env = Place {
+fn system_places() -> (Vec<AnchorLocation>, bool) {
+    let from_env = AnchorLocation {
         file: path_from_env("SSL_CERT_FILE"),
         directories: directories_from_env("SSL_CERT_DIR"),
     };
@@ -371,16 +371,16 @@ fn system_places() -> (Vec<Place>, bool) {
     let mut places = vec![from_env];
     if !chosen {
         let (file, directory) = crate::ffi::openssl::default_verify_paths();
-        places.push(Place {
+        places.push(AnchorLocation {
             file: Some(file),
             directories: vec![directory],
         });
         let probed = openssl_probe::probe();
-        places.push(Place {
+        places.push(AnchorLocation {
             file: probed.cert_file,
             directories: probed.cert_dir,
         });
-        places.push(Place {
+        places.push(AnchorLocation {
             file: Some(PathBuf::from("/etc/ssl/certs/ca-bundle.crt")),
             directories: Vec::new(),
         });
@@ -397,7 +397,7 @@ pub(crate) fn system_paths() -> Vec<PathBuf> {
         .collect()
 }
 
-fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
+fn system_anchors(store: &mut AnchorStore, files: &Files) -> Result<TrustAnchors> {
     let mut searched = Vec::new();
     let (places, chosen) = system_places();
     for place in places {
@@ -416,12 +416,12 @@ fn system_anchors(store: &mut Store, files: &Files) -> Result<TrustAnchors> {
 }
 
 /// A file and folders that may contain anchors.
-struct Place {
+struct AnchorLocation {
     file: Option<PathBuf>,
     directories: Vec<PathBuf>,
 }
 
-impl Place {
+impl AnchorLocation {
     fn is_named(&self) -> bool {
         self.file.is_some() || !self.directories.is_empty()
     }
@@ -429,7 +429,7 @@ impl Place {
     /// Adds the anchors of the place to the store; returns `None` if there are none.
     fn load(
         self,
-        store: &mut Store,
+        store: &mut AnchorStore,
         files: &Files,
         searched: &mut Vec<SearchedPlace>,
     ) -> Result<Option<TrustAnchors>> {
@@ -583,7 +583,7 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
 }
 
 #[cfg(feature = "bundled-roots")]
-fn bundled_anchors(store: &mut Store) -> Result<TrustAnchors> {
+fn bundled_anchors(store: &mut AnchorStore) -> Result<TrustAnchors> {
     let certificates =
         files::certificates(include_bytes!("../../../vendor-certs/mozilla-roots.pem"))
             .map_err(internal)?;

@@ -16,7 +16,7 @@ use super::diagnose::{self, Peer};
 use super::loaded::internal;
 use super::rejection::{self, Rules};
 use super::report::{HandshakeReport, Verification};
-use super::session::{Offer, SessionCache};
+use super::session::{SessionCache, SessionOffer};
 use super::sharing::{self, InUse};
 use super::stream::{self, Tap, TlsStream};
 use super::verify::VerifyWatch;
@@ -236,7 +236,7 @@ impl TlsContext {
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
     pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
         let name = idn::to_ascii(host).map_err(|cause| Error::failed(Stage::Tls, cause))?;
-        self.connect_to(host, &name, stream, None, Offer::Session)
+        self.connect_to(host, &name, stream, None, SessionOffer::Session)
             .map_err(|failed| idn::in_both_forms(failed.error, host, &name))
     }
 
@@ -254,7 +254,7 @@ impl TlsContext {
         host: &str,
         stream: S,
         deadline: Option<Deadline>,
-        offer: Offer,
+        offer: SessionOffer,
     ) -> Result<TlsStream<S>, Failed> {
         let name = ServerName::parse(host)?;
         let _at_work = fork::at_work();
@@ -478,7 +478,7 @@ impl TlsContext {
 }
 
 /// A cause that a CA folder may be behind: an issuer was not found, and a file of the folder was not used.
-fn with_folder_trouble(cause: Cause, trouble: trust::Trouble, anchors: &TrustAnchors) -> Cause {
+fn with_folder_trouble(cause: Cause, trouble: trust::FolderError, anchors: &TrustAnchors) -> Cause {
     use CauseCode as Code;
     let codes = [Code::IssuerUnknown, Code::SelfSigned, Code::UntrustedRoot];
     if !codes.contains(&cause.code()) {

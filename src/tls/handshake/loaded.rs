@@ -19,7 +19,7 @@ use crate::tls::config::crl::{self, Crls, Withdrawn};
 use crate::tls::config::identity::{Identity, OwnChain};
 use crate::tls::config::protocol;
 use crate::tls::config::reading::{self, Files};
-use crate::tls::config::snapshot::Snapshot;
+use crate::tls::config::snapshot::FilesSnapshot;
 use crate::tls::config::trust::{self, Roots};
 use crate::tls::library::Library;
 use crate::tls::ocsp::Checker;
@@ -33,11 +33,11 @@ pub(crate) struct Loaded {
     pub(crate) crls: Crls,
     pub(crate) own: Option<OwnChain>,
     /// The state of the files before they were read.
-    pub(crate) seen: Snapshot,
+    pub(crate) seen: FilesSnapshot,
     /// The SHA-256 of each file as it was read.
     contents: Vec<(PathBuf, [u8; 32])>,
     /// `None` if no other client may share the context.
-    pub(crate) key: Option<sharing::Key>,
+    pub(crate) key: Option<sharing::ContextKey>,
     /// Ends after the context above is dropped.
     dropping: Option<Call>,
 }

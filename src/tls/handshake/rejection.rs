@@ -39,7 +39,7 @@ pub(crate) fn rejected_chain(error: &VerifyError, rules: &Rules<'_>) -> Certific
         return CertificateFailure::Unlocated { openssl };
     };
     let facts = Certificate::from(certificate);
-    let case = Case {
+    let case = RejectedChain {
         error,
         rules,
         certificate,
@@ -61,7 +61,7 @@ pub(crate) fn rejected_chain(error: &VerifyError, rules: &Rules<'_>) -> Certific
 }
 
 /// One rejected chain, with all data about it.
-struct Case<'a> {
+struct RejectedChain<'a> {
     error: &'a VerifyError,
     rules: &'a Rules<'a>,
     /// The certificate at fault.
@@ -70,7 +70,7 @@ struct Case<'a> {
     facts: &'a Certificate,
 }
 
-impl Case<'_> {
+impl RejectedChain<'_> {
     fn fault(&self) -> ChainFault {
         let code = self.error.result.as_raw();
         match code {

@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// The choice whether a handshake offers a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
+pub(crate) enum SessionOffer {
     /// The newest session that is still valid, if there is one.
     Session,
     /// No session: the handshake is a full one.
@@ -52,17 +52,17 @@ pub(crate) enum Offer {
 
 /// The sessions of one context.
 #[derive(Default)]
-pub(crate) struct SessionCache(Mutex<HashMap<String, Server>>);
+pub(crate) struct SessionCache(Mutex<HashMap<String, ServerSessions>>);
 
 /// The sessions of one server.
 #[derive(Default)]
-struct Server {
-    sessions: Vec<Kept>,
+struct ServerSessions {
+    sessions: Vec<CachedSession>,
     /// No session is offered before this instant.
     paused_until: Option<Instant>,
 }
 
-impl Server {
+impl ServerSessions {
     fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
@@ -70,7 +70,7 @@ impl Server {
 
 /// A session, and the end of the validity of its evidence.
 #[derive(Clone)]
-struct Kept {
+struct CachedSession {
     session: SslSession,
     valid_until: SystemTime,
     proof: Arc<Proof>,
@@ -101,7 +101,7 @@ struct Ticketing {
     cache: Arc<SessionCache>,
     server: String,
     /// The session that was offered.
-    offered: Option<Kept>,
+    offered: Option<CachedSession>,
 }
 
 /// Makes a context pass its sessions on. `crls` are those that it uses.
@@ -126,7 +126,7 @@ pub(crate) fn enable(context: &mut SslContextBuilder, crls: Crls) {
         };
         ticketing.cache.keep(
             &ticketing.server,
-            Kept {
+            CachedSession {
                 session,
                 valid_until,
                 proof,
@@ -153,11 +153,11 @@ impl SessionCache {
         self: &Arc<Self>,
         ssl: &mut Ssl,
         server: &str,
-        offer: Offer,
+        offer: SessionOffer,
     ) -> Result<(), ErrorStack> {
         let kept = match offer {
-            Offer::Session => self.take(server, SystemTime::now(), Instant::now()),
-            Offer::NoSession => None,
+            SessionOffer::Session => self.take(server, SystemTime::now(), Instant::now()),
+            SessionOffer::NoSession => None,
         };
         if let Some(kept) = &kept {
             ffi::offer_session(ssl, &kept.session)?;
@@ -226,7 +226,7 @@ impl SessionCache {
     }
 
     /// The newest session with `server` that is still valid; a ticket of TLS 1.3 is removed from the cache.
-    fn take(&self, server: &str, now: SystemTime, instant: Instant) -> Option<Kept> {
+    fn take(&self, server: &str, now: SystemTime, instant: Instant) -> Option<CachedSession> {
         let mut servers = self.0.lock();
         let known = servers.get_mut(server)?;
         if known.is_paused(instant) {
@@ -241,7 +241,7 @@ impl SessionCache {
         }
     }
 
-    fn keep(&self, server: &str, kept: Kept) {
+    fn keep(&self, server: &str, kept: CachedSession) {
         let mut servers = self.0.lock();
         let sessions = &mut Self::entry(&mut servers, server).sessions;
         if sessions.len() >= TICKETS {
@@ -251,7 +251,10 @@ impl SessionCache {
     }
 
     /// The sessions of `server`. If there are too many servers, another one is removed.
-    fn entry<'a>(servers: &'a mut HashMap<String, Server>, server: &str) -> &'a mut Server {
+    fn entry<'a>(
+        servers: &'a mut HashMap<String, ServerSessions>,
+        server: &str,
+    ) -> &'a mut ServerSessions {
         if !servers.contains_key(server) && servers.len() >= SERVERS {
             // Any server can be removed: its next handshake is then a full one.
             if let Some(other) = servers.keys().next().cloned() {

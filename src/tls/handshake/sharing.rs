@@ -27,7 +27,7 @@ use crate::tls::ocsp::Checker;
 
 /// The properties of a context besides the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct ContextKey {
     /// The digest of each file.
     digests: Vec<[u8; 32]>,
     /// The number of forks of the process at that time.
@@ -73,14 +73,14 @@ impl InUse {
 }
 
 /// A context that may be shared.
-struct Entry {
+struct SharedContext {
     users: Weak<InUse>,
     /// The part that remains after its last user.
     kept: Option<Arc<Loaded>>,
 }
 
 /// The existing contexts, the newest last. Locked only [at work](fork::at_work), so that no fork leaves it locked.
-static CONTEXTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+static CONTEXTS: Mutex<Vec<SharedContext>> = Mutex::new(Vec::new());
 
 /// The number of contexts that are kept, possibly without a user.
 const KEPT: usize = 4;
@@ -101,7 +101,7 @@ pub(crate) fn fresh(options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     register(key(options, &files), options, files)
 }
 
-fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
+fn register(key: Option<ContextKey>, options: &TlsOptions, files: Files) -> Result<Arc<InUse>> {
     let mut loaded = Loaded::build(options, files)?;
     loaded.key = key;
     let is_shared = loaded.key.is_some();
@@ -111,7 +111,7 @@ fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<
         let may_stay = users.loaded.crls.count() == 0 && options.can_outlive_its_clients();
         let kept = may_stay.then(|| Arc::clone(&users.loaded));
         let mut contexts = contexts();
-        contexts.push(Entry {
+        contexts.push(SharedContext {
             users: Arc::downgrade(&users),
             kept,
         });
@@ -127,7 +127,7 @@ fn register(key: Option<Key>, options: &TlsOptions, files: Files) -> Result<Arc<
     Ok(users)
 }
 
-fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
+fn find(options: &TlsOptions, key: &ContextKey) -> Option<Arc<InUse>> {
     let is_same = |it: &Loaded| it.key.as_ref() == Some(key) && it.options == *options;
     // Dropped after the lock is released, so that no last reference is dropped under it.
     let mut seen = Vec::new();
@@ -150,17 +150,17 @@ fn find(options: &TlsOptions, key: &Key) -> Option<Arc<InUse>> {
     None
 }
 
-fn contexts() -> MutexGuard<'static, Vec<Entry>> {
+fn contexts() -> MutexGuard<'static, Vec<SharedContext>> {
     CONTEXTS.lock()
 }
 
 /// The key of a shared context. `None` if one with these options must not be shared, or if a file was not read;
 /// building the context then reports that.
-fn key(options: &TlsOptions, files: &Files) -> Option<Key> {
+fn key(options: &TlsOptions, files: &Files) -> Option<ContextKey> {
     if !options.rests_on_files_alone() {
         return None;
     }
-    Some(Key {
+    Some(ContextKey {
         digests: files.digests()?.to_vec(),
         forks: fork::count(),
     })

@@ -12,7 +12,7 @@ use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
 use crate::tls::config::crl_scope;
 use crate::tls::config::files::{self, PemBlock};
-use crate::tls::config::key::{self, Locked, Password};
+use crate::tls::config::key::{self, Password, UnlockFailure};
 use crate::tls::handshake::certificate::{key_digest, key_kind, object_name};
 
 /// The decoded contents of a file.
@@ -28,12 +28,12 @@ pub(super) struct Contents {
     /// True if there are more blocks or keys than the limits allow.
     pub(super) left_out: bool,
     /// The reason why a PKCS#12 file did not open.
-    pub(super) locked: Option<Locked>,
+    pub(super) locked: Option<UnlockFailure>,
 }
 
 /// A private key, opened or not.
 pub(super) struct FoundKey {
-    pub(super) key: Result<PKey<Private>, Locked>,
+    pub(super) key: Result<PKey<Private>, UnlockFailure>,
     form: KeyForm,
     encrypted: bool,
     /// The kind according to the label of a block.

@@ -17,7 +17,7 @@ use crate::printable::Quoted;
 use crate::reason::files::FilePurpose;
 use crate::time::rfc3339;
 use crate::tls::Certificate;
-use crate::tls::config::key::{self, Locked};
+use crate::tls::config::key::{self, UnlockFailure};
 use crate::tls::config::reading::{FileBytes, Unread};
 
 /// A shorter remaining validity causes a warning: 30 days.
@@ -208,9 +208,9 @@ impl Judge<'_> {
     }
 
     /// Adds the finding about a locked key. `missing` is the severity if no password was given.
-    fn locked(&mut self, locked: &Locked, missing: Severity) {
+    fn locked(&mut self, locked: &UnlockFailure, missing: Severity) {
         match locked {
-            Locked::NoPassword => {
+            UnlockFailure::NoPassword => {
                 let unchecked = match missing {
                     Severity::Failure => "nothing of it can be told",
                     Severity::Warning => "whether it fits is not known",
@@ -221,22 +221,22 @@ impl Judge<'_> {
                     format!("the private key is encrypted and no password was given: {unchecked}"),
                 );
             }
-            Locked::Unfetched(error) => {
+            UnlockFailure::Unfetched(error) => {
                 let why = error.cause().map(Cause::message).unwrap_or_default();
                 self.fail(FindingCode::KeyPasswordMissing, why);
             }
-            Locked::WrongPassword(_) => self.fail(
+            UnlockFailure::WrongPassword(_) => self.fail(
                 FindingCode::KeyPasswordWrong,
                 "the password does not open the private key",
             ),
-            Locked::Unsupported(error) => {
+            UnlockFailure::Unsupported(error) => {
                 let lack = key::lack(self.bytes, error);
                 self.fail(
                     FindingCode::KeyAlgorithmUnsupported,
                     format!("it {lack}; {}", lack.remedy().trim_end_matches('.')),
                 );
             }
-            Locked::Undecodable(_) => self.fail(
+            UnlockFailure::Undecodable(_) => self.fail(
                 FindingCode::DamagedBlock,
                 "the private key cannot be decoded; replace it by a whole one",
             ),

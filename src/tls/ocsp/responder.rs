@@ -15,7 +15,7 @@ use super::response::{self, LARGEST, OcspSubject};
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
-use crate::net::http::{self, Method, ProxyPolicy, Request, Url};
+use crate::net::http::{self, HttpRequest, Method, ProxyPolicy, Url};
 use crate::reason::http::HttpFailure;
 use crate::reason::revocation::ResponderResult;
 use crate::time::Deadline;
@@ -28,7 +28,7 @@ const REDIRECTS: usize = 3;
 const LONGEST_GET: usize = 255;
 
 /// The bytes that a responder sent, or the reason why there are none, and the time that it took.
-struct Fetched {
+struct FetchedResponse {
     url: String,
     body: Result<Vec<u8>, ResponderResult>,
     duration: Duration,
@@ -63,7 +63,7 @@ pub(super) fn request(
                 let body = fetch(&url, &request, &deadline);
                 let duration = started.elapsed();
                 // The receiver no longer exists if another responder was faster.
-                let _ = sender.send(Fetched {
+                let _ = sender.send(FetchedResponse {
                     url,
                     body,
                     duration,
@@ -107,7 +107,7 @@ pub(super) fn request(
 }
 
 /// Receives the next result of a request, until all have sent one or the deadline has passed.
-fn next(replies: &mpsc::Receiver<Fetched>, deadline: &Deadline) -> Option<Fetched> {
+fn next(replies: &mpsc::Receiver<FetchedResponse>, deadline: &Deadline) -> Option<FetchedResponse> {
     fork::outside(|| match deadline.remaining(Instant::now()) {
         Ok(Some(left)) => replies.recv_timeout(left).ok(),
         Ok(None) => replies.recv().ok(),
@@ -138,9 +138,9 @@ fn follow(
     mut url: Url,
     method: Method<'_>,
     deadline: &Deadline,
-) -> Result<http::Reply, ResponderResult> {
+) -> Result<http::HttpReply, ResponderResult> {
     for _ in 0..=REDIRECTS {
-        let request = Request {
+        let request = HttpRequest {
             url: &url,
             method,
             headers: &[],
@@ -174,7 +174,7 @@ fn follow(
     Err(ResponderResult::TooManyRedirects(REDIRECTS))
 }
 
-fn body(reply: http::Reply) -> Result<Vec<u8>, ResponderResult> {
+fn body(reply: http::HttpReply) -> Result<Vec<u8>, ResponderResult> {
     match reply.status {
         200 => Ok(reply.body.to_vec()),
         status => Err(ResponderResult::HttpStatus(status)),

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::error::{Discretion, invalid};
-use super::keys::{Found, KEYS};
+use super::keys::{KEYS, KeyLookup};
 use crate::error::Error;
 use crate::reason::options::{EquivalentKey, StrayOption, UriPlace, UriProblem};
 
@@ -54,7 +54,7 @@ impl<'a> Stray<'a> {
 
     /// Returns the error for an option at `place`. The key is not quoted inside a secret.
     pub(super) fn error(&self, place: UriPlace, discretion: Discretion, in_secret: bool) -> Error {
-        let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
+        let is_known = !matches!(KeyLookup::look_up(&self.key), KeyLookup::Unknown);
         let equivalent = equivalent(&self.key).filter(|_| !is_known && !in_secret);
         let is_in_table = is_known || equivalent.is_some();
         let key = shown(&self.key, is_in_table, discretion).filter(|_| !in_secret);
@@ -64,7 +64,7 @@ impl<'a> Stray<'a> {
     /// Returns the error for an option that directly follows the hosts. It may be a piece of a password, so only keys
     /// of our tables are quoted.
     pub(super) fn error_behind_hosts(&self) -> Error {
-        let is_known = !matches!(Found::look_up(&self.key), Found::Unknown);
+        let is_known = !matches!(KeyLookup::look_up(&self.key), KeyLookup::Unknown);
         let equivalent = equivalent(&self.key).filter(|_| !is_known);
         let key = (is_known || equivalent.is_some()).then_some(self.key.as_str());
         let problem = UriProblem::StrayAfterHosts(self.found(key, equivalent));
@@ -177,7 +177,8 @@ const AFFIXES: [&str; 19] = [
 /// Returns true if a token before a `=` is the key of an option, or of TLS in another spelling.
 fn is_option(key: &str) -> bool {
     let is_key = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    !matches!(Found::look_up(key), Found::Unknown) || (key.chars().all(is_key) && is_about_tls(key))
+    !matches!(KeyLookup::look_up(key), KeyLookup::Unknown)
+        || (key.chars().all(is_key) && is_about_tls(key))
 }
 
 /// Returns a key without percent-encoding, without the rest of an encoded `&amp;`, and without quotes, brackets and

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shuttle::thread::{self, JoinHandle};
 
-use crate::state::{Lease, Limits, Outcome, Reason, Refusal};
+use crate::state::{CheckOutRefusal, CheckOutStep, CloseReason, Lease, Limits};
 use crate::sync::now;
 use crate::wait_queue::{CheckOut, WaitQueue};
 use crate::world::{Chances, Failure, World, chance, leave_to_chance};
@@ -32,7 +32,7 @@ fn users(world: &Arc<World>, count: usize, has_limit: bool) -> Vec<JoinHandle<()
                         thread::yield_now();
                         world.check_in(held);
                     }
-                    Err(Failure::Refused(Refusal::Closed)) => return,
+                    Err(Failure::Refused(CheckOutRefusal::Closed)) => return,
                     Err(_) => {}
                 }
             }
@@ -147,7 +147,7 @@ fn a_closed_pool_drains() {
         world.check_at_the_end();
         assert_eq!(
             world.check_out(false).unwrap_err(),
-            Failure::Refused(Refusal::Closed)
+            Failure::Refused(CheckOutRefusal::Closed)
         );
     });
 }
@@ -207,7 +207,7 @@ fn who_lines_up_again_is_served_before_those_who_wait() {
         let queue = Arc::new(Queue::new(TIGHT));
         queue.ready();
         let place = |queue: &Queue| match queue.check_out(now(), None).0 {
-            CheckOut::Served(Outcome::Establish(lease)) => lease,
+            CheckOut::Served(CheckOutStep::Establish(lease)) => lease,
             outcome => panic!("{outcome:?}"),
         };
         let dead = place(&queue);
@@ -221,11 +221,11 @@ fn who_lines_up_again_is_served_before_those_who_wait() {
                     Some(dead) => queue.check_out_instead(dead, (), now(), None),
                     None => queue.check_out(now(), None),
                 };
-                let CheckOut::Served(Outcome::Establish(lease)) = outcome else {
+                let CheckOut::Served(CheckOutStep::Establish(lease)) = outcome else {
                     panic!("{outcome:?}");
                 };
                 served.lock().unwrap().push(name);
-                queue.failed(lease, Reason::Error, now());
+                queue.failed(lease, CloseReason::Error, now());
             })
         };
         let wait_for = |count: usize| {
@@ -237,7 +237,7 @@ fn who_lines_up_again_is_served_before_those_who_wait() {
         wait_for(1);
         threads.push(come("lines up again", Some(dead)));
         wait_for(2);
-        queue.failed(dialling, Reason::Error, now());
+        queue.failed(dialling, CloseReason::Error, now());
         join(threads);
         assert_eq!(*served.lock().unwrap(), ["lines up again", "waits"]);
         assert_eq!(queue.counts().2.total(), 0);
@@ -252,7 +252,7 @@ fn one_held() -> (Arc<Queue>, Lease) {
     };
     let queue = Arc::new(Queue::new(limits));
     queue.ready();
-    let CheckOut::Served(Outcome::Establish(lease)) = queue.check_out(now(), None).0 else {
+    let CheckOut::Served(CheckOutStep::Establish(lease)) = queue.check_out(now(), None).0 else {
         panic!("there is room");
     };
     queue.established(lease, None, now());
@@ -267,7 +267,7 @@ fn one_gives_back_while_another_waits() {
         let same = Arc::clone(&queue);
         let other = thread::spawn(move || {
             let (outcome, _) = same.check_out(now(), None);
-            let CheckOut::Served(Outcome::Reuse(lease, (), _)) = outcome else {
+            let CheckOut::Served(CheckOutStep::Reuse(lease, (), _)) = outcome else {
                 panic!("{outcome:?}");
             };
             same.check_in(lease, (), false, now());
@@ -287,7 +287,7 @@ fn one_gives_back_while_the_time_of_another_is_up() {
         let other = thread::spawn(move || {
             let deadline = now() + Duration::from_secs(1);
             match same.check_out(now(), Some(deadline)).0 {
-                CheckOut::Served(Outcome::Reuse(lease, (), _)) => {
+                CheckOut::Served(CheckOutStep::Reuse(lease, (), _)) => {
                     same.check_in(lease, (), false, now());
                 }
                 CheckOut::TimedOut(counts) => assert_eq!(counts.in_use + counts.available, 1),
@@ -307,18 +307,18 @@ fn one_closes_while_another_waits_and_a_third_drains() {
         let (queue, lease) = one_held();
         let same = Arc::clone(&queue);
         let other = thread::spawn(move || match same.check_out(now(), None).0 {
-            CheckOut::Served(Outcome::Reuse(lease, (), _)) => {
+            CheckOut::Served(CheckOutStep::Reuse(lease, (), _)) => {
                 // The connection turns out to be dead.
                 let (outcome, _) = same.check_out_instead(lease, (), now(), None);
                 match outcome {
-                    CheckOut::Served(Outcome::Establish(lease)) => {
-                        same.failed(lease, Reason::Error, now());
+                    CheckOut::Served(CheckOutStep::Establish(lease)) => {
+                        same.failed(lease, CloseReason::Error, now());
                     }
-                    CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {}
+                    CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Closed)) => {}
                     outcome => panic!("{outcome:?}"),
                 }
             }
-            CheckOut::Served(Outcome::Refused(Refusal::Closed)) => {}
+            CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Closed)) => {}
             outcome => panic!("{outcome:?}"),
         });
         queue.check_in(lease, (), false, now());

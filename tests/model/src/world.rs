@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 
-use crate::state::{Lease, Limits, Outcome, Phase, Reason, Refusal, ServiceId};
+use crate::state::{CheckOutRefusal, CheckOutStep, CloseReason, Lease, Limits, Phase, ServiceId};
 use crate::sync::now;
 use crate::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
 
@@ -87,7 +87,7 @@ pub(crate) struct Held {
 /// The reason why there is no connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    Refused(Refusal),
+    Refused(CheckOutRefusal),
     TimedOut,
     Dial,
 }
@@ -117,7 +117,7 @@ impl World {
         self.close(closed);
         loop {
             match outcome {
-                CheckOut::Served(Outcome::Reuse(lease, connection, _)) => {
+                CheckOut::Served(CheckOutStep::Reuse(lease, connection, _)) => {
                     assert_eq!(lease.id, connection.id);
                     self.hold();
                     if !chance(4) {
@@ -130,7 +130,7 @@ impl World {
                     self.close(closed);
                     outcome = next;
                 }
-                CheckOut::Served(Outcome::Establish(lease)) => {
+                CheckOut::Served(CheckOutStep::Establish(lease)) => {
                     let connection = self.dial(lease).ok_or(Failure::Dial)?;
                     // The lease is a connection that is being established.
                     self.hold();
@@ -138,7 +138,7 @@ impl World {
                     self.owe(|| self.queue.established(lease, service, now()));
                     return Ok(Held { lease, connection });
                 }
-                CheckOut::Served(Outcome::Refused(refusal)) => {
+                CheckOut::Served(CheckOutStep::Refused(refusal)) => {
                     return Err(Failure::Refused(refusal));
                 }
                 CheckOut::TimedOut(_) => {
@@ -261,7 +261,7 @@ impl World {
         shuttle::thread::yield_now();
         self.dialling.fetch_sub(1, SeqCst);
         if chance(4) || handle.load(SeqCst) {
-            self.owe(|| self.queue.failed(lease, Reason::Error, now()));
+            self.owe(|| self.queue.failed(lease, CloseReason::Error, now()));
             return None;
         }
         self.alive.fetch_add(1, SeqCst);

@@ -6,7 +6,7 @@
 //! one connection fails for a client, and the error shows a name that is not in the connection string.
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode};
-use super::{Case, list, number_of};
+use super::{DeploymentCase, list, number_of};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
@@ -25,7 +25,7 @@ pub(super) struct Explained {
 }
 
 /// Explains each member outside of the seed list that cannot be used. All members with the same code share one finding.
-pub(super) fn explanations(case: &Case<'_>) -> Explained {
+pub(super) fn explanations(case: &DeploymentCase<'_>) -> Explained {
     let mut explained = Explained::default();
     let mut alike: Vec<(CauseCode, Vec<usize>)> = Vec::new();
     for (at, (member, examination)) in case.members.iter().zip(case.examinations).enumerate() {
@@ -59,7 +59,7 @@ pub(super) fn explanations(case: &Case<'_>) -> Explained {
 }
 
 /// The finding about members with the same code, if a seed that names one of them answers.
-fn finding(case: &Case<'_>, places: &[usize]) -> Option<TopologyFinding> {
+fn finding(case: &DeploymentCase<'_>, places: &[usize]) -> Option<TopologyFinding> {
     let failed: Vec<&Member> = places.iter().map(|at| &case.members[*at]).collect();
     let error = case.examinations[*places.first()?].error.as_ref()?;
     let cause = error.cause()?;
@@ -115,7 +115,7 @@ fn is_of_another_set(cause: &Cause) -> bool {
 }
 
 /// The advice for the time until then: connect to the one usable seed, preferably the primary.
-fn stop_gap(case: &Case<'_>, advertisers: &[&ServerAddress]) -> String {
+fn stop_gap(case: &DeploymentCase<'_>, advertisers: &[&ServerAddress]) -> String {
     let mut usable: Vec<&Member> = case
         .members
         .iter()

@@ -28,12 +28,12 @@ struct Site {
     pool: Arc<Pool<Bench>>,
     bench: Arc<Bench>,
     ledger: Arc<Ledger>,
-    plan: Plan,
+    plan: StormPlan,
 }
 
 /// The parameters of a storm.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
+struct StormPlan {
     seed: u64,
     max_size: usize,
     min_size: usize,
@@ -45,7 +45,7 @@ struct Plan {
     faults: Faults,
 }
 
-impl Plan {
+impl StormPlan {
     fn chosen_by(random: &mut Random, seed: u64) -> Self {
         let max_size = 1 + random.below(6);
         Self {
@@ -78,7 +78,7 @@ impl Plan {
         let ledger = Arc::new(Ledger::default());
         let bench = Arc::new(Bench::new(self.faults, self.max_size, self.max_connecting));
         let told = Arc::clone(&ledger);
-        let mut settings = Settings::new(&options);
+        let mut settings = PoolSettings::new(&options);
         settings.listener = EventListener::new(move |event| told.note(event));
         settings.limits = Limits {
             max_size: self.max_size,
@@ -205,7 +205,7 @@ fn use_it(site: &Site, random: &mut Random, steps: u64) {
     }
 }
 
-fn check_failure(error: &Error, plan: &Plan, took: Duration, limit: Option<Duration>) {
+fn check_failure(error: &Error, plan: &StormPlan, took: Duration, limit: Option<Duration>) {
     if error.is_timeout() {
         let own = plan.wait_limit.unwrap_or(Duration::MAX);
         let least = own.min(limit.unwrap_or(Duration::MAX));
@@ -248,7 +248,7 @@ fn disturb(site: &Site, random: &mut Random, is_over: &mpsc::Receiver<()>) {
 }
 
 /// Runs a storm of `steps` steps in total; fails if a thread does not end. Returns the numbers of results.
-fn storm(plan: Plan, steps: u64) -> [u64; 6] {
+fn storm(plan: StormPlan, steps: u64) -> [u64; 6] {
     let site = plan.site();
     site.pool.ready();
     let running = thread::scope(|scope| {
@@ -318,7 +318,7 @@ fn a_storm_of_users_loses_nothing() {
     let started = Instant::now();
     let mut all = [0; 6];
     for (seed, at) in (first..).zip((0..wanted).step_by(STEPS)) {
-        let plan = Plan::chosen_by(&mut Random::seeded(seed), seed);
+        let plan = StormPlan::chosen_by(&mut Random::seeded(seed), seed);
         for (all, one) in all.iter_mut().zip(storm(plan, STEPS as u64)) {
             *all += one;
         }
@@ -338,7 +338,7 @@ fn a_storm_of_users_loses_nothing() {
 #[allow(clippy::print_stdout, reason = "figures that are reported")]
 fn a_cold_pool_does_not_storm_its_server() {
     for (max_connecting, max_size) in [(2, 100), (8, 100), (2, 3)] {
-        let plan = Plan {
+        let plan = StormPlan {
             seed: 1,
             max_size,
             min_size: 0,
@@ -391,7 +391,7 @@ fn a_cold_pool_does_not_storm_its_server() {
 
 #[test]
 fn waiting_threads_are_served_in_the_order_of_their_arrival() {
-    let plan = Plan {
+    let plan = StormPlan {
         seed: 1,
         max_size: 1,
         min_size: 0,
@@ -430,7 +430,7 @@ fn waiting_threads_are_served_in_the_order_of_their_arrival() {
 
 #[test]
 fn a_panic_in_the_background_does_not_end_the_maintenance() {
-    let plan = Plan {
+    let plan = StormPlan {
         seed: 1,
         max_size: 3,
         min_size: 3,
@@ -462,8 +462,8 @@ fn a_panic_in_the_background_does_not_end_the_maintenance() {
 /// Only the error that clears the pool is reported as the reason of the clear.
 #[test]
 fn a_stale_error_is_not_what_a_pool_was_cleared_for() {
-    let plan = Plan::chosen_by(&mut Random::seeded(1), 1);
-    let site = Plan {
+    let plan = StormPlan::chosen_by(&mut Random::seeded(1), 1);
+    let site = StormPlan {
         max_size: 2,
         faults: Faults::default(),
         ..plan
