@@ -39,7 +39,7 @@ pub(super) struct Gssapi {
     canonicalize: Canonicalize,
 }
 
-/// How the host's name is converted for the service principal (`CANONICALIZE_HOST_NAME`).
+/// The conversion of the host's name for the service principal (`CANONICALIZE_HOST_NAME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Canonicalize {
     None,

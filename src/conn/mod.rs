@@ -549,7 +549,7 @@ enum Success {
     ButNotReplicated,
 }
 
-/// Returns an error if the reply says that the command failed.
+/// Returns an error if the reply reports that the command failed.
 pub(crate) fn check(reply: &RawDocument) -> Result<()> {
     outcome(reply, &mut ()).map(|_| ())
 }

@@ -122,7 +122,7 @@ fn closer(
     }
 }
 
-/// Pings the server and asks for its version.
+/// Pings the server and queries its version.
 fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings> {
     let limit = options.socket_timeout.or(options.connect_timeout);
     let kind = if options.socket_timeout.is_some() {

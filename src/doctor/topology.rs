@@ -46,7 +46,7 @@ pub struct Member {
 pub struct TopologyFinding {
     /// The stable name.
     pub code: TopologyFindingCode,
-    /// How severe the finding is.
+    /// The severity of the finding.
     pub severity: Severity,
     /// The finding in one line, lower case, without a full stop.
     pub message: String,

@@ -150,7 +150,7 @@ pub(super) static ALIASES: &[Alias] = &[
 /// Keys that are known and not supported.
 pub(super) struct Unsupported {
     pub(super) name: &'static str,
-    /// What to use instead.
+    /// The replacement for the key.
     pub(super) instead: &'static str,
     /// True if ignoring the key would remain unnoticed until it causes harm: an error instead of a warning.
     pub(super) refused: bool,

@@ -109,7 +109,7 @@ pub(super) fn database(text: &str) -> Result<Option<String>> {
     Err(invalid(UriPlace::Database, problem))
 }
 
-/// Why a text does not decode.
+/// The reason why a text cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadEncoding {
     /// A `%` without two hexadecimal digits after it.

@@ -1,4 +1,4 @@
-//! Which file uses which, read from the source.
+//! The files that each file uses, read from the source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -8,14 +8,14 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Item, UseTree, Visibility};
 
-/// For each file, the files that it uses, and the names by which it does.
+/// For each file, the files that it uses, and the names through which it uses them.
 pub(crate) struct Graph {
     pub(crate) edges: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
-    /// For each file, the names of the methods that its code calls, tests left out.
+    /// For each file, the names of the methods that its code calls, without tests.
     pub(crate) calls: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A module: the file that holds it, and what its names stand for.
+/// A module: its file, and the meaning of its names.
 #[derive(Default)]
 struct Module {
     file: String,
@@ -27,7 +27,7 @@ struct Module {
     imports: HashMap<String, Vec<String>>,
     /// The modules that are imported whole.
     globs: Vec<Vec<String>>,
-    /// Paths in the code, as they are written. Re-exports are left out.
+    /// Paths in the code, in their written form. Re-exports are left out.
     mentions: Vec<Vec<String>>,
     /// The names of methods that are called.
     calls: BTreeSet<String>,
@@ -127,7 +127,7 @@ fn read(src: &Path, file: &str, path: Vec<String>, modules: &mut Modules) {
     modules.insert(path, module);
 }
 
-/// Notes what an item defines and mentions.
+/// Records the names that an item defines and mentions.
 fn collect(item: &Item, path: &[String], module: &mut Module) {
     let attributes = match item {
         Item::Mod(it) => &it.attrs,
@@ -266,7 +266,7 @@ fn absolute(path: &[String], own: &[String]) -> Option<Vec<String>> {
     Some(result)
 }
 
-/// The file that defines what `mention` names where it stands in the module `own`.
+/// The file that defines the name `mention` in the module `own`.
 fn resolve(modules: &Modules, own: &[String], mention: &[String], depth: usize) -> Option<String> {
     let module = modules.get(own)?;
     let target = match absolute(mention, own) {

@@ -86,7 +86,7 @@ impl Drop for Example {
     }
 }
 
-/// Returns the path of a compiled example, or `None` if the examples are not compiled, and says so.
+/// Returns the path of a compiled example, or `None` with a message if the examples are not compiled.
 fn compiled(name: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_mongotls")).parent().unwrap();
     let program = target.join("examples").join(name);

@@ -491,7 +491,7 @@ fn human_2_3_and_4_1_a_refresh_token_spares_the_person() {
         calls[1].idp_info.as_ref().unwrap().issuer,
         "https://idp.example"
     );
-    // The server was asked for the identity provider once.
+    // The server received one request for the identity provider.
     assert_eq!(bench.oidc.principals().len(), 1);
 }
 

@@ -157,7 +157,7 @@ impl Sources {
     }
 }
 
-/// How long before their expiration credentials are renewed.
+/// The time before their expiration at which credentials are renewed.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 const KEY_ID: &str = "AWS_ACCESS_KEY_ID";

@@ -40,7 +40,7 @@ struct DeploymentCase<'a> {
 }
 
 /// Judges all examinations together. If a member fails under the name that another one gave it, its error then lists
-/// the hosts that name it, and says what to do about the name.
+/// the hosts that name it, and the remedy for the name.
 pub(super) fn judge(
     options: &ClientOptions,
     examinations: &mut [Examination],

@@ -412,7 +412,7 @@ mod tests {
         };
         assert_eq!(with_code(1), DnsReply::Refused("FORMERR"));
         assert_eq!(with_code(2), DnsReply::Refused("SERVFAIL"));
-        // The reply says that the name does not exist, but has records.
+        // The reply reports that the name does not exist, but has records.
         assert_eq!(with_code(3), DnsReply::Malformed);
         let absent = srv("no.example");
         assert_eq!(absent.read(7, &answer(&absent, 7)), DnsReply::NoSuchName);

@@ -211,7 +211,7 @@ impl RejectedChain<'_> {
                 && Some(*anchor) != self.error.certificate.as_ref()
         });
         let anchor = anchor.map(|anchor| {
-            // The certificate that the root has signed says more about the root than the root itself.
+            // The certificate that the root has signed is more informative than the root itself.
             let below = self.error.depth.checked_sub(1);
             let below = below.and_then(|depth| self.error.chain.get(depth as usize));
             let below = below.map_or(self.certificate, |below| below);

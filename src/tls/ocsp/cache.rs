@@ -119,7 +119,7 @@ pub(super) struct ResponderResults {
 }
 
 impl ResponderResults {
-    /// Returns true if the lack of an answer says nothing about the responders, so that requests may be sent again.
+    /// Returns true if the lack of an answer is no evidence about the responders, so that requests may be sent again.
     fn says_nothing(&self) -> bool {
         let mut requests = self.requests.iter();
         let is_limited = requests.any(|request| request.result.is_local_limit());

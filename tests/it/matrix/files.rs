@@ -126,7 +126,7 @@ fn unreadable_files_say_which_and_why() {
     seen.are(&OPTIONS.map(|(_, code)| code));
 }
 
-/// Tests an unreadable file. The superuser can read any file, so the command runs as the user nobody then.
+/// Tests an unreadable file. The superuser can read any file, so the command runs as the user `nobody` then.
 fn forbidden(shelf: &Shelf, seen: &mut Seen, option: &str, code: CauseCode) {
     use std::os::unix::fs::PermissionsExt;
     let path = shelf.dir.write("forbidden.pem", &shelf.ca);

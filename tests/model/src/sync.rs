@@ -87,7 +87,7 @@ impl Condvar {
         self.0.notify_all();
     }
 
-    /// A wait with a limit ends by time, after whatever the other threads do meanwhile; or not by time at all.
+    /// Waits. A wait with a limit times out, after any actions of the other threads, or not at all.
     pub(super) fn wait<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,

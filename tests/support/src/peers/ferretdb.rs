@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// How to run FerretDB.
+/// The options for FerretDB.
 #[derive(Clone, Debug, Default)]
 pub struct FerretDbOptions {
     tls: Option<Identity>,

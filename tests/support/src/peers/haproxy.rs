@@ -16,7 +16,7 @@ pub enum ClientCertificates {
     Required,
 }
 
-/// How to run HAProxy.
+/// The options for HAProxy.
 #[derive(Clone, Debug)]
 pub struct HaProxyOptions {
     identity: Identity,

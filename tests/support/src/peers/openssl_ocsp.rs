@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How to run `openssl ocsp`.
+/// The options for `openssl ocsp`.
 #[derive(Clone, Debug)]
 pub struct OpensslOcspOptions {
     ca: Ca,

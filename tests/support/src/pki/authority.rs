@@ -87,7 +87,7 @@ pub enum BasicConstraints {
     Absent,
 }
 
-/// How to make a [`Ca`].
+/// The options for a [`Ca`].
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, CaSpec, KeyKind, Validity};

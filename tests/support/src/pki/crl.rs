@@ -69,7 +69,7 @@ impl Revocation {
     }
 }
 
-/// How to make a CRL; see [`Ca::crl`].
+/// The options for a CRL; see [`Ca::crl`].
 ///
 /// ```
 /// use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, Revocation};
