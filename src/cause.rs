@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::address::ServerAddress;
+use crate::enum_text::{codes, display_as_str};
 pub use crate::printable::Printable;
 use crate::printable::printable;
 use crate::reason::Reason;
@@ -56,39 +57,22 @@ impl Category {
     }
 }
 
-impl fmt::Display for Category {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(Category);
 
-/// One row of the table: the variant, its code, its category and when it applies.
+/// A row of the table has the variant, its code, its category and when it applies.
 macro_rules! causes {
     ($($variant:ident = $code:literal, $category:ident, $when:literal;)*) => {
-        /// The stable name of a reason for a failed connection.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum CauseCode {
-            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
+        codes! {
+            /// The stable name of a reason for a failed connection.
+            CauseCode
+
+            $($variant = $code, $when;)*
         }
 
         impl CauseCode {
-            /// Every code, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The code as text: lower case words joined by hyphens.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-
             /// The category that the code belongs to.
             pub fn category(self) -> Category {
                 match self { $(Self::$variant => Category::$category,)* }
-            }
-
-            /// When the code applies, in one line.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $when,)* }
             }
         }
     };
@@ -178,12 +162,6 @@ causes! {
     AuthenticationFailed = "authentication-failed", Server, "the server rejected the credential";
     MechanismUnavailable = "mechanism-unavailable", Server, "the server does not offer the authentication mechanism";
     ServerNotProven = "server-not-proven", Server, "the server violated the rules of the authentication mechanism, or did not prove that it knows the user";
-}
-
-impl fmt::Display for CauseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// A reason for a failed connection, with the remedy and the facts that a person needs to fix it.

@@ -19,6 +19,7 @@ use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
+use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
 use crate::time::Elapsed;
 
@@ -94,12 +95,6 @@ impl ErrorKind {
     }
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The stage that an attempt to connect had reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -152,11 +147,7 @@ impl Stage {
     }
 }
 
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(ErrorKind, Stage);
 
 /// The answer of a server that refused a command (`ok: 0`). Errors inside a successful reply, such as
 /// `writeErrors`, are part of the reply and not a failure.

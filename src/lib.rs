@@ -102,6 +102,7 @@ mod cursor;
 mod data;
 mod database;
 mod document;
+mod enum_text;
 mod explain;
 mod ffi;
 mod idn;

@@ -1,6 +1,6 @@
 //! The authentication mechanisms. Source: "Driver Authentication".
 
-use std::fmt;
+use crate::enum_text::display_as_str;
 
 /// The authentication mechanisms of MongoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,8 +77,4 @@ impl AuthMechanism {
     }
 }
 
-impl fmt::Display for AuthMechanism {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(AuthMechanism);

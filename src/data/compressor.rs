@@ -1,6 +1,6 @@
 //! The compressors of messages. Source: "OP_COMPRESSED".
 
-use std::fmt;
+use crate::enum_text::display_as_str;
 
 /// A compression algorithm for messages. Source: "OP_COMPRESSED".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,8 +35,4 @@ impl Compressor {
     }
 }
 
-impl fmt::Display for Compressor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(Compressor);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::enum_text::display_as_str;
 use crate::printable::Printable;
 
 /// The result of the revocation check of one certificate of a server's chain.
@@ -48,11 +49,7 @@ impl RevocationStatus {
     }
 }
 
-impl fmt::Display for RevocationStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(RevocationStatus);
 
 /// One piece of evidence that was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 //!
 //! [`judge`](super::judge) makes it from the examinations of the hosts; the command line prints it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::address::ServerAddress;
+use crate::enum_text::codes;
 use crate::error::{Error, Stage};
 use crate::reason::sdam::SdamFailure;
 use crate::sdam::{ServerType, TopologyDescription};
@@ -56,34 +56,10 @@ pub struct TopologyFinding {
     pub servers: Vec<ServerAddress>,
 }
 
-/// One row of the table: the variant, its code and when it applies.
-macro_rules! codes {
-    ($($variant:ident = $code:literal, $when:literal;)*) => {
-        /// The stable name of a finding about a deployment.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum TopologyFindingCode {
-            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
-        }
-
-        impl TopologyFindingCode {
-            /// Every code, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The code as text: lower case words joined by hyphens.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-
-            /// The condition under which the code applies, in one line.
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $when,)* }
-            }
-        }
-    };
-}
-
 codes! {
+    /// The stable name of a finding about a deployment.
+    TopologyFindingCode
+
     AdvertisedHostFails = "advertised-host-fails", "a host of the seed list answers, and a member that it names fails";
     ForeignSet = "foreign-set", "a host belongs to another replica set, or to no set although the options name one";
     MixedKinds = "mixed-kinds", "some hosts are mongos, and some are members of a replica set";
@@ -112,11 +88,5 @@ impl TopologyFinding {
             servers: self.servers.clone(),
         };
         Error::failed(Stage::Hello, cause)
-    }
-}
-
-impl fmt::Display for TopologyFindingCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -27,6 +27,7 @@ pub use self::tls::{
     RevocationEvent, TlsEvent, TlsHandshakeFailedEvent, TlsHandshakeStartedEvent,
     TlsHandshakeSucceededEvent, TlsReloadEvent,
 };
+use crate::enum_text::display_as_str;
 use crate::ffi::fork;
 use crate::logging::error;
 use crate::time::{Deadline, TimeoutKind};
@@ -104,11 +105,7 @@ impl EventKind {
     }
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(EventKind);
 
 /// A function of the program that receives events, if one is registered. By default there is no listener.
 #[derive(Clone, Default)]

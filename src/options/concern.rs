@@ -10,6 +10,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 
 use super::UnknownName;
+use crate::enum_text::display_as_str;
 use crate::reason::options::OptionConflict;
 
 /// The consistency of reads (`readConcernLevel`).
@@ -328,11 +329,7 @@ impl ReadPreferenceMode {
     }
 }
 
-impl fmt::Display for ReadPreferenceMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(ReadPreferenceMode);
 
 impl FromStr for ReadPreferenceMode {
     type Err = UnknownName;

@@ -22,7 +22,6 @@ mod tls;
 mod unknown;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -52,6 +51,7 @@ pub use self::unknown::UnknownName;
 use crate::address::ServerAddress;
 pub use crate::data::auth_mechanism::AuthMechanism;
 pub use crate::data::compressor::Compressor;
+use crate::enum_text::display_as_str;
 use crate::event::EventListener;
 
 /// The options of a client, checked and with their defaults filled in.
@@ -129,11 +129,7 @@ impl ServerMonitoringMode {
     }
 }
 
-impl fmt::Display for ServerMonitoringMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(ServerMonitoringMode);
 
 impl FromStr for Compressor {
     type Err = UnknownName;

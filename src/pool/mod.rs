@@ -30,7 +30,6 @@ mod sync {
     }
 }
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -47,6 +46,7 @@ pub(crate) use self::state::Lease;
 use self::state::{CheckOutRefusal, CheckOutStep, CloseReason, Closing, Counts, Limits, Phase};
 use self::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
 use crate::address::ServerAddress;
+use crate::enum_text::display_as_str;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
@@ -703,11 +703,7 @@ impl PoolState {
     }
 }
 
-impl fmt::Display for PoolState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(PoolState);
 
 /// The lease of a connection that is being established. Dropping it, as when the dial panics, returns the lease.
 struct PendingConnection<'a, D: Dial> {

@@ -14,6 +14,7 @@ use bson::oid::ObjectId;
 
 use crate::address::ServerAddress;
 use crate::data::hello::{Hello, TopologyVersion, WIRE_VERSIONS};
+use crate::enum_text::display_as_str;
 use crate::error::Error;
 use crate::explain;
 use crate::printable::Quoted;
@@ -360,17 +361,7 @@ impl TopologyDescription {
     }
 }
 
-impl fmt::Display for ServerType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for TopologyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(ServerType, TopologyType);
 
 /// Prints one line, for the log and for errors.
 impl fmt::Display for ServerDescription {

@@ -9,7 +9,6 @@ mod across;
 mod contents;
 mod judge;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,6 +16,7 @@ use openssl::x509::X509;
 
 use self::contents::Contents;
 use super::Certificate;
+use crate::enum_text::{codes, display_as_str};
 use crate::ffi::fork;
 use crate::options::{IdentitySource, PasswordSource, Secret, TlsOptions};
 use crate::reason::files::FilePurpose;
@@ -162,27 +162,11 @@ pub enum Severity {
     Failure,
 }
 
-/// One row of the table: the variant, its code and when it applies.
-macro_rules! codes {
-    ($($variant:ident = $code:literal, $when:literal;)*) => {
-        /// The stable name of a finding. It has the same text as the [`CauseCode`](crate::CauseCode) with the same
-        /// meaning, if there is one.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum FindingCode {
-            $(#[doc = concat!("`", $code, "`: ", $when, ".")] $variant,)*
-        }
-
-        impl FindingCode {
-            /// The code as text: lower case words joined by hyphens.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-        }
-    };
-}
-
 codes! {
+    /// The stable name of a finding. It has the same text as the [`CauseCode`](crate::CauseCode) with the same meaning,
+    /// if there is one.
+    FindingCode
+
     FileUnreadable = "file-unreadable", "the file cannot be read";
     NothingUsable = "nothing-usable", "the file holds no certificate, no CRL and no private key";
     DamagedBlock = "damaged-block", "a PEM block cannot be decoded, or has no end";
@@ -211,12 +195,6 @@ codes! {
     ReadableByOthers = "readable-by-others", "every user of this host may read the private key";
 }
 
-impl fmt::Display for FindingCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl Severity {
     /// `failure` or `warning`.
     pub fn as_str(self) -> &'static str {
@@ -224,12 +202,6 @@ impl Severity {
             Self::Warning => "warning",
             Self::Failure => "failure",
         }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -251,12 +223,6 @@ impl FileForm {
     }
 }
 
-impl fmt::Display for FileForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl KeyForm {
     /// `pkcs8`, `traditional` or `pkcs12`.
     pub fn as_str(self) -> &'static str {
@@ -268,11 +234,7 @@ impl KeyForm {
     }
 }
 
-impl fmt::Display for KeyForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+display_as_str!(Severity, FileForm, KeyForm);
 
 impl FileReport {
     /// Inspects a file. An encrypted private key is opened with `password`, if given.
