@@ -104,7 +104,7 @@ fn session_warning(failed: &Failed) -> Option<String> {
     })
 }
 
-/// Finds out why a user was refused, beyond the server's error.
+/// Finds out why a user was rejected, beyond the server's error.
 fn closer(
     error: Error,
     server: &ServerAddress,

@@ -44,7 +44,7 @@ pub struct SeedList {
 /// `connectTimeoutMS`.
 ///
 /// # Errors
-/// At [`Stage::Resolve`](crate::error::Stage::Resolve), if DNS does not answer or the specification refuses its answer;
+/// At [`Stage::Resolve`](crate::error::Stage::Resolve), if DNS does not answer or the specification rejects its answer;
 /// [`CauseCode::OptionConflict`](crate::CauseCode::OptionConflict), if the options of a TXT record contradict others.
 #[cfg(feature = "srv")]
 pub(crate) fn resolve(options: &mut ClientOptions) -> Result<SeedList> {

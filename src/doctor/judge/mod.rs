@@ -110,7 +110,7 @@ fn is_member(server_type: ServerType) -> bool {
 }
 
 /// The description of a host after its examination, or `None` if the examination is not about a host. An error after
-/// hello, such as a refused user, does not change the description.
+/// hello, such as a rejected user, does not change the description.
 fn description_of(examination: &Examination) -> Option<ServerDescription> {
     let address = examination.server.clone()?;
     if let Some(hello) = examination.hello() {
