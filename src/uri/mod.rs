@@ -41,16 +41,17 @@ mod syntax;
 #[cfg(feature = "srv")]
 mod txt;
 mod values;
+mod warning;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::str::FromStr;
 
 use self::error::Discretion;
 #[cfg(feature = "srv")]
 pub(crate) use self::txt::TxtOptions;
+pub use self::warning::Warning;
 use crate::error::Result;
 use crate::options::{ClientOptions, ClientOptionsBuilder, Secret};
 use crate::reason::options::UriPlace;
@@ -177,32 +178,5 @@ impl ClientOptions {
     /// Those of [`ConnectionString::parse`] and of [`ClientOptionsBuilder::build`].
     pub fn parse(uri: &str) -> Result<(Self, Vec<Warning>)> {
         ConnectionString::parse(uri)?.finish()
-    }
-}
-
-/// A problem in a connection string that is not an error.
-///
-/// `Display` prints one line, without any value of the connection string.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    key: Option<&'static str>,
-    message: String,
-}
-
-impl Warning {
-    /// The key that the warning is about, in its documented spelling; `None` for a key that does not exist.
-    pub fn key(&self) -> Option<&'static str> {
-        self.key
-    }
-
-    /// The whole text.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
     }
 }

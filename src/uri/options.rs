@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use zeroize::Zeroizing;
 
-use super::Warning;
 use super::error::{Discretion, conflict, invalid};
 use super::keys::{Alias, Key, KeyLookup, Repeat};
 use super::stray::{self, Stray};
 use super::syntax::{self, Parts};
 use super::values::ValueResult;
+use super::warning::Warning;
 use crate::error::Result;
 use crate::options::ClientOptionsBuilder;
 use crate::reason::options::{OptionConflict, UriPlace, UriProblem};
