@@ -1,24 +1,15 @@
-//! Events and log lines of commands.
+//! Events of commands.
 //!
 //! Source: "Command Logging and Monitoring". Each start of a command is followed by a success or a failure with the
-//! same request id. Events of commands that carry secrets contain no documents. If no listener is registered and
-//! logging is off, a command is neither copied nor timed.
+//! same request id. Events of commands that carry secrets contain no documents.
 
-use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
-use bson::raw::RawDocument;
-use log::{Level, log_enabled};
 
-use super::json::extended_json;
-use super::{Event, EventKind, EventListener};
 use crate::address::ServerAddress;
-use crate::error::{Error, Result};
-use crate::logging::debug;
-use crate::printable::Quoted;
+use crate::error::Error;
 
 /// The progress of a command. Each command that starts also succeeds or fails, with the same request id.
 #[derive(Clone, Debug)]
@@ -89,167 +80,4 @@ pub struct CommandFailedEvent {
     /// The reason. If the server rejected a command that carries a secret: only its code, its code name and its
     /// labels.
     pub failure: Error,
-}
-
-/// Sends the events and log lines of commands.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CommandMonitor {
-    listener: EventListener,
-    document_length: usize,
-}
-
-impl CommandMonitor {
-    /// Creates a monitor. `document_length` is the limit on documents in the log, in bytes.
-    pub(crate) fn new(listener: &EventListener, document_length: usize) -> Self {
-        Self {
-            listener: listener.clone(),
-            document_length,
-        }
-    }
-
-    /// Returns true if a command must be reported, to the listener or the log. Handshake commands are not logged.
-    pub(crate) fn hears(&self, of_handshake: bool) -> bool {
-        self.listener.hears(EventKind::Command) || logs(of_handshake)
-    }
-
-    /// Reports that a command is about to be sent. The end of the returned command must be reported too.
-    pub(crate) fn start(
-        &self,
-        info: CommandInfo,
-        command: RawDocumentBuf,
-        is_secret: bool,
-        of_handshake: bool,
-    ) -> OpenCommand {
-        let command = if is_secret {
-            RawDocumentBuf::new()
-        } else {
-            command
-        };
-        let open = OpenCommand {
-            monitor: self.clone(),
-            info,
-            is_secret,
-            is_logged: logs(of_handshake),
-            started: Instant::now(),
-        };
-        open.log("started on", "", |length| {
-            format!("Command: {}", extended_json(&command, length))
-        });
-        if self.listener.hears(EventKind::Command) {
-            let info = open.info.clone();
-            self.listener.emit(&Event::Command(CommandEvent::Started(
-                CommandStartedEvent { info, command },
-            )));
-        }
-        OpenCommand {
-            // The time that the listener took does not count.
-            started: Instant::now(),
-            ..open
-        }
-    }
-}
-
-/// A command whose start has been reported, and whose end has not.
-#[derive(Debug)]
-#[must_use = "whatever starts must end"]
-pub(crate) struct OpenCommand {
-    monitor: CommandMonitor,
-    info: CommandInfo,
-    is_secret: bool,
-    is_logged: bool,
-    started: Instant,
-}
-
-impl OpenCommand {
-    /// Reports the end of the command.
-    pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>) {
-        let duration = self.started.elapsed();
-        let took = format!(" in {} ms", duration.as_millis());
-        let listener = &self.monitor.listener;
-        match outcome {
-            Ok(reply) => {
-                let empty = RawDocumentBuf::new();
-                let reply = if self.is_secret { &empty } else { reply };
-                self.log("succeeded on", &took, |length| {
-                    format!("Command reply: {}", extended_json(reply, length))
-                });
-                if listener.hears(EventKind::Command) {
-                    listener.emit(&Event::Command(CommandEvent::Succeeded(
-                        CommandSucceededEvent {
-                            reply: reply.to_owned(),
-                            duration,
-                            info: self.info,
-                        },
-                    )));
-                }
-            }
-            Err(error) => {
-                let redacted = self.is_secret.then(|| error.redacted());
-                let error = redacted.as_ref().unwrap_or(error);
-                self.log("failed on", &took, |length| {
-                    let reply = error.command().map(|failure| {
-                        format!(" (reply: {})", extended_json(&failure.reply, length))
-                    });
-                    format!("Error: {error}{}", reply.unwrap_or_default())
-                });
-                if listener.hears(EventKind::Command) {
-                    listener.emit(&Event::Command(CommandEvent::Failed(CommandFailedEvent {
-                        failure: error.clone(),
-                        duration,
-                        info: self.info,
-                    })));
-                }
-            }
-        }
-    }
-
-    /// Writes one line, in the words of the specification.
-    fn log(&self, what: &str, took: &str, rest: impl FnOnce(usize) -> String) {
-        if !self.is_logged {
-            return;
-        }
-        let CommandInfo {
-            command_name,
-            database_name,
-            request_id,
-            operation_id,
-            server,
-            connection_id,
-            ..
-        } = &self.info;
-        let server_id = Known(" and server-generated ID ", self.info.server_connection_id);
-        let service = Known(" with service ID ", self.info.service_id);
-        let rest = rest(self.monitor.document_length);
-        debug!(
-            target: TARGET,
-            "Command {command_name} {what} database {database_name}{took} using a connection with \
-             driver-generated ID {connection_id}{server_id} to {server}{service}. The requestID is {request_id} \
-             and the operation ID is {operation_id}. {rest}"
-        , command_name = Quoted(&command_name), database_name = Quoted(&database_name));
-    }
-}
-
-/// Returns a new number for an operation.
-pub(crate) fn next_operation_id() -> i64 {
-    static LAST: AtomicI64 = AtomicI64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
-
-/// The target of the log of commands.
-const TARGET: &str = "mongotls::command";
-
-fn logs(of_handshake: bool) -> bool {
-    !of_handshake && log_enabled!(target: TARGET, Level::Debug)
-}
-
-/// Words and a value, printed only if there is a value.
-struct Known<T>(&'static str, Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Known<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.1 {
-            Some(value) => write!(f, "{}{value}", self.0),
-            None => Ok(()),
-        }
-    }
 }

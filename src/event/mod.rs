@@ -4,6 +4,7 @@
 //! held during the call. If the listener panics, the panic is logged and the client continues.
 
 mod command;
+mod command_monitor;
 mod json;
 mod pool;
 mod sdam;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 pub use self::command::{
     CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
 };
-pub(crate) use self::command::{CommandMonitor, OpenCommand, next_operation_id};
+pub(crate) use self::command_monitor::{CommandMonitor, OpenCommand, next_operation_id};
 pub use self::pool::{
     ConnectionCheckOutFailedReason, ConnectionClosedReason, PoolEvent, PoolEventKind, PoolOptions,
 };
