@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
-    ExplicitOptions, OidcCallback, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode,
+    ExplicitOptions, OidcCallback, OidcError, OidcRequest, OidcToken, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode,
     Secret, ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
 };
 use crate::address::ServerAddress;
@@ -85,6 +85,26 @@ macro_rules! setters {
     };
     (@store $self:ident, $value:expr, $name:ident) => { $self.$name = Some($value) };
     (@store $self:ident, $value:expr, $name:ident, $field:ident) => { $self.$field = $value };
+}
+
+impl ClientOptions {
+    /// Creates a builder without any options set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::ClientOptions;
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com:27017".parse()?)
+    ///     .max_pool_size(20)
+    ///     .timeout(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> ClientOptionsBuilder {
+        ClientOptionsBuilder::default()
+    }
 }
 
 impl ClientOptionsBuilder {
@@ -244,6 +264,90 @@ impl ClientOptionsBuilder {
     #[must_use]
     pub fn aws_keys_from_environment_only(mut self) -> Self {
         self.credential.aws_from_environment = true;
+        self
+    }
+
+    /// Authenticates by MONGODB-OIDC with access tokens from this callback, for workloads that run without human
+    /// interaction.
+    ///
+    /// The callback runs on a thread of its own. It is never called concurrently, and not sooner than 100 ms after
+    /// the previous call. A token is reused for later connections until a server rejects it. A call may take at most
+    /// [`OidcRequest::timeout`], which is the remaining `connectTimeoutMS` or one minute. If it takes longer, panics
+    /// or returns an error, the waiting operation fails.
+    ///
+    /// ```
+    /// use std::fs;
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_callback(|request| {
+    ///         assert_eq!(request.version, 1);
+    ///         // Whatever gives a token within `request.timeout`: here a file that something else renews.
+    ///         let token = fs::read_to_string("/run/secrets/db-token")?;
+    ///         Ok(OidcToken::new(token.trim_end()))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_oidc_callback(OidcCallback::new(ask, None))
+    }
+
+    /// Authenticates by MONGODB-OIDC with access tokens from this callback, for a human user.
+    /// [`OidcRequest::idp_info`] describes where the user logs in, and a [refresh token](OidcToken::refresh_token)
+    /// avoids another login. The callback may take five minutes, which do not count against any other limit.
+    ///
+    /// The identity provider is named by the server. For that reason the callback is called only for the hosts in
+    /// [`oidc_allowed_hosts`](Self::oidc_allowed_hosts).
+    ///
+    /// ```
+    /// use mongotls::options::OidcToken;
+    /// use mongotls::{ClientOptions, ServerAddress};
+    ///
+    /// # fn log_in(_: &str, _: Option<&str>) -> Result<(String, String), std::io::Error> { unreachable!() }
+    /// let options = ClientOptions::builder()
+    ///     .host(ServerAddress::tcp("db.example", 27017))
+    ///     .oidc_human_callback(|request| {
+    ///         let idp = request.idp_info.as_ref().ok_or("the server names no identity provider")?;
+    ///         let refresh_token = request.refresh_token.as_ref().map(|token| token.expose());
+    ///         let (access_token, refresh_token) = log_in(&idp.issuer, refresh_token)?;
+    ///         Ok(OidcToken::new(access_token).refresh_token(refresh_token))
+    ///     })
+    ///     .oidc_allowed_hosts(["db.example"])
+    ///     .build()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn oidc_human_callback(
+        self,
+        ask: impl Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send + Sync + 'static,
+    ) -> Self {
+        let human = Some(AllowedHosts::default());
+        self.with_oidc_callback(OidcCallback::new(ask, human))
+    }
+
+    fn with_oidc_callback(mut self, callback: OidcCallback) -> Self {
+        self.credential.mechanism = Some(AuthMechanism::MongodbOidc);
+        self.oidc_callback = Some(callback);
+        self.oidc_callbacks += 1;
+        self
+    }
+
+    /// Sets the hosts for which a [human callback](Self::oidc_human_callback) may be called, without ports: names, IP
+    /// addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`, `*.mongodb-qa.net`,
+    /// `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
+    #[must_use]
+    pub fn oidc_allowed_hosts(
+        mut self,
+        hosts: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.oidc_allowed_hosts = Some(AllowedHosts::new(hosts));
         self
     }
 

@@ -180,24 +180,6 @@ impl ClientOptions {
     /// The maximum length of the application name, in bytes. Source: "MongoDB Handshake".
     pub const MAX_APP_NAME: usize = 128;
 
-    /// Creates a builder without any options set.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use mongotls::ClientOptions;
-    ///
-    /// let options = ClientOptions::builder()
-    ///     .host("db.example.com:27017".parse()?)
-    ///     .max_pool_size(20)
-    ///     .timeout(Duration::from_secs(5))
-    ///     .build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn builder() -> ClientOptionsBuilder {
-        ClientOptionsBuilder::default()
-    }
-
     /// Returns the initial servers (the seed list), in order. The list has at least one server, unless `srv` is set:
     /// a client then fills it from DNS.
     pub fn hosts(&self) -> &[ServerAddress] {
