@@ -84,7 +84,7 @@ pub(super) fn fetch(
     deadline: &Deadline,
 ) -> Result<Zeroizing<Vec<u8>>, FetchError> {
     let unreachable = |error: HttpFailure| match error.local_limit() {
-        Some(failed) => FetchError::Limited(failed.cause()),
+        Some(failed) => FetchError::Limited(failed.into()),
         None => FetchError::NoReply(CredentialServiceProblem::Http(error.to_string())),
     };
     let own = Deadline::after(Instant::now(), Some(LIMIT), TimeoutKind::CredentialService);

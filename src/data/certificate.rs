@@ -59,6 +59,16 @@ pub struct Certificate {
     pub(crate) user_name: String,
 }
 
+/// The position of a certificate in a chain, in the terms of RFC 5280.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateRole {
+    EndEntity,
+    Intermediate,
+    /// A self-issued CA at the end of the chain, which is not a trust anchor.
+    Root,
+    TrustAnchor,
+}
+
 impl Certificate {
     /// Returns the name of the user in the database `$external` that MONGODB-X509 derives from the certificate: the
     /// subject in the form of RFC 2253, with each byte from 0x80 on escaped (`CN=J\C3\BCrgen`).

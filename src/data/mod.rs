@@ -8,3 +8,4 @@ pub(crate) mod compressor;
 pub(crate) mod hello;
 pub(crate) mod limit;
 pub(crate) mod revocation;
+pub(crate) mod tls_version;

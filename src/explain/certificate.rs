@@ -1,12 +1,13 @@
 //! Words for rejected certificates of servers: which certificate, which date, which name, and what to change.
 
+use super::wording::{GENERAL_REMEDY, with_certificate};
 use super::{issuer, names, revocation};
 use crate::cause::{CauseCode, Explanation};
-use crate::data::certificate::Certificate;
+use crate::data::certificate::CertificateRole;
 use crate::printable::Quoted;
 use crate::reason::certificate::{
-    CaFault, CertificateFailure, CertificateRole, ChainFault, ChainRejection, NameKind,
-    NameMismatch, SecurityLevel, ServerName,
+    CaFault, CertificateFailure, ChainFault, ChainRejection, NameKind, NameMismatch, SecurityLevel,
+    ServerName,
 };
 use crate::time::rfc3339;
 
@@ -50,41 +51,6 @@ fn chain(rejection: &ChainRejection) -> Explanation {
         .fact("sent_validity", dates)
         .fact("trust_anchors", rejection.anchors.to_string())
         .fact("openssl", rejection.openssl)
-}
-
-/// Adds the facts about the certificate in question.
-pub(super) fn with_certificate(
-    explanation: Explanation,
-    certificate: &Certificate,
-    depth: u32,
-    role: CertificateRole,
-) -> Explanation {
-    explanation
-        .fact("subject", certificate.subject.as_str())
-        .fact("issuer", certificate.issuer.as_str())
-        .fact("serial", certificate.serial.as_str())
-        .fact("depth", depth)
-        .fact("role", role.as_str())
-        .fact("not_before", certificate.not_before)
-        .fact("not_after", certificate.not_after)
-        .fact(
-            "sha256_fingerprint",
-            certificate.sha256_fingerprint.as_str(),
-        )
-}
-
-pub(super) const GENERAL_REMEDY: &str =
-    "Have the CA issue a new certificate; `openssl verify` with the same files tells more.";
-
-impl CertificateRole {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::EndEntity => "end entity",
-            Self::Intermediate => "intermediate",
-            Self::Root => "root",
-            Self::TrustAnchor => "trust anchor",
-        }
-    }
 }
 
 impl ChainRejection {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::limit::local_limit;
 use super::tls::{SILENT_NETWORK, TURN_TLS_ON};
-use super::{limit_ms, within};
+use super::wording::{limit_ms, within};
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::printable::Quoted;
 use crate::reason::hello::{

@@ -1,6 +1,6 @@
 //! Words for an issuer that is not trusted, and for certificates that have its name without being it.
 
-use super::certificate::GENERAL_REMEDY;
+use super::wording::GENERAL_REMEDY;
 use crate::cause::{CauseCode, Explanation};
 use crate::data::certificate::{Certificate, TrustAnchors};
 use crate::printable::Quoted;

@@ -11,15 +11,6 @@ pub(super) fn explain(reason: &LocalLimit) -> Explanation {
     local_limit(what, &reason.reached)
 }
 
-impl LimitedExchange {
-    /// The cause of a failed exchange with a credential service.
-    #[cfg(feature = "cloud")]
-    pub(crate) fn cause(&self) -> crate::cause::Cause {
-        let explanation = exchange(self, self.message.clone());
-        crate::cause::Cause::explained(crate::reason::Reason::Worded, explanation)
-    }
-}
-
 /// Explains a failed exchange with another message.
 pub(super) fn exchange(failed: &LimitedExchange, message: String) -> Explanation {
     local_limit("", &failed.reached).with_message(message)

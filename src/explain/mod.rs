@@ -21,16 +21,15 @@ pub(crate) mod sdam;
 mod security_level;
 pub(crate) mod srv;
 mod tls;
+mod wording;
 
 use std::path::Path;
 
 pub(crate) use self::limit::local_limit;
-use crate::cause::{Cause, CauseCode, Explanation};
-use crate::error::Milliseconds;
+use crate::cause::Cause;
 use crate::printable::Quoted;
 use crate::reason::Reason;
 use crate::reason::files::ReadProblem;
-use crate::time::Elapsed;
 
 #[doc(hidden)] // Only this crate has reasons.
 impl<R: Into<Reason>> From<R> for Cause {
@@ -46,42 +45,19 @@ impl<R: Into<Reason>> From<R> for Cause {
             Reason::File(reason) => files::explain(reason),
             Reason::Tls(reason) => tls::explain(reason),
             Reason::LocalLimit(reason) => limit::explain(reason),
+            #[cfg(feature = "cloud")]
+            Reason::LimitedExchange(reason) => limit::exchange(reason, reason.message.clone()),
             #[cfg(any(test, feature = "_internals"))]
-            Reason::Simulated => Explanation::new(CauseCode::OptionConflict, "", ""),
+            Reason::Simulated => {
+                crate::cause::Explanation::new(crate::cause::CauseCode::OptionConflict, "", "")
+            }
             Reason::Auth(reason) => auth::explain(reason),
             Reason::Srv(reason) => srv::explain(reason),
             Reason::Certificate(reason) => certificate::explain(reason),
             Reason::Revocation(reason) => revocation::explain(reason),
-            Reason::Worded => Explanation::new(CauseCode::OptionConflict, "", ""),
         };
         Self::explained(reason, explanation)
     }
-}
-
-/// The limit that has passed, as the end of a sentence: `within 10 s (connectTimeoutMS)`.
-fn within(elapsed: Elapsed) -> String {
-    format!(
-        "within {} ({})",
-        Milliseconds(elapsed.limit),
-        elapsed.kind.option()
-    )
-}
-
-/// The fact `limit_ms`.
-fn limit_ms(elapsed: Elapsed) -> i64 {
-    i64::try_from(elapsed.limit.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A cargo feature is off that `what` needs; `remedy` names the feature.
-#[cfg(not(all(
-    feature = "cloud",
-    feature = "gssapi",
-    feature = "saslprep",
-    feature = "srv"
-)))]
-fn not_built_in(what: &str, remedy: &str) -> Explanation {
-    let message = format!("this program is built without {what}");
-    Explanation::new(CauseCode::MechanismUnsupported, message, remedy)
 }
 
 /// Names in the message a file of a CA folder that was not used: it was not read for this reason, or it holds no

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::limit::local_limit;
-use super::{limit_ms, within};
+use super::wording::{limit_ms, within};
 use crate::address::{ServerAddress, ip_address};
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::printable::Quoted;

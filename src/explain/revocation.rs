@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::certificate::with_certificate;
 use super::limit::{exchange, local_limit};
+use super::wording::with_certificate;
 use crate::cause::{Cause, CauseCode, Explanation};
 use crate::data::limit::ReachedLimit;
 use crate::data::revocation::RevocationStep;

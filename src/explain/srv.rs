@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 
 #[cfg(feature = "srv")]
+use super::limit::local_limit;
+#[cfg(feature = "srv")]
+use super::wording::{limit_ms, within};
+#[cfg(feature = "srv")]
 use crate::cause::CauseCode;
 use crate::cause::Explanation;
-#[cfg(feature = "srv")]
-use crate::explain::{limit_ms, local_limit, within};
 #[cfg(feature = "srv")]
 use crate::printable::Quoted;
 #[cfg(feature = "srv")]
@@ -21,7 +23,7 @@ use crate::reason::srv::{
 pub(super) fn explain(reason: &SrvFailure) -> Explanation {
     match reason {
         #[cfg(not(feature = "srv"))]
-        SrvFailure::NotBuiltIn => super::not_built_in(
+        SrvFailure::NotBuiltIn => super::wording::not_built_in(
             "mongodb+srv",
             "Build mongotls with its feature \"srv\", or name the hosts of the deployment in a mongodb:// connection \
              string.",

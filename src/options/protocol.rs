@@ -1,29 +1,9 @@
 //! TLS protocol settings: versions, cipher suites, groups, signature algorithms. Plain data; the system's OpenSSL
 //! configuration applies to settings that are not set.
 
-use std::fmt;
-
+pub use crate::data::tls_version::TlsVersion;
 pub(crate) use crate::reason::files::ProtocolList;
 use crate::reason::options::OptionConflict;
-
-/// A TLS version that this crate supports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    Tls13,
-}
-
-impl fmt::Display for TlsVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls12 => "TLS 1.2",
-            Self::Tls13 => "TLS 1.3",
-        })
-    }
-}
 
 /// The TLS protocol settings, all of them optional.
 ///

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::revocation::CrlFault;
-use crate::data::certificate::{Certificate, TrustAnchors};
+use crate::data::certificate::{Certificate, CertificateRole, TrustAnchors};
 
 /// Why the server's certificate does not prove its identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,16 +36,6 @@ pub(crate) struct ChainRejection {
     pub(crate) openssl_version: &'static str,
     /// The time of the verification.
     pub(crate) checked_at: SystemTime,
-}
-
-/// The position of a certificate in a chain, in the terms of RFC 5280.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CertificateRole {
-    EndEntity,
-    Intermediate,
-    /// A self-issued CA at the end of the chain, which is not a trust anchor.
-    Root,
-    TrustAnchor,
 }
 
 /// The reason why a certificate was rejected.

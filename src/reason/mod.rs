@@ -43,6 +43,9 @@ pub(crate) enum Reason {
     File(files::FileFailure),
     /// A limit of this process or this host.
     LocalLimit(io::LocalLimit),
+    /// An exchange with a service beside the database server, which a limit of this host prevented.
+    #[cfg(feature = "cloud")]
+    LimitedExchange(io::LimitedExchange),
     /// No real reason: a test made the error.
     #[cfg(any(test, feature = "_internals"))]
     Simulated,
@@ -54,8 +57,6 @@ pub(crate) enum Reason {
     Certificate(certificate::CertificateFailure),
     /// The revocation check by OCSP.
     Revocation(Box<revocation::RevocationFailure>),
-    /// A reason that has only a wording yet.
-    Worded,
 }
 
 impl Reason {
@@ -122,6 +123,13 @@ impl From<files::ContentFailure> for Reason {
 impl From<io::LocalLimit> for Reason {
     fn from(reason: io::LocalLimit) -> Self {
         Self::LocalLimit(reason)
+    }
+}
+
+#[cfg(feature = "cloud")]
+impl From<io::LimitedExchange> for Reason {
+    fn from(reason: io::LimitedExchange) -> Self {
+        Self::LimitedExchange(reason)
     }
 }
 

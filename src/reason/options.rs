@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::options::{AuthMechanism, TlsVersion};
+use crate::data::auth_mechanism::AuthMechanism;
+use crate::data::tls_version::TlsVersion;
 
 /// Why options cannot be used.
 #[derive(Clone, Debug, PartialEq)]

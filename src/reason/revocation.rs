@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::certificate::CertificateRole;
 use super::io::LimitedExchange;
-use crate::data::certificate::Certificate;
+use crate::data::certificate::{Certificate, CertificateRole};
 use crate::data::limit::ReachedLimit;
 use crate::data::revocation::Evidence;
 use crate::time::TimeoutKind;

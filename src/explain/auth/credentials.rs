@@ -7,8 +7,8 @@ use crate::cause::Cause;
 use crate::cause::{CauseCode, Explanation};
 use crate::data::auth_mechanism::AuthMechanism;
 #[cfg(feature = "cloud")]
-use crate::explain::local_limit;
-use crate::explain::{limit_ms, within};
+use crate::explain::limit::local_limit;
+use crate::explain::wording::{limit_ms, within};
 use crate::printable::Quoted;
 use crate::reason::auth::{AccessTokenFailure, AccessTokenProblem, AccessTokenSource};
 #[cfg(feature = "cloud")]

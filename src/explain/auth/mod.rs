@@ -15,6 +15,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::cause::{CauseCode, Explanation};
 use crate::data::auth_mechanism::AuthMechanism;
 use crate::data::limit::ReachedLimit;
+use crate::explain::limit::local_limit;
+use crate::explain::wording;
 use crate::printable::Quoted;
 #[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
 use crate::reason::auth::AuthFeature;
@@ -153,7 +155,7 @@ fn not_built_in(feature: AuthFeature) -> Explanation {
             "Build mongotls with its feature saslprep, one of the default ones, or choose a password of ASCII.",
         ),
     };
-    super::not_built_in(what, remedy).fact("mechanism", mechanism.as_str())
+    wording::not_built_in(what, remedy).fact("mechanism", mechanism.as_str())
 }
 
 fn crypto_unavailable(
@@ -531,7 +533,7 @@ fn no_thread(mechanism: AuthMechanism, reached: &ReachedLimit) -> Explanation {
         AuthMechanism::Gssapi => "the Kerberos library was not called",
         _ => "no OIDC token was requested",
     };
-    super::local_limit(what, reached).fact("mechanism", mechanism.as_str())
+    local_limit(what, reached).fact("mechanism", mechanism.as_str())
 }
 
 #[cfg(feature = "gssapi")]
@@ -589,7 +591,7 @@ fn kerberos_timeout(elapsed: Elapsed) -> Explanation {
         CauseCode::KerberosFailed,
         format!(
             "the Kerberos library did not end {}",
-            super::within(elapsed)
+            wording::within(elapsed)
         ),
         CHECK_KERBEROS,
     )

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use openssl::x509::{X509, X509CrlRef, X509Ref};
 
+use crate::data::certificate::CertificateRole;
 use crate::data::certificate::{Certificate, TrustAnchors};
 use crate::ffi::openssl as ffi;
 use crate::options::ProtocolOptions;
 use crate::reason::certificate::{
-    CaFault, CertificateFailure, CertificateRole, ChainFault, ChainRejection, NameMismatch,
-    Namesake, NamesakeOrigin, PresentedName, SecurityLevel, ServerName, UnknownIssuer,
+    CaFault, CertificateFailure, ChainFault, ChainRejection, NameMismatch, Namesake,
+    NamesakeOrigin, PresentedName, SecurityLevel, ServerName, UnknownIssuer,
 };
 use crate::reason::revocation::{CrlFault, CrlFaultKind, CrlMismatch};
 use crate::tls::config::crl::Crls;

@@ -27,12 +27,12 @@ use self::cache::{CachedAnswer, OcspCache};
 use self::findings::RevocationFindings;
 use self::response::{OcspAnswer, OcspSubject};
 use crate::data::certificate::Certificate;
+use crate::data::certificate::CertificateRole;
 use crate::data::revocation::{Evidence, RevocationStatus};
 use crate::ffi::callback;
 use crate::ffi::openssl as ffi;
 use crate::logging::{debug, warn};
 use crate::options::TlsOptions;
-use crate::reason::certificate::CertificateRole;
 use crate::reason::revocation::{
     EvidenceResult, OcspSource, OcspStatus, RevocationFailure, RevocationFailureKind,
 };
