@@ -163,9 +163,9 @@ fn collect(item: &Item, path: &[String], module: &mut Module) {
         Item::Trait(it) => define(&it.ident, module),
         Item::Macro(it) => {
             // A macro may define items: any identifier in it counts as defined.
-            it.ident
-                .iter()
-                .for_each(|name| drop(module.items.insert(name.to_string())));
+            for name in &it.ident {
+                module.items.insert(name.to_string());
+            }
             identifiers(it.mac.tokens.clone(), &mut module.items);
         }
         _ => {}
