@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
-    ExplicitOptions, OidcCallback, OidcError, OidcRequest, OidcToken, ProxyDraft, ReadConcern, ReadPreference, ReadPreferenceMode,
-    Secret, ServerMonitoringMode, SrvOptions, TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
+    ExplicitOptions, OidcCallback, OidcError, OidcRequest, OidcToken, ProxyDraft, ReadConcern,
+    ReadPreference, ReadPreferenceMode, Secret, ServerMonitoringMode, SrvOptions, TagSet,
+    TlsOptions, TlsOptionsBuilder, WriteConcern,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
