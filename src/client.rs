@@ -121,7 +121,7 @@ impl ClientInner {
             let failure = outcome.as_ref().err().map(ToString::to_string);
             // A retry that fails for the same reason as before is not reported again.
             if failure.is_none() || failure != last_failure || reason == ReloadReason::Change {
-                client.tell_reload(&outcome, started.elapsed());
+                client.emit_reload(&outcome, started.elapsed());
             }
             last_failure = failure;
             match outcome {
@@ -138,7 +138,7 @@ impl ClientInner {
     fn reload_tls(&self) -> Result<()> {
         let started = Instant::now();
         let outcome = self.try_reload();
-        self.tell_reload(&outcome, started.elapsed());
+        self.emit_reload(&outcome, started.elapsed());
         outcome
     }
 
@@ -149,7 +149,7 @@ impl ClientInner {
         Ok(())
     }
 
-    fn tell_reload(&self, outcome: &Result<()>, duration: Duration) {
+    fn emit_reload(&self, outcome: &Result<()>, duration: Duration) {
         event::begin_operation();
         match outcome {
             Ok(()) => {
@@ -160,7 +160,7 @@ impl ClientInner {
             }
         }
         let listener = &self.options.listener;
-        if listener.hears(EventKind::Tls) {
+        if listener.listens_to(EventKind::Tls) {
             listener.emit(&Event::Tls(TlsEvent::Reload(TlsReloadEvent {
                 error: outcome.as_ref().err().cloned(),
                 duration,

@@ -137,7 +137,7 @@ impl<T> Cursor<T> {
         let moved = self.step();
         if let Err(error) = &moved {
             self.failed = true;
-            if is_gone(error) {
+            if is_cursor_lost(error) {
                 self.id = 0;
                 self.target.unpin();
             }
@@ -265,7 +265,7 @@ fn is_tailable(command: &Command) -> bool {
 }
 
 /// Returns whether the server no longer has the cursor after this error, or cannot be reached to close it.
-fn is_gone(error: &Error) -> bool {
+fn is_cursor_lost(error: &Error) -> bool {
     error.kind() == ErrorKind::Network
         || error
             .command()

@@ -312,7 +312,7 @@ impl Error {
 
     /// Returns true if waiting cannot help: a certificate, a setting or the protocol is wrong, not the network or a server
     /// that is starting. This applies to a server that has never worked in this client.
-    pub(crate) fn is_beyond_waiting(&self) -> bool {
+    pub(crate) fn is_permanent(&self) -> bool {
         use crate::cause::Category as C;
         let Some(cause) = &self.0.cause else {
             return false;
@@ -354,7 +354,7 @@ impl Error {
             | CauseCode::RevokedOcspResponder => true,
             code => [C::Certificate, C::Configuration].contains(&code.category()),
         };
-        counts && self.is_beyond_waiting()
+        counts && self.is_permanent()
     }
 
     /// A command does not fit the server's limits; nothing was sent.

@@ -53,7 +53,7 @@ impl Socket {
     }
 
     /// Sets whether reads and writes block, which they do initially.
-    pub(crate) fn set_waiting(&mut self, waits: bool) -> io::Result<()> {
+    pub(crate) fn set_waits(&mut self, waits: bool) -> io::Result<()> {
         self.waits = waits;
         self.transport.set_nonblocking(!waits)
     }
@@ -84,32 +84,32 @@ impl Socket {
 
     /// Limits the next read to the remaining time.
     fn arm_read(&mut self) -> io::Result<()> {
-        let wanted = self.wanted(self.read_timeout)?;
-        if wanted != self.read_timeout {
-            self.transport.set_read_timeout(wanted)?;
-            self.read_timeout = wanted;
+        let timeout = self.effective_timeout(self.read_timeout)?;
+        if timeout != self.read_timeout {
+            self.transport.set_read_timeout(timeout)?;
+            self.read_timeout = timeout;
         }
         Ok(())
     }
 
     fn arm_write(&mut self) -> io::Result<()> {
-        let wanted = self.wanted(self.write_timeout)?;
-        if wanted != self.write_timeout {
-            self.transport.set_write_timeout(wanted)?;
-            self.write_timeout = wanted;
+        let timeout = self.effective_timeout(self.write_timeout)?;
+        if timeout != self.write_timeout {
+            self.transport.set_write_timeout(timeout)?;
+            self.write_timeout = timeout;
         }
         Ok(())
     }
 
     /// Returns the timeout to block with, given the one that is set. Fails once the deadline has passed.
-    fn wanted(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
+    fn effective_timeout(&self, set: Option<Duration>) -> io::Result<Option<Duration>> {
         let Some(deadline) = &self.deadline else {
             return Ok(None);
         };
-        let left = deadline
+        let remaining = deadline
             .remaining(Instant::now())
             .map_err(|_| io::ErrorKind::TimedOut)?;
-        Ok(match (left, set) {
+        Ok(match (remaining, set) {
             (Some(left), Some(set))
                 if left <= set && left.as_secs_f64() >= 0.9 * set.as_secs_f64() =>
             {
@@ -298,7 +298,7 @@ mod tests {
         for transport in [unix(), tcp()] {
             for waits in [true, false] {
                 let mut socket = Socket::new(Arc::clone(&transport)).unwrap();
-                socket.set_waiting(waits).unwrap();
+                socket.set_waits(waits).unwrap();
                 let (sender, outcome) = std::sync::mpsc::channel();
                 crate::ffi::thread::spawn("mongotls-test", move || {
                     let error = socket.write(b"x").unwrap_err();

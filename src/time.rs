@@ -109,7 +109,7 @@ impl Deadline {
     pub(crate) fn remaining(&self, now: Instant) -> Result<Option<Duration>, Elapsed> {
         let Some(at) = self.at else { return Ok(None) };
         match at.checked_duration_since(now) {
-            Some(left) if !left.is_zero() => Ok(Some(left)),
+            Some(remaining) if !remaining.is_zero() => Ok(Some(remaining)),
             _ => Err(Elapsed {
                 limit: self.limit,
                 kind: self.kind,

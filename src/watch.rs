@@ -52,8 +52,8 @@ fn watch(
     let mut failures = 0;
     let mut retry_at: Option<Instant> = None;
     loop {
-        let left = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if sleep.stops_within(left.map_or(interval, |left| left.min(interval))) {
+        let until_retry = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if sleep.stops_within(until_retry.map_or(interval, |left| left.min(interval))) {
             return;
         }
         let reason = if seen.renew() {

@@ -155,7 +155,7 @@ impl Conversation {
     }
 
     /// The time that the conversation has waited for a person. No limit includes it.
-    pub(crate) fn time_of_person(&self) -> Duration {
+    pub(crate) fn human_time(&self) -> Duration {
         self.oidc_client()
             .map_or(Duration::ZERO, OidcClient::time_of_person)
     }

@@ -145,8 +145,8 @@ pub(super) fn read_token(path: &Path, deadline: &Deadline) -> Result<Secret, Tok
         path: path.to_owned(),
         problem,
     };
-    let left = deadline.remaining(Instant::now());
-    let left = left.unwrap_or(Some(Duration::ZERO)).unwrap_or(LIMIT);
+    let remaining = deadline.remaining(Instant::now());
+    let left = remaining.unwrap_or(Some(Duration::ZERO)).unwrap_or(LIMIT);
     let bytes = read_small(path, LARGEST, left.min(LIMIT)).map_err(|unread| {
         failed(match unread.source() {
             Some(error) => TokenFileProblem::System(OsError::from(&error)),

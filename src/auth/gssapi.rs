@@ -228,7 +228,7 @@ fn bounded<T: Send + 'static>(
         reached: Limit::Threads.reached(),
     })?;
     fork::outside(|| match deadline.remaining(Instant::now()) {
-        Ok(Some(left)) => result.recv_timeout(left).map_err(|_| late())?,
+        Ok(Some(remaining)) => result.recv_timeout(remaining).map_err(|_| late())?,
         Ok(None) => result.recv().map_err(|_| late())?,
         Err(_) => Err(late()),
     })

@@ -54,14 +54,14 @@ impl Driver<'_> {
         mut conversation: Conversation,
         mut step: Step,
     ) -> Result<(Authenticated, Duration)> {
-        let mut of_persons = Duration::ZERO;
+        let mut human_time = Duration::ZERO;
         let mut context = self.context;
         loop {
             let outcome = talk(connection, &mut conversation, step, context.deadline);
-            of_persons += conversation.time_of_person();
-            context.deadline = self.context.deadline.extended(of_persons);
+            human_time += conversation.human_time();
+            context.deadline = self.context.deadline.extended(human_time);
             let Err(error) = outcome else {
-                return Ok((conversation.into_authenticated(), of_persons));
+                return Ok((conversation.into_authenticated(), human_time));
             };
             let Some(failure) = error.command() else {
                 return Err(error);
@@ -125,7 +125,7 @@ impl Connector {
             return error;
         };
         let deadline = self.connect_deadline(Instant::now());
-        let mut ask = |database: &str| -> Result<UserMechanisms> {
+        let mut discover = |database: &str| -> Result<UserMechanisms> {
             let name = format!("{database}.{user}");
             let body = match connection.hello.hello_ok {
                 true => rawdoc! { "hello": 1_i32, "saslSupportedMechs": name },
@@ -135,11 +135,11 @@ impl Connector {
             let reply = connection.run(&request, Some(deadline))?;
             Ok(read_user_mechanisms(&reply))
         };
-        let Ok(user_mechanisms) = ask(&credential.source) else {
+        let Ok(user_mechanisms) = discover(&credential.source) else {
             return error;
         };
         let others = databases.iter().filter(|name| **name != credential.source);
-        let knows = |name: &&&str| matches!(ask(name), Ok(UserMechanisms::Listed(_)));
+        let knows = |name: &&&str| matches!(discover(name), Ok(UserMechanisms::Listed(_)));
         let known_in: Vec<String> = others.filter(knows).map(|&name| name.to_owned()).collect();
         let rejection = CredentialRejection {
             user_mechanisms,
@@ -166,7 +166,7 @@ fn talk(
             Stage::Authentication,
             &Request::new(conversation.source(), &command),
             &mut (),
-            Some(deadline.extended(conversation.time_of_person())),
+            Some(deadline.extended(conversation.human_time())),
         );
         // The command may contain a password, and the connection's buffer a copy of it.
         command.into_bytes().zeroize();

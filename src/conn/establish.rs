@@ -343,11 +343,11 @@ impl Connector {
         if self.load_balanced && hello.service_id.is_none() {
             return Some(HelloFailure::NoService);
         }
-        let wanted = self.replica_set.as_deref()?;
+        let required = self.replica_set.as_deref()?;
         let found = hello.set_name.as_deref();
-        (found != Some(wanted)).then(|| HelloFailure::WrongSet {
+        (found != Some(required)).then(|| HelloFailure::WrongSet {
             found: found.map(str::to_owned),
-            wanted: wanted.to_owned(),
+            wanted: required.to_owned(),
         })
     }
 }
@@ -595,7 +595,7 @@ impl<'a> EstablishAttempt<'a> {
         observer: &mut impl Observer,
     ) -> Result<Stream, Failed> {
         let host = self.connector.dns_name(self.server);
-        self.tell_handshake();
+        self.emit_handshake();
         let started = Instant::now();
         socket.set_deadline(Some(self.deadline));
         let server = self.server.to_string();
@@ -605,11 +605,11 @@ impl<'a> EstablishAttempt<'a> {
                 let took = started.elapsed();
                 let error = self.explain_handshake(failed.error, failed.responder_wait.as_ref());
                 let error = overload::label(error.with_server(self.server));
-                self.tell_handshake_end(Err(&error), took);
+                self.emit_handshake_end(Err(&error), took);
                 Failed { error, ..failed }
             })?;
-        self.tell_revocation(Ok(stream.report()));
-        self.tell_handshake_end(Ok(stream.report()), started.elapsed());
+        self.emit_revocation(Ok(stream.report()));
+        self.emit_handshake_end(Ok(stream.report()), started.elapsed());
         observer.finished(
             Stage::Tls,
             started.elapsed(),
@@ -619,11 +619,11 @@ impl<'a> EstablishAttempt<'a> {
     }
 
     /// Logs the start of the handshake, and emits its event.
-    fn tell_handshake(&self) {
+    fn emit_handshake(&self) {
         let server = self.server;
         debug!(target: "mongotls::tls", "TLS handshake with {server} started");
         let listener = &self.connector.listener;
-        if listener.hears(EventKind::Tls) {
+        if listener.listens_to(EventKind::Tls) {
             let server = server.clone();
             listener.emit(&Event::Tls(TlsEvent::HandshakeStarted(
                 TlsHandshakeStartedEvent { server },
@@ -632,10 +632,10 @@ impl<'a> EstablishAttempt<'a> {
     }
 
     /// Logs the end of the handshake, and emits its event.
-    fn tell_handshake_end(&self, outcome: Result<&HandshakeReport, &Error>, duration: Duration) {
+    fn emit_handshake_end(&self, outcome: Result<&HandshakeReport, &Error>, duration: Duration) {
         let server = self.server;
         let ms = duration.as_millis();
-        let is_heard = self.connector.listener.hears(EventKind::Tls);
+        let has_listener = self.connector.listener.listens_to(EventKind::Tls);
         let event = match outcome {
             Ok(report) => {
                 let (protocol, cipher) = (report.protocol(), report.cipher());
@@ -646,7 +646,7 @@ impl<'a> EstablishAttempt<'a> {
                     if resumed { "resumed" } else { "full" },
                     revocation.as_str()
                 );
-                is_heard.then(|| {
+                has_listener.then(|| {
                     Event::Tls(TlsEvent::HandshakeSucceeded(TlsHandshakeSucceededEvent {
                         server: server.clone(),
                         protocol: protocol.to_owned(),
@@ -660,7 +660,7 @@ impl<'a> EstablishAttempt<'a> {
             Err(error) => {
                 let code = error.cause().map_or("", |cause| cause.code().as_str());
                 debug!(target: "mongotls::tls", "TLS handshake with {server} failed after {ms} ms: {error} [{code}]");
-                is_heard.then(|| {
+                has_listener.then(|| {
                     Event::Tls(TlsEvent::HandshakeFailed(TlsHandshakeFailedEvent {
                         server: server.clone(),
                         error: error.clone(),
@@ -675,9 +675,9 @@ impl<'a> EstablishAttempt<'a> {
     }
 
     /// Emits the event about revocation: the evidence, or the error if revocation was the reason.
-    fn tell_revocation(&self, outcome: Result<&HandshakeReport, &Error>) {
+    fn emit_revocation(&self, outcome: Result<&HandshakeReport, &Error>) {
         let listener = &self.connector.listener;
-        if !listener.hears(EventKind::Tls) {
+        if !listener.listens_to(EventKind::Tls) {
             return;
         }
         let (certificates, error) = match outcome {
@@ -685,8 +685,8 @@ impl<'a> EstablishAttempt<'a> {
             Ok(report) => (report.revocation(), None),
             Err(error) => (Vec::new(), Some(error.clone())),
         };
-        let looked = certificates.iter().any(|found| !found.steps.is_empty());
-        if looked || error.is_some() {
+        let is_checked = certificates.iter().any(|found| !found.steps.is_empty());
+        if is_checked || error.is_some() {
             listener.emit(&Event::Tls(TlsEvent::Revocation(RevocationEvent {
                 server: self.server.clone(),
                 certificates,
@@ -701,7 +701,7 @@ impl<'a> EstablishAttempt<'a> {
             return error;
         };
         if cause.category() == Category::Revocation {
-            self.tell_revocation(Err(&error));
+            self.emit_revocation(Err(&error));
         }
         let received = match cause.reason() {
             Reason::Tls(failure) => failure.received(),

@@ -151,7 +151,7 @@ impl Connection {
     /// Returns true if the server has neither closed the connection nor sent unexpected data, as far as this is visible
     /// without waiting.
     pub(crate) fn is_open(&mut self) -> bool {
-        if !self.stream.buffer().is_empty() || self.socket().set_waiting(false).is_err() {
+        if !self.stream.buffer().is_empty() || self.socket().set_waits(false).is_err() {
             return false;
         }
         let is_silent = match self.stream.get_mut() {
@@ -161,7 +161,7 @@ impl Connection {
             }
             Stream::Tls(stream) => stream.is_silent(),
         };
-        self.socket().set_waiting(true).is_ok() && is_silent
+        self.socket().set_waits(true).is_ok() && is_silent
     }
 
     fn socket(&mut self) -> &mut Socket {
@@ -241,10 +241,10 @@ impl Connection {
         }
         let id = self.next_request_id();
         self.encode(request, id)?;
-        let is_told = self.commands.hears(!self.established);
-        let open = is_told.then(|| self.start(request, id));
+        let has_listener = self.commands.has_listener(!self.established);
+        let open = has_listener.then(|| self.start(request, id));
         self.compress(request);
-        let outcome = self.ask(stage, request, id, fields, deadline);
+        let outcome = self.exchange_command(stage, request, id, fields, deadline);
         if let Some(open) = open {
             open.end(outcome.as_deref());
         }
@@ -276,7 +276,7 @@ impl Connection {
     }
 
     /// Sends the message in the buffer, and reads the reply.
-    fn ask(
+    fn exchange_command(
         &mut self,
         stage: Stage,
         request: &Request<'_>,

@@ -31,7 +31,7 @@ pub(crate) struct CheckConnection {
     /// The version of the state in the last reply, or `None` if the server cannot delay replies.
     version: Option<TopologyVersion>,
     /// The metadata that was sent to the server.
-    told: Arc<RawDocumentBuf>,
+    metadata: Arc<RawDocumentBuf>,
 }
 
 /// A reply to hello.
@@ -57,7 +57,7 @@ impl Connector {
             id,
             interrupt: Arc::clone(interrupt),
         };
-        let told = self.metadata.current();
+        let metadata = self.metadata.current();
         let (connection, reply, took) = self.establish_for_checks(server, &place, observer)?;
         let answer = HelloExchange {
             hello: connection.hello.clone(),
@@ -68,7 +68,7 @@ impl Connector {
             connection,
             more: None,
             version: answer.hello.topology_version,
-            told,
+            metadata,
         };
         Ok((checks, answer))
     }
@@ -88,7 +88,7 @@ impl Connector {
     ) -> Option<Connection> {
         let is_as_new = self.can_adopt()
             && checks.more.is_none()
-            && Arc::ptr_eq(&checks.told, &self.metadata.current())
+            && Arc::ptr_eq(&checks.metadata, &self.metadata.current())
             && self.unsuitable(&checks.connection.hello).is_none();
         let mut connection = Some(checks.connection).filter(|_| is_as_new)?;
         connection.move_to(&place.interrupt).ok()?;
@@ -99,7 +99,7 @@ impl Connector {
 
 impl CheckConnection {
     /// Sends hello and reads the reply, within `limit`, or without a limit if there is none.
-    pub(crate) fn ask(&mut self, limit: Option<Duration>) -> Result<HelloExchange> {
+    pub(crate) fn hello(&mut self, limit: Option<Duration>) -> Result<HelloExchange> {
         self.exchange(None, limit)
     }
 

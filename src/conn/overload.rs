@@ -136,15 +136,15 @@ mod tests {
             .flat_map(|code| stages.map(|stage| (*code, stage)))
         {
             let cause = || Cause::simulated(code, "m", "r");
-            let on_the_way = [Stage::Connect, Stage::Tls, Stage::Hello].contains(&stage);
+            let is_establishing = [Stage::Connect, Stage::Tls, Stage::Hello].contains(&stage);
             let plain = is_labelled(Error::failed(stage, cause()));
             assert_eq!(
                 plain,
-                on_the_way && OF_NETWORK.contains(&code),
+                is_establishing && OF_NETWORK.contains(&code),
                 "{code} {stage}"
             );
             let ended = is_labelled(Error::failed(stage, cause()).with_source(cut()));
-            let guessed = on_the_way && GUESSED.contains(&code);
+            let guessed = is_establishing && GUESSED.contains(&code);
             assert_eq!(ended, plain || guessed, "{code} {stage}");
             let alert = TlsFailure::Alert {
                 alert: Alert::UNKNOWN_CA,

@@ -57,7 +57,7 @@ impl Probe {
             };
         }
         debug!(target: "mongotls::tls", "asking {server} whether it speaks MongoDB without TLS");
-        let answer = if ask(server, dns_name, proxy, connecting) {
+        let answer = if hello_in_clear(server, dns_name, proxy, connecting) {
             ProbeResult::SpeaksInTheClear
         } else {
             ProbeResult::No
@@ -67,7 +67,7 @@ impl Probe {
     }
 }
 
-fn ask(
+fn hello_in_clear(
     server: &ServerAddress,
     dns_name: &str,
     proxy: Option<&ProxyOptions>,

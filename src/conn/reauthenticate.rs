@@ -46,12 +46,12 @@ impl Connector {
             context,
         };
         let begun = authenticator.reauthenticate(&authenticated, &context);
-        let (authenticated, of_person) = driver.run(connection, begun).map_err(|error| {
+        let (authenticated, human_time) = driver.run(connection, begun).map_err(|error| {
             // The server's view of the authenticated user is now unknown.
             connection.perished.get_or_insert(Perished::Alone);
             error.with_server(&server)
         })?;
         connection.authenticated = Some(authenticated);
-        Ok(Some(of_person))
+        Ok(Some(human_time))
     }
 }

@@ -138,7 +138,7 @@ impl EventListener {
 
     /// Returns true if a listener is registered for events of this kind. Callers check this before they build an
     /// event.
-    pub(crate) fn hears(&self, kind: EventKind) -> bool {
+    pub(crate) fn listens_to(&self, kind: EventKind) -> bool {
         self.listen.is_some() && self.kinds & kind.bit() != 0
     }
 
@@ -146,9 +146,9 @@ impl EventListener {
     pub(crate) fn emit(&self, event: &Event) {
         let Some(listen) = &self.listen else { return };
         let was_listening = LISTENING.replace(true);
-        let told = catch_unwind(AssertUnwindSafe(|| fork::outside(|| listen(event))));
+        let outcome = catch_unwind(AssertUnwindSafe(|| fork::outside(|| listen(event))));
         LISTENING.set(was_listening);
-        if told.is_err() {
+        if outcome.is_err() {
             error!(target: "mongotls::event", "the event listener panicked");
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn run<T>(work: impl FnOnce() -> T) -> Option<T> {
     let _mark = ErrorMark::set();
     #[cfg(test)]
     let work = || {
-        tests::panic_if_asked();
+        tests::panic_if_requested();
         work()
     };
     let result = catch_unwind(AssertUnwindSafe(work)).ok();
@@ -50,7 +50,7 @@ mod tests {
         static PANICS: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(crate) fn panic_if_asked() {
+    pub(crate) fn panic_if_requested() {
         RUN.set(RUN.get() + 1);
         assert_ne!(RUN.get(), PANICS.get(), "the panic of a test");
     }
@@ -100,8 +100,8 @@ mod tests {
         for before in [0, 1] {
             (0..before).for_each(|_| stack.put());
             assert_eq!(run(|| stack.put()), Some(()));
-            let left = ErrorStack::get();
-            assert_eq!(left.errors().len(), before * stack.errors().len());
+            let leftover = ErrorStack::get();
+            assert_eq!(leftover.errors().len(), before * stack.errors().len());
         }
     }
 }

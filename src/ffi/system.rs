@@ -122,9 +122,9 @@ pub(crate) fn start_thread(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Re
 /// The system's errors.
 pub(crate) fn wait_until_readable(file: &File, until: Instant) -> io::Result<bool> {
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let remaining = until.saturating_duration_since(Instant::now());
         // Rounded up, so that the last wait does not end a moment early and then repeat without a pause.
-        let millis = c_int::try_from(left.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
+        let millis = c_int::try_from(remaining.as_millis().saturating_add(1)).unwrap_or(c_int::MAX);
         let mut entry = libc::pollfd {
             fd: file.as_raw_fd(),
             events: libc::POLLIN,

@@ -60,10 +60,10 @@ impl Background {
     /// Starts the threads that could not be started before, and returns true if all run. Never call this under a lock
     /// that a thread of the client takes.
     pub(crate) fn retry(&self) -> bool {
-        let mut left = std::mem::take(&mut *self.0.lock());
-        left.retain(|unstarted| unstarted.start().is_err());
+        let mut pending = std::mem::take(&mut *self.0.lock());
+        pending.retain(|unstarted| unstarted.start().is_err());
         let mut kept = self.0.lock();
-        kept.append(&mut left);
+        kept.append(&mut pending);
         kept.is_empty()
     }
 

@@ -65,10 +65,10 @@ pub(crate) fn connect_unix(
         let socket = Arc::new(socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?);
         interrupt.attach(&socket)?;
         // While the server's backlog is full, the kernel waits as long as a write may.
-        let left = deadline
+        let remaining = deadline
             .remaining(Instant::now())
             .map_err(|_| io::ErrorKind::TimedOut)?;
-        socket.set_write_timeout(left)?;
+        socket.set_write_timeout(remaining)?;
         socket.connect(&SockAddr::unix(path)?)?;
         Socket::new(socket)
     };
@@ -88,7 +88,7 @@ fn attempt(
     deadline: &Deadline,
     interrupt: &Interrupt,
 ) -> io::Result<Arc<socket2::Socket>> {
-    let left = deadline
+    let remaining = deadline
         .remaining(Instant::now())
         .map_err(|_| io::ErrorKind::TimedOut)?;
     let domain = Domain::for_address(address);
@@ -98,8 +98,8 @@ fn attempt(
         Some(Protocol::TCP),
     )?);
     interrupt.attach(&socket)?;
-    let connected = match left {
-        Some(left) => socket.connect_timeout(&address.into(), left),
+    let connected = match remaining {
+        Some(remaining) => socket.connect_timeout(&address.into(), remaining),
         None => socket.connect(&address.into()),
     };
     match connected {
@@ -126,10 +126,10 @@ fn race(
 ) -> Result<Arc<socket2::Socket>, Vec<(SocketAddr, io::Error)>> {
     let (report, results) = mpsc::channel();
     let mut failures = Vec::new();
-    let mut waiting = addresses.iter().copied();
+    let mut untried = addresses.iter().copied();
     let mut running = 0;
     loop {
-        let next = waiting.next();
+        let next = untried.next();
         if let Some(address) = next {
             let (report, deadline, interrupt) = (report.clone(), *deadline, Arc::clone(interrupt));
             let spawned = thread::spawn("mongotls-connect", move || {

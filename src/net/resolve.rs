@@ -41,7 +41,7 @@ pub(crate) fn resolve_unless(
 }
 
 fn resolve_by(
-    ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
+    look_up: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
     interrupt: &Interrupt,
     host: &str,
     port: u16,
@@ -60,7 +60,7 @@ fn resolve_by(
         return Ok(vec![SocketAddr::new(address, port)]);
     }
 
-    let lookup = Lookup::join(host, ask).map_err(|_| limited(Limit::Threads))?;
+    let lookup = Lookup::join(host, look_up).map_err(|_| limited(Limit::Threads))?;
     match lookup.wait(interrupt, deadline).as_deref() {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(fail(ResolveProblem::NotFound)),
         Ok(Ok(addresses)) => Ok(alternate(addresses.clone())
@@ -105,7 +105,7 @@ impl Lookup {
     /// Joins the lookup of `host` in progress, or starts a new one, which calls `ask` on its own thread.
     fn join(
         host: &str,
-        ask: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
+        look_up: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let _at_work = fork::at_work();
         let forks = fork::count();
@@ -126,7 +126,7 @@ impl Lookup {
         let own = Arc::clone(&lookup);
         // The lock is held, so that no thread joins a lookup without a resolver thread.
         thread::spawn("mongotls-resolve", move || {
-            let outcome = ask(&own.host);
+            let outcome = look_up(&own.host);
             *own.result.lock() = Some(Arc::new(outcome));
             own.ended.notify_all();
         })?;
@@ -140,11 +140,11 @@ impl Lookup {
         fork::outside(|| {
             let mut outcome = self.result.lock();
             while outcome.is_none() {
-                let left = deadline.remaining(Instant::now())?.unwrap_or(A_WHILE);
+                let remaining = deadline.remaining(Instant::now())?.unwrap_or(A_WHILE);
                 if interrupt.is_interrupted() {
                     return Err(deadline.elapsed());
                 }
-                outcome = self.ended.wait(outcome, Some(left.min(A_WHILE)));
+                outcome = self.ended.wait(outcome, Some(remaining.min(A_WHILE)));
             }
             outcome.clone().ok_or(deadline.elapsed())
         })
@@ -272,14 +272,14 @@ mod tests {
     #[test]
     fn a_resolver_that_outlasts_the_deadline_is_a_timeout() {
         let (_hold, wait) = mpsc::channel::<()>();
-        let ask = move |_: &str| {
+        let look_up = move |_: &str| {
             let _ = wait.recv();
             Err(Unresolved::NotFound)
         };
         let limit = Some(Duration::from_nanos(1));
         let deadline = Deadline::after(Instant::now(), limit, TimeoutKind::Client);
-        let nobody = Interrupt::default();
-        let outcome = resolve_by(ask, &nobody, "slow.example", 7, &deadline);
+        let no_interrupt = Interrupt::default();
+        let outcome = resolve_by(look_up, &no_interrupt, "slow.example", 7, &deadline);
         let Err(unreachable) = outcome else {
             panic!("found")
         };
@@ -316,7 +316,7 @@ mod tests {
         let calls = Arc::new(AtomicUsize::new(0));
         let (proceed, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
-        let ask = || {
+        let look_up = || {
             let (calls, wait) = (Arc::clone(&calls), Arc::clone(&wait));
             move |_: &str| {
                 calls.fetch_add(1, Ordering::SeqCst);
@@ -324,16 +324,20 @@ mod tests {
                 Ok(addresses(&["192.0.2.1:0"]))
             }
         };
-        let join = |host| Lookup::join(host, ask()).unwrap_or_else(|error| panic!("{error}"));
+        let join = |host| Lookup::join(host, look_up()).unwrap_or_else(|error| panic!("{error}"));
         let limit = Some(Duration::from_millis(50));
         // The first caller gives up, but the thread continues.
-        let given_up = Deadline::after(Instant::now(), limit, TimeoutKind::Connect);
-        let nobody = Interrupt::default();
-        assert!(join("hanging.example").wait(&nobody, &given_up).is_err());
+        let expired = Deadline::after(Instant::now(), limit, TimeoutKind::Connect);
+        let no_interrupt = Interrupt::default();
+        assert!(
+            join("hanging.example")
+                .wait(&no_interrupt, &expired)
+                .is_err()
+        );
         let others: Vec<_> = (0..5).map(|_| join("hanging.example")).collect();
         drop(proceed);
         for lookup in others {
-            let outcome = lookup.wait(&nobody, &soon());
+            let outcome = lookup.wait(&no_interrupt, &soon());
             let found = outcome.ok().map(|found| match &*found {
                 Ok(found) => found.clone(),
                 Err(_) => Vec::new(),
@@ -343,7 +347,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         // A result is not cached, and another name has a separate lookup.
         for (host, expected) in [("hanging.example", 2), ("other.example", 3)] {
-            assert!(join(host).wait(&nobody, &soon()).is_ok());
+            assert!(join(host).wait(&no_interrupt, &soon()).is_ok());
             assert_eq!(calls.load(Ordering::SeqCst), expected);
         }
     }
@@ -351,11 +355,11 @@ mod tests {
     #[test]
     fn an_interrupt_ends_the_wait_for_a_lookup() {
         let (_hold, wait) = mpsc::channel::<()>();
-        let ask = move |_: &str| {
+        let look_up = move |_: &str| {
             let _ = wait.recv();
             Err(Unresolved::NotFound)
         };
-        let lookup = Lookup::join("interrupted.example", ask).unwrap_or_else(|e| panic!("{e}"));
+        let lookup = Lookup::join("interrupted.example", look_up).unwrap_or_else(|e| panic!("{e}"));
         let interrupt = Interrupt::default();
         interrupt.interrupt();
         let started = Instant::now();

@@ -87,10 +87,10 @@ pub(crate) fn run(
             return Err(error);
         };
         let pause = max_pause.mul_f64(random::fraction());
-        let left = deadline.map(|deadline| deadline.remaining(Instant::now()));
-        match left {
+        let remaining = deadline.map(|deadline| deadline.remaining(Instant::now()));
+        match remaining {
             Some(Err(_)) => return Err(error),
-            Some(Ok(Some(left))) if left <= pause => return Err(error),
+            Some(Ok(Some(remaining))) if remaining <= pause => return Err(error),
             _ => thread::sleep(pause),
         }
         debug!(target: "mongotls::command", "another attempt after: {error}");
@@ -233,8 +233,8 @@ impl Deployment<'_> {
             return outcome;
         }
         match self.connector.reauthenticate(connection, deadline)? {
-            Some(of_person) => {
-                let deadline = deadline.map(|deadline| deadline.extended(of_person));
+            Some(human_time) => {
+                let deadline = deadline.map(|deadline| deadline.extended(human_time));
                 connection.run_and_read(request, fields, deadline)
             }
             None => outcome,

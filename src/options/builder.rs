@@ -538,7 +538,7 @@ impl ClientOptionsBuilder {
                 None => conflicts.push(OptionConflict::OidcAllowedHostsAlone),
             }
         }
-        let given = ExplicitOptions {
+        let explicit = ExplicitOptions {
             auth_source: self.credential.source.is_some(),
             load_balanced: self.load_balanced.is_some(),
         };
@@ -563,7 +563,7 @@ impl ClientOptionsBuilder {
                 .srv_service_name
                 .unwrap_or_else(|| "mongodb".to_owned()),
             max_hosts: self.srv_max_hosts.unwrap_or(0),
-            given,
+            explicit,
         });
         let options = ClientOptions {
             hosts: self.hosts,

@@ -153,7 +153,7 @@ pub struct SrvOptions {
     /// The number of hosts to select from the records (`srvMaxHosts`; 0 means all). Default: 0.
     pub max_hosts: u32,
     /// The options that the connection string or the program sets itself, and that DNS must not change.
-    pub(crate) given: ExplicitOptions,
+    pub(crate) explicit: ExplicitOptions,
 }
 
 impl SrvOptions {

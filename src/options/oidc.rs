@@ -99,7 +99,7 @@ type TokenFunction = dyn Fn(&OidcRequest) -> Result<OidcToken, OidcError> + Send
 /// A callback of the program that returns access tokens.
 #[derive(Clone)]
 pub(crate) struct OidcCallback {
-    ask: Arc<TokenFunction>,
+    function: Arc<TokenFunction>,
     /// The hosts for which the callback may be called, if it requires human interaction.
     pub(crate) human: Option<AllowedHosts>,
 }
@@ -114,13 +114,13 @@ impl OidcCallback {
         human: Option<AllowedHosts>,
     ) -> Self {
         Self {
-            ask: Arc::new(ask),
+            function: Arc::new(ask),
             human,
         }
     }
 
-    pub(crate) fn ask(&self, request: &OidcRequest) -> Result<OidcToken, OidcError> {
-        (self.ask)(request)
+    pub(crate) fn call(&self, request: &OidcRequest) -> Result<OidcToken, OidcError> {
+        (self.function)(request)
     }
 }
 
@@ -135,7 +135,7 @@ impl fmt::Debug for OidcCallback {
 /// Two callbacks are equal if they are the same object.
 impl PartialEq for OidcCallback {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.ask, &other.ask) && self.human == other.human
+        Arc::ptr_eq(&self.function, &other.function) && self.human == other.human
     }
 }
 

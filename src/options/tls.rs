@@ -427,7 +427,7 @@ impl std::panic::RefUnwindSafe for PasswordCallback {}
 
 impl PasswordCallback {
     /// Returns the password, or an error if the callback panicked.
-    pub(crate) fn ask(&self) -> std::thread::Result<Option<Secret>> {
+    pub(crate) fn call(&self) -> std::thread::Result<Option<Secret>> {
         catch_unwind(AssertUnwindSafe(|| fork::outside(|| (self.0)())))
     }
 }
@@ -643,9 +643,11 @@ impl TlsOptionsBuilder {
     #[must_use]
     pub fn key_password_callback(
         mut self,
-        ask: impl Fn() -> Option<Secret> + Send + Sync + 'static,
+        callback: impl Fn() -> Option<Secret> + Send + Sync + 'static,
     ) -> Self {
-        self.0.password = Some(PasswordSource::Callback(PasswordCallback(Arc::new(ask))));
+        self.0.password = Some(PasswordSource::Callback(PasswordCallback(Arc::new(
+            callback,
+        ))));
         self
     }
 
@@ -766,7 +768,7 @@ impl TlsOptionsBuilder {
     /// "Conflicting TLS options"), and all other conflicts.
     pub(crate) fn conflicts(&self) -> Vec<OptionConflict> {
         let options = &self.0;
-        let given = [
+        let named_sources = [
             ("tlsInsecure", options.insecure.is_some()),
             (
                 "tlsAllowInvalidCertificates",
@@ -786,8 +788,8 @@ impl TlsOptionsBuilder {
             ),
         ];
         let mut conflicts = Vec::new();
-        for (index, (first, first_given)) in given.iter().enumerate() {
-            for (second, second_given) in &given[index + 1..] {
+        for (index, (first, first_given)) in named_sources.iter().enumerate() {
+            for (second, second_given) in &named_sources[index + 1..] {
                 // A relaxed host name check can be combined with every option except tlsInsecure.
                 let compatible = *first == "tlsAllowInvalidHostnames"
                     || (*first != "tlsInsecure" && *second == "tlsAllowInvalidHostnames");

@@ -32,7 +32,7 @@ pub(super) struct Maintenance {
 
 #[derive(Debug, Default)]
 struct MaintenanceSignal {
-    wanted: Mutex<MaintenanceRequest>,
+    request: Mutex<MaintenanceRequest>,
     changed: Condvar,
 }
 
@@ -64,7 +64,7 @@ impl Maintenance {
         let (signal, interval) = (Arc::clone(&self.signal), self.interval);
         let weak = Arc::downgrade(pool);
         let spawned = thread::spawn("mongotls-pool", move || {
-            look_after(&weak, &signal, interval);
+            maintain(&weak, &signal, interval);
         });
         if let Err(error) = spawned {
             is_started.store(false, Ordering::Relaxed);
@@ -74,16 +74,16 @@ impl Maintenance {
 
     /// Starts the next run now.
     pub(super) fn wake(&self) {
-        self.signal.want(MaintenanceRequest::Run);
+        self.signal.send(MaintenanceRequest::Run);
     }
 
     /// Stops the thread after its run. Does not wait for it, because that thread may be the one that drops the pool.
     pub(super) fn end(&self) {
-        self.signal.want(MaintenanceRequest::End);
+        self.signal.send(MaintenanceRequest::End);
     }
 }
 
-fn look_after<D: Dial>(pool: &Weak<Pool<D>>, signal: &MaintenanceSignal, interval: Duration) {
+fn maintain<D: Dial>(pool: &Weak<Pool<D>>, signal: &MaintenanceSignal, interval: Duration) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
         // Functions of the program may be called while a connection is established. A panic in one of them must not
@@ -111,8 +111,8 @@ fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &MaintenanceSignal) -> Option<Insta
 }
 
 impl MaintenanceSignal {
-    fn want(&self, wanted: MaintenanceRequest) {
-        let mut current = self.wanted.lock();
+    fn send(&self, wanted: MaintenanceRequest) {
+        let mut current = self.request.lock();
         if *current != MaintenanceRequest::End {
             *current = wanted;
         }
@@ -121,14 +121,14 @@ impl MaintenanceSignal {
     }
 
     fn is_ended(&self) -> bool {
-        *self.wanted.lock() == MaintenanceRequest::End
+        *self.request.lock() == MaintenanceRequest::End
     }
 
     fn wait(&self, limit: Duration) -> MaintenanceRequest {
         let waits = |wanted: &mut MaintenanceRequest| *wanted == MaintenanceRequest::Nothing;
         let mut current = self
             .changed
-            .wait_while(self.wanted.lock(), Some(limit), waits);
+            .wait_while(self.request.lock(), Some(limit), waits);
         match *current {
             MaintenanceRequest::End => MaintenanceRequest::End,
             _ => std::mem::take(&mut *current),

@@ -72,11 +72,11 @@ pub(crate) struct Pool<D: Dial> {
     /// The error for which the pool was last cleared.
     cleared_by: Mutex<Option<Error>>,
     /// The options as reported to the program.
-    told: PoolOptions,
+    announced_options: PoolOptions,
     /// True once the creation of the pool has been reported to the program.
     is_announced: AtomicBool,
     /// True if the pool is ready, and this has not been reported to the program yet.
-    is_ready_untold: AtomicBool,
+    is_ready_event_pending: AtomicBool,
     /// The number of forks of the process when the pool was created.
     forks: u64,
 }
@@ -152,9 +152,9 @@ impl<D: Dial> Pool<D> {
             maintenance,
             checked_when_idle_for,
             cleared_by: Mutex::new(None),
-            told,
+            announced_options: told,
             is_announced: AtomicBool::new(false),
-            is_ready_untold: AtomicBool::new(false),
+            is_ready_event_pending: AtomicBool::new(false),
             forks: fork::count(),
         })
     }
@@ -163,8 +163,8 @@ impl<D: Dial> Pool<D> {
     /// pool.
     pub(crate) fn announce(&self) {
         self.is_announced.store(true, Ordering::Relaxed);
-        self.tell(|| PoolEventKind::Created {
-            options: self.told.clone(),
+        self.emit(|| PoolEventKind::Created {
+            options: self.announced_options.clone(),
         });
     }
 
@@ -182,7 +182,7 @@ impl<D: Dial> Pool<D> {
     pub(crate) fn mark_ready(&self) -> bool {
         let was_paused = self.queue.ready();
         if was_paused {
-            self.is_ready_untold.store(true, Ordering::Release);
+            self.is_ready_event_pending.store(true, Ordering::Release);
         }
         was_paused
     }
@@ -190,11 +190,11 @@ impl<D: Dial> Pool<D> {
     /// Makes the pool ready (second half), unless this has been done: sends the event and lets the background thread
     /// start. A check-out may call this before the thread that made the pool ready does.
     pub(crate) fn follow_ready(self: &Arc<Self>) {
-        let is_untold = self.is_ready_untold.load(Ordering::Acquire);
-        if !is_untold || !self.is_ready_untold.swap(false, Ordering::AcqRel) {
+        let is_event_pending = self.is_ready_event_pending.load(Ordering::Acquire);
+        if !is_event_pending || !self.is_ready_event_pending.swap(false, Ordering::AcqRel) {
             return;
         }
-        self.tell(|| PoolEventKind::Ready);
+        self.emit(|| PoolEventKind::Ready);
         // Not before the event is sent: the program must not see connections being created in a pool that is not
         // ready.
         self.queue.allow_populating();
@@ -225,19 +225,19 @@ impl<D: Dial> Pool<D> {
         }
         self.follow_ready();
         let started = Instant::now();
-        self.tell(|| PoolEventKind::ConnectionCheckOutStarted);
-        let asked = CheckOutInProgress {
+        self.emit(|| PoolEventKind::ConnectionCheckOutStarted);
+        let in_progress = CheckOutInProgress {
             pool: self,
             started,
         };
-        let outcome = self.find(started, deadline);
-        std::mem::forget(asked);
+        let outcome = self.wait_for_connection(started, deadline);
+        std::mem::forget(in_progress);
         match &outcome {
-            Ok(connection) => self.tell(|| PoolEventKind::ConnectionCheckedOut {
+            Ok(connection) => self.emit(|| PoolEventKind::ConnectionCheckedOut {
                 connection_id: connection.lease.id,
                 duration: started.elapsed(),
             }),
-            Err((reason, error)) => self.tell(|| PoolEventKind::ConnectionCheckOutFailed {
+            Err((reason, error)) => self.emit(|| PoolEventKind::ConnectionCheckOutFailed {
                 reason: *reason,
                 error: error.clone(),
                 duration: started.elapsed(),
@@ -246,14 +246,14 @@ impl<D: Dial> Pool<D> {
         outcome.map_err(|(_, error)| error)
     }
 
-    fn find(
+    fn wait_for_connection(
         self: &Arc<Self>,
         started: Instant,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
         let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
-        let waiting = event::within_listener_limit(own.within(deadline), started);
-        let (mut outcome, closed) = self.queue.check_out(started, waiting.at());
+        let wait_deadline = event::within_listener_limit(own.within(deadline), started);
+        let (mut outcome, closed) = self.queue.check_out(started, wait_deadline.at());
         event::listener_waited(started);
         self.close_all(closed);
         // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
@@ -271,7 +271,7 @@ impl<D: Dial> Pool<D> {
                     now = Instant::now();
                     let (next, closed) =
                         self.queue
-                            .check_out_instead(lease, connection, now, waiting.at());
+                            .check_out_instead(lease, connection, now, wait_deadline.at());
                     self.close_all(closed);
                     self.wake_maintenance();
                     outcome = next;
@@ -288,7 +288,7 @@ impl<D: Dial> Pool<D> {
                     };
                     now = Instant::now();
                     let another = match error.is_local_limit() {
-                        true => self.queue.check_out_another(now, waiting.at()),
+                        true => self.queue.check_out_another(now, wait_deadline.at()),
                         false => None,
                     };
                     let Some((next, closed)) = another else {
@@ -310,7 +310,7 @@ impl<D: Dial> Pool<D> {
                     if let Some(error) = beyond_limit {
                         return Err((ConnectionCheckOutFailedReason::Timeout, error));
                     }
-                    let error = waited_too_long(&waiting, counts).with_server(&self.server);
+                    let error = waited_too_long(&wait_deadline, counts).with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::Timeout, error));
                 }
             }
@@ -324,14 +324,14 @@ impl<D: Dial> Pool<D> {
         deadline: Option<Deadline>,
     ) -> Result<D::Connection> {
         let started = Instant::now();
-        self.tell(|| PoolEventKind::ConnectionCreated {
+        self.emit(|| PoolEventKind::ConnectionCreated {
             connection_id: lease.id,
         });
         let place = PendingConnection { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
         let outcome = self.dialer.dial(&self.server, lease, &interrupt, deadline);
         if outcome.is_ok() {
-            self.tell(|| PoolEventKind::ConnectionReady {
+            self.emit(|| PoolEventKind::ConnectionReady {
                 connection_id: lease.id,
                 duration: started.elapsed(),
             });
@@ -361,7 +361,7 @@ impl<D: Dial> Pool<D> {
                 }
                 self.dialer.failed(self, lease, &error);
                 std::mem::forget(place);
-                self.give_place_back(lease, Some(&error));
+                self.give_back_slot(lease, Some(&error));
                 Err(error)
             }
         }
@@ -396,7 +396,7 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    fn give_place_back(&self, lease: Lease, error: Option<&Error>) {
+    fn give_back_slot(&self, lease: Lease, error: Option<&Error>) {
         let is_closed = error.is_some_and(|error| error.kind() == ErrorKind::ClientClosed);
         let reason = if is_closed {
             CloseReason::PoolClosed
@@ -408,7 +408,7 @@ impl<D: Dial> Pool<D> {
         let (own, others): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_own);
         let error = error.filter(|_| !is_closed);
         for closing in own {
-            self.tell_closed(closing.id, closing.reason, error);
+            self.emit_closed(closing.id, closing.reason, error);
         }
         self.close_all(others);
     }
@@ -428,7 +428,7 @@ impl<D: Dial> Pool<D> {
     }
 
     fn check_in(&self, connection: D::Connection, lease: Lease) {
-        self.tell(|| PoolEventKind::ConnectionCheckedIn {
+        self.emit(|| PoolEventKind::ConnectionCheckedIn {
             connection_id: lease.id,
         });
         let perished = connection.has_perished();
@@ -472,7 +472,7 @@ impl<D: Dial> Pool<D> {
     pub(crate) fn follow_cleared(&self, clearing: Clearing<D>) {
         let Clearing { cleared, interrupt } = clearing;
         if cleared.was_ready {
-            self.tell(|| PoolEventKind::Cleared {
+            self.emit(|| PoolEventKind::Cleared {
                 service_id: None,
                 interrupt_in_use_connections: interrupt,
             });
@@ -516,7 +516,7 @@ impl<D: Dial> Pool<D> {
         else {
             return;
         };
-        self.tell(|| PoolEventKind::Cleared {
+        self.emit(|| PoolEventKind::Cleared {
             service_id: Some(service),
             interrupt_in_use_connections: false,
         });
@@ -546,7 +546,7 @@ impl<D: Dial> Pool<D> {
         cleared.dials.iter().for_each(|dial| dial.interrupt());
         self.close_all(cleared.closed);
         if self.is_announced.load(Ordering::Relaxed) {
-            self.tell(|| PoolEventKind::Closed);
+            self.emit(|| PoolEventKind::Closed);
         }
         self.close_all(self.queue.wake(Instant::now()));
     }
@@ -605,14 +605,14 @@ impl<D: Dial> Pool<D> {
             if let Some(handle) = closing.handle {
                 handle.interrupt();
             }
-            self.tell_closed(closing.id, closing.reason, None);
+            self.emit_closed(closing.id, closing.reason, None);
             drop(closing.connection);
         }
     }
 
-    fn tell_closed(&self, connection_id: u64, reason: Option<CloseReason>, error: Option<&Error>) {
+    fn emit_closed(&self, connection_id: u64, reason: Option<CloseReason>, error: Option<&Error>) {
         let Some(reason) = reason else { return };
-        self.tell(|| PoolEventKind::ConnectionClosed {
+        self.emit(|| PoolEventKind::ConnectionClosed {
             connection_id,
             reason: match reason {
                 CloseReason::Stale => ConnectionClosedReason::Stale,
@@ -626,10 +626,10 @@ impl<D: Dial> Pool<D> {
 
     /// Sends an event to the program and the log; never call this under the lock. Costs nothing if no listener is
     /// registered.
-    fn tell(&self, kind: impl FnOnce() -> PoolEventKind) {
+    fn emit(&self, kind: impl FnOnce() -> PoolEventKind) {
         let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
-        let is_heard = self.listener.hears(EventKind::Pool);
-        if !is_logged && !is_heard {
+        let has_listener = self.listener.listens_to(EventKind::Pool);
+        if !is_logged && !has_listener {
             return;
         }
         let event = PoolEvent {
@@ -639,7 +639,7 @@ impl<D: Dial> Pool<D> {
         if is_logged {
             debug!(target: "mongotls::pool", "{event}");
         }
-        if is_heard {
+        if has_listener {
             self.listener.emit(&Event::Pool(event));
         }
     }
@@ -713,7 +713,7 @@ struct PendingConnection<'a, D: Dial> {
 
 impl<D: Dial> Drop for PendingConnection<'_, D> {
     fn drop(&mut self) {
-        self.pool.give_place_back(self.lease, None);
+        self.pool.give_back_slot(self.lease, None);
     }
 }
 
@@ -726,7 +726,7 @@ struct CheckOutInProgress<'a, D: Dial> {
 impl<D: Dial> Drop for CheckOutInProgress<'_, D> {
     fn drop(&mut self) {
         let message = "the attempt to establish a connection panicked";
-        self.pool.tell(|| PoolEventKind::ConnectionCheckOutFailed {
+        self.pool.emit(|| PoolEventKind::ConnectionCheckOutFailed {
             reason: ConnectionCheckOutFailedReason::ConnectionError,
             error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
             duration: self.started.elapsed(),

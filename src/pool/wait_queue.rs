@@ -219,12 +219,12 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         let mut state = self.lock();
         loop {
             let counts = state.counts();
-            let left =
+            let remaining =
                 deadline.map(|deadline| deadline.saturating_duration_since(super::sync::now()));
-            if counts.in_use + counts.pending == 0 || left.is_some_and(|left| left.is_zero()) {
+            if counts.in_use + counts.pending == 0 || remaining.is_some_and(|left| left.is_zero()) {
                 return state.in_use().collect();
             }
-            state = self.drained.wait(state, left);
+            state = self.drained.wait(state, remaining);
         }
     }
 
@@ -272,9 +272,9 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         }
         let mut state = self.lock();
         let counts = state.counts();
-        let left = state.leave(ticket);
+        let was_waiting = state.leave(ticket);
         drop(state);
-        if left {
+        if was_waiting {
             return (CheckOut::TimedOut(counts), closed);
         }
         // The thread that removed this one from the queue is about to deliver.

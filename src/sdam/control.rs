@@ -172,11 +172,11 @@ impl Control {
                 true => MIN_HEARTBEAT_FREQUENCY,
                 false => interval,
             };
-            let left = pause.saturating_sub(start.elapsed());
-            if left.is_zero() {
+            let remaining = pause.saturating_sub(start.elapsed());
+            if remaining.is_zero() {
                 return true;
             }
-            state = self.changed.wait(state, Some(left));
+            state = self.changed.wait(state, Some(remaining));
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Effects(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Effect>,
+    queue: VecDeque<Effect>,
     is_running: bool,
     /// Servers whose monitors must be started.
     new: Vec<Arc<Server>>,
@@ -48,7 +48,7 @@ struct Queue {
 impl Effects {
     /// Queues the effects of a change, under the lock of the topology.
     pub(super) fn push(&self, effects: impl IntoIterator<Item = Effect>) {
-        self.0.lock().waiting.extend(effects);
+        self.0.lock().queue.extend(effects);
     }
 
     /// Queues new servers, under the lock of the topology. Their monitors do not wait for their turn in the queue: a
@@ -56,7 +56,7 @@ impl Effects {
     pub(super) fn push_new(&self, servers: Vec<Arc<Server>>) {
         let mut queue = self.0.lock();
         queue
-            .waiting
+            .queue
             .extend(servers.iter().cloned().map(Effect::Announce));
         queue.new.extend(servers);
     }
@@ -64,7 +64,7 @@ impl Effects {
     /// Removes everything from the queue.
     pub(super) fn clear(&self) {
         let mut queue = self.0.lock();
-        queue.waiting.clear();
+        queue.queue.clear();
         queue.new.clear();
     }
 
@@ -92,7 +92,7 @@ impl Effects {
         let forks = fork::count();
         loop {
             let mut queue = self.0.lock();
-            let Some(effect) = queue.waiting.pop_front() else {
+            let Some(effect) = queue.queue.pop_front() else {
                 // Reset under the same lock as the check of the queue, so that no effect is left behind.
                 queue.is_running = false;
                 drop(queue);

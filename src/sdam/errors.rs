@@ -474,14 +474,14 @@ mod tests {
         let reset = failed(Stage::Command, CauseCode::ConnectionReset);
         let slow = failed(Stage::Connect, CauseCode::ConnectTimeout)
             .with_labels(&["SystemOverloadedError"]);
-        let said_no = refused(rawdoc! { "ok": 0 });
+        let not_ok = refused(rawdoc! { "ok": 0 });
         let odd = failed(Stage::Hello, CauseCode::NotMongodb);
         let own = failed(Stage::Connect, CauseCode::LocalLimit);
         for (known, error, expected) in [
             (&*known, &reset, "unknown, clear, retry"),
             (&unknown, &reset, "unknown, clear, as before"),
             (&*known, &slow, "unknown, interrupt, retry"),
-            (&*known, &said_no, "unknown, clear, as before"),
+            (&*known, &not_ok, "unknown, clear, as before"),
             (&*known, &odd, "unknown, clear, retry"),
             (&*known, &own, NOTHING),
             (&unknown, &own, "unknown, keep, as before"),

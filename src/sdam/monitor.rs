@@ -202,13 +202,13 @@ impl Monitor {
             Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
         };
-        let connection = |told| MonitoringConnection {
+        let connection = |server_connection_id| MonitoringConnection {
             server: self.server.address().clone(),
             connection_id: id,
-            server_connection_id: told,
+            server_connection_id,
         };
         let is_awaited = awaited.is_some();
-        self.tell(|| SdamEventKind::ServerHeartbeatStarted {
+        self.emit(|| SdamEventKind::ServerHeartbeatStarted {
             connection: connection(told),
             awaited: is_awaited,
         });
@@ -237,14 +237,14 @@ impl Monitor {
                 } = self.settings;
                 open.wait_for_change(version, interval, limit)
             }
-            (Some(open), None) => open.ask(self.settings.limit),
+            (Some(open), None) => open.hello(self.settings.limit),
         };
         match outcome {
             Ok(answer) => {
                 let open = self.connection.as_ref();
-                let told = open.and_then(CheckConnection::server_connection_id);
-                self.tell(|| SdamEventKind::ServerHeartbeatSucceeded {
-                    connection: connection(told),
+                let server_connection_id = open.and_then(CheckConnection::server_connection_id);
+                self.emit(|| SdamEventKind::ServerHeartbeatSucceeded {
+                    connection: connection(server_connection_id),
                     awaited: is_awaited,
                     duration: answer.took,
                     reply: answer.reply.clone(),
@@ -252,7 +252,7 @@ impl Monitor {
                 Ok(Checked { answer, is_awaited })
             }
             Err(error) => {
-                self.tell(|| SdamEventKind::ServerHeartbeatFailed {
+                self.emit(|| SdamEventKind::ServerHeartbeatFailed {
                     connection: connection(told),
                     awaited: is_awaited,
                     duration: started.elapsed(),
@@ -335,9 +335,9 @@ impl Monitor {
         topology.map_or(0, |topology| topology.next_monitoring_id())
     }
 
-    fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
+    fn emit(&self, kind: impl FnOnce() -> SdamEventKind) {
         if let Some(topology) = self.topology.upgrade() {
-            topology.tell(kind);
+            topology.emit(kind);
         }
     }
 
@@ -372,7 +372,7 @@ fn measure(
     let mut open: Option<CheckConnection> = None;
     while control.pause(settings.interval) {
         let outcome = match &mut open {
-            Some(connection) => connection.ask(settings.limit),
+            Some(connection) => connection.hello(settings.limit),
             None => {
                 let Some(topology) = topology.upgrade() else {
                     return;

@@ -41,8 +41,8 @@ impl Topology {
             return Err(Error::client_closed());
         }
         // The fast path of most operations costs no more than sharing the snapshot.
-        let at_hand = locked.snapshot.at_hand(operation, deprioritized);
-        if let Some(selected) = at_hand.filter(|_| !is_logged) {
+        let selected = locked.snapshot.precomputed(operation, deprioritized);
+        if let Some(selected) = selected.filter(|_| !is_logged) {
             return Ok(selected);
         }
         let snapshot = locked.snapshot.clone();
@@ -114,18 +114,18 @@ impl Topology {
             if self.is_hopeless(&locked, started, now) {
                 return Err(self.no_server(&locked, operation, WaitEnd::Hopeless));
             }
-            let left = match deadline.remaining(now) {
+            let remaining = match deadline.remaining(now) {
                 Ok(left) => left,
                 Err(elapsed) => {
                     return Err(self.no_server(&locked, operation, WaitEnd::TimedOut(elapsed)));
                 }
             };
             Self::request_checks(&locked.snapshot);
-            let left = match has_all_threads {
-                true => left,
-                false => Some(left.map_or(THREAD_PAUSE, |left| left.min(THREAD_PAUSE))),
+            let pause = match has_all_threads {
+                true => remaining,
+                false => Some(remaining.map_or(THREAD_PAUSE, |left| left.min(THREAD_PAUSE))),
             };
-            locked = self.wait(locked, left);
+            locked = self.wait(locked, pause);
         }
     }
 
@@ -150,7 +150,7 @@ impl Topology {
                 }
             }
         }
-        selection_error::error(&topology, &locked.left, operation, end)
+        selection_error::error(&topology, &locked.removal_errors, operation, end)
     }
 }
 

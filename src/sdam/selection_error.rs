@@ -34,7 +34,7 @@ pub(super) enum WaitEnd {
 /// Creates the error; see the [module documentation](self).
 pub(super) fn error(
     topology: &TopologyDescription,
-    left: &[Error],
+    removal_errors: &[Error],
     operation: ServerRequirement<'_>,
     end: WaitEnd,
 ) -> Error {
@@ -43,12 +43,12 @@ pub(super) fn error(
     let unsuitable = topology.suitable(operation, &[]).err();
     let telling = unsuitable
         .as_ref()
-        .or_else(|| known().find(|error| error.is_beyond_waiting()))
+        .or_else(|| known().find(|error| error.is_permanent()))
         .or_else(|| known().find(|error| error.cause().is_some()))
-        .or_else(|| left.last());
+        .or_else(|| removal_errors.last());
     let kind = match (end, telling) {
         (WaitEnd::TimedOut(_), _) => ErrorKind::Timeout,
-        (WaitEnd::Hopeless, Some(error)) if topology.servers.len() + left.len() == 1 => {
+        (WaitEnd::Hopeless, Some(error)) if topology.servers.len() + removal_errors.len() == 1 => {
             // The error of the only server needs no addition.
             return error.without_labels();
         }
@@ -68,7 +68,7 @@ pub(super) fn error(
     let addresses = topology
         .servers
         .keys()
-        .chain(left.iter().filter_map(Error::server));
+        .chain(removal_errors.iter().filter_map(Error::server));
     let width = addresses.map(|it| it.to_string().len()).max().unwrap_or(0);
     for (address, server) in topology.servers.iter().take(MOST_SHOWN) {
         let _ = write!(
@@ -83,7 +83,7 @@ pub(super) fn error(
     if hidden > 0 {
         let _ = write!(text, "\n  and {hidden} more");
     }
-    for error in left {
+    for error in removal_errors {
         let address = error.server().map(ToString::to_string).unwrap_or_default();
         let why = error.cause().map_or("", Cause::message);
         let _ = write!(text, "\n  {address:width$}  left out: {why}");
@@ -216,8 +216,8 @@ mod tests {
                 ServerDescription::unknown(address("d")),
             ],
         );
-        let left = failed("e", Stage::Hello, CauseCode::HelloFailed).error;
-        let left = [left.unwrap()];
+        let removed = failed("e", Stage::Hello, CauseCode::HelloFailed).error;
+        let left = [removed.unwrap()];
         let error = error(&topology, &left, ServerRequirement::Write, late());
         assert_eq!(
             error.to_string(),

@@ -84,7 +84,7 @@ impl TopologySnapshot {
 
     /// Does the same as [`choose`](Self::choose) for the most common operations. Returns `None` for others, and if no
     /// server is suitable.
-    pub(super) fn at_hand(
+    pub(super) fn precomputed(
         &self,
         operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
@@ -110,7 +110,7 @@ impl TopologySnapshot {
         operation: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Option<Selected>> {
-        if let Some(selected) = self.at_hand(operation, deprioritized) {
+        if let Some(selected) = self.precomputed(operation, deprioritized) {
             return Ok(Some(selected));
         }
         let suitable = match self.description.suitable(operation, deprioritized) {

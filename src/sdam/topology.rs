@@ -64,7 +64,7 @@ pub(super) struct LockedTopology {
     has_begun: bool,
     pub(super) is_closed: bool,
     /// The reasons why servers were found not to belong to the deployment; the latest comes last.
-    pub(super) left: Vec<Error>,
+    pub(super) removal_errors: Vec<Error>,
 }
 
 impl Topology {
@@ -108,7 +108,7 @@ impl Topology {
                     snapshot: Arc::new(snapshot),
                     has_begun: false,
                     is_closed: false,
-                    left: Vec::new(),
+                    removal_errors: Vec::new(),
                 }),
                 changed: Condvar::new(),
                 effects,
@@ -342,8 +342,8 @@ impl Topology {
     }
 
     /// Sends an event to the program and the log, after all earlier events.
-    pub(super) fn tell(&self, kind: impl FnOnce() -> SdamEventKind) {
-        if self.is_heard() && !self.is_inherited() {
+    pub(super) fn emit(&self, kind: impl FnOnce() -> SdamEventKind) {
+        if self.has_listener() && !self.is_inherited() {
             let event = SdamEvent {
                 topology_id: self.id,
                 kind: kind(),
@@ -353,8 +353,8 @@ impl Topology {
         }
     }
 
-    fn is_heard(&self) -> bool {
-        self.listener.hears(EventKind::Sdam)
+    fn has_listener(&self) -> bool {
+        self.listener.listens_to(EventKind::Sdam)
             || log_enabled!(target: "mongotls::topology", Level::Debug)
     }
 
@@ -394,9 +394,9 @@ impl Topology {
     pub(super) fn wait<'a>(
         &self,
         locked: MutexGuard<'a, LockedTopology>,
-        left: Option<Duration>,
+        remaining: Option<Duration>,
     ) -> MutexGuard<'a, LockedTopology> {
-        self.changed.wait(locked, left)
+        self.changed.wait(locked, remaining)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, LockedTopology> {
@@ -472,9 +472,11 @@ impl Topology {
             servers.insert(address.clone(), server);
         }
         if let Some(why) = update.why_removed() {
-            locked.left.retain(|other| other.server() != why.server());
-            locked.left.truncate(MOST_LEFT - 1);
-            locked.left.push(why);
+            locked
+                .removal_errors
+                .retain(|other| other.server() != why.server());
+            locked.removal_errors.truncate(MOST_LEFT - 1);
+            locked.removal_errors.push(why);
         }
         let recheck = update.recheck.iter();
         for server in recheck.filter_map(|address| servers.get(address)) {
@@ -483,7 +485,7 @@ impl Topology {
         if update.is_emptied() && !self.is_polled {
             self.effects.push([Effect::Warn]);
         }
-        if self.is_heard() {
+        if self.has_listener() {
             let events = update.events().into_iter();
             self.effects.push(events.map(Effect::Tell));
         }
@@ -511,7 +513,7 @@ impl Topology {
         self.effects.run(start, |effect| match effect {
             Effect::Tell(event) => {
                 debug!(target: "mongotls::topology", "{event}");
-                if self.listener.hears(EventKind::Sdam) {
+                if self.listener.listens_to(EventKind::Sdam) {
                     self.listener.emit(&Event::Sdam(event));
                 }
             }

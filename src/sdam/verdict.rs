@@ -54,7 +54,7 @@ impl ServerVerdict {
         });
         let is_certain = match self.has_worked {
             true => known.is_lasting() && self.refusals >= CONFIRMED,
-            false => known.is_beyond_waiting(),
+            false => known.is_permanent(),
         };
         is_fresh && is_certain
     }

@@ -81,8 +81,8 @@ impl Polling {
             let kind = topology.snapshot().description().topology_type;
             [TopologyType::Unknown, TopologyType::Sharded].contains(&kind)
         };
-        let is_wanted = self.topology.upgrade().is_some_and(|it| may_change(&it));
-        if !is_wanted {
+        let is_needed = self.topology.upgrade().is_some_and(|it| may_change(&it));
+        if !is_needed {
             return None;
         }
         // The lookup may take long, so it holds neither a lock nor the topology.

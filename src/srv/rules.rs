@@ -204,9 +204,9 @@ pub(super) fn complete(
     txt: TxtOptions,
 ) -> Result<()> {
     let replica_set = options.replica_set.clone().or(txt.replica_set);
-    let from_txt = txt.load_balanced.filter(|_| !srv.given.load_balanced);
+    let from_txt = txt.load_balanced.filter(|_| !srv.explicit.load_balanced);
     let load_balanced = options.load_balanced || from_txt == Some(true);
-    let source = txt.auth_source.filter(|_| !srv.given.auth_source);
+    let source = txt.auth_source.filter(|_| !srv.explicit.auth_source);
     let deployment = DeploymentOptions {
         hosts: hosts.len(),
         srv: true,

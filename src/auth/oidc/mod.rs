@@ -214,7 +214,7 @@ impl OidcShared {
     /// The deadline of a call: five minutes for a person, otherwise a minute or the deadline of the connection.
     fn limit(&self, connection: &Deadline) -> Deadline {
         match self.is_human() {
-            true => person(),
+            true => human_deadline(),
             false => connection.earlier(within(LIMIT)),
         }
     }
@@ -242,7 +242,7 @@ impl OidcShared {
                     idp_info: idp,
                     refresh_token: refresh,
                 };
-                let answer = callback.ask(&request);
+                let answer = callback.call(&request);
                 answer.map_err(|error| {
                     let text = sanitize(error.to_string().as_bytes());
                     let failure = AccessTokenFailure {
@@ -301,7 +301,7 @@ impl SaslClient for OidcClient {
             idp: Some(idp),
             refresh: None,
         };
-        let obtained = shared.token(arguments, &person())?;
+        let obtained = shared.token(arguments, &human_deadline())?;
         self.time_of_person += started.elapsed();
         self.is_complete = true;
         let message = jwt(&obtained.token);
@@ -339,7 +339,7 @@ fn within(limit: Duration) -> Deadline {
 }
 
 /// The deadline for a person.
-fn person() -> Deadline {
+fn human_deadline() -> Deadline {
     within(HUMAN_LIMIT)
 }
 

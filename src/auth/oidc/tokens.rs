@@ -166,10 +166,10 @@ impl Tokens {
             }
             awaited.get_or_insert(state.ended);
             is_cached = false;
-            let left = deadline.remaining(Instant::now());
-            let left =
-                left.map_err(|elapsed| self.failed(AccessTokenProblem::TimedOut(elapsed)))?;
-            state = fork::outside(|| self.changed.wait(state, left));
+            let remaining = deadline.remaining(Instant::now());
+            let remaining =
+                remaining.map_err(|elapsed| self.failed(AccessTokenProblem::TimedOut(elapsed)))?;
+            state = fork::outside(|| self.changed.wait(state, remaining));
         }
     }
 
@@ -259,10 +259,10 @@ mod tests {
             .get(gives("a"), CallArguments::default(), &within(LONG))
             .unwrap();
         assert!(!first.is_cached);
-        let again = tokens
+        let second_call = tokens
             .get(gives("b"), CallArguments::default(), &within(LONG))
             .unwrap();
-        assert!(again.is_cached && again.token == first.token);
+        assert!(second_call.is_cached && second_call.token == first.token);
         let other = AccessToken(Arc::new(Secret::from("other")));
         tokens.invalidate(&other);
         assert_eq!(tokens.cached(Instant::now()), Some(first.token.clone()));

@@ -15,7 +15,7 @@ fn credential(user: &str, password: &str) -> Credential {
     }
 }
 
-fn say(client: &mut ScramClient, message: &str) -> Result<String, Cause> {
+fn respond(client: &mut ScramClient, message: &str) -> Result<String, Cause> {
     let response = client.respond(message.as_bytes())?;
     Ok(String::from_utf8(response.to_vec()).unwrap())
 }
@@ -66,11 +66,11 @@ fn converse(scram: &Scram, vector: &Vector) {
         format!("n,,n=user,r={}", vector.nonce)
     );
     assert_eq!(
-        say(&mut client, vector.server_first).unwrap(),
+        respond(&mut client, vector.server_first).unwrap(),
         vector.client_final
     );
     assert!(!client.is_complete());
-    assert_eq!(say(&mut client, vector.server_final).unwrap(), "");
+    assert_eq!(respond(&mut client, vector.server_final).unwrap(), "");
     assert!(client.is_complete());
 }
 
@@ -96,7 +96,7 @@ fn the_conversations_of_a_client_share_their_keys() {
     for _ in 0..3 {
         let mut client = scram.client(AuthMechanism::ScramSha256).unwrap();
         let first = format!("r={}more,s=QSXCR+Q6sek8bf92,i=4096", client.nonce);
-        say(&mut client, &first).unwrap();
+        respond(&mut client, &first).unwrap();
     }
     assert_eq!(scram.0.cache.len(), 1);
 }
@@ -180,7 +180,7 @@ fn without_its_tables_a_password_of_more_than_ascii_is_refused() {
         let mut client = scram.client_with_nonce(Digest::Sha256, "n".to_owned());
         client.first().unwrap();
         // No message of the server leads to a proof with a password that is not prepared.
-        let said = say(&mut client, "r=nonce,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+        let said = respond(&mut client, "r=nonce,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
         assert_eq!(said.unwrap_err().code(), CauseCode::MechanismUnsupported);
         assert!(!format!("{cause:?} {scram:?}").contains(password));
         assert!(scram.client(AuthMechanism::ScramSha1).is_ok());
@@ -292,17 +292,17 @@ const HOSTILE_FIRST: &[(&str, &str)] = &[
 fn hostile_first_messages_are_refused_for_their_reason() {
     for (message, why) in HOSTILE_FIRST {
         let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
-        let cause = say(&mut client, message).unwrap_err();
+        let cause = respond(&mut client, message).unwrap_err();
         assert_eq!(cause.code(), CauseCode::ServerNotProven, "{message}");
         assert!(cause.message().contains(why), "{message}: {cause}");
         // After an error, every message is rejected.
         let sound = "r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096";
-        let cause = say(&mut client, sound).unwrap_err();
+        let cause = respond(&mut client, sound).unwrap_err();
         assert!(cause.message().contains("unexpected message"), "{cause}");
     }
     let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
     let huge = format!("r=NONCE{},s=QSXCR+Q6sek8bf92,i=4096", "x".repeat(5000));
-    let cause = say(&mut client, &huge).unwrap_err();
+    let cause = respond(&mut client, &huge).unwrap_err();
     assert!(cause.message().contains("too long"), "{cause}");
     let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
     let cause = client.respond(b"r=NONCE\xff").unwrap_err();
@@ -314,7 +314,7 @@ fn extensions_that_are_not_mandatory_are_passed_over() {
     let mut client = scram().client_with_nonce(Digest::Sha256, "NONCE".to_owned());
     let first = "r=NONCEmore,s=QSXCR+Q6sek8bf92,i=4096,x=anything,y=";
     assert!(
-        say(&mut client, first)
+        respond(&mut client, first)
             .unwrap()
             .starts_with("c=biws,r=NONCEmore,p=")
     );
@@ -360,7 +360,7 @@ const HOSTILE_LAST: &[(&str, &str)] = &[
 
 fn about_to_end() -> ScramClient {
     let mut client = scram().client_with_nonce(RFC_7677.digest, RFC_7677.nonce.to_owned());
-    say(&mut client, RFC_7677.server_first).unwrap();
+    respond(&mut client, RFC_7677.server_first).unwrap();
     client
 }
 
@@ -368,7 +368,7 @@ fn about_to_end() -> ScramClient {
 fn hostile_last_messages_are_refused_for_their_reason() {
     for (message, why) in HOSTILE_LAST {
         let mut client = about_to_end();
-        let cause = say(&mut client, message).unwrap_err();
+        let cause = respond(&mut client, message).unwrap_err();
         assert_eq!(cause.code(), CauseCode::ServerNotProven, "{message}");
         assert!(cause.message().contains(why), "{message}: {cause}");
         assert!(!client.is_complete());
@@ -377,7 +377,7 @@ fn hostile_last_messages_are_refused_for_their_reason() {
 
 #[test]
 fn the_error_of_a_server_is_quoted() {
-    let cause = say(&mut about_to_end(), "e=invalid-proof").unwrap_err();
+    let cause = respond(&mut about_to_end(), "e=invalid-proof").unwrap_err();
     assert_eq!(cause.code(), CauseCode::AuthenticationFailed);
     assert_eq!(
         cause.message(),

@@ -39,7 +39,12 @@ pub(crate) fn load_private_key(
             }
         }
     }
-    extern "C" fn ask(buffer: *mut c_char, size: c_int, _: c_int, data: *mut c_void) -> c_int {
+    extern "C" fn fetch_password(
+        buffer: *mut c_char,
+        size: c_int,
+        _: c_int,
+        data: *mut c_void,
+    ) -> c_int {
         let Some(size) = usize::try_from(size).ok().filter(|_| !buffer.is_null()) else {
             return -1;
         };
@@ -71,7 +76,7 @@ pub(crate) fn load_private_key(
     // Each pointer that OpenSSL returns is checked for null. The key that get1 returns is a separate reference, which
     // PKey takes over.
     unsafe {
-        let method = UI_UTIL_wrap_read_pem_callback(Some(ask), 0);
+        let method = UI_UTIL_wrap_read_pem_callback(Some(fetch_password), 0);
         if method.is_null() {
             return Err(ErrorStack::get());
         }

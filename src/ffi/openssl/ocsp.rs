@@ -18,7 +18,7 @@ use super::x509::instant;
 /// One single response of an OCSP response (RFC 6960 §4.2.1), without interpretation.
 pub(crate) struct SingleResponse {
     /// True if it is about one of the requested certificates.
-    pub(crate) is_asked: bool,
+    pub(crate) is_requested: bool,
     /// 0 for good, 1 for revoked, 2 for unknown.
     pub(crate) status: c_int,
     /// The `CRLReason`, or -1 if there is none.
@@ -66,7 +66,7 @@ pub(crate) fn single_responses(
             );
             let id = OCSP_SINGLERESP_get0_id(single);
             Some(SingleResponse {
-                is_asked: !id.is_null()
+                is_requested: !id.is_null()
                     && ids.iter().any(|asked| OCSP_id_cmp(asked.as_ptr(), id) == 0),
                 status,
                 reason,

@@ -169,13 +169,13 @@ impl DnsQuery {
         while let Some(owner) = chain.last() {
             let own = packet.answers.iter();
             let own = own.filter(|record| record.class == CLASS::IN && record.name == *owner);
-            let wanted = own
+            let matching = own
                 .clone()
                 .filter(|record| record.rdata.type_code() == self.kind.code());
-            let wanted: Option<Vec<Record>> = wanted
+            let records: Option<Vec<Record>> = matching
                 .map(|record| Record::of(&record.rdata, record.ttl.min(ttl)))
                 .collect();
-            match wanted {
+            match records {
                 None => return DnsReply::Malformed,
                 Some(records) if !records.is_empty() => return DnsReply::Records(records),
                 Some(_) => {}
@@ -213,11 +213,11 @@ impl DnsQuery {
             return DnsReply::Malformed;
         }
         // A server that resolves names, or is authoritative for the name, sets the flag.
-        let can_tell = [
+        let is_authoritative = [
             PacketFlag::RECURSION_AVAILABLE,
             PacketFlag::AUTHORITATIVE_ANSWER,
         ];
-        match can_tell.iter().any(|flag| packet.has_flags(*flag)) {
+        match is_authoritative.iter().any(|flag| packet.has_flags(*flag)) {
             true => DnsReply::Records(Vec::new()),
             false => DnsReply::Referral,
         }

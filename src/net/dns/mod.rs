@@ -155,7 +155,7 @@ impl Resolver {
             |error: SimpleDnsError| DnsFailure::NotSent(QueryError::InvalidName(error.to_string()));
         let mut query = DnsQuery::new(name, kind).map_err(not_a_name)?;
         loop {
-            match self.ask_in_turn(&query, name, deadline)? {
+            match self.query_servers(&query, name, deadline)? {
                 DnsAnswer::Records(records) => return Ok(records),
                 DnsAnswer::NoSuchName => return Err(DnsFailure::NoSuchName),
                 // Each step makes the chain longer, and its length is limited.
@@ -165,7 +165,7 @@ impl Resolver {
     }
 
     /// The first reply of a server; `name` is for the log.
-    fn ask_in_turn(
+    fn query_servers(
         &self,
         query: &DnsQuery,
         name: &str,
@@ -188,7 +188,7 @@ impl Resolver {
                     }
                 };
                 turns = turns.saturating_sub(1);
-                let error = match talk.ask(query, now + share.min(self.timeout)) {
+                let error = match talk.query_server(query, now + share.min(self.timeout)) {
                     Ok(answer) => {
                         self.first.store(*index, Ordering::Relaxed);
                         return Ok(answer);
@@ -273,7 +273,11 @@ impl Talk {
     }
 
     /// Runs one turn, which ends at `until`.
-    fn ask(&mut self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
+    fn query_server(
+        &mut self,
+        query: &DnsQuery,
+        until: Instant,
+    ) -> Result<DnsAnswer, Unsuccessful> {
         match self.by_udp(query, until)? {
             DnsReply::Truncated => self.whole(query, until),
             // The reply may have been changed on the way.
@@ -379,10 +383,10 @@ fn exchange(
     let mut buffer = [0; UDP_BUFFER];
     let mut foreign = 0_u32;
     loop {
-        let Some(left) = left(until) else {
+        let Some(timeout) = remaining(until) else {
             return Err(NameServerError::Silent { foreign }.into());
         };
-        socket.set_read_timeout(Some(left))?;
+        socket.set_read_timeout(Some(timeout))?;
         let length = match socket.recv(&mut buffer) {
             Ok(length) => length,
             Err(error) if is_passing(&error) => continue,
@@ -402,7 +406,7 @@ fn exchange_by_tcp(
     server: SocketAddr,
     until: Instant,
 ) -> Result<Vec<u8>, NameServerError> {
-    let limit = left(until).ok_or(NameServerError::Silent { foreign: 0 })?;
+    let limit = remaining(until).ok_or(NameServerError::Silent { foreign: 0 })?;
     let connected = TcpStream::connect_timeout(&server, limit);
     let mut stream = connected.map_err(|error| match is_without_port(&error, server) {
         true => Limit::Ports.into(),
@@ -411,7 +415,7 @@ fn exchange_by_tcp(
     let length =
         u16::try_from(bytes.len()).map_err(|_| NameServerError::Io(ErrorKind::InvalidInput))?;
     let framed = [&length.to_be_bytes(), bytes].concat();
-    stream.set_write_timeout(left(until).or(Some(Duration::from_millis(1))))?;
+    stream.set_write_timeout(remaining(until).or(Some(Duration::from_millis(1))))?;
     stream.write_all(&framed)?;
     let mut length = [0; 2];
     read_exact(&mut stream, &mut length, until)?;
@@ -427,7 +431,7 @@ fn read_exact(
     until: Instant,
 ) -> Result<(), NameServerError> {
     while !buffer.is_empty() {
-        let left = left(until).ok_or(NameServerError::Silent { foreign: 0 })?;
+        let left = remaining(until).ok_or(NameServerError::Silent { foreign: 0 })?;
         stream.set_read_timeout(Some(left))?;
         match stream.read(buffer) {
             Ok(0) => return Err(NameServerError::Io(ErrorKind::UnexpectedEof)),
@@ -447,9 +451,9 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn left(until: Instant) -> Option<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    (!left.is_zero()).then_some(left)
+fn remaining(until: Instant) -> Option<Duration> {
+    let remaining = until.saturating_duration_since(Instant::now());
+    (!remaining.is_zero()).then_some(remaining)
 }
 
 const PORT: u16 = 53;
@@ -488,14 +492,14 @@ mod tests {
 
     #[test]
     fn patience_comes_from_there_too_within_bounds() {
-        let patience = |text: &str| {
+        let settings = |text: &str| {
             let resolver = Resolver::configured(text.as_bytes()).unwrap();
             (resolver.timeout.as_secs(), resolver.attempts)
         };
-        assert_eq!(patience(""), (5, 2));
-        assert_eq!(patience("options timeout:1 attempts:3\n"), (1, 3));
-        assert_eq!(patience("options timeout:0 attempts:0\n"), (1, 1));
-        assert_eq!(patience("options timeout:9999 attempts:9999\n"), (30, 5));
+        assert_eq!(settings(""), (5, 2));
+        assert_eq!(settings("options timeout:1 attempts:3\n"), (1, 3));
+        assert_eq!(settings("options timeout:0 attempts:0\n"), (1, 1));
+        assert_eq!(settings("options timeout:9999 attempts:9999\n"), (30, 5));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Socks5Conversation {
         match (self.awaited, answer) {
             (Awaited::Method, [VERSION, method]) => self.authenticate(*method).map(Some),
             (Awaited::Method, _) => Err(ProxyRefusal::NotSocks5),
-            (Awaited::Login, [LOGIN_VERSION, 0]) => Ok(Some(self.ask())),
+            (Awaited::Login, [LOGIN_VERSION, 0]) => Ok(Some(self.request_connection())),
             (Awaited::Login, [LOGIN_VERSION, _]) => Err(ProxyRefusal::Login),
             (Awaited::Login, [version, ..]) => Err(ProxyRefusal::Violation(
                 ProxyViolation::LoginVersion(*version),
@@ -138,7 +138,7 @@ impl Socks5Conversation {
 
     fn authenticate(&mut self, method: u8) -> Result<Turn, ProxyRefusal> {
         match (method, &self.login) {
-            (NO_AUTHENTICATION, _) => Ok(self.ask()),
+            (NO_AUTHENTICATION, _) => Ok(self.request_connection()),
             (USER_AND_PASSWORD, Some(login)) => {
                 self.awaited = Awaited::Login;
                 Ok(Turn {
@@ -152,7 +152,7 @@ impl Socks5Conversation {
     }
 
     /// Sends the request to connect to the server.
-    fn ask(&mut self) -> Turn {
+    fn request_connection(&mut self) -> Turn {
         self.awaited = Awaited::Reply;
         Turn {
             send: Zeroizing::new(self.request.clone()),

@@ -127,19 +127,19 @@ mod tests {
 
     /// A proxy that sends all its replies at once.
     struct Eager {
-        says: io::Cursor<Vec<u8>>,
-        heard: Vec<u8>,
+        replies: io::Cursor<Vec<u8>>,
+        received: Vec<u8>,
     }
 
     impl Read for Eager {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            self.says.read(buf)
+            self.replies.read(buf)
         }
     }
 
     impl Write for Eager {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.heard.extend_from_slice(buf);
+            self.received.extend_from_slice(buf);
             Ok(buf.len())
         }
 
@@ -150,8 +150,8 @@ mod tests {
 
     fn talk(says: &[u8]) -> (Result<(), ConversationError>, Eager) {
         let mut eager = Eager {
-            says: io::Cursor::new(says.to_vec()),
-            heard: Vec::new(),
+            replies: io::Cursor::new(says.to_vec()),
+            received: Vec::new(),
         };
         let mut conversation = Socks5Conversation::new("db", 1, None).unwrap();
         let outcome = converse(&mut eager, &mut conversation);
@@ -169,10 +169,10 @@ mod tests {
         for reply in REPLIES {
             let (outcome, eager) = talk(&[reply, b"the server's"].concat());
             assert!(outcome.is_ok(), "{outcome:?}");
-            let at = usize::try_from(eager.says.position()).unwrap();
-            assert_eq!(&eager.says.get_ref()[at..], b"the server's");
+            let at = usize::try_from(eager.replies.position()).unwrap();
+            assert_eq!(&eager.replies.get_ref()[at..], b"the server's");
             assert_eq!(
-                eager.heard,
+                eager.received,
                 b"\x05\x01\0\x05\x01\0\x03\x02db\0\x01".as_slice()
             );
         }

@@ -324,8 +324,8 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     /// Returns a lease for a connection to establish in the background, if one is needed and allowed.
     pub(super) fn populate(&mut self, now: Instant, handle: impl FnOnce() -> H) -> Option<Lease> {
-        let wanted = self.lacks_connections() && self.may_create(now);
-        wanted.then(|| self.create(now, handle()))
+        let is_needed = self.lacks_connections() && self.may_create(now);
+        is_needed.then(|| self.create(now, handle()))
     }
 
     /// Returns true if there are fewer connections than `minPoolSize`, and the pool may establish more.

@@ -42,7 +42,7 @@ enum PoolStep {
     Wait,
 }
 
-fn told(outcome: Option<&CheckOutStep<u64>>) -> PoolStep {
+fn step_of(outcome: Option<&CheckOutStep<u64>>) -> PoolStep {
     match outcome {
         Some(CheckOutStep::Reuse(lease, connection, _)) => {
             assert_eq!(lease.id, *connection);
@@ -55,9 +55,9 @@ fn told(outcome: Option<&CheckOutStep<u64>>) -> PoolStep {
 }
 
 impl TestPool {
-    fn ask(&mut self, now: Instant) -> PoolStep {
+    fn start_check_out(&mut self, now: Instant) -> PoolStep {
         let next = self.last_id + 1;
-        told(self.check_out(now, || next).as_ref())
+        step_of(self.check_out(now, || next).as_ref())
     }
 
     /// Checks out a lease for a new connection.
@@ -143,7 +143,7 @@ impl TestPool {
     fn grant(&mut self, now: Instant) -> Option<(&'static str, PoolStep)> {
         let next = self.last_id + 1;
         let (waiter, outcome) = self.next_grant(now, || next)?;
-        Some((waiter, told(Some(&outcome))))
+        Some((waiter, step_of(Some(&outcome))))
     }
 }
 
@@ -156,7 +156,10 @@ fn a_pool_begins_paused_and_empty() {
     });
     assert_eq!(pool.phase(), Phase::Paused);
     assert_eq!(pool.generation(), 0);
-    assert_eq!(pool.ask(now), PoolStep::Refused(CheckOutRefusal::Paused));
+    assert_eq!(
+        pool.start_check_out(now),
+        PoolStep::Refused(CheckOutRefusal::Paused)
+    );
     assert_eq!(pool.populate(now, || 0), None);
     assert_eq!(pool.numbers(), [0; 4]);
 }
@@ -197,12 +200,12 @@ fn the_connection_checked_in_last_is_handed_out_first() {
     let mut pool = ready(LIMITS);
     pool.fill(3, now);
     let later = now + seconds(3);
-    let order: Vec<_> = (0..3).map(|_| pool.ask(later)).collect();
+    let order: Vec<_> = (0..3).map(|_| pool.start_check_out(later)).collect();
     assert_eq!(
         order,
         [PoolStep::Reuse(3), PoolStep::Reuse(2), PoolStep::Reuse(1)]
     );
-    assert_eq!(pool.ask(later), PoolStep::Establish(4));
+    assert_eq!(pool.start_check_out(later), PoolStep::Establish(4));
     assert_eq!(pool.closed(), []);
 }
 
@@ -228,14 +231,14 @@ fn no_more_than_max_connecting_are_established_at_once() {
             ..LIMITS
         });
         let places: Vec<_> = (0..max_connecting).map(|_| pool.place(now)).collect();
-        assert_eq!(pool.ask(now), PoolStep::Wait);
+        assert_eq!(pool.start_check_out(now), PoolStep::Wait);
         // A dial frees capacity whether it succeeds or fails.
         pool.established(places[0], None, now);
         let next = pool.place(now);
-        assert_eq!(pool.ask(now), PoolStep::Wait);
+        assert_eq!(pool.start_check_out(now), PoolStep::Wait);
         pool.failed(next, CloseReason::Error);
         pool.place(now);
-        assert_eq!(pool.ask(now), PoolStep::Wait);
+        assert_eq!(pool.start_check_out(now), PoolStep::Wait);
     }
 }
 
@@ -250,16 +253,24 @@ fn no_more_than_max_pool_size_exist_at_once() {
     let [one, two] = [pool.place(now), pool.place(now)];
     pool.established(one, None, now);
     assert_eq!(
-        pool.ask(now),
+        pool.start_check_out(now),
         PoolStep::Wait,
         "those being established count"
     );
     pool.established(two, None, now);
-    assert_eq!(pool.ask(now), PoolStep::Wait, "those in use count");
+    assert_eq!(
+        pool.start_check_out(now),
+        PoolStep::Wait,
+        "those in use count"
+    );
     pool.give_back(in_use, now);
-    assert_eq!(pool.ask(now), PoolStep::Reuse(1));
+    assert_eq!(pool.start_check_out(now), PoolStep::Reuse(1));
     pool.check_in(one, 2, true, now);
-    assert_eq!(pool.ask(now), PoolStep::Establish(4), "the perished do not");
+    assert_eq!(
+        pool.start_check_out(now),
+        PoolStep::Establish(4),
+        "the perished do not"
+    );
 }
 
 #[test]
@@ -402,7 +413,7 @@ fn retiring_does_not_pause() {
     pool.clear(false, false);
     assert_eq!(pool.phase(), Phase::Ready);
     assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
-    assert_eq!(pool.ask(now), PoolStep::Establish(3));
+    assert_eq!(pool.start_check_out(now), PoolStep::Establish(3));
     pool.give_back(in_use, now);
     assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
 }
@@ -418,9 +429,9 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
     let (_, dials) = pool.clear(true, true);
     assert_eq!(dials, [dialling.id], "what is being established, by handle");
     assert_eq!(pool.numbers(), [0, 0, 1, 0]);
-    let mut gone = pool.take_closing();
-    gone.sort_by_key(|closing| closing.id);
-    let seen: Vec<_> = gone
+    let mut closing = pool.take_closing();
+    closing.sort_by_key(|closing| closing.id);
+    let seen: Vec<_> = closing
         .iter()
         .map(|it| (it.id, it.reason, it.connection, it.handle))
         .collect();
@@ -460,18 +471,18 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
 fn a_lease_that_was_taken_away_changes_nothing() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
-    let gone = pool.new_in_use(Some(SERVICE), now);
+    let lost = pool.new_in_use(Some(SERVICE), now);
     pool.clear(true, true);
     pool.ready();
     pool.take_closing();
     let other = pool.new_in_use(Some(SERVICE), now);
-    assert_eq!(gone.slot, other.slot);
+    assert_eq!(lost.slot, other.slot);
     let before = pool.numbers();
-    pool.established(gone, Some(SERVICE), now);
-    pool.check_in(gone, 1, false, now);
-    pool.failed(gone, CloseReason::Error);
-    let again = pool.check_out_instead(gone, 1, now, || 3);
-    assert_eq!(told(again.as_ref()), PoolStep::Establish(3));
+    pool.established(lost, Some(SERVICE), now);
+    pool.check_in(lost, 1, false, now);
+    pool.failed(lost, CloseReason::Error);
+    let second = pool.check_out_instead(lost, 1, now, || 3);
+    assert_eq!(step_of(second.as_ref()), PoolStep::Establish(3));
     assert!(pool.closed().iter().all(|it| *it == (1, None)));
     assert_eq!(before, [0, 1, 0, 0]);
     assert_eq!(pool.numbers(), [0, 1, 1, 0]);
@@ -539,7 +550,7 @@ fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
         });
         pool.fill(1, now);
         let is_idle = expected != PoolStep::Reuse(1);
-        assert_eq!(pool.ask(now + seconds(age)), expected);
+        assert_eq!(pool.start_check_out(now + seconds(age)), expected);
         let closed = pool.closed();
         assert_eq!(
             closed == [(1, Some(CloseReason::Idle))],
@@ -550,7 +561,10 @@ fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
     // Without the option nothing is too old, and connections in use are never idle.
     let mut pool = ready(LIMITS);
     pool.fill(1, now);
-    assert_eq!(pool.ask(now + seconds(1_000_000)), PoolStep::Reuse(1));
+    assert_eq!(
+        pool.start_check_out(now + seconds(1_000_000)),
+        PoolStep::Reuse(1)
+    );
 }
 
 #[test]
@@ -563,7 +577,7 @@ fn the_time_in_use_is_not_idle_time() {
     let lease = pool.new_in_use(None, now);
     pool.close_idle(now + seconds(60));
     pool.give_back(lease, now + seconds(60));
-    assert_eq!(pool.ask(now + seconds(65)), PoolStep::Reuse(1));
+    assert_eq!(pool.start_check_out(now + seconds(65)), PoolStep::Reuse(1));
 }
 
 #[test]
@@ -586,8 +600,8 @@ fn idle_connections_are_closed_oldest_first_and_the_next_instant_is_told() {
     for (at, expected, next) in cases {
         let mut pool = ready(limits);
         pool.fill(3, now);
-        let told = pool.close_idle(now + seconds(at));
-        assert_eq!(told, next.map(|next| now + seconds(next)), "at {at} s");
+        let next_idle = pool.close_idle(now + seconds(at));
+        assert_eq!(next_idle, next.map(|next| now + seconds(next)), "at {at} s");
         let expected: Vec<_> = expected
             .iter()
             .map(|id| (*id, Some(CloseReason::Idle)))
@@ -625,8 +639,8 @@ fn clearing_a_service_leaves_the_others_alone() {
     pool.give_back(leases[1], now);
     pool.give_back(dialling, now);
     assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
-    assert_eq!(pool.ask(now), PoolStep::Reuse(dialling.id));
-    assert_eq!(pool.ask(now), PoolStep::Reuse(leases[2].id));
+    assert_eq!(pool.start_check_out(now), PoolStep::Reuse(dialling.id));
+    assert_eq!(pool.start_check_out(now), PoolStep::Reuse(leases[2].id));
 }
 
 #[test]
@@ -680,7 +694,10 @@ fn closing_closes_what_is_available_and_refuses() {
     assert_eq!(dials, [dialling.id]);
     let closed = Some(CloseReason::PoolClosed);
     assert_eq!(pool.closed(), [(1, closed), (2, closed)]);
-    assert_eq!(pool.ask(now), PoolStep::Refused(CheckOutRefusal::Closed));
+    assert_eq!(
+        pool.start_check_out(now),
+        PoolStep::Refused(CheckOutRefusal::Closed)
+    );
     assert_eq!(pool.close_pool(), (false, vec![]));
     pool.give_back(in_use, now);
     pool.failed(dialling, CloseReason::Error);
@@ -696,11 +713,11 @@ fn who_comes_later_does_not_overtake() {
         ..LIMITS
     });
     let lease = pool.new_in_use(None, now);
-    assert_eq!(pool.ask(now), PoolStep::Wait);
+    assert_eq!(pool.start_check_out(now), PoolStep::Wait);
     pool.enqueue("early", false);
     pool.give_back(lease, now);
     assert_eq!(
-        pool.ask(now),
+        pool.start_check_out(now),
         PoolStep::Wait,
         "the connection is for another"
     );
@@ -718,7 +735,7 @@ fn the_head_stays_while_there_is_nothing_for_it() {
         ..LIMITS
     });
     let dialling = pool.place(now);
-    assert_eq!(pool.ask(now), PoolStep::Wait);
+    assert_eq!(pool.start_check_out(now), PoolStep::Wait);
     for name in ["a", "b", "c"] {
         pool.enqueue(name, false);
     }
@@ -817,7 +834,7 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     pool.fill(2, now);
     let dead = pool.reuse(now);
     let next = pool.check_out_instead(dead, 2, now, || 3);
-    assert_eq!(told(next.as_ref()), PoolStep::Reuse(1));
+    assert_eq!(step_of(next.as_ref()), PoolStep::Reuse(1));
     assert_eq!(pool.closed(), [(2, Some(CloseReason::Error))]);
     let Some(CheckOutStep::Reuse(dead, ..)) = next else {
         unreachable!()
@@ -825,7 +842,7 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     // Its lease is free for the new connection, although another thread waits.
     pool.enqueue("other", false);
     let next = pool.check_out_instead(dead, 1, now, || 3);
-    assert_eq!(told(next.as_ref()), PoolStep::Establish(3));
+    assert_eq!(step_of(next.as_ref()), PoolStep::Establish(3));
     assert_eq!(pool.grant(now), None);
     // It must wait if too many connections are being established, and fails if the pool is not ready.
     let mut pool = ready(Limits {
@@ -847,7 +864,7 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
         let dead = pool.reuse(now);
         happens(&mut pool);
         let next = pool.check_out_instead(dead, 1, now, || 3);
-        assert_eq!(told(next.as_ref()), PoolStep::Refused(refusal));
+        assert_eq!(step_of(next.as_ref()), PoolStep::Refused(refusal));
         assert_eq!(pool.numbers(), [0; 4]);
     }
 }

@@ -58,7 +58,7 @@ impl<'a> Password<'a> {
             Some(PasswordSource::Text(password)) => Some(bytes(password)),
             Some(PasswordSource::Callback(callback)) => {
                 let password = callback
-                    .ask()
+                    .call()
                     .map_err(|_| no_password(KeyPasswordProblem::CallbackPanicked))?;
                 password.as_ref().map(bytes)
             }

@@ -149,7 +149,7 @@ fn validate_with_leftovers(
         .ids()
         .map_err(|error| OcspFault::Signature(innermost_reason(&error)))?;
     let answers = ffi::single_responses(&basic, &ids);
-    let answers = answers.into_iter().filter(|answer| answer.is_asked);
+    let answers = answers.into_iter().filter(|answer| answer.is_requested);
     choose(answers.map(|answer| read(&answer, now, subject.max_age)))
 }
 

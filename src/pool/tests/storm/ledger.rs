@@ -19,7 +19,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Entries {
     connections: HashMap<u64, Life>,
-    asked: u64,
+    check_outs_started: u64,
     answered: u64,
     is_pool_closed: bool,
     /// The errors found. They are collected because a panic of a listener would not be noticed.
@@ -57,7 +57,7 @@ impl Ledger {
         let entries = self.entries.lock().unwrap();
         let (wrong, count) = (entries.wrong.first(), entries.wrong.len());
         assert_eq!(wrong, None, "and {count} in all");
-        assert_eq!(entries.asked, entries.answered);
+        assert_eq!(entries.check_outs_started, entries.answered);
         assert!(entries.is_pool_closed);
         let count = entries.connections.len() as u64;
         assert_eq!(count, dials, "each dial is told, and nothing else");
@@ -101,7 +101,7 @@ impl Entries {
                 check(error.is_none() || is_error, "an error that is no reason")
             }
             PoolEventKind::ConnectionCheckOutStarted => {
-                self.asked += 1;
+                self.check_outs_started += 1;
                 ESTABLISHED.set(None);
                 let before = ASKED.replace(Some(Instant::now()));
                 check(before.is_none(), "asked without an answer")
@@ -145,9 +145,9 @@ impl Entries {
 
     fn answer(&mut self, duration: Duration) -> Result<(), &'static str> {
         self.answered += 1;
-        let asked = ASKED.take().ok_or("an answer that nobody asked for")?;
+        let started = ASKED.take().ok_or("an answer that nobody asked for")?;
         // The pool reads the clock before it sends the event.
-        check(duration <= asked.elapsed() + SLACK, "it took too long")?;
+        check(duration <= started.elapsed() + SLACK, "it took too long")?;
         match ESTABLISHED.take() {
             Some(established) => check(established <= duration, "shorter than its part"),
             None => Ok(()),

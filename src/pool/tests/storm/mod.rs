@@ -77,9 +77,9 @@ impl StormPlan {
         let (options, _) = ClientOptions::parse("mongodb://db.example/").unwrap();
         let ledger = Arc::new(Ledger::default());
         let bench = Arc::new(Bench::new(self.faults, self.max_size, self.max_connecting));
-        let told = Arc::clone(&ledger);
+        let listener_ledger = Arc::clone(&ledger);
         let mut settings = PoolSettings::new(&options);
-        settings.listener = EventListener::new(move |event| told.note(event));
+        settings.listener = EventListener::new(move |event| listener_ledger.note(event));
         settings.limits = Limits {
             max_size: self.max_size,
             min_size: self.min_size,
@@ -312,12 +312,12 @@ fn give_up(why: &str) -> ! {
 #[test]
 #[allow(clippy::print_stdout, reason = "a long run tells how far it came")]
 fn a_storm_of_users_loses_nothing() {
-    let wanted = rounds(60_000);
+    let target = rounds(60_000);
     let first = std::env::var("MONGOTLS_FUZZ_SEED").ok();
     let first: u64 = first.and_then(|text| text.parse().ok()).unwrap_or(1);
     let started = Instant::now();
     let mut all = [0; 6];
-    for (seed, at) in (first..).zip((0..wanted).step_by(STEPS)) {
+    for (seed, at) in (first..).zip((0..target).step_by(STEPS)) {
         let plan = StormPlan::chosen_by(&mut Random::seeded(seed), seed);
         for (all, one) in all.iter_mut().zip(storm(plan, STEPS as u64)) {
             *all += one;
@@ -355,7 +355,7 @@ fn a_cold_pool_does_not_storm_its_server() {
         site.pool.ready();
         let barrier = Barrier::new(CROWD);
         let mut waited: Vec<_> = thread::scope(|scope| {
-            let ask = || {
+            let check_out = || {
                 scope.spawn(|| {
                     barrier.wait();
                     let census = site.bench.enter();
@@ -370,7 +370,7 @@ fn a_cold_pool_does_not_storm_its_server() {
                     waited
                 })
             };
-            let threads: Vec<_> = (0..CROWD).map(|_| ask()).collect();
+            let threads: Vec<_> = (0..CROWD).map(|_| check_out()).collect();
             let waited = threads.into_iter().map(|thread| thread.join().unwrap());
             waited.collect()
         });
