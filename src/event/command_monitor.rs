@@ -36,8 +36,8 @@ impl CommandMonitor {
     }
 
     /// Returns true if a command must be reported, to the listener or the log. Handshake commands are not logged.
-    pub(crate) fn hears(&self, of_handshake: bool) -> bool {
-        self.listener.hears(EventKind::Command) || logs(of_handshake)
+    pub(crate) fn has_listener(&self, of_handshake: bool) -> bool {
+        self.listener.listens_to(EventKind::Command) || logs(of_handshake)
     }
 
     /// Reports that a command is about to be sent. The end of the returned command must be reported too.
@@ -63,7 +63,7 @@ impl CommandMonitor {
         open.log("started on", "", |length| {
             format!("Command: {}", extended_json(&command, length))
         });
-        if self.listener.hears(EventKind::Command) {
+        if self.listener.listens_to(EventKind::Command) {
             let info = open.info.clone();
             self.listener.emit(&Event::Command(CommandEvent::Started(
                 CommandStartedEvent { info, command },
@@ -101,7 +101,7 @@ impl OpenCommand {
                 self.log("succeeded on", &took, |length| {
                     format!("Command reply: {}", extended_json(reply, length))
                 });
-                if listener.hears(EventKind::Command) {
+                if listener.listens_to(EventKind::Command) {
                     listener.emit(&Event::Command(CommandEvent::Succeeded(
                         CommandSucceededEvent {
                             reply: reply.to_owned(),
@@ -120,7 +120,7 @@ impl OpenCommand {
                     });
                     format!("Error: {error}{}", reply.unwrap_or_default())
                 });
-                if listener.hears(EventKind::Command) {
+                if listener.listens_to(EventKind::Command) {
                     listener.emit(&Event::Command(CommandEvent::Failed(CommandFailedEvent {
                         failure: error.clone(),
                         duration,
