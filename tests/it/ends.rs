@@ -116,37 +116,25 @@ fn reset_on_tls(after: u64, lengths: Lengths, error: &Error) {
 
 #[test]
 fn a_close_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
-    let target = Target {
-        bench: Some(steady(SslVersion::TLS1_3)),
-        plain: None,
-    };
+    let target = Target::with(Some(steady(SslVersion::TLS1_3)));
     end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
 }
 
 #[test]
 fn a_close_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
-    let target = Target {
-        bench: Some(steady(SslVersion::TLS1_2)),
-        plain: None,
-    };
+    let target = Target::with(Some(steady(SslVersion::TLS1_2)));
     end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
 }
 
 #[test]
 fn a_reset_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
-    let target = Target {
-        bench: Some(steady(SslVersion::TLS1_3)),
-        plain: None,
-    };
+    let target = Target::with(Some(steady(SslVersion::TLS1_3)));
     end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
 }
 
 #[test]
 fn a_reset_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
-    let target = Target {
-        bench: Some(steady(SslVersion::TLS1_2)),
-        plain: None,
-    };
+    let target = Target::with(Some(steady(SslVersion::TLS1_2)));
     end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
 }
 

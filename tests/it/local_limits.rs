@@ -83,6 +83,16 @@ fn uri_of_child() -> Option<String> {
     std::env::var(URI).ok()
 }
 
+/// The connection string in the child. In the parent, runs `test` in a child with a server, and returns `None`.
+fn uri_or_run(test: &str) -> Option<String> {
+    let uri = uri_of_child();
+    if uri.is_none() {
+        let server = Server::builder().start();
+        in_child(test, &format!("{}?", server.uri()), &[]);
+    }
+    uri
+}
+
 /// Sets the soft limit of this process.
 #[allow(unsafe_code)]
 fn set_limit(open_files: bool, value: u64) {
@@ -224,13 +234,7 @@ fn address(uri: &str) -> &str {
 
 #[test]
 fn threads_share_what_connections_there_can_be() {
-    let Some(uri) = uri_of_child() else {
-        let server = Server::builder().start();
-        in_child(
-            "threads_share_what_connections_there_can_be",
-            &format!("{}?", server.uri()),
-            &[],
-        );
+    let Some(uri) = uri_or_run("threads_share_what_connections_there_can_be") else {
         return;
     };
     let client = checked(&uri);
@@ -269,10 +273,7 @@ fn names_of_threads() -> Vec<String> {
 
 #[test]
 fn threads_that_cannot_be_started_are_started_later() {
-    let test = "threads_that_cannot_be_started_are_started_later";
-    let Some(uri) = uri_of_child() else {
-        let server = Server::builder().start();
-        in_child(test, &format!("{}?", server.uri()), &[]);
+    let Some(uri) = uri_or_run("threads_that_cannot_be_started_are_started_later") else {
         return;
     };
     leave_root();
@@ -421,13 +422,7 @@ static LOGGER: Panicking = Panicking(AtomicUsize::new(0));
 
 #[test]
 fn a_panic_does_not_end_monitoring() {
-    let Some(uri) = uri_of_child() else {
-        let server = Server::builder().start();
-        in_child(
-            "a_panic_does_not_end_monitoring",
-            &format!("{}?", server.uri()),
-            &[],
-        );
+    let Some(uri) = uri_or_run("a_panic_does_not_end_monitoring") else {
         return;
     };
     log::set_logger(&LOGGER).unwrap();

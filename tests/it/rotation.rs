@@ -1,7 +1,7 @@
 //! Files of TLS that change under a running client.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -40,6 +40,14 @@ impl Rotation {
         let key = file.display();
         let client = bench.client(&format!("&tlsCertificateKeyFile={key}{options}"));
         Self { bench, client }
+    }
+
+    /// Creates one whose client watches the file of its certificate; also returns the file, and the reloads.
+    fn watched() -> (Self, PathBuf, Told) {
+        let rotation = Self::new();
+        let file = rotation.bench.dir.path().join("client.pem");
+        let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
+        (Self { client, ..rotation }, file, told)
     }
 
     fn write(&self, common_name: &str, validity: Validity) {
@@ -263,10 +271,7 @@ fn wait_for(told: &Told, expected: &[Result<(), CauseCode>]) {
 
 #[test]
 fn a_watched_file_is_reloaded_when_it_changes_and_only_then() {
-    let rotation = Rotation::new();
-    let file = rotation.bench.dir.path().join("client.pem");
-    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
-    let rotation = Rotation { client, ..rotation };
+    let (rotation, file, told) = Rotation::watched();
     assert!(rotation.presented().contains("CN=first"));
     thread::sleep(Duration::from_millis(100));
     wait_for(&told, &[]);
@@ -431,10 +436,7 @@ fn a_file_with_its_old_size_and_time_is_a_change() {
 
 #[test]
 fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
-    let rotation = Rotation::new();
-    let file = rotation.bench.dir.path().join("client.pem");
-    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
-    let rotation = Rotation { client, ..rotation };
+    let (rotation, _, told) = Rotation::watched();
     assert!(rotation.presented().contains("CN=first"));
     rotation.write("second", Validity::seconds(3, 3600));
     let early = Err(CauseCode::CertificateNotYetValid);
@@ -447,10 +449,7 @@ fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
 
 #[test]
 fn a_folder_in_place_of_a_file_is_no_more_than_a_failed_attempt() {
-    let rotation = Rotation::new();
-    let file = rotation.bench.dir.path().join("client.pem");
-    let (client, told) = watching(&rotation.bench, |tls| tls.certificate_key_file(&file));
-    let rotation = Rotation { client, ..rotation };
+    let (rotation, file, told) = Rotation::watched();
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     wait_for(&told, &[Err(CauseCode::KeyFileUnreadable)]);

@@ -53,7 +53,8 @@ impl Target {
         Self::with(tls.then(bench))
     }
 
-    fn with(bench: Option<Bench>) -> Self {
+    /// The server of `bench`, or one without TLS.
+    pub(crate) fn with(bench: Option<Bench>) -> Self {
         Self {
             plain: bench.is_none().then(|| Server::builder().start()),
             bench,

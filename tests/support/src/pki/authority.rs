@@ -2,7 +2,7 @@
 
 use super::{
     AD_OCSP, CrlSpec, Digest, Draft, Identity, KeyIds, KeyKind, LeafSpec, OcspSpec, Validity,
-    information_access, name, random_serial,
+    certificate_setters, information_access, name, random_serial,
 };
 use crate::der;
 use openssl::pkey::{PKey, Private};
@@ -131,35 +131,7 @@ impl CaSpec {
         }
     }
 
-    /// Adds an attribute (`O`, `OU`, `C`, …) to the subject, before the existing ones.
-    pub fn subject_entry(mut self, attribute: &str, value: &str) -> Self {
-        self.subject.insert(0, (attribute.into(), value.into()));
-        self
-    }
-
-    /// Kind of the new key.
-    pub fn key_kind(mut self, kind: KeyKind) -> Self {
-        self.key_kind = kind;
-        self
-    }
-
-    /// Uses this key instead of a new one: a renewed or cross-signed authority.
-    pub fn key(mut self, key: &PKey<Private>) -> Self {
-        self.key = Some(key.clone());
-        self
-    }
-
-    /// The validity period of the certificate.
-    pub fn validity(mut self, validity: Validity) -> Self {
-        self.validity = validity;
-        self
-    }
-
-    /// Digest with which the issuer signs this certificate.
-    pub fn digest(mut self, digest: Digest) -> Self {
-        self.digest = digest;
-        self
-    }
+    certificate_setters!();
 
     /// The content of basicConstraints.
     pub fn basic_constraints(mut self, constraints: BasicConstraints) -> Self {
@@ -187,18 +159,6 @@ impl CaSpec {
     /// Name constraint: excludes this DNS subtree.
     pub fn exclude_dns(mut self, subtree: &str) -> Self {
         self.excluded_dns.push(subtree.into());
-        self
-    }
-
-    /// Sets the key identifiers that the certificate holds.
-    pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
-        self.key_ids = key_ids;
-        self
-    }
-
-    /// Adds any other extension, with `der` as its value.
-    pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
-        self.more.push((dotted.into(), critical, der.to_vec()));
         self
     }
 

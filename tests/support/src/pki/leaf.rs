@@ -2,7 +2,7 @@
 
 use super::{
     AD_CA_ISSUERS, AD_OCSP, Ca, Digest, Draft, Identity, KeyIds, KeyKind, Validity,
-    information_access, name, random_serial,
+    certificate_setters, information_access, name, random_serial,
 };
 use crate::der;
 use openssl::bn::BigNum;
@@ -146,39 +146,11 @@ impl LeafSpec {
         self
     }
 
-    /// Adds an attribute (`O`, `OU`, `C`, …) to the subject, before the existing ones.
-    pub fn subject_entry(mut self, attribute: &str, value: &str) -> Self {
-        self.subject.insert(0, (attribute.into(), value.into()));
-        self
-    }
-
-    /// Kind of the new key.
-    pub fn key_kind(mut self, kind: KeyKind) -> Self {
-        self.key_kind = kind;
-        self
-    }
-
-    /// Uses this key instead of a new one.
-    pub fn key(mut self, key: &PKey<Private>) -> Self {
-        self.key = Some(key.clone());
-        self
-    }
-
-    /// The validity period of the certificate.
-    pub fn validity(mut self, validity: Validity) -> Self {
-        self.validity = validity;
-        self
-    }
+    certificate_setters!();
 
     /// Sets the serial number instead of a random one.
     pub fn serial(mut self, serial: BigNum) -> Self {
         self.serial = serial;
-        self
-    }
-
-    /// Digest with which the issuer signs this certificate.
-    pub fn digest(mut self, digest: Digest) -> Self {
-        self.digest = digest;
         self
     }
 
@@ -233,18 +205,6 @@ impl LeafSpec {
     /// Adds a CRL distribution point.
     pub fn crl_url(mut self, url: &str) -> Self {
         self.crl_urls.push(url.into());
-        self
-    }
-
-    /// Sets the key identifiers that the certificate holds.
-    pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
-        self.key_ids = key_ids;
-        self
-    }
-
-    /// Adds any other extension, with `der` as its value.
-    pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
-        self.more.push((dotted.into(), critical, der.to_vec()));
         self
     }
 

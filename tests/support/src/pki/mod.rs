@@ -38,6 +38,54 @@ pub use ocsp::{OcspSpec, ResponderId, SingleResponse};
 /// Seconds in a day, for offsets.
 pub const DAY: i64 = 86_400;
 
+/// The setters of the fields that `CaSpec` and `LeafSpec` have in common.
+macro_rules! certificate_setters {
+    () => {
+        /// Adds an attribute (`O`, `OU`, `C`, …) to the subject, before the existing ones.
+        pub fn subject_entry(mut self, attribute: &str, value: &str) -> Self {
+            self.subject.insert(0, (attribute.into(), value.into()));
+            self
+        }
+
+        /// Kind of the new key.
+        pub fn key_kind(mut self, kind: KeyKind) -> Self {
+            self.key_kind = kind;
+            self
+        }
+
+        /// Uses this key instead of a new one.
+        pub fn key(mut self, key: &PKey<Private>) -> Self {
+            self.key = Some(key.clone());
+            self
+        }
+
+        /// The validity period of the certificate.
+        pub fn validity(mut self, validity: Validity) -> Self {
+            self.validity = validity;
+            self
+        }
+
+        /// Digest with which the issuer signs this certificate.
+        pub fn digest(mut self, digest: Digest) -> Self {
+            self.digest = digest;
+            self
+        }
+
+        /// Sets the key identifiers that the certificate holds.
+        pub fn key_ids(mut self, key_ids: KeyIds) -> Self {
+            self.key_ids = key_ids;
+            self
+        }
+
+        /// Adds any other extension, with `der` as its value.
+        pub fn extension(mut self, dotted: &str, critical: bool, der: &[u8]) -> Self {
+            self.more.push((dotted.into(), critical, der.to_vec()));
+            self
+        }
+    };
+}
+use certificate_setters;
+
 /// Kind and size of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
