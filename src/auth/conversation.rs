@@ -4,7 +4,6 @@
 //! conversation is a [`SaslClient`]. MONGODB-X509 uses one `authenticate`. Nothing in a reply is trusted: the
 //! conversation ends if a field has another type than it must have, and after a limited number of replies.
 
-use std::fmt;
 use std::time::Duration;
 
 use bson::raw::{RawDocument, cstr};
@@ -12,30 +11,11 @@ use bson::spec::BinarySubtype;
 use bson::{RawBinaryRef, RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
 use zeroize::Zeroizing;
 
-use super::oidc::OidcClient;
-use super::{Authenticated, not_proven};
+use super::oidc::{AccessToken, OidcClient};
+use super::sasl::{SaslClient, not_proven, with_room};
 use crate::cause::Cause;
 use crate::options::{AuthMechanism, Credential};
 use crate::reason::auth::{SaslViolation, UserMechanisms};
-
-/// The client's side of a SASL mechanism for one connection: bytes in, bytes out (RFC 4422).
-pub(super) trait SaslClient: fmt::Debug + Send {
-    /// Returns the first message. In every mechanism of MongoDB the client sends it.
-    fn first(&mut self) -> Result<Zeroizing<Vec<u8>>, Cause>;
-
-    /// Returns the response to a message of the server. The response to the last message is empty, and is sent only if
-    /// the server waits for it.
-    fn respond(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause>;
-
-    /// Returns true if the mechanism needs no further message from the server, which may then end the conversation.
-    fn is_complete(&self) -> bool;
-
-    /// Returns true if the server should end the conversation with its last message, without a response to an empty one
-    /// (`skipEmptyExchange`).
-    fn skips_empty_exchange(&self) -> bool {
-        false
-    }
-}
 
 /// The authentication of one connection by one mechanism.
 #[derive(Debug)]
@@ -74,6 +54,18 @@ pub(crate) enum Step {
     Send(RawDocumentBuf),
     /// The connection is authenticated.
     Done,
+}
+
+/// The result of authenticating a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) mechanism: AuthMechanism,
+    /// The database that the user belongs to.
+    pub(crate) source: String,
+    /// The user. With MONGODB-X509 and no user name, this is the name that the server took from the certificate.
+    pub(crate) user: Option<String>,
+    /// The access token that was sent to the server, or `None` for mechanisms other than MONGODB-OIDC.
+    pub(crate) token: Option<AccessToken>,
 }
 
 impl Conversation {
@@ -289,14 +281,6 @@ fn append_payload(command: &mut RawDocumentBuf, payload: &[u8]) {
             bytes: payload,
         },
     );
-}
-
-/// Returns an empty document with room for `bytes` bytes. A buffer that grows moves, and leaves a copy of its content, and
-/// so of a secret, behind.
-pub(crate) fn with_room(bytes: usize) -> RawDocumentBuf {
-    let mut empty = Vec::with_capacity(bytes);
-    empty.extend_from_slice(&[5, 0, 0, 0, 0]);
-    RawDocumentBuf::from_bytes(empty).unwrap_or_default()
 }
 
 /// An upper bound of a command's size, without the message and the name of a database.

@@ -15,8 +15,8 @@ use libgssapi::name::Name;
 use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, OidSet};
 use zeroize::Zeroizing;
 
-use super::conversation::SaslClient;
-use super::{Context, not_proven};
+use super::context::Context;
+use super::sasl::{SaslClient, not_proven};
 use crate::cause::Cause;
 use crate::ffi::fork;
 use crate::ffi::thread;

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "cloud")]
 mod aws;
+mod context;
 mod conversation;
 #[cfg(feature = "cloud")]
 mod fetch;
@@ -20,30 +21,26 @@ mod fetch;
 mod gssapi;
 mod oidc;
 mod plain;
+mod sasl;
 mod scram;
 
 use bson::raw::RawDocument;
-use openssl::error::ErrorStack;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "cloud")]
 use self::aws::Aws;
-use self::conversation::SaslClient;
-pub(crate) use self::conversation::{Conversation, Step, with_room};
-pub(crate) use self::oidc::AccessToken;
+pub(crate) use self::context::Context;
+pub(crate) use self::conversation::{Authenticated, Conversation, Step};
 use self::oidc::Oidc;
-use self::scram::Scram;
-use crate::address::ServerAddress;
+use self::sasl::SaslClient;
+pub(crate) use self::sasl::with_room;
+use self::scram::{Scram, ends_with_line_feed};
 use crate::cause::Cause;
 use crate::error::{CommandFailure, Error, Result};
 use crate::options::{AuthMechanism, ClientOptions, Credential, Secret};
 #[cfg(not(all(feature = "cloud", feature = "gssapi", feature = "saslprep")))]
 use crate::reason::auth::AuthFeature;
-use crate::reason::auth::{
-    AuthFailure, CredentialRejection, CryptoPrimitive, SaslViolation, UserMechanisms,
-};
-use crate::time::Deadline;
-use crate::tls::Library;
+use crate::reason::auth::{AuthFailure, CredentialRejection, UserMechanisms};
 
 /// Authenticates the connections of one client.
 #[derive(Debug)]
@@ -56,32 +53,6 @@ pub(crate) struct Authenticator {
     aws: Option<Aws>,
     /// The access token of MONGODB-OIDC, or `None` for other mechanisms.
     oidc: Option<Oidc>,
-}
-
-/// The properties of a connection that a mechanism may need.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context<'a> {
-    pub(crate) server: &'a ServerAddress,
-    /// The server's name for DNS and Kerberos.
-    #[cfg_attr(
-        not(feature = "gssapi"),
-        allow(dead_code, reason = "only Kerberos needs it")
-    )]
-    pub(crate) dns_name: &'a str,
-    /// The deadline for establishing the connection. It also limits the search for a credential.
-    pub(crate) deadline: Deadline,
-}
-
-/// The result of authenticating a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Authenticated {
-    pub(crate) mechanism: AuthMechanism,
-    /// The database that the user belongs to.
-    pub(crate) source: String,
-    /// The user. With MONGODB-X509 and no user name, this is the name that the server took from the certificate.
-    pub(crate) user: Option<String>,
-    /// The access token that was sent to the server, or `None` for mechanisms other than MONGODB-OIDC.
-    pub(crate) token: Option<AccessToken>,
 }
 
 impl Authenticator {
@@ -405,34 +376,6 @@ fn check_x509(options: &ClientOptions) -> Result<(), AuthFailure> {
         None => Err(AuthFailure::X509WithoutTls),
         Some(tls) if tls.identity().is_none() => Err(AuthFailure::X509WithoutCertificate),
         Some(_) => Ok(()),
-    }
-}
-
-/// Returns true if a password ends with a line feed or a carriage return, which is most likely the end of a file.
-fn ends_with_line_feed(password: &str) -> bool {
-    password.ends_with(['\n', '\r'])
-}
-
-/// Describes that OpenSSL rejects an algorithm that a mechanism needs, as in FIPS mode.
-fn crypto_unavailable(
-    mechanism: AuthMechanism,
-    primitive: CryptoPrimitive,
-    error: &ErrorStack,
-) -> AuthFailure {
-    let reasons = error.errors().iter();
-    let reasons = reasons.filter_map(openssl::error::Error::reason);
-    AuthFailure::CryptoUnavailable {
-        mechanism,
-        primitive,
-        fips: Library::inspect().fips,
-        errors: reasons.map(str::to_owned).collect(),
-    }
-}
-
-fn not_proven(mechanism: AuthMechanism, violation: SaslViolation) -> AuthFailure {
-    AuthFailure::NotProven {
-        mechanism,
-        violation,
     }
 }
 

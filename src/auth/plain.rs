@@ -2,8 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::conversation::SaslClient;
-use super::not_proven;
+use super::sasl::{SaslClient, not_proven};
 use crate::cause::Cause;
 use crate::logging::warn;
 use crate::options::{AuthMechanism, ClientOptions, Credential, Secret};

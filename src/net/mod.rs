@@ -18,18 +18,11 @@ pub(crate) mod http;
 mod resolve;
 mod route;
 mod socks5;
-
-use crate::error::Stage;
-use crate::reason::net::NetFailure;
+mod unreachable;
 
 #[cfg(feature = "gssapi")]
 pub(crate) use self::canonical::canonical_name;
 use self::connect::connect;
 use self::resolve::resolve;
 pub(crate) use self::route::Route;
-
-/// A failed attempt to reach a server, not yet an error: the caller knows which server it was.
-pub(crate) struct Unreachable {
-    pub(crate) stage: Stage,
-    pub(crate) failure: NetFailure,
-}
+pub(crate) use self::unreachable::Unreachable;

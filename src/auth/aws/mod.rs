@@ -1,12 +1,13 @@
 //! MONGODB-AWS: the client signs a request, and the server sends it to AWS STS to learn who signed it.
 //!
 //! The client sends two messages, each a BSON document: a nonce, and, after the server has added its own nonce and named
-//! the STS host, the `Authorization` header of a `GetCallerIdentity` request that holds both. [`credentials`] finds the
+//! the STS host, the `Authorization` header of a `GetCallerIdentity` request that holds both. [`sources`] finds the
 //! credentials, [`sigv4`] makes the signature. Source: "MONGODB-AWS" in "Driver Authentication".
 
 mod credentials;
 mod services;
 mod sigv4;
+mod sources;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -17,14 +18,13 @@ use bson::{RawBinaryRef, RawDocumentBuf};
 use openssl::rand::rand_bytes;
 use zeroize::Zeroizing;
 
-use self::credentials::{AwsCredentials, Sources};
-use super::conversation::SaslClient;
-use super::fetch::ServiceError;
-use super::{Context, not_proven, with_room};
+use self::credentials::AwsCredentials;
+use self::sources::Sources;
+use super::context::Context;
+use super::sasl::{SaslClient, not_proven, with_room};
 use crate::cause::Cause;
-use crate::explain;
 use crate::options::{AuthMechanism, CloudServices, Credential};
-use crate::reason::auth::{AuthFailure, AwsFailure, CredentialServiceProblem, SaslViolation};
+use crate::reason::auth::{AuthFailure, AwsFailure, SaslViolation};
 use crate::time::rfc3339;
 
 /// The sources of credentials that the connections of one client share.
@@ -209,17 +209,6 @@ fn binary(bytes: &[u8]) -> RawBinaryRef<'_> {
 
 fn signing_failed(error: &openssl::error::ErrorStack) -> Cause {
     AuthFailure::Aws(AwsFailure::Signing(error.to_string())).into()
-}
-
-/// Converts the error of a credential service: a limit of this host, or the failure that `failed` returns.
-fn explained(
-    error: ServiceError,
-    failed: impl FnOnce(CredentialServiceProblem) -> AwsFailure,
-) -> Cause {
-    match error {
-        ServiceError::Limited(cause) => explain::auth::limited_aws(cause),
-        ServiceError::Problem(problem) => AuthFailure::Aws(failed(problem)).into(),
-    }
 }
 
 /// The request that is signed.

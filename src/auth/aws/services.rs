@@ -14,9 +14,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Temporary};
-use super::explained;
 use crate::auth::fetch::{FetchError, ServiceError, ServiceRequest, fetch, read_token};
 use crate::cause::Cause;
+use crate::explain;
 use crate::net::http::{Method, Url};
 use crate::options::{CloudServices, Secret};
 use crate::printable::sanitize;
@@ -245,6 +245,17 @@ enum Expiration {
 
 fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(from)?.map(Secret::from))
+}
+
+/// Converts the error of a credential service: a limit of this host, or the failure that `failed` returns.
+pub(super) fn explained(
+    error: ServiceError,
+    failed: impl FnOnce(CredentialServiceProblem) -> AwsFailure,
+) -> Cause {
+    match error {
+        ServiceError::Limited(cause) => explain::auth::limited_aws(cause),
+        ServiceError::Problem(problem) => AuthFailure::Aws(failed(problem)).into(),
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {

@@ -21,6 +21,7 @@ mod message;
 use std::fmt;
 use std::sync::Arc;
 
+use openssl::error::ErrorStack;
 use openssl::hash::{MessageDigest, hash};
 use openssl::memcmp;
 use openssl::rand::rand_bytes;
@@ -28,13 +29,13 @@ use zeroize::Zeroizing;
 
 use self::keys::{Digest, KeyCache, Keys};
 use self::message::{ServerFinal, ServerFirst};
-use super::conversation::SaslClient;
-use super::{crypto_unavailable, not_proven};
+use super::sasl::{SaslClient, not_proven};
 use crate::cause::Cause;
 use crate::options::{AuthMechanism, Credential, Secret};
 #[cfg(not(feature = "saslprep"))]
 use crate::reason::auth::AuthFeature;
 use crate::reason::auth::{AuthFailure, CryptoPrimitive, IterationLimit, SaslViolation};
+use crate::tls::Library;
 
 /// The state that the SCRAM conversations of a client share.
 #[derive(Debug)]
@@ -283,7 +284,28 @@ fn prepare_password(password: &str) -> Result<Secret, AuthFailure> {
 
 fn prohibited(password: &str) -> AuthFailure {
     AuthFailure::PasswordProhibited {
-        ends_with_line_feed: super::ends_with_line_feed(password),
+        ends_with_line_feed: ends_with_line_feed(password),
+    }
+}
+
+/// Returns true if a password ends with a line feed or a carriage return, which is most likely the end of a file.
+pub(super) fn ends_with_line_feed(password: &str) -> bool {
+    password.ends_with(['\n', '\r'])
+}
+
+/// Describes that OpenSSL rejects an algorithm that a mechanism needs, as in FIPS mode.
+fn crypto_unavailable(
+    mechanism: AuthMechanism,
+    primitive: CryptoPrimitive,
+    error: &ErrorStack,
+) -> AuthFailure {
+    let reasons = error.errors().iter();
+    let reasons = reasons.filter_map(openssl::error::Error::reason);
+    AuthFailure::CryptoUnavailable {
+        mechanism,
+        primitive,
+        fips: Library::inspect().fips,
+        errors: reasons.map(str::to_owned).collect(),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod proxy;
 mod reply;
+mod request;
 mod url;
 
 use std::env;
@@ -18,42 +19,12 @@ use zeroize::Zeroizing;
 use self::proxy::Proxy;
 pub(crate) use self::reply::HttpReply;
 use self::reply::{io_failure, read_head, read_reply};
+pub(crate) use self::request::{HttpRequest, Method, ProxyPolicy};
 pub(crate) use self::url::Url;
 use super::{Unreachable, connect, resolve};
 use crate::reason::http::{HttpFailure, HttpStep};
 use crate::socket::Socket;
 use crate::time::Deadline;
-
-/// A request.
-#[derive(Clone, Copy)]
-pub(crate) struct HttpRequest<'a> {
-    pub(crate) url: &'a Url,
-    pub(crate) method: Method<'a>,
-    /// Further headers. A value is visible ASCII and may contain a secret.
-    pub(crate) headers: &'a [(&'a str, &'a str)],
-    /// The largest body of the reply, in bytes.
-    pub(crate) largest: usize,
-    pub(crate) proxy: ProxyPolicy,
-}
-
-/// The method of a request, with its body.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Method<'a> {
-    Get,
-    /// A request without a body.
-    Put,
-    /// A request with a body of this type.
-    Post(&'a [u8], &'static str),
-}
-
-/// The proxy for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProxyPolicy {
-    /// The proxy that the environment names, if any.
-    Environment,
-    /// No proxy: the server is on this host's link, and a proxy must not see its replies.
-    Direct,
-}
 
 /// Sends one request by `http` and reads the reply.
 pub(crate) fn exchange(

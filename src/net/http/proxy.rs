@@ -1,7 +1,7 @@
 //! The proxy that the environment names, as curl and others understand it.
 
+use super::request::{HttpRequest, ProxyPolicy};
 use super::url::host_and_port;
-use super::{HttpRequest, ProxyPolicy};
 
 /// The proxy that the environment names (`http_proxy` or `https_proxy`, `all_proxy`, `no_proxy`).
 #[derive(Clone, PartialEq, Eq)]
