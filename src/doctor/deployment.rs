@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::thread;
 
-use super::{Examination, judge};
+use super::judge;
+use super::report::Examination;
 use crate::address::ServerAddress;
 use crate::options::ClientOptions;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bson::{DateTime, RawDocumentBuf, rawdoc};
 
-use super::{Examination, Findings};
+use super::report::{Examination, Findings};
 use crate::address::ServerAddress;
 use crate::conn::{Connection, Connector, Learned, Observer, REFUSED_SESSION_REMEDY, Request};
 use crate::data::hello::Hello;

@@ -5,13 +5,15 @@
 //! with it. Source: "Server Discovery and Monitoring".
 
 mod advertised;
+mod case;
 mod rules;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Examination;
+use self::case::{DeploymentCase, follows, is_member};
+use super::report::Examination;
 use super::topology::{Member, TopologyReport};
 use crate::address::ServerAddress;
 use crate::cause::Cause;
@@ -24,20 +26,6 @@ use crate::tls::Severity;
 
 /// The number of hosts that are listed as naming a member; MongoDB allows 50 members.
 const ADVERTISERS: usize = 50;
-
-/// The number of hosts that a message names before it counts the rest.
-const NAMED: usize = 5;
-
-/// The data that rules use.
-struct DeploymentCase<'a> {
-    options: &'a ClientOptions,
-    examinations: &'a [Examination],
-    /// The description of each host; in the order of the examinations, like the members.
-    servers: &'a [ServerDescription],
-    members: &'a [Member],
-    topology: &'a TopologyDescription,
-    is_complete: bool,
-}
 
 /// Judges all examinations together. If a member fails under the name that another one gave it, its error then lists
 /// the hosts that name it, and the remedy for the name.
@@ -74,11 +62,6 @@ pub(super) fn judge(
     }
 }
 
-/// Returns true if a client connects to the members that a server names.
-fn follows(options: &ClientOptions) -> bool {
-    options.direct_connection != Some(true) && !options.load_balanced
-}
-
 /// The hosts that a host names: the members of its replica set, and itself by its address there.
 pub(super) fn named_by(
     options: &ClientOptions,
@@ -96,17 +79,6 @@ pub(super) fn named_by(
 /// All members of the replica set according to this one, and itself by its address there.
 fn advertised_members(server: &ServerDescription) -> impl Iterator<Item = &ServerAddress> {
     server.members().chain(&server.me)
-}
-
-/// Returns true for a member of a replica set that knows its set.
-fn is_member(server_type: ServerType) -> bool {
-    matches!(
-        server_type,
-        ServerType::RsPrimary
-            | ServerType::RsSecondary
-            | ServerType::RsArbiter
-            | ServerType::RsOther
-    )
 }
 
 /// The description of a host after its examination, or `None` if the examination is not about a host. An error after
@@ -197,30 +169,6 @@ fn members_of(
         is_kept: topology.servers.contains_key(&server.address),
     };
     servers.iter().zip(examinations).map(member).collect()
-}
-
-/// Lists several hosts in one phrase: of many, the first few and a number.
-fn list<'a>(servers: impl IntoIterator<Item = &'a ServerAddress>) -> String {
-    let servers: Vec<_> = servers.into_iter().collect();
-    let shown = match servers.len() {
-        few @ ..=NAMED => few,
-        _ => NAMED - 1,
-    };
-    let (shown, more) = servers.split_at(shown);
-    let mut names: Vec<String> = shown.iter().map(ToString::to_string).collect();
-    if !more.is_empty() {
-        names.push(format!("{} more", more.len()));
-    }
-    match names.pop() {
-        Some(last) if names.is_empty() => last,
-        Some(last) => format!("{} and {last}", names.join(", ")),
-        None => "none".to_owned(),
-    }
-}
-
-/// The singular or the plural.
-fn number_of<'a>(count: usize, one: &'a str, several: &'a str) -> &'a str {
-    if count == 1 { one } else { several }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode as Code};
-use super::{DeploymentCase, follows, is_member, list, number_of};
+use super::case::{DeploymentCase, follows, is_member, list, number_of};
 use crate::address::ServerAddress;
 use crate::options::ReadPreferenceMode;
 use crate::printable::Quoted;

@@ -6,7 +6,7 @@
 //! one connection fails for a client, and the error shows a name that is not in the connection string.
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode};
-use super::{DeploymentCase, list, number_of};
+use super::case::{DeploymentCase, list, number_of};
 use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::error::{Error, Stage};
