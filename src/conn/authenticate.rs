@@ -2,23 +2,16 @@
 //!
 //! Each command is one request and one reply. The caller drops a connection whose authentication fails. The error has
 //! [`Stage::Authentication`], with the cause of a network error or of the server's rejection.
-//! [`Connector::look_closer`] finds out more about a rejection than the server's error contains, for the doctor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bson::rawdoc;
 use zeroize::Zeroize;
 
-use super::{Connection, Connector, Request};
-use crate::address::ServerAddress;
-use crate::auth::{
-    Authenticated, Authenticator, Context, Conversation, Step, read_user_mechanisms,
-};
+use super::{Connection, Request};
+use crate::auth::{Authenticated, Authenticator, Context, Conversation, Step};
 use crate::cause::Cause;
 use crate::error::{Error, Result, Stage};
-use crate::options::{AuthMechanism, Credential};
-use crate::reason::Reason;
-use crate::reason::auth::{AuthFailure, CredentialRejection, UserMechanisms};
+use crate::reason::auth::AuthFailure;
 use crate::time::Deadline;
 use crate::tls::{Certificate, TlsContext};
 
@@ -92,64 +85,6 @@ impl Driver<'_> {
 /// An upper bound of what a message adds to a command: header, flags, and the name of a database. A buffer of this
 /// capacity need not grow; growing would leave its old content in memory, and a secret with it.
 pub(super) const HEADER_AND_DATABASE: usize = 512;
-
-impl Connector {
-    /// Queries which databases have a rejected user, and with which mechanisms, and explains the rejection with that.
-    /// If this cannot be found out, `error` is returned unchanged.
-    ///
-    /// It opens one more connection, without a user. In its reply to hello before authentication, MongoDB names the
-    /// mechanisms of a user, and no mechanisms for an unknown user.
-    pub(crate) fn look_closer(
-        &self,
-        server: &ServerAddress,
-        credential: &Credential,
-        databases: &[&str],
-        error: Error,
-    ) -> Error {
-        let Some(user) = &credential.username else {
-            return error;
-        };
-        let Some(Reason::Auth(reason)) = error.cause().map(Cause::reason) else {
-            return error;
-        };
-        let AuthFailure::Rejected(rejection) = &**reason else {
-            return error;
-        };
-        if !matches!(
-            rejection.mechanism,
-            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256
-        ) {
-            return error;
-        }
-        let Ok(mut connection) = self.establish_without_user(server, None, &mut ()) else {
-            return error;
-        };
-        let deadline = self.connect_deadline(Instant::now());
-        let mut discover = |database: &str| -> Result<UserMechanisms> {
-            let name = format!("{database}.{user}");
-            let body = match connection.hello.hello_ok {
-                true => rawdoc! { "hello": 1_i32, "saslSupportedMechs": name },
-                false => rawdoc! { "isMaster": 1_i32, "saslSupportedMechs": name },
-            };
-            let request = Request::new("admin", &body);
-            let reply = connection.run(&request, Some(deadline))?;
-            Ok(read_user_mechanisms(&reply))
-        };
-        let Ok(user_mechanisms) = discover(&credential.source) else {
-            return error;
-        };
-        let others = databases.iter().filter(|name| **name != credential.source);
-        let knows = |name: &&&str| matches!(discover(name), Ok(UserMechanisms::Listed(_)));
-        let known_in: Vec<String> = others.filter(knows).map(|&name| name.to_owned()).collect();
-        let rejection = CredentialRejection {
-            user_mechanisms,
-            known_in,
-            ..(**rejection).clone()
-        };
-        let reason = AuthFailure::Rejected(Box::new(rejection));
-        error.replace_cause(reason.into())
-    }
-}
 
 /// Runs one conversation to its end, or to the server's rejection.
 fn talk(

@@ -14,6 +14,7 @@ mod monitoring;
 mod overload;
 mod probe;
 mod reauthenticate;
+mod rejection;
 mod sensitive;
 mod state_change;
 
