@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::address::ServerAddress;
 use crate::conn::Connector;
 use crate::data::hello::Hello;
-use crate::database::Database;
 use crate::error::Result;
 use crate::event::{self, Event, EventKind, TlsEvent, TlsReloadEvent};
 use crate::ffi::fork::{Abandon, PerProcess};
@@ -280,34 +279,6 @@ impl Client {
         Ok(Self(Arc::new(PerProcess::new(inner))))
     }
 
-    /// The database with this name. No command is sent.
-    ///
-    /// ```no_run
-    /// # use mongotls::bson::doc;
-    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
-    /// let shop = client.database("shop");
-    /// shop.run_command(doc! { "insert": "things", "documents": [{ "_id": 1 }] })?;
-    /// # Ok::<(), mongotls::Error>(())
-    /// ```
-    pub fn database(&self, name: &str) -> Database {
-        Database::new(self.clone(), name)
-    }
-
-    /// The database that the connection string names, if it names one.
-    ///
-    /// ```no_run
-    /// let client = mongotls::Client::connect("mongodb://db.example.com/shop")?;
-    /// assert_eq!(client.default_database().unwrap().name(), "shop");
-    /// # Ok::<(), mongotls::Error>(())
-    /// ```
-    pub fn default_database(&self) -> Option<Database> {
-        self.inner()
-            .options
-            .default_database
-            .as_deref()
-            .map(|name| self.database(name))
-    }
-
     /// The options that apply.
     pub fn options(&self) -> &ClientOptions {
         &self.inner().options
@@ -370,7 +341,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Database::run_command`], except for errors of a command.
+    /// Those of [`Database::run_command`](crate::Database::run_command), except for errors of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
         let selected = execute::check_out(self)?;
         let connection = selected.connection();

@@ -16,6 +16,33 @@ use crate::error::{Error, Result};
 use crate::op::run_command::{self, Reads};
 use crate::options::database_name_problem;
 
+impl Client {
+    /// The database with this name. No command is sent.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let shop = client.database("shop");
+    /// shop.run_command(doc! { "insert": "things", "documents": [{ "_id": 1 }] })?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn database(&self, name: &str) -> Database {
+        Database::new(self.clone(), name)
+    }
+
+    /// The database that the connection string names, if it names one.
+    ///
+    /// ```no_run
+    /// let client = mongotls::Client::connect("mongodb://db.example.com/shop")?;
+    /// assert_eq!(client.default_database().unwrap().name(), "shop");
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn default_database(&self) -> Option<Database> {
+        let name = self.options().default_database()?;
+        Some(self.database(name))
+    }
+}
+
 /// One database of a deployment. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {

@@ -101,7 +101,7 @@ impl Hello {
     pub(crate) fn read(reply: &RawDocument) -> Self {
         let mut hello = Self {
             max_bson_object_size: 16 << 20,
-            max_message_size: crate::wire::MAX_MESSAGE_SIZE,
+            max_message_size: MAX_MESSAGE_SIZE,
             max_write_batch_size: 100_000,
             ..Self::default()
         };
@@ -161,9 +161,7 @@ impl Hello {
             }
             // A server may set a lower limit than the protocol's, but not a higher one.
             "maxMessageSizeBytes" => {
-                self.max_message_size = size
-                    .unwrap_or(self.max_message_size)
-                    .min(crate::wire::MAX_MESSAGE_SIZE);
+                self.max_message_size = size.unwrap_or(self.max_message_size).min(MAX_MESSAGE_SIZE);
             }
             "maxWriteBatchSize" => {
                 self.max_write_batch_size =
@@ -223,6 +221,9 @@ fn texts(tags: &RawDocument) -> BTreeMap<String, String> {
     tags.filter_map(|(key, value)| Some((key.to_string(), value.as_str()?.to_owned())))
         .collect()
 }
+
+/// The maximum size of a message in either direction, unless the server announces a smaller limit.
+pub(crate) const MAX_MESSAGE_SIZE: usize = 48_000_000;
 
 /// The maximum number of members of a replica set that are read; MongoDB allows 50.
 const MAX_MEMBERS: usize = 1000;

@@ -13,8 +13,7 @@ pub(crate) mod request;
 
 use std::io::{self, Read};
 
-/// The maximum size of a message in either direction, unless the server announces a smaller limit.
-pub(crate) const MAX_MESSAGE_SIZE: usize = 48_000_000;
+pub(crate) use crate::data::hello::MAX_MESSAGE_SIZE;
 
 /// The standard header: length, request id, response to, opcode.
 pub(crate) const HEADER_SIZE: usize = 16;
