@@ -163,9 +163,8 @@ fn collect(item: &Item, path: &[String], module: &mut Module) {
         Item::Trait(it) => define(&it.ident, module),
         Item::Macro(it) => {
             // A macro may define items: any identifier in it counts as defined.
-            for name in &it.ident {
-                module.items.insert(name.to_string());
-            }
+            let names = it.ident.iter().map(ToString::to_string);
+            module.items.extend(names);
             identifiers(it.mac.tokens.clone(), &mut module.items);
         }
         _ => {}
