@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ffi::thread::{Background, outlive_panics};
+use crate::ffi::thread::{Background, restart_after_panics};
 use crate::stop::{Sleep, Stop};
 use crate::tls::FilesSnapshot;
 
@@ -29,7 +29,7 @@ impl Watcher {
         let go_on = sleep.clone();
         let run = move || {
             let watch = || watch(&sleep, &mut seen, interval, &mut reload);
-            outlive_panics("watching files", watch, || !go_on.stops_within(interval));
+            restart_after_panics("watching files", watch, || !go_on.stops_within(interval));
         };
         // If this fails, the thread is started later.
         let _ = background.start("mongotls-watch", run);

@@ -127,7 +127,7 @@ pub(super) fn fetch(
             let offer = SessionOffer::NoSession;
             let stream = tls.connect_to(query.url, url.host(), socket, Some(deadline), offer);
             let mut stream = stream.map_err(|refused| failed(refused.error))?;
-            http::talk(&mut stream, &request).map_err(unreachable)?
+            http::exchange_over(&mut stream, &request).map_err(unreachable)?
         }
     };
     match reply.status {

@@ -50,7 +50,7 @@ impl Driver<'_> {
         let mut human_time = Duration::ZERO;
         let mut context = self.context;
         loop {
-            let outcome = talk(connection, &mut conversation, step, context.deadline);
+            let outcome = exchange(connection, &mut conversation, step, context.deadline);
             human_time += conversation.human_time();
             context.deadline = self.context.deadline.extended(human_time);
             let Err(error) = outcome else {
@@ -87,7 +87,7 @@ impl Driver<'_> {
 pub(super) const HEADER_AND_DATABASE: usize = 512;
 
 /// Runs one conversation to its end, or to the server's rejection.
-fn talk(
+fn exchange(
     connection: &mut Connection,
     conversation: &mut Conversation,
     mut step: Step,

@@ -105,7 +105,7 @@ impl Connector {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file is wrong, or if an option needs a
     /// feature that this build lacks.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>> {
-        Self::made(options).map(Arc::new)
+        Self::build(options).map(Arc::new)
     }
 
     /// Creates the connector of a forked child, without anything that a thread of the parent may have locked.
@@ -116,7 +116,7 @@ impl Connector {
             .and_then(|tls| Some(tls.try_lock()?.clone()));
         let mut child = match inherited {
             Some(tls) => Self::with_tls(options, Some(tls))?,
-            None => Self::made(options)?,
+            None => Self::build(options)?,
         };
         child.metadata = self.metadata.in_child(child.metadata);
         Ok(Arc::new(child))
@@ -134,7 +134,7 @@ impl Connector {
         Self::with_tls(options, self.tls()).map(Arc::new)
     }
 
-    fn made(options: &ClientOptions) -> Result<Self> {
+    fn build(options: &ClientOptions) -> Result<Self> {
         let tls = options.tls.as_ref().map(TlsContext::new).transpose()?;
         Self::with_tls(options, tls)
     }
@@ -418,7 +418,7 @@ enum ConnectionPurpose<'a> {
 impl<'a> EstablishAttempt<'a> {
     fn run(&self, observer: &mut impl Observer) -> Result<Connection> {
         let (mut connection, reply, authentication) = self.greet(observer)?;
-        connection.compression = self.agreed(&connection.hello);
+        connection.compression = self.negotiated_compression(&connection.hello);
         // The first commands of authentication compute hashes.
         let _at_work = fork::at_work();
         // An arbiter has no users ("Authentication Handshake", step 2).
@@ -829,7 +829,7 @@ impl<'a> EstablishAttempt<'a> {
     }
 
     /// The compression of requests: the first compressor that both sides know.
-    fn agreed(&self, hello: &Hello) -> Option<Compression> {
+    fn negotiated_compression(&self, hello: &Hello) -> Option<Compression> {
         let ours = &self.connector.compressors;
         let first = ours.iter().find(|one| hello.compressors.contains(one));
         if first.is_none() && !ours.is_empty() {

@@ -37,7 +37,7 @@ impl Metadata {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the libraries' names do not fit.
     pub(super) fn new(app_name: Option<&str>, libraries: &[DriverInfo]) -> Result<Self> {
-        let mut facts = ClientFacts::gather(app_name);
+        let mut facts = ClientFacts::collect(app_name);
         facts.libraries = libraries.to_vec();
         let encoded = fit(&facts).ok_or_else(|| {
             Error::configuration(HelloFailure::MetadataTooLong { limit: MAX_SIZE })
@@ -118,7 +118,7 @@ fn is_in_docker() -> bool {
 
 impl ClientFacts {
     /// Gathers all data except the libraries on top.
-    fn gather(app_name: Option<&str>) -> Self {
+    fn collect(app_name: Option<&str>) -> Self {
         Self {
             app_name: app_name.map(str::to_owned),
             os_name: os_name(),

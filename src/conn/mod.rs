@@ -457,7 +457,7 @@ impl Connection {
                 let cause = match self.stream.get_ref() {
                     Stream::Tls(stream) => stream
                         .explain(&error)
-                        .filter(|cause| stage == Stage::Hello || !is_plain_end(cause)),
+                        .filter(|cause| stage == Stage::Hello || !is_clean_close(cause)),
                     Stream::Plain(_) if stage == Stage::Hello && !has_begun => {
                         Some(HelloFailure::RequiresTls(Some(OsError::from(&error))).into())
                     }
@@ -620,7 +620,7 @@ fn text(element: &RawElement<'_>) -> Option<String> {
 
 /// Reads a reply with all readers, for tests with hostile replies.
 #[cfg(test)]
-pub(crate) fn read_every_way(reply: &RawDocument) {
+pub(crate) fn read_by_all_readers(reply: &RawDocument) {
     let _ = check(reply);
     let _ = StateChange::read(reply);
     let _ = hello::incompatibility(&Hello::read(reply));
@@ -630,7 +630,7 @@ pub(crate) fn read_every_way(reply: &RawDocument) {
 
 /// Returns true if the connection ended without a TLS reason. A server that has answered hello has accepted the
 /// client's certificate or its absence, unless an alert contradicts this.
-fn is_plain_end(cause: &Cause) -> bool {
+fn is_clean_close(cause: &Cause) -> bool {
     matches!(
         cause.category(),
         Category::Network | Category::ClientCertificate

@@ -40,7 +40,7 @@ pub(super) fn examine_all(
     let seeds = options.hosts.iter();
     let seeds: Vec<_> = seeds.filter(|seed| known.insert((*seed).clone())).collect();
     let limit = MAX_HOSTS.max(seeds.len());
-    let mut waiting: VecDeque<ServerAddress> = seeds.iter().copied().cloned().collect();
+    let mut queue: VecDeque<ServerAddress> = seeds.iter().copied().cloned().collect();
     let mut examined = HashMap::new();
     let mut is_complete = true;
     let examine = &examine;
@@ -54,13 +54,13 @@ pub(super) fn examine_all(
         let mut running = 0;
         loop {
             while running < AT_A_TIME {
-                let Some(server) = waiting.pop_front() else {
+                let Some(server) = queue.pop_front() else {
                     break;
                 };
                 running += 1;
                 let (own, of_thread) = (server.clone(), done.clone());
                 let thread = thread::Builder::new().name("mongotls-doctor".into());
-                let is_alone = running == 1 && waiting.is_empty();
+                let is_alone = running == 1 && queue.is_empty();
                 // A single host needs no thread, and is examined even if no thread can be started.
                 if is_alone
                     || thread
@@ -84,7 +84,7 @@ pub(super) fn examine_all(
                 }
                 if known.len() < limit {
                     known.insert(member.clone());
-                    waiting.push_back(member);
+                    queue.push_back(member);
                 } else {
                     is_complete = false;
                 }
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn members_of_members_are_examined_each_once_and_sorted() {
-        let asked = Mutex::new(Vec::new());
+        let examined = Mutex::new(Vec::new());
         let found = examine_all(&options("mongodb://z,a,z"), |server| {
-            asked.lock().unwrap().push(server.host());
+            examined.lock().unwrap().push(server.host());
             let hosts: &[&str] = match server.host().as_str() {
                 "z" => &["z", "y"],
                 "y" => &["b", "a", "z"],
@@ -141,9 +141,9 @@ mod tests {
         let expected = ["z:27017", "a:27017", "b:27017", "x:27017", "y:27017"];
         assert_eq!(names(&found), expected);
         assert!(found.is_complete);
-        let mut asked = asked.into_inner().unwrap();
-        asked.sort();
-        assert_eq!(asked, ["a", "b", "x", "y", "z"]);
+        let mut examined = examined.into_inner().unwrap();
+        examined.sort();
+        assert_eq!(examined, ["a", "b", "x", "y", "z"]);
     }
 
     #[test]

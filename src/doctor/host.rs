@@ -55,7 +55,7 @@ pub(super) fn examine(
     let mut connection = match established {
         Ok(connection) => connection,
         Err(error) => {
-            let error = closer(error, server, options, connector);
+            let error = with_probed_reason(error, server, options, connector);
             let stage = error.stage().unwrap_or(Stage::Connect);
             if stage == Stage::Revocation {
                 examination.skipped(Stage::Tls, "the revocation check ended the handshake");
@@ -64,7 +64,7 @@ pub(super) fn examine(
         }
     };
     if let Some(report) = connection.handshake() {
-        warn_of_ends(report, examination);
+        warn_of_expiries(report, examination);
         examination.warnings.extend(weak_settings(report.cipher()));
     }
     if examination.stage() != Stage::Authentication {
@@ -75,7 +75,7 @@ pub(super) fn examine(
         examination.skipped(Stage::Authentication, why);
     }
     let started = Instant::now();
-    match ask(&mut connection, options) {
+    match ping(&mut connection, options) {
         Ok(findings) => examination.passed(Stage::Command, started.elapsed(), findings),
         Err(error) => examination.failed(Stage::Command, started.elapsed(), with_cause(error)),
     }
@@ -98,14 +98,14 @@ fn session_warning(failed: &Failed) -> Option<String> {
             "{WHAT}: {message}; the server issues sessions that it does not accept. {REFUSED_SESSION_REMEDY}"
         ));
     }
-    let met_session = matches!(error.stage(), Some(Stage::Tls | Stage::Hello));
-    met_session.then(|| {
+    let may_be_session_failure = matches!(error.stage(), Some(Stage::Tls | Stage::Hello));
+    may_be_session_failure.then(|| {
         format!("{WHAT}: {message}; if it does so each time, set tlsSessionResumption=false in the connection string")
     })
 }
 
 /// Finds out why a user was rejected, beyond the server's error.
-fn closer(
+fn with_probed_reason(
     error: Error,
     server: &ServerAddress,
     options: &ClientOptions,
@@ -116,14 +116,14 @@ fn closer(
             let mut databases = vec!["admin"];
             databases.extend(options.default_database.as_deref());
             databases.dedup();
-            connector.look_closer(server, credential, &databases, error)
+            connector.probe_rejection(server, credential, &databases, error)
         }
         _ => error,
     }
 }
 
 /// Pings the server and queries its version.
-fn ask(connection: &mut Connection, options: &ClientOptions) -> Result<Findings> {
+fn ping(connection: &mut Connection, options: &ClientOptions) -> Result<Findings> {
     let limit = options.socket_timeout.or(options.connect_timeout);
     let kind = if options.socket_timeout.is_some() {
         TimeoutKind::Socket
@@ -168,7 +168,7 @@ fn with_cause(error: Error) -> Error {
 
 /// Warns of certificates that expire soon, of the server and of its verified chain, except those that a warning about a
 /// file covers.
-fn warn_of_ends(report: &HandshakeReport, examination: &mut Examination) {
+fn warn_of_expiries(report: &HandshakeReport, examination: &mut Examination) {
     let now = SystemTime::now();
     let mut known: Vec<String> = examination
         .stages
@@ -255,15 +255,15 @@ impl Observer for Watch<'_> {
         };
         // The search for revocation evidence is part of the handshake, and is shown as a stage of its own.
         let steps = revocation.iter().flat_map(|found| &found.steps);
-        let looked: Duration = steps.map(|step| step.duration).sum();
+        let search_time: Duration = steps.map(|step| step.duration).sum();
         self.examination
-            .passed(stage, took.saturating_sub(looked), findings);
+            .passed(stage, took.saturating_sub(search_time), findings);
         match (stage, self.crls) {
             (Stage::Connect, None) => {
                 self.examination.skipped(Stage::Tls, "TLS is off");
                 self.examination.skipped(Stage::Revocation, "TLS is off");
             }
-            (Stage::Tls, Some(crls)) => self.revocation(crls, revocation, looked),
+            (Stage::Tls, Some(crls)) => self.revocation(crls, revocation, search_time),
             _ => {}
         }
     }
@@ -282,7 +282,7 @@ impl Watch<'_> {
         &mut self,
         crls: usize,
         certificates: Vec<CertificateRevocation>,
-        looked: Duration,
+        search_time: Duration,
     ) {
         let was_checked =
             |found: &CertificateRevocation| found.status != RevocationStatus::NotChecked;
@@ -302,7 +302,8 @@ impl Watch<'_> {
             }
         }
         let findings = Findings::Revocation { crls, certificates };
-        self.examination.passed(Stage::Revocation, looked, findings);
+        self.examination
+            .passed(Stage::Revocation, search_time, findings);
     }
 }
 
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn weak_cipher_suites_are_told_by_what_is_weak() {
-        let told = |cipher| weak_settings(cipher);
+        let weaknesses = |cipher| weak_settings(cipher);
         let end = "; let the server prefer TLS 1.3, or ECDHE with AES-GCM or ChaCha20-Poly1305";
         for (cipher, what) in [
             (
@@ -330,7 +331,7 @@ mod tests {
             ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "uses CBC with SHA-1"),
         ] {
             let expected = format!("weak settings: the cipher suite {cipher} {what}{end}");
-            assert_eq!(told(cipher), Some(expected));
+            assert_eq!(weaknesses(cipher), Some(expected));
         }
         for cipher in [
             "TLS_AES_256_GCM_SHA384",
@@ -338,7 +339,7 @@ mod tests {
             "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
             "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
         ] {
-            assert_eq!(told(cipher), None);
+            assert_eq!(weaknesses(cipher), None);
         }
     }
 

@@ -138,7 +138,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
                 library: Some(Library::inspect()),
             };
         }
-        alone(examination)
+        without_topology(examination)
     };
     let (mut options, mut connector) = match prepared {
         Ok(prepared) => prepared,
@@ -151,17 +151,17 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     };
     let mut seed_list = None;
     if options.srv.is_some() {
-        let asked = Instant::now();
+        let started = Instant::now();
         // A TXT record may change the options that determine the connections.
         let completed = srv::resolve(&mut options)
             .and_then(|seed_list| Ok((seed_list, connector.with_options(&options)?)));
         match completed {
-            Ok((found, anew)) => (seed_list, connector) = (Some(found), anew),
+            Ok((found, updated)) => (seed_list, connector) = (Some(found), updated),
             Err(error) if error.stage() == Some(Stage::Resolve) => {
                 let mut examination = blank(None, None);
                 examination.passed(Stage::Options, took, of_options(&connector));
-                examination.failed(Stage::Resolve, asked.elapsed(), error);
-                return alone(examination);
+                examination.failed(Stage::Resolve, started.elapsed(), error);
+                return without_topology(examination);
             }
             Err(error) => return unusable(error),
         }
@@ -178,9 +178,9 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
         is_complete,
     } = found;
     for examination in &mut examinations {
-        let mut told = HashSet::new();
+        let mut seen = HashSet::new();
         let warnings = &mut examination.warnings;
-        warnings.retain(|warning| told.insert(warning.clone()));
+        warnings.retain(|warning| seen.insert(warning.clone()));
     }
     let topology = judge::judge(&options, &mut examinations, is_complete);
     Diagnosis {
@@ -190,7 +190,7 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
 }
 
 /// A diagnosis of findings from before the hosts were known.
-fn alone(examination: Examination) -> Diagnosis {
+fn without_topology(examination: Examination) -> Diagnosis {
     Diagnosis {
         examinations: vec![examination],
         topology: None,
@@ -200,7 +200,7 @@ fn alone(examination: Examination) -> Diagnosis {
 /// The problems of a file, up to a severity. Many problems of one kind, as in a bundle of old CAs, are reported by the
 /// first one and a count.
 fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
-    const TOLD_EACH: usize = 3;
+    const MAX_PER_KIND: usize = 3;
     let name = format!(
         "{} {}",
         file.option.unwrap_or_default(),
@@ -217,17 +217,17 @@ fn warnings_of(file: &FileReport, worst: Severity) -> Vec<String> {
             None => kinds.push((finding.code, vec![&finding.message])),
         }
     }
-    let told = kinds.iter().flat_map(|(_, messages)| {
+    let warnings = kinds.iter().flat_map(|(_, messages)| {
         let more = match messages.len() {
-            count if count > TOLD_EACH => format!("; and {} more like it", count - 1),
+            count if count > MAX_PER_KIND => format!("; and {} more like it", count - 1),
             _ => String::new(),
         };
-        let each = if more.is_empty() { TOLD_EACH } else { 1 };
+        let each = if more.is_empty() { MAX_PER_KIND } else { 1 };
         let name = &name;
         messages
             .iter()
             .take(each)
             .map(move |message| format!("{name}: {message}{more}"))
     });
-    told.collect()
+    warnings.collect()
 }

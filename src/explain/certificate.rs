@@ -55,7 +55,7 @@ fn chain(rejection: &ChainRejection) -> Explanation {
 
 impl ChainRejection {
     /// The certificate at fault, as the beginning of a sentence.
-    pub(super) fn who(&self) -> String {
+    pub(super) fn certificate_name(&self) -> String {
         let role = match self.role {
             CertificateRole::EndEntity => "the server's certificate",
             CertificateRole::Intermediate => "the intermediate CA",
@@ -67,7 +67,7 @@ impl ChainRejection {
 }
 
 fn fault(rejection: &ChainRejection) -> Explanation {
-    let who = rejection.who();
+    let name = rejection.certificate_name();
     match &rejection.fault {
         ChainFault::Expired => expired(rejection),
         ChainFault::NotYetValid => not_yet_valid(rejection),
@@ -102,7 +102,7 @@ fn fault(rejection: &ChainRejection) -> Explanation {
         ChainFault::Crl(fault) => revocation::crl(rejection, fault),
         ChainFault::Other => Explanation::new(
             CauseCode::SignatureInvalid,
-            format!("{who} does not verify: {}", rejection.openssl),
+            format!("{name} does not verify: {}", rejection.openssl),
             GENERAL_REMEDY,
         ),
     }
@@ -121,7 +121,7 @@ fn expired(rejection: &ChainRejection) -> Explanation {
     };
     Explanation::new(
         CauseCode::CertificateExpired,
-        format!("{} expired at {at}", rejection.who()),
+        format!("{} expired at {at}", rejection.certificate_name()),
         remedy,
     )
 }
@@ -133,7 +133,7 @@ fn not_yet_valid(rejection: &ChainRejection) -> Explanation {
         CauseCode::CertificateNotYetValid,
         format!(
             "{} is valid only from {from} on; this host's clock says {now}",
-            rejection.who()
+            rejection.certificate_name()
         ),
         "Compare this host's clock with the true time; if it is right, wait or have the certificate issued with an earlier start.",
     )
@@ -161,7 +161,7 @@ fn name_constraint(rejection: &ChainRejection, constrained_by: Option<&str>) -> 
         CauseCode::InvalidCa,
         format!(
             "{ca} may not issue for the names of {}: {}",
-            rejection.who(),
+            rejection.certificate_name(),
             rejection.openssl
         ),
         format!(
@@ -181,7 +181,7 @@ fn unknown_extension(rejection: &ChainRejection) -> Explanation {
         code,
         format!(
             "{} holds a critical extension that OpenSSL does not know",
-            rejection.who()
+            rejection.certificate_name()
         ),
         "Have the certificate issued without that extension, or with one that is not marked critical; `openssl x509 -noout -text` shows it.",
     )
@@ -223,7 +223,7 @@ fn wrong_purpose(rejection: &ChainRejection) -> Explanation {
     };
     Explanation::new(
         CauseCode::WrongPurpose,
-        format!("{} {may_not}: {why}", rejection.who()),
+        format!("{} {may_not}: {why}", rejection.certificate_name()),
         remedy,
     )
 }
@@ -249,7 +249,7 @@ fn invalid_ca(rejection: &ChainRejection, fault: CaFault) -> Explanation {
         CauseCode::InvalidCa,
         format!(
             "{} may not sign the certificate below it: {}",
-            rejection.who(),
+            rejection.certificate_name(),
             rejection.openssl
         ),
         remedy,
@@ -262,7 +262,7 @@ fn undecodable_signature(rejection: &ChainRejection) -> Explanation {
         format!(
             "{} cannot check the signature of {} ({}): {}",
             rejection.openssl_version,
-            rejection.who(),
+            rejection.certificate_name(),
             rejection.certificate.signature_algorithm,
             rejection.openssl
         ),
@@ -279,7 +279,7 @@ fn explicit_curve(rejection: &ChainRejection) -> Explanation {
         format!(
             "{} does not accept the key of {}: it spells out the parameters of its elliptic curve, where certificates must name the curve",
             rejection.openssl_version,
-            rejection.who()
+            rejection.certificate_name()
         ),
         format!(
             "Have the certificate of {} issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
@@ -293,7 +293,7 @@ fn weak_key(
     security_bits: Option<u32>,
     level: &SecurityLevel,
 ) -> Explanation {
-    let (who, certificate) = (rejection.who(), &rejection.certificate);
+    let (who, certificate) = (rejection.certificate_name(), &rejection.certificate);
     let explanation = match security_bits {
         Some(bits) => Explanation::new(
             CauseCode::KeyTooWeak,
@@ -330,7 +330,7 @@ fn weak_digest(rejection: &ChainRejection, level: &SecurityLevel) -> Explanation
         CauseCode::DigestTooWeak,
         format!(
             "the signature of {} uses a digest that is too weak: {}",
-            rejection.who(),
+            rejection.certificate_name(),
             level.weak_digest(algorithm)
         ),
         level.stronger_digest(&certificate.subject),
@@ -355,7 +355,7 @@ fn no_subject_alt_name(rejection: &ChainRejection, mismatch: &NameMismatch) -> E
         CauseCode::NoSubjectAltName,
         format!(
             "{} names no host and no IP address among its subject alternative names; its common name {} is not compared{}",
-            rejection.who(),
+            rejection.certificate_name(),
             Quoted(common_name),
             near.collect::<String>()
         ),

@@ -178,19 +178,19 @@ fn handshake_timeout(step: HandshakeStep, timeout: Elapsed) -> Explanation {
 }
 
 fn lost(error: &OsError, has_begun: bool) -> Explanation {
-    let when = match has_begun {
+    let moment = match has_begun {
         true => "in the middle of its reply",
         false => "before it replied",
     };
     if let Some(reached) = &error.limit {
-        let what = format!("the connection to the server failed {when}");
+        let what = format!("the connection to the server failed {moment}");
         return local_limit(&what, reached);
     }
     let text = &error.text;
     if error.is_unreachable() {
         return Explanation::new(
             CauseCode::NetworkUnreachable,
-            format!("the connection to the server was lost {when}: {text}"),
+            format!("the connection to the server was lost {moment}: {text}"),
             SILENT_NETWORK,
         )
         .fact("begun", has_begun);
@@ -204,9 +204,9 @@ fn lost(error: &OsError, has_begun: bool) -> Explanation {
     let message = match error.kind {
         // The kernel gave the connection up: the server did not reset it.
         io::ErrorKind::ConnectionAborted => {
-            format!("the connection to the server was lost {when}: {text}")
+            format!("the connection to the server was lost {moment}: {text}")
         }
-        _ => format!("the server {how} the connection {when}"),
+        _ => format!("the server {how} the connection {moment}"),
     };
     Explanation::new(
         code,

@@ -12,7 +12,7 @@ use crate::time::rfc3339;
 pub(super) fn unknown(rejection: &ChainRejection, unknown: &UnknownIssuer) -> Explanation {
     let certificate = &rejection.certificate;
     let issuer = &certificate.issuer;
-    let no_anchor = format!("no trust anchor for {}", rejection.who());
+    let no_anchor = format!("no trust anchor for {}", rejection.certificate_name());
     let below = unknown.below.as_deref();
     let namesakes = match below {
         Some((_, namesake)) => std::slice::from_ref(namesake),
@@ -157,7 +157,7 @@ pub(super) fn bad_signature(rejection: &ChainRejection, namesakes: &[Namesake]) 
     };
     Explanation::new(
         CauseCode::SignatureInvalid,
-        format!("{} does not verify: {why}", rejection.who()),
+        format!("{} does not verify: {why}", rejection.certificate_name()),
         remedy,
     )
     .fact_opt("namesakes", listed(namesakes))
@@ -167,7 +167,7 @@ pub(super) fn self_signed(rejection: &ChainRejection, namesakes: &[Namesake]) ->
     let own = &rejection.certificate.sha256_fingerprint;
     let message = format!(
         "{} is signed by itself and is not a trust anchor",
-        rejection.who()
+        rejection.certificate_name()
     );
     let (message, remedy) = match namesakes.first() {
         None => (

@@ -35,7 +35,7 @@ pub(super) fn crl(rejection: &ChainRejection, fault: &CrlFault) -> Explanation {
 }
 
 fn crl_fault(rejection: &ChainRejection, fault: &CrlFault) -> Explanation {
-    let who = rejection.who();
+    let who = rejection.certificate_name();
     let issuer = Quoted(&rejection.certificate.issuer);
     let option = fault.option;
     match &fault.kind {

@@ -69,7 +69,7 @@ pub(super) fn explain(reason: &TlsFailure) -> Explanation {
             *phase,
             *received,
             CauseCode::ConnectionReset,
-            &format!("the server reset the connection {}{}", when(*phase), accepted_before(*accepted)),
+            &format!("the server reset the connection {}{}", phase_text(*phase), accepted_before(*accepted)),
             "Look at the server's log for this instant, and for a firewall, an IP access list or a proxy that cuts connections.",
         ),
         TlsFailure::Unreachable {
@@ -80,7 +80,7 @@ pub(super) fn explain(reason: &TlsFailure) -> Explanation {
             *phase,
             *received,
             CauseCode::NetworkUnreachable,
-            &format!("the connection was lost {}: {}", when(*phase), error.text),
+            &format!("the connection was lost {}: {}", phase_text(*phase), error.text),
             SILENT_NETWORK,
         ),
         TlsFailure::SocketFailed {
@@ -89,13 +89,13 @@ pub(super) fn explain(reason: &TlsFailure) -> Explanation {
             error,
         } => match &error.limit {
             Some(limit) => {
-                super::local_limit(&format!("the connection failed {}", when(*phase)), limit)
+                super::local_limit(&format!("the connection failed {}", phase_text(*phase)), limit)
             }
             None => of_socket(
             *phase,
             *received,
             CauseCode::ConnectionClosed,
-            &format!("the connection failed {}: {}", when(*phase), error.text),
+            &format!("the connection failed {}: {}", phase_text(*phase), error.text),
             "Look at the network between this host and the server.",
         ) },
     }
@@ -108,7 +108,7 @@ pub(super) const SILENT_NETWORK: &str = "Check that the server's host is up, and
 pub(super) const TURN_TLS_ON: &str = "Turn TLS on at the server (on mongod net.tls.mode: requireTLS), or connect to the port that has it.";
 
 /// The phase, as the end of a sentence about the connection.
-fn when(phase: TlsPhase) -> &'static str {
+fn phase_text(phase: TlsPhase) -> &'static str {
     match phase {
         TlsPhase::Handshake => "during the TLS handshake",
         TlsPhase::Established => "after the TLS handshake",
@@ -142,7 +142,7 @@ fn of_socket(
     remedy: &str,
 ) -> Explanation {
     Explanation::new(code, message, remedy)
-        .fact("phase", when(phase))
+        .fact("phase", phase_text(phase))
         .fact("received_bytes", bytes(received))
 }
 
@@ -182,7 +182,7 @@ fn closed(phase: TlsPhase, received: u64, accepted: Option<AcceptedBefore>) -> E
     let accepted = accepted_before(accepted);
     let (message, remedy) = match (phase, received) {
         (TlsPhase::Established | TlsPhase::Answered, _) => (
-            format!("the server closed the connection {}{accepted}", when(phase)),
+            format!("the server closed the connection {}{accepted}", phase_text(phase)),
             "Look at the server's log for this instant; a proxy in front of the server may have lost its backend.",
         ),
         (TlsPhase::Handshake, 0) => (
@@ -388,7 +388,11 @@ impl fmt::Display for CertificateRejection {
         match self {
             Self::Alert(alert) => write!(f, "sent the alert {}", alert.name()),
             Self::Closed(phase) => {
-                write!(f, "closed the connection {} without a reason", when(*phase))
+                write!(
+                    f,
+                    "closed the connection {} without a reason",
+                    phase_text(*phase)
+                )
             }
         }
     }

@@ -54,7 +54,7 @@ impl Own {
         &counter.0
     }
 
-    fn come_in(&self) {
+    fn enter(&self) {
         let counter = self.counter();
         // Both operations are sequentially consistent: either this thread sees the end, or the exit sees this thread.
         counter.fetch_add(1, Ordering::SeqCst);
@@ -66,7 +66,7 @@ impl Own {
         }
     }
 
-    fn go_out(&self) {
+    fn leave(&self) {
         self.counter().fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn inside() -> Inside {
     OWN.with(|own| {
         let depth = own.depth.get();
         if depth == 0 {
-            own.come_in();
+            own.enter();
         }
         own.depth.set(depth + 1);
     });
@@ -93,7 +93,7 @@ impl Drop for Inside {
             let depth = own.depth.get() - 1;
             own.depth.set(depth);
             if depth == 0 {
-                own.go_out();
+                own.leave();
             }
         });
     }
@@ -106,7 +106,7 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     impl Drop for ComeBackGuard {
         fn drop(&mut self) {
             OWN.with(|own| {
-                own.come_in();
+                own.enter();
                 own.depth.set(self.0);
             });
         }
@@ -117,7 +117,7 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     }
     OWN.with(|own| {
         own.depth.set(0);
-        own.go_out();
+        own.leave();
     });
     let _back = ComeBackGuard(depth);
     wait()

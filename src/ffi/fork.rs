@@ -77,7 +77,7 @@ pub(crate) fn at_work() -> AtWork {
     }
     DEPTH.set(DEPTH.get() + 1);
     if !IS_KNOWN.replace(true) {
-        introduce();
+        register_thread();
         // During thread exit the destructor can no longer be registered.
         let _ = LEAVING.try_with(|_| ());
     }
@@ -185,7 +185,7 @@ fn enter() {
 
 /// Adds this thread to OpenSSL's list. The first thread also registers the handlers for forks and for OpenSSL's
 /// clean-up.
-fn introduce() {
+fn register_thread() {
     static FIRST: Once = Once::new();
     FIRST.call_once(|| {
         openssl::at_cleanup(before_cleanup);

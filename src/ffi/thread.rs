@@ -95,7 +95,11 @@ impl std::fmt::Debug for Background {
 
 /// Runs `work` again after each panic, so that a panic does not end the purpose of the thread. `go_on` waits in
 /// between, and ends the loop by returning false.
-pub(crate) fn outlive_panics(what: &str, mut work: impl FnMut(), mut go_on: impl FnMut() -> bool) {
+pub(crate) fn restart_after_panics(
+    what: &str,
+    mut work: impl FnMut(),
+    mut go_on: impl FnMut() -> bool,
+) {
     while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
         // The program's logger may be the source of the panic.
         let _ = catch_unwind(|| {
@@ -153,7 +157,7 @@ mod tests {
                     "a panic of the test, which is meant to be seen here"
                 );
             };
-            outlive_panics("the test", work, || {
+            restart_after_panics("the test", work, || {
                 pauses += 1;
                 pauses <= most
             });

@@ -249,7 +249,7 @@ mod tests {
     }
 
     /// A listener with a full backlog: the kernel drops new connection requests.
-    fn deaf() -> (socket2::Socket, SocketAddr, Vec<socket2::Socket>) {
+    fn unresponsive_listener() -> (socket2::Socket, SocketAddr, Vec<socket2::Socket>) {
         let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         listener.bind(&any.into()).unwrap();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_attempt_to_connect_can_be_interrupted() {
-        let (_listener, address, _kept) = deaf();
+        let (_listener, address, _kept) = unresponsive_listener();
         for addresses in [vec![address], vec![address, address]] {
             let interrupt = Arc::<Interrupt>::default();
             let (other, count) = (Arc::clone(&interrupt), addresses.len());

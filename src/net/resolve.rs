@@ -102,7 +102,7 @@ enum Unresolved {
 static LOOKUPS: Mutex<Vec<Weak<Lookup>>> = Mutex::new(Vec::new());
 
 impl Lookup {
-    /// Joins the lookup of `host` in progress, or starts a new one, which calls `ask` on its own thread.
+    /// Joins the lookup of `host` in progress, or starts a new one, which calls `look_up` on its own thread.
     fn join(
         host: &str,
         look_up: impl FnOnce(&str) -> Result<Vec<SocketAddr>, Unresolved> + Send + 'static,
@@ -206,7 +206,7 @@ mod tests {
     use crate::error::Error;
     use crate::time::TimeoutKind;
 
-    fn soon() -> Deadline {
+    fn short_deadline() -> Deadline {
         Deadline::after(
             Instant::now(),
             Some(Duration::from_secs(5)),
@@ -240,11 +240,11 @@ mod tests {
 
     #[test]
     fn addresses_need_no_resolver_and_localhost_is_this_host() {
-        let Ok(v6) = resolve("::1", 7, &soon()) else {
+        let Ok(v6) = resolve("::1", 7, &short_deadline()) else {
             panic!("no address")
         };
         assert_eq!(v6, addresses(&["[::1]:7"]));
-        let Ok(local) = resolve("localhost", 7, &soon()) else {
+        let Ok(local) = resolve("localhost", 7, &short_deadline()) else {
             panic!("localhost not found")
         };
         assert!(
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_zone_of_an_address_is_a_name_or_a_number() {
-        let scope = |host: &str| match resolve(host, 7, &soon()).ok()?.as_slice() {
+        let scope = |host: &str| match resolve(host, 7, &short_deadline()).ok()?.as_slice() {
             [SocketAddr::V6(address)] => Some((address.scope_id(), address.port())),
             _ => None,
         };
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_name_that_cannot_exist_is_not_found() {
         // RFC 6761: names under .invalid never resolve; without any name server the resolver fails.
-        let Err(unreachable) = resolve("mongotls.invalid", 7, &soon()) else {
+        let Err(unreachable) = resolve("mongotls.invalid", 7, &short_deadline()) else {
             panic!("found")
         };
         let NetFailure::Resolve(ResolveFailure { problem, .. }) = &unreachable.failure else {
@@ -337,7 +337,7 @@ mod tests {
         let others: Vec<_> = (0..5).map(|_| join("hanging.example")).collect();
         drop(proceed);
         for lookup in others {
-            let outcome = lookup.wait(&no_interrupt, &soon());
+            let outcome = lookup.wait(&no_interrupt, &short_deadline());
             let found = outcome.ok().map(|found| match &*found {
                 Ok(found) => found.clone(),
                 Err(_) => Vec::new(),
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         // A result is not cached, and another name has a separate lookup.
         for (host, expected) in [("hanging.example", 2), ("other.example", 3)] {
-            assert!(join(host).wait(&no_interrupt, &soon()).is_ok());
+            assert!(join(host).wait(&no_interrupt, &short_deadline()).is_ok());
             assert_eq!(calls.load(Ordering::SeqCst), expected);
         }
     }
@@ -363,7 +363,7 @@ mod tests {
         let interrupt = Interrupt::default();
         interrupt.interrupt();
         let started = Instant::now();
-        assert!(lookup.wait(&interrupt, &soon()).is_err());
+        assert!(lookup.wait(&interrupt, &short_deadline()).is_err());
         assert!(started.elapsed() < Duration::from_secs(3));
     }
 }

@@ -292,7 +292,7 @@ impl<D: Dial> Pool<D> {
                         false => None,
                     };
                     let Some((next, closed)) = another else {
-                        return Err((why_not(&error), error));
+                        return Err((failure_reason(&error), error));
                     };
                     self.close_all(closed);
                     outcome = next;
@@ -354,7 +354,7 @@ impl<D: Dial> Pool<D> {
                 Ok(connection)
             }
             Err(error) => {
-                let error = self.unless_closed(error);
+                let error = self.closed_or(error);
                 if error.is_local_limit() {
                     // Before the lease is released, so that the next thread does not dial without success.
                     self.queue.hold(Instant::now());
@@ -369,7 +369,7 @@ impl<D: Dial> Pool<D> {
 
     /// Returns the error of an attempt to connect. If the attempt was interrupted because the pool was closed, that
     /// is the error.
-    fn unless_closed(&self, error: Error) -> Error {
+    fn closed_or(&self, error: Error) -> Error {
         let (phase, ..) = self.queue.counts();
         if error.is_pool_cleared() && phase == Phase::Closed {
             return Error::client_closed().with_server(&self.server);
@@ -738,7 +738,7 @@ impl<D: Dial> Drop for CheckOutInProgress<'_, D> {
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// Returns the reason for the event of a check-out that failed to establish a connection.
-fn why_not(error: &Error) -> ConnectionCheckOutFailedReason {
+fn failure_reason(error: &Error) -> ConnectionCheckOutFailedReason {
     match error.kind() {
         ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
         _ => ConnectionCheckOutFailedReason::ConnectionError,

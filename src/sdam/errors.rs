@@ -123,7 +123,7 @@ impl ErrorEffects {
             };
         }
         match error.what {
-            OperationResult::Error(failure) if speaks_against_server(failure) => Self {
+            OperationResult::Error(failure) if makes_server_unknown(failure) => Self {
                 description: (!is_load_balanced)
                     .then(|| ServerDescription::failed(error.server.clone(), failure.clone())),
                 clear,
@@ -198,7 +198,7 @@ impl<'a> OperationResult<'a> {
 }
 
 /// Returns true if an error that reports no change of state makes the server unknown.
-fn speaks_against_server(error: &Error) -> bool {
+fn makes_server_unknown(error: &Error) -> bool {
     match () {
         // An earlier error has already been handled.
         () if error.is_pool_cleared() => false,

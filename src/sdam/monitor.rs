@@ -107,7 +107,7 @@ impl Monitor {
     fn run(mut self) {
         let server = Arc::clone(&self.server);
         let what = format!("the monitor of {}", server.address());
-        thread::outlive_panics(
+        thread::restart_after_panics(
             &what,
             || self.check_until_the_end(),
             || server.control.pause(MIN_HEARTBEAT_FREQUENCY),
@@ -350,7 +350,7 @@ impl Monitor {
         };
         let run = move || {
             let what = format!("the measurement of round trips to {}", server.address());
-            thread::outlive_panics(
+            thread::restart_after_panics(
                 &what,
                 || measure(&topology, &server, &connector, &settings),
                 || server.control.pause(settings.interval),

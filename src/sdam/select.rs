@@ -111,7 +111,7 @@ impl Topology {
                 return Ok(selected);
             }
             let now = Instant::now();
-            if self.is_hopeless(&locked, started, now) {
+            if self.must_wait_fail(&locked, started, now) {
                 return Err(self.no_server(&locked, operation, WaitEnd::Hopeless));
             }
             let remaining = match deadline.remaining(now) {

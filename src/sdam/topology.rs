@@ -366,7 +366,7 @@ impl Topology {
     }
 
     /// Returns true if no further check can find a suitable server, so that waiting is useless.
-    pub(super) fn is_hopeless(
+    pub(super) fn must_wait_fail(
         &self,
         locked: &LockedTopology,
         since: Instant,
@@ -390,7 +390,7 @@ impl Topology {
         self.forks != fork::count()
     }
 
-    /// Waits for the next snapshot, for at most `left` if given.
+    /// Waits for the next snapshot, for at most `remaining` if given.
     pub(super) fn wait<'a>(
         &self,
         locked: MutexGuard<'a, LockedTopology>,

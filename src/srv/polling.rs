@@ -67,7 +67,7 @@ pub(crate) fn start(
             }
         };
         let pause = polling.after_failure;
-        thread::outlive_panics("polling SRV records", poll, || !go_on.stops_within(pause));
+        thread::restart_after_panics("polling SRV records", poll, || !go_on.stops_within(pause));
     };
     // If the thread cannot be started now, it is started later.
     let _ = alive.background().start("mongotls-srv", run);

@@ -35,7 +35,7 @@ impl Discretion {
     }
 
     /// Notes a secret: the text after it may belong to it.
-    pub(super) fn secret_met(&mut self) {
+    pub(super) fn mark_secret_seen(&mut self) {
         self.nothing = true;
     }
 
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(Discretion::new("?a=b", false).show("a"), None);
         assert_eq!(Discretion::new("/?a=b%40c", true).show("a"), None);
         let mut after_secret = open;
-        after_secret.secret_met();
+        after_secret.mark_secret_seen();
         assert_eq!(after_secret.show("tlsCAFiel"), None);
     }
 }

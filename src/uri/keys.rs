@@ -128,15 +128,19 @@ pub(super) static ALIASES: &[Alias] = &[
     Alias {
         name: "ssl",
         key: "tls",
-        translate: same,
+        translate: unchanged,
         deprecated: false,
     },
-    old("j", "journal", same),
-    old("wtimeout", "wTimeoutMS", same),
-    old("ssl_ca_certs", "tlsCAFile", same),
-    old("ssl_crlfile", "tlsCRLFile", same),
-    old("ssl_certfile", "tlsCertificateKeyFile", same),
-    old("ssl_pem_passphrase", "tlsCertificateKeyFilePassword", same),
+    old("j", "journal", unchanged),
+    old("wtimeout", "wTimeoutMS", unchanged),
+    old("ssl_ca_certs", "tlsCAFile", unchanged),
+    old("ssl_crlfile", "tlsCRLFile", unchanged),
+    old("ssl_certfile", "tlsCertificateKeyFile", unchanged),
+    old(
+        "ssl_pem_passphrase",
+        "tlsCertificateKeyFilePassword",
+        unchanged,
+    ),
     // ssl_match_hostname=false
     old("ssl_match_hostname", "tlsAllowInvalidHostnames", inverse),
     // ssl_cert_reqs=CERT_NONE
@@ -245,7 +249,7 @@ const fn old(
     }
 }
 
-fn same(text: &str) -> Option<Zeroizing<String>> {
+fn unchanged(text: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text.to_owned()))
 }
 
@@ -255,8 +259,8 @@ fn inverse(text: &str) -> Option<Zeroizing<String>> {
 
 fn certificate_requirement(text: &str) -> Option<Zeroizing<String>> {
     match text {
-        "CERT_NONE" => same("true"),
-        "CERT_OPTIONAL" | "CERT_REQUIRED" => same("false"),
+        "CERT_NONE" => unchanged("true"),
+        "CERT_OPTIONAL" | "CERT_REQUIRED" => unchanged("false"),
         _ => None,
     }
 }

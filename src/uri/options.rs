@@ -20,7 +20,7 @@ const MAX_OPTIONS: usize = 1000;
 
 /// Fills `builder`, and returns the warnings about values that were ignored or replaced and keys that are out of date.
 pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Result<Vec<Warning>> {
-    let mut given = Vec::new();
+    let mut options = Vec::new();
     for (index, text) in parts.options.split('&').enumerate() {
         let number = index + 1;
         if number > MAX_OPTIONS {
@@ -29,7 +29,7 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
         }
         // A `&` at the end, or two in a row, are harmless.
         if !text.is_empty() {
-            given.push(UriOption::split(number, text)?);
+            options.push(UriOption::split(number, text)?);
         }
     }
     let mut reader = OptionReader {
@@ -37,9 +37,9 @@ pub(super) fn read(parts: &Parts<'_>, builder: &mut ClientOptionsBuilder) -> Res
         warnings: Vec::new(),
         discretion: Discretion::new(parts.after_hosts, parts.slash),
         first: HashMap::new(),
-        current: given.iter().filter_map(UriOption::current_key).collect(),
+        current: options.iter().filter_map(UriOption::current_key).collect(),
     };
-    for option in &given {
+    for option in &options {
         reader.take(option)?;
     }
     Ok(reader.warnings)
@@ -119,7 +119,7 @@ impl<'a> UriOption<'a> {
     }
 
     /// Returns true if the option is about TLS without being `tls` itself, and thus turns TLS on.
-    fn asks_for_tls(&self) -> bool {
+    fn requests_tls(&self) -> bool {
         let begins_with = |prefix| {
             let start = self.name.get(..3).unwrap_or_default();
             start.eq_ignore_ascii_case(prefix)
@@ -145,7 +145,7 @@ impl OptionReader<'_> {
             let in_secret = option.place.found.is_secret();
             return Err(stray.error(option.place.into(), self.discretion, in_secret));
         }
-        if option.asks_for_tls() {
+        if option.requests_tls() {
             self.builder.tls.get_or_insert_default();
         }
         match option.place.found {
@@ -178,7 +178,7 @@ impl OptionReader<'_> {
             }
         }
         if option.place.found.is_secret() {
-            self.discretion.secret_met();
+            self.discretion.mark_secret_seen();
         }
         Ok(())
     }

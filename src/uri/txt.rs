@@ -107,8 +107,8 @@ mod tests {
             ("replicaSet=%zz", "(replicaSet)"),
             ("replicaSet=a\u{7}", "control character"),
         ] {
-            let told = TxtOptions::parse(text).unwrap_err();
-            assert!(told.contains(why), "{text}: {told}");
+            let error = TxtOptions::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 

@@ -61,11 +61,11 @@ impl Value {
                 None => not_a_flag(text),
             },
             Self::Tls => tls(builder, text),
-            Self::Count(min, set) => match whole(text, min) {
+            Self::Count(min, set) => match whole_number(text, min) {
                 Some(number) => apply(builder, set, number),
                 None => out_of_range(text, min),
             },
-            Self::Millis(min, set) => match whole(text, min) {
+            Self::Millis(min, set) => match whole_number(text, min) {
                 Some(ms) => apply(builder, set, Duration::from_millis(u64::from(ms))),
                 None => out_of_range(text, min),
             },
@@ -355,7 +355,7 @@ pub(super) fn srv_service_name(builder: &mut ClientOptionsBuilder, text: &str) -
 pub(super) fn w(builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
     let members = match text.strip_prefix('-').unwrap_or(text) {
         "" => return empty(),
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => whole(text, 0),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => whole_number(text, 0),
         _ => {
             return store(
                 &mut builder.write_concern.w,
@@ -391,7 +391,7 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 /// Parses a 32-bit number, at least `min` ("URI Options": all integers are signed 32-bit integers).
-fn whole(text: &str, min: u32) -> Option<u32> {
+fn whole_number(text: &str, min: u32) -> Option<u32> {
     let number = integer(text).filter(|number| *number <= MAX)?;
     u32::try_from(number).ok().filter(|number| *number >= min)
 }
@@ -456,9 +456,9 @@ mod tests {
         ] {
             assert_eq!(integer(text), None, "{text}");
         }
-        assert_eq!(whole("2147483647", 0), Some(2_147_483_647));
-        assert_eq!(whole("2147483648", 0), None);
-        assert_eq!(whole("499", 500), None);
+        assert_eq!(whole_number("2147483647", 0), Some(2_147_483_647));
+        assert_eq!(whole_number("2147483648", 0), None);
+        assert_eq!(whole_number("499", 500), None);
     }
 
     #[test]

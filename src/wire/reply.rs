@@ -223,16 +223,16 @@ fn read_prefix(
     expected: Expected,
 ) -> Result<usize, ReadError> {
     let mut smallest = expected.prefix() + SMALLEST_DOCUMENT;
-    let mut want = expected.prefix();
+    let mut target = expected.prefix();
     if expected.offered.has_any() {
         smallest = smallest.min(compress::PREFIX + 1);
-        want = want.min(compress::PREFIX);
+        target = target.min(compress::PREFIX);
     }
     let mut have = 0;
     let mut size = None;
     let mut checked = false;
-    while have < want {
-        let taken = match stream.read(&mut head[have..want]) {
+    while have < target {
+        let taken = match stream.read(&mut head[have..target]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             other => other,
         };
@@ -256,10 +256,10 @@ fn read_prefix(
         }
         if !checked && have >= HEADER_SIZE {
             if check_header(head, expected).map_err(malformed)? {
-                want = compress::PREFIX;
+                target = compress::PREFIX;
             } else {
-                want = expected.prefix();
-                check_length(head, want + SMALLEST_DOCUMENT).map_err(malformed)?;
+                target = expected.prefix();
+                check_length(head, target + SMALLEST_DOCUMENT).map_err(malformed)?;
             }
             checked = true;
         }
@@ -567,7 +567,7 @@ mod tests {
                 read_whole += 1;
                 assert!(document.as_bytes().len() <= bytes.len());
                 let _ = crate::document::to_document(&document);
-                crate::conn::read_every_way(&document);
+                crate::conn::read_by_all_readers(&document);
                 in_batches += crate::op::read_batches(&document);
                 let taken = document.into_bytes().capacity();
                 assert!(taken <= bytes.len() + TAKEN_AT_ONCE, "{taken}");

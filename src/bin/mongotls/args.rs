@@ -7,7 +7,7 @@ use lexopt::prelude::*;
 use mongotls::ServerAddress;
 
 use crate::extended_json;
-use crate::given::{Given, Redirect, Target, URI_VARIABLE};
+use crate::input::{Redirect, Target, TextSource, URI_VARIABLE};
 use crate::usage::{self, Shell, Topic};
 
 /// A consistent command line.
@@ -30,7 +30,7 @@ pub(crate) enum Task {
     Run {
         target: Target,
         database: String,
-        command: Given,
+        command: TextSource,
         all: bool,
     },
     Doctor {
@@ -54,19 +54,19 @@ pub(crate) fn parse(
     let (mut password_file, mut key_password_file) = (None, None);
     let mut connect_to = Vec::new();
     let (mut wants_help, mut wants_version) = (false, false);
-    while let Some(word) = parser.next().map_err(told)? {
+    while let Some(word) = parser.next().map_err(message)? {
         match word {
             Short('h') | Long("help") => wants_help = true,
             Short('V') | Long("version") => wants_version = true,
-            Short('c') | Long("count") => count = Some(number(parser.value().map_err(told)?)?),
+            Short('c') | Long("count") => count = Some(number(parser.value().map_err(message)?)?),
             Long("json") => json = true,
             Long("all") => all = true,
             // Every user of the host can see the arguments of a process, so passwords are read from files.
             Long("password-file") => password_file = Some(path(&mut parser)?),
             Long("key-password-file") => key_password_file = Some(path(&mut parser)?),
-            Long("connect-to") => connect_to.push(redirect(parser.value().map_err(told)?)?),
+            Long("connect-to") => connect_to.push(redirect(parser.value().map_err(message)?)?),
             Value(text) => positional.push(text),
-            other => return Err(told(other.unexpected())),
+            other => return Err(message(other.unexpected())),
         }
         if wants_help {
             let command = positional.first().and_then(|word| word.to_str());
@@ -92,8 +92,8 @@ pub(crate) fn parse(
     };
     let mut target = || -> Result<Target, String> {
         let uri = match from_environment {
-            true => Given::Variable,
-            false => given(
+            true => TextSource::Variable,
+            false => text_source(
                 next(&format!("a URI, or {URI_VARIABLE} in the environment"))?,
                 "the URI",
             )?,
@@ -113,11 +113,11 @@ pub(crate) fn parse(
         "run" => {
             let target = target()?;
             let database = next("a database")?;
-            let command = given(next("a command")?, "the command")?;
-            if let Given::Text(text) = &command {
+            let command = text_source(next("a command")?, "the command")?;
+            if let TextSource::Text(text) = &command {
                 extended_json::command(text)?;
             }
-            if (&target.uri, &command) == (&Given::StandardInput, &Given::StandardInput) {
+            if (&target.uri, &command) == (&TextSource::StandardInput, &TextSource::StandardInput) {
                 return Err("standard input can be the URI or the command, not both".to_owned());
             }
             Task::Run {
@@ -175,7 +175,7 @@ fn no_such_command() -> String {
 }
 
 fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
-    parser.value().map(PathBuf::from).map_err(told)
+    parser.value().map(PathBuf::from).map_err(message)
 }
 
 /// Parses `HOST:PORT=ADDRESS:PORT`, where a `/` begins the path of a Unix socket.
@@ -192,16 +192,16 @@ fn redirect(text: OsString) -> Result<Redirect, String> {
 }
 
 /// Returns where the text of an argument comes from.
-fn given(argument: String, what: &str) -> Result<Given, String> {
+fn text_source(argument: String, what: &str) -> Result<TextSource, String> {
     match argument.trim() {
         "" => Err(format!("{what} is empty")),
         "@" => Err(format!("{what} needs the path of a file after @")),
-        _ => Ok(Given::of(argument)),
+        _ => Ok(TextSource::of(argument)),
     }
 }
 
 /// Describes the error in a word. Values are left out: one may be a connection string.
-fn told(error: lexopt::Error) -> String {
+fn message(error: lexopt::Error) -> String {
     match error {
         lexopt::Error::MissingValue {
             option: Some(option),
@@ -250,7 +250,7 @@ mod tests {
         parse(words.iter().map(OsString::from), false)
     }
 
-    fn target(uri: Given) -> Target {
+    fn target(uri: TextSource) -> Target {
         Target {
             uri,
             password_file: None,
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn commands_and_their_options_become_plans() {
-        let text = |text: &str| Given::Text(text.to_owned());
+        let text = |text: &str| TextSource::Text(text.to_owned());
         const COMMAND: &str = r#"{"find": "c", "filter": {}}"#;
         let cases: Vec<(&[&str], bool, Task)> = vec![
             (
@@ -286,7 +286,7 @@ mod tests {
                 false,
                 Task::Ping {
                     target: Target {
-                        uri: Given::StandardInput,
+                        uri: TextSource::StandardInput,
                         password_file: Some("p".into()),
                         key_password_file: Some("k".into()),
                         connect_to: vec![(
@@ -311,9 +311,9 @@ mod tests {
                 &["run", "@uri.txt", "d", "-"],
                 false,
                 Task::Run {
-                    target: target(Given::File("uri.txt".into())),
+                    target: target(TextSource::File("uri.txt".into())),
                     database: "d".to_owned(),
-                    command: Given::StandardInput,
+                    command: TextSource::StandardInput,
                     all: false,
                 },
             ),
@@ -350,22 +350,22 @@ mod tests {
     #[test]
     fn the_environment_stands_in_for_a_missing_uri() {
         let parse = |words: &[&str]| parse(words.iter().map(OsString::from), true).unwrap().task;
-        let variable = || target(Given::Variable);
+        let variable = || target(TextSource::Variable);
         assert_eq!(parse(&["doctor"]), Task::Doctor { target: variable() });
         assert_eq!(
             parse(&["doctor", "u"]),
             Task::Doctor {
-                target: target(Given::Text("u".to_owned()))
+                target: target(TextSource::Text("u".to_owned()))
             }
         );
         let run = |target| Task::Run {
             target,
             database: "d".to_owned(),
-            command: Given::Text("{\"a\": 1}".to_owned()),
+            command: TextSource::Text("{\"a\": 1}".to_owned()),
             all: false,
         };
         assert_eq!(parse(&["run", "d", "{\"a\": 1}"]), run(variable()));
-        let own = target(Given::Text("u".to_owned()));
+        let own = target(TextSource::Text("u".to_owned()));
         assert_eq!(parse(&["run", "u", "d", "{\"a\": 1}"]), run(own));
     }
 

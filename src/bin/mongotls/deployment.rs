@@ -57,7 +57,7 @@ pub(crate) fn print(
         print_stages(screen, first, |stage| stage == Stage::Options)?;
         screen.line("")?;
     }
-    let mut told: Vec<(CauseCode, &ServerAddress)> = Vec::new();
+    let mut printed: Vec<(CauseCode, &ServerAddress)> = Vec::new();
     for (examination, member) in examinations.iter().zip(&topology.members) {
         let Some(error) = &examination.error else {
             continue;
@@ -69,14 +69,14 @@ pub(crate) fn print(
         let server = screen.paint(Tone::Strong, clean(&member.server));
         screen.line(&format!("{server}{}", clean(by)))?;
         let code = error.cause().map(|cause| cause.code());
-        let alike = told.iter().find(|(told, _)| Some(*told) == code);
+        let alike = printed.iter().find(|(printed, _)| Some(*printed) == code);
         match (code, alike) {
             (Some(code), Some((_, like))) => {
                 let code = screen.paint(Tone::Bad, code);
                 screen.line(&format!("  {code}, as {}: {}", clean(like), clean(error)))?;
             }
             _ => {
-                told.extend(code.map(|code| (code, &member.server)));
+                printed.extend(code.map(|code| (code, &member.server)));
                 print_stages(screen, examination, |stage| stage != Stage::Options)?;
                 print_failure(screen, error)?;
             }
@@ -109,18 +109,21 @@ pub(crate) fn print_findings(screen: &mut Screen, findings: &[TopologyFinding]) 
 
 /// Prints the warnings of single hosts. A warning that all hosts share is about the options.
 fn print_warnings(screen: &mut Screen, examinations: &[Examination]) -> io::Result<()> {
-    let mut told = HashSet::new();
+    let mut printed = HashSet::new();
     let warnings = examinations.iter().flat_map(|one| &one.warnings);
-    for warning in warnings.filter(|warning| told.insert(*warning)) {
+    for warning in warnings.filter(|warning| printed.insert(*warning)) {
         let concerned = examinations.iter();
         let concerned = concerned.filter(|one| one.warnings.contains(warning));
         let servers: Vec<_> = concerned.filter_map(|one| one.server.clone()).collect();
-        let who = match servers.len() == examinations.len() {
+        let prefix = match servers.len() == examinations.len() {
             true => String::new(),
             false => format!("{}: ", list(&servers)),
         };
         let mark = screen.paint(Tone::Warning, "warning");
-        screen.line(&format!("  {mark}  {}", clean(format!("{who}{warning}"))))?;
+        screen.line(&format!(
+            "  {mark}  {}",
+            clean(format!("{prefix}{warning}"))
+        ))?;
     }
     Ok(())
 }
@@ -364,7 +367,7 @@ fn days(end: SystemTime, now: SystemTime) -> i64 {
         i64::try_from(distance.as_secs() / 86_400).unwrap_or(i64::MAX)
     };
     match end.duration_since(now) {
-        Ok(left) => whole(left),
+        Ok(remaining) => whole(remaining),
         Err(past) => -1 - whole(past.duration()),
     }
 }

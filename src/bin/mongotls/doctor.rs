@@ -13,20 +13,20 @@ use mongotls::error::Stage;
 use mongotls::tls::{CertificateRevocation, Library};
 use serde_json::{Map, Value, json};
 
-use crate::given::FetchedUri;
+use crate::input::FetchedUri;
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, deployment, inspect, json as form, waiting};
+use crate::{Verdict, deployment, inspect, json as form, wait_notice};
 
 pub(crate) fn doctor(
     screen: &mut Screen,
     mut target: FetchedUri,
     json: bool,
 ) -> io::Result<Verdict> {
-    target.ask();
+    target.prompt_for_password();
     let uri = target.uri.clone();
     let what = || "waiting for the hosts, for each at most connectTimeoutMS".to_owned();
     let work = || examine_with(&uri, |builder| target.complete(builder));
-    let diagnosis = waiting::told(what, work);
+    let diagnosis = wait_notice::with_notice(what, work);
     if json {
         screen.indented_json(&diagnosis_json(&diagnosis))?
     } else {
@@ -75,18 +75,18 @@ fn print(screen: &mut Screen, diagnosis: &Diagnosis) -> io::Result<()> {
 pub(crate) fn print_stages(
     screen: &mut Screen,
     examination: &Examination,
-    wanted: impl Fn(Stage) -> bool,
+    is_shown: impl Fn(Stage) -> bool,
 ) -> io::Result<()> {
-    let seed_list_after = match wanted(Stage::Options) && !wanted(Stage::Resolve) {
+    let seed_list_after = match is_shown(Stage::Options) && !is_shown(Stage::Resolve) {
         true => Stage::Options,
         false => Stage::Resolve,
     };
     let mut seed_list = examination
         .seed_list
         .as_ref()
-        .filter(|_| wanted(Stage::Options));
+        .filter(|_| is_shown(Stage::Options));
     let reports = examination.stages.iter();
-    for report in reports.filter(|report| wanted(report.stage)) {
+    for report in reports.filter(|report| is_shown(report.stage)) {
         print_stage(screen, report)?;
         if let (Stage::Resolve, Some(name)) = (report.stage, &examination.dns_name) {
             screen.line(&format!("    in DNS {}", clean(name)))?;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use mongotls::tls::{Certificate, CrlReport, FileReport, KeyForm, KeyReport, Severity};
 use serde_json::{Value, json};
 
-use crate::given::first_line;
+use crate::input::first_line;
 use crate::output::{Screen, Tone, clean};
 use crate::{Verdict, json as form};
 
@@ -136,7 +136,7 @@ fn print_key(screen: &mut Screen, key: &KeyReport) -> io::Result<()> {
 fn print_crl(screen: &mut Screen, crl: &CrlReport) -> io::Result<()> {
     let heading = screen.paint(Tone::Strong, format!("CRL of {}", clean(&crl.issuer)));
     screen.line(&format!("    {heading}"))?;
-    row(screen, "in force", &term_of_crl(crl))?;
+    row(screen, "in force", &crl_validity(crl))?;
     row(screen, "revoked", &crl.entries.to_string())?;
     if let Some(number) = &crl.number {
         row(screen, "number", number)?;
@@ -170,7 +170,7 @@ pub(crate) fn print_brief(screen: &mut Screen, report: &FileReport) -> io::Resul
     let crls = report
         .crls
         .iter()
-        .map(|crl| format!("CRL of {}, {}", crl.issuer, term_of_crl(crl)));
+        .map(|crl| format!("CRL of {}, {}", crl.issuer, crl_validity(crl)));
     let mut lines = certificates.chain(crls);
     for line in lines.by_ref().take(SHOWN) {
         screen.line(&format!("      {}", clean(line)))?;
@@ -197,7 +197,7 @@ fn validity(certificate: &Certificate) -> String {
     term(certificate.not_before, certificate.not_after)
 }
 
-fn term_of_crl(crl: &CrlReport) -> String {
+fn crl_validity(crl: &CrlReport) -> String {
     match crl.next_update {
         Some(next_update) => term(crl.this_update, next_update),
         None => format!("{}, without an end", form::instant(crl.this_update)),
@@ -206,7 +206,7 @@ fn term_of_crl(crl: &CrlReport) -> String {
 
 fn term(from: SystemTime, until: SystemTime) -> String {
     let left = match until.duration_since(SystemTime::now()) {
-        Ok(left) => format!("{} days left", left.as_secs() / 86_400),
+        Ok(remaining) => format!("{} days left", remaining.as_secs() / 86_400),
         Err(_) => "expired".to_owned(),
     };
     format!(

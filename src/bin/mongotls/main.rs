@@ -1,7 +1,7 @@
 //! `mongotls`: pings a MongoDB deployment, runs a command on it, and explains why that fails; inspects the files that
 //! TLS needs.
 //!
-//! The steps of a call: `args` turns the command line into a plan, `given` fetches the values that it names, one module
+//! The steps of a call: `args` turns the command line into a plan, `input` fetches the values that it names, one module
 //! for each command carries it out with only the public API of the crate, and `output` prints. Exit codes: 0 means
 //! success; 1 means that the command failed or the doctor found a failure; 2 means that the command line is wrong or
 //! the output cannot be written.
@@ -10,7 +10,7 @@ mod args;
 mod deployment;
 mod doctor;
 mod extended_json;
-mod given;
+mod input;
 mod inspect;
 mod json;
 mod output;
@@ -18,7 +18,7 @@ mod ping;
 mod run;
 mod usage;
 mod version;
-mod waiting;
+mod wait_notice;
 
 use std::io;
 use std::process::ExitCode;
@@ -40,13 +40,13 @@ enum Verdict {
 fn main() -> ExitCode {
     let filter = env_logger::Env::new().filter_or("MONGOTLS_LOG", "warn");
     env_logger::Builder::from_env(filter).init();
-    let has_uri = std::env::var_os(given::URI_VARIABLE).is_some_and(|uri| !uri.is_empty());
+    let has_uri = std::env::var_os(input::URI_VARIABLE).is_some_and(|uri| !uri.is_empty());
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let mut json = words.iter().any(|word| word == "--json");
     let ended = match args::parse(words, has_uri) {
         Ok(plan) => {
             json = plan.json;
-            carry_out(plan)
+            execute(plan)
         }
         Err(complaint) => Ok(Verdict::NotRun(format!(
             "{complaint}\nTry: mongotls --help"
@@ -79,7 +79,7 @@ fn end(verdict: Verdict, json: bool) -> io::Result<ExitCode> {
     }
 }
 
-fn carry_out(plan: Plan) -> io::Result<Verdict> {
+fn execute(plan: Plan) -> io::Result<Verdict> {
     let mut screen = Screen::stdout();
     let json = plan.json;
     match plan.task {
@@ -123,7 +123,7 @@ fn carry_out(plan: Plan) -> io::Result<Verdict> {
 }
 
 /// Prints an error and its remedy to standard error. If that fails, the exit code does not change.
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     let mut screen = Screen::stderr();
     // The text has one or several lines, and is printable.
     let text = error.to_string();

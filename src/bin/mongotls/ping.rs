@@ -8,9 +8,9 @@ use mongotls::client::ServerReport;
 use mongotls::{Client, Error};
 use serde_json::{Value, json};
 
-use crate::given::FetchedUri;
+use crate::input::FetchedUri;
 use crate::output::{Screen, Tone, clean, ms};
-use crate::{Verdict, complain, json as form, waiting};
+use crate::{Verdict, json as form, print_error, wait_notice};
 
 /// The results of a series of pings.
 struct Series {
@@ -38,7 +38,7 @@ pub(crate) fn ping(
             if json {
                 screen.json(&Value::Object(form::outcome(Some(&error))))?;
             } else {
-                complain(&error);
+                print_error(&error);
             }
             Ok(Verdict::Failed)
         }
@@ -47,7 +47,10 @@ pub(crate) fn ping(
 
 fn measure(target: FetchedUri, count: u32) -> Result<Series, Error> {
     let client = target.client()?;
-    waiting::told(|| waiting::for_a_server(&client), || series(&client, count))
+    wait_notice::with_notice(
+        || wait_notice::for_a_server(&client),
+        || series(&client, count),
+    )
 }
 
 fn series(client: &Client, count: u32) -> Result<Series, Error> {

@@ -6,9 +6,9 @@ use mongotls::bson::{Bson, Document};
 use mongotls::{Client, Database, Error};
 use serde_json::{Value, json};
 
-use crate::given::FetchedUri;
+use crate::input::FetchedUri;
 use crate::output::Screen;
-use crate::{Verdict, complain, extended_json, json as form, waiting};
+use crate::{Verdict, extended_json, json as form, print_error, wait_notice};
 
 /// A command to run, and the form in which its result is printed.
 pub(crate) struct Run {
@@ -38,7 +38,7 @@ pub(crate) fn run(screen: &mut Screen, target: FetchedUri, run: Run) -> io::Resu
             Ok(Verdict::Failed)
         }
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             Ok(Verdict::Failed)
         }
     }
@@ -52,7 +52,7 @@ fn once(
     run: Run,
 ) -> io::Result<Result<Verdict, Error>> {
     let work = || database.run_command(run.command);
-    let reply = match waiting::told(|| waiting::for_a_server(client), work) {
+    let reply = match wait_notice::with_notice(|| wait_notice::for_a_server(client), work) {
         Ok(reply) => reply,
         Err(error) => return Ok(Err(error)),
     };
@@ -76,10 +76,11 @@ fn all(
         let (reply, cursor) = database.run_cursor_command_with_reply::<Document>(run.command)?;
         Ok((partial_failure(&reply), reply, cursor))
     };
-    let (failed, reply, cursor) = match waiting::told(|| waiting::for_a_server(client), work) {
-        Ok(found) => found,
-        Err(error) => return Ok(Err(error)),
-    };
+    let (failed, reply, cursor) =
+        match wait_notice::with_notice(|| wait_notice::for_a_server(client), work) {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
     let print = |screen: &mut Screen, document| {
         let document = extended_json::relaxed(document);
         match run.json {

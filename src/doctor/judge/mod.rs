@@ -35,7 +35,7 @@ pub(super) fn judge(
     is_complete: bool,
 ) -> TopologyReport {
     let servers: Vec<_> = examinations.iter().filter_map(description_of).collect();
-    let topology = as_a_client_would(options, &servers);
+    let topology = simulate_client(options, &servers);
     let members = members_of(options, examinations, &servers, &topology);
     let case = DeploymentCase {
         options,
@@ -46,7 +46,7 @@ pub(super) fn judge(
         is_complete,
     };
     let mut findings = rules::findings(&case);
-    let advertised = match follows(options) {
+    let advertised = match discovers_members(options) {
         true => advertised::explanations(&case),
         false => advertised::Explained::default(),
     };
@@ -67,7 +67,7 @@ pub(super) fn named_by(
     options: &ClientOptions,
     examination: &Examination,
 ) -> BTreeSet<ServerAddress> {
-    let server = match follows(options) {
+    let server = match discovers_members(options) {
         true => description_of(examination),
         false => None,
     };
@@ -113,20 +113,20 @@ fn description_of(examination: &Examination) -> Option<ServerDescription> {
 
 /// The topology of a client after it has checked each host once, in that order, and a second time if the host is named
 /// again after it was dropped.
-fn as_a_client_would(
+fn simulate_client(
     options: &ClientOptions,
     servers: &[ServerDescription],
 ) -> Arc<TopologyDescription> {
     let seeds = options.hosts.iter().cloned().collect();
     let (mut topology, _) = TopologyState::open(options, &seeds);
-    let mut asked = vec![0; servers.len()];
+    let mut checks = vec![0; servers.len()];
     loop {
         let mut news = false;
-        for (server, asked) in servers.iter().zip(&mut asked) {
+        for (server, count) in servers.iter().zip(&mut checks) {
             let known = topology.description().servers.get(&server.address);
             let is_due = known.is_some_and(|known| !known.is_available() && known.error.is_none());
-            if is_due && *asked < 2 {
-                *asked += 1;
+            if is_due && *count < 2 {
+                *count += 1;
                 news |= topology.update(server.clone()).is_some();
             }
         }

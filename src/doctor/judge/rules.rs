@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::topology::{Member, TopologyFinding, TopologyFindingCode as Code};
-use super::case::{DeploymentCase, follows, is_member, list, number_of};
+use super::case::{DeploymentCase, discovers_members, is_member, list, number_of};
 use crate::address::ServerAddress;
 use crate::options::ReadPreferenceMode;
 use crate::printable::Quoted;
@@ -28,7 +28,7 @@ pub(super) fn findings(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
         not_initialized,
         several_primaries,
         no_primary,
-        no_server_left,
+        no_usable_server,
         not_a_member,
         not_in_service,
         members_disagree,
@@ -38,8 +38,8 @@ pub(super) fn findings(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
     ];
     let mut findings = Vec::new();
     // The error of a single host already explains its problem.
-    let is_told = matches!(case.examinations, [only] if only.error.is_some());
-    if follows(case.options) && !is_told {
+    let is_explained = matches!(case.examinations, [only] if only.error.is_some());
+    if discovers_members(case.options) && !is_explained {
         findings.extend(of_all.iter().filter_map(|rule| rule(case)));
         findings.extend(other_address(case));
     }
@@ -49,7 +49,7 @@ pub(super) fn findings(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
 
 impl<'a> DeploymentCase<'a> {
     /// The hosts that satisfy the condition.
-    fn those(
+    fn servers_where(
         &self,
         holds: impl Fn(&ServerDescription, &Member) -> bool,
     ) -> Vec<&'a ServerDescription> {
@@ -61,7 +61,7 @@ impl<'a> DeploymentCase<'a> {
     }
 
     fn of_type(&self, wanted: ServerType) -> Vec<&'a ServerDescription> {
-        self.those(|server, _| server.server_type == wanted)
+        self.servers_where(|server, _| server.server_type == wanted)
     }
 
     /// Returns true if a host belongs to the replica set that a client takes this deployment for.
@@ -71,7 +71,7 @@ impl<'a> DeploymentCase<'a> {
 }
 
 /// Returns true if the replica set knows the server by another address.
-fn calls_itself_otherwise(server: &ServerDescription) -> bool {
+fn has_other_address(server: &ServerDescription) -> bool {
     server.me.as_ref().is_some_and(|me| *me != server.address)
 }
 
@@ -82,7 +82,7 @@ fn addresses<'a>(
     addresses.into_iter()
 }
 
-fn tell(
+fn finding(
     code: Code,
     severity: Severity,
     servers: &[&ServerDescription],
@@ -100,10 +100,10 @@ fn tell(
 
 fn foreign_set(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let own = case.topology.set_name.as_ref()?;
-    let asked_for = case.options.replica_set.is_some();
-    let foreign = case.those(|server, _| {
+    let requires_set = case.options.replica_set.is_some();
+    let foreign = case.servers_where(|server, _| {
         let is_of_other = is_member(server.server_type) && server.set_name.as_ref() != Some(own);
-        is_of_other || (asked_for && server.server_type == ServerType::Standalone)
+        is_of_other || (requires_set && server.server_type == ServerType::Standalone)
     });
     let first = foreign.first()?;
     let count = foreign.len();
@@ -113,11 +113,11 @@ fn foreign_set(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         (None, 1) => "no replica set".to_owned(),
         _ => "other replica sets, or to none".to_owned(),
     };
-    let why = match asked_for {
+    let why = match requires_set {
         true => "as replicaSet asks",
         false => "as the first host that answers does",
     };
-    tell(
+    finding(
         Code::ForeignSet,
         Severity::Failure,
         &foreign,
@@ -135,12 +135,12 @@ fn foreign_set(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 
 fn mixed_kinds(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let routers = case.of_type(ServerType::Mongos);
-    let members = case.those(|server, _| is_member(server.server_type));
+    let members = case.servers_where(|server, _| is_member(server.server_type));
     if routers.is_empty() || members.is_empty() {
         return None;
     }
     let all: Vec<_> = routers.iter().chain(&members).copied().collect();
-    tell(
+    finding(
         Code::MixedKinds,
         Severity::Failure,
         &all,
@@ -160,11 +160,12 @@ fn standalone_dropped(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     if case.options.replica_set.is_some() {
         return None;
     }
-    let dropped = case
-        .those(|server, member| server.server_type == ServerType::Standalone && !member.is_kept);
+    let dropped = case.servers_where(|server, member| {
+        server.server_type == ServerType::Standalone && !member.is_kept
+    });
     dropped.first()?;
     let count = dropped.len();
-    tell(
+    finding(
         Code::StandaloneDropped,
         Severity::Failure,
         &dropped,
@@ -180,7 +181,7 @@ fn standalone_dropped(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 fn not_initialized(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let ghosts = case.of_type(ServerType::RsGhost);
     ghosts.first()?;
-    tell(
+    finding(
         Code::NotInitialized,
         Severity::Failure,
         &ghosts,
@@ -197,9 +198,9 @@ fn not_initialized(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 
 fn several_primaries(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     // A server that reports another address is also examined by that address.
-    let primaries = case.those(|server, _| {
+    let primaries = case.servers_where(|server, _| {
         let is_primary = server.server_type == ServerType::RsPrimary;
-        is_primary && case.is_of_the_set(server) && !calls_itself_otherwise(server)
+        is_primary && case.is_of_the_set(server) && !has_other_address(server)
     });
     let (first, others) = primaries.split_first()?;
     others.first()?;
@@ -220,7 +221,7 @@ fn several_primaries(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
              must not share a name.",
         ),
     };
-    tell(
+    finding(
         Code::SeveralPrimaries,
         Severity::Failure,
         &primaries,
@@ -233,12 +234,12 @@ fn several_primaries(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 }
 
 fn no_primary(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
-    let members = case.those(|server, _| case.is_of_the_set(server));
+    let members = case.servers_where(|server, _| case.is_of_the_set(server));
     let is_primary = |server: &&ServerDescription| server.server_type == ServerType::RsPrimary;
     if members.is_empty() || members.iter().any(is_primary) {
         return None;
     }
-    let silent = case.those(|server, _| !server.is_available());
+    let silent = case.servers_where(|server, _| !server.is_available());
     let perhaps = match silent.is_empty() {
         true => String::new(),
         false => format!(
@@ -250,7 +251,7 @@ fn no_primary(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         ReadPreferenceMode::Primary => (Severity::Failure, "reads and writes"),
         _ => (Severity::Warning, "writes"),
     };
-    tell(
+    finding(
         Code::NoPrimary,
         severity,
         &members,
@@ -262,12 +263,12 @@ fn no_primary(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     )
 }
 
-fn no_server_left(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
+fn no_usable_server(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     if !case.topology.servers.is_empty() {
         return None;
     }
-    let all = case.those(|_, _| true);
-    tell(
+    let all = case.servers_where(|_, _| true);
+    finding(
         Code::NoServerLeft,
         Severity::Failure,
         &all,
@@ -280,23 +281,23 @@ fn not_a_member(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     let primaries = case.of_type(ServerType::RsPrimary);
     let primaries = primaries.iter().filter(|server| case.is_of_the_set(server));
     let primary = primaries.copied().next()?;
-    let strangers = case.those(|server, member| {
+    let unlisted = case.servers_where(|server, member| {
         let is_named = primary.members().any(|named| *named == server.address);
         let is_primary = server.server_type == ServerType::RsPrimary;
         let may_be = !server.is_available() || (case.is_of_the_set(server) && !is_primary);
-        member.is_seed && !member.is_kept && may_be && !is_named && !calls_itself_otherwise(server)
+        member.is_seed && !member.is_kept && may_be && !is_named && !has_other_address(server)
     });
-    strangers.first()?;
-    tell(
+    unlisted.first()?;
+    finding(
         Code::NotAMember,
         Severity::Warning,
-        &strangers,
+        &unlisted,
         format!(
             "{} {} not among the members that the primary, {}, names: a client drops {}",
-            list(addresses(&strangers)),
-            number_of(strangers.len(), "is", "are"),
+            list(addresses(&unlisted)),
+            number_of(unlisted.len(), "is", "are"),
             primary.address,
-            number_of(strangers.len(), "it", "them"),
+            number_of(unlisted.len(), "it", "them"),
         ),
         "Name the members by the addresses that rs.conf() has.",
     )
@@ -306,10 +307,8 @@ fn not_a_member(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 /// that a client cannot use.
 fn other_address(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
     let of = |is_seed: bool| {
-        let others = case.those(|server, member| {
-            calls_itself_otherwise(server)
-                && case.is_of_the_set(server)
-                && member.is_seed == is_seed
+        let others = case.servers_where(|server, member| {
+            has_other_address(server) && case.is_of_the_set(server) && member.is_seed == is_seed
         });
         others.first()?;
         let pairs = others.iter().take(DIFFERENCES).filter_map(|server| {
@@ -332,7 +331,7 @@ fn other_address(case: &DeploymentCase<'_>) -> Vec<TopologyFinding> {
                  the port, or the host of the member (rs.reconfig()).",
             ),
         };
-        tell(
+        finding(
             Code::OtherAddress,
             severity,
             &others,
@@ -357,7 +356,7 @@ fn not_in_service(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         .map(|(server, _)| server)
         .collect();
     idle.first()?;
-    tell(
+    finding(
         Code::NotInService,
         Severity::Warning,
         &idle,
@@ -371,8 +370,8 @@ fn not_in_service(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 }
 
 fn members_disagree(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
-    let mut members =
-        case.those(|server, _| case.is_of_the_set(server) && server.members().next().is_some());
+    let mut members = case
+        .servers_where(|server, _| case.is_of_the_set(server) && server.members().next().is_some());
     members.sort_by_key(|server| server.server_type != ServerType::RsPrimary);
     let (first, others) = members.split_first()?;
     let named: BTreeSet<_> = first.members().collect();
@@ -402,7 +401,7 @@ fn members_disagree(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
     if more > 0 {
         differences.push(format!("{more} more differences"));
     }
-    tell(
+    finding(
         Code::MembersDisagree,
         Severity::Warning,
         &concerned,
@@ -413,13 +412,14 @@ fn members_disagree(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
 }
 
 fn replica_set_not_named(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
-    let members = case.those(|server, member| member.is_seed && is_member(server.server_type));
+    let members =
+        case.servers_where(|server, member| member.is_seed && is_member(server.server_type));
     let name = case.topology.set_name.as_deref()?;
     if case.options.replica_set.is_some() || case.options.hosts.len() < 2 {
         return None;
     }
     members.first()?;
-    tell(
+    finding(
         Code::ReplicaSetNotNamed,
         Severity::Warning,
         &members,
@@ -457,7 +457,7 @@ fn anchors_differ(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         .flat_map(|(_, servers)| servers)
         .copied()
         .collect();
-    tell(
+    finding(
         Code::AnchorsDiffer,
         Severity::Warning,
         &all,
@@ -478,7 +478,7 @@ fn not_all_examined(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         case.members.len()
     );
     let remedy = "A replica set has 50 members at most: look at what the hosts name (rs.conf()).";
-    tell(
+    finding(
         Code::NotAllExamined,
         Severity::Warning,
         &[],
@@ -493,22 +493,22 @@ fn clock_differs(case: &DeploymentCase<'_>) -> Option<TopologyFinding> {
         .filter_map(|(server, examination)| Some((server, examination.clock_ahead?)))
         .filter(|(_, ahead)| ahead.unsigned_abs() > CLOCK_TOLERANCE_MS)
         .collect();
-    let told = wrong.iter().take(DIFFERENCES).map(|(server, ahead)| {
+    let offsets = wrong.iter().take(DIFFERENCES).map(|(server, ahead)| {
         let side = if *ahead > 0 { "ahead of" } else { "behind" };
         let seconds = ahead.unsigned_abs() / 1000;
         format!("that of {} is {seconds} s {side} it", server.address)
     });
-    let mut told: Vec<_> = told.collect();
+    let mut offsets: Vec<_> = offsets.collect();
     if wrong.len() > DIFFERENCES {
-        told.push(format!("and {} more", wrong.len() - DIFFERENCES));
+        offsets.push(format!("and {} more", wrong.len() - DIFFERENCES));
     }
     let concerned: Vec<_> = wrong.iter().map(|(server, _)| *server).collect();
     concerned.first()?;
-    tell(
+    finding(
         Code::ClockDiffers,
         Severity::Warning,
         &concerned,
-        format!("the clocks here and there differ: {}", told.join(", ")),
+        format!("the clocks here and there differ: {}", offsets.join(", ")),
         "Synchronize them (timedatectl, chronyc tracking): by its own clock each side judges certificates, CRLs and OCSP \
          responses.",
     )

@@ -459,16 +459,16 @@ fn the_failure_that_tells_most_is_that_of_a_host_that_a_client_would_use() {
         examinations,
     };
     let uri = "mongodb://x,a/?replicaSet=rs";
-    let told = |found: &Diagnosis| found.failed().unwrap().server.clone().unwrap();
+    let failed_server = |found: &Diagnosis| found.failed().unwrap().server.clone().unwrap();
     // The primary does not name x.
     let hosts = ["a", "b"];
     let all = vec![unresolved("x"), primary("a", &hosts), unresolved("b")];
     let found = diagnosis(all, uri);
-    assert_eq!((found.is_ok(), told(&found)), (false, host("b")));
+    assert_eq!((found.is_ok(), failed_server(&found)), (false, host("b")));
     assert_eq!(found.error().unwrap().server(), Some(&host("b")));
     let all = vec![unresolved("x"), primary("a", &["a"])];
     let found = diagnosis(all, uri);
-    assert_eq!((found.is_ok(), told(&found)), (false, host("x")));
+    assert_eq!((found.is_ok(), failed_server(&found)), (false, host("x")));
     // Each host alone has no problem.
     let all = vec![secondary("x", &["a", "x"]), secondary("a", &["a", "x"])];
     let found = diagnosis(all.clone(), uri);

@@ -408,7 +408,7 @@ fn mechanism_unavailable(rejection: &CredentialRejection) -> Rejected {
 }
 
 fn rejected_certificate(rejection: &CredentialRejection) -> Rejected {
-    let said = server_message(rejection);
+    let server_text = server_message(rejection);
     let Some(subject) = rejection.certificate_user.as_deref() else {
         let remedy = "Configure the client certificate of the user (tlsCertificateKeyFile).";
         return Rejected::by_mechanism(rejection, remedy);
@@ -417,7 +417,7 @@ fn rejected_certificate(rejection: &CredentialRejection) -> Rejected {
     let (message, remedy) = match other {
         Some(user) if mongodb_spelling(user) == subject => (
             format!(
-                "the server refused the user \"{user}\" of the client certificate, whose name MongoDB writes as \"{subject}\": {said}"
+                "the server refused the user \"{user}\" of the client certificate, whose name MongoDB writes as \"{subject}\": {server_text}"
             ),
             format!(
                 "Leave the user out of the connection string, so that the server takes it from the certificate, or \
@@ -427,16 +427,16 @@ fn rejected_certificate(rejection: &CredentialRejection) -> Rejected {
         ),
         Some(user) => (
             format!(
-                "the server refused the user \"{user}\", and the client certificate is that of \"{subject}\": {said}"
+                "the server refused the user \"{user}\", and the client certificate is that of \"{subject}\": {server_text}"
             ),
             "Leave the user out of the connection string, so that the server takes it from the certificate, or \
              configure the certificate of that user."
                 .to_owned(),
         ),
         // If O, OU and DC are those of the server's own certificate, MongoDB takes the client for a member.
-        None if said.contains("cluster authentication") => (
+        None if server_text.contains("cluster authentication") => (
             format!(
-                "the server takes the client certificate \"{subject}\" for that of a member of its cluster: {said}"
+                "the server takes the client certificate \"{subject}\" for that of a member of its cluster: {server_text}"
             ),
             "Use a client certificate that differs from those of the servers in O, OU or DC."
                 .to_owned(),
@@ -444,7 +444,7 @@ fn rejected_certificate(rejection: &CredentialRejection) -> Rejected {
         None => (
             format!(
                 "the server refused the user of the client certificate, \"{subject}\", most likely because there is no \
-                 such user in the database $external: {said}"
+                 such user in the database $external: {server_text}"
             ),
             format!(
                 "Create the user, with the roles that it needs: \

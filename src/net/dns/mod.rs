@@ -279,7 +279,7 @@ impl Talk {
         until: Instant,
     ) -> Result<DnsAnswer, Unsuccessful> {
         match self.by_udp(query, until)? {
-            DnsReply::Truncated => self.whole(query, until),
+            DnsReply::Truncated => self.query_by_tcp(query, until),
             // The reply may have been changed on the way.
             DnsReply::Malformed => match self.by_tcp(query, until) {
                 Err(Unsuccessful::NameServer(
@@ -292,7 +292,7 @@ impl Talk {
     }
 
     /// Fetches a reply that is too long for UDP: by TCP or, if that fails, by UDP with EDNS.
-    fn whole(&self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
+    fn query_by_tcp(&self, query: &DnsQuery, until: Instant) -> Result<DnsAnswer, Unsuccessful> {
         // TCP gets half of the time, because it may be blocked.
         let now = Instant::now();
         let halfway = now + until.saturating_duration_since(now) / 2;
@@ -389,7 +389,7 @@ fn exchange(
         socket.set_read_timeout(Some(timeout))?;
         let length = match socket.recv(&mut buffer) {
             Ok(length) => length,
-            Err(error) if is_passing(&error) => continue,
+            Err(error) if is_transient(&error) => continue,
             Err(error) => return Err(error.into()),
         };
         match query.read(id, &buffer[..length]) {
@@ -436,7 +436,7 @@ fn read_exact(
         match stream.read(buffer) {
             Ok(0) => return Err(NameServerError::Io(ErrorKind::UnexpectedEof)),
             Ok(count) => buffer = &mut buffer[count..],
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_transient(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -444,7 +444,7 @@ fn read_exact(
 }
 
 /// Returns true if the error is temporary: the caller checks the time and continues to wait.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted

@@ -4,7 +4,7 @@
 //! A request is one write, and the connection ends with the reply. A reply is bounded: 16 KiB of headers, and a body of
 //! at most the caller's size. `http` has only [`exchange`]: it is for OCSP responders, whose responses are signed, and
 //! link-local endpoints, which no certificate can name. For `https`, [`open`] opens the socket, the TLS layer wraps it,
-//! and [`talk`] runs the exchange over that.
+//! and [`exchange_over`] runs the exchange over that.
 
 mod proxy;
 mod reply;
@@ -58,7 +58,7 @@ pub(crate) fn open(request: &HttpRequest<'_>, deadline: &Deadline) -> Result<Soc
 }
 
 /// Runs the exchange over a stream that [`open`] began.
-pub(crate) fn talk(
+pub(crate) fn exchange_over(
     stream: &mut (impl Read + Write),
     request: &HttpRequest<'_>,
 ) -> Result<HttpReply, HttpFailure> {

@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    fn talk(says: &[u8]) -> (Result<(), ConversationError>, Eager) {
+    fn exchange_with(says: &[u8]) -> (Result<(), ConversationError>, Eager) {
         let mut eager = Eager {
             replies: io::Cursor::new(says.to_vec()),
             received: Vec::new(),
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn what_follows_the_last_answer_is_left_to_the_server() {
         for reply in REPLIES {
-            let (outcome, eager) = talk(&[reply, b"the server's"].concat());
+            let (outcome, eager) = exchange_with(&[reply, b"the server's"].concat());
             assert!(outcome.is_ok(), "{outcome:?}");
             let at = usize::try_from(eager.replies.position()).unwrap();
             assert_eq!(&eager.replies.get_ref()[at..], b"the server's");
@@ -182,7 +182,7 @@ mod tests {
     fn an_answer_that_ends_early_is_an_end_at_each_byte() {
         for reply in REPLIES {
             for end in 0..reply.len() {
-                let (outcome, _) = talk(&reply[..end]);
+                let (outcome, _) = exchange_with(&reply[..end]);
                 let Err(ConversationError::Io(error)) = outcome else {
                     panic!("{end} of {reply:?}: {outcome:?}")
                 };
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_refusal_comes_with_the_answer_that_told_it() {
-        let (outcome, _) = talk(b"HTTP/1.1 400 Bad Request");
+        let (outcome, _) = exchange_with(b"HTTP/1.1 400 Bad Request");
         let Err(ConversationError::Refused(ProxyRefusal::NotSocks5, answer)) = outcome else {
             panic!("{outcome:?}")
         };

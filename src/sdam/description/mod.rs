@@ -333,11 +333,11 @@ impl TopologyDescription {
     /// Returns the servers of a type.
     pub(crate) fn of_type(
         &self,
-        wanted: ServerType,
+        server_type: ServerType,
     ) -> impl Iterator<Item = &Arc<ServerDescription>> {
         self.servers
             .values()
-            .filter(move |server| server.server_type == wanted)
+            .filter(move |server| server.server_type == server_type)
     }
 
     /// Returns the first server that this client cannot work with, and the gap between their wire versions.

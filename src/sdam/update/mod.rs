@@ -104,7 +104,7 @@ impl TopologyState {
         }
         let server = Arc::new(server);
         let mut next = (*self.description).clone();
-        let recheck = take_in(&mut next, &server, self.seeds);
+        let recheck = add_members(&mut next, &server, self.seeds);
         Some(self.replace(next, Some(server), recheck))
     }
 
@@ -202,14 +202,14 @@ impl Update {
         if self.current.servers.contains_key(&server.address) {
             return None;
         }
-        let wanted = self.current.set_name.as_deref();
-        let is_other_set = wanted.is_some() && server.set_name.as_deref() != wanted;
-        let foreign = match (server.server_type, wanted) {
+        let expected_name = self.current.set_name.as_deref();
+        let is_other_set = expected_name.is_some() && server.set_name.as_deref() != expected_name;
+        let foreign = match (server.server_type, expected_name) {
             (ServerType::Standalone, None) => ForeignServer::Standalone,
             (ServerType::Mongos, _) => ForeignServer::Router,
             (_, None) => ForeignServer::Member,
-            (_, Some(wanted)) if is_other_set => {
-                let error = Error::failed(Stage::Hello, wrong_set(server, wanted));
+            (_, Some(expected)) if is_other_set => {
+                let error = Error::failed(Stage::Hello, wrong_set(server, expected));
                 return Some(error.with_server(&server.address));
             }
             _ => match &server.me {
@@ -272,7 +272,7 @@ fn event(topology_id: ObjectId, kind: SdamEventKind) -> SdamEvent {
 }
 
 /// Applies the "TopologyType table". Returns the former primaries.
-fn take_in(
+fn add_members(
     topology: &mut TopologyDescription,
     server: &Arc<ServerDescription>,
     seeds: usize,
@@ -310,13 +310,14 @@ fn take_in(
 
 /// Applies "Verifying setName with TopologyType Single".
 fn verify_set_name(topology: &mut TopologyDescription, server: &ServerDescription) {
-    let (Some(wanted), true) = (&topology.set_name, server.is_available()) else {
+    let (Some(expected), true) = (&topology.set_name, server.is_available()) else {
         return;
     };
-    if server.set_name.as_ref() == Some(wanted) {
+    if server.set_name.as_ref() == Some(expected) {
         return;
     }
-    let error = Error::failed(Stage::Hello, wrong_set(server, wanted)).with_server(&server.address);
+    let error =
+        Error::failed(Stage::Hello, wrong_set(server, expected)).with_server(&server.address);
     put(
         topology,
         ServerDescription::failed(server.address.clone(), error),
@@ -368,7 +369,7 @@ fn update_rs_from_primary(
         check_if_has_primary(topology);
         return Vec::new();
     }
-    if !take_in_election(topology, server) {
+    if !record_election(topology, server) {
         demote(topology, &server.address, "electionId/setVersion mismatch");
         check_if_has_primary(topology);
         return Vec::new();
@@ -397,7 +398,7 @@ fn update_rs_from_primary(
 
 /// Applies "Using electionId and setVersion to detect stale primaries". Returns true if the primary is not older than
 /// any known one; its election is then the latest.
-fn take_in_election(topology: &mut TopologyDescription, server: &ServerDescription) -> bool {
+fn record_election(topology: &mut TopologyDescription, server: &ServerDescription) -> bool {
     if server.max_wire_version >= ELECTIONS_FIRST {
         // `None` is less than any value.
         let own = (server.election_id, server.set_version);

@@ -412,7 +412,7 @@ fn beside_anchors(
     for path in folder.into_iter().flatten() {
         let origin = CrlSource::file(purpose, "ca_directory", &path);
         let mut file = files
-            .further(&path)
+            .read_also(&path)
             .map_err(|unread| files::unreadable(purpose, &path, &unread))?;
         let crls = decode_pem(&origin, &mut file.bytes)?;
         found.push((origin, crls));

@@ -338,12 +338,12 @@ pub(crate) fn pem_blocks(bytes: &[u8]) -> impl Iterator<Item = PemBlock<'_>> {
             // Only the last line of a block has five dashes, so the next such line must be the last one. Looking
             // further would take quadratic time for a hostile file.
             let end_line = format!("-----END {label}-----");
-            let same_again = format!("-----BEGIN {label}-----");
-            let body = same_again.len();
+            let next_begin = format!("-----BEGIN {label}-----");
+            let body = next_begin.len();
             let dashes = body + find(&block[body..], b"-----")?;
             let end = if block[dashes..].starts_with(end_line.as_bytes()) {
                 dashes + end_line.len()
-            } else if block[dashes..].starts_with(same_again.as_bytes()) {
+            } else if block[dashes..].starts_with(next_begin.as_bytes()) {
                 // One of two blocks was cut off. It is not skipped, because decoding it will report the error.
                 dashes
             } else {

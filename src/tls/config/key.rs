@@ -183,17 +183,17 @@ fn unlock(
     password: &mut Password<'_>,
     read: impl FnOnce(PasswordReader<'_>) -> Result<PKey<Private>, ErrorStack>,
 ) -> (Result<PKey<Private>, UnlockFailure>, bool) {
-    let mut asked = FetchedPassword::default();
-    let outcome = read(&mut |buffer| Ok(asked.answer(password, buffer)));
-    let was_asked = asked.0.is_some();
-    let outcome = outcome.map_err(|error| match asked.0 {
+    let mut fetched = FetchedPassword::default();
+    let outcome = read(&mut |buffer| Ok(fetched.write_to(password, buffer)));
+    let was_needed = fetched.0.is_some();
+    let outcome = outcome.map_err(|error| match fetched.0 {
         Some(Err(error)) => UnlockFailure::Unfetched(error),
         Some(Ok(None)) => UnlockFailure::NoPassword,
         _ if is_unsupported(&error) => UnlockFailure::Unsupported(error),
         Some(Ok(Some(_))) => UnlockFailure::WrongPassword(error),
         None => UnlockFailure::Undecodable(error),
     });
-    (outcome, was_asked)
+    (outcome, was_needed)
 }
 
 /// The password that OpenSSL received, or `None` if it did not call for one.
@@ -202,7 +202,7 @@ struct FetchedPassword(Option<Result<Option<Bytes>>>);
 
 impl FetchedPassword {
     /// Writes the password into OpenSSL's buffer and returns its length.
-    fn answer(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
+    fn write_to(&mut self, password: &mut Password<'_>, buffer: &mut [u8]) -> usize {
         let text = match self.0.insert(password.fetch()) {
             Ok(Some(password)) => password.as_slice(),
             _ => &[],
@@ -218,14 +218,14 @@ impl FetchedPassword {
 
 /// The private key that the URI of an OpenSSL store names.
 pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<Private>> {
-    let mut asked = FetchedPassword::default();
-    let outcome = ffi::load_private_key(uri, &mut |buffer| asked.answer(password, buffer));
+    let mut fetched = FetchedPassword::default();
+    let outcome = ffi::load_private_key(uri, &mut |buffer| fetched.write_to(password, buffer));
     let error = match outcome {
         Ok(Some(key)) => return Ok(key),
         Ok(None) => None,
         Err(error) => Some(error),
     };
-    let problem = match (asked.0, &error) {
+    let problem = match (fetched.0, &error) {
         (Some(Err(error)), _) => return Err(error),
         (Some(Ok(None)), _) => StoredKeyProblem::NoPassword,
         (Some(Ok(Some(_))), Some(_)) => StoredKeyProblem::WrongPassword(password.source()),
@@ -342,12 +342,13 @@ fn with_password(
 /// The algorithm or provider that this OpenSSL lacks to read a private key.
 pub(crate) fn lack(bytes: &[u8], error: &ErrorStack) -> KeyLack {
     let block = files::pem_blocks(bytes).find(PemBlock::is_key);
-    let looked_up = error
+    let failed_lookups = error
         .errors()
         .iter()
         .filter_map(openssl::error::Error::data);
-    let looked_up = looked_up.filter_map(|data| data.split_once("Algorithm (")?.1.split_once(" :"));
-    let algorithm = looked_up.map(|(name, _)| name.to_owned()).next();
+    let algorithms =
+        failed_lookups.filter_map(|data| data.split_once("Algorithm (")?.1.split_once(" :"));
+    let algorithm = algorithms.map(|(name, _)| name.to_owned()).next();
     let kind = match &block {
         None if algorithm.as_deref() == Some("PBMAC1") => KeyLackKind::StoreMac,
         None => KeyLackKind::StoreEncryption,
@@ -434,7 +435,7 @@ fn is_unsupported(error: &ErrorStack) -> bool {
     const LIB_PEM: i32 = 9;
     error.errors().iter().any(|entry| {
         let reason = entry.reason().unwrap_or_default();
-        let told = reason.contains("unsupported") || reason.contains("unknown");
-        told && matches!(entry.library_code(), LIB_EVP | LIB_PEM)
+        let names_algorithm = reason.contains("unsupported") || reason.contains("unknown");
+        names_algorithm && matches!(entry.library_code(), LIB_EVP | LIB_PEM)
     })
 }

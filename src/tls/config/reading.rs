@@ -26,7 +26,7 @@ use crate::tls::config::snapshot::FilesSnapshot;
 const LARGEST: usize = 256 << 20;
 
 /// The time limit for all pipes of a set of options.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The kinds of files that may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +101,14 @@ impl Files {
     pub(crate) fn of(options: &TlsOptions, reading: Reading) -> Self {
         let mut files = Self {
             reading,
-            until: Instant::now() + PATIENCE,
+            until: Instant::now() + WAIT_LIMIT,
             read: Vec::new(),
             seen: fork::outside(|| FilesSnapshot::of_named(options)),
             digests: None,
         };
         for path in options.files_to_read() {
             if files.place(&path).is_none() {
-                let outcome = files.further(&path);
+                let outcome = files.read_also(&path);
                 files.read.push((path, outcome));
             }
         }
@@ -152,7 +152,7 @@ impl Files {
     }
 
     /// Reads another file under the same rules.
-    pub(crate) fn further(&self, path: &Path) -> Result<FileBytes, Unread> {
+    pub(crate) fn read_also(&self, path: &Path) -> Result<FileBytes, Unread> {
         fork::outside(|| read(path, self.reading, self.until))
     }
 
@@ -175,12 +175,12 @@ impl Files {
 
 /// Reads one whole file.
 pub(crate) fn read_once(path: &Path) -> Result<FileBytes, Unread> {
-    fork::outside(|| read(path, Reading::Once, Instant::now() + PATIENCE))
+    fork::outside(|| read(path, Reading::Once, Instant::now() + WAIT_LIMIT))
 }
 
 /// Returns whether `path` is a regular file whose bytes have this SHA-256 now.
-pub(crate) fn holds(path: &Path, digest: &[u8; 32]) -> bool {
-    read_again(path).is_ok_and(|file| digest_of(&file.bytes) == *digest)
+pub(crate) fn has_digest(path: &Path, digest: &[u8; 32]) -> bool {
+    reread(path).is_ok_and(|file| digest_of(&file.bytes) == *digest)
 }
 
 /// The SHA-256 of a file. OpenSSL looks the algorithm up in memory that an exit of the process frees.
@@ -190,21 +190,21 @@ fn digest_of(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Reads one whole regular file.
-pub(crate) fn read_again(path: &Path) -> Result<FileBytes, Unread> {
-    fork::outside(|| read(path, Reading::Again, Instant::now() + PATIENCE))
+pub(crate) fn reread(path: &Path) -> Result<FileBytes, Unread> {
+    fork::outside(|| read(path, Reading::Again, Instant::now() + WAIT_LIMIT))
 }
 
-/// Reads a whole file of at most `largest` bytes: a regular file, or a pipe, which may take up to `patience`.
+/// Reads a whole file of at most `largest` bytes: a regular file, or a pipe, which may take up to `wait_limit`.
 #[cfg(feature = "cloud")]
 pub(crate) fn read_small(
     path: &Path,
     largest: usize,
-    patience: Duration,
+    wait_limit: Duration,
 ) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let bounds = Bounds {
         largest,
-        patience,
-        until: Instant::now() + patience,
+        patience: wait_limit,
+        until: Instant::now() + wait_limit,
     };
     let file = fork::outside(|| read_within(path, Reading::Once, &bounds))?;
     Ok(file.bytes)
@@ -233,7 +233,7 @@ impl Bounds {
         Self {
             largest: LARGEST,
             until,
-            patience: PATIENCE,
+            patience: WAIT_LIMIT,
         }
     }
 }
@@ -342,7 +342,7 @@ mod tests {
         path
     }
 
-    fn soon() -> Instant {
+    fn short_deadline() -> Instant {
         Instant::now() + Duration::from_millis(200)
     }
 
@@ -350,13 +350,16 @@ mod tests {
         outcome.err().unwrap().problem
     }
 
-    const STALLED: ReadProblem = ReadProblem::PipeStalled(PATIENCE);
+    const STALLED: ReadProblem = ReadProblem::PipeStalled(WAIT_LIMIT);
 
     #[test]
     fn a_pipe_without_a_writer_ends_at_the_deadline() {
         let dir = PkiDir::new();
         let path = fifo(&dir);
-        assert_eq!(problem(read(&path, Reading::Once, soon())), STALLED);
+        assert_eq!(
+            problem(read(&path, Reading::Once, short_deadline())),
+            STALLED
+        );
     }
 
     #[test]
@@ -371,7 +374,10 @@ mod tests {
                 file
             }
         });
-        assert_eq!(problem(read(&path, Reading::Once, soon())), STALLED);
+        assert_eq!(
+            problem(read(&path, Reading::Once, short_deadline())),
+            STALLED
+        );
         drop(writer.join().unwrap());
     }
 
@@ -391,7 +397,7 @@ mod tests {
                 }
             }
         });
-        let file = read(&path, Reading::Once, Instant::now() + PATIENCE);
+        let file = read(&path, Reading::Once, Instant::now() + WAIT_LIMIT);
         assert_eq!(*file.ok().unwrap().bytes, long);
         writer.join().unwrap();
     }
@@ -419,7 +425,11 @@ mod tests {
             ),
         ];
         for (path, reading, expected) in cases {
-            assert_eq!(problem(read(path, reading, soon())), expected, "{path:?}");
+            assert_eq!(
+                problem(read(path, reading, short_deadline())),
+                expected,
+                "{path:?}"
+            );
         }
     }
 
@@ -430,10 +440,10 @@ mod tests {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         // A hole, which takes no space.
         file.set_len(LARGEST as u64 + 1).unwrap();
-        let outcome = read(&path, Reading::Once, soon());
+        let outcome = read(&path, Reading::Once, short_deadline());
         assert_eq!(problem(outcome), ReadProblem::LargerThan(LARGEST));
         file.set_len(100 << 20).unwrap();
-        let read = read(&path, Reading::Again, soon()).ok().unwrap();
+        let read = read(&path, Reading::Again, short_deadline()).ok().unwrap();
         assert_eq!(read.bytes.len(), 100 << 20);
     }
 

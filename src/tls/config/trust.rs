@@ -78,7 +78,7 @@ impl Roots {
             files.map(|file| file.path()).collect()
         });
         let read = found.iter().filter_map(|path| {
-            let file = reading::read_again(path).ok()?;
+            let file = reading::reread(path).ok()?;
             files::certificates(&file.bytes).ok()
         });
         let mut all = self.certificates.clone();
@@ -87,7 +87,7 @@ impl Roots {
     }
 
     /// Returns whether one of the anchors has this name.
-    pub(crate) fn hold(&self, name: &X509NameRef) -> bool {
+    pub(crate) fn contain_name(&self, name: &X509NameRef) -> bool {
         let is_named = |certificate: &X509| {
             let subject = certificate.subject_name();
             subject.try_cmp(name).is_ok_and(Ordering::is_eq)
@@ -96,7 +96,7 @@ impl Roots {
     }
 
     /// Returns whether one of the anchors is no longer among `others`.
-    pub(crate) fn hold_more_than(&self, others: &Self) -> bool {
+    pub(crate) fn contain_more_than(&self, others: &Self) -> bool {
         let others = others.all();
         let mut all = self.all().into_iter();
         all.any(|certificate| !others.contains(&certificate))
@@ -201,12 +201,12 @@ pub(crate) struct UnusedFile {
 }
 
 thread_local! {
-    static TROUBLE: RefCell<FolderError> = RefCell::default();
+    static FOLDER_ERROR: RefCell<FolderError> = RefCell::default();
 }
 
 /// Returns the problems of look-ups on this thread since the last call.
-pub(crate) fn take_trouble() -> FolderError {
-    TROUBLE.take()
+pub(crate) fn take_folder_error() -> FolderError {
+    FOLDER_ERROR.take()
 }
 
 /// The certificates for a name in the first of the folders that has some. It runs in a callback of OpenSSL, in a
@@ -225,15 +225,15 @@ fn look_up(folders: &[PathBuf], name: &X509NameRef) -> Vec<X509> {
 /// The certificates of one folder in `HASH.0`, `HASH.1` and so on. An unusable file does not hide the next one.
 fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
     let mut found = Vec::new();
-    let mut left = LARGEST_LOOK_UP;
+    let mut remaining = LARGEST_LOOK_UP;
     for number in 0..MOST_OF_A_HASH {
         let path = folder.join(format!("{hash:08x}.{number}"));
         if fork::outside(|| fs::metadata(&path)).is_err() {
             break;
         }
-        let (limit, problem) = match reading::read_for_handshake(&path, left) {
+        let (limit, problem) = match reading::read_for_handshake(&path, remaining) {
             Ok(file) => {
-                left = left.saturating_sub(file.bytes.len());
+                remaining = remaining.saturating_sub(file.bytes.len());
                 match files::certificates(&file.bytes) {
                     Ok(certificates) if !certificates.is_empty() => {
                         found.extend(certificates);
@@ -247,9 +247,9 @@ fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
                 Some(unread.problem),
             ),
         };
-        TROUBLE.with_borrow_mut(|trouble| {
-            trouble.limit = trouble.limit.or(limit);
-            trouble.unused.get_or_insert(UnusedFile { path, problem });
+        FOLDER_ERROR.with_borrow_mut(|error| {
+            error.limit = error.limit.or(limit);
+            error.unused.get_or_insert(UnusedFile { path, problem });
         });
     }
     found
@@ -564,7 +564,7 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
         return Ok(certificates.clone());
     }
     // The file is read with the lock released: two threads may both read it, with equal results.
-    let file = files.further(path).map_err(|unread| {
+    let file = files.read_also(path).map_err(|unread| {
         let limit = unread.source().as_ref().and_then(Limit::of);
         limit.map_or_else(
             || PlaceProblem::Unread(unread.problem).into(),

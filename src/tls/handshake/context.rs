@@ -273,7 +273,7 @@ impl TlsContext {
         }
         let started = Instant::now();
         callback::take_panic();
-        trust::take_trouble();
+        trust::take_folder_error();
         clear_errors();
         let connected = ssl.connect(Tap::new(stream));
         if callback::take_panic() {
@@ -316,9 +316,9 @@ impl TlsContext {
         };
 
         // A server that sent its certificate has declined the session.
-        let met_session = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
+        let may_be_session_failure = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
         if let Some(sessions) = &self.shared().sessions {
-            match met_session {
+            match may_be_session_failure {
                 true => sessions.pause(server, Instant::now()),
                 false => sessions.forget(server),
             }
@@ -326,10 +326,10 @@ impl TlsContext {
         let tap = failed.get_mut();
         let failure = tap.take_failure();
         if failure.is_none() {
-            tap.look_again();
+            tap.recheck_readable();
         }
         let error = failed.error();
-        let session_refused = met_session && diagnose::is_alert(error);
+        let session_refused = may_be_session_failure && diagnose::is_alert(error);
         let checked = Checker::conclude(failed.ssl()).unwrap_or_default();
         let revocation = checked.rejection;
         let mut responder_wait = None;
@@ -346,7 +346,7 @@ impl TlsContext {
                     now: SystemTime::now(),
                 };
                 let cause = Cause::from(rejection::rejected_chain(&error, &rules));
-                with_folder_trouble(cause, trust::take_trouble(), anchors)
+                with_folder_error(cause, trust::take_folder_error(), anchors)
             }
             (None, None, io) => {
                 let tap = failed.get_ref();
@@ -468,7 +468,7 @@ impl TlsContext {
             requested_certificate: ffi::saw_certificate_request(ssl),
             requested_ca_names: ffi::requested_ca_names(ssl),
             own,
-            answered: tap.wrote_last(),
+            answered: tap.was_write_last(),
             phase,
             accepted_before: self.accepted().has(server, own),
             protocol: self.options().protocol(),
@@ -479,13 +479,17 @@ impl TlsContext {
 }
 
 /// A cause that a CA folder may be behind: an issuer was not found, and a file of the folder was not used.
-fn with_folder_trouble(cause: Cause, trouble: trust::FolderError, anchors: &TrustAnchors) -> Cause {
+fn with_folder_error(
+    cause: Cause,
+    folder_error: trust::FolderError,
+    anchors: &TrustAnchors,
+) -> Cause {
     use CauseCode as Code;
     let codes = [Code::IssuerUnknown, Code::SelfSigned, Code::UntrustedRoot];
     if !codes.contains(&cause.code()) {
         return cause;
     }
-    match (trouble.limit, trouble.unused) {
+    match (folder_error.limit, folder_error.unused) {
         (Some(limit), _) => FileFailure::AnchorsLimited {
             anchors: anchors.clone(),
             limit: limit.reached(),

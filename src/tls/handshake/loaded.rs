@@ -113,7 +113,7 @@ impl Loaded {
     pub(crate) fn still_holds(&self, path: &Path) -> bool {
         let mut contents = self.contents.iter();
         let known = contents.find(|(known, _)| known == path);
-        known.is_some_and(|(_, digest)| reading::holds(path, digest))
+        known.is_some_and(|(_, digest)| reading::has_digest(path, digest))
     }
 }
 
@@ -140,9 +140,11 @@ impl Loaded {
             return Ok(());
         }
         self.roots.check_dates(&self.anchors, now)?;
-        let fewer = || old.roots.hold_more_than(&self.roots);
-        let is_withdrawn = |name: &X509NameRef| match (old.roots.hold(name), self.roots.hold(name))
-        {
+        let fewer = || old.roots.contain_more_than(&self.roots);
+        let is_withdrawn = |name: &X509NameRef| match (
+            old.roots.contain_name(name),
+            self.roots.contain_name(name),
+        ) {
             (true, false) => Withdrawn::Yes,
             (false, false) if fewer() => Withdrawn::Unknown,
             _ => Withdrawn::No,

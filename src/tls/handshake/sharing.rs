@@ -108,8 +108,8 @@ fn register(key: Option<ContextKey>, options: &TlsOptions, files: Files) -> Resu
     let users = InUse::new(Arc::new(loaded));
     if is_shared {
         // CRLs may be large.
-        let may_stay = users.loaded.crls.count() == 0 && options.can_outlive_its_clients();
-        let kept = may_stay.then(|| Arc::clone(&users.loaded));
+        let is_kept = users.loaded.crls.count() == 0 && options.can_outlive_its_clients();
+        let kept = is_kept.then(|| Arc::clone(&users.loaded));
         let mut contexts = contexts();
         contexts.push(SharedContext {
             users: Arc::downgrade(&users),

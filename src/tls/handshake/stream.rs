@@ -195,7 +195,7 @@ impl<S: Read + Write> TlsStream<S> {
 
     /// The alert that the peer sent before it closed the connection, if any. A server that rejects the client's
     /// certificate in TLS 1.3 may close before the first write.
-    fn last_words(&mut self, cut: &io::Error) -> Option<io::Error> {
+    fn pending_alert(&mut self, cut: &io::Error) -> Option<io::Error> {
         if !is_cut(cut) {
             return None;
         }
@@ -213,7 +213,7 @@ impl<S: Read + Write> Read for TlsStream<S> {
         let call = self.call()?;
         let read = self.stream.read(buf);
         call.end(read.is_ok());
-        self.stream.get_mut().in_own_words(read)
+        self.stream.get_mut().explained(read)
     }
 }
 
@@ -222,8 +222,8 @@ impl<S: Read + Write> Write for TlsStream<S> {
         let call = self.call()?;
         let written = self.stream.write(buf);
         call.end(written.is_ok());
-        let written = self.stream.get_mut().in_own_words(written);
-        written.map_err(|error| self.last_words(&error).unwrap_or(error))
+        let written = self.stream.get_mut().explained(written);
+        written.map_err(|error| self.pending_alert(&error).unwrap_or(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -290,7 +290,7 @@ impl<S> Tap<S> {
     }
 
     /// Returns true if data was sent after the last byte was received.
-    pub(crate) fn wrote_last(&self) -> bool {
+    pub(crate) fn was_write_last(&self) -> bool {
         self.wrote_last
     }
 
@@ -300,7 +300,7 @@ impl<S> Tap<S> {
     }
 
     /// Returns OpenSSL's result of a call, or the error of the stream if there was one.
-    fn in_own_words(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
+    fn explained(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
         match (outcome, self.failure.take()) {
             (Ok(0) | Err(_), Some(failure)) => Err(failure),
             (outcome, _) => outcome,
@@ -320,7 +320,7 @@ impl<S> Tap<S> {
 impl<S: Read> Tap<S> {
     /// Reads once more if there are too few bytes to identify the protocol: OpenSSL 3.2 and later read only the five
     /// bytes of a record's header.
-    pub(crate) fn look_again(&mut self) {
+    pub(crate) fn recheck_readable(&mut self) {
         const RECORD_HEADER: usize = 5;
         if self.received == RECORD_HEADER as u64 && !sniff::is_tls_record(self.head()) {
             let mut more = [0; 24 - RECORD_HEADER];

@@ -25,7 +25,7 @@ pub(super) fn compared(files: impl Iterator<Item = (FileReport, Vec<X509>)>) -> 
         }
     }
     let found: Vec<Vec<Finding>> = (0..reports.len())
-        .map(|file| strangers(file, &reports, &certificates, &by_name))
+        .map(|file| unrelated_crls(file, &reports, &certificates, &by_name))
         .collect();
     for (report, findings) in reports.iter_mut().zip(found) {
         report.findings.extend(findings);
@@ -34,7 +34,7 @@ pub(super) fn compared(files: impl Iterator<Item = (FileReport, Vec<X509>)>) -> 
 }
 
 /// The findings about one file.
-fn strangers(
+fn unrelated_crls(
     file: usize,
     reports: &[FileReport],
     certificates: &[Vec<X509>],

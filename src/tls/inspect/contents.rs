@@ -26,7 +26,7 @@ pub(super) struct Contents {
     /// The number of blocks that begin but do not end.
     pub(super) unfinished: usize,
     /// True if there are more blocks or keys than the limits allow.
-    pub(super) left_out: bool,
+    pub(super) is_truncated: bool,
     /// The reason why a PKCS#12 file did not open.
     pub(super) locked: Option<UnlockFailure>,
 }
@@ -65,7 +65,7 @@ impl Contents {
         for block in files::pem_blocks(bytes) {
             blocks += 1;
             if blocks > MOST_BLOCKS {
-                contents.left_out = true;
+                contents.is_truncated = true;
                 return contents;
             }
             let decoded = if block.is_certificate() {
@@ -78,7 +78,7 @@ impl Contents {
                 if block.is_key() && contents.keys.len() < MOST_KEYS {
                     contents.keys.push(FoundKey::in_block(&block, password));
                 } else if block.is_key() {
-                    contents.left_out = true;
+                    contents.is_truncated = true;
                 }
                 Ok(())
             };
@@ -112,7 +112,7 @@ impl Contents {
             }
             bytes = bytes[first.len()..].trim_ascii_start();
         }
-        self.left_out = !bytes.is_empty();
+        self.is_truncated = !bytes.is_empty();
     }
 
     fn of_pkcs12(bytes: &[u8], password: &mut Password<'_>) -> Self {

@@ -27,28 +27,28 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) fn ends_soon(certificate: &Certificate, now: SystemTime) -> Option<String> {
     let name = certificate.short_name();
     until(certificate.not_after, now)
-        .map(|when| format!("the certificate {name} {when}", name = Quoted(&name)))
+        .map(|expiry| format!("the certificate {name} {expiry}", name = Quoted(&name)))
 }
 
 /// Returns `ends in 9 days, at …`, if that is soon and not past.
 fn until(end: SystemTime, now: SystemTime) -> Option<String> {
-    let left = end.duration_since(now).ok().filter(|left| *left < SOON)?;
-    let days = left.as_secs() / 86_400;
+    let remaining = end.duration_since(now).ok().filter(|left| *left < SOON)?;
+    let days = remaining.as_secs() / 86_400;
     Some(format!("ends in {days} days, at {}", rfc3339(end)))
 }
 
 /// Returns `ends in 5 hours, at …`, if less than a tenth of a CRL's validity remains: a CA that renews in time does so
 /// earlier.
-fn nearly_over(crl: &CrlReport, now: SystemTime) -> Option<String> {
+fn expires_soon(crl: &CrlReport, now: SystemTime) -> Option<String> {
     let end = crl.next_update?;
     let term = end.duration_since(crl.this_update).ok()?;
-    let left = end.duration_since(now).ok()?;
-    let hours = left.as_secs() / 3600;
+    let remaining = end.duration_since(now).ok()?;
+    let hours = remaining.as_secs() / 3600;
     let time = match hours {
         0..48 => format!("{hours} hours"),
         hours => format!("{} days", hours / 24),
     };
-    (left < term / 10).then(|| format!("ends in {time}, at {}", rfc3339(end)))
+    (remaining < term / 10).then(|| format!("ends in {time}, at {}", rfc3339(end)))
 }
 
 /// The finding about a file that cannot be read.
@@ -137,7 +137,7 @@ impl Judge<'_> {
                 "a line begins a PEM block that does not end or that may not be encrypted; it is left out",
             );
         }
-        if self.contents.left_out {
+        if self.contents.is_truncated {
             self.warn(
                 FindingCode::TooManyBlocks,
                 "the file holds more than is looked at; the rest of it is left out",
@@ -375,10 +375,10 @@ impl Judge<'_> {
                     FindingCode::CrlNoNextUpdate,
                     format!("the CRL of {issuer:?} has no nextUpdate, so that an old one is not noticed; crl_max_age limits its age"),
                 );
-            } else if let Some(when) = nearly_over(crl, self.now) {
+            } else if let Some(expiry) = expires_soon(crl, self.now) {
                 self.warn(
                     FindingCode::CrlEndsSoon,
-                    format!("the CRL of {issuer} {when}", issuer = Quoted(&issuer)),
+                    format!("the CRL of {issuer} {expiry}", issuer = Quoted(&issuer)),
                 );
             }
             if is_weak(ffi::crl_signature(found)) {
@@ -417,12 +417,12 @@ impl Judge<'_> {
                 "a certificate is not signed by the one that bears its issuer's name: one of them was exchanged or renewed",
             );
         }
-        let mut strangers = certificates
+        let mut unrelated = certificates
             .iter()
             .enumerate()
             .filter(|(place, _)| !chain.path.contains(place));
-        if let Some((_, stranger)) = strangers.next() {
-            let more = strangers.count();
+        if let Some((_, stranger)) = unrelated.next() {
+            let more = unrelated.count();
             let start = chain
                 .path
                 .first()

@@ -84,16 +84,16 @@ impl OcspCache {
         let started = Instant::now();
         let request = loop {
             let mut requests = self.requests.lock();
-            requests.retain(|_, request| !request.is_over());
+            requests.retain(|_, request| !request.has_expired());
             let Some(request) = requests.get(id).map(Arc::clone) else {
                 let request = Arc::<PendingRequest>::default();
                 requests.insert(id.to_vec(), Arc::clone(&request));
                 break request;
             };
             drop(requests);
-            let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-            let results = request.wait(left)?;
-            if !results.says_nothing() {
+            let remaining = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+            let results = request.wait(remaining)?;
+            if !results.is_inconclusive() {
                 return Some((results, true));
             }
         };
@@ -120,7 +120,7 @@ pub(super) struct ResponderResults {
 
 impl ResponderResults {
     /// Returns true if the lack of an answer is no evidence about the responders, so that requests may be sent again.
-    fn says_nothing(&self) -> bool {
+    fn is_inconclusive(&self) -> bool {
         let mut requests = self.requests.iter();
         let is_limited = requests.any(|request| request.result.is_local_limit());
         self.answer.is_none() && (self.was_cut_short || is_limited)
@@ -152,7 +152,7 @@ impl PendingRequest {
     }
 
     /// Returns whether the results came so long ago that requests may be sent again.
-    fn is_over(&self) -> bool {
+    fn has_expired(&self) -> bool {
         let results = self.results.lock();
         results.as_ref().is_some_and(|(at, results)| {
             let is_cached = results
@@ -160,7 +160,7 @@ impl PendingRequest {
                 .as_ref()
                 .is_some_and(|(answer, _)| answer.next_update.is_some());
             // An answer in the cache need not be kept here.
-            is_cached || results.says_nothing() || at.elapsed() > PAUSE
+            is_cached || results.is_inconclusive() || at.elapsed() > PAUSE
         })
     }
 }

@@ -42,7 +42,7 @@ use crate::tls::config::crl::Crls;
 
 /// The check of one context, shared by its connections.
 pub(crate) struct Checker {
-    asks_responders: bool,
+    queries_responders: bool,
     requires_status: bool,
     responder_timeout: Duration,
     max_age: Option<Duration>,
@@ -85,7 +85,7 @@ impl Checker {
     pub(super) fn new(options: &TlsOptions, crls: Crls) -> Option<Arc<Self>> {
         options.checks_revocation().then(|| {
             Arc::new(Self {
-                asks_responders: options.disable_ocsp_endpoint_check() != Some(true),
+                queries_responders: options.disable_ocsp_endpoint_check() != Some(true),
                 requires_status: options.require_revocation_status(),
                 responder_timeout: options.ocsp_responder_timeout(),
                 max_age: options.ocsp_max_age(),
@@ -281,7 +281,7 @@ impl Checker {
         result: &mut RevocationResult,
     ) -> bool {
         let urls = responders(subject.certificate);
-        if urls.is_empty() || !self.asks_responders {
+        if urls.is_empty() || !self.queries_responders {
             return false;
         }
         let started = Instant::now();
@@ -292,7 +292,7 @@ impl Checker {
         );
         // A server that has used up most of the time must not disable the check in this way.
         let is_short = deadline.is_some_and(|deadline| match deadline.remaining(started) {
-            Ok(left) => left.is_some_and(|left| left < deadline.elapsed().limit / 2),
+            Ok(remaining) => remaining.is_some_and(|left| left < deadline.elapsed().limit / 2),
             Err(_) => true,
         });
         // A check that may fail leaves half of the time to the rest: the handshake, hello and authentication.
@@ -302,8 +302,8 @@ impl Checker {
         });
         let deadline = limit.within(deadline);
         // `None` without any limit.
-        let left = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
-        let results = self.cache.request_once(id, left, || {
+        let remaining = deadline.remaining(started).unwrap_or(Some(Duration::ZERO));
+        let results = self.cache.request_once(id, remaining, || {
             let (mut results, der) = responder::request(&urls, id, subject, deadline);
             results.was_cut_short = results.answer.is_none()
                 && deadline.remaining(Instant::now()).is_err()
@@ -350,7 +350,7 @@ impl Checker {
         if !result.findings.checks.is_empty() {
             result.session = SessionLimit::NotKept;
         }
-        if !urls.is_empty() && !self.asks_responders {
+        if !urls.is_empty() && !self.queries_responders {
             let evidence = Evidence::Responder(urls.join(", "));
             let findings = &mut result.findings;
             findings.add(evidence, EvidenceResult::Disabled, Duration::ZERO);

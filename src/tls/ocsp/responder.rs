@@ -109,7 +109,7 @@ pub(super) fn request(
 /// Receives the next result of a request, until all have sent one or the deadline has passed.
 fn next(replies: &mpsc::Receiver<FetchedResponse>, deadline: &Deadline) -> Option<FetchedResponse> {
     fork::outside(|| match deadline.remaining(Instant::now()) {
-        Ok(Some(left)) => replies.recv_timeout(left).ok(),
+        Ok(Some(remaining)) => replies.recv_timeout(remaining).ok(),
         Ok(None) => replies.recv().ok(),
         // A result that has already arrived counts.
         Err(_) => replies.try_recv().ok(),

@@ -30,9 +30,9 @@ pub(crate) struct Offered(u8);
 impl Offered {
     pub(crate) const NONE: Self = Self(0);
 
-    /// Returns the compressors of `wanted` that are built in.
-    pub(crate) fn of(wanted: &[Compressor]) -> Self {
-        let built_in = wanted.iter().filter(|one| one.is_built_in());
+    /// Returns the compressors of `preferred` that are built in.
+    pub(crate) fn of(preferred: &[Compressor]) -> Self {
+        let built_in = preferred.iter().filter(|one| one.is_built_in());
         Self(built_in.fold(0, |set, one| set | 1 << id(*one)))
     }
 

@@ -399,7 +399,7 @@ fn random_and_mutated_compressed_replies_neither_panic_nor_claim_memory() {
         match reply::read(&mut &bytes[..], expected(&ALL)) {
             Ok(document) => {
                 read_whole += 1;
-                crate::conn::read_every_way(&document);
+                crate::conn::read_by_all_readers(&document);
                 let taken = document.into_bytes().capacity();
                 let most = most_of(Some(Compressor::Zstd), bytes.len());
                 assert!(taken <= most, "{taken} in round {round}");

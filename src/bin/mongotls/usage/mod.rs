@@ -99,7 +99,7 @@ impl Command {
 
 impl Opt {
     /// Returns this option with another description.
-    const fn saying(self, about: &'static str) -> Self {
+    const fn described_as(self, about: &'static str) -> Self {
         Self { about, ..self }
     }
 
@@ -271,7 +271,7 @@ const OPTIONS: [Opt; 8] = [
     VERSION,
 ];
 
-const ONE_OBJECT: Opt = JSON.saying("print one JSON object");
+const ONE_OBJECT: Opt = JSON.described_as("print one JSON object");
 
 const WRONG: &str = "the command line is wrong, or its output cannot be written";
 
@@ -294,11 +294,11 @@ pub(crate) static COMMANDS: [Command; 7] = [
                 connection string, - for standard input, or @FILE; it is optional if MONGOTLS_URI is set. COMMAND \
                 is Extended JSON, also in the older forms of mongoexport; - and @FILE work too.",
         options: &[
-            ALL.saying(
+            ALL.described_as(
                 "follow the cursor of the reply and print one document per line; a reply without a cursor is printed as \
                  the only document",
             ),
-            JSON.saying(
+            JSON.described_as(
                 "print a JSON object with the result, and the reply in \"reply\"; with --all one object per document, \
                  in \"document\", and then the result",
             ),
@@ -332,8 +332,8 @@ pub(crate) static COMMANDS: [Command; 7] = [
                 DER or PKCS#12, or - for standard input. Nothing is sent over the network.",
         options: &[
             ONE_OBJECT,
-            KEY_PASSWORD_FILE.saying("open encrypted keys with the password in the first line of FILE"),
-            PASSWORD_FILE.saying("an alias of --key-password-file"),
+            KEY_PASSWORD_FILE.described_as("open encrypted keys with the password in the first line of FILE"),
+            PASSWORD_FILE.described_as("an alias of --key-password-file"),
         ],
         exit_codes: [
             "no file would make a connection fail",

@@ -76,7 +76,7 @@ fn finding(case: &DeploymentCase<'_>, places: &[usize]) -> Option<TopologyFindin
     };
     let advertisers = answering.iter().map(|member| &member.server);
     let advertisers: Vec<_> = advertisers.filter(|other| named_by(other)).collect();
-    let who = match advertisers.contains(&&seed.server) {
+    let advertisers_text = match advertisers.contains(&&seed.server) {
         true => format!(
             "{} {}, and {}",
             list(advertisers.iter().copied()),
@@ -103,8 +103,8 @@ fn finding(case: &DeploymentCase<'_>, places: &[usize]) -> Option<TopologyFindin
     Some(TopologyFinding {
         code: TopologyFindingCode::AdvertisedHostFails,
         severity: Severity::Failure,
-        message: format!("{who}: {hosts} ({code}: {meaning})"),
-        remedy: format!("{own}{}", stop_gap(case, &advertisers)),
+        message: format!("{advertisers_text}: {hosts} ({code}: {meaning})"),
+        remedy: format!("{own}{}", workaround(case, &advertisers)),
         servers: failed.iter().map(|member| member.server.clone()).collect(),
     })
 }
@@ -115,7 +115,7 @@ fn is_of_another_set(cause: &Cause) -> bool {
 }
 
 /// The advice for the time until then: connect to the one usable seed, preferably the primary.
-fn stop_gap(case: &DeploymentCase<'_>, advertisers: &[&ServerAddress]) -> String {
+fn workaround(case: &DeploymentCase<'_>, advertisers: &[&ServerAddress]) -> String {
     let mut usable: Vec<&Member> = case
         .members
         .iter()

@@ -114,16 +114,17 @@ fn hosts_that_fail_for_different_reasons_are_told_apart_and_many_are_counted() {
     let report = judged("mongodb://a/?replicaSet=rs", &mut examinations);
     let expected = [(Code::AdvertisedHostFails, FAILURE); 2];
     assert_eq!(codes(&report), expected);
-    let told: Vec<_> = report.findings.iter().map(|found| &found.message).collect();
+    let messages: Vec<_> = report.findings.iter().map(|found| &found.message).collect();
     assert!(
-        told[0].contains("m1:27017, m2:27017, m3:27017, m4:27017 and 2 more (dns-not-found: "),
+        messages[0].contains("m1:27017, m2:27017, m3:27017, m4:27017 and 2 more (dns-not-found: "),
         "{}",
-        told[0]
+        messages[0]
     );
     assert!(
-        told[1].contains("the member that it names does not work: n:27017 (connection-refused: "),
+        messages[1]
+            .contains("the member that it names does not work: n:27017 (connection-refused: "),
         "{}",
-        told[1]
+        messages[1]
     );
     assert_eq!(report.findings[0].servers.len(), 6);
 }

@@ -10,15 +10,15 @@ use mongotls::Client;
 use crate::output::{Screen, Tone, clean, ms};
 
 /// Does `work`. If that takes longer than a second and standard error is a terminal, prints once what is delaying it.
-pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_notice<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() -> T) -> T {
     if !io::stderr().is_terminal() {
         return work();
     }
     thread::scope(|scope| {
         // The channel closes when the work is done, even after a panic.
         let (_working, is_done) = mpsc::channel::<()>();
-        let tell = move || {
-            if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        let notify = move || {
+            if is_done.recv_timeout(NOTICE_DELAY) == Err(RecvTimeoutError::Timeout) {
                 let mut screen = Screen::stderr();
                 let name = screen.paint(Tone::Faint, "mongotls:");
                 // A closed terminal is no error here.
@@ -26,7 +26,7 @@ pub(crate) fn told<T>(what: impl FnOnce() -> String + Send, work: impl FnOnce() 
             }
         };
         // If no thread can be started, the wait is silent.
-        let _ = thread::Builder::new().spawn_scoped(scope, tell);
+        let _ = thread::Builder::new().spawn_scoped(scope, notify);
         work()
     })
 }
@@ -48,4 +48,4 @@ pub(crate) fn for_a_client(uri: &str) -> String {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const NOTICE_DELAY: Duration = Duration::from_secs(1);

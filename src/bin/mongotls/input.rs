@@ -9,11 +9,11 @@ use mongotls::options::{ClientOptionsBuilder, Secret};
 use mongotls::{Client, ConnectionString, Error, ServerAddress};
 
 use crate::output::clean;
-use crate::waiting;
+use crate::wait_notice;
 
 /// The source of a text.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Given {
+pub(crate) enum TextSource {
     Text(String),
     StandardInput,
     File(PathBuf),
@@ -24,7 +24,7 @@ pub(crate) enum Given {
 /// A connection string as given, and the files that contain its passwords.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
-    pub(crate) uri: Given,
+    pub(crate) uri: TextSource,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) key_password_file: Option<PathBuf>,
     /// Servers, and the address to connect to in place of each.
@@ -42,7 +42,7 @@ pub(crate) struct FetchedUri {
     connect_to: Vec<Redirect>,
 }
 
-impl Given {
+impl TextSource {
     /// Parses an argument: `-`, `@FILE`, or the text itself.
     pub(crate) fn of(argument: String) -> Self {
         match argument.strip_prefix('@') {
@@ -90,11 +90,11 @@ impl Target {
 impl FetchedUri {
     /// Prompts for the user's password on the terminal if it is missing, the mechanism needs it, and there is a
     /// terminal. It never prompts for the password of a key.
-    pub(crate) fn ask(&mut self) {
+    pub(crate) fn prompt_for_password(&mut self) {
         let is_missing = self.password.is_none()
             && ConnectionString::parse(&self.uri).is_ok_and(|uri| uri.lacks_password());
         if is_missing {
-            self.password = ask();
+            self.password = prompt();
         }
     }
 
@@ -114,16 +114,16 @@ impl FetchedUri {
 
     /// Makes a client, and prints a message if that takes long.
     pub(crate) fn client(mut self) -> Result<Client, Error> {
-        self.ask();
-        let what = waiting::for_a_client(&self.uri);
+        self.prompt_for_password();
+        let what = wait_notice::for_a_client(&self.uri);
         let uri = ConnectionString::parse(&self.uri)?;
         let uri = uri.with(|builder| self.complete(builder));
-        waiting::told(|| what, || Client::from_connection_string(uri))
+        wait_notice::with_notice(|| what, || Client::from_connection_string(uri))
     }
 }
 
 /// Prompts for the user's password, without an echo. Returns `None` if there is no terminal or no answer.
-fn ask() -> Option<Secret> {
+fn prompt() -> Option<Secret> {
     if !io::stderr().is_terminal() {
         return None;
     }
