@@ -19,7 +19,7 @@ impl Connector {
     ///
     /// It opens one more connection, without a user. In its reply to hello before authentication, MongoDB names the
     /// mechanisms of a user, and no mechanisms for an unknown user.
-    pub(crate) fn look_closer(
+    pub(crate) fn probe_rejection(
         &self,
         server: &ServerAddress,
         credential: &Credential,

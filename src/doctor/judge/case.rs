@@ -18,7 +18,7 @@ pub(super) struct DeploymentCase<'a> {
 }
 
 /// Returns true if a client connects to the members that a server names.
-pub(super) fn follows(options: &ClientOptions) -> bool {
+pub(super) fn discovers_members(options: &ClientOptions) -> bool {
     options.direct_connection != Some(true) && !options.load_balanced
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::case::{DeploymentCase, follows, is_member};
+use self::case::{DeploymentCase, discovers_members, is_member};
 use super::report::Examination;
 use super::topology::{Member, TopologyReport};
 use crate::address::ServerAddress;
