@@ -1,14 +1,16 @@
-//! The OpenSSL that this program runs with, its providers and its configuration file.
+//! The OpenSSL that this program runs with, its providers and its configuration file, and the errors that it reports.
 
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use openssl::error::ErrorStack;
+
+use crate::error::Error;
 use crate::ffi::fork;
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::Configuration;
-use crate::reason::files::LibraryProblem;
-use crate::tls::config::files;
+use crate::reason::files::{FileFailure, LibraryProblem};
 
 /// The version of the OpenSSL that this program runs with, such as `OpenSSL 3.0.19 27 Jan 2026`.
 pub fn openssl_version() -> &'static str {
@@ -134,7 +136,7 @@ fn activated_providers(path: &Path) -> Result<Vec<String>, String> {
         return Err(error.to_string());
     }
     let file = Configuration::load(path).map_err(|(line, error)| {
-        let why = files::reasons(&error).unwrap_or_else(|| "it cannot be read".to_owned());
+        let why = reasons(&error).unwrap_or_else(|| "it cannot be read".to_owned());
         match line {
             1.. => format!("line {line}: {why}"),
             _ => why,
@@ -162,6 +164,22 @@ fn activated_providers(path: &Path) -> Result<Vec<String>, String> {
         }
     }
     Ok(names)
+}
+
+/// OpenSSL's reasons, one after the other; `None` if there are none.
+pub(crate) fn reasons(error: &ErrorStack) -> Option<String> {
+    let reasons = error.errors().iter();
+    let reasons: Vec<_> = reasons.filter_map(openssl::error::Error::reason).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// OpenSSL rejected a call that can fail only if OpenSSL itself is misconfigured.
+pub(crate) fn internal(error: ErrorStack) -> Error {
+    let failure = FileFailure::OpenSsl {
+        error: error.to_string(),
+        problems: Library::inspect().found_problems(),
+    };
+    Error::configuration(failure).with_source(error)
 }
 
 #[cfg(test)]

@@ -25,19 +25,20 @@
 //! | `ocsp/` | the check that no certificate is revoked |
 //! | `inspect/` | reports of the contents of local files |
 
+mod certificate;
 mod config;
 mod handshake;
 mod inspect;
 mod library;
 mod ocsp;
 
+pub use self::config::files::FileForm;
 #[cfg(feature = "cloud")]
 pub(crate) use self::config::reading::read_small;
 pub(crate) use self::config::reading::{Files, Reading};
 pub(crate) use self::config::snapshot::FilesSnapshot;
 pub(crate) use self::handshake::context::Failed;
 pub use self::handshake::context::TlsContext;
-pub(crate) use self::handshake::loaded::internal;
 #[cfg(test)]
 pub(crate) use self::handshake::names::near_misses;
 pub use self::handshake::report::{HandshakeReport, Verification};
@@ -45,8 +46,7 @@ pub(crate) use self::handshake::session::SessionOffer;
 pub use self::handshake::stream::TlsStream;
 pub(crate) use self::inspect::ends_soon;
 pub use self::inspect::{
-    ChainReport, CrlReport, FileForm, FileReport, Finding, FindingCode, KeyForm, KeyReport,
-    Severity,
+    ChainReport, CrlReport, FileReport, Finding, FindingCode, KeyForm, KeyReport, Severity,
 };
 pub use self::library::{Library, openssl_version};
 pub use crate::data::certificate::{AnchorFile, Certificate, TrustAnchors};

@@ -34,10 +34,10 @@ use crate::reason::files::{
     FileContents, FileFailure, FilePurpose, NewCrl,
 };
 use crate::reason::options::OptionConflict;
-use crate::tls::config::files;
-use crate::tls::config::reading::Files;
-use crate::tls::config::trust;
-use crate::tls::internal;
+use crate::tls::config::pem::{self, PemBlock};
+use crate::tls::config::reading::{self, Files};
+use crate::tls::config::{files, locations};
+use crate::tls::library::{self, internal};
 
 /// The CRLs that a context uses.
 #[derive(Clone, Default)]
@@ -394,7 +394,7 @@ fn beside_anchors(
         if !found.iter().any(|(known, _)| known.path == origin.path) {
             let file = files
                 .get_mut(path)
-                .map_err(|unread| files::unreadable(purpose, path, unread))?;
+                .map_err(|unread| reading::unreadable(purpose, path, unread))?;
             let crls = decode_pem(&origin, &mut file.bytes)?;
             found.push((origin, crls));
         }
@@ -413,7 +413,7 @@ fn beside_anchors(
         let origin = CrlSource::file(purpose, "ca_directory", &path);
         let mut file = files
             .read_also(&path)
-            .map_err(|unread| files::unreadable(purpose, &path, &unread))?;
+            .map_err(|unread| reading::unreadable(purpose, &path, &unread))?;
         let crls = decode_pem(&origin, &mut file.bytes)?;
         found.push((origin, crls));
     }
@@ -424,13 +424,13 @@ fn beside_anchors(
 fn hashed_crls(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fork::outside(|| fs::read_dir(directory));
     if let Some(limit) = entries.as_ref().err().and_then(Limit::of) {
-        return Err(files::beyond_limit(limit, "ca_directory", directory));
+        return Err(reading::beyond_limit(limit, "ca_directory", directory));
     }
     // A folder that cannot be read for another reason is rejected as a place of trust anchors.
     let entries = entries.into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries
         .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(trust::is_name_of_crl))
+        .filter(|path| path.file_name().is_some_and(locations::is_name_of_crl))
         .collect();
     paths.sort();
     Ok(paths)
@@ -448,10 +448,10 @@ fn sort(crl: &X509Crl) -> Result<(), ErrorStack> {
 fn read(origin: &CrlSource, path: &Path, files: &mut Files) -> Result<Vec<X509Crl>> {
     let file = files
         .get_mut(path)
-        .map_err(|unread| files::unreadable(FilePurpose::Crl, path, unread))?;
+        .map_err(|unread| reading::unreadable(FilePurpose::Crl, path, unread))?;
     let bytes = &mut file.bytes[..];
     // A DER file that is not a CRL is reported by its contents, not as a damaged CRL.
-    let crls = match files::first_der(bytes).map(X509Crl::from_der) {
+    let crls = match pem::first_der(bytes).map(X509Crl::from_der) {
         Some(Ok(_)) => {
             let holds = files::contents(bytes);
             let crls = decode_der(bytes).map_err(|damaged| damaged.into_error(origin, &holds))?;
@@ -484,7 +484,7 @@ impl Damaged {
             line: self.line,
         };
         let failure = ContentFailure {
-            openssl: files::reasons(&self.error),
+            openssl: library::reasons(&self.error),
             ..origin.invalid(holds, problem)
         };
         Error::configuration(failure).with_source(self.error)
@@ -493,11 +493,11 @@ impl Damaged {
 
 /// Decodes the CRLs in the PEM blocks in place.
 fn decode_pem(origin: &CrlSource, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
-    let bodies: Vec<_> = files::pem_blocks(bytes)
-        .filter(files::PemBlock::is_crl)
+    let bodies: Vec<_> = pem::pem_blocks(bytes)
+        .filter(PemBlock::is_crl)
         .map(|block| (block.line(bytes), block.body))
         .collect();
-    let cut = files::cut_block(bytes, files::is_crl_label);
+    let cut = pem::cut_block(bytes, pem::is_crl_label);
     if bodies.is_empty() && cut.is_none() {
         return Ok(Vec::new());
     }
@@ -510,7 +510,7 @@ fn decode_pem(origin: &CrlSource, bytes: &mut [u8]) -> Result<Vec<X509Crl>> {
     for (at, (line, body)) in bodies.into_iter().enumerate() {
         let text = &mut bytes[body];
         // Text that is not base64 is not a CRL either, and OpenSSL rejects it.
-        let length = files::decode_in_place(text).unwrap_or(0);
+        let length = pem::decode_in_place(text).unwrap_or(0);
         let decoded = decode_der(&text[..length]);
         crls.extend(decoded.map_err(|damaged| {
             let damaged = Damaged {
@@ -530,7 +530,7 @@ fn decode_der(bytes: &[u8]) -> Result<Vec<X509Crl>, Damaged> {
     let mut crls = Vec::new();
     let mut rest = bytes;
     loop {
-        let first = files::first_der(rest).unwrap_or(rest);
+        let first = pem::first_der(rest).unwrap_or(rest);
         crls.push(X509Crl::from_der(first).map_err(|error| Damaged {
             number: crls.len() + 1,
             line: None,

@@ -5,7 +5,7 @@ use openssl::x509::{X509CrlRef, X509Ref};
 
 use crate::ffi::openssl as ffi;
 use crate::reason::revocation::{CrlMismatch, CrlScope};
-use crate::tls::config::files;
+use crate::tls::config::pem;
 
 /// Returns the scope of a CRL, without the parts that cannot be decoded: OpenSSL decides if the CRL is used.
 pub(crate) fn scope(crl: &X509CrlRef) -> CrlScope {
@@ -41,10 +41,10 @@ pub(crate) fn mismatch(scope: &CrlScope, certificate: &X509Ref) -> Option<CrlMis
 /// Decodes the value of the extension.
 fn decode(value: &[u8]) -> CrlScope {
     let mut scope = CrlScope::default();
-    let Some((0x30, mut fields, _)) = files::der_value(value) else {
+    let Some((0x30, mut fields, _)) = pem::der_value(value) else {
         return scope;
     };
-    while let Some((tag, contents, rest)) = files::der_value(fields) {
+    while let Some((tag, contents, rest)) = pem::der_value(fields) {
         fields = rest;
         let is_true = contents.iter().any(|byte| *byte != 0);
         match tag {
@@ -62,11 +62,11 @@ fn decode(value: &[u8]) -> CrlScope {
 
 /// The URLs among the general names of a distribution point: `[0]` holds `fullName [0]`, which holds `[6]` for each.
 fn urls(point: &[u8]) -> Vec<String> {
-    let Some((0xA0, mut names, _)) = files::der_value(point) else {
+    let Some((0xA0, mut names, _)) = pem::der_value(point) else {
         return Vec::new();
     };
     let mut urls = Vec::new();
-    while let Some((tag, contents, rest)) = files::der_value(names) {
+    while let Some((tag, contents, rest)) = pem::der_value(names) {
         names = rest;
         if tag == 0x86 {
             urls.push(String::from_utf8_lossy(contents).into_owned());

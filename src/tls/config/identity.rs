@@ -20,11 +20,13 @@ use crate::reason::files::{
     CertificateWeakness, ContentFailure, ContentProblem, ContentSource, FilePurpose,
 };
 use crate::sync::Mutex;
+use crate::tls::Certificate;
 use crate::tls::config::files;
-use crate::tls::config::key::{self, Password};
-use crate::tls::config::reading::Files;
-use crate::tls::handshake::level::SecurityLevel;
-use crate::tls::{Certificate, internal};
+use crate::tls::config::key::{self, Password, UnlockFailure};
+use crate::tls::config::level::SecurityLevel;
+use crate::tls::config::pem::{self, PemBlock};
+use crate::tls::config::reading::{self, Files};
+use crate::tls::library::{self, internal};
 
 /// A certificate, its key and the intermediates above it.
 pub(crate) struct Identity {
@@ -45,16 +47,16 @@ impl Identity {
         match source {
             IdentitySource::File(path) => {
                 let both = Material::read(path, files)?;
-                if let Some(store) = key::pkcs12(&both, &mut password)? {
+                if let Some(store) = pkcs12(&both, &mut password)? {
                     return Self::pair(store.key, store.certificates, both.origin);
                 }
-                let key = key::private_key(&both, &mut password)?;
+                let key = private_key(&both, &mut password)?;
                 let certificates = both.certificates()?;
                 Self::pair(key, certificates, both.origin)
             }
             IdentitySource::Files { certificate, key } => {
                 let certificates = Material::read(certificate, files)?;
-                let key = key::private_key(&Material::read(key, files)?, &mut password)?;
+                let key = private_key(&Material::read(key, files)?, &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
             IdentitySource::Store { certificate, key } => {
@@ -66,7 +68,7 @@ impl Identity {
                 let source = ContentSource::ClientCertificate;
                 let certificates = Material::memory(source, certificate.as_bytes());
                 let key = Material::memory(ContentSource::PrivateKey, key.expose().as_bytes());
-                let key = key::private_key(&key, &mut password)?;
+                let key = private_key(&key, &mut password)?;
                 Self::pair(key, certificates.certificates()?, certificates.origin)
             }
         }
@@ -234,7 +236,7 @@ pub(crate) struct Material<'a> {
 impl<'a> Material<'a> {
     fn read(path: &Path, files: &'a Files) -> Result<Self> {
         let purpose = FilePurpose::ClientCertificate;
-        let bytes = files::bytes(purpose, path, files)?;
+        let bytes = reading::bytes(purpose, path, files)?;
         let source = ContentSource::File {
             option: purpose.option(),
             path: path.display().to_string(),
@@ -250,7 +252,7 @@ impl<'a> Material<'a> {
     }
 
     fn certificates(&self) -> Result<Vec<X509>> {
-        let certificates = files::certificates(self.bytes)
+        let certificates = pem::certificates(self.bytes)
             .map_err(|error| self.refused(ContentProblem::UndecodableCertificate, error))?;
         match certificates.is_empty() {
             true => Err(self.error(ContentProblem::NoCertificate)),
@@ -262,7 +264,7 @@ impl<'a> Material<'a> {
     pub(crate) fn refused(&self, problem: ContentProblem, error: ErrorStack) -> Error {
         let failure = ContentFailure {
             holds: Some(files::contents(self.bytes)),
-            openssl: files::reasons(&error),
+            openssl: library::reasons(&error),
             ..self.origin.failure(problem)
         };
         Error::configuration(failure).with_source(error)
@@ -273,6 +275,67 @@ impl<'a> Material<'a> {
             holds: Some(files::contents(self.bytes)),
             ..self.origin.failure(problem)
         })
+    }
+}
+
+/// The one private key in PEM form.
+pub(crate) fn private_key(
+    material: &Material<'_>,
+    password: &mut Password<'_>,
+) -> Result<PKey<Private>> {
+    let blocks: Vec<_> = pem::pem_blocks(material.bytes)
+        .filter(PemBlock::is_key)
+        .collect();
+    let [block] = blocks.as_slice() else {
+        return Err(material.error(match blocks.len() {
+            0 => ContentProblem::NoPrivateKey,
+            count => ContentProblem::SeveralPrivateKeys { count },
+        }));
+    };
+    key::open(block, password).map_err(|locked| locked.into_error(material, password))
+}
+
+/// The contents of a PKCS#12 file.
+pub(crate) struct KeyStore {
+    pub(crate) key: PKey<Private>,
+    pub(crate) certificates: Vec<X509>,
+}
+
+/// Key and certificates of a PKCS#12 file (RFC 7292), or `None` if the bytes are something else.
+pub(crate) fn pkcs12(
+    material: &Material<'_>,
+    password: &mut Password<'_>,
+) -> Result<Option<KeyStore>> {
+    let store = match key::open_pkcs12(material.bytes, password) {
+        None => return Ok(None),
+        Some(store) => store.map_err(|locked| locked.into_error(material, password))?,
+    };
+    let key = store
+        .key
+        .ok_or_else(|| material.error(ContentProblem::NoPrivateKey))?;
+    if store.certificates.is_empty() {
+        return Err(material.error(ContentProblem::StoreWithoutCertificate));
+    }
+    Ok(Some(KeyStore {
+        key,
+        certificates: store.certificates,
+    }))
+}
+
+impl UnlockFailure {
+    fn into_error(self, material: &Material<'_>, password: &Password<'_>) -> Error {
+        match self {
+            Self::NoPassword => material.error(ContentProblem::NoPassword(password.source())),
+            Self::WrongPassword(error) => {
+                material.refused(ContentProblem::WrongPassword(password.source()), error)
+            }
+            Self::Unsupported(error) => {
+                let lack = key::lack(material.bytes, &error);
+                material.refused(ContentProblem::UnsupportedKey(lack), error)
+            }
+            Self::Undecodable(error) => material.refused(ContentProblem::UndecodableKey, error),
+            Self::Unfetched(error) => error,
+        }
     }
 }
 

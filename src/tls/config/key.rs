@@ -19,14 +19,13 @@ use crate::error::{Error, Result};
 use crate::ffi::openssl as ffi;
 use crate::options::{PasswordSource, Secret};
 use crate::reason::files::{
-    ContentProblem, FileFailure, FilePurpose, KeyLack, KeyLackKind, KeyPasswordProblem,
-    KeyPasswordSource, StoredKeyProblem,
+    FileFailure, FilePurpose, KeyLack, KeyLackKind, KeyPasswordProblem, KeyPasswordSource,
+    StoredKeyProblem,
 };
 use crate::store_uri::{scheme, shown_path, shown_uri};
-use crate::tls::config::files::{self, PemBlock};
-use crate::tls::config::identity::Material;
-use crate::tls::config::reading::Files;
-use crate::tls::library::openssl_version;
+use crate::tls::config::pem::{self, PemBlock};
+use crate::tls::config::reading::{self, Files};
+use crate::tls::library::{self, openssl_version};
 
 /// The password of a private key. It is fetched once, when it is needed.
 pub(crate) struct Password<'a> {
@@ -70,7 +69,7 @@ impl<'a> Password<'a> {
                 }
             },
             Some(PasswordSource::File(path)) => {
-                let text = files::bytes(FilePurpose::KeyPassword, path, self.files)?;
+                let text = reading::bytes(FilePurpose::KeyPassword, path, self.files)?;
                 Some(Bytes::new(first_line(path, text)?.to_vec()))
             }
         };
@@ -79,7 +78,7 @@ impl<'a> Password<'a> {
     }
 
     /// The source of the password, if one is configured.
-    fn source(&self) -> Option<KeyPasswordSource> {
+    pub(crate) fn source(&self) -> Option<KeyPasswordSource> {
         Some(match self.source? {
             PasswordSource::File(path) => KeyPasswordSource::File(shown_path(path)),
             PasswordSource::Variable(name) => KeyPasswordSource::Variable(name.clone()),
@@ -119,40 +118,6 @@ pub(crate) enum UnlockFailure {
     Undecodable(ErrorStack),
     /// The password could not be fetched.
     Unfetched(Error),
-}
-
-impl UnlockFailure {
-    fn into_error(self, material: &Material<'_>, password: &Password<'_>) -> Error {
-        match self {
-            Self::NoPassword => material.error(ContentProblem::NoPassword(password.source())),
-            Self::WrongPassword(error) => {
-                material.refused(ContentProblem::WrongPassword(password.source()), error)
-            }
-            Self::Unsupported(error) => {
-                let lack = lack(material.bytes, &error);
-                material.refused(ContentProblem::UnsupportedKey(lack), error)
-            }
-            Self::Undecodable(error) => material.refused(ContentProblem::UndecodableKey, error),
-            Self::Unfetched(error) => error,
-        }
-    }
-}
-
-/// The one private key in PEM form.
-pub(crate) fn private_key(
-    material: &Material<'_>,
-    password: &mut Password<'_>,
-) -> Result<PKey<Private>> {
-    let blocks: Vec<_> = files::pem_blocks(material.bytes)
-        .filter(PemBlock::is_key)
-        .collect();
-    let [block] = blocks.as_slice() else {
-        return Err(material.error(match blocks.len() {
-            0 => ContentProblem::NoPrivateKey,
-            count => ContentProblem::SeveralPrivateKeys { count },
-        }));
-    };
-    open(block, password).map_err(|locked| locked.into_error(material, password))
 }
 
 /// The private key of a PEM block.
@@ -237,7 +202,7 @@ pub(crate) fn stored_key(uri: &str, password: &mut Password<'_>) -> Result<PKey<
     Err(Error::configuration(FileFailure::StoredKey {
         uri: shown_uri(uri),
         // OpenSSL's own text repeats the whole URI, so only its reasons are kept.
-        openssl: error.as_ref().and_then(files::reasons),
+        openssl: error.as_ref().and_then(library::reasons),
         problem,
     }))
 }
@@ -253,33 +218,6 @@ fn lacks_store(uri: &str, error: &ErrorStack) -> bool {
     });
     let is_file = matches!(scheme(uri), None | Some("file"));
     error.errors().is_empty() || (unregistered && !is_file)
-}
-
-/// The contents of a PKCS#12 file.
-pub(crate) struct KeyStore {
-    pub(crate) key: PKey<Private>,
-    pub(crate) certificates: Vec<X509>,
-}
-
-/// Key and certificates of a PKCS#12 file (RFC 7292), or `None` if the bytes are something else.
-pub(crate) fn pkcs12(
-    material: &Material<'_>,
-    password: &mut Password<'_>,
-) -> Result<Option<KeyStore>> {
-    let store = match open_pkcs12(material.bytes, password) {
-        None => return Ok(None),
-        Some(store) => store.map_err(|locked| locked.into_error(material, password))?,
-    };
-    let key = store
-        .key
-        .ok_or_else(|| material.error(ContentProblem::NoPrivateKey))?;
-    if store.certificates.is_empty() {
-        return Err(material.error(ContentProblem::StoreWithoutCertificate));
-    }
-    Ok(Some(KeyStore {
-        key,
-        certificates: store.certificates,
-    }))
 }
 
 /// A PKCS#12 file that is open.
@@ -341,7 +279,7 @@ fn with_password(
 
 /// The algorithm or provider that this OpenSSL lacks to read a private key.
 pub(crate) fn lack(bytes: &[u8], error: &ErrorStack) -> KeyLack {
-    let block = files::pem_blocks(bytes).find(PemBlock::is_key);
+    let block = pem::pem_blocks(bytes).find(PemBlock::is_key);
     let failed_lookups = error
         .errors()
         .iter()
@@ -382,11 +320,11 @@ fn is_legacy(algorithm: &str) -> bool {
 /// The algorithm that a key in the form of PKCS#8 (RFC 5958) names: its encryption, or its type.
 fn algorithm_of(file: &[u8], block: &PemBlock<'_>) -> Option<String> {
     let mut body = file.get(block.body.clone())?.to_vec();
-    let length = files::decode_in_place(&mut body)?;
+    let length = pem::decode_in_place(&mut body)?;
     let der = body.get(..length)?;
     // The contents of a value and what follows it, if its tag is this one.
     let open = |bytes, tag| {
-        let value = files::der_value(bytes).filter(|(found, ..)| *found == tag);
+        let value = pem::der_value(bytes).filter(|(found, ..)| *found == tag);
         value.map(|(_, contents, rest)| (contents, rest))
     };
     const INTEGER: u8 = 2;

@@ -18,7 +18,7 @@ use crate::limit::Limit;
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
 use crate::reason::files::{FileFailure, KeyLogProblem};
 use crate::sync::Mutex;
-use crate::tls::internal;
+use crate::tls::library::internal;
 
 /// Applies the options that are set.
 pub(crate) fn apply(context: &mut SslContextBuilder, options: &ProtocolOptions) -> Result<()> {

@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 use openssl::sha::sha256;
 use zeroize::Zeroizing;
 
+use crate::error::Error;
 use crate::ffi::fork;
 use crate::ffi::system::wait_until_readable;
+use crate::limit::Limit;
 use crate::options::TlsOptions;
-use crate::reason::files::ReadProblem;
+use crate::reason::files::{FileFailure, FilePurpose, ReadProblem};
+use crate::store_uri::shown_path;
 use crate::tls::config::snapshot::FilesSnapshot;
 
 /// The size limit of a file: 256 MiB. A CRL of a million entries has about 60 MB in PEM form.
@@ -170,6 +173,44 @@ impl Files {
     /// The SHA-256 of each file as it was read; `None` if one of them was not read.
     pub(crate) fn digests(&self) -> Option<&[[u8; 32]]> {
         self.digests.as_deref()
+    }
+}
+
+/// The bytes of the file of an option.
+pub(crate) fn bytes<'a>(
+    purpose: FilePurpose,
+    path: &Path,
+    files: &'a Files,
+) -> crate::error::Result<&'a [u8]> {
+    match files.get(path) {
+        Ok(file) => Ok(&file.bytes),
+        Err(unread) => Err(unreadable(purpose, path, unread)),
+    }
+}
+
+/// The error for a file or folder that cannot be read because of a limit of this host.
+pub(crate) fn beyond_limit(limit: Limit, option: &'static str, path: &Path) -> Error {
+    Error::configuration(FileFailure::Limited {
+        option,
+        path: shown_path(path),
+        limit: limit.reached(),
+    })
+}
+
+/// The error for the file of an option that was not read.
+pub(crate) fn unreadable(purpose: FilePurpose, path: &Path, unread: &Unread) -> Error {
+    let source = unread.source();
+    if let Some(limit) = source.as_ref().and_then(Limit::of) {
+        return beyond_limit(limit, purpose.option(), path);
+    }
+    let error = Error::configuration(FileFailure::Unreadable {
+        purpose,
+        path: shown_path(path),
+        problem: unread.problem.clone(),
+    });
+    match source {
+        Some(source) => error.with_source(source),
+        None => error,
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::options::TlsOptions;
-use crate::tls::config::trust;
+use crate::tls::config::locations;
 
 /// Some files and folders, with their state.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ impl FilesSnapshot {
     pub(crate) fn of(options: &TlsOptions) -> Self {
         let mut paths = options.files();
         if options.verifies_certificate() && !options.names_anchors() {
-            paths.extend(trust::system_paths());
+            paths.extend(locations::system_paths());
         }
         Self::at(paths)
     }
@@ -79,7 +79,7 @@ impl FileState {
         if let (true, Ok(entries)) = (is_folder, fs::read_dir(path)) {
             let hashed = entries
                 .flatten()
-                .filter(|entry| trust::is_hashed_name(&entry.file_name()));
+                .filter(|entry| locations::is_hashed_name(&entry.file_name()));
             inside.extend(hashed.map(|entry| (entry.file_name(), Stamp::at(&entry.path()))));
             inside.sort_by(|(one, _), (other, _)| one.cmp(other));
         }

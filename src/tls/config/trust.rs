@@ -13,8 +13,6 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,10 +37,15 @@ use crate::reason::files::{
 };
 use crate::store_uri::shown_path;
 use crate::sync::Mutex;
+use crate::tls::Certificate;
 use crate::tls::config::files::{self, CertificatesError};
+use crate::tls::config::locations::{
+    AnchorLocation, is_hashed_name, is_name_of_crl, system_places,
+};
+use crate::tls::config::pem;
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::Stamp;
-use crate::tls::{Certificate, internal};
+use crate::tls::library::{self, internal};
 
 /// A store with trust anchors, and its description.
 pub(crate) struct AnchorStore {
@@ -79,7 +82,7 @@ impl Roots {
         });
         let read = found.iter().filter_map(|path| {
             let file = reading::reread(path).ok()?;
-            files::certificates(&file.bytes).ok()
+            pem::certificates(&file.bytes).ok()
         });
         let mut all = self.certificates.clone();
         all.extend(read.flatten().filter(|one| !ffi::rejects_servers(one)));
@@ -234,7 +237,7 @@ fn look_up_in(folder: &Path, hash: u32) -> Vec<X509> {
         let (limit, problem) = match reading::read_for_handshake(&path, remaining) {
             Ok(file) => {
                 remaining = remaining.saturating_sub(file.bytes.len());
-                match files::certificates(&file.bytes) {
+                match pem::certificates(&file.bytes) {
                     Ok(certificates) if !certificates.is_empty() => {
                         found.extend(certificates);
                         continue;
@@ -276,7 +279,7 @@ fn configured_anchors(
 ) -> Result<TrustAnchors> {
     let mut file = None;
     if let Some(path) = options.ca_file() {
-        let bytes = files::bytes(FilePurpose::TrustAnchors, path, files)?;
+        let bytes = reading::bytes(FilePurpose::TrustAnchors, path, files)?;
         let source = ContentSource::File {
             option: FilePurpose::TrustAnchors.option(),
             path: path.display().to_string(),
@@ -310,7 +313,7 @@ fn add_pem(store: &mut AnchorStore, bytes: &[u8], source: ContentSource) -> Resu
             purpose: FilePurpose::TrustAnchors,
             source,
             holds: Some(files::contents(bytes)),
-            openssl: error.and_then(files::reasons),
+            openssl: error.and_then(library::reasons),
             problem,
         })
     };
@@ -351,50 +354,13 @@ fn add_directory(store: &mut AnchorStore, path: &Path) -> Result<()> {
         Ok(false) => return Err(faulty(CaFolderProblem::NoHashedNames)),
         Err(error) => {
             if let Some(limit) = Limit::of(&error) {
-                return Err(files::beyond_limit(limit, "ca_directory", path).with_source(error));
+                return Err(reading::beyond_limit(limit, "ca_directory", path).with_source(error));
             }
             return Err(faulty(CaFolderProblem::Unreadable(error.to_string())).with_source(error));
         }
     }
     store.roots.folders.push(path.to_owned());
     Ok(())
-}
-
-/// The places where the system may keep its anchors, in the order in which they are tried; the second value is true if
-/// the environment names them.
-fn system_places() -> (Vec<AnchorLocation>, bool) {
-    let from_env = AnchorLocation {
-        file: path_from_env("SSL_CERT_FILE"),
-        directories: directories_from_env("SSL_CERT_DIR"),
-    };
-    let chosen = from_env.is_named();
-    let mut places = vec![from_env];
-    if !chosen {
-        let (file, directory) = crate::ffi::openssl::default_verify_paths();
-        places.push(AnchorLocation {
-            file: Some(file),
-            directories: vec![directory],
-        });
-        let probed = openssl_probe::probe();
-        places.push(AnchorLocation {
-            file: probed.cert_file,
-            directories: probed.cert_dir,
-        });
-        places.push(AnchorLocation {
-            file: Some(PathBuf::from("/etc/ssl/certs/ca-bundle.crt")),
-            directories: Vec::new(),
-        });
-    }
-    (places, chosen)
-}
-
-/// All files and folders where the system may keep its anchors, including those that do not exist.
-pub(crate) fn system_paths() -> Vec<PathBuf> {
-    let (places, _) = system_places();
-    let paths = places.into_iter();
-    paths
-        .flat_map(|place| place.file.into_iter().chain(place.directories))
-        .collect()
 }
 
 fn system_anchors(store: &mut AnchorStore, files: &Files) -> Result<TrustAnchors> {
@@ -415,17 +381,7 @@ fn system_anchors(store: &mut AnchorStore, files: &Files) -> Result<TrustAnchors
     }))
 }
 
-/// A file and folders that may contain anchors.
-struct AnchorLocation {
-    file: Option<PathBuf>,
-    directories: Vec<PathBuf>,
-}
-
 impl AnchorLocation {
-    fn is_named(&self) -> bool {
-        self.file.is_some() || !self.directories.is_empty()
-    }
-
     /// Adds the anchors of the place to the store; returns `None` if there are none.
     fn load(
         self,
@@ -476,23 +432,6 @@ impl AnchorLocation {
     }
 }
 
-fn path_from_env(name: &str) -> Option<PathBuf> {
-    env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-}
-
-/// Parses a list of folders as OpenSSL does, similar to `PATH`.
-fn directories_from_env(name: &str) -> Vec<PathBuf> {
-    env::var_os(name)
-        .map(|value| {
-            env::split_paths(&value)
-                .filter(|path| !path.as_os_str().is_empty())
-                .collect()
-        })
-        .unwrap_or_default()
-}
-
 /// Returns whether a folder has an entry such as `5ed36f99.0`, as `openssl rehash` makes them.
 fn has_hashed_names(directory: &Path) -> io::Result<bool> {
     fork::outside(|| {
@@ -502,23 +441,6 @@ fn has_hashed_names(directory: &Path) -> io::Result<bool> {
         });
         Ok(has_name)
     })
-}
-
-/// Returns whether OpenSSL looks for a file of this name: `5ed36f99.0` for certificates, `5ed36f99.r0` for CRLs.
-pub(crate) fn is_hashed_name(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name.split_once('.').is_some_and(|(hash, number)| {
-        let number = number.strip_prefix('r').unwrap_or(number);
-        hash.len() == 8
-            && hash.bytes().all(|b| b.is_ascii_hexdigit())
-            && !number.is_empty()
-            && number.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
-/// Returns whether a name belongs to a CRL in such a folder, such as `5ed36f99.r0`.
-pub(crate) fn is_name_of_crl(name: &OsStr) -> bool {
-    is_hashed_name(name) && name.to_string_lossy().contains(".r")
 }
 
 /// The reason why a place of the system has no usable anchors.
@@ -584,9 +506,8 @@ fn parsed(path: &Path, files: &Files) -> Result<Vec<X509>, Unusable> {
 
 #[cfg(feature = "bundled-roots")]
 fn bundled_anchors(store: &mut AnchorStore) -> Result<TrustAnchors> {
-    let certificates =
-        files::certificates(include_bytes!("../../../vendor-certs/mozilla-roots.pem"))
-            .map_err(internal)?;
+    let certificates = pem::certificates(include_bytes!("../../../vendor-certs/mozilla-roots.pem"))
+        .map_err(internal)?;
     let count = certificates.len();
     store.add_all(certificates).map_err(internal)?;
     Ok(TrustAnchors::Bundled { count })

@@ -13,7 +13,6 @@ use openssl::x509::X509VerifyResult;
 use openssl::x509::verify::X509CheckFlags;
 
 use super::diagnose::{self, Peer};
-use super::loaded::internal;
 use super::rejection::{self, Rules};
 use super::report::{HandshakeReport, Verification};
 use super::session::{SessionCache, SessionOffer};
@@ -41,6 +40,7 @@ use crate::time::Deadline;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
 use crate::tls::config::trust;
+use crate::tls::library::internal;
 use crate::tls::ocsp::Checker;
 
 pub(crate) use crate::reason::certificate::ServerName;

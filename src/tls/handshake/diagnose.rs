@@ -21,7 +21,7 @@ use crate::reason::tls::{
 };
 use crate::sniff;
 use crate::tls::config::identity::OwnChain;
-use crate::tls::handshake::level::SecurityLevel;
+use crate::tls::config::level::SecurityLevel;
 
 /// The state of a connection when it failed.
 pub(crate) struct Peer<'a> {

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use openssl::error::ErrorStack;
 use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslVerifyMode};
 use openssl::x509::X509NameRef;
 
-use super::{session, sharing};
+use super::session;
 use crate::data::certificate::TrustAnchors;
 use crate::error::{Error, Result};
 use crate::ffi::fork::{self, Call};
@@ -21,7 +20,7 @@ use crate::tls::config::protocol;
 use crate::tls::config::reading::{self, Files};
 use crate::tls::config::snapshot::FilesSnapshot;
 use crate::tls::config::trust::{self, Roots};
-use crate::tls::library::Library;
+use crate::tls::library::internal;
 use crate::tls::ocsp::Checker;
 
 /// An OpenSSL context, with the configuration and files that it was built from.
@@ -37,9 +36,18 @@ pub(crate) struct Loaded {
     /// The SHA-256 of each file as it was read.
     contents: Vec<(PathBuf, [u8; 32])>,
     /// `None` if no other client may share the context.
-    pub(crate) key: Option<sharing::ContextKey>,
+    pub(crate) key: Option<ContextKey>,
     /// Ends after the context above is dropped.
     dropping: Option<Call>,
+}
+
+/// The properties of a context besides the options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContextKey {
+    /// The digest of each file.
+    pub(super) digests: Vec<[u8; 32]>,
+    /// The number of forks of the process at that time.
+    pub(super) forks: u64,
 }
 
 impl Loaded {
@@ -158,13 +166,4 @@ fn own_not_in_force(own: &Certificate, now: SystemTime) -> Error {
         certificate: Box::new(own.clone()),
         checked_at: now,
     })
-}
-
-/// OpenSSL rejected a call that can fail only if OpenSSL itself is misconfigured.
-pub(crate) fn internal(error: ErrorStack) -> Error {
-    let failure = FileFailure::OpenSsl {
-        error: error.to_string(),
-        problems: Library::inspect().found_problems(),
-    };
-    Error::configuration(failure).with_source(error)
 }

@@ -5,11 +5,9 @@
 //! explained in `diagnose.rs`. `session.rs` resumes sessions, `sharing.rs` shares contexts between clients,
 //! `report.rs` describes a handshake that succeeded, and `stream.rs` is the stream after it.
 
-pub(crate) mod certificate;
 pub(crate) mod context;
 pub(crate) mod diagnose;
 pub(crate) mod issuer;
-pub(crate) mod level;
 pub(crate) mod loaded;
 pub(crate) mod names;
 pub(crate) mod rejection;

@@ -16,11 +16,12 @@ use crate::reason::certificate::{
     NamesakeOrigin, PresentedName, SecurityLevel, ServerName, UnknownIssuer,
 };
 use crate::reason::revocation::{CrlFault, CrlFaultKind, CrlMismatch};
+use crate::tls::certificate::spki_pin;
 use crate::tls::config::crl::Crls;
 use crate::tls::config::crl_scope;
-use crate::tls::handshake::verify::{VerifyError, spki_pin};
+use crate::tls::handshake::verify::VerifyError;
 use crate::tls::handshake::{issuer, names, verify_result as result};
-use crate::tls::openssl_version;
+use crate::tls::library::openssl_version;
 
 /// The rules by which the server's chain was verified.
 pub(crate) struct Rules<'a> {

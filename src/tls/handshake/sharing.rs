@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use once_cell::race::OnceBox;
 
-use super::loaded::Loaded;
+use super::loaded::{ContextKey, Loaded};
 use crate::error::Result;
 use crate::ffi::fork::{self, PerProcess};
 use crate::options::TlsOptions;
@@ -24,15 +24,6 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::tls::config::reading::Files;
 use crate::tls::handshake::session::SessionCache;
 use crate::tls::ocsp::Checker;
-
-/// The properties of a context besides the options.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ContextKey {
-    /// The digest of each file.
-    digests: Vec<[u8; 32]>,
-    /// The number of forks of the process at that time.
-    forks: u64,
-}
 
 /// A context, with the sessions and OCSP responses of all its concurrent users. It ends with the last of them.
 pub(crate) struct InUse {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use openssl::sha::sha256;
 use openssl::ssl::{SslRef, SslVerifyMode};
 use openssl::x509::{
     CrlStatus, ReasonCode, X509, X509CrlRef, X509Ref, X509StoreContextRef, X509VerifyResult,
@@ -21,6 +20,7 @@ use crate::ffi::openssl::instant;
 use crate::options::SpkiPin;
 use crate::reason::revocation::CrlEntry;
 use crate::sync::Mutex;
+use crate::tls::certificate::{reason_name, spki_pin};
 use crate::tls::config::crl::Crls;
 
 /// A rejection, and its position in the chain.
@@ -57,22 +57,6 @@ fn crl_entry(crl: &X509CrlRef, certificate: Option<&X509Ref>) -> CrlEntry {
         revoked_at: entry.map(|entry| instant(entry.revocation_date())),
         reason: reason.and_then(|(_, code)| reason_name(code.get_i64().ok()?)),
     }
-}
-
-/// The name of a `CRLReason` (RFC 5280 §5.3.1).
-pub(crate) fn reason_name(code: i64) -> Option<&'static str> {
-    Some(match code {
-        0 => "unspecified",
-        1 => "keyCompromise",
-        2 => "cACompromise",
-        3 => "affiliationChanged",
-        4 => "superseded",
-        5 => "cessationOfOperation",
-        6 => "certificateHold",
-        9 => "privilegeWithdrawn",
-        10 => "aACompromise",
-        _ => return None,
-    })
 }
 
 /// The rejection that the callback of one connection stores.
@@ -154,11 +138,6 @@ fn is_about_crl_of_anchor(context: &X509StoreContextRef) -> bool {
 fn holds_pin(context: &X509StoreContextRef, pins: &[SpkiPin]) -> bool {
     let mut chain = context.chain().into_iter().flatten();
     chain.any(|certificate| spki_pin(certificate).is_some_and(|pin| pins.contains(&pin)))
-}
-
-/// The pin of a certificate's public key, or `None` if OpenSSL cannot encode the key.
-pub(crate) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
-    ffi::spki_der(certificate).map(|spki| SpkiPin::from_digest(sha256(&spki)))
 }
 
 /// The trust anchors that have the name of an issuer in the chain.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use openssl::x509::X509;
 
-use super::{FileReport, Finding, FindingCode, Severity};
+use super::report::{FileReport, Finding, FindingCode, Severity};
 use crate::printable::Quoted;
 use crate::reason::certificate::{Namesake, NamesakeOrigin};
 

@@ -7,13 +7,14 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::CrlNumber;
 use openssl::x509::{X509, X509Crl, X509CrlRef, X509NameRef, X509VerifyResult};
 
-use super::{ChainReport, CrlReport, FileForm, KeyForm, KeyReport};
+use super::report::{ChainReport, CrlReport, KeyForm, KeyReport};
 use crate::ffi::openssl as ffi;
 use crate::ffi::openssl::instant;
+use crate::tls::certificate::{key_digest, key_kind, object_name};
 use crate::tls::config::crl_scope;
-use crate::tls::config::files::{self, PemBlock};
+use crate::tls::config::files::{self, FileForm};
 use crate::tls::config::key::{self, Password, UnlockFailure};
-use crate::tls::handshake::certificate::{key_digest, key_kind, object_name};
+use crate::tls::config::pem::{self, PemBlock};
 
 /// The decoded contents of a file.
 #[derive(Default)]
@@ -62,7 +63,7 @@ impl Contents {
     fn of_pem(bytes: &[u8], password: &mut Password<'_>) -> Self {
         let mut contents = Self::default();
         let mut blocks = 0;
-        for block in files::pem_blocks(bytes) {
+        for block in pem::pem_blocks(bytes) {
             blocks += 1;
             if blocks > MOST_BLOCKS {
                 contents.is_truncated = true;
@@ -86,7 +87,7 @@ impl Contents {
                 contents.damaged.push(block.label.to_owned());
             }
         }
-        contents.unfinished = files::pem_beginnings(bytes).saturating_sub(blocks);
+        contents.unfinished = pem::pem_beginnings(bytes).saturating_sub(blocks);
         contents
     }
 
@@ -105,7 +106,7 @@ impl Contents {
     /// Adds consecutive CRLs in DER form.
     fn crls_of_der(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.crls.len() < MOST_BLOCKS {
-            let first = files::first_der(bytes).unwrap_or(bytes);
+            let first = pem::first_der(bytes).unwrap_or(bytes);
             match X509Crl::from_der(first) {
                 Ok(crl) => self.crls.push(crl),
                 Err(_) => return self.damaged.push("X509 CRL".to_owned()),

@@ -10,13 +10,14 @@ use openssl::pkey::Id;
 use openssl::x509::X509;
 
 use super::contents::Contents;
-use super::{CrlReport, FileForm, FileReport, Finding, FindingCode, Severity};
+use super::report::{CrlReport, FileReport, Finding, FindingCode, Severity};
 use crate::cause::Cause;
 use crate::ffi::openssl as ffi;
 use crate::printable::Quoted;
 use crate::reason::files::FilePurpose;
 use crate::time::rfc3339;
 use crate::tls::Certificate;
+use crate::tls::config::files::FileForm;
 use crate::tls::config::key::{self, UnlockFailure};
 use crate::tls::config::reading::{FileBytes, Unread};
 

@@ -19,8 +19,8 @@ use openssl::x509::{CrlStatus, X509};
 
 use crate::ffi::openssl::{self as ffi, SingleResponse};
 use crate::reason::revocation::{EvidenceResult, OcspFault, OcspStatus};
+use crate::tls::certificate::reason_name;
 use crate::tls::config::crl::Crls;
-use crate::tls::handshake::verify::reason_name;
 
 /// The largest response: 64 KiB. One with a delegate's certificate has about 2 KiB.
 pub(super) const LARGEST: usize = 64 << 10;

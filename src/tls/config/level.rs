@@ -5,8 +5,7 @@ use std::path::Path;
 use crate::ffi::openssl::Configuration;
 use crate::options::{ProtocolList, ProtocolOptions};
 use crate::reason::certificate::SecurityLevelSource;
-use crate::tls::library::Library;
-use crate::tls::openssl_version;
+use crate::tls::library::{Library, openssl_version};
 
 pub(crate) use crate::reason::certificate::SecurityLevel;
 

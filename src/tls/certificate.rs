@@ -9,7 +9,7 @@ use openssl::x509::{X509ExtendedKeyUsage, X509KeyUsage, X509Ref};
 
 use crate::data::certificate::{Certificate, address_of_entry};
 use crate::ffi::openssl::{self as ffi, instant};
-use crate::tls::handshake::verify::spki_pin;
+use crate::options::SpkiPin;
 
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
@@ -95,6 +95,27 @@ fn serial(number: &Asn1IntegerRef) -> String {
 fn key_id(id: &Asn1OctetStringRef) -> String {
     let bytes: Vec<_> = id.as_slice().iter().map(|b| format!("{b:02X}")).collect();
     bytes.join(":")
+}
+
+/// The pin of a certificate's public key, or `None` if OpenSSL cannot encode the key.
+pub(crate) fn spki_pin(certificate: &X509Ref) -> Option<SpkiPin> {
+    ffi::spki_der(certificate).map(|spki| SpkiPin::from_digest(sha256(&spki)))
+}
+
+/// The name of a `CRLReason` (RFC 5280 §5.3.1).
+pub(crate) fn reason_name(code: i64) -> Option<&'static str> {
+    Some(match code {
+        0 => "unspecified",
+        1 => "keyCompromise",
+        2 => "cACompromise",
+        3 => "affiliationChanged",
+        4 => "superseded",
+        5 => "cessationOfOperation",
+        6 => "certificateHold",
+        9 => "privilegeWithdrawn",
+        10 => "aACompromise",
+        _ => return None,
+    })
 }
 
 /// The kind and size of a key, such as `RSA 2048`.
