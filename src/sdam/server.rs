@@ -2,13 +2,13 @@
 //!
 //! If an address leaves the topology and comes back, it becomes a new server.
 
+use std::fmt::Debug;
 use std::sync::{Arc, Weak};
 
 use super::attempt::CheckProgress;
 use super::control::Control;
 use super::handover::Handover;
 use super::rtt::RoundTripTimes;
-use super::topology::Topology;
 use super::verdict::ServerVerdict;
 use crate::address::ServerAddress;
 use crate::conn::{Connection, ConnectionSlot, Connector};
@@ -42,13 +42,13 @@ impl Server {
     pub(super) fn new(
         address: &ServerAddress,
         connector: &Arc<Connector>,
-        topology: &Weak<Topology>,
+        topology: Weak<dyn DialFailures>,
         settings: pool::PoolSettings,
     ) -> Arc<Self> {
         let handover = Arc::<Handover>::default();
         let dialer = Arc::new(Dialer {
             connector: Arc::clone(connector),
-            topology: Weak::clone(topology),
+            topology,
             handover: Arc::clone(&handover),
         });
         Arc::new(Self {
@@ -81,11 +81,17 @@ impl Server {
     }
 }
 
+/// Handles connections that could not be established: the topology.
+pub(super) trait DialFailures: Debug + Send + Sync {
+    /// Handles a failed attempt to establish the connection `on` of a pool.
+    fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error);
+}
+
 /// Establishes the connections of a pool, and reports failures to the topology.
 #[derive(Debug)]
 pub(crate) struct Dialer {
     connector: Arc<Connector>,
-    topology: Weak<Topology>,
+    topology: Weak<dyn DialFailures>,
     handover: Arc<Handover>,
 }
 

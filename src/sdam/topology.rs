@@ -18,7 +18,7 @@ use super::description::ServerDescription;
 use super::effects::{Effect, Effects};
 use super::errors::{ApplicationError, CheckEffect, Clear, ErrorEffects, OperationResult};
 use super::monitor;
-use super::server::{Server, ServerConnection, ServerPool};
+use super::server::{DialFailures, Server, ServerConnection, ServerPool};
 use super::snapshot::TopologySnapshot;
 use super::update::{TopologyState, Update};
 use crate::address::ServerAddress;
@@ -78,10 +78,10 @@ impl Topology {
             ServerMonitoringMode::Stream => true,
             ServerMonitoringMode::Poll => false,
         };
-        Arc::new_cyclic(|own| {
+        Arc::new_cyclic(|own: &Weak<Self>| {
             let pools = pool::PoolSettings::new(options);
             let server = |seed: &ServerAddress| {
-                let server = Server::new(seed, connector, own, pools.clone());
+                let server = Server::new(seed, connector, own.clone(), pools.clone());
                 (seed.clone(), server)
             };
             let servers: BTreeMap<_, _> = seeds.iter().map(server).collect();
@@ -205,19 +205,6 @@ impl Topology {
             service_id: connection.hello().service_id,
         };
         self.application_failed(connection.pool(), connection.lease(), error);
-    }
-
-    /// Handles a connection that could not be established.
-    pub(super) fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
-        let error = ApplicationError {
-            server: pool.server(),
-            what: OperationResult::Error(error),
-            is_stale: false,
-            // Before the server's hello its version is unknown.
-            max_wire_version: i32::MAX,
-            service_id: error.service_id(),
-        };
-        self.application_failed(pool, on, error);
     }
 
     fn application_failed(&self, pool: &ServerPool, on: Lease, error: ApplicationError<'_>) {
@@ -467,7 +454,12 @@ impl Topology {
         }
         let mut started = Vec::new();
         for address in update.opened() {
-            let server = Server::new(address, &self.connector, &self.own, self.pools.clone());
+            let server = Server::new(
+                address,
+                &self.connector,
+                self.own.clone(),
+                self.pools.clone(),
+            );
             started.push(Arc::clone(&server));
             servers.insert(address.clone(), server);
         }
@@ -527,6 +519,20 @@ impl Topology {
             Effect::Cleared(server, clearing) => server.pool.follow_cleared(clearing),
             Effect::ClearService(server, on, service) => server.pool.clear_service(on, service),
         });
+    }
+}
+
+impl DialFailures for Topology {
+    fn connection_failed(&self, pool: &ServerPool, on: Lease, error: &Error) {
+        let error = ApplicationError {
+            server: pool.server(),
+            what: OperationResult::Error(error),
+            is_stale: false,
+            // Before the server's hello its version is unknown.
+            max_wire_version: i32::MAX,
+            service_id: error.service_id(),
+        };
+        self.application_failed(pool, on, error);
     }
 }
 

@@ -14,7 +14,10 @@ use std::path::Path;
 use graph::Graph;
 
 /// Circles of files that are one thing in several files. Every other circle fails.
-const JUSTIFIED: &[(&[&str], &str)] = &[];
+const JUSTIFIED: &[(&[&str], &str)] = &[(
+    &["sdam/monitor.rs", "sdam/topology.rs"],
+    "The topology starts the monitors of its servers, and a monitor reports each check to the topology.",
+)];
 
 #[test]
 fn no_import_goes_upward() {
