@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Dial, Pool};
+use crate::address::ServerAddress;
 use crate::event;
 use crate::ffi::thread;
 use crate::logging::{error, warn};
@@ -21,6 +21,18 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The minimum interval, even if `maxIdleTimeMS` is shorter: 10 ms.
 const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The work that the thread does on its pool.
+pub(super) trait Maintained: Send + Sync + 'static {
+    /// Returns the server of the pool.
+    fn server(&self) -> &ServerAddress;
+
+    /// Closes connections that have reached their idle limit, and returns the time at which the next one does.
+    fn close_idle(&self) -> Option<Instant>;
+
+    /// Establishes a connection if there are fewer than `minPoolSize`. Returns false if none is needed or it failed.
+    fn populate(self: &Arc<Self>) -> bool;
+}
 
 /// The maintenance of one pool.
 #[derive(Debug)]
@@ -56,7 +68,7 @@ impl Maintenance {
 
     /// Starts the thread, unless it has been started. If the system cannot start a thread now, the next call tries
     /// again.
-    pub(super) fn start<D: Dial>(&self, pool: &Arc<Pool<D>>) {
+    pub(super) fn start<P: Maintained>(&self, pool: &Arc<P>) {
         let is_started = &self.is_started;
         if is_started.load(Ordering::Relaxed) || is_started.swap(true, Ordering::Relaxed) {
             return;
@@ -83,7 +95,7 @@ impl Maintenance {
     }
 }
 
-fn maintain<D: Dial>(pool: &Weak<Pool<D>>, signal: &MaintenanceSignal, interval: Duration) {
+fn maintain<P: Maintained>(pool: &Weak<P>, signal: &MaintenanceSignal, interval: Duration) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
         // Functions of the program may be called while a connection is established. A panic in one of them must not
@@ -102,10 +114,9 @@ fn maintain<D: Dial>(pool: &Weak<Pool<D>>, signal: &MaintenanceSignal, interval:
 }
 
 /// Does one run, and returns the time at which the next connection reaches its idle limit.
-fn run<D: Dial>(pool: &Arc<Pool<D>>, signal: &MaintenanceSignal) -> Option<Instant> {
+fn run<P: Maintained>(pool: &Arc<P>, signal: &MaintenanceSignal) -> Option<Instant> {
     event::begin_operation();
-    let (next_idle, closed) = pool.queue.close_idle(Instant::now());
-    pool.close_all(closed);
+    let next_idle = pool.close_idle();
     while !signal.is_ended() && pool.populate() {}
     next_idle
 }

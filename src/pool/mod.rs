@@ -3,9 +3,10 @@
 //! A thread checks out a connection, uses it exclusively, and checks it in by dropping the guard. Available
 //! connections are handed out newest first, so that connections beyond the current load become idle. Threads that
 //! must wait are served in the order of arrival. The rules are a plain value (`state.rs`), and the lock around it and
-//! the waiting threads are in `wait_queue.rs`. This file does everything that may take time: it dials, closes
-//! connections and sends events, always with the lock released. `maintenance.rs` is the background thread, which
-//! exists only if the options require it.
+//! the waiting threads are in `wait_queue.rs`. This file and `check_out.rs` do everything that may take time: they dial, close
+//! connections and send events, always with the lock released. `maintenance.rs` is the background thread, which
+//! exists only if the options require it. The pool is generic over its connections and over the dialer that
+//! establishes them ([`Pooled`], [`Dial`]), so that its tests need no sockets.
 //!
 //! A pool starts paused and serves check-outs once it is [`ready`](Pool::ready). Each connection has the generation
 //! that the pool had when the connection was created. [`clear`](Pool::clear) increases the generation and pauses the
@@ -13,7 +14,9 @@
 //!
 //! Source: CMAP.
 
-mod dial;
+#[cfg(any(test, feature = "_internals"))]
+mod alone;
+mod check_out;
 mod guard;
 mod maintenance;
 mod state;
@@ -38,26 +41,73 @@ use bson::oid::ObjectId;
 use log::{Level, log_enabled};
 
 #[cfg(any(test, feature = "_internals"))]
-pub(crate) use self::dial::Alone;
-pub(crate) use self::dial::{Dial, Pooled};
+pub(crate) use self::alone::Alone;
 pub(crate) use self::guard::PooledConnection;
-use self::maintenance::Maintenance;
+use self::maintenance::{Maintained, Maintenance};
 pub(crate) use self::state::Lease;
-use self::state::{CheckOutRefusal, CheckOutStep, CloseReason, Closing, Counts, Limits, Phase};
-use self::wait_queue::{CheckOut, Cleared, Closed, WaitQueue};
+use self::state::{CloseReason, Closing, Limits, Phase};
+use self::wait_queue::{Cleared, Closed, WaitQueue};
 use crate::address::ServerAddress;
+use crate::conn::Connection;
 use crate::enum_text::display_as_str;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    self, ConnectionCheckOutFailedReason, ConnectionClosedReason, Event, EventKind, EventListener,
-    PoolEvent, PoolEventKind, PoolOptions,
+    ConnectionClosedReason, Event, EventKind, EventListener, PoolEvent, PoolEventKind, PoolOptions,
 };
 use crate::ffi::fork;
 use crate::logging::debug;
 use crate::options::ClientOptions;
 use crate::socket::Interrupt;
 use crate::sync::Mutex;
-use crate::time::{Deadline, TimeoutKind};
+use crate::time::Deadline;
+
+/// Establishes the connections of a pool.
+pub(crate) trait Dial: Send + Sync + 'static {
+    /// A connection that is ready for use.
+    type Connection: Pooled;
+
+    /// Establishes the connection of a lease, until `deadline` or until it is interrupted.
+    fn dial(
+        &self,
+        server: &ServerAddress,
+        place: Lease,
+        interrupt: &Arc<Interrupt>,
+        deadline: Option<Deadline>,
+    ) -> Result<Self::Connection>;
+
+    /// Handles a connection that could not be established; its lease, `on`, has not been returned yet. The
+    /// consequences are decided by the code that knows the server ("Server Discovery and Monitoring", "Error
+    /// handling").
+    fn failed(&self, pool: &Pool<Self>, on: Lease, error: &Error)
+    where
+        Self: Sized;
+}
+
+/// The properties of a connection that a pool needs.
+pub(crate) trait Pooled: Send + 'static {
+    /// Returns true if the connection must not be used again.
+    fn has_perished(&self) -> bool;
+
+    /// Returns false if the peer has closed the connection, as far as that can be detected without waiting.
+    fn is_open(&mut self) -> bool;
+
+    /// Returns the service behind a load balancer that the connection leads to.
+    fn service_id(&self) -> Option<ObjectId>;
+}
+
+impl Pooled for Box<Connection> {
+    fn has_perished(&self) -> bool {
+        self.perished().is_some()
+    }
+
+    fn is_open(&mut self) -> bool {
+        Connection::is_open(self)
+    }
+
+    fn service_id(&self) -> Option<ObjectId> {
+        self.hello().service_id
+    }
+}
 
 /// The connection pool of one server.
 #[derive(Debug)]
@@ -212,111 +262,6 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    /// Checks out an available connection, or a new one if there is capacity, or whichever comes first.
-    ///
-    /// `waitQueueTimeoutMS` and `deadline` limit the wait; `connectTimeoutMS` and `deadline` limit the time for
-    /// establishing a new connection.
-    pub(crate) fn check_out(
-        self: &Arc<Self>,
-        deadline: Option<Deadline>,
-    ) -> Result<PooledConnection<D>> {
-        if self.is_inherited() {
-            return Err(Error::of_the_parent().with_server(&self.server));
-        }
-        self.follow_ready();
-        let started = Instant::now();
-        self.emit(|| PoolEventKind::ConnectionCheckOutStarted);
-        let in_progress = CheckOutInProgress {
-            pool: self,
-            started,
-        };
-        let outcome = self.wait_for_connection(started, deadline);
-        std::mem::forget(in_progress);
-        match &outcome {
-            Ok(connection) => self.emit(|| PoolEventKind::ConnectionCheckedOut {
-                connection_id: connection.lease.id,
-                duration: started.elapsed(),
-            }),
-            Err((reason, error)) => self.emit(|| PoolEventKind::ConnectionCheckOutFailed {
-                reason: *reason,
-                error: error.clone(),
-                duration: started.elapsed(),
-            }),
-        }
-        outcome.map_err(|(_, error)| error)
-    }
-
-    fn wait_for_connection(
-        self: &Arc<Self>,
-        started: Instant,
-        deadline: Option<Deadline>,
-    ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
-        let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
-        let wait_deadline = event::within_listener_limit(own.within(deadline), started);
-        let (mut outcome, closed) = self.queue.check_out(started, wait_deadline.at());
-        event::listener_waited(started);
-        self.close_all(closed);
-        // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
-        let mut now = started;
-        // The error of this thread if it could not establish a connection because of a limit of this host.
-        let mut beyond_limit = None;
-        loop {
-            match outcome {
-                CheckOut::Served(CheckOutStep::Reuse(lease, mut connection, since)) => {
-                    if now.duration_since(since) < self.checked_when_idle_for
-                        || connection.is_open()
-                    {
-                        return Ok(self.guard(lease, connection, false));
-                    }
-                    now = Instant::now();
-                    let (next, closed) =
-                        self.queue
-                            .check_out_instead(lease, connection, now, wait_deadline.at());
-                    self.close_all(closed);
-                    self.wake_maintenance();
-                    outcome = next;
-                }
-                CheckOut::Served(CheckOutStep::Establish(lease)) => {
-                    let error = match self.establish(lease, deadline) {
-                        Ok(connection) => {
-                            let service = connection.service_id().map(|id| id.bytes());
-                            let now = Instant::now();
-                            self.close_all(self.queue.established(lease, service, now));
-                            return Ok(self.guard(lease, connection, true));
-                        }
-                        Err(error) => error,
-                    };
-                    now = Instant::now();
-                    let another = match error.is_local_limit() {
-                        true => self.queue.check_out_another(now, wait_deadline.at()),
-                        false => None,
-                    };
-                    let Some((next, closed)) = another else {
-                        return Err((failure_reason(&error), error));
-                    };
-                    self.close_all(closed);
-                    outcome = next;
-                    beyond_limit = Some(error);
-                }
-                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Closed)) => {
-                    let error = Error::client_closed().with_server(&self.server);
-                    return Err((ConnectionCheckOutFailedReason::PoolClosed, error));
-                }
-                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Paused)) => {
-                    let error = Error::pool_cleared(self.cleared_by()).with_server(&self.server);
-                    return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
-                }
-                CheckOut::TimedOut(counts) => {
-                    if let Some(error) = beyond_limit {
-                        return Err((ConnectionCheckOutFailedReason::Timeout, error));
-                    }
-                    let error = waited_too_long(&wait_deadline, counts).with_server(&self.server);
-                    return Err((ConnectionCheckOutFailedReason::Timeout, error));
-                }
-            }
-        }
-    }
-
     /// Establishes the connection of a lease. The lease is returned if this fails or panics.
     fn establish(
         self: &Arc<Self>,
@@ -377,25 +322,6 @@ impl<D: Dial> Pool<D> {
         error
     }
 
-    /// Establishes a connection if there are fewer than `minPoolSize`. Returns false if none is needed or it failed.
-    fn populate(self: &Arc<Self>) -> bool {
-        let Some(lease) = self.queue.populate(Instant::now()) else {
-            return false;
-        };
-        match self.establish(lease, None) {
-            Ok(connection) => {
-                let service = connection.service_id().map(|id| id.bytes());
-                self.close_all(
-                    self.queue
-                        .populated(lease, connection, service, Instant::now()),
-                );
-                true
-            }
-            // The event and the log report the error; the next run tries again.
-            Err(_) => false,
-        }
-    }
-
     fn give_back_slot(&self, lease: Lease, error: Option<&Error>) {
         let is_closed = error.is_some_and(|error| error.kind() == ErrorKind::ClientClosed);
         let reason = if is_closed {
@@ -411,20 +337,6 @@ impl<D: Dial> Pool<D> {
             self.emit_closed(closing.id, closing.reason, error);
         }
         self.close_all(others);
-    }
-
-    fn guard(
-        self: &Arc<Self>,
-        lease: Lease,
-        connection: D::Connection,
-        is_new: bool,
-    ) -> PooledConnection<D> {
-        PooledConnection {
-            pool: Arc::clone(self),
-            connection: Some(connection),
-            lease,
-            is_new,
-        }
     }
 
     fn check_in(&self, connection: D::Connection, lease: Lease) {
@@ -645,6 +557,36 @@ impl<D: Dial> Pool<D> {
     }
 }
 
+impl<D: Dial> Maintained for Pool<D> {
+    fn server(&self) -> &ServerAddress {
+        &self.server
+    }
+
+    fn close_idle(&self) -> Option<Instant> {
+        let (next_idle, closed) = self.queue.close_idle(Instant::now());
+        self.close_all(closed);
+        next_idle
+    }
+
+    fn populate(self: &Arc<Self>) -> bool {
+        let Some(lease) = self.queue.populate(Instant::now()) else {
+            return false;
+        };
+        match self.establish(lease, None) {
+            Ok(connection) => {
+                let service = connection.service_id().map(|id| id.bytes());
+                self.close_all(
+                    self.queue
+                        .populated(lease, connection, service, Instant::now()),
+                );
+                true
+            }
+            // The event and the log report the error; the next run tries again.
+            Err(_) => false,
+        }
+    }
+}
+
 impl<D: Dial> Drop for Pool<D> {
     fn drop(&mut self) {
         if let Some(maintenance) = &self.maintenance {
@@ -717,48 +659,8 @@ impl<D: Dial> Drop for PendingConnection<'_, D> {
     }
 }
 
-/// A check-out in progress. Dropping it, as when the dial panics, reports that the check-out failed.
-struct CheckOutInProgress<'a, D: Dial> {
-    pool: &'a Pool<D>,
-    started: Instant,
-}
-
-impl<D: Dial> Drop for CheckOutInProgress<'_, D> {
-    fn drop(&mut self) {
-        let message = "the attempt to establish a connection panicked";
-        self.pool.emit(|| PoolEventKind::ConnectionCheckOutFailed {
-            reason: ConnectionCheckOutFailedReason::ConnectionError,
-            error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
-            duration: self.started.elapsed(),
-        });
-    }
-}
-
 /// The maximum idle time after which a connection is handed out without a check of its socket: 1 s.
 const CHECKED_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
-
-/// Returns the reason for the event of a check-out that failed to establish a connection.
-fn failure_reason(error: &Error) -> ConnectionCheckOutFailedReason {
-    match error.kind() {
-        ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
-        _ => ConnectionCheckOutFailedReason::ConnectionError,
-    }
-}
-
-/// Creates the error for a check-out that timed out. It describes what the pool was busy with.
-fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
-    let Counts {
-        in_use,
-        pending,
-        waiting,
-        ..
-    } = counts;
-    let others = waiting.saturating_sub(1);
-    Error::wait_queue_timeout(
-        deadline.elapsed(),
-        &format!("{in_use} in use, {pending} being established, {others} other threads waiting"),
-    )
-}
 
 #[cfg(test)]
 mod tests;

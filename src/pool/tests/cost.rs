@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::time::TimeoutKind;
 
 /// A dialer whose connections do nothing.
 struct Nothing;

@@ -22,6 +22,7 @@ use mongotls_testbench::random::{Random, rounds};
 use self::bench::{Bench, Faults};
 use self::ledger::Ledger;
 use super::*;
+use crate::time::TimeoutKind;
 
 /// A pool with its environment.
 struct Site {

@@ -1,0 +1,173 @@
+//! The check-out of a connection (CMAP, "Checking Out a Connection"): an available one, a new one, or the wait for one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::guard::PooledConnection;
+use super::state::{CheckOutRefusal, CheckOutStep, Counts, Lease};
+use super::wait_queue::CheckOut;
+use super::{Dial, Pool, Pooled};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, ConnectionCheckOutFailedReason, PoolEventKind};
+use crate::time::{Deadline, TimeoutKind};
+
+impl<D: Dial> Pool<D> {
+    /// Checks out an available connection, or a new one if there is capacity, or whichever comes first.
+    ///
+    /// `waitQueueTimeoutMS` and `deadline` limit the wait; `connectTimeoutMS` and `deadline` limit the time for
+    /// establishing a new connection.
+    pub(crate) fn check_out(
+        self: &Arc<Self>,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection<D>> {
+        if self.is_inherited() {
+            return Err(Error::of_the_parent().with_server(&self.server));
+        }
+        self.follow_ready();
+        let started = Instant::now();
+        self.emit(|| PoolEventKind::ConnectionCheckOutStarted);
+        let in_progress = CheckOutInProgress {
+            pool: self,
+            started,
+        };
+        let outcome = self.wait_for_connection(started, deadline);
+        std::mem::forget(in_progress);
+        match &outcome {
+            Ok(connection) => self.emit(|| PoolEventKind::ConnectionCheckedOut {
+                connection_id: connection.lease.id,
+                duration: started.elapsed(),
+            }),
+            Err((reason, error)) => self.emit(|| PoolEventKind::ConnectionCheckOutFailed {
+                reason: *reason,
+                error: error.clone(),
+                duration: started.elapsed(),
+            }),
+        }
+        outcome.map_err(|(_, error)| error)
+    }
+
+    fn wait_for_connection(
+        self: &Arc<Self>,
+        started: Instant,
+        deadline: Option<Deadline>,
+    ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
+        let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
+        let wait_deadline = event::within_listener_limit(own.within(deadline), started);
+        let (mut outcome, closed) = self.queue.check_out(started, wait_deadline.at());
+        event::listener_waited(started);
+        self.close_all(closed);
+        // The clock is not read again: a connection that a thread has waited for was in use meanwhile.
+        let mut now = started;
+        // The error of this thread if it could not establish a connection because of a limit of this host.
+        let mut beyond_limit = None;
+        loop {
+            match outcome {
+                CheckOut::Served(CheckOutStep::Reuse(lease, mut connection, since)) => {
+                    if now.duration_since(since) < self.checked_when_idle_for
+                        || connection.is_open()
+                    {
+                        return Ok(self.guard(lease, connection, false));
+                    }
+                    now = Instant::now();
+                    let (next, closed) =
+                        self.queue
+                            .check_out_instead(lease, connection, now, wait_deadline.at());
+                    self.close_all(closed);
+                    self.wake_maintenance();
+                    outcome = next;
+                }
+                CheckOut::Served(CheckOutStep::Establish(lease)) => {
+                    let error = match self.establish(lease, deadline) {
+                        Ok(connection) => {
+                            let service = connection.service_id().map(|id| id.bytes());
+                            let now = Instant::now();
+                            self.close_all(self.queue.established(lease, service, now));
+                            return Ok(self.guard(lease, connection, true));
+                        }
+                        Err(error) => error,
+                    };
+                    now = Instant::now();
+                    let another = match error.is_local_limit() {
+                        true => self.queue.check_out_another(now, wait_deadline.at()),
+                        false => None,
+                    };
+                    let Some((next, closed)) = another else {
+                        return Err((failure_reason(&error), error));
+                    };
+                    self.close_all(closed);
+                    outcome = next;
+                    beyond_limit = Some(error);
+                }
+                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Closed)) => {
+                    let error = Error::client_closed().with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::PoolClosed, error));
+                }
+                CheckOut::Served(CheckOutStep::Refused(CheckOutRefusal::Paused)) => {
+                    let error = Error::pool_cleared(self.cleared_by()).with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::ConnectionError, error));
+                }
+                CheckOut::TimedOut(counts) => {
+                    if let Some(error) = beyond_limit {
+                        return Err((ConnectionCheckOutFailedReason::Timeout, error));
+                    }
+                    let error = waited_too_long(&wait_deadline, counts).with_server(&self.server);
+                    return Err((ConnectionCheckOutFailedReason::Timeout, error));
+                }
+            }
+        }
+    }
+
+    fn guard(
+        self: &Arc<Self>,
+        lease: Lease,
+        connection: D::Connection,
+        is_new: bool,
+    ) -> PooledConnection<D> {
+        PooledConnection {
+            pool: Arc::clone(self),
+            connection: Some(connection),
+            lease,
+            is_new,
+        }
+    }
+}
+
+/// A check-out in progress. Dropping it, as when the dial panics, reports that the check-out failed.
+struct CheckOutInProgress<'a, D: Dial> {
+    pool: &'a Pool<D>,
+    started: Instant,
+}
+
+impl<D: Dial> Drop for CheckOutInProgress<'_, D> {
+    fn drop(&mut self) {
+        let message = "the attempt to establish a connection panicked";
+        self.pool.emit(|| PoolEventKind::ConnectionCheckOutFailed {
+            reason: ConnectionCheckOutFailedReason::ConnectionError,
+            error: Error::new(ErrorKind::Network, message).with_server(&self.pool.server),
+            duration: self.started.elapsed(),
+        });
+    }
+}
+
+/// Returns the reason for the event of a check-out that failed to establish a connection.
+fn failure_reason(error: &Error) -> ConnectionCheckOutFailedReason {
+    match error.kind() {
+        ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
+        _ => ConnectionCheckOutFailedReason::ConnectionError,
+    }
+}
+
+/// Creates the error for a check-out that timed out. It describes what the pool was busy with.
+fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
+    let Counts {
+        in_use,
+        pending,
+        waiting,
+        ..
+    } = counts;
+    let others = waiting.saturating_sub(1);
+    Error::wait_queue_timeout(
+        deadline.elapsed(),
+        &format!("{in_use} in use, {pending} being established, {others} other threads waiting"),
+    )
+}
