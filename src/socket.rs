@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_tcp_gives_up_is_not_taken_for_a_passed_deadline() {
+    fn a_tcp_timeout_is_not_a_passed_deadline() {
         for retried in [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted] {
             assert!(Socket::retry(retried.into()).is_ok());
         }

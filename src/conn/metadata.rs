@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_does_not_fit_or_holds_a_bar_is_refused_and_changes_nothing() {
+    fn invalid_driver_info_is_rejected_and_changes_nothing() {
         let metadata = Metadata::new(None, &[]).unwrap();
         let before = metadata.current();
         for (info, word) in [

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_cause_or_of_a_command_has_none_and_none_comes_twice() {
+    fn overload_labels_need_a_connection_error_and_come_once() {
         assert!(!is_labelled(Error::protocol("x").with_stage(Stage::Hello)));
         let cause = Cause::simulated(CauseCode::ConnectionReset, "m", "r");
         let twice = label(label(Error::failed(Stage::Connect, cause)));

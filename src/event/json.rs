@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_without_end_or_broken_is_shown_as_far_as_it_makes_sense() {
+    fn deep_or_broken_documents_are_shown_in_part() {
         let deep = (0..500).fold(doc! {}, |inner, _| doc! { "a": inner });
         let text = json(&deep, usize::MAX);
         assert!(text.len() < 1000 && text.contains("\"...\""), "{text}");

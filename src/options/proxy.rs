@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_cannot_be_told_is_a_conflict_that_names_the_option() {
+    fn values_that_socks5_cannot_carry_conflict() {
         let long = "x".repeat(256);
         let fits = &long[..255];
         let conflict = |builder: ClientOptionsBuilder| builder.build().unwrap_err().to_string();

@@ -200,7 +200,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_request_shortens_the_wait_to_half_a_second_and_one_amid_a_check_is_void() {
+    fn a_request_shortens_the_wait_and_is_void_during_a_check() {
         let control = Control::default();
         assert_eq!(control.begin(), Begin::AsBefore);
         control.request();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_does_not_count_and_the_next_check_has_a_new_connection() {
+    fn a_cancelled_check_is_ignored_and_loses_its_connection() {
         let control = Control::default();
         let interrupt = control.renew();
         assert_eq!(control.begin(), Begin::AsBefore);

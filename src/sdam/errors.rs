@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_state_make_the_server_unknown_and_ask_for_a_check() {
+    fn state_change_errors_mark_unknown_and_request_a_check() {
         let of = |reply| {
             outcome(
                 TopologyType::ReplicaSetWithPrimary,
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_check_clears_the_pool_and_is_repeated_if_the_network_failed() {
+    fn a_failed_check_clears_the_pool_and_may_be_retried() {
         let known = topology(TopologyType::Single).servers[&address()].clone();
         let unknown = ServerDescription::unknown(address());
         let reset = failed(Stage::Command, CauseCode::ConnectionReset);

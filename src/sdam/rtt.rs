@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_minimum_is_that_of_the_last_ten_and_zero_before_the_second() {
+    fn the_minimum_is_of_ten_samples_and_needs_two() {
         let mut times = RoundTripTimes::default();
         times.record(MS(1));
         assert_eq!(times.minimum(), Duration::ZERO);

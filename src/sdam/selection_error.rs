@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_error_shows_each_server_with_its_state_cause_and_remedy() {
+    fn a_selection_timeout_describes_each_server() {
         let mut secondary = ServerDescription::unknown(address("c"));
         secondary.server_type = ServerType::RsSecondary;
         secondary.tags.insert("dc".to_owned(), "east".to_owned());

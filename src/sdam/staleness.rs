@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secondary_that_tells_nothing_does_not_pass_and_others_always_do() {
+    fn a_secondary_of_unknown_staleness_is_excluded() {
         let zero = Instant::now();
         let silent = ServerDescription {
             last_write_date: None,

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_cut_at_the_first_slash_the_last_at_sign_and_the_first_question_mark() {
+    fn a_uri_is_split_at_the_specified_separators() {
         let parts = split("mongodb://u:p@a,b:1/db?x=1/2?3@4").unwrap();
         assert_eq!(
             (parts.userinfo, parts.hosts, parts.database, parts.options),

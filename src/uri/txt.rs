@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_a_connection_string_passes_over_is_passed_over_here() {
+    fn ignored_values_are_ignored_in_txt_records_too() {
         let (options, warnings) = TxtOptions::parse("loadBalanced=perhaps").unwrap();
         assert_eq!(options, TxtOptions::default());
         assert!(warnings[0].message().starts_with("TXT record: option 1"));

@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mechanism_in_another_spelling_is_refused_with_the_right_one() {
+    fn a_misspelled_mechanism_is_rejected_with_the_right_one() {
         let read = |text| {
             let mut builder = ClientOptionsBuilder::default();
             let verdict = auth_mechanism(&mut builder, text);

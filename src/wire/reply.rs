@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_makes_no_sense_is_refused_before_the_header_is_whole() {
+    fn an_impossible_length_is_rejected_at_once() {
         for (greeting, length) in [
             (&b"SSH-2.0-x\r\n"[..], i32::from_le_bytes(*b"SSH-")),
             (b"220 ", i32::from_le_bytes(*b"220 ")),
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn more_replies_are_announced_where_they_may_come_and_refused_elsewhere() {
+    fn more_to_come_is_allowed_only_for_exhaust_replies() {
         let document = rawdoc! { "ok": 1 };
         let mut bytes = message(document.as_bytes());
         set_word(&mut bytes, 4, 77);

@@ -131,7 +131,7 @@ fn the_key_of_the_connection_string_signs() {
 }
 
 #[test]
-fn the_session_token_of_the_connection_string_is_signed_and_sent() {
+fn a_session_token_in_the_uri_is_signed_and_sent() {
     let server = server();
     let uri = format!(
         "mongodb://{ID}:s3cret-key%2B%2F@127.0.0.1:{}/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:s3cret-token%3D%3D",
@@ -259,7 +259,7 @@ fn credentials_that_end_within_five_minutes_are_not_kept() {
 }
 
 #[test]
-fn ecs_is_asked_at_the_path_of_the_environment_and_nowhere_else() {
+fn ecs_credentials_come_only_from_the_path_in_environment() {
     let server = server();
     let ecs = HttpServer::start(|request| match request.target.as_str() {
         "/v2/credentials/task" => Response::ok(credentials(HOUR)),
@@ -494,7 +494,7 @@ fn a_web_identity_is_exchanged_at_sts_by_verified_tls() {
 }
 
 #[test]
-fn the_real_sts_is_reached_through_a_proxy_and_nothing_secret_is_logged() {
+fn real_sts_via_a_proxy_logs_no_secret() {
     let server = server();
     let ca = Ca::root("sts root", KeyKind::EcP256);
     let tls = ServerTls::new(&ca.issue(LeafSpec::server("sts.amazonaws.com")));

@@ -424,7 +424,7 @@ fn an_intermediate_in_the_ca_file_is_an_anchor() {
 }
 
 #[test]
-fn a_ca_file_may_hold_many_certificates_and_replaces_the_systems() {
+fn a_ca_file_replaces_the_system_trust_anchors() {
     let bench = Bench::sound();
     let mut many = Ca::root("unrelated", KeyKind::EcP256).cert_pem();
     many.extend(bench.ca.cert_pem());
@@ -619,7 +619,7 @@ fn relaxed_options_do_what_they_say_and_no_more() {
 }
 
 #[test]
-fn what_would_fail_is_told_only_where_there_are_anchors_to_fail_against() {
+fn predicted_failures_need_trust_anchors() {
     let bench = Bench::sound();
     let verification = |uri: &str| {
         let client = mongotls::Client::connect(uri).unwrap();

@@ -520,7 +520,7 @@ fn doctor_examines_every_host_of_the_seed_list() {
 }
 
 #[test]
-fn doctor_warns_of_a_certificate_that_ends_soon_and_of_relaxed_checks() {
+fn doctor_warns_of_expiry_and_relaxed_checks() {
     let bench = Bench::with(
         KeyKind::EcP256,
         |leaf| leaf.validity(Validity::days(-1, 10)),

@@ -177,7 +177,7 @@ fn closing_waits_for_what_is_in_use() {
 }
 
 #[test]
-fn closing_waits_no_longer_than_its_limit_and_says_what_was_in_use() {
+fn close_waits_at_most_its_limit_and_reports_use() {
     let server = Server::builder().start();
     let client = plain_client(&server, "");
     while_busy(&server, &client, || {
@@ -231,7 +231,7 @@ fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
 }
 
 #[test]
-fn closing_ends_the_wait_for_a_server_and_the_attempt_of_its_monitor() {
+fn close_aborts_server_selection_and_monitor_attempts() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = silent.local_addr().unwrap();
     let client = Client::connect(&format!("mongodb://{host}/?connectTimeoutMS=60000")).unwrap();
@@ -305,7 +305,7 @@ fn behind_a_load_balancer_a_failure_clears_one_service() {
 
 /// After the reply to hello the service is known, so that a rejected user is an informative error.
 #[test]
-fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
+fn a_rejected_user_clears_only_its_load_balanced_service() {
     let service = ObjectId::new();
     let mut hello = Hello::mongos();
     hello.extra = doc! { "serviceId": service };
@@ -337,7 +337,7 @@ fn behind_a_load_balancer_a_refused_user_clears_the_service_that_refused() {
 }
 
 #[test]
-fn the_pool_keeps_min_pool_size_connections_and_closes_idle_ones() {
+fn the_pool_keeps_min_pool_size_and_closes_idle_ones() {
     let server = Server::builder().start();
     let (client, seen) = watched(&format!("{}?minPoolSize=3&maxIdleTimeMS=200", server.uri()));
     // One more is the monitor's.

@@ -528,7 +528,7 @@ fn run_all_stops_when_nobody_reads_any_more() {
 }
 
 #[test]
-fn output_that_cannot_be_written_ends_with_2_and_complaints_do_not() {
+fn unwritable_output_exits_with_2_unwritable_errors_do_not() {
     let server = Server::builder().start();
     let full = || {
         std::fs::File::options()
@@ -567,7 +567,7 @@ fn output_that_cannot_be_written_ends_with_2_and_complaints_do_not() {
 }
 
 #[test]
-fn help_is_there_for_each_command_and_version_tells_what_is_built_in() {
+fn each_command_has_help_and_version_lists_features() {
     let usage = |words: &[&str]| {
         let run = mongotls(words);
         assert_eq!((run.code, run.err.as_str()), (0, ""), "{words:?}");
@@ -642,7 +642,7 @@ fn inspect_reads_standard_input() {
 }
 
 #[test]
-fn errors_of_several_lines_are_printed_so_and_say_nothing_twice() {
+fn multi_line_errors_are_printed_without_repetition() {
     let (one, two) = (stranger::nobody(), stranger::nobody());
     let uri = format!("mongodb://{one},{two}/?serverSelectionTimeoutMS=300");
     for words in [

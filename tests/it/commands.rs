@@ -64,7 +64,7 @@ fn a_reply_of_another_shape_is_a_bson_error_that_costs_nothing() {
 }
 
 #[test]
-fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
+fn a_server_error_is_complete_and_keeps_the_connection() {
     let bench = Bench::sound();
     let client = bench.client("");
     ping_on(&client).unwrap();
@@ -109,7 +109,7 @@ fn an_error_of_the_server_is_told_whole_and_leaves_the_connection() {
 }
 
 #[test]
-fn a_change_of_state_at_the_server_costs_its_connections_only_if_it_ends() {
+fn a_state_change_closes_connections_only_at_shutdown() {
     let server = Server::builder().start();
     let client = plain_client(&server, "serverMonitoringMode=poll");
     for code in [10107, 13436, 91, 11600] {
@@ -271,7 +271,7 @@ fn several_sequences_keep_their_order_and_may_be_empty() {
 }
 
 #[test]
-fn a_command_may_be_as_large_as_the_server_accepts_and_no_larger() {
+fn commands_are_limited_to_the_size_the_server_accepts() {
     const LIMIT: usize = 100_000;
     // Behind a load balancer, where there are no monitors: every byte belongs to a command.
     let hello = Hello {

@@ -32,7 +32,7 @@ fn of_pings(server: &Server) -> Vec<Option<Compressor>> {
 // --- negotiation ---
 
 #[test]
-fn the_first_compressor_of_the_client_that_the_server_knows_is_used() {
+fn the_first_common_compressor_is_used() {
     use Compressor::{Snappy, Zlib, Zstd};
     let cases: [(&str, &[Compressor], Option<Compressor>); 8] = [
         ("zstd,zlib,snappy", &Compressor::ALL, Some(Zstd)),
@@ -152,7 +152,7 @@ fn large_inserts_and_cursors_come_through_as_they_are() {
 }
 
 #[test]
-fn a_reply_is_read_whether_it_is_compressed_as_its_request_or_not() {
+fn replies_need_not_be_compressed_like_requests() {
     let server = server_with(&Compressor::ALL);
     let client = at_rest(&format!("{}?compressors=zlib,snappy,zstd", server.uri()));
     ping_on(&client).unwrap();
@@ -201,7 +201,7 @@ fn an_error_of_a_command_is_read_from_a_compressed_reply() {
 // --- invalid compression ---
 
 #[test]
-fn a_reply_that_is_compressed_wrongly_costs_its_connection_and_says_why() {
+fn an_invalid_compressed_reply_closes_the_connection() {
     use CompressedFault as F;
     let data = "do not come to what was declared";
     for compressor in Compressor::ALL {

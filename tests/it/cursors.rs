@@ -160,7 +160,7 @@ fn an_error_in_the_middle_ends_a_cursor() {
 }
 
 #[test]
-fn dropping_a_cursor_of_a_server_that_hangs_takes_two_seconds_at_most() {
+fn dropping_a_cursor_of_a_hanging_server_takes_2_seconds() {
     let (server, client) = with_things(30, "");
     let cursor = client
         .database("db")

@@ -177,7 +177,7 @@ fn members_that_a_seed_names_are_examined_and_told_by_field() {
 }
 
 #[test]
-fn a_direct_connection_examines_its_host_alone_and_prints_it_as_ever() {
+fn a_direct_connection_examines_only_its_host() {
     let set = Set::three();
     let uri = set.uri(&set.hosts()[..1], "&directConnection=true");
     let (code, object) = doctor(&uri);
@@ -339,7 +339,7 @@ fn an_arbiter_is_a_member_that_nobody_logs_in_to() {
 }
 
 #[test]
-fn a_seed_by_another_name_than_its_set_knows_is_worth_a_warning() {
+fn a_seed_by_another_name_gets_a_warning() {
     let set = Set::of(&[Role::Secondary, Role::Primary]);
     let alias = set.servers[0].addr().to_string();
     let (code, object) = doctor(&set.uri(std::slice::from_ref(&alias), "&replicaSet=rs0"));
@@ -397,7 +397,7 @@ fn a_set_without_a_primary_and_one_with_two_are_told() {
 }
 
 #[test]
-fn certificates_that_end_or_differ_and_clocks_are_worth_a_warning() {
+fn expiring_certificates_and_clock_offsets_get_a_warning() {
     let set = Set::of(&[Role::Primary, Role::Secondary]);
     let all = set.hosts();
     let other = Ca::root("another root", KeyKind::EcP256);
@@ -459,7 +459,7 @@ fn many_slow_members_take_about_as_long_as_the_slowest_few() {
 
 #[cfg(feature = "srv")]
 #[test]
-fn hosts_from_dns_and_the_members_that_they_name_are_one_deployment() {
+fn hosts_from_srv_and_their_members_are_one_deployment() {
     use mongotls::ConnectionString;
     use mongotls::doctor::examine_options;
     use mongotls_testbench::dns::{DnsServer, Zone};

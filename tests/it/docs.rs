@@ -106,12 +106,12 @@ fn each_command_line_of_the_guide_prints_what_stands_there() {
 }
 
 #[test]
-fn each_command_line_of_the_guide_to_connections_prints_what_stands_there() {
+fn commands_in_the_connection_guide_print_the_shown_output() {
     check(&Desk::new(), include_str!("../../docs/connections.md"), 2);
 }
 
 #[test]
-fn each_command_line_of_the_guide_to_deployments_prints_what_stands_there() {
+fn commands_in_the_deployment_guide_print_the_shown_output() {
     check(&Desk::new(), include_str!("../../docs/doctor.md"), 1);
 }
 
@@ -132,7 +132,7 @@ fn the_guide_to_deployments_has_each_finding_with_its_meaning() {
 }
 
 #[test]
-fn each_command_line_of_the_guide_to_authentication_prints_what_stands_there() {
+fn commands_in_the_authentication_guide_print_as_shown() {
     check(
         &Desk::new(),
         include_str!("../../docs/authentication.md"),

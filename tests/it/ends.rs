@@ -219,7 +219,7 @@ fn an_idle_connection_that_the_server_ended_fails_one_command() {
 }
 
 #[test]
-fn an_idle_connection_fails_no_command_whose_end_the_monitor_has_seen() {
+fn a_close_seen_by_the_monitor_fails_no_command() {
     for tls in [true, false] {
         let target = Target::new(tls);
         let client = target.client("serverMonitoringMode=stream");
@@ -237,7 +237,7 @@ fn an_idle_connection_fails_no_command_whose_end_the_monitor_has_seen() {
 }
 
 #[test]
-fn a_close_after_hello_is_not_blamed_on_a_missing_client_certificate() {
+fn a_close_after_hello_is_no_missing_client_certificate() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::local_server());
     let tls = ServerTls::new(&identity).client_auth(ClientAuth::Request, &[ca.cert()]);

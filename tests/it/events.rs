@@ -275,7 +275,7 @@ fn commands_that_carry_secrets_are_told_without_them() {
 }
 
 #[test]
-fn a_listener_that_panics_or_asks_for_other_events_ends_nothing() {
+fn a_panicking_listener_stops_nothing() {
     let server = Server::builder().start();
     let builder = ConnectionString::parse(&server.uri())
         .unwrap()

@@ -52,7 +52,7 @@ impl Fronts {
 }
 
 #[test]
-fn both_fronts_serve_ping_insert_find_and_errors_through_the_api() {
+fn ferretdb_serves_ping_insert_find_and_errors_by_api() {
     let Some(fronts) = Fronts::start() else {
         return;
     };
@@ -113,7 +113,7 @@ fn both_fronts_serve_ping_insert_find_and_errors_through_the_api() {
 }
 
 #[test]
-fn both_fronts_serve_ping_insert_find_and_errors_through_the_command_line() {
+fn ferretdb_serves_ping_insert_find_and_errors_by_cli() {
     let Some(fronts) = Fronts::start() else {
         return;
     };

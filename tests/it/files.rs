@@ -231,7 +231,7 @@ fn a_wrong_password_is_never_taken_for_a_missing_algorithm() {
 }
 
 #[test]
-fn blocks_that_would_make_openssl_ask_for_a_password_are_left_out() {
+fn encrypted_blocks_in_certificate_files_are_skipped() {
     let shelf = Shelf::new();
     let encrypted = |label: &str| {
         format!(
@@ -245,7 +245,7 @@ fn blocks_that_would_make_openssl_ask_for_a_password_are_left_out() {
 }
 
 #[test]
-fn a_client_certificate_below_the_security_level_names_its_file() {
+fn a_weak_client_certificate_names_its_file() {
     let shelf = Shelf::new();
     let small = too_small_rsa();
     let weak = shelf
@@ -282,7 +282,7 @@ fn a_password_is_not_asked_for_on_a_terminal() {
 }
 
 #[test]
-fn the_whole_chain_of_the_client_is_sent_in_whatever_order_the_file_has() {
+fn the_client_chain_is_sent_whatever_its_order_in_the_file() {
     use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
     let root = Ca::root("root", KeyKind::EcP256);
     let mid = root.intermediate("mid", KeyKind::EcP256);
@@ -635,7 +635,7 @@ fn java_keystore(certificate: &[u8], password: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_java_keystore_as_ca_file_is_named_with_the_command_that_converts_it() {
+fn a_java_keystore_is_reported_with_a_conversion_command() {
     let shelf = Shelf::new();
     let der = shelf.ca.cert().to_der().unwrap();
     let file = shelf.file("trust.jks", java_keystore(&der, "changeit"));

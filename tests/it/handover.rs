@@ -57,7 +57,7 @@ fn the_first_command_runs_on_the_connection_of_the_first_check() {
 }
 
 #[test]
-fn the_next_check_has_a_connection_of_its_own_that_resumes_the_session() {
+fn the_next_check_resumes_the_session_on_a_new_connection() {
     for mode in ["poll", "stream"] {
         let bench = Bench::sound();
         let options = format!("&serverMonitoringMode={mode}&heartbeatFrequencyMS=500");
@@ -93,7 +93,7 @@ fn the_next_check_has_a_connection_of_its_own_that_resumes_the_session() {
 }
 
 #[test]
-fn it_is_told_as_a_connection_of_the_pool_and_its_handshake_once() {
+fn the_handed_over_connection_has_pool_events_once() {
     let bench = Bench::sound();
     let told = Arc::<Mutex<Vec<String>>>::default();
     let store = Arc::clone(&told);
@@ -254,7 +254,7 @@ fn what_was_made_before_a_reload_is_not_taken_over() {
 }
 
 #[test]
-fn what_the_server_closed_while_it_was_on_offer_fails_no_command() {
+fn an_offered_connection_closed_by_the_server_fails_nothing() {
     for tls in [true, false] {
         let bench = tls.then(Bench::sound);
         let plain = (!tls).then(|| Server::builder().start());

@@ -35,7 +35,7 @@ fn pings(server: &Server) -> Vec<Request> {
 // --- sent data ---
 
 #[test]
-fn the_first_message_is_a_legacy_hello_with_the_metadata_of_the_client() {
+fn the_first_message_is_a_legacy_hello_with_metadata() {
     for tls in [true, false] {
         let bench = tls.then(Bench::sound);
         let plain = (!tls).then(|| Server::builder().start());
@@ -111,7 +111,7 @@ fn the_metadata_keeps_to_512_bytes_with_the_longest_name() {
 }
 
 #[test]
-fn a_library_on_top_is_named_on_connections_made_after_it_was_added() {
+fn appended_metadata_is_sent_on_later_connections() {
     let server = Server::builder().start();
     let uri = format!("{}?serverMonitoringMode=poll", server.uri());
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
@@ -235,7 +235,7 @@ fn a_fail_point_finds_a_client_by_its_name() {
 // --- load balancers ---
 
 #[test]
-fn behind_a_load_balancer_hello_is_op_msg_and_names_the_service() {
+fn load_balanced_hello_is_op_msg_and_has_a_service_id() {
     let service = ObjectId::new();
     let mut hello = Hello::mongos();
     hello.extra.insert("serviceId", service);

@@ -101,7 +101,7 @@ fn keys_without_a_password_load_in_every_form() {
 }
 
 #[test]
-fn encrypted_keys_tell_a_missing_password_a_wrong_one_and_the_right_one_apart() {
+fn encrypted_keys_distinguish_missing_and_wrong_passwords() {
     let desk = Desk::new();
     for kind in [KeyKind::Rsa(2048), KeyKind::EcP256, KeyKind::Ed25519] {
         let client = desk.client(kind);
@@ -164,7 +164,7 @@ fn encrypted_keys_tell_a_missing_password_a_wrong_one_and_the_right_one_apart() 
 }
 
 #[test]
-fn an_old_encryption_is_told_to_be_missing_unless_this_openssl_has_it() {
+fn a_legacy_key_encryption_is_reported_if_not_supported() {
     let desk = Desk::new();
     let client = desk.client(KeyKind::Rsa(2048));
     let plain = desk.file("plain.pem", client.key_pem());
@@ -259,7 +259,7 @@ fn certificate_and_key_may_stand_apart_in_files_or_in_memory() {
 }
 
 #[test]
-fn a_password_comes_from_a_file_a_variable_or_a_function_and_only_when_it_is_needed() {
+fn key_passwords_have_three_sources_and_are_read_on_demand() {
     let desk = Desk::new();
     let client = desk.client(KeyKind::EcP256);
     let locked = desk.file("locked.pem", client.encrypted_bundle_pem("from afar"));
@@ -325,7 +325,7 @@ fn a_password_comes_from_a_file_a_variable_or_a_function_and_only_when_it_is_nee
 }
 
 #[test]
-fn a_crl_may_be_der_stand_among_others_and_cover_the_whole_chain() {
+fn crls_may_be_der_and_cover_the_whole_chain() {
     use mongotls_testbench::pki::Revocation;
     let root = Ca::root("root", KeyKind::EcP256);
     let mid = root.intermediate("mid", KeyKind::EcP256);
@@ -378,7 +378,7 @@ fn a_crl_may_be_der_stand_among_others_and_cover_the_whole_chain() {
 }
 
 #[test]
-fn a_key_of_an_openssl_store_is_used_and_its_password_told_apart() {
+fn a_store_key_is_used_and_its_password_checked() {
     if openssl::version::number() < 0x3000_0000 {
         return;
     }

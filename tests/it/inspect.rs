@@ -315,7 +315,7 @@ fn a_crl_is_told_with_its_dates_its_number_and_its_size() {
 }
 
 #[test]
-fn keys_of_every_form_tell_their_kind_and_whether_the_password_opens_them() {
+fn inspect_reports_the_kind_and_password_of_each_key_form() {
     let desk = Desk::new();
     for kind in [KeyKind::Rsa(2048), KeyKind::EcP256, KeyKind::Ed25519] {
         let client = desk.root.issue(LeafSpec::client("app").key_kind(kind));
@@ -635,7 +635,7 @@ fn a_private_key_that_all_may_read_is_told() {
 }
 
 #[test]
-fn several_files_are_told_one_after_the_other_and_the_worst_counts() {
+fn several_files_are_reported_and_the_worst_sets_the_code() {
     let desk = Desk::new();
     let client = desk.root.issue(LeafSpec::client("app"));
     let good = desk.file("good.pem", client.bundle_pem());
@@ -835,7 +835,7 @@ fn the_doctor_shows_the_files_that_stop_it() {
 }
 
 #[test]
-fn the_doctor_warns_of_what_has_ended_and_lets_the_server_decide() {
+fn the_doctor_warns_of_expired_files_and_still_connects() {
     let bench = careful_bench();
     let spec = LeafSpec::client("late").validity(Validity::expired());
     let client = client_file(&bench, &bench.ca.issue(spec));

@@ -162,7 +162,7 @@ fn name(event: &Event) -> String {
 }
 
 #[test]
-fn listeners_on_several_threads_do_not_wait_for_each_other_for_ever() {
+fn listeners_on_several_threads_do_not_deadlock() {
     let bench = Bench::sound();
     let failures = Arc::new(Mutex::new(Vec::new()));
     let store = Arc::clone(&failures);
@@ -306,7 +306,7 @@ fn all_fail(uri: &str) -> (usize, Vec<Vec<String>>) {
 const THREADS: usize = 32;
 
 #[test]
-fn threads_that_wait_for_a_server_that_refuses_its_monitor_do_not_ask_for_ever() {
+fn selection_stops_when_monitors_are_always_rejected() {
     let server = Server::builder().start();
     let refuse = doc! { "errorCode": 91 };
     server.configure_fail_point(&fail_command(1000, &["hello", "isMaster"], refuse));
@@ -323,7 +323,7 @@ fn threads_that_wait_for_a_server_that_refuses_its_monitor_do_not_ask_for_ever()
 }
 
 #[test]
-fn threads_that_wait_for_a_server_that_refuses_all_users_do_not_ask_for_ever() {
+fn selection_stops_when_all_users_are_rejected() {
     let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
     let server = Server::builder().auth(auth).start();
     let refuse = doc! { "errorCode": 91 };

@@ -339,13 +339,13 @@ fn threads_that_cannot_be_started_are_started_later() {
 /// The threads that a client needs besides those of its servers and pools.
 #[cfg(feature = "srv")]
 #[test]
-fn threads_of_the_client_that_cannot_be_started_are_started_later() {
+fn client_threads_that_cannot_start_are_started_later() {
     use mongotls::ConnectionString;
     use mongotls::options::TlsOptions;
     use mongotls_testbench::dns::{DnsServer, Zone};
     use mongotls_testbench::server::Hello;
 
-    let test = "threads_of_the_client_that_cannot_be_started_are_started_later";
+    let test = "client_threads_that_cannot_start_are_started_later";
     let Some(dns) = uri_of_child() else {
         let server = Server::builder().hello(Hello::mongos()).start();
         let zone = format!("_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.", server.port());

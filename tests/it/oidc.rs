@@ -140,7 +140,7 @@ fn machine_1_1_the_callback_is_called_during_authentication() {
 }
 
 #[test]
-fn machine_1_2_the_callback_is_called_once_for_many_connections() {
+fn machine_1_2_callback_is_called_once_for_many_connections() {
     let bench = Bench::good();
     let client = bench.machine(good);
     thread::scope(|scope| {
@@ -195,7 +195,7 @@ fn machine_2_2_and_2_3_a_callback_that_gives_nothing_fails() {
 }
 
 #[test]
-fn machine_2_4_a_callback_goes_with_no_environment_and_no_other_callback() {
+fn machine_2_4_callback_excludes_environment_and_callbacks() {
     let builder = || {
         let uri = ConnectionString::parse("mongodb://h/?authMechanism=MONGODB-OIDC").unwrap();
         uri.into_builder()
@@ -303,7 +303,7 @@ fn a_cursor_goes_on_where_its_user_is_asked_for_again() {
 }
 
 #[test]
-fn a_user_who_stays_unknown_is_an_error_and_the_connection_is_given_up() {
+fn an_unknown_oidc_user_fails_and_closes_the_connection() {
     let bench = Bench::good();
     let client = bench.machine(|number, _| {
         Ok(OidcToken::new(
@@ -532,7 +532,7 @@ fn human_4_3_a_refresh_in_vain_is_followed_by_the_person() {
 }
 
 #[test]
-fn a_refresh_that_fails_in_the_callback_is_followed_by_the_person() {
+fn a_failed_refresh_is_followed_by_a_login() {
     let bench = Bench::good();
     let client = bench.human("", |_, request| match &request.refresh_token {
         Some(_) => Err("the refresh token is too old".into()),

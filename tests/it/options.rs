@@ -152,7 +152,7 @@ fn a_target_that_does_not_answer_is_named() {
 }
 
 #[test]
-fn options_without_effect_are_told_in_the_log_and_by_the_doctor() {
+fn options_without_effect_are_logged_and_shown_by_doctor() {
     let server = Server::builder().start();
     let warning = "readPreference, w have no effect yet: each command is sent as the program writes it; put readConcern and \
         writeConcern into the command, and set its read preference with Command::read_preference";

@@ -163,7 +163,7 @@ fn a_server_that_ends_all_connections_fails_one_command() {
 }
 
 #[test]
-fn a_monitor_that_waits_at_the_server_notices_its_end_before_any_command() {
+fn a_streaming_monitor_notices_a_server_stop_at_once() {
     let outcomes = after_a_cut("stream", |server| {
         expect_streaming(server);
         let checks = |server: &Server| server.checks().handshakes().len();

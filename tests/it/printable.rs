@@ -149,7 +149,7 @@ fn names_of_a_replica_set_are_escaped_wherever_they_are_shown() {
 }
 
 #[test]
-fn names_of_a_certificate_are_exact_facts_and_escaped_when_shown() {
+fn certificate_names_are_exact_in_facts_and_escaped_in_text() {
     let bench = Bench::with(
         KeyKind::EcP256,
         |leaf| {

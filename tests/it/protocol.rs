@@ -151,7 +151,7 @@ fn peers_that_speak_something_else_are_recognised() {
 }
 
 #[test]
-fn a_server_without_tls_is_recognised_although_it_does_not_answer() {
+fn a_silent_server_without_tls_is_recognised() {
     let plain = Server::builder().start();
     let error = ping_error(&format!(
         "mongodb://localhost:{}/?tls=true&connectTimeoutMS=1000",
@@ -244,7 +244,7 @@ fn refusals_of_the_client_certificate_are_told_apart() {
 }
 
 #[test]
-fn a_server_that_closes_instead_of_sending_an_alert_is_understood() {
+fn a_close_in_place_of_an_alert_is_explained() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
         let uri = clients.uri(None);
@@ -311,7 +311,7 @@ fn haproxy_refuses_client_certificates_for_the_same_reasons() {
 }
 
 #[test]
-fn alerts_about_certificates_are_not_blamed_on_a_client_that_was_not_asked() {
+fn certificate_alerts_need_a_certificate_request() {
     for number in [42, 43, 44, 45, 46, 48, 49] {
         let bench = Bench::with(
             KeyKind::EcP256,
@@ -325,7 +325,7 @@ fn alerts_about_certificates_are_not_blamed_on_a_client_that_was_not_asked() {
 }
 
 #[test]
-fn a_client_certificate_that_the_server_drops_in_silence_is_looked_at_by_the_client() {
+fn a_silently_dropped_client_certificate_is_examined() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let clients = Clients::new(ClientAuth::RequireLikeMongod, version);
         let ca = &clients.bench.ca;

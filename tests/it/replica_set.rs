@@ -113,7 +113,7 @@ fn writes_go_to_the_primary_and_reads_where_they_are_asked_to() {
 }
 
 #[test]
-fn tags_choose_the_member_and_a_tag_that_nobody_has_is_said_with_those_there_are() {
+fn tags_select_members_and_unknown_tags_list_known_ones() {
     let set = secure_set(3);
     set.set_tags(1, doc! { "dc": "east" });
     set.set_tags(2, doc! { "dc": "west" });
@@ -192,7 +192,7 @@ fn where_servers_are_polled_an_error_asks_for_a_check() {
 }
 
 #[test]
-fn reads_by_typed_calls_survive_a_failover_and_others_are_the_programs() {
+fn typed_reads_are_retried_after_a_failover() {
     let set = secure_set(3);
     let client = client(&set, "serverMonitoringMode=poll");
     insert(&client).unwrap();
@@ -239,7 +239,7 @@ fn a_stale_primary_gets_no_command_once_the_new_one_is_known() {
 
 /// Threads that insert, while the primary changes, stalls, is partitioned and killed.
 #[test]
-fn commands_go_on_within_a_heartbeat_of_a_new_primary_whatever_befalls_the_old_one() {
+fn commands_continue_within_a_heartbeat_of_a_new_primary() {
     const HEARTBEAT: Duration = Duration::from_secs(1);
     let set = secure_set(3);
     let options = "heartbeatFrequencyMS=1000&connectTimeoutMS=1000&socketTimeoutMS=1000";
@@ -306,7 +306,7 @@ fn commands_go_on_within_a_heartbeat_of_a_new_primary_whatever_befalls_the_old_o
 }
 
 #[test]
-fn a_member_with_a_bad_certificate_is_left_aside_and_named_where_it_would_be_needed() {
+fn a_member_with_a_bad_certificate_is_avoided_and_named() {
     let nodes = NodeOptions::new().tls(|ca, index| {
         let leaf = LeafSpec::local_server();
         let leaf = match index {
@@ -381,7 +381,7 @@ fn the_limit_of_an_operation_covers_the_wait_for_a_server() {
 }
 
 #[test]
-fn members_come_and_go_with_the_configuration_and_events_tell_in_order() {
+fn reconfigurations_change_members_and_send_ordered_events() {
     let set = secure_set(2);
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let own = Arc::clone(&told);

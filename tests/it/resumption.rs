@@ -116,7 +116,7 @@ fn a_ticket_of_tls_1_3_is_used_once() {
 }
 
 #[test]
-fn a_session_is_not_offered_to_another_name_nor_by_a_context_with_other_options() {
+fn sessions_belong_to_one_name_and_one_context() {
     let bench = Bench::sound();
     let caller = Caller::new(&bench);
     caller.call().unwrap();
@@ -138,7 +138,7 @@ fn a_session_is_not_offered_to_another_name_nor_by_a_context_with_other_options(
 }
 
 #[test]
-fn a_connection_of_the_program_resumes_the_session_of_the_monitor() {
+fn pool_connections_resume_the_session_of_the_monitor() {
     let bench = Bench::sound();
     let client = at_rest(&bench.uri(""));
     let report = client.server_report().unwrap();
@@ -179,7 +179,7 @@ fn a_client_resumes_when_its_pool_dials_again() {
 }
 
 #[test]
-fn a_server_that_knows_the_session_no_more_gets_a_full_handshake() {
+fn a_forgotten_session_leads_to_a_full_handshake() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let bench = only(version);
         let caller = Caller::new(&bench);
@@ -240,7 +240,7 @@ fn no_session_is_kept_past_the_certificate_or_the_crl() {
 }
 
 #[test]
-fn a_new_context_with_a_newer_crl_does_not_let_an_old_ticket_in() {
+fn a_newer_crl_invalidates_old_tickets() {
     let ca = Ca::root("root", KeyKind::EcP256);
     let identity: Identity = ca.issue(LeafSpec::local_server());
     let server = Server::builder().tls(ServerTls::new(&identity)).start();
@@ -266,7 +266,7 @@ fn a_new_context_with_a_newer_crl_does_not_let_an_old_ticket_in() {
 }
 
 #[test]
-fn resumption_can_be_switched_off_and_is_off_where_nothing_is_verified() {
+fn resumption_can_be_disabled_and_needs_verification() {
     let bench = Bench::sound();
     let off = TlsOptions::builder()
         .ca_file(&bench.ca_file)

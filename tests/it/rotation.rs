@@ -175,7 +175,7 @@ fn a_set_that_is_not_sound_leaves_the_old_one_in_force() {
 }
 
 #[test]
-fn a_revoked_server_is_not_let_in_by_an_old_ticket_after_a_reload() {
+fn a_reload_invalidates_tickets_of_revoked_servers() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::local_server());
     let bench = Bench::around(Server::builder().tls(ServerTls::new(&identity)).start(), ca);
@@ -333,7 +333,7 @@ fn a_link_that_is_turned_to_another_folder_is_a_change() {
 }
 
 #[test]
-fn the_watch_ends_with_the_last_client_and_outlives_a_listener_that_panics() {
+fn the_watch_stops_with_the_last_client() {
     let rotation = Rotation::new();
     let file = rotation.bench.dir.path().join("client.pem");
     let calls = Arc::new(AtomicU64::new(0));
@@ -435,7 +435,7 @@ fn a_file_with_its_old_size_and_time_is_a_change() {
 }
 
 #[test]
-fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
+fn a_certificate_is_used_when_it_becomes_valid() {
     let (rotation, _, told) = Rotation::watched();
     assert!(rotation.presented().contains("CN=first"));
     rotation.write("second", Validity::seconds(3, 3600));
@@ -448,7 +448,7 @@ fn a_certificate_that_comes_into_force_is_taken_without_another_change() {
 }
 
 #[test]
-fn a_folder_in_place_of_a_file_is_no_more_than_a_failed_attempt() {
+fn a_folder_in_place_of_a_file_fails_the_reload() {
     let (rotation, file, told) = Rotation::watched();
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();

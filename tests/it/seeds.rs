@@ -51,7 +51,7 @@ fn a_seed_that_cannot_be_reached_is_passed_over() {
 }
 
 #[test]
-fn when_no_host_can_be_used_the_error_names_each_with_its_reason() {
+fn an_error_names_each_unusable_host_with_its_reason() {
     let nobody = stranger::nobody();
     let web = stranger::http_server();
     let alone = Server::builder().start();
@@ -206,7 +206,7 @@ fn a_failover_that_the_monitors_have_seen_fails_no_command() {
 }
 
 #[test]
-fn without_a_primary_secondaries_are_read_from_and_others_are_not() {
+fn without_a_primary_only_secondaries_are_read() {
     let kinds = [
         MemberKind::Data(Standing::Host),
         MemberKind::Data(Standing::Host),

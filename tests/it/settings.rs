@@ -171,7 +171,7 @@ fn a_list_that_openssl_does_not_know_is_told_by_its_name() {
 }
 
 #[test]
-fn the_secrets_of_a_connection_go_to_the_key_log_file_and_nowhere_else() {
+fn tls_secrets_go_only_to_the_key_log_file() {
     let bench = Bench::sound();
     let dir = PkiDir::new();
     let path = dir.path().join("keys.log");

@@ -125,7 +125,7 @@ fn what_rests_on_more_than_options_and_files_is_not_shared() {
 }
 
 #[test]
-fn a_file_that_holds_something_else_leads_to_a_context_of_its_own() {
+fn changed_files_lead_to_a_separate_context() {
     let bench = Bench::sound();
     let other = Ca::root("another root", KeyKind::EcP256);
     let before = caller(&bench, |tls| tls);

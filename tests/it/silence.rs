@@ -26,7 +26,7 @@ fn ping_within(client: &Client, limit: Duration) -> Result<Document, Error> {
 }
 
 #[test]
-fn a_connection_is_given_up_at_connect_timeout_wherever_it_hangs() {
+fn connect_timeout_ends_a_hang_at_any_stage() {
     let stall = || Action::Stall;
     let cases = [
         (
@@ -287,7 +287,7 @@ fn a_large_command_is_given_up_when_the_server_stops_reading() {
 }
 
 #[test]
-fn a_server_that_reads_a_little_at_a_time_does_not_stretch_the_limit() {
+fn a_slow_reader_does_not_extend_the_limit() {
     let server = Stranger::start(|mut socket, stop| {
         answer_hello(&mut socket);
         let mut taken = vec![0; 64 << 10];

@@ -141,7 +141,7 @@ fn a_server_without_tls_is_told_that_srv_turns_tls_on() {
 }
 
 #[test]
-fn tls_is_off_where_the_connection_string_says_so_and_only_there() {
+fn only_the_connection_string_turns_tls_off() {
     let server = Server::builder().start();
     let records = format!("_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.", server.port());
     let dns = zone(&records);

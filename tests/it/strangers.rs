@@ -20,7 +20,7 @@ use crate::target::{FAR, LIMIT, at_rest, attempt_error, for_each, trickle, waiti
 // --- the test of a server that does not answer a ClientHello ---
 
 #[test]
-fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
+fn one_plain_hello_detects_a_server_without_tls() {
     // A tenth of it is for the hello in the clear: enough on a busy machine.
     let limit = Duration::from_millis(2000);
     let server = Server::builder().start();
@@ -68,7 +68,7 @@ fn a_mongodb_server_without_tls_is_told_by_one_hello_in_the_clear() {
 }
 
 #[test]
-fn the_hello_in_the_clear_is_tried_when_a_server_closes_without_a_byte() {
+fn the_plain_hello_is_tried_after_an_empty_close() {
     let bench = Bench::sound();
     let client = at_rest(&bench.uri("&maxAdaptiveRetries=0"));
     bench.server.forget_commands();
@@ -225,7 +225,7 @@ fn what_speaks_something_else_behind_tls_is_not_mongodb() {
 }
 
 #[test]
-fn a_server_that_requires_tls_is_told_from_its_alert_or_its_silence() {
+fn a_server_that_requires_tls_is_detected() {
     /// Fatal, protocol_version.
     const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 70];
     // OpenSSL and mongod close without an alert, others send one first.

@@ -91,7 +91,7 @@ fn an_issuer_that_comes_into_the_folder_later_is_found() {
 
 /// OpenSSL's own lookup would wait for the pipe, and read the others completely.
 #[test]
-fn files_in_a_folder_that_are_no_certificates_hold_no_handshake_up() {
+fn other_files_in_a_ca_folder_delay_no_handshake() {
     let bench = Bench::sound();
     let dir = hashed(&[&bench.ca]);
     let hash = format!("{:08x}", bench.ca.cert().subject_name_hash());
@@ -313,7 +313,7 @@ fn trusted(ca: &Ca, settings: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn a_certificate_with_trust_settings_is_an_anchor_if_they_say_so() {
+fn trust_settings_decide_whether_a_certificate_is_an_anchor() {
     let bench = Bench::sound();
     let other = Ca::root("other", KeyKind::EcP256);
     let anchors = |settings: &[&str]| trusted(&bench.ca, settings);

@@ -228,7 +228,7 @@ fn a_server_that_pushes_without_pause_is_polled() {
 }
 
 #[test]
-fn a_listener_waits_for_a_limited_time_in_all_events_of_a_command() {
+fn waits_of_a_listener_are_limited_per_command() {
     let server = Server::builder().start();
     let own = Arc::new(std::sync::OnceLock::<Client>::new());
     let (to_use, failures) = (Arc::clone(&own), Arc::new(Mutex::new(Vec::new())));

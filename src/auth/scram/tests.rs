@@ -125,7 +125,7 @@ fn commas_and_equals_signs_in_a_user_name_are_escaped() {
 
 #[cfg(feature = "saslprep")]
 #[test]
-fn passwords_are_prepared_for_sha_256_alone_and_user_names_never() {
+fn saslprep_applies_only_to_passwords_of_sha_256() {
     let same = |one: &str, other: &str| {
         let prepare = |password| prepare_password(password).unwrap().expose().to_owned();
         assert_eq!(prepare(one), prepare(other));
@@ -149,7 +149,7 @@ fn passwords_are_prepared_for_sha_256_alone_and_user_names_never() {
 }
 
 #[test]
-fn a_password_that_cannot_be_prepared_is_an_error_of_the_options() {
+fn a_prohibited_password_is_a_configuration_error() {
     let unprepared = match cfg!(feature = "saslprep") {
         true => &["a\u{7}b", "\u{1f511}", "\u{627}1", "\u{e000}"][..],
         false => &["a\u{7}b", "\u{7f}"],

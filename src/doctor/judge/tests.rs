@@ -453,7 +453,7 @@ fn clocks_are_compared_with_a_tolerance() {
 }
 
 #[test]
-fn the_failure_that_tells_most_is_that_of_a_host_that_a_client_would_use() {
+fn the_main_failure_is_of_a_host_that_clients_would_use() {
     let diagnosis = |mut examinations: Vec<Examination>, uri: &str| Diagnosis {
         topology: Some(judged(uri, &mut examinations)),
         examinations,
@@ -500,7 +500,7 @@ fn what_is_left_out_is_told() {
 }
 
 #[test]
-fn what_a_thousand_hosts_say_at_length_is_judged_in_bounded_time() {
+fn long_reports_of_a_thousand_hosts_take_bounded_time() {
     let names: Vec<String> = (0..1000).map(|at| format!("h{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for make in [primary, secondary] {

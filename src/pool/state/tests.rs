@@ -312,7 +312,7 @@ fn a_pool_is_populated_up_to_min_pool_size_and_max_connecting() {
 }
 
 #[test]
-fn a_pool_is_populated_only_after_the_program_knows_that_it_is_ready() {
+fn a_pool_is_populated_only_after_the_ready_event() {
     let now = Instant::now();
     let limits = Limits {
         min_size: 1,
@@ -536,7 +536,7 @@ fn a_connection_that_comes_back_is_closed_for_a_reason() {
 }
 
 #[test]
-fn what_was_idle_for_longer_than_max_idle_time_is_not_handed_out() {
+fn check_out_skips_connections_idle_for_too_long() {
     let now = Instant::now();
     let cases = [
         (9, PoolStep::Reuse(1)),
@@ -581,7 +581,7 @@ fn the_time_in_use_is_not_idle_time() {
 }
 
 #[test]
-fn idle_connections_are_closed_oldest_first_and_the_next_instant_is_told() {
+fn idle_connections_are_closed_oldest_first() {
     let now = Instant::now();
     let limit = seconds(10);
     let limits = Limits {

@@ -61,7 +61,7 @@ fn connections(pool: &Arc<Pool<Alone>>, count: usize) -> Vec<PooledConnection<Al
 }
 
 #[test]
-fn clearing_closes_what_is_free_now_and_what_is_in_use_at_check_in() {
+fn clear_closes_available_now_and_in_use_at_check_in() {
     let server = Server::builder().start();
     let pool = pool_of(&server, 3);
     let mut open = connections(&pool, 3);
@@ -116,7 +116,7 @@ fn a_paused_pool_says_what_it_was_cleared_for() {
 }
 
 #[test]
-fn the_time_out_of_the_wait_queue_says_what_the_pool_is_busy_with() {
+fn a_wait_queue_timeout_describes_the_pool() {
     let server = Server::builder().start();
     let pool = pool_of(&server, 2);
     let _open = connections(&pool, 2);
@@ -196,7 +196,7 @@ fn a_connection_sees_that_its_peer_has_closed_it() {
 }
 
 #[test]
-fn a_connection_that_the_server_closed_while_it_was_idle_costs_no_command() {
+fn an_idle_connection_closed_by_the_server_fails_no_command() {
     let (_folder, servers) = servers();
     for (server, options) in &servers {
         let pool = pool_with(server, &format!("maxPoolSize=1&{options}"));

@@ -76,7 +76,7 @@ fn an_incompatible_deployment_serves_nobody() {
 }
 
 #[test]
-fn a_server_that_was_never_timed_is_in_the_window_and_no_measure() {
+fn a_server_without_rtt_is_in_the_latency_window() {
     let of = |times: [Option<u64>; 3]| {
         let all = ["a", "b", "c"].iter();
         let servers: Vec<_> = all

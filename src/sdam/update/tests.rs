@@ -192,7 +192,7 @@ fn behind_a_load_balancer_nothing_changes() {
 }
 
 #[test]
-fn servers_that_name_each_other_without_end_are_not_all_followed() {
+fn endless_chains_of_new_members_are_limited() {
     let mut topology = open("mongodb://a/?replicaSet=rs");
     let hosts: Vec<String> = (0..5000).map(|index| format!("h{index}")).collect();
     let mut hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_user_takes_the_sessions_and_leaves_the_context_unless_it_has_a_key() {
+    fn an_unused_context_loses_sessions_and_stays_without_a_key() {
         let dir = PkiDir::new();
         let ca = Ca::root("root", KeyKind::EcP256);
         let path = dir.write("ca.pem", ca.cert_pem());

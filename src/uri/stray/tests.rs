@@ -416,7 +416,7 @@ fn words_about_tls_are_found_in_every_spelling() {
 }
 
 #[test]
-fn a_stray_option_needs_a_separator_a_key_and_a_raw_equals_sign() {
+fn a_stray_option_has_a_separator_key_and_equals_sign() {
     let found = |text| Stray::find(text, false).map(|stray| stray.key);
     for (text, key) in [
         ("appName=x,tls=true", "tls"),

@@ -84,7 +84,7 @@ fn plain_sends_the_password_over_tls() {
 }
 
 #[test]
-fn plain_without_tls_is_refused_unless_a_program_asks_for_it_by_name() {
+fn plain_without_tls_needs_the_dangerous_option() {
     let server = server(Auth::new().user(User::ldap("ada", "pencil")));
     let uri = uri(&server, "ada:pencil", "authMechanism=PLAIN");
     let error = Client::connect(&uri).unwrap_err();

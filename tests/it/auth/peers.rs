@@ -13,7 +13,7 @@ use crate::cli::mongotls;
 use crate::common::code;
 
 #[test]
-fn ferretdb_lets_its_users_in_and_refuses_others_for_their_reason() {
+fn ferretdb_accepts_its_users_and_rejects_others() {
     let ca = Ca::root("ferret root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::local_server());
     let options = FerretDbOptions::tls(&identity).user("ada", "pen/cil");

@@ -20,7 +20,7 @@ fn hello(server: &Server) -> Document {
 }
 
 #[test]
-fn both_mechanisms_take_as_many_round_trips_as_the_server_needs() {
+fn scram_takes_as_many_round_trips_as_the_server_needs() {
     for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256"] {
         let new = Auth::new;
         for (auth, starts, continues) in [
@@ -197,7 +197,7 @@ fn names_and_passwords_of_any_characters_go_through() {
 }
 
 #[test]
-fn a_password_that_saslprep_prohibits_is_an_error_before_any_connection() {
+fn a_password_prohibited_by_saslprep_fails_before_connecting() {
     let both = server(Auth::new().user(ada()));
     let wanted = uri(&both, "ada:a%07b", "authMechanism=SCRAM-SHA-256");
     let error = Client::connect(&wanted).unwrap_err();
@@ -217,7 +217,7 @@ fn a_password_that_saslprep_prohibits_is_an_error_before_any_connection() {
 }
 
 #[test]
-fn the_user_is_looked_for_in_auth_source_or_the_database_or_admin() {
+fn the_user_database_is_auth_source_database_or_admin() {
     let server = server(Auth::new().user(User::new("things", "ada", "pencil")));
     let authority = server.endpoint().authority();
     work(&format!("mongodb://ada:pencil@{authority}/things")).unwrap();

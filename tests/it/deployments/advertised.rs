@@ -12,7 +12,7 @@ use super::{Set, codes, finding, members, text};
 use crate::cli::{doctor, mongotls};
 
 #[test]
-fn the_seed_works_and_the_advertised_host_has_no_such_name_in_its_certificate() {
+fn an_advertised_host_missing_in_its_certificate_is_reported() {
     let set = Set::of(&[Role::Primary]);
     let tls = ServerTls::new(&set.ca.issue(LeafSpec::server("localhost")));
     set.servers[0].set_tls(&tls);
@@ -74,7 +74,7 @@ fn full() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
 }
 
 #[test]
-fn each_reason_of_an_advertised_host_is_the_verdict_with_who_named_it() {
+fn each_failure_of_an_advertised_host_is_the_verdict() {
     let set = Set::of(&[Role::Primary]);
     let seed = set.host(0);
     let revoked = set.ca.issue(LeafSpec::local_server());

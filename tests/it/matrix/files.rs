@@ -443,7 +443,7 @@ fn a_bundle_in_the_folder_of_the_systems_certificates_is_found() {
 }
 
 #[test]
-fn connection_strings_that_contradict_themselves_or_do_not_parse_are_refused() {
+fn invalid_connection_strings_are_rejected() {
     let (conflict, invalid) = (CauseCode::OptionConflict, CauseCode::InvalidUri);
     let cases = [
         ("mongodb://h/?tls=false&tlsCAFile=/x", conflict),

@@ -41,7 +41,7 @@ fn bench(kind: KeyKind) -> Bench {
 }
 
 #[test]
-fn a_name_without_an_address_is_told_from_a_resolver_that_fails() {
+fn an_unknown_name_differs_from_a_failing_resolver() {
     let uri = "mongodb://db.mongotls.invalid/?connectTimeoutMS=20000&serverSelectionTimeoutMS=3000";
     let mut seen = Seen::default();
     if !Place::can_mount() {
@@ -172,7 +172,7 @@ fn ports_and_networks_that_cannot_be_reached_are_told_apart() {
 }
 
 #[test]
-fn a_proxy_that_does_not_lead_to_the_server_says_what_it_objects_to() {
+fn each_proxy_failure_is_reported_with_its_reason() {
     let code = CauseCode::ProxyFailed;
     let mut seen = Seen::default();
     for kind in KINDS {

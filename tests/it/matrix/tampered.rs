@@ -259,7 +259,7 @@ fn a_certificate_that_cannot_be_decoded_is_told() {
 
 /// The full handshake has an extended master secret, and the resumed one has none (RFC 7627 §5.3).
 #[test]
-fn a_resumed_session_without_its_extended_master_secret_is_told() {
+fn a_resumption_without_extended_master_secret_is_reported() {
     let Some(desk) = Desk::new() else { return };
     let mut seen = Seen::default();
     let context = desk.context(|tls| tls);

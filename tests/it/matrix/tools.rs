@@ -120,7 +120,7 @@ const PAST: &str = "-startdate 20250101000000Z -enddate 20250201000000Z";
 const FUTURE: &str = "-startdate 20490101000000Z -enddate 20491231000000Z";
 
 #[test]
-fn certificates_and_crls_of_the_command_line_are_told_the_same_way() {
+fn files_made_by_the_openssl_command_are_judged_alike() {
     let shop = Workshop::new();
     let (rsa, ec) = ("rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-256");
     let code = |code| Expected::new(code);

@@ -123,7 +123,7 @@ fn a_close_after_the_handshake_has_two_explanations() {
 
 /// A server that has accepted the same identity has another reason to close.
 #[test]
-fn a_close_by_a_server_that_accepted_the_client_is_of_the_network() {
+fn a_close_after_acceptance_is_a_network_failure() {
     let desk = Desk::new();
     let client = desk.client();
     for (own, with) in [
@@ -238,7 +238,7 @@ fn an_intermediate_of_the_client_is_blamed_before_the_server() {
 
 /// The message about a client certificate below a higher level names the level, as for a server.
 #[test]
-fn a_client_certificate_below_the_level_is_told_with_what_set_it() {
+fn a_weak_client_certificate_names_the_level_and_its_source() {
     let desk = Desk::new();
     let weak = LeafSpec::client("app").key(&key(KeyKind::Rsa(2048), "leaf"));
     let path = desk

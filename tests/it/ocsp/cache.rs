@@ -59,7 +59,7 @@ fn many_connections_at_once_ask_once() {
 }
 
 #[test]
-fn many_connections_at_once_wait_once_for_a_responder_that_hangs() {
+fn concurrent_connections_wait_once_for_a_hanging_responder() {
     let asked = Asked::new();
     asked
         .responder
@@ -205,7 +205,7 @@ fn a_staple_is_kept_and_the_fresher_answer_stays() {
 }
 
 #[test]
-fn a_revocation_is_not_forgotten_for_an_older_staple_that_lasts_longer() {
+fn an_older_staple_does_not_replace_a_revocation() {
     let scene = Scene::ec(|leaf| leaf);
     let (client, _) = scene.client(|tls| tls.session_resumption(false));
     let spec = || scene.issuer.ocsp(&scene.identity.cert);

@@ -97,7 +97,7 @@ fn a_responder_is_asked_about_the_certificate_and_believed() {
 }
 
 #[test]
-fn a_long_request_and_a_responder_that_knows_post_alone_get_a_post() {
+fn long_requests_and_post_only_responders_use_post() {
     let asked = Asked::new();
     for status in [405, 501] {
         asked.responder.behave_on("GET", Behaviour::Status(status));

@@ -450,7 +450,7 @@ fn whoever_may_not_sign_is_refused() {
 }
 
 #[test]
-fn a_delegate_may_be_revoked_unless_it_says_that_nobody_need_look() {
+fn a_delegated_responder_is_checked_unless_no_check_is_set() {
     let scene = Scene::ec(|leaf| leaf);
     let delegates = [false, true].map(|no_check| {
         let spec = LeafSpec::ocsp_responder("responder").ocsp_no_check(no_check);
@@ -486,7 +486,7 @@ fn a_staple_cut_at_each_byte_is_refused() {
 }
 
 #[test]
-fn a_certificate_that_demands_a_staple_gets_none_of_the_soft_ways() {
+fn must_staple_disables_soft_fail() {
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let scene = Scene::new(KeyKind::EcP256, version, LeafSpec::must_staple);
         let crl = scene.issuer.crl().build().to_pem().unwrap();

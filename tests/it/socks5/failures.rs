@@ -249,7 +249,7 @@ fn a_proxy_that_ends_the_connection_is_named_at_each_byte() {
 }
 
 #[test]
-fn silence_and_a_trickle_end_with_the_connect_timeout_that_says_what_was_waited_for() {
+fn a_silent_or_slow_proxy_ends_with_the_connect_timeout() {
     let limit = format!("&connectTimeoutMS={}{BOB}", LIMIT.as_millis());
     for_each(
         [

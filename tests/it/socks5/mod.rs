@@ -66,7 +66,7 @@ fn visit(methods: &[u8], login: Option<(String, String)>) -> Visit {
 /// The table of the specification's test plan, with TLS and without: proxies with and without a user, clients with and
 /// without one.
 #[test]
-fn whoever_the_proxy_lets_in_reaches_a_server_that_only_the_proxy_can_resolve() {
+fn the_proxy_resolves_the_server_for_accepted_users() {
     let bench = named();
     let plain = Server::builder().start();
     for tls in [true, false] {
@@ -142,7 +142,7 @@ fn the_builder_leads_through_the_proxy_too() {
 
 /// All of it together; and no event of the connection names the proxy.
 #[test]
-fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
+fn authentication_works_via_the_proxy_with_tls() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
     let tls = ServerTls::new(&ca.issue(LeafSpec::server(NAME)));
@@ -189,7 +189,7 @@ fn a_user_logs_in_over_tls_through_the_proxy_and_events_name_the_server() {
 }
 
 #[test]
-fn tls_verifies_the_name_of_the_server_and_not_that_of_the_proxy() {
+fn tls_verifies_the_server_name_not_the_proxy_name() {
     // The certificate names this host, like that of a proxy here would.
     let bench = Bench::sound();
     let proxy = Socks5Proxy::builder()
@@ -204,7 +204,7 @@ fn tls_verifies_the_name_of_the_server_and_not_that_of_the_proxy() {
 }
 
 #[test]
-fn addresses_are_sent_as_addresses_and_a_proxy_may_have_one_of_ipv6() {
+fn addresses_are_sent_as_such_and_proxies_may_use_ipv6() {
     let v4 = Server::builder().start();
     let proxy = Socks5Proxy::start();
     let last = |proxy: &Socks5Proxy| {
@@ -296,7 +296,7 @@ fn ocsp_responders_are_asked_directly() {
 
 #[cfg(feature = "srv")]
 #[test]
-fn dns_is_asked_from_here_for_a_seed_list_and_the_proxy_for_its_hosts() {
+fn seed_lists_use_local_dns_and_hosts_use_the_proxy() {
     use mongotls_testbench::dns::{DnsServer, Zone};
 
     let server = Server::builder().start();

@@ -10,7 +10,7 @@ use crate::doctor::topology::TopologyFindingCode as Code;
 use crate::error::Stage;
 
 #[test]
-fn the_advertised_host_that_fails_is_told_with_who_named_it_why_and_a_remedy() {
+fn a_failing_advertised_host_is_reported_with_its_advertiser() {
     use CauseCode as C;
     let all = ["db1.internal", "db2.internal"];
     let seed = |name| {
@@ -106,7 +106,7 @@ fn a_member_of_another_set_is_told_what_its_own_set_has_wrong() {
 }
 
 #[test]
-fn hosts_that_fail_for_different_reasons_are_told_apart_and_many_are_counted() {
+fn failing_hosts_are_grouped_by_reason_and_counted() {
     let names = ["a", "m1", "m2", "m3", "m4", "m5", "m6", "n"];
     let mut examinations: Vec<_> = names[1..7].iter().map(|name| unresolved(name)).collect();
     examinations.insert(0, primary("a", &names));
@@ -130,7 +130,7 @@ fn hosts_that_fail_for_different_reasons_are_told_apart_and_many_are_counted() {
 }
 
 #[test]
-fn a_member_that_only_another_member_names_is_told_with_that_one() {
+fn a_member_named_by_a_member_is_reported_with_it() {
     let mut examinations = [
         secondary("a", &["a", "b"]),
         primary("b", &["a", "b", "c"]),

@@ -304,7 +304,7 @@ fn proxy_relays_spoils_holds_and_cuts() {
 }
 
 #[test]
-fn a_port_is_refused_and_taken_again_while_programs_are_started() {
+fn a_port_is_reused_while_programs_start() {
     let server = Server::builder().start();
     let proxy = Proxy::start(server.endpoint());
     let over = AtomicBool::new(false);

@@ -50,7 +50,7 @@ fn other(version: &Document, key: &str, value: impl Into<bson::Bson>) -> Documen
 }
 
 #[test]
-fn an_awaitable_hello_is_answered_at_its_limit_or_at_once_if_it_knows_another_process() {
+fn awaitable_hello_is_answered_at_its_limit_or_at_a_change() {
     let (_server, mut client, version) = server();
     let begun = Instant::now();
     let reply = client.command("admin", awaitable(&version, 100)).unwrap();
@@ -155,7 +155,7 @@ fn a_restart_ends_a_stream_and_begins_another_count() {
 }
 
 #[test]
-fn a_service_id_is_told_to_clients_behind_a_load_balancer_alone() {
+fn only_load_balanced_clients_get_a_service_id() {
     let id = ObjectId::new();
     let hello = Hello {
         service_id: Some(id),

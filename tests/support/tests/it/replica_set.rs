@@ -153,7 +153,7 @@ fn there_are_never_two_primaries_that_hear_of_each_other() {
 }
 
 #[test]
-fn what_is_for_primaries_is_refused_elsewhere_and_says_since_when() {
+fn writes_are_rejected_elsewhere_with_topology_version() {
     let set = three();
     let (mut primary, mut secondary) = (connect(&set, 0), connect(&set, 1));
     assert_eq!(insert(&mut primary, 1).get_i32("n").unwrap(), 1);
@@ -237,7 +237,7 @@ fn a_stale_primary_takes_writes_that_are_recorded_and_lost() {
 }
 
 #[test]
-fn a_primary_that_is_healed_before_an_election_has_lost_nothing() {
+fn a_primary_healed_before_an_election_stays_primary() {
     let set = three();
     let mut client = connect(&set, 0);
     set.partition(0, Partition::FromMembers);
@@ -268,7 +268,7 @@ fn a_secondary_that_is_parted_stays_behind_until_it_is_healed() {
 }
 
 #[test]
-fn a_silent_partition_hangs_old_and_new_connections_until_it_is_healed() {
+fn a_silent_partition_hangs_connections_until_healed() {
     let set = three();
     let mut old = connect(&set, 0);
     insert(&mut old, 1);
@@ -323,7 +323,7 @@ fn a_partition_resets_or_refuses_and_can_change_its_way() {
 }
 
 #[test]
-fn a_member_comes_back_from_death_as_another_process_on_the_same_port() {
+fn a_restarted_member_is_a_new_process_on_the_same_port() {
     let set = three();
     let mut client = connect(&set, 0);
     insert(&mut client, 1);

@@ -476,7 +476,7 @@ fn refusal(server: &Server, host: &str) -> String {
 }
 
 #[test]
-fn handshakes_are_refused_by_name_by_alert_and_for_want_of_a_common_version() {
+fn handshakes_fail_by_name_alert_or_version() {
     let identity = ca().issue(LeafSpec::local_server());
     let tls = ServerTls::new(&identity).accept_names(|name| name == Some("good.example"));
     let server = Server::builder().tls(tls).start();
