@@ -79,7 +79,9 @@ impl Drop for Example {
         if matches!(self.child.try_wait(), Ok(None)) {
             // The group has the id of its first process.
             let group = format!("-{}", self.child.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            // The shell's own `kill`: a minimal system has no other.
+            let kill = format!("kill -KILL -- {group}");
+            let _ = Command::new("sh").args(["-c", &kill]).status();
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
