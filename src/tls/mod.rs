@@ -37,7 +37,7 @@ pub use self::config::files::FileForm;
 pub(crate) use self::config::reading::read_small;
 pub(crate) use self::config::reading::{Files, Reading};
 pub(crate) use self::config::snapshot::FilesSnapshot;
-pub(crate) use self::handshake::context::Failed;
+pub(crate) use self::handshake::connect::Failed;
 pub use self::handshake::context::TlsContext;
 #[cfg(test)]
 pub(crate) use self::handshake::names::near_misses;

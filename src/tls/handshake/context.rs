@@ -1,49 +1,30 @@
-//! `TlsContext`: from options to an OpenSSL context, and from a stream to a verified [`TlsStream`].
+//! `TlsContext`: the OpenSSL context and the files that all connections of a client share, also in a forked child.
 
 use std::fmt;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use openssl::error::ErrorStack;
-use openssl::ssl::{HandshakeError, Ssl, SslCipherRef, SslRef};
-use openssl::x509::X509VerifyResult;
-use openssl::x509::verify::X509CheckFlags;
+use openssl::ssl::SslRef;
 
-use super::diagnose::{self, Peer};
-use super::rejection::{self, Rules};
-use super::report::{HandshakeReport, Verification};
-use super::session::{SessionCache, SessionOffer};
+use super::diagnose::Peer;
+use super::report::HandshakeReport;
 use super::sharing::{self, InUse};
-use super::stream::{self, Tap, TlsStream};
-use super::verify::VerifyWatch;
-use crate::address::ip_address;
-use crate::cause::{Category, Cause, CauseCode};
-use crate::data::certificate::CertificateRole;
-use crate::data::certificate::{Certificate, TrustAnchors};
+use super::tap::Tap;
+use crate::cause::{Cause, CauseCode};
+use crate::data::certificate::{Certificate, CertificateRole, TrustAnchors};
 use crate::data::revocation::RevocationStatus;
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::explain;
-use crate::ffi::callback;
 use crate::ffi::fork::{self, Abandon, PerProcess};
-use crate::ffi::openssl::{self as ffi, clear_errors};
-use crate::idn;
+use crate::ffi::openssl as ffi;
 use crate::options::TlsOptions;
 use crate::reason::Reason;
-use crate::reason::certificate::CertificateFailure;
-use crate::reason::files::FileFailure;
-use crate::reason::revocation::ResponderWait;
-use crate::reason::tls::{TlsFailure, TlsPhase};
-use crate::time::Deadline;
+use crate::reason::certificate::{CertificateFailure, ServerName};
+use crate::reason::tls::TlsPhase;
 use crate::tls::config::identity::Accepted;
 use crate::tls::config::reading::{Files, Reading};
-use crate::tls::config::trust;
-use crate::tls::library::internal;
-use crate::tls::ocsp::Checker;
-
-pub(crate) use crate::reason::certificate::ServerName;
 
 /// The TLS settings of a client's options, ready for any number of handshakes.
 ///
@@ -144,7 +125,7 @@ impl TlsContext {
 
     /// The context to use in place of this one. If a forked child could not load the files, it tries again at each
     /// use, until it can.
-    fn successor(&self) -> Option<Self> {
+    pub(super) fn successor(&self) -> Option<Self> {
         let shared = self.shared();
         let successor = shared.successor.as_ref()?;
         let known = match successor.get() {
@@ -193,6 +174,20 @@ impl TlsContext {
         self.handshakes.undetermined.load(Ordering::Relaxed)
     }
 
+    /// Counts a successful handshake.
+    pub(super) fn count(&self, report: &HandshakeReport) {
+        let handshakes = &self.handshakes;
+        let counter = if report.resumed {
+            &handshakes.resumed
+        } else {
+            &handshakes.full
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if !report.resumed && report.revocation.status == RevocationStatus::Undetermined {
+            handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The number of loaded CRLs.
     pub fn crl_count(&self) -> usize {
         self.shared().loaded.crls.count()
@@ -207,187 +202,10 @@ impl TlsContext {
             .map(|own| &own.certificate)
     }
 
-    /// Runs the handshake over `stream` with the server `host`, a name or an IP address.
-    ///
-    /// The server's certificate must lead to a trust anchor and hold `host` among its subject
-    /// alternative names (RFC 9525), unless the options relax that. A name is also sent as SNI (RFC
-    /// 6066); an IP address is not. A Unicode name is converted to its ASCII form (UTS 46) first.
-    ///
-    /// The caller limits the time for which `stream` may block: a read that fails with `WouldBlock` or `TimedOut` ends
-    /// the handshake.
-    ///
-    /// A session of an earlier connection is offered if there is one. If the handshake then fails, no session is
-    /// offered to `host` for five minutes, so that the next call makes a full handshake.
-    ///
-    /// ```no_run
-    /// use std::net::TcpStream;
-    ///
-    /// # let options = mongotls::options::TlsOptions::builder().ca_file("ca.pem").build()?;
-    /// # let context = mongotls::tls::TlsContext::new(&options)?;
-    /// let stream = TcpStream::connect("db.example.com:27017")?;
-    /// match context.connect("db.example.com", stream) {
-    ///     Ok(stream) => println!("{}", stream.report().protocol()),
-    ///     Err(error) => println!("{}", error.cause().map_or("", |cause| cause.remedy())),
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Tls`](crate::ErrorKind::Tls), [`ErrorKind::Network`](crate::ErrorKind::Network) or
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), always with a [`Cause`].
-    pub fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Result<TlsStream<S>> {
-        let name = idn::to_ascii(host).map_err(|cause| Error::failed(Stage::Tls, cause))?;
-        self.connect_to(host, &name, stream, None, SessionOffer::Session)
-            .map_err(|failed| idn::in_both_forms(failed.error, host, &name))
-    }
-
     /// Returns whether there is a session that the next connection to `server` would offer.
     pub(crate) fn holds_session(&self, server: &str) -> bool {
         let sessions = newest(self.shared()).sessions.as_ref();
         sessions.is_some_and(|sessions| sessions.holds_session(server))
-    }
-
-    /// Runs the handshake as [`connect`](Self::connect) does. Sessions are kept by `server`, so that servers on the same
-    /// host do not share them.
-    pub(crate) fn connect_to<S: Read + Write>(
-        &self,
-        server: &str,
-        host: &str,
-        stream: S,
-        deadline: Option<Deadline>,
-        offer: SessionOffer,
-    ) -> Result<TlsStream<S>, Failed> {
-        let name = ServerName::parse(host)?;
-        let _at_work = fork::at_work();
-        if let Some(successor) = self.successor() {
-            return successor.connect_to(server, host, stream, deadline, offer);
-        }
-        let (mut ssl, watch) = self.prepare(&name).map_err(internal)?;
-        if let Some(sessions) = &self.shared().sessions {
-            sessions
-                .prepare(&mut ssl, server, offer)
-                .map_err(internal)?;
-        }
-        if let Some(ocsp) = &self.shared().ocsp {
-            ocsp.prepare(&mut ssl, server, deadline).map_err(internal)?;
-        }
-        let started = Instant::now();
-        callback::take_panic();
-        trust::take_folder_error();
-        clear_errors();
-        let connected = ssl.connect(Tap::new(stream));
-        if callback::take_panic() {
-            return Err(Error::failed(Stage::Tls, TlsFailure::CallbackPanicked).into());
-        }
-        let mut failed = match connected {
-            Ok(stream) => {
-                self.require_proof(stream.ssl())?;
-                let options = &self.shared().loaded.options;
-                let verifies = (options.verifies_certificate(), options.verifies_hostname());
-                let sent = self.shared().loaded.own.is_some();
-                let mut report =
-                    HandshakeReport::of(stream.ssl(), verifies, sent, started.elapsed());
-                report.revocation = Checker::conclude(stream.ssl())
-                    .map(|result| result.findings)
-                    .unwrap_or_default();
-                if let Some(proof) = SessionCache::resumed(stream.ssl()) {
-                    report.rest_on(&proof, self.shared().loaded.options.checks_revocation());
-                }
-                report.checks_whole_chain = options.check_whole_chain();
-                if self.shared().loaded.anchors == TrustAnchors::NotUsed {
-                    // Without anchors every chain fails, so the result would not be informative.
-                    report.verification = Verification::None { would_fail: None };
-                }
-                let handshakes = &self.handshakes;
-                let counter = if report.resumed {
-                    &handshakes.resumed
-                } else {
-                    &handshakes.full
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-                if !report.resumed && report.revocation.status == RevocationStatus::Undetermined {
-                    handshakes.undetermined.fetch_add(1, Ordering::Relaxed);
-                }
-                let server = server.to_owned();
-                return Ok(TlsStream::new(stream, report, self.clone(), name, server));
-            }
-            Err(HandshakeError::SetupFailure(error)) => return Err(internal(error).into()),
-            Err(HandshakeError::Failure(failed) | HandshakeError::WouldBlock(failed)) => failed,
-        };
-
-        // A server that sent its certificate has declined the session.
-        let may_be_session_failure = SessionCache::was_offered(failed.ssl()) && !watch.has_begun();
-        if let Some(sessions) = &self.shared().sessions {
-            match may_be_session_failure {
-                true => sessions.pause(server, Instant::now()),
-                false => sessions.forget(server),
-            }
-        }
-        let tap = failed.get_mut();
-        let failure = tap.take_failure();
-        if failure.is_none() {
-            tap.recheck_readable();
-        }
-        let error = failed.error();
-        let session_refused = may_be_session_failure && diagnose::is_alert(error);
-        let checked = Checker::conclude(failed.ssl()).unwrap_or_default();
-        let revocation = checked.rejection;
-        let mut responder_wait = None;
-        let cause = match (watch.take(), revocation, &failure) {
-            (_, Some(failure), _) => Cause::from(*failure),
-            (Some(error), None, _) => {
-                let anchors = &self.shared().loaded.anchors;
-                let rules = Rules {
-                    name: &name,
-                    anchors,
-                    crls: &self.shared().loaded.crls,
-                    protocol: self.options().protocol(),
-                    level: failed.ssl().security_level(),
-                    now: SystemTime::now(),
-                };
-                let cause = Cause::from(rejection::rejected_chain(&error, &rules));
-                with_folder_error(cause, trust::take_folder_error(), anchors)
-            }
-            (None, None, io) => {
-                let tap = failed.get_ref();
-                let peer = self.peer(server, &name, failed.ssl(), tap, TlsPhase::Handshake);
-                match io {
-                    // The greeting of another protocol may be shorter than the header of a TLS record.
-                    Some(io) if stream::is_timeout(io) => {
-                        responder_wait = checked.findings.wait();
-                        let reason =
-                            diagnose::not_tls(&peer).unwrap_or(TlsFailure::HandshakeTimeout {
-                                received: peer.received,
-                            });
-                        match (&reason, &responder_wait) {
-                            (TlsFailure::HandshakeTimeout { .. }, Some(wait)) => {
-                                wait.named_in(reason.into(), started.elapsed())
-                            }
-                            _ => reason.into(),
-                        }
-                    }
-                    io => diagnose::failed_exchange(error, io.as_ref(), &peer).into(),
-                }
-            }
-        };
-        let cause = self.with_changed_files(cause);
-        let stack = error.ssl_error().cloned();
-        // The CRLs are checked with the chain, but reported as a separate stage.
-        let stage = if cause.category() == Category::Revocation {
-            Stage::Revocation
-        } else {
-            Stage::Tls
-        };
-        let error = Error::failed(stage, cause);
-        let error = match stack {
-            Some(stack) => error.with_source(stack),
-            None => error,
-        };
-        Err(Failed {
-            error,
-            session_refused,
-            responder_wait,
-        })
     }
 
     /// Names in the remedy the first of the files behind a cause that has changed since it was read.
@@ -406,50 +224,6 @@ impl TlsContext {
             Some(path) => explain::with_changed_file(cause, path, is_watched),
             None => cause,
         }
-    }
-
-    /// Rejects a handshake without a verified certificate. The system's configuration may allow anonymous cipher
-    /// suites, with which the server sends no certificate and OpenSSL has nothing to reject.
-    fn require_proof(&self, ssl: &SslRef) -> Result<()> {
-        let verified =
-            ssl.peer_certificate().is_some() && ssl.verify_result() == X509VerifyResult::OK;
-        if verified || !self.shared().loaded.options.verifies_certificate() {
-            return Ok(());
-        }
-        let cipher = ssl.current_cipher().map_or("none", SslCipherRef::name);
-        Err(Error::failed(
-            Stage::Tls,
-            CertificateFailure::Anonymous {
-                cipher: cipher.to_owned(),
-            },
-        ))
-    }
-
-    /// Creates the SSL object, configured to verify `name`.
-    fn prepare(&self, name: &ServerName) -> Result<(Ssl, VerifyWatch), ErrorStack> {
-        let options = &self.shared().loaded.options;
-        let mut ssl = Ssl::new(&self.shared().loaded.context)?;
-        ffi::expect_certificate_request(&mut ssl)?;
-        if let ServerName::Dns(host) = name {
-            ssl.set_hostname(host)?;
-        }
-        if options.verifies_hostname() {
-            let mut flags = X509CheckFlags::NO_PARTIAL_WILDCARDS;
-            if !options.allow_common_name() {
-                flags |= X509CheckFlags::NEVER_CHECK_SUBJECT;
-            }
-            let param = ssl.param_mut();
-            param.set_hostflags(flags);
-            match name {
-                ServerName::Dns(host) => param.set_host(host)?,
-                ServerName::Ip(address) => param.set_ip(*address)?,
-            }
-        }
-        let watch = VerifyWatch::default();
-        if options.verifies_certificate() {
-            watch.install(&mut ssl, options.pinned_keys(), &self.shared().loaded.crls);
-        }
-        Ok((ssl, watch))
     }
 
     pub(super) fn peer<'a, S>(
@@ -475,28 +249,6 @@ impl TlsContext {
             level: ssl.security_level(),
             now: SystemTime::now(),
         }
-    }
-}
-
-/// A cause that a CA folder may be behind: an issuer was not found, and a file of the folder was not used.
-fn with_folder_error(
-    cause: Cause,
-    folder_error: trust::FolderError,
-    anchors: &TrustAnchors,
-) -> Cause {
-    use CauseCode as Code;
-    let codes = [Code::IssuerUnknown, Code::SelfSigned, Code::UntrustedRoot];
-    if !codes.contains(&cause.code()) {
-        return cause;
-    }
-    match (folder_error.limit, folder_error.unused) {
-        (Some(limit), _) => FileFailure::AnchorsLimited {
-            anchors: anchors.clone(),
-            limit: limit.reached(),
-        }
-        .into(),
-        (None, Some(file)) => explain::with_unused_file(cause, &file.path, file.problem.as_ref()),
-        (None, None) => cause,
     }
 }
 
@@ -530,56 +282,12 @@ fn files_behind<'a>(cause: &Cause, options: &'a TlsOptions) -> Vec<&'a Path> {
     }
 }
 
-/// The reason why there is no connection, and whether another attempt without a session may succeed at once.
-pub(crate) struct Failed {
-    pub(crate) error: Error,
-    /// A session was offered, and the server answered with an alert.
-    pub(crate) session_refused: bool,
-    /// The deadline passed, and a part of the time was spent on an OCSP responder.
-    pub(crate) responder_wait: Option<ResponderWait>,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            session_refused: false,
-            responder_wait: None,
-        }
-    }
-}
-
 impl fmt::Debug for TlsContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsContext")
             .field("options", &self.shared().loaded.options)
             .field("anchors", &self.shared().loaded.anchors)
             .finish_non_exhaustive()
-    }
-}
-
-impl ServerName {
-    pub(crate) fn parse(host: &str) -> Result<Self> {
-        if let Some(address) = ip_address(host) {
-            return Ok(Self::Ip(address));
-        }
-        // The final dot of an absolute name is not part of names in certificates or of SNI.
-        let name = host.strip_suffix('.').unwrap_or(host);
-        // OpenSSL matches a name that begins with a dot with any name below it, so only whole labels are accepted.
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        if name.len() <= 253 && name.split('.').all(is_label) {
-            return Ok(Self::Dns(name.to_owned()));
-        }
-        let host = host.to_owned();
-        Err(Error::failed(
-            Stage::Tls,
-            TlsFailure::UnusableHostName { host },
-        ))
     }
 }
 

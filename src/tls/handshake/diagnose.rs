@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use openssl::error::ErrorStack;
 use openssl::ssl::{self, ErrorCode};
 
-use super::context::ServerName;
 use crate::options::{ProtocolList, ProtocolOptions, TlsVersion};
 use crate::reason::alert::Alert;
+use crate::reason::certificate::ServerName;
 use crate::reason::io::OsError;
 use crate::reason::tls::{
     AcceptedBefore, AlertMeaning, ClientCertificateFailure, OptionValue, PolicyRejection,

@@ -1,10 +1,12 @@
 //! The handshake: from a context and a stream to a verified stream, or to the reason why there is none.
 //!
-//! `context.rs` runs it with what `loaded.rs` holds. OpenSSL verifies the server's chain. The callback in `verify.rs`
-//! stores what it rejects, and `rejection.rs` gathers the reason with the help of `issuer.rs`, `names.rs` and `level.rs`. Alerts and broken exchanges are
-//! explained in `diagnose.rs`. `session.rs` resumes sessions, `sharing.rs` shares contexts between clients,
-//! `report.rs` describes a handshake that succeeded, and `stream.rs` is the stream after it.
+//! `connect.rs` runs it with a context (`context.rs`), which uses what `loaded.rs` holds. OpenSSL verifies the server's
+//! chain. The callback in `verify.rs` stores what it rejects, and `rejection.rs` gathers the reason with the help of
+//! `issuer.rs` and `names.rs`. `diagnose.rs` finds the reason for alerts and broken exchanges, with the bytes that
+//! `tap.rs` keeps. `session.rs` resumes sessions, `sharing.rs` shares contexts between clients, `report.rs` describes a
+//! handshake that succeeded, and `stream.rs` is the stream after it.
 
+pub(crate) mod connect;
 pub(crate) mod context;
 pub(crate) mod diagnose;
 pub(crate) mod issuer;
@@ -15,5 +17,6 @@ pub(crate) mod report;
 pub(crate) mod session;
 pub(crate) mod sharing;
 pub(crate) mod stream;
+mod tap;
 pub(crate) mod verify;
 pub(crate) mod verify_result;

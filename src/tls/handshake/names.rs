@@ -9,11 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use openssl::x509::X509Ref;
 use openssl_sys as sys;
 
+use crate::address::ip_address;
 use crate::data::certificate::address_of_entry;
+use crate::error::{Error, Result, Stage};
 use crate::ffi::openssl as ffi;
 use crate::reason::certificate::{
     NameAddition, NameKind, NearMiss, PresentedName, ServerName, WildcardFault,
 };
+use crate::reason::tls::TlsFailure;
 
 impl PresentedName {
     /// Returns the subject alternative names of these kinds, in their order.
@@ -337,6 +340,32 @@ fn glob(host: &str, name: &str) -> bool {
             }
             rest.ends_with(last)
         })
+}
+
+impl ServerName {
+    /// Returns the reference identifier for a host: an IP address, or a DNS name in ASCII.
+    pub(crate) fn parse(host: &str) -> Result<Self> {
+        if let Some(address) = ip_address(host) {
+            return Ok(Self::Ip(address));
+        }
+        // The final dot of an absolute name is not part of names in certificates or of SNI.
+        let name = host.strip_suffix('.').unwrap_or(host);
+        // OpenSSL matches a name that begins with a dot with any name below it, so only whole labels are accepted.
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if name.len() <= 253 && name.split('.').all(is_label) {
+            return Ok(Self::Dns(name.to_owned()));
+        }
+        let host = host.to_owned();
+        Err(Error::failed(
+            Stage::Tls,
+            TlsFailure::UnusableHostName { host },
+        ))
+    }
 }
 
 #[cfg(test)]
