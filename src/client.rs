@@ -305,7 +305,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a file cannot be used or the new set is rejected.
-    /// The old set then stays active; the log, target `mongotls::tls`, and an [`Event`](crate::event::Event) report it.
+    /// The old set then stays active; the log, target `mongotls::tls`, and an [`Event`] report it.
     pub fn reload_tls(&self) -> Result<()> {
         self.inner().reload_tls()
     }
