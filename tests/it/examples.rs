@@ -80,7 +80,7 @@ impl Drop for Example {
             // The group has the id of its first process.
             let group = format!("-{}", self.child.id());
             // The shell's own `kill`: a minimal system has no other.
-            let kill = format!("kill -KILL -- {group}");
+            let kill = format!("kill -s KILL -- {group}");
             let _ = Command::new("sh").args(["-c", &kill]).status();
             let _ = self.child.kill();
             let _ = self.child.wait();
