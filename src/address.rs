@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn ip_addresses_are_told_from_names() {
+    fn ip_addresses_are_distinguished_from_names() {
         for address in ["127.0.0.1", "::1", "fe80::1%eth0"] {
             assert!(ip_address(address).is_some(), "{address}");
         }

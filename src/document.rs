@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bson_is_refused() {
+    fn invalid_bson_is_rejected() {
         // A text that is not UTF-8, in a document and in an array, and an element of no known type.
         for bytes in [
             &b"\x0e\0\0\0\x02a\0\x02\0\0\0\xff\0\0"[..],
@@ -328,7 +328,7 @@ mod tests {
 
     #[cfg(feature = "serde")]
     #[test]
-    fn a_reply_of_another_shape_says_what_was_wanted() {
+    fn a_reply_of_another_shape_names_the_expected_type() {
         let error = to_typed::<Vec<u8>>(&nested(2)).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Bson);
     }

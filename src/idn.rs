@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_name_is_refused_with_the_reason() {
+    fn invalid_host_names_are_rejected_with_the_reason() {
         for (written, why) in [
             ("ａ_b.example", "it has no ASCII form"),
             ("bü cher.example", "it has no ASCII form"),

@@ -279,7 +279,7 @@ mod tests {
     /// A blocked SIGPIPE stays pending even if it is ignored, as in Rust programs.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_write_to_a_peer_that_is_gone_raises_no_sigpipe() {
+    fn a_write_to_a_closed_peer_raises_no_sigpipe() {
         let unix = || {
             let (ours, theirs) = UnixStream::pair().unwrap();
             drop(theirs);

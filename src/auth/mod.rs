@@ -390,7 +390,7 @@ mod tests {
     use crate::options::OidcToken;
 
     #[test]
-    fn what_needs_cloud_services_is_refused_before_any_connection() {
+    fn cloud_mechanisms_are_rejected_before_connecting() {
         for (uri, what) in [
             ("mongodb://host/?authMechanism=MONGODB-AWS", "MONGODB-AWS"),
             (

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_member_says_of_its_set_is_read_and_nonsense_left_out() {
+    fn replica_set_fields_are_read_and_invalid_ones_ignored() {
         let address = |name: &str| ServerAddress::tcp(name, 27017);
         let reply = rawdoc! {
             "hosts": ["A:27017", "b", 7, "no host", "[::1]:1"], "arbiters": ["c:27017"], "me": "a:0", "primary": "B:27017",

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_told_whole() {
+    fn metadata_that_fits_is_complete() {
         let client = fields(&fit(&facts()));
         assert_eq!(
             client
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_goes_in_the_order_of_the_specification() {
+    fn long_metadata_is_shortened_in_the_specified_order() {
         // Each text has a length that needs exactly one more step.
         let long = |length: usize| ClientFacts {
             faas: doc! { "name": "n", "region": "r".repeat(length) },

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_to_be_taken_alone_is() {
+    fn a_direct_connection_examines_one_host() {
         for option in ["directConnection", "loadBalanced"] {
             let options = options(&format!("mongodb://a/?{option}=true"));
             let found = examine_all(&options, |server| {

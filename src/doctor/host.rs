@@ -316,7 +316,7 @@ mod tests {
     use crate::doctor::examine;
 
     #[test]
-    fn weak_cipher_suites_are_told_by_what_is_weak() {
+    fn weak_cipher_suites_are_described_by_their_weakness() {
         let weaknesses = |cipher| weak_settings(cipher);
         let end = "; let the server prefer TLS 1.3, or ECDHE with AES-GCM or ChaCha20-Poly1305";
         for (cipher, what) in [
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_ping_is_told_once_with_its_cause() {
+    fn a_rejected_ping_is_reported_once_with_its_cause() {
         let server = Server::builder().start();
         for (code, expected) in [
             (13, CauseCode::AuthenticationFailed),

@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_socks5_is_named() {
+    fn other_protocols_than_socks5_are_named() {
         for (head, expected) in [
             (b"HTTP/1.1 400 B".as_slice(), "HTTP"),
             (b"SSH-2.0-OpenSS", "SSH"),
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_without_an_answer_says_what_was_waited_for() {
+    fn an_early_end_names_the_awaited_reply() {
         let cause = |step, kind| {
             proxy(
                 None,

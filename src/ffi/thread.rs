@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_begins_again_until_it_returns_or_is_ended() {
+    fn panicking_work_restarts_until_it_returns_or_stops() {
         for (panics, most, expected) in [(0, 9, (1, 0)), (3, 9, (4, 3)), (9, 2, (3, 3))] {
             let (mut runs, mut pauses) = (0, 0);
             let work = || {

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_secret_is_not_shown() {
+    fn secrets_are_not_shown() {
         let token = OidcToken::new("s3cret-access").refresh_token("s3cret-refresh");
         assert!(!format!("{token:?}").contains("s3cret"));
         let zero = token.expires_in(Duration::ZERO);

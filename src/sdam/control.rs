@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_check_that_is_cut_off_gets_the_next_one() {
+    fn waiters_of_a_cancelled_check_get_the_next_one() {
         let control = Control::default();
         assert_eq!(control.begin(), Begin::AsBefore);
         control.request();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_cuts_off_both_connections_wakes_who_waits_and_stays() {
+    fn stopping_interrupts_connections_and_wakes_waiters() {
         let control = Arc::new(Control::default());
         let interrupts = [control.renew(), control.renew_other()];
         let (sender, receiver) = mpsc::channel();

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_meanwhile_is_done_by_the_one_that_is_at_it() {
+    fn effects_queued_meanwhile_run_on_the_active_thread() {
         let effects = Effects::default();
         warns(&effects, 2);
         let mut done = 0;

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_date_changes_nothing() {
+    fn outdated_errors_change_nothing() {
         let of = |process: ObjectId, counter: i64, is_stale| {
             let reply = rawdoc! {
                 "ok": 0, "code": 10107, "topologyVersion": { "processId": process, "counter": counter },

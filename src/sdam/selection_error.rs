@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_of_the_one_hopeless_server_stands_for_itself() {
+    fn the_error_of_a_single_failing_server_is_returned() {
         let server = failed("a", Stage::Tls, CauseCode::CertificateExpired);
         let own = server.error.clone().unwrap();
         let one = topology(TopologyType::Unknown, vec![server]);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ghost_has_answered_and_says_what_to_do() {
+    fn a_ghost_is_explained_with_a_remedy() {
         let mut ghost = ServerDescription::unknown(address("a"));
         ghost.server_type = ServerType::RsGhost;
         let one = topology(TopologyType::Unknown, vec![ghost]);

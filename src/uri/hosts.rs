@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_behind_a_bare_percent_sign_is_told_how_to_write_it() {
+    fn an_unescaped_zone_gets_a_remedy() {
         for text in ["[fe80::1%eth0]", "[fe80::1%eth0]:27017", "[fe80::1%1]"] {
             let error = seed_list(text).unwrap_err();
             let cause = error.cause().unwrap();

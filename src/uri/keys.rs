@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_weakens_security_must_agree() {
+    fn options_that_weaken_security_must_agree() {
         for key in KEYS {
             let sensitive = key.name.starts_with("tls") || key.name.starts_with("auth");
             assert!(

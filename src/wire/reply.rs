@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_there_is_used_and_what_it_held_is_lost() {
+    fn buffers_are_reused_and_their_contents_dropped() {
         let ok = rawdoc! { "ok": 1.0 };
         let bytes = message(ok.as_bytes());
         for spare in [vec![7; 5], vec![7; 17], vec![7; 5000]] {

@@ -305,7 +305,7 @@ fn pod_identity(token: &'static str) -> impl Fn(&HttpRequest) -> Response + Send
 }
 
 #[test]
-fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
+fn eks_pod_identity_requests_use_the_pod_token() {
     let server = server();
     let agent = HttpServer::start(pod_identity("s3cret.jwt"));
     let dir = PkiDir::new();
@@ -351,7 +351,7 @@ fn eks_pod_identity_is_asked_with_the_token_of_the_pod() {
 }
 
 #[test]
-fn a_container_service_far_away_is_not_asked_in_plain_text() {
+fn a_remote_container_service_needs_https() {
     let server = server();
     let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "s3cret.jwt");
     let message = |url: &str, token| {
@@ -546,7 +546,7 @@ fn real_sts_via_a_proxy_logs_no_secret() {
 }
 
 #[test]
-fn what_sts_refuses_is_told_in_its_words() {
+fn sts_rejections_are_quoted() {
     let server = server();
     let (_sts, _dir, services) = sts(|_| {
         let text = r#"{"Error":{"Code":"InvalidIdentityToken","Message":"Token is expired","Type":"Sender"}}"#;
@@ -564,7 +564,7 @@ fn what_sts_refuses_is_told_in_its_words() {
 }
 
 #[test]
-fn a_web_identity_without_its_file_or_its_role_is_told() {
+fn a_web_identity_needs_its_file_and_role() {
     let server = server();
     let (sts, dir, services) = sts(|_| Response::status(500, ""));
     fs::write(dir.path().join("token"), " \n").unwrap();
@@ -598,7 +598,7 @@ fn a_web_identity_without_its_file_or_its_role_is_told() {
 }
 
 #[test]
-fn what_a_service_says_is_not_shown_where_it_may_hold_a_secret() {
+fn service_replies_with_secrets_are_not_shown() {
     let server = server();
     // Credentials with a status other than 200.
     for status in [203, 206, 302] {

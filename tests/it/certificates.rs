@@ -318,12 +318,12 @@ fn check_all(kind: KeyKind) {
 }
 
 #[test]
-fn each_fault_of_an_ecdsa_chain_is_told_apart() {
+fn each_fault_of_an_ecdsa_chain_is_distinguished() {
     check_all(KeyKind::EcP256);
 }
 
 #[test]
-fn each_fault_of_an_rsa_chain_is_told_apart() {
+fn each_fault_of_an_rsa_chain_is_distinguished() {
     check_all(KeyKind::Rsa(2048));
 }
 
@@ -374,7 +374,7 @@ fn a_sound_chain_is_verified_on_every_version_and_key() {
 }
 
 #[test]
-fn the_group_of_the_key_exchange_is_told_by_its_name_in_tls() {
+fn the_key_exchange_group_has_its_tls_name() {
     let groups = [
         ("P-256", "secp256r1"),
         ("P-384", "secp384r1"),
@@ -487,7 +487,7 @@ fn wildcards_match_one_label_and_no_part_of_one() {
 }
 
 #[test]
-fn what_is_no_host_name_is_refused_before_anything_is_sent() {
+fn invalid_host_names_are_rejected_before_connecting() {
     // OpenSSL would match ".example" with any name below it, and "*" with itself.
     let bench = Bench::with(
         KeyKind::EcP256,

@@ -40,7 +40,7 @@ fn names(seen: &Seen) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_command_is_told_from_check_out_to_check_in() {
+fn a_command_has_events_from_check_out_to_check_in() {
     let server = Server::builder().start();
     let (client, seen) = watched(&format!("{}?maxPoolSize=7", server.uri()));
     ping_on(&client).unwrap();
@@ -139,7 +139,7 @@ fn is_closed(error: &Error) -> bool {
 }
 
 #[test]
-fn a_closed_client_serves_nobody_and_has_no_connections() {
+fn a_closed_client_has_no_connections() {
     let server = Server::builder().start();
     let client = plain_client(&server, "minPoolSize=2");
     ping_on(&client).unwrap();
@@ -155,7 +155,7 @@ fn a_closed_client_serves_nobody_and_has_no_connections() {
 }
 
 #[test]
-fn closing_waits_for_what_is_in_use() {
+fn close_waits_for_connections_in_use() {
     let server = Server::builder().start();
     let client = plain_client(&server, "");
     let blocks = doc! { "blockConnection": true, "blockTimeMS": 300 };
@@ -201,7 +201,7 @@ fn close_waits_at_most_its_limit_and_reports_use() {
 }
 
 #[test]
-fn closing_ends_the_wait_of_others_and_attempts_to_connect() {
+fn close_aborts_waits_and_connection_attempts() {
     let server = Server::builder().start();
     let options = "maxPoolSize=1&connectTimeoutMS=60000&serverMonitoringMode=poll";
     let client = plain_client(&server, options);

@@ -234,7 +234,7 @@ fn passwords_come_from_files_for_every_command() {
 }
 
 #[test]
-fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
+fn a_terminal_prompt_for_the_user_password_has_no_echo() {
     let (server, uri) = server_of_ada();
     for (words, expected) in [
         (&["ping", &uri, "--json"][..], "\"ok\":true"),
@@ -277,7 +277,7 @@ fn a_terminal_is_asked_for_the_user_s_password_without_echo() {
 }
 
 #[test]
-fn a_terminal_is_never_asked_for_the_password_of_a_key() {
+fn a_terminal_prompt_is_never_for_a_key_password() {
     let bench = Bench::sound();
     let client = bench.ca.issue(LeafSpec::client("app"));
     let key = bench
@@ -324,7 +324,7 @@ fn a_wait_of_more_than_a_second_is_explained_on_a_terminal() {
 }
 
 #[test]
-fn replies_that_tell_of_failed_writes_end_with_1() {
+fn failed_writes_exit_with_1() {
     let server = Server::builder()
         .handle("insert", |_| {
             Some(doc! { "ok": 1, "n": 0, "writeErrors": [{ "index": 0, "code": 11000, "errmsg": "dup" }] })
@@ -504,7 +504,7 @@ fn run_all_prints_a_reply_that_has_no_cursor() {
 }
 
 #[test]
-fn run_all_stops_when_nobody_reads_any_more() {
+fn run_all_stops_when_the_reader_closes() {
     let server = Server::builder()
         .handle("find", |_| {
             Some(doc! { "ok": 1, "cursor": { "id": 7_i64, "ns": "d.t", "firstBatch": [{ "x": 1 }] } })

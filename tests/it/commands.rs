@@ -341,7 +341,7 @@ fn no_server_makes_a_command_exceed_the_limit_of_the_protocol() {
 }
 
 #[test]
-fn what_can_never_work_is_refused_before_anything_is_sent() {
+fn impossible_commands_fail_before_sending() {
     let (server, client) = with_things(0, "");
     let database = client.database("db");
     let document = [rawdoc! { "_id": 1 }];

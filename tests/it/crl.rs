@@ -260,7 +260,7 @@ fn every_crl_of_a_der_file_is_used() {
 }
 
 #[test]
-fn what_follows_a_crl_and_is_none_is_told() {
+fn data_after_a_crl_is_reported() {
     let revoked = Revoked::new();
     let dir = &revoked.bench.dir;
     let der = revoked.crl.to_der().unwrap();
@@ -366,7 +366,7 @@ fn a_crl_without_next_update_is_used_up_to_its_maximum_age() {
 }
 
 #[test]
-fn what_a_crl_is_for_must_match_the_certificate() {
+fn the_crl_scope_must_match_the_certificate() {
     use mongotls_testbench::der;
     let url = "http://crl.example/part.crl";
     let point = |url: &str| {

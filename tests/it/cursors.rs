@@ -214,7 +214,7 @@ fn empty_batches_of_an_open_cursor_are_passed_over() {
 }
 
 #[test]
-fn a_tailable_cursor_may_be_asked_again_after_an_empty_batch() {
+fn a_tailable_cursor_continues_after_an_empty_batch() {
     let server = sparse();
     let client = plain_client(&server, "");
     let tail = doc! { "find": "things", "tailable": true };

@@ -136,7 +136,7 @@ replica set \"rs0\"
 }
 
 #[test]
-fn members_that_a_seed_names_are_examined_and_told_by_field() {
+fn members_named_by_a_seed_are_examined_and_reported() {
     let set = Set::three();
     let (code, object) = doctor(&set.uri(&set.hosts()[1..2], "&replicaSet=rs0"));
     assert_eq!((code, &object["ok"]), (0, &json!(true)), "{object:#}");
@@ -211,7 +211,7 @@ fn a_member_is_found_by_way_of_another() {
 }
 
 #[test]
-fn a_seed_of_another_set_is_told_beside_those_that_are_well() {
+fn a_seed_of_another_set_is_reported_with_healthy_ones() {
     let set = Set::of(&[Role::Primary, Role::Primary]);
     let all = set.hosts();
     set.advertise(0, Role::Primary, &all[..1]);
@@ -249,7 +249,7 @@ fn a_seed_of_another_set_is_told_beside_those_that_are_well() {
 }
 
 #[test]
-fn a_host_that_belongs_to_no_set_or_cluster_is_told() {
+fn a_host_of_no_set_or_cluster_is_reported() {
     let set = Set::of(&[Role::Primary, Role::Secondary]);
     let all = set.hosts();
     let standalone = set.server(LeafSpec::local_server());
@@ -304,7 +304,7 @@ fn several_routers_are_a_sharded_cluster() {
 }
 
 #[test]
-fn an_arbiter_is_a_member_that_nobody_logs_in_to() {
+fn an_arbiter_is_a_member_without_authentication() {
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let tls = ServerTls::new(&ca.issue(LeafSpec::local_server()));
     let users = || Auth::new().user(User::new("admin", "ada", "pencil"));
@@ -369,7 +369,7 @@ fn a_seed_by_another_name_gets_a_warning() {
 }
 
 #[test]
-fn a_set_without_a_primary_and_one_with_two_are_told() {
+fn no_primary_and_two_primaries_are_reported() {
     let set = Set::of(&[Role::Secondary, Role::Secondary]);
     let all = set.hosts();
     let uri = set.uri(&all, "&replicaSet=rs0");

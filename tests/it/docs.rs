@@ -88,7 +88,7 @@ fn check(desk: &Desk, text: &str, expected: usize) {
 }
 
 #[test]
-fn each_command_line_of_the_readme_prints_what_stands_there() {
+fn commands_in_the_readme_print_the_shown_output() {
     let desk = Desk::new();
     let insert = r#"{"insert": "things", "documents": [{"_id": 1, "name": "first"}]}"#;
     let ca = desk.dir.path().join("ca.pem");
@@ -101,7 +101,7 @@ fn each_command_line_of_the_readme_prints_what_stands_there() {
 }
 
 #[test]
-fn each_command_line_of_the_guide_prints_what_stands_there() {
+fn commands_in_the_guide_print_the_shown_output() {
     check(&Desk::new(), include_str!("../../docs/tls.md"), 16);
 }
 
@@ -141,7 +141,7 @@ fn commands_in_the_authentication_guide_print_as_shown() {
 }
 
 #[test]
-fn each_command_line_of_its_reference_prints_what_stands_there() {
+fn commands_in_the_reference_print_the_shown_output() {
     check(&Desk::new(), include_str!("../../docs/command-line.md"), 7);
 }
 

@@ -115,31 +115,31 @@ fn reset_on_tls(after: u64, lengths: Lengths, error: &Error) {
 }
 
 #[test]
-fn a_close_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
+fn a_close_at_each_byte_of_tls_1_3_reports_its_phase() {
     let target = Target::with(Some(steady(SslVersion::TLS1_3)));
     end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
 }
 
 #[test]
-fn a_close_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
+fn a_close_at_each_byte_of_tls_1_2_reports_its_phase() {
     let target = Target::with(Some(steady(SslVersion::TLS1_2)));
     end_everywhere(&target, Layer::Tcp, &Action::Close, closed_on_tls);
 }
 
 #[test]
-fn a_reset_at_each_byte_of_tls_1_3_is_told_with_its_phase() {
+fn a_reset_at_each_byte_of_tls_1_3_reports_its_phase() {
     let target = Target::with(Some(steady(SslVersion::TLS1_3)));
     end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
 }
 
 #[test]
-fn a_reset_at_each_byte_of_tls_1_2_is_told_with_its_phase() {
+fn a_reset_at_each_byte_of_tls_1_2_reports_its_phase() {
     let target = Target::with(Some(steady(SslVersion::TLS1_2)));
     end_everywhere(&target, Layer::Tcp, &Action::Reset, reset_on_tls);
 }
 
 #[test]
-fn an_end_at_each_byte_of_replies_above_tls_is_told() {
+fn an_end_at_each_byte_of_replies_over_tls_is_reported() {
     for (action, expected) in [
         (Action::Close, CauseCode::ConnectionClosed),
         (Action::Reset, CauseCode::ConnectionReset),
@@ -167,7 +167,7 @@ fn an_end_at_each_byte_of_replies_above_tls_is_told() {
 }
 
 #[test]
-fn an_end_at_each_byte_of_replies_in_the_clear_is_told() {
+fn an_end_at_each_byte_of_plain_replies_is_reported() {
     for (action, expected) in [
         (Action::Close, CauseCode::ConnectionClosed),
         (Action::Reset, CauseCode::ConnectionReset),

@@ -85,7 +85,7 @@ fn document(raw: &RawDocumentBuf) -> Document {
 // --- commands ---
 
 #[test]
-fn a_command_that_succeeds_is_told_with_all_that_belongs_to_it() {
+fn a_successful_command_has_complete_events() {
     let server = Server::builder().start();
     let (client, seen) = listening(&server.uri(), None);
     let insert = Command::from(doc! { "insert": "c", "ordered": true })
@@ -143,7 +143,7 @@ fn the_service_behind_a_load_balancer_is_named() {
 }
 
 #[test]
-fn what_fails_is_told_with_the_error_that_the_caller_gets() {
+fn failure_events_contain_the_error_of_the_caller() {
     let server = Server::builder().start();
     let (client, seen) = listening(&format!("{}?socketTimeoutMS=300", server.uri()), None);
     let failures = [
@@ -183,7 +183,7 @@ fn what_fails_is_told_with_the_error_that_the_caller_gets() {
 }
 
 #[test]
-fn a_cursor_is_told_batch_by_batch_and_its_end_too() {
+fn each_batch_and_the_end_of_a_cursor_have_events() {
     let server = Server::builder().start();
     let (client, seen) = listening(&server.uri(), Some(&[EventKind::Command]));
     let database = client.database("db");
@@ -216,7 +216,7 @@ fn a_cursor_is_told_batch_by_batch_and_its_end_too() {
 }
 
 #[test]
-fn commands_that_carry_secrets_are_told_without_them() {
+fn events_of_sensitive_commands_are_redacted() {
     const SECRET: &str = "topsecret";
     let answer = |_: &_| Some(doc! { "ok": 1, "payload": SECRET });
     let names = "authenticate saslStart saslContinue getnonce createUser updateUser copydbgetnonce copydbsaslstart \
@@ -316,7 +316,7 @@ fn a_listener_may_use_the_client_itself() {
 // --- TLS ---
 
 #[test]
-fn handshakes_are_told_from_beginning_to_end() {
+fn handshakes_have_start_and_end_events() {
     let bench = Bench::sound();
     let (client, seen) = listening(
         &bench.uri(bench.without_monitors()),
@@ -353,7 +353,7 @@ fn handshakes_are_told_from_beginning_to_end() {
 }
 
 #[test]
-fn the_handshake_of_a_monitor_is_told_too_and_comes_first() {
+fn the_monitor_handshake_has_events_first() {
     let bench = Bench::sound();
     let uri = bench.uri("&serverMonitoringMode=poll");
     let (client, seen) = listening(&uri, Some(&[EventKind::Tls]));
@@ -369,7 +369,7 @@ fn the_handshake_of_a_monitor_is_told_too_and_comes_first() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_told_with_its_cause() {
+fn a_failed_handshake_event_has_its_cause() {
     let expired = Bench::with(
         KeyKind::EcP256,
         |leaf| leaf.validity(Validity::days(-20, -10)),

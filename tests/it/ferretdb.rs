@@ -161,7 +161,7 @@ fn ferretdb_serves_ping_insert_find_and_errors_by_cli() {
 }
 
 #[test]
-fn a_wrong_ca_is_told_on_both_fronts() {
+fn a_wrong_ca_is_reported_for_both_ferretdb_servers() {
     let Some(fronts) = Fronts::start() else {
         return;
     };

@@ -80,7 +80,7 @@ fn unreadable_files_say_why() {
 }
 
 #[test]
-fn a_file_of_another_kind_says_what_it_holds() {
+fn a_file_of_another_kind_is_identified() {
     let shelf = Shelf::new();
     let key = shelf.client.key_pem();
     let der = shelf.client.cert.to_der().unwrap();
@@ -163,7 +163,7 @@ fn a_client_certificate_file_lacks_what_it_lacks() {
 }
 
 #[test]
-fn password_missing_wrong_and_right_are_told_apart() {
+fn missing_wrong_and_right_passwords_are_distinguished() {
     let shelf = Shelf::new();
     let ca_file = shelf.file("ca.pem", shelf.ca.cert_pem());
     for bytes in [

@@ -134,7 +134,7 @@ fn the_handed_over_connection_has_pool_events_once() {
 }
 
 #[test]
-fn it_is_one_of_those_that_min_pool_size_asks_for() {
+fn the_handed_over_connection_counts_for_min_pool_size() {
     let bench = Bench::sound();
     let client = checked(&bench.uri("&minPoolSize=1"));
     let is_there = |_: &Server| client.snapshot().pools[0].available == 1;
@@ -145,7 +145,7 @@ fn it_is_one_of_those_that_min_pool_size_asks_for() {
 }
 
 #[test]
-fn what_nobody_took_is_the_monitors_again() {
+fn an_untaken_connection_returns_to_the_monitor() {
     for mode in ["poll", "stream"] {
         let bench = Bench::sound();
         let options = format!("&serverMonitoringMode={mode}&heartbeatFrequencyMS=500");
@@ -241,7 +241,7 @@ fn who_has_more_to_tell_of_himself_dials() {
 }
 
 #[test]
-fn what_was_made_before_a_reload_is_not_taken_over() {
+fn connections_from_before_a_reload_are_not_handed_over() {
     let bench = Bench::sound();
     let client = checked(&bench.uri(""));
     client.reload_tls().unwrap();
@@ -277,7 +277,7 @@ fn an_offered_connection_closed_by_the_server_fails_nothing() {
 // --- the end of the connection ---
 
 #[test]
-fn what_is_on_offer_ends_with_the_client() {
+fn an_offered_connection_closes_with_the_client() {
     let bench = Bench::sound();
     let ends: [fn(Client); 2] = [
         |client| assert!(client.close(Duration::from_secs(5)).is_empty()),
@@ -296,7 +296,7 @@ fn what_is_on_offer_ends_with_the_client() {
 /// The command runs on the connection of the first check while its former monitor is interrupted: by the failure of
 /// another command, by a reload, and by the end of the client.
 #[test]
-fn what_cuts_off_checks_does_not_cut_off_a_command() {
+fn cancelling_checks_does_not_interrupt_commands() {
     type CutOff = fn(&Server, &Client);
     let cuts: [(&str, CutOff); 3] = [
         ("a failure", |server, client| {

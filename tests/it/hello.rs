@@ -284,7 +284,7 @@ fn a_load_balancer_must_say_which_service_answers() {
 // --- the reply ---
 
 #[test]
-fn what_the_server_says_of_itself_is_reported() {
+fn hello_data_of_the_server_is_reported() {
     let hello = Hello {
         min_wire_version: 6,
         max_wire_version: 25,

@@ -619,7 +619,7 @@ fn the_password_of_a_file_is_used_byte_for_byte() {
 }
 
 #[test]
-fn what_is_wrong_with_a_password_file_is_blamed_on_it() {
+fn password_file_errors_name_the_file() {
     let desk = Desk::new();
     let client = desk.client(KeyKind::EcP256);
     let pem = desk.file("locked.pem", client.encrypted_bundle_pem("right"));

@@ -107,7 +107,7 @@ fn openssl(arguments: &[&str], input: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn every_form_of_file_is_told() {
+fn every_form_of_file_is_reported() {
     let desk = Desk::new();
     let server = desk.mid.issue(LeafSpec::local_server());
     let crl = desk.root.crl().validity(Validity::days(-1, 90)).build();
@@ -253,7 +253,7 @@ fn a_file_that_cannot_be_read_says_why() {
 }
 
 #[test]
-fn a_certificate_is_told_with_its_names_its_use_and_its_key() {
+fn a_certificate_is_reported_with_names_usage_and_key() {
     let desk = Desk::new();
     let server = desk
         .mid
@@ -294,7 +294,7 @@ fn a_certificate_is_told_with_its_names_its_use_and_its_key() {
 }
 
 #[test]
-fn a_crl_is_told_with_its_dates_its_number_and_its_size() {
+fn a_crl_is_reported_with_dates_number_and_size() {
     let desk = Desk::new();
     let gone = desk.root.issue(LeafSpec::local_server());
     let crl = desk
@@ -495,7 +495,7 @@ fn a_chain_stands_in_order_is_whole_and_is_signed() {
 }
 
 #[test]
-fn dates_are_told_and_fail_where_a_connection_would() {
+fn dates_are_reported_and_fail_like_connections() {
     let desk = Desk::new();
     let server = |validity| {
         desk.root
@@ -598,7 +598,7 @@ fn purposes_names_keys_and_digests_are_judged() {
 }
 
 #[test]
-fn damaged_and_unfinished_blocks_are_told() {
+fn damaged_and_unfinished_blocks_are_reported() {
     let desk = Desk::new();
     let root = desk.root.cert_pem();
     for label in ["CERTIFICATE", "X509 CRL", "PRIVATE KEY"] {
@@ -618,7 +618,7 @@ fn damaged_and_unfinished_blocks_are_told() {
 }
 
 #[test]
-fn a_private_key_that_all_may_read_is_told() {
+fn a_world_readable_private_key_is_reported() {
     let desk = Desk::new();
     let client = desk.root.issue(LeafSpec::client("app"));
     for (bytes, holds_key) in [(client.bundle_pem(), true), (client.cert_pem(), false)] {
@@ -938,7 +938,7 @@ fn many_old_anchors_are_one_warning() {
 }
 
 #[test]
-fn a_refused_chain_is_told_with_its_dates() {
+fn a_rejected_chain_is_reported_with_its_dates() {
     let bench = Bench::with(
         KeyKind::EcP256,
         |leaf| leaf.validity(Validity::expired()),
@@ -1055,7 +1055,7 @@ fn pem(label: &str, der: &[u8]) -> Vec<u8> {
 
 /// A CA created again under its old name, in the files of a server and of a client.
 #[test]
-fn files_that_share_a_name_and_no_key_are_told() {
+fn files_with_equal_names_and_other_keys_are_reported() {
     let desk = Desk::new();
     let again = Ca::root("root", KeyKind::EcP256);
     let leaf = again.issue(LeafSpec::client("app"));

@@ -152,7 +152,7 @@ fn machine_1_2_callback_is_called_once_for_many_connections() {
 }
 
 #[test]
-fn machine_2_1_the_callback_is_told_what_it_needs() {
+fn machine_2_1_the_callback_gets_its_parameters() {
     let bench = Bench::good();
     let uri = bench.uri("ada@", "connectTimeoutMS=5000");
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
@@ -271,7 +271,7 @@ fn machine_3_3_another_error_does_not_give_the_token_up() {
 }
 
 #[test]
-fn machine_4_a_user_who_is_asked_for_again_shows_a_new_token() {
+fn machine_4_reauthentication_uses_a_new_token() {
     let bench = Bench::good();
     let client = bench.machine(good);
     find(&client).unwrap();
@@ -284,7 +284,7 @@ fn machine_4_a_user_who_is_asked_for_again_shows_a_new_token() {
 }
 
 #[test]
-fn a_cursor_goes_on_where_its_user_is_asked_for_again() {
+fn a_cursor_continues_after_reauthentication() {
     let bench = Bench::good();
     let client = bench.machine(good);
     let things = (0..10)
@@ -426,7 +426,7 @@ fn calls_are_one_at_a_time_and_a_tenth_of_a_second_apart() {
 }
 
 #[test]
-fn human_1_1_and_1_2_a_person_logs_in_where_the_server_says() {
+fn human_1_1_and_1_2_login_at_the_idp_of_the_server() {
     for user in ["", "ada@"] {
         let bench = Bench::good();
         find(&bench.human(user, refreshing)).unwrap();
@@ -446,7 +446,7 @@ fn human_1_1_and_1_2_a_person_logs_in_where_the_server_says() {
 }
 
 #[test]
-fn human_1_6_no_person_is_asked_for_a_host_that_is_not_allowed() {
+fn human_1_6_no_login_for_a_host_that_is_not_allowed() {
     for hosts in [&[][..], &["example.com"]] {
         let bench = Bench::good();
         let uri = bench.uri("", "");
@@ -464,7 +464,7 @@ fn human_1_6_no_person_is_asked_for_a_host_that_is_not_allowed() {
 }
 
 #[test]
-fn human_2_2_a_server_or_a_callback_that_says_too_little_fails() {
+fn human_2_2_missing_fields_of_server_or_callback_fail() {
     let bench = Bench::good();
     let error = refused(&bench.human("", |_, _| Ok(OidcToken::new(""))));
     assert_eq!(code(&error), CauseCode::OidcCallbackFailed);
@@ -504,7 +504,7 @@ fn human_3_2_nothing_is_kept_at_first() {
 }
 
 #[test]
-fn human_4_2_without_a_refresh_token_the_person_is_asked_again() {
+fn human_4_2_login_repeats_without_a_refresh_token() {
     let bench = Bench::good();
     let client = bench.human("", good);
     find(&client).unwrap();

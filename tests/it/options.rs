@@ -108,7 +108,7 @@ fn connect_to_may_lead_to_a_unix_socket() {
 }
 
 #[test]
-fn a_proxy_is_asked_for_the_target_of_connect_to() {
+fn a_proxy_connects_to_the_target_of_connect_to() {
     let server = Server::builder().start();
     let proxy = Socks5Proxy::builder()
         .name("tunnel.mongotls.invalid", server.addr())

@@ -92,7 +92,7 @@ fn errors_of_the_network_have_the_labels() {
 }
 
 #[test]
-fn what_cannot_come_of_overload_has_none() {
+fn errors_unrelated_to_overload_have_no_labels() {
     let error = attempt_error("mongodb://no-such-host.invalid/?connectTimeoutMS=2000");
     assert_eq!(
         (error.stage(), is_labelled(&error)),

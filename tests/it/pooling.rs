@@ -230,7 +230,7 @@ fn the_limit_of_a_call_covers_the_wait_for_a_connection() {
 }
 
 #[test]
-fn the_limit_of_the_client_is_told_by_its_own_name() {
+fn the_client_limit_is_reported_by_its_option() {
     let server = Server::builder().start();
     let client = plain_client(&server, "timeoutMS=300");
     server.spoil_replies("ping", 1, ReplyFault::Silence);

@@ -12,7 +12,7 @@ use crate::common::{Bench, code, fact, ping, ping_error};
 use crate::target::attempt_error;
 
 #[test]
-fn a_server_without_a_common_version_or_cipher_is_told() {
+fn no_common_version_or_cipher_is_reported() {
     let root = Ca::root("root", KeyKind::EcP256);
     let ecdsa = root.issue(LeafSpec::local_server());
     let cases: &[(&[&str], CauseCode)] = &[
@@ -54,7 +54,7 @@ fn a_server_without_a_common_version_or_cipher_is_told() {
 }
 
 #[test]
-fn alerts_are_told_by_their_names() {
+fn alerts_are_reported_by_name() {
     let cases = [
         (
             SslAlert::INTERNAL_ERROR,
@@ -205,7 +205,7 @@ impl Clients {
 }
 
 #[test]
-fn refusals_of_the_client_certificate_are_told_apart() {
+fn client_certificate_rejections_are_distinguished() {
     let stranger = Ca::root("strange root", KeyKind::EcP256);
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
         let clients = Clients::new(ClientAuth::Require, version);

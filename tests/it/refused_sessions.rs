@@ -287,7 +287,7 @@ fn the_doctor_reports_a_server_that_refuses_its_own_sessions() {
 }
 
 #[test]
-fn the_doctor_says_nothing_of_a_server_that_resumes() {
+fn the_doctor_is_silent_about_a_resuming_server() {
     let bench = Bench::sound();
     let diagnosis = doctor::examine(&bench.uri(""));
     assert_eq!(diagnosis.examinations[0].warnings, [""; 0]);

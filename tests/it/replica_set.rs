@@ -84,7 +84,7 @@ fn await_members(client: &Client, count: usize) {
 }
 
 #[test]
-fn writes_go_to_the_primary_and_reads_where_they_are_asked_to() {
+fn writes_use_the_primary_and_reads_their_preference() {
     let set = secure_set(3);
     // The seed is a secondary: the others are found in its hello.
     let client = Client::connect(&set.uri_with_seeds(&[2], "localThresholdMS=10000")).unwrap();
@@ -477,7 +477,7 @@ fn threads_of_a_process_with_one_client() {
 }
 
 #[test]
-fn what_an_overloaded_server_refuses_is_tried_again() {
+fn commands_rejected_by_overload_are_retried() {
     let set = secure_set(1);
     let client = client(&set, "");
     insert(&client).unwrap();

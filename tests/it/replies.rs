@@ -213,7 +213,7 @@ fn an_answer_to_hello_that_breaks_the_protocol_is_not_mongodb() {
 }
 
 #[test]
-fn what_a_reply_may_hold_costs_nothing() {
+fn valid_reply_variants_keep_the_connection() {
     let server = Server::builder().start();
     let client = plain_client(&server, "");
     for fault in [

@@ -37,7 +37,7 @@ fn pair() -> ReplicaSet {
 }
 
 #[test]
-fn a_seed_that_cannot_be_reached_is_passed_over() {
+fn an_unreachable_seed_is_skipped() {
     let set = pair();
     let nobody = stranger::nobody();
     // The only seed that answers is a secondary; it names the primary.
@@ -276,7 +276,7 @@ fn a_dead_host_holds_up_no_command() {
 }
 
 #[test]
-fn a_router_that_is_gone_leaves_its_work_to_the_others() {
+fn other_routers_replace_a_stopped_router() {
     let cluster = ShardedCluster::start(2, Default::default());
     let client = Client::connect(&cluster.uri("")).unwrap();
     cluster.node(0).proxy().refuse();

@@ -61,7 +61,7 @@ fn versions_are_bounded_on_both_sides() {
 }
 
 #[test]
-fn ciphers_and_groups_are_those_that_were_asked_for() {
+fn ciphers_and_groups_are_the_configured_ones() {
     let (old, new) = (only(SslVersion::TLS1_2), only(SslVersion::TLS1_3));
     let suite = "TLS_CHACHA20_POLY1305_SHA256";
     let report = new
@@ -144,7 +144,7 @@ fn a_security_level_refuses_what_is_below_it() {
 }
 
 #[test]
-fn a_list_that_openssl_does_not_know_is_told_by_its_name() {
+fn an_invalid_list_is_reported_by_option_name() {
     type Set = fn(ProtocolOptions) -> ProtocolOptions;
     let bench = Bench::sound();
     let cases: [(&str, Set); 4] = [

@@ -104,7 +104,7 @@ fn contexts_with_equal_options_share_and_others_do_not() {
 }
 
 #[test]
-fn what_rests_on_more_than_options_and_files_is_not_shared() {
+fn contexts_with_callbacks_are_not_shared() {
     let bench = Bench::sound();
     let log = bench.dir.path().join("keys.log");
     let folder = hashed(&[&bench.ca]);
@@ -160,7 +160,7 @@ fn a_client_accepts_no_server_that_its_own_file_does_not_trust() {
 }
 
 #[test]
-fn sessions_end_with_the_last_one_who_has_the_context() {
+fn sessions_are_dropped_with_the_last_user() {
     let bench = Bench::sound();
     let first = caller(&bench, |tls| tls);
     assert!(!first.call().unwrap());

@@ -188,7 +188,7 @@ fn connect_timeout_ends_a_hang_at_any_stage() {
 }
 
 #[test]
-fn a_command_is_given_up_at_its_limit_wherever_the_reply_hangs() {
+fn a_command_times_out_wherever_its_reply_hangs() {
     let limit = LIMIT.as_millis();
     let cut = |after, action| ReplyFault::Cut { after, action };
     let faults = [
@@ -252,7 +252,7 @@ fn a_command_is_given_up_at_its_limit_wherever_the_reply_hangs() {
 }
 
 #[test]
-fn a_large_command_is_given_up_when_the_server_stops_reading() {
+fn a_large_command_times_out_if_the_server_stops_reading() {
     for_each([true, false], |tls| {
         let target = Target::new(tls);
         let proxy = Proxy::start(target.server().endpoint());

@@ -101,7 +101,7 @@ fn a_client_reaches_its_hosts_over_tls() {
 
 /// A server without TLS, with a connection string that does not mention TLS.
 #[test]
-fn a_server_without_tls_is_told_that_srv_turns_tls_on() {
+fn a_server_without_tls_reports_that_srv_enables_tls() {
     let server = Server::builder().start();
     let dns = zone(&format!(
         "_mongodb._tcp.db.0.0.1. SRV {} 127.0.0.1.",
@@ -154,7 +154,7 @@ fn only_the_connection_string_turns_tls_off() {
 }
 
 #[test]
-fn parsing_asks_nobody_and_the_client_shows_what_dns_said() {
+fn parsing_sends_no_query_and_the_client_shows_dns_data() {
     let dns = cluster();
     let options = options(CLUSTER, dns.addr()).unwrap();
     assert!(options.hosts().is_empty() && dns.asked().is_empty());
@@ -215,7 +215,7 @@ fn a_host_outside_of_the_domain_is_refused_with_its_name() {
 }
 
 #[test]
-fn what_is_not_there_is_told_from_a_server_that_does_not_say() {
+fn missing_records_differ_from_a_failing_name_server() {
     let dns = cluster();
     let told = |uri: &str| {
         let error = client(uri, &dns).unwrap_err();
@@ -233,7 +233,7 @@ fn what_is_not_there_is_told_from_a_server_that_does_not_say() {
 }
 
 #[test]
-fn txt_records_that_cannot_be_asked_for_are_a_failure() {
+fn unavailable_txt_records_are_a_failure() {
     let dns = cluster();
     dns.set_fault(DnsFault::TxtFails);
     let error = client(CLUSTER, &dns).unwrap_err();
@@ -304,7 +304,7 @@ fn a_forged_answer_before_the_right_one_does_no_harm() {
 }
 
 #[test]
-fn what_does_not_fit_is_asked_for_by_tcp() {
+fn truncated_replies_are_repeated_over_tcp() {
     let dns = cluster();
     dns.set_fault(DnsFault::Truncated);
     expect_cluster(&client(CLUSTER, &dns).unwrap());
@@ -375,7 +375,7 @@ fn a_long_answer_comes_with_edns_where_tcp_is_blocked() {
 }
 
 #[test]
-fn an_answer_damaged_on_the_way_is_asked_for_by_tcp() {
+fn a_damaged_reply_is_repeated_over_tcp() {
     let dns = cluster();
     for fault in [DnsFault::Cut, DnsFault::Emptied] {
         dns.set_fault(fault);
@@ -521,7 +521,7 @@ fn aliases_end_after_eight_and_never_in_a_circle() {
 }
 
 #[test]
-fn where_nobody_listens_the_error_says_so_at_once() {
+fn a_closed_dns_port_fails_at_once() {
     let nobody = stranger::nobody();
     let outcome = timed(Duration::ZERO, Duration::from_secs(3), || {
         Client::with_options(options(CLUSTER, nobody).unwrap())
@@ -533,7 +533,7 @@ fn where_nobody_listens_the_error_says_so_at_once() {
 }
 
 #[test]
-fn what_the_program_sets_goes_before_the_txt_record() {
+fn options_of_the_program_override_the_txt_record() {
     let dns = cluster();
     let builder = ConnectionString::parse(CLUSTER).unwrap().into_builder();
     let options = builder.replica_set("own").dns_server(dns.addr());
@@ -542,7 +542,7 @@ fn what_the_program_sets_goes_before_the_txt_record() {
 }
 
 #[test]
-fn conflicts_with_the_txt_record_are_told_as_such() {
+fn conflicts_with_the_txt_record_are_reported_as_such() {
     let dns = cluster();
     let error = client("mongodb+srv://db.example.org/?srvMaxHosts=1", &dns).unwrap_err();
     assert_eq!(
@@ -556,7 +556,7 @@ fn conflicts_with_the_txt_record_are_told_as_such() {
 }
 
 #[test]
-fn what_a_program_adds_to_the_hosts_is_refused() {
+fn hosts_added_by_the_program_are_rejected() {
     let builder = ConnectionString::parse(CLUSTER).unwrap().into_builder();
     let error = builder
         .host(mongotls::ServerAddress::tcp("h", 1))

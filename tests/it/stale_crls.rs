@@ -89,7 +89,7 @@ fn is_sound(scene: &Scene) {
 }
 
 #[test]
-fn a_stale_crl_that_nobody_needs_does_no_harm() {
+fn an_unused_stale_crl_does_no_harm() {
     let other = Ca::root("other", KeyKind::EcP256);
     let unneeded = [
         other.crl().validity(Validity::expired()).build(),
@@ -184,7 +184,7 @@ fn a_crl_number_goes_down_only_after_its_crl_has_ended() {
 }
 
 #[test]
-fn a_ca_with_a_new_key_counts_its_crls_anew() {
+fn a_ca_with_a_new_key_restarts_its_crl_numbers() {
     let scene = Scene::new(|ca| vec![ca.crl().number(300).build()]);
     let new = Ca::root("bench root", KeyKind::EcP256);
     let both = [scene.bench.ca.cert_pem(), new.cert_pem()].concat();
@@ -348,7 +348,7 @@ fn an_intermediate_anchor_needs_no_crl_of_its_own() {
 }
 
 #[test]
-fn what_is_below_an_anchor_needs_its_crls() {
+fn certificates_below_an_anchor_need_its_crls() {
     let below = Below::new();
     let (root, intermediate) = (&below.root, &below.intermediate);
     let refused = |anchors: &[&Ca], crls: &[X509Crl], expected, message: &str| {

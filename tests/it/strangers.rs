@@ -199,7 +199,7 @@ fn strangers_are_recognised_at_once() {
 }
 
 #[test]
-fn what_speaks_something_else_behind_tls_is_not_mongodb() {
+fn another_protocol_over_tls_is_not_mongodb() {
     for (bytes, looks_like) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"),
         (b"HTTP/1.1", "HTTP"),

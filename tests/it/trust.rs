@@ -157,7 +157,7 @@ fn threads_share_a_folder() {
 }
 
 #[test]
-fn a_folder_or_a_text_without_anchors_is_told() {
+fn a_folder_or_text_without_anchors_is_reported() {
     let bench = Bench::sound();
     let dir = PkiDir::new();
     let file = dir.write("ca.pem", bench.ca.cert_pem());

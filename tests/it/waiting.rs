@@ -29,7 +29,7 @@ fn impatient(uri: &str) -> Error {
 const WITHIN: &str = "no server for a read by primary within 600 ms (serverSelectionTimeoutMS): no server has answered";
 
 #[test]
-fn an_attempt_that_goes_on_says_what_it_waits_for() {
+fn an_ongoing_attempt_reports_its_wait() {
     // A full backlog: the kernel drops new connection requests.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();

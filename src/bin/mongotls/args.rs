@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_stands_in_for_a_missing_uri() {
+    fn a_missing_uri_comes_from_the_environment() {
         let parse = |words: &[&str]| parse(words.iter().map(OsString::from), true).unwrap().task;
         let variable = || target(TextSource::Variable);
         assert_eq!(parse(&["doctor"]), Task::Doctor { target: variable() });
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_command_line_is_told_without_the_connection_string() {
+    fn a_usage_error_does_not_show_the_connection_string() {
         const NO_URI: &str = "needs a URI, or MONGOTLS_URI in the environment";
         const FEWER: &str = "takes fewer arguments; put the URI in quotes, because it contains '&'";
         const COUNT: &str = "the count must be a number from 1 to 1000000";

@@ -434,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_common_name_stands_for_a_subject_where_it_can_be_told() {
+    fn subjects_are_shown_by_common_name_if_unambiguous() {
         for (subject, name) in [
             ("CN=Example Root CA", "Example Root CA"),
             ("CN=Example Root CA,O=Acme", "Example Root CA"),
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_whole_and_what_has_ended_is_below_zero() {
+    fn days_are_whole_and_negative_after_the_end() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let day = Duration::from_secs(86_400);
         let second = Duration::from_secs(1);

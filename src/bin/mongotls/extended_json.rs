@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_a_value_is_an_error_that_names_the_place() {
+    fn lossy_values_are_errors_with_a_position() {
         let too_large = "the integer does not fit 64 bits; write it as {\"$numberDecimal\": \"…\"}, or as {\"$numberDouble\": \"…\"}";
         let no_double = "the number does not fit a double; use $numberDecimal";
         let form = |key: &str| format!("{key} is not valid Extended JSON");

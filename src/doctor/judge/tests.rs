@@ -133,7 +133,7 @@ pub(super) const FAILURE: Severity = Severity::Failure;
 const WARNING: Severity = Severity::Warning;
 
 #[test]
-fn of_a_sound_deployment_there_is_nothing_to_say() {
+fn a_healthy_deployment_has_no_findings() {
     let all = ["a", "b", "c"];
     let arbiter = || {
         changed(secondary("c", &all[..2]), |hello| {
@@ -187,7 +187,7 @@ fn of_a_sound_deployment_there_is_nothing_to_say() {
 }
 
 #[test]
-fn each_trouble_of_several_hosts_is_found_and_no_other_is_told() {
+fn each_problem_of_several_hosts_is_found_alone() {
     use Code as C;
     let all = ["a", "b"];
     type Row = (&'static str, Vec<Examination>, Vec<(Code, Severity)>);
@@ -493,7 +493,7 @@ fn the_main_failure_is_of_a_host_that_clients_would_use() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn skipped_hosts_are_reported() {
     let (options, _) = ClientOptions::parse("mongodb://a/?replicaSet=rs").unwrap();
     let report = judge(&options, &mut [primary("a", &["a"])], false);
     assert_eq!(codes(&report), [(Code::NotAllExamined, WARNING)]);

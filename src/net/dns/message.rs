@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_apart() {
+    fn response_codes_are_distinguished() {
         let query = srv("_mongodb._tcp.db.example");
         let with_code = |code: u8| {
             let mut message = answer(&query, 7);
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_the_length_cannot_hold_are_not_believed() {
+    fn impossible_record_counts_are_rejected() {
         let mut message = vec![0; 12];
         message[2] = 0x80;
         message[4..12].fill(0xff);

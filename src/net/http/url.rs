@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart_and_put_together() {
+    fn urls_are_parsed_and_formatted() {
         let cases = [
             ("http://ocsp.example", "http://ocsp.example/"),
             (

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_addresses_are_asked_for_as_what_they_are() {
+    fn names_and_addresses_are_sent_in_their_own_form() {
         let long = "n".repeat(255);
         for (host, expected) in [
             ("db", b"\x03\x02db".to_vec()),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_a_message_is_named() {
+    fn values_too_long_for_a_message_are_named() {
         let long = "x".repeat(256);
         let of = |host: &str, user: &str, password: &str| {
             let credential = credential(user, password);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_a_good_reply_is_read_to_its_end_and_no_further() {
+    fn each_valid_reply_is_read_exactly_to_its_end() {
         let long = [vec![b'n'; 255], vec![0, 80]].concat();
         let rests: [&[&[u8]]; 4] = [
             &[&[5, 0, 0, 1], &[0; 6]],
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_is_told_from_the_others() {
+    fn each_refusal_is_distinguished() {
         let broken = ProxyRefusal::Violation;
         let method: &[u8] = &[5, 0];
         let cases: &[(bool, &[&[u8]], ProxyRefusal)] = &[

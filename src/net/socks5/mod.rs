@@ -165,7 +165,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_follows_the_last_answer_is_left_to_the_server() {
+    fn bytes_after_the_last_reply_belong_to_the_server() {
         for reply in REPLIES {
             let (outcome, eager) = exchange_with(&[reply, b"the server's"].concat());
             assert!(outcome.is_ok(), "{outcome:?}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_ends_early_is_an_end_at_each_byte() {
+    fn a_reply_may_end_early_at_each_byte() {
         for reply in REPLIES {
             for end in 0..reply.len() {
                 let (outcome, _) = exchange_with(&reply[..end]);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_comes_with_the_answer_that_told_it() {
+    fn a_refusal_contains_its_reply() {
         let (outcome, _) = exchange_with(b"HTTP/1.1 400 Bad Request");
         let Err(ConversationError::Refused(ProxyRefusal::NotSocks5, answer)) = outcome else {
             panic!("{outcome:?}")

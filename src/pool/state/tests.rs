@@ -210,7 +210,7 @@ fn the_connection_checked_in_last_is_handed_out_first() {
 }
 
 #[test]
-fn a_check_out_says_since_when_the_connection_was_available() {
+fn check_out_returns_when_the_connection_became_available() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
     pool.fill(2, now);
@@ -383,7 +383,7 @@ fn clearing_makes_everything_stale() {
 }
 
 #[test]
-fn clearing_a_paused_pool_raises_the_generation_and_says_so() {
+fn clearing_a_paused_pool_increments_the_generation() {
     let mut pool = paused(LIMITS);
     assert!(!pool.clear(true, false).0);
     assert_eq!(pool.generation(), 1);
@@ -419,7 +419,7 @@ fn retiring_does_not_pause() {
 }
 
 #[test]
-fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
+fn interruption_removes_connections_in_use_once() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
     pool.fill(3, now);
@@ -468,7 +468,7 @@ fn an_interruption_takes_what_is_in_use_out_of_the_pool_once() {
 }
 
 #[test]
-fn a_lease_that_was_taken_away_changes_nothing() {
+fn a_revoked_lease_changes_nothing() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
     let lost = pool.new_in_use(Some(SERVICE), now);
@@ -706,7 +706,7 @@ fn closing_closes_what_is_available_and_refuses() {
 }
 
 #[test]
-fn who_comes_later_does_not_overtake() {
+fn later_waiters_do_not_overtake() {
     let now = Instant::now();
     let mut pool = ready(Limits {
         max_size: 1,
@@ -749,7 +749,7 @@ fn the_head_stays_while_there_is_nothing_for_it() {
 }
 
 #[test]
-fn all_who_wait_are_refused_while_the_pool_is_paused_or_closed() {
+fn waiters_are_rejected_when_the_pool_is_paused_or_closed() {
     let now = Instant::now();
     let cases: [(Happens, CheckOutRefusal); 3] = [
         (
@@ -792,7 +792,7 @@ fn a_thread_that_leaves_is_passed_over() {
 }
 
 #[test]
-fn who_lines_up_again_is_the_first_and_can_leave() {
+fn a_requeued_waiter_is_first_and_can_leave() {
     let now = Instant::now();
     let mut pool = paused(LIMITS);
     let a = pool.enqueue("a", false);

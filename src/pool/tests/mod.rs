@@ -101,7 +101,7 @@ fn a_failed_dial_gives_its_place_back() {
 }
 
 #[test]
-fn a_paused_pool_says_what_it_was_cleared_for() {
+fn a_paused_pool_reports_why_it_was_cleared() {
     let server = Server::builder().start();
     let pool = pool_of(&server, 1);
     pool.clear(Some(&Error::protocol("the other operation")), false);

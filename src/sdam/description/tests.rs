@@ -7,7 +7,7 @@ fn address(name: &str) -> ServerAddress {
 }
 
 #[test]
-fn types_follow_from_what_hello_says() {
+fn server_types_follow_from_hello() {
     let of = |change: fn(&mut Hello)| {
         let mut hello = Hello::default();
         change(&mut hello);

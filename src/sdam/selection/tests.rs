@@ -53,7 +53,7 @@ fn a_limit_of_staleness_must_go_with_the_interval_of_checks() {
 }
 
 #[test]
-fn an_incompatible_deployment_serves_nobody() {
+fn an_incompatible_deployment_has_no_suitable_server() {
     let mut topology = topology(
         TopologyType::Sharded,
         &[server("a", ServerType::Mongos, None)],

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_described_by_what_it_holds() {
+    fn a_file_is_described_by_its_contents() {
         let cases: &[(&[u8], &str)] = &[
             (b"", "nothing"),
             (b" \n\t", "nothing"),

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_the_next_one_of_its_kind_cuts_off_is_not_skipped() {
+    fn a_pem_block_cut_by_the_next_one_is_not_skipped() {
         let text = b"-----BEGIN A-----\nx\n-----BEGIN A-----\ny\n-----END A-----\n";
         let texts: Vec<_> = pem_blocks(text).map(|block| block.text).collect();
         let whole = b"-----BEGIN A-----\ny\n-----END A-----";
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_decoded_where_it_stands() {
+    fn base64_is_decoded_in_place() {
         let cases: &[(&str, Option<&[u8]>)] = &[
             ("", Some(b"")),
             ("\r\nQUJD\r\n", Some(b"ABC")),

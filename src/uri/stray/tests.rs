@@ -27,7 +27,7 @@ const BEHIND_HOSTS: &str = "Write \"/?\" between the hosts and the first option,
     \"&\" between options. In a user name or password, write ; as %3B and = as %3D.";
 
 #[test]
-fn an_option_that_follows_the_hosts_is_told_where_to_stand() {
+fn a_misplaced_option_gets_a_remedy() {
     for (uri, expected) in [
         ("mongodb://h;tls=true", "contains \"tls=\" after \";\""),
         (

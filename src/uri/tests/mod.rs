@@ -117,7 +117,7 @@ fn the_last_valid_value_counts() {
 }
 
 #[test]
-fn whatever_asks_for_tls_turns_it_on() {
+fn every_tls_request_turns_tls_on() {
     let tls = |uri: &str| ClientOptions::parse(uri).unwrap().0.tls;
     for on in [
         "tls=true",

@@ -106,7 +106,7 @@ fn refused(bytes: &[u8], offered: &[Compressor]) -> Malformed {
 }
 
 #[test]
-fn what_pymongo_compressed_is_read() {
+fn replies_compressed_by_pymongo_are_read() {
     for (compressor, text) in PYMONGO {
         let message = hex(text);
         let offered = Offered::of(&[compressor]);
@@ -158,7 +158,7 @@ fn a_wrapped_message_keeps_its_header_and_comes_out_as_it_was() {
 }
 
 #[test]
-fn what_would_exceed_the_limit_is_not_wrapped() {
+fn oversized_messages_are_not_compressed() {
     let noise = Random::default().bytes(5000);
     let binary = bson::Binary {
         subtype: bson::spec::BinarySubtype::Generic,
@@ -315,7 +315,7 @@ impl std::io::Read for Slow<'_> {
 }
 
 #[test]
-fn a_bomb_comes_to_no_more_than_was_declared() {
+fn a_decompression_bomb_stops_at_the_declared_size() {
     let zeros = vec![0; 64 << 20];
     for compressor in ALL {
         let mut data = Vec::new();

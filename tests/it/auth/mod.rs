@@ -121,7 +121,7 @@ fn a_builder_names_the_user_as_a_connection_string_does() {
 }
 
 #[test]
-fn an_arbiter_knows_no_users_and_is_not_asked() {
+fn an_arbiter_is_not_authenticated_to() {
     let hello = Hello::member(Role::Arbiter, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
     let server = Server::builder().hello(hello).auth(Auth::new()).start();
     let uri = uri(&server, "ada:pencil", "directConnection=true");
@@ -132,7 +132,7 @@ fn an_arbiter_knows_no_users_and_is_not_asked() {
 }
 
 #[test]
-fn nobody_but_a_whole_arbiter_is_spared_the_authentication() {
+fn only_genuine_arbiters_skip_authentication() {
     // A primary of a set, and a standalone server.
     let primary = Hello::member(Role::Primary, "rs", "127.0.0.1:1", &["127.0.0.1:1"]);
     for hello in [primary, Hello::default()] {

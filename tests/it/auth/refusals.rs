@@ -84,7 +84,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn each_refusal_is_told_with_what_is_likely_and_what_to_do() {
+fn each_rejection_is_explained_with_a_remedy() {
     let old = User::new("admin", "old", "pencil").only(&["SCRAM-SHA-1"]);
     for case in cases() {
         let server = server(Auth::new().user(ada()).user(old.clone()));
@@ -181,7 +181,7 @@ fn plain_asks_for_the_database_that_ldap_users_are_in() {
 }
 
 #[test]
-fn a_doctor_that_cannot_look_closer_says_what_the_library_says() {
+fn a_failed_probe_leaves_the_library_error() {
     // hello is the first command with the new name; before it, the connection has used the old one.
     let server = server(Auth::new().user(ada()));
     let failure = mongotls::bson::doc! { "errorCode": 59 };
@@ -203,7 +203,7 @@ fn a_doctor_that_cannot_look_closer_says_what_the_library_says() {
 }
 
 #[test]
-fn doctor_tells_who_the_server_takes_the_client_for() {
+fn doctor_shows_the_authenticated_user() {
     let server = server(Auth::new().user(ada()));
     let uri = uri(&server, "ada:pencil", "");
     let run = mongotls(&["doctor", &uri, "--json"]);
@@ -236,7 +236,7 @@ fn doctor_does_not_log_in_to_an_arbiter() {
 }
 
 #[test]
-fn an_authentication_without_an_answer_is_told_with_its_limit() {
+fn an_unanswered_authentication_reports_its_limit() {
     let server = server(Auth::new().user(ada()));
     server.spoil_replies("saslContinue", 1, ReplyFault::Silence);
     let object = doctor(&uri(&server, "ada:pencil", "connectTimeoutMS=200"));

@@ -84,7 +84,7 @@ fn without_speculation_and_with_the_name_it_works_too() {
 }
 
 #[test]
-fn a_missing_user_is_told_with_the_command_that_creates_it() {
+fn a_missing_user_is_reported_with_a_create_command() {
     let odd = |leaf: LeafSpec| leaf.subject_entry("O", "Smith, \"Sons\" + Co; \u{e9}t\u{e9}");
     for (leaf, subject) in [
         (LeafSpec::client("app"), SUBJECT.to_owned()),
@@ -117,7 +117,7 @@ fn a_missing_user_is_told_with_the_command_that_creates_it() {
 }
 
 #[test]
-fn a_user_of_another_certificate_is_told_apart() {
+fn a_user_of_another_certificate_is_distinguished() {
     let desk = app();
     let error = work(&desk.uri("CN%3Dother@")).unwrap_err();
     assert_eq!(code(&error), CauseCode::AuthenticationFailed);
@@ -134,7 +134,7 @@ fn a_user_of_another_certificate_is_told_apart() {
 }
 
 #[test]
-fn a_certificate_like_those_of_the_servers_is_told_as_that() {
+fn a_certificate_of_a_cluster_member_is_recognised() {
     // In MongoDB's words.
     let text = "The provided certificate can only be used for cluster authentication, not client authentication. \
                 The current configuration does not allow x.509 cluster authentication, check the --clusterAuthMode flag";
@@ -179,7 +179,7 @@ fn without_tls_or_a_certificate_nothing_is_tried() {
 }
 
 #[test]
-fn haproxy_verifies_the_certificate_and_says_whose_it_is() {
+fn haproxy_verifies_and_forwards_the_certificate() {
     let ca = Ca::root("front root", KeyKind::EcP256);
     let strangers = Ca::root("another root", KeyKind::EcP256);
     let auth = || Auth::new().user(User::certificate("CN=app"));

@@ -544,7 +544,7 @@ fn check_all(kind: KeyKind) {
 
 /// A key that the usual level allows but a higher one rejects: the setting, and the requirement.
 #[test]
-fn a_higher_security_level_is_told_with_what_set_it() {
+fn a_higher_security_level_is_reported_with_its_source() {
     use mongotls::options::{ProtocolOptions, TlsOptions};
     let root = CaSpec::new("the root")
         .key(&key(KeyKind::Rsa(3072), "root"))
@@ -628,7 +628,7 @@ fn a_higher_security_level_is_told_with_what_set_it() {
 
 /// Keys with explicit curve parameters, which OpenSSL 3 rejects, are not reported as a bad signature.
 #[test]
-fn a_curve_that_is_spelled_out_is_told_as_such() {
+fn an_explicit_curve_is_reported() {
     use openssl::ec::{Asn1Flag, EcGroup, EcKey};
     if openssl::version::number() < 0x3000_0000 {
         return;
@@ -674,11 +674,11 @@ fn a_curve_that_is_spelled_out_is_told_as_such() {
 }
 
 #[test]
-fn each_fault_of_an_ecdsa_chain_is_told_with_its_facts() {
+fn each_fault_of_an_ecdsa_chain_has_its_facts() {
     check_all(KeyKind::EcP256);
 }
 
 #[test]
-fn each_fault_of_an_rsa_chain_is_told_with_its_facts() {
+fn each_fault_of_an_rsa_chain_has_its_facts() {
     check_all(KeyKind::Rsa(2048));
 }

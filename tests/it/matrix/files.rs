@@ -155,7 +155,7 @@ fn forbidden(shelf: &Shelf, seen: &mut Seen, option: &str, code: CauseCode) {
 }
 
 #[test]
-fn a_file_of_another_kind_says_what_it_holds() {
+fn a_file_of_another_kind_is_identified() {
     let mut seen = Seen::default();
     for kind in KINDS {
         let shelf = Shelf::new(kind);

@@ -292,7 +292,7 @@ fn same_keys() -> Vec<Case> {
 }
 
 #[test]
-fn a_namesake_of_the_issuer_is_told_from_the_issuer() {
+fn a_namesake_of_the_issuer_is_distinguished() {
     let server = Server::builder()
         .tls(ServerTls::new(&root("old").root().issue(leaf())))
         .start();

@@ -80,7 +80,7 @@ fn an_unknown_name_differs_from_a_failing_resolver() {
 
 /// A name server of this host that receives queries and does not answer.
 #[test]
-fn a_silent_name_server_is_what_an_attempt_waits_for() {
+fn a_silent_name_server_is_reported_as_the_wait() {
     let Ok(silent) = UdpSocket::bind("127.254.254.253:53") else {
         return skipped("a silent name server; it needs the port 53");
     };
@@ -134,7 +134,7 @@ fn a_silent_name_server_is_what_an_attempt_waits_for() {
 }
 
 #[test]
-fn ports_and_networks_that_cannot_be_reached_are_told_apart() {
+fn unreachable_ports_and_networks_are_distinguished() {
     let mut seen = Seen::default();
     let nobody = stranger::nobody();
     let refused = Expected::new(CauseCode::ConnectionRefused)
@@ -201,7 +201,7 @@ fn each_proxy_failure_is_reported_with_its_reason() {
 }
 
 #[test]
-fn a_handshake_that_ends_early_or_not_at_all_says_where() {
+fn an_incomplete_handshake_reports_its_phase() {
     let (closed, reset) = (CauseCode::ConnectionClosed, CauseCode::ConnectionReset);
     let timeout = CauseCode::HandshakeTimeout;
     for_each(KINDS, |kind| {
@@ -270,7 +270,7 @@ fn a_handshake_that_ends_early_or_not_at_all_says_where() {
 }
 
 #[test]
-fn what_is_not_mongodb_is_named() {
+fn other_protocols_than_mongodb_are_named() {
     let code = CauseCode::NotMongodb;
     let mut seen = Seen::default();
     let web = stranger::http_server();

@@ -283,7 +283,7 @@ fn real_servers_refuse_a_name_that_they_do_not_serve() {
 }
 
 #[test]
-fn what_does_not_speak_tls_is_named() {
+fn other_protocols_than_tls_are_named() {
     let strangers = [
         (stranger::http_server(), "HTTP"),
         (stranger::banner(*b"SSH-2.0-OpenSSH_9.2p1\r\n"), "SSH"),
@@ -329,7 +329,7 @@ fn what_does_not_speak_tls_is_named() {
 }
 
 #[test]
-fn a_server_that_wants_tls_is_told_from_its_end_or_its_alert() {
+fn a_server_that_requires_tls_is_detected_by_its_close() {
     let code = CauseCode::ServerRequiresTls;
     let (bench, identity) = bench(KeyKind::EcP256);
     let closes = Stranger::start(|mut socket, _| drop(socket.read(&mut [0; 1024])));

@@ -238,6 +238,6 @@ fn whole_chain(desk: &Desk, seen: &mut Seen) {
 }
 
 #[test]
-fn each_fault_of_a_crl_is_told_with_its_facts() {
+fn each_fault_of_a_crl_has_its_facts() {
     KINDS.into_iter().for_each(check_all);
 }

@@ -184,7 +184,7 @@ impl Desk {
 /// Compares the message and the remedy for each selection of the server that the client rejects, with the client's own
 /// lists and with those of the options.
 #[test]
-fn what_this_client_does_not_accept_of_a_server_is_told() {
+fn server_properties_that_fail_the_options_are_reported() {
     let Some(desk) = Desk::new() else { return };
     let mut seen = Seen::default();
     let code = CauseCode::NoSharedCipher;
@@ -242,7 +242,7 @@ fn what_this_client_does_not_accept_of_a_server_is_told() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_decoded_is_told() {
+fn an_undecodable_certificate_is_reported() {
     let Some(desk) = Desk::new() else { return };
     let mut seen = Seen::default();
     desk.check(

@@ -342,7 +342,7 @@ fn an_alert_during_a_command_is_not_of_the_handshake() {
 
 /// A rejection by this client's own OpenSSL is not attributed to a proxy.
 #[test]
-fn refusals_by_the_own_openssl_are_told_as_such() {
+fn rejections_by_the_local_openssl_are_reported_as_such() {
     let desk = Desk::new();
     let version = openssl_version();
     let mut seen = Seen::default();

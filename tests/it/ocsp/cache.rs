@@ -82,7 +82,7 @@ fn concurrent_connections_wait_once_for_a_hanging_responder() {
 }
 
 #[test]
-fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
+fn without_a_limit_connections_wait_for_the_running_request() {
     let asked = Asked::new();
     asked.answers(|spec| spec.revoked(-9, None));
     asked
@@ -109,7 +109,7 @@ fn without_any_limit_a_connection_waits_for_the_one_that_asks() {
 
 /// A server that stalls until the time is nearly up must not gain five seconds without requests.
 #[test]
-fn a_question_that_had_no_time_is_asked_again() {
+fn a_request_without_time_is_repeated() {
     let asked = Asked::new();
     asked.answers(|spec| spec.revoked(-9, None));
     asked
@@ -157,7 +157,7 @@ fn an_answer_is_kept_until_its_next_update_and_no_longer() {
 }
 
 #[test]
-fn what_has_no_end_or_no_verdict_is_not_kept_for_long() {
+fn inconclusive_responses_are_cached_briefly() {
     for change in [
         |spec: mongotls_testbench::pki::OcspSpec| spec.next_update(None),
         |spec: mongotls_testbench::pki::OcspSpec| spec.unknown(),

@@ -189,7 +189,7 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
 ];
 
 #[test]
-fn pymongo_lets_in_whom_we_let_in() {
+fn pymongo_accepts_the_same_servers() {
     let Some(mut pymongo) = PyMongo::start() else {
         return;
     };

@@ -64,7 +64,7 @@ impl Asked {
 }
 
 #[test]
-fn a_responder_is_asked_about_the_certificate_and_believed() {
+fn a_responder_is_queried_and_its_status_used() {
     for kind in [KeyKind::EcP256, KeyKind::Rsa(2048)] {
         for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
             let asked = Asked::on(kind, version);
@@ -131,7 +131,7 @@ fn long_requests_and_post_only_responders_use_post() {
 }
 
 #[test]
-fn every_sound_way_to_answer_is_understood() {
+fn every_valid_form_of_response_is_accepted() {
     let asked = Asked::new();
     for behaviour in [
         Behaviour::Sound,
@@ -160,7 +160,7 @@ fn every_sound_way_to_answer_is_understood() {
 }
 
 #[test]
-fn a_responder_that_misbehaves_is_passed_over_and_told() {
+fn a_misbehaving_responder_is_skipped_and_reported() {
     let https = || "https://127.0.0.1:1".to_owned();
     let cases = [
         (Behaviour::Status(404), "HTTP status 404"),
@@ -273,7 +273,7 @@ fn a_connection_that_breaks_at_any_byte_is_passed_over_in_time() {
 }
 
 #[test]
-fn a_response_with_a_fault_is_not_believed_whatever_it_says() {
+fn an_invalid_response_is_ignored_whatever_its_status() {
     type Change = fn(OcspSpec) -> OcspSpec;
     let faults: [(Change, &str); 12] = [
         (OcspSpec::broken_signature, "its signature does not verify"),
@@ -354,7 +354,7 @@ fn of_several_responders_the_first_conclusive_answer_counts() {
 }
 
 #[test]
-fn what_is_no_http_url_is_not_asked() {
+fn other_urls_than_http_are_not_queried() {
     let nobody = stranger::nobody();
     for (url, reason) in [
         ("https://127.0.0.1:1/", "only http URLs are asked"),
@@ -387,7 +387,7 @@ fn what_is_no_http_url_is_not_asked() {
 }
 
 #[test]
-fn options_decide_whether_responders_are_asked() {
+fn options_decide_whether_responders_are_queried() {
     let asked = Asked::new();
     asked.answers(|spec| spec.revoked(-9, None));
     let scene = &asked.scene;
@@ -426,7 +426,7 @@ fn options_decide_whether_responders_are_asked() {
 }
 
 #[test]
-fn responders_of_intermediate_cas_are_not_asked() {
+fn responders_of_intermediate_cas_are_not_queried() {
     let responder = Responder::start();
     let root = mongotls_testbench::pki::Ca::root("root", KeyKind::EcP256);
     let mid = mongotls_testbench::pki::CaSpec::new("mid")
@@ -538,7 +538,7 @@ fn doctor_tells_what_was_tried() {
 }
 
 #[test]
-fn a_responder_that_comes_back_is_asked_again() {
+fn a_recovered_responder_is_queried_again() {
     let asked = Asked::new();
     let (client, told) = asked.scene.client(|tls| tls);
     asked.responder.behave(Behaviour::Status(503));

@@ -23,7 +23,7 @@ type Change = fn(OcspSpec) -> OcspSpec;
 const SIGNATURE: &str = "its signature does not verify";
 
 #[test]
-fn a_sound_staple_is_evidence_whoever_may_sign_it() {
+fn a_valid_staple_counts_for_each_permitted_signer() {
     for kind in [KeyKind::EcP256, KeyKind::Rsa(2048), KeyKind::Ed25519] {
         for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
             let scene = Scene::new(kind, version, |leaf| leaf);
@@ -62,7 +62,7 @@ fn a_sound_staple_is_evidence_whoever_may_sign_it() {
 }
 
 #[test]
-fn what_is_odd_and_allowed_is_accepted() {
+fn unusual_valid_staples_are_accepted() {
     let odd: [(&str, Change); 12] = [
         ("no nextUpdate", |spec| spec.next_update(None)),
         ("a clock a little ahead", |spec| spec.this_update(10)),
@@ -387,7 +387,7 @@ fn a_staple_with_one_fault_is_refused_for_it() {
 }
 
 #[test]
-fn whoever_may_not_sign_is_refused() {
+fn unauthorized_signers_are_rejected() {
     let scene = Scene::ec(|leaf| leaf);
     let spec = || scene.issuer.ocsp(&scene.identity.cert);
     let stranger = Ca::root("stranger", KeyKind::EcP256);
@@ -676,7 +676,7 @@ fn a_staple_made_in_the_future_is_refused() {
 }
 
 #[test]
-fn what_an_intermediate_demands_holds_for_what_it_issues() {
+fn must_staple_of_an_intermediate_applies_below_it() {
     let root = Ca::root("bench root", KeyKind::EcP256);
     let demanding = |issuer: &Ca, name| {
         // The TLS feature status_request.

@@ -30,7 +30,7 @@ fn serves(client: &Client, collection: &str) {
 }
 
 #[test]
-fn the_set_works_by_its_address_whoever_ends_tls() {
+fn the_set_works_whichever_proxy_terminates_tls() {
     let ca = Ca::root("ferret root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::local_server().key_kind(KeyKind::Rsa(2048)));
     let dir = PkiDir::new();

@@ -62,7 +62,7 @@ fn is_labelled(error: &Error) -> bool {
 }
 
 #[test]
-fn each_reply_has_its_cause_and_nobody_goes_around_the_proxy() {
+fn each_proxy_reply_has_its_cause_without_a_bypass() {
     use CauseCode as C;
     let scene = Scene::new();
     for (reply, cause, word) in [
@@ -98,7 +98,7 @@ fn each_reply_has_its_cause_and_nobody_goes_around_the_proxy() {
 }
 
 #[test]
-fn a_proxy_that_lets_the_client_not_in_says_what_it_lacks() {
+fn a_proxy_rejection_names_the_missing_credential() {
     let greeting = |bytes: &[u8]| Misbehaviour::Greeting(bytes.to_vec());
     let login = |bytes: &[u8]| Misbehaviour::Login(bytes.to_vec());
     let reply = |bytes: &[u8]| Misbehaviour::Reply(bytes.to_vec());
@@ -192,7 +192,7 @@ fn each_form_of_a_good_reply_leads_to_the_server() {
 
 /// The proxy's reply and the server's first bytes are in one segment: the reply is not read beyond its end.
 #[test]
-fn what_the_server_says_first_is_not_lost() {
+fn early_bytes_of_the_server_are_not_lost() {
     let talker = stranger::banner(*b"SSH-2.0-OpenSSH_9.2p1\r\n");
     let proxy = Socks5Proxy::start();
     for how in [None, Some(Misbehaviour::WithServersBytes)] {
@@ -281,7 +281,7 @@ fn a_silent_or_slow_proxy_ends_with_the_connect_timeout() {
 }
 
 #[test]
-fn what_is_no_proxy_is_told_by_what_it_looks_like_and_quickly() {
+fn a_server_that_is_no_proxy_is_recognised_quickly() {
     let server = Server::builder().start();
     let cases: [(Stranger, &str); 3] = [
         (stranger::http_server(), "HTTP"),
@@ -337,7 +337,7 @@ fn a_proxy_out_of_reach_is_said_to_be_the_proxy() {
 }
 
 #[test]
-fn what_a_proxy_cannot_be_told_is_a_conflict_of_options() {
+fn values_too_long_for_a_proxy_are_option_conflicts() {
     let long = "x".repeat(256);
     for (options, name) in [
         (

@@ -278,7 +278,7 @@ fn the_look_in_the_clear_goes_through_the_proxy() {
 
 /// The specification requires the proxy for connections to MongoDB, and names no others that are made here.
 #[test]
-fn ocsp_responders_are_asked_directly() {
+fn ocsp_responders_are_queried_directly() {
     let responder = Responder::start();
     let ca = Ca::root("bench root", KeyKind::EcP256);
     let identity = ca.issue(LeafSpec::server(NAME).ocsp_url(&responder.url()));

@@ -48,7 +48,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
 }
 
 #[test]
-fn nobody_waits_for_ever() {
+fn no_thread_waits_forever() {
     explore(|| {
         let world = World::new(TIGHT, false);
         join(users(&world, 4, false));
@@ -57,7 +57,7 @@ fn nobody_waits_for_ever() {
 }
 
 #[test]
-fn who_gives_up_waiting_takes_nothing_along() {
+fn a_waiter_that_times_out_takes_no_connection() {
     explore(|| {
         let world = World::new(TIGHT, false);
         join(users(&world, 4, true));
@@ -93,7 +93,7 @@ fn more_dial_at_once() {
 }
 
 #[test]
-fn clearing_sends_those_who_wait_away() {
+fn clearing_rejects_the_waiters() {
     explore(|| {
         let world = World::new(TIGHT, true);
         let threads = users(&world, 3, true);

@@ -89,7 +89,7 @@ fn a_failing_advertised_host_is_reported_with_its_advertiser() {
 }
 
 #[test]
-fn a_member_of_another_set_is_told_what_its_own_set_has_wrong() {
+fn a_member_of_another_set_is_reported_with_its_set() {
     let mut examinations = [primary("a", &["a", "b"]), of_another_set("b", None)];
     judged("mongodb://a/?replicaSet=rs", &mut examinations);
     let error = examinations[1].error.as_ref().unwrap();
