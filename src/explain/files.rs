@@ -164,10 +164,10 @@ impl fmt::Display for ReadProblem {
                 0 => write!(f, "it is larger than {} KiB", bytes >> 10),
                 mebibytes => write!(f, "it is larger than {mebibytes} MiB"),
             },
-            Self::PipeStalled(patience) => write!(
+            Self::PipeStalled(limit) => write!(
                 f,
                 "nothing more was written to it within {}, and it was not closed",
-                Milliseconds(*patience)
+                Milliseconds(*limit)
             ),
             Self::NotNamed => f.write_str("it is not a file of these options"),
         }

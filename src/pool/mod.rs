@@ -137,7 +137,7 @@ pub(crate) struct PoolSettings {
     limits: Limits,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
-    told: PoolOptions,
+    announced_options: PoolOptions,
     /// The maximum interval between two runs of the maintenance, or `None` for no maintenance.
     pub(crate) maintenance_interval: Option<Duration>,
     /// The maximum idle time after which a connection is handed out without a check of its socket.
@@ -161,7 +161,7 @@ impl PoolSettings {
             },
             wait_queue_timeout: options.wait_queue_timeout,
             listener: options.listener.clone(),
-            told: PoolOptions {
+            announced_options: PoolOptions {
                 max_pool_size: unless(options.max_pool_size, 100),
                 min_pool_size: unless(options.min_pool_size, 0),
                 max_connecting: unless(options.max_connecting, 2),
@@ -181,7 +181,7 @@ impl<D: Dial> Pool<D> {
             limits,
             wait_queue_timeout,
             listener,
-            told,
+            announced_options: told,
             maintenance_interval,
             checked_when_idle_for,
         } = settings;

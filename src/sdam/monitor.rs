@@ -198,7 +198,7 @@ impl Monitor {
             self.measures = true;
             self.measure();
         }
-        let (id, told) = match &self.connection {
+        let (id, server_connection_id) = match &self.connection {
             Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
         };
@@ -209,7 +209,7 @@ impl Monitor {
         };
         let is_awaited = awaited.is_some();
         self.emit(|| SdamEventKind::ServerHeartbeatStarted {
-            connection: connection(told),
+            connection: connection(server_connection_id),
             awaited: is_awaited,
         });
         if self.is_inherited() {
@@ -253,7 +253,7 @@ impl Monitor {
             }
             Err(error) => {
                 self.emit(|| SdamEventKind::ServerHeartbeatFailed {
-                    connection: connection(told),
+                    connection: connection(server_connection_id),
                     awaited: is_awaited,
                     duration: started.elapsed(),
                     failure: error.clone(),

@@ -5,14 +5,14 @@
 
 use zeroize::Zeroizing;
 
-use super::values::{self, Value, change_tls as tls, relax_tls as relax};
-use Value::{Count, Encoded, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
+use super::values::{self, ValueKind, change_tls as tls, relax_tls as relax};
+use ValueKind::{Count, Encoded, File, Flag, LongMillis, Millis, Other, Password, Text, Tls};
 
 /// One key.
 pub(super) struct Key {
     /// The documented spelling.
     pub(super) name: &'static str,
-    pub(super) value: Value,
+    pub(super) value: ValueKind,
     pub(super) repeat: Repeat,
 }
 

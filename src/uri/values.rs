@@ -13,7 +13,7 @@ use crate::reason::options::{IntendedMechanism, UriValueProblem};
 
 /// The parser of a key's value, and the field that stores it.
 #[derive(Clone, Copy)]
-pub(super) enum Value {
+pub(super) enum ValueKind {
     /// `true` or `false`.
     Flag(fn(&mut ClientOptionsBuilder, bool)),
     /// `tls` and `ssl`.
@@ -49,7 +49,7 @@ pub(super) enum ValueResult {
     Refused(UriValueProblem),
 }
 
-impl Value {
+impl ValueKind {
     /// Sets the field, if `text` is a valid value for it.
     pub(super) fn read(self, builder: &mut ClientOptionsBuilder, text: &str) -> ValueResult {
         match self {

@@ -266,7 +266,7 @@ fn parse(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
 fn parse_sts(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Response {
+    struct AssumeRoleResponse {
         assume_role_with_web_identity_response: Option<Wrapped>,
         credentials: Option<CredentialsReply>,
     }
@@ -280,7 +280,8 @@ fn parse_sts(body: &[u8]) -> Result<Temporary, CredentialServiceProblem> {
     struct Credentials {
         credentials: Option<CredentialsReply>,
     }
-    let response: Response = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    let response: AssumeRoleResponse =
+        serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     let wrapped = response
         .assume_role_with_web_identity_response
         .and_then(|wrapped| wrapped.assume_role_with_web_identity_result)

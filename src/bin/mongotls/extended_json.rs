@@ -94,31 +94,34 @@ impl fmt::Display for At<'_> {
 }
 
 /// The fields of a JSON object in their order, including repeated keys.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+struct ObjectFields<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Fields<'de>;
+            type Value = ObjectFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<ObjectFields<'de>, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(ObjectFields(fields))
             }
         }
         deserializer.deserialize_map(Reader)
     }
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ObjectFields<'a> {
     /// Reads an object. A key that occurs twice is an error.
     fn read(json: &'a RawValue, at: &At<'_>) -> Result<Self, String> {
         let fields: Self = match serde_json::from_str(json.get()) {
@@ -153,7 +156,7 @@ fn read(json: &RawValue, at: &At<'_>) -> Result<Bson, String> {
         ));
     }
     match json.get().as_bytes() {
-        [b'{', ..] => object(&Fields::read(json, at)?, at),
+        [b'{', ..] => object(&ObjectFields::read(json, at)?, at),
         [b'[', ..] => {
             let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(json.get()) else {
                 return at.wrong("an array was expected");
@@ -202,7 +205,7 @@ fn text_or_number(json: &RawValue, at: &At<'_>) -> Result<String, String> {
 }
 
 /// Converts an object to a document, or to the value that a wrapper such as `$oid` represents.
-fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
+fn object(fields: &ObjectFields<'_>, at: &At<'_>) -> Result<Bson, String> {
     let wrapper = fields
         .0
         .iter()
@@ -230,7 +233,7 @@ fn object(fields: &Fields<'_>, at: &At<'_>) -> Result<Bson, String> {
 }
 
 /// Returns the value that a wrapper represents, or `None` if the wrapper is not well-formed.
-fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
+fn wrapped(key: &str, fields: &ObjectFields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
     if let Some(value) = wrapped_with_more(key, fields, at)? {
         return Ok(Some(value));
     }
@@ -253,7 +256,7 @@ fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, 
         "$code" => Some(Bson::JavaScriptCode(text(value, at)?)),
         "$timestamp" => {
             let part = |part: &RawValue| part.get().parse::<u32>().ok();
-            let parts = Fields::read(value, at)?.only(["t", "i"]);
+            let parts = ObjectFields::read(value, at)?.only(["t", "i"]);
             parts.and_then(|[time, increment]| {
                 Some(Bson::Timestamp(Timestamp {
                     time: part(time)?,
@@ -261,16 +264,16 @@ fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, 
                 }))
             })
         }
-        "$regularExpression" => match Fields::read(value, at)?.only(["pattern", "options"]) {
+        "$regularExpression" => match ObjectFields::read(value, at)?.only(["pattern", "options"]) {
             Some([pattern, options]) => Some(regex(text(pattern, at)?, text(options, at)?, at)?),
             None => None,
         },
-        "$binary" => match Fields::read(value, at)?.only(["base64", "subType"]) {
+        "$binary" => match ObjectFields::read(value, at)?.only(["base64", "subType"]) {
             Some([bytes, subtype]) => binary(&text(bytes, at)?, &text(subtype, at)?),
             None => None,
         },
         "$uuid" => by_bson(json!({ "$uuid": text(value, at)? })),
-        "$dbPointer" => match Fields::read(value, at)?.only(["$ref", "$id"]) {
+        "$dbPointer" => match ObjectFields::read(value, at)?.only(["$ref", "$id"]) {
             Some([namespace, id]) => match read(id, at)? {
                 Bson::ObjectId(id) => by_bson(json!({
                     "$dbPointer": { "$ref": text(namespace, at)?, "$id": { "$oid": id.to_hex() } }
@@ -288,7 +291,11 @@ fn wrapped(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, 
 }
 
 /// Converts the wrappers that have more than one field.
-fn wrapped_with_more(key: &str, fields: &Fields<'_>, at: &At<'_>) -> Result<Option<Bson>, String> {
+fn wrapped_with_more(
+    key: &str,
+    fields: &ObjectFields<'_>,
+    at: &At<'_>,
+) -> Result<Option<Bson>, String> {
     if let ("$code" | "$scope", Some([code, scope])) = (key, fields.only(["$code", "$scope"])) {
         let code = text(code, at)?;
         return Ok(match read(scope, &at.field("$scope"))? {
@@ -353,7 +360,7 @@ fn date(json: &RawValue, at: &At<'_>) -> Result<Option<i64>, String> {
                 .ok()
                 .map(DateTime::timestamp_millis))
         }
-        [b'{', ..] => match Fields::read(json, at)?.only(["$numberLong"]) {
+        [b'{', ..] => match ObjectFields::read(json, at)?.only(["$numberLong"]) {
             Some([ms]) => Ok(text_or_number(ms, at)?.parse().ok()),
             None => Ok(None),
         },

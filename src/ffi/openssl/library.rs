@@ -111,7 +111,7 @@ impl Configuration {
     /// Returns the names and values of a section, in order.
     pub(crate) fn section(&self, name: &str) -> Vec<(String, String)> {
         #[repr(C)]
-        struct Value {
+        struct ConfigurationValue {
             section: *const c_char,
             name: *const c_char,
             value: *const c_char,
@@ -128,7 +128,7 @@ impl Configuration {
                 return Vec::new();
             }
             let read = |index| {
-                let value = &*sys::OPENSSL_sk_value(stack, index).cast::<Value>();
+                let value = &*sys::OPENSSL_sk_value(stack, index).cast::<ConfigurationValue>();
                 Some((Self::text(value.name)?, Self::text(value.value)?))
             };
             let count = sys::OPENSSL_sk_num(stack);

@@ -67,7 +67,9 @@ pub(crate) fn single_responses(
             let id = OCSP_SINGLERESP_get0_id(single);
             Some(SingleResponse {
                 is_requested: !id.is_null()
-                    && ids.iter().any(|asked| OCSP_id_cmp(asked.as_ptr(), id) == 0),
+                    && ids
+                        .iter()
+                        .any(|requested| OCSP_id_cmp(requested.as_ptr(), id) == 0),
                 status,
                 reason,
                 revoked_at: time(revoked_at),

@@ -135,9 +135,9 @@ pub(crate) fn open_encrypted_der(
     password: &mut Password<'_>,
 ) -> Option<Result<PKey<Private>, UnlockFailure>> {
     let read = |ask: PasswordReader<'_>| PKey::private_key_from_pkcs8_callback(bytes, ask);
-    let (outcome, asked) = unlock(password, read);
+    let (outcome, was_needed) = unlock(password, read);
     // OpenSSL calls for a password only for an encrypted key.
-    asked.then_some(outcome)
+    was_needed.then_some(outcome)
 }
 
 /// The callback that OpenSSL calls for a password.

@@ -244,7 +244,7 @@ pub(crate) fn read_small(
 ) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let bounds = Bounds {
         largest,
-        patience: wait_limit,
+        wait_limit,
         until: Instant::now() + wait_limit,
     };
     let file = fork::outside(|| read_within(path, Reading::Once, &bounds))?;
@@ -266,7 +266,7 @@ struct Bounds {
     largest: usize,
     until: Instant,
     /// The time limit that ends at `until`.
-    patience: Duration,
+    wait_limit: Duration,
 }
 
 impl Bounds {
@@ -274,7 +274,7 @@ impl Bounds {
         Self {
             largest: LARGEST,
             until,
-            patience: WAIT_LIMIT,
+            wait_limit: WAIT_LIMIT,
         }
     }
 }
@@ -337,7 +337,7 @@ fn read_all(
     let mut must_wait = is_pipe;
     loop {
         if must_wait && !wait_until_readable(file, bounds.until).map_err(by_system)? {
-            return Err(ReadProblem::PipeStalled(bounds.patience).into());
+            return Err(ReadProblem::PipeStalled(bounds.wait_limit).into());
         }
         let filled = bytes.len();
         if bytes.capacity() - filled < PIECE {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{COMMANDS, Command, HELP, Opt, VERSION};
+use super::{COMMANDS, HELP, Opt, Subcommand, VERSION};
 
 /// A shell that is supported by the completions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +32,7 @@ impl Shell {
 }
 
 /// The fixed words that may follow a command.
-fn words(command: &Command) -> String {
+fn words(command: &Subcommand) -> String {
     match command.name {
         "completions" => "bash zsh fish".to_owned(),
         "help" => command_names(),
@@ -227,7 +227,7 @@ complete -c mongotls -f
         );
     }
     for command in &COMMANDS {
-        let Command { name, summary, .. } = command;
+        let Subcommand { name, summary, .. } = command;
         let after = format!("complete -c mongotls -n '__fish_seen_subcommand_from {name}'");
         let summary = quoted(summary);
         _ = writeln!(

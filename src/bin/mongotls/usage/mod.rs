@@ -15,14 +15,14 @@ pub(crate) use self::completions::Shell;
 pub(crate) enum Topic {
     /// All commands.
     General,
-    Command(&'static Command),
+    Command(&'static Subcommand),
     Manual,
     Completions(Shell),
 }
 
 /// A command of the command line.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Command {
+pub(crate) struct Subcommand {
     pub(crate) name: &'static str,
     /// The arguments, and the most important options.
     arguments: &'static str,
@@ -40,13 +40,13 @@ pub(crate) struct Opt {
     pub(crate) short: Option<char>,
     /// The name after `--`.
     pub(crate) long: &'static str,
-    pub(crate) value: Option<Value>,
+    pub(crate) value: Option<OptionValue>,
     about: &'static str,
 }
 
 /// The value that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Value {
+pub(crate) struct OptionValue {
     name: &'static str,
     is_file: bool,
 }
@@ -78,7 +78,7 @@ pub(crate) fn names() -> String {
     format!("{} and {last}", others.join(", "))
 }
 
-impl Command {
+impl Subcommand {
     /// The command line, without its less important options.
     fn synopsis(&self) -> String {
         format!("mongotls {} {}", self.name, self.arguments)
@@ -142,7 +142,7 @@ fn general() -> String {
     text + "\nMore about JSON, exit codes and variables: docs/command-line.md"
 }
 
-fn about(command: &Command) -> String {
+fn about(command: &Subcommand) -> String {
     let mut text = format!("Usage: {}\n\n", command.usage());
     fill(&mut text, command.about, 0);
     if !command.options.is_empty() {
@@ -191,7 +191,7 @@ const WIDTH: usize = 96;
 
 const SUMMARY: &str = "connect to MongoDB over TLS, and explain failures";
 
-const FILE: Option<Value> = Some(Value {
+const FILE: Option<OptionValue> = Some(OptionValue {
     name: "FILE",
     is_file: true,
 });
@@ -199,7 +199,7 @@ const FILE: Option<Value> = Some(Value {
 const COUNT: Opt = Opt {
     short: Some('c'),
     long: "count",
-    value: Some(Value {
+    value: Some(OptionValue {
         name: "N",
         is_file: false,
     }),
@@ -209,7 +209,7 @@ const COUNT: Opt = Opt {
 const CONNECT_TO: Opt = Opt {
     short: None,
     long: "connect-to",
-    value: Some(Value {
+    value: Some(OptionValue {
         name: "HOST:PORT=ADDRESS:PORT",
         is_file: false,
     }),
@@ -275,8 +275,8 @@ const ONE_OBJECT: Opt = JSON.described_as("print one JSON object");
 
 const WRONG: &str = "the command line is wrong, or its output cannot be written";
 
-pub(crate) static COMMANDS: [Command; 7] = [
-    Command {
+pub(crate) static COMMANDS: [Subcommand; 7] = [
+    Subcommand {
         name: "ping",
         arguments: "[URI] [-c N]",
         summary: "connect, and measure N pings (default 1)",
@@ -286,7 +286,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
         options: &[COUNT, ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
         exit_codes: ["every ping was answered", "the connection or a ping failed", WRONG],
     },
-    Command {
+    Subcommand {
         name: "run",
         arguments: "[URI] DB COMMAND [--all]",
         summary: "run one command and print its reply",
@@ -313,7 +313,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
             WRONG,
         ],
     },
-    Command {
+    Subcommand {
         name: "doctor",
         arguments: "[URI]",
         summary: "examine each stage of a connection, to every host and every member of the deployment",
@@ -324,7 +324,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
         options: &[ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
         exit_codes: ["no failure was found; there may be warnings", "a failure was found", WRONG],
     },
-    Command {
+    Subcommand {
         name: "inspect",
         arguments: "FILE...",
         summary: "show the contents of files of certificates, keys and CRLs, and the problems in them",
@@ -341,7 +341,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
             "the command line is wrong, a password file cannot be read, or the output cannot be written",
         ],
     },
-    Command {
+    Subcommand {
         name: "completions",
         arguments: "SHELL",
         summary: "print the completions for bash, zsh or fish",
@@ -351,7 +351,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
         options: &[],
         exit_codes: ["success", "", WRONG],
     },
-    Command {
+    Subcommand {
         name: "man",
         arguments: "",
         summary: "print the manual page",
@@ -359,7 +359,7 @@ pub(crate) static COMMANDS: [Command; 7] = [
         options: &[],
         exit_codes: ["success", "", WRONG],
     },
-    Command {
+    Subcommand {
         name: "help",
         arguments: "[COMMAND]",
         summary: "print this help, or the full help of a command",
