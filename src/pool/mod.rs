@@ -181,7 +181,7 @@ impl<D: Dial> Pool<D> {
             limits,
             wait_queue_timeout,
             listener,
-            announced_options: told,
+            announced_options,
             maintenance_interval,
             checked_when_idle_for,
         } = settings;
@@ -202,7 +202,7 @@ impl<D: Dial> Pool<D> {
             maintenance,
             checked_when_idle_for,
             cleared_by: Mutex::new(None),
-            announced_options: told,
+            announced_options,
             is_announced: AtomicBool::new(false),
             is_ready_event_pending: AtomicBool::new(false),
             forks: fork::count(),

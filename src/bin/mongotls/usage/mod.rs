@@ -40,13 +40,13 @@ pub(crate) struct Opt {
     pub(crate) short: Option<char>,
     /// The name after `--`.
     pub(crate) long: &'static str,
-    pub(crate) value: Option<OptionValue>,
+    pub(crate) value: Option<ArgumentValue>,
     about: &'static str,
 }
 
 /// The value that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct OptionValue {
+pub(crate) struct ArgumentValue {
     name: &'static str,
     is_file: bool,
 }
@@ -191,7 +191,7 @@ const WIDTH: usize = 96;
 
 const SUMMARY: &str = "connect to MongoDB over TLS, and explain failures";
 
-const FILE: Option<OptionValue> = Some(OptionValue {
+const FILE: Option<ArgumentValue> = Some(ArgumentValue {
     name: "FILE",
     is_file: true,
 });
@@ -199,7 +199,7 @@ const FILE: Option<OptionValue> = Some(OptionValue {
 const COUNT: Opt = Opt {
     short: Some('c'),
     long: "count",
-    value: Some(OptionValue {
+    value: Some(ArgumentValue {
         name: "N",
         is_file: false,
     }),
@@ -209,7 +209,7 @@ const COUNT: Opt = Opt {
 const CONNECT_TO: Opt = Opt {
     short: None,
     long: "connect-to",
-    value: Some(OptionValue {
+    value: Some(ArgumentValue {
         name: "HOST:PORT=ADDRESS:PORT",
         is_file: false,
     }),
