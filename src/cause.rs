@@ -168,7 +168,11 @@ causes! {
 ///
 /// `Display` prints the message alone, in one line.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cause {
+pub struct Cause(Box<Explained>);
+
+/// A reason with its words. In a box, because results carry it through many functions.
+#[derive(Clone, Debug, PartialEq)]
+struct Explained {
     reason: Reason,
     explanation: Explanation,
 }
@@ -247,24 +251,25 @@ impl Cause {
     /// A reason with its explanation, which [`explain`](crate::explain) writes.
     #[cold]
     pub(crate) fn explained(reason: Reason, explanation: Explanation) -> Self {
-        Self {
+        Self(Box::new(Explained {
             reason,
             explanation,
-        }
+        }))
     }
 
     /// Changes the words for the same reason: an upper layer adds what only it knows. Only [`explain`](crate::explain)
     /// calls it.
     pub(crate) fn reworded(self, reword: impl FnOnce(Explanation) -> Explanation) -> Self {
-        Self {
-            explanation: reword(self.explanation),
-            ..self
-        }
+        let Explained {
+            reason,
+            explanation,
+        } = *self.0;
+        Self::explained(reason, reword(explanation))
     }
 
     /// The reason as data, for decisions.
     pub(crate) fn reason(&self) -> &Reason {
-        &self.reason
+        &self.0.reason
     }
 
     /// A cause with any code, for tests.
@@ -276,7 +281,7 @@ impl Cause {
     /// Adds a fact; a value that is absent adds nothing.
     #[cold]
     pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
-        self.explanation.facts.push(key, value);
+        self.0.explanation.facts.push(key, value);
         self
     }
 
@@ -291,13 +296,13 @@ impl Cause {
 
     /// Gives another message.
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.explanation.message = printable(message.into());
+        self.0.explanation.message = printable(message.into());
         self
     }
 
     /// Gives another remedy.
     pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.explanation.remedy = printable(remedy.into());
+        self.0.explanation.remedy = printable(remedy.into());
         self
     }
 
@@ -310,17 +315,17 @@ impl Cause {
 
     /// The stable code.
     pub fn code(&self) -> CauseCode {
-        self.explanation.code
+        self.0.explanation.code
     }
 
     /// The category of the code.
     pub fn category(&self) -> Category {
-        self.explanation.code.category()
+        self.0.explanation.code.category()
     }
 
     /// What happened, in one line, lower case, without a full stop.
     pub fn message(&self) -> &str {
-        &self.explanation.message
+        &self.0.explanation.message
     }
 
     /// What to do about it: one or two sentences.
@@ -334,7 +339,7 @@ impl Cause {
     /// println!("{}", cause.remedy());
     /// ```
     pub fn remedy(&self) -> &str {
-        &self.explanation.remedy
+        &self.0.explanation.remedy
     }
 
     /// The facts behind the message.
@@ -346,13 +351,13 @@ impl Cause {
     /// }
     /// ```
     pub fn facts(&self) -> &Facts {
-        &self.explanation.facts
+        &self.0.explanation.facts
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.explanation.message)
+        f.write_str(&self.0.explanation.message)
     }
 }
 

@@ -337,7 +337,7 @@ impl Connector {
 
     /// The reason why the server cannot serve this client, or `None` if it can.
     pub(super) fn unsuitable(&self, hello: &Hello) -> Option<HelloFailure> {
-        if let Some(failure) = hello::incompatibility(&hello) {
+        if let Some(failure) = hello::incompatibility(hello) {
             return Some(failure);
         }
         if self.load_balanced && hello.service_id.is_none() {
@@ -558,9 +558,9 @@ impl<'a> EstablishAttempt<'a> {
     fn open(&self, observer: &mut impl Observer) -> Result<Socket> {
         let target = self.connector.target(self.server);
         let unreachable = |Unreachable { stage, failure }| match target == self.server {
-            true => Error::failed(stage, failure),
+            true => Error::failed(stage, *failure),
             false => {
-                let cause = explain::net::redirected(failure.into(), self.server, target);
+                let cause = explain::net::redirected((*failure).into(), self.server, target);
                 Error::failed(stage, cause)
             }
         };

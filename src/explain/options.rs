@@ -112,6 +112,7 @@ impl fmt::Display for OptionConflict {
             Self::OidcTokenResource => "MONGODB-OIDC takes no TOKEN_RESOURCE for test and k8s",
             Self::OidcUsername => "MONGODB-OIDC takes a user name for azure alone",
             Self::OidcEnvironment => "ENVIRONMENT must be azure, gcp or k8s",
+            #[cfg(feature = "cloud")]
             Self::OidcNotConfigured => {
                 "MONGODB-OIDC has neither a callback nor a known ENVIRONMENT"
             }

@@ -74,11 +74,11 @@ pub(crate) fn connect_unix(
     };
     connected().map_err(|error| Unreachable {
         stage: Stage::Connect,
-        failure: NetFailure::UnixSocket(UnixSocketFailure {
+        failure: Box::new(NetFailure::UnixSocket(UnixSocketFailure {
             path: path.to_owned(),
             error: OsError::from(&error),
             timeout: deadline.elapsed(),
-        }),
+        })),
     })
 }
 
@@ -195,10 +195,10 @@ fn failed(failures: Vec<(SocketAddr, io::Error)>, deadline: &Deadline) -> Unreac
     });
     Unreachable {
         stage: Stage::Connect,
-        failure: NetFailure::Connect(ConnectFailure {
+        failure: Box::new(NetFailure::Connect(ConnectFailure {
             attempts: attempts.collect(),
             timeout: deadline.elapsed(),
-        }),
+        })),
     }
 }
 
@@ -294,7 +294,7 @@ mod tests {
         let Err(unreachable) = connect(&addresses, &within(Duration::from_secs(5))) else {
             panic!("connected")
         };
-        let NetFailure::Connect(failure) = unreachable.failure else {
+        let NetFailure::Connect(failure) = *unreachable.failure else {
             panic!("{:?}", unreachable.failure)
         };
         let problem = failure.closest().map(|(problem, _)| problem);
@@ -310,7 +310,7 @@ mod tests {
             let Err(unreachable) = connect(&[refusing()], &deadline) else {
                 panic!("connected")
             };
-            let NetFailure::Connect(failure) = unreachable.failure else {
+            let NetFailure::Connect(failure) = *unreachable.failure else {
                 panic!("{:?}", unreachable.failure)
             };
             let problem = failure.closest().map(|(problem, _)| problem);
@@ -339,7 +339,7 @@ mod tests {
             }
         };
         std::fs::remove_file(&path).unwrap();
-        let NetFailure::UnixSocket(failure) = unreachable.failure else {
+        let NetFailure::UnixSocket(failure) = *unreachable.failure else {
             panic!("{:?}", unreachable.failure)
         };
         assert!(

@@ -49,10 +49,10 @@ fn resolve_by(
 ) -> Result<Vec<SocketAddr>, Unreachable> {
     let fail = |problem| Unreachable {
         stage: Stage::Resolve,
-        failure: NetFailure::Resolve(ResolveFailure {
+        failure: Box::new(NetFailure::Resolve(ResolveFailure {
             host: host.to_owned(),
             problem,
-        }),
+        })),
     };
     let limited = |limit: Limit| fail(ResolveProblem::Limited(limit.reached()));
     // The zone of `fe80::1%eth0` is a name that only the system knows.
@@ -284,11 +284,11 @@ mod tests {
             panic!("found")
         };
         let elapsed = deadline.elapsed();
-        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &unreachable.failure else {
+        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &*unreachable.failure else {
             panic!("{:?}", unreachable.failure)
         };
         assert_eq!(*problem, ResolveProblem::TimedOut(elapsed));
-        let error = Error::failed(unreachable.stage, unreachable.failure);
+        let error = Error::failed(unreachable.stage, *unreachable.failure);
         assert!(error.is_timeout());
         let cause = error.cause().unwrap();
         assert_eq!(cause.code(), CauseCode::DnsFailed);
@@ -302,7 +302,7 @@ mod tests {
         let Err(unreachable) = resolve("mongotls.invalid", 7, &short_deadline()) else {
             panic!("found")
         };
-        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &unreachable.failure else {
+        let NetFailure::Resolve(ResolveFailure { problem, .. }) = &*unreachable.failure else {
             panic!("{:?}", unreachable.failure)
         };
         assert!(matches!(

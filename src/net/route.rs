@@ -41,7 +41,7 @@ impl Route<'_> {
                 let host = proxy.address().host();
                 let name = idn::to_ascii(&host).map_err(|failure| Unreachable {
                     stage: Stage::Resolve,
-                    failure: failure.into(),
+                    failure: Box::new(failure.into()),
                 });
                 let found = name.and_then(|name| addresses(&name, proxy.port));
                 let of_proxy = |failed| socks5::out_of_reach(proxy, failed, self.deadline);

@@ -6,5 +6,5 @@ use crate::reason::net::NetFailure;
 /// A failed attempt to reach a server, not yet an error: the caller knows which server it was.
 pub(crate) struct Unreachable {
     pub(crate) stage: Stage,
-    pub(crate) failure: NetFailure,
+    pub(crate) failure: Box<NetFailure>,
 }

@@ -8,7 +8,10 @@ use crate::data::limit::ReachedLimit;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum HttpFailure {
     /// The server, or the proxy in front of it, cannot be reached.
-    Unreachable { by_proxy: bool, failure: NetFailure },
+    Unreachable {
+        by_proxy: bool,
+        failure: Box<NetFailure>,
+    },
     /// The proxy answered CONNECT, and sent more before the client did.
     ProxySpokeEarly,
     /// The proxy answered CONNECT with this status.

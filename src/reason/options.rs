@@ -70,6 +70,7 @@ pub(crate) enum OptionConflict {
     OidcTokenResource,
     OidcUsername,
     OidcEnvironment,
+    #[cfg(feature = "cloud")]
     OidcNotConfigured,
     PinnedKeyUnverified,
     RevocationStatusUnchecked,

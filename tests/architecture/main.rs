@@ -4,6 +4,8 @@
 //! re-exports), and fails if a file uses something of a layer above its own, or if files depend on each other in a
 //! circle. It also fails if code outside of `explain/` writes the words of a cause, or reads facts.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod graph;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,14 +30,14 @@ pub(super) fn pass(
 ) -> Result<Socket, Unreachable> {
     let unreachable = |problem| Unreachable {
         stage: Stage::Connect,
-        failure: NetFailure::Proxy(ProxyFailure {
+        failure: Box::new(NetFailure::Proxy(ProxyFailure {
             proxy: proxy.address(),
             user: proxy
                 .credential
                 .as_ref()
                 .map(|credential| credential.username.clone()),
             problem,
-        }),
+        })),
     };
     let mut conversation =
         Socks5Conversation::new(host, port, proxy.credential.as_ref()).map_err(|text| {
@@ -79,11 +79,11 @@ pub(super) fn out_of_reach(
 ) -> Unreachable {
     Unreachable {
         stage: unreachable.stage,
-        failure: NetFailure::ProxyUnreachable {
+        failure: Box::new(NetFailure::ProxyUnreachable {
             proxy: proxy.address(),
-            failure: Box::new(unreachable.failure),
+            failure: unreachable.failure,
             timeout: deadline.elapsed(),
-        },
+        }),
     }
 }
 
