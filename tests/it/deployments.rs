@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mongotls::bson::{DateTime, doc};
-use mongotls::internals;
 use mongotls_testbench::fault::Fault;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir, Validity};
 use mongotls_testbench::server::{Auth, Hello, Role, Server, ServerTls, User};
@@ -484,7 +483,7 @@ fn hosts_from_srv_and_their_members_are_one_deployment() {
     let builder = ConnectionString::parse(&uri).unwrap().into_builder();
     let mut options = builder.dns_server(dns.addr()).build().unwrap();
     // See `srv.rs`: an address needs no resolver.
-    internals::set_srv_host(&mut options, "db.0.0.1");
+    mongotls::internals::set_srv_host(&mut options, "db.0.0.1");
     let diagnosis = examine_options(&options);
     assert!(diagnosis.is_ok(), "{diagnosis:?}");
     let topology = diagnosis.topology.unwrap();

@@ -5,7 +5,7 @@ mod services;
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -357,7 +357,7 @@ fn client_threads_that_cannot_start_are_started_later() {
     let uri = ConnectionString::parse("mongodb+srv://db.example.org/?tls=false").unwrap();
     let polls = uri
         .into_builder()
-        .dns_server(dns.parse::<SocketAddr>().unwrap());
+        .dns_server(dns.parse::<std::net::SocketAddr>().unwrap());
     let mut polls = polls.build().unwrap();
     mongotls::internals::set_srv_host(&mut polls, "db.0.0.1");
     let uri = ConnectionString::parse("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mongotls::doctor;
 use mongotls::options::TlsOptions;
 use mongotls::tls::TlsContext;
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ErrorKind, ServerAddress};
+use mongotls::{CauseCode, Client, ClientOptions, ErrorKind, ServerAddress};
 use mongotls_testbench::pki::{KeyKind, LeafSpec};
 use mongotls_testbench::server::{Hello, Role};
 use mongotls_testbench::socks5::Socks5Proxy;
@@ -154,7 +154,7 @@ fn srv_records_are_those_of_the_ascii_name() {
          db.xn--bcher-kva.example. TXT \"replicaSet=rs0\"",
     ));
     let options = || {
-        let uri = ConnectionString::parse("mongodb+srv://db.bücher.example/").unwrap();
+        let uri = mongotls::ConnectionString::parse("mongodb+srv://db.bücher.example/").unwrap();
         uri.into_builder().dns_server(dns.addr()).build().unwrap()
     };
     let client = Client::with_options(options()).unwrap();

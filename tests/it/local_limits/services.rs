@@ -2,16 +2,15 @@
 //! responders and CA folders.
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mongotls::bson::doc;
 use mongotls::error::Stage;
 use mongotls::internals::CloudServices;
 use mongotls::options::{TlsOptions, TlsOptionsBuilder};
 use mongotls::tls::RevocationStatus;
-use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, Error, ErrorKind};
+use mongotls::{Client, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::http_server::{HttpServer, Response};
 use mongotls_testbench::ocsp::Responder;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
@@ -271,14 +270,14 @@ fn name_servers_that_cannot_be_asked() {
         let uri = "mongodb+srv://db.example.org/?tls=false&connectTimeoutMS=5000";
         let builder = ConnectionString::parse(uri).unwrap().into_builder();
         match server {
-            Some(server) => builder.dns_server(server.parse::<SocketAddr>().unwrap()),
+            Some(server) => builder.dns_server(server.parse::<std::net::SocketAddr>().unwrap()),
             None => builder,
         }
         .build()
         .unwrap()
     };
-    let refused = |options: ClientOptions| {
-        let begun = Instant::now();
+    let refused = |options: mongotls::ClientOptions| {
+        let begun = std::time::Instant::now();
         let error = Client::with_options(options).unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(4));
         expect_local_limit(&error, ErrorKind::Configuration, "RLIMIT_NOFILE", "100");
@@ -299,5 +298,8 @@ fn name_servers_that_cannot_be_asked() {
     refused(options(Some(long)));
     drop(kept);
     let error = Client::with_options(options(Some("127.0.0.1:1"))).unwrap_err();
-    assert_eq!(error.cause().unwrap().code(), CauseCode::DnsFailed);
+    assert_eq!(
+        error.cause().unwrap().code(),
+        mongotls::CauseCode::DnsFailed
+    );
 }
