@@ -18,6 +18,7 @@ impl<T> Mutex<T> {
         Self(sync::Mutex::new(value))
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(sync::PoisonError::into_inner)
     }
@@ -42,10 +43,12 @@ impl Condvar {
         Self(sync::Condvar::new())
     }
 
+    #[inline]
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
 
+    #[inline]
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }

@@ -84,6 +84,7 @@ impl Deadline {
     }
 
     /// Returns the earlier of this deadline and the deadline of the whole, if that has one.
+    #[inline]
     pub(crate) fn within(self, whole: Option<Self>) -> Self {
         whole.map_or(self, |whole| whole.earlier(self))
     }

@@ -174,6 +174,7 @@ pub(crate) fn begin_operation() {
 }
 
 /// Returns `deadline` within the limit for the waits of the program's function, if this thread is inside that function.
+#[inline]
 pub(crate) fn within_listener_limit(deadline: Deadline, now: Instant) -> Deadline {
     if !LISTENING.get() {
         return deadline;
@@ -185,6 +186,7 @@ pub(crate) fn within_listener_limit(deadline: Deadline, now: Instant) -> Deadlin
 }
 
 /// Records a wait since `started`, if this thread is inside the program's function.
+#[inline]
 pub(crate) fn listener_waited(started: Instant) {
     if LISTENING.get() {
         WAITED.set(WAITED.get().saturating_add(started.elapsed()));
