@@ -733,12 +733,13 @@ impl<'a> EstablishAttempt<'a> {
             CauseCode::HandshakeTimeout => {
                 let timeout = self.deadline.elapsed();
                 let step = HandshakeStep::Tls { received };
-                let cause = ExchangeFailure::HandshakeTimeout { step, timeout }.into();
-                let cause = match waited {
-                    Some(waited) => waited.named_in(cause, timeout.limit),
-                    None => cause,
+                let waited = waited.filter(|waited| waited.is_considerable(timeout.limit));
+                let failure = ExchangeFailure::HandshakeTimeout {
+                    step,
+                    timeout,
+                    waited: waited.cloned(),
                 };
-                Error::failed(Stage::Tls, cause)
+                Error::failed(Stage::Tls, failure)
             }
             _ => error,
         }

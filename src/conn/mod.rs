@@ -401,15 +401,17 @@ impl Connection {
     /// the time.
     fn handshake_timeout(&self, step: HandshakeStep, deadline: Deadline) -> Cause {
         let timeout = deadline.elapsed();
-        let cause = ExchangeFailure::HandshakeTimeout { step, timeout }.into();
         let waited = match self.stream.get_ref() {
             Stream::Tls(stream) => stream.report().responder_wait(),
             Stream::Plain(_) => None,
         };
-        match waited {
-            Some(waited) => waited.named_in(cause, timeout.limit),
-            None => cause,
-        }
+        let waited = waited.filter(|waited| waited.is_considerable(timeout.limit));
+        let failure = ExchangeFailure::HandshakeTimeout {
+            step,
+            timeout,
+            waited,
+        };
+        failure.into()
     }
 
     /// Converts a failed exchange to an error, with a cause if the exchange belongs to the handshake.

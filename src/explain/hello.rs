@@ -3,6 +3,7 @@
 use std::io;
 
 use super::limit::local_limit;
+use super::revocation::with_responder;
 use super::tls::{SILENT_NETWORK, TURN_TLS_ON};
 use super::wording::{limit_ms, within};
 use crate::cause::{Cause, CauseCode, Explanation};
@@ -135,7 +136,17 @@ fn with_first_bytes(explanation: Explanation, first_bytes: &[u8]) -> Explanation
 
 pub(super) fn explain_exchange(reason: &ExchangeFailure) -> Explanation {
     match reason {
-        ExchangeFailure::HandshakeTimeout { step, timeout } => handshake_timeout(*step, *timeout),
+        ExchangeFailure::HandshakeTimeout {
+            step,
+            timeout,
+            waited,
+        } => {
+            let explanation = handshake_timeout(*step, *timeout);
+            match waited {
+                Some(waited) => with_responder(explanation, waited),
+                None => explanation,
+            }
+        }
         ExchangeFailure::Lost { error, has_begun } => lost(error, *has_begun),
         ExchangeFailure::Violation(violation) => protocol_broken(violation),
         ExchangeFailure::FirstCommand { problem, text } => first_command(*problem, text),

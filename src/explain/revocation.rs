@@ -1,11 +1,10 @@
 //! Words for revoked certificates, and for CRLs and OCSP responses that do not show the status of one.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::limit::{exchange, local_limit};
 use super::wording::with_certificate;
-use crate::cause::{Cause, CauseCode, Explanation};
+use crate::cause::{CauseCode, Explanation};
 use crate::data::limit::ReachedLimit;
 use crate::data::revocation::RevocationStep;
 use crate::error::Milliseconds;
@@ -455,29 +454,24 @@ impl From<&EvidenceCheck> for RevocationStep {
     }
 }
 
-impl ResponderWait {
-    /// Names the responder in the cause for a passed time limit, if the wait was a quarter of that limit or more.
-    pub(crate) fn named_in(&self, cause: Cause, limit: Duration) -> Cause {
-        if self.duration < limit / 4 {
-            return cause;
-        }
-        let message = format!(
-            "{}; {} of that time were spent on the OCSP responder {}, which did not answer",
-            cause.message(),
-            Milliseconds(self.duration),
-            Quoted(&self.url)
-        );
-        let remedy = format!(
-            "Let this host reach the OCSP responder, or let the server staple. {}",
-            cause.remedy()
-        );
-        let ms = i64::try_from(self.duration.as_millis()).unwrap_or(i64::MAX);
-        cause
-            .with_message(message)
-            .with_remedy(remedy)
-            .fact("responder", self.url.as_str())
-            .fact("responder_ms", ms)
-    }
+/// Names the responder in the explanation of a passed time limit.
+pub(super) fn with_responder(explanation: Explanation, waited: &ResponderWait) -> Explanation {
+    let message = format!(
+        "{}; {} of that time were spent on the OCSP responder {}, which did not answer",
+        explanation.message(),
+        Milliseconds(waited.duration),
+        Quoted(&waited.url)
+    );
+    let remedy = format!(
+        "Let this host reach the OCSP responder, or let the server staple. {}",
+        explanation.remedy()
+    );
+    let ms = i64::try_from(waited.duration.as_millis()).unwrap_or(i64::MAX);
+    explanation
+        .with_message(message)
+        .with_remedy(remedy)
+        .fact("responder", waited.url.as_str())
+        .fact("responder_ms", ms)
 }
 
 #[cfg(test)]

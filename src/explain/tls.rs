@@ -4,6 +4,7 @@ use std::fmt;
 
 use openssl::version::version as openssl_version;
 
+use super::revocation::with_responder;
 use crate::cause::{CauseCode, Explanation};
 use crate::printable::Quoted;
 use crate::reason::alert::Alert;
@@ -17,7 +18,13 @@ use crate::time::rfc3339;
 
 pub(super) fn explain(reason: &TlsFailure) -> Explanation {
     match reason {
-        TlsFailure::HandshakeTimeout { received } => handshake_timeout(*received),
+        TlsFailure::HandshakeTimeout { received, waited } => {
+            let explanation = handshake_timeout(*received);
+            match waited {
+                Some(waited) => with_responder(explanation, waited),
+                None => explanation,
+            }
+        }
         TlsFailure::CallbackPanicked => Explanation::new(
             CauseCode::OptionConflict,
             "mongotls panicked in the middle of the TLS handshake",

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::io::OsError;
+use super::revocation::ResponderWait;
 use crate::time::Elapsed;
 
 /// Why a server cannot be used, by its answer to hello.
@@ -76,6 +77,8 @@ pub(crate) enum ExchangeFailure {
     HandshakeTimeout {
         step: HandshakeStep,
         timeout: Elapsed,
+        /// The part of the time that was spent on an OCSP responder, if it was a considerable one.
+        waited: Option<ResponderWait>,
     },
     /// The connection failed. `has_begun` is true if a part of the reply had arrived.
     Lost { error: OsError, has_begun: bool },

@@ -255,3 +255,10 @@ pub(crate) struct ResponderWait {
     pub(crate) url: String,
     pub(crate) duration: Duration,
 }
+
+impl ResponderWait {
+    /// Returns true if the wait was a quarter of the time `limit`, or more.
+    pub(crate) fn is_considerable(&self, limit: Duration) -> bool {
+        self.duration >= limit / 4
+    }
+}

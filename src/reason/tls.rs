@@ -6,6 +6,7 @@ use crate::data::certificate::Certificate;
 use crate::reason::alert::Alert;
 use crate::reason::certificate::{SecurityLevel, ServerName};
 use crate::reason::io::OsError;
+use crate::reason::revocation::ResponderWait;
 
 /// Why a TLS handshake, or the exchange of records after it, failed.
 ///
@@ -13,7 +14,11 @@ use crate::reason::io::OsError;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TlsFailure {
     /// The stream's own timeout ended the handshake after `received` bytes from the server.
-    HandshakeTimeout { received: u64 },
+    HandshakeTimeout {
+        received: u64,
+        /// The part of the time that was spent on an OCSP responder, if it was a considerable one.
+        waited: Option<ResponderWait>,
+    },
     /// A callback that OpenSSL ran panicked. The program's panic hook has printed the message.
     CallbackPanicked,
     /// `host` cannot be the name of a host in a certificate.
@@ -86,7 +91,7 @@ impl TlsFailure {
     /// The number of bytes that came from the server before the connection ended, if that is the failure.
     pub(crate) fn received(&self) -> Option<u64> {
         match self {
-            Self::HandshakeTimeout { received }
+            Self::HandshakeTimeout { received, .. }
             | Self::Closed { received, .. }
             | Self::Reset { received, .. }
             | Self::Unreachable { received, .. }

@@ -167,16 +167,15 @@ impl TlsContext {
                     // The greeting of another protocol may be shorter than the header of a TLS record.
                     Some(io) if tap::is_timeout(io) => {
                         responder_wait = checked.findings.wait();
-                        let reason =
-                            diagnose::not_tls(&peer).unwrap_or(TlsFailure::HandshakeTimeout {
-                                received: peer.received,
-                            });
-                        match (&reason, &responder_wait) {
-                            (TlsFailure::HandshakeTimeout { .. }, Some(wait)) => {
-                                wait.named_in(reason.into(), started.elapsed())
-                            }
-                            _ => reason.into(),
-                        }
+                        let took = started.elapsed();
+                        let waited = responder_wait.as_ref();
+                        let waited = waited.filter(|waited| waited.is_considerable(took));
+                        let reason = diagnose::not_tls(&peer);
+                        let reason = reason.unwrap_or_else(|| TlsFailure::HandshakeTimeout {
+                            received: peer.received,
+                            waited: waited.cloned(),
+                        });
+                        reason.into()
                     }
                     io => diagnose::failed_exchange(error, io.as_ref(), &peer).into(),
                 }
