@@ -4,8 +4,8 @@
 //! released, programs may match on it and dashboards may count it. The message, the remedy and the facts beside it are
 //! for people and may get better from one release to the next.
 //!
-//! A [`Cause`] is plain data. It is made where the failure is understood (`tls::diagnose`, `net`, `uri`, …), travels
-//! inside [`Error`](crate::Error), and is printed by the command line. A remedy names the option, file or command to
+//! A [`Cause`] is plain data. The layer that understands the failure returns a value of `reason`, and `explain` makes
+//! the cause from it. The cause is a part of [`Error`](crate::Error), and the command line prints it. A remedy names the option, file or command to
 //! change; it never advises to switch verification off.
 
 use std::fmt;

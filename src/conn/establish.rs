@@ -122,14 +122,14 @@ impl Connector {
         Ok(Arc::new(child))
     }
 
-    /// Creates the establisher from TLS files that were read already; `files` is `None` without TLS.
+    /// Creates the connector from TLS files that were read already; `files` is `None` without TLS.
     pub(crate) fn with_files(options: &ClientOptions, files: Option<Files>) -> Result<Arc<Self>> {
         let tls = options.tls.as_ref().zip(files);
         let tls = tls.map(|(tls, files)| TlsContext::with_files(tls, files));
         Self::with_tls(options, tls.transpose()?).map(Arc::new)
     }
 
-    /// Creates an establisher for other options with the same TLS context.
+    /// Creates a connector for other options with the same TLS context.
     pub(crate) fn with_options(&self, options: &ClientOptions) -> Result<Arc<Self>> {
         Self::with_tls(options, self.tls()).map(Arc::new)
     }

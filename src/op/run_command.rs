@@ -13,7 +13,7 @@ use crate::wire::request::command_name;
 /// Which commands are retried as reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// None: the call is generic, and does not look at the command.
+    /// No command, because the call is generic: the name of its command does not say that it reads.
     Unknown,
     /// Those with the name of a read: the call has a typed result.
     ByName,

@@ -280,8 +280,9 @@ impl ClientOptions {
         self.server_selection_timeout
     }
 
-    /// Returns the time limit for waiting for a pooled connection (`waitQueueTimeoutMS`; 0 and `None` mean no limit).
-    /// Default: no limit. Source: CMAP.
+    /// Returns the time limit for waiting for a pooled connection (`waitQueueTimeoutMS`). `None` means no
+    /// limit, and so does 0 in the builder; the smallest value in a connection string is 1. Default: no limit. Source:
+    /// CMAP.
     pub fn wait_queue_timeout(&self) -> Option<Duration> {
         self.wait_queue_timeout
     }
@@ -364,12 +365,21 @@ impl ClientOptions {
         &self.write_concern
     }
 
-    /// Returns true if a failed read is retried once (`retryReads`). Default: true.
+    /// Returns true if a read is retried after an error that another connection or server may not have (`retryReads`).
+    /// Default: true. Source: "Retryable Reads".
+    ///
+    /// It is retried once, or with a time limit ([`timeout`](Self::timeout)) as often as the limit allows.
+    /// [`Database::run_command`](crate::Database::run_command) never retries a command as a read.
     pub fn retry_reads(&self) -> bool {
         self.retry_reads
     }
 
-    /// Returns true if a failed write is retried once (`retryWrites`). Default: true.
+    /// Returns true if a network error of a write with a `txnNumber` gets the label `RetryableWriteError`
+    /// (`retryWrites`). Default: true. Source: "Retryable Writes".
+    ///
+    /// With this label the program may send the write again, with the same `txnNumber`. The client itself sends a write
+    /// again in two cases only, whatever this option says: the pool was cleared before the write was sent, or an
+    /// overloaded server rejected the write.
     pub fn retry_writes(&self) -> bool {
         self.retry_writes
     }

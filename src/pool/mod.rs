@@ -2,7 +2,7 @@
 //!
 //! A thread checks out a connection, uses it exclusively, and checks it in by dropping the guard. Available
 //! connections are handed out newest first, so that connections beyond the current load become idle. Threads that
-//! must wait are served in the order of arrival. The rules are a plain value (`state.rs`), and the lock around it and
+//! must wait are served in the order of arrival. The rules are a plain value (`state/`), and the lock around it and
 //! the waiting threads are in `wait_queue.rs`. This file and `check_out.rs` do everything that may take time: they dial, close
 //! connections and send events, always with the lock released. `maintenance.rs` is the background thread, which
 //! exists only if the options require it. The pool is generic over its connections and over the dialer that

@@ -1,8 +1,8 @@
 //! Why something failed, as plain data: one enum per layer, with typed fields and no words.
 //!
-//! A layer that understands a failure returns a reason from here. Decisions match on reasons: error kinds, overload
-//! labels, retries, and the rules of the doctor. [`explain`](crate::explain) converts a reason into a
-//! [`Cause`](crate::Cause) with a code, a message, a remedy and facts, which are output only.
+//! A layer that understands a failure returns a reason from here. Overload labels and the rules of the doctor match on
+//! reasons. [`explain`](crate::explain) converts a reason into a [`Cause`](crate::Cause) with a code, a message, a remedy
+//! and facts. The kind of an error follows from the code; message, remedy and facts are output only.
 //!
 //! These types depend on nothing but each other, addresses and instants, so that every layer can use them.
 

@@ -7,10 +7,10 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `description.rs` | the descriptions of a server and of the topology; equality, compatibility |
-//! | `update.rs` | how a server's description changes the topology; added and removed servers, new hosts |
+//! | `description/` | the descriptions of a server and of the topology; equality, compatibility |
+//! | `update/` | how a server's description changes the topology; added and removed servers, new hosts |
 //! | `errors.rs` | the consequences of an error of an operation or of a check |
-//! | `selection.rs` `staleness.rs` | the servers that are suitable for an operation, and the choice among them |
+//! | `selection/` `staleness.rs` | the servers that are suitable for an operation, and the choice among them |
 //! | `rtt.rs` | round trip times |
 //! | `topology.rs` `snapshot.rs` | the topology that threads share, and its state at an instant |
 //! | `effects.rs` | the effects of changes, in order |

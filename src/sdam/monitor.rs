@@ -50,7 +50,7 @@ struct Monitor {
     is_new: bool,
     /// The rate at which the server has pushed replies.
     pushes: Pushes,
-    /// True if the server pushed too many replies. It is then polled until its connection is established again.
+    /// True if the server pushed too many replies. It is then polled until a check fails.
     is_flooding: bool,
     /// True if the thread that measures round trips has been started.
     measures: bool,

@@ -1,7 +1,7 @@
 //! The table of keys: the keys of a connection string, and the field that each key sets.
 //!
-//! The names are those of the specification "URI Options", compared case-insensitively. Unit, range and default are
-//! documented at the field of [`ClientOptions`](crate::ClientOptions).
+//! The names are those of the specification "URI Options", compared case-insensitively. The getter of
+//! [`ClientOptions`](crate::ClientOptions) documents unit, range and default.
 
 use zeroize::Zeroizing;
 

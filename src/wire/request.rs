@@ -77,8 +77,8 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
 /// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
 /// is copied only once.
 ///
-/// The executor sets `database` and `read_preference` today. The others are written here already; sessions, causal
-/// consistency, concerns, the Stable API and `timeoutMS` set them when they are added.
+/// The executor sets `database`, `read_preference`, `read_concern` and `write_concern`. The other fields are for
+/// sessions, causal consistency, the Stable API and `timeoutMS`, which are added later; nothing sets them yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Envelope<'a> {
     /// `$db`: the database that the command runs on.

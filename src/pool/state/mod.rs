@@ -449,8 +449,8 @@ impl<C, H: Clone, W> State<C, H, W> {
         member.id != lease.id || self.is_member_stale(member)
     }
 
-    /// Closes the pool permanently. The flag is false if it was already closed; the handles are those of the
-    /// connections that are being established.
+    /// Closes the pool permanently. Returns false if it was already closed, and the handles that interrupt the connections
+    /// that are being established.
     pub(super) fn close_pool(&mut self) -> (bool, Vec<H>) {
         if self.phase == Phase::Closed {
             return (false, Vec::new());
