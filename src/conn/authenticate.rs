@@ -50,7 +50,7 @@ impl Driver<'_> {
         let mut human_time = Duration::ZERO;
         let mut context = self.context;
         loop {
-            let outcome = exchange(connection, &mut conversation, step, context.deadline);
+            let outcome = converse(connection, &mut conversation, step, context.deadline);
             human_time += conversation.human_time();
             context.deadline = self.context.deadline.extended(human_time);
             let Err(error) = outcome else {
@@ -87,7 +87,7 @@ impl Driver<'_> {
 pub(super) const HEADER_AND_DATABASE: usize = 512;
 
 /// Runs one conversation to its end, or to the server's rejection.
-fn exchange(
+fn converse(
     connection: &mut Connection,
     conversation: &mut Conversation,
     mut step: Step,
@@ -97,7 +97,7 @@ fn exchange(
         connection
             .buffer
             .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
-        let outcome = connection.run_at(
+        let outcome = connection.run_in_stage(
             Stage::Authentication,
             &Request::new(conversation.source(), &command),
             &mut (),

@@ -14,9 +14,9 @@ mod monitoring;
 mod overload;
 mod probe;
 mod reauthenticate;
-mod rejection;
 mod sensitive;
 mod state_change;
+mod user_rejection;
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
@@ -211,7 +211,7 @@ impl Connection {
         request: &Request<'_>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        self.run_at(Stage::Command, request, &mut (), deadline)
+        self.run_in_stage(Stage::Command, request, &mut (), deadline)
     }
 
     /// Like [`run`](Self::run); `fields` reads the reply in the same pass that looks for an error.
@@ -221,7 +221,7 @@ impl Connection {
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
-        self.run_at(Stage::Command, request, fields, deadline)
+        self.run_in_stage(Stage::Command, request, fields, deadline)
     }
 
     /// Reuses the memory of `spare` for the next reply.
@@ -230,7 +230,7 @@ impl Connection {
     }
 
     /// Runs a command that belongs to `stage`.
-    fn run_at(
+    fn run_in_stage(
         &mut self,
         stage: Stage,
         request: &Request<'_>,

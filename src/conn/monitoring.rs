@@ -100,7 +100,7 @@ impl Connector {
 impl CheckConnection {
     /// Sends hello and reads the reply, within `limit`, or without a limit if there is none.
     pub(crate) fn hello(&mut self, limit: Option<Duration>) -> Result<HelloExchange> {
-        self.exchange(None, limit)
+        self.exchange_hello(None, limit)
     }
 
     /// Waits for a reply of another state than `known`, or until `interval` has passed at the server. `limit` is the
@@ -112,7 +112,7 @@ impl CheckConnection {
         limit: Option<Duration>,
     ) -> Result<HelloExchange> {
         let limit = limit.map(|limit| limit.saturating_add(interval));
-        self.exchange(Some((known, interval)), limit)
+        self.exchange_hello(Some((known, interval)), limit)
     }
 
     /// The number of the connection.
@@ -140,7 +140,7 @@ impl CheckConnection {
         self.connection.hello.connection_id
     }
 
-    fn exchange(
+    fn exchange_hello(
         &mut self,
         awaited: Option<(TopologyVersion, Duration)>,
         limit: Option<Duration>,

@@ -210,8 +210,8 @@ pub fn suitable<'t>(
     preference: Option<&ReadPreference>,
     deprioritized: &[ServerAddress],
 ) -> Result<Vec<&'t Arc<ServerDescription>>> {
-    let operation = preference.map_or(ServerRequirement::Write, ServerRequirement::Read);
-    topology.suitable(operation, deprioritized)
+    let requirement = preference.map_or(ServerRequirement::Write, ServerRequirement::Read);
+    topology.suitable(requirement, deprioritized)
 }
 
 /// The servers within the latency window.

@@ -19,7 +19,7 @@ use crate::logging::debug;
 use crate::options::{ClientOptions, ReadPreference};
 use crate::random;
 use crate::sdam::errors::OperationResult;
-use crate::sdam::selection::ServerRequirement as Selection;
+use crate::sdam::selection::ServerRequirement;
 use crate::sdam::{Selected, Topology, TopologyType};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::time::{Deadline, TimeoutKind};
@@ -35,14 +35,14 @@ pub(crate) struct Deployment<'a> {
 
 /// A client, as the executor sees it.
 pub(crate) trait HasDeployment {
-    /// The parts that belong to the current process: a forked child has its own. A listener may fork between two attempts
-    /// of an operation.
+    /// Returns the parts for the current process. Call it for each attempt: a listener may fork between two attempts, and
+    /// the child has its own parts.
     fn deployment(&self) -> Deployment<'_>;
 }
 
 /// Runs an operation on a server that is selected now, and retries it if that is allowed.
 ///
-/// Returns the reply, of which `fields` has read what it needs, and the connection that it came from.
+/// Returns the reply and the connection that it came from. `fields` has read the fields that it needs from the reply.
 pub(crate) fn run(
     client: &dyn HasDeployment,
     operation: &Operation<'_>,
@@ -57,10 +57,12 @@ pub(crate) fn run(
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
     loop {
-        let selection = Selection::Read(preference);
+        // The executor does not know if a command reads or writes. Without a preference both need the primary, so `Read`
+        // is right for both.
+        let requirement = ServerRequirement::Read(preference);
         let selected = deployment
             .topology
-            .select(selection, &deprioritized, deadline);
+            .select(requirement, &deprioritized, deadline);
         let selected = match (selected, last) {
             (Ok(selected), _) => selected,
             // The previous error is more useful than "no server available".
@@ -125,14 +127,14 @@ pub(crate) fn run_at(
     deployment.send(selected, operation, fields, deadline)
 }
 
-/// Checks out a connection to a server that may answer reads from the primary, without running anything on it.
+/// Checks out a connection to a server that accepts writes. Runs no command on it.
 pub(crate) fn check_out(client: &dyn HasDeployment) -> Result<SelectedConnection> {
     event::begin_operation();
     let deployment = client.deployment();
     let deadline = deployment.deadline(None);
     let primary = ReadPreference::default();
-    let selection = Selection::Read(&primary);
-    let selected = deployment.topology.select(selection, &[], deadline)?;
+    let requirement = ServerRequirement::Read(&primary);
+    let selected = deployment.topology.select(requirement, &[], deadline)?;
     deployment.check_out(&selected, deadline)
 }
 
@@ -178,7 +180,8 @@ impl Deployment<'_> {
         })
     }
 
-    /// Sends the command of an operation and reads its reply, and reports to the topology what it says about the server.
+    /// Sends the command of an operation and reads its reply. Then reports to the topology what the reply or the error says
+    /// about the server.
     fn send(
         self,
         selected: &mut SelectedConnection,
@@ -205,7 +208,7 @@ impl Deployment<'_> {
             },
         };
         let connection = &mut selected.connection;
-        let reply = self.exchange(connection, &request, fields, deadline);
+        let reply = self.run_reauthenticating(connection, &request, fields, deadline);
         match &reply {
             Err(error) => self
                 .topology
@@ -219,8 +222,8 @@ impl Deployment<'_> {
         reply
     }
 
-    /// Runs a command, and again if the server requires that the user authenticates again.
-    fn exchange(
+    /// Runs a command. If the server requires that the user authenticates again, does so and runs the command once more.
+    fn run_reauthenticating(
         self,
         connection: &mut Connection,
         request: &Request<'_>,

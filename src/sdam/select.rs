@@ -31,7 +31,7 @@ impl Topology {
     /// only server, or of all together. [`ClientClosed`](crate::ErrorKind::ClientClosed) if the client is closed.
     pub(crate) fn select(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
     ) -> Result<Selected> {
@@ -41,7 +41,7 @@ impl Topology {
             return Err(Error::client_closed());
         }
         // The fast path of most operations costs no more than sharing the snapshot.
-        let selected = locked.snapshot.precomputed(operation, deprioritized);
+        let selected = locked.snapshot.precomputed(requirement, deprioritized);
         if let Some(selected) = selected.filter(|_| !is_logged) {
             return Ok(selected);
         }
@@ -50,15 +50,15 @@ impl Topology {
         if is_logged {
             debug!(
                 target: "mongotls::server_selection",
-                "Server selection started for {operation}. Topology description: {}",
+                "Server selection started for {requirement}. Topology description: {}",
                 snapshot.description()
             );
         }
-        let outcome = match snapshot.choose(operation, deprioritized) {
+        let outcome = match snapshot.choose(requirement, deprioritized) {
             Ok(Some(selected)) => Ok(selected),
             Ok(None) => {
                 let started = Instant::now();
-                let found = self.wait_for(operation, deprioritized, deadline, started);
+                let found = self.wait_for(requirement, deprioritized, deadline, started);
                 event::listener_waited(started);
                 found
             }
@@ -68,12 +68,12 @@ impl Topology {
             match &outcome {
                 Ok(selected) => debug!(
                     target: "mongotls::server_selection",
-                    "Server selection succeeded for {operation}. Server: {}",
+                    "Server selection succeeded for {requirement}. Server: {}",
                     selected.server.address()
                 ),
                 Err(error) => debug!(
                     target: "mongotls::server_selection",
-                    "Server selection failed for {operation}. Failure: {error}"
+                    "Server selection failed for {requirement}. Failure: {error}"
                 ),
             }
         }
@@ -82,7 +82,7 @@ impl Topology {
 
     fn wait_for(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
         started: Instant,
@@ -95,7 +95,7 @@ impl Topology {
         let deadline = event::within_listener_limit(own.within(deadline), started);
         info!(
             target: "mongotls::server_selection",
-            "Waiting for suitable server to become available for {operation}. Topology description: {}",
+            "Waiting for suitable server to become available for {requirement}. Topology description: {}",
             self.snapshot().description()
         );
         let mut locked = self.lock();
@@ -107,17 +107,17 @@ impl Topology {
             if locked.is_closed {
                 return Err(Error::client_closed());
             }
-            if let Some(selected) = locked.snapshot.choose(operation, deprioritized)? {
+            if let Some(selected) = locked.snapshot.choose(requirement, deprioritized)? {
                 return Ok(selected);
             }
             let now = Instant::now();
             if self.must_wait_fail(&locked, started, now) {
-                return Err(self.no_server(&locked, operation, WaitEnd::Hopeless));
+                return Err(self.no_server(&locked, requirement, WaitEnd::Hopeless));
             }
             let remaining = match deadline.remaining(now) {
                 Ok(left) => left,
                 Err(elapsed) => {
-                    return Err(self.no_server(&locked, operation, WaitEnd::TimedOut(elapsed)));
+                    return Err(self.no_server(&locked, requirement, WaitEnd::TimedOut(elapsed)));
                 }
             };
             Self::request_checks(&locked.snapshot);
@@ -132,7 +132,7 @@ impl Topology {
     fn no_server(
         &self,
         locked: &LockedTopology,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         end: WaitEnd,
     ) -> Error {
         let mut topology = (**locked.snapshot.description()).clone();
@@ -150,7 +150,7 @@ impl Topology {
                 }
             }
         }
-        selection_error::error(&topology, &locked.removal_errors, operation, end)
+        selection_error::error(&topology, &locked.removal_errors, requirement, end)
     }
 }
 

@@ -35,12 +35,12 @@ pub(super) enum WaitEnd {
 pub(super) fn error(
     topology: &TopologyDescription,
     removal_errors: &[Error],
-    operation: ServerRequirement<'_>,
+    requirement: ServerRequirement<'_>,
     end: WaitEnd,
 ) -> Error {
     let topology = &with_reasons(topology);
     let known = || topology.servers.values().filter_map(|it| it.error.as_ref());
-    let unsuitable = topology.suitable(operation, &[]).err();
+    let unsuitable = topology.suitable(requirement, &[]).err();
     let telling = unsuitable
         .as_ref()
         .or_else(|| known().find(|error| error.is_permanent()))
@@ -55,7 +55,7 @@ pub(super) fn error(
         (WaitEnd::Hopeless, Some(error)) => error.kind(),
         (WaitEnd::Hopeless, None) => ErrorKind::Configuration,
     };
-    let mut text = format!("no server for {operation}");
+    let mut text = format!("no server for {requirement}");
     if let WaitEnd::TimedOut(elapsed) = end {
         let limit = Milliseconds(elapsed.limit);
         let _ = write!(text, " within {limit} ({})", elapsed.kind.option());

@@ -86,10 +86,10 @@ impl TopologySnapshot {
     /// server is suitable.
     pub(super) fn precomputed(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Option<Selected> {
-        let is_common = match operation {
+        let is_common = match requirement {
             ServerRequirement::Write => true,
             ServerRequirement::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
         };
@@ -107,13 +107,13 @@ impl TopologySnapshot {
     /// before.
     pub(super) fn choose(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Option<Selected>> {
-        if let Some(selected) = self.precomputed(operation, deprioritized) {
+        if let Some(selected) = self.precomputed(requirement, deprioritized) {
             return Ok(Some(selected));
         }
-        let suitable = match self.description.suitable(operation, deprioritized) {
+        let suitable = match self.description.suitable(requirement, deprioritized) {
             // The next check may find that the server has not changed.
             Err(_) if self.may_become_compatible() => return Ok(None),
             suitable => suitable?,

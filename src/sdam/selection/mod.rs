@@ -56,7 +56,7 @@ impl TopologyDescription {
     /// preference.
     pub(crate) fn suitable(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
     ) -> Result<Servers<'_>> {
         let incompatible = self.compatibility_error.as_ref();
@@ -68,13 +68,13 @@ impl TopologyDescription {
             };
             return Err(Error::failed(Stage::Hello, cause).with_server(&server));
         }
-        if let ServerRequirement::Read(preference) = operation {
+        if let ServerRequirement::Read(preference) = requirement {
             self.check(preference)?;
         }
         let others = |server: &ServerDescription| !deprioritized.contains(&server.address);
-        let suitable = self.suitable_of(operation, others);
+        let suitable = self.suitable_of(requirement, others);
         match suitable.is_empty() && !deprioritized.is_empty() {
-            true => Ok(self.suitable_of(operation, |_| true)),
+            true => Ok(self.suitable_of(requirement, |_| true)),
             false => Ok(suitable),
         }
     }
@@ -82,8 +82,8 @@ impl TopologyDescription {
     /// Returns true if a server that can be read from is known. Without a preference, only the primary counts.
     pub fn has_readable_server(&self, preference: Option<&ReadPreference>) -> bool {
         let primary = ReadPreference::default();
-        let operation = ServerRequirement::Read(preference.unwrap_or(&primary));
-        self.suitable(operation, &[])
+        let requirement = ServerRequirement::Read(preference.unwrap_or(&primary));
+        self.suitable(requirement, &[])
             .is_ok_and(|servers| !servers.is_empty())
     }
 
@@ -120,7 +120,7 @@ impl TopologyDescription {
 
     fn suitable_of(
         &self,
-        operation: ServerRequirement<'_>,
+        requirement: ServerRequirement<'_>,
         admit: impl Fn(&ServerDescription) -> bool,
     ) -> Servers<'_> {
         let of_type = |wanted: ServerType| -> Servers<'_> {
@@ -128,7 +128,7 @@ impl TopologyDescription {
                 .filter(|server| admit(server))
                 .collect()
         };
-        match (self.topology_type, operation) {
+        match (self.topology_type, requirement) {
             (TopologyType::Unknown, _) => Vec::new(),
             (TopologyType::Single, _) => {
                 let servers = self.servers.values();
