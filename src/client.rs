@@ -91,7 +91,7 @@ impl ClientInner {
 
     /// The replacement for a forked child: no inherited connection or lock, and threads of its own.
     fn in_child(self: &Arc<Self>) -> Arc<Self> {
-        // The state before the files are read, so that no change is missed.
+        // Record the state of the files before they are read; otherwise a change in between would be missed.
         let watched = self.watched();
         let connector = self.connector.in_child(&self.options);
         let connector = connector.unwrap_or_else(|_| Arc::clone(&self.connector));
@@ -268,7 +268,7 @@ impl Client {
         for option in options.tls.iter().flat_map(|tls| tls.relaxed()) {
             warn!(target: "mongotls::tls", "{option}=true: an attacker on the way to the server may not be noticed");
         }
-        // The state before the files are read, so that no change is missed.
+        // Record the state of the files before they are read; otherwise a change in between would be missed.
         let watched = watched(&options);
         let connector = Connector::new(&options)?;
         let inner = ClientInner::new(options, connector);
@@ -290,9 +290,12 @@ impl Client {
     /// with the old set are retired; a connection in use is retired when its command ends. No command fails because of
     /// it, and no TLS session of the old set is resumed.
     ///
-    /// The new set may revoke more certificates and trust fewer CAs. It is rejected if no trust anchor is within its
-    /// dates, if the client certificate is not within its dates but the current one is, if an issuer with a valid CRL
-    /// would no longer have one, or if a CRL with a lower number would replace a valid one.
+    /// The new set may revoke more certificates and trust fewer CAs. It is rejected in these cases:
+    ///
+    /// - No trust anchor is within its dates.
+    /// - The new client certificate is not within its dates, but the current one is.
+    /// - An issuer that has a valid CRL would no longer have one.
+    /// - A CRL with a lower number would replace a valid one.
     ///
     /// ```no_run
     /// # let client = mongotls::Client::connect("mongodb://localhost/?tlsCertificateKeyFile=client.pem")?;
@@ -420,8 +423,8 @@ impl Client {
     }
 }
 
-// A panic leaves no client in a broken state: its locks are not poisoned, functions of the program are called under
-// no lock, and what a panic interrupts is undone by guards.
+// A panic leaves no client in a broken state: its locks are not poisoned, no lock is held while a function of the
+// program runs, and guards undo work that a panic interrupts.
 impl UnwindSafe for Client {}
 impl RefUnwindSafe for Client {}
 

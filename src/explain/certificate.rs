@@ -113,10 +113,10 @@ fn expired(rejection: &ChainRejection) -> Explanation {
     let remedy = match rejection.role {
         CertificateRole::EndEntity => "Renew the server's certificate and let the server load it.",
         CertificateRole::Intermediate => {
-            "Replace the intermediate CA in the chain that the server sends by its renewed certificate."
+            "Replace the intermediate CA in the chain that the server sends with its renewed certificate."
         }
         CertificateRole::Root | CertificateRole::TrustAnchor => {
-            "Replace the trust anchor by its renewed certificate (tlsCAFile, or the system's CA certificates)."
+            "Replace the trust anchor with its renewed certificate (tlsCAFile, or the system's CA certificates)."
         }
     };
     Explanation::new(
@@ -160,7 +160,7 @@ fn name_constraint(rejection: &ChainRejection, constrained_by: Option<&str>) -> 
     Explanation::new(
         CauseCode::InvalidCa,
         format!(
-            "{ca} may not issue for the names of {}: {}",
+            "{ca} is not allowed to issue for the names of {}: {}",
             rejection.certificate_name(),
             rejection.openssl
         ),
@@ -214,12 +214,12 @@ fn wrong_purpose(rejection: &ChainRejection) -> Explanation {
         ),
         (_, None, _) => (
             rejection.openssl.to_owned(),
-            "Have the server's certificate issued by a CA that may issue certificates for TLS servers.",
+            "Have the server's certificate issued by a CA that is allowed to issue certificates for TLS servers.",
         ),
     };
     let may_not = match rejection.depth {
         0 => "is not meant for a TLS server",
-        _ => "may not issue certificates for TLS servers",
+        _ => "is not allowed to issue certificates for TLS servers",
     };
     Explanation::new(
         CauseCode::WrongPurpose,
@@ -231,14 +231,14 @@ fn wrong_purpose(rejection: &ChainRejection) -> Explanation {
 fn invalid_ca(rejection: &ChainRejection, fault: CaFault) -> Explanation {
     let remedy = match (fault, rejection.role) {
         (CaFault::PathLengthExceeded, _) => format!(
-            "Have {} issued with a greater path length in its basic constraints, or the server's certificate issued by it directly.",
+            "Have the CA certificate {} issued again with a greater path length in its basic constraints. Or let this CA issue the server's certificate itself.",
             Quoted(&rejection.certificate.subject)
         ),
         (CaFault::ChainTooLong, _) => {
             "Have the server's certificate issued by a CA that is nearer to the root.".to_owned()
         }
         (CaFault::NotAllowed, CertificateRole::TrustAnchor) => format!(
-            "Set tlsCAFile to the certificate of a CA: its basic constraints say CA:TRUE and its key usage allows keyCertSign; {} is in use now.",
+            "Set tlsCAFile to the certificate of a CA, with CA:TRUE in its basic constraints and keyCertSign in its key usage; {} is in use now.",
             rejection.anchors
         ),
         (CaFault::NotAllowed, _) => {
@@ -248,7 +248,7 @@ fn invalid_ca(rejection: &ChainRejection, fault: CaFault) -> Explanation {
     Explanation::new(
         CauseCode::InvalidCa,
         format!(
-            "{} may not sign the certificate below it: {}",
+            "{} is not allowed to sign the certificate below it: {}",
             rejection.certificate_name(),
             rejection.openssl
         ),
@@ -267,7 +267,7 @@ fn undecodable_signature(rejection: &ChainRejection) -> Explanation {
             rejection.openssl
         ),
         format!(
-            "Have it issued by a CA whose kind of key and signature this OpenSSL knows, or use an OpenSSL that knows those of {}.",
+            "Have the certificate issued again by a CA whose key type and signature algorithm this OpenSSL supports. Or use an OpenSSL that supports those of the CA {}.",
             Quoted(&rejection.certificate.issuer)
         ),
     )
@@ -277,7 +277,7 @@ fn explicit_curve(rejection: &ChainRejection) -> Explanation {
     Explanation::new(
         CauseCode::KeyTooWeak,
         format!(
-            "{} does not accept the key of {}: it spells out the parameters of its elliptic curve, where certificates must name the curve",
+            "{} does not accept the key of {}: it contains the parameters of its elliptic curve instead of the name of the curve, which a certificate must have",
             rejection.openssl_version,
             rejection.certificate_name()
         ),

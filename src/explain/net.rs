@@ -214,7 +214,7 @@ fn unix_socket(failure: &UnixSocketFailure) -> Explanation {
         ),
         io::ErrorKind::ConnectionRefused => (
             CauseCode::ConnectionRefused,
-            "Start the server; what lies at the path is left over from one that is gone.",
+            "Start the server. The socket file at this path is left over from a server that has ended.",
         ),
         io::ErrorKind::PermissionDenied => (
             CauseCode::ConnectionRefused,
@@ -303,7 +303,7 @@ fn step_name(step: ProxyStep) -> &'static str {
 fn question(step: ProxyStep) -> &'static str {
     match step {
         ProxyStep::Greeting => "the greeting",
-        ProxyStep::Login => "user and password",
+        ProxyStep::Login => "the login request",
         ProxyStep::Connect => "the request to connect to the server",
     }
 }
@@ -327,7 +327,9 @@ fn proxy_timeout(proxy: &ServerAddress, step: ProxyStep, timeout: Elapsed) -> Ex
         ProxyStep::Greeting => {
             "Check that proxyHost and proxyPort name a SOCKS5 proxy, and that it is not overloaded"
         }
-        ProxyStep::Login => "Check that the proxy, and what it asks about users, is not overloaded",
+        ProxyStep::Login => {
+            "Check that neither the proxy nor the service that it uses to check users is overloaded"
+        }
         ProxyStep::Connect => {
             "Check on the proxy's host that the server's name resolves and the server can be reached, and that no firewall between them drops the packets"
         }
@@ -398,7 +400,7 @@ fn not_socks5(proxy: &ServerAddress, first_bytes: &[u8]) -> Explanation {
     Explanation::new(
         CauseCode::ProxyFailed,
         format!("what answers at {proxy} is not a SOCKS5 proxy: it looks like {looks_like}"),
-        "Correct proxyHost and proxyPort: a SOCKS5 proxy must listen there, without TLS; one of HTTP or SOCKS4 is of no use.",
+        "Correct proxyHost and proxyPort: a SOCKS5 proxy must listen there, without TLS; an HTTP proxy or a SOCKS4 proxy does not work.",
     )
 }
 
@@ -475,7 +477,7 @@ fn reply(proxy: &ServerAddress, code: u8, host: &str) -> Explanation {
         4 => (
             C::NetworkUnreachable,
             "cannot reach the host of the server",
-            "Check on the proxy's host that the server's name has an address there, and that there is a route to it.",
+            "On the proxy's host, check that the server's name resolves and that there is a route to the server.",
         ),
         5 => (
             C::ConnectionRefused,
@@ -609,7 +611,7 @@ mod tests {
                 "db",
                 C::NetworkUnreachable,
                 "cannot reach the host",
-                "has an address there",
+                "name resolves",
             ),
             (
                 5,
@@ -723,7 +725,7 @@ mod tests {
         };
         for (step, question) in [
             (ProxyStep::Greeting, "answer the greeting within"),
-            (ProxyStep::Login, "answer user and password within"),
+            (ProxyStep::Login, "answer the login request within"),
             (ProxyStep::Connect, "connect to the server within"),
         ] {
             let cause = cause(step, io::ErrorKind::TimedOut);

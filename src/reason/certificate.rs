@@ -84,7 +84,7 @@ pub(crate) enum ChainFault {
     WeakDigest {
         level: SecurityLevel,
     },
-    /// The key spells out the parameters of its elliptic curve.
+    /// The key contains the parameters of its elliptic curve instead of the name of the curve.
     ExplicitCurve,
     /// No public key of the chain is pinned; these are the pins of its keys.
     PinMismatch {
@@ -96,7 +96,7 @@ pub(crate) enum ChainFault {
     Other,
 }
 
-/// The reason why a CA may not sign the certificate below it.
+/// The reason why a CA is not allowed to sign the certificate below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CaFault {
     PathLengthExceeded,

@@ -45,8 +45,8 @@ struct Monitor {
     connector: Arc<Connector>,
     settings: MonitorSettings,
     connection: Option<CheckConnection>,
-    /// True until the first check has succeeded. After a recovery the connection is not handed over, because the
-    /// additional connection would be one more that can fail.
+    /// True until the first check has succeeded. Only the connection of that check is handed over to the pool. After a
+    /// recovery the monitor keeps its connection, because it would have to open another one, which may fail.
     is_new: bool,
     /// The rate at which the server has pushed replies.
     pushes: Pushes,
@@ -169,8 +169,8 @@ impl Monitor {
         let Some(generation) = generation.filter(|_| self.connector.can_adopt()) else {
             return false;
         };
-        // A handle that interrupts checks must not interrupt the program's commands, so it is replaced. If it was
-        // already used since the check ended, there is nothing to offer.
+        // The pool gets the connection with a new handle, because a handle that interrupts checks must not interrupt
+        // the program's commands. If the old handle was used since the check ended, the connection cannot be offered.
         if server.control.renew().is_interrupted() {
             return false;
         }
@@ -289,7 +289,7 @@ impl Monitor {
         description.round_trip_time = times.average();
         description.min_round_trip_time = times.minimum();
         drop(times);
-        // Offered before the pool serves any thread.
+        // Offer the connection before `checked` makes the pool ready, so that the first thread can use it.
         let is_offered = std::mem::take(&mut self.is_new) && self.offer();
         topology.checked(&self.server, description);
         if checked.is_awaited && !self.pushes.admit(Instant::now()) {
@@ -302,7 +302,7 @@ impl Monitor {
         }
         let is_streaming = self.streams() && answer.hello.topology_version.is_some();
         match (is_streaming, is_offered) {
-            // The next check is a plain one on a new connection, and not sooner than any other.
+            // The next check opens a new connection. It waits for the shortest time between checks, as any other.
             (true, true) => Some(interval.min(MIN_HEARTBEAT_FREQUENCY)),
             (true, false) => None,
             (false, _) => Some(interval),

@@ -345,7 +345,7 @@ impl Pki {
                         .issued_by(&self.root),
                     wrong,
                 ),
-                "the intermediate CA \"for clients\" may not issue certificates for TLS servers: its extended key usage allows clientAuth and not serverAuth",
+                "the intermediate CA \"for clients\" is not allowed to issue certificates for TLS servers: its extended key usage allows clientAuth and not serverAuth",
                 "Have the server's certificate issued by a CA whose extended key usage allows serverAuth, or that has no extended key usage.",
             ),
         ];
@@ -653,7 +653,7 @@ fn an_explicit_curve_is_reported() {
     let expected = Expected::new(CauseCode::KeyTooWeak)
         .blames(mid.cert(), 1, "intermediate")
         .reads(
-            &format!("{version} does not accept the key of the intermediate CA \"the middle\": it spells out the parameters of its elliptic curve, where certificates must name the curve"),
+            &format!("{version} does not accept the key of the intermediate CA \"the middle\": it contains the parameters of its elliptic curve instead of the name of the curve, which a certificate must have"),
             "Have the certificate of \"CN=the middle\" issued for a key on a named curve (`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`).",
         );
     let mut seen = Seen::default();
@@ -666,7 +666,7 @@ fn an_explicit_curve_is_reported() {
         .issue(LeafSpec::local_server().key(&explicit));
     let expected = Expected::new(CauseCode::KeyTooWeak)
         .blames(&identity.cert, 0, "end entity")
-        .says("it spells out the parameters of its elliptic curve, where certificates must name the curve");
+        .says("it contains the parameters of its elliptic curve instead of the name of the curve, which a certificate must have");
     for (min, max) in [TLS_1_2, TLS_1_3] {
         server.set_tls(&ServerTls::new(&identity).versions(min, max));
         seen.check("an explicit curve of the server", &uri, &expected);

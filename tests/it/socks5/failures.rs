@@ -255,7 +255,7 @@ fn a_silent_or_slow_proxy_ends_with_the_connect_timeout() {
         [
             (0, Action::Stall, "the greeting", "greeting"),
             (1, Action::Stall, "the greeting", "greeting"),
-            (2, Action::Stall, "user and password", "login"),
+            (2, Action::Stall, "the login request", "login"),
             (4, Action::Stall, "the request to connect", "connect"),
             (13, Action::Stall, "the request to connect", "connect"),
             (4, trickle(150), "the request to connect", "connect"),
