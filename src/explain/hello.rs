@@ -170,7 +170,7 @@ fn handshake_timeout(step: HandshakeStep, timeout: Elapsed) -> Explanation {
         HandshakeStep::Hello { is_tls: false } => ("the MongoDB handshake", CHECK_TLS, None),
         HandshakeStep::Authentication => (
             "the authentication",
-            "See whether the server, or what it asks about users, is overloaded",
+            "Check that neither the server nor the service that it uses to check users is overloaded",
             None,
         ),
     };
