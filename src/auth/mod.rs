@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn a_callback_needs_no_service() {
         let options = ClientOptions::builder()
-            .host(ServerAddress::tcp("host", 27017))
+            .host(crate::address::ServerAddress::tcp("host", 27017))
             .auth_mechanism(AuthMechanism::MongodbOidc, [] as [(&str, &str); 0])
             .oidc_callback(|_| Ok(OidcToken::new("token")))
             .build()

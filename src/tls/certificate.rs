@@ -11,8 +11,18 @@ use crate::data::certificate::{Certificate, address_of_entry};
 use crate::ffi::openssl::{self as ffi, instant};
 use crate::options::SpkiPin;
 
+/// For tests: no type of the `openssl` crate is part of the API.
+#[cfg(feature = "_internals")]
+#[doc(hidden)]
 impl From<&X509Ref> for Certificate {
     fn from(cert: &X509Ref) -> Self {
+        Self::of(cert)
+    }
+}
+
+impl Certificate {
+    /// Describes a certificate of OpenSSL. Facts that it cannot decode are missing.
+    pub(crate) fn of(cert: &X509Ref) -> Self {
         // Errors of OpenSSL while it decodes are visible as missing facts.
         let _mark = ffi::ErrorMark::set();
         let mut dns_names = Vec::new();

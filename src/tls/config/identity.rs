@@ -98,7 +98,7 @@ impl Identity {
             None => {
                 let subject = certificates
                     .first()
-                    .map(|first| Certificate::from(&**first).subject)
+                    .map(|first| Certificate::of(first).subject)
                     .unwrap_or_default();
                 Err(origin.error(ContentProblem::KeyMismatch { subject }))
             }
@@ -130,11 +130,11 @@ impl Identity {
     pub(crate) fn describe(&self) -> OwnChain {
         let issuers = std::iter::once(&self.certificate).chain(&self.intermediates);
         OwnChain {
-            certificate: Certificate::from(&*self.certificate),
+            certificate: Certificate::of(&self.certificate),
             intermediates: self
                 .intermediates
                 .iter()
-                .map(|certificate| Certificate::from(&**certificate))
+                .map(|certificate| Certificate::of(certificate))
                 .collect(),
             path: self.origin.0.path().map(str::to_owned),
             issuers: issuers
@@ -162,7 +162,7 @@ impl Identity {
             _ => return internal(error),
         };
         let problem = ContentProblem::TooWeak {
-            certificate: Box::new(Certificate::from(&**certificate)),
+            certificate: Box::new(Certificate::of(certificate)),
             level: level.clone(),
             weakness,
         };

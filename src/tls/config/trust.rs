@@ -135,7 +135,7 @@ impl Roots {
         let (not_before, not_after) = dates(certificate);
         Err(Error::configuration(FileFailure::AnchorsNotInForce {
             anchors: anchors.clone(),
-            name: Certificate::from(&**certificate).short_name().to_owned(),
+            name: Certificate::of(certificate).short_name().to_owned(),
             not_before,
             not_after,
             is_early: next.is_some(),

@@ -14,9 +14,9 @@ use crate::reason::certificate::{IssuerDifference, Namesake, NamesakeOrigin};
 impl Namesake {
     /// Compares the issuer of `below` with `candidate`, whose subject has the name of that issuer.
     pub(crate) fn of(below: &X509Ref, candidate: &X509Ref, origin: NamesakeOrigin) -> Self {
-        let expected = Certificate::from(below);
+        let expected = Certificate::of(below);
         let namesake = Self {
-            certificate: Certificate::from(candidate),
+            certificate: Certificate::of(candidate),
             origin,
             difference: difference(below, candidate),
             expected_key_id: expected.authority_key_id,

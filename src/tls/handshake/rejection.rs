@@ -40,7 +40,7 @@ pub(crate) fn rejected_chain(error: &VerifyError, rules: &Rules<'_>) -> Certific
     let Some(certificate) = error.certificate.as_deref() else {
         return CertificateFailure::Unlocated { openssl };
     };
-    let facts = Certificate::from(certificate);
+    let facts = Certificate::of(certificate);
     let case = RejectedChain {
         error,
         rules,
@@ -54,7 +54,7 @@ pub(crate) fn rejected_chain(error: &VerifyError, rules: &Rules<'_>) -> Certific
         certificate: facts,
         depth: error.depth,
         role,
-        sent: sent.map(|sent| Certificate::from(&**sent)).collect(),
+        sent: sent.map(|sent| Certificate::of(sent)).collect(),
         anchors: rules.anchors.clone(),
         openssl,
         openssl_version: openssl_version(),
@@ -189,7 +189,7 @@ impl RejectedChain<'_> {
             let mut anchors = self.error.namesakes.iter();
             let anchor = anchors.find(|anchor| issuer::is_named_as_issuer(lower, anchor))?;
             let namesake = Namesake::of(lower, anchor, NamesakeOrigin::TrustAnchor);
-            Some((Certificate::from(&**lower), namesake))
+            Some((Certificate::of(lower), namesake))
         })
     }
 
@@ -198,7 +198,7 @@ impl RejectedChain<'_> {
         let mut namesakes = self.namesakes();
         // The one that OpenSSL used comes first.
         let taken = self.error.chain.get(self.error.depth as usize + 1);
-        let taken = taken.map(|taken| Certificate::from(&**taken).sha256_fingerprint);
+        let taken = taken.map(|taken| Certificate::of(taken).sha256_fingerprint);
         namesakes.sort_by_key(|namesake| {
             Some(&namesake.certificate.sha256_fingerprint) != taken.as_ref()
         });

@@ -163,7 +163,7 @@ impl HandshakeReport {
         let _at_work = fork::at_work();
         self.peer_chain
             .iter()
-            .map(|cert| Certificate::from(&**cert))
+            .map(|cert| Certificate::of(cert))
             .collect()
     }
 
@@ -173,7 +173,7 @@ impl HandshakeReport {
         let _at_work = fork::at_work();
         self.verified_chain
             .iter()
-            .map(|cert| Certificate::from(&**cert))
+            .map(|cert| Certificate::of(cert))
             .collect()
     }
 

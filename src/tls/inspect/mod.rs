@@ -144,7 +144,7 @@ impl FileReport {
         let certificates = &contents.certificates;
         self.certificates = certificates
             .iter()
-            .map(|certificate| Certificate::from(&**certificate))
+            .map(|certificate| Certificate::of(certificate))
             .collect();
         self.crls = contents.crls.iter().map(|crl| CrlReport::of(crl)).collect();
         let keys = contents.keys.iter();

@@ -413,7 +413,7 @@ impl RevocationResult {
     fn reject(&mut self, certificate: &X509Ref, kind: RevocationFailureKind) {
         self.rejection = Some(Box::new(RevocationFailure {
             kind,
-            certificate: Certificate::from(certificate),
+            certificate: Certificate::of(certificate),
             depth: 0,
             role: CertificateRole::EndEntity,
             checked_at: SystemTime::now(),
@@ -471,10 +471,10 @@ fn unmet_demand(chain: &[&X509Ref], staple: Option<&[u8]>) -> Option<RevocationF
     let ((certificate, issuer), depth) = unmet.next()?;
     Some(RevocationFailure {
         kind: RevocationFailureKind::DemandNotPassedOn {
-            ca: Certificate::from(*issuer).short_name().to_owned(),
+            ca: Certificate::of(issuer).short_name().to_owned(),
             has_staple: staple.is_some_and(|staple| !staple.is_empty()),
         },
-        certificate: Certificate::from(*certificate),
+        certificate: Certificate::of(certificate),
         depth,
         role: match depth {
             0 => CertificateRole::EndEntity,
