@@ -2,10 +2,13 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(ossl300)]
 use std::ffi::CString;
 
 use foreign_types::ForeignType;
-use libc::{c_char, c_int, c_void};
+#[cfg(ossl300)]
+use libc::c_void;
+use libc::{c_char, c_int};
 use openssl::error::ErrorStack;
 use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
 use openssl::pkey::{PKey, Private};

@@ -6,7 +6,9 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use libc::{c_char, c_int, c_long, c_void};
+use libc::{c_char, c_long};
+#[cfg(ossl300)]
+use libc::{c_int, c_void};
 use openssl::error::ErrorStack;
 use openssl_sys as sys;
 
