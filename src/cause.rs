@@ -278,39 +278,14 @@ impl Cause {
         Self::explained(Reason::Simulated, Explanation::new(code, message, remedy))
     }
 
-    /// Adds a fact; a value that is absent adds nothing.
-    #[cold]
-    pub(crate) fn fact(mut self, key: &'static str, value: impl Into<FactValue>) -> Self {
-        self.0.explanation.facts.push(key, value);
-        self
-    }
-
-    /// Adds a fact where there is one.
-    #[cold]
-    pub(crate) fn fact_opt(self, key: &'static str, value: Option<impl Into<FactValue>>) -> Self {
-        match value {
-            Some(value) => self.fact(key, value),
-            None => self,
-        }
-    }
-
-    /// Gives another message.
-    pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.0.explanation.message = printable(message.into());
-        self
-    }
-
-    /// Gives another remedy.
-    pub(crate) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.0.explanation.remedy = printable(remedy.into());
-        self
-    }
-
-    /// Adds which server it was: `server`, `host` and `port`.
+    /// Adds the facts `server`, `host` and `port`.
     pub(crate) fn with_server(self, server: &ServerAddress) -> Self {
-        self.fact("server", server.to_string())
-            .fact("host", server.host())
-            .fact_opt("port", server.port().map(u32::from))
+        self.reworded(|explanation| {
+            explanation
+                .fact("server", server.to_string())
+                .fact("host", server.host())
+                .fact_opt("port", server.port().map(u32::from))
+        })
     }
 
     /// The stable code.
@@ -323,12 +298,12 @@ impl Cause {
         self.0.explanation.code.category()
     }
 
-    /// What happened, in one line, lower case, without a full stop.
+    /// The message: one line, lower case, without a full stop.
     pub fn message(&self) -> &str {
         &self.0.explanation.message
     }
 
-    /// What to do about it: one or two sentences.
+    /// The remedy: one or two sentences.
     ///
     /// ```
     /// use mongotls::{CauseCode, Client};
@@ -391,7 +366,7 @@ impl Facts {
         self.0.iter().map(|(key, value)| (*key, value))
     }
 
-    /// Whether there is no fact.
+    /// Returns true if there is no fact.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -488,10 +463,11 @@ mod tests {
 
     #[test]
     fn a_fact_of_the_same_name_is_replaced_in_place() {
-        let cause = Cause::simulated(CauseCode::TlsAlert, "m", "r")
+        let explanation = Explanation::new(CauseCode::TlsAlert, "m", "r")
             .fact("depth", 0_u32)
             .fact("alert", "x")
             .fact("depth", 1_u32);
+        let cause = Cause::explained(Reason::Simulated, explanation);
         let keys: Vec<_> = cause
             .facts()
             .iter()

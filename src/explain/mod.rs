@@ -69,7 +69,7 @@ pub(crate) fn with_unused_file(cause: Cause, path: &Path, problem: Option<&ReadP
         None => "it holds no certificate in PEM form".to_owned(),
     };
     let message = format!("{}; {} was not used: {why}", cause.message(), Quoted(&path));
-    cause.with_message(message)
+    cause.reworded(|explanation| explanation.with_message(message))
 }
 
 /// Names in the remedy a file that has changed since it was read. `is_watched` is true if the option `watch_files` is on.
@@ -86,5 +86,5 @@ pub(crate) fn with_changed_file(cause: Cause, path: &Path, is_watched: bool) -> 
         Quoted(&path),
         cause.remedy()
     );
-    cause.with_remedy(remedy).fact("changed_file", path)
+    cause.reworded(|explanation| explanation.with_remedy(remedy).fact("changed_file", path))
 }
