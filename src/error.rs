@@ -66,7 +66,7 @@ pub enum ErrorKind {
     Command,
     /// The peer does not speak the MongoDB protocol, or breaks it.
     Protocol,
-    /// A value does not fit BSON, or a reply does not fit the type that was asked for.
+    /// A value does not fit BSON, or a reply does not fit the requested type.
     Bson,
     /// A command is larger than the server accepts. Nothing was sent.
     TooLarge,
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// What failed, as it stands in an error's text.
+    /// The failed step, as the text of an error names it.
     fn failure(self) -> &'static str {
         match self {
             Self::Options => "the options are not usable",
@@ -362,7 +362,7 @@ impl Error {
         Self::new(ErrorKind::TooLarge, message)
     }
 
-    /// A value does not fit BSON or the type that was asked for.
+    /// A value does not fit BSON or the requested type.
     pub(crate) fn bson(message: impl Into<String>, source: bson::error::Error) -> Self {
         Self::new(ErrorKind::Bson, message).with_source(Printable(source))
     }
@@ -477,13 +477,13 @@ impl Error {
         self
     }
 
-    /// Whether no connection to the server could be established: nothing of a command was sent.
+    /// Returns true if no connection to the server could be established: nothing of a command was sent.
     pub(crate) fn is_of_establishing(&self) -> bool {
         let stage = self.0.stage;
         stage.is_some_and(|stage| (Stage::Resolve..Stage::Command).contains(&stage))
     }
 
-    /// What a caller can do about it.
+    /// The kind of the error, by what a caller can do about it.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
@@ -568,7 +568,7 @@ impl Error {
         &self.0.labels
     }
 
-    /// Whether the error has that label.
+    /// Returns true if the error has that label.
     ///
     /// ```
     /// # fn send() -> mongotls::Result<()> { Ok(()) }
@@ -583,7 +583,7 @@ impl Error {
         self.0.labels.iter().any(|own| own == label)
     }
 
-    /// Whether a time limit has passed.
+    /// Returns true if a time limit has passed.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == ErrorKind::Timeout
     }

@@ -48,11 +48,11 @@
 //! [troubleshooting](guide::troubleshooting), [the doctor](guide::doctor), [the command line](guide::command_line) and
 //! [performance](guide::performance).
 //!
-//! # What holds without being asked for
+//! # Defaults that protect
 //!
 //! The server's certificate must lead to a trust anchor and name the host. The oldest protocol is TLS
 //! 1.2. Time limits are totals, whatever the peer does. No length that comes from outside is believed,
-//! no secret is printed. When TLS was asked for, no command, credential or name goes out without it: a
+//! no secret is printed. When TLS was requested, no command, credential or name goes out without it: a
 //! server that leaves a ClientHello without a byte of an answer is asked once, by a bare `isMaster` on a
 //! connection of its own, whether it speaks MongoDB without TLS, so that the error can say so.
 //!

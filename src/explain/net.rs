@@ -299,7 +299,7 @@ fn step_name(step: ProxyStep) -> &'static str {
     }
 }
 
-/// What the proxy has to answer in a step.
+/// The answer that the proxy owes in a step.
 fn question(step: ProxyStep) -> &'static str {
     match step {
         ProxyStep::Greeting => "the greeting",
@@ -375,7 +375,7 @@ fn proxy_lost(
     Explanation::new(code, of(proxy, &what), remedy)
 }
 
-/// What the peer looks like instead of a SOCKS5 proxy.
+/// The kind of peer that answers in place of a SOCKS5 proxy.
 fn looks_like(problem: &ProxyProblem) -> Option<String> {
     let head = match problem {
         ProxyProblem::NotSocks5 { first_bytes } => first_bytes.as_slice(),

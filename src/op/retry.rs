@@ -27,13 +27,13 @@ pub(crate) struct Attempts {
     ordinary_limit: u32,
     /// The limit on retries after the server has been overloaded.
     adaptive_limit: u32,
-    /// Whether a retry after overload prefers another server.
+    /// True if a retry after overload prefers another server.
     retargets: bool,
     retries: u32,
     was_overloaded: bool,
 }
 
-/// What the executor does after an error.
+/// The next step of the executor after an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Decision {
     /// Returns the error.
@@ -42,7 +42,7 @@ pub(crate) enum Decision {
     Retry {
         /// The longest pause. The executor takes a random part of it, so that clients do not retry at the same instant.
         max_pause: Duration,
-        /// Whether another server is preferred.
+        /// True if another server is preferred.
         deprioritize: bool,
     },
 }

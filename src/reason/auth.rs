@@ -38,7 +38,7 @@ pub(crate) enum AuthFailure {
     CryptoUnavailable {
         mechanism: AuthMechanism,
         primitive: CryptoPrimitive,
-        /// Whether OpenSSL runs in FIPS mode.
+        /// True if OpenSSL runs in FIPS mode.
         fips: bool,
         /// OpenSSL's own reasons.
         errors: Vec<String>,
@@ -215,7 +215,7 @@ pub(crate) struct KerberosFailure {
     pub(crate) text: String,
 }
 
-/// What an error of the Kerberos library means.
+/// The meaning of an error of the Kerberos library.
 #[cfg(feature = "gssapi")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KerberosError {
@@ -330,7 +330,7 @@ pub(crate) enum AwsFailure {
     /// The container credential service gave no credentials.
     Container {
         problem: ContainerProblem,
-        /// Whether the environment names a file with the service's token.
+        /// True if the environment names a file with the service's token.
         has_token_file: bool,
     },
     /// No source has credentials. The last one is the EC2 metadata service at this URL.

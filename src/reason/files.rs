@@ -304,7 +304,7 @@ pub(crate) enum KeyPasswordSource {
     Callback,
 }
 
-/// What this OpenSSL lacks to read a private key.
+/// The feature that this OpenSSL lacks to read a private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyLack {
     /// An algorithm, by OpenSSL's name of it or as a dotted number.

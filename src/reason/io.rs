@@ -46,12 +46,12 @@ pub(crate) struct LocalLimit {
 /// A failed exchange with a service beside the database server, for which this host lacked a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LimitedExchange {
-    /// What failed, and the limit.
+    /// The failed action, and the limit.
     pub(crate) message: String,
     pub(crate) reached: ReachedLimit,
 }
 
-/// What failed because of a limit.
+/// An action that failed because of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitedAction {
     /// The start of the thread that monitors a server.

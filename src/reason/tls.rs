@@ -46,7 +46,7 @@ pub(crate) enum TlsFailure {
     },
     /// Our OpenSSL cannot decode a certificate from the server.
     UndecodableCertificate { text: String },
-    /// What the server sent breaks the protocol, so the client ended the connection.
+    /// The server broke the protocol, so the client ended the connection.
     BrokenProtocol { text: String, phase: TlsPhase },
     /// The server closed or reset the connection, most likely because of the client's certificate or the lack of one.
     ClientCertificate {
@@ -113,7 +113,7 @@ pub(crate) enum TlsPhase {
     Answered,
 }
 
-/// What an alert means in its context.
+/// The meaning of an alert in its context.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum AlertMeaning {
     /// The server had accepted the handshake: only the connection is in question.
@@ -172,7 +172,7 @@ pub(crate) enum PolicyRejection {
 /// The identity with which a server accepted this client before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptedBefore {
-    /// The same client certificate.
+    /// A client certificate, equal to that of the earlier connection.
     SameCertificate,
     /// No certificate.
     NoCertificate,
