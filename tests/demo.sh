@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 echo "Building the command line and the test bench. The first time this takes about 3 minutes on two"
 echo "cores, 1 GB of disk, and a download of up to 60 MB from crates.io."
-cargo build --workspace --features "$(make --silent features)"
+cargo build --workspace --features "$(make --silent --no-print-directory features)"
 PATH=${CARGO_TARGET_DIR:-target}/debug:$PATH
 
 # shellcheck source=tests/serve.sh

@@ -9,7 +9,7 @@ command -v valgrind >/dev/null || {
     exit 1
 }
 subjects="rotation:: resumption:: trust:: settings:: identity:: certificates:: files:: crl:: protocol:: inspect:: ocsp::staple::"
-tests=$(cargo test --locked --features "$(make --silent features)" --test it --no-run --message-format=json |
+tests=$(cargo test --locked --features "$(make --silent --no-print-directory features)" --test it --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/it-[^"]*\)".*/\1/p')
 [ -n "$tests" ]
 # shellcheck disable=SC2086 # words, split on purpose
