@@ -6,7 +6,8 @@ use bson::raw::RawDocument;
 use bson::{Document, RawDocumentBuf};
 
 use crate::error::{Error, Result};
-use crate::options::ReadPreference;
+use crate::options::{CursorTimeoutMode, CursorType, ReadPreference};
+use crate::time::{TimeoutKind, TimeoutMs};
 use crate::wire::request::DocumentSequence;
 
 /// A command with its options.
@@ -27,8 +28,11 @@ use crate::wire::request::DocumentSequence;
 pub struct Command {
     body: Result<RawDocumentBuf>,
     sequences: Vec<(String, Vec<u8>)>,
-    timeout: Option<Duration>,
+    timeout: Option<TimeoutMs>,
     read_preference: Option<ReadPreference>,
+    cursor_type: CursorType,
+    timeout_mode: Option<CursorTimeoutMode>,
+    max_await_time: Option<Duration>,
 }
 
 impl Command {
@@ -38,6 +42,9 @@ impl Command {
             sequences: Vec::new(),
             timeout: None,
             read_preference: None,
+            cursor_type: CursorType::default(),
+            timeout_mode: None,
+            max_await_time: None,
         }
     }
 
@@ -63,10 +70,15 @@ impl Command {
         self
     }
 
-    /// Limits the time for this command: server selection, check-out, sending and the reply, in all.
+    /// Sets `timeoutMS` of this command: the limit for server selection, check-out, sending and the reply, in all.
     ///
-    /// Default: `timeoutMS` of the client; without it only the limits of each step apply. Zero means no limit, even if
-    /// `timeoutMS` is set. For a command that opens a cursor, the limit applies to each batch separately.
+    /// Default: `timeoutMS` of the [database](crate::Database::with_timeout) or of the client; without it only the limits
+    /// of each step apply. Zero means no limit, even if `timeoutMS` is set. For a command that opens a cursor,
+    /// [`timeout_mode`](Self::timeout_mode) sets the scope of the limit.
+    ///
+    /// The driver adds `maxTimeMS` to the command, the remaining time without a round trip, so that the server stops in
+    /// time. It replaces a field `maxTimeMS` of the command. Do not use both: this combination is undefined in the
+    /// specification "Client Side Operations Timeout". See the [guide](crate::guide::timeouts).
     ///
     /// ```
     /// use std::time::Duration;
@@ -77,7 +89,76 @@ impl Command {
     /// let find = Command::from(doc! { "find": "things" }).timeout(Duration::from_secs(2));
     /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = Some(limit);
+        self.timeout = Some(TimeoutMs {
+            limit,
+            kind: TimeoutKind::Operation,
+        });
+        self
+    }
+
+    /// Sets the scope of `timeoutMS` for the cursor that this command opens. Default:
+    /// [`CursorLifetime`](CursorTimeoutMode::CursorLifetime), or [`Iteration`](CursorTimeoutMode::Iteration) for a tailable
+    /// cursor.
+    ///
+    /// The command is rejected ([`InvalidArgument`](crate::ErrorKind::InvalidArgument)) if `timeoutMS` is not set on any
+    /// level, or if a tailable cursor has the mode `CursorLifetime`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    /// use mongotls::options::CursorTimeoutMode;
+    ///
+    /// // Each batch may take two seconds.
+    /// let find = Command::from(doc! { "find": "things" })
+    ///     .timeout(Duration::from_secs(2))
+    ///     .timeout_mode(CursorTimeoutMode::Iteration);
+    /// ```
+    pub fn timeout_mode(mut self, mode: CursorTimeoutMode) -> Self {
+        self.timeout_mode = Some(mode);
+        self
+    }
+
+    /// Sets the type of the cursor that this command opens. Default: [`CursorType::NonTailable`]. The driver does not read
+    /// the type from the command, so the fields `tailable` and `awaitData` must agree with it.
+    ///
+    /// ```
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    /// use mongotls::options::CursorType;
+    ///
+    /// let find = doc! { "find": "log", "tailable": true, "awaitData": true };
+    /// let find = Command::from(find).cursor_type(CursorType::TailableAwait);
+    /// ```
+    pub fn cursor_type(mut self, cursor_type: CursorType) -> Self {
+        self.cursor_type = cursor_type;
+        self
+    }
+
+    /// Sets how long the server waits for documents before it answers with an empty batch: `maxTimeMS` of each `getMore` of
+    /// the cursor that this command opens. Unit: milliseconds. Default: the server decides (one second).
+    ///
+    /// It applies to the further batches only, not to this command, and servers accept it only for a cursor of the type
+    /// [`TailableAwait`](CursorType::TailableAwait). With `timeoutMS`, the command is rejected
+    /// ([`InvalidArgument`](crate::ErrorKind::InvalidArgument)) if this time is not shorter, or if the cursor has another
+    /// type. The value that is sent never exceeds the remaining time without a round trip.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    /// use mongotls::options::CursorType;
+    ///
+    /// let find = doc! { "find": "log", "tailable": true, "awaitData": true };
+    /// let find = Command::from(find)
+    ///     .cursor_type(CursorType::TailableAwait)
+    ///     .max_await_time(Duration::from_millis(500))
+    ///     .timeout(Duration::from_secs(2));
+    /// ```
+    pub fn max_await_time(mut self, limit: Duration) -> Self {
+        self.max_await_time = Some(limit);
         self
     }
 
@@ -121,8 +202,30 @@ impl Command {
             .collect()
     }
 
-    pub(crate) fn limit(&self) -> Option<Duration> {
+    /// The command with `timeoutMS` of its database, unless it has its own.
+    pub(crate) fn within_database(mut self, limit: Option<Duration>) -> Self {
+        let of_database = limit.map(|limit| TimeoutMs {
+            limit,
+            kind: TimeoutKind::Database,
+        });
+        self.timeout = self.timeout.or(of_database);
+        self
+    }
+
+    pub(crate) fn timeout_ms(&self) -> Option<TimeoutMs> {
         self.timeout
+    }
+
+    pub(crate) fn own_cursor_type(&self) -> CursorType {
+        self.cursor_type
+    }
+
+    pub(crate) fn own_timeout_mode(&self) -> Option<CursorTimeoutMode> {
+        self.timeout_mode
+    }
+
+    pub(crate) fn own_max_await_time(&self) -> Option<Duration> {
+        self.max_await_time
     }
 
     pub(crate) fn preference(&self) -> Option<&ReadPreference> {

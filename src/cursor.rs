@@ -8,10 +8,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
 
-use bson::Document;
 #[cfg(not(feature = "serde"))]
 use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
+use bson::{Document, RawBson};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
@@ -21,9 +21,14 @@ use crate::command::Command;
 use crate::document::to_document;
 #[cfg(feature = "serde")]
 use crate::document::to_typed;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::logging::debug;
-use crate::op::{Batch, CursorReply, CursorTarget, GetMore, KillCursors, SelectedConnection};
+use crate::op::run_command::Opened;
+use crate::op::{
+    Batch, CursorReply, CursorTarget, CursorTimeout, CursorTiming, GetMore, GetMoreComment,
+    KillCursors, MaxTime, TimeLimit,
+};
+use crate::options::CursorType;
 use crate::server_code::CURSOR_NOT_FOUND;
 
 /// The results of a command, fetched in batches as they are consumed.
@@ -32,13 +37,17 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// cargo feature `serde`, a [`Document`] or a [`RawDocumentBuf`](bson::RawDocumentBuf). [`advance`](Self::advance) and
 /// [`current`](Self::current) give access to the raw documents without a copy.
 ///
-/// A tailable cursor (`tailable: true` in the command that opened it) does not end when there are no more documents: it
-/// returns `None` for now, and may be used again as long as it [is open](Self::is_open). So the iterator is not fused.
-/// With `awaitData: true` the server waits for more documents before it answers; without it, the program should pause
-/// before it calls the cursor again.
+/// A tailable cursor ([`Command::cursor_type`]) does not end when there are no more documents: it returns `None` for now,
+/// and may be used again as long as it [is open](Self::is_open). So the iterator is not fused. With
+/// [`TailableAwait`](CursorType::TailableAwait) the server waits for more documents before it answers; without it, the
+/// program should pause before it calls the cursor again.
 ///
-/// Dropping a cursor that is not exhausted sends `killCursors` on a connection of the pool. A failure of this command
-/// goes to the log, target `mongotls::cursor`.
+/// With `timeoutMS`, the time limit includes all batches, unless [`Command::timeout_mode`] says otherwise. Documents that
+/// have arrived are returned even after that time.
+///
+/// Dropping a cursor that is not exhausted sends `killCursors` on a connection of the pool, for at most two seconds;
+/// [`close`](Self::close) has a limit of your choice. A failure of this command goes to the log, target
+/// `mongotls::cursor`.
 ///
 /// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has closed the cursor,
 /// because another connection may lead to another server.
@@ -53,20 +62,32 @@ pub struct Cursor<T = Document> {
     /// The position of the current document in the batch.
     current: Range<usize>,
     batch_size: Option<i32>,
-    limit: Option<Duration>,
-    tailable: bool,
+    comment: Option<GetMoreComment>,
+    /// `maxTimeMS` of each `getMore`.
+    max_time: MaxTime,
+    timeout: CursorTimeout,
+    cursor_type: CursorType,
     failed: bool,
     values: PhantomData<fn() -> T>,
 }
 
+/// The end of a step of a tailable cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// A document, or one empty batch.
+    OneEmptyBatch,
+    /// A document.
+    Document,
+}
+
 impl<T> Cursor<T> {
-    /// Opens a cursor from the reply of `command`, which came from `connection`.
-    pub(crate) fn open(
-        client: Client,
-        connection: SelectedConnection,
-        reply: CursorReply,
-        command: &Command,
-    ) -> Result<Self> {
+    /// Opens a cursor from the result of `command`.
+    pub(crate) fn open(client: Client, opened: Opened, command: &Command) -> Result<Self> {
+        let Opened {
+            reply,
+            connection,
+            timeout,
+        } = opened;
         let id = reply.cursor_id()?;
         let namespace = reply.namespace();
         let namespace = namespace.map(|(database, rest)| (database.to_owned(), rest.to_owned()));
@@ -85,8 +106,10 @@ impl<T> Cursor<T> {
             batch,
             current: 0..0,
             batch_size: None,
-            limit: command.limit(),
-            tailable: is_tailable(command),
+            comment: None,
+            max_time: CursorTiming::of(command).of_get_more(),
+            timeout,
+            cursor_type: command.own_cursor_type(),
             failed: false,
             values: PhantomData,
         })
@@ -110,6 +133,25 @@ impl<T> Cursor<T> {
         self
     }
 
+    /// Sets the field `comment` of each further `getMore`, which appears in the logs and the profile of the server. Servers
+    /// before MongoDB 4.4 reject it.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let find = doc! { "find": "things", "comment": "nightly report" };
+    /// let things = client.database("shop").run_cursor_command::<Document>(find)?;
+    /// for thing in things.comment("nightly report") {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn comment(mut self, comment: impl Into<RawBson>) -> Self {
+        self.comment = Some(GetMoreComment::new(comment));
+        self
+    }
+
     /// Moves to the next document, and fetches the next batch if this one is used up. Returns whether there is a
     /// document.
     ///
@@ -129,14 +171,48 @@ impl<T> Cursor<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor returns no more documents.
+    /// As [`Database::run_command`](crate::Database::run_command). After an error the cursor returns no more documents,
+    /// with one exception: if `timeoutMS` applies to each iteration, and has passed before the next batch was requested
+    /// or according to the server, the cursor can be called again. If the time has passed while the reply was on its way,
+    /// the batch is lost; a cursor that went on would skip documents.
     pub fn advance(&mut self) -> Result<bool> {
+        self.advance_to(Until::OneEmptyBatch)
+    }
+
+    /// Moves to the next document like [`advance`](Self::advance); a tailable cursor fetches batches until there is a
+    /// document, or the server has closed the cursor. `timeoutMS` is the limit of the whole call.
+    ///
+    /// Use it with [`TailableAwait`](CursorType::TailableAwait): a server that does not wait for documents gets one request
+    /// after another.
+    ///
+    /// ```no_run
+    /// use mongotls::bson::{Document, doc};
+    /// use mongotls::options::CursorType;
+    /// use mongotls::{Client, Command};
+    ///
+    /// let client = Client::connect("mongodb://localhost")?;
+    /// let find = doc! { "find": "log", "tailable": true, "awaitData": true };
+    /// let find = Command::from(find).cursor_type(CursorType::TailableAwait);
+    /// let mut log = client.database("shop").run_cursor_command::<Document>(find)?;
+    /// while log.advance_or_wait()? {
+    ///     println!("{:?}", log.current().get("message"));
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance).
+    pub fn advance_or_wait(&mut self) -> Result<bool> {
+        self.advance_to(Until::Document)
+    }
+
+    fn advance_to(&mut self, until: Until) -> Result<bool> {
         if self.failed {
             return Ok(false);
         }
-        let moved = self.step();
+        let moved = self.step(until);
         if let Err(error) = &moved {
-            self.failed = true;
+            self.failed = !self.can_continue_after(error);
             if is_cursor_lost(error) {
                 self.id = 0;
                 self.target.unpin();
@@ -156,7 +232,62 @@ impl<T> Cursor<T> {
         self.id != 0
     }
 
-    fn step(&mut self) -> Result<bool> {
+    /// Closes the cursor on the server, if it is still open there, within `timeoutMS`. That limit begins again, even if the
+    /// time of the cursor is over; without it, the limit is two seconds. Dropping the cursor does the same.
+    ///
+    /// A failure goes to the log, target `mongotls::cursor`: the server closes an unused cursor itself after ten minutes.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let mut things = client.database("shop").run_cursor_command::<Document>(doc! { "find": "things" })?;
+    /// let first = things.next().transpose()?;
+    /// things.close();
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn close(mut self) {
+        self.kill(self.timeout.of_close());
+    }
+
+    /// Closes the cursor like [`close`](Self::close), with another limit. Zero means no limit.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use std::time::Duration;
+    ///
+    /// let things = client.database("shop").run_cursor_command::<Document>(doc! { "find": "things" })?;
+    /// things.close_within(Duration::from_millis(200));
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn close_within(mut self, limit: Duration) {
+        self.kill(TimeLimit::of_call(limit));
+    }
+
+    fn kill(&mut self, limit: TimeLimit) {
+        if self.id == 0 || self.target.perished().is_some() {
+            return;
+        }
+        let kill_cursors = KillCursors {
+            database: &self.database,
+            collection: &self.collection,
+            cursor_id: self.id,
+            limit,
+        };
+        if let Err(error) = kill_cursors.run(&self.client, &mut self.target) {
+            debug!(target: "mongotls::cursor", "cursor {} may stay open on the server: {error}", self.id);
+        }
+        self.id = 0;
+    }
+
+    /// Returns whether no batch can be lost after this error of an iteration.
+    fn can_continue_after(&self, error: &Error) -> bool {
+        let was_sent = error.stage() == Some(Stage::Command) && error.command().is_none();
+        self.timeout.is_refreshed() && error.is_timeout() && !was_sent
+    }
+
+    fn step(&mut self, until: Until) -> Result<bool> {
+        let mut limit = None;
         loop {
             if let Some(document) = self.batch.next()? {
                 self.current = document;
@@ -165,31 +296,48 @@ impl<T> Cursor<T> {
             if self.id == 0 {
                 return Ok(false);
             }
-            self.fetch()?;
-            if self.tailable && self.batch.is_empty() {
+            // One limit for all batches of this call. It begins only if one is needed.
+            let limit = *limit.get_or_insert_with(|| self.timeout.of_iteration());
+            self.fetch(limit)?;
+            let is_tailable = self.cursor_type != CursorType::NonTailable;
+            if is_tailable && until == Until::OneEmptyBatch && self.batch.is_empty() {
                 return Ok(false);
             }
         }
     }
 
-    fn fetch(&mut self) -> Result<()> {
+    fn fetch(&mut self, limit: TimeLimit) -> Result<()> {
         let get_more = GetMore {
             database: &self.database,
             collection: &self.collection,
             cursor_id: self.id,
             batch_size: self.batch_size,
-            limit: self.limit,
+            comment: self.comment.as_ref(),
+            limit,
+            max_time: self.max_time,
         };
         self.current = 0..0;
         let spare = self.batch.take();
         let reply = get_more.run(&self.client, &mut self.target, spare)?;
         let id = reply.cursor_id()?;
+        self.rename(&reply);
         self.batch = reply.into_batch()?;
         self.id = id;
         if self.id == 0 {
             self.target.unpin();
         }
         Ok(())
+    }
+
+    /// Takes the namespace of a reply: that of the cursor may change, as when the collection is renamed.
+    fn rename(&mut self, reply: &CursorReply) {
+        let Ok((database, collection)) = reply.namespace() else {
+            return;
+        };
+        if (database, collection) != (&self.database, &self.collection) {
+            database.clone_into(&mut self.database);
+            collection.clone_into(&mut self.collection);
+        }
     }
 
     fn next_as(&mut self, value: impl FnOnce(&RawDocument) -> Result<T>) -> Option<Result<T>> {
@@ -230,21 +378,8 @@ impl Iterator for Cursor<RawDocumentBuf> {
 
 impl<T> Drop for Cursor<T> {
     fn drop(&mut self) {
-        /// The longest time that a drop waits for the server.
-        const LIMIT: Duration = Duration::from_secs(2);
-        if self.id == 0 || self.target.perished().is_some() || std::thread::panicking() {
-            return;
-        }
-        // Zero means no limit.
-        let limit = self.limit.filter(|limit| !limit.is_zero());
-        let kill_cursors = KillCursors {
-            database: &self.database,
-            collection: &self.collection,
-            cursor_id: self.id,
-            limit: limit.map_or(LIMIT, |limit| limit.min(LIMIT)),
-        };
-        if let Err(error) = kill_cursors.run(&self.client, &mut self.target) {
-            debug!(target: "mongotls::cursor", "cursor {} may stay open on the server: {error}", self.id);
+        if !std::thread::panicking() {
+            self.kill(self.timeout.of_drop());
         }
     }
 }
@@ -257,11 +392,6 @@ impl<T> fmt::Debug for Cursor<T> {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-fn is_tailable(command: &Command) -> bool {
-    let body = command.body().ok();
-    body.is_some_and(|body| body.get_bool("tailable").unwrap_or(false))
 }
 
 /// Returns whether the server no longer has the cursor after this error, or cannot be reached to close it.

@@ -1,6 +1,7 @@
 //! A database, on which commands run. The commands themselves are operations: see `op/run_command.rs`.
 
 use std::fmt;
+use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
 #[cfg(feature = "serde")]
@@ -50,6 +51,8 @@ pub struct Database {
     name: String,
     /// The reason why every server rejects the name, if it is invalid.
     problem: Option<String>,
+    /// `timeoutMS` of this handle.
+    timeout: Option<Duration>,
 }
 
 impl Database {
@@ -58,6 +61,27 @@ impl Database {
             client,
             name: name.to_owned(),
             problem: database_name_problem(name),
+            timeout: None,
+        }
+    }
+
+    /// Returns a handle of the same database with its own `timeoutMS`: the limit of each command, unless the command has
+    /// [its own](Command::timeout). Zero means no limit, even if the client has one.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::doc;
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use std::time::Duration;
+    ///
+    /// let shop = client.database("shop").with_timeout(Duration::from_secs(2));
+    /// shop.run_command(doc! { "count": "things" })?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, limit: Duration) -> Self {
+        Self {
+            timeout: Some(limit),
+            ..self.clone()
         }
     }
 
@@ -126,7 +150,7 @@ impl Database {
         &self,
         command: impl Into<Command>,
     ) -> Result<T> {
-        let (name, command) = (self.sendable_name()?, command.into());
+        let (name, command) = (self.sendable_name()?, self.prepare(command));
         let reply = run_command::run(&self.client, name, &command, Reads::ByName)?;
         reply_to_typed(&reply)
     }
@@ -144,7 +168,7 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
-        let (name, command) = (self.sendable_name()?, command.into());
+        let (name, command) = (self.sendable_name()?, self.prepare(command));
         run_command::run(&self.client, name, &command, Reads::Unknown)
     }
 
@@ -165,9 +189,9 @@ impl Database {
     /// As [`run_command`](Self::run_command), and
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
-        let (name, command) = (self.sendable_name()?, command.into());
-        let (reply, connection) = run_command::run_for_cursor(&self.client, name, &command)?;
-        Cursor::open(self.client.clone(), connection, reply, &command)
+        let (name, command) = (self.sendable_name()?, self.prepare(command));
+        let opened = run_command::run_for_cursor(&self.client, name, &command)?;
+        Cursor::open(self.client.clone(), opened, &command)
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -196,15 +220,20 @@ impl Database {
         &self,
         command: impl Into<Command>,
     ) -> Result<(Document, Option<Cursor<T>>)> {
-        let (name, command) = (self.sendable_name()?, command.into());
-        let (raw, connection) = run_command::run_for_cursor(&self.client, name, &command)?;
-        let reply = reply_to_document(raw.reply())?;
+        let (name, command) = (self.sendable_name()?, self.prepare(command));
+        let opened = run_command::run_for_cursor(&self.client, name, &command)?;
+        let reply = reply_to_document(opened.reply.reply())?;
         let client = self.client.clone();
         let cursor = match reply.contains_key("cursor") {
-            true => Some(Cursor::open(client, connection, raw, &command)?),
+            true => Some(Cursor::open(client, opened, &command)?),
             false => None,
         };
         Ok((reply, cursor))
+    }
+
+    /// The command with the limits of this handle.
+    fn prepare(&self, command: impl Into<Command>) -> Command {
+        command.into().within_database(self.timeout)
     }
 
     /// The name, or an error if no server accepts it.

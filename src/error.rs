@@ -226,6 +226,30 @@ impl Error {
         )
     }
 
+    /// The server has too little time left for `what`, so it was not sent.
+    pub(crate) fn too_late_to_send(
+        elapsed: Elapsed,
+        what: &str,
+        remaining: Duration,
+        min_round_trip_time: Duration,
+    ) -> Self {
+        let (limit, option) = (Milliseconds(elapsed.limit), elapsed.kind.option());
+        let message = match remaining.is_zero() {
+            true => format!("{what} was not sent because {limit} ({option}) have passed"),
+            false => format!(
+                "{what} was not sent because {remaining:.1?} of {limit} ({option}) remain, and a round trip to the \
+                server takes at least {min_round_trip_time:.1?}"
+            ),
+        };
+        Self::new(ErrorKind::Timeout, message)
+    }
+
+    /// Converts the rejection of a command whose time has passed at the server to a timeout. The server's answer stays.
+    pub(crate) fn into_timeout(mut self) -> Self {
+        self.0.kind = ErrorKind::Timeout;
+        self
+    }
+
     /// No connection became free in time (CMAP, `WaitQueueTimeoutError`); `meanwhile` says what the pool was
     /// busy with.
     pub(crate) fn wait_queue_timeout(elapsed: Elapsed, meanwhile: &str) -> Self {

@@ -1,7 +1,7 @@
 //! The error codes of servers that this crate acts on, by the names that servers give them.
 //!
 //! Sources: "Retryable Reads", "Retryable Error"; "Server Discovery and Monitoring", ""not writable primary" and "node
-//! is recovering""; "Driver Authentication"; `error_codes.yml` of MongoDB.
+//! is recovering""; "Driver Authentication"; "Client Side Operations Timeout"; `error_codes.yml` of MongoDB.
 
 pub(crate) const BAD_VALUE: i32 = 2;
 pub(crate) const HOST_UNREACHABLE: i32 = 6;
@@ -10,6 +10,7 @@ pub(crate) const USER_NOT_FOUND: i32 = 11;
 pub(crate) const UNAUTHORIZED: i32 = 13;
 pub(crate) const AUTHENTICATION_FAILED: i32 = 18;
 pub(crate) const CURSOR_NOT_FOUND: i32 = 43;
+pub(crate) const MAX_TIME_MS_EXPIRED: i32 = 50;
 pub(crate) const NETWORK_TIMEOUT: i32 = 89;
 pub(crate) const SHUTDOWN_IN_PROGRESS: i32 = 91;
 pub(crate) const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;

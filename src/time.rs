@@ -20,8 +20,12 @@ pub(crate) enum TimeoutKind {
     Client,
     /// The wait of the event listener for a pooled connection.
     Listener,
+    /// `timeoutMS` of a database handle ([`Database::with_timeout`](crate::Database::with_timeout)).
+    Database,
     /// A limit given with the call itself.
     Operation,
+    /// A limit that the driver sets for its own commands, such as `killCursors` of a cursor that is dropped.
+    Internal,
     /// `ocsp_responder_timeout`: one search for an OCSP response.
     OcspResponder,
     /// One request for a credential to a cloud service.
@@ -41,12 +45,22 @@ impl TimeoutKind {
             Self::WaitQueue => "waitQueueTimeoutMS",
             Self::Client => "timeoutMS",
             Self::Listener => "the limit of an event listener",
+            Self::Database => "the time limit of the database handle",
             Self::Operation => "the time limit of the call",
+            Self::Internal => "the limit for closing a cursor",
             Self::OcspResponder => "ocsp_responder_timeout",
             Self::CredentialService => "the limit of a credential service",
             Self::OidcCallback => "the limit of an OIDC callback",
         }
     }
+}
+
+/// A value of `timeoutMS`, and the level that sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeoutMs {
+    /// Zero means no limit.
+    pub(crate) limit: Duration,
+    pub(crate) kind: TimeoutKind,
 }
 
 /// An instant after which an operation fails, and the limit that defines it.
@@ -69,6 +83,28 @@ impl Deadline {
         }
     }
 
+    /// Returns the deadline of an operation whose `timeoutMS` is zero: it never passes.
+    pub(crate) fn unlimited(kind: TimeoutKind) -> Self {
+        Self {
+            at: None,
+            limit: Duration::MAX,
+            kind,
+        }
+    }
+
+    /// Returns true if the deadline comes from `timeoutMS` of any level. Then `waitQueueTimeoutMS` and `socketTimeoutMS`
+    /// do not apply, even if it never passes ("Client Side Operations Timeout", "Validation and Overrides").
+    pub(crate) fn replaces_step_limits(&self) -> bool {
+        // A limit of server selection is passed on to later steps only if `timeoutMS` is set.
+        matches!(
+            self.kind,
+            TimeoutKind::Client
+                | TimeoutKind::Database
+                | TimeoutKind::Operation
+                | TimeoutKind::ServerSelection
+        )
+    }
+
     /// Returns the deadline, or `None` if there is no limit.
     pub(crate) fn at(&self) -> Option<Instant> {
         self.at
@@ -87,6 +123,16 @@ impl Deadline {
     #[inline]
     pub(crate) fn within(self, whole: Option<Self>) -> Self {
         whole.map_or(self, |whole| whole.earlier(self))
+    }
+
+    /// Returns the deadline of a step whose own limit is `step`, within an operation with the deadline `whole`. If
+    /// `whole` comes from `timeoutMS`, it replaces the limit of the step.
+    #[inline]
+    pub(crate) fn of_step(step: impl FnOnce() -> Self, whole: Option<Self>) -> Self {
+        match whole {
+            Some(whole) if whole.replaces_step_limits() => whole,
+            _ => step().within(whole),
+        }
     }
 
     /// Returns the deadline after half of the remaining time at `now`.

@@ -16,10 +16,12 @@ mod probe;
 mod reauthenticate;
 mod sensitive;
 mod state_change;
+mod time_limit;
 mod user_rejection;
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bson::raw::{RawDocument, RawElement};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf};
@@ -33,6 +35,7 @@ pub(crate) use self::monitoring::{CheckConnection, HelloExchange};
 #[cfg(feature = "_internals")]
 pub(crate) use self::overload::label as label_overload;
 pub(crate) use self::state_change::StateChange;
+pub(crate) use self::time_limit::{MaxTime, ServerTimeLimit};
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
 use crate::cause::{Category, Cause};
@@ -57,8 +60,10 @@ pub(crate) struct Request<'a> {
     /// The command's own fields.
     pub(crate) command: &'a dyn EncodeCommand,
     pub(crate) sequences: &'a [DocumentSequence<'a>],
-    /// The fields that the driver adds.
+    /// The fields that the driver adds, except `maxTimeMS`.
     pub(crate) envelope: Envelope<'a>,
+    /// Decides about `maxTimeMS`, whose value is computed last.
+    pub(crate) server_time_limit: ServerTimeLimit,
 }
 
 impl<'a> Request<'a> {
@@ -71,6 +76,7 @@ impl<'a> Request<'a> {
                 database,
                 ..Envelope::default()
             },
+            server_time_limit: ServerTimeLimit::NONE,
         }
     }
 }
@@ -241,24 +247,58 @@ impl Connection {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
         let id = self.next_request_id();
-        self.encode(request, id)?;
+        self.encode(request, id, deadline)?;
         let has_listener = self.commands.has_listener(!self.established);
         let open = has_listener.then(|| self.start(request, id));
         self.compress(request);
-        let outcome = self.exchange_command(stage, request, id, fields, deadline);
+        // The listener and the compression take time, too.
+        let outcome = self
+            .max_time_ms(request, deadline)
+            .and_then(|_| self.exchange_command(stage, request, id, fields, deadline));
         if let Some(open) = open {
             open.end(outcome.as_deref());
         }
         outcome
     }
 
-    /// Puts the message into the buffer.
-    fn encode(&mut self, request: &Request<'_>, id: i32) -> Result<()> {
+    /// Puts the message into the buffer. Fails if too little time is left to send it.
+    fn encode(&mut self, request: &Request<'_>, id: i32, deadline: Option<Deadline>) -> Result<()> {
         let limit = self.hello.max_message_size;
-        let more = |fields: &mut request::Fields<'_>| request.envelope.encode(fields);
+        let envelope = Envelope {
+            max_time_ms: self.max_time_ms(request, deadline)?,
+            ..request.envelope
+        };
+        let more = |fields: &mut request::Fields<'_>| envelope.encode(fields);
         let (command, sequences) = (request.command, request.sequences);
         request::encode_msg(&mut self.buffer, id, command, more, sequences, limit)
             .map_err(|error| self.too_large(error))
+    }
+
+    /// Returns the value of `maxTimeMS` in the command, if it has one. The clock is read only if `timeoutMS` is set.
+    ///
+    /// # Errors
+    /// If too little time is left to send the command. The connection can be used again.
+    fn max_time_ms(
+        &self,
+        request: &Request<'_>,
+        deadline: Option<Deadline>,
+    ) -> Result<Option<i64>> {
+        let limit = &request.server_time_limit;
+        let deadline = deadline.filter(|_| limit.min_round_trip_time.is_some());
+        let (Some(deadline), Some(at)) = (deadline, deadline.and_then(|it| it.at())) else {
+            return Ok(limit.max_time_ms(None).unwrap_or_default());
+        };
+        let remaining = at.saturating_duration_since(Instant::now());
+        limit.max_time_ms(Some(remaining)).map_err(|late| {
+            let what = Quoted(&request.command.name()).to_string();
+            let error = Error::too_late_to_send(
+                deadline.elapsed(),
+                &what,
+                late.remaining,
+                late.min_round_trip_time,
+            );
+            error.with_server(&self.server)
+        })
     }
 
     /// Compresses the message in the buffer, if both sides agreed on it and the command may be compressed.

@@ -5,14 +5,15 @@
 //! a program is sent.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bson::RawDocumentBuf;
 
 use super::retry::{Attempts, Decision, label_write};
 use super::target::{CursorTarget, SelectedConnection};
+use super::timeout::{self, TimeLimit};
 use super::{Operation, OperationKind};
-use crate::conn::{Connection, Connector, ReadReply, Request};
+use crate::conn::{Connection, Connector, ReadReply, Request, ServerTimeLimit};
 use crate::error::{Error, Result};
 use crate::event;
 use crate::logging::debug;
@@ -49,10 +50,21 @@ pub(crate) fn run(
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     event::begin_operation();
+    let deadline = operation.limit.begin(client.deployment().options);
+    let outcome = run_until(client, operation, fields, deadline);
+    timeout::transformed(outcome, deadline)
+}
+
+/// Runs an operation as [`run`] does, until `deadline`.
+fn run_until(
+    client: &dyn HasDeployment,
+    operation: &Operation<'_>,
+    fields: &mut dyn ReadReply,
+    deadline: Option<Deadline>,
+) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let primary = ReadPreference::default();
     let preference = operation.read_preference.unwrap_or(&primary);
     let mut deployment = client.deployment();
-    let deadline = deployment.deadline(operation.limit);
     let mut attempts: Option<(OperationKind, Attempts)> = None;
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
@@ -60,16 +72,17 @@ pub(crate) fn run(
         // The executor does not know if a command reads or writes. Without a preference both need the primary, so `Read`
         // is right for both.
         let requirement = ServerRequirement::Read(preference);
+        let selection = timeout::of_selection(deployment.options, deadline);
         let selected = deployment
             .topology
-            .select(requirement, &deprioritized, deadline);
+            .select(requirement, &deprioritized, selection);
         let selected = match (selected, last) {
             (Ok(selected), _) => selected,
             // The previous error is more useful than "no server available".
             (Err(_), Some(previous)) => return Err(previous),
             (Err(error), None) => return Err(error),
         };
-        let error = match deployment.attempt(&selected, operation, fields, deadline) {
+        let error = match deployment.attempt(&selected, operation, fields, selection, deadline) {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
@@ -114,24 +127,26 @@ pub(crate) fn run_at(
 ) -> Result<RawDocumentBuf> {
     event::begin_operation();
     let deployment = client.deployment();
-    let deadline = deployment.deadline(operation.limit);
+    let deadline = operation.limit.begin(deployment.options);
     let mut checked_out;
     let selected = match target {
         CursorTarget::Connection(pinned) => &mut **pinned,
         CursorTarget::Server(server) => {
-            checked_out = server.check_out(deadline)?;
+            checked_out = server.check_out(timeout::of_selection(deployment.options, deadline))?;
             &mut checked_out
         }
     };
     selected.connection.recycle(spare);
-    deployment.send(selected, operation, fields, deadline)
+    let outcome = deployment.send(selected, operation, fields, deadline);
+    timeout::transformed(outcome, deadline)
 }
 
 /// Checks out a connection to a server that accepts writes. Runs no command on it.
 pub(crate) fn check_out(client: &dyn HasDeployment) -> Result<SelectedConnection> {
     event::begin_operation();
     let deployment = client.deployment();
-    let deadline = deployment.deadline(None);
+    let deadline = TimeLimit::OfClient.begin(deployment.options);
+    let deadline = timeout::of_selection(deployment.options, deadline);
     let primary = ReadPreference::default();
     let requirement = ServerRequirement::Read(&primary);
     let selected = deployment.topology.select(requirement, &[], deadline)?;
@@ -139,26 +154,17 @@ pub(crate) fn check_out(client: &dyn HasDeployment) -> Result<SelectedConnection
 }
 
 impl Deployment<'_> {
-    /// The deadline of an operation with this limit of its own, or `None` if nothing limits it.
-    fn deadline(self, limit: Option<Duration>) -> Option<Deadline> {
-        let (limit, kind) = match (limit, self.options.timeout) {
-            (Some(limit), _) => (limit, TimeoutKind::Operation),
-            (None, Some(limit)) => (limit, TimeoutKind::Client),
-            (None, None) => return None,
-        };
-        let is_limited = !limit.is_zero();
-        is_limited.then(|| Deadline::after(Instant::now(), Some(limit), kind))
-    }
-
-    /// Runs an operation once on the selected server.
+    /// Runs an operation once on the selected server. `selection` limits the check-out, with the handshake of a new
+    /// connection, and `deadline` the command.
     fn attempt(
         self,
         selected: &Selected,
         operation: &Operation<'_>,
         fields: &mut dyn ReadReply,
+        selection: Option<Deadline>,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
-        let mut connection = self.check_out(selected, deadline)?;
+        let mut connection = self.check_out(selected, selection)?;
         let reply = self.send(&mut connection, operation, fields, deadline)?;
         Ok((reply, connection))
     }
@@ -177,6 +183,7 @@ impl Deployment<'_> {
             connection,
             topology_type: selected.topology_type,
             server_type: selected.description.server_type,
+            min_round_trip_time: selected.description.min_round_trip_time,
         })
     }
 
@@ -191,7 +198,8 @@ impl Deployment<'_> {
     ) -> Result<RawDocumentBuf> {
         check_wire_version(operation, selected.connection.hello().max_wire_version)
             .map_err(|error| error.with_server(selected.connection.server()))?;
-        let socket = self.options.socket_timeout;
+        let is_limited = deadline.is_some_and(|deadline| deadline.replaces_step_limits());
+        let socket = self.options.socket_timeout.filter(|_| !is_limited);
         let socket =
             socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
         let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
@@ -205,6 +213,10 @@ impl Deployment<'_> {
                 read_concern: operation.read_concern,
                 write_concern: operation.write_concern,
                 ..Envelope::default()
+            },
+            server_time_limit: ServerTimeLimit {
+                max_time: operation.max_time,
+                min_round_trip_time: is_limited.then_some(selected.min_round_trip_time),
             },
         };
         let connection = &mut selected.connection;

@@ -1,8 +1,10 @@
 //! `getMore`: the next batch of an open cursor ("Find, getMore and killCursors").
 
-use std::time::Duration;
+use bson::{RawBson, RawDocumentBuf};
 
-use super::{CursorFields, CursorReply, CursorTarget, HasDeployment, Operation, execute};
+use super::{
+    CursorFields, CursorReply, CursorTarget, HasDeployment, MaxTime, Operation, TimeLimit, execute,
+};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -13,8 +15,23 @@ pub(crate) struct GetMore<'a> {
     pub(crate) cursor_id: i64,
     /// The number of documents in the batch; `None` leaves it to the server.
     pub(crate) batch_size: Option<i32>,
+    pub(crate) comment: Option<&'a GetMoreComment>,
     /// The limit of the operation; see [`Operation::limit`].
-    pub(crate) limit: Option<Duration>,
+    pub(crate) limit: TimeLimit,
+    /// The time that the server waits for documents, if the cursor has one.
+    pub(crate) max_time: MaxTime,
+}
+
+/// The field `comment`, encoded.
+#[derive(Clone, Debug)]
+pub(crate) struct GetMoreComment(RawDocumentBuf);
+
+impl GetMoreComment {
+    pub(crate) fn new(value: impl Into<RawBson>) -> Self {
+        let mut field = RawDocumentBuf::new();
+        field.append(bson::cstr!("comment"), value.into());
+        Self(field)
+    }
 }
 
 impl GetMore<'_> {
@@ -28,6 +45,7 @@ impl GetMore<'_> {
         let mut fields = CursorFields::of_next_batch();
         let operation = Operation {
             limit: self.limit,
+            max_time: self.max_time,
             ..Operation::new(self.database, self)
         };
         let reply = execute::run_at(client, target, &operation, &mut fields, spare)?;
@@ -45,6 +63,9 @@ impl EncodeCommand for GetMore<'_> {
         fields.text("collection", self.collection);
         if let Some(size) = self.batch_size {
             fields.int32("batchSize", size);
+        }
+        if let Some(comment) = self.comment {
+            fields.fields_of(&comment.0);
         }
     }
 }

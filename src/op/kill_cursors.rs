@@ -1,8 +1,6 @@
 //! `killCursors`: closes an open cursor on its server ("Find, getMore and killCursors").
 
-use std::time::Duration;
-
-use super::{CursorTarget, HasDeployment, Operation, execute};
+use super::{CursorTarget, HasDeployment, Operation, TimeLimit, execute};
 use crate::error::Result;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -11,14 +9,14 @@ pub(crate) struct KillCursors<'a> {
     pub(crate) database: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) cursor_id: i64,
-    pub(crate) limit: Duration,
+    pub(crate) limit: TimeLimit,
 }
 
 impl KillCursors<'_> {
     /// Closes the cursor.
     pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut CursorTarget) -> Result<()> {
         let operation = Operation {
-            limit: Some(self.limit),
+            limit: self.limit,
             ..Operation::new(self.database, self)
         };
         execute::run_at(client, target, &operation, &mut (), Vec::new())?;

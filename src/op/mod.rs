@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `execute.rs` | the sequence above, for an operation that selects a server and for one of an open cursor |
 //! | `retry.rs` | the decision whether and when to retry: no clock, no sleep |
+//! | `timeout.rs` | the time limits of operations and cursors |
 //! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
 //! | `run_command.rs` | a command of the program, as it is |
 //! | `get_more.rs` `kill_cursors.rs` | the next batch of a cursor; closing a cursor |
@@ -21,7 +22,7 @@
 //! Runs on the thread of the program. It holds no lock while it waits for a server, a connection or a reply.
 //!
 //! Sources: "Run Command", "Retryable Reads", "Retryable Writes", "Client Backpressure", "Server Selection", "Find,
-//! getMore and killCursors".
+//! getMore and killCursors", "Client Side Operations Timeout".
 
 mod batch;
 pub(crate) mod execute;
@@ -30,8 +31,7 @@ mod kill_cursors;
 mod retry;
 pub(crate) mod run_command;
 mod target;
-
-use std::time::Duration;
+pub(crate) mod timeout;
 
 use bson::raw::RawDocument;
 
@@ -39,9 +39,11 @@ use bson::raw::RawDocument;
 pub(crate) use self::batch::read_batches;
 pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
-pub(crate) use self::get_more::GetMore;
+pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
-pub(crate) use self::target::{CursorTarget, SelectedConnection};
+pub(crate) use self::target::CursorTarget;
+pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit};
+pub(crate) use crate::conn::MaxTime;
 use crate::options::ReadPreference;
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
@@ -58,8 +60,10 @@ pub(crate) struct Operation<'a> {
     pub(crate) sequences: &'a [DocumentSequence<'a>],
     /// Returns the kind, which decides about retries. The executor calls it only after an error.
     pub(crate) kind: &'a dyn Fn() -> OperationKind,
-    /// The time limit of this operation in all. `None`: `timeoutMS` of the client applies. Zero: no limit.
-    pub(crate) limit: Option<Duration>,
+    /// The time limit of this operation in all.
+    pub(crate) limit: TimeLimit,
+    /// The part of the limit that the server gets.
+    pub(crate) max_time: MaxTime,
     /// The members of a replica set that may run the command. `None`: the primary.
     pub(crate) read_preference: Option<&'a ReadPreference>,
     /// The value of `readConcern`, if the driver adds it.
@@ -78,7 +82,8 @@ impl<'a> Operation<'a> {
             command,
             sequences: &[],
             kind: &|| OperationKind::Other,
-            limit: None,
+            limit: TimeLimit::default(),
+            max_time: MaxTime::default(),
             read_preference: None,
             read_concern: None,
             write_concern: None,

@@ -4,10 +4,14 @@ use bson::raw::RawDocument;
 use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::target::SelectedConnection;
-use super::{CursorFields, CursorReply, HasDeployment, Operation, OperationKind, execute};
+use super::{
+    CursorFields, CursorReply, CursorTimeout, CursorTiming, HasDeployment, MaxTime, Operation,
+    OperationKind, TimeLimit, execute,
+};
 use crate::command::Command;
 use crate::conn::ReadReply;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::time::TimeoutMs;
 use crate::wire::request::command_name;
 
 /// Which commands are retried as reads.
@@ -29,23 +33,50 @@ pub(crate) fn run(
     command: &Command,
     reads: Reads,
 ) -> Result<RawDocumentBuf> {
-    let (reply, _) = execute_command(client, database, command, reads, &mut ())?;
+    let limit = command
+        .timeout_ms()
+        .map_or(TimeLimit::OfClient, TimeLimit::Of);
+    let limits = (limit, MaxTime::Remaining);
+    let (reply, _) = execute_command(client, database, command, reads, limits, &mut ())?;
     Ok(reply)
 }
 
-/// Runs a command that may open a cursor. Returns its reply, and the connection that it came from.
+/// The result of a command that opens a cursor.
+pub(crate) struct Opened {
+    pub(crate) reply: CursorReply,
+    /// The connection that the reply came from.
+    pub(crate) connection: SelectedConnection,
+    /// The time limits of the cursor.
+    pub(crate) timeout: CursorTimeout,
+}
+
+/// Runs a command that may open a cursor.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`], and if the options of the cursor contradict each other.
 pub(crate) fn run_for_cursor(
     client: &dyn HasDeployment,
     database: &str,
     command: &Command,
-) -> Result<(CursorReply, SelectedConnection)> {
+) -> Result<Opened> {
+    let of_client = || TimeoutMs::of_client(client.deployment().options);
+    let timeout = command.timeout_ms().or_else(of_client);
+    let (limit, max_time, timeout) = CursorTiming::of(command).begin(timeout)?;
+    let limits = (limit, max_time);
     let mut fields = CursorFields::of_first_batch();
-    let (reply, connection) =
-        execute_command(client, database, command, Reads::ByName, &mut fields)?;
-    Ok((CursorReply::new(reply, fields), connection))
+    let (reply, connection) = execute_command(
+        client,
+        database,
+        command,
+        Reads::ByName,
+        limits,
+        &mut fields,
+    )?;
+    Ok(Opened {
+        reply: CursorReply::new(reply, fields),
+        connection,
+        timeout,
+    })
 }
 
 fn execute_command(
@@ -53,13 +84,22 @@ fn execute_command(
     database: &str,
     command: &Command,
     reads: Reads,
+    (limit, max_time): (TimeLimit, MaxTime),
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let body = command.body()?;
+    let replaces = max_time == MaxTime::Remaining
+        && has_field(body, MAX_TIME)
+        && limit.reaches_server(client.deployment().options);
+    let without_max_time = replaces
+        .then(|| without_field(body, MAX_TIME))
+        .transpose()?;
+    let body = without_max_time.as_ref().unwrap_or(body);
     let operation = Operation {
         sequences: &command.sequences(),
         kind: &|| kind(body, reads),
-        limit: command.limit(),
+        limit,
+        max_time,
         read_preference: command.preference(),
         ..Operation::new(database, body)
     };
@@ -107,6 +147,22 @@ fn writes_results(body: &RawDocument) -> bool {
 fn is_numbered_write(body: &RawDocument) -> bool {
     let is_end = ["commitTransaction", "abortTransaction"].contains(&command_name(body));
     has_field(body, "txnNumber") && (is_end || !has_field(body, "autocommit"))
+}
+
+/// The field of the server's time limit. That of `timeoutMS` replaces the field of the program, because servers reject a
+/// command with both.
+const MAX_TIME: &str = "maxTimeMS";
+
+fn without_field(body: &RawDocument, field: &str) -> Result<RawDocumentBuf> {
+    let mut rest = RawDocumentBuf::new();
+    for element in body {
+        let (key, value) =
+            element.map_err(|error| Error::bson("the command is not valid BSON", error))?;
+        if key.as_str() != field {
+            rest.append(key, value);
+        }
+    }
+    Ok(rest)
 }
 
 fn has_field(body: &RawDocument, field: &str) -> bool {
@@ -159,6 +215,14 @@ mod tests {
         let mut no_stage = bson::RawArrayBuf::new();
         no_stage.push(5);
         assert_eq!(typed(&aggregate(no_stage)), OperationKind::Other);
+    }
+
+    #[test]
+    fn one_field_of_a_command_is_left_out() {
+        let find = rawdoc! { "find": "c", "maxTimeMS": 5, "filter": { "maxTimeMS": 1 } };
+        let rest = rawdoc! { "find": "c", "filter": { "maxTimeMS": 1 } };
+        assert_eq!(without_field(&find, MAX_TIME).unwrap(), rest);
+        assert_eq!(without_field(&rest, MAX_TIME).unwrap(), rest);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The connections that operations use: one to a selected server, or those of an open cursor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::RawDocumentBuf;
 
@@ -15,6 +16,8 @@ pub(crate) struct SelectedConnection {
     pub(super) connection: ServerConnection,
     pub(super) topology_type: TopologyType,
     pub(super) server_type: ServerType,
+    /// The minimum round trip time to the server when it was selected.
+    pub(super) min_round_trip_time: Duration,
 }
 
 impl SelectedConnection {
@@ -38,6 +41,7 @@ impl SelectedConnection {
             pool: Arc::clone(self.connection.pool()),
             topology_type: self.topology_type,
             server_type: self.server_type,
+            min_round_trip_time: self.min_round_trip_time,
         }
     }
 
@@ -95,6 +99,7 @@ pub(crate) struct TargetServer {
     pool: Arc<ServerPool>,
     topology_type: TopologyType,
     server_type: ServerType,
+    min_round_trip_time: Duration,
 }
 
 impl TargetServer {
@@ -103,6 +108,7 @@ impl TargetServer {
             connection: self.pool.check_out(deadline)?,
             topology_type: self.topology_type,
             server_type: self.server_type,
+            min_round_trip_time: self.min_round_trip_time,
         })
     }
 }

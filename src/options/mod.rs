@@ -12,6 +12,7 @@ mod check;
 pub(crate) mod cloud;
 mod concern;
 mod credential;
+mod cursor;
 mod driver;
 mod oidc;
 mod pin;
@@ -36,6 +37,7 @@ pub use self::concern::{
 };
 pub use self::credential::Credential;
 pub(crate) use self::credential::CredentialDraft;
+pub use self::cursor::{CursorTimeoutMode, CursorType};
 pub use self::driver::DriverInfo;
 pub(crate) use self::oidc::{AllowedHosts, OidcCallback};
 pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};

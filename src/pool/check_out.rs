@@ -14,8 +14,8 @@ use crate::time::{Deadline, TimeoutKind};
 impl<D: Dial> Pool<D> {
     /// Checks out an available connection, or a new one if there is capacity, or whichever comes first.
     ///
-    /// `waitQueueTimeoutMS` and `deadline` limit the wait; `connectTimeoutMS` and `deadline` limit the time for
-    /// establishing a new connection.
+    /// `deadline` limits the wait and, with `connectTimeoutMS`, the time for establishing a new connection. The wait is
+    /// also limited by `waitQueueTimeoutMS`, unless `deadline` comes from `timeoutMS`.
     pub(crate) fn check_out(
         self: &Arc<Self>,
         deadline: Option<Deadline>,
@@ -51,8 +51,8 @@ impl<D: Dial> Pool<D> {
         started: Instant,
         deadline: Option<Deadline>,
     ) -> Result<PooledConnection<D>, (ConnectionCheckOutFailedReason, Error)> {
-        let own = Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
-        let wait_deadline = event::within_listener_limit(own.within(deadline), started);
+        let own = || Deadline::after(started, self.wait_queue_timeout, TimeoutKind::WaitQueue);
+        let wait_deadline = event::within_listener_limit(Deadline::of_step(own, deadline), started);
         let (mut outcome, closed) = self.queue.check_out(started, wait_deadline.at());
         event::listener_waited(started);
         self.close_all(closed);

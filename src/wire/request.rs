@@ -188,7 +188,7 @@ impl Fields<'_> {
     }
 
     /// Appends all fields of a document, as they are.
-    fn fields_of(&mut self, document: &RawDocument) {
+    pub(crate) fn fields_of(&mut self, document: &RawDocument) {
         // Its length is in front of the fields, and a NUL follows them.
         let bytes = document.as_bytes();
         let fields = bytes

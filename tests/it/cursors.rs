@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, doc, rawdoc};
+use mongotls::options::{CursorTimeoutMode, CursorType};
 use mongotls::{Client, Command, Cursor, ErrorKind};
 use mongotls_testbench::server::{Hello, ReplyFault, Role, Server, fail_command};
 
@@ -217,7 +218,8 @@ fn empty_batches_of_an_open_cursor_are_passed_over() {
 fn a_tailable_cursor_continues_after_an_empty_batch() {
     let server = sparse();
     let client = plain_client(&server, "");
-    let tail = doc! { "find": "things", "tailable": true };
+    let tail = Command::from(doc! { "find": "things", "tailable": true });
+    let tail = tail.cursor_type(CursorType::Tailable);
     let mut cursor: Cursor = client.database("db").run_cursor_command(tail).unwrap();
     for round in 1..=3 {
         assert!(!cursor.advance().unwrap() && cursor.is_open());
@@ -266,10 +268,12 @@ fn behind_a_load_balancer_a_cursor_keeps_its_connection() {
 }
 
 #[test]
-fn the_limit_of_a_cursor_command_holds_for_each_batch() {
+fn the_limit_of_a_cursor_command_holds_for_each_batch_in_iteration_mode() {
     let (server, client) = with_things(30, "");
     let limit = Duration::from_millis(300);
-    let command = Command::from(find(10)).timeout(limit);
+    let command = Command::from(find(10))
+        .timeout(limit)
+        .timeout_mode(CursorTimeoutMode::Iteration);
     let mut cursor: Cursor<Thing> = client.database("db").run_cursor_command(command).unwrap();
     assert_eq!(cursor.by_ref().take(10).map(Result::unwrap).count(), 10);
     server.spoil_replies("getMore", 1, ReplyFault::Silence);
