@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check static ferretdb clean
+.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +29,7 @@ demo: ## Ping, insert, find and explain a failure, with a server of the test ben
 	@sh tests/setup.sh build
 	@sh tests/demo.sh
 
-test: setup ## Run all tests; builds FerretDB the first time if Go is installed
+test: setup ## Run all tests; installs SecantusDB the first time, and builds FerretDB if Go is installed
 	@sh tests/run.sh $(ALL_FEATURES) $(LOCKED)
 
 guard: setup ## Fail if a ping costs more than before: system calls, allocations, instructions
@@ -123,5 +123,8 @@ static: ## Build the command line as one file without libraries, and run it in a
 ferretdb: ## Build FerretDB, the real server of the tests, once (needs Go)
 	@[ -n "$$MONGOTLS_FERRETDB" ] || sh tests/support/get-ferretdb.sh >/dev/null
 
-clean: ## Remove the build output (FerretDB stays in its cache)
+secantus: ## Install SecantusDB, the store of the specifications' tests, once (needs Python)
+	@[ -n "$$MONGOTLS_SECANTUS" ] || sh tests/support/get-secantus.sh >/dev/null
+
+clean: ## Remove the build output (FerretDB and SecantusDB stay in their cache)
 	cargo clean

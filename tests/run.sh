@@ -11,7 +11,8 @@ shift
 
 cat <<'END'
 The first run builds everything: about 10 minutes on two cores, 5 GB of disk. It downloads crates from
-crates.io and, if Go is installed, FerretDB's source from the Go module proxy (200 MB in total).
+crates.io, SecantusDB from PyPI and, if Go is installed, FerretDB's source from the Go module proxy
+(250 MB in total).
 Later runs take about 5 minutes.
 END
 
@@ -28,6 +29,13 @@ if [ -z "${MONGOTLS_FERRETDB-}" ]; then
         [ -z "${MONGOTLS_REQUIRE_PEERS-}" ] || failed=1
         skip "the tests against FerretDB" \
             "It could not be built; the lines that begin with 'get-ferretdb' explain why."
+    }
+fi
+if [ -z "${MONGOTLS_SECANTUS-}" ]; then
+    sh tests/support/get-secantus.sh >/dev/null || {
+        [ -z "${MONGOTLS_REQUIRE_PEERS-}" ] || failed=1
+        skip "the tests against SecantusDB" \
+            "It could not be installed; the lines that begin with 'get-secantus' explain why."
     }
 fi
 [ -n "${SPEC_TESTS_DIR-}" ] || [ -d ../shared/spec-tests ] ||

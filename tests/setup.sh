@@ -16,13 +16,13 @@ say() { echo "setup: $*"; }
 
 # Debian's packages for each purpose, and the commands that must exist afterwards on any system.
 packages_build="ca-certificates gcc libc6-dev libssl-dev pkg-config"
-packages_test="$packages_build bsdutils coreutils haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl strace util-linux valgrind"
+packages_test="$packages_build bsdutils coreutils haproxy krb5-admin-server krb5-kdc krb5-user libclang-dev libkrb5-dev microsocks openssl python3 python3-venv strace util-linux valgrind"
 packages_bench="$packages_build binutils libmongoc-dev python3 python3-venv strace util-linux valgrind"
 packages_static="$packages_build make musl-tools perl"
 packages_debian="debian-archive-keyring debootstrap"
 case ${1-} in
     build) packages=$packages_build commands="cc pkg-config" ;;
-    test) packages=$packages_test commands="cc pkg-config haproxy kadmin.local kdb5_util kinit krb5kdc microsocks mkfifo openssl script strace true unshare valgrind" ;;
+    test) packages=$packages_test commands="cc pkg-config haproxy kadmin.local kdb5_util kinit krb5kdc microsocks mkfifo openssl python3 script strace true unshare valgrind" ;;
     bench) packages=$packages_bench commands="cc pkg-config python3 strace strip taskset valgrind" ;;
     static) packages=$packages_static commands="cc make musl-gcc perl pkg-config" ;;
     debian) packages=$packages_debian commands="debootstrap" ;;
