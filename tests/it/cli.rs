@@ -60,7 +60,7 @@ fn ping_prints_who_answered_and_how() {
             .1
     };
     assert_eq!(row("server"), format!("localhost:{}", bench.server.port()));
-    assert_eq!(row("version"), "7.0.0-bench");
+    assert_eq!(row("version"), "7.0.0");
     assert!(row("tls").starts_with("TLSv1.3, TLS_AES_256_GCM_SHA384"));
     assert_eq!(row("peer"), "verified");
     assert!(row("round trip").ends_with(" ms"));
@@ -230,7 +230,7 @@ fn doctor_goes_through_every_stage_of_a_sound_server() {
     );
     assert_eq!(leaf["dns_names"][0], "localhost");
     assert_eq!(leaf["sha256_fingerprint"].as_str().unwrap().len(), 64);
-    assert_eq!(stages[7]["server_version"], "7.0.0-bench");
+    assert_eq!(stages[7]["server_version"], "7.0.0");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - [`server`]: a MongoDB server in memory, with or without TLS, that misbehaves on request.
 //! - [`replica_set`], [`sharded_cluster`]: several such servers as one deployment, behind proxies that can separate
 //!   them; [`node`] is one of them.
+//! - [`deployment`]: the topologies that drivers distinguish, as front ends of one real store.
 //! - [`lean`]: a server that is cheap enough for benchmarks.
 //! - [`fault`]: faults in bytes; [`proxy`] applies them to servers outside of the bench.
 //! - [`front`]: a TLS front that gives a server another address.
@@ -26,6 +27,7 @@
 
 pub mod client;
 pub mod compress;
+pub mod deployment;
 pub mod der;
 pub mod dns;
 pub mod fault;

@@ -1,27 +1,34 @@
-//! `mongotls-testbench serve`: the bench server as a separate program.
+//! `mongotls-testbench`: the bench as a separate program.
 //!
-//! `make demo` and manual checks use it. It writes a fresh PKI into a folder, prints `ready PORT`, and serves until its
-//! input is closed, so that it cannot outlive the process that started it.
+//! `serve` is one server: `make demo` and manual checks use it. It writes a fresh PKI into a folder and prints
+//! `ready PORT`. `deploy` is a topology in front of SecantusDB, for other drivers' test runners. Both serve until their
+//! input is closed, so that they cannot outlive the process that started them.
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 #![expect(clippy::print_stderr, reason = "printing is what this program is for")]
 
 use lexopt::prelude::*;
+use mongotls_testbench::deployment::{Deployment, Topology};
 use mongotls_testbench::net::Bind;
+use mongotls_testbench::peers::{Secantus, SecantusOptions};
 use mongotls_testbench::pki::{
     Ca, CrlSpec, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity,
 };
-use mongotls_testbench::server::{ClientAuth, Server, ServerTls};
+use mongotls_testbench::server::{Backend, ClientAuth, Server, ServerTls, Version};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 Usage: mongotls-testbench serve --dir DIR [OPTION]...
+       mongotls-testbench deploy --topology KIND [OPTION]...
 
-Serves MongoDB from memory on 127.0.0.1 until standard input is closed.
-Prints 'ready PORT' once it does.
+Serves MongoDB on 127.0.0.1 until standard input is closed: 'serve' is one server that
+keeps documents in memory, 'deploy' is a deployment in front of SecantusDB.
+'serve' prints 'ready PORT' once it does. 'deploy' prints two lines:
+'one URI', with one router if there are routers, and 'all URI', with all servers.
 
-Options:
+Options of 'serve':
   --dir DIR            write a fresh PKI into DIR: ca.pem, other-ca.pem, server.pem,
                        client.pem, client-encrypted.pem (its password is in
                        client-password.txt), crl.pem (nothing revoked) and
@@ -31,6 +38,12 @@ Options:
   --certificate KIND   what the server shows: sound (default), expired, not-yet-valid,
                        other-name, self-signed, unknown-issuer, no-intermediate
   --client-auth MODE   none (default), request, require, like-mongod
+
+Options of 'deploy':
+  --topology KIND      single, replicaset, sharded (two routers) or load-balanced
+  --version VERSION    the version that its servers claim: 4.2, 7.0 or 8.2 (default)
+  --store HOST:PORT    forward to this server instead of a new SecantusDB
+
   -h, --help           print this
 ";
 
@@ -43,6 +56,9 @@ struct Arguments {
     plain: bool,
     certificate: String,
     client_auth: ClientAuth,
+    topology: Option<Topology>,
+    version: Version,
+    store: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -51,7 +67,7 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             ExitCode::SUCCESS
         }
-        Ok(Some(arguments)) => match serve(&arguments) {
+        Ok(Some(arguments)) => match run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("mongotls-testbench: {error}");
@@ -66,13 +82,16 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Option<Arguments>, lexopt::Error> {
-    let (mut dir, mut serves) = (None, false);
+    let (mut dir, mut command) = (None, String::new());
     let mut arguments = Arguments {
         dir: PathBuf::new(),
         port: 0,
         plain: false,
         certificate: "sound".into(),
         client_auth: ClientAuth::None,
+        topology: None,
+        version: Version::V8_2,
+        store: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -91,15 +110,59 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
                     other => return Err(format!("no such mode: {other}").into()),
                 }
             }
-            Value(word) if word == "serve" => serves = true,
+            Long("topology") => arguments.topology = Some(parser.value()?.parse()?),
+            Long("version") => arguments.version = version(&parser.value()?.string()?)?,
+            Long("store") => arguments.store = Some(parser.value()?.parse()?),
+            Value(word) if word == "serve" || word == "deploy" => command = word.string()?,
             other => return Err(other.unexpected()),
         }
     }
-    if !serves {
-        return Err("say what to do: serve".into());
+    match command.as_str() {
+        "serve" => arguments.dir = dir.ok_or("--dir is missing")?,
+        "deploy" if arguments.topology.is_none() => return Err("--topology is missing".into()),
+        "deploy" => {}
+        _ => return Err("say what to do: serve or deploy".into()),
     }
-    arguments.dir = dir.ok_or("--dir is missing")?;
     Ok(Some(arguments))
+}
+
+fn version(name: &str) -> Result<Version, String> {
+    Ok(match name {
+        "4.2" => Version::V4_2,
+        "7.0" => Version::V7_0,
+        "8.2" => Version::V8_2,
+        other => return Err(format!("no such version: {other}")),
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    match arguments.topology {
+        None => serve(arguments),
+        Some(topology) => deploy(topology, arguments),
+    }
+}
+
+fn deploy(topology: Topology, arguments: &Arguments) -> Result<(), String> {
+    // Held until the end.
+    let mut secantus = None;
+    let store = if let Some(addr) = arguments.store {
+        Backend::new(addr)
+    } else {
+        let started = Secantus::start(&SecantusOptions::plain());
+        let started = started.map_err(|error| error.to_string())?;
+        secantus.insert(started).backend()
+    };
+    let deployment = Deployment::start(topology, arguments.version, &store);
+    println!("one {}", deployment.uri(""));
+    println!("all {}", deployment.uri_of_all(""));
+    wait_for_the_end()
+}
+
+/// Ends with the input; its content is ignored.
+fn wait_for_the_end() -> Result<(), String> {
+    io::stdout().flush().map_err(|error| error.to_string())?;
+    io::copy(&mut io::stdin(), &mut io::sink()).map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
@@ -115,10 +178,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     }
     let server = builder.start();
     println!("ready {}", server.port());
-    io::stdout().flush().map_err(|error| error.to_string())?;
-    // Ends with the input; its content is ignored.
-    io::copy(&mut io::stdin(), &mut io::sink()).map_err(|error| error.to_string())?;
-    Ok(())
+    wait_for_the_end()
 }
 
 fn server_identity(middle: &Ca, kind: &str) -> Result<Identity, String> {

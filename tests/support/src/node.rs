@@ -6,7 +6,7 @@
 
 use crate::pki::{Ca, KeyKind, LeafSpec, PkiDir};
 use crate::proxy::Proxy;
-use crate::server::{Checks, Data, Hello, Server, ServerBuilder, ServerTls};
+use crate::server::{Backend, Checks, Data, Hello, Server, ServerBuilder, ServerTls, Version};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -81,6 +81,8 @@ pub struct NodeOptions {
     tls: Option<Box<TlsOf>>,
     host: Box<HostOf>,
     setup: Box<Setup>,
+    backend: Option<Backend>,
+    version: Option<Version>,
 }
 
 impl Default for NodeOptions {
@@ -89,6 +91,8 @@ impl Default for NodeOptions {
             tls: None,
             host: Box::new(|_| "localhost".into()),
             setup: Box::new(|_, builder| builder),
+            backend: None,
+            version: None,
         }
     }
 }
@@ -116,12 +120,35 @@ impl NodeOptions {
         self
     }
 
+    /// Makes all servers front ends of this store; see [`ServerBuilder::backend`].
+    pub fn backend(mut self, backend: &Backend) -> Self {
+        self.backend = Some(backend.clone());
+        self
+    }
+
+    /// Lets all servers claim this version; see [`ServerBuilder::version`]. A replica set also needs
+    /// [`ReplicaSetBuilder::max_wire_version`](crate::replica_set::ReplicaSetBuilder::max_wire_version).
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
     /// Applies `setup` to each server: users, handlers, faults. It must not set bind, hello and TLS.
     pub fn setup(
         mut self,
         setup: impl Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync + 'static,
     ) -> Self {
         self.setup = Box::new(setup);
+        self
+    }
+
+    /// Applies `setup` to each server, after the present setup.
+    pub(crate) fn setup_also(
+        mut self,
+        setup: impl Fn(usize, ServerBuilder) -> ServerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        let first = self.setup;
+        self.setup = Box::new(move |index, builder| setup(index, first(index, builder)));
         self
     }
 }
@@ -172,6 +199,12 @@ impl Maker {
         let tls = tls.map(|(trust, tls)| tls(&trust.ca, index));
         if let Some(tls) = &tls {
             builder = builder.tls(tls.clone());
+        }
+        if let Some(version) = self.options.version {
+            builder = builder.version(version);
+        }
+        if let Some(backend) = &self.options.backend {
+            builder = builder.backend(backend);
         }
         let server = (self.options.setup)(index, builder).start();
         Node {

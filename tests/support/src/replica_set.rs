@@ -495,6 +495,8 @@ impl State {
         let rest = Hello {
             max_wire_version: self.max_wire_version,
             service_id: now.service_id,
+            topology_version: now.topology_version,
+            hello_ok: now.hello_ok,
             compressors: now.compressors,
             extra: now.extra,
             ..Hello::default()

@@ -107,6 +107,11 @@ impl ShardedCluster {
         self.maker.uri(&hosts, "", options)
     }
 
+    /// The connection string of these routers, with the options for TLS, and these options.
+    pub fn uri_of(&self, hosts: &[String], options: &str) -> String {
+        self.maker.uri(hosts, "", options)
+    }
+
     /// The records of `_mongodb._tcp.NAME` that lead to the present routers, with that time to live in seconds.
     ///
     /// Their targets are the hosts of the routers: for clients that compare domains, both must be chosen to match.

@@ -1,6 +1,6 @@
 //! FerretDB, a real server that speaks MongoDB, with documents in SQLite.
 
-use super::{Peer, PeerUnavailable};
+use super::{Peer, PeerUnavailable, cache};
 use crate::pki::{Identity, PkiDir};
 use openssl::x509::X509;
 use std::env;
@@ -128,13 +128,7 @@ impl FerretDb {
 }
 
 fn find() -> Result<PathBuf, PeerUnavailable> {
-    let cached = || {
-        let folder = env::var_os("MONGOTLS_CACHE_DIR").map(PathBuf::from);
-        let xdg = || env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("mongotls"));
-        let home = || env::var_os("HOME").map(|dir| PathBuf::from(dir).join(".cache/mongotls"));
-        let folder = folder.or_else(xdg).or_else(home)?;
-        Some(folder.join("ferretdb-1.24.2"))
-    };
+    let cached = || Some(cache()?.join("ferretdb-1.24.2"));
     let program = env::var_os("MONGOTLS_FERRETDB").map(PathBuf::from);
     program
         .or_else(cached)

@@ -10,6 +10,7 @@ mod kdc;
 mod microsocks;
 mod openssl_ocsp;
 mod s_server;
+mod secantus;
 
 use crate::net::Endpoint;
 use crate::pki::PkiDir;
@@ -30,6 +31,7 @@ pub use kdc::Kdc;
 pub use microsocks::MicroSocks;
 pub use openssl_ocsp::{OpensslOcsp, OpensslOcspOptions};
 pub use s_server::SServer;
+pub use secantus::{Secantus, SecantusOptions};
 
 /// The reason why a peer could not be started, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +179,14 @@ fn wait_until_ready(child: &mut Child, is_ready: impl Fn() -> bool) -> Result<()
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The folder for programs that are built or installed only once; the scripts beside this crate use the same.
+fn cache() -> Option<PathBuf> {
+    let folder = std::env::var_os("MONGOTLS_CACHE_DIR").map(PathBuf::from);
+    let xdg = || std::env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("mongotls"));
+    let home = || std::env::var_os("HOME").map(|dir| PathBuf::from(dir).join(".cache/mongotls"));
+    folder.or_else(xdg).or_else(home)
 }
 
 fn free_addr() -> SocketAddr {

@@ -1,8 +1,9 @@
 //! The commands and their effects.
 
 use super::Shared;
-use super::hello::is_hello;
+use super::hello::{Role, is_hello};
 use super::record::Request;
+use super::version::Version;
 use crate::net::lock;
 use bson::{Document, doc};
 
@@ -13,9 +14,21 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
             return Some(reply);
         }
     }
+    if let Some(rejection) = shared.version.rejects(request) {
+        return Some(rejection);
+    }
     if is_hello(&request.name) {
         let last_write = || lock(&shared.store).last_write();
         return shared.hello.answer(request, over, last_write);
+    }
+    if let Some(forwarding) = &shared.forwarding {
+        return match answer_in_front(shared, request) {
+            Some(reply) => Some(reply),
+            None => {
+                let hello = shared.hello.get();
+                forwarding.run(request, &hello, shared.version, &shared.fail_point)
+            }
+        };
     }
     // Locked before the role is read: a command that is allowed then is finished before another member is elected.
     let mut store = lock(&shared.store);
@@ -25,7 +38,7 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
     store.note(request);
     Some(match request.name.as_str() {
         "ping" | "endSessions" | "logout" => ok(),
-        "buildInfo" | "buildinfo" => build_info(),
+        "buildInfo" | "buildinfo" => shared.version.build_info(),
         "getParameter" => doc! { "featureCompatibilityVersion": { "version": "7.0" }, "ok": 1.0 },
         "whatsmyuri" => doc! { "you": format!("127.0.0.1:{}", request.connection), "ok": 1.0 },
         "benchEcho" => {
@@ -34,12 +47,7 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
             reply
         }
         "authenticate" => authenticate(request),
-        "configureFailPoint" if request.database != "admin" => failure(
-            13,
-            "Unauthorized",
-            "configureFailPoint may only be run against the admin database.",
-        ),
-        "configureFailPoint" => shared.fail_point.configure(&request.body),
+        "configureFailPoint" => configure_fail_point(shared, request),
         "insert" => store.insert(request),
         "find" => store.find(request),
         "getMore" => store.get_more(request),
@@ -58,6 +66,67 @@ pub(super) fn run(shared: &Shared, request: &Request, over: impl Fn() -> bool) -
     })
 }
 
+/// The answer of a front end to a command that its store must not see.
+fn answer_in_front(shared: &Shared, request: &Request) -> Option<Document> {
+    if let Some(refusal) = shared.hello.refusal(request) {
+        return Some(refusal);
+    }
+    let is_router = shared.hello.get().role == Role::Mongos;
+    Some(match request.name.as_str() {
+        "buildInfo" | "buildinfo" => shared.version.build_info(),
+        "configureFailPoint" => configure_fail_point(shared, request),
+        "getParameter" => get_parameter(request, shared.version),
+        "getCmdLineOpts" => doc! {
+            "argv": [if is_router { "mongos" } else { "mongod" }, "--setParameter", "enableTestCommands=1"],
+            "parsed": { "setParameter": { "enableTestCommands": "1" } },
+            "ok": 1.0,
+        },
+        "listShards" if is_router => doc! {
+            "shards": [{ "_id": "shard0", "host": "shard0/localhost:27018", "state": 1 }],
+            "ok": 1.0,
+        },
+        "whatsmyuri" => doc! { "you": format!("127.0.0.1:{}", request.connection), "ok": 1.0 },
+        "authenticate" => authenticate(request),
+        "logout" | "replSetFreeze" => ok(),
+        _ => return None,
+    })
+}
+
+fn configure_fail_point(shared: &Shared, request: &Request) -> Document {
+    if request.database != "admin" {
+        let message = "configureFailPoint may only be run against the admin database.";
+        return failure(13, "Unauthorized", message);
+    }
+    shared.fail_point.configure(&request.body)
+}
+
+/// The parameters that test runners ask for: one, several, or all with `"*"`.
+fn get_parameter(request: &Request, version: Version) -> Document {
+    let [major, minor, _] = version.numbers;
+    let all = doc! {
+        "featureCompatibilityVersion": { "version": format!("{major}.{minor}") },
+        "enableTestCommands": true,
+        "authenticationMechanisms": ["SCRAM-SHA-1", "SCRAM-SHA-256", "MONGODB-X509"],
+        "requireApiVersion": false,
+        "acceptApiVersion2": false,
+        "transactionLifetimeLimitSeconds": 60,
+        "localLogicalSessionTimeoutMinutes": 30,
+    };
+    let asked = |name: &str| {
+        let wants_all = request
+            .body
+            .get_str("getParameter")
+            .is_ok_and(|asked| asked == "*");
+        wants_all || request.body.contains_key(name)
+    };
+    let mut reply: Document = all.into_iter().filter(|(name, _)| asked(name)).collect();
+    if reply.is_empty() {
+        return failure(72, "InvalidOptions", "no option found to get");
+    }
+    reply.insert("ok", 1.0);
+    reply
+}
+
 /// A reply of success without further fields.
 pub(super) fn ok() -> Document {
     doc! { "ok": 1.0 }
@@ -66,17 +135,6 @@ pub(super) fn ok() -> Document {
 /// A reply that describes a failure.
 pub(super) fn failure(code: i32, name: &str, message: &str) -> Document {
     doc! { "ok": 0.0, "errmsg": message, "code": code, "codeName": name }
-}
-
-fn build_info() -> Document {
-    doc! {
-        "version": "7.0.0-bench",
-        "versionArray": [7, 0, 0, 0],
-        "gitVersion": "bench",
-        "modules": [],
-        "maxBsonObjectSize": 16_777_216,
-        "ok": 1.0,
-    }
 }
 
 /// MONGODB-X509: a client whose certificate passed the handshake is the user that it names.

@@ -111,7 +111,7 @@ fn talk<S: Transport>(
         let (frame, compressor) = compress::unwrap(frame)?;
         let request = conversation.read_request(frame, compressor)?;
         // Checked first: a test that sees the command in the record may set the fail point again.
-        let failure = shared.fail_point.check(&request).unwrap_or_default();
+        let failure = conversation.failure(&request);
         shared.record.command(&request);
         if !conversation.answer(request, failure)? {
             break;
@@ -195,6 +195,9 @@ impl<S: Transport> Conversation<'_, S> {
                 return Ok(false);
             };
             failure.amend(&mut reply);
+            if let Some(forwarding) = &self.shared.forwarding {
+                forwarding.complete(&self.shared.hello.get(), &mut reply);
+            }
             if request.flags & MORE_TO_COME != 0 {
                 return Ok(true); // the client wants no reply
             }
@@ -209,8 +212,17 @@ impl<S: Transport> Conversation<'_, S> {
             // each as a separate command.
             request.request_id = self.last_id;
             request.body.insert("topologyVersion", version);
-            failure = self.shared.fail_point.check(&request).unwrap_or_default();
+            failure = self.failure(&request);
         }
+    }
+
+    /// The failure of this command by a fail point, with the labels of a real server if this is its front end.
+    fn failure(&self, request: &Request) -> Failure {
+        let mut failure = self.shared.fail_point.check(request).unwrap_or_default();
+        if self.shared.forwarding.is_some() {
+            failure.label(request, self.shared.version);
+        }
+        failure
     }
 
     /// Runs a command that the user may run.

@@ -86,6 +86,8 @@ pub struct Hello {
     pub service_id: Option<ObjectId>,
     /// True to send `topologyVersion`, which lets monitors stream.
     pub topology_version: bool,
+    /// False to omit `helloOk`, like servers up to 4.2, which have no `hello` command.
+    pub hello_ok: bool,
     /// The supported compressors; the answer names those that the client also offered.
     pub compressors: Vec<String>,
     /// Further fields; they replace those of the same name.
@@ -115,6 +117,7 @@ impl Default for Hello {
             logical_session_timeout_minutes: Some(30),
             service_id: None,
             topology_version: true,
+            hello_ok: true,
             compressors: Vec::new(),
             extra: Document::new(),
         }
@@ -151,7 +154,7 @@ impl Hello {
             "isWritablePrimary"
         };
         let mut answer = doc! { writable_key: writable };
-        if request.body.get_bool("helloOk").unwrap_or(false) {
+        if self.hello_ok && request.body.get_bool("helloOk").unwrap_or(false) {
             answer.insert("helloOk", true);
         }
         if self.topology_version {

@@ -7,15 +7,17 @@
 //!
 //! There are three kinds of faults: a [`Fault`] cuts the stream at a byte, a [`ReplyFault`] breaks one message, and
 //! `configureFailPoint` fails a command as MongoDB itself would. [`ServerBuilder::handle`] replaces a command's answer
-//! completely. Everything is in memory.
+//! completely. Everything is in memory, unless [`ServerBuilder::backend`] makes it the front end of a real store.
 
 mod auth;
 mod aws;
+mod backend;
 mod checks;
 mod commands;
 mod connection;
 mod external;
 mod failpoint;
+mod forward;
 mod front;
 mod hello;
 mod oidc;
@@ -23,6 +25,7 @@ mod record;
 mod reply;
 mod store;
 mod tls;
+mod version;
 
 use crate::fault::{Fault, FaultPlan, Traffic};
 use crate::net::{Bind, Endpoint, Listening, lock};
@@ -36,6 +39,7 @@ use std::time::{Duration, Instant};
 
 pub use auth::{Auth, User};
 pub use aws::AwsMechanism;
+pub use backend::Backend;
 pub use checks::{Check, CheckKind, Checks, most_within};
 pub use external::{ExternalConversation, ExternalMechanism, Said};
 pub use failpoint::fail_command;
@@ -45,6 +49,7 @@ pub use record::{ConnectionInfo, Counts, Request};
 pub use reply::{CompressedFault, ReplyFault};
 pub use store::Data;
 pub use tls::{ClientAuth, ServerTls, Staple};
+pub use version::Version;
 
 /// A running server.
 ///
@@ -77,6 +82,8 @@ impl Server {
             auth: None,
             behind_proxy: false,
             data: Data::default(),
+            backend: None,
+            version: Version::default(),
             log_limit: 10_000,
         }
     }
@@ -138,13 +145,15 @@ impl Server {
         self.shared.hello.get()
     }
 
-    /// Simulates another process on the same address: all connections end, its cursors and its fail point are removed,
+    /// Simulates another process on the same address: all connections end, its cursors and its fail points are removed,
     /// and `topologyVersion` has another process id. Its documents and its record stay.
     pub fn restart(&self) {
         self.shared.hello.restart();
         lock(&self.shared.store).restart();
-        let off = bson::doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        self.configure_fail_point(&off);
+        if let Some(forwarding) = &self.shared.forwarding {
+            forwarding.restart();
+        }
+        self.shared.fail_point.clear();
         self.cut();
     }
 
@@ -186,6 +195,11 @@ impl Server {
     pub fn configure_fail_point(&self, command: &Document) {
         let reply = self.shared.fail_point.configure(command);
         assert!(reply.get_f64("ok").is_ok_and(|ok| ok == 1.0), "{reply}");
+    }
+
+    /// Turns off all fail points.
+    pub fn clear_fail_points(&self) {
+        self.shared.fail_point.clear();
     }
 
     /// Ends every open connection and continues to listen.
@@ -244,7 +258,10 @@ impl Server {
 
     /// The number of open cursors.
     pub fn open_cursors(&self) -> usize {
-        lock(&self.shared.store).open_cursors()
+        match &self.shared.forwarding {
+            Some(forwarding) => forwarding.open_cursors(),
+            None => lock(&self.shared.store).open_cursors(),
+        }
     }
 
     /// The documents of `database.collection`, in the order of their insertion.
@@ -282,6 +299,8 @@ pub struct ServerBuilder {
     auth: Option<Auth>,
     behind_proxy: bool,
     data: Data,
+    backend: Option<Backend>,
+    version: Version,
     log_limit: usize,
 }
 
@@ -342,6 +361,26 @@ impl ServerBuilder {
         self
     }
 
+    /// Forwards the commands that the bench does not implement itself to a store, instead of keeping documents.
+    ///
+    /// Hello, authentication, fail points, `getParameter` and the like stay here; so do faults. Replies contain the
+    /// store's `$clusterTime`. Separated members ([`Partition`](crate::replica_set::Partition)) get no copy of the data.
+    pub fn backend(mut self, backend: &Backend) -> Self {
+        self.backend = Some(backend.clone());
+        self
+    }
+
+    /// Claims to be this version of MongoDB. Default: [`Version::V7_0`].
+    ///
+    /// It sets `maxWireVersion`, and for an old version leaves out what later ones brought.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self.hello.max_wire_version = version.wire;
+        self.hello.topology_version = version.is_modern();
+        self.hello.hello_ok = version.is_modern();
+        self
+    }
+
     /// Sets the number of commands in the log; 0 for none, as for a measurement. Default: 10 000.
     pub fn log_limit(mut self, limit: usize) -> Self {
         self.log_limit = limit;
@@ -363,6 +402,8 @@ impl ServerBuilder {
             behind_proxy: self.behind_proxy,
             replies: reply::ReplyPlan::default(),
             fail_point: failpoint::FailPoint::default(),
+            forwarding: self.backend.as_ref().map(forward::Forwarding::new),
+            version: self.version,
             store: Mutex::new(store::Store::sharing(&self.data)),
             record: record::Record::new(self.log_limit),
             traffic: Arc::default(),
@@ -389,6 +430,9 @@ struct Shared {
     behind_proxy: bool,
     replies: reply::ReplyPlan,
     fail_point: failpoint::FailPoint,
+    /// `None` keeps documents in `store`.
+    forwarding: Option<forward::Forwarding>,
+    version: Version,
     store: Mutex<store::Store>,
     record: record::Record,
     traffic: Arc<Traffic>,

@@ -53,6 +53,15 @@ impl Request {
         Effect::of(&self.name) == Effect::Write
     }
 
+    /// `database.collection` of a command that names its collection; a getMore does in another field.
+    pub fn namespace(&self) -> String {
+        let collection = match self.name.as_str() {
+            "getMore" => self.body.get_str("collection"),
+            name => self.body.get_str(name),
+        };
+        format!("{}.{}", self.database, collection.unwrap_or_default())
+    }
+
     /// The documents under `field`: an array in the body, a document sequence, or both.
     pub fn documents(&self, field: &str) -> Vec<Document> {
         let in_body = self.body.get_array(field).into_iter().flatten();

@@ -4,6 +4,7 @@
     reason = "helpers of tests, too, may fail the test"
 )]
 
+mod deployment;
 mod faults;
 mod monitoring;
 mod ocsp;
