@@ -53,7 +53,7 @@
 //! The server's certificate must lead to a trust anchor and name the host. The oldest protocol is TLS
 //! 1.2. Time limits are totals, whatever the peer does. No length that comes from outside is believed,
 //! no secret is printed. When TLS was requested, no command, credential or name goes out without it: a
-//! server that leaves a ClientHello without a byte of an answer is asked once, by a bare `isMaster` on a
+//! server that leaves a ClientHello without a byte of an answer is asked once, by a bare `hello` on a
 //! connection of its own, whether it speaks MongoDB without TLS, so that the error can say so.
 //!
 //! # Cargo features

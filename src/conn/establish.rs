@@ -44,7 +44,7 @@ use crate::time::{Deadline, TimeoutKind};
 use crate::tls::{Failed, Files, HandshakeReport, ResponderWait, SessionOffer, TlsContext};
 use crate::wire::compress::{Compression, Offered};
 use crate::wire::reply::Expected;
-use crate::wire::{opcode, request};
+use crate::wire::request;
 
 /// Opens the connections of a client: created once, shared by all pools.
 #[derive(Debug)]
@@ -768,26 +768,12 @@ impl<'a> EstablishAttempt<'a> {
         connection
             .buffer
             .reserve(body.as_bytes().len() + authenticate::HEADER_AND_DATABASE);
-        let (expected, encoded) = if load_balanced {
-            let encoded = request::encode_msg(
-                &mut connection.buffer,
-                id,
-                &body,
-                |fields| fields.text("$db", "admin"),
-                &[],
-                crate::wire::MAX_MESSAGE_SIZE,
-            );
-            (opcode::MSG, encoded)
-        } else {
-            (
-                opcode::REPLY,
-                request::encode_query(&mut connection.buffer, id, &body),
-            )
-        };
-        encoded.map_err(|error| connection.too_large(error))?;
+        let more = |fields: &mut request::Fields<'_>| fields.text("$db", "admin");
+        let size = crate::wire::MAX_MESSAGE_SIZE;
+        request::encode_msg(&mut connection.buffer, id, &body, more, &[], size)
+            .map_err(|error| connection.too_large(error))?;
         let expected = Expected {
             request_id: id,
-            opcode: expected,
             offered: connection.offered,
         };
         let reply = connection.exchange(expected, Some(self.deadline));

@@ -1,7 +1,7 @@
 //! The first hello of a connection: its command, and its reply.
 //!
-//! Source: "MongoDB Handshake", "Connection handshake". Without load balancing the first message is the legacy hello as
-//! OP_QUERY with `helloOk`, which every server understands; behind a load balancer it is `hello` as OP_MSG.
+//! Source: "MongoDB Handshake", "Connection handshake". The first message is the legacy hello with `helloOk`, which every
+//! supported server understands. Behind a load balancer it is `hello`. Both are OP_MSG.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::data::compressor::Compressor;
 use crate::data::hello::{Hello, TopologyVersion, WIRE_VERSIONS};
 use crate::reason::hello::{HelloFailure, WireVersionGap};
 
-/// The command that opens a connection. `backpressure` reports that the client understands errors of an overloaded
-/// server ("Client Backpressure", "Handshake changes").
+/// The command that opens a connection. `backpressure` is the version of the rules for errors of an overloaded server
+/// that the client follows ("MongoDB Handshake", "Connection handshake").
 pub(super) fn command(
     metadata: &RawDocument,
     load_balanced: bool,
@@ -42,7 +42,7 @@ pub(super) fn command(
     compressors.iter().for_each(|one| names.push(one.as_str()));
     command.append(cstr!("client"), metadata);
     command.append(cstr!("compression"), names);
-    command.append(cstr!("backpressure"), true);
+    command.append(cstr!("backpressure"), "2");
     if let Some(user) = user {
         command.append(cstr!("saslSupportedMechs"), user);
     }

@@ -51,7 +51,7 @@ use crate::time::Deadline;
 use crate::tls::{HandshakeReport, TlsStream};
 use crate::wire::compress::{self, Compression, Offered};
 use crate::wire::opcode;
-use crate::wire::reply::{self, Expected, ReadError};
+use crate::wire::reply::{self, Expected, Malformed, ReadError};
 use crate::wire::request::{self, DocumentSequence, EncodeCommand, Envelope, TooLarge};
 
 /// A command and all data that is sent with it.
@@ -327,7 +327,6 @@ impl Connection {
     ) -> Result<RawDocumentBuf> {
         let expected = Expected {
             request_id: id,
-            opcode: opcode::MSG,
             offered: self.offered,
         };
         let reply = self.exchange(expected, deadline).map_err(|failure| {
@@ -511,6 +510,10 @@ impl Connection {
                 };
                 Error::failed(stage, cause.unwrap_or_else(lost)).with_source(error)
             }
+            ReadError::Malformed {
+                what: Malformed::Opcode(opcode::REPLY),
+                ..
+            } if stage == Stage::Hello => Error::failed(stage, HelloFailure::WithoutOpMsg),
             ReadError::Malformed { what, first_bytes } => {
                 let violation = ReplyViolation {
                     rule: what.to_string(),

@@ -20,7 +20,7 @@ use crate::socket::Interrupt;
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
-use crate::wire::{opcode, request};
+use crate::wire::request;
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -165,7 +165,6 @@ impl CheckConnection {
         };
         let expected = Expected {
             request_id,
-            opcode: opcode::MSG,
             offered: Offered::NONE,
         };
         // The buffer is empty, so nothing is sent.

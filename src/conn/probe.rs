@@ -2,8 +2,8 @@
 //!
 //! A MongoDB server without TLS takes a ClientHello for the start of a huge message, and waits for the rest or closes
 //! the connection; both look like a network error. So, after TLS has failed before the server sent a byte, one hello in
-//! the clear is sent on a separate connection, by the same route. The hello contains only the word `isMaster`, and only
-//! one bit of the reply is used. The connection that the client needs is never made in the clear.
+//! the clear is sent on a separate connection, by the same route. The command contains only the word `hello` and the name of a
+//! database, and only one bit of the reply is used: a server that does not know the command answers with an error. The connection that the client needs is never made in the clear.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::sync::Mutex;
 use crate::time::Deadline;
 use crate::wire::compress::Offered;
 use crate::wire::reply::{self, Expected};
-use crate::wire::{opcode, request};
+use crate::wire::request;
 
 /// The results of these tests. A server is tested at most once in ten seconds, to spare one that has problems; the last
 /// result is used until then.
@@ -89,11 +89,12 @@ fn hello_in_clear(
     let Ok(mut socket) = socket else { return false };
     socket.set_deadline(Some(deadline));
     let mut buffer = Vec::new();
-    let sent = request::encode_query(&mut buffer, 1, &rawdoc! { "isMaster": 1_i32 }).is_ok()
+    let hello = rawdoc! { "hello": 1_i32, "$db": "admin" };
+    let size = crate::wire::MAX_MESSAGE_SIZE;
+    let sent = request::encode_msg(&mut buffer, 1, &hello, |_| (), &[], size).is_ok()
         && socket.write_all(&buffer).is_ok();
     let expected = Expected {
         request_id: 1,
-        opcode: opcode::REPLY,
         offered: Offered::NONE,
     };
     sent && reply::read(&mut socket, expected).is_ok()

@@ -38,7 +38,8 @@ pub(super) fn explain(reason: &HelloFailure) -> Explanation {
             Explanation::new(
                 CauseCode::ServerRequiresTls,
                 format!("TLS is off and the server does not answer in the clear: {how}"),
-                "Add tls=true to the connection string; a server that requires TLS closes other connections without a word.",
+                "Add tls=true to the connection string; a server that requires TLS closes other connections without a word. \
+                 A server older than MongoDB 3.6 does so too, because it does not know OP_MSG.",
             )
         }
         HelloFailure::SpeaksWithoutTls => Explanation::new(
@@ -47,6 +48,11 @@ pub(super) fn explain(reason: &HelloFailure) -> Explanation {
             TURN_TLS_ON,
         )
         .fact("looks_like", sniff::MONGODB_IN_THE_CLEAR),
+        HelloFailure::WithoutOpMsg => Explanation::new(
+            CauseCode::HelloFailed,
+            "the server answered hello in the protocol of servers older than MongoDB 3.6, which do not know OP_MSG",
+            UPDATE_SERVER,
+        ),
         HelloFailure::NotMongodb(violation) => not_mongodb(violation),
         HelloFailure::MetadataTooLong { limit } => Explanation::new(
             CauseCode::OptionConflict,
@@ -98,9 +104,11 @@ fn wire_version(gap: &WireVersionGap) -> Explanation {
 pub(super) fn update(gap: &WireVersionGap) -> &'static str {
     match gap.is_client_too_old() {
         true => "Update mongotls to a release that knows this server.",
-        false => "Update the server to MongoDB 4.2 or later.",
+        false => UPDATE_SERVER,
     }
 }
+
+const UPDATE_SERVER: &str = "Update the server to MongoDB 4.2 or later.";
 
 fn wrong_set(found: Option<&str>, wanted: &str) -> Explanation {
     let set = found.map_or("no replica set".to_owned(), |name| {

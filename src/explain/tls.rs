@@ -188,7 +188,11 @@ fn not_tls(head: &[u8]) -> Explanation {
 fn closed(phase: TlsPhase, received: u64, accepted: Option<AcceptedBefore>) -> Explanation {
     let accepted = accepted_before(accepted);
     let (message, remedy) = match (phase, received) {
-        (TlsPhase::Established | TlsPhase::Answered, _) => (
+        (TlsPhase::Established, _) => (
+            format!("the server closed the connection {}{accepted}", phase_text(phase)),
+            "Look at the server's log for this instant; a proxy in front of the server may have lost its backend, or the server is older than MongoDB 3.6 and does not know OP_MSG.",
+        ),
+        (TlsPhase::Answered, _) => (
             format!("the server closed the connection {}{accepted}", phase_text(phase)),
             "Look at the server's log for this instant; a proxy in front of the server may have lost its backend.",
         ),

@@ -28,6 +28,8 @@ pub(crate) enum HelloFailure {
     RequiresTls(Option<OsError>),
     /// TLS is on, and the server speaks MongoDB without it.
     SpeaksWithoutTls,
+    /// The server does not know OP_MSG, in which hello is sent: it answered with an OP_REPLY.
+    WithoutOpMsg,
     /// The answer to hello is not one of the MongoDB protocol.
     NotMongodb(ReplyViolation),
     /// The names in `driver_info` do not fit into the field `client` of hello.

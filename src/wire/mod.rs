@@ -18,10 +18,10 @@ pub(crate) use crate::data::hello::MAX_MESSAGE_SIZE;
 /// The standard header: length, request id, response to, opcode.
 pub(crate) const HEADER_SIZE: usize = 16;
 
-/// The opcodes that this crate sends or reads.
+/// The opcodes that this crate sends or recognises.
 pub(crate) mod opcode {
+    /// The reply to an OP_QUERY. Only a server older than MongoDB 3.6 answers an OP_MSG with it.
     pub(crate) const REPLY: i32 = 1;
-    pub(crate) const QUERY: i32 = 2004;
     pub(crate) const COMPRESSED: i32 = 2012;
     pub(crate) const MSG: i32 = 2013;
 }

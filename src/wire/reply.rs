@@ -1,4 +1,4 @@
-//! Reading replies: OP_MSG, and OP_REPLY for the first hello; either may come in OP_COMPRESSED.
+//! Reading replies: OP_MSG, which may come in OP_COMPRESSED.
 //!
 //! The header is checked before anything is allocated. Memory for a large reply grows with the received bytes, so
 //! that a length field alone cannot cause a large allocation. The document's own length must fit the message. Its
@@ -17,8 +17,6 @@ use super::{HEADER_SIZE, MAX_MESSAGE_SIZE, flag, opcode, read_rest, word};
 pub(crate) struct Expected {
     /// The id of the request.
     pub(crate) request_id: i32,
-    /// [`opcode::MSG`] or [`opcode::REPLY`].
-    pub(crate) opcode: i32,
     /// The compressors that the reply may use, regardless of the compression of the request.
     pub(crate) offered: Offered,
 }
@@ -43,7 +41,7 @@ pub(crate) enum ReadError {
 pub(crate) enum Malformed {
     /// The declared length of the message is below the minimum or above the maximum.
     Length(i32),
-    /// The opcode is not the expected one.
+    /// The opcode is not that of an OP_MSG.
     Opcode(i32),
     /// The reply belongs to another request.
     ResponseTo(i32),
@@ -51,8 +49,6 @@ pub(crate) enum Malformed {
     Flags(u32),
     /// A section is not a body, or there is more than one body.
     Section(u8),
-    /// OP_REPLY reports that the query failed, or does not contain exactly one document.
-    Reply,
     /// The document's declared length does not fit the message.
     DocumentLength,
     /// The document is not framed as BSON.
@@ -69,7 +65,6 @@ impl fmt::Display for Malformed {
             Self::ResponseTo(id) => write!(f, "the reply answers request {id}, which was not sent"),
             Self::Flags(flags) => write!(f, "the flags {flags:#x} are not understood"),
             Self::Section(kind) => write!(f, "a section of kind {kind} was not expected"),
-            Self::Reply => f.write_str("the OP_REPLY does not hold one document"),
             Self::DocumentLength => {
                 f.write_str("the length of the document does not fit the message")
             }
@@ -83,8 +78,9 @@ impl fmt::Display for Malformed {
 const LENGTH_SIZE: usize = 4;
 /// The bytes before the document of an OP_MSG with one body: header, flags, kind.
 const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
-/// The bytes before the document of an OP_REPLY: header, flags, cursor, start, count.
-const REPLY_PREFIX: usize = HEADER_SIZE + 20;
+/// The bytes that are read before the size of the rest is known: up to the document or the compressed bytes.
+const HEAD_SIZE: usize = compress::PREFIX;
+const _: () = assert!(MSG_PREFIX <= HEAD_SIZE && HEAD_SIZE < MSG_PREFIX + SMALLEST_DOCUMENT);
 /// The size of an empty BSON document.
 const SMALLEST_DOCUMENT: usize = 5;
 /// The flag `moreToCome` in the first byte of the flags.
@@ -104,7 +100,7 @@ pub(crate) fn read_into(
     stream: &mut impl Read,
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
-    let mut head = [0; REPLY_PREFIX];
+    let mut head = [0; HEAD_SIZE];
     let size = read_prefix(stream, &mut head, expected)?;
     read_document(spare, stream, head, size, expected)
 }
@@ -115,7 +111,7 @@ pub(crate) fn read_one_of_many(
     stream: &mut impl Read,
     expected: Expected,
 ) -> Result<(RawDocumentBuf, Option<i32>), ReadError> {
-    let mut head = [0; REPLY_PREFIX];
+    let mut head = [0; HEAD_SIZE];
     let size = read_prefix(stream, &mut head, expected)?;
     let flags = &mut head[HEADER_SIZE..HEADER_SIZE + 4];
     let more = flags[0] & MORE_TO_COME_BIT != 0;
@@ -128,19 +124,18 @@ pub(crate) fn read_one_of_many(
 fn read_document(
     spare: Vec<u8>,
     stream: &mut impl Read,
-    head: [u8; REPLY_PREFIX],
+    head: [u8; HEAD_SIZE],
     size: usize,
     expected: Expected,
 ) -> Result<RawDocumentBuf, ReadError> {
-    let prefix = expected.prefix();
     if word(&head, HEADER_SIZE - 4) == Some(opcode::COMPRESSED) {
         let sent = &head[..compress::PREFIX];
         let malformed = |what| ReadError::Malformed {
             what,
             first_bytes: sent.to_vec(),
         };
-        let smallest = prefix - HEADER_SIZE + SMALLEST_DOCUMENT;
-        let wrapping = Wrapping::check(sent, size, expected.opcode, smallest, expected.offered)
+        let smallest = MSG_PREFIX - HEADER_SIZE + SMALLEST_DOCUMENT;
+        let wrapping = Wrapping::check(sent, size, smallest, expected.offered)
             .map_err(|refused| malformed(Malformed::Compressed(refused)))?;
         let bytes = read_rest(spare, stream, size - sent.len()).map_err(|error| ReadError::Io {
             error,
@@ -148,47 +143,28 @@ fn read_document(
         })?;
         let mut content = compress::unwrap(bytes, wrapping)
             .map_err(|refused| malformed(Malformed::Compressed(refused)))?;
-        let mut inner = [0; REPLY_PREFIX];
-        let fields = prefix - HEADER_SIZE;
-        inner[HEADER_SIZE..prefix].copy_from_slice(&content[..fields]);
+        let mut inner = [0; MSG_PREFIX];
+        let fields = MSG_PREFIX - HEADER_SIZE;
+        inner[HEADER_SIZE..].copy_from_slice(&content[..fields]);
         content.drain(..fields);
-        let checksum = check_fields(&inner[..prefix], expected).map_err(malformed)?;
-        return document(content, checksum, expected).map_err(malformed);
+        let checksum = check_fields(&inner).map_err(malformed)?;
+        return document(content, checksum).map_err(malformed);
     }
-    let head = &head[..prefix];
+    let head = &head[..MSG_PREFIX];
     let malformed = |what| ReadError::Malformed {
         what,
         first_bytes: head.to_vec(),
     };
-    let checksum = check_fields(head, expected).map_err(malformed)?;
-    let rest = read_rest(spare, stream, size - prefix).map_err(|error| ReadError::Io {
+    let checksum = check_fields(head).map_err(malformed)?;
+    let rest = read_rest(spare, stream, size - MSG_PREFIX).map_err(|error| ReadError::Io {
         error,
         first_bytes: head.to_vec(),
     })?;
-    document(rest, checksum, expected).map_err(malformed)
-}
-
-impl Expected {
-    /// Returns the number of bytes before the document.
-    fn prefix(self) -> usize {
-        if self.is_msg() {
-            MSG_PREFIX
-        } else {
-            REPLY_PREFIX
-        }
-    }
-
-    fn is_msg(self) -> bool {
-        self.opcode == opcode::MSG
-    }
+    document(rest, checksum).map_err(malformed)
 }
 
 /// Returns the document in `rest`, which ends with `checksum` bytes of checksum.
-fn document(
-    mut rest: Vec<u8>,
-    checksum: usize,
-    expected: Expected,
-) -> Result<RawDocumentBuf, Malformed> {
+fn document(mut rest: Vec<u8>, checksum: usize) -> Result<RawDocumentBuf, Malformed> {
     let end = rest
         .len()
         .checked_sub(checksum)
@@ -197,22 +173,13 @@ fn document(
     match document_size {
         Some(size) if size == end => {}
         // Another section follows the body, which a reply to a command never has.
-        Some(size) if expected.is_msg() && (SMALLEST_DOCUMENT..end).contains(&size) => {
+        Some(size) if (SMALLEST_DOCUMENT..end).contains(&size) => {
             return Err(Malformed::Section(rest[size]));
         }
         _ => return Err(Malformed::DocumentLength),
     }
     rest.truncate(end);
     RawDocumentBuf::from_bytes(rest).map_err(|_| Malformed::Document)
-}
-
-/// Checks the fields between header and document, and returns the number of checksum bytes at the end of the message.
-fn check_fields(head: &[u8], expected: Expected) -> Result<usize, Malformed> {
-    if expected.is_msg() {
-        check_msg(head)
-    } else {
-        check_reply(head)
-    }
 }
 
 /// Fills the beginning of `head`, up to the document or the compressed bytes, and checks the header as soon as it is
@@ -222,12 +189,9 @@ fn read_prefix(
     head: &mut [u8],
     expected: Expected,
 ) -> Result<usize, ReadError> {
-    let mut smallest = expected.prefix() + SMALLEST_DOCUMENT;
-    let mut target = expected.prefix();
-    if expected.offered.has_any() {
-        smallest = smallest.min(compress::PREFIX + 1);
-        target = target.min(compress::PREFIX);
-    }
+    // This is also the size of the smallest OP_COMPRESSED: its prefix, and one byte.
+    let smallest = MSG_PREFIX + SMALLEST_DOCUMENT;
+    let mut target = MSG_PREFIX;
     let mut have = 0;
     let mut size = None;
     let mut checked = false;
@@ -257,9 +221,6 @@ fn read_prefix(
         if !checked && have >= HEADER_SIZE {
             if check_header(head, expected).map_err(malformed)? {
                 target = compress::PREFIX;
-            } else {
-                target = expected.prefix();
-                check_length(head, target + SMALLEST_DOCUMENT).map_err(malformed)?;
             }
             checked = true;
         }
@@ -281,7 +242,7 @@ fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
     let field = |at| word(head, at).unwrap_or(0);
     let (response_to, opcode) = (field(8), field(12));
     let is_compressed = opcode == opcode::COMPRESSED && expected.offered.has_any();
-    if opcode != expected.opcode && !is_compressed {
+    if opcode != opcode::MSG && !is_compressed {
         return Err(Malformed::Opcode(opcode));
     }
     if response_to != expected.request_id {
@@ -291,7 +252,7 @@ fn check_header(head: &[u8], expected: Expected) -> Result<bool, Malformed> {
 }
 
 /// Checks flags and section kind, and returns the number of checksum bytes at the end of the message.
-fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
+fn check_fields(head: &[u8]) -> Result<usize, Malformed> {
     let flags = word(head, HEADER_SIZE).map_or(0, |flags| u32::from_ne_bytes(flags.to_ne_bytes()));
     // `moreToCome` is valid only where it was allowed, and is cleared there.
     if flags & flag::REQUIRED & !flag::CHECKSUM_PRESENT != 0 {
@@ -309,18 +270,6 @@ fn check_msg(head: &[u8]) -> Result<usize, Malformed> {
     })
 }
 
-fn check_reply(head: &[u8]) -> Result<usize, Malformed> {
-    const CURSOR_NOT_FOUND: i32 = 1;
-    let flags = word(head, HEADER_SIZE).unwrap_or(0);
-    let count = word(head, REPLY_PREFIX - 4).unwrap_or(0);
-    // A reply with QueryFailure contains a document with the reason, which the caller reads.
-    if flags & CURSOR_NOT_FOUND != 0 || count != 1 {
-        Err(Malformed::Reply)
-    } else {
-        Ok(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{doc, rawdoc};
@@ -332,7 +281,6 @@ mod tests {
 
     const PING: Expected = Expected {
         request_id: 9,
-        opcode: opcode::MSG,
         offered: Offered::NONE,
     };
 
@@ -461,22 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn an_op_reply_must_hold_one_document() {
-        let expected = Expected {
-            request_id: 9,
-            opcode: opcode::REPLY,
-            offered: Offered::NONE,
-        };
-        let document = rawdoc! { "ok": 1.0 };
+    fn an_op_reply_is_no_reply_to_an_op_msg() {
         let mut bytes = Vec::new();
         for word in [0, 1, 9, opcode::REPLY, 0, 0, 0, 0, 1] {
             bytes.extend_from_slice(&i32::to_le_bytes(word));
         }
-        bytes.extend_from_slice(document.as_bytes());
+        bytes.extend_from_slice(rawdoc! { "ok": 1.0 }.as_bytes());
         set_length(&mut bytes);
-        assert_eq!(read(&mut &bytes[..], expected).unwrap(), document);
-        set_word(&mut bytes, 32, 2);
-        assert_eq!(malformed(&bytes, expected), Malformed::Reply);
+        assert_eq!(malformed(&bytes, PING), Malformed::Opcode(1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Encoding requests: OP_MSG for commands, OP_QUERY for the first hello.
+//! Encoding requests: each is one OP_MSG.
 
 use bson::raw::CStr;
 use bson::spec::{BinarySubtype, ElementType};
@@ -230,7 +230,7 @@ pub(crate) fn encode_msg<C: EncodeCommand + ?Sized>(
         });
     }
     buffer.clear();
-    header(buffer, request_id, opcode::MSG);
+    header(buffer, request_id);
     buffer.extend_from_slice(&0_u32.to_le_bytes());
     buffer.push(0);
     let start = buffer.len();
@@ -293,26 +293,8 @@ fn first_document(bytes: &[u8]) -> Option<(&RawDocument, &[u8])> {
 /// The bytes before the body of an OP_MSG: header, flags, kind.
 const MSG_PREFIX: usize = HEADER_SIZE + 4 + 1;
 
-/// Encodes a command as OP_QUERY on `admin.$cmd` into `buffer`, whose content is replaced.
-pub(crate) fn encode_query(
-    buffer: &mut Vec<u8>,
-    request_id: i32,
-    body: &RawDocument,
-) -> Result<(), TooLarge> {
-    /// Allows a secondary to reply.
-    const SECONDARY_OK: u32 = 1 << 2;
-    buffer.clear();
-    header(buffer, request_id, opcode::QUERY);
-    buffer.extend_from_slice(&SECONDARY_OK.to_le_bytes());
-    buffer.extend_from_slice(b"admin.$cmd\0");
-    buffer.extend_from_slice(&0_i32.to_le_bytes());
-    buffer.extend_from_slice(&(-1_i32).to_le_bytes());
-    buffer.extend_from_slice(body.as_bytes());
-    finish(buffer, super::MAX_MESSAGE_SIZE)
-}
-
-fn header(buffer: &mut Vec<u8>, request_id: i32, opcode: i32) {
-    for word in [0, request_id, 0, opcode] {
+fn header(buffer: &mut Vec<u8>, request_id: i32) {
+    for word in [0, request_id, 0, opcode::MSG] {
         buffer.extend_from_slice(&word.to_le_bytes());
     }
 }

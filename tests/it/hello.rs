@@ -7,8 +7,8 @@ use mongotls::bson::{Bson, Document, doc, rawdoc};
 use mongotls::error::Stage;
 use mongotls::options::{DriverInfo, ReadPreference, ReadPreferenceMode, Tag};
 use mongotls::{CauseCode, Client, Command, ConnectionString, Error, ErrorKind};
-use mongotls_testbench::server::{Hello, Request, Role, Server, fail_command};
-use mongotls_testbench::wire::{OP_MSG, OP_QUERY};
+use mongotls_testbench::server::{Hello, ReplyFault, Request, Role, Server, fail_command};
+use mongotls_testbench::wire::{OP_MSG, OP_REPLY};
 
 use crate::common::{
     Bench, code, expect_program_open, fact, ping_on, plain_client, program_commands,
@@ -50,8 +50,8 @@ fn the_first_message_is_a_legacy_hello_with_metadata() {
             panic!("{commands:?}");
         };
         assert_eq!(
-            (hello.op_code, hello.database.as_str()),
-            (OP_QUERY, "admin")
+            (hello.op_code, hello.flags, hello.database.as_str()),
+            (OP_MSG, 0, "admin")
         );
         let keys: Vec<_> = hello.body.keys().map(String::as_str).collect();
         let expected = [
@@ -60,10 +60,11 @@ fn the_first_message_is_a_legacy_hello_with_metadata() {
             "client",
             "compression",
             "backpressure",
+            "$db",
         ];
         assert_eq!(keys, expected);
         assert_eq!(hello.body.get_array("compression").unwrap(), &[]);
-        assert_eq!(hello.body.get("backpressure"), Some(&Bson::Boolean(true)));
+        assert_eq!(hello.body.get("backpressure"), Some(&Bson::from("2")));
         assert_eq!(hello.body.get("isMaster"), Some(&Bson::Int32(1)));
         assert_eq!(hello.body.get("helloOk"), Some(&Bson::Boolean(true)));
 
@@ -253,7 +254,7 @@ fn load_balanced_hello_is_op_msg_and_has_a_service_id() {
     assert_eq!(
         body,
         doc! {
-            "hello": 1, "helloOk": true, "loadBalanced": true, "compression": [], "backpressure": true,
+            "hello": 1, "helloOk": true, "loadBalanced": true, "compression": [], "backpressure": "2",
             "$db": "admin"
         }
     );
@@ -356,6 +357,34 @@ fn a_wire_version_out_of_reach_is_refused_with_what_to_update() {
         ping_on(&plain_client(&server, ""))
             .unwrap_or_else(|error| panic!("{min} to {max}: {error}"));
     }
+}
+
+#[test]
+fn a_server_without_op_msg_is_named_as_too_old() {
+    const OLD: &str = "older than MongoDB 3.6";
+    // It answers with the only message that it knows.
+    let server = Server::builder().start();
+    server.spoil_replies("isMaster", 1000, ReplyFault::OpCode(OP_REPLY));
+    let error = ping_on(&plain_client(&server, "serverSelectionTimeoutMS=300")).unwrap_err();
+    assert_eq!(
+        (code(&error), error.stage()),
+        (CauseCode::HelloFailed, Some(Stage::Hello)),
+        "{error}"
+    );
+    let cause = error.cause().unwrap();
+    assert!(cause.message().contains(OLD), "{error}");
+    assert!(cause.remedy().contains("Update the server"));
+    // Or it closes the connection, as a server does that requires TLS.
+    let close = || fail_command(1000, &["isMaster"], doc! { "closeConnection": true });
+    server.configure_fail_point(&close());
+    let error = ping_on(&plain_client(&server, "serverSelectionTimeoutMS=300")).unwrap_err();
+    assert_eq!(code(&error), CauseCode::ServerRequiresTls, "{error}");
+    assert!(error.cause().unwrap().remedy().contains(OLD));
+    let bench = Bench::sound();
+    bench.server.configure_fail_point(&close());
+    let error = ping_on(&bench.client("&serverSelectionTimeoutMS=300")).unwrap_err();
+    assert_eq!(code(&error), CauseCode::ConnectionClosed, "{error}");
+    assert!(error.cause().unwrap().remedy().contains(OLD));
 }
 
 #[test]

@@ -50,9 +50,9 @@ fn one_plain_hello_detects_a_server_without_tls() {
             hello.database.as_str(),
             hello.is_legacy()
         ),
-        ("isMaster", "admin", true)
+        ("hello", "admin", false)
     );
-    assert_eq!(hello.body, doc! { "isMaster": 1 });
+    assert_eq!(hello.body, doc! { "hello": 1, "$db": "admin" });
 
     // One test in ten seconds is enough: a server with problems gets no further load, and the last result is used.
     server.faults().all(Fault::ignore_after(0));

@@ -88,18 +88,17 @@ pub(crate) struct Wrapping {
 }
 
 impl Wrapping {
-    /// Checks the fields in `head`, which contains the [`PREFIX`] bytes of a message of `message_size` bytes. `inner`
-    /// is the expected opcode, `smallest` the minimum size of the content.
+    /// Checks the fields in `head`, which contains the [`PREFIX`] bytes of a message of `message_size` bytes.
+    /// `smallest` is the minimum size of the content, an OP_MSG.
     pub(crate) fn check(
         head: &[u8],
         message_size: usize,
-        inner: i32,
         smallest: usize,
         offered: Offered,
     ) -> Result<Self, Refused> {
         let field = |at| super::word(head, at).unwrap_or(0);
         let (found, declared) = (field(HEADER_SIZE), field(HEADER_SIZE + 4));
-        if found != inner {
+        if found != opcode::MSG {
             return Err(Refused::Opcode(found));
         }
         let compressor = match head.get(PREFIX - 1) {
