@@ -314,7 +314,8 @@ impl Client {
     }
 
     /// Adds the name of a library that uses this one to the client metadata that new connections send to servers
-    /// (specification "MongoDB Handshake"). The same name is not added twice.
+    /// (specification "MongoDB Handshake"). A library with the same texts is not added twice, even if
+    /// the options named it. An empty text counts as unset.
     ///
     /// ```no_run
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;

@@ -38,7 +38,9 @@ impl Metadata {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the libraries' names do not fit.
     pub(super) fn new(app_name: Option<&str>, libraries: &[DriverInfo]) -> Result<Self> {
         let mut facts = ClientFacts::collect(app_name);
-        facts.libraries = libraries.to_vec();
+        for library in libraries {
+            facts.add(library);
+        }
         let encoded = fit(&facts).ok_or_else(|| {
             Error::configuration(HelloFailure::MetadataTooLong { limit: MAX_SIZE })
         })?;
@@ -57,7 +59,7 @@ impl Metadata {
         }
     }
 
-    /// Adds a library, unless it was added before.
+    /// Adds a library, unless the same one was added before.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if a text contains a forbidden character, or
@@ -68,11 +70,10 @@ impl Metadata {
             return Err(Error::invalid_argument(what));
         }
         let mut state = self.0.lock();
-        if state.facts.libraries.contains(info) {
+        let mut facts = state.facts.clone();
+        if !facts.add(info) {
             return Ok(());
         }
-        let mut facts = state.facts.clone();
-        facts.libraries.push(info.clone());
         let encoded = fit(&facts)
             .ok_or_else(|| Error::invalid_argument(explain::hello::metadata_too_long(MAX_SIZE)))?;
         let encoded = Arc::new(encoded);
@@ -135,6 +136,17 @@ impl ClientFacts {
             ),
             libraries: Vec::new(),
         }
+    }
+
+    /// Adds a library, and returns false if the same one was added before. A library is the same if all of its texts
+    /// are; an empty text counts as unset ("Appending metadata").
+    fn add(&mut self, library: &DriverInfo) -> bool {
+        let library = library.without_empty_texts();
+        let is_new = !self.libraries.contains(&library);
+        if is_new {
+            self.libraries.push(library);
+        }
+        is_new
     }
 
     /// A text of this crate, followed by those of the libraries on top.

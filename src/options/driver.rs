@@ -3,7 +3,8 @@
 /// A library that wraps this driver, and adds its name to the client metadata that servers receive.
 ///
 /// Source: "MongoDB Handshake", "Supporting Wrapping Libraries". Each text is appended to the driver's own text after
-/// a `|`, and must not contain `|`.
+/// a `|`, and must not contain `|`. An empty version or platform counts as unset. A library that was added before, with
+/// the same texts, is not added again.
 ///
 /// ```
 /// use mongotls::options::DriverInfo;
@@ -47,6 +48,16 @@ impl DriverInfo {
     pub fn platform(mut self, platform: impl Into<String>) -> Self {
         self.platform = Some(platform.into());
         self
+    }
+
+    /// Returns the same library, with `None` for each empty text ("Supporting Wrapping Libraries").
+    pub(crate) fn without_empty_texts(&self) -> Self {
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Self {
+            name: self.name.clone(),
+            version: filled(&self.version),
+            platform: filled(&self.platform),
+        }
     }
 
     /// Returns true if the name is not empty and no text contains the separator.

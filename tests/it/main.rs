@@ -11,6 +11,7 @@ mod auth;
 mod aws;
 mod certificates;
 mod cli;
+mod client_metadata;
 mod closing;
 mod command_line;
 mod commands;
