@@ -97,7 +97,9 @@ impl Database {
     /// returns the bytes unchanged.
     ///
     /// The command is sent as it is, without the read concern and the write concern of the client (specification "Run
-    /// Command").
+    /// Command"). It declares the [version of the Stable API](crate::ClientOptions::server_api) of the client. The behavior
+    /// is undefined if the client declares a version and the command contains `apiVersion`, `apiStrict` or
+    /// `apiDeprecationErrors` of its own: the command is not searched for them.
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;

@@ -16,7 +16,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use zeroize::Zeroize;
 
 use super::authenticate;
-use super::hello;
+use super::hello::{self, HelloName};
 use super::metadata::Metadata;
 use super::overload;
 use super::probe::Probe;
@@ -35,7 +35,7 @@ use crate::ffi::fork;
 use crate::idn;
 use crate::logging::{debug, warn};
 use crate::net::{Route, Unreachable};
-use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions};
+use crate::options::{ClientOptions, Compressor, DriverInfo, ProxyOptions, ServerApi};
 use crate::reason::Reason;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure};
 use crate::socket::{Interrupt, Socket};
@@ -62,6 +62,7 @@ pub(crate) struct Connector {
     commands: CommandMonitor,
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
+    server_api: Option<ServerApi>,
     replica_set: Option<String>,
     /// True if the hosts come from an SRV record, which turns TLS on.
     is_srv: bool,
@@ -151,6 +152,7 @@ impl Connector {
             commands: CommandMonitor::new(&options.listener, options.max_log_document_length),
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
+            server_api: options.server_api,
             replica_set: options.replica_set.clone(),
             is_srv: options.srv.is_some(),
             proxy: options.proxy.clone(),
@@ -493,6 +495,7 @@ impl<'a> EstablishAttempt<'a> {
         connection.id = self.place.id;
         connection.commands = self.connector.commands.clone();
         connection.offered = Offered::of(self.compressors());
+        connection.server_api = self.connector.server_api;
         let refused = |cause| Error::failed(Stage::Authentication, cause);
         let context = self.context();
         let begun = self.authenticator().map(|own| own.begin(&context));
@@ -763,12 +766,17 @@ impl<'a> EstablishAttempt<'a> {
         let load_balanced = self.connector.load_balanced;
         let metadata = self.connector.metadata.current();
         let compressors = self.compressors();
-        let body = hello::command(&metadata, load_balanced, compressors, authentication);
+        let server_api = self.connector.server_api;
+        let name = HelloName::new(load_balanced || server_api.is_some());
+        let body = hello::command(&metadata, name, load_balanced, compressors, authentication);
         let id = connection.next_request_id();
         connection
             .buffer
             .reserve(body.as_bytes().len() + authenticate::HEADER_AND_DATABASE);
-        let more = |fields: &mut request::Fields<'_>| fields.text("$db", "admin");
+        let more = |fields: &mut request::Fields<'_>| {
+            fields.server_api(server_api);
+            fields.text("$db", "admin");
+        };
         let size = crate::wire::MAX_MESSAGE_SIZE;
         request::encode_msg(&mut connection.buffer, id, &body, more, &[], size)
             .map_err(|error| connection.too_large(error))?;

@@ -1,11 +1,12 @@
 //! The first hello of a connection: its command, and its reply.
 //!
 //! Source: "MongoDB Handshake", "Connection handshake". The first message is the legacy hello with `helloOk`, which every
-//! supported server understands. Behind a load balancer it is `hello`. Both are OP_MSG.
+//! supported server understands. It is `hello` behind a load balancer, and if the program declares a version of the Stable
+//! API. Both are OP_MSG.
 
 use std::time::Duration;
 
-use bson::raw::RawDocument;
+use bson::raw::{CStr, RawDocument};
 use bson::{RawArrayBuf, RawDocumentBuf, cstr};
 
 use crate::auth::{Authentication, with_room};
@@ -13,10 +14,37 @@ use crate::data::compressor::Compressor;
 use crate::data::hello::{Hello, TopologyVersion, WIRE_VERSIONS};
 use crate::reason::hello::{HelloFailure, WireVersionGap};
 
+/// The name of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HelloName {
+    /// `hello`.
+    Modern,
+    /// `isMaster`, which all servers know.
+    Legacy,
+}
+
+impl HelloName {
+    /// Returns the modern name if `is_modern`, otherwise the legacy one.
+    pub(super) fn new(is_modern: bool) -> Self {
+        match is_modern {
+            true => Self::Modern,
+            false => Self::Legacy,
+        }
+    }
+
+    pub(super) fn as_cstr(self) -> &'static CStr {
+        match self {
+            Self::Modern => cstr!("hello"),
+            Self::Legacy => cstr!("isMaster"),
+        }
+    }
+}
+
 /// The command that opens a connection. `backpressure` is the version of the rules for errors of an overloaded server
 /// that the client follows ("MongoDB Handshake", "Connection handshake").
 pub(super) fn command(
     metadata: &RawDocument,
+    name: HelloName,
     load_balanced: bool,
     compressors: &[Compressor],
     attempt: Option<&Authentication<'_>>,
@@ -29,11 +57,7 @@ pub(super) fn command(
             + user.as_ref().map_or(0, String::len)
             + first.map_or(0, |first| first.as_bytes().len()),
     );
-    let name = match load_balanced {
-        true => cstr!("hello"),
-        false => cstr!("isMaster"),
-    };
-    command.append(name, 1_i32);
+    command.append(name.as_cstr(), 1_i32);
     command.append(cstr!("helloOk"), true);
     if load_balanced {
         command.append(cstr!("loadBalanced"), true);
@@ -55,14 +79,11 @@ pub(super) fn command(
 /// The command of a later check, on a connection whose server has answered the first hello. With `awaited`, the server
 /// answers as soon as its state differs from that version, or after that time.
 pub(super) fn check_command(
-    hello_ok: bool,
+    name: HelloName,
     awaited: Option<(TopologyVersion, Duration)>,
 ) -> RawDocumentBuf {
     let mut command = RawDocumentBuf::new();
-    match hello_ok {
-        true => command.append(cstr!("hello"), 1_i32),
-        false => command.append(cstr!("isMaster"), 1_i32),
-    }
+    command.append(name.as_cstr(), 1_i32);
     command.append(cstr!("helloOk"), true);
     if let Some((version, limit)) = awaited {
         let mut known = RawDocumentBuf::new();

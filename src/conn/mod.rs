@@ -30,6 +30,7 @@ use zeroize::Zeroize;
 pub(crate) use self::establish::{
     ConnectionSlot, Connector, Learned, Observer, REFUSED_SESSION_REMEDY,
 };
+use self::hello::HelloName;
 pub(crate) use self::metadata::is_function;
 pub(crate) use self::monitoring::{CheckConnection, HelloExchange};
 #[cfg(feature = "_internals")]
@@ -42,6 +43,7 @@ use crate::cause::{Category, Cause};
 use crate::data::hello::{Hello, integer};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
+use crate::options::ServerApi;
 use crate::printable::Quoted;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure, ReplyViolation};
 use crate::reason::io::OsError;
@@ -106,6 +108,8 @@ pub(crate) struct Connection {
     /// True after the handshake, authentication included.
     established: bool,
     commands: CommandMonitor,
+    /// The version of the Stable API that each command declares, if any.
+    server_api: Option<ServerApi>,
     /// The compression of requests, or `None` if requests are not compressed.
     compression: Option<Compression>,
     /// The compressors that replies may use.
@@ -143,6 +147,7 @@ impl Connection {
             authenticated: None,
             established: false,
             commands: CommandMonitor::default(),
+            server_api: None,
             compression: None,
             offered: Offered::NONE,
             buffer: Vec::new(),
@@ -197,6 +202,12 @@ impl Connection {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => Some(stream.report()),
         }
+    }
+
+    /// The name of later hello commands: the modern one if the server knows it, or if a version of the Stable API is
+    /// declared ("Stable API For Drivers", "Handshake behavior").
+    fn hello_name(&self) -> HelloName {
+        HelloName::new(self.hello.hello_ok || self.server_api.is_some())
     }
 
     /// Returns true if the last reply was a success and reports a change of the server's state.
@@ -268,7 +279,11 @@ impl Connection {
             max_time_ms: self.max_time_ms(request, deadline)?,
             ..request.envelope
         };
-        let more = |fields: &mut request::Fields<'_>| envelope.encode(fields);
+        let server_api = self.server_api;
+        let more = |fields: &mut request::Fields<'_>| {
+            fields.server_api(server_api);
+            envelope.encode(fields);
+        };
         let (command, sequences) = (request.command, request.sequences);
         request::encode_msg(&mut self.buffer, id, command, more, sequences, limit)
             .map_err(|error| self.too_large(error))

@@ -152,8 +152,12 @@ impl CheckConnection {
             Some(id) => id,
             None => {
                 let id = connection.next_request_id();
-                let body = check_command(connection.hello.hello_ok, awaited);
-                let more = |fields: &mut request::Fields<'_>| fields.text("$db", "admin");
+                let body = check_command(connection.hello_name(), awaited);
+                let server_api = connection.server_api;
+                let more = |fields: &mut request::Fields<'_>| {
+                    fields.server_api(server_api);
+                    fields.text("$db", "admin");
+                };
                 let size = crate::wire::MAX_MESSAGE_SIZE;
                 request::encode_msg(&mut connection.buffer, id, &body, more, &[], size)
                     .map_err(|error| connection.too_large(error))?;

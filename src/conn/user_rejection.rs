@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bson::rawdoc;
+use bson::{RawDocumentBuf, cstr};
 
 use super::{Connector, Request};
 use crate::address::ServerAddress;
@@ -47,10 +47,9 @@ impl Connector {
         let deadline = self.connect_deadline(Instant::now());
         let mut discover = |database: &str| -> Result<UserMechanisms> {
             let name = format!("{database}.{user}");
-            let body = match connection.hello.hello_ok {
-                true => rawdoc! { "hello": 1_i32, "saslSupportedMechs": name },
-                false => rawdoc! { "isMaster": 1_i32, "saslSupportedMechs": name },
-            };
+            let mut body = RawDocumentBuf::new();
+            body.append(connection.hello_name().as_cstr(), 1_i32);
+            body.append(cstr!("saslSupportedMechs"), name);
             let request = Request::new("admin", &body);
             let reply = connection.run(&request, Some(deadline))?;
             Ok(read_user_mechanisms(&reply))

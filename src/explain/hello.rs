@@ -13,6 +13,7 @@ use crate::reason::hello::{
     WireVersionGap,
 };
 use crate::reason::io::OsError;
+use crate::server_code::{API_VERSION_ERROR, COMMAND_NOT_FOUND};
 use crate::sniff;
 use crate::time::Elapsed;
 
@@ -28,7 +29,7 @@ pub(super) fn explain(reason: &HelloFailure) -> Explanation {
         HelloFailure::Refused { text, code } => Explanation::new(
             CauseCode::HelloFailed,
             format!("the server refused hello: {text}"),
-            "Look at the server's log for this connection.",
+            refused(*code),
         )
         .fact_opt("server_code", code.map(i64::from)),
         HelloFailure::RequiresTls(error) => {
@@ -61,6 +62,20 @@ pub(super) fn explain(reason: &HelloFailure) -> Explanation {
                 "Shorten what driver_info says: all of it must fit into {limit} bytes with the rest."
             ),
         ),
+    }
+}
+
+/// The remedy for a server that answered hello with this error.
+fn refused(code: Option<i32>) -> &'static str {
+    match code {
+        Some(COMMAND_NOT_FOUND) => {
+            "Update the server: the Stable API (server_api) and loadBalanced=true need the command hello, which MongoDB \
+             4.4.2 and later know."
+        }
+        Some(API_VERSION_ERROR) => {
+            "Declare a version of the Stable API that the server knows (server_api), or update the server."
+        }
+        _ => "Look at the server's log for this connection.",
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::{
     AllowedHosts, ClientOptions, CloudServices, Compressor, CredentialDraft, DriverInfo,
     ExplicitOptions, OidcCallback, OidcError, OidcRequest, OidcToken, ProxyDraft, ReadConcern,
-    ReadPreference, ReadPreferenceMode, Secret, ServerMonitoringMode, SrvOptions, TagSet,
-    TlsOptions, TlsOptionsBuilder, WriteConcern,
+    ReadPreference, ReadPreferenceMode, Secret, ServerApi, ServerMonitoringMode, SrvOptions,
+    TagSet, TlsOptions, TlsOptionsBuilder, WriteConcern,
 };
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
@@ -65,6 +65,7 @@ pub struct ClientOptionsBuilder {
     plain_without_tls: bool,
     driver_info: Vec<DriverInfo>,
     max_log_document_length: Option<usize>,
+    server_api: Option<ServerApi>,
     listener: EventListener,
     pub(super) oidc_callback: Option<OidcCallback>,
     pub(super) oidc_callbacks: usize,
@@ -258,10 +259,12 @@ impl ClientOptionsBuilder {
         self
     }
 
-    /// Refuses AWS keys in a connection string or in [`credential`](Self::credential). MONGODB-AWS then takes its
-    /// keys from the environment, where they can be renewed. Default: such keys are accepted.
+    /// Rejects AWS keys in a connection string or in [`credential`](Self::credential). MONGODB-AWS then takes its
+    /// keys from the environment, where they can be renewed. Default: such keys are accepted, with a warning in the log.
     ///
-    /// Source: DRIVERS-3131, because of which other drivers always refuse them.
+    /// Source: "Driver Authentication", "MONGODB-AWS". Since 2025-09-30 it requires that drivers reject such keys
+    /// without exception (DRIVERS-3131). This driver accepts them by default, as PyMongo and the official Rust driver
+    /// do, because existing programs depend on it.
     #[must_use]
     pub fn aws_keys_from_environment_only(mut self) -> Self {
         self.credential.aws_from_environment = true;
@@ -342,7 +345,7 @@ impl ClientOptionsBuilder {
 
     /// Sets the hosts for which a [human callback](Self::oidc_human_callback) may be called, without ports: names, IP
     /// addresses, and `*.example` for every name below `example`. Default: `*.mongodb.net`, `*.mongodb-qa.net`,
-    /// `*.mongodb-dev.net`, `*.mongodbgov.net`, `localhost`, `127.0.0.1` and `::1`.
+    /// `*.mongodb-dev.net`, `*.mongodbgov.net`, `*.mongo.com`, `localhost`, `127.0.0.1` and `::1`.
     #[must_use]
     pub fn oidc_allowed_hosts(
         mut self,
@@ -492,6 +495,12 @@ impl ClientOptionsBuilder {
         zlib_compression_level(i32);
         /// Sets [`ClientOptions::max_log_document_length`].
         max_log_document_length(usize);
+        /// Sets [`ClientOptions::server_api`].
+        ///
+        /// Every command of the client declares this version, and nothing can declare another one for a part of the
+        /// commands. The server rejects a command that does not conform to the declaration. The server must know the
+        /// command `hello` (MongoDB 4.4.2 and later).
+        server_api(ServerApi);
         /// Sets [`ClientOptions::read_concern`].
         read_concern(impl Into<ReadConcern>) => read_concern;
         /// Sets [`ClientOptions::write_concern`].
@@ -609,6 +618,7 @@ impl ClientOptionsBuilder {
             proxy: self.proxy.finish(),
             driver_info: self.driver_info,
             max_log_document_length: self.max_log_document_length.unwrap_or(1000),
+            server_api: self.server_api,
             listener: self.listener,
             oidc_callback,
             cloud: self.cloud,

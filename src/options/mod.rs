@@ -19,6 +19,7 @@ mod pin;
 mod protocol;
 mod proxy;
 mod secret;
+mod server_api;
 mod tls;
 mod unknown;
 
@@ -47,6 +48,7 @@ pub use self::protocol::{ProtocolOptions, TlsVersion};
 pub(crate) use self::proxy::ProxyDraft;
 pub use self::proxy::{ProxyCredential, ProxyOptions};
 pub use self::secret::Secret;
+pub use self::server_api::{ServerApi, ServerApiVersion};
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 pub use self::unknown::UnknownName;
@@ -99,6 +101,7 @@ pub struct ClientOptions {
     pub(crate) enable_overload_retargeting: bool,
     pub(crate) proxy: Option<ProxyOptions>,
     pub(crate) max_log_document_length: usize,
+    pub(crate) server_api: Option<ServerApi>,
     /// The listener that receives events.
     pub(crate) listener: EventListener,
     /// The callback that returns access tokens for MONGODB-OIDC, or `None` with a built-in environment.
@@ -225,6 +228,12 @@ impl ClientOptions {
     /// "MongoDB Handshake".
     pub fn driver_info(&self) -> &[DriverInfo] {
         &self.driver_info
+    }
+
+    /// Returns the version of the Stable API that each command declares, or `None` to declare no version. Default:
+    /// `None`. There is no connection string key for it. Source: "Stable API For Drivers".
+    pub fn server_api(&self) -> Option<ServerApi> {
+        self.server_api
     }
 
     /// Returns the credential, or `None` to connect without authentication.

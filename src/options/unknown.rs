@@ -12,6 +12,7 @@ impl UnknownName {
         "not an authentication mechanism: use SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509, PLAIN, GSSAPI, MONGODB-AWS or \
          MONGODB-OIDC, in capitals",
     );
+    pub(super) const SERVER_API_VERSION: Self = Self("not a version of the Stable API: use 1");
     pub(super) const READ_PREFERENCE: Self = Self(
         "not a read preference: use primary, primaryPreferred, secondary, secondaryPreferred or nearest",
     );
@@ -28,7 +29,9 @@ impl std::error::Error for UnknownName {}
 #[cfg(test)]
 mod tests {
     use crate::ServerAddress;
-    use crate::options::{AuthMechanism, ClientOptions, Compressor, ReadPreferenceMode};
+    use crate::options::{
+        AuthMechanism, ClientOptions, Compressor, ReadPreferenceMode, ServerApiVersion,
+    };
 
     type Anything = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,6 +55,10 @@ mod tests {
             parse::<ReadPreferenceMode>("Primary").map_err(text),
             Err("not a read preference: use primary, primaryPreferred, secondary, secondaryPreferred or nearest"
                 .to_owned())
+        );
+        assert_eq!(
+            parse::<ServerApiVersion>("2").map_err(text),
+            Err("not a version of the Stable API: use 1".to_owned())
         );
         assert_eq!(
             parse::<ServerAddress>("h:0").map_err(text),

@@ -5,6 +5,7 @@ use bson::spec::{BinarySubtype, ElementType};
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
 
 use super::{HEADER_SIZE, flag, length, opcode, word};
+use crate::options::ServerApi;
 
 /// Documents that are sent next to the body of a command, such as those of an insert (an OP_MSG section of kind 1).
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,8 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
 /// is copied only once.
 ///
 /// The executor sets `database`, `read_preference`, `read_concern` and `write_concern`. The other fields are for
-/// sessions, causal consistency, the Stable API and `timeoutMS`, which are added later; nothing sets them yet.
+/// sessions, causal consistency and `timeoutMS`, which are added later; nothing sets them yet. The fields of the Stable
+/// API belong to the connection, because they are the same for all commands of a client ([`Fields::server_api`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Envelope<'a> {
     /// `$db`: the database that the command runs on.
@@ -95,8 +97,6 @@ pub(crate) struct Envelope<'a> {
     pub(crate) read_concern: Option<&'a RawDocument>,
     /// `writeConcern`.
     pub(crate) write_concern: Option<&'a RawDocument>,
-    /// `apiVersion` of the Stable API.
-    pub(crate) api_version: Option<&'a str>,
     /// `maxTimeMS`: the time limit on the server in milliseconds.
     pub(crate) max_time_ms: Option<i64>,
 }
@@ -122,9 +122,6 @@ impl Envelope<'_> {
         }
         if let Some(concern) = self.write_concern {
             fields.document("writeConcern", concern);
-        }
-        if let Some(version) = self.api_version {
-            fields.text("apiVersion", version);
         }
         if let Some(limit) = self.max_time_ms {
             fields.int64("maxTimeMS", limit);
@@ -156,6 +153,27 @@ impl Fields<'_> {
     pub(crate) fn int64(&mut self, key: &str, value: i64) {
         self.start(ElementType::Int64, key);
         self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Appends a boolean.
+    pub(crate) fn boolean(&mut self, key: &str, value: bool) {
+        self.start(ElementType::Boolean, key);
+        self.0.push(value.into());
+    }
+
+    /// Appends the fields of the Stable API, if a version is declared: `apiVersion`, and the flags that the program has
+    /// set ("Stable API For Drivers", "Command Syntax").
+    pub(crate) fn server_api(&mut self, api: Option<ServerApi>) {
+        let Some(api) = api else {
+            return;
+        };
+        self.text("apiVersion", api.version.as_str());
+        if let Some(strict) = api.strict {
+            self.boolean("apiStrict", strict);
+        }
+        if let Some(errors) = api.deprecation_errors {
+            self.boolean("apiDeprecationErrors", errors);
+        }
     }
 
     /// Appends an array with one 64-bit integer.
@@ -391,16 +409,39 @@ mod tests {
             cluster_time: Some(&time),
             read_concern: Some(&read),
             write_concern: Some(&write),
-            api_version: Some("1"),
             max_time_ms: Some(250),
         };
         let id = bson::Uuid::from_bytes([9; 16]);
         let expected = doc! {
             "ping": 1, "$db": "d", "$readPreference": { "mode": "nearest" }, "lsid": { "id": id }, "txnNumber": 3_i64,
             "$clusterTime": { "clusterTime": bson::Timestamp { time: 7, increment: 8 } },
-            "readConcern": { "level": "local" }, "writeConcern": { "w": 1 }, "apiVersion": "1", "maxTimeMS": 250_i64,
+            "readConcern": { "level": "local" }, "writeConcern": { "w": 1 }, "maxTimeMS": 250_i64,
         };
         assert_eq!(enveloped(envelope), raw(expected));
+    }
+
+    #[test]
+    fn a_declared_api_sends_the_flags_that_are_set() {
+        use crate::options::ServerApiVersion::V1;
+        let api = ServerApi::new(V1);
+        for (api, expected) in [
+            (None, doc! { "ping": 1 }),
+            (Some(api), doc! { "ping": 1, "apiVersion": "1" }),
+            (
+                Some(api.strict(false)),
+                doc! { "ping": 1, "apiVersion": "1", "apiStrict": false },
+            ),
+            (
+                Some(api.strict(true).deprecation_errors(false)),
+                doc! { "ping": 1, "apiVersion": "1", "apiStrict": true, "apiDeprecationErrors": false },
+            ),
+        ] {
+            let mut buffer = Vec::new();
+            let ping = raw(doc! { "ping": 1 });
+            let more = |fields: &mut Fields<'_>| fields.server_api(api);
+            encode_msg(&mut buffer, 1, &ping, more, &[], 1000).unwrap();
+            assert_eq!(body(&buffer).unwrap(), &*raw(expected));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mongotls::bson::doc;
-use mongotls::options::Secret;
+use mongotls::options::{Secret, ServerApi, ServerApiVersion};
 use mongotls::{Client, ConnectionString, ErrorKind};
 // end
 
@@ -53,6 +53,21 @@ fn through_a_tunnel() -> Outcome {
         ConnectionString::parse(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?
             .into_builder()
             .connect_to("db.example.com:27017".parse()?, "127.0.0.1:27018".parse()?)
+            .build()?;
+    let client = Client::with_options(options)?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
+    // end
+    Ok(())
+}
+
+#[test]
+fn the_stable_api() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let options =
+        ConnectionString::parse(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?
+            .into_builder()
+            .server_api(ServerApi::new(ServerApiVersion::V1).strict(true))
             .build()?;
     let client = Client::with_options(options)?;
     client.database("admin").run_command(doc! { "ping": 1 })?;

@@ -63,6 +63,7 @@ mod silence;
 mod socks5;
 #[cfg(feature = "srv")]
 mod srv;
+mod stable_api;
 mod stale_crls;
 mod strangers;
 mod target;
