@@ -176,6 +176,7 @@ impl Default for AllowedHosts {
             "*.mongodb-qa.net",
             "*.mongodb-dev.net",
             "*.mongodbgov.net",
+            "*.mongo.com",
             "localhost",
             "127.0.0.1",
             "::1",
@@ -208,12 +209,15 @@ mod tests {
             "A.b.MongoDB.net",
             "a.mongodb.net.",
             "x.mongodbgov.net",
+            "a.mongo.com",
         ] {
             assert!(hosts.allow(host), "{host}");
         }
         for host in [
             "mongodb.net",
             "evilmongodb.net",
+            "mongo.com",
+            "a.mongo.com.evil.example",
             "a.mongodb.net.evil.example",
             ".mongodb.net",
             "127.0.0.2",

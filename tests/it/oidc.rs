@@ -283,6 +283,47 @@ fn machine_4_reauthentication_uses_a_new_token() {
     assert_eq!(bench.server.count_of("find"), 3);
 }
 
+fn insert(client: &Client) -> Result<(), Error> {
+    let insert = doc! { "insert": "things", "documents": [{ "n": 1 }] };
+    client.database("db").run_command(insert).map(drop)
+}
+
+#[test]
+fn machine_4_2_and_4_3_a_failed_reauthentication_fails_reads_and_writes() {
+    type Run = fn(&Client) -> Result<(), Error>;
+    let rows: [(&str, Run); 2] = [("find", find), ("insert", insert)];
+    for (name, run) in rows {
+        let bench = Bench::good();
+        let client = bench.machine(|number, _| {
+            let token = ["s3cret-good", "s3cret-bad"][number.min(2) - 1];
+            Ok(OidcToken::new(token))
+        });
+        run(&client).unwrap();
+        bench.fail(1, &[name], doc! { "errorCode": 391 });
+        let error = run(&client).unwrap_err();
+        assert_eq!(
+            (error.stage(), code(&error)),
+            (Some(Stage::Authentication), CauseCode::AuthenticationFailed),
+            "{name}"
+        );
+        assert_eq!(bench.calls(), 2, "{name}");
+    }
+}
+
+#[test]
+fn machine_4_4_reauthentication_is_not_speculative() {
+    let bench = Bench::good();
+    let client = bench.machine(good);
+    insert(&client).unwrap();
+    bench.server.cut();
+    // This connection sends the cached token with hello.
+    while insert(&client).is_err() {}
+    assert_eq!((bench.calls(), bench.server.count_of("saslStart")), (1, 1));
+    bench.fail(1, &["insert"], doc! { "errorCode": 391 });
+    insert(&client).unwrap();
+    assert_eq!((bench.calls(), bench.server.count_of("saslStart")), (2, 2));
+}
+
 #[test]
 fn a_cursor_continues_after_reauthentication() {
     let bench = Bench::good();
@@ -445,6 +486,65 @@ fn human_1_1_and_1_2_login_at_the_idp_of_the_server() {
     }
 }
 
+/// A bench like a server with two identity providers: it needs a user to choose one, and each user has a token.
+fn with_two_principals() -> Bench {
+    let bench = Bench::new();
+    bench.oidc.accept("s3cret-ada");
+    bench.oidc.accept("s3cret-bob");
+    bench
+}
+
+/// Returns the token of the user of the request.
+fn of_user(_: usize, request: &OidcRequest) -> Result<OidcToken, OidcError> {
+    let user = request.username.as_deref().ok_or("no user")?;
+    Ok(OidcToken::new(format!("s3cret-{user}")))
+}
+
+#[test]
+fn human_1_3_and_1_4_each_of_many_principals_logs_in() {
+    for user in ["ada", "bob"] {
+        let bench = with_two_principals();
+        find(&bench.human(&format!("{user}@"), of_user)).unwrap();
+        assert_eq!(bench.oidc.principals(), [Some(user.to_owned())]);
+        assert_eq!(bench.calls(), 1);
+    }
+}
+
+#[test]
+fn human_1_5_many_principals_need_a_user() {
+    let bench = with_two_principals();
+    // As a server with several identity providers that cannot choose one.
+    bench.fail(1, &["saslStart"], doc! { "errorCode": 18 });
+    let error = refused(&bench.human("", of_user));
+    assert_eq!(code(&error), CauseCode::AuthenticationFailed);
+    assert_eq!(bench.calls(), 0, "no identity provider was named");
+}
+
+#[test]
+fn human_1_7_allowed_hosts_in_a_connection_string_are_an_error() {
+    let uri = "mongodb://example.com/?authMechanism=MONGODB-OIDC&authMechanismProperties=ALLOWED_HOSTS:%5B%22example.com%22%5D";
+    let built = ConnectionString::parse(uri).and_then(|uri| {
+        uri.into_builder()
+            .oidc_human_callback(|_| unreachable!())
+            .build()
+    });
+    let error = built.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(
+        error.to_string().contains("authMechanismProperties"),
+        "{error}"
+    );
+}
+
+#[test]
+fn human_1_8_an_idp_for_machines_names_no_client() {
+    let bench = Bench::good();
+    bench.oidc.set_idp(doc! { "issuer": "https://idp.example" });
+    find(&bench.human("machine@", refreshing)).unwrap();
+    let calls = bench.calls.lock().unwrap();
+    assert_eq!(calls[0].idp_info.as_ref().unwrap().client_id, None);
+}
+
 #[test]
 fn human_1_6_no_login_for_a_host_that_is_not_allowed() {
     for hosts in [&[][..], &["example.com"]] {
@@ -493,6 +593,18 @@ fn human_2_3_and_4_1_a_refresh_token_spares_the_person() {
     );
     // The server received one request for the identity provider.
     assert_eq!(bench.oidc.principals().len(), 1);
+}
+
+#[test]
+fn human_3_1_a_cached_token_is_sent_with_hello() {
+    let bench = Bench::good();
+    let client = bench.human("", refreshing);
+    bench.fail(1, &["find"], doc! { "closeConnection": true });
+    assert_eq!(find(&client).unwrap_err().kind(), ErrorKind::Network);
+    // A saslStart would fail now.
+    bench.fail(1, &["saslStart"], doc! { "errorCode": 18 });
+    find(&client).unwrap();
+    assert_eq!(bench.calls(), 1);
 }
 
 #[test]
