@@ -262,6 +262,9 @@ impl Client {
         if let Some(warning) = options.without_effect() {
             warn!(target: "mongotls::uri", "{warning}");
         }
+        if let Some(warning) = options.aws_keys_deprecation() {
+            warn!(target: "mongotls::uri", "{warning}");
+        }
         if options.srv.is_some() {
             srv::resolve(&mut options)?;
         }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::builder::DeploymentOptions;
-use super::{ClientOptions, DriverInfo, SrvOptions};
+use super::{AuthMechanism, ClientOptions, DriverInfo, SrvOptions};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
 use crate::reason::options::OptionConflict;
@@ -126,6 +126,20 @@ impl ClientOptions {
         conflicts
     }
 
+    /// Returns a warning about AWS keys in the options, if there are any.
+    ///
+    /// "Driver Authentication", "MONGODB-AWS", requires since 2025-09-30 that drivers reject them. This driver does so
+    /// only with [`aws_keys_from_environment_only`](super::ClientOptionsBuilder::aws_keys_from_environment_only).
+    pub(crate) fn aws_keys_deprecation(&self) -> Option<&'static str> {
+        let credential = self.credential.as_ref()?;
+        let has_keys = credential.username.is_some() || credential.password.is_some();
+        let is_aws = credential.mechanism == Some(AuthMechanism::MongodbAws);
+        (is_aws && has_keys).then_some(
+            "AWS keys in a connection string or in the options are deprecated: set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, or use a role of the host. aws_keys_from_environment_only rejects such keys",
+        )
+    }
+
     /// Returns a warning that names the options that have no effect yet, if any of them are set.
     ///
     /// Commands are sent as the program writes them ("Run Command").
@@ -183,8 +197,7 @@ mod tests {
     use super::*;
     use crate::cause::CauseCode;
     use crate::options::{
-        Acknowledgment, AuthMechanism, Credential, ProxyCredential, ProxyOptions,
-        ReadPreferenceMode, Secret,
+        Acknowledgment, Credential, ProxyCredential, ProxyOptions, ReadPreferenceMode, Secret,
     };
 
     fn parsed(uri: &str) -> ClientOptions {
@@ -343,6 +356,26 @@ mod tests {
             (None, None)
         );
         assert_eq!(options.timeout, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn aws_keys_in_options_are_deprecated() {
+        let warning = |uri: &str| parsed(uri).aws_keys_deprecation();
+        let aws = "authMechanism=MONGODB-AWS";
+        for keys in [
+            "id:secret@h/?",
+            "id:secret@h/?authMechanismProperties=AWS_SESSION_TOKEN:t&",
+        ] {
+            let text = warning(&format!("mongodb://{keys}{aws}")).unwrap();
+            assert!(text.contains("deprecated") && text.contains("AWS_ACCESS_KEY_ID"));
+            assert!(!text.contains("secret@"));
+        }
+        for uri in [
+            format!("mongodb://h/?{aws}"),
+            "mongodb://id:secret@h/".to_owned(),
+        ] {
+            assert_eq!(warning(&uri), None, "{uri}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! "Driver Authentication": the credential of a connection string.
 //!
 //! On keys of AWS in a connection string the cases contradict each other: older ones require that they are accepted,
-//! and since DRIVERS-3131 others require that they are rejected. Clients can do either: they accept them, unless an
-//! option excludes that (`aws_keys_from_environment_only`). A case that requires rejection is run with a client that
-//! has the option.
+//! and since DRIVERS-3131 (2025-09-30) others require that they are rejected. Clients can do either: they accept them
+//! with a warning, unless an option excludes that (`aws_keys_from_environment_only`). A case that requires rejection is
+//! run with a client that has the option, and is listed by name.
 
 use mongotls::ConnectionString;
 use mongotls::options::Secret;
@@ -14,6 +14,8 @@ use crate::expect::{only_fields, parse, properties, same, text};
 pub(crate) fn run(case: &Value) -> Result<(), String> {
     only_fields(case, &["description", "uri", "valid", "credential"])?;
     if wants_aws_keys_refused(case) {
+        let description = text(case, "description")?;
+        println!("note: with aws_keys_from_environment_only: \"{description}\"");
         return refuse_aws_keys(text(case, "uri")?);
     }
     let Some((options, _)) = parse(case)? else {
