@@ -2,7 +2,7 @@
 # docs/testing.md describes the environment variables.
 
 # All features except `vendored`, which builds another OpenSSL. The scripts read them with `make features`.
-FEATURES := cli,bundled-roots,zstd,zlib,snappy,srv
+FEATURES := cli,bundled-roots,log-kv,zstd,zlib,snappy,srv
 # All features that the tests cover. `gssapi` needs the Kerberos library's headers and libclang.
 ALL_FEATURES := $(FEATURES),gssapi
 STATIC_TARGET := $(shell uname -m)-unknown-linux-musl

@@ -350,7 +350,7 @@ impl Client {
     /// # Errors
     /// Those of [`Database::run_command`](crate::Database::run_command), except for errors of a command.
     pub fn server_report(&self) -> Result<ServerReport> {
-        let selected = execute::check_out(self)?;
+        let selected = execute::check_out(self, "serverReport")?;
         let connection = selected.connection();
         let tls = self.inner().connector.tls();
         Ok(ServerReport {

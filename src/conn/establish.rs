@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bson::oid::ObjectId;
 use bson::{RawDocument, RawDocumentBuf};
 use zeroize::Zeroize;
 
@@ -27,7 +28,7 @@ use crate::cause::{Category, Cause, CauseCode};
 use crate::data::hello::Hello;
 use crate::error::{Error, Result, Stage};
 use crate::event::{
-    CommandMonitor, Event, EventKind, EventListener, RevocationEvent, TlsEvent,
+    CommandMonitor, Event, EventKind, EventListener, LogSettings, RevocationEvent, TlsEvent,
     TlsHandshakeFailedEvent, TlsHandshakeStartedEvent, TlsHandshakeSucceededEvent,
 };
 use crate::explain;
@@ -60,6 +61,7 @@ pub(crate) struct Connector {
     pub(super) compressors: Vec<Compressor>,
     zlib_level: i32,
     commands: CommandMonitor,
+    log: LogSettings,
     pub(super) connect_timeout: Option<Duration>,
     load_balanced: bool,
     server_api: Option<ServerApi>,
@@ -141,6 +143,10 @@ impl Connector {
     }
 
     fn with_tls(options: &ClientOptions, tls: Option<TlsContext>) -> Result<Self> {
+        let log = LogSettings {
+            topology_id: ObjectId::new(),
+            document_length: options.max_log_document_length,
+        };
         Ok(Self {
             dns_names: dns_names(options)?,
             tls: tls.map(Mutex::new),
@@ -149,7 +155,8 @@ impl Connector {
             metadata: Metadata::new(options.app_name.as_deref(), &options.driver_info)?,
             compressors: built_in(&options.compressors),
             zlib_level: options.zlib_compression_level,
-            commands: CommandMonitor::new(&options.listener, options.max_log_document_length),
+            commands: CommandMonitor::new(&options.listener, log),
+            log,
             connect_timeout: options.connect_timeout,
             load_balanced: options.load_balanced,
             server_api: options.server_api,
@@ -169,6 +176,11 @@ impl Connector {
             ServerAddress::Tcp { host, .. } => self.dns_names.get(host).unwrap_or(host),
             ServerAddress::Unix { .. } => "localhost",
         }
+    }
+
+    /// The parts that all log messages of the client have in common.
+    pub(crate) fn log(&self) -> LogSettings {
+        self.log
     }
 
     /// The current TLS context, or `None` without TLS.

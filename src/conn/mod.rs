@@ -42,7 +42,7 @@ use crate::auth::Authenticated;
 use crate::cause::{Category, Cause};
 use crate::data::hello::{Hello, integer};
 use crate::error::{CommandFailure, Error, Result, Stage};
-use crate::event::{CommandInfo, CommandMonitor, OpenCommand, next_operation_id};
+use crate::event::{CommandInfo, CommandMonitor, OpenCommand, OperationId};
 use crate::options::ServerApi;
 use crate::printable::Quoted;
 use crate::reason::hello::{ExchangeFailure, HandshakeStep, HelloFailure, ReplyViolation};
@@ -66,6 +66,8 @@ pub(crate) struct Request<'a> {
     pub(crate) envelope: Envelope<'a>,
     /// Decides about `maxTimeMS`, whose value is computed last.
     pub(crate) server_time_limit: ServerTimeLimit,
+    /// The operation that the command belongs to. `None`: the command is an operation of its own.
+    pub(crate) operation_id: Option<&'a OperationId>,
 }
 
 impl<'a> Request<'a> {
@@ -79,6 +81,7 @@ impl<'a> Request<'a> {
                 ..Envelope::default()
             },
             server_time_limit: ServerTimeLimit::NONE,
+            operation_id: None,
         }
     }
 }
@@ -362,7 +365,10 @@ impl Connection {
             command_name: name.to_owned(),
             database_name: request.envelope.database.to_owned(),
             request_id: id,
-            operation_id: next_operation_id(),
+            operation_id: match request.operation_id {
+                Some(id) => id.get(),
+                None => OperationId::default().get(),
+            },
             server: self.server.clone(),
             connection_id: self.id,
             server_connection_id: self.hello.connection_id,

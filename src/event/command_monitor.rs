@@ -2,36 +2,36 @@
 //!
 //! If no listener is registered and logging is off, a command is neither copied nor timed.
 
-use std::fmt;
+use std::cell::Cell;
+use std::num::NonZeroI64;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
-use log::{Level, log_enabled};
+use log::Level;
 
 use super::command::{
     CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
 };
-use super::json::extended_json;
+use super::message::{CommandStep, LogSettings, Message};
 use super::{Event, EventKind, EventListener};
 use crate::error::{Error, Result};
-use crate::logging::debug;
-use crate::printable::Quoted;
+use crate::logging::Component;
 
 /// Sends the events and log lines of commands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommandMonitor {
     listener: EventListener,
-    document_length: usize,
+    log: LogSettings,
 }
 
 impl CommandMonitor {
-    /// Creates a monitor. `document_length` is the limit on documents in the log, in bytes.
-    pub(crate) fn new(listener: &EventListener, document_length: usize) -> Self {
+    /// Creates a monitor.
+    pub(crate) fn new(listener: &EventListener, log: LogSettings) -> Self {
         Self {
             listener: listener.clone(),
-            document_length,
+            log,
         }
     }
 
@@ -60,9 +60,7 @@ impl CommandMonitor {
             is_logged: logs(of_handshake),
             started: Instant::now(),
         };
-        open.log("started on", "", |length| {
-            format!("Command: {}", extended_json(&command, length))
-        });
+        open.log(CommandStep::Started(&command));
         if self.listener.listens_to(EventKind::Command) {
             let info = open.info.clone();
             self.listener.emit(&Event::Command(CommandEvent::Started(
@@ -92,15 +90,12 @@ impl OpenCommand {
     /// Reports the end of the command.
     pub(crate) fn end(self, outcome: Result<&RawDocument, &Error>) {
         let duration = self.started.elapsed();
-        let took = format!(" in {} ms", duration.as_millis());
         let listener = &self.monitor.listener;
         match outcome {
             Ok(reply) => {
                 let empty = RawDocumentBuf::new();
                 let reply = if self.is_secret { &empty } else { reply };
-                self.log("succeeded on", &took, |length| {
-                    format!("Command reply: {}", extended_json(reply, length))
-                });
+                self.log(CommandStep::Succeeded(duration, reply));
                 if listener.listens_to(EventKind::Command) {
                     listener.emit(&Event::Command(CommandEvent::Succeeded(
                         CommandSucceededEvent {
@@ -114,12 +109,7 @@ impl OpenCommand {
             Err(error) => {
                 let redacted = self.is_secret.then(|| error.redacted());
                 let error = redacted.as_ref().unwrap_or(error);
-                self.log("failed on", &took, |length| {
-                    let reply = error.command().map(|failure| {
-                        format!(" (reply: {})", extended_json(&failure.reply, length))
-                    });
-                    format!("Error: {error}{}", reply.unwrap_or_default())
-                });
+                self.log(CommandStep::Failed(duration, error));
                 if listener.listens_to(EventKind::Command) {
                     listener.emit(&Event::Command(CommandEvent::Failed(CommandFailedEvent {
                         failure: error.clone(),
@@ -131,53 +121,32 @@ impl OpenCommand {
         }
     }
 
-    /// Writes one line, in the words of the specification.
-    fn log(&self, what: &str, took: &str, rest: impl FnOnce(usize) -> String) {
-        if !self.is_logged {
-            return;
+    /// Writes a message to the log, unless the command belongs to a handshake.
+    fn log(&self, step: CommandStep<'_>) {
+        if self.is_logged {
+            Message::Command(&self.info, step).log(self.monitor.log);
         }
-        let CommandInfo {
-            command_name,
-            database_name,
-            request_id,
-            operation_id,
-            server,
-            connection_id,
-            ..
-        } = &self.info;
-        let server_id = Known(" and server-generated ID ", self.info.server_connection_id);
-        let service = Known(" with service ID ", self.info.service_id);
-        let rest = rest(self.monitor.document_length);
-        debug!(
-            target: TARGET,
-            "Command {command_name} {what} database {database_name}{took} using a connection with \
-             driver-generated ID {connection_id}{server_id} to {server}{service}. The requestID is {request_id} \
-             and the operation ID is {operation_id}. {rest}"
-        , command_name = Quoted(&command_name), database_name = Quoted(&database_name));
     }
 }
 
-/// Returns a new number for an operation.
-pub(crate) fn next_operation_id() -> i64 {
-    static LAST: AtomicI64 = AtomicI64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
+/// The number of an operation, which all its messages and commands have in common. The number is assigned when it is
+/// read for the first time, so an operation that nothing reports costs nothing.
+#[derive(Debug, Default)]
+pub(crate) struct OperationId(Cell<Option<NonZeroI64>>);
 
-/// The target of the log of commands.
-const TARGET: &str = "mongotls::command";
+impl OperationId {
+    /// Returns the number: positive, and unique in the process.
+    pub(crate) fn get(&self) -> i64 {
+        static LAST: AtomicI64 = AtomicI64::new(0);
+        let id = self.0.get().or_else(|| {
+            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            NonZeroI64::new(next)
+        });
+        self.0.set(id);
+        id.map_or(0, NonZeroI64::get)
+    }
+}
 
 fn logs(of_handshake: bool) -> bool {
-    !of_handshake && log_enabled!(target: TARGET, Level::Debug)
-}
-
-/// Words and a value, printed only if there is a value.
-struct Known<T>(&'static str, Option<T>);
-
-impl<T: fmt::Display> fmt::Display for Known<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.1 {
-            Some(value) => write!(f, "{}{value}", self.0),
-            None => Ok(()),
-        }
-    }
+    !of_handshake && Component::Command.is_logged(Level::Debug)
 }

@@ -6,6 +6,7 @@
 mod command;
 mod command_monitor;
 mod json;
+mod message;
 mod pool;
 mod sdam;
 mod tls;
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 pub use self::command::{
     CommandEvent, CommandFailedEvent, CommandInfo, CommandStartedEvent, CommandSucceededEvent,
 };
-pub(crate) use self::command_monitor::{CommandMonitor, OpenCommand, next_operation_id};
+pub(crate) use self::command_monitor::{CommandMonitor, OpenCommand, OperationId};
+pub(crate) use self::message::{LogSettings, Message, SelectionInfo, SelectionStep};
 pub use self::pool::{
     ConnectionCheckOutFailedReason, ConnectionClosedReason, PoolEvent, PoolEventKind, PoolOptions,
 };

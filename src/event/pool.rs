@@ -1,13 +1,14 @@
 //! The events of connection pools. Source: CMAP, "Connection Pool Monitoring".
 //!
-//! `Display` formats an event as its log line, with target `mongotls::pool` and level debug (CMAP, "Connection Pool
-//! Logging").
+//! `Display` formats an event as its log line, with target `mongotls::connection` and level debug (CMAP, "Connection
+//! Pool Logging").
 
 use std::fmt;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
 
+use super::message::{DEFAULT_DOCUMENT_LENGTH, Message};
 use crate::address::ServerAddress;
 use crate::error::Error;
 
@@ -182,93 +183,7 @@ impl PoolEventKind {
 
 impl fmt::Display for PoolEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let server = &self.server;
-        match &self.kind {
-            PoolEventKind::Created { options } => {
-                write!(f, "Connection pool created for {server}{options}")
-            }
-            PoolEventKind::Ready => write!(f, "Connection pool ready for {server}"),
-            PoolEventKind::Cleared { service_id, .. } => {
-                write!(f, "Connection pool for {server} cleared")?;
-                match service_id {
-                    Some(id) => write!(f, " for serviceId {id}"),
-                    None => Ok(()),
-                }
-            }
-            PoolEventKind::Closed => write!(f, "Connection pool closed for {server}"),
-            PoolEventKind::ConnectionCreated { connection_id } => write!(
-                f,
-                "Connection created: address={server}, driver-generated ID={connection_id}"
-            ),
-            PoolEventKind::ConnectionReady {
-                connection_id,
-                duration,
-            } => write!(
-                f,
-                "Connection ready: address={server}, driver-generated ID={connection_id}, established in={} ms",
-                duration.as_millis()
-            ),
-            PoolEventKind::ConnectionClosed {
-                connection_id,
-                reason,
-                error,
-            } => {
-                write!(
-                    f,
-                    "Connection closed: address={server}, driver-generated ID={connection_id}. Reason: {reason}"
-                )?;
-                match error {
-                    Some(error) => write!(f, ". Error: {error}"),
-                    None => Ok(()),
-                }
-            }
-            PoolEventKind::ConnectionCheckOutStarted => {
-                write!(f, "Checkout started for connection to {server}")
-            }
-            PoolEventKind::ConnectionCheckOutFailed {
-                reason,
-                error,
-                duration,
-            } => write!(
-                f,
-                "Checkout failed for connection to {server}. Reason: {reason}. Error: {error}. Duration: {} ms",
-                duration.as_millis()
-            ),
-            PoolEventKind::ConnectionCheckedOut {
-                connection_id,
-                duration,
-            } => write!(
-                f,
-                "Connection checked out: address={server}, driver-generated ID={connection_id}, duration={} ms",
-                duration.as_millis()
-            ),
-            PoolEventKind::ConnectionCheckedIn { connection_id } => write!(
-                f,
-                "Connection checked in: address={server}, driver-generated ID={connection_id}"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for PoolOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |value: Option<u32>| value.map(u128::from);
-        let millis = |value: Option<Duration>| value.map(|value| value.as_millis());
-        let rows = [
-            ("maxIdleTimeMS", millis(self.max_idle_time)),
-            ("minPoolSize", count(self.min_pool_size)),
-            ("maxPoolSize", count(self.max_pool_size)),
-            ("maxConnecting", count(self.max_connecting)),
-            ("waitQueueTimeoutMS", millis(self.wait_queue_timeout)),
-        ];
-        let set = rows
-            .iter()
-            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        for (index, (name, value)) in set.enumerate() {
-            let before = if index == 0 { " using options " } else { ", " };
-            write!(f, "{before}{name}={value}")?;
-        }
-        Ok(())
+        f.write_str(Message::Pool(self).line(DEFAULT_DOCUMENT_LENGTH).text())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The events of server discovery and monitoring. Source: "SDAM Logging and Monitoring".
 //!
 //! `Display` formats an event as its log line, with target `mongotls::topology` and level debug ("Log Messages").
+//! A changed description of a server has an event, and no message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 
-use super::json::extended_json;
+use super::message::{DEFAULT_DOCUMENT_LENGTH, Message};
 use crate::address::ServerAddress;
 use crate::error::Error;
 use crate::sdam::{ServerDescription, TopologyDescription};
@@ -132,68 +133,9 @@ impl fmt::Display for MonitoringConnection {
 
 impl fmt::Display for SdamEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.topology_id;
-        match &self.kind {
-            SdamEventKind::TopologyOpening => {
-                write!(f, "Starting monitoring for topology with ID {id}")
-            }
-            SdamEventKind::TopologyClosed => {
-                write!(f, "Stopped monitoring for topology with ID {id}")
-            }
-            SdamEventKind::TopologyDescriptionChanged { previous, new } => write!(
-                f,
-                "Description changed for topology with ID {id}. Previous description: {previous}. New description: {new}"
-            ),
-            SdamEventKind::ServerOpening { server } => {
-                write!(
-                    f,
-                    "Starting monitoring for server {server} in topology with ID {id}"
-                )
-            }
-            SdamEventKind::ServerClosed { server } => {
-                write!(
-                    f,
-                    "Stopped monitoring for server {server} in topology with ID {id}"
-                )
-            }
-            SdamEventKind::ServerDescriptionChanged { previous, new } => write!(
-                f,
-                "Description changed for server in topology with ID {id}. Previous description: {previous}. New description: {new}"
-            ),
-            SdamEventKind::ServerHeartbeatStarted {
-                connection,
-                awaited,
-            } => write!(
-                f,
-                "Heartbeat started for {connection} in topology with ID {id}. Awaited: {awaited}"
-            ),
-            SdamEventKind::ServerHeartbeatSucceeded {
-                connection,
-                awaited,
-                duration,
-                reply,
-            } => write!(
-                f,
-                "Heartbeat succeeded in {} ms for {connection} in topology with ID {id}. Awaited: {awaited}. Reply: {}",
-                duration.as_millis(),
-                extended_json(reply, MAX_REPLY)
-            ),
-            SdamEventKind::ServerHeartbeatFailed {
-                connection,
-                awaited,
-                duration,
-                failure,
-            } => write!(
-                f,
-                "Heartbeat failed in {} ms for {connection} in topology with ID {id}. Awaited: {awaited}. Failure: {failure}",
-                duration.as_millis()
-            ),
-        }
+        f.write_str(Message::Sdam(self).line(DEFAULT_DOCUMENT_LENGTH).text())
     }
 }
-
-/// The maximum length of a reply in the log line, in bytes ("Logging", the default).
-const MAX_REPLY: usize = 1000;
 
 #[cfg(test)]
 mod tests {

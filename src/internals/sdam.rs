@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bson::oid::ObjectId;
 use bson::raw::RawDocument;
 
 use crate::address::ServerAddress;
@@ -55,7 +56,7 @@ impl Topology {
     /// Creates the topology of a client with these options, which name their hosts.
     pub fn new(options: &ClientOptions) -> Self {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
-        let (state, events) = update::TopologyState::open(options, &seeds);
+        let (state, events) = update::TopologyState::open(ObjectId::new(), options, &seeds);
         Self {
             state,
             generations: seeds.into_iter().map(|seed| (seed, 0)).collect(),

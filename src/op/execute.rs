@@ -15,13 +15,13 @@ use super::timeout::{self, TimeLimit};
 use super::{Operation, OperationKind};
 use crate::conn::{Connection, Connector, ReadReply, Request, ServerTimeLimit};
 use crate::error::{Error, Result};
-use crate::event;
+use crate::event::{self, OperationId};
 use crate::logging::debug;
 use crate::options::{ClientOptions, ReadPreference};
 use crate::random;
 use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::ServerRequirement;
-use crate::sdam::{Selected, Topology, TopologyType};
+use crate::sdam::{Selected, SelectingOperation, Topology, TopologyType};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::request::Envelope;
@@ -68,21 +68,25 @@ fn run_until(
     let mut attempts: Option<(OperationKind, Attempts)> = None;
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
+    let selecting = SelectingOperation::new(operation.command.name());
     loop {
         // The executor does not know if a command reads or writes. Without a preference both need the primary, so `Read`
         // is right for both.
         let requirement = ServerRequirement::Read(preference);
         let selection = timeout::of_selection(deployment.options, deadline);
-        let selected = deployment
-            .topology
-            .select(requirement, &deprioritized, selection);
+        let selected =
+            deployment
+                .topology
+                .select(requirement, &deprioritized, selection, &selecting);
         let selected = match (selected, last) {
             (Ok(selected), _) => selected,
             // The previous error is more useful than "no server available".
             (Err(_), Some(previous)) => return Err(previous),
             (Err(error), None) => return Err(error),
         };
-        let error = match deployment.attempt(&selected, operation, fields, selection, deadline) {
+        let id = &selecting.id;
+        let error = match deployment.attempt(&selected, operation, id, fields, selection, deadline)
+        {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
@@ -137,19 +141,24 @@ pub(crate) fn run_at(
         }
     };
     selected.connection.recycle(spare);
-    let outcome = deployment.send(selected, operation, fields, deadline);
+    let id = OperationId::default();
+    let outcome = deployment.send(selected, operation, &id, fields, deadline);
     timeout::transformed(outcome, deadline)
 }
 
-/// Checks out a connection to a server that accepts writes. Runs no command on it.
-pub(crate) fn check_out(client: &dyn HasDeployment) -> Result<SelectedConnection> {
+/// Checks out a connection to a server that accepts writes. Runs no command on it. `name` is the operation's name in
+/// the log.
+pub(crate) fn check_out(client: &dyn HasDeployment, name: &str) -> Result<SelectedConnection> {
     event::begin_operation();
     let deployment = client.deployment();
     let deadline = TimeLimit::OfClient.begin(deployment.options);
     let deadline = timeout::of_selection(deployment.options, deadline);
     let primary = ReadPreference::default();
     let requirement = ServerRequirement::Read(&primary);
-    let selected = deployment.topology.select(requirement, &[], deadline)?;
+    let selecting = SelectingOperation::new(name);
+    let selected = deployment
+        .topology
+        .select(requirement, &[], deadline, &selecting)?;
     deployment.check_out(&selected, deadline)
 }
 
@@ -160,12 +169,13 @@ impl Deployment<'_> {
         self,
         selected: &Selected,
         operation: &Operation<'_>,
+        id: &OperationId,
         fields: &mut dyn ReadReply,
         selection: Option<Deadline>,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
         let mut connection = self.check_out(selected, selection)?;
-        let reply = self.send(&mut connection, operation, fields, deadline)?;
+        let reply = self.send(&mut connection, operation, id, fields, deadline)?;
         Ok((reply, connection))
     }
 
@@ -193,6 +203,7 @@ impl Deployment<'_> {
         self,
         selected: &mut SelectedConnection,
         operation: &Operation<'_>,
+        id: &OperationId,
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
@@ -218,6 +229,7 @@ impl Deployment<'_> {
                 max_time: operation.max_time,
                 min_round_trip_time: is_limited.then_some(selected.min_round_trip_time),
             },
+            operation_id: Some(id),
         };
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);

@@ -80,7 +80,7 @@ impl Maintenance {
         });
         if let Err(error) = spawned {
             is_started.store(false, Ordering::Relaxed);
-            warn!(target: "mongotls::pool", "no thread yet for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
+            warn!(target: "mongotls::connection", "no thread yet for minPoolSize and maxIdleTimeMS of {}: {error}", pool.server());
         }
     }
 
@@ -101,7 +101,7 @@ fn maintain<P: Maintained>(pool: &Weak<P>, signal: &MaintenanceSignal, interval:
         // Functions of the program may be called while a connection is established. A panic in one of them must not
         // stop the maintenance; the next run tries again.
         let next_idle = catch_unwind(AssertUnwindSafe(|| run(&pool, signal))).unwrap_or_else(|_| {
-            error!(target: "mongotls::pool", "the maintenance of the pool of {} panicked", pool.server());
+            error!(target: "mongotls::connection", "the maintenance of the pool of {} panicked", pool.server());
             None
         });
         drop(pool);

@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use log::{Level, log_enabled};
+use log::Level;
 
 #[cfg(any(test, feature = "_internals"))]
 pub(crate) use self::alone::Alone;
@@ -52,10 +52,11 @@ use crate::conn::Connection;
 use crate::enum_text::display_as_str;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    ConnectionClosedReason, Event, EventKind, EventListener, PoolEvent, PoolEventKind, PoolOptions,
+    ConnectionClosedReason, Event, EventKind, EventListener, LogSettings, Message, PoolEvent,
+    PoolEventKind, PoolOptions,
 };
 use crate::ffi::fork;
-use crate::logging::debug;
+use crate::logging::Component;
 use crate::options::ClientOptions;
 use crate::socket::Interrupt;
 use crate::sync::Mutex;
@@ -117,6 +118,7 @@ pub(crate) struct Pool<D: Dial> {
     queue: WaitQueue<D::Connection, Arc<Interrupt>>,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
+    log: LogSettings,
     maintenance: Option<Maintenance>,
     checked_when_idle_for: Duration,
     /// The error for which the pool was last cleared.
@@ -137,6 +139,8 @@ pub(crate) struct PoolSettings {
     limits: Limits,
     wait_queue_timeout: Option<Duration>,
     listener: EventListener,
+    /// The parts that all log messages of the client have in common.
+    pub(crate) log: LogSettings,
     announced_options: PoolOptions,
     /// The maximum interval between two runs of the maintenance, or `None` for no maintenance.
     pub(crate) maintenance_interval: Option<Duration>,
@@ -161,6 +165,7 @@ impl PoolSettings {
             },
             wait_queue_timeout: options.wait_queue_timeout,
             listener: options.listener.clone(),
+            log: LogSettings::default(),
             announced_options: PoolOptions {
                 max_pool_size: unless(options.max_pool_size, 100),
                 min_pool_size: unless(options.min_pool_size, 0),
@@ -181,6 +186,7 @@ impl<D: Dial> Pool<D> {
             limits,
             wait_queue_timeout,
             listener,
+            log,
             announced_options,
             maintenance_interval,
             checked_when_idle_for,
@@ -199,6 +205,7 @@ impl<D: Dial> Pool<D> {
             queue: WaitQueue::new(limits),
             wait_queue_timeout,
             listener,
+            log,
             maintenance,
             checked_when_idle_for,
             cleared_by: Mutex::new(None),
@@ -539,7 +546,7 @@ impl<D: Dial> Pool<D> {
     /// Sends an event to the program and the log; never call this under the lock. Costs nothing if no listener is
     /// registered.
     fn emit(&self, kind: impl FnOnce() -> PoolEventKind) {
-        let is_logged = log_enabled!(target: "mongotls::pool", Level::Debug);
+        let is_logged = Component::Connection.is_logged(Level::Debug);
         let has_listener = self.listener.listens_to(EventKind::Pool);
         if !is_logged && !has_listener {
             return;
@@ -549,7 +556,7 @@ impl<D: Dial> Pool<D> {
             kind: kind(),
         };
         if is_logged {
-            debug!(target: "mongotls::pool", "{event}");
+            Message::Pool(&event).log(self.log);
         }
         if has_listener {
             self.listener.emit(&Event::Pool(event));

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use bson::oid::ObjectId;
 
@@ -13,7 +15,7 @@ use super::server::{Dialer, Server};
 use crate::event::SdamEvent;
 use crate::ffi::fork;
 use crate::pool::{Clearing, Lease};
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 
 /// One effect.
 pub(super) enum Effect {
@@ -35,12 +37,17 @@ pub(super) enum Effect {
 
 /// See the [module documentation](self).
 #[derive(Default)]
-pub(super) struct Effects(Mutex<Queue>);
+pub(super) struct Effects {
+    queue: Mutex<Queue>,
+    /// Notified when a thread has applied all effects.
+    idle: Condvar,
+}
 
 #[derive(Default)]
 struct Queue {
     queue: VecDeque<Effect>,
-    is_running: bool,
+    /// The thread that applies the effects, if there is one.
+    runner: Option<ThreadId>,
     /// Servers whose monitors must be started.
     new: Vec<Arc<Server>>,
 }
@@ -48,13 +55,13 @@ struct Queue {
 impl Effects {
     /// Queues the effects of a change, under the lock of the topology.
     pub(super) fn push(&self, effects: impl IntoIterator<Item = Effect>) {
-        self.0.lock().queue.extend(effects);
+        self.queue.lock().queue.extend(effects);
     }
 
     /// Queues new servers, under the lock of the topology. Their monitors do not wait for their turn in the queue: a
     /// listener may use a server, and then waits until it is discovered.
     pub(super) fn push_new(&self, servers: Vec<Arc<Server>>) {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         queue
             .queue
             .extend(servers.iter().cloned().map(Effect::Announce));
@@ -63,7 +70,7 @@ impl Effects {
 
     /// Removes everything from the queue.
     pub(super) fn clear(&self) {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         queue.queue.clear();
         queue.new.clear();
     }
@@ -73,29 +80,33 @@ impl Effects {
     /// it does.
     pub(super) fn run(&self, start: impl Fn(Arc<Server>), mut act: impl FnMut(Effect)) {
         /// Allows other threads to continue, even after a panic.
-        struct Running<'a>(&'a Mutex<Queue>);
+        struct Running<'a>(&'a Effects);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
-                self.0.lock().is_running = false;
+                self.0.queue.lock().runner = None;
+                self.0.idle.notify_all();
             }
         }
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         let new = std::mem::take(&mut queue.new);
-        let is_free = !queue.is_running;
-        queue.is_running = true;
+        let is_free = queue.runner.is_none();
+        if is_free {
+            queue.runner = Some(thread::current().id());
+        }
         drop(queue);
-        let running = is_free.then(|| Running(&self.0));
+        let running = is_free.then(|| Running(self));
         new.into_iter().for_each(start);
         let Some(running) = running else {
             return;
         };
         let forks = fork::count();
         loop {
-            let mut queue = self.0.lock();
+            let mut queue = self.queue.lock();
             let Some(effect) = queue.queue.pop_front() else {
                 // Reset under the same lock as the check of the queue, so that no effect is left behind.
-                queue.is_running = false;
+                queue.runner = None;
                 drop(queue);
+                self.idle.notify_all();
                 std::mem::forget(running);
                 return;
             };
@@ -108,6 +119,14 @@ impl Effects {
                 return;
             }
         }
+    }
+
+    /// Waits until another thread has applied all queued effects, for at most `limit`. Does not wait on the thread that
+    /// applies them, which has called a listener.
+    pub(super) fn wait(&self, limit: Duration) {
+        let own = thread::current().id();
+        let waits = |queue: &mut Queue| queue.runner.is_some_and(|runner| runner != own);
+        drop(self.idle.wait_while(self.queue.lock(), Some(limit), waits));
     }
 }
 
@@ -146,6 +165,33 @@ mod tests {
         assert_eq!((done, nested), (3, 0));
         effects.run(|_| (), |_| done += 1);
         assert_eq!(done, 3);
+    }
+
+    #[test]
+    fn a_wait_ends_once_another_thread_has_applied_all_effects() {
+        let effects = Effects::default();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        warns(&effects, 2);
+        thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let mut done = 0;
+                effects.run(
+                    |_| (),
+                    |_| {
+                        // Its own thread does not wait.
+                        effects.wait(Duration::from_secs(600));
+                        done += 1;
+                        begun.send(()).unwrap();
+                        thread::sleep(Duration::from_millis(50));
+                    },
+                );
+                done
+            });
+            has_begun.recv().unwrap();
+            effects.wait(Duration::from_secs(600));
+            assert!(has_begun.try_recv().is_ok());
+            assert_eq!(runner.join().unwrap(), 2);
+        });
     }
 
     #[test]

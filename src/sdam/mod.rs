@@ -18,6 +18,7 @@
 //! | `attempt.rs` | the progress of a monitor's attempt to connect |
 //! | `pushes.rs` | the rate at which a server may push replies |
 //! | `monitor.rs` `control.rs` | the threads that check a server, and their control by other threads |
+//! | `heartbeat.rs` | the events of checks: each start has one end |
 //! | `handover.rs` | the connection of the first check, which is handed over to the pool |
 //! | `verdict.rs` | the decision whether waiting for a server can help |
 //! | `select.rs` `selection_error.rs` | the wait for a server, and the error if there is none |
@@ -31,6 +32,7 @@ pub(crate) mod description;
 mod effects;
 pub(crate) mod errors;
 mod handover;
+mod heartbeat;
 mod monitor;
 mod pushes;
 pub(crate) mod rtt;
@@ -45,6 +47,7 @@ pub(crate) mod update;
 mod verdict;
 
 pub use self::description::{ServerDescription, ServerType, TopologyDescription, TopologyType};
+pub(crate) use self::select::SelectingOperation;
 pub(crate) use self::server::{ServerConnection, ServerPool};
 pub(crate) use self::snapshot::Selected;
 pub(crate) use self::topology::Topology;

@@ -20,7 +20,7 @@ use super::server::Server;
 use super::topology::Topology;
 use crate::conn::{CheckConnection, Connector, HelloExchange};
 use crate::error::{Error, Result, Stage};
-use crate::event::{self, MonitoringConnection, SdamEventKind};
+use crate::event::{self, MonitoringConnection};
 use crate::ffi::fork;
 use crate::ffi::thread;
 use crate::limit::Limit;
@@ -202,16 +202,15 @@ impl Monitor {
             Some(open) => (open.id(), open.server_connection_id()),
             None => (self.next_id(), None),
         };
-        let connection = |server_connection_id| MonitoringConnection {
-            server: self.server.address().clone(),
-            connection_id: id,
-            server_connection_id,
-        };
         let is_awaited = awaited.is_some();
-        self.emit(|| SdamEventKind::ServerHeartbeatStarted {
-            connection: connection(server_connection_id),
-            awaited: is_awaited,
-        });
+        if let Some(topology) = self.topology.upgrade() {
+            let connection = MonitoringConnection {
+                server: self.server.address().clone(),
+                connection_id: id,
+                server_connection_id,
+            };
+            topology.heartbeat_started(&self.server, is_awaited, connection);
+        }
         if self.is_inherited() {
             return Err(Error::of_the_parent());
         }
@@ -239,28 +238,14 @@ impl Monitor {
             }
             (Some(open), None) => open.hello(self.settings.limit),
         };
-        match outcome {
-            Ok(answer) => {
-                let open = self.connection.as_ref();
-                let server_connection_id = open.and_then(CheckConnection::server_connection_id);
-                self.emit(|| SdamEventKind::ServerHeartbeatSucceeded {
-                    connection: connection(server_connection_id),
-                    awaited: is_awaited,
-                    duration: answer.took,
-                    reply: answer.reply.clone(),
-                });
-                Ok(Checked { answer, is_awaited })
-            }
-            Err(error) => {
-                self.emit(|| SdamEventKind::ServerHeartbeatFailed {
-                    connection: connection(server_connection_id),
-                    awaited: is_awaited,
-                    duration: started.elapsed(),
-                    failure: error.clone(),
-                });
-                Err(error)
-            }
+        let open = self.connection.as_ref();
+        let opened_id = open.and_then(CheckConnection::server_connection_id);
+        if let Some(topology) = self.topology.upgrade() {
+            let server_connection_id = opened_id.or(server_connection_id);
+            let took = started.elapsed();
+            topology.heartbeat_ended(&self.server, server_connection_id, &outcome, took);
         }
+        outcome.map(|answer| Checked { answer, is_awaited })
     }
 
     /// Returns true if the server may delay and push replies.
@@ -333,12 +318,6 @@ impl Monitor {
     fn next_id(&self) -> u64 {
         let topology = self.topology.upgrade();
         topology.map_or(0, |topology| topology.next_monitoring_id())
-    }
-
-    fn emit(&self, kind: impl FnOnce() -> SdamEventKind) {
-        if let Some(topology) = self.topology.upgrade() {
-            topology.emit(kind);
-        }
     }
 
     /// Starts the thread that measures round trips.

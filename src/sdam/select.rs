@@ -6,10 +6,11 @@
 //! settings that no check can fix. Other drivers wait in that case; MongoDB's shell does not, for the same reason.
 //! Source: "Server Selection", "Multi-threaded or asynchronous server selection".
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{Level, log_enabled};
+use log::Level;
 
 use super::description::ServerDescription;
 use super::selection::ServerRequirement;
@@ -18,13 +19,34 @@ use super::snapshot::Selected;
 use super::topology::{LockedTopology, Topology};
 use crate::address::ServerAddress;
 use crate::error::{Error, Result};
-use crate::event;
-use crate::logging::{debug, info};
+use crate::event::{self, Message, OperationId, SelectionInfo, SelectionStep};
+use crate::logging::Component;
 use crate::time::{Deadline, TimeoutKind};
 
+/// An operation that selects servers, as the log names it. One value serves all attempts of the operation.
+#[derive(Debug)]
+pub(crate) struct SelectingOperation<'a> {
+    /// The name of the command.
+    name: &'a str,
+    /// The number of the operation.
+    pub(crate) id: OperationId,
+    /// True once the log says that the operation waits for a server. It says so once.
+    has_waited: Cell<bool>,
+}
+
+impl<'a> SelectingOperation<'a> {
+    pub(crate) fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            id: OperationId::default(),
+            has_waited: Cell::new(false),
+        }
+    }
+}
+
 impl Topology {
-    /// Selects a server for an operation, within `serverSelectionTimeoutMS` and `deadline`. Servers in
-    /// `deprioritized` are the last choice.
+    /// Selects a server for `operation`, within `serverSelectionTimeoutMS` and `deadline`. Servers in `deprioritized`
+    /// are the last choice.
     ///
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout), with the state of each server. If waiting cannot help, the error of the
@@ -34,8 +56,9 @@ impl Topology {
         requirement: ServerRequirement<'_>,
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
+        operation: &SelectingOperation<'_>,
     ) -> Result<Selected> {
-        let is_logged = log_enabled!(target: "mongotls::server_selection", Level::Debug);
+        let is_logged = Component::ServerSelection.is_logged(Level::Debug);
         let locked = self.lock();
         if locked.is_closed {
             return Err(Error::client_closed());
@@ -48,36 +71,43 @@ impl Topology {
         let snapshot = locked.snapshot.clone();
         drop(locked);
         if is_logged {
-            debug!(
-                target: "mongotls::server_selection",
-                "Server selection started for {requirement}. Topology description: {}",
-                snapshot.description()
-            );
+            self.log_selection(operation, requirement, SelectionStep::Started);
         }
         let outcome = match snapshot.choose(requirement, deprioritized) {
             Ok(Some(selected)) => Ok(selected),
             Ok(None) => {
                 let started = Instant::now();
-                let found = self.wait_for(requirement, deprioritized, deadline, started);
+                let found = self.wait_for(requirement, deprioritized, deadline, started, operation);
                 event::listener_waited(started);
                 found
             }
             Err(error) => Err(error),
         };
         if is_logged {
-            match &outcome {
-                Ok(selected) => debug!(
-                    target: "mongotls::server_selection",
-                    "Server selection succeeded for {requirement}. Server: {}",
-                    selected.server.address()
-                ),
-                Err(error) => debug!(
-                    target: "mongotls::server_selection",
-                    "Server selection failed for {requirement}. Failure: {error}"
-                ),
-            }
+            let step = match &outcome {
+                Ok(selected) => SelectionStep::Succeeded(selected.server.address()),
+                Err(error) => SelectionStep::Failed(error),
+            };
+            self.log_selection(operation, requirement, step);
         }
         outcome
+    }
+
+    /// Writes a message with the current description of the topology.
+    fn log_selection(
+        &self,
+        operation: &SelectingOperation<'_>,
+        requirement: ServerRequirement<'_>,
+        step: SelectionStep<'_>,
+    ) {
+        let snapshot = self.snapshot();
+        let info = SelectionInfo {
+            operation: operation.name,
+            operation_id: operation.id.get(),
+            selector: &requirement,
+            topology: snapshot.description(),
+        };
+        Message::Selection(info, step).log(self.log);
     }
 
     fn wait_for(
@@ -86,6 +116,7 @@ impl Topology {
         deprioritized: &[ServerAddress],
         deadline: Option<Deadline>,
         started: Instant,
+        operation: &SelectingOperation<'_>,
     ) -> Result<Selected> {
         let own = Deadline::after(
             started,
@@ -93,11 +124,12 @@ impl Topology {
             TimeoutKind::ServerSelection,
         );
         let deadline = event::within_listener_limit(own.within(deadline), started);
-        info!(
-            target: "mongotls::server_selection",
-            "Waiting for suitable server to become available for {requirement}. Topology description: {}",
-            self.snapshot().description()
-        );
+        let is_logged = Component::ServerSelection.is_logged(Level::Info);
+        if is_logged && !operation.has_waited.replace(true) {
+            let remaining = deadline.remaining(Instant::now());
+            let step = SelectionStep::Waiting(remaining.unwrap_or(Some(Duration::ZERO)));
+            self.log_selection(operation, requirement, step);
+        }
         let mut locked = self.lock();
         loop {
             // A monitor may not have been started yet.

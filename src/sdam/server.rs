@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use super::attempt::CheckProgress;
 use super::control::Control;
 use super::handover::Handover;
+use super::heartbeat::OpenHeartbeat;
 use super::rtt::RoundTripTimes;
 use super::verdict::ServerVerdict;
 use crate::address::ServerAddress;
@@ -36,6 +37,8 @@ pub(crate) struct Server {
     round_trip_times: Mutex<RoundTripTimes>,
     /// The decision, from the server's checks, whether waiting for it can help.
     verdict: Mutex<ServerVerdict>,
+    /// The check whose end has not been reported yet. Locked only under the lock of the topology.
+    pub(super) heartbeat: Mutex<Option<OpenHeartbeat>>,
 }
 
 impl Server {
@@ -58,6 +61,7 @@ impl Server {
             handover,
             round_trip_times: Mutex::default(),
             verdict: Mutex::default(),
+            heartbeat: Mutex::default(),
         })
     }
 

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bson::oid::ObjectId;
-use log::{Level, log_enabled};
+use log::Level;
 
 use super::description::ServerDescription;
 use super::effects::{Effect, Effects};
 use super::errors::{ApplicationError, CheckEffect, Clear, ErrorEffects, OperationResult};
+use super::heartbeat::{AbortedCheck, OpenHeartbeat};
 use super::monitor;
 use super::server::{DialFailures, Server, ServerConnection, ServerPool};
 use super::snapshot::TopologySnapshot;
@@ -24,10 +24,12 @@ use super::update::{TopologyState, Update};
 use crate::address::ServerAddress;
 use crate::conn::{Connector, is_function};
 use crate::error::Error;
-use crate::event::{Event, EventKind, EventListener, SdamEvent, SdamEventKind};
+use crate::event::{
+    Event, EventKind, EventListener, LogSettings, Message, SdamEvent, SdamEventKind,
+};
 use crate::ffi::fork;
 use crate::ffi::thread::Background;
-use crate::logging::{debug, warn};
+use crate::logging::{Component, warn};
 use crate::options::{ClientOptions, ServerMonitoringMode};
 use crate::pool::{self, Lease, PoolSnapshot};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -38,7 +40,7 @@ pub(crate) struct Topology {
     own: Weak<Self>,
     /// The number of forks of the process when the topology was created.
     forks: u64,
-    id: ObjectId,
+    pub(super) log: LogSettings,
     connector: Arc<Connector>,
     pools: pool::PoolSettings,
     monitors: monitor::MonitorSettings,
@@ -72,14 +74,16 @@ impl Topology {
     /// [`begin`](Self::begin).
     pub(crate) fn new(options: &ClientOptions, connector: &Arc<Connector>) -> Arc<Self> {
         let seeds: BTreeSet<ServerAddress> = options.hosts.iter().cloned().collect();
-        let (state, events) = TopologyState::open(options, &seeds);
+        let log = connector.log();
+        let (state, events) = TopologyState::open(log.topology_id, options, &seeds);
         let streams = match options.server_monitoring_mode {
             ServerMonitoringMode::Auto => !is_function(),
             ServerMonitoringMode::Stream => true,
             ServerMonitoringMode::Poll => false,
         };
         Arc::new_cyclic(|own: &Weak<Self>| {
-            let pools = pool::PoolSettings::new(options);
+            let mut pools = pool::PoolSettings::new(options);
+            pools.log = log;
             let server = |seed: &ServerAddress| {
                 let server = Server::new(seed, connector, own.clone(), pools.clone());
                 (seed.clone(), server)
@@ -92,7 +96,7 @@ impl Topology {
             Self {
                 own: Weak::clone(own),
                 forks: fork::count(),
-                id: state.id(),
+                log,
                 connector: Arc::clone(connector),
                 monitors: monitor::MonitorSettings {
                     interval: options.heartbeat_frequency,
@@ -161,6 +165,9 @@ impl Topology {
             return;
         }
         if locked.has_begun {
+            for server in locked.snapshot.servers().values() {
+                self.abort_heartbeat(server, AbortedCheck::ClientClosed);
+            }
             let events = locked.state.close();
             self.effects.push(events.into_iter().map(Effect::Tell));
         } else {
@@ -175,6 +182,10 @@ impl Topology {
             server.pool.close();
         }
         self.act();
+        if !self.is_inherited() {
+            // The last events may be on their way on another thread.
+            self.effects.wait(CLOSING);
+        }
     }
 
     /// Closes, in a forked child, the available connections of the parent's pools, without sending anything to the
@@ -328,21 +339,42 @@ impl Topology {
         self.last_monitoring_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Sends an event to the program and the log, after all earlier events.
-    pub(super) fn emit(&self, kind: impl FnOnce() -> SdamEventKind) {
-        if self.has_listener() && !self.is_inherited() {
-            let event = SdamEvent {
-                topology_id: self.id,
-                kind: kind(),
-            };
-            self.effects.push([Effect::Tell(event)]);
-            self.act();
+    /// Sends events of a server to the program and the log, after all earlier events. Does nothing if the server does
+    /// not belong to the topology any more.
+    pub(super) fn emit_of(
+        &self,
+        server: &Arc<Server>,
+        kinds: impl FnOnce(&mut Option<OpenHeartbeat>) -> Vec<SdamEventKind>,
+    ) {
+        if !self.has_listener() || self.is_inherited() {
+            return;
         }
+        let locked = self.lock();
+        if !locked.is_closed && locked.snapshot.has(server) {
+            let kinds = kinds(&mut server.heartbeat.lock());
+            self.effects
+                .push(kinds.into_iter().map(|kind| self.tell(kind)));
+        }
+        drop(locked);
+        self.act();
+    }
+
+    /// Queues the end of a check that is in progress, under the lock of the topology.
+    fn abort_heartbeat(&self, server: &Server, why: AbortedCheck) {
+        let open = server.heartbeat.lock().take();
+        self.effects
+            .push(open.map(|open| self.tell(open.aborted(why))));
+    }
+
+    fn tell(&self, kind: SdamEventKind) -> Effect {
+        Effect::Tell(SdamEvent {
+            topology_id: self.log.topology_id,
+            kind,
+        })
     }
 
     fn has_listener(&self) -> bool {
-        self.listener.listens_to(EventKind::Sdam)
-            || log_enabled!(target: "mongotls::topology", Level::Debug)
+        self.listener.listens_to(EventKind::Sdam) || Component::Topology.is_logged(Level::Debug)
     }
 
     /// Requests a check from all monitors.
@@ -448,6 +480,7 @@ impl Topology {
         let mut ended = Vec::new();
         for address in update.closed() {
             if let Some(server) = servers.remove(address) {
+                self.abort_heartbeat(&server, AbortedCheck::ServerRemoved);
                 server.control.end();
                 ended.push(Effect::End(server));
             }
@@ -504,7 +537,7 @@ impl Topology {
         };
         self.effects.run(start, |effect| match effect {
             Effect::Tell(event) => {
-                debug!(target: "mongotls::topology", "{event}");
+                Message::Sdam(&event).log(self.log);
                 if self.listener.listens_to(EventKind::Sdam) {
                     self.listener.emit(&Event::Sdam(event));
                 }
@@ -536,5 +569,8 @@ impl DialFailures for Topology {
     }
 }
 
+/// The maximum time for which closing waits until the program has received the last events: 1 s. The listener may
+/// itself wait for the thread that closes the client.
+const CLOSING: Duration = Duration::from_secs(1);
 /// The maximum number of removed servers that are remembered.
 const MOST_LEFT: usize = 20;

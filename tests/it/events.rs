@@ -1,9 +1,8 @@
-//! Events and log lines of commands and TLS handshakes.
+//! Events of commands and TLS handshakes.
 
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
 use mongotls::bson::oid::ObjectId;
 use mongotls::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongotls::error::Stage;
@@ -18,7 +17,7 @@ use mongotls_testbench::pki::{KeyKind, Validity};
 use mongotls_testbench::server::{Hello, Server, fail_command};
 
 use crate::common::{Bench, code, expect_ready, ping_on};
-use crate::target::{at_rest, dial_anew};
+use crate::target::dial_anew;
 
 type Seen = Arc<Mutex<Vec<Event>>>;
 
@@ -395,164 +394,4 @@ fn a_failed_handshake_event_has_its_cause() {
         ServerAddress::tcp("localhost", expired.server.port())
     );
     assert!(failed.duration > Duration::ZERO);
-}
-
-// --- the log ---
-
-/// All lines of this process below `mongotls`, with their targets.
-static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
-
-struct Collector;
-
-impl Log for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Debug
-            && ["mongotls::command", "mongotls::tls"].contains(&metadata.target())
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = (record.target().to_owned(), record.args().to_string());
-            LINES.lock().unwrap().push(line);
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// The lines with this word after the first `since` lines: a port may have belonged to another test's server before.
-fn lines_with(since: usize, target: &str, word: &str) -> Vec<String> {
-    let lines = LINES.lock().unwrap();
-    let lines = lines[since..]
-        .iter()
-        .filter(|(of, line)| of == target && line.contains(word));
-    lines.map(|(_, line)| line.clone()).collect()
-}
-
-/// Collects the log from now on; returns the number of existing lines.
-fn collect_log() -> usize {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Collector).unwrap();
-        log::set_max_level(LevelFilter::Debug);
-    });
-    LINES.lock().unwrap().len()
-}
-
-#[test]
-fn commands_are_logged_in_the_words_of_the_specification() {
-    let server = Server::builder().start();
-    let since = collect_log();
-    let (client, _) = listening_with(&server.uri(), Some(&[]), |builder| {
-        builder.max_log_document_length(60_usize)
-    });
-    let run = |command: Document| client.database("logged").run_command(command);
-    run(doc! { "benchEcho": "ä".repeat(100) }).unwrap();
-    server.configure_fail_point(&fail_command(1, &["benchEcho"], doc! { "errorCode": 112 }));
-    run(doc! { "benchEcho": 1 }).unwrap_err();
-    run(doc! { "saslStart": 1, "payload": "topsecret" }).unwrap_err();
-    let to = format!("to 127.0.0.1:{}", server.port());
-    let lines = lines_with(since, "mongotls::command", &to);
-    let [started, succeeded, _, failed, secret, secret_failed] = lines.as_slice() else {
-        panic!("{lines:#?}");
-    };
-    let using = format!(
-        "using a connection with driver-generated ID 1 and server-generated ID {} {to}. The requestID is 2 and the operation ID is ",
-        server.program_connections()[0].id
-    );
-    assert!(
-        started.starts_with(&format!(
-            "Command \"benchEcho\" started on database \"logged\" {using}"
-        )),
-        "{started}"
-    );
-    let shown = format!("Command: {{\"benchEcho\":\"{}...", "ä".repeat(23));
-    assert!(started.ends_with(&shown), "{started}");
-    assert!(
-        succeeded.starts_with("Command \"benchEcho\" succeeded on database \"logged\" in "),
-        "{succeeded}"
-    );
-    assert!(
-        succeeded.contains(&format!(" ms {using}")) && succeeded.contains("Command reply: {"),
-        "{succeeded}"
-    );
-    assert!(
-        failed.contains("failed on database")
-            && failed.contains("Error: ")
-            && failed.contains("(reply: {"),
-        "{failed}"
-    );
-    assert!(secret.ends_with("Command: {}"), "{secret}");
-    assert!(
-        secret_failed.contains("REDACTED") && !lines.iter().any(|line| line.contains("topsecret"))
-    );
-    // The hello of the handshake is not logged as a command.
-    assert!(!lines.iter().any(|line| line.contains("isMaster")));
-}
-
-#[test]
-fn handshakes_are_logged() {
-    let bench = Bench::sound();
-    let since = collect_log();
-    ping_on(&at_rest(&bench.uri(""))).unwrap();
-    let server = format!("localhost:{} ", bench.server.port());
-    let lines = lines_with(since, "mongotls::tls", &server);
-    assert_eq!(lines.len(), 4, "{lines:#?}");
-    // The monitor's handshake, and that of the command.
-    for (pair, kind) in lines.chunks(2).zip(["full", "resumed"]) {
-        let [started, succeeded] = pair else {
-            panic!("{pair:?}");
-        };
-        assert_eq!(*started, format!("TLS handshake with {server}started"));
-        assert!(
-            succeeded.starts_with(&format!("TLS handshake with {server}succeeded in ")),
-            "{succeeded}"
-        );
-        assert!(
-            succeeded.ends_with(&format!(", {kind}, revocation not-checked")),
-            "{succeeded}"
-        );
-    }
-
-    let expired = Bench::with(
-        KeyKind::EcP256,
-        |leaf| leaf.validity(Validity::days(-20, -10)),
-        |tls| tls,
-    );
-    let since = collect_log();
-    ping_on(&expired.client("")).unwrap_err();
-    let lines = lines_with(
-        since,
-        "mongotls::tls",
-        &format!("localhost:{} failed", expired.server.port()),
-    );
-    assert!(
-        lines.len() == 1 && lines[0].ends_with("[certificate-expired]"),
-        "{lines:?}"
-    );
-}
-
-/// Only a build without the feature can test it: `cargo test --features cli --test it events::`.
-#[cfg(not(feature = "zlib"))]
-#[test]
-fn a_compressor_that_is_not_built_in_is_named_and_not_offered() {
-    let since = collect_log();
-    let hello = Hello {
-        compressors: vec!["zlib".to_owned()],
-        ..Hello::default()
-    };
-    let server = Server::builder().hello(hello).start();
-    ping_on(&Client::connect(&format!("{}?compressors=zlib", server.uri())).unwrap()).unwrap();
-    let lines = lines_with(
-        since,
-        "mongotls::command",
-        "compressors: zlib is not offered",
-    );
-    assert!(
-        lines.len() == 1 && lines[0].contains("the cargo feature \"zlib\""),
-        "{lines:?}"
-    );
-    let commands = server.commands();
-    let offered = commands[0].body.get_array("compression").unwrap();
-    assert!(offered.is_empty() && commands[1].compressor.is_none());
 }

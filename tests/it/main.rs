@@ -40,6 +40,7 @@ mod inspect;
 mod lean;
 mod listeners;
 mod local_limits;
+mod logs;
 mod matrix;
 mod monitoring;
 mod ocsp;

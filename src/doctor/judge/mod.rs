@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bson::oid::ObjectId;
+
 use self::case::{DeploymentCase, discovers_members, is_member};
 use super::report::Examination;
 use super::topology::{Member, TopologyReport};
@@ -118,7 +120,7 @@ fn simulate_client(
     servers: &[ServerDescription],
 ) -> Arc<TopologyDescription> {
     let seeds = options.hosts.iter().cloned().collect();
-    let (mut topology, _) = TopologyState::open(options, &seeds);
+    let (mut topology, _) = TopologyState::open(ObjectId::new(), options, &seeds);
     let mut checks = vec![0; servers.len()];
     loop {
         let mut news = false;

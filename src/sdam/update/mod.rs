@@ -44,8 +44,9 @@ pub(crate) struct Update {
 
 impl TopologyState {
     /// Creates the topology of a client with these initial hosts (the seed list, or the result of DNS), and its first
-    /// events. Behind a load balancer these are all events until the end: nothing changes any more.
+    /// events. `id` distinguishes them from those of other topologies. Behind a load balancer these are all events until the end: nothing changes any more.
     pub(crate) fn open(
+        id: ObjectId,
         options: &ClientOptions,
         seeds: &BTreeSet<ServerAddress>,
     ) -> (Self, Vec<SdamEvent>) {
@@ -63,7 +64,7 @@ impl TopologyState {
         };
         seeds.iter().for_each(|seed| add(&mut description, seed));
         let mut topology = Self {
-            id: ObjectId::new(),
+            id,
             seeds: seeds.len(),
             description: Arc::new(description),
         };
@@ -76,11 +77,6 @@ impl TopologyState {
             events.extend(topology.replace(next, None, Vec::new()).events());
         }
         (topology, events)
-    }
-
-    /// Returns the ID that distinguishes the events of this topology from those of others.
-    pub(crate) fn id(&self) -> ObjectId {
-        self.id
     }
 
     /// Returns the current description.

@@ -18,7 +18,7 @@ fn addresses(names: &[&str]) -> BTreeSet<ServerAddress> {
 fn open(uri: &str) -> TopologyState {
     let (options, _) = ClientOptions::parse(uri).unwrap();
     let seeds = options.hosts.iter().cloned().collect();
-    TopologyState::open(&options, &seeds).0
+    TopologyState::open(ObjectId::new(), &options, &seeds).0
 }
 
 fn names<'a>(addresses: impl Iterator<Item = &'a ServerAddress>) -> Vec<String> {
