@@ -46,6 +46,7 @@ pub struct ClientOptionsBuilder {
     pub(crate) max_idle_time: Option<Duration>,
     pub(crate) heartbeat_frequency: Option<Duration>,
     pub(crate) server_monitoring_mode: Option<ServerMonitoringMode>,
+    reuse_monitor_connection: Option<bool>,
     pub(crate) local_threshold: Option<Duration>,
     pub(crate) server_selection_try_once: Option<bool>,
     pub(crate) compressors: Vec<Compressor>,
@@ -487,6 +488,8 @@ impl ClientOptionsBuilder {
         heartbeat_frequency(Duration);
         /// Sets [`ClientOptions::server_monitoring_mode`].
         server_monitoring_mode(ServerMonitoringMode);
+        /// Sets [`ClientOptions::reuse_monitor_connection`].
+        reuse_monitor_connection(bool);
         /// Sets [`ClientOptions::local_threshold`].
         local_threshold(Duration);
         /// Sets [`ClientOptions::compressors`].
@@ -600,6 +603,7 @@ impl ClientOptionsBuilder {
             max_idle_time: self.max_idle_time,
             heartbeat_frequency: self.heartbeat_frequency.unwrap_or(Duration::from_secs(10)),
             server_monitoring_mode: self.server_monitoring_mode.unwrap_or_default(),
+            reuse_monitor_connection: self.reuse_monitor_connection.unwrap_or(true),
             local_threshold: self.local_threshold.unwrap_or(Duration::from_millis(15)),
             server_selection_try_once: self.server_selection_try_once,
             compressors: self.compressors,

@@ -88,6 +88,7 @@ pub struct ClientOptions {
     pub(crate) max_idle_time: Option<Duration>,
     pub(crate) heartbeat_frequency: Duration,
     pub(crate) server_monitoring_mode: ServerMonitoringMode,
+    pub(crate) reuse_monitor_connection: bool,
     pub(crate) local_threshold: Duration,
     pub(crate) server_selection_try_once: Option<bool>,
     pub(crate) compressors: Vec<Compressor>,
@@ -329,6 +330,30 @@ impl ClientOptions {
     /// Returns the monitoring mode (`serverMonitoringMode`). Default: auto.
     pub fn server_monitoring_mode(&self) -> ServerMonitoringMode {
         self.server_monitoring_mode
+    }
+
+    /// Returns true if the pool of a server may take over the connection of the server's first check. Default: true.
+    ///
+    /// A client that has just started then needs one connection and one TLS handshake instead of two before its first
+    /// command. The monitor opens another connection for its second check, which therefore does not stream. With
+    /// false, the monitor keeps its connection, and begins to stream immediately, exactly as "Server Monitoring"
+    /// describes it. Use false if a program or a test counts the connections or heartbeats of a client.
+    ///
+    /// The option has no effect with authentication, with compression, or behind a load balancer: the pool then opens
+    /// its own connections. No key of the connection string sets it.
+    ///
+    /// ```
+    /// use mongotls::ClientOptions;
+    ///
+    /// let options = ClientOptions::builder()
+    ///     .host("db.example.com".parse()?)
+    ///     .reuse_monitor_connection(false)
+    ///     .build()?;
+    /// assert!(!options.reuse_monitor_connection());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reuse_monitor_connection(&self) -> bool {
+        self.reuse_monitor_connection
     }
 
     /// Returns the latency window: the maximum difference in round-trip time between the fastest suitable server and

@@ -5,7 +5,7 @@
 //! as those for checks, the monitor offers its connection. The pool takes it for its first connection, and the
 //! monitor opens another one for its next check, which resumes the TLS session. If the pool has not taken the
 //! connection by then, the monitor keeps it. Only the first successful check is handed over; after a recovery the
-//! monitor keeps its connection.
+//! monitor keeps its connection. The option `reuse_monitor_connection` turns the hand-over off.
 
 use std::time::{Duration, Instant};
 

@@ -36,6 +36,8 @@ pub(super) struct MonitorSettings {
     pub(super) limit: Option<Duration>,
     /// True if servers that support streaming are monitored by it.
     pub(super) streams: bool,
+    /// `reuse_monitor_connection`: true if the connection of the first check is offered to the pool.
+    pub(super) hands_over: bool,
 }
 
 /// The monitor of one server.
@@ -45,9 +47,9 @@ struct Monitor {
     connector: Arc<Connector>,
     settings: MonitorSettings,
     connection: Option<CheckConnection>,
-    /// True until the first check has succeeded. Only the connection of that check is handed over to the pool. After a
+    /// True until the first check has succeeded, if the options allow the hand-over. Only the connection of that check is handed over to the pool. After a
     /// recovery the monitor keeps its connection, because it would have to open another one, which may fail.
-    is_new: bool,
+    may_offer: bool,
     /// The rate at which the server has pushed replies.
     pushes: Pushes,
     /// True if the server pushed too many replies. It is then polled until a check fails.
@@ -81,7 +83,7 @@ pub(super) fn start(
         connector: Arc::clone(connector),
         settings: settings.clone(),
         connection: None,
-        is_new: true,
+        may_offer: settings.hands_over,
         pushes: Pushes::new(settings.interval),
         is_flooding: false,
         measures: false,
@@ -275,7 +277,7 @@ impl Monitor {
         description.min_round_trip_time = times.minimum();
         drop(times);
         // Offer the connection before `checked` makes the pool ready, so that the first thread can use it.
-        let is_offered = std::mem::take(&mut self.is_new) && self.offer();
+        let is_offered = std::mem::take(&mut self.may_offer) && self.offer();
         topology.checked(&self.server, description);
         if checked.is_awaited && !self.pushes.admit(Instant::now()) {
             warn!(

@@ -102,6 +102,7 @@ impl Topology {
                     interval: options.heartbeat_frequency,
                     limit: options.connect_timeout,
                     streams,
+                    hands_over: options.reuse_monitor_connection,
                 },
                 listener: options.listener.clone(),
                 local_threshold: options.local_threshold,

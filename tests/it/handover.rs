@@ -200,6 +200,23 @@ fn a_server_that_was_lost_and_found_is_dialled_for_the_program() {
 // --- connections that the program does not adopt ---
 
 #[test]
+fn without_the_option_the_monitor_keeps_its_connection() {
+    let bench = Bench::sound();
+    let uri = bench.uri("&serverMonitoringMode=stream");
+    let builder = ConnectionString::parse(&uri).unwrap().into_builder();
+    let options = builder.reuse_monitor_connection(false).build().unwrap();
+    let client = Client::with_options(options).unwrap();
+    ping_on(&client).unwrap();
+    assert!(expect_dialled(&bench.server).resumed);
+    assert_eq!(bench.server.counts().accepted, 2);
+    // It streams at once, on the connection of the first check.
+    let streams = |server: &Server| !server.checks().of_kind(CheckKind::Streaming).is_empty();
+    assert!(bench.server.wait_until(FAR, streams));
+    let checks = bench.server.checks().of_kind(CheckKind::Streaming);
+    assert_eq!(checks.list()[0].connection, 1);
+}
+
+#[test]
 fn who_logs_in_dials() {
     let auth = Auth::new().user(User::new("admin", "ada", "pencil"));
     let server = Server::builder().auth(auth).start();
