@@ -50,7 +50,8 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// `mongotls::cursor`.
 ///
 /// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has closed the cursor,
-/// because another connection may lead to another server.
+/// because another connection may lead to another server. If a batch fails with a network error, the cursor keeps the
+/// broken connection until it is dropped.
 pub struct Cursor<T = Document> {
     client: Client,
     target: CursorTarget,
@@ -215,7 +216,11 @@ impl<T> Cursor<T> {
             self.failed = !self.can_continue_after(error);
             if is_cursor_lost(error) {
                 self.id = 0;
-                self.target.unpin();
+                // After a network error a pinned connection stays with the cursor until it is dropped ("Load Balancer
+                // Support", "Behaviour With Cursors").
+                if self.target.perished().is_none() {
+                    self.target.unpin();
+                }
             }
         }
         moved

@@ -260,6 +260,16 @@ impl Error {
         Self::new(ErrorKind::Timeout, message)
     }
 
+    /// No connection became free in time behind a load balancer ("Load Balancer Support", "Connection Tracking");
+    /// `uses` counts the connections in use.
+    pub(crate) fn load_balanced_wait_queue_timeout(elapsed: Elapsed, uses: &str) -> Self {
+        let (limit, option) = (Milliseconds(elapsed.limit), elapsed.kind.option());
+        let message = format!(
+            "Timeout waiting for connection from the connection pool. {uses} (the wait took {limit}, {option})"
+        );
+        Self::new(ErrorKind::Timeout, message)
+    }
+
     /// The client is closed (CMAP, `PoolClosedError`).
     pub(crate) fn client_closed() -> Self {
         let message =

@@ -398,6 +398,21 @@ impl<O: Observer> Observer for Timed<'_, O> {
     }
 }
 
+/// Passes the service that hello names to a function, before authentication begins.
+pub(crate) struct ServiceObserver<'a>(pub(crate) &'a mut dyn FnMut(ObjectId));
+
+impl Observer for ServiceObserver<'_> {
+    fn finished(&mut self, _: Stage, _: Duration, learned: Learned<'_>) {
+        if let Learned::Hello(Hello {
+            service_id: Some(service),
+            ..
+        }) = learned
+        {
+            (self.0)(*service);
+        }
+    }
+}
+
 /// The place in a pool for a connection. The default is no place.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionSlot {

@@ -28,7 +28,7 @@ use bson::{RawBson, RawBsonRef, RawDocumentBuf};
 use zeroize::Zeroize;
 
 pub(crate) use self::establish::{
-    ConnectionSlot, Connector, Learned, Observer, REFUSED_SESSION_REMEDY,
+    ConnectionSlot, Connector, Learned, Observer, REFUSED_SESSION_REMEDY, ServiceObserver,
 };
 use self::hello::HelloName;
 pub(crate) use self::metadata::is_function;

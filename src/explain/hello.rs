@@ -22,7 +22,8 @@ pub(super) fn explain(reason: &HelloFailure) -> Explanation {
         HelloFailure::WireVersion(gap) => with_versions(wire_version(gap), gap),
         HelloFailure::NoService => Explanation::new(
             CauseCode::HelloFailed,
-            "loadBalanced=true, and what answers does not say which service is behind it",
+            // The specification has this text.
+            "Driver attempted to initialize in load balancing mode, but the server does not support this mode",
             "Remove loadBalanced=true unless the host is a load balancer in front of mongos.",
         ),
         HelloFailure::WrongSet { found, wanted } => wrong_set(found.as_deref(), wanted),

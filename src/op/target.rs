@@ -8,6 +8,7 @@ use bson::RawDocumentBuf;
 use crate::conn::Perished;
 use crate::error::{Error, Result};
 use crate::options::{ReadPreference, ReadPreferenceMode};
+use crate::pool::PinnedBy;
 use crate::sdam::{ServerConnection, ServerPool, ServerType, TopologyType};
 use crate::time::Deadline;
 
@@ -27,7 +28,8 @@ impl SelectedConnection {
     }
 
     /// Pins the connection: all further commands of a cursor use it.
-    pub(crate) fn pin(self) -> CursorTarget {
+    pub(crate) fn pin(mut self) -> CursorTarget {
+        self.connection.pin(PinnedBy::Cursor);
         CursorTarget::Connection(Box::new(self))
     }
 

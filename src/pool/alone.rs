@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bson::oid::ObjectId;
+
 use super::state::Lease;
 use super::{Dial, Pool};
 use crate::address::ServerAddress;
-use crate::conn::{Connection, ConnectionSlot, Connector};
+use crate::conn::{Connection, ConnectionSlot, Connector, ServiceObserver};
 use crate::error::{Error, Result};
 use crate::socket::Interrupt;
 use crate::time::Deadline;
@@ -24,12 +26,15 @@ impl Dial for Alone {
         place: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
+        served_by: &mut dyn FnMut(ObjectId),
     ) -> Result<Box<Connection>> {
         let place = ConnectionSlot {
             id: place.id,
             interrupt: Arc::clone(interrupt),
         };
-        let connection = self.0.establish(server, &place, deadline, &mut ())?;
+        let connection =
+            self.0
+                .establish(server, &place, deadline, &mut ServiceObserver(served_by))?;
         Ok(Box::new(connection))
     }
 

@@ -79,9 +79,7 @@ impl<D: Dial> Pool<D> {
                 CheckOut::Served(CheckOutStep::Establish(lease)) => {
                     let error = match self.establish(lease, deadline) {
                         Ok(connection) => {
-                            let service = connection.service_id().map(|id| id.bytes());
-                            let now = Instant::now();
-                            self.close_all(self.queue.established(lease, service, now));
+                            self.close_all(self.queue.established(lease, Instant::now()));
                             return Ok(self.guard(lease, connection, true));
                         }
                         Err(error) => error,
@@ -110,7 +108,8 @@ impl<D: Dial> Pool<D> {
                     if let Some(error) = beyond_limit {
                         return Err((ConnectionCheckOutFailedReason::Timeout, error));
                     }
-                    let error = waited_too_long(&wait_deadline, counts).with_server(&self.server);
+                    let error = self.waited_too_long(&wait_deadline, counts);
+                    let error = error.with_server(&self.server);
                     return Err((ConnectionCheckOutFailedReason::Timeout, error));
                 }
             }
@@ -128,7 +127,29 @@ impl<D: Dial> Pool<D> {
             connection: Some(connection),
             lease,
             is_new,
+            pinned_by: None,
         }
+    }
+
+    /// Creates the error for a check-out that timed out. It describes what the pool was busy with.
+    fn waited_too_long(&self, deadline: &Deadline, counts: Counts) -> Error {
+        if let Some(max_pool_size) = self.load_balanced_size {
+            let uses = self.pins.describe(max_pool_size, counts);
+            return Error::load_balanced_wait_queue_timeout(deadline.elapsed(), &uses);
+        }
+        let Counts {
+            in_use,
+            pending,
+            waiting,
+            ..
+        } = counts;
+        let others = waiting.saturating_sub(1);
+        Error::wait_queue_timeout(
+            deadline.elapsed(),
+            &format!(
+                "{in_use} in use, {pending} being established, {others} other threads waiting"
+            ),
+        )
     }
 }
 
@@ -155,19 +176,4 @@ fn failure_reason(error: &Error) -> ConnectionCheckOutFailedReason {
         ErrorKind::ClientClosed => ConnectionCheckOutFailedReason::PoolClosed,
         _ => ConnectionCheckOutFailedReason::ConnectionError,
     }
-}
-
-/// Creates the error for a check-out that timed out. It describes what the pool was busy with.
-fn waited_too_long(deadline: &Deadline, counts: Counts) -> Error {
-    let Counts {
-        in_use,
-        pending,
-        waiting,
-        ..
-    } = counts;
-    let others = waiting.saturating_sub(1);
-    Error::wait_queue_timeout(
-        deadline.elapsed(),
-        &format!("{in_use} in use, {pending} being established, {others} other threads waiting"),
-    )
 }

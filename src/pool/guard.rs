@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::state::Lease;
-use super::{Dial, Pool};
+use super::{Dial, PinnedBy, Pool};
 #[cfg(test)]
 use crate::error::Error;
 
@@ -16,6 +16,8 @@ pub(crate) struct PooledConnection<D: Dial> {
     pub(super) connection: Option<D::Connection>,
     pub(super) lease: Lease,
     pub(super) is_new: bool,
+    /// The work that the connection is pinned to, if any.
+    pub(super) pinned_by: Option<PinnedBy>,
 }
 
 impl<D: Dial> PooledConnection<D> {
@@ -27,6 +29,14 @@ impl<D: Dial> PooledConnection<D> {
     /// Returns true if the connection was established for this check-out.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Records that a cursor or a transaction keeps the connection until it is checked in.
+    pub(crate) fn pin(&mut self, by: PinnedBy) {
+        if let Some(before) = self.pinned_by.replace(by) {
+            self.pool.pins.remove(before);
+        }
+        self.pool.pins.add(by);
     }
 
     /// Returns the connection's lease in the pool.
@@ -66,6 +76,9 @@ impl<D: Dial> Drop for PooledConnection<D> {
         let Some(connection) = self.connection.take() else {
             return;
         };
+        if let Some(by) = self.pinned_by {
+            self.pool.pins.remove(by);
+        }
         if !self.pool.is_inherited() {
             self.pool.check_in(connection, self.lease);
         }

@@ -20,6 +20,7 @@ mod check_out;
 mod guard;
 mod maintenance;
 mod state;
+mod tracking;
 mod wait_queue;
 
 /// The synchronization primitives of the wait queue. The model test replaces them.
@@ -46,6 +47,8 @@ pub(crate) use self::guard::PooledConnection;
 use self::maintenance::{Maintained, Maintenance};
 pub(crate) use self::state::Lease;
 use self::state::{CloseReason, Closing, Limits, Phase};
+pub(crate) use self::tracking::PinnedBy;
+use self::tracking::Pins;
 use self::wait_queue::{Cleared, Closed, WaitQueue};
 use crate::address::ServerAddress;
 use crate::conn::Connection;
@@ -67,13 +70,15 @@ pub(crate) trait Dial: Send + Sync + 'static {
     /// A connection that is ready for use.
     type Connection: Pooled;
 
-    /// Establishes the connection of a lease, until `deadline` or until it is interrupted.
+    /// Establishes the connection of a lease, until `deadline` or until it is interrupted. Calls `served_by` with the
+    /// service behind a load balancer as soon as the server's hello has named it.
     fn dial(
         &self,
         server: &ServerAddress,
         place: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
+        served_by: &mut dyn FnMut(ObjectId),
     ) -> Result<Self::Connection>;
 
     /// Handles a connection that could not be established; its lease, `on`, has not been returned yet. The
@@ -91,9 +96,6 @@ pub(crate) trait Pooled: Send + 'static {
 
     /// Returns false if the peer has closed the connection, as far as that can be detected without waiting.
     fn is_open(&mut self) -> bool;
-
-    /// Returns the service behind a load balancer that the connection leads to.
-    fn service_id(&self) -> Option<ObjectId>;
 }
 
 impl Pooled for Box<Connection> {
@@ -103,10 +105,6 @@ impl Pooled for Box<Connection> {
 
     fn is_open(&mut self) -> bool {
         Connection::is_open(self)
-    }
-
-    fn service_id(&self) -> Option<ObjectId> {
-        self.hello().service_id
     }
 }
 
@@ -121,6 +119,10 @@ pub(crate) struct Pool<D: Dial> {
     log: LogSettings,
     maintenance: Option<Maintenance>,
     checked_when_idle_for: Duration,
+    /// The connections in use by cursors and transactions.
+    pins: Pins,
+    /// `maxPoolSize` behind a load balancer, or `None` elsewhere. 0 means no limit.
+    load_balanced_size: Option<u32>,
     /// The error for which the pool was last cleared.
     cleared_by: Mutex<Option<Error>>,
     /// The options as reported to the program.
@@ -146,6 +148,8 @@ pub(crate) struct PoolSettings {
     pub(crate) maintenance_interval: Option<Duration>,
     /// The maximum idle time after which a connection is handed out without a check of its socket.
     checked_when_idle_for: Duration,
+    /// `maxPoolSize` behind a load balancer, or `None` elsewhere. 0 means no limit.
+    load_balanced_size: Option<u32>,
 }
 
 impl PoolSettings {
@@ -175,6 +179,7 @@ impl PoolSettings {
             },
             maintenance_interval: Some(maintenance::INTERVAL),
             checked_when_idle_for: CHECKED_WHEN_IDLE_FOR,
+            load_balanced_size: options.load_balanced.then_some(options.max_pool_size),
         }
     }
 }
@@ -190,6 +195,7 @@ impl<D: Dial> Pool<D> {
             announced_options,
             maintenance_interval,
             checked_when_idle_for,
+            load_balanced_size,
         } = settings;
         let has_work = limits.min_size > 0 || limits.max_idle_time.is_some();
         let maintenance = maintenance_interval.filter(|_| has_work).map(|interval| {
@@ -208,6 +214,8 @@ impl<D: Dial> Pool<D> {
             log,
             maintenance,
             checked_when_idle_for,
+            pins: Pins::default(),
+            load_balanced_size,
             cleared_by: Mutex::new(None),
             announced_options,
             is_announced: AtomicBool::new(false),
@@ -281,7 +289,10 @@ impl<D: Dial> Pool<D> {
         });
         let place = PendingConnection { pool: self, lease };
         let interrupt = self.queue.handle(lease).unwrap_or_default();
-        let outcome = self.dialer.dial(&self.server, lease, &interrupt, deadline);
+        let mut served_by = |service: ObjectId| self.queue.serves(lease, service.bytes());
+        let outcome = self
+            .dialer
+            .dial(&self.server, lease, &interrupt, deadline, &mut served_by);
         if outcome.is_ok() {
             self.emit(|| PoolEventKind::ConnectionReady {
                 connection_id: lease.id,
@@ -337,7 +348,7 @@ impl<D: Dial> Pool<D> {
             CloseReason::Error
         };
         let closed = self.queue.failed(lease, reason, Instant::now());
-        let is_own = |closing: &Closing<_, _>| closing.id == lease.id;
+        let is_own = |closing: &Closing<_>| closing.id == lease.id;
         let (own, others): (Vec<_>, Vec<_>) = closed.into_iter().partition(is_own);
         let error = error.filter(|_| !is_closed);
         for closing in own {
@@ -396,7 +407,7 @@ impl<D: Dial> Pool<D> {
                 interrupt_in_use_connections: interrupt,
             });
         }
-        cleared.dials.iter().for_each(|dial| dial.interrupt());
+        cleared.interrupted.iter().for_each(|it| it.interrupt());
         self.close_all(cleared.closed);
         self.close_all(self.queue.wake(Instant::now()));
     }
@@ -462,7 +473,7 @@ impl<D: Dial> Pool<D> {
         if let Some(maintenance) = &self.maintenance {
             maintenance.end();
         }
-        cleared.dials.iter().for_each(|dial| dial.interrupt());
+        cleared.interrupted.iter().for_each(|it| it.interrupt());
         self.close_all(cleared.closed);
         if self.is_announced.load(Ordering::Relaxed) {
             self.emit(|| PoolEventKind::Closed);
@@ -519,18 +530,14 @@ impl<D: Dial> Pool<D> {
         }
     }
 
-    fn close_all(&self, closed: Closed<D::Connection, Arc<Interrupt>>) {
+    fn close_all(&self, closed: Closed<D::Connection>) {
         for closing in closed {
-            if let Some(handle) = closing.handle {
-                handle.interrupt();
-            }
             self.emit_closed(closing.id, closing.reason, None);
             drop(closing.connection);
         }
     }
 
-    fn emit_closed(&self, connection_id: u64, reason: Option<CloseReason>, error: Option<&Error>) {
-        let Some(reason) = reason else { return };
+    fn emit_closed(&self, connection_id: u64, reason: CloseReason, error: Option<&Error>) {
         self.emit(|| PoolEventKind::ConnectionClosed {
             connection_id,
             reason: match reason {
@@ -581,11 +588,7 @@ impl<D: Dial> Maintained for Pool<D> {
         };
         match self.establish(lease, None) {
             Ok(connection) => {
-                let service = connection.service_id().map(|id| id.bytes());
-                self.close_all(
-                    self.queue
-                        .populated(lease, connection, service, Instant::now()),
-                );
+                self.close_all(self.queue.populated(lease, connection, Instant::now()));
                 true
             }
             // The event and the log report the error; the next run tries again.

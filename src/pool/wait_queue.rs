@@ -28,7 +28,7 @@ pub(super) struct WaitQueue<C, H> {
 type LockedState<C, H> = State<C, H, Arc<Waiter<C>>>;
 
 /// Connections that have left the pool, and that the caller must close.
-pub(super) type Closed<C, H> = Vec<Closing<C, H>>;
+pub(super) type Closed<C> = Vec<Closing<C>>;
 
 /// The result of a check-out.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         &self,
         now: Instant,
         deadline: Option<Instant>,
-    ) -> (CheckOut<C>, Closed<C, H>) {
+    ) -> (CheckOut<C>, Closed<C>) {
         let mut state = self.lock();
         let served = state.check_out(now, H::default);
         self.served_or_wait(state, served, false, deadline)
@@ -72,7 +72,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         connection: C,
         now: Instant,
         deadline: Option<Instant>,
-    ) -> (CheckOut<C>, Closed<C, H>) {
+    ) -> (CheckOut<C>, Closed<C>) {
         let mut state = self.lock();
         let served = state.check_out_instead(dead, connection, now, H::default);
         self.notify_if_drained(&state);
@@ -85,7 +85,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         &self,
         now: Instant,
         deadline: Option<Instant>,
-    ) -> Option<(CheckOut<C>, Closed<C, H>)> {
+    ) -> Option<(CheckOut<C>, Closed<C>)> {
         let mut state = self.lock();
         let served = state.check_out_another(now, H::default)?;
         Some(self.served_or_wait(state, served, true, deadline))
@@ -101,39 +101,32 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         self.lock().populate(now, H::default)
     }
 
-    /// Returns the handle of a connection that is being established, or `None` if the pool has revoked its lease.
+    /// Returns the handle of a connection that is being established.
     pub(super) fn handle(&self, lease: Lease) -> Option<H> {
         self.lock().handle(lease)
     }
 
+    /// Records the service that a connection leads to; see [`State::serves`].
+    pub(super) fn serves(&self, lease: Lease, service: ServiceId) {
+        self.lock().serves(lease, service);
+    }
+
     /// Records that a connection is established; it is in use by its thread.
-    pub(super) fn established(
-        &self,
-        lease: Lease,
-        service: Option<ServiceId>,
-        now: Instant,
-    ) -> Closed<C, H> {
-        self.act(now, |state| state.established(lease, service, now))
-            .1
+    pub(super) fn established(&self, lease: Lease, now: Instant) -> Closed<C> {
+        self.act(now, |state| state.established(lease, now)).1
     }
 
     /// Records that a connection was established in the background; it is available.
-    pub(super) fn populated(
-        &self,
-        lease: Lease,
-        connection: C,
-        service: Option<ServiceId>,
-        now: Instant,
-    ) -> Closed<C, H> {
+    pub(super) fn populated(&self, lease: Lease, connection: C, now: Instant) -> Closed<C> {
         let change = |state: &mut LockedState<C, H>| {
-            state.established(lease, service, now);
+            state.established(lease, now);
             state.check_in(lease, connection, false, now);
         };
         self.act(now, change).1
     }
 
     /// Records that a connection could not be established.
-    pub(super) fn failed(&self, lease: Lease, reason: CloseReason, now: Instant) -> Closed<C, H> {
+    pub(super) fn failed(&self, lease: Lease, reason: CloseReason, now: Instant) -> Closed<C> {
         self.act(now, |state| state.failed(lease, reason)).1
     }
 
@@ -144,7 +137,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         connection: C,
         perished: bool,
         now: Instant,
-    ) -> Closed<C, H> {
+    ) -> Closed<C> {
         self.act(now, |state| {
             state.check_in(lease, connection, perished, now)
         })
@@ -173,11 +166,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         if only.is_some_and(|lease| state.is_stale(lease)) {
             return None;
         }
-        let (was_ready, dials) = state.clear(pause, interrupt);
+        let (was_ready, interrupted) = state.clear(pause, interrupt);
         let closed = state.take_closing();
         Some(Cleared {
             was_ready,
-            dials,
+            interrupted,
             closed,
         })
     }
@@ -188,7 +181,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         only: Lease,
         service: &ServiceId,
         now: Instant,
-    ) -> Option<Closed<C, H>> {
+    ) -> Option<Closed<C>> {
         let (cleared, closed) = self.act(now, |state| {
             !state.is_stale(only) && state.clear_service(service)
         });
@@ -196,7 +189,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     /// Serves the waiting threads, as far as that is possible now.
-    pub(super) fn wake(&self, now: Instant) -> Closed<C, H> {
+    pub(super) fn wake(&self, now: Instant) -> Closed<C> {
         self.act(now, |_| ()).1
     }
 
@@ -204,11 +197,11 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     pub(super) fn close(&self) -> Option<Cleared<C, H>> {
         let mut state = self.lock();
         let was_ready = state.phase() == Phase::Ready;
-        let (is_new, dials) = state.close_pool();
+        let (is_new, interrupted) = state.close_pool();
         let closed = state.take_closing();
         is_new.then_some(Cleared {
             was_ready,
-            dials,
+            interrupted,
             closed,
         })
     }
@@ -229,7 +222,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
     }
 
     /// Closes the connections that have been idle for too long, and returns the time of the next check.
-    pub(super) fn close_idle(&self, now: Instant) -> (Option<Instant>, Closed<C, H>) {
+    pub(super) fn close_idle(&self, now: Instant) -> (Option<Instant>, Closed<C>) {
         self.act(now, |state| state.close_idle(now))
     }
 
@@ -245,7 +238,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
 
     /// Returns the available connections, if no thread holds the lock. Used in a forked child, whose parent may have
     /// held it.
-    pub(super) fn abandon(&self) -> Closed<C, H> {
+    pub(super) fn abandon(&self) -> Closed<C> {
         let Some(mut state) = self.state.try_lock() else {
             return Vec::new();
         };
@@ -259,7 +252,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         served: Option<CheckOutStep<C>>,
         first: bool,
         deadline: Option<Instant>,
-    ) -> (CheckOut<C>, Closed<C, H>) {
+    ) -> (CheckOut<C>, Closed<C>) {
         let closed = state.take_closing();
         if let Some(outcome) = served {
             return (CheckOut::Served(outcome), closed);
@@ -290,7 +283,7 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
         &self,
         now: Instant,
         change: impl FnOnce(&mut LockedState<C, H>) -> R,
-    ) -> (R, Closed<C, H>) {
+    ) -> (R, Closed<C>) {
         let mut state = self.lock();
         let result = change(&mut state);
         let mut next = || state.next_grant(now, H::default);
@@ -329,9 +322,10 @@ impl<C, H: Clone + Default> WaitQueue<C, H> {
 pub(super) struct Cleared<C, H> {
     /// True if the pool served check-outs before.
     pub(super) was_ready: bool,
-    /// The connections that are being established and must be interrupted.
-    pub(super) dials: Vec<H>,
-    pub(super) closed: Closed<C, H>,
+    /// The connections that must be interrupted: those that are being established and, if the pool was cleared with
+    /// an interruption, those in use.
+    pub(super) interrupted: Vec<H>,
+    pub(super) closed: Closed<C>,
 }
 
 impl<C> Default for Waiter<C> {

@@ -5,6 +5,8 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Weak};
 
+use bson::oid::ObjectId;
+
 use super::attempt::CheckProgress;
 use super::control::Control;
 use super::handover::Handover;
@@ -12,7 +14,7 @@ use super::heartbeat::OpenHeartbeat;
 use super::rtt::RoundTripTimes;
 use super::verdict::ServerVerdict;
 use crate::address::ServerAddress;
-use crate::conn::{Connection, ConnectionSlot, Connector};
+use crate::conn::{Connection, ConnectionSlot, Connector, ServiceObserver};
 use crate::error::{Error, Result};
 use crate::pool::{self, Dial, Lease, Pool};
 use crate::socket::Interrupt;
@@ -108,6 +110,7 @@ impl Dial for Dialer {
         lease: Lease,
         interrupt: &Arc<Interrupt>,
         deadline: Option<Deadline>,
+        served_by: &mut dyn FnMut(ObjectId),
     ) -> Result<Box<Connection>> {
         let place = ConnectionSlot {
             id: lease.id,
@@ -117,9 +120,9 @@ impl Dial for Dialer {
         if let Some(connection) = offered.and_then(|checks| self.connector.adopt(checks, &place)) {
             return Ok(Box::new(connection));
         }
-        let connection = self
-            .connector
-            .establish(server, &place, deadline, &mut ())?;
+        let connection =
+            self.connector
+                .establish(server, &place, deadline, &mut ServiceObserver(served_by))?;
         Ok(Box::new(connection))
     }
 

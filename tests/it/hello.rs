@@ -275,7 +275,9 @@ fn a_load_balancer_must_say_which_service_answers() {
             (CauseCode::HelloFailed, Some(Stage::Hello))
         );
         assert!(
-            error.to_string().contains("does not say which service"),
+            error.to_string().contains(
+                "Driver attempted to initialize in load balancing mode, but the server does not support this mode"
+            ),
             "{error}"
         );
         assert!(error.cause().unwrap().remedy().contains("loadBalanced"));

@@ -39,6 +39,7 @@ mod identity;
 mod inspect;
 mod lean;
 mod listeners;
+mod load_balancer;
 mod local_limits;
 mod logs;
 mod matrix;

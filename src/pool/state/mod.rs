@@ -35,9 +35,7 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// A lease: the right to hold one connection of the pool, and the duty to return it.
-///
-/// The pool may revoke the lease by an interruption; then returning it has no effect.
+/// A lease: the right to hold one connection of the pool, and the duty to return it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     /// The number of the connection within its pool, starting at 1, in order of creation.
@@ -76,14 +74,11 @@ pub(super) enum CloseReason {
 
 /// A connection that has left the pool. The caller must report and close it.
 #[derive(Debug)]
-pub(super) struct Closing<C, H> {
+pub(super) struct Closing<C> {
     pub(super) id: u64,
-    /// The reason, or `None` if it was already reported when the connection was interrupted.
-    pub(super) reason: Option<CloseReason>,
-    /// The connection, or `None` if it is in use by a thread.
+    pub(super) reason: CloseReason,
+    /// The connection, or `None` if it could not be established.
     pub(super) connection: Option<C>,
-    /// The handle of a connection that is in use by a thread and must be interrupted.
-    pub(super) handle: Option<H>,
 }
 
 /// The numbers of connections and waiting threads.
@@ -131,16 +126,18 @@ pub(super) struct State<C, H, W> {
     may_populate: bool,
     /// The instant before which no connection is established if there are others to wait for.
     held_until: Option<Instant>,
-    closing: Vec<Closing<C, H>>,
+    closing: Vec<Closing<C>>,
 }
 
 #[derive(Debug)]
 struct PoolMember<C, H> {
     id: u64,
     generation: u64,
-    /// The service and its generation, known once the connection is established.
+    /// The service and its generation, known once the server has answered hello.
     service: Option<(ServiceId, u64)>,
     is: MemberState,
+    /// True if the pool was cleared with an interruption while the connection was in use.
+    is_interrupted: bool,
     /// The instant of the last change of status.
     since: Instant,
     /// The connection, while it is available.
@@ -203,14 +200,14 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    /// Returns the handle of a connection, or `None` if the pool has revoked its lease.
+    /// Returns the handle of a connection, or `None` if its lease has been returned.
     pub(super) fn handle(&self, lease: Lease) -> Option<H> {
         let member = self.members.get(lease.slot)?.as_ref()?;
         (member.id == lease.id).then(|| member.handle.clone())
     }
 
     /// Returns the connections that have left the pool since the last call.
-    pub(super) fn take_closing(&mut self) -> Vec<Closing<C, H>> {
+    pub(super) fn take_closing(&mut self) -> Vec<Closing<C>> {
         std::mem::take(&mut self.closing)
     }
 
@@ -335,19 +332,28 @@ impl<C, H: Clone, W> State<C, H, W> {
             && self.counts().total() < self.limits.min_size
     }
 
-    /// Records that a connection is established. It is in use by the thread that established it.
-    pub(super) fn established(&mut self, lease: Lease, service: Option<ServiceId>, now: Instant) {
+    /// Records the service that a connection leads to, once the server has answered hello. From then on the
+    /// connection belongs to the current generation of that service (CMAP, "Load Balancer Mode").
+    pub(super) fn serves(&mut self, lease: Lease, id: ServiceId) {
         let Some(member) = self.members.get_mut(lease.slot).and_then(Option::as_mut) else {
             return;
         };
-        if member.id != lease.id || member.is != MemberState::Pending {
+        if member.id != lease.id || member.service.is_some() {
             return;
         }
-        member.service = service.map(|id| {
-            let service = self.services.entry(id).or_default();
-            service.connections += 1;
-            (id, service.generation)
-        });
+        let service = self.services.entry(id).or_default();
+        service.connections += 1;
+        member.service = Some((id, service.generation));
+    }
+
+    /// Records that a connection is established. It is in use by the thread that established it.
+    pub(super) fn established(&mut self, lease: Lease, now: Instant) {
+        let Some(member) = self.member(lease) else {
+            return;
+        };
+        if member.is != MemberState::Pending {
+            return;
+        }
         member.is = MemberState::InUse;
         member.since = now;
         self.pending -= 1;
@@ -361,8 +367,11 @@ impl<C, H: Clone, W> State<C, H, W> {
 
     /// Returns a connection to the pool. It is available again, unless it has perished.
     pub(super) fn check_in(&mut self, lease: Lease, connection: C, perished: bool, now: Instant) {
+        let is_interrupted = self.member(lease).is_some_and(|own| own.is_interrupted);
         let reason = match () {
             () if self.phase == Phase::Closed => Some(CloseReason::PoolClosed),
+            // The interruption is the reason why it has perished.
+            () if is_interrupted => Some(CloseReason::Stale),
             () if perished => Some(CloseReason::Error),
             () if self.is_stale(lease) => Some(CloseReason::Stale),
             () => None,
@@ -371,7 +380,6 @@ impl<C, H: Clone, W> State<C, H, W> {
             self.close(lease, Some(connection), reason);
             return;
         }
-        // A revoked lease is stale.
         let Some(member) = self.member(lease) else {
             return;
         };
@@ -401,9 +409,9 @@ impl<C, H: Clone, W> State<C, H, W> {
     /// `pause`, the pool serves no check-outs until it is ready again; the returned flag is true if it served them
     /// before.
     ///
-    /// With `interrupt`, connections in use leave the pool too, and the caller interrupts them through their handles.
-    /// The handles of connections that are being established are returned as well; their leases are returned by the
-    /// threads that dial.
+    /// With `interrupt`, the handles of the connections in use and of those that are being established are returned.
+    /// The caller interrupts them. Their threads then return the leases, so that each connection is checked in before
+    /// it is reported as closed.
     pub(super) fn clear(&mut self, pause: bool, interrupt: bool) -> (bool, Vec<H>) {
         let was_ready = self.phase == Phase::Ready;
         self.generation += 1;
@@ -412,12 +420,11 @@ impl<C, H: Clone, W> State<C, H, W> {
             self.may_populate = false;
         }
         self.close_available(CloseReason::Stale);
-        let mut dials = Vec::new();
-        if interrupt {
-            self.close_all(MemberState::InUse, CloseReason::Stale);
-            dials = self.pending_handles();
-        }
-        (was_ready, dials)
+        let interrupted = match interrupt {
+            true => self.interrupt_all(),
+            false => Vec::new(),
+        };
+        (was_ready, interrupted)
     }
 
     /// Begins a new generation for one service behind a load balancer. The pool continues to serve check-outs (CMAP,
@@ -523,6 +530,7 @@ impl<C, H: Clone, W> State<C, H, W> {
             generation: self.generation,
             service: None,
             is: MemberState::Pending,
+            is_interrupted: false,
             since: now,
             connection: None,
             handle,
@@ -567,24 +575,15 @@ impl<C, H: Clone, W> State<C, H, W> {
         (member.id == lease.id).then_some(member)
     }
 
-    /// Ends a lease. This has no effect if the pool has already revoked it.
+    /// Ends a lease.
     fn close(&mut self, lease: Lease, connection: Option<C>, reason: CloseReason) {
-        match self.member(lease) {
-            Some(member) => {
-                member.connection = connection;
-                self.remove(lease.slot, reason);
-            }
-            None => self.closing.push(Closing {
-                id: lease.id,
-                reason: None,
-                connection,
-                handle: None,
-            }),
+        if let Some(member) = self.member(lease) {
+            member.connection = connection;
+            self.remove(lease.slot, reason);
         }
     }
 
-    /// Removes a connection from the pool, regardless of its status. The slot of an available one must no longer be
-    /// listed.
+    /// Removes a connection from the pool. The slot of an available one must no longer be listed.
     fn remove(&mut self, slot: usize, reason: CloseReason) {
         let Some(member) = self.members[slot].take() else {
             return;
@@ -598,12 +597,10 @@ impl<C, H: Clone, W> State<C, H, W> {
         if let Some((id, _)) = member.service {
             self.leave_service(&id);
         }
-        let is_elsewhere = member.is == MemberState::InUse && member.connection.is_none();
         self.closing.push(Closing {
             id: member.id,
-            reason: Some(reason),
+            reason,
             connection: member.connection,
-            handle: is_elsewhere.then_some(member.handle),
         });
     }
 
@@ -623,15 +620,15 @@ impl<C, H: Clone, W> State<C, H, W> {
         }
     }
 
-    fn close_all(&mut self, what: MemberState, reason: CloseReason) {
-        for slot in 0..self.members.len() {
-            if self.members[slot]
-                .as_ref()
-                .is_some_and(|member| member.is == what)
-            {
-                self.remove(slot, reason);
-            }
-        }
+    /// Marks the connections in use as interrupted, and returns their handles and those of pending connections.
+    fn interrupt_all(&mut self) -> Vec<H> {
+        let members = self.members.iter_mut().flatten();
+        let busy = members.filter(|member| member.is != MemberState::Available);
+        busy.map(|member| {
+            member.is_interrupted = member.is == MemberState::InUse;
+            member.handle.clone()
+        })
+        .collect()
     }
 
     fn pending_handles(&self) -> Vec<H> {

@@ -80,7 +80,10 @@ impl TestPool {
     /// Returns the lease of a new connection that is in use.
     fn new_in_use(&mut self, service: Option<ServiceId>, now: Instant) -> Lease {
         let lease = self.place(now);
-        self.established(lease, service, now);
+        if let Some(service) = service {
+            self.serves(lease, service);
+        }
+        self.established(lease, now);
         lease
     }
 
@@ -105,7 +108,7 @@ impl TestPool {
     }
 
     /// Returns the numbers and reasons of the connections closed since the last call.
-    fn closed(&mut self) -> Vec<(u64, Option<CloseReason>)> {
+    fn closed(&mut self) -> Vec<(u64, CloseReason)> {
         let closed = self.take_closing();
         closed.iter().map(|it| (it.id, it.reason)).collect()
     }
@@ -188,7 +191,7 @@ fn connections_are_numbered_from_one_in_order_of_creation() {
     // Neither failures nor reused slots change that.
     pool.failed(first, CloseReason::Error);
     assert_eq!(pool.place(now).id, 3);
-    pool.established(second, None, now);
+    pool.established(second, now);
     pool.check_in(second, 2, true, now);
     assert_eq!(pool.place(now).id, 4);
     assert_eq!(pool.numbers(), [0, 0, 2, 0]);
@@ -233,7 +236,7 @@ fn no_more_than_max_connecting_are_established_at_once() {
         let places: Vec<_> = (0..max_connecting).map(|_| pool.place(now)).collect();
         assert_eq!(pool.start_check_out(now), PoolStep::Wait);
         // A dial frees capacity whether it succeeds or fails.
-        pool.established(places[0], None, now);
+        pool.established(places[0], now);
         let next = pool.place(now);
         assert_eq!(pool.start_check_out(now), PoolStep::Wait);
         pool.failed(next, CloseReason::Error);
@@ -251,13 +254,13 @@ fn no_more_than_max_pool_size_exist_at_once() {
     });
     let in_use = pool.new_in_use(None, now);
     let [one, two] = [pool.place(now), pool.place(now)];
-    pool.established(one, None, now);
+    pool.established(one, now);
     assert_eq!(
         pool.start_check_out(now),
         PoolStep::Wait,
         "those being established count"
     );
-    pool.established(two, None, now);
+    pool.established(two, now);
     assert_eq!(
         pool.start_check_out(now),
         PoolStep::Wait,
@@ -297,9 +300,9 @@ fn a_pool_is_populated_up_to_min_pool_size_and_max_connecting() {
     let two = pool.populate(now, || 0).unwrap();
     assert!(pool.lacks_connections());
     assert_eq!(pool.populate(now, || 0), None, "two are being established");
-    pool.established(one, None, now);
+    pool.established(one, now);
     pool.give_back(one, now);
-    pool.established(two, None, now);
+    pool.established(two, now);
     pool.give_back(two, now);
     let in_use = pool.reuse(now);
     let three = pool.populate(now, || 0).unwrap();
@@ -366,15 +369,15 @@ fn clearing_makes_everything_stale() {
     assert!(dials.is_empty());
     assert_eq!(pool.generation(), 1);
     assert_eq!(pool.phase(), Phase::Paused);
-    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
+    assert_eq!(pool.closed(), [(1, CloseReason::Stale)]);
     assert!(pool.is_stale(in_use) && pool.is_stale(dialling));
     assert_eq!(pool.numbers(), [0, 1, 1, 0]);
     // They are closed when they are checked in, even if the pool is ready again by then.
     pool.ready();
-    pool.established(dialling, None, now);
+    pool.established(dialling, now);
     for lease in [in_use, dialling] {
         pool.give_back(lease, now);
-        assert_eq!(pool.closed(), [(lease.id, Some(CloseReason::Stale))]);
+        assert_eq!(pool.closed(), [(lease.id, CloseReason::Stale)]);
     }
     assert_eq!(pool.numbers(), [0; 4]);
     let fresh = pool.new_in_use(None, now);
@@ -412,85 +415,76 @@ fn retiring_does_not_pause() {
     let in_use = pool.reuse(now);
     pool.clear(false, false);
     assert_eq!(pool.phase(), Phase::Ready);
-    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
+    assert_eq!(pool.closed(), [(1, CloseReason::Stale)]);
     assert_eq!(pool.start_check_out(now), PoolStep::Establish(3));
     pool.give_back(in_use, now);
-    assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
+    assert_eq!(pool.closed(), [(2, CloseReason::Stale)]);
 }
 
 #[test]
-fn interruption_removes_connections_in_use_once() {
+fn interrupted_connections_are_closed_when_they_come_back() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
     pool.fill(3, now);
     let [one, two] = [pool.reuse(now), pool.reuse(now)];
     let dialling = pool.place_beside(now);
     assert_eq!(pool.numbers(), [1, 2, 1, 0]);
-    let (_, dials) = pool.clear(true, true);
-    assert_eq!(dials, [dialling.id], "what is being established, by handle");
-    assert_eq!(pool.numbers(), [0, 0, 1, 0]);
-    let mut closing = pool.take_closing();
-    closing.sort_by_key(|closing| closing.id);
-    let seen: Vec<_> = closing
-        .iter()
-        .map(|it| (it.id, it.reason, it.connection, it.handle))
-        .collect();
-    let stale = Some(CloseReason::Stale);
-    assert_eq!(
-        seen,
-        [
-            (1, stale, Some(1), None),
-            (2, stale, None, Some(2)),
-            (3, stale, None, Some(3)),
-        ],
-        "the available one by itself, the others by their handles"
-    );
-    // Their slots are reused before they are checked in.
+    let (_, mut interrupted) = pool.clear(true, true);
+    interrupted.sort_unstable();
+    assert_eq!(interrupted, [2, 3, dialling.id], "all except the available");
+    assert_eq!(pool.closed(), [(1, CloseReason::Stale)]);
+    assert_eq!(pool.numbers(), [0, 2, 1, 0], "the others are still members");
     pool.ready();
-    let fresh = [pool.new_in_use(None, now), pool.new_in_use(None, now)];
-    assert_eq!(pool.handle(one), None);
     for (late, perished) in [(one, false), (two, true)] {
         assert!(pool.is_stale(late));
         pool.check_in(late, late.id, perished, now);
         let closing = pool.take_closing().pop().unwrap();
         assert_eq!(
             (closing.id, closing.reason, closing.connection),
-            (late.id, None, Some(late.id)),
-            "it was told already, and is closed by whoever had it"
+            (late.id, CloseReason::Stale, Some(late.id)),
+            "the clear is the reason, even if the interruption broke the connection"
         );
     }
-    assert_eq!(pool.numbers(), [0, 2, 1, 0]);
-    assert!(fresh.iter().all(|lease| !pool.is_stale(*lease)));
+    assert_eq!(pool.numbers(), [0, 0, 1, 0]);
     // The dial ends by itself.
     pool.failed(dialling, CloseReason::Error);
-    assert_eq!(pool.closed(), [(dialling.id, Some(CloseReason::Error))]);
-    assert_eq!(pool.numbers(), [0, 2, 0, 0]);
+    assert_eq!(pool.closed(), [(dialling.id, CloseReason::Error)]);
+    assert_eq!(pool.numbers(), [0, 0, 0, 0]);
+    // The mark belongs to the connection, and not to its slot.
+    let fresh = pool.new_in_use(None, now);
+    pool.check_in(fresh, fresh.id, true, now);
+    assert_eq!(pool.closed(), [(fresh.id, CloseReason::Error)]);
 }
 
 #[test]
-fn a_revoked_lease_changes_nothing() {
+fn a_dial_that_survives_an_interruption_is_stale() {
     let now = Instant::now();
     let mut pool = ready(LIMITS);
-    let lost = pool.new_in_use(Some(SERVICE), now);
+    let dialling = pool.place(now);
     pool.clear(true, true);
     pool.ready();
+    pool.established(dialling, now);
+    pool.check_in(dialling, dialling.id, true, now);
+    assert_eq!(pool.closed(), [(dialling.id, CloseReason::Error)]);
+}
+
+#[test]
+fn a_lease_is_returned_once() {
+    let now = Instant::now();
+    let mut pool = ready(LIMITS);
+    let old = pool.new_in_use(Some(SERVICE), now);
+    pool.check_in(old, 1, true, now);
     pool.take_closing();
     let other = pool.new_in_use(Some(SERVICE), now);
-    assert_eq!(lost.slot, other.slot);
-    let before = pool.numbers();
-    pool.established(lost, Some(SERVICE), now);
-    pool.check_in(lost, 1, false, now);
-    pool.failed(lost, CloseReason::Error);
-    let second = pool.check_out_instead(lost, 1, now, || 3);
-    assert_eq!(step_of(second.as_ref()), PoolStep::Establish(3));
-    assert!(pool.closed().iter().all(|it| *it == (1, None)));
-    assert_eq!(before, [0, 1, 0, 0]);
-    assert_eq!(pool.numbers(), [0, 1, 1, 0]);
-    pool.check_in(other, 2, true, now);
-    assert!(
-        pool.services.is_empty(),
-        "the count of the service is right"
-    );
+    assert_eq!(old.slot, other.slot);
+    pool.serves(old, OTHER);
+    pool.established(old, now);
+    pool.check_in(old, 1, false, now);
+    pool.failed(old, CloseReason::Error);
+    assert_eq!((pool.handle(old), pool.closed()), (None, Vec::new()));
+    assert_eq!(pool.numbers(), [0, 1, 0, 0]);
+    assert_eq!(pool.services[&SERVICE].connections, 1);
+    assert!(!pool.services.contains_key(&OTHER));
 }
 
 #[test]
@@ -526,7 +520,7 @@ fn a_connection_that_comes_back_is_closed_for_a_reason() {
         happens(&mut pool);
         pool.check_in(lease, 1, perished, now);
         let closing = pool.take_closing().pop();
-        assert_eq!(closing.and_then(|it| it.reason), reason, "case {number}");
+        assert_eq!(closing.map(|it| it.reason), reason, "case {number}");
         assert_eq!(
             pool.numbers(),
             [usize::from(reason.is_none()), 0, 0, 0],
@@ -552,11 +546,7 @@ fn check_out_skips_connections_idle_for_too_long() {
         let is_idle = expected != PoolStep::Reuse(1);
         assert_eq!(pool.start_check_out(now + seconds(age)), expected);
         let closed = pool.closed();
-        assert_eq!(
-            closed == [(1, Some(CloseReason::Idle))],
-            is_idle,
-            "{closed:?}"
-        );
+        assert_eq!(closed == [(1, CloseReason::Idle)], is_idle, "{closed:?}");
     }
     // Without the option nothing is too old, and connections in use are never idle.
     let mut pool = ready(LIMITS);
@@ -602,10 +592,7 @@ fn idle_connections_are_closed_oldest_first() {
         pool.fill(3, now);
         let next_idle = pool.close_idle(now + seconds(at));
         assert_eq!(next_idle, next.map(|next| now + seconds(next)), "at {at} s");
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|id| (*id, Some(CloseReason::Idle)))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|id| (*id, CloseReason::Idle)).collect();
         assert_eq!(pool.closed(), expected, "at {at} s");
         assert_eq!(pool.numbers()[0], 3 - expected.len());
     }
@@ -629,16 +616,17 @@ fn clearing_a_service_leaves_the_others_alone() {
     pool.give_back(leases[2], now);
     let dialling = pool.place_beside(now);
     assert!(pool.clear_service(&SERVICE));
-    assert_eq!(pool.closed(), [(1, Some(CloseReason::Stale))]);
+    assert_eq!(pool.closed(), [(1, CloseReason::Stale)]);
     assert_eq!((pool.phase(), pool.generation()), (Phase::Ready, 0));
     let stale: Vec<_> = leases.iter().map(|lease| pool.is_stale(*lease)).collect();
     assert_eq!(stale, [true, true, false, true]);
-    // A connection gets the generation of the moment at which its handshake ends.
-    pool.established(dialling, Some(SERVICE), now);
+    // A connection gets the generation of the moment at which its hello ends.
+    pool.serves(dialling, SERVICE);
     assert!(!pool.is_stale(dialling));
+    pool.established(dialling, now);
     pool.give_back(leases[1], now);
     pool.give_back(dialling, now);
-    assert_eq!(pool.closed(), [(2, Some(CloseReason::Stale))]);
+    assert_eq!(pool.closed(), [(2, CloseReason::Stale)]);
     assert_eq!(pool.start_check_out(now), PoolStep::Reuse(dialling.id));
     assert_eq!(pool.start_check_out(now), PoolStep::Reuse(leases[2].id));
 }
@@ -658,10 +646,21 @@ fn a_service_is_forgotten_with_its_last_connection() {
     pool.give_back(two, now);
     assert!(pool.services.is_empty());
     assert!(!pool.clear_service(&SERVICE));
+    // It is known before the first connection is established, because authentication may fail.
+    let third = pool.place(now);
+    pool.serves(third, SERVICE);
+    assert!(!pool.is_stale(third));
+    assert!(pool.clear_service(&SERVICE));
+    assert!(pool.is_stale(third));
+    pool.failed(third, CloseReason::Error);
+    assert!(pool.services.is_empty());
     // Every way out of the pool counts.
     let ways: [fn(&mut TestPool, Lease, Instant); 5] = [
         |pool, lease, now| pool.check_in(lease, 0, true, now),
-        |pool, _, _| drop(pool.clear(true, true)),
+        |pool, lease, now| {
+            pool.clear(true, true);
+            pool.check_in(lease, 0, false, now);
+        },
         |pool, lease, now| {
             pool.give_back(lease, now);
             pool.clear(true, false);
@@ -692,7 +691,7 @@ fn closing_closes_what_is_available_and_refuses() {
     let (is_new, dials) = pool.close_pool();
     assert!(is_new);
     assert_eq!(dials, [dialling.id]);
-    let closed = Some(CloseReason::PoolClosed);
+    let closed = CloseReason::PoolClosed;
     assert_eq!(pool.closed(), [(1, closed), (2, closed)]);
     assert_eq!(
         pool.start_check_out(now),
@@ -701,7 +700,7 @@ fn closing_closes_what_is_available_and_refuses() {
     assert_eq!(pool.close_pool(), (false, vec![]));
     pool.give_back(in_use, now);
     pool.failed(dialling, CloseReason::Error);
-    assert_eq!(pool.closed(), [(3, closed), (4, Some(CloseReason::Error))]);
+    assert_eq!(pool.closed(), [(3, closed), (4, CloseReason::Error)]);
     assert_eq!(pool.numbers(), [0; 4]);
 }
 
@@ -740,7 +739,7 @@ fn the_head_stays_while_there_is_nothing_for_it() {
         pool.enqueue(name, false);
     }
     assert_eq!(pool.grant(now), None, "one dial at a time");
-    pool.established(dialling, None, now);
+    pool.established(dialling, now);
     assert_eq!(pool.grant(now), Some(("a", PoolStep::Establish(2))));
     assert_eq!(pool.grant(now), None);
     pool.check_in(dialling, 1, true, now);
@@ -835,7 +834,7 @@ fn a_dead_connection_is_replaced_by_the_next_best() {
     let dead = pool.reuse(now);
     let next = pool.check_out_instead(dead, 2, now, || 3);
     assert_eq!(step_of(next.as_ref()), PoolStep::Reuse(1));
-    assert_eq!(pool.closed(), [(2, Some(CloseReason::Error))]);
+    assert_eq!(pool.closed(), [(2, CloseReason::Error)]);
     let Some(CheckOutStep::Reuse(dead, ..)) = next else {
         unreachable!()
     };

@@ -18,6 +18,7 @@ impl Dial for Nothing {
         _place: Lease,
         _interrupt: &Arc<Interrupt>,
         _deadline: Option<Deadline>,
+        _served_by: &mut dyn FnMut(ObjectId),
     ) -> Result<Self> {
         Ok(Self)
     }
@@ -34,10 +35,6 @@ impl Pooled for Nothing {
 
     fn is_open(&mut self) -> bool {
         panic!("nothing was unused for so long")
-    }
-
-    fn service_id(&self) -> Option<ObjectId> {
-        None
     }
 }
 

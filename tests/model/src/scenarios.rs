@@ -50,7 +50,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
 #[test]
 fn no_thread_waits_forever() {
     explore(|| {
-        let world = World::new(TIGHT, false);
+        let world = World::new(TIGHT);
         join(users(&world, 4, false));
         world.check_at_the_end();
     });
@@ -59,7 +59,7 @@ fn no_thread_waits_forever() {
 #[test]
 fn a_waiter_that_times_out_takes_no_connection() {
     explore(|| {
-        let world = World::new(TIGHT, false);
+        let world = World::new(TIGHT);
         join(users(&world, 4, true));
         world.check_at_the_end();
     });
@@ -72,7 +72,7 @@ fn one_connection_goes_from_hand_to_hand() {
             max_size: 1,
             ..TIGHT
         };
-        let world = World::new(limits, false);
+        let world = World::new(limits);
         join(users(&world, 3, true));
         world.check_at_the_end();
     });
@@ -86,7 +86,7 @@ fn more_dial_at_once() {
             max_connecting: 2,
             ..TIGHT
         };
-        let world = World::new(limits, false);
+        let world = World::new(limits);
         join(users(&world, 5, true));
         world.check_at_the_end();
     });
@@ -95,7 +95,7 @@ fn more_dial_at_once() {
 #[test]
 fn clearing_rejects_the_waiters() {
     explore(|| {
-        let world = World::new(TIGHT, true);
+        let world = World::new(TIGHT);
         let threads = users(&world, 3, true);
         for _ in 0..2 {
             world.clear(true, chance(2));
@@ -114,7 +114,7 @@ fn the_pool_is_looked_after_meanwhile() {
             max_idle_time: Some(Duration::from_secs(10)),
             ..TIGHT
         };
-        let world = World::new(limits, false);
+        let world = World::new(limits);
         let threads = users(&world, 3, true);
         world.populate();
         world.clear(false, false);
@@ -132,7 +132,7 @@ fn the_pool_is_looked_after_meanwhile() {
 #[test]
 fn a_closed_pool_drains() {
     explore(|| {
-        let world = World::new(TIGHT, true);
+        let world = World::new(TIGHT);
         let mut threads = users(&world, 3, true);
         let same = Arc::clone(&world);
         threads.push(thread::spawn(move || {
@@ -160,7 +160,7 @@ fn who_came_first_is_served_first() {
             max_size: 1,
             ..TIGHT
         };
-        let world = World::new(limits, false);
+        let world = World::new(limits);
         // Dials fail at random; without a connection, a thread cannot delay others.
         let held = loop {
             if let Ok(held) = world.check_out(false) {
@@ -211,7 +211,7 @@ fn who_lines_up_again_is_served_before_those_who_wait() {
             outcome => panic!("{outcome:?}"),
         };
         let dead = place(&queue);
-        queue.established(dead, None, now());
+        queue.established(dead, now());
         let dialling = place(&queue);
         let served = Arc::new(Mutex::new(Vec::new()));
         let come = |name: &'static str, dead: Option<Lease>| {
@@ -255,7 +255,7 @@ fn one_held() -> (Arc<Queue>, Lease) {
     let CheckOut::Served(CheckOutStep::Establish(lease)) = queue.check_out(now(), None).0 else {
         panic!("there is room");
     };
-    queue.established(lease, None, now());
+    queue.established(lease, now());
     (queue, lease)
 }
 

@@ -5,6 +5,7 @@
 //! queue's own locks should be points to switch at.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,11 +65,10 @@ pub(crate) type Handle = Arc<AtomicBool>;
 pub(crate) struct World {
     pub(crate) queue: WaitQueue<Connection, Handle>,
     limits: Limits,
-    /// True if connections in use may be removed: then a held one may not count any more.
-    interrupts: bool,
     alive: Arc<AtomicUsize>,
     dialling: AtomicUsize,
-    held: AtomicUsize,
+    /// The numbers of the connections that threads have: checked out, and not yet checked in.
+    held: Mutex<HashSet<u64>>,
     /// The number of calls that have not yet notified the waiting threads, and the number of all calls.
     owing: AtomicUsize,
     calls: AtomicUsize,
@@ -93,14 +93,13 @@ pub(crate) enum Failure {
 }
 
 impl World {
-    pub(crate) fn new(limits: Limits, interrupts: bool) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let world = Arc::new(Self {
             queue: WaitQueue::new(limits),
             limits,
-            interrupts,
             alive: Arc::default(),
             dialling: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
+            held: Mutex::default(),
             owing: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             closed: Mutex::default(),
@@ -119,11 +118,11 @@ impl World {
             match outcome {
                 CheckOut::Served(CheckOutStep::Reuse(lease, connection, _)) => {
                     assert_eq!(lease.id, connection.id);
-                    self.hold();
+                    self.hold(lease);
                     if !chance(4) {
                         return Ok(Held { lease, connection });
                     }
-                    self.let_go();
+                    self.let_go(lease);
                     let (next, closed) =
                         self.queue
                             .check_out_instead(lease, connection, now(), deadline);
@@ -133,9 +132,8 @@ impl World {
                 CheckOut::Served(CheckOutStep::Establish(lease)) => {
                     let connection = self.dial(lease).ok_or(Failure::Dial)?;
                     // The lease is a connection that is being established.
-                    self.hold();
-                    let service = chance(2).then_some(SERVICE);
-                    self.owe(|| self.queue.established(lease, service, now()));
+                    self.hold(lease);
+                    self.owe(|| self.queue.established(lease, now()));
                     return Ok(Held { lease, connection });
                 }
                 CheckOut::Served(CheckOutStep::Refused(refusal)) => {
@@ -152,7 +150,7 @@ impl World {
     pub(crate) fn check_in(&self, held: Held) {
         let perished = chance(4);
         let Held { lease, connection } = held;
-        self.let_go();
+        self.let_go(lease);
         self.owe(|| self.queue.check_in(lease, connection, perished, now()));
     }
 
@@ -162,16 +160,12 @@ impl World {
             return;
         };
         if let Some(connection) = self.dial(lease) {
-            self.owe(|| {
-                self.queue
-                    .populated(lease, connection, Some(SERVICE), now())
-            });
+            self.owe(|| self.queue.populated(lease, connection, now()));
         }
     }
 
     /// Clears the pool; with `pause`, until it is ready again.
     pub(crate) fn clear(&self, pause: bool, interrupt: bool) {
-        assert!(self.interrupts || !interrupt);
         self.owe(|| {
             if let Some(cleared) = self.queue.clear(None, pause, interrupt) {
                 self.cut(cleared);
@@ -258,6 +252,9 @@ impl World {
             .queue
             .handle(lease)
             .expect("no place is taken away while it dials");
+        if chance(2) {
+            self.queue.serves(lease, SERVICE);
+        }
         shuttle::thread::yield_now();
         self.dialling.fetch_sub(1, SeqCst);
         if chance(4) || handle.load(SeqCst) {
@@ -271,25 +268,22 @@ impl World {
         })
     }
 
-    fn hold(&self) {
-        self.held.fetch_add(1, SeqCst);
+    fn hold(&self, lease: Lease) {
+        assert!(self.held.lock().unwrap().insert(lease.id), "held twice");
         self.check_size();
     }
 
-    fn let_go(&self) {
-        self.held.fetch_sub(1, SeqCst);
+    fn let_go(&self, lease: Lease) {
+        assert!(self.held.lock().unwrap().remove(&lease.id), "not held");
     }
 
     fn check_size(&self) {
-        let size = self.held.load(SeqCst) + self.dialling.load(SeqCst);
-        assert!(
-            self.interrupts || size <= self.limits.max_size,
-            "{size} at once"
-        );
+        let size = self.held.lock().unwrap().len() + self.dialling.load(SeqCst);
+        assert!(size <= self.limits.max_size, "{size} at once");
     }
 
     /// Makes a call that must notify waiting threads of the capacity it frees.
-    fn owe(&self, call: impl FnOnce() -> Closed<Connection, Handle>) {
+    fn owe(&self, call: impl FnOnce() -> Closed<Connection>) {
         self.calls.fetch_add(1, SeqCst);
         self.owing.fetch_add(1, SeqCst);
         let closed = call();
@@ -299,20 +293,24 @@ impl World {
     }
 
     fn cut(&self, cleared: Cleared<Connection, Handle>) {
-        for dial in cleared.dials {
-            dial.store(true, SeqCst);
+        for handle in cleared.interrupted {
+            handle.store(true, SeqCst);
         }
         self.close(cleared.closed);
     }
 
-    fn close(&self, closed: Closed<Connection, Handle>) {
+    fn close(&self, closed: Closed<Connection>) {
         for closing in closed {
             if let Some(connection) = &closing.connection {
                 assert_eq!(closing.id, connection.id);
             }
-            if closing.reason.is_some() {
-                self.closed.lock().unwrap().push(closing.id);
-            }
+            let held = self.held.lock().unwrap();
+            assert!(
+                !held.contains(&closing.id),
+                "closed before it is checked in"
+            );
+            drop(held);
+            self.closed.lock().unwrap().push(closing.id);
         }
     }
 }

@@ -176,6 +176,7 @@ impl Dial for Bench {
         place: Lease,
         interrupt: &Arc<Interrupt>,
         _deadline: Option<Deadline>,
+        served_by: &mut dyn FnMut(ObjectId),
     ) -> Result<Mock> {
         let cleared_before = self.clearing.load(SeqCst);
         self.dials.fetch_add(1, SeqCst);
@@ -199,6 +200,9 @@ impl Dial for Bench {
             // Without the panic hook, which would print each one.
             resume_unwind(Box::new(PANIC));
         }
+        if self.faults.behind_load_balancer {
+            served_by([[1; 12], [2; 12]].map(ObjectId::from_bytes)[random.below(2)]);
+        }
         if interrupt.is_interrupted() {
             return Err(Error::interrupted());
         }
@@ -207,10 +211,8 @@ impl Dial for Bench {
         }
         drop(ends);
         self.alive.fetch_add(1, SeqCst);
-        let service = [[1; 12], [2; 12]][random.below(2)];
         Ok(Mock {
             cleared_before,
-            service: self.faults.behind_load_balancer.then_some(service),
             was_spoilt: false,
             dead_one_in: self.faults.dead_one_in,
             is_used: AtomicBool::new(false),
@@ -233,7 +235,6 @@ impl Dial for Bench {
 pub(crate) struct Mock {
     /// The number of times that the pool was cleared, completely or not, when the dial began.
     pub(super) cleared_before: u64,
-    service: Option<[u8; 12]>,
     pub(super) was_spoilt: bool,
     dead_one_in: usize,
     is_used: AtomicBool,
@@ -264,10 +265,6 @@ impl Pooled for Mock {
 
     fn is_open(&mut self) -> bool {
         self.dead_one_in == 0 || self.random.below(self.dead_one_in) != 0
-    }
-
-    fn service_id(&self) -> Option<ObjectId> {
-        self.service.map(ObjectId::from_bytes)
     }
 }
 

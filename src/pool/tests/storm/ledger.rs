@@ -2,7 +2,7 @@
 //!
 //! Events of different threads may arrive in another order than that in which things happened, because no event is
 //! sent under the lock. Two orders are always kept: that of the events of one thread, and that of the events of one
-//! connection. The exception is that an interruption closes a connection while a thread uses it.
+//! connection: it is created, ready, checked out and checked in in turns, and closed while no thread has it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -93,6 +93,7 @@ impl Entries {
                 error,
             } => {
                 let life = self.life(*connection_id)?;
+                check(!life.is_out, "closed before it was checked in")?;
                 check(life.closed.replace(*reason).is_none(), "closed twice")?;
                 let is_error = *reason == ConnectionClosedReason::Error;
                 // An attempt to connect ends by itself, or with its pool.
@@ -115,10 +116,7 @@ impl Entries {
                 check(life.is_ready, "checked out before it was ready")?;
                 let was_out = std::mem::replace(&mut life.is_out, true);
                 check(!was_out, "checked out twice")?;
-                // The event of an interruption may come earlier.
-                let closed = life.closed;
-                let was_cut = closed.is_none_or(|why| why == ConnectionClosedReason::Stale);
-                check(was_cut, "checked out after it was closed")
+                check(life.closed.is_none(), "checked out after it was closed")
             }
             PoolEventKind::ConnectionCheckedIn { connection_id } => {
                 let life = self.life(*connection_id)?;
