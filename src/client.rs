@@ -5,6 +5,7 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::ServerAddress;
@@ -14,10 +15,11 @@ use crate::error::Result;
 use crate::event::{self, Event, EventKind, TlsEvent, TlsReloadEvent};
 use crate::ffi::fork::{Abandon, PerProcess};
 use crate::logging::{debug, warn};
-use crate::op::{Deployment, HasDeployment, execute};
+use crate::op::{Deployment, HasDeployment, end_sessions, execute};
 use crate::options::{ClientOptions, DriverInfo};
 pub use crate::pool::{PoolSnapshot, PoolState};
 use crate::sdam::{Topology, TopologyDescription};
+use crate::session::SessionPool;
 use crate::srv;
 use crate::tls::{FilesSnapshot, HandshakeReport, TlsContext};
 use crate::uri::ConnectionString;
@@ -52,6 +54,7 @@ struct ClientInner {
     options: ClientOptions,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
+    sessions: Arc<SessionPool>,
     /// Watches the files of TLS, if the options enable it.
     watcher: OnceLock<Watcher>,
     /// Polls DNS for new hosts, with `mongodb+srv`.
@@ -66,6 +69,7 @@ impl ClientInner {
             options,
             connector,
             topology,
+            sessions: Arc::new(SessionPool::new()),
             watcher: OnceLock::new(),
             #[cfg(feature = "srv")]
             polling: OnceLock::new(),
@@ -100,6 +104,15 @@ impl ClientInner {
             child.watch_files(seen, interval);
         }
         child
+    }
+
+    fn deployment(&self) -> Deployment<'_> {
+        Deployment {
+            options: &self.options,
+            connector: &self.connector,
+            topology: &self.topology,
+            sessions: &self.sessions,
+        }
     }
 
     /// The current state of the files of TLS and the interval of checks, or `None` if they are not watched.
@@ -169,8 +182,11 @@ impl ClientInner {
 }
 
 impl Drop for ClientInner {
-    /// Stops the monitor and pool threads and aborts their I/O.
+    /// Ends the sessions of the client. Then stops the monitor and pool threads and aborts their I/O.
     fn drop(&mut self) {
+        if !thread::panicking() {
+            end_sessions::run(self.deployment());
+        }
         self.topology.close();
     }
 }
@@ -389,6 +405,9 @@ impl Client {
     /// Closes the client and all its clones: closes idle connections, aborts attempts to connect, and stops the threads.
     /// Waits for connections in use to come back, for at most `limit`.
     ///
+    /// Before that the client tells a server that is known which [sessions](crate::Session) have ended, which takes one
+    /// round trip, and 1 s at most. Errors of this command are ignored.
+    ///
     /// Returns the connections that were still in use after that. Each is closed when its command or its cursor ends.
     /// Later commands fail with [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
     ///
@@ -402,6 +421,7 @@ impl Client {
     pub fn close(&self, limit: Duration) -> Vec<ConnectionInUse> {
         let now = Instant::now();
         let inner = self.inner();
+        end_sessions::run(inner.deployment());
         inner.topology.close();
         if let Some(watcher) = inner.watcher.get() {
             watcher.end();
@@ -434,12 +454,7 @@ impl RefUnwindSafe for Client {}
 
 impl HasDeployment for Client {
     fn deployment(&self) -> Deployment<'_> {
-        let inner = self.inner();
-        Deployment {
-            options: &inner.options,
-            connector: &inner.connector,
-            topology: &inner.topology,
-        }
+        self.inner().deployment()
     }
 }
 

@@ -16,6 +16,7 @@ use bson::{Document, RawBson};
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
+use crate::client_session::{Free, Scope, session_of};
 use crate::command::Command;
 #[cfg(not(feature = "serde"))]
 use crate::document::to_document;
@@ -52,8 +53,13 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// Behind a load balancer (`loadBalanced=true`) a cursor keeps its connection until the server has closed the cursor,
 /// because another connection may lead to another server. If a batch fails with a network error, the cursor keeps the
 /// broken connection until it is dropped.
-pub struct Cursor<T = Document> {
+///
+/// All commands of a cursor run in one session. It is that of the program if the cursor was opened
+/// [within](crate::Database::within) one, and `S` is its type. Otherwise the client lends a session to the cursor until the
+/// server has closed it.
+pub struct Cursor<T = Document, S: Scope = Free> {
     client: Client,
+    scope: S,
     target: CursorTarget,
     database: String,
     collection: String,
@@ -81,9 +87,14 @@ enum Until {
     Document,
 }
 
-impl<T> Cursor<T> {
+impl<T, S: Scope> Cursor<T, S> {
     /// Opens a cursor from the result of `command`.
-    pub(crate) fn open(client: Client, opened: Opened, command: &Command) -> Result<Self> {
+    pub(crate) fn open(
+        client: Client,
+        scope: S,
+        opened: Opened,
+        command: &Command,
+    ) -> Result<Self> {
         let Opened {
             reply,
             connection,
@@ -100,6 +111,7 @@ impl<T> Cursor<T> {
         };
         Ok(Self {
             client,
+            scope,
             target,
             database,
             collection,
@@ -216,6 +228,7 @@ impl<T> Cursor<T> {
             self.failed = !self.can_continue_after(error);
             if is_cursor_lost(error) {
                 self.id = 0;
+                self.target.end_session();
                 // After a network error a pinned connection stays with the cursor until it is dropped ("Load Balancer
                 // Support", "Behaviour With Cursors").
                 if self.target.perished().is_none() {
@@ -277,6 +290,7 @@ impl<T> Cursor<T> {
             database: &self.database,
             collection: &self.collection,
             cursor_id: self.id,
+            session: session_of(&self.scope),
             limit,
         };
         if let Err(error) = kill_cursors.run(&self.client, &mut self.target) {
@@ -316,6 +330,7 @@ impl<T> Cursor<T> {
             database: &self.database,
             collection: &self.collection,
             cursor_id: self.id,
+            session: session_of(&self.scope),
             batch_size: self.batch_size,
             comment: self.comment.as_ref(),
             limit,
@@ -329,6 +344,7 @@ impl<T> Cursor<T> {
         self.batch = reply.into_batch()?;
         self.id = id;
         if self.id == 0 {
+            self.target.end_session();
             self.target.unpin();
         }
         Ok(())
@@ -355,7 +371,7 @@ impl<T> Cursor<T> {
 }
 
 #[cfg(feature = "serde")]
-impl<T: DeserializeOwned + 'static> Iterator for Cursor<T> {
+impl<T: DeserializeOwned + 'static, S: Scope> Iterator for Cursor<T, S> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
@@ -364,7 +380,7 @@ impl<T: DeserializeOwned + 'static> Iterator for Cursor<T> {
 }
 
 #[cfg(not(feature = "serde"))]
-impl Iterator for Cursor<Document> {
+impl<S: Scope> Iterator for Cursor<Document, S> {
     type Item = Result<Document>;
 
     fn next(&mut self) -> Option<Result<Document>> {
@@ -373,7 +389,7 @@ impl Iterator for Cursor<Document> {
 }
 
 #[cfg(not(feature = "serde"))]
-impl Iterator for Cursor<RawDocumentBuf> {
+impl<S: Scope> Iterator for Cursor<RawDocumentBuf, S> {
     type Item = Result<RawDocumentBuf>;
 
     fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
@@ -381,7 +397,7 @@ impl Iterator for Cursor<RawDocumentBuf> {
     }
 }
 
-impl<T> Drop for Cursor<T> {
+impl<T, S: Scope> Drop for Cursor<T, S> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.kill(self.timeout.of_drop());
@@ -389,7 +405,7 @@ impl<T> Drop for Cursor<T> {
     }
 }
 
-impl<T> fmt::Debug for Cursor<T> {
+impl<T, S: Scope> fmt::Debug for Cursor<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cursor")
             .field("database", &self.database)

@@ -8,6 +8,7 @@ use bson::{Document, RawDocumentBuf};
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
+use crate::client_session::{Free, Scope, ScopedClient, session_of};
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::document::reply_to_document;
@@ -16,6 +17,7 @@ use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
 use crate::op::run_command::{self, Reads};
 use crate::options::database_name_problem;
+use crate::session::SessionState;
 
 impl Client {
     /// The database with this name. No command is sent.
@@ -44,10 +46,26 @@ impl Client {
     }
 }
 
+impl<S: Scope> ScopedClient<S> {
+    /// The database with this name; its commands run in the session.
+    pub fn database(&self, name: &str) -> Database<S> {
+        self.client.database(name).within(self.scope.clone())
+    }
+
+    /// The database that the connection string names, if it names one; its commands run in the session.
+    pub fn default_database(&self) -> Option<Database<S>> {
+        let database = self.client.default_database()?;
+        Some(database.within(self.scope.clone()))
+    }
+}
+
 /// One database of a deployment. Cheap to clone.
+///
+/// `S` is the scope of its commands: outside of any session of the program, unless [`within`](Self::within) set one.
 #[derive(Clone)]
-pub struct Database {
+pub struct Database<S = Free> {
     client: Client,
+    scope: S,
     name: String,
     /// The reason why every server rejects the name, if it is invalid.
     problem: Option<String>,
@@ -59,12 +77,56 @@ impl Database {
     pub(crate) fn new(client: Client, name: &str) -> Self {
         Self {
             client,
+            scope: Free,
             name: name.to_owned(),
             problem: database_name_problem(name),
             timeout: None,
         }
     }
+}
 
+impl<S> Database<S> {
+    /// The same database, whose commands and cursors run in a session: `&Session` or `Rc<Session>`. With
+    /// [`Free`] they run outside of it again.
+    ///
+    /// A command in a session fails before it is sent if another client started the session, if the command has an `lsid`
+    /// of its own, or if its write concern is `w: 0`. It fails if the server does not support sessions.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let session = client.start_session().run()?;
+    /// let shop = client.database("shop").within(&session);
+    /// for thing in shop.run_cursor_command::<Document>(doc! { "find": "things" })? {
+    ///     println!("{}", thing?);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn within<T: Scope>(&self, scope: T) -> Database<T> {
+        Database {
+            client: self.client.clone(),
+            scope,
+            name: self.name.clone(),
+            problem: self.problem.clone(),
+            timeout: self.timeout,
+        }
+    }
+
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name, or an error if no server accepts it.
+    fn sendable_name(&self) -> Result<&str> {
+        match &self.problem {
+            Some(problem) => Err(Error::invalid_argument(problem.clone())),
+            None => Ok(&self.name),
+        }
+    }
+}
+
+impl<S: Scope> Database<S> {
     /// Returns a handle of the same database with its own `timeoutMS`: the limit of each command, unless the command has
     /// [its own](Command::timeout). Zero means no limit, even if the client has one.
     ///
@@ -83,11 +145,6 @@ impl Database {
             timeout: Some(limit),
             ..self.clone()
         }
-    }
-
-    /// The database's name.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Runs a command and returns the server's reply.
@@ -153,7 +210,7 @@ impl Database {
         command: impl Into<Command>,
     ) -> Result<T> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let reply = run_command::run(&self.client, name, &command, Reads::ByName)?;
+        let reply = run_command::run(&self.client, name, &command, Reads::ByName, self.session())?;
         reply_to_typed(&reply)
     }
 
@@ -171,7 +228,7 @@ impl Database {
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        run_command::run(&self.client, name, &command, Reads::Unknown)
+        run_command::run(&self.client, name, &command, Reads::Unknown, self.session())
     }
 
     /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is retried as with
@@ -190,10 +247,10 @@ impl Database {
     /// # Errors
     /// As [`run_command`](Self::run_command), and
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) if the reply has no cursor.
-    pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T>> {
+    pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T, S>> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let opened = run_command::run_for_cursor(&self.client, name, &command)?;
-        Cursor::open(self.client.clone(), opened, &command)
+        let opened = run_command::run_for_cursor(&self.client, name, &command, self.session())?;
+        Cursor::open(self.client.clone(), self.scope.clone(), opened, &command)
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -221,13 +278,13 @@ impl Database {
     pub fn run_cursor_command_with_reply<T>(
         &self,
         command: impl Into<Command>,
-    ) -> Result<(Document, Option<Cursor<T>>)> {
+    ) -> Result<(Document, Option<Cursor<T, S>>)> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let opened = run_command::run_for_cursor(&self.client, name, &command)?;
+        let opened = run_command::run_for_cursor(&self.client, name, &command, self.session())?;
         let reply = reply_to_document(opened.reply.reply())?;
-        let client = self.client.clone();
+        let (client, scope) = (self.client.clone(), self.scope.clone());
         let cursor = match reply.contains_key("cursor") {
-            true => Some(Cursor::open(client, opened, &command)?),
+            true => Some(Cursor::open(client, scope, opened, &command)?),
             false => None,
         };
         Ok((reply, cursor))
@@ -238,16 +295,12 @@ impl Database {
         command.into().within_database(self.timeout)
     }
 
-    /// The name, or an error if no server accepts it.
-    fn sendable_name(&self) -> Result<&str> {
-        match &self.problem {
-            Some(problem) => Err(Error::invalid_argument(problem.clone())),
-            None => Ok(&self.name),
-        }
+    fn session(&self) -> Option<&SessionState> {
+        session_of(&self.scope)
     }
 }
 
-impl fmt::Debug for Database {
+impl<S> fmt::Debug for Database<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("name", &self.name)

@@ -1,7 +1,30 @@
-//! Random numbers that need not be secret: cheap, without a lock and without a system call. Numbers that must not be
-//! guessable come from OpenSSL.
+//! Random numbers that need not be secret, cheap, without a lock and without a system call; and UUIDs, from OpenSSL.
+//! Other numbers that must not be guessable come from OpenSSL too.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::SystemTime;
+
+use openssl::rand::rand_bytes;
+
+use crate::ffi::fork;
+
+/// Returns a random UUID, version 4 (RFC 9562, section 5.4).
+///
+/// A forked child does not return the UUIDs of its parent: OpenSSL seeds its generator again after a fork.
+pub(crate) fn uuid() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let _at_work = fork::at_work();
+    if rand_bytes(&mut bytes).is_err() {
+        // The keys of hash maps are inherited by a forked child, so the process is a part of the hash.
+        for half in bytes.chunks_exact_mut(8) {
+            let unique = (std::process::id(), SystemTime::now());
+            half.copy_from_slice(&RandomState::new().hash_one(unique).to_le_bytes());
+        }
+    }
+    bytes[6] = 0x40 | (bytes[6] & 0x0f);
+    bytes[8] = 0x80 | (bytes[8] & 0x3f);
+    bytes
+}
 
 /// Returns a number below `end`, with nearly equal probability; 0 if `end` is 0.
 pub(crate) fn below(end: usize) -> usize {
@@ -22,7 +45,18 @@ fn any() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn uuids_differ_and_have_version_4() {
+        let uuids: HashSet<_> = (0..100).map(|_| uuid()).collect();
+        assert_eq!(uuids.len(), 100);
+        for uuid in uuids {
+            assert_eq!((uuid[6] >> 4, uuid[8] >> 6), (4, 2), "{uuid:x?}");
+        }
+    }
 
     #[test]
     fn each_number_below_the_end_comes_about_as_often() {

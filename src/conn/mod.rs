@@ -40,6 +40,7 @@ pub(crate) use self::time_limit::{MaxTime, ServerTimeLimit};
 use crate::address::ServerAddress;
 use crate::auth::Authenticated;
 use crate::cause::{Category, Cause};
+use crate::data::cluster_time::{ClusterTime, ReplyTimes};
 use crate::data::hello::{Hello, integer};
 use crate::error::{CommandFailure, Error, Result, Stage};
 use crate::event::{CommandInfo, CommandMonitor, OpenCommand, OperationId};
@@ -93,6 +94,11 @@ pub(crate) trait ReadReply {
 
     /// Reads a field of `reply`, if the operation needs it.
     fn field(&mut self, _reply: &RawDocument, _field: &RawElement<'_>) {}
+
+    /// Returns true if the server holds a cursor after this reply. Then the session of the command is still in use.
+    fn leaves_cursor_open(&self) -> bool {
+        false
+    }
 }
 
 /// Reads nothing: the caller gets the whole reply.
@@ -125,6 +131,8 @@ pub(crate) struct Connection {
     last_request_id: i32,
     /// True if the last reply reports a change of the server's state.
     says_state_changed: bool,
+    /// The times in the last reply.
+    times: ReplyTimes,
     perished: Option<Perished>,
     /// Interrupts the connection from another thread.
     interrupt: Arc<Interrupt>,
@@ -158,6 +166,7 @@ impl Connection {
             spare: Vec::new(),
             last_request_id: 0,
             says_state_changed: false,
+            times: ReplyTimes::default(),
             perished: None,
             interrupt,
         }
@@ -218,6 +227,11 @@ impl Connection {
         self.says_state_changed
     }
 
+    /// The cluster time and the operation time in the last reply. There are none if no reply was received.
+    pub(crate) fn times(&self) -> &ReplyTimes {
+        &self.times
+    }
+
     /// The reason why the connection must not be used again, or `None` while it may be.
     pub(crate) fn perished(&self) -> Option<Perished> {
         self.perished
@@ -257,6 +271,7 @@ impl Connection {
         fields: &mut dyn ReadReply,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        self.times = ReplyTimes::default();
         if self.socket().is_inherited() {
             return Err(Error::of_the_parent().with_server(&self.server));
         }
@@ -351,7 +366,7 @@ impl Connection {
             let what = format!("the reply to {}", Quoted(&request.command.name()));
             self.explain(failure, stage, &what, deadline)
         })?;
-        let success = outcome(&reply, fields)
+        let success = outcome(&reply, fields, &mut self.times)
             .map_err(|error| error.with_server(&self.server).with_stage(stage));
         self.says_state_changed =
             matches!(success, Ok(Success::ButNotReplicated)) && StateChange::read(&reply).is_some();
@@ -618,11 +633,15 @@ enum Success {
 
 /// Returns an error if the reply reports that the command failed.
 pub(crate) fn check(reply: &RawDocument) -> Result<()> {
-    outcome(reply, &mut ()).map(|_| ())
+    outcome(reply, &mut (), &mut ReplyTimes::default()).map(|_| ())
 }
 
-/// Checks the reply like [`check`]; `fields` reads it in the same pass.
-fn outcome(reply: &RawDocument, fields: &mut dyn ReadReply) -> Result<Success> {
+/// Checks the reply like [`check`]. Reads its times into `times`; `fields` reads other fields in the same pass.
+fn outcome(
+    reply: &RawDocument,
+    fields: &mut dyn ReadReply,
+    times: &mut ReplyTimes,
+) -> Result<Success> {
     fields.begin();
     let mut ok = false;
     let mut success = Success::Whole;
@@ -656,6 +675,16 @@ fn outcome(reply: &RawDocument, fields: &mut dyn ReadReply) -> Result<Success> {
                 }
             }
             "writeConcernError" => success = Success::ButNotReplicated,
+            "$clusterTime" => {
+                if let Ok(RawBsonRef::Document(time)) = element.value() {
+                    times.cluster_time = ClusterTime::read(time);
+                }
+            }
+            "operationTime" => {
+                if let Ok(RawBsonRef::Timestamp(time)) = element.value() {
+                    times.operation_time = Some(time);
+                }
+            }
             _ => fields.field(reply, &element),
         }
     }

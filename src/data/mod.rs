@@ -4,6 +4,7 @@
 
 pub(crate) mod auth_mechanism;
 pub(crate) mod certificate;
+pub(crate) mod cluster_time;
 pub(crate) mod compressor;
 pub(crate) mod hello;
 pub(crate) mod limit;

@@ -78,6 +78,11 @@ impl ReadReply for CursorFields {
         }
         self.found = Some(found);
     }
+
+    fn leaves_cursor_open(&self) -> bool {
+        let id = self.found.as_ref().and_then(|found| found.cursor_id);
+        id.is_some_and(|id| id != 0)
+    }
 }
 
 /// A reply, and the positions that were read in it.

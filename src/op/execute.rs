@@ -4,16 +4,19 @@
 //! pinned connection of an open cursor, and does not retry. Both call `send`, which is the only place where a command of
 //! a program is sent.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use bson::RawDocumentBuf;
 
 use super::retry::{Attempts, Decision, label_write};
-use super::target::{CursorTarget, SelectedConnection};
+use super::session::OperationSession;
+use super::target::{CursorTarget, Place, SelectedConnection};
 use super::timeout::{self, TimeLimit};
 use super::{Operation, OperationKind};
 use crate::conn::{Connection, Connector, ReadReply, Request, ServerTimeLimit};
+use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
 use crate::event::{self, OperationId};
 use crate::logging::debug;
@@ -23,6 +26,7 @@ use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::ServerRequirement;
 use crate::sdam::{Selected, SelectingOperation, Topology, TopologyType};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
+use crate::session::{ImplicitSession, ServerSession, SessionPool};
 use crate::time::{Deadline, TimeoutKind};
 use crate::wire::request::Envelope;
 
@@ -32,6 +36,7 @@ pub(crate) struct Deployment<'a> {
     pub(crate) options: &'a ClientOptions,
     pub(crate) connector: &'a Connector,
     pub(crate) topology: &'a Topology,
+    pub(crate) sessions: &'a Arc<SessionPool>,
 }
 
 /// A client, as the executor sees it.
@@ -49,22 +54,46 @@ pub(crate) fn run(
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
+    let mut held = None;
+    match run_attempts(client, operation, fields, &mut held) {
+        Ok((reply, mut connection)) => {
+            connection.session =
+                held.map(|session| ImplicitSession::new(client.deployment().sessions, session));
+            Ok((reply, connection))
+        }
+        Err(error) => {
+            client.deployment().sessions.end(held, None);
+            Err(error)
+        }
+    }
+}
+
+/// Runs an operation until an attempt succeeds or no other one is allowed. All attempts use one session: `held`, if it is
+/// one of the pool. It is still there after a success that leaves a cursor open, and after an error.
+fn run_attempts(
+    client: &dyn HasDeployment,
+    operation: &Operation<'_>,
+    fields: &mut dyn ReadReply,
+    held: &mut Option<ServerSession>,
+) -> Result<(RawDocumentBuf, SelectedConnection)> {
     event::begin_operation();
     let deadline = operation.limit.begin(client.deployment().options);
-    let outcome = run_until(client, operation, fields, deadline);
+    let outcome = run_until(client, operation, fields, held, deadline);
     timeout::transformed(outcome, deadline)
 }
 
-/// Runs an operation as [`run`] does, until `deadline`.
+/// Runs an operation as [`run_attempts`] does, until `deadline`.
 fn run_until(
     client: &dyn HasDeployment,
     operation: &Operation<'_>,
     fields: &mut dyn ReadReply,
+    held: &mut Option<ServerSession>,
     deadline: Option<Deadline>,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let primary = ReadPreference::default();
     let preference = operation.read_preference.unwrap_or(&primary);
     let mut deployment = client.deployment();
+    operation.session.check(deployment.sessions)?;
     let mut attempts: Option<(OperationKind, Attempts)> = None;
     let mut deprioritized = Vec::new();
     let mut last: Option<Error> = None;
@@ -85,11 +114,11 @@ fn run_until(
             (Err(error), None) => return Err(error),
         };
         let id = &selecting.id;
-        let error = match deployment.attempt(&selected, operation, id, fields, selection, deadline)
-        {
-            Ok(result) => return Ok(result),
-            Err(error) => error,
-        };
+        let error =
+            match deployment.attempt(&selected, operation, id, fields, held, selection, deadline) {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
+            };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
         let (kind, attempts) = attempts.get_or_insert_with(|| {
             let kind = (operation.kind)();
@@ -121,7 +150,7 @@ fn run_until(
     }
 }
 
-/// Runs an operation of an open cursor at `target`, once. Reuses the memory of `spare` for the reply.
+/// Runs an operation of an open cursor at `target`, once, in the session that opened the cursor. Reuses the memory of `spare` for the reply.
 pub(crate) fn run_at(
     client: &dyn HasDeployment,
     target: &mut CursorTarget,
@@ -133,17 +162,54 @@ pub(crate) fn run_at(
     let deployment = client.deployment();
     let deadline = operation.limit.begin(deployment.options);
     let mut checked_out;
-    let selected = match target {
-        CursorTarget::Connection(pinned) => &mut **pinned,
-        CursorTarget::Server(server) => {
+    let selected = match &mut target.place {
+        Place::Connection(pinned) => &mut **pinned,
+        Place::Server(server) => {
             checked_out = server.check_out(timeout::of_selection(deployment.options, deadline))?;
             &mut checked_out
         }
     };
     selected.connection.recycle(spare);
+    let mut none = None;
+    let (held, session) = match (&mut target.session, operation.session) {
+        (Some(implicit), session) => (&mut implicit.session, session),
+        // The server did not support sessions when it opened the cursor.
+        (None, OperationSession::Implicit) => (&mut none, OperationSession::Omitted),
+        (None, session) => (&mut none, session),
+    };
+    let operation = Operation {
+        session,
+        ..*operation
+    };
     let id = OperationId::default();
-    let outcome = deployment.send(selected, operation, &id, fields, deadline);
+    let outcome = deployment.send(selected, &operation, &id, fields, held, deadline);
     timeout::transformed(outcome, deadline)
+}
+
+/// Runs an operation once on a server that is known now. Does nothing if there is none.
+pub(crate) fn run_on_known_server(
+    deployment: Deployment<'_>,
+    operation: &Operation<'_>,
+) -> Result<()> {
+    event::begin_operation();
+    let primary = ReadPreference::default();
+    let preference = operation.read_preference.unwrap_or(&primary);
+    let requirement = ServerRequirement::Read(preference);
+    let Some(selected) = deployment.topology.select_known(requirement) else {
+        return Ok(());
+    };
+    let deadline = operation.limit.begin(deployment.options);
+    let id = OperationId::default();
+    deployment.attempt(
+        &selected,
+        operation,
+        &id,
+        &mut (),
+        &mut None,
+        deadline,
+        deadline,
+    )?;
+    Ok(())
 }
 
 /// Checks out a connection to a server that accepts writes. Runs no command on it. `name` is the operation's name in
@@ -171,11 +237,12 @@ impl Deployment<'_> {
         operation: &Operation<'_>,
         id: &OperationId,
         fields: &mut dyn ReadReply,
+        held: &mut Option<ServerSession>,
         selection: Option<Deadline>,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
         let mut connection = self.check_out(selected, selection)?;
-        let reply = self.send(&mut connection, operation, id, fields, deadline)?;
+        let reply = self.send(&mut connection, operation, id, fields, held, deadline)?;
         Ok((reply, connection))
     }
 
@@ -194,17 +261,23 @@ impl Deployment<'_> {
             topology_type: selected.topology_type,
             server_type: selected.description.server_type,
             min_round_trip_time: selected.description.min_round_trip_time,
+            session_minutes: selected.session_minutes,
+            session: None,
         })
     }
 
     /// Sends the command of an operation and reads its reply. Then reports to the topology what the reply or the error says
     /// about the server.
+    ///
+    /// The session of the pool in which the command runs, if it is one, is in `held` after an error and while a cursor is
+    /// open.
     fn send(
         self,
         selected: &mut SelectedConnection,
         operation: &Operation<'_>,
         id: &OperationId,
         fields: &mut dyn ReadReply,
+        held: &mut Option<ServerSession>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
         check_wire_version(operation, selected.connection.hello().max_wire_version)
@@ -215,12 +288,18 @@ impl Deployment<'_> {
             socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
         let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
         let preference = selected.read_preference(operation.read_preference)?;
+        let session = operation.session.begin(self.sessions, selected, held)?;
         let request = Request {
             command: operation.command,
             sequences: operation.sequences,
             envelope: Envelope {
                 database: operation.database,
                 read_preference: preference.as_deref(),
+                session_id: session.id,
+                cluster_time: session
+                    .cluster_time
+                    .as_ref()
+                    .and_then(ClusterTime::document),
                 read_concern: operation.read_concern,
                 write_concern: operation.write_concern,
                 ..Envelope::default()
@@ -233,6 +312,9 @@ impl Deployment<'_> {
         };
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);
+        let is_kept = reply.is_err() || fields.leaves_cursor_open();
+        let used = operation.session;
+        used.end(self.sessions, connection, held, is_kept);
         match &reply {
             Err(error) => self
                 .topology

@@ -3,9 +3,11 @@
 use bson::{RawBson, RawDocumentBuf};
 
 use super::{
-    CursorFields, CursorReply, CursorTarget, HasDeployment, MaxTime, Operation, TimeLimit, execute,
+    CursorFields, CursorReply, CursorTarget, HasDeployment, MaxTime, Operation, OperationSession,
+    TimeLimit, execute,
 };
 use crate::error::Result;
+use crate::session::SessionState;
 use crate::wire::request::{EncodeCommand, Fields};
 
 /// See the [module documentation](self).
@@ -13,6 +15,8 @@ pub(crate) struct GetMore<'a> {
     pub(crate) database: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) cursor_id: i64,
+    /// The session of the program that opened the cursor, if it was one.
+    pub(crate) session: Option<&'a SessionState>,
     /// The number of documents in the batch; `None` leaves it to the server.
     pub(crate) batch_size: Option<i32>,
     pub(crate) comment: Option<&'a GetMoreComment>,
@@ -46,6 +50,7 @@ impl GetMore<'_> {
         let operation = Operation {
             limit: self.limit,
             max_time: self.max_time,
+            session: OperationSession::of(self.session),
             ..Operation::new(self.database, self)
         };
         let reply = execute::run_at(client, target, &operation, &mut fields, spare)?;

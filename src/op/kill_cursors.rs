@@ -1,7 +1,8 @@
 //! `killCursors`: closes an open cursor on its server ("Find, getMore and killCursors").
 
-use super::{CursorTarget, HasDeployment, Operation, TimeLimit, execute};
+use super::{CursorTarget, HasDeployment, Operation, OperationSession, TimeLimit, execute};
 use crate::error::Result;
+use crate::session::SessionState;
 use crate::wire::request::{EncodeCommand, Fields};
 
 /// See the [module documentation](self).
@@ -9,6 +10,8 @@ pub(crate) struct KillCursors<'a> {
     pub(crate) database: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) cursor_id: i64,
+    /// The session of the program that opened the cursor, if it was one.
+    pub(crate) session: Option<&'a SessionState>,
     pub(crate) limit: TimeLimit,
 }
 
@@ -17,6 +20,7 @@ impl KillCursors<'_> {
     pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut CursorTarget) -> Result<()> {
         let operation = Operation {
             limit: self.limit,
+            session: OperationSession::of(self.session),
             ..Operation::new(self.database, self)
         };
         execute::run_at(client, target, &operation, &mut (), Vec::new())?;

@@ -5,8 +5,8 @@
 //! [`ReadReply`](crate::conn::ReadReply) reads the fields in the one pass over the reply that also looks for errors. Each
 //! operation has a file; nothing else knows how operations differ.
 //!
-//! [`execute`] controls the sequence: deadline → server selection → check-out, or the pinned connection → the fields that
-//! the driver adds ([`Envelope`](crate::wire::request::Envelope)) → encode → one write, one read → one pass over the
+//! [`execute`] controls the sequence: deadline → server selection → check-out, or the pinned connection → session → the
+//! fields that the driver adds ([`Envelope`](crate::wire::request::Envelope)) → encode → one write, one read → one pass over the
 //! reply → retry or result.
 //!
 //! | file | holds |
@@ -14,9 +14,11 @@
 //! | `execute.rs` | the sequence above, for an operation that selects a server and for one of an open cursor |
 //! | `retry.rs` | the decision whether and when to retry: no clock, no sleep |
 //! | `timeout.rs` | the time limits of operations and cursors |
+//! | `session.rs` | the session of a command, and the cluster time that it sends |
 //! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
 //! | `run_command.rs` | a command of the program, as it is |
 //! | `get_more.rs` `kill_cursors.rs` | the next batch of a cursor; closing a cursor |
+//! | `end_sessions.rs` | the end of all sessions of a client that closes |
 //! | `batch.rs` | the batch of a cursor in a reply |
 //!
 //! Runs on the thread of the program. It holds no lock while it waits for a server, a connection or a reply.
@@ -25,11 +27,13 @@
 //! getMore and killCursors", "Client Side Operations Timeout".
 
 mod batch;
+pub(crate) mod end_sessions;
 pub(crate) mod execute;
 mod get_more;
 mod kill_cursors;
 mod retry;
 pub(crate) mod run_command;
+mod session;
 mod target;
 pub(crate) mod timeout;
 
@@ -41,6 +45,7 @@ pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
 pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
+pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
 pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit};
 pub(crate) use crate::conn::MaxTime;
@@ -70,6 +75,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) read_concern: Option<&'a RawDocument>,
     /// The value of `writeConcern`, if the driver adds it.
     pub(crate) write_concern: Option<&'a RawDocument>,
+    /// The session that the command runs in.
+    pub(crate) session: OperationSession<'a>,
     /// The oldest wire version that has this operation. An older server does not get the command.
     pub(crate) min_wire_version: i32,
 }
@@ -87,6 +94,7 @@ impl<'a> Operation<'a> {
             read_preference: None,
             read_concern: None,
             write_concern: None,
+            session: OperationSession::Implicit,
             min_wire_version: 0,
         }
     }

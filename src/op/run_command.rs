@@ -1,16 +1,18 @@
 //! A command of the program, sent as it is ("Run Command").
 
-use bson::raw::RawDocument;
+use bson::raw::{RawDocument, RawElement};
 use bson::{RawBsonRef, RawDocumentBuf};
 
 use super::target::SelectedConnection;
 use super::{
     CursorFields, CursorReply, CursorTimeout, CursorTiming, HasDeployment, MaxTime, Operation,
-    OperationKind, TimeLimit, execute,
+    OperationKind, OperationSession, TimeLimit, execute,
 };
 use crate::command::Command;
 use crate::conn::ReadReply;
+use crate::data::hello::integer;
 use crate::error::{Error, Result};
+use crate::session::SessionState;
 use crate::time::TimeoutMs;
 use crate::wire::request::command_name;
 
@@ -32,12 +34,13 @@ pub(crate) fn run(
     database: &str,
     command: &Command,
     reads: Reads,
+    session: Option<&SessionState>,
 ) -> Result<RawDocumentBuf> {
     let limit = command
         .timeout_ms()
         .map_or(TimeLimit::OfClient, TimeLimit::Of);
     let limits = (limit, MaxTime::Remaining);
-    let (reply, _) = execute_command(client, database, command, reads, limits, &mut ())?;
+    let (reply, _) = execute_command(client, database, command, reads, limits, session, &mut ())?;
     Ok(reply)
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn run_for_cursor(
     client: &dyn HasDeployment,
     database: &str,
     command: &Command,
+    session: Option<&SessionState>,
 ) -> Result<Opened> {
     let of_client = || TimeoutMs::of_client(client.deployment().options);
     let timeout = command.timeout_ms().or_else(of_client);
@@ -70,6 +74,7 @@ pub(crate) fn run_for_cursor(
         command,
         Reads::ByName,
         limits,
+        session,
         &mut fields,
     )?;
     Ok(Opened {
@@ -85,6 +90,7 @@ fn execute_command(
     command: &Command,
     reads: Reads,
     (limit, max_time): (TimeLimit, MaxTime),
+    session: Option<&SessionState>,
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let body = command.body()?;
@@ -101,9 +107,42 @@ fn execute_command(
         limit,
         max_time,
         read_preference: command.preference(),
+        session: operation_session(body, session)?,
         ..Operation::new(database, body)
     };
     execute::run(client, &operation, fields)
+}
+
+/// Chooses the session of a command. A command that carries the ID of a session gets no second one, and a write without
+/// acknowledgement gets none ("Driver Sessions", "When using unacknowledged writes").
+fn operation_session<'a>(
+    body: &RawDocument,
+    session: Option<&'a SessionState>,
+) -> Result<OperationSession<'a>> {
+    let mut problem = None;
+    for field in body.iter_elements().map_while(std::result::Result::ok) {
+        match field.key().as_str() {
+            "lsid" => problem = Some("a command with an lsid of its own cannot run in a session"),
+            "writeConcern" if is_unacknowledged(&field) => {
+                problem = Some("an unacknowledged write cannot run in a session");
+            }
+            _ => {}
+        }
+    }
+    match (problem, session) {
+        (Some(problem), Some(_)) => Err(Error::invalid_argument(problem)),
+        (Some(_), None) => Ok(OperationSession::Omitted),
+        (None, session) => Ok(OperationSession::of(session)),
+    }
+}
+
+/// Returns whether a write concern is `w: 0`.
+fn is_unacknowledged(write_concern: &RawElement<'_>) -> bool {
+    let Ok(RawBsonRef::Document(write_concern)) = write_concern.value() else {
+        return false;
+    };
+    let w = write_concern.get("w").ok().flatten();
+    w.and_then(integer) == Some(0)
 }
 
 fn kind(body: &RawDocument, reads: Reads) -> OperationKind {

@@ -1,4 +1,4 @@
-//! The connections that operations use: one to a selected server, or those of an open cursor.
+//! The connections that operations use: one to a selected server, or those of an open cursor with its session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::options::{ReadPreference, ReadPreferenceMode};
 use crate::pool::PinnedBy;
 use crate::sdam::{ServerConnection, ServerPool, ServerType, TopologyType};
+use crate::session::{ImplicitSession, Lifetime};
 use crate::time::Deadline;
 
 /// A connection that is checked out, and the types by which its server was selected.
@@ -19,6 +20,10 @@ pub(crate) struct SelectedConnection {
     pub(super) server_type: ServerType,
     /// The minimum round trip time to the server when it was selected.
     pub(super) min_round_trip_time: Duration,
+    /// The shortest lifetime of sessions on the servers of the deployment, in minutes, if all have sessions.
+    pub(super) session_minutes: Option<i64>,
+    /// The session of the driver's own in which a command has opened a cursor.
+    pub(super) session: Option<ImplicitSession>,
 }
 
 impl SelectedConnection {
@@ -30,12 +35,30 @@ impl SelectedConnection {
     /// Pins the connection: all further commands of a cursor use it.
     pub(crate) fn pin(mut self) -> CursorTarget {
         self.connection.pin(PinnedBy::Cursor);
-        CursorTarget::Connection(Box::new(self))
+        let session = self.session.take();
+        CursorTarget {
+            place: Place::Connection(Box::new(self)),
+            session,
+        }
     }
 
     /// Gives the connection back. Further commands of a cursor go to the same server, on any connection.
-    pub(crate) fn release(self) -> CursorTarget {
-        CursorTarget::Server(self.server())
+    pub(crate) fn release(mut self) -> CursorTarget {
+        CursorTarget {
+            place: Place::Server(self.server()),
+            session: self.session.take(),
+        }
+    }
+
+    /// Returns the lifetime of a session on the server, or `None` if the server does not support sessions ("How to Tell
+    /// Whether a Connection Supports Sessions").
+    pub(super) fn session_lifetime(&self) -> Option<Lifetime> {
+        if self.topology_type == TopologyType::LoadBalanced {
+            return Some(Lifetime::Unknown);
+        }
+        let minutes = self.connection.hello().logical_session_timeout_minutes?;
+        let shortest = self.session_minutes.map_or(minutes, |all| all.min(minutes));
+        Some(Lifetime::of_minutes(Some(shortest)))
     }
 
     fn server(&self) -> TargetServer {
@@ -44,6 +67,7 @@ impl SelectedConnection {
             topology_type: self.topology_type,
             server_type: self.server_type,
             min_round_trip_time: self.min_round_trip_time,
+            session_minutes: self.session_minutes,
         }
     }
 
@@ -71,8 +95,14 @@ impl SelectedConnection {
     }
 }
 
+/// Where the commands of an open cursor go, and the session in which they run if the program gave none.
+pub(crate) struct CursorTarget {
+    pub(super) place: Place,
+    pub(super) session: Option<ImplicitSession>,
+}
+
 /// Where the commands of an open cursor go.
-pub(crate) enum CursorTarget {
+pub(super) enum Place {
     /// To the server that holds the cursor, on any connection.
     Server(TargetServer),
     /// To the connection that opened the cursor ("Load Balancer Support", "Connection Pinning").
@@ -80,28 +110,34 @@ pub(crate) enum CursorTarget {
 }
 
 impl CursorTarget {
+    /// Gives the session back, if it is one of the pool.
+    pub(crate) fn end_session(&mut self) {
+        self.session = None;
+    }
+
     /// Gives a pinned connection back.
     pub(crate) fn unpin(&mut self) {
-        if let Self::Connection(pinned) = self {
-            *self = Self::Server(pinned.server());
+        if let Place::Connection(pinned) = &self.place {
+            self.place = Place::Server(pinned.server());
         }
     }
 
     /// Returns the reason why a pinned connection must not be used again, if there is one.
     pub(crate) fn perished(&self) -> Option<Perished> {
-        match self {
-            Self::Server(_) => None,
-            Self::Connection(pinned) => pinned.connection.perished(),
+        match &self.place {
+            Place::Server(_) => None,
+            Place::Connection(pinned) => pinned.connection.perished(),
         }
     }
 }
 
 /// The server that holds a cursor.
-pub(crate) struct TargetServer {
+pub(super) struct TargetServer {
     pool: Arc<ServerPool>,
     topology_type: TopologyType,
     server_type: ServerType,
     min_round_trip_time: Duration,
+    session_minutes: Option<i64>,
 }
 
 impl TargetServer {
@@ -111,6 +147,8 @@ impl TargetServer {
             topology_type: self.topology_type,
             server_type: self.server_type,
             min_round_trip_time: self.min_round_trip_time,
+            session_minutes: self.session_minutes,
+            session: None,
         })
     }
 }

@@ -93,6 +93,16 @@ impl Topology {
         outcome
     }
 
+    /// Selects a server that is known now, without waiting. Returns `None` if there is none.
+    pub(crate) fn select_known(&self, requirement: ServerRequirement<'_>) -> Option<Selected> {
+        let locked = self.lock();
+        let snapshot = Arc::clone(&locked.snapshot);
+        let is_closed = locked.is_closed;
+        drop(locked);
+        let selected = snapshot.choose(requirement, &[]).ok().flatten();
+        selected.filter(|_| !is_closed)
+    }
+
     /// Writes a message with the current description of the topology.
     fn log_selection(
         &self,

@@ -29,6 +29,8 @@ pub(crate) struct Selected {
     pub(crate) server: Arc<Server>,
     pub(crate) description: Arc<ServerDescription>,
     pub(crate) topology_type: TopologyType,
+    /// The shortest lifetime of sessions on the servers of the deployment, in minutes, if all have sessions.
+    pub(crate) session_minutes: Option<i64>,
 }
 
 impl TopologySnapshot {
@@ -138,6 +140,7 @@ impl TopologySnapshot {
             server: Arc::clone(self.servers.get(&description.address)?),
             description: Arc::clone(description),
             topology_type: self.description.topology_type,
+            session_minutes: self.description.logical_session_timeout_minutes,
         })
     }
 }

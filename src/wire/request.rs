@@ -78,9 +78,9 @@ pub(crate) fn command_name(body: &RawDocument) -> &str {
 /// The fields that the driver adds to a command. They are written behind the command's own fields, so that the command
 /// is copied only once.
 ///
-/// The executor sets `database`, `read_preference`, `read_concern` and `write_concern`. The other fields are for
-/// sessions, causal consistency and `timeoutMS`, which are added later; nothing sets them yet. The fields of the Stable
-/// API belong to the connection, because they are the same for all commands of a client ([`Fields::server_api`]).
+/// The executor sets `database`, `read_preference`, `read_concern`, `write_concern`, `session_id` and `cluster_time`. The
+/// other fields are for retryable writes and `timeoutMS`, which are added later; nothing sets them yet. The fields of the
+/// Stable API belong to the connection, because they are the same for all commands of a client ([`Fields::server_api`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Envelope<'a> {
     /// `$db`: the database that the command runs on.
@@ -201,6 +201,18 @@ impl Fields<'_> {
         self.0.extend_from_slice(&length(id.len()).to_le_bytes());
         self.0.push(BinarySubtype::Uuid.into());
         self.0.extend_from_slice(&id);
+        self.0.push(0);
+        patch(self.0, start);
+    }
+
+    /// Appends an array of documents `{ id: UUID }`.
+    pub(crate) fn session_ids(&mut self, key: &str, ids: &[[u8; 16]]) {
+        self.start(ElementType::Array, key);
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        for (index, id) in ids.iter().enumerate() {
+            self.session_id(&index.to_string(), *id);
+        }
         self.0.push(0);
         patch(self.0, start);
     }
@@ -365,6 +377,28 @@ mod tests {
             2, b'$', b'd', b'b', 0, 6, 0, 0, 0, b'a', b'd', b'm', b'i', b'n', 0, 0,
         ];
         assert_eq!(buffer, expected);
+    }
+
+    #[test]
+    fn session_ids_are_an_array_of_documents() {
+        struct Ids<'a>(&'a [[u8; 16]]);
+        impl EncodeCommand for Ids<'_> {
+            fn name(&self) -> &str {
+                "endSessions"
+            }
+
+            fn encode(&self, fields: &mut Fields<'_>) {
+                fields.session_ids(self.name(), self.0);
+            }
+        }
+        let ids: Vec<[u8; 16]> = (0..11).map(|byte| [byte; 16]).collect();
+        let mut buffer = Vec::new();
+        encode_msg(&mut buffer, 1, &Ids(&ids), |_| (), &[], 1000).unwrap();
+        let documents = ids
+            .iter()
+            .map(|id| doc! { "id": bson::Uuid::from_bytes(*id) });
+        let expected = doc! { "endSessions": documents.collect::<Vec<_>>() };
+        assert_eq!(body(&buffer).unwrap().to_owned(), raw(expected));
     }
 
     /// Returns the body of a ping with this envelope.

@@ -1,0 +1,146 @@
+//! The use of a session by one command, and the cluster time that the command sends.
+//!
+//! Before a command is sent, its session is taken: that of the program, that of an open cursor, or one of the pool. After
+//! its reply, the times in the reply are noted, and a session of the pool is given back unless a cursor or a retry needs
+//! it. Sources: "Driver Sessions", "Run Command".
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::target::SelectedConnection;
+use crate::conn::Connection;
+use crate::data::cluster_time::ClusterTime;
+use crate::error::{Error, Result};
+use crate::sdam::ServerType;
+use crate::session::{ReadMode, ServerSession, SessionPool, SessionState};
+
+/// The session in which an operation runs.
+#[derive(Clone, Copy)]
+pub(crate) enum OperationSession<'a> {
+    /// One of the pool, if the server supports sessions.
+    Implicit,
+    /// A session of the program.
+    Explicit(&'a SessionState),
+    /// None: the command carries the ID of a session itself, or must not have one.
+    Omitted,
+}
+
+/// The fields that sessions add to a command.
+pub(super) struct SessionFields {
+    pub(super) id: Option<[u8; 16]>,
+    pub(super) cluster_time: Option<ClusterTime>,
+}
+
+impl<'a> OperationSession<'a> {
+    /// The session of the program, or one of the pool if there is none.
+    pub(crate) fn of(session: Option<&'a SessionState>) -> Self {
+        session.map_or(Self::Implicit, Self::Explicit)
+    }
+
+    /// Returns an error if the session of the program cannot be used with this client, before anything is sent.
+    pub(super) fn check(self, pool: &Arc<SessionPool>) -> Result<()> {
+        let Self::Explicit(session) = self else {
+            return Ok(());
+        };
+        if session.is_inherited() {
+            return Err(Error::of_the_parent());
+        }
+        if !session.is_of(pool) {
+            return Err(Error::invalid_argument(
+                "the session was started by another client",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes the session of a command that is sent next. `pool` is that of the client, and `held` is the session of the pool that the operation has already.
+    ///
+    /// # Errors
+    /// If the server does not support what the session of the program needs.
+    pub(super) fn begin(
+        self,
+        pool: &Arc<SessionPool>,
+        selected: &SelectedConnection,
+        held: &mut Option<ServerSession>,
+    ) -> Result<SessionFields> {
+        let hello = selected.connection.hello();
+        let lifetime = selected.session_lifetime();
+        let now = Instant::now();
+        *held = held.take().filter(|held| !held.is_inherited());
+        let (mut id, mut session_time) = (None, None);
+        let mut needed = None;
+        match (self, held.as_mut()) {
+            (Self::Explicit(session), _) => {
+                // The process may have been forked since the operation began.
+                self.check(pool)?;
+                if lifetime.is_none() {
+                    return Err(unsupported("the server does not support sessions"));
+                }
+                if session.read_mode() == ReadMode::Snapshot && hello.max_wire_version < SNAPSHOTS {
+                    return Err(unsupported("Snapshot reads require MongoDB 5.0 or later"));
+                }
+                session.used(now);
+                id = Some(session.id());
+                session_time = session.cluster_time();
+            }
+            (Self::Implicit, Some(held)) => {
+                held.used(now);
+                id = Some(held.id());
+            }
+            (Self::Implicit, None) => needed = lifetime,
+            (Self::Omitted, _) => {}
+        }
+        let (taken, mut cluster_time) = pool.begin(needed, now);
+        if let Some(mut taken) = taken {
+            taken.used(now);
+            id = Some(taken.id());
+            *held = Some(taken);
+        }
+        if let Some(time) = session_time {
+            time.advance(&mut cluster_time);
+        }
+        let is_standalone = selected.server_type == ServerType::Standalone;
+        if is_standalone || hello.max_wire_version < CLUSTER_TIMES {
+            cluster_time = None;
+        }
+        Ok(SessionFields { id, cluster_time })
+    }
+
+    /// Ends the use of a session by a command, after its reply or its failure on `connection`. A session of the pool stays
+    /// in `held` if `is_kept`.
+    pub(super) fn end(
+        self,
+        pool: &Arc<SessionPool>,
+        connection: &Connection,
+        held: &mut Option<ServerSession>,
+        is_kept: bool,
+    ) {
+        let times = connection.times();
+        let is_dirty = connection.perished().is_some();
+        if let Self::Explicit(session) = self {
+            session.advance(times);
+            if is_dirty {
+                session.mark_dirty();
+            }
+        }
+        if let Some(held) = held.as_mut().filter(|_| is_dirty) {
+            held.mark_dirty();
+        }
+        let returned = match is_kept {
+            true => None,
+            false => held.take(),
+        };
+        pool.end(returned, times.cluster_time.as_ref());
+    }
+}
+
+/// The error for a session of the program that the server cannot serve.
+fn unsupported(message: &str) -> Error {
+    Error::invalid_argument(message)
+}
+
+/// The first wire version whose servers know cluster times: MongoDB 3.6.
+const CLUSTER_TIMES: i32 = 6;
+
+/// The first wire version whose servers serve snapshot reads: MongoDB 5.0.
+const SNAPSHOTS: i32 = 13;
