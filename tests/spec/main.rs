@@ -12,7 +12,9 @@
 //!
 //! The output has one line for each suite (file) and one for each case that failed or was skipped; the last line
 //! contains the totals. A word on the command line selects the suites whose path contains it. A format is one row of
-//! [`FORMATS`], a skip one row of [`skips::SKIPS`]; neither depends on the set of cases.
+//! [`FORMATS`], a skip one row of [`skips::SKIPS`]; neither depends on the set of cases. Files in the unified test format
+//! are recognised by their content, in any folder: see [`unified`]. `--mutants`, or `--mutants=COUNT` for a sample,
+//! changes the expected values of those instead.
 
 #![expect(
     clippy::print_stdout,
@@ -20,6 +22,7 @@
 )]
 
 mod auth;
+mod bson_corpus;
 mod cmap;
 mod concern;
 mod connection_string;
@@ -30,6 +33,7 @@ mod selection;
 mod skips;
 #[cfg(feature = "srv")]
 mod srv;
+mod unified;
 mod uri_options;
 
 use std::env;
@@ -40,6 +44,10 @@ use runner::{Format, Report};
 
 /// The formats: the folder below the root, and the function that runs one case.
 const FORMATS: &[Format] = &[
+    Format {
+        folder: "bson-corpus/tests",
+        run: bson_corpus::run,
+    },
     Format {
         folder: "connection-string/tests",
         run: connection_string::run,
@@ -113,17 +121,29 @@ fn main() -> ExitCode {
         println!("SKIPPED: the specification tests did not run, because their files are not here.");
         println!("  git clone https://github.com/mongodb/specifications");
         println!("  SPEC_TESTS_DIR=$PWD/specifications/source cargo test --test spec");
-        println!("0 passed, 0 failed, 0 skipped");
+        println!("{}", Report::default());
         return ExitCode::SUCCESS;
     };
     println!("specification tests in {}", root.display());
     #[cfg(not(feature = "srv"))]
     println!("SKIPPED: initial-dns-seedlist-discovery did not run, because the feature srv is off");
     runner::silence_panics();
+    if let Some(mutants) = arguments
+        .iter()
+        .find_map(|one| one.strip_prefix("--mutants"))
+    {
+        unified::run_mutants(
+            &root,
+            selected,
+            mutants.trim_start_matches('=').parse().ok(),
+        );
+        return ExitCode::SUCCESS;
+    }
     let mut report = Report::default();
     for format in FORMATS {
         runner::run_format(&root, format, selected, &mut report);
     }
+    unified::run(&root, selected, &mut report);
     if selected.is_empty() {
         runner::check_skips(&root, &mut report);
     }

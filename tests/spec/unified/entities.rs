@@ -1,0 +1,369 @@
+//! The entity map of a case, and how each kind of entity is created.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bson::{Bson, Document};
+use mongotls::options::{ClientOptionsBuilder, ServerApi, ServerApiVersion};
+use mongotls::topology::TopologyDescription;
+use mongotls::{Client, ConnectionString, Cursor, Database};
+use serde_json::Value;
+
+use super::events::Events;
+use super::failure::Failure;
+use super::json::{items, unsigned};
+use super::lock;
+use super::logs::LogSink;
+use super::matcher::Lookup;
+use super::run::CaseRun;
+use super::scan::Kind;
+
+/// One entity.
+#[derive(Clone)]
+pub(crate) enum Entity {
+    Client(Arc<ClientEntity>),
+    Database(DatabaseEntity),
+    Collection,
+    Session(Arc<SessionEntity>),
+    Cursor(Arc<Mutex<CursorEntity>>),
+    Bucket,
+    Thread(Arc<Thread>),
+    Topology(Arc<TopologyDescription>),
+    /// Stored events of a client, by their index.
+    Events(Arc<ClientEntity>, usize),
+    Value(Bson),
+}
+
+/// A client with what it observes.
+pub(crate) struct ClientEntity {
+    pub(crate) client: Client,
+    pub(crate) events: Arc<Events>,
+    pub(crate) logs: Arc<LogSink>,
+}
+
+/// A database with its options.
+#[derive(Clone)]
+pub(crate) struct DatabaseEntity {
+    pub(crate) database: Database,
+}
+
+/// An explicit session. `Session` is not `Sync`, so a lock makes it usable from threads.
+pub(crate) struct SessionEntity {
+    pub(crate) client: Arc<ClientEntity>,
+}
+
+/// A cursor, until it is closed.
+pub(crate) struct CursorEntity {
+    pub(crate) cursor: Option<Cursor<Document>>,
+}
+
+/// A thread that performs operations.
+pub(crate) struct Thread {
+    operations: Mutex<Option<Sender<Value>>>,
+    thread: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
+}
+
+impl Entity {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Client(_) => Kind::Client,
+            Self::Database(_) => Kind::Database,
+            Self::Collection => Kind::Collection,
+            Self::Session(_) => Kind::Session,
+            Self::Cursor(_) => Kind::Cursor,
+            Self::Bucket => Kind::Bucket,
+            Self::Thread(_) | Self::Topology(_) | Self::Events(..) | Self::Value(_) => Kind::Other,
+        }
+    }
+}
+
+/// The entities of one case, by name.
+#[derive(Default)]
+pub(crate) struct Entities(Mutex<BTreeMap<String, Entity>>);
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident($type:ty), $text:literal;)*) => {
+        impl Entities {$(
+            $(#[$doc])*
+            pub(crate) fn $name(&self, name: &str) -> Result<$type, Failure> {
+                match self.get(name)? {
+                    Entity::$kind(found) => Ok(found),
+                    other => Err(Failure::Entity(format!(
+                        concat!("\"{}\" is a {}, not ", $text), name, other.kind().as_str()
+                    ))),
+                }
+            }
+        )*}
+    };
+}
+
+getters! {
+    client: Client(Arc<ClientEntity>), "a client";
+    database: Database(DatabaseEntity), "a database";
+    session: Session(Arc<SessionEntity>), "a session";
+    thread: Thread(Arc<Thread>), "a thread";
+    topology: Topology(Arc<TopologyDescription>), "a topology description";
+}
+
+impl Entities {
+    pub(crate) fn get(&self, name: &str) -> Result<Entity, Failure> {
+        let found = lock(&self.0).get(name).cloned();
+        found.ok_or_else(|| Failure::Entity(format!("\"{name}\" is undefined")))
+    }
+
+    pub(crate) fn put(&self, name: &str, entity: Entity) -> Result<(), Failure> {
+        let mut all = lock(&self.0);
+        if all.contains_key(name) {
+            return Err(Failure::Entity(format!("\"{name}\" exists already")));
+        }
+        all.insert(name.to_owned(), entity);
+        Ok(())
+    }
+
+    /// Replaces a value, as a loop does.
+    pub(crate) fn set_value(&self, name: &str, value: Bson) {
+        lock(&self.0).insert(name.to_owned(), Entity::Value(value));
+    }
+
+    /// Removes and returns all entities.
+    pub(crate) fn take(&self) -> Vec<Entity> {
+        std::mem::take(&mut *lock(&self.0)).into_values().collect()
+    }
+
+    pub(crate) fn clients(&self) -> Vec<Arc<ClientEntity>> {
+        let all = lock(&self.0);
+        let clients = all.values().filter_map(|entity| match entity {
+            Entity::Client(client) => Some(Arc::clone(client)),
+            _ => None,
+        });
+        clients.collect()
+    }
+}
+
+impl Lookup for Entities {
+    fn value(&self, name: &str) -> Result<Bson, String> {
+        match self.get(name).map_err(|failure| failure.to_string())? {
+            Entity::Value(value) => Ok(value),
+            Entity::Events(client, index) => {
+                let documents = client.events.stored()[index].documents();
+                Ok(Bson::Array(
+                    documents.into_iter().map(Bson::Document).collect(),
+                ))
+            }
+            other => Err(format!(
+                "\"{name}\" is a {}, not a value",
+                other.kind().as_str()
+            )),
+        }
+    }
+
+    fn session_id(&self, name: &str) -> Result<Document, String> {
+        let session = self.session(name).map_err(|failure| failure.to_string())?;
+        Ok(session.id())
+    }
+}
+
+impl CaseRun {
+    /// Creates the entities of `createEntities`.
+    pub(crate) fn create_entities(self: &Arc<Self>, entities: &Value) -> Result<(), Failure> {
+        items(entities).iter().try_for_each(|entity| {
+            let mut fields = entity.as_object().into_iter().flatten();
+            let (kind, fields) = fields
+                .next()
+                .ok_or_else(|| Failure::malformed("an empty entity"))?;
+            self.create_entity(kind, fields)
+                .map_err(|failure| failure.at(&format!("createEntities {kind} {}", fields["id"])))
+        })
+    }
+
+    fn create_entity(self: &Arc<Self>, kind: &str, fields: &Value) -> Result<(), Failure> {
+        let text = |name: &str| fields[name].as_str().unwrap_or_default();
+        let id = text("id");
+        let entities = &self.entities;
+        let entity = match kind {
+            "client" => return self.create_client(id, fields),
+            "database" => {
+                let client = entities.client(text("client"))?;
+                let mut database = client.client.database(text("databaseName"));
+                if let Some(limit) = unsigned(&fields["databaseOptions"]["timeoutMS"]) {
+                    database = database.with_timeout(Duration::from_millis(limit));
+                }
+                Entity::Database(DatabaseEntity { database })
+            }
+            "collection" => {
+                // The typed API will make it; until then only the reference is checked.
+                entities.database(text("database"))?;
+                Entity::Collection
+            }
+            "session" => {
+                let client = entities.client(text("client"))?;
+                Entity::Session(Arc::new(SessionEntity::start(
+                    client,
+                    &fields["sessionOptions"],
+                )?))
+            }
+            "bucket" => {
+                entities.database(text("database"))?;
+                Entity::Bucket
+            }
+            "thread" => Entity::Thread(Arc::new(Thread::start(self))),
+            other => return Err(Failure::malformed(format!("a {other} cannot be created"))),
+        };
+        entities.put(id, entity)
+    }
+
+    fn create_client(self: &Arc<Self>, id: &str, fields: &Value) -> Result<(), Failure> {
+        let uses_many = fields["useMultipleMongoses"].as_bool();
+        let uri = self
+            .deployment
+            .uri(uses_many, &fields["uriOptions"])
+            .map_err(Failure::Malformed)?;
+        let uri = ConnectionString::parse(&uri)?;
+        if let Some(warning) = uri
+            .warnings()
+            .iter()
+            .find(|warning| warning.key().is_none())
+        {
+            return Err(Failure::malformed(format!("uriOptions: {warning}")));
+        }
+        let events = Arc::new(Events::new(fields));
+        let logs = Arc::new(LogSink::new(&fields["observeLogMessages"]));
+        let (for_events, for_logs) = (Arc::clone(&events), Arc::clone(&logs));
+        let builder = uri.into_builder().event_listener(move |event| {
+            for_logs.see(event);
+            for_events.receive(event);
+        });
+        let builder = with_server_api(builder, &fields["serverApi"])?;
+        let options = self.deployment.prepare(builder).build()?;
+        let client = Client::with_options(options)?;
+        let client = Arc::new(ClientEntity {
+            client,
+            events,
+            logs,
+        });
+        if let Some(limit) = unsigned(&fields["awaitMinPoolSizeMS"]) {
+            client.await_min_pool_size(Duration::from_millis(limit))?;
+        }
+        for (index, stored) in client.events.stored().iter().enumerate() {
+            self.entities
+                .put(&stored.id, Entity::Events(Arc::clone(&client), index))?;
+        }
+        self.entities.put(id, Entity::Client(client))
+    }
+}
+
+fn with_server_api(
+    builder: ClientOptionsBuilder,
+    server_api: &Value,
+) -> Result<ClientOptionsBuilder, Failure> {
+    let Some(version) = server_api["version"].as_str() else {
+        return Ok(builder);
+    };
+    let version: ServerApiVersion = version
+        .parse()
+        .map_err(|_| Failure::malformed(format!("the API version {version} is not supported")))?;
+    let mut api = ServerApi::new(version);
+    api.strict = server_api["strict"].as_bool();
+    api.deprecation_errors = server_api["deprecationErrors"].as_bool();
+    Ok(builder.server_api(api))
+}
+
+impl ClientEntity {
+    /// Waits until each pool has its minimum number of connections. Events before that do not count.
+    fn await_min_pool_size(&self, limit: Duration) -> Result<(), Failure> {
+        let least = self.client.options().min_pool_size() as usize;
+        let end = Instant::now() + limit;
+        loop {
+            let pools = self.client.snapshot().pools;
+            let is_full =
+                |pool: &mongotls::client::PoolSnapshot| pool.available + pool.in_use >= least;
+            if !pools.is_empty() && pools.iter().all(is_full) {
+                self.events.forget();
+                self.logs.forget();
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Failure::mismatch(format!(
+                    "no {least} connections after {limit:?}"
+                )));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Closes the client, and waits a moment for connections in use.
+    pub(crate) fn close(&self) {
+        drop(self.client.close(Duration::from_secs(1)));
+    }
+}
+
+impl SessionEntity {
+    fn start(_client: Arc<ClientEntity>, _options: &Value) -> Result<Self, Failure> {
+        Err(Failure::runner("sessions are not connected to the runner"))
+    }
+
+    fn id(&self) -> Document {
+        let _ = &self.client;
+        Document::new()
+    }
+}
+
+impl CursorEntity {
+    /// Closes the cursor; errors are ignored.
+    pub(crate) fn close(&mut self) {
+        if let Some(cursor) = self.cursor.take() {
+            cursor.close();
+        }
+    }
+}
+
+impl Thread {
+    fn start(run: &Arc<CaseRun>) -> Self {
+        let (operations, to_do): (_, Receiver<Value>) = mpsc::channel();
+        let run = Arc::clone(run);
+        let thread = thread::spawn(move || {
+            to_do
+                .iter()
+                .try_for_each(|operation| run.perform(&operation))
+        });
+        Self {
+            operations: Mutex::new(Some(operations)),
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// Schedules an operation.
+    pub(crate) fn run(&self, operation: Value) -> Result<(), Failure> {
+        let operations = lock(&self.operations);
+        let sent = operations
+            .as_ref()
+            .map(|operations| operations.send(operation));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(Failure::runner("the thread has ended")),
+        }
+    }
+
+    /// Ends the thread after its operations, waits for it for at most `limit`, and returns its failure.
+    pub(crate) fn wait(&self, limit: Duration) -> Result<(), Failure> {
+        drop(lock(&self.operations).take());
+        let Some(thread) = lock(&self.thread).take() else {
+            return Ok(());
+        };
+        let end = Instant::now() + limit;
+        while !thread.is_finished() {
+            if Instant::now() > end {
+                return Err(Failure::mismatch(format!(
+                    "the thread has not ended after {limit:?}"
+                )));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Failure::mismatch("the thread panicked")))
+    }
+}

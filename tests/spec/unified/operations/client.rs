@@ -1,0 +1,81 @@
+//! The operations of a client.
+
+use std::sync::Arc;
+
+use mongotls::options::DriverInfo;
+
+use super::{Call, Operation, Outcome, later, now};
+use crate::unified::entities::{ClientEntity, Entity};
+use crate::unified::failure::Failure;
+use crate::unified::json::only_arguments;
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    now("close", &[], close),
+    now("appendMetadata", &["driverInfoOptions"], append_metadata),
+    later(
+        "clientBulkWrite",
+        &[
+            "models",
+            "ordered",
+            "bypassDocumentValidation",
+            "let",
+            "comment",
+            "verboseResults",
+            "writeConcern",
+            "rawData",
+            "session",
+            "timeoutMS",
+        ],
+        "bulk writes",
+    ),
+    later(
+        "createChangeStream",
+        super::database::CHANGE_STREAM,
+        "change streams",
+    ),
+    later(
+        "dropDatabase",
+        &["database", "writeConcern", "session", "timeoutMS"],
+        "typed databases",
+    ),
+    later("listDatabaseNames", LIST_DATABASES, "typed databases"),
+    later("listDatabaseObjects", LIST_DATABASES, "typed databases"),
+    later("listDatabases", LIST_DATABASES, "typed databases"),
+];
+
+const LIST_DATABASES: &[&str] = &[
+    "filter",
+    "nameOnly",
+    "authorizedDatabases",
+    "comment",
+    "session",
+    "timeoutMS",
+    "maxTimeMS",
+];
+
+fn client<'a>(call: &Call<'a>) -> Result<&'a Arc<ClientEntity>, Failure> {
+    match call.object {
+        Some(Entity::Client(client)) => Ok(client),
+        _ => Err(Failure::Entity("the object is not a client".to_owned())),
+    }
+}
+
+fn close(call: &Call<'_>) -> Result<Outcome, Failure> {
+    client(call)?.close();
+    Ok(Outcome::Nothing)
+}
+
+fn append_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let info = &call.arguments["driverInfoOptions"];
+    only_arguments(info, &["name", "version", "platform"]).map_err(Failure::Malformed)?;
+    let name = info["name"].as_str();
+    let mut driver = DriverInfo::new(name.ok_or_else(|| Failure::malformed("name is missing"))?);
+    if let Some(version) = info["version"].as_str() {
+        driver = driver.version(version);
+    }
+    if let Some(platform) = info["platform"].as_str() {
+        driver = driver.platform(platform);
+    }
+    client(call)?.client.append_metadata(&driver)?;
+    Ok(Outcome::Nothing)
+}

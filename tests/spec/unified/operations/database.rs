@@ -1,0 +1,218 @@
+//! The operations of a database.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bson::{Document, RawBson};
+use mongotls::options::{CursorTimeoutMode, CursorType};
+use mongotls::{Command, Cursor};
+
+use super::{Call, Operation, Outcome, later, now};
+use crate::unified::entities::{CursorEntity, DatabaseEntity, Entity};
+use crate::unified::failure::Failure;
+use crate::unified::json::{bson, text, unsigned};
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    now(
+        "runCommand",
+        &[
+            "command",
+            "commandName",
+            "readPreference",
+            "session",
+            "timeoutMS",
+        ],
+        run_command,
+    ),
+    now("runCursorCommand", CURSOR_COMMAND, run_cursor_command),
+    now("createCommandCursor", CURSOR_COMMAND, create_command_cursor),
+    later("aggregate", super::collection::AGGREGATE, "typed databases"),
+    later("createChangeStream", CHANGE_STREAM, "change streams"),
+    later(
+        "createCollection",
+        &[
+            "collection",
+            "capped",
+            "autoIndexId",
+            "size",
+            "max",
+            "storageEngine",
+            "validator",
+            "validationLevel",
+            "validationAction",
+            "indexOptionDefaults",
+            "viewOn",
+            "pipeline",
+            "collation",
+            "timeseries",
+            "expireAfterSeconds",
+            "changeStreamPreAndPostImages",
+            "clusteredIndex",
+            "encryptedFields",
+            "comment",
+            "writeConcern",
+            "session",
+            "timeoutMS",
+        ],
+        "typed databases",
+    ),
+    later(
+        "dropCollection",
+        &[
+            "collection",
+            "writeConcern",
+            "comment",
+            "session",
+            "timeoutMS",
+        ],
+        "typed databases",
+    ),
+    later("listCollectionNames", LIST_COLLECTIONS, "typed databases"),
+    later("listCollectionObjects", LIST_COLLECTIONS, "typed databases"),
+    later("listCollections", LIST_COLLECTIONS, "typed databases"),
+    later(
+        "modifyCollection",
+        &[
+            "collection",
+            "index",
+            "validator",
+            "validationLevel",
+            "validationAction",
+            "viewOn",
+            "pipeline",
+            "expireAfterSeconds",
+            "timeseries",
+            "changeStreamPreAndPostImages",
+            "comment",
+            "writeConcern",
+            "session",
+            "timeoutMS",
+        ],
+        "typed databases",
+    ),
+];
+
+pub(super) const CHANGE_STREAM: &[&str] = &[
+    "pipeline",
+    "batchSize",
+    "collation",
+    "comment",
+    "fullDocument",
+    "fullDocumentBeforeChange",
+    "maxAwaitTimeMS",
+    "resumeAfter",
+    "showExpandedEvents",
+    "startAfter",
+    "startAtOperationTime",
+    "session",
+    "timeoutMS",
+];
+
+const LIST_COLLECTIONS: &[&str] = &[
+    "filter",
+    "nameOnly",
+    "authorizedCollections",
+    "batchSize",
+    "comment",
+    "cursorType",
+    "maxTimeMS",
+    "rawData",
+    "session",
+    "timeoutMS",
+    "timeoutMode",
+];
+
+const CURSOR_COMMAND: &[&str] = &[
+    "command",
+    "commandName",
+    "readPreference",
+    "session",
+    "batchSize",
+    "maxTimeMS",
+    "comment",
+    "cursorType",
+    "timeoutMS",
+    "timeoutMode",
+];
+
+fn database<'a>(call: &Call<'a>) -> Result<&'a DatabaseEntity, Failure> {
+    match call.object {
+        Some(Entity::Database(database)) => Ok(database),
+        _ => Err(Failure::Entity("the object is not a database".to_owned())),
+    }
+}
+
+/// The command of `command`, whose first field is `commandName`.
+fn command(call: &Call<'_>) -> Result<Command, Failure> {
+    let document = call.document("command")?;
+    if !call.arguments["commandName"].is_null() {
+        let name = text(call.arguments, "commandName").map_err(Failure::Malformed)?;
+        if document.keys().next().is_none_or(|first| first != name) {
+            return Err(Failure::malformed(format!(
+                "the command does not begin with {name}"
+            )));
+        }
+    }
+    let mut command = Command::from(document);
+    if let Some(preference) = call.read_preference()? {
+        command = command.read_preference(preference);
+    }
+    if let Some(limit) = unsigned(&call.arguments["timeoutMS"]) {
+        command = command.timeout(Duration::from_millis(limit));
+    }
+    if let Some(limit) = unsigned(&call.arguments["maxTimeMS"]) {
+        command = command.max_await_time(Duration::from_millis(limit));
+    }
+    match call.arguments["cursorType"].as_str() {
+        None => {}
+        Some("nonTailable") => command = command.cursor_type(CursorType::NonTailable),
+        Some("tailable") => command = command.cursor_type(CursorType::Tailable),
+        Some("tailableAwait") => command = command.cursor_type(CursorType::TailableAwait),
+        Some(other) => return Err(Failure::malformed(format!("the cursor type {other}"))),
+    }
+    match call.arguments["timeoutMode"].as_str() {
+        None => {}
+        Some("cursorLifetime") => {
+            command = command.timeout_mode(CursorTimeoutMode::CursorLifetime);
+        }
+        Some("iteration") => command = command.timeout_mode(CursorTimeoutMode::Iteration),
+        Some(other) => return Err(Failure::malformed(format!("the timeout mode {other}"))),
+    }
+    Ok(command)
+}
+
+fn run_command(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (database, command) = (database(call)?, command(call)?);
+    let reply = database.database.run_command(command)?;
+    Ok(Outcome::Document(reply))
+}
+
+fn open(call: &Call<'_>) -> Result<Cursor<Document>, Failure> {
+    let (database, command) = (database(call)?, command(call)?);
+    let mut cursor = database.database.run_cursor_command::<Document>(command)?;
+    let batch_size = unsigned(&call.arguments["batchSize"]);
+    if let Some(size) = batch_size.and_then(|size| u32::try_from(size).ok()) {
+        cursor = cursor.batch_size(size);
+    }
+    let comment = &call.arguments["comment"];
+    if !comment.is_null() {
+        let comment = bson(comment).map_err(Failure::Malformed)?;
+        let comment = RawBson::try_from(comment);
+        cursor = cursor.comment(comment.map_err(|error| Failure::malformed(error.to_string()))?);
+    }
+    Ok(cursor)
+}
+
+fn run_cursor_command(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let documents: Result<Vec<_>, _> = open(call)?.collect();
+    Ok(Outcome::Documents(documents?))
+}
+
+fn create_command_cursor(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let entity = CursorEntity {
+        cursor: Some(open(call)?),
+    };
+    Ok(Outcome::Entity(Entity::Cursor(Arc::new(Mutex::new(
+        entity,
+    )))))
+}
