@@ -142,7 +142,7 @@ fn commands_in_the_authentication_guide_print_as_shown() {
 
 #[test]
 fn commands_in_the_reference_print_the_shown_output() {
-    check(&Desk::new(), include_str!("../../docs/command-line.md"), 7);
+    check(&Desk::new(), include_str!("../../docs/command-line.md"), 9);
 }
 
 #[test]

@@ -38,6 +38,9 @@ impl Entry {
 /// All entries of this process below `mongotls`.
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
+/// Other loggers that receive the same records.
+static OTHERS: Mutex<Vec<&'static dyn Log>> = Mutex::new(Vec::new());
+
 struct Collector;
 
 impl Log for Collector {
@@ -56,6 +59,11 @@ impl Log for Collector {
                 let before = self.0.insert(key.to_string(), value.to_string());
                 assert_eq!(before, None, "{key} occurs twice");
                 Ok(())
+            }
+        }
+        for other in OTHERS.lock().unwrap().iter() {
+            if other.enabled(record.metadata()) {
+                other.log(record);
             }
         }
         if self.enabled(record.metadata()) {
@@ -95,6 +103,12 @@ fn collect_log() -> usize {
         log::set_max_level(LevelFilter::Debug);
     });
     ENTRIES.lock().unwrap().len()
+}
+
+/// Passes the log to another logger too, from now on.
+pub(crate) fn forward_to(logger: &'static dyn Log) {
+    OTHERS.lock().unwrap().push(logger);
+    collect_log();
 }
 
 fn client_with(
@@ -540,4 +554,48 @@ fn a_compressor_that_is_not_built_in_is_named_and_not_offered() {
     let commands = server.commands();
     let offered = commands[0].body.get_array("compression").unwrap();
     assert!(offered.is_empty() && commands[1].compressor.is_none());
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_line_writes_the_log_to_a_file() {
+    use std::path::Path;
+
+    use crate::cli::mongotls_with;
+
+    let server = Server::builder().start();
+    let folder = mongotls_testbench::pki::PkiDir::new();
+    let path = folder.path().join("log");
+    let uri = server.uri();
+    let run = |path: &Path| {
+        let level = Path::new("debug");
+        let variables = [("MONGODB_LOG_COMMAND", level), ("MONGODB_LOG_PATH", path)];
+        mongotls_with(&["run", &uri, "admin", "{\"ping\": 1}"], &variables)
+    };
+    for count in 1..=2 {
+        let run = run(&path);
+        assert_eq!((run.code, run.err.as_str()), (0, ""));
+        // The second run appends.
+        let log = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            log.matches("Command \"ping\" started").count(),
+            count,
+            "{log}"
+        );
+        assert!(!log.contains("Heartbeat"), "{log}");
+    }
+    // A file that cannot be written is reported, and the log goes to standard error.
+    let run = run(&folder.path().join("missing/log"));
+    assert_eq!(run.code, 0);
+    assert!(
+        run.err
+            .contains("mongotls: MONGODB_LOG_PATH: cannot write to "),
+        "{}",
+        run.err
+    );
+    assert!(
+        run.err.contains("Command \"ping\" succeeded"),
+        "{}",
+        run.err
+    );
 }

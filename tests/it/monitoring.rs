@@ -1,7 +1,8 @@
 //! The examples of `docs/monitoring.md`, run and compared like those of `docs/tls.md`.
 
 // example
-use std::sync::mpsc;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, mpsc};
 
 use mongotls::bson::doc;
 use mongotls::event::{CommandEvent, Event, EventKind, PoolEventKind, TlsEvent};
@@ -94,6 +95,63 @@ fn waits() -> Outcome {
     let client = Client::with_options(options)?;
     client.database("admin").run_command(doc! { "ping": 1 })?;
     println!("waited {} µs", waits.recv()?.as_micros());
+    // end
+    Ok(())
+}
+
+// example
+/// The time of all commands so far, in milliseconds, by name.
+static TIMES: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+struct Times;
+
+impl log::Log for Times {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "mongotls::command" && metadata.level() <= log::Level::Debug
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let pairs = record.key_values();
+        let name = pairs.get("commandName".into());
+        let took = pairs
+            .get("durationMS".into())
+            .and_then(|took| took.to_u64());
+        // The message about the start of a command has no duration.
+        if let (Some(name), Some(took)) = (name, took) {
+            let mut times = TIMES.lock().unwrap();
+            *times.entry(name.to_string()).or_default() += took;
+        }
+    }
+
+    fn flush(&self) {}
+}
+// end
+
+#[test]
+fn a_logger_reads_pairs() {
+    let desk = Desk::get();
+    crate::logs::forward_to(&Times);
+    let options =
+        ConnectionString::parse(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"));
+    let client = Client::with_options(options.unwrap().into_builder().build().unwrap()).unwrap();
+    client
+        .database("admin")
+        .run_command(doc! { "buildInfo": 1 })
+        .unwrap();
+    assert!(TIMES.lock().unwrap().contains_key("buildInfo"));
+}
+
+#[test]
+fn the_length_of_documents() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let uri = &desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem");
+    let options = ConnectionString::parse(uri)?
+        .into_builder()
+        .max_log_document_length(10_000_usize)
+        .build()?;
+    let client = Client::with_options(options)?;
+    client.database("admin").run_command(doc! { "ping": 1 })?;
     // end
     Ok(())
 }

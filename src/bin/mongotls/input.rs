@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use mongotls::options::{ClientOptionsBuilder, Secret};
 use mongotls::{Client, ConnectionString, Error, ServerAddress};
 
+use crate::log_setup;
 use crate::output::clean;
 use crate::wait_notice;
 
@@ -98,8 +99,9 @@ impl FetchedUri {
         }
     }
 
-    /// Adds the values of the command line to the options of the connection string.
-    pub(crate) fn complete(self, mut builder: ClientOptionsBuilder) -> ClientOptionsBuilder {
+    /// Adds the values of the command line and of the environment to the options of the connection string.
+    pub(crate) fn complete(self, builder: ClientOptionsBuilder) -> ClientOptionsBuilder {
+        let mut builder = log_setup::limit_documents(builder);
         if let Some(password) = self.password {
             builder = builder.password(password);
         }

@@ -13,6 +13,7 @@ mod extended_json;
 mod input;
 mod inspect;
 mod json;
+mod log_setup;
 mod output;
 mod ping;
 mod run;
@@ -38,8 +39,7 @@ enum Verdict {
 }
 
 fn main() -> ExitCode {
-    let filter = env_logger::Env::new().filter_or("MONGOTLS_LOG", "warn");
-    env_logger::Builder::from_env(filter).init();
+    log_setup::start();
     let has_uri = std::env::var_os(input::URI_VARIABLE).is_some_and(|uri| !uri.is_empty());
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let mut json = words.iter().any(|word| word == "--json");

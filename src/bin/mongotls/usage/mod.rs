@@ -390,7 +390,7 @@ const SECRETS: &str = "Every user of the host can see the arguments of a program
      in place of URI, use - or @FILE, or omit the password. On a terminal, mongotls prompts for the user's password if \
      the mechanism needs one.";
 
-const VARIABLES: [(&str, &str); 3] = [
+const VARIABLES: [(&str, &str); 4] = [
     (
         "MONGOTLS_URI",
         "the connection string, if the command line has none",
@@ -398,6 +398,10 @@ const VARIABLES: [(&str, &str); 3] = [
     (
         "MONGOTLS_LOG",
         "what is logged on standard error, such as debug; default: warn",
+    ),
+    (
+        "MONGODB_LOG_ALL",
+        "the level of all components, such as debug; see docs/command-line.md for other variables of the log",
     ),
     ("NO_COLOR", "any value: no colours"),
 ];
