@@ -150,6 +150,7 @@ fn bash_completes_commands_options_and_files() {
         "client.pem"
     );
     assert_eq!(complete(&["mongotls", "ping", "--count", ""]), "");
+    assert_eq!(complete(&["mongotls", "doctor", "--a"]), "--api-version");
     assert_eq!(complete(&["mongotls", "inspect", ""]), "client.pem");
     assert_eq!(complete(&["mongotls", "inspect", "--p"]), "--password-file");
     assert_eq!(complete(&["mongotls", "completions", "f"]), "fish");

@@ -9,6 +9,7 @@ use mongotls::{CauseCode, Client, Command, ConnectionString, ErrorKind};
 use mongotls_testbench::server::{Auth, Hello, Request, Role, Server, User};
 use mongotls_testbench::wire::OP_MSG;
 
+use crate::cli::mongotls;
 use crate::common::{code, fact, ping_on};
 
 fn client(uri: &str, api: Option<ServerApi>) -> Client {
@@ -143,6 +144,29 @@ fn replica_sets_and_load_balancers_get_the_version_too() {
             assert_eq!(version, Some(&Bson::from("1")), "{options}: {command:?}");
             assert!(["hello", "ping"].contains(&command.name.as_str()));
         }
+    }
+}
+
+#[test]
+fn the_command_line_declares_a_version() {
+    let server = Server::builder().start();
+    let uri = server.uri();
+    for words in [
+        &["ping", &uri, "--api-version", "1"][..],
+        &["run", &uri, "db", "{\"ping\": 1}", "--api-version", "1"],
+        &["doctor", &uri, "--api-version", "1"],
+    ] {
+        let run = mongotls(words);
+        assert_eq!(run.code, 0, "{words:?}: {}", run.err);
+    }
+    let commands = server.commands();
+    assert!(commands.len() > 6);
+    for command in commands {
+        assert_eq!(
+            declared(&command),
+            doc! { "apiVersion": "1" },
+            "{command:?}"
+        );
     }
 }
 

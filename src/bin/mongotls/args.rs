@@ -53,6 +53,7 @@ pub(crate) fn parse(
     let (mut count, mut json, mut all) = (None, false, false);
     let (mut password_file, mut key_password_file) = (None, None);
     let mut connect_to = Vec::new();
+    let mut api_version = None;
     let (mut wants_help, mut wants_version) = (false, false);
     while let Some(word) = parser.next().map_err(message)? {
         match word {
@@ -65,6 +66,11 @@ pub(crate) fn parse(
             Long("password-file") => password_file = Some(path(&mut parser)?),
             Long("key-password-file") => key_password_file = Some(path(&mut parser)?),
             Long("connect-to") => connect_to.push(redirect(parser.value().map_err(message)?)?),
+            Long("api-version") => {
+                let text = utf8(parser.value().map_err(message)?)?;
+                let version = text.parse().map_err(|_| "--api-version takes 1")?;
+                api_version = Some(version);
+            }
             Value(text) => positional.push(text),
             other => return Err(message(other.unexpected())),
         }
@@ -103,6 +109,7 @@ pub(crate) fn parse(
             password_file: password_file.take(),
             key_password_file: key_password_file.take(),
             connect_to: std::mem::take(&mut connect_to),
+            api_version: api_version.take(),
         })
     };
     let task = match name.as_str() {
@@ -160,6 +167,7 @@ pub(crate) fn parse(
         (password_file.is_some(), "--password-file"),
         (key_password_file.is_some(), "--key-password-file"),
         (!connect_to.is_empty(), "--connect-to"),
+        (api_version.is_some(), "--api-version"),
         (json && matches!(task, Task::Help(_)), "--json"),
     ] {
         if is_there {
@@ -244,6 +252,8 @@ fn number(text: OsString) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use mongotls::options::ServerApiVersion;
+
     use super::*;
 
     fn plan(words: &[&str]) -> Result<Plan, String> {
@@ -256,6 +266,7 @@ mod tests {
             password_file: None,
             key_password_file: None,
             connect_to: Vec::new(),
+            api_version: None,
         }
     }
 
@@ -282,6 +293,7 @@ mod tests {
                     "k",
                     "--connect-to",
                     "h=/s",
+                    "--api-version=1",
                 ],
                 false,
                 Task::Ping {
@@ -293,6 +305,7 @@ mod tests {
                             ServerAddress::tcp("h", 27017),
                             ServerAddress::unix("/s"),
                         )],
+                        api_version: Some(ServerApiVersion::V1),
                     },
                     count: 1,
                 },
@@ -395,6 +408,14 @@ mod tests {
                 "doctor takes no --count".to_owned(),
             ),
             (&["ping", URI, "--all"], "ping takes no --all".to_owned()),
+            (
+                &["ping", URI, "--api-version", "2"],
+                "--api-version takes 1".to_owned(),
+            ),
+            (
+                &["inspect", "f", "--api-version", "1"],
+                "inspect takes no --api-version".to_owned(),
+            ),
             (&["run", URI, "d"], "run needs a command".to_owned()),
             (&["run", URI, "d", ""], "the command is empty".to_owned()),
             (
@@ -483,6 +504,7 @@ mod tests {
                 let short = option.short.map(|short| format!("-{short}"));
                 let value = match option.long {
                     "count" => Some("3"),
+                    "api-version" => Some("1"),
                     _ => option.value.map(|_| "h=/s"),
                 };
                 let is_own = command.options.iter().any(|own| own.long == option.long);

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use mongotls::options::{ClientOptionsBuilder, Secret};
+use mongotls::options::{ClientOptionsBuilder, Secret, ServerApi, ServerApiVersion};
 use mongotls::{Client, ConnectionString, Error, ServerAddress};
 
 use crate::log_setup;
@@ -30,6 +30,8 @@ pub(crate) struct Target {
     pub(crate) key_password_file: Option<PathBuf>,
     /// Servers, and the address to connect to in place of each.
     pub(crate) connect_to: Vec<Redirect>,
+    /// The version of the Stable API to declare.
+    pub(crate) api_version: Option<ServerApiVersion>,
 }
 
 /// A server, and the address to connect to in its place.
@@ -41,6 +43,7 @@ pub(crate) struct FetchedUri {
     password: Option<Secret>,
     key_password: Option<Secret>,
     connect_to: Vec<Redirect>,
+    api_version: Option<ServerApiVersion>,
 }
 
 impl TextSource {
@@ -84,6 +87,7 @@ impl Target {
             password: password.transpose()?,
             key_password: key_password.transpose()?,
             connect_to: self.connect_to.clone(),
+            api_version: self.api_version,
         })
     }
 }
@@ -107,6 +111,9 @@ impl FetchedUri {
         }
         if let Some(password) = self.key_password {
             builder = builder.tls_with(|tls| tls.certificate_key_file_password(password));
+        }
+        if let Some(version) = self.api_version {
+            builder = builder.server_api(ServerApi::new(version));
         }
         let pairs = self.connect_to.into_iter();
         pairs.fold(builder, |builder, (server, target)| {

@@ -217,6 +217,16 @@ const CONNECT_TO: Opt = Opt {
             verified; may be repeated",
 };
 
+const API_VERSION: Opt = Opt {
+    short: None,
+    long: "api-version",
+    value: Some(ArgumentValue {
+        name: "VERSION",
+        is_file: false,
+    }),
+    about: "declare this version of the Stable API with every command: 1",
+};
+
 const JSON: Opt = Opt {
     short: None,
     long: "json",
@@ -260,9 +270,10 @@ const VERSION: Opt = Opt {
 };
 
 /// All options.
-const OPTIONS: [Opt; 8] = [
+const OPTIONS: [Opt; 9] = [
     COUNT,
     CONNECT_TO,
+    API_VERSION,
     JSON,
     ALL,
     PASSWORD_FILE,
@@ -283,7 +294,7 @@ pub(crate) static COMMANDS: [Subcommand; 7] = [
         about: "Connects, pings N times (default 1), and prints the server, its version, the negotiated TLS, \
                 and how long the pings took. URI is a connection string, - for standard input, or @FILE; it is \
                 optional if MONGOTLS_URI is set.",
-        options: &[COUNT, ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
+        options: &[COUNT, ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO, API_VERSION],
         exit_codes: ["every ping was answered", "the connection or a ping failed", WRONG],
     },
     Subcommand {
@@ -305,6 +316,7 @@ pub(crate) static COMMANDS: [Subcommand; 7] = [
             PASSWORD_FILE,
             KEY_PASSWORD_FILE,
             CONNECT_TO,
+            API_VERSION,
         ],
         exit_codes: [
             "the command succeeded",
@@ -321,7 +333,7 @@ pub(crate) static COMMANDS: [Subcommand; 7] = [
                 command), to each host of the connection string and to each member that these hosts name. Explains \
                 what failed, why, and what to do about it. URI is a connection string, - for standard input, or @FILE; it is \
                 optional if MONGOTLS_URI is set.",
-        options: &[ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO],
+        options: &[ONE_OBJECT, PASSWORD_FILE, KEY_PASSWORD_FILE, CONNECT_TO, API_VERSION],
         exit_codes: ["no failure was found; there may be warnings", "a failure was found", WRONG],
     },
     Subcommand {
