@@ -79,8 +79,11 @@ fn serve(client: &Client, mut stream: &TcpStream) -> io::Result<()> {
 
 /// Returns the names of all things, within two seconds.
 fn list_things(client: &Client) -> mongotls::Result<Vec<String>> {
-    // The limit covers everything: finding a server, waiting for a connection, and the server's work.
-    let find = Command::from(doc! { "find": "things" }).timeout(Duration::from_secs(2));
+    // A read is retried if the primary changes. The limit covers everything: finding a server, waiting for a
+    // connection, the server's work, and retries.
+    let find = Command::from(doc! { "find": "things" })
+        .read()
+        .timeout(Duration::from_secs(2));
     let things = client
         .database("shop")
         .run_cursor_command::<Document>(find)?;

@@ -33,6 +33,7 @@ pub struct Command {
     cursor_type: CursorType,
     timeout_mode: Option<CursorTimeoutMode>,
     max_await_time: Option<Duration>,
+    is_read: bool,
 }
 
 impl Command {
@@ -45,6 +46,7 @@ impl Command {
             cursor_type: CursorType::default(),
             timeout_mode: None,
             max_await_time: None,
+            is_read: false,
         }
     }
 
@@ -183,6 +185,28 @@ impl Command {
         self
     }
 
+    /// Declares that the command only reads, so that it is retried as a read.
+    ///
+    /// The client does not look into a command to find out if it reads. A command that is declared as a read is retried
+    /// after errors of the network and changes of the server's state, unless `retryReads=false`. Without the declaration
+    /// it is retried only if an overloaded server rejects it, and only with both `retryReads` and `retryWrites`.
+    /// Source: "Retryable Reads", "Supported Read Operations"; "Client Backpressure".
+    ///
+    /// A retry may run the command twice. So do not declare commands that write, such as an `aggregate` with `$out` or
+    /// `$merge`, nor commands of a transaction. A `mapReduce` that is declared as a read is retried too. The server may
+    /// continue to run the first attempt, because it does not notice that the connection of a `mapReduce` was closed.
+    ///
+    /// ```
+    /// use mongotls::Command;
+    /// use mongotls::bson::doc;
+    ///
+    /// let count = Command::from(doc! { "count": "things" }).read();
+    /// ```
+    pub fn read(mut self) -> Self {
+        self.is_read = true;
+        self
+    }
+
     /// The command's document.
     pub(crate) fn body(&self) -> Result<&RawDocumentBuf> {
         match &self.body {
@@ -226,6 +250,10 @@ impl Command {
 
     pub(crate) fn own_max_await_time(&self) -> Option<Duration> {
         self.max_await_time
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        self.is_read
     }
 
     pub(crate) fn preference(&self) -> Option<&ReadPreference> {

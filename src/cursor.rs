@@ -23,6 +23,7 @@ use crate::document::to_document;
 #[cfg(feature = "serde")]
 use crate::document::to_typed;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::event::OperationId;
 use crate::logging::debug;
 use crate::op::run_command::Opened;
 use crate::op::{
@@ -65,6 +66,8 @@ pub struct Cursor<T = Document, S: Scope = Free> {
     collection: String,
     /// 0 once the server has closed the cursor.
     id: i64,
+    /// The operation that all commands of the cursor belong to.
+    operation_id: OperationId,
     batch: Batch,
     /// The position of the current document in the batch.
     current: Range<usize>,
@@ -99,6 +102,7 @@ impl<T, S: Scope> Cursor<T, S> {
             reply,
             connection,
             timeout,
+            id: operation_id,
         } = opened;
         let id = reply.cursor_id()?;
         let namespace = reply.namespace();
@@ -116,6 +120,7 @@ impl<T, S: Scope> Cursor<T, S> {
             database,
             collection,
             id,
+            operation_id,
             batch,
             current: 0..0,
             batch_size: None,
@@ -291,6 +296,7 @@ impl<T, S: Scope> Cursor<T, S> {
             collection: &self.collection,
             cursor_id: self.id,
             session: session_of(&self.scope),
+            operation_id: &self.operation_id,
             limit,
         };
         if let Err(error) = kill_cursors.run(&self.client, &mut self.target) {
@@ -331,6 +337,7 @@ impl<T, S: Scope> Cursor<T, S> {
             collection: &self.collection,
             cursor_id: self.id,
             session: session_of(&self.scope),
+            operation_id: &self.operation_id,
             batch_size: self.batch_size,
             comment: self.comment.as_ref(),
             limit,

@@ -15,7 +15,7 @@ use crate::document::reply_to_document;
 #[cfg(feature = "serde")]
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
-use crate::op::run_command::{self, Reads};
+use crate::op::run_command;
 use crate::options::database_name_problem;
 use crate::session::SessionState;
 
@@ -153,8 +153,16 @@ impl<S: Scope> Database<S> {
     /// `writeConcernError`) a replacement character marks such a cut; [`run_raw_command`](Self::run_raw_command)
     /// returns the bytes unchanged.
     ///
-    /// The command is sent as it is, without the read concern and the write concern of the client (specification "Run
-    /// Command"). It declares the [version of the Stable API](crate::ClientOptions::server_api) of the client. The behavior
+    /// The command is sent as it is. The read concern, the write concern and the read preference of the client do not
+    /// apply to it (specification "Run Command"): without [`Command::read_preference`](crate::Command::read_preference) it
+    /// runs on the primary, and a read concern or write concern is part of the command.
+    ///
+    /// The client does not inspect the command. It retries the command only if an overloaded server rejects it, and only
+    /// with both `retryReads` and `retryWrites`. A command that is [declared as a read](crate::Command::read) is also
+    /// retried after errors of the network and changes of the server's state. The guide describes
+    /// [retries](crate::guide::topologies#retries) in detail.
+    ///
+    /// The command declares the [version of the Stable API](crate::ClientOptions::server_api) of the client. The behavior
     /// is undefined if the client declares a version and the command contains `apiVersion`, `apiStrict` or
     /// `apiDeprecationErrors` of its own: the command is not searched for them.
     ///
@@ -179,15 +187,12 @@ impl<S: Scope> Database<S> {
 
     /// Runs a command and returns the reply as a value of type `T`; with the cargo feature `serde`, which is on by default.
     ///
-    /// A read (`find`, `aggregate` without `$out` and `$merge`, `count`, `distinct`, `listCollections`, `listDatabases`,
-    /// `listIndexes`) that is not part of a transaction is retried after an error of the network or a change of the
-    /// server's state, unless `retryReads=false`. The retry selects a server again. There is one retry or, with
-    /// `timeoutMS` or a limit of the command, as many as the limit allows (specification "Retryable Reads").
-    /// [`run_command`](Self::run_command) does not retry reads.
+    /// Otherwise it does the same as [`run_command`](Self::run_command).
     ///
     /// ```no_run
     /// # use mongotls::bson::doc;
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::Command;
     /// use serde::Deserialize;
     ///
     /// #[derive(Deserialize)]
@@ -196,7 +201,7 @@ impl<S: Scope> Database<S> {
     /// }
     ///
     /// let shop = client.database("shop");
-    /// let count: Count = shop.run_command_as(doc! { "count": "things" })?;
+    /// let count: Count = shop.run_command_as(Command::from(doc! { "count": "things" }).read())?;
     /// println!("{} things", count.n);
     /// # Ok::<(), mongotls::Error>(())
     /// ```
@@ -210,7 +215,7 @@ impl<S: Scope> Database<S> {
         command: impl Into<Command>,
     ) -> Result<T> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        let reply = run_command::run(&self.client, name, &command, Reads::ByName, self.session())?;
+        let reply = run_command::run(&self.client, name, &command, self.session())?;
         reply_to_typed(&reply)
     }
 
@@ -228,11 +233,14 @@ impl<S: Scope> Database<S> {
     /// As [`run_command`](Self::run_command).
     pub fn run_raw_command(&self, command: impl Into<Command>) -> Result<RawDocumentBuf> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
-        run_command::run(&self.client, name, &command, Reads::Unknown, self.session())
+        run_command::run(&self.client, name, &command, self.session())
     }
 
-    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`. A read is retried as with
-    /// `run_command_as`; the commands that fetch further batches are not retried.
+    /// Runs a command whose reply opens a cursor, such as `find` or `aggregate`.
+    ///
+    /// The command is sent and retried as with [`run_command`](Self::run_command); declare it as a
+    /// [read](crate::Command::read) if it is one. The commands that fetch further batches are retried only if an
+    /// overloaded server rejects them, and only with `retryReads`.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};

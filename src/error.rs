@@ -440,6 +440,21 @@ impl Error {
         failed.with_source(self)
     }
 
+    /// Replaces the text of the server that refused a command. Its whole reply stays.
+    pub(crate) fn with_server_message(self, message: &str) -> Self {
+        let Some(failure) = self.command() else {
+            return self;
+        };
+        let failure = CommandFailure {
+            message: message.to_owned(),
+            ..failure.clone()
+        };
+        let mut error = Self::refused(failure, self.0.labels);
+        error.0.server = self.0.server;
+        error.0.stage = self.0.stage;
+        error
+    }
+
     /// The error without its labels.
     pub(crate) fn without_labels(&self) -> Self {
         let mut error = self.clone();

@@ -38,6 +38,27 @@ pub(crate) fn fraction() -> f64 {
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// Returns the random part of a pause between retries: from 0 up to, but not including, 1.
+pub(crate) fn jitter() -> f64 {
+    #[cfg(any(test, feature = "_internals"))]
+    if let Some(fixed) = FIXED_JITTER.get() {
+        return fixed;
+    }
+    fraction()
+}
+
+#[cfg(any(test, feature = "_internals"))]
+thread_local! {
+    /// The value that [`jitter`] returns on this thread, for tests.
+    static FIXED_JITTER: std::cell::Cell<Option<f64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Makes [`jitter`] return this value on this thread; with `None` it is random again.
+#[cfg(any(test, feature = "_internals"))]
+pub(crate) fn fix_jitter(value: Option<f64>) {
+    FIXED_JITTER.set(value);
+}
+
 /// Returns a random number: the keys of the standard library's hash maps are random, and differ for each map.
 fn any() -> u64 {
     RandomState::new().build_hasher().finish()

@@ -9,6 +9,7 @@ pub(crate) const HOST_NOT_FOUND: i32 = 7;
 pub(crate) const USER_NOT_FOUND: i32 = 11;
 pub(crate) const UNAUTHORIZED: i32 = 13;
 pub(crate) const AUTHENTICATION_FAILED: i32 = 18;
+pub(crate) const ILLEGAL_OPERATION: i32 = 20;
 pub(crate) const CURSOR_NOT_FOUND: i32 = 43;
 pub(crate) const MAX_TIME_MS_EXPIRED: i32 = 50;
 pub(crate) const COMMAND_NOT_FOUND: i32 = 59;
@@ -27,6 +28,23 @@ pub(crate) const INTERRUPTED_AT_SHUTDOWN: i32 = 11600;
 pub(crate) const INTERRUPTED_DUE_TO_REPL_STATE_CHANGE: i32 = 11602;
 pub(crate) const NOT_PRIMARY_NO_SECONDARY_OK: i32 = 13435;
 pub(crate) const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
+
+/// The errors of servers before MongoDB 4.4 after which a numbered write may succeed on another attempt ("Retryable
+/// Writes", "RetryableWriteError Labels"). Later servers send the label themselves.
+pub(crate) const RETRYABLE_WRITE: [i32; 12] = [
+    EXCEEDED_TIME_LIMIT,
+    INTERRUPTED_AT_SHUTDOWN,
+    INTERRUPTED_DUE_TO_REPL_STATE_CHANGE,
+    NOT_WRITABLE_PRIMARY,
+    NOT_PRIMARY_NO_SECONDARY_OK,
+    NOT_PRIMARY_OR_SECONDARY,
+    PRIMARY_STEPPED_DOWN,
+    SHUTDOWN_IN_PROGRESS,
+    HOST_NOT_FOUND,
+    HOST_UNREACHABLE,
+    NETWORK_TIMEOUT,
+    SOCKET_EXCEPTION,
+];
 
 /// The errors after which a read may succeed on another attempt ("Retryable Reads").
 pub(crate) const RETRYABLE_READ: [i32; 13] = [

@@ -34,7 +34,8 @@ pub struct CommandInfo {
     /// The number of the request. It is the same at the start and the end of the command, and unique for its
     /// connection.
     pub request_id: i32,
-    /// The number of the operation that the command belongs to, unique in the process.
+    /// The number of the operation that the command belongs to, unique in the process. All attempts of an operation have
+    /// the same number. So do the commands of a cursor: the one that opened it, `getMore` and `killCursors`.
     pub operation_id: i64,
     /// The server.
     pub server: ServerAddress,

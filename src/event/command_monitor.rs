@@ -2,8 +2,6 @@
 //!
 //! If no listener is registered and logging is off, a command is neither copied nor timed.
 
-use std::cell::Cell;
-use std::num::NonZeroI64;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
@@ -129,21 +127,25 @@ impl OpenCommand {
     }
 }
 
-/// The number of an operation, which all its messages and commands have in common. The number is assigned when it is
-/// read for the first time, so an operation that nothing reports costs nothing.
+/// The number of an operation, which all its messages and commands have in common, those of its cursor included.
+///
+/// The number is assigned when it is read for the first time, so an operation that nothing reports costs nothing. It is
+/// atomic only because a cursor has one and may be shared between threads.
 #[derive(Debug, Default)]
-pub(crate) struct OperationId(Cell<Option<NonZeroI64>>);
+pub(crate) struct OperationId(AtomicI64);
 
 impl OperationId {
     /// Returns the number: positive, and unique in the process.
     pub(crate) fn get(&self) -> i64 {
         static LAST: AtomicI64 = AtomicI64::new(0);
-        let id = self.0.get().or_else(|| {
-            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            NonZeroI64::new(next)
-        });
-        self.0.set(id);
-        id.map_or(0, NonZeroI64::get)
+        let assigned = self.0.load(Ordering::Relaxed);
+        if assigned != 0 {
+            return assigned;
+        }
+        // An operation runs on one thread at a time, so no other thread assigns a number meanwhile.
+        let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.0.store(next, Ordering::Relaxed);
+        next
     }
 }
 

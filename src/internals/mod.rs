@@ -20,6 +20,12 @@ pub fn set_srv_host(options: &mut ClientOptions, host: &str) {
     }
 }
 
+/// Makes pauses between retries on this thread this part of the longest pause, from 0 to 1. With `None` they are random
+/// again.
+pub fn fix_jitter(value: Option<f64>) {
+    crate::random::fix_jitter(value);
+}
+
 /// The pool of one server.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<pool::Pool<Alone>>);

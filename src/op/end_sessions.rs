@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Deployment, Operation, OperationSession, TimeLimit, execute};
+use crate::event::OperationId;
 use crate::logging::debug;
 use crate::options::{ReadPreference, ReadPreferenceMode};
 use crate::wire::request::{EncodeCommand, Fields};
@@ -17,6 +18,7 @@ pub(crate) fn run(deployment: Deployment<'_>) {
         mode: ReadPreferenceMode::PrimaryPreferred,
         ..ReadPreference::default()
     };
+    let id = OperationId::default();
     for ids in ids.chunks(MOST_AT_ONCE) {
         let remaining = LIMIT.saturating_sub(started.elapsed());
         if remaining.is_zero() {
@@ -27,7 +29,7 @@ pub(crate) fn run(deployment: Deployment<'_>) {
             limit: TimeLimit::Internal(remaining),
             read_preference: Some(&preference),
             session: OperationSession::Omitted,
-            ..Operation::new("admin", &command)
+            ..Operation::new("admin", &command, &id)
         };
         if let Err(error) = execute::run_on_known_server(deployment, &operation) {
             debug!(target: "mongotls::command", "sessions may stay open on the server: {error}");

@@ -1,8 +1,7 @@
 //! The executor: runs an operation from its deadline to its result.
 //!
-//! See the [overview](super) for the sequence. [`run`] selects a server and retries; [`run_at`] uses the server or the
-//! pinned connection of an open cursor, and does not retry. Both call `send`, which is the only place where a command of
-//! a program is sent.
+//! See the [overview](super) for the sequence. [`run`] selects a server for each attempt; [`run_at`] uses the server or the
+//! pinned connection of an open cursor. Both call `send`, which is the only place where a command of a program is sent.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +9,7 @@ use std::time::Instant;
 
 use bson::RawDocumentBuf;
 
-use super::retry::{Attempts, Decision, label_write};
+use super::retry::{AttemptServer, Attempts, Retry, check_write_concern};
 use super::session::OperationSession;
 use super::target::{CursorTarget, Place, SelectedConnection};
 use super::timeout::{self, TimeLimit};
@@ -24,7 +23,7 @@ use crate::options::{ClientOptions, ReadPreference};
 use crate::random;
 use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::ServerRequirement;
-use crate::sdam::{Selected, SelectingOperation, Topology, TopologyType};
+use crate::sdam::{Selected, SelectingOperation, Topology};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::session::{ImplicitSession, ServerSession, SessionPool};
 use crate::time::{Deadline, TimeoutKind};
@@ -78,8 +77,7 @@ fn run_attempts(
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     event::begin_operation();
     let deadline = operation.limit.begin(client.deployment().options);
-    let outcome = run_until(client, operation, fields, held, deadline);
-    timeout::transformed(outcome, deadline)
+    run_until(client, operation, fields, held, deadline)
 }
 
 /// Runs an operation as [`run_attempts`] does, until `deadline`.
@@ -94,10 +92,9 @@ fn run_until(
     let preference = operation.read_preference.unwrap_or(&primary);
     let mut deployment = client.deployment();
     operation.session.check(deployment.sessions)?;
-    let mut attempts: Option<(OperationKind, Attempts)> = None;
+    let mut attempts: Option<Attempts> = None;
     let mut deprioritized = Vec::new();
-    let mut last: Option<Error> = None;
-    let selecting = SelectingOperation::new(operation.command.name());
+    let selecting = SelectingOperation::new(operation.command.name(), operation.id);
     loop {
         // The executor does not know if a command reads or writes. Without a preference both need the primary, so `Read`
         // is right for both.
@@ -107,50 +104,62 @@ fn run_until(
             deployment
                 .topology
                 .select(requirement, &deprioritized, selection, &selecting);
-        let selected = match (selected, last) {
-            (Ok(selected), _) => selected,
+        let selected = match (selected, &mut attempts) {
+            (Ok(selected), None) => selected,
+            (Ok(selected), Some(attempts)) if attempts.may_use((&selected).into()) => selected,
             // The previous error is more useful than "no server available".
-            (Err(_), Some(previous)) => return Err(previous),
+            (Err(error), Some(attempts)) => {
+                return Err(match timeout::elapsed_after(&error, deadline) {
+                    Some(elapsed) => attempts.timed_out(elapsed),
+                    None => attempts.give_up(),
+                });
+            }
+            (Ok(_), Some(attempts)) => return Err(attempts.give_up()),
             (Err(error), None) => return Err(error),
         };
-        let id = &selecting.id;
         let error =
-            match deployment.attempt(&selected, operation, id, fields, held, selection, deadline) {
+            match deployment.attempt(&selected, operation, fields, held, selection, deadline) {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
-        let (kind, attempts) = attempts.get_or_insert_with(|| {
-            let kind = (operation.kind)();
-            let attempts = Attempts::new(kind, deployment.options, deadline.is_some());
-            (kind, attempts)
-        });
-        let error = label_write(error, *kind, deployment.options);
-        let is_sharded = selected.topology_type == TopologyType::Sharded;
-        let Decision::Retry {
-            max_pause,
-            deprioritize,
-        } = attempts.failed(&error, is_sharded)
-        else {
-            return Err(error);
-        };
-        let pause = max_pause.mul_f64(random::fraction());
-        let remaining = deadline.map(|deadline| deadline.remaining(Instant::now()));
-        match remaining {
-            Some(Err(_)) => return Err(error),
-            Some(Ok(Some(remaining))) if remaining <= pause => return Err(error),
-            _ => thread::sleep(pause),
-        }
-        debug!(target: "mongotls::command", "another attempt after: {error}");
-        if deprioritize {
+        let attempts =
+            attempts.get_or_insert_with(|| deployment.attempts(operation.kind, deadline));
+        if prepare_retry(attempts, error, (&selected).into(), deadline)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
-        last = Some(error);
         deployment = client.deployment();
     }
 }
 
-/// Runs an operation of an open cursor at `target`, once, in the session that opened the cursor. Reuses the memory of `spare` for the reply.
+/// Decides after a failed attempt, and pauses before the next one.
+///
+/// # Errors
+/// The error of the operation if there is no other attempt.
+fn prepare_retry(
+    attempts: &mut Attempts,
+    error: Error,
+    server: AttemptServer,
+    deadline: Option<Deadline>,
+) -> Result<Retry> {
+    let elapsed = timeout::elapsed_after(&error, deadline);
+    let retry = attempts.failed(error, server, elapsed)?;
+    let pause = retry.max_pause.mul_f64(random::jitter());
+    let remaining = deadline.map(|deadline| deadline.remaining(Instant::now()));
+    match remaining {
+        Some(Err(elapsed)) => return Err(attempts.timed_out(elapsed)),
+        // The pause would not leave any time for the next attempt.
+        Some(Ok(Some(remaining))) if remaining <= pause => return Err(attempts.give_up()),
+        _ => thread::sleep(pause),
+    }
+    if let Some(last) = attempts.last() {
+        debug!(target: "mongotls::command", "another attempt after: {last}");
+    }
+    Ok(retry)
+}
+
+/// Runs an operation of an open cursor at `target`, in the session that opened the cursor. Reuses the memory of `spare`
+/// for the reply.
 pub(crate) fn run_at(
     client: &dyn HasDeployment,
     target: &mut CursorTarget,
@@ -159,31 +168,21 @@ pub(crate) fn run_at(
     spare: Vec<u8>,
 ) -> Result<RawDocumentBuf> {
     event::begin_operation();
-    let deployment = client.deployment();
+    let mut deployment = client.deployment();
     let deadline = operation.limit.begin(deployment.options);
-    let mut checked_out;
-    let selected = match &mut target.place {
-        Place::Connection(pinned) => &mut **pinned,
-        Place::Server(server) => {
-            checked_out = server.check_out(timeout::of_selection(deployment.options, deadline))?;
-            &mut checked_out
-        }
-    };
-    selected.connection.recycle(spare);
-    let mut none = None;
-    let (held, session) = match (&mut target.session, operation.session) {
-        (Some(implicit), session) => (&mut implicit.session, session),
-        // The server did not support sessions when it opened the cursor.
-        (None, OperationSession::Implicit) => (&mut none, OperationSession::Omitted),
-        (None, session) => (&mut none, session),
-    };
-    let operation = Operation {
-        session,
-        ..*operation
-    };
-    let id = OperationId::default();
-    let outcome = deployment.send(selected, &operation, &id, fields, held, deadline);
-    timeout::transformed(outcome, deadline)
+    let mut attempts: Option<Attempts> = None;
+    let mut spare = Some(spare);
+    loop {
+        let outcome = deployment.attempt_at(target, operation, fields, &mut spare, deadline);
+        let error = match outcome {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        let attempts =
+            attempts.get_or_insert_with(|| deployment.attempts(operation.kind, deadline));
+        prepare_retry(attempts, error, AttemptServer::OF_CURSOR, deadline)?;
+        deployment = client.deployment();
+    }
 }
 
 /// Runs an operation once on a server that is known now. Does nothing if there is none.
@@ -199,16 +198,7 @@ pub(crate) fn run_on_known_server(
         return Ok(());
     };
     let deadline = operation.limit.begin(deployment.options);
-    let id = OperationId::default();
-    deployment.attempt(
-        &selected,
-        operation,
-        &id,
-        &mut (),
-        &mut None,
-        deadline,
-        deadline,
-    )?;
+    deployment.attempt(&selected, operation, &mut (), &mut None, deadline, deadline)?;
     Ok(())
 }
 
@@ -221,7 +211,8 @@ pub(crate) fn check_out(client: &dyn HasDeployment, name: &str) -> Result<Select
     let deadline = timeout::of_selection(deployment.options, deadline);
     let primary = ReadPreference::default();
     let requirement = ServerRequirement::Read(&primary);
-    let selecting = SelectingOperation::new(name);
+    let id = OperationId::default();
+    let selecting = SelectingOperation::new(name, &id);
     let selected = deployment
         .topology
         .select(requirement, &[], deadline, &selecting)?;
@@ -235,15 +226,54 @@ impl Deployment<'_> {
         self,
         selected: &Selected,
         operation: &Operation<'_>,
-        id: &OperationId,
         fields: &mut dyn ReadReply,
         held: &mut Option<ServerSession>,
         selection: Option<Deadline>,
         deadline: Option<Deadline>,
     ) -> Result<(RawDocumentBuf, SelectedConnection)> {
         let mut connection = self.check_out(selected, selection)?;
-        let reply = self.send(&mut connection, operation, id, fields, held, deadline)?;
+        let reply = self.send(&mut connection, operation, fields, held, deadline)?;
         Ok((reply, connection))
+    }
+
+    /// Runs an operation of an open cursor once.
+    fn attempt_at(
+        self,
+        target: &mut CursorTarget,
+        operation: &Operation<'_>,
+        fields: &mut dyn ReadReply,
+        spare: &mut Option<Vec<u8>>,
+        deadline: Option<Deadline>,
+    ) -> Result<RawDocumentBuf> {
+        let mut checked_out;
+        let selected = match &mut target.place {
+            Place::Connection(pinned) => &mut **pinned,
+            Place::Server(server) => {
+                checked_out = server.check_out(timeout::of_selection(self.options, deadline))?;
+                &mut checked_out
+            }
+        };
+        if let Some(spare) = spare.take() {
+            selected.connection.recycle(spare);
+        }
+        let mut none = None;
+        let (held, session) = match (&mut target.session, operation.session) {
+            (Some(implicit), session) => (&mut implicit.session, session),
+            // The server did not support sessions when it opened the cursor.
+            (None, OperationSession::Implicit) => (&mut none, OperationSession::Omitted),
+            (None, session) => (&mut none, session),
+        };
+        let operation = Operation {
+            session,
+            ..*operation
+        };
+        self.send(selected, &operation, fields, held, deadline)
+    }
+
+    /// The attempts of an operation that has just failed for the first time.
+    fn attempts(self, kind: OperationKind, deadline: Option<Deadline>) -> Attempts {
+        let has_limit = deadline.is_some_and(|deadline| deadline.replaces_step_limits());
+        Attempts::new(kind, self.options, has_limit)
     }
 
     /// Checks out a connection to the selected server.
@@ -275,11 +305,11 @@ impl Deployment<'_> {
         self,
         selected: &mut SelectedConnection,
         operation: &Operation<'_>,
-        id: &OperationId,
         fields: &mut dyn ReadReply,
         held: &mut Option<ServerSession>,
         deadline: Option<Deadline>,
     ) -> Result<RawDocumentBuf> {
+        let whole = deadline;
         check_wire_version(operation, selected.connection.hello().max_wire_version)
             .map_err(|error| error.with_server(selected.connection.server()))?;
         let is_limited = deadline.is_some_and(|deadline| deadline.replaces_step_limits());
@@ -308,11 +338,18 @@ impl Deployment<'_> {
                 max_time: operation.max_time,
                 min_round_trip_time: is_limited.then_some(selected.min_round_trip_time),
             },
-            operation_id: Some(id),
+            operation_id: Some(operation.id),
         };
+        let server = AttemptServer::from(&*selected);
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);
-        let is_kept = reply.is_err() || fields.leaves_cursor_open();
+        let must_retry = match &reply {
+            Ok(reply) if operation.kind == OperationKind::RetryableWrite => {
+                check_write_concern(reply, server).err()
+            }
+            _ => None,
+        };
+        let is_kept = reply.is_err() || must_retry.is_some() || fields.leaves_cursor_open();
         let used = operation.session;
         used.end(self.sessions, connection, held, is_kept);
         match &reply {
@@ -325,7 +362,11 @@ impl Deployment<'_> {
             }
             Ok(_) => {}
         }
-        reply
+        let reply = match must_retry {
+            Some(error) => Err(error.with_server(connection.server())),
+            None => reply,
+        };
+        timeout::transformed(reply, whole)
     }
 
     /// Runs a command. If the server requires that the user authenticates again, does so and runs the command once more.
@@ -371,9 +412,10 @@ mod tests {
     #[test]
     fn an_operation_is_not_sent_to_a_server_without_it() {
         let command = bson::rawdoc! { "bulkWrite": 1 };
+        let id = OperationId::default();
         let operation = Operation {
             min_wire_version: 25,
-            ..Operation::new("admin", &command)
+            ..Operation::new("admin", &command, &id)
         };
         assert!(check_wire_version(&operation, 25).is_ok());
         let error = check_wire_version(&operation, 24).unwrap_err();

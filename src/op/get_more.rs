@@ -3,10 +3,11 @@
 use bson::{RawBson, RawDocumentBuf};
 
 use super::{
-    CursorFields, CursorReply, CursorTarget, HasDeployment, MaxTime, Operation, OperationSession,
-    TimeLimit, execute,
+    CursorFields, CursorReply, CursorTarget, HasDeployment, MaxTime, Operation, OperationKind,
+    OperationSession, TimeLimit, execute,
 };
 use crate::error::Result;
+use crate::event::OperationId;
 use crate::session::SessionState;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -15,6 +16,8 @@ pub(crate) struct GetMore<'a> {
     pub(crate) database: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) cursor_id: i64,
+    /// The operation that opened the cursor.
+    pub(crate) operation_id: &'a OperationId,
     /// The session of the program that opened the cursor, if it was one.
     pub(crate) session: Option<&'a SessionState>,
     /// The number of documents in the batch; `None` leaves it to the server.
@@ -48,10 +51,11 @@ impl GetMore<'_> {
     ) -> Result<CursorReply> {
         let mut fields = CursorFields::of_next_batch();
         let operation = Operation {
+            kind: OperationKind::Cursor,
             limit: self.limit,
             max_time: self.max_time,
             session: OperationSession::of(self.session),
-            ..Operation::new(self.database, self)
+            ..Operation::new(self.database, self, self.operation_id)
         };
         let reply = execute::run_at(client, target, &operation, &mut fields, spare)?;
         Ok(CursorReply::new(reply, fields))

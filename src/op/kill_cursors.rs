@@ -1,7 +1,10 @@
 //! `killCursors`: closes an open cursor on its server ("Find, getMore and killCursors").
 
-use super::{CursorTarget, HasDeployment, Operation, OperationSession, TimeLimit, execute};
+use super::{
+    CursorTarget, HasDeployment, Operation, OperationKind, OperationSession, TimeLimit, execute,
+};
 use crate::error::Result;
+use crate::event::OperationId;
 use crate::session::SessionState;
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -10,6 +13,8 @@ pub(crate) struct KillCursors<'a> {
     pub(crate) database: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) cursor_id: i64,
+    /// The operation that opened the cursor.
+    pub(crate) operation_id: &'a OperationId,
     /// The session of the program that opened the cursor, if it was one.
     pub(crate) session: Option<&'a SessionState>,
     pub(crate) limit: TimeLimit,
@@ -19,9 +24,10 @@ impl KillCursors<'_> {
     /// Closes the cursor.
     pub(crate) fn run(&self, client: &dyn HasDeployment, target: &mut CursorTarget) -> Result<()> {
         let operation = Operation {
+            kind: OperationKind::Cursor,
             limit: self.limit,
             session: OperationSession::of(self.session),
-            ..Operation::new(self.database, self)
+            ..Operation::new(self.database, self, self.operation_id)
         };
         execute::run_at(client, target, &operation, &mut (), Vec::new())?;
         Ok(())

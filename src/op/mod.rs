@@ -49,6 +49,7 @@ pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
 pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit};
 pub(crate) use crate::conn::MaxTime;
+use crate::event::OperationId;
 use crate::options::ReadPreference;
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
@@ -63,8 +64,10 @@ pub(crate) struct Operation<'a> {
     pub(crate) command: &'a dyn EncodeCommand,
     /// Documents that are sent next to the command.
     pub(crate) sequences: &'a [DocumentSequence<'a>],
-    /// Returns the kind, which decides about retries. The executor calls it only after an error.
-    pub(crate) kind: &'a dyn Fn() -> OperationKind,
+    /// The kind, which decides about retries.
+    pub(crate) kind: OperationKind,
+    /// The number of the operation in events and in the log. All commands of a cursor share one.
+    pub(crate) id: &'a OperationId,
     /// The time limit of this operation in all.
     pub(crate) limit: TimeLimit,
     /// The part of the limit that the server gets.
@@ -82,13 +85,18 @@ pub(crate) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// An operation of kind [`OperationKind::Other`] without any options.
-    pub(crate) fn new(database: &'a str, command: &'a dyn EncodeCommand) -> Self {
+    /// An operation of kind [`OperationKind::Generic`] without any options.
+    pub(crate) fn new(
+        database: &'a str,
+        command: &'a dyn EncodeCommand,
+        id: &'a OperationId,
+    ) -> Self {
         Self {
             database,
             command,
             sequences: &[],
-            kind: &|| OperationKind::Other,
+            kind: OperationKind::Generic,
+            id,
             limit: TimeLimit::default(),
             max_time: MaxTime::default(),
             read_preference: None,
@@ -103,11 +111,25 @@ impl<'a> Operation<'a> {
 /// The kind of an operation, as far as retries depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperationKind {
-    /// A read. The executor retries it.
+    /// A read that selects a server. It is retried if `retryReads` is on.
     Read,
-    /// A write that the program has given a `txnNumber`. The executor does not retry it; a label tells the program that
-    /// it may.
-    NumberedWrite,
-    /// Any other operation. It is retried only if the server has certainly not run it.
-    Other,
+    /// A command of an open cursor, `getMore` or `killCursors`. It counts as a read, but it is retried only after overload:
+    /// a second `getMore` could skip a batch.
+    Cursor,
+    /// A write that the driver numbers (`txnNumber`), with the same number for all attempts. The server runs it at most once.
+    /// It is retried if `retryWrites` is on.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for writes of collections, which are added next")
+    )]
+    RetryableWrite,
+    /// A write that a server would run again. It is retried only after overload, if `retryWrites` is on.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for writes of collections, which are added next")
+    )]
+    Write,
+    /// A command of the program that may read or write. It is retried only after overload, and only if both `retryReads`
+    /// and `retryWrites` are on ("Client Backpressure").
+    Generic,
 }

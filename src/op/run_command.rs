@@ -12,18 +12,9 @@ use crate::command::Command;
 use crate::conn::ReadReply;
 use crate::data::hello::integer;
 use crate::error::{Error, Result};
+use crate::event::OperationId;
 use crate::session::SessionState;
 use crate::time::TimeoutMs;
-use crate::wire::request::command_name;
-
-/// Which commands are retried as reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// No command, because the call is generic: the name of its command does not say that it reads.
-    Unknown,
-    /// Those with the name of a read: the call has a typed result.
-    ByName,
-}
 
 /// Runs a command and returns its reply.
 ///
@@ -33,14 +24,14 @@ pub(crate) fn run(
     client: &dyn HasDeployment,
     database: &str,
     command: &Command,
-    reads: Reads,
     session: Option<&SessionState>,
 ) -> Result<RawDocumentBuf> {
+    let id = OperationId::default();
     let limit = command
         .timeout_ms()
         .map_or(TimeLimit::OfClient, TimeLimit::Of);
     let limits = (limit, MaxTime::Remaining);
-    let (reply, _) = execute_command(client, database, command, reads, limits, session, &mut ())?;
+    let (reply, _) = execute_command(client, database, command, &id, limits, session, &mut ())?;
     Ok(reply)
 }
 
@@ -51,6 +42,8 @@ pub(crate) struct Opened {
     pub(crate) connection: SelectedConnection,
     /// The time limits of the cursor.
     pub(crate) timeout: CursorTimeout,
+    /// The operation that all commands of the cursor belong to.
+    pub(crate) id: OperationId,
 }
 
 /// Runs a command that may open a cursor.
@@ -68,19 +61,14 @@ pub(crate) fn run_for_cursor(
     let (limit, max_time, timeout) = CursorTiming::of(command).begin(timeout)?;
     let limits = (limit, max_time);
     let mut fields = CursorFields::of_first_batch();
-    let (reply, connection) = execute_command(
-        client,
-        database,
-        command,
-        Reads::ByName,
-        limits,
-        session,
-        &mut fields,
-    )?;
+    let id = OperationId::default();
+    let (reply, connection) =
+        execute_command(client, database, command, &id, limits, session, &mut fields)?;
     Ok(Opened {
         reply: CursorReply::new(reply, fields),
         connection,
         timeout,
+        id,
     })
 }
 
@@ -88,7 +76,7 @@ fn execute_command(
     client: &dyn HasDeployment,
     database: &str,
     command: &Command,
-    reads: Reads,
+    id: &OperationId,
     (limit, max_time): (TimeLimit, MaxTime),
     session: Option<&SessionState>,
     fields: &mut dyn ReadReply,
@@ -103,12 +91,12 @@ fn execute_command(
     let body = without_max_time.as_ref().unwrap_or(body);
     let operation = Operation {
         sequences: &command.sequences(),
-        kind: &|| kind(body, reads),
+        kind: kind(command),
         limit,
         max_time,
         read_preference: command.preference(),
         session: operation_session(body, session)?,
-        ..Operation::new(database, body)
+        ..Operation::new(database, body, id)
     };
     execute::run(client, &operation, fields)
 }
@@ -145,47 +133,12 @@ fn is_unacknowledged(write_concern: &RawElement<'_>) -> bool {
     w.and_then(integer) == Some(0)
 }
 
-fn kind(body: &RawDocument, reads: Reads) -> OperationKind {
-    match body {
-        body if reads == Reads::ByName && is_read(body) => OperationKind::Read,
-        body if is_numbered_write(body) => OperationKind::NumberedWrite,
-        _ => OperationKind::Other,
+/// The command itself is not inspected: the program says if it is a read ("Run Command").
+fn kind(command: &Command) -> OperationKind {
+    match command.is_read() {
+        true => OperationKind::Read,
+        false => OperationKind::Generic,
     }
-}
-
-/// Returns whether a command reads, by its name. A command of a transaction does not count, nor one that writes its
-/// results to a collection.
-fn is_read(body: &RawDocument) -> bool {
-    const READS: [&str; 7] = [
-        "find",
-        "aggregate",
-        "count",
-        "distinct",
-        "listCollections",
-        "listDatabases",
-        "listIndexes",
-    ];
-    let is_of_transaction = has_field(body, "txnNumber") || has_field(body, "autocommit");
-    READS.contains(&command_name(body)) && !is_of_transaction && !writes_results(body)
-}
-
-/// Returns whether a stage of a pipeline is `$out` or `$merge`. A pipeline that cannot be read counts as one with such a
-/// stage.
-fn writes_results(body: &RawDocument) -> bool {
-    let Ok(Some(RawBsonRef::Array(pipeline))) = body.get("pipeline") else {
-        return false;
-    };
-    pipeline.into_iter().any(|stage| match stage {
-        Ok(RawBsonRef::Document(stage)) => ["$out", "$merge"].contains(&command_name(stage)),
-        _ => true,
-    })
-}
-
-/// Returns whether the program may send a write again with the same `txnNumber`. In a transaction only its last command
-/// may be sent again.
-fn is_numbered_write(body: &RawDocument) -> bool {
-    let is_end = ["commitTransaction", "abortTransaction"].contains(&command_name(body));
-    has_field(body, "txnNumber") && (is_end || !has_field(body, "autocommit"))
 }
 
 /// The field of the server's time limit. That of `timeoutMS` replaces the field of the program, because servers reject a
@@ -214,46 +167,16 @@ mod tests {
 
     use super::*;
 
-    fn typed(body: &RawDocument) -> OperationKind {
-        kind(body, Reads::ByName)
-    }
-
     #[test]
-    fn reads_are_recognised_by_name() {
-        for name in ["find", "aggregate", "count", "distinct", "listIndexes"] {
-            let mut body = RawDocumentBuf::new();
-            body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
-            assert_eq!(typed(&body), OperationKind::Read, "{name}");
-            assert_eq!(kind(&body, Reads::Unknown), OperationKind::Other, "{name}");
-        }
-        for other in ["insert", "getMore", "mapReduce", "ping", "Find"] {
-            let mut body = RawDocumentBuf::new();
-            body.append(<&bson::raw::CStr>::try_from(other).unwrap(), 1);
-            assert_eq!(typed(&body), OperationKind::Other, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_pipeline_that_writes_its_results_is_not_a_read() {
-        let aggregate =
-            |pipeline: bson::RawArrayBuf| rawdoc! { "aggregate": "c", "pipeline": pipeline };
-        let stages = |last: RawDocumentBuf| {
-            let mut pipeline = bson::RawArrayBuf::new();
-            pipeline.push(rawdoc! { "$match": {} });
-            pipeline.push(last);
-            pipeline
-        };
-        let matching = stages(rawdoc! { "$match": {} });
-        assert_eq!(typed(&aggregate(matching)), OperationKind::Read);
-        for stage in [
-            rawdoc! { "$out": "d" },
-            rawdoc! { "$merge": { "into": "d" } },
+    fn only_the_program_says_that_a_command_is_a_read() {
+        for body in [
+            rawdoc! { "find": "c" },
+            rawdoc! { "insert": "c", "txnNumber": 1_i64 },
         ] {
-            assert_eq!(typed(&aggregate(stages(stage))), OperationKind::Other);
+            let command = || Command::from(&*body);
+            assert_eq!(kind(&command()), OperationKind::Generic);
+            assert_eq!(kind(&command().read()), OperationKind::Read);
         }
-        let mut no_stage = bson::RawArrayBuf::new();
-        no_stage.push(5);
-        assert_eq!(typed(&aggregate(no_stage)), OperationKind::Other);
     }
 
     #[test]
@@ -262,22 +185,5 @@ mod tests {
         let rest = rawdoc! { "find": "c", "filter": { "maxTimeMS": 1 } };
         assert_eq!(without_field(&find, MAX_TIME).unwrap(), rest);
         assert_eq!(without_field(&rest, MAX_TIME).unwrap(), rest);
-    }
-
-    #[test]
-    fn a_number_makes_a_write_that_may_be_sent_again() {
-        let insert = rawdoc! { "insert": "c", "txnNumber": 1_i64 };
-        assert_eq!(typed(&insert), OperationKind::NumberedWrite);
-        assert_eq!(kind(&insert, Reads::Unknown), OperationKind::NumberedWrite);
-        assert_eq!(typed(&rawdoc! { "insert": "c" }), OperationKind::Other);
-        for name in ["insert", "find"] {
-            let mut body = RawDocumentBuf::new();
-            body.append(<&bson::raw::CStr>::try_from(name).unwrap(), "c");
-            body.append(bson::cstr!("txnNumber"), 1_i64);
-            body.append(bson::cstr!("autocommit"), false);
-            assert_eq!(typed(&body), OperationKind::Other, "{name}");
-        }
-        let commit = rawdoc! { "commitTransaction": 1, "txnNumber": 1_i64, "autocommit": false };
-        assert_eq!(typed(&commit), OperationKind::NumberedWrite);
     }
 }

@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, CursorTimeoutMode, CursorType};
 use crate::server_code::MAX_TIME_MS_EXPIRED;
-use crate::time::{Deadline, TimeoutKind, TimeoutMs};
+use crate::time::{Deadline, Elapsed, TimeoutKind, TimeoutMs};
 
 /// The time limit of an operation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +106,20 @@ pub(crate) fn transformed<T>(outcome: Result<T>, deadline: Option<Deadline>) -> 
             false => error,
         }
     })
+}
+
+/// Returns the time limit of an operation that leaves no time for another attempt after `error`. Without it the limit has
+/// not passed.
+pub(crate) fn elapsed_after(error: &Error, deadline: Option<Deadline>) -> Option<Elapsed> {
+    let deadline = deadline.filter(|deadline| deadline.at().is_some())?;
+    // The server has ended the command a little earlier, or the rest was too short to send it or to get a connection.
+    let is_of_limit = error.is_timeout()
+        && deadline.replaces_step_limits()
+        && (error.command().is_some() || error.stage().is_none());
+    match deadline.remaining(Instant::now()) {
+        Ok(_) => is_of_limit.then(|| deadline.elapsed()),
+        Err(elapsed) => Some(elapsed),
+    }
 }
 
 /// The options of a command that opens a cursor, as far as they concern time.

@@ -404,29 +404,29 @@ impl ClientOptions {
     /// Returns true if a read is retried after an error that another connection or server may not have (`retryReads`).
     /// Default: true. Source: "Retryable Reads".
     ///
-    /// It is retried once, or with a time limit ([`timeout`](Self::timeout)) as often as the limit allows.
-    /// [`Database::run_command`](crate::Database::run_command) never retries a command as a read.
+    /// It is retried once, or with a time limit ([`timeout`](Self::timeout)) as often as the limit allows. Commands are
+    /// reads if the program [declares it](crate::Command::read). Without this option neither reads nor undeclared commands
+    /// nor the commands of cursors are retried after overload.
     pub fn retry_reads(&self) -> bool {
         self.retry_reads
     }
 
-    /// Returns true if a network error of a write with a `txnNumber` gets the label `RetryableWriteError`
-    /// (`retryWrites`). Default: true. Source: "Retryable Writes".
+    /// Returns true if writes are retried (`retryWrites`). Default: true. Source: "Retryable Writes", "Client
+    /// Backpressure".
     ///
-    /// With this label the program may send the write again, with the same `txnNumber`. The client itself sends a write
-    /// again in two cases only, whatever this option says: the pool was cleared before the write was sent, or an
-    /// overloaded server rejected the write.
+    /// A command that is not [declared as a read](crate::Command::read) may be a write. It is retried only if an overloaded
+    /// server rejects it, and only if this option and [`retry_reads`](Self::retry_reads) are both on.
     pub fn retry_writes(&self) -> bool {
         self.retry_writes
     }
 
-    /// Returns the maximum number of retries of an operation while the server is overloaded (`maxAdaptiveRetries`).
-    /// Default: 2. Source: "Client Backpressure".
+    /// Returns the maximum number of retries of an operation once a server has rejected it because of overload
+    /// (`maxAdaptiveRetries`). Default: 2. 0 means that nothing is retried after overload. Source: "Client Backpressure".
     pub fn max_adaptive_retries(&self) -> u32 {
         self.max_adaptive_retries
     }
 
-    /// Returns true if a retry after an overload error may use another server (`enableOverloadRetargeting`). Default:
+    /// Returns true if a retry after an overload error prefers another server (`enableOverloadRetargeting`). Default:
     /// false. Source: "Client Backpressure".
     pub fn enable_overload_retargeting(&self) -> bool {
         self.enable_overload_retargeting

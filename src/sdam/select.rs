@@ -29,16 +29,16 @@ pub(crate) struct SelectingOperation<'a> {
     /// The name of the command.
     name: &'a str,
     /// The number of the operation.
-    pub(crate) id: OperationId,
+    id: &'a OperationId,
     /// True once the log says that the operation waits for a server. It says so once.
     has_waited: Cell<bool>,
 }
 
 impl<'a> SelectingOperation<'a> {
-    pub(crate) fn new(name: &'a str) -> Self {
+    pub(crate) fn new(name: &'a str, id: &'a OperationId) -> Self {
         Self {
             name,
-            id: OperationId::default(),
+            id,
             has_waited: Cell::new(false),
         }
     }

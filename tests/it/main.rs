@@ -56,6 +56,7 @@ mod refused_sessions;
 mod replica_set;
 mod replies;
 mod resumption;
+mod retries;
 mod rotation;
 mod seeds;
 mod settings;

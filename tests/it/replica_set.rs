@@ -192,27 +192,39 @@ fn where_servers_are_polled_an_error_asks_for_a_check() {
 }
 
 #[test]
-fn typed_reads_are_retried_after_a_failover() {
+fn declared_reads_are_retried_after_a_failover() {
     let set = secure_set(3);
     let client = client(&set, "serverMonitoringMode=poll");
     insert(&client).unwrap();
     await_members(&client, 3);
     set.fail_over();
     let database = client.database("db");
-    let found = database.run_cursor_command::<Document>(doc! { "find": "things" });
+    let find = || Command::from(doc! { "find": "things" });
+    let found = database.run_cursor_command::<Document>(find().read());
     assert_eq!(found.unwrap().count(), 1);
     set.fail_over();
-    let counted: Document = database.run_command_as(doc! { "count": "things" }).unwrap();
+    let count = Command::from(doc! { "count": "things" }).read();
+    let counted: Document = database.run_command_as(count.clone()).unwrap();
     assert_eq!(counted.get_i32("n").unwrap(), 1);
     set.fail_over();
-    let error = database.run_command(doc! { "find": "things" }).unwrap_err();
-    assert_eq!(error.command().unwrap().code, 13435);
+    let counted = database.run_command(count).unwrap();
+    assert_eq!(counted.get_i32("n").unwrap(), 1);
+    // The client does not guess from the name of a command.
+    for run in [0, 1, 2] {
+        set.fail_over();
+        let error = match run {
+            0 => database.run_command(find()).err(),
+            1 => database.run_command_as::<Document>(find()).err(),
+            _ => database.run_cursor_command::<Document>(find()).err(),
+        };
+        assert_eq!(error.unwrap().command().unwrap().code, 13435);
+    }
     let without = Client::connect(&set.uri("serverMonitoringMode=poll&retryReads=false")).unwrap();
     insert(&without).unwrap();
     set.fail_over();
     let found = without
         .database("db")
-        .run_cursor_command::<Document>(doc! { "find": "things" });
+        .run_cursor_command::<Document>(find().read());
     assert_eq!(found.unwrap_err().command().unwrap().code, 13435);
 }
 

@@ -38,6 +38,18 @@ fn choosing_a_server() -> Outcome {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "as the guide shows it")]
+fn a_declared_read() -> Outcome {
+    let desk = Desk::get();
+    // example
+    let client = Client::connect(&desk.uri("mongodb://db.example.com/?tls=true&tlsCAFile=ca.pem"))?;
+    let count = Command::from(doc! { "count": "things" }).read();
+    println!("{}", client.database("shop").run_command(count)?);
+    // end
+    Ok(())
+}
+
+#[test]
 #[allow(
     clippy::print_stdout,
     clippy::print_stderr,
