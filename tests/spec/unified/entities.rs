@@ -237,6 +237,8 @@ impl CaseRun {
             for_events.receive(event);
         });
         let builder = with_server_api(builder, &fields["serverApi"])?;
+        // The cases of "Command Logging and Monitoring" compare whole replies.
+        let builder = builder.max_log_document_length(10_000_usize);
         let options = self.deployment.prepare(builder).build()?;
         let client = Client::with_options(options)?;
         let client = Arc::new(ClientEntity {

@@ -113,6 +113,15 @@ impl Scan {
                 if kind == Kind::ClientEncryption || !fields["autoEncryptOpts"].is_null() {
                     self.out_of_scope = Some("client-side encryption");
                 }
+                // CMAP, "Deprecated Options": a driver need not have them.
+                let deprecated = ["waitQueueSize", "waitQueueMultiple"];
+                if deprecated
+                    .iter()
+                    .any(|option| !fields["uriOptions"][option].is_null())
+                {
+                    self.out_of_scope
+                        .get_or_insert("deprecated options of the wait queue");
+                }
             }
         }
     }
