@@ -75,17 +75,17 @@ const FORMATS: &[Format] = &[
     #[cfg(feature = "srv")]
     Format {
         folder: "initial-dns-seedlist-discovery/tests/replica-set",
-        run: srv::run,
+        run: srv::run_replica_set,
     },
     #[cfg(feature = "srv")]
     Format {
         folder: "initial-dns-seedlist-discovery/tests/load-balanced",
-        run: srv::run,
+        run: srv::run_load_balanced,
     },
     #[cfg(feature = "srv")]
     Format {
         folder: "initial-dns-seedlist-discovery/tests/sharded",
-        run: srv::run,
+        run: srv::run_sharded,
     },
     Format {
         folder: "server-discovery-and-monitoring/tests",
