@@ -164,8 +164,12 @@ mod tests {
 
     impl PolledTopology {
         fn start(hosts: &[(&str, u16)], options: &str) -> Self {
-            let dns = DnsServer::start(zone(hosts));
-            let uri = format!("mongodb+srv://db.test.example/?tls=false{options}");
+            Self::start_at("db.test.example", zone(hosts), options)
+        }
+
+        fn start_at(name: &str, zone: Zone, options: &str) -> Self {
+            let dns = DnsServer::start(zone);
+            let uri = format!("mongodb+srv://{name}/?tls=false{options}");
             let (mut options, _) = ClientOptions::parse(&uri).unwrap();
             options.dns_server = Some(dns.addr());
             options.heartbeat_frequency = INTERVAL;
@@ -270,6 +274,164 @@ mod tests {
         }
         let after = bench.hosts();
         assert!(after.len() == 2 && after.contains(&stays), "{after:?}");
+    }
+
+    /// A topology on the records of the specification's tests: `test1`, on the ports 27017 and 27018.
+    fn test1(options: &str) -> PolledTopology {
+        PolledTopology::start_at(
+            "test1.test.build.10gen.cc",
+            spec_zone("test1", &[27017, 27018]),
+            options,
+        )
+    }
+
+    /// The zone of a name of the specification's tests, with one record for each port.
+    fn spec_zone(name: &str, ports: &[u16]) -> Zone {
+        let service = if name == "test22" {
+            "_customname"
+        } else {
+            "_mongodb"
+        };
+        let record = |port: &u16| {
+            format!(
+                "{service}._tcp.{name}.test.build.10gen.cc. SRV {port} localhost.test.build.10gen.cc.\n"
+            )
+        };
+        Zone::parse(&ports.iter().map(record).collect::<String>()).ttl(0)
+    }
+
+    /// Waits until the topology has exactly the hosts with these ports, and still has them two intervals later.
+    fn await_ports(bench: &PolledTopology, ports: &[u16]) {
+        let hosts = ports
+            .iter()
+            .map(|port| format!("localhost.test.build.10gen.cc:{port}"));
+        let hosts: Vec<String> = hosts.collect();
+        let expected: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        bench.await_hosts(&expected);
+        bench.await_rounds(2);
+        assert_eq!(bench.hosts(), expected);
+    }
+
+    /// SRV polling, prose tests 1 to 5: "Changing DNS records with test1.test.build.10gen.cc".
+    #[test]
+    fn prose_1_to_5_changed_records_change_the_hosts() {
+        let changes: [(&str, &[u16]); 5] = [
+            ("1. Addition of a new DNS record", &[27017, 27018, 27019]),
+            ("2. Removal of an existing DNS record", &[27017]),
+            ("3. Replacement of a DNS record", &[27017, 27019]),
+            (
+                "4. Replacement of both records with one new record",
+                &[27019],
+            ),
+            (
+                "5. Replacement of both records with two new records",
+                &[27019, 27020],
+            ),
+        ];
+        for (name, ports) in changes {
+            println!("{name}");
+            let bench = test1("");
+            await_ports(&bench, &[27017, 27018]);
+            bench.dns.set_zone(spec_zone("test1", ports));
+            await_ports(&bench, ports);
+        }
+    }
+
+    /// SRV polling, prose tests 6 to 8: "Error scenarios with test1.test.build.10gen.cc".
+    #[test]
+    fn prose_6_to_8_errors_leave_the_hosts_unchanged() {
+        let errors: [(&str, fn(&DnsServer)); 3] = [
+            ("6. DNS record lookup timeout", |dns| {
+                dns.set_fault(DnsFault::Silent)
+            }),
+            // The answer says that the name does not exist.
+            ("7. DNS record lookup failure", |dns| {
+                dns.set_fault(DnsFault::Code(3))
+            }),
+            ("8. Removal of all DNS SRV records", |dns| {
+                dns.set_zone(spec_zone("test1", &[]))
+            }),
+        ];
+        for (name, break_dns) in errors {
+            println!("{name}");
+            let bench = test1("&connectTimeoutMS=200");
+            break_dns(&bench.dns);
+            await_ports(&bench, &[27017, 27018]);
+            // Polling continues.
+            bench.dns.set_fault(DnsFault::None);
+            bench.dns.set_zone(spec_zone("test1", &[27019]));
+            await_ports(&bench, &[27019]);
+        }
+    }
+
+    /// SRV polling, prose test 9: "Test that SRV polling is not done for load balanced clusters".
+    #[test]
+    fn prose_9_a_load_balancer_is_not_polled() {
+        let zone = spec_zone("test3", &[27017]);
+        let name = "test3.test.build.10gen.cc";
+        let bench = PolledTopology::start_at(name, zone, "&loadBalanced=true");
+        let queries = bench.dns.asked().len();
+        bench.dns.set_zone(spec_zone("test3", &[27017, 27018]));
+        thread::sleep(INTERVAL * 5);
+        assert_eq!(bench.hosts(), ["localhost.test.build.10gen.cc:27017"]);
+        assert_eq!(bench.dns.asked().len(), queries);
+    }
+
+    /// SRV polling, prose test 10: "All DNS records are selected (srvMaxHosts = 0)".
+    #[test]
+    fn prose_10_without_srv_max_hosts_all_are_selected() {
+        let bench = test1("&srvMaxHosts=0");
+        bench
+            .dns
+            .set_zone(spec_zone("test1", &[27017, 27019, 27020]));
+        await_ports(&bench, &[27017, 27019, 27020]);
+    }
+
+    /// SRV polling, prose test 11: "All DNS records are selected (srvMaxHosts >= records)".
+    #[test]
+    fn prose_11_up_to_srv_max_hosts_all_are_selected() {
+        let bench = test1("&srvMaxHosts=2");
+        bench.dns.set_zone(spec_zone("test1", &[27019, 27020]));
+        await_ports(&bench, &[27019, 27020]);
+    }
+
+    /// SRV polling, prose test 12: "New DNS records are randomly selected (srvMaxHosts > 0)".
+    #[test]
+    fn prose_12_beyond_srv_max_hosts_new_hosts_are_selected_at_random() {
+        let mut selected = BTreeSet::new();
+        for _ in 0..30 {
+            let bench = test1("&srvMaxHosts=2");
+            bench
+                .dns
+                .set_zone(spec_zone("test1", &[27017, 27019, 27020]));
+            let started = Instant::now();
+            let is_old = |host: &String| host.ends_with(":27018");
+            while bench.hosts().iter().any(is_old) {
+                assert!(started.elapsed() < PATIENCE);
+                thread::sleep(Duration::from_millis(1));
+            }
+            bench.await_rounds(1);
+            let hosts = bench.hosts();
+            assert_eq!(
+                (hosts.len(), hosts[0].as_str()),
+                (2, "localhost.test.build.10gen.cc:27017")
+            );
+            selected.insert(hosts[1].clone());
+            if selected.len() == 2 {
+                return;
+            }
+        }
+        panic!("not at random: {selected:?}");
+    }
+
+    /// SRV polling, prose test 13: "DNS record with custom service name can be found".
+    #[test]
+    fn prose_13_records_of_a_custom_service_are_polled() {
+        let zone = spec_zone("test22", &[27017, 27018]);
+        let name = "test22.test.build.10gen.cc";
+        let bench = PolledTopology::start_at(name, zone, "&srvServiceName=customname");
+        bench.dns.set_zone(spec_zone("test22", &[27019, 27020]));
+        await_ports(&bench, &[27019, 27020]);
     }
 
     #[test]
