@@ -58,6 +58,7 @@ mod replies;
 mod resumption;
 mod retries;
 mod rotation;
+mod sdam_prose;
 mod seeds;
 mod settings;
 mod setup;

@@ -171,6 +171,7 @@ fn parsing_sends_no_query_and_the_client_shows_dns_data() {
     assert_eq!((asked.len(), ports.len()), (4, 4), "a port of its own each");
 }
 
+/// "Initial DNS Seedlist Discovery", prose test 1: "Allow SRVs with fewer than 3 `.` separated parts".
 #[test]
 fn names_of_one_and_two_parts_are_looked_up() {
     let dns = zone(
@@ -186,9 +187,10 @@ fn names_of_one_and_two_parts_are_looked_up() {
     );
 }
 
+/// "Initial DNS Seedlist Discovery", prose tests 2, 3 and 4: a returned address that does not end with the domain, is
+/// identical to the name, or lacks the `.` before the shared part.
 #[test]
 fn a_host_outside_of_the_domain_is_refused_with_its_name() {
-    // The prose tests 2, 3 and 4 of the specification.
     for (name, target) in [
         ("localhost", "localhost.mongodb"),
         ("mongo.local", "test_1.evil.local"),
