@@ -232,7 +232,9 @@ impl CaseRun {
         let events = Arc::new(Events::new(fields));
         let logs = Arc::new(LogSink::new(&fields["observeLogMessages"]));
         let (for_events, for_logs) = (Arc::clone(&events), Arc::clone(&logs));
-        let builder = uri.into_builder().event_listener(move |event| {
+        // Cases count the connections and the heartbeats of a client without the hand-over.
+        let builder = uri.into_builder().reuse_monitor_connection(false);
+        let builder = builder.event_listener(move |event| {
             for_logs.see(event);
             for_events.receive(event);
         });
