@@ -4,13 +4,19 @@
 #
 # It is a Python package with a compiled part, in a virtual environment of its own:
 # ${MONGOTLS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/mongotls}/secantusdb-VERSION. It is installed only once.
-# Two runs at the same time are safe: one installs, the other waits. Versions are pinned, and pip verifies the
-# registry's checksums.
+# Two runs at the same time are safe: one installs, the other waits. Versions are pinned, and pip compares the
+# downloads with the registry's checksums.
+#
+# `get-secantus.sh download FOLDER X.Y` instead downloads the packages for Python X.Y into FOLDER, for a system that
+# cannot reach the registry: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER installs them there.
 #
 # Exit status: 0 installed or found, 1 the installation failed, 3 there is no Python with `venv`.
 set -eu
 
 version=0.7.0b3
+# Its requirements, pinned too, so that every run tests the same server.
+requirements="dnspython==2.9.2 future==1.0.0 numpy==2.4.6 pymongo==4.20.1 python-dateutil==4.0.0 s2sphere==0.2.5
+    shapely==2.2.0"
 
 cache=${MONGOTLS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/mongotls}
 venv=$cache/secantusdb-$version
@@ -18,6 +24,16 @@ program=$venv/bin/secantusd-py
 lock=$venv.lock
 
 say() { echo "get-secantus: $*" >&2; }
+
+if [ "${1-}" = download ]; then
+    machine=$(uname -m)
+    # shellcheck disable=SC2086 # words, split on purpose
+    python3 -m pip download --quiet --disable-pip-version-check --dest "$2" --only-binary :all: --no-deps \
+        --implementation cp --python-version "$3" --platform "manylinux_2_28_$machine" \
+        --platform "manylinux_2_27_$machine" --platform "manylinux_2_17_$machine" --platform "manylinux2014_$machine" \
+        "secantusdb==$version" $requirements
+    exit
+fi
 
 # An upgrade of the system's Python can leave an environment behind that no longer starts.
 works() { [ -x "$program" ] && "$venv/bin/python" -c 'import secantus' 2>/dev/null; }
@@ -58,8 +74,9 @@ fi
 say "installing secantusdb $version in $venv"
 rm -rf "$venv"
 python3 -m venv "$venv" >&2
+# shellcheck disable=SC2086 # words, split on purpose
 if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-    "secantusdb==$version" >&2 || ! works; then
+    "secantusdb==$version" $requirements >&2 || ! works; then
     rm -rf "$venv"
     say "The installation failed. SecantusDB $version has packages for Python 3.11 to 3.13 on Linux."
     exit 1

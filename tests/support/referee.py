@@ -83,12 +83,11 @@ def run_cases(folder, suites, others):
         for case in spec["tests"]:
             text = case["description"]
             descriptions["test_" + text.strip(". ").replace(" ", "_").replace(".", "_")] = text
-        result = Result()
         for method, description in descriptions.items():
-            result.outcome = ("passed", "")
+            # A result for each: otherwise `unittest` sets the class up only once, and an error in it hides the others.
+            result = Result()
             start = time.monotonic()
             signal.alarm(CASE_LIMIT)
-            # One at a time: an error while a class is set up would hide the others.
             unittest.TestSuite([cases(method)]).run(result)
             signal.alarm(0)
             outcome, why = result.outcome
@@ -98,7 +97,9 @@ def run_cases(folder, suites, others):
 
 
 class Result(unittest.TestResult):
-    """Keeps the outcome of one case."""
+    """The outcome of one case."""
+
+    outcome = ("passed", "")
 
     def _failed(self, _, error):
         self.outcome = ("failed", f"{error[0].__name__}: {str(error[1])[:300]}")

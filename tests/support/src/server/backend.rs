@@ -8,6 +8,7 @@ use super::record::Request;
 use crate::net::{Endpoint, Socket, lock};
 use crate::wire::{Frame, Msg, OP_MSG};
 use bson::{Document, Timestamp, doc};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -24,6 +25,8 @@ struct Inner {
     idle: Mutex<Vec<Socket>>,
     /// The newest `$clusterTime` and `operationTime` in a reply.
     time: Mutex<Option<(Document, Timestamp)>>,
+    /// The last committed transaction of each session.
+    committed: Mutex<HashMap<Vec<u8>, i64>>,
     last_id: AtomicI32,
 }
 
@@ -35,6 +38,7 @@ impl Backend {
             addr,
             idle: Mutex::default(),
             time: Mutex::default(),
+            committed: Mutex::default(),
             last_id: AtomicI32::new(0),
         }))
     }
@@ -63,6 +67,16 @@ impl Backend {
         }
         msg.sequences.clone_from(&request.sequences);
         self.run(msg)
+    }
+
+    /// Remembers that a transaction was committed, for the servers that did not begin it.
+    pub(super) fn note_commit(&self, session: Vec<u8>, number: i64) {
+        lock(&self.0.committed).insert(session, number);
+    }
+
+    /// Returns true if this transaction was committed.
+    pub(super) fn has_committed(&self, session: &[u8], number: i64) -> bool {
+        lock(&self.0.committed).get(session) == Some(&number)
     }
 
     /// Sends a message without flags, so that exactly one reply comes.

@@ -144,14 +144,22 @@ impl Forwarding {
         if body.get_bool("autocommit").ok()? || is_true(body, "startTransaction") {
             return None;
         }
-        // A router that does not know the transaction recovers its outcome from the shard that the token names; the
-        // members of a set share the outcome.
-        let is_commit = request.name == "commitTransaction";
-        if is_commit && (hello.role != Role::Mongos || body.contains_key("recoveryToken")) {
-            return None;
-        }
         if lock(&self.transactions).get(&session) == Some(&number) {
             return None;
+        }
+        // A router that does not know the transaction recovers its outcome from the shard that the token names; the
+        // members of a set share the outcome. If there is none yet, the transaction is aborted.
+        let recovers = hello.role != Role::Mongos || body.contains_key("recoveryToken");
+        if request.name == "commitTransaction" && recovers {
+            if self.backend.has_committed(&session, number) {
+                return None;
+            }
+            let mut abort = doc! { "abortTransaction": 1, "autocommit": false };
+            for field in ["lsid", "txnNumber"] {
+                abort.insert(field, body.get(field).cloned());
+            }
+            // An error means that the store does not know it either.
+            let _ = self.backend.command("admin", abort);
         }
         let message = format!("Transaction {number} has not been started here");
         let mut reply = failure(251, "NoSuchTransaction", &message);
@@ -270,6 +278,11 @@ impl Forwarding {
             if let Some((session, number)) = transaction(request) {
                 lock(&self.transactions).insert(session, number);
             }
+        }
+        if let ("commitTransaction", true, Some((session, number))) =
+            (request.name.as_str(), succeeded, transaction(request))
+        {
+            self.backend.note_commit(session, number);
         }
         if hello.role == Role::Mongos && succeeded && !ends {
             reply.insert("recoveryToken", doc! { "recoveredShardId": "shard0" });

@@ -288,8 +288,7 @@ fn transactions_continue_on_their_router() {
     other.database.clone_from(&one.database);
     one.insert(vec![doc! { "_id": 0 }]);
     let transaction = doc! { "lsid": session(), "txnNumber": 1_i64, "autocommit": false };
-    let with = |command: Document| {
-        let mut command = command;
+    let with = |mut command: Document| {
         command.extend(transaction.clone());
         command
     };
@@ -325,6 +324,21 @@ fn transactions_continue_on_their_router() {
     );
     assert_eq!(code(&one.admin(commit.clone())), 0);
     assert_eq!(code(&other.admin(commit)), 0, "the token names the outcome");
+    assert_eq!(other.find(doc! {}).len(), 2);
+    // Another router aborts a transaction that has no outcome yet.
+    let transaction = doc! { "lsid": session(), "txnNumber": 1_i64, "autocommit": false };
+    let insert = doc! { "insert": "c", "documents": [{ "_id": 2 }], "startTransaction": true };
+    let with = |mut command: Document| {
+        command.extend(transaction.clone());
+        command
+    };
+    one.run(with(insert));
+    let reply = other.admin(with(doc! { "commitTransaction": 1, "recoveryToken": {} }));
+    assert_eq!(
+        (code(&reply), labels(&reply)),
+        (251, vec!["TransientTransactionError"])
+    );
+    assert_eq!(code(&one.admin(with(doc! { "commitTransaction": 1 }))), 251);
     assert_eq!(other.find(doc! {}).len(), 2);
 }
 

@@ -5,7 +5,7 @@ use mongotls_testbench::client::{RawClient, agrees_on_groups, tls};
 use mongotls_testbench::front::Front;
 use mongotls_testbench::peers::{
     ClientCertificates, FerretDb, FerretDbOptions, HaProxy, HaProxyOptions, MicroSocks,
-    OpensslOcsp, OpensslOcspOptions, SServer, or_skip,
+    OpensslOcsp, OpensslOcspOptions, SServer, Secantus, SecantusOptions, or_skip,
 };
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation};
 use mongotls_testbench::server::{Server, ServerTls};
@@ -15,6 +15,31 @@ use openssl::x509::CrlReason;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
+
+#[test]
+fn secantus_answers_over_tls_and_rejects_the_unknown() {
+    let ca = Ca::root("root", KeyKind::EcP256);
+    let identity = ca.issue(LeafSpec::local_server());
+    let client = ca.issue(LeafSpec::client("app"));
+    let options = SecantusOptions::tls(&identity)
+        .client_ca(ca.cert(), true)
+        .auth();
+    let Some(server) = or_skip(Secantus::start(&options)) else {
+        return;
+    };
+    let bare = RawClient::connect_tls(server.addr(), "localhost", ca.cert());
+    assert!(
+        bare.and_then(|mut bare| bare.command("admin", doc! { "hello": 1 }))
+            .is_err()
+    );
+    let mut client =
+        RawClient::connect_tls_as(server.addr(), "localhost", ca.cert(), &client).unwrap();
+    let hello = client.command("admin", doc! { "hello": 1 }).unwrap();
+    assert_eq!(hello.get_str("setName").unwrap(), "secantus");
+    // Without a user nothing else is allowed.
+    let reply = client.command("db", doc! { "find": "c" }).unwrap();
+    assert_eq!(reply.get_i32("code").unwrap(), 13, "{reply}");
+}
 
 #[test]
 fn ferretdb_answers_over_tls_and_keeps_documents() {

@@ -41,6 +41,27 @@ fn serves_with_a_fresh_pki_until_its_input_ends() {
 }
 
 #[test]
+fn deploys_a_topology_until_its_input_ends() {
+    // Nothing is forwarded here, so that no store is needed.
+    let store = ["--store", "127.0.0.1:1"];
+    let topology = ["deploy", "--topology", "sharded", "--version", "4.2"];
+    let mut child = run(&[&topology[..], &store[..]].concat());
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
+    let one = lines[0].strip_prefix("one mongodb://localhost:").unwrap();
+    let all = lines[1].strip_prefix("all mongodb://localhost:").unwrap();
+    let port = one.strip_suffix("/?").unwrap();
+    assert!(all.starts_with(&format!("{port},localhost:")), "{all}");
+    let addr = ([127, 0, 0, 1], port.parse().unwrap()).into();
+    let mut client = RawClient::connect(addr).unwrap();
+    let hello = client.legacy_hello().unwrap();
+    assert_eq!(hello.get_str("msg").unwrap(), "isdbgrid");
+    assert_eq!(hello.get_i32("maxWireVersion").unwrap(), 8);
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn usage_is_explained_and_errors_end_with_2() {
     let mut help = run(&["--help"]);
     let mut text = String::new();
@@ -50,7 +71,14 @@ fn usage_is_explained_and_errors_end_with_2() {
         .read_to_string(&mut text)
         .unwrap();
     assert!(help.wait().unwrap().success() && text.contains("--plain"));
-    for wrong in [&["serve"][..], &["--dir", "x"], &["serve", "--nonsense"]] {
+    for wrong in [
+        &["serve"][..],
+        &["--dir", "x"],
+        &["serve", "--nonsense"],
+        &["deploy"],
+        &["deploy", "--topology", "ring"],
+        &["deploy", "--topology", "single", "--version", "1.0"],
+    ] {
         assert_eq!(run(wrong).wait().unwrap().code(), Some(2), "{wrong:?}");
     }
 }
