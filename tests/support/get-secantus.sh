@@ -16,7 +16,7 @@ set -eu
 version=0.7.0b3
 # Its requirements, pinned too, so that every run tests the same server.
 requirements="dnspython==2.9.2 future==1.0.0 numpy==2.4.6 pymongo==4.20.1 python-dateutil==4.0.0 s2sphere==0.2.5
-    shapely==2.2.0"
+    shapely==2.2.0 tzdata==2026.6"
 
 cache=${MONGOTLS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/mongotls}
 venv=$cache/secantusdb-$version

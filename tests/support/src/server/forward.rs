@@ -113,6 +113,12 @@ impl Forwarding {
     /// The reason why this server does not run what the store would.
     fn refusal(&self, request: &Request, hello: &Hello) -> Option<Document> {
         let body = &request.body;
+        let restricts = body.contains_key("apiStrict") || body.contains_key("apiDeprecationErrors");
+        if restricts && !body.contains_key("apiVersion") {
+            let message =
+                "Provided apiStrict and/or apiDeprecationErrors without passing apiVersion";
+            return Some(failure(4_886_600, "Location4886600", message));
+        }
         if hello.role == Role::Standalone {
             if body.contains_key("txnNumber") {
                 let message =

@@ -203,6 +203,10 @@ fn parameters_of_test_runners_are_answered() {
     let one = client.admin(doc! { "getParameter": 1, "requireApiVersion": 1 });
     assert_eq!(one.len(), 4, "{one}"); // with `ok` and the two times
     assert_eq!(code(&client.admin(doc! { "getParameter": 1, "x": 1 })), 72);
+    let strict = doc! { "ping": 1, "apiStrict": true };
+    assert_eq!(code(&client.admin(strict)), 4_886_600);
+    let unknown = doc! { "ping": 1, "apiVersion": "2" };
+    assert_eq!(code(&client.admin(unknown)), 322);
     for command in ["killAllSessions", "refreshSessions", "endSessions"] {
         let reply = client.admin(doc! { command: [] });
         assert!(reply.get_f64("ok").unwrap() > 0.5, "{reply}");
