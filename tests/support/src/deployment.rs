@@ -125,7 +125,15 @@ impl Deployment {
                 Parts::Single(Box::new((maker, node)))
             }
             Topology::ReplicaSet => Parts::ReplicaSet(replica_set(version, options)),
-            Topology::Sharded => Parts::Sharded(ShardedCluster::start(2, options)),
+            Topology::Sharded => {
+                let routers = ShardedCluster::start(2, options);
+                for index in 0..2 {
+                    let node = routers.node(index);
+                    // Only a router behind a balancer has one.
+                    node.server().set_hello(|hello| hello.service_id = None);
+                }
+                Parts::Sharded(routers)
+            }
             Topology::LoadBalanced => {
                 assert!(
                     version.wire >= 13,

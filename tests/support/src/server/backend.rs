@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A MongoDB server that runs the commands of one or more bench servers. Clones share its connections.
@@ -27,6 +27,7 @@ struct Inner {
     time: Mutex<Option<(Document, Timestamp)>>,
     /// The last committed transaction of each session.
     committed: Mutex<HashMap<Vec<u8>, i64>>,
+    retryable_writes: Mutex<()>,
     last_id: AtomicI32,
 }
 
@@ -39,6 +40,7 @@ impl Backend {
             idle: Mutex::default(),
             time: Mutex::default(),
             committed: Mutex::default(),
+            retryable_writes: Mutex::default(),
             last_id: AtomicI32::new(0),
         }))
     }
@@ -77,6 +79,11 @@ impl Backend {
     /// Returns true if this transaction was committed.
     pub(super) fn has_committed(&self, session: &[u8], number: i64) -> bool {
         lock(&self.0.committed).get(session) == Some(&number)
+    }
+
+    /// Waits until no other server runs a retryable write.
+    pub(super) fn one_retryable_write(&self) -> MutexGuard<'_, ()> {
+        lock(&self.0.retryable_writes)
     }
 
     /// Sends a message without flags, so that exactly one reply comes.

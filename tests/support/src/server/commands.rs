@@ -85,6 +85,10 @@ fn answer_in_front(shared: &Shared, request: &Request) -> Option<Document> {
             "shards": [{ "_id": "shard0", "host": "shard0/localhost:27018", "state": 1 }],
             "ok": 1.0,
         },
+        "checkMetadataConsistency" if is_router => {
+            let namespace = format!("{}.$cmd.aggregate", request.database);
+            doc! { "cursor": { "id": 0_i64, "ns": namespace, "firstBatch": [] }, "ok": 1.0 }
+        }
         "whatsmyuri" => doc! { "you": format!("127.0.0.1:{}", request.connection), "ok": 1.0 },
         "authenticate" => authenticate(request),
         "logout" | "replSetFreeze" => ok(),

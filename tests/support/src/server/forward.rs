@@ -26,11 +26,11 @@ pub(super) struct Forwarding {
     cursors: Mutex<HashSet<i64>>,
     /// The last transaction that a session began here.
     transactions: Mutex<HashMap<Vec<u8>, i64>>,
-    /// The retryable writes that `onPrimaryTransactionalWrite` has stopped after some of their statements.
+    /// The retryable writes that `onPrimaryTransactionalWrite` has stopped, and each `bulkWrite`.
     halves: Mutex<HashMap<(Vec<u8>, i64), Half>>,
 }
 
-/// The statements of a write that ran before it was stopped.
+/// The statements of a write that have run, which a retry does not repeat.
 #[derive(Clone, Debug)]
 struct Half {
     statements: usize,
@@ -175,6 +175,9 @@ impl Forwarding {
 
     /// Runs a retryable write, with `onPrimaryTransactionalWrite` if that is active.
     ///
+    /// One at a time: SecantusDB does not recognise a retry while the first attempt still runs, and never that of a
+    /// `bulkWrite`.
+    ///
     /// MongoDB passes the fail point once for each statement of an update or delete, and once for the documents of an
     /// insert.
     fn run_retryable(
@@ -189,6 +192,7 @@ impl Forwarding {
             "delete" => Some("deletes"),
             _ => None,
         };
+        let _one = self.backend.one_retryable_write();
         let half = lock(&self.halves).get(&id).cloned();
         let done = half.as_ref().map_or(0, |half| half.statements);
         let count = field.map_or(1, |field| request.documents(field).len());
@@ -212,16 +216,16 @@ impl Forwarding {
             (Some(half), None) => Some(half.reply),
             (None, reply) => reply,
         };
-        let Some((_, effect)) = stop else {
-            return reply;
-        };
-        if let (Some(reply), true) = (&reply, effect.before_commit.is_some() && field.is_some()) {
+        if let (Some(reply), true) = (&reply, stop.is_some() || request.name == "bulkWrite") {
             let half = Half {
                 statements: rest.end,
                 reply: reply.clone(),
             };
             lock(&self.halves).insert(id, half);
         }
+        let Some((_, effect)) = stop else {
+            return reply;
+        };
         if effect.close_connection {
             return None;
         }
@@ -243,6 +247,9 @@ impl Forwarding {
     ) -> std::io::Result<Document> {
         let mut body = request.body.clone();
         body.remove("recoveryToken");
+        if request.name == "bulkWrite" {
+            body.remove("readConcern"); // SecantusDB does not know it there
+        }
         satisfy_write_concern(&mut body, hello);
         let Some((field, range)) = part else {
             return self.backend.forward(request, body);
