@@ -5,6 +5,7 @@
 //! | [`tls`] | every option of TLS, with an example each |
 //! | [`authentication`] | users and mechanisms |
 //! | [`connections`] | the pool, `mongodb+srv`, proxies, tunnels, closing a client, forking |
+//! | [`timeouts`] | the time limit of an operation, and of a cursor |
 //! | [`topologies`] | replica sets and sharded clusters |
 //! | [`monitoring`] | events and log lines |
 //! | [`troubleshooting`] | each cause of a failed connection: an example and what to do |
@@ -21,4 +22,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections doctor monitoring performance tls topologies troubleshooting }
+guides! { authentication command_line connections doctor monitoring performance timeouts tls topologies troubleshooting }

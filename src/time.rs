@@ -47,7 +47,7 @@ impl TimeoutKind {
             Self::Listener => "the limit of an event listener",
             Self::Database => "the time limit of the database handle",
             Self::Operation => "the time limit of the call",
-            Self::Internal => "the limit for closing a cursor",
+            Self::Internal => "a limit of the driver",
             Self::OcspResponder => "ocsp_responder_timeout",
             Self::CredentialService => "the limit of a credential service",
             Self::OidcCallback => "the limit of an OIDC callback",

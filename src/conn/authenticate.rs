@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroize;
 
-use super::{Connection, Request};
+use super::{Connection, Request, time_limit};
 use crate::auth::{Authenticated, Authenticator, Context, Conversation, Step};
 use crate::cause::Cause;
 use crate::error::{Error, Result, Stage};
@@ -21,6 +21,8 @@ pub(super) struct Driver<'a> {
     /// `None` without TLS.
     pub(super) tls: Option<TlsContext>,
     pub(super) context: Context<'a>,
+    /// The limit of each command, in addition to the deadline of the context.
+    pub(super) command_timeout: Option<Duration>,
 }
 
 impl Driver<'_> {
@@ -50,7 +52,8 @@ impl Driver<'_> {
         let mut human_time = Duration::ZERO;
         let mut context = self.context;
         loop {
-            let outcome = converse(connection, &mut conversation, step, context.deadline);
+            let limits = (context.deadline, self.command_timeout);
+            let outcome = converse(connection, &mut conversation, step, limits);
             human_time += conversation.human_time();
             context.deadline = self.context.deadline.extended(human_time);
             let Err(error) = outcome else {
@@ -91,18 +94,18 @@ fn converse(
     connection: &mut Connection,
     conversation: &mut Conversation,
     mut step: Step,
-    deadline: Deadline,
+    (deadline, command_timeout): (Deadline, Option<Duration>),
 ) -> Result<()> {
     while let Step::Send(command) = step {
         connection
             .buffer
             .reserve(command.as_bytes().len() + HEADER_AND_DATABASE);
-        let outcome = connection.run_in_stage(
-            Stage::Authentication,
-            &Request::new(conversation.source(), &command),
-            &mut (),
-            Some(deadline.extended(conversation.human_time())),
-        );
+        let whole = deadline.extended(conversation.human_time());
+        let (deadline, max_time_ms) = time_limit::of_handshake(whole, command_timeout);
+        let mut request = Request::new(conversation.source(), &command);
+        request.envelope.max_time_ms = max_time_ms;
+        let outcome =
+            connection.run_in_stage(Stage::Authentication, &request, &mut (), Some(deadline));
         // The command may contain a password, and the connection's buffer a copy of it.
         command.into_bytes().zeroize();
         connection.wipe_buffer();

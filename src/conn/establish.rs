@@ -21,7 +21,7 @@ use super::hello::{self, HelloName};
 use super::metadata::Metadata;
 use super::overload;
 use super::probe::Probe;
-use super::{Connection, Stream, check};
+use super::{Connection, Stream, check, time_limit};
 use crate::address::ServerAddress;
 use crate::auth::{Authenticated, Authentication, Authenticator, Context};
 use crate::cause::{Category, Cause, CauseCode};
@@ -63,6 +63,8 @@ pub(crate) struct Connector {
     commands: CommandMonitor,
     log: LogSettings,
     pub(super) connect_timeout: Option<Duration>,
+    /// `timeoutMS` of the client, unless it means no limit.
+    timeout: Option<Duration>,
     load_balanced: bool,
     server_api: Option<ServerApi>,
     replica_set: Option<String>,
@@ -158,6 +160,7 @@ impl Connector {
             commands: CommandMonitor::new(&options.listener, log),
             log,
             connect_timeout: options.connect_timeout,
+            timeout: options.timeout.filter(|limit| !limit.is_zero()),
             load_balanced: options.load_balanced,
             server_api: options.server_api,
             replica_set: options.replica_set.clone(),
@@ -277,6 +280,7 @@ impl Connector {
             server,
             place: &ConnectionSlot::default(),
             deadline: self.connect_deadline(Instant::now()),
+            command_timeout: None,
             purpose: ConnectionPurpose::Checks,
             offer: SessionOffer::Session,
         };
@@ -316,6 +320,9 @@ impl Connector {
             server,
             place,
             deadline: own.within(deadline),
+            // The deadline of an operation includes the handshake. Without one, a background thread of the pool dials,
+            // or the doctor, outside of a pool.
+            command_timeout: self.timeout.filter(|_| deadline.is_none() && place.id != 0),
             purpose: ConnectionPurpose::Commands(authenticator),
             offer,
         };
@@ -335,6 +342,7 @@ impl Connector {
             server,
             place,
             deadline: self.connect_deadline(Instant::now()),
+            command_timeout: None,
             purpose: ConnectionPurpose::Checks,
             offer: SessionOffer::Session,
         };
@@ -428,6 +436,8 @@ struct EstablishAttempt<'a> {
     server: &'a ServerAddress,
     place: &'a ConnectionSlot,
     deadline: Deadline,
+    /// The limit of each command of the handshake, in addition to the deadline of the attempt.
+    command_timeout: Option<Duration>,
     purpose: ConnectionPurpose<'a>,
     offer: SessionOffer,
 }
@@ -563,6 +573,7 @@ impl<'a> EstablishAttempt<'a> {
             authenticator,
             tls: self.connector.tls(),
             context,
+            command_timeout: self.command_timeout,
         };
         let outcome = driver.run(connection, begun);
         let service_id = connection.hello.service_id;
@@ -800,9 +811,13 @@ impl<'a> EstablishAttempt<'a> {
         connection
             .buffer
             .reserve(body.as_bytes().len() + authenticate::HEADER_AND_DATABASE);
+        let (deadline, max_time_ms) = time_limit::of_handshake(self.deadline, self.command_timeout);
         let more = |fields: &mut request::Fields<'_>| {
             fields.server_api(server_api);
             fields.text("$db", "admin");
+            if let Some(limit) = max_time_ms {
+                fields.int64("maxTimeMS", limit);
+            }
         };
         let size = crate::wire::MAX_MESSAGE_SIZE;
         request::encode_msg(&mut connection.buffer, id, &body, more, &[], size)
@@ -811,19 +826,14 @@ impl<'a> EstablishAttempt<'a> {
             request_id: id,
             offered: connection.offered,
         };
-        let reply = connection.exchange(expected, Some(self.deadline));
+        let reply = connection.exchange(expected, Some(deadline));
         // The command may contain an access token, and the connection's buffer a copy of it.
         body.into_bytes().zeroize();
         connection.wipe_buffer();
         let reply = reply.map_err(|failure| Failed {
             session_refused: connection.is_session_refused(&failure),
             responder_wait: None,
-            error: connection.explain(
-                failure,
-                Stage::Hello,
-                "the answer to hello",
-                Some(self.deadline),
-            ),
+            error: connection.explain(failure, Stage::Hello, "the answer to hello", Some(deadline)),
         })?;
         if let Stream::Tls(stream) = connection.stream.get_mut() {
             stream.note_answer();

@@ -63,7 +63,7 @@ pub(crate) struct Request<'a> {
     /// The command's own fields.
     pub(crate) command: &'a dyn EncodeCommand,
     pub(crate) sequences: &'a [DocumentSequence<'a>],
-    /// The fields that the driver adds, except `maxTimeMS`.
+    /// The fields that the driver adds. For a command of an operation, `maxTimeMS` is computed later.
     pub(crate) envelope: Envelope<'a>,
     /// Decides about `maxTimeMS`, whose value is computed last.
     pub(crate) server_time_limit: ServerTimeLimit,
@@ -294,7 +294,9 @@ impl Connection {
     fn encode(&mut self, request: &Request<'_>, id: i32, deadline: Option<Deadline>) -> Result<()> {
         let limit = self.hello.max_message_size;
         let envelope = Envelope {
-            max_time_ms: self.max_time_ms(request, deadline)?,
+            max_time_ms: self
+                .max_time_ms(request, deadline)?
+                .or(request.envelope.max_time_ms),
             ..request.envelope
         };
         let server_api = self.server_api;

@@ -44,6 +44,7 @@ impl Connector {
             authenticator,
             tls: self.tls(),
             context,
+            command_timeout: None,
         };
         let begun = authenticator.reauthenticate(&authenticated, &context);
         let (authenticated, human_time) = driver.run(connection, begun).map_err(|error| {

@@ -1,12 +1,14 @@
 //! The part of a time limit that a command passes on to the server, as `maxTimeMS`.
 //!
 //! In: the remaining time of the operation, and the minimum round trip time of the server. Out: the value of `maxTimeMS`,
-//! or the decision not to send the command, because its reply would come too late and the connection would be closed. No
-//! clock.
+//! or the decision not to send the command, because its reply would come too late and the connection would be closed. The
+//! clock is read only for the handshake.
 //!
 //! Source: "Client Side Operations Timeout", "Command Execution" and "Cursors".
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::time::{Deadline, TimeoutKind};
 
 /// The value of `maxTimeMS` in a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,20 @@ impl ServerTimeLimit {
         // Zero would mean that there is no limit.
         Ok(max_time.and_then(milliseconds).map(|limit| limit.max(1)))
     }
+}
+
+/// Returns the deadline of a command of the handshake that is sent now, and its `maxTimeMS`, if `timeoutMS` limits it.
+///
+/// `whole` is the deadline of the attempt to connect. A background thread has a `timeout` for each command in addition
+/// ("Background Connection Pooling"). The round trip time is not subtracted, because it is unknown here: the value only
+/// keeps the server from working longer.
+pub(super) fn of_handshake(whole: Deadline, timeout: Option<Duration>) -> (Deadline, Option<i64>) {
+    let own = |limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Client);
+    let deadline = timeout.map_or(whole, |limit| own(limit).within(Some(whole)));
+    let deadline_of_operation = Some(deadline).filter(Deadline::replaces_step_limits);
+    let remaining = deadline_of_operation.and_then(|it| it.remaining(Instant::now()).ok()?);
+    let max_time_ms = remaining.and_then(milliseconds).map(|limit| limit.max(1));
+    (deadline, max_time_ms)
 }
 
 /// The error for a command that is not sent, because its reply would come too late.
@@ -109,6 +125,24 @@ mod tests {
             "an internal limit"
         );
         assert_eq!(unset.max_time_ms(None), Ok(None));
+    }
+
+    #[test]
+    fn a_background_thread_has_the_timeout_for_each_command() {
+        let now = Instant::now();
+        let connect = Deadline::after(now, Some(MS(60_000)), TimeoutKind::Connect);
+        assert_eq!(of_handshake(connect, None), (connect, None));
+        let (deadline, max_time_ms) = of_handshake(connect, Some(MS(5000)));
+        assert_eq!(deadline.elapsed().kind, TimeoutKind::Client);
+        assert!((1..=5000).contains(&max_time_ms.unwrap()));
+        // `connectTimeoutMS` is a total.
+        assert_eq!(of_handshake(connect, Some(MS(90_000))), (connect, None));
+        for kind in [TimeoutKind::Operation, TimeoutKind::ServerSelection] {
+            let (_, max_time_ms) = of_handshake(Deadline::after(now, Some(MS(5000)), kind), None);
+            assert!((1..=5000).contains(&max_time_ms.unwrap()));
+        }
+        let passed = Deadline::after(now, Some(Duration::ZERO), TimeoutKind::Operation);
+        assert_eq!(of_handshake(passed, None), (passed, None));
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl ReadConcern {
 pub struct WriteConcern {
     /// The members that must acknowledge a write, or `None` for the server's default.
     pub w: Option<Acknowledgment>,
-    /// The limit for the server to wait for `w`, in milliseconds on the wire. `None` means no limit.
+    /// The limit for the server to wait for `w`, in milliseconds on the wire. `None` means no limit. Deprecated in favour
+    /// of `timeoutMS`, with which typed operations ignore it.
     pub w_timeout: Option<Duration>,
     /// True if a write must be in the journal, or `None` for the server's default.
     pub journal: Option<bool>,

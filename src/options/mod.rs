@@ -275,13 +275,14 @@ impl ClientOptions {
     }
 
     /// Returns the time limit for one command and its reply (`socketTimeoutMS`; 0 and `None` mean no limit). Default:
-    /// no limit.
+    /// no limit. Deprecated in favour of [`timeout`](Self::timeout), with which it is ignored.
     pub fn socket_timeout(&self) -> Option<Duration> {
         self.socket_timeout
     }
 
     /// Returns the time limit for one operation as a whole (`timeoutMS`). 0 means no limit; `None` means that the
-    /// other limits apply. Default: `None`.
+    /// other limits apply. Default: `None`. Source: "Client Side Operations Timeout"; see the
+    /// [guide](crate::guide::timeouts).
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -294,7 +295,7 @@ impl ClientOptions {
 
     /// Returns the time limit for waiting for a pooled connection (`waitQueueTimeoutMS`). `None` means no
     /// limit, and so does 0 in the builder; the smallest value in a connection string is 1. Default: no limit. Source:
-    /// CMAP.
+    /// CMAP. Deprecated in favour of [`timeout`](Self::timeout), with which it is ignored.
     pub fn wait_queue_timeout(&self) -> Option<Duration> {
         self.wait_queue_timeout
     }

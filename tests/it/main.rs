@@ -72,6 +72,7 @@ mod stale_crls;
 mod strangers;
 mod target;
 mod things;
+mod timeouts;
 mod topologies;
 mod troubleshooting;
 mod trust;
