@@ -211,6 +211,8 @@ fn declared_reads_are_retried_after_a_failover() {
     assert_eq!(counted.get_i32("n").unwrap(), 1);
     // The client does not guess from the name of a command.
     for run in [0, 1, 2] {
+        // Waits until the client knows the primary.
+        insert(&client).unwrap();
         set.fail_over();
         let error = match run {
             0 => database.run_command(find()).err(),
