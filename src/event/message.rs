@@ -37,7 +37,7 @@ pub(crate) struct LogSettings {
 }
 
 /// The default of [`LogSettings::document_length`]: 1000 bytes ("Configurable Max Document Length").
-pub(super) const DEFAULT_DOCUMENT_LENGTH: usize = 1000;
+const DEFAULT_DOCUMENT_LENGTH: usize = 1000;
 
 /// A log message of a specification.
 #[derive(Clone, Copy)]
@@ -117,13 +117,27 @@ impl Message<'_> {
     }
 
     /// Describes the message, with documents of at most `limit` bytes.
-    pub(super) fn line(&self, limit: usize) -> Line {
+    fn line(&self, limit: usize) -> Line {
         match self {
             Self::Command(info, step) => command(info, *step, limit),
             Self::Pool(event) => pool(event, limit),
             Self::Sdam(event) => sdam(event, limit),
             Self::Selection(info, step) => selection(info, *step),
         }
+    }
+}
+
+/// Formats the event as its log message.
+impl fmt::Display for PoolEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Message::Pool(self).line(DEFAULT_DOCUMENT_LENGTH).text())
+    }
+}
+
+/// Formats the event as its log message.
+impl fmt::Display for SdamEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Message::Sdam(self).line(DEFAULT_DOCUMENT_LENGTH).text())
     }
 }
 

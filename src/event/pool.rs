@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 
-use super::message::{DEFAULT_DOCUMENT_LENGTH, Message};
 use crate::address::ServerAddress;
 use crate::error::Error;
 
@@ -178,12 +177,6 @@ impl PoolEventKind {
             Self::ConnectionCheckedOut { .. } => "ConnectionCheckedOut",
             Self::ConnectionCheckedIn { .. } => "ConnectionCheckedIn",
         }
-    }
-}
-
-impl fmt::Display for PoolEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Message::Pool(self).line(DEFAULT_DOCUMENT_LENGTH).text())
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 
-use super::message::{DEFAULT_DOCUMENT_LENGTH, Message};
 use crate::address::ServerAddress;
 use crate::error::Error;
 use crate::sdam::{ServerDescription, TopologyDescription};
@@ -128,12 +127,6 @@ impl fmt::Display for MonitoringConnection {
             Some(id) => write!(f, " and server-generated ID {id}"),
             None => Ok(()),
         }
-    }
-}
-
-impl fmt::Display for SdamEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Message::Sdam(self).line(DEFAULT_DOCUMENT_LENGTH).text())
     }
 }
 

@@ -2,13 +2,10 @@
 //!
 //! A check ends when its monitor says so. It also ends when the client is closed or the server leaves the topology,
 //! whatever its monitor is doing then: the events of a server and of a topology must not follow their own end. Both
-//! happen under the lock of the topology. Source: "SDAM Logging and Monitoring", "Heartbeats".
+//! happen under the lock of [`Topology`](super::Topology). Source: "SDAM Logging and Monitoring", "Heartbeats".
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::server::Server;
-use super::topology::Topology;
 use crate::conn::HelloExchange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{MonitoringConnection, SdamEventKind};
@@ -31,6 +28,34 @@ pub(super) enum AbortedCheck {
 }
 
 impl OpenHeartbeat {
+    /// Begins a check now.
+    pub(super) fn new(connection: MonitoringConnection, awaited: bool) -> Self {
+        Self {
+            connection,
+            awaited,
+            started: Instant::now(),
+        }
+    }
+
+    /// Returns the last event of a check that took `took`.
+    pub(super) fn ended(
+        mut self,
+        server_connection_id: Option<i64>,
+        outcome: &Result<HelloExchange>,
+        took: Duration,
+    ) -> SdamEventKind {
+        self.connection.server_connection_id = server_connection_id;
+        match outcome {
+            Ok(answer) => SdamEventKind::ServerHeartbeatSucceeded {
+                connection: self.connection,
+                awaited: self.awaited,
+                duration: answer.took,
+                reply: answer.reply.clone(),
+            },
+            Err(error) => self.failed(error.clone(), took),
+        }
+    }
+
     /// Returns the last event of a check without a result.
     pub(super) fn aborted(self, why: AbortedCheck) -> SdamEventKind {
         let error = match why {
@@ -58,56 +83,5 @@ impl OpenHeartbeat {
             duration,
             failure,
         }
-    }
-}
-
-impl Topology {
-    /// Reports the start of a check, unless the server does not belong to the topology any more.
-    pub(super) fn heartbeat_started(
-        &self,
-        server: &Arc<Server>,
-        awaited: bool,
-        connection: MonitoringConnection,
-    ) {
-        self.emit_of(server, |open| {
-            let started = OpenHeartbeat {
-                connection: connection.clone(),
-                awaited,
-                started: Instant::now(),
-            };
-            let left = open
-                .replace(started)
-                .map(|left| left.aborted(AbortedCheck::Unfinished));
-            let start = SdamEventKind::ServerHeartbeatStarted {
-                connection,
-                awaited,
-            };
-            left.into_iter().chain([start]).collect()
-        });
-    }
-
-    /// Reports the end of a check that took `took`, if its start was reported and its end was not.
-    pub(super) fn heartbeat_ended(
-        &self,
-        server: &Arc<Server>,
-        server_connection_id: Option<i64>,
-        outcome: &Result<HelloExchange>,
-        took: Duration,
-    ) {
-        self.emit_of(server, |open| {
-            let Some(mut open) = open.take() else {
-                return Vec::new();
-            };
-            open.connection.server_connection_id = server_connection_id;
-            vec![match outcome {
-                Ok(answer) => SdamEventKind::ServerHeartbeatSucceeded {
-                    connection: open.connection,
-                    awaited: open.awaited,
-                    duration: answer.took,
-                    reply: answer.reply.clone(),
-                },
-                Err(error) => open.failed(error.clone(), took),
-            }]
-        });
     }
 }

@@ -22,10 +22,11 @@ use super::server::{DialFailures, Server, ServerConnection, ServerPool};
 use super::snapshot::TopologySnapshot;
 use super::update::{TopologyState, Update};
 use crate::address::ServerAddress;
-use crate::conn::{Connector, is_function};
-use crate::error::Error;
+use crate::conn::{Connector, HelloExchange, is_function};
+use crate::error::{Error, Result};
 use crate::event::{
-    Event, EventKind, EventListener, LogSettings, Message, SdamEvent, SdamEventKind,
+    Event, EventKind, EventListener, LogSettings, Message, MonitoringConnection, SdamEvent,
+    SdamEventKind,
 };
 use crate::ffi::fork;
 use crate::ffi::thread::Background;
@@ -340,9 +341,45 @@ impl Topology {
         self.last_monitoring_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Reports the start of a check, unless the server does not belong to the topology any more.
+    pub(super) fn heartbeat_started(
+        &self,
+        server: &Arc<Server>,
+        awaited: bool,
+        connection: MonitoringConnection,
+    ) {
+        self.emit_of(server, |open| {
+            let started = OpenHeartbeat::new(connection.clone(), awaited);
+            let left = open
+                .replace(started)
+                .map(|left| left.aborted(AbortedCheck::Unfinished));
+            let start = SdamEventKind::ServerHeartbeatStarted {
+                connection,
+                awaited,
+            };
+            left.into_iter().chain([start]).collect()
+        });
+    }
+
+    /// Reports the end of a check that took `took`, if its start was reported and its end was not.
+    pub(super) fn heartbeat_ended(
+        &self,
+        server: &Arc<Server>,
+        server_connection_id: Option<i64>,
+        outcome: &Result<HelloExchange>,
+        took: Duration,
+    ) {
+        self.emit_of(server, |open| {
+            let Some(open) = open.take() else {
+                return Vec::new();
+            };
+            vec![open.ended(server_connection_id, outcome, took)]
+        });
+    }
+
     /// Sends events of a server to the program and the log, after all earlier events. Does nothing if the server does
     /// not belong to the topology any more.
-    pub(super) fn emit_of(
+    fn emit_of(
         &self,
         server: &Arc<Server>,
         kinds: impl FnOnce(&mut Option<OpenHeartbeat>) -> Vec<SdamEventKind>,
