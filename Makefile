@@ -14,7 +14,7 @@ export MONGOTLS_REQUIRE_PEERS ?= 1
 LOCKED := --locked
 endif
 
-.PHONY: help features setup demo test guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
+.PHONY: help features setup demo test spec-mutants guard check lint doc certs bench bench-compression bench-crl bench-handshakes bench-pool bench-scale bench-topology bench-weight soak fuzz model storm valgrind audit public-api msrv openssl-1.1.1 release-check referee static ferretdb secantus clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,10 @@ demo: ## Ping, insert, find and explain a failure, with a server of the test ben
 
 test: setup ## Run all tests; installs SecantusDB the first time, and builds FerretDB if Go is installed
 	@sh tests/run.sh $(ALL_FEATURES) $(LOCKED)
+
+# SAMPLE limits the number of changes: make spec-mutants SAMPLE=200.
+spec-mutants: setup ## Change expected values of the unified test format one at a time; list what no case notices
+	cargo test $(LOCKED) --features $(FEATURES) --test spec -- --mutants$(if $(SAMPLE),=$(SAMPLE))
 
 guard: setup ## Fail if a ping costs more than before: system calls, allocations, instructions
 	cargo test $(LOCKED) --release --test guard

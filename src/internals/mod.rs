@@ -6,11 +6,13 @@ pub mod sdam;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client_session::{Session, session_of};
 use crate::conn::Connector;
 use crate::error::{Error, Result};
 use crate::options::ClientOptions;
 pub use crate::options::cloud::CloudServices;
 use crate::pool::{self, Alone, PoolSettings, PooledConnection};
+use crate::session::SessionState;
 
 /// Replaces the name whose DNS records hold the seed list. Tests that use an IP address, which a connection string
 /// rejects, need no resolver.
@@ -24,6 +26,11 @@ pub fn set_srv_host(options: &mut ClientOptions, host: &str) {
 /// again.
 pub fn fix_jitter(value: Option<f64>) {
     crate::random::fix_jitter(value);
+}
+
+/// Returns true if the server session of a session is marked as dirty.
+pub fn is_session_dirty(session: &Session) -> bool {
+    session_of(&session).is_some_and(SessionState::is_dirty)
 }
 
 /// The pool of one server.

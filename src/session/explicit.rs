@@ -83,6 +83,12 @@ impl SessionState {
         self.server_session.set(session);
     }
 
+    /// Returns true if the server session is marked as dirty.
+    #[cfg(feature = "_internals")]
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.server_session.get().is_dirty()
+    }
+
     /// The way in which reads are related.
     pub(crate) fn read_mode(&self) -> ReadMode {
         self.read_mode

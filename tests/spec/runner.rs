@@ -30,7 +30,7 @@ pub(crate) struct Report {
     /// The cases that the servers of the tests cannot run.
     pub(crate) server_cannot: usize,
     /// The rows of [`SKIPS`] that matched a case.
-    used: HashSet<usize>,
+    pub(crate) used: HashSet<usize>,
 }
 
 impl fmt::Display for Report {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bson::{Bson, Document, doc};
-use mongotls::options::ClientOptionsBuilder;
 use mongotls_testbench::client::RawClient;
 use mongotls_testbench::deployment::{self as bench, Topology};
 use mongotls_testbench::node::NodeOptions;
@@ -122,11 +121,6 @@ impl Deployment {
             false => String::new(),
         };
         Ok(format!("mongodb://{user}{hosts}/?{}", pairs.join("&")))
-    }
-
-    /// Adds what a connection string cannot express.
-    pub(crate) fn prepare(&self, builder: ClientOptionsBuilder) -> ClientOptionsBuilder {
-        builder
     }
 
     /// Runs a command of the runner itself on the store; `ok: 0` is an error.

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document};
 use mongotls::options::{ClientOptionsBuilder, ServerApi, ServerApiVersion};
 use mongotls::topology::TopologyDescription;
-use mongotls::{Client, ConnectionString, Cursor, Database};
+use mongotls::{Client, ConnectionString, Cursor, Database, Session};
 use serde_json::Value;
 
 use super::events::Events;
 use super::failure::Failure;
-use super::json::{items, unsigned};
+use super::json::{items, only_arguments, unsigned};
 use super::lock;
 use super::logs::LogSink;
 use super::matcher::Lookup;
@@ -50,9 +50,10 @@ pub(crate) struct DatabaseEntity {
     pub(crate) database: Database,
 }
 
-/// An explicit session. `Session` is not `Sync`, so a lock makes it usable from threads.
+/// An explicit session, until it is ended. `Session` is not `Sync`, so a lock makes it usable from threads.
 pub(crate) struct SessionEntity {
-    pub(crate) client: Arc<ClientEntity>,
+    pub(crate) session: Mutex<Option<Session>>,
+    id: Document,
 }
 
 /// A cursor, until it is closed.
@@ -162,7 +163,7 @@ impl Lookup for Entities {
 
     fn session_id(&self, name: &str) -> Result<Document, String> {
         let session = self.session(name).map_err(|failure| failure.to_string())?;
-        Ok(session.id())
+        Ok(session.id.clone())
     }
 }
 
@@ -200,10 +201,8 @@ impl CaseRun {
             }
             "session" => {
                 let client = entities.client(text("client"))?;
-                Entity::Session(Arc::new(SessionEntity::start(
-                    client,
-                    &fields["sessionOptions"],
-                )?))
+                let options = &fields["sessionOptions"];
+                Entity::Session(Arc::new(SessionEntity::start(&client, options, entities)?))
             }
             "bucket" => {
                 entities.database(text("database"))?;
@@ -241,7 +240,7 @@ impl CaseRun {
         let builder = with_server_api(builder, &fields["serverApi"])?;
         // The cases of "Command Logging and Monitoring" compare whole replies.
         let builder = builder.max_log_document_length(10_000_usize);
-        let options = self.deployment.prepare(builder).build()?;
+        let options = builder.build()?;
         let client = Client::with_options(options)?;
         let client = Arc::new(ClientEntity {
             client,
@@ -305,13 +304,43 @@ impl ClientEntity {
 }
 
 impl SessionEntity {
-    fn start(_client: Arc<ClientEntity>, _options: &Value) -> Result<Self, Failure> {
-        Err(Failure::runner("sessions are not connected to the runner"))
+    fn start(client: &ClientEntity, options: &Value, entities: &Entities) -> Result<Self, Failure> {
+        only_arguments(options, &["causalConsistency", "snapshot", "snapshotTime"])
+            .map_err(Failure::Malformed)?;
+        let mut start = client.client.start_session();
+        if let Some(enabled) = options["causalConsistency"].as_bool() {
+            start = start.causal_consistency(enabled);
+        }
+        if let Some(enabled) = options["snapshot"].as_bool() {
+            start = start.snapshot(enabled);
+        }
+        if let Some(name) = options["snapshotTime"].as_str() {
+            match entities.value(name).map_err(Failure::Entity)? {
+                Bson::Timestamp(time) => start = start.snapshot_time(time),
+                other => return Err(Failure::Entity(format!("{other} is not a timestamp"))),
+            }
+        }
+        let session = start.run()?;
+        Ok(Self {
+            id: session.id(),
+            session: Mutex::new(Some(session)),
+        })
     }
 
-    fn id(&self) -> Document {
-        let _ = &self.client;
-        Document::new()
+    /// Calls `act` with the session.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match &*lock(&self.session) {
+            Some(session) => act(session),
+            None => Err(Failure::Entity("the session has ended".to_owned())),
+        }
+    }
+
+    /// Ends the session.
+    pub(crate) fn end(&self) {
+        drop(lock(&self.session).take());
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn run(root: &Path, selected: &str, report: &mut Report) {
     if suites.is_empty() {
         return;
     }
-    let (total, reasons) = run_suites(&suites, &server_cannot);
+    let (total, reasons) = run_suites(&suites, &server_cannot, report);
     total.add_to(report);
     let encryption = root.join("client-side-encryption");
     if selected.is_empty() && encryption.is_dir() {
@@ -121,8 +121,9 @@ pub(crate) fn run_mutants(root: &Path, selected: &str, limit: Option<usize>) {
 fn run_suites(
     suites: &[Suite],
     server_cannot: &ServerCannot,
+    report: &mut Report,
 ) -> (Counts, BTreeMap<&'static str, usize>) {
-    let total = Mutex::new((Counts::default(), BTreeMap::new()));
+    let total = Mutex::new((Counts::default(), BTreeMap::new(), report));
     let lanes = Lanes::new(
         suites
             .iter()
@@ -135,9 +136,11 @@ fn run_suites(
         for reason in &result.not_yet {
             *total.1.entry(*reason).or_insert(0) += 1;
         }
+        total.2.used.extend(&result.skips);
         result.print();
     });
-    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let (counts, reasons, _) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (counts, reasons)
 }
 
 /// Finds the JSON files, except those of client-side encryption, which this library does not have.

@@ -82,8 +82,10 @@ impl CaseRun {
             }
         }
         for entity in &entities {
-            if let Entity::Cursor(cursor) = entity {
-                lock(cursor).close();
+            match entity {
+                Entity::Cursor(cursor) => lock(cursor).close(),
+                Entity::Session(session) => session.end(),
+                _ => {}
             }
         }
         for entity in &entities {

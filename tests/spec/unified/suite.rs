@@ -14,6 +14,7 @@ use super::scan::{self, Plan};
 use super::schema;
 use super::server_cannot::ServerCannot;
 use crate::runner::Report;
+use crate::skips::{SKIPS, Skip};
 
 /// A file with its name.
 pub(crate) struct Suite {
@@ -52,6 +53,8 @@ pub(crate) struct SuiteResult<'a> {
     pub(crate) counts: Counts,
     lines: Vec<String>,
     pub(crate) not_yet: Vec<&'static str>,
+    /// The rows of [`SKIPS`] that matched a case.
+    pub(crate) skips: Vec<usize>,
 }
 
 /// The result of a case.
@@ -84,6 +87,7 @@ impl Suite {
             counts: Counts::default(),
             lines: Vec::new(),
             not_yet: Vec::new(),
+            skips: Vec::new(),
         };
         match (schema::check(&self.file), self.validity) {
             (Err(_), Validity::Invalid) => result.add("", CaseResult::Passed),
@@ -104,7 +108,9 @@ impl Suite {
                         Validity::Fail => self.run_failing(index, lane, &mut result.counts.runs),
                         _ => self.run_case(index, lane, server_cannot, &mut result.counts.runs),
                     };
-                    result.add(case["description"].as_str().unwrap_or_default(), outcome);
+                    let description = case["description"].as_str().unwrap_or_default();
+                    let outcome = result.skip(description, outcome);
+                    result.add(description, outcome);
                 }
             }
         }
@@ -218,6 +224,20 @@ fn expected_failure(file: &str, failure: &Failure) -> CaseResult {
 }
 
 impl SuiteResult<'_> {
+    /// Applies the row of [`SKIPS`] for this case. A skip requires that the case fails.
+    fn skip(&mut self, description: &str, result: CaseResult) -> CaseResult {
+        let is_of = |skip: &Skip| skip.suite == self.name && skip.description == description;
+        let Some(index) = SKIPS.iter().position(is_of) else {
+            return result;
+        };
+        self.skips.push(index);
+        match result {
+            CaseResult::Failed(_) => CaseResult::Skipped(SKIPS[index].reason.to_owned()),
+            CaseResult::Passed => CaseResult::Failed("passes, remove its skip".to_owned()),
+            other => other,
+        }
+    }
+
     fn add(&mut self, description: &str, result: CaseResult) {
         let counts = &mut self.counts;
         match result {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{Document, RawBson};
 use mongotls::options::{CursorTimeoutMode, CursorType};
-use mongotls::{Command, Cursor};
+use mongotls::{Command, Cursor, Free, Scope};
 
 use super::{Call, Operation, Outcome, later, now};
 use crate::unified::entities::{CursorEntity, DatabaseEntity, Entity};
@@ -183,35 +183,50 @@ fn command(call: &Call<'_>) -> Result<Command, Failure> {
 
 fn run_command(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (database, command) = (database(call)?, command(call)?);
-    let reply = database.database.run_command(command)?;
+    let reply = match call.session()? {
+        Some(session) => {
+            session.with(|session| Ok(database.database.within(session).run_command(command)?))?
+        }
+        None => database.database.run_command(command)?,
+    };
     Ok(Outcome::Document(reply))
 }
 
-fn open(call: &Call<'_>) -> Result<Cursor<Document>, Failure> {
+/// Opens a cursor within a scope, with the options of its further batches.
+fn open<S: Scope>(call: &Call<'_>, scope: S) -> Result<Cursor<Document, S>, Failure> {
     let (database, command) = (database(call)?, command(call)?);
-    let mut cursor = database.database.run_cursor_command::<Document>(command)?;
+    let database = database.database.within(scope);
+    let mut cursor = database.run_cursor_command::<Document>(command)?;
     let batch_size = unsigned(&call.arguments["batchSize"]);
     if let Some(size) = batch_size.and_then(|size| u32::try_from(size).ok()) {
         cursor = cursor.batch_size(size);
     }
     let comment = &call.arguments["comment"];
     if !comment.is_null() {
-        let comment = bson(comment).map_err(Failure::Malformed)?;
-        let comment = RawBson::try_from(comment);
+        let comment = RawBson::try_from(bson(comment).map_err(Failure::Malformed)?);
         cursor = cursor.comment(comment.map_err(|error| Failure::malformed(error.to_string()))?);
     }
     Ok(cursor)
 }
 
 fn run_cursor_command(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let documents: Result<Vec<_>, _> = open(call)?.collect();
-    Ok(Outcome::Documents(documents?))
+    let documents: Vec<_> = match call.session()? {
+        Some(session) => {
+            session.with(|session| Ok(open(call, session)?.collect::<Result<_, _>>()?))?
+        }
+        None => open(call, Free)?.collect::<Result<_, _>>()?,
+    };
+    Ok(Outcome::Documents(documents))
 }
 
 fn create_command_cursor(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let entity = CursorEntity {
-        cursor: Some(open(call)?),
-    };
+    if !call.arguments["session"].is_null() {
+        return Err(Failure::runner(
+            "a cursor in a session cannot be an entity yet",
+        ));
+    }
+    let cursor = Some(open(call, Free)?);
+    let entity = CursorEntity { cursor };
     Ok(Outcome::Entity(Entity::Cursor(Arc::new(Mutex::new(
         entity,
     )))))

@@ -16,7 +16,7 @@ use bson::{Bson, Document};
 use mongotls::options::{ReadPreference, ReadPreferenceMode};
 use serde_json::Value;
 
-use super::entities::Entity;
+use super::entities::{Entity, SessionEntity};
 use super::failure::Failure;
 use super::json::{document, items, only_arguments, unsigned};
 use super::run::CaseRun;
@@ -77,7 +77,6 @@ pub(crate) struct Call<'a> {
 pub(crate) enum Outcome {
     Nothing,
     /// A value that is compared as it is.
-    #[allow(dead_code, reason = "the results of typed collections")]
     Value(Bson),
     /// A document that may have more fields than expected.
     Document(Document),
@@ -178,6 +177,14 @@ impl Call<'_> {
     /// A document that must be among the arguments.
     fn document(&self, name: &str) -> Result<Document, Failure> {
         document(&self.arguments[name]).map_err(Failure::Malformed)
+    }
+
+    /// The session of the argument `session`, if there is one.
+    fn session(&self) -> Result<Option<Arc<SessionEntity>>, Failure> {
+        match self.arguments["session"].as_str() {
+            Some(name) => self.run.entities.session(name).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// `readPreference`, if it is among the arguments.

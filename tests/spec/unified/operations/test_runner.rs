@@ -36,8 +36,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &["client"],
         assert_same_lsid,
     ),
-    later("assertSessionDirty", &["session"], "sessions"),
-    later("assertSessionNotDirty", &["session"], "sessions"),
+    now("assertSessionDirty", &["session"], assert_session_dirty),
+    now(
+        "assertSessionNotDirty",
+        &["session"],
+        assert_session_not_dirty,
+    ),
     now(
         "assertCollectionExists",
         &["collectionName", "databaseName"],
@@ -150,6 +154,25 @@ fn assert_same_lsid(call: &Call<'_>) -> Result<Outcome, Failure> {
         false => Err(Failure::mismatch(
             "the last two commands have different lsids",
         )),
+    }
+}
+
+fn is_session_dirty(call: &Call<'_>) -> Result<bool, Failure> {
+    let session = call.run.entities.session(call.text("session")?)?;
+    session.with(|session| Ok(mongotls::internals::is_session_dirty(session)))
+}
+
+fn assert_session_dirty(call: &Call<'_>) -> Result<Outcome, Failure> {
+    match is_session_dirty(call)? {
+        true => Ok(Outcome::Nothing),
+        false => Err(Failure::mismatch("the session is not dirty")),
+    }
+}
+
+fn assert_session_not_dirty(call: &Call<'_>) -> Result<Outcome, Failure> {
+    match is_session_dirty(call)? {
+        false => Ok(Outcome::Nothing),
+        true => Err(Failure::mismatch("the session is dirty")),
     }
 }
 
