@@ -90,6 +90,14 @@ fn answer_in_front(shared: &Shared, request: &Request) -> Option<Document> {
             doc! { "cursor": { "id": 0_i64, "ns": namespace, "firstBatch": [] }, "ok": 1.0 }
         }
         "whatsmyuri" => doc! { "you": format!("127.0.0.1:{}", request.connection), "ok": 1.0 },
+        "checkMetadataConsistency" if is_router => doc! {
+            "cursor": { "id": 0_i64, "ns": format!("{}.$cmd", request.database), "firstBatch": [] },
+            "ok": 1.0,
+        },
+        // Removed in MongoDB 6.2.
+        "getnonce" if shared.version.numbers < [6, 2, 0] => {
+            doc! { "nonce": "2375531c32080ae8", "ok": 1.0 }
+        }
         "authenticate" => authenticate(request),
         "logout" | "replSetFreeze" => ok(),
         _ => return None,

@@ -64,6 +64,20 @@ impl Version {
             let message = format!("no such command: '{name}'");
             return Some(failure(59, "CommandNotFound", &message));
         }
+        let api = request.body.get("apiVersion");
+        if api.is_some_and(|api| api.as_str() != Some("1")) && self.is_modern() {
+            let message = "API version must be \"1\"";
+            return Some(failure(322, "APIVersionError", message));
+        }
+        let stray = ["apiStrict", "apiDeprecationErrors"].into_iter();
+        let stray = stray.filter(|_| api.is_none() && self.is_modern());
+        if let Some(field) = stray
+            .into_iter()
+            .find(|field| request.body.contains_key(*field))
+        {
+            let message = format!("Provided {field} without passing apiVersion");
+            return Some(failure(72, "InvalidOptions", &message));
+        }
         let statements = match name {
             "update" => request.documents("updates"),
             "delete" => request.documents("deletes"),
@@ -100,7 +114,9 @@ const V8_0: i32 = 25;
 const V8_2: i32 = 27;
 
 /// Commands, and the wire version that brought them.
-const COMMANDS: [(&str, i32); 2] = [("hello", V4_4), ("bulkWrite", V8_0)];
+///
+/// `hello` came with 5.0, and with 4.4.2 and 4.2.10, so each version has it here.
+const COMMANDS: [(&str, i32); 1] = [("bulkWrite", V8_0)];
 
 /// Fields of commands or of their statements, and the wire version that brought them.
 const FIELDS: [(&str, &str, i32); 22] = [
