@@ -89,8 +89,13 @@ impl Deployment {
         }
     }
 
-    /// The connection string of a client entity.
-    pub(crate) fn uri(&self, uses_many: Option<bool>, options: &Value) -> Result<String, String> {
+    /// The connection string of a client entity, which may check the servers often.
+    pub(crate) fn uri(
+        &self,
+        uses_many: Option<bool>,
+        options: &Value,
+        checks_often: bool,
+    ) -> Result<String, String> {
         let uri = match uses_many {
             Some(false) => self.servers.uri(""),
             Some(true) | None => self.servers.uri_of_all(""),
@@ -106,6 +111,13 @@ impl Deployment {
             });
         };
         let mut more = Vec::new();
+        let mut names = options
+            .as_object()
+            .into_iter()
+            .flat_map(|options| options.keys());
+        if checks_often && !names.any(|name| name.eq_ignore_ascii_case("heartbeatFrequencyMS")) {
+            more.push("heartbeatFrequencyMS=500".to_owned());
+        }
         for (name, value) in options.as_object().into_iter().flatten() {
             remove(name);
             let is_direct = name.eq_ignore_ascii_case("directConnection") && *value == true;

@@ -218,7 +218,7 @@ impl CaseRun {
         let uses_many = fields["useMultipleMongoses"].as_bool();
         let uri = self
             .deployment
-            .uri(uses_many, &fields["uriOptions"])
+            .uri(uses_many, &fields["uriOptions"], self.sets_fail_points)
             .map_err(Failure::Malformed)?;
         let uri = ConnectionString::parse(&uri)?;
         if let Some(warning) = uri

@@ -20,6 +20,8 @@ use super::{lock, logs};
 pub(crate) struct CaseRun {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) entities: Entities,
+    /// True if the case sets fail points: clients may check servers more often then, to notice them soon.
+    pub(crate) sets_fail_points: bool,
     /// The fail points that were set.
     pub(crate) fail_points: Mutex<BTreeSet<String>>,
 }
@@ -29,6 +31,9 @@ pub(crate) fn run(deployment: &Arc<Deployment>, file: &Value, case: &Value) -> R
     let run = Arc::new(CaseRun {
         deployment: Arc::clone(deployment),
         entities: Entities::default(),
+        sets_fail_points: items(&case["operations"])
+            .iter()
+            .any(|one| one["name"] == "failPoint"),
         fail_points: Mutex::default(),
     });
     let _collecting = (!case["expectLogMessages"].is_null()).then(logs::collect);

@@ -64,20 +64,6 @@ impl Version {
             let message = format!("no such command: '{name}'");
             return Some(failure(59, "CommandNotFound", &message));
         }
-        let api = request.body.get("apiVersion");
-        if api.is_some_and(|api| api.as_str() != Some("1")) && self.is_modern() {
-            let message = "API version must be \"1\"";
-            return Some(failure(322, "APIVersionError", message));
-        }
-        let stray = ["apiStrict", "apiDeprecationErrors"].into_iter();
-        let stray = stray.filter(|_| api.is_none() && self.is_modern());
-        if let Some(field) = stray
-            .into_iter()
-            .find(|field| request.body.contains_key(*field))
-        {
-            let message = format!("Provided {field} without passing apiVersion");
-            return Some(failure(72, "InvalidOptions", &message));
-        }
         let statements = match name {
             "update" => request.documents("updates"),
             "delete" => request.documents("deletes"),
