@@ -110,7 +110,7 @@ impl Line {
     /// Adds a field that is not part of the text.
     #[cfg_attr(
         not(feature = "log-kv"),
-        expect(clippy::unused_self, unused_variables, reason = "there are no pairs")
+        expect(unused_variables, reason = "there are no pairs")
     )]
     pub(crate) fn hidden(&mut self, name: &'static str, value: impl Into<Value>) {
         #[cfg(feature = "log-kv")]

@@ -52,7 +52,7 @@ pub(crate) fn start() {
         Destination::File(path) => match OpenOptions::new().append(true).create(true).open(&path) {
             Ok(file) => Target::Pipe(Box::new(file)),
             Err(error) => {
-                let path = clean(path.display());
+                let path = clean(path.to_string_lossy());
                 complaints.push(format!("{PATH}: cannot write to {path}: {error}"));
                 Target::Stderr
             }
@@ -81,7 +81,7 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> Settings {
         let value = set(name)?;
         let level = value.to_str().and_then(level);
         if level.is_none() {
-            let value = clean(value.display());
+            let value = clean(value.to_string_lossy());
             complaints.push(format!("{name}: \"{value}\" is not a level"));
         }
         level
@@ -109,7 +109,7 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> Settings {
     let document_length = set(DOCUMENT_LENGTH).and_then(|value| {
         let length = value.to_str().and_then(|value| value.parse().ok());
         if length.is_none() {
-            let value = clean(value.display());
+            let value = clean(value.to_string_lossy());
             complaints.push(format!(
                 "{DOCUMENT_LENGTH}: \"{value}\" is not a length in bytes"
             ));
