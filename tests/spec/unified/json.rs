@@ -28,11 +28,7 @@ pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     match bson(value).ok()? {
         Bson::Int32(number) => u64::try_from(number).ok(),
         Bson::Int64(number) => u64::try_from(number).ok(),
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "checked")]
         Bson::Double(number) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
         _ => None,
     }

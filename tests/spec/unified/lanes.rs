@@ -1,11 +1,12 @@
 //! Lanes: threads that run one suite at a time, each with its own store and its own deployments.
 
+use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use mongotls_testbench::peers::Secantus;
+use mongotls_testbench::peers::{PeerUnavailable, Secantus, SecantusOptions};
 use serde_json::Value;
 
 use super::deployment::{Configuration, Deployment};
@@ -23,6 +24,8 @@ pub(crate) struct Lane {
     // Dropped before the store.
     deployments: Mutex<Vec<Arc<Deployment>>>,
     store: Result<Secantus, String>,
+    /// True if cases that need servers are skipped, because there is no store and none is required.
+    pub(crate) is_skipped: bool,
 }
 
 /// The time limit of one case: a blocking driver can hang, and the others must still run.
@@ -54,9 +57,14 @@ impl Lanes {
 
 impl Lane {
     fn new() -> Self {
-        let store = Secantus::start(&mongotls_testbench::peers::SecantusOptions::plain());
+        let store = Secantus::start(&SecantusOptions::plain());
+        let is_required =
+            env::var_os("MONGOTLS_REQUIRE_PEERS").is_some_and(|value| !value.is_empty());
+        let is_missing =
+            |why: &PeerUnavailable| !is_required && why.what.starts_with("there is no");
         Self {
             deployments: Mutex::default(),
+            is_skipped: store.as_ref().is_err_and(is_missing),
             store: store.map_err(|why| why.to_string()),
         }
     }

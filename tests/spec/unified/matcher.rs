@@ -266,16 +266,12 @@ fn are_equal(expected: &Bson, actual: &Bson) -> bool {
     }
 }
 
-/// A number that is not a Decimal128, for comparisons between the types.
+/// A number that is not a Decimal128, for comparisons between the types. The second part decides between integers that are
+/// equal as a double.
 #[derive(Debug, PartialEq, PartialOrd)]
 struct Number(f64, i128);
 
 fn number(value: &Bson) -> Option<Number> {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "the second part decides between integers that are equal as a double"
-    )]
     let of_integer = |integer: i64| Number(integer as f64, i128::from(integer));
     match value {
         Bson::Int32(integer) => Some(of_integer(i64::from(*integer))),

@@ -144,8 +144,10 @@ impl Suite {
             }
             Ok(Plan::Run) => {}
         }
-        if let Some(why) = lane.problem() {
-            return CaseResult::Failed(why.to_owned());
+        match lane.problem() {
+            Some(why) if lane.is_skipped => return CaseResult::Skipped(why.to_owned()),
+            Some(why) => return CaseResult::Failed(why.to_owned()),
+            None => {}
         }
         let (mut passed, mut cannot, mut failures) = (0, 0, Vec::new());
         for configuration in self.configurations(case) {
@@ -187,6 +189,9 @@ impl Suite {
                 return CaseResult::Skipped(format!("out of scope: {why}"));
             }
             Ok(Plan::Run) => {}
+        }
+        if let Some(why) = lane.problem().filter(|_| lane.is_skipped) {
+            return CaseResult::Skipped(why.to_owned());
         }
         for configuration in self.configurations(case) {
             *runs += 1;
