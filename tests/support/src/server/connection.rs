@@ -195,6 +195,9 @@ impl<S: Transport> Conversation<'_, S> {
                 return Ok(false);
             };
             failure.amend(&mut reply);
+            if let Some(clock) = &self.shared.clock {
+                clock.stamp(&request, &mut reply);
+            }
             if let Some(forwarding) = &self.shared.forwarding {
                 forwarding.complete(&self.shared.hello.get(), &mut reply);
             }

@@ -13,6 +13,7 @@ mod auth;
 mod aws;
 mod backend;
 mod checks;
+mod clock;
 mod commands;
 mod connection;
 mod external;
@@ -41,6 +42,7 @@ pub use auth::{Auth, User};
 pub use aws::AwsMechanism;
 pub use backend::Backend;
 pub use checks::{Check, CheckKind, Checks, most_within};
+pub use clock::Clock;
 pub use external::{ExternalConversation, ExternalMechanism, Said};
 pub use failpoint::fail_command;
 pub use hello::{Hello, Role, Standing};
@@ -84,6 +86,7 @@ impl Server {
             data: Data::default(),
             backend: None,
             version: Version::default(),
+            clock: None,
             log_limit: 10_000,
         }
     }
@@ -301,6 +304,7 @@ pub struct ServerBuilder {
     data: Data,
     backend: Option<Backend>,
     version: Version,
+    clock: Option<Clock>,
     log_limit: usize,
 }
 
@@ -381,6 +385,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Reports the time of this clock in each reply, as a server of a replica set or a router does.
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
     /// Sets the number of commands in the log; 0 for none, as for a measurement. Default: 10 000.
     pub fn log_limit(mut self, limit: usize) -> Self {
         self.log_limit = limit;
@@ -406,6 +416,7 @@ impl ServerBuilder {
             version: self.version,
             store: Mutex::new(store::Store::sharing(&self.data)),
             record: record::Record::new(self.log_limit),
+            clock: self.clock,
             traffic: Arc::default(),
         });
         let serving = Arc::clone(&shared);
@@ -435,6 +446,8 @@ struct Shared {
     version: Version,
     store: Mutex<store::Store>,
     record: record::Record,
+    /// The clock of the deployment, if replies have its time.
+    clock: Option<Clock>,
     traffic: Arc<Traffic>,
 }
 
