@@ -59,6 +59,8 @@ fn main() -> ExitCode {
             forks_while_threads_come_and_go(&bench);
             a_child_leaves_alone_what_is_on_offer(&bench);
             a_cursor_stays_the_parents(&bench);
+            a_child_has_sessions_of_its_own(&bench);
+            a_session_stays_the_parents(&bench);
             a_listener_uses_the_client_in_the_child(&bench);
             a_child_that_leaves_a_listener_writes_nothing(&bench);
         }
@@ -530,6 +532,56 @@ fn a_cursor_stays_the_parents(bench: &Bench) {
     let rest: Vec<_> = cursor.unwrap().map(Result::unwrap).collect();
     assert_eq!(rest.len(), 9);
     println!("ok: a cursor stays the parent's");
+}
+
+/// Prose test 12 of the specification "Driver Sessions".
+fn a_child_has_sessions_of_its_own(bench: &Bench) {
+    let (client, _) = bench.client("");
+    let start = || client.start_session().run().unwrap();
+    ping(&client);
+    let lsid = start().id();
+    let id = fork(|| {
+        let session = start();
+        assert_ne!(session.id(), lsid);
+        // The sessions of commands are new too.
+        let echo = |database: &mongotls::Database| {
+            let reply = database.run_command(doc! { "benchEcho": 1 }).unwrap();
+            reply.get_document("lsid").unwrap().clone()
+        };
+        let used = echo(&client.database("fork"));
+        assert!(used != lsid && used != session.id());
+        let reply = client.database("fork").within(&session);
+        let reply = reply.run_command(doc! { "benchEcho": 1 }).unwrap();
+        assert_eq!(reply.get_document("lsid").unwrap(), &session.id());
+        drop(session);
+        client.close(Duration::from_secs(5));
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    assert_eq!(start().id(), lsid);
+    println!("ok: a child has sessions of its own");
+}
+
+/// Prose test 13 of the specification "Driver Sessions".
+fn a_session_stays_the_parents(bench: &Bench) {
+    let (client, _) = bench.client("");
+    let start = || client.start_session().run().unwrap();
+    ping(&client);
+    let mut session = Some(start());
+    let lsid = session.as_ref().unwrap().id();
+    let id = fork(|| {
+        let inherited = session.take().unwrap();
+        let database = client.database("fork").within(&inherited);
+        let error = database.run_command(doc! { "ping": 1 }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains("forked"), "{error}");
+        drop(database);
+        drop(inherited);
+        assert_ne!(start().id(), lsid);
+    });
+    wait_for(id, Instant::now() + LIMIT);
+    drop(session);
+    assert_eq!(start().id(), lsid);
+    println!("ok: a session stays the parent's");
 }
 
 /// In the child the pools are created again, and the listener receives the events: by then the client must be usable.

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use mongotls_testbench::peers::or_skip;
 use mongotls_testbench::pki::{Ca, KeyKind, LeafSpec, PkiDir};
-use mongotls_testbench::server::{Hello, Server, ServerTls};
+use mongotls_testbench::server::{Clock, Hello, Server, ServerTls};
 
 use self::common::{ServerProcess, wait_for_the_end};
 use self::cost::Cost;
@@ -58,6 +58,8 @@ fn serve() {
     let root = Ca::root("root", KeyKind::EcP256);
     let tls = ServerTls::new(&root.issue(LeafSpec::local_server()));
     let builder = Server::builder().hello(Hello::mongos()).tls(tls);
+    // Each reply has a new cluster time, as those of a busy replica set.
+    let builder = builder.clock(&Clock::default());
     let server = builder.log_limit(0).start();
     let dir = PkiDir::new();
     let ca_file = dir.write("ca.pem", root.cert_pem());

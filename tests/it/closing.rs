@@ -59,6 +59,10 @@ fn a_command_has_events_from_check_out_to_check_in() {
             "ConnectionCheckOutStarted",
             "ConnectionCheckedOut",
             "ConnectionCheckedIn",
+            // The end of the sessions.
+            "ConnectionCheckOutStarted",
+            "ConnectionCheckedOut",
+            "ConnectionCheckedIn",
             "ConnectionClosed",
             "ConnectionPoolClosed",
         ]
@@ -71,7 +75,7 @@ fn a_command_has_events_from_check_out_to_check_in() {
         format!("Connection pool created for {server} using options maxPoolSize=7")
     );
     assert_eq!(
-        lines[10],
+        lines[13],
         format!(
             "Connection closed: address={server}, driver-generated ID=1. Reason: Connection pool was closed"
         )

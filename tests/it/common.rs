@@ -172,6 +172,14 @@ pub(crate) fn at_limit<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     timed(limit, limit + limit / 5 + Duration::from_millis(60), work)
 }
 
+/// The body of a command without its session, which it must have.
+pub(crate) fn without_session(body: &Document) -> Document {
+    let mut body = body.clone();
+    let session = body.remove("lsid");
+    assert!(session.is_some(), "no session: {body}");
+    body
+}
+
 /// Waits until a monitor has found the client's one server, so that commands can be sent to it.
 pub(crate) fn expect_ready(client: &Client) {
     let until = Instant::now() + Duration::from_secs(10);

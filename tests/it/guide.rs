@@ -24,7 +24,7 @@ use mongotls::{CauseCode, Client, ClientOptions, ConnectionString, ServerAddress
 // end
 use mongotls_testbench::pki::{Ca, Identity, KeyKind, LeafSpec, PkiDir, Revocation, Validity};
 use mongotls_testbench::server::{
-    Auth, AwsMechanism, ClientAuth, Hello, OidcMechanism, Role, Server, ServerTls, User,
+    Auth, AwsMechanism, ClientAuth, Clock, Hello, OidcMechanism, Role, Server, ServerTls, User,
 };
 use mongotls_testbench::socks5::Socks5Proxy;
 
@@ -112,7 +112,7 @@ impl Desk {
             (name, server.start())
         });
         let set = ServerTls::new(&issuing.issue(leaf("rs.example.com")));
-        let set = Server::builder().tls(set).start();
+        let set = Server::builder().tls(set).clock(&Clock::default()).start();
         let inside = set.addr().to_string();
         set.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &inside, &[&inside]));
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());

@@ -60,6 +60,8 @@ mod retries;
 mod rotation;
 mod sdam_prose;
 mod seeds;
+mod session_guide;
+mod sessions;
 mod settings;
 mod setup;
 mod sharing;
