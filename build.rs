@@ -28,13 +28,14 @@ fn main() {
 }
 
 /// The guides that are modules of the API documentation (`src/guide.rs`). A hyphen in a file's name is `_` in its module's.
-const GUIDES: [&str; 10] = [
+const GUIDES: [&str; 11] = [
     "authentication",
     "command-line",
     "connections",
     "doctor",
     "monitoring",
     "performance",
+    "sessions",
     "timeouts",
     "tls",
     "topologies",

@@ -37,7 +37,8 @@ use crate::watch::{Reload, ReloadReason, Watcher};
 ///
 /// # Fork
 /// A client may be used in both processes after a `fork()`. The child begins without connections and reads the files of
-/// TLS again; the parent continues as before. A [`Cursor`](crate::Cursor) works only in the process that opened it. The
+/// TLS again; the parent continues as before. A [`Cursor`](crate::Cursor) or a [`Session`](crate::Session) works only in the process that
+/// opened it. The
 /// client does not detect a process that was created by the system call `clone` directly.
 ///
 /// ```no_run

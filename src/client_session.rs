@@ -50,6 +50,18 @@ use crate::session::{Lifetime, ReadMode, SessionState};
 /// send(&session);
 /// # Ok::<(), mongotls::Error>(())
 /// ```
+///
+/// Nor can a session be used after its end:
+///
+/// ```compile_fail,E0505
+/// # use mongotls::bson::doc;
+/// # let client = mongotls::Client::connect("mongodb://localhost")?;
+/// let session = client.start_session().run()?;
+/// let shop = client.database("shop").within(&session);
+/// drop(session);
+/// shop.run_command(doc! { "ping": 1 })?;
+/// # Ok::<(), mongotls::Error>(())
+/// ```
 pub struct Session {
     // Dropped before the client.
     state: SessionState,

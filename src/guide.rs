@@ -7,6 +7,7 @@
 //! | [`connections`] | the pool, `mongodb+srv`, proxies, tunnels, closing a client, forking |
 //! | [`timeouts`] | the time limit of an operation, and of a cursor |
 //! | [`topologies`] | replica sets and sharded clusters |
+//! | [`sessions`] | sessions, causal consistency, the cluster time |
 //! | [`monitoring`] | events and log lines |
 //! | [`troubleshooting`] | each cause of a failed connection: an example and what to do |
 //! | [`doctor`] | the examination of a whole deployment |
@@ -22,4 +23,4 @@ macro_rules! guides {
     };
 }
 
-guides! { authentication command_line connections doctor monitoring performance timeouts tls topologies troubleshooting }
+guides! { authentication command_line connections doctor monitoring performance sessions timeouts tls topologies troubleshooting }

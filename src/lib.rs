@@ -44,7 +44,7 @@
 //! # Guides
 //!
 //! [TLS](guide::tls), [authentication](guide::authentication), [connections](guide::connections),
-//! [replica sets and sharded clusters](guide::topologies), [monitoring](guide::monitoring),
+//! [replica sets and sharded clusters](guide::topologies), [sessions](guide::sessions), [monitoring](guide::monitoring),
 //! [troubleshooting](guide::troubleshooting), [the doctor](guide::doctor), [the command line](guide::command_line) and
 //! [performance](guide::performance).
 //!
