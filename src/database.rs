@@ -166,6 +166,11 @@ impl<S: Scope> Database<S> {
     /// is undefined if the client declares a version and the command contains `apiVersion`, `apiStrict` or
     /// `apiDeprecationErrors` of its own: the command is not searched for them.
     ///
+    /// The client adds the ID of a [session](crate::Session) (`lsid`) and the cluster time (`$clusterTime`), if the server
+    /// supports them. A command that contains `lsid` gets no second one. An unacknowledged write (`w: 0` in its
+    /// `writeConcern`) has no session, and is an error [within](Self::within) one. The behavior is undefined if a command
+    /// contains `$clusterTime`.
+    ///
     /// ```no_run
     /// # use mongotls::bson::doc;
     /// # let client = mongotls::Client::connect("mongodb://localhost")?;

@@ -112,16 +112,19 @@ impl Desk {
             (name, server.start())
         });
         let set = ServerTls::new(&issuing.issue(leaf("rs.example.com")));
-        let set = Server::builder().tls(set).clock(&Clock::default()).start();
+        let set = Server::builder().tls(set).start();
         let inside = set.addr().to_string();
         set.set_hello(|hello| *hello = Hello::member(Role::Primary, "rs0", &inside, &[&inside]));
+        let router = ServerTls::new(&issuing.issue(leaf("router.example.com")));
+        let router = Server::builder().tls(router).hello(Hello::mongos());
+        let router = router.clock(&Clock::default()).start();
         let key = openssl::sha::sha256(&db.key.public_key_to_der().unwrap());
         Self {
             servers: settings
                 .map(|(name, tls)| (name, Server::builder().tls(tls).start()))
                 .into_iter()
                 .chain(of_users)
-                .chain([("rs.example.com", set)])
+                .chain([("rs.example.com", set), ("router.example.com", router)])
                 .collect(),
             dir,
             proxy: Socks5Proxy::start(),

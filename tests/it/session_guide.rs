@@ -16,16 +16,15 @@ fn the_guide_shows_the_examples_as_they_are_run_here() {
 #[test]
 fn commands_in_a_session() -> Outcome {
     let desk = Desk::get();
-    let uri = "mongodb://rs.example.com/?replicaSet=rs0&tls=true&tlsCAFile=ca.pem";
+    let uri = "mongodb://router.example.com/?tls=true&tlsCAFile=ca.pem";
     let cleared = Client::connect(&desk.uri(uri))?;
     cleared
         .database("shop")
         .run_command(doc! { "drop": "things" })
         .ok();
     // example
-    let client = Client::connect(
-        &desk.uri("mongodb://rs.example.com/?replicaSet=rs0&tls=true&tlsCAFile=ca.pem"),
-    )?;
+    let client =
+        Client::connect(&desk.uri("mongodb://router.example.com/?tls=true&tlsCAFile=ca.pem"))?;
     let session = client.start_session().run()?;
     let shop = client.database("shop").within(&session);
     shop.run_command(doc! { "insert": "things", "documents": [{ "_id": 1 }] })?;
@@ -53,9 +52,8 @@ fn follow(from: &Session, to: &Session) -> mongotls::Result<()> {
 fn one_session_follows_another() -> Outcome {
     let desk = Desk::get();
     // example
-    let client = Client::connect(
-        &desk.uri("mongodb://rs.example.com/?replicaSet=rs0&tls=true&tlsCAFile=ca.pem"),
-    )?;
+    let client =
+        Client::connect(&desk.uri("mongodb://router.example.com/?tls=true&tlsCAFile=ca.pem"))?;
     let (orders, report) = (client.start_session().run()?, client.start_session().run()?);
     let insert = doc! { "insert": "orders", "documents": [{ "total": 12 }] };
     client
