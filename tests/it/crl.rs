@@ -77,6 +77,8 @@ impl Listed {
         }
         assert!(dates[0] < dates[1] && dates[1] < dates[2], "{dates:?}");
 
+        // Another client may have resumed a session when it was dropped, to end its sessions.
+        let resumed = bench.server.counts().resumed;
         for _ in 0..3 {
             let good = bench.ca.issue(LeafSpec::local_server());
             bench.server.set_tls(&ServerTls::new(&good));
@@ -84,7 +86,7 @@ impl Listed {
             // The connection is idle for too long, and the next ping makes a new one.
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(bench.server.counts().resumed, 0);
+        assert_eq!(bench.server.counts().resumed, resumed);
     }
 }
 

@@ -15,6 +15,7 @@ use mongotls::event::{
 };
 use mongotls::internals::fix_jitter;
 use mongotls::options::{ReadPreference, ReadPreferenceMode};
+use mongotls::topology::{ServerDescription, ServerType};
 use mongotls::{Client, Command, ConnectionString, Error, ErrorKind};
 use mongotls_testbench::node::NodeOptions;
 use mongotls_testbench::replica_set::ReplicaSet;
@@ -152,6 +153,11 @@ fn an_undeclared_command_is_not_retried_after_a_cleared_pool() {
 fn retryable_reads_prose_2_1_reads_are_retried_on_a_different_router() {
     let cluster = ShardedCluster::start(2, NodeOptions::new());
     let (client, seen) = observed(&cluster.uri("localThresholdMS=10000"), |_| {});
+    // The other router can be chosen only after it has been discovered.
+    let is_known = |server: &Arc<ServerDescription>| server.server_type == ServerType::Mongos;
+    while !client.snapshot().topology.servers.values().all(is_known) {
+        thread::sleep(Duration::from_millis(5));
+    }
     for router in 0..2 {
         let failure = doc! { "errorCode": 6 };
         let node = cluster.node(router);

@@ -14,7 +14,7 @@ use mongotls_testbench::fault::{Action, Fault, Layer};
 use mongotls_testbench::proxy::Proxy;
 use mongotls_testbench::server::ReplyFault;
 use mongotls_testbench::stranger::Stranger;
-use mongotls_testbench::wire::{Frame, OP_REPLY, encode_reply};
+use mongotls_testbench::wire::{Frame, Msg, OP_MSG};
 
 use crate::common::{at_limit, code, fact, ping_on};
 use crate::target::{LIMIT, Target, for_each, trickle};
@@ -330,8 +330,8 @@ fn answer_hello(socket: &mut (impl Read + Write)) {
     let reply = Frame {
         request_id: 1,
         response_to: hello.request_id,
-        op_code: OP_REPLY,
-        payload: encode_reply(&answer),
+        op_code: OP_MSG,
+        payload: Msg::of(answer).encode(),
     };
     // An error means that the client has disconnected.
     let _ = socket.write_all(&reply.encode());
