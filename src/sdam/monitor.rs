@@ -212,6 +212,10 @@ impl Monitor {
                 server_connection_id,
             };
             topology.heartbeat_started(&self.server, is_awaited, connection);
+            if self.connection.is_none() {
+                // The listener must learn of the check before there is a socket ("Heartbeats").
+                topology.wait_for_events();
+            }
         }
         if self.is_inherited() {
             return Err(Error::of_the_parent());

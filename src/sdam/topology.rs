@@ -361,6 +361,16 @@ impl Topology {
         });
     }
 
+    /// Waits until the listener has received all events so far, if there is one. The wait is short, because the listener
+    /// may be waiting for the result of a check.
+    pub(super) fn wait_for_events(&self) {
+        /// The longest wait: 100 ms.
+        const LONGEST: Duration = Duration::from_millis(100);
+        if self.has_listener() {
+            self.effects.wait(LONGEST);
+        }
+    }
+
     /// Reports the end of a check that took `took`, if its start was reported and its end was not.
     pub(super) fn heartbeat_ended(
         &self,
