@@ -340,7 +340,8 @@ mod tests {
     /// SRV polling, prose tests 6 to 8: "Error scenarios with test1.test.build.10gen.cc".
     #[test]
     fn prose_6_to_8_errors_leave_the_hosts_unchanged() {
-        let errors: [(&str, fn(&DnsServer)); 3] = [
+        type Spoil = fn(&DnsServer);
+        let errors: [(&str, Spoil); 3] = [
             ("6. DNS record lookup timeout", |dns| {
                 dns.set_fault(DnsFault::Silent)
             }),

@@ -194,7 +194,7 @@ fn update_7_empty_texts_count_as_unset_in_updates() {
 #[test]
 fn update_8_empty_texts_count_as_unset_in_the_initial_metadata() {
     for (unset, empty) in unset_and_empty() {
-        let expected = Bench::new(&[unset.clone()]).ping();
+        let expected = Bench::new(std::slice::from_ref(&unset)).ping();
         for (first, second) in [(&unset, &empty), (&empty, &unset)] {
             let bench = Bench::new(std::slice::from_ref(first));
             assert_eq!(bench.ping(), expected);

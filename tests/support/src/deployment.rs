@@ -84,6 +84,10 @@ pub struct Deployment {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a test has few deployments, and does not move them"
+)]
 enum Parts {
     Single(Box<(Maker, Arc<Node>)>),
     ReplicaSet(Arc<ReplicaSet>),
