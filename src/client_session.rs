@@ -115,7 +115,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the document has no timestamp `clusterTime`, or
-    /// takes more than 256 bytes.
+    /// takes more than 128 bytes.
     pub fn advance_cluster_time(&self, time: &Document) -> Result<()> {
         let raw = RawDocumentBuf::try_from(time)
             .map_err(|error| Error::bson("the cluster time cannot be encoded", error))?;

@@ -9,7 +9,7 @@ use bson::raw::RawDocument;
 use bson::{RawBsonRef, Timestamp};
 
 /// The maximum size of a `$clusterTime` document in bytes. Servers send 88 bytes. A larger document is ignored.
-pub(crate) const MAX_CLUSTER_TIME_SIZE: usize = 256;
+pub(crate) const MAX_CLUSTER_TIME_SIZE: usize = 128;
 
 /// A `$clusterTime` document. Only the time in it is compared; the signature is not.
 #[derive(Clone, Copy)]
@@ -25,10 +25,10 @@ impl ClusterTime {
         let source = document.as_bytes();
         let mut bytes = [0; MAX_CLUSTER_TIME_SIZE];
         let length = source.len();
-        // The time is the first field in practice, so this does not read the signature.
-        let Ok(Some(RawBsonRef::Timestamp(time))) = document.get("clusterTime") else {
-            return None;
-        };
+        let time = first_field(source).or_else(|| match document.get("clusterTime") {
+            Ok(Some(RawBsonRef::Timestamp(time))) => Some(time),
+            _ => None,
+        })?;
         bytes.get_mut(..length)?.copy_from_slice(source);
         Some(Self {
             time,
@@ -51,6 +51,18 @@ impl ClusterTime {
             *known = Some(*self);
         }
     }
+}
+
+/// Reads `clusterTime` if it is the first field, as servers send it. This is cheaper than a search by `bson`.
+fn first_field(document: &[u8]) -> Option<Timestamp> {
+    const KEY: &[u8] = b"\x11clusterTime\0";
+    let value = document.get(4..)?.strip_prefix(KEY)?.first_chunk()?;
+    let value = u64::from_le_bytes(*value);
+    let [time, increment] = [value >> 32, value & u64::from(u32::MAX)].map(u32::try_from);
+    Some(Timestamp {
+        time: time.ok()?,
+        increment: increment.ok()?,
+    })
 }
 
 impl fmt::Debug for ClusterTime {
@@ -127,6 +139,20 @@ mod tests {
         read(1, 1).advance(&mut known);
         let unchanged = rawdoc! { "clusterTime": time };
         assert_eq!(known.unwrap().document(), Some(&*unchanged));
+    }
+
+    #[test]
+    fn the_time_is_found_at_any_place() {
+        let time = Timestamp {
+            time: 0x0102_0304,
+            increment: 0x0506_0708,
+        };
+        for document in [
+            rawdoc! { "clusterTime": time, "x": 1 },
+            rawdoc! { "x": 1, "clusterTime": time },
+        ] {
+            assert_eq!(ClusterTime::read(&document).unwrap().time, time);
+        }
     }
 
     #[test]
