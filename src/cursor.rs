@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Client;
 use crate::client_session::{Free, Scope, session_of};
-use crate::command::Command;
 #[cfg(not(feature = "serde"))]
 use crate::document::to_document;
 #[cfg(feature = "serde")]
@@ -39,12 +38,12 @@ use crate::server_code::CURSOR_NOT_FOUND;
 /// cargo feature `serde`, a [`Document`] or a [`RawDocumentBuf`](bson::RawDocumentBuf). [`advance`](Self::advance) and
 /// [`current`](Self::current) give access to the raw documents without a copy.
 ///
-/// A tailable cursor ([`Command::cursor_type`]) does not end when there are no more documents: it returns `None` for now,
+/// A tailable cursor ([`Command::cursor_type`](crate::Command::cursor_type)) does not end when there are no more documents: it returns `None` for now,
 /// and may be used again as long as it [is open](Self::is_open). So the iterator is not fused. With
 /// [`TailableAwait`](CursorType::TailableAwait) the server waits for more documents before it answers; without it, the
 /// program should pause before it calls the cursor again.
 ///
-/// With `timeoutMS`, the time limit includes all batches, unless [`Command::timeout_mode`] says otherwise. Documents that
+/// With `timeoutMS`, the time limit includes all batches, unless [`Command::timeout_mode`](crate::Command::timeout_mode) says otherwise. Documents that
 /// have arrived are returned even after that time.
 ///
 /// Dropping a cursor that is not exhausted sends `killCursors` on a connection of the pool, for at most two seconds;
@@ -91,12 +90,12 @@ enum Until {
 }
 
 impl<T, S: Scope> Cursor<T, S> {
-    /// Opens a cursor from the result of `command`.
+    /// Opens a cursor from the result of a command with these options.
     pub(crate) fn open(
         client: Client,
         scope: S,
         opened: Opened,
-        command: &Command,
+        options: CursorTiming,
     ) -> Result<Self> {
         let Opened {
             reply,
@@ -125,9 +124,9 @@ impl<T, S: Scope> Cursor<T, S> {
             current: 0..0,
             batch_size: None,
             comment: None,
-            max_time: CursorTiming::of(command).of_get_more(),
+            max_time: options.of_get_more(),
             timeout,
-            cursor_type: command.own_cursor_type(),
+            cursor_type: options.cursor_type,
             failed: false,
             values: PhantomData,
         })

@@ -9,15 +9,17 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Client;
 use crate::client_session::{Free, Scope, ScopedClient, session_of};
+use crate::collection::Criteria;
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::document::reply_to_document;
 #[cfg(feature = "serde")]
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
-use crate::op::run_command;
+use crate::op::{CursorTiming, run_command};
 use crate::options::database_name_problem;
 use crate::session::SessionState;
+use crate::time::{TimeoutKind, TimeoutMs};
 
 impl Client {
     /// The database with this name. No command is sent.
@@ -115,6 +117,39 @@ impl<S> Database<S> {
     /// The database's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Read concern, write concern and read preference of this database.
+    pub(crate) fn criteria(&self) -> Criteria {
+        let options = self.client.options();
+        Criteria {
+            read_concern: options.read_concern().clone(),
+            write_concern: options.write_concern().clone(),
+            read_preference: options.read_preference().clone(),
+        }
+    }
+
+    /// The scope of the commands.
+    pub(crate) fn scope(&self) -> &S {
+        &self.scope
+    }
+
+    /// The reason why every server rejects the name, if it is invalid.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.clone()
+    }
+
+    /// `timeoutMS` of this handle.
+    pub(crate) fn timeout_ms(&self) -> Option<TimeoutMs> {
+        self.timeout.map(|limit| TimeoutMs {
+            limit,
+            kind: TimeoutKind::Database,
+        })
     }
 
     /// The name, or an error if no server accepts it.
@@ -263,7 +298,8 @@ impl<S: Scope> Database<S> {
     pub fn run_cursor_command<T>(&self, command: impl Into<Command>) -> Result<Cursor<T, S>> {
         let (name, command) = (self.sendable_name()?, self.prepare(command));
         let opened = run_command::run_for_cursor(&self.client, name, &command, self.session())?;
-        Cursor::open(self.client.clone(), self.scope.clone(), opened, &command)
+        let timing = CursorTiming::of(&command);
+        Cursor::open(self.client.clone(), self.scope.clone(), opened, timing)
     }
 
     /// Runs a command and returns its reply, and the cursor that the reply opens, if it does. A command such as
@@ -297,7 +333,12 @@ impl<S: Scope> Database<S> {
         let reply = reply_to_document(opened.reply.reply())?;
         let (client, scope) = (self.client.clone(), self.scope.clone());
         let cursor = match reply.contains_key("cursor") {
-            true => Some(Cursor::open(client, scope, opened, &command)?),
+            true => Some(Cursor::open(
+                client,
+                scope,
+                opened,
+                CursorTiming::of(&command),
+            )?),
             false => None,
         };
         Ok((reply, cursor))

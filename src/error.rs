@@ -21,6 +21,7 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
+use crate::results::WriteFailure;
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -38,6 +39,7 @@ struct ErrorInner {
     server: Option<ServerAddress>,
     cause: Option<Cause>,
     command: Option<CommandFailure>,
+    write: Option<WriteFailure>,
     labels: Vec<String>,
     is_pool_cleared: bool,
     service_id: Option<ObjectId>,
@@ -72,6 +74,9 @@ pub enum ErrorKind {
     TooLarge,
     /// A call has an argument that can never work, such as an empty command. Nothing was sent.
     InvalidArgument,
+    /// The server rejected some of the writes of an operation, or has not acknowledged them as the write concern
+    /// requires. [`Error::write_failure`] has the details.
+    Write,
     /// The client was closed by [`Client::close`](crate::Client::close). Nothing was sent.
     ClientClosed,
 }
@@ -90,6 +95,7 @@ impl ErrorKind {
             Self::Bson => "bson",
             Self::TooLarge => "too-large",
             Self::InvalidArgument => "invalid-argument",
+            Self::Write => "write",
             Self::ClientClosed => "client-closed",
         }
     }
@@ -174,6 +180,7 @@ impl Error {
             server: None,
             cause: None,
             command: None,
+            write: None,
             labels: Vec::new(),
             is_pool_cleared: false,
             service_id: None,
@@ -400,6 +407,14 @@ impl Error {
         Self::new(ErrorKind::Bson, message).with_source(Printable(source))
     }
 
+    /// Some writes of an operation failed, or were not acknowledged as required.
+    #[cold]
+    pub(crate) fn write(failure: WriteFailure) -> Self {
+        let mut error = Self::new(ErrorKind::Write, failure.to_string());
+        error.0.write = Some(failure);
+        error
+    }
+
     /// The server refused a command.
     pub(crate) fn refused(failure: CommandFailure, labels: Vec<String>) -> Self {
         let name = if failure.code_name.is_empty() {
@@ -608,6 +623,24 @@ impl Error {
     /// ```
     pub fn command(&self) -> Option<&CommandFailure> {
         self.0.command.as_ref()
+    }
+
+    /// The writes that failed, and the failure to acknowledge writes, if the error is one of a write
+    /// ([`ErrorKind::Write`]).
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// if let Err(error) = things.insert_one(doc! { "_id": 1 }).run() {
+    ///     let failed = error.write_failure().map(|failure| failure.errors.as_slice());
+    ///     let is_duplicate = failed.is_some_and(|errors| errors.iter().any(|error| error.code == 11000));
+    ///     println!("there is a document with this _id: {is_duplicate}");
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn write_failure(&self) -> Option<&WriteFailure> {
+        self.0.write.as_ref()
     }
 
     /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`

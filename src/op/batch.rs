@@ -93,7 +93,7 @@ pub(crate) struct CursorReply {
 }
 
 impl CursorReply {
-    pub(super) fn new(reply: RawDocumentBuf, fields: CursorFields) -> Self {
+    pub(crate) fn new(reply: RawDocumentBuf, fields: CursorFields) -> Self {
         Self { reply, fields }
     }
 

@@ -3,6 +3,7 @@
 //! See the [overview](super) for the sequence. [`run`] selects a server for each attempt; [`run_at`] uses the server or the
 //! pinned connection of an open cursor. Both call `send`, which is the only place where a command of a program is sent.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
 use crate::event::{self, OperationId};
 use crate::logging::debug;
-use crate::options::{ClientOptions, ReadPreference};
+use crate::options::{ClientOptions, ReadPreference, WriteConcern};
 use crate::random;
 use crate::sdam::errors::OperationResult;
 use crate::sdam::selection::ServerRequirement;
@@ -54,7 +55,12 @@ pub(crate) fn run(
     fields: &mut dyn ReadReply,
 ) -> Result<(RawDocumentBuf, SelectedConnection)> {
     let mut held = None;
-    match run_attempts(client, operation, fields, &mut held) {
+    let number = Cell::new(None);
+    let operation = Operation {
+        number: Some(&number),
+        ..*operation
+    };
+    match run_attempts(client, &operation, fields, &mut held) {
         Ok((reply, mut connection)) => {
             connection.session =
                 held.map(|session| ImplicitSession::new(client.deployment().sessions, session));
@@ -96,9 +102,12 @@ fn run_until(
     let mut deprioritized = Vec::new();
     let selecting = SelectingOperation::new(operation.command.name(), operation.id);
     loop {
-        // The executor does not know if a command reads or writes. Without a preference both need the primary, so `Read`
-        // is right for both.
-        let requirement = ServerRequirement::Read(preference);
+        let requirement = match operation.kind {
+            OperationKind::RetryableWrite | OperationKind::Write => ServerRequirement::Write,
+            // The executor does not know if a command of the program reads or writes. Without a preference both need the
+            // primary, so `Read` is right for both.
+            _ => ServerRequirement::Read(preference),
+        };
         let selection = timeout::of_selection(deployment.options, deadline);
         let selected =
             deployment
@@ -318,7 +327,28 @@ impl Deployment<'_> {
             socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
         let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
         let preference = selected.read_preference(operation.read_preference)?;
-        let session = operation.session.begin(self.sessions, selected, held)?;
+        let server = AttemptServer::from(&*selected);
+        let is_numbered = operation.kind == OperationKind::RetryableWrite
+            && self.options.retry_writes
+            && server.supports_retryable_writes();
+        let number = operation.number.filter(|_| is_numbered);
+        let session = operation.session.begin(
+            self.sessions,
+            selected,
+            operation.read_concern,
+            number,
+            held,
+        )?;
+        // With `timeoutMS`, `wtimeout` is not sent: the server stops in time because of `maxTimeMS`.
+        let mut write_concern = operation.write_concern.filter(|it| !it.is_server_default());
+        let without_limit;
+        if let Some(concern) = write_concern.filter(|it| is_limited && it.w_timeout.is_some()) {
+            without_limit = WriteConcern {
+                w_timeout: None,
+                ..concern.clone()
+            };
+            write_concern = Some(&without_limit).filter(|it| !it.is_server_default());
+        }
         let request = Request {
             command: operation.command,
             sequences: operation.sequences,
@@ -330,8 +360,9 @@ impl Deployment<'_> {
                     .cluster_time
                     .as_ref()
                     .and_then(ClusterTime::document),
-                read_concern: operation.read_concern,
-                write_concern: operation.write_concern,
+                transaction_number: session.transaction_number,
+                read_concern: session.read_concern,
+                write_concern,
                 ..Envelope::default()
             },
             server_time_limit: ServerTimeLimit {
@@ -340,7 +371,6 @@ impl Deployment<'_> {
             },
             operation_id: Some(operation.id),
         };
-        let server = AttemptServer::from(&*selected);
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);
         let must_retry = match &reply {

@@ -37,7 +37,7 @@ mod session;
 mod target;
 pub(crate) mod timeout;
 
-use bson::raw::RawDocument;
+use std::cell::Cell;
 
 #[cfg(test)]
 pub(crate) use self::batch::read_batches;
@@ -50,7 +50,7 @@ pub(crate) use self::target::CursorTarget;
 pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit};
 pub(crate) use crate::conn::MaxTime;
 use crate::event::OperationId;
-use crate::options::ReadPreference;
+use crate::options::{ReadConcern, ReadPreference, WriteConcern};
 use crate::wire::request::{DocumentSequence, EncodeCommand};
 
 /// The description of an operation, by which the executor runs it.
@@ -74,12 +74,15 @@ pub(crate) struct Operation<'a> {
     pub(crate) max_time: MaxTime,
     /// The members of a replica set that may run the command. `None`: the primary.
     pub(crate) read_preference: Option<&'a ReadPreference>,
-    /// The value of `readConcern`, if the driver adds it.
-    pub(crate) read_concern: Option<&'a RawDocument>,
-    /// The value of `writeConcern`, if the driver adds it.
-    pub(crate) write_concern: Option<&'a RawDocument>,
+    /// The read concern, if the command accepts one and the driver adds it. A session may add a time to it.
+    pub(crate) read_concern: Option<&'a ReadConcern>,
+    /// The write concern, if the driver adds it.
+    pub(crate) write_concern: Option<&'a WriteConcern>,
     /// The session that the command runs in.
     pub(crate) session: OperationSession<'a>,
+    /// The number of a retryable write, the same for all attempts. The executor provides it, and assigns the number with
+    /// the session.
+    pub(crate) number: Option<&'a Cell<Option<i64>>>,
     /// The oldest wire version that has this operation. An older server does not get the command.
     pub(crate) min_wire_version: i32,
 }
@@ -103,6 +106,7 @@ impl<'a> Operation<'a> {
             read_concern: None,
             write_concern: None,
             session: OperationSession::Implicit,
+            number: None,
             min_wire_version: 0,
         }
     }
@@ -118,16 +122,8 @@ pub(crate) enum OperationKind {
     Cursor,
     /// A write that the driver numbers (`txnNumber`), with the same number for all attempts. The server runs it at most once.
     /// It is retried if `retryWrites` is on.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for writes of collections, which are added next")
-    )]
     RetryableWrite,
     /// A write that a server would run again. It is retried only after overload, if `retryWrites` is on.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for writes of collections, which are added next")
-    )]
     Write,
     /// A command of the program that may read or write. It is retried only after overload, and only if both `retryReads`
     /// and `retryWrites` are on ("Client Backpressure").

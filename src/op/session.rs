@@ -4,6 +4,7 @@
 //! its reply, the times in the reply are noted, and a session of the pool is given back unless a cursor or a retry needs
 //! it. Sources: "Driver Sessions", "Run Command".
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +12,10 @@ use super::target::SelectedConnection;
 use crate::conn::Connection;
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
+use crate::options::ReadConcern;
 use crate::sdam::ServerType;
 use crate::session::{ReadMode, ServerSession, SessionPool, SessionState};
+use crate::wire::request::ReadConcernFields;
 
 /// The session in which an operation runs.
 #[derive(Clone, Copy)]
@@ -26,9 +29,12 @@ pub(crate) enum OperationSession<'a> {
 }
 
 /// The fields that sessions add to a command.
-pub(super) struct SessionFields {
+pub(super) struct SessionFields<'a> {
     pub(super) id: Option<[u8; 16]>,
     pub(super) cluster_time: Option<ClusterTime>,
+    /// The number of a retryable write.
+    pub(super) transaction_number: Option<i64>,
+    pub(super) read_concern: Option<ReadConcernFields<'a>>,
 }
 
 impl<'a> OperationSession<'a> {
@@ -61,8 +67,10 @@ impl<'a> OperationSession<'a> {
         self,
         pool: &Arc<SessionPool>,
         selected: &SelectedConnection,
+        read_concern: Option<&'a ReadConcern>,
+        number: Option<&Cell<Option<i64>>>,
         held: &mut Option<ServerSession>,
-    ) -> Result<SessionFields> {
+    ) -> Result<SessionFields<'a>> {
         let hello = selected.connection.hello();
         let lifetime = selected.session_lifetime();
         let now = Instant::now();
@@ -82,10 +90,12 @@ impl<'a> OperationSession<'a> {
                 session.used(now);
                 id = Some(session.id());
                 session_time = session.cluster_time();
+                assign(number, || session.next_transaction_number());
             }
             (Self::Implicit, Some(held)) => {
                 held.used(now);
                 id = Some(held.id());
+                assign(number, || held.next_transaction_number());
             }
             (Self::Implicit, None) => needed = lifetime,
             (Self::Omitted, _) => {}
@@ -94,6 +104,9 @@ impl<'a> OperationSession<'a> {
         if let Some(mut taken) = taken {
             taken.used(now);
             id = Some(taken.id());
+            // An attempt before a fork had another session, and another number.
+            number.inspect(|number| number.set(None));
+            assign(number, || taken.next_transaction_number());
             *held = Some(taken);
         }
         if let Some(time) = session_time {
@@ -103,7 +116,21 @@ impl<'a> OperationSession<'a> {
         if is_standalone || hello.max_wire_version < CLUSTER_TIMES {
             cluster_time = None;
         }
-        Ok(SessionFields { id, cluster_time })
+        let mut read_concern = read_concern.map(|concern| ReadConcernFields {
+            level: concern.level.as_deref(),
+            ..ReadConcernFields::default()
+        });
+        if let (Self::Explicit(session), Some(fields), false) =
+            (self, &mut read_concern, is_standalone)
+        {
+            session.relate(fields);
+        }
+        Ok(SessionFields {
+            id,
+            cluster_time,
+            transaction_number: number.filter(|_| id.is_some()).and_then(Cell::get),
+            read_concern: read_concern.filter(|it| *it != ReadConcernFields::default()),
+        })
     }
 
     /// Ends the use of a session by a command, after its reply or its failure on `connection`. A session of the pool stays
@@ -131,6 +158,13 @@ impl<'a> OperationSession<'a> {
             false => held.take(),
         };
         pool.end(returned, times.cluster_time.as_ref());
+    }
+}
+
+/// Assigns the number of a write, unless an earlier attempt has one.
+fn assign(number: Option<&Cell<Option<i64>>>, next: impl FnOnce() -> i64) {
+    if let Some(number) = number.filter(|number| number.get().is_none()) {
+        number.set(Some(next()));
     }
 }
 

@@ -190,6 +190,21 @@ pub(crate) fn database_name_problem(name: &str) -> Option<String> {
     found.map(|c| format!("the name of a database cannot contain {c:?}"))
 }
 
+/// Returns the reason why a collection name is invalid on every server, or `None` if it is valid. Source: the MongoDB
+/// manual, "Naming Restrictions".
+pub(crate) fn collection_name_problem(name: &str) -> Option<String> {
+    let problem = match name {
+        "" => "the name of the collection is empty",
+        _ if name.contains('\0') => "the name of a collection cannot contain a NUL",
+        _ if name.starts_with('.') || name.ends_with('.') => {
+            "the name of a collection cannot begin or end with a dot"
+        }
+        _ if name.contains("..") => "the name of a collection cannot contain two dots in a row",
+        _ => return None,
+    };
+    Some(problem.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

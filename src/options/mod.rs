@@ -10,10 +10,13 @@
 mod builder;
 mod check;
 pub(crate) mod cloud;
+mod collation;
+mod collection;
 mod concern;
 mod credential;
 mod cursor;
 mod driver;
+mod hint;
 mod oidc;
 mod pin;
 mod protocol;
@@ -31,8 +34,12 @@ use std::time::Duration;
 pub use self::builder::ClientOptionsBuilder;
 #[cfg(feature = "srv")]
 pub(crate) use self::builder::DeploymentOptions;
-pub(crate) use self::check::database_name_problem;
+pub(crate) use self::check::{collection_name_problem, database_name_problem};
 pub(crate) use self::cloud::CloudServices;
+pub use self::collation::{
+    Collation, CollationAlternate, CollationCaseFirst, CollationMaxVariable, CollationStrength,
+};
+pub use self::collection::CollectionOptions;
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
 };
@@ -40,6 +47,7 @@ pub use self::credential::Credential;
 pub(crate) use self::credential::CredentialDraft;
 pub use self::cursor::{CursorTimeoutMode, CursorType};
 pub use self::driver::DriverInfo;
+pub use self::hint::Hint;
 pub(crate) use self::oidc::{AllowedHosts, OidcCallback};
 pub use self::oidc::{IdpInfo, OidcError, OidcRequest, OidcToken};
 pub use self::pin::{InvalidPin, SpkiPin};

@@ -11,6 +11,7 @@ use bson::Timestamp;
 use super::pool::SessionPool;
 use super::server_session::{Lifetime, ServerSession};
 use crate::data::cluster_time::{ClusterTime, ReplyTimes, is_later};
+use crate::wire::request::ReadConcernFields;
 
 /// The way in which the reads of a session are related.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,33 @@ impl SessionState {
         let mut session = self.server_session.get();
         session.used(now);
         self.server_session.set(session);
+    }
+
+    /// Returns the number of the next retryable write or transaction.
+    pub(crate) fn next_transaction_number(&self) -> i64 {
+        let mut session = self.server_session.get();
+        let number = session.next_transaction_number();
+        self.server_session.set(session);
+        number
+    }
+
+    /// Relates a read to the earlier operations of the session ("Causal Consistency", "Snapshot Reads").
+    pub(crate) fn relate(&self, read_concern: &mut ReadConcernFields<'_>) {
+        match self.read_mode {
+            ReadMode::Independent => {}
+            ReadMode::Causal => read_concern.after_cluster_time = self.operation_time.get(),
+            ReadMode::Snapshot => {
+                read_concern.level = Some("snapshot");
+                read_concern.at_cluster_time = self.snapshot_time.get();
+            }
+        }
+    }
+
+    /// Notes the time of the first read in a session for snapshot reads.
+    pub(crate) fn note_snapshot_time(&self, time: Timestamp) {
+        if self.read_mode == ReadMode::Snapshot && self.snapshot_time.get().is_none() {
+            self.snapshot_time.set(Some(time));
+        }
     }
 
     /// Marks the server session as dirty.

@@ -12,7 +12,6 @@ pub(crate) struct ServerSession {
     /// The time at which a command with this ID was last sent.
     last_use: Instant,
     /// The number of the last retryable write or transaction; 0 before the first one.
-    #[expect(dead_code, reason = "retryable writes and transactions count here")]
     transaction_number: i64,
     /// True after an error of the network: the server may still be running a command of this session.
     is_dirty: bool,
@@ -40,6 +39,12 @@ impl ServerSession {
     /// Notes that a command with this ID is sent now.
     pub(crate) fn used(&mut self, now: Instant) {
         self.last_use = now;
+    }
+
+    /// Returns the number of the next retryable write or transaction. It is larger than all earlier ones.
+    pub(crate) fn next_transaction_number(&mut self) -> i64 {
+        self.transaction_number += 1;
+        self.transaction_number
     }
 
     /// Marks the session as dirty. It is not returned to the pool.

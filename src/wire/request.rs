@@ -2,10 +2,10 @@
 
 use bson::raw::CStr;
 use bson::spec::{BinarySubtype, ElementType};
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf};
+use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
 
 use super::{HEADER_SIZE, flag, length, opcode, word};
-use crate::options::ServerApi;
+use crate::options::{Acknowledgment, ServerApi, WriteConcern};
 
 /// Documents that are sent next to the body of a command, such as those of an insert (an OP_MSG section of kind 1).
 #[derive(Clone, Copy, Debug)]
@@ -94,9 +94,9 @@ pub(crate) struct Envelope<'a> {
     /// `$clusterTime`: the latest cluster time that the client knows.
     pub(crate) cluster_time: Option<&'a RawDocument>,
     /// `readConcern`.
-    pub(crate) read_concern: Option<&'a RawDocument>,
+    pub(crate) read_concern: Option<ReadConcernFields<'a>>,
     /// `writeConcern`.
-    pub(crate) write_concern: Option<&'a RawDocument>,
+    pub(crate) write_concern: Option<&'a WriteConcern>,
     /// `maxTimeMS`: the time limit on the server in milliseconds.
     pub(crate) max_time_ms: Option<i64>,
 }
@@ -118,14 +118,58 @@ impl Envelope<'_> {
             fields.document("$clusterTime", time);
         }
         if let Some(concern) = self.read_concern {
-            fields.document("readConcern", concern);
+            fields.nested("readConcern", |fields| concern.encode(fields));
         }
         if let Some(concern) = self.write_concern {
-            fields.document("writeConcern", concern);
+            fields.nested("writeConcern", |fields| {
+                encode_write_concern(concern, fields)
+            });
         }
         if let Some(limit) = self.max_time_ms {
             fields.int64("maxTimeMS", limit);
         }
+    }
+}
+
+/// The fields of `readConcern`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ReadConcernFields<'a> {
+    pub(crate) level: Option<&'a str>,
+    /// The read must see the data of this time or of a later one ("Causal Consistency").
+    pub(crate) after_cluster_time: Option<Timestamp>,
+    /// The read must see the data of exactly this time ("Snapshot Reads").
+    pub(crate) at_cluster_time: Option<Timestamp>,
+}
+
+impl ReadConcernFields<'_> {
+    fn encode(&self, fields: &mut Fields<'_>) {
+        if let Some(level) = self.level {
+            fields.text("level", level);
+        }
+        if let Some(time) = self.after_cluster_time {
+            fields.timestamp("afterClusterTime", time);
+        }
+        if let Some(time) = self.at_cluster_time {
+            fields.timestamp("atClusterTime", time);
+        }
+    }
+}
+
+fn encode_write_concern(concern: &WriteConcern, fields: &mut Fields<'_>) {
+    match &concern.w {
+        Some(Acknowledgment::Nodes(nodes)) => match i32::try_from(*nodes) {
+            Ok(nodes) => fields.int32("w", nodes),
+            Err(_) => fields.int64("w", i64::from(*nodes)),
+        },
+        Some(Acknowledgment::Tag(tag)) => fields.text("w", tag),
+        None => {}
+    }
+    if let Some(journal) = concern.journal {
+        fields.boolean("j", journal);
+    }
+    if let Some(limit) = concern.w_timeout {
+        let ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        fields.int64("wtimeout", ms);
     }
 }
 
@@ -174,6 +218,40 @@ impl Fields<'_> {
         if let Some(errors) = api.deprecation_errors {
             self.boolean("apiDeprecationErrors", errors);
         }
+    }
+
+    /// Appends a timestamp.
+    fn timestamp(&mut self, key: &str, value: Timestamp) {
+        self.start(ElementType::Timestamp, key);
+        self.0.extend_from_slice(&value.increment.to_le_bytes());
+        self.0.extend_from_slice(&value.time.to_le_bytes());
+    }
+
+    /// Appends a value of any type.
+    pub(crate) fn value(&mut self, key: &CStr, value: RawBsonRef<'_>) {
+        match value {
+            RawBsonRef::Document(document) => self.document(key.as_str(), document),
+            RawBsonRef::Array(array) => {
+                self.start(ElementType::Array, key.as_str());
+                self.0.extend_from_slice(array.as_bytes());
+            }
+            RawBsonRef::String(text) => self.text(key.as_str(), text),
+            other => {
+                let mut document = RawDocumentBuf::new();
+                document.append(key, other);
+                self.fields_of(&document);
+            }
+        }
+    }
+
+    /// Appends an embedded document, whose fields `encode` appends.
+    pub(crate) fn nested(&mut self, key: &str, encode: impl FnOnce(&mut Fields<'_>)) {
+        self.start(ElementType::EmbeddedDocument, key);
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        encode(self);
+        self.0.push(0);
+        patch(self.0, start);
     }
 
     /// Appends an array with one 64-bit integer.
@@ -434,14 +512,23 @@ mod tests {
     fn the_fields_of_an_envelope_have_a_fixed_order() {
         let preference = raw(doc! { "mode": "nearest" });
         let time = raw(doc! { "clusterTime": bson::Timestamp { time: 7, increment: 8 } });
-        let (read, write) = (raw(doc! { "level": "local" }), raw(doc! { "w": 1 }));
+        let after = Timestamp {
+            time: 1,
+            increment: 2,
+        };
+        let read = ReadConcernFields {
+            level: Some("local"),
+            after_cluster_time: Some(after),
+            at_cluster_time: None,
+        };
+        let write = WriteConcern::default().w(1).journal(true);
         let envelope = Envelope {
             database: "d",
             read_preference: Some(&preference),
             session_id: Some([9; 16]),
             transaction_number: Some(3),
             cluster_time: Some(&time),
-            read_concern: Some(&read),
+            read_concern: Some(read),
             write_concern: Some(&write),
             max_time_ms: Some(250),
         };
@@ -449,7 +536,8 @@ mod tests {
         let expected = doc! {
             "ping": 1, "$db": "d", "$readPreference": { "mode": "nearest" }, "lsid": { "id": id }, "txnNumber": 3_i64,
             "$clusterTime": { "clusterTime": bson::Timestamp { time: 7, increment: 8 } },
-            "readConcern": { "level": "local" }, "writeConcern": { "w": 1 }, "maxTimeMS": 250_i64,
+            "readConcern": { "level": "local", "afterClusterTime": after },
+            "writeConcern": { "w": 1, "j": true }, "maxTimeMS": 250_i64,
         };
         assert_eq!(enveloped(envelope), raw(expected));
     }

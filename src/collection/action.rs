@@ -1,0 +1,360 @@
+//! The parts that every action has, and the macros that declare the setters of actions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::raw::{CStr, RawDocument};
+use bson::{RawBson, RawBsonRef, RawDocumentBuf, cstr};
+
+use super::Target;
+use crate::client::Client;
+use crate::client_session::{Scope, session_of};
+use crate::encode::OptionFields;
+use crate::error::{Error, Result};
+use crate::event::OperationId;
+use crate::op::run_command::Opened;
+use crate::op::{
+    CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession, TimeLimit,
+    execute,
+};
+use crate::options::{ReadConcern, ReadPreference, WriteConcern};
+use crate::time::{TimeoutKind, TimeoutMs};
+use crate::wire::request::{EncodeCommand, Fields};
+
+/// Read concern, write concern and read preference. A database takes those of its client, a collection those of its
+/// database, and an action those of its collection, unless it has its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Criteria {
+    pub(crate) read_concern: ReadConcern,
+    pub(crate) write_concern: WriteConcern,
+    pub(crate) read_preference: ReadPreference,
+}
+
+/// The parts of an action that do not depend on its kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Action<S> {
+    pub(crate) target: Arc<Target>,
+    pub(crate) scope: S,
+    /// The options that are fields of the command.
+    pub(crate) options: OptionFields,
+    /// `timeoutMS` of the action.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) read_concern: Option<ReadConcern>,
+    pub(crate) write_concern: Option<WriteConcern>,
+    pub(crate) read_preference: Option<ReadPreference>,
+}
+
+impl<S> Action<S> {
+    /// Creates an action without options.
+    pub(crate) fn new(target: &Arc<Target>, scope: S) -> Self {
+        Self {
+            target: Arc::clone(target),
+            scope,
+            options: OptionFields::default(),
+            timeout: None,
+            read_concern: None,
+            write_concern: None,
+            read_preference: None,
+        }
+    }
+
+    /// Moves the action into another scope.
+    pub(crate) fn within<S2>(self, scope: S2) -> Action<S2> {
+        Action {
+            target: self.target,
+            scope,
+            options: self.options,
+            timeout: self.timeout,
+            read_concern: self.read_concern,
+            write_concern: self.write_concern,
+            read_preference: self.read_preference,
+        }
+    }
+
+    /// The write concern of the action.
+    pub(crate) fn write_concern(&self) -> &WriteConcern {
+        let of_target = &self.target.criteria.write_concern;
+        self.write_concern.as_ref().unwrap_or(of_target)
+    }
+
+    /// The value of the option `comment`, which is also that of each `getMore`.
+    pub(crate) fn comment(&self) -> Option<RawBson> {
+        let comment = self.options.get(cstr!("comment"))?;
+        Some(RawBson::from(comment))
+    }
+
+    /// `timeoutMS` of the action or of the collection.
+    fn timeout_ms(&self) -> Option<TimeoutMs> {
+        let of_action = self.timeout.map(|limit| TimeoutMs {
+            limit,
+            kind: TimeoutKind::Operation,
+        });
+        of_action.or(self.target.timeout)
+    }
+
+    /// The client that runs the action.
+    pub(crate) fn client(&self) -> &Client {
+        &self.target.client
+    }
+
+    /// The command of the action: `name` and the collection, its own fields, and its options.
+    ///
+    /// # Errors
+    /// If no server accepts the names of the database and the collection, or if an option cannot be encoded.
+    pub(crate) fn command<'a>(
+        &'a self,
+        name: &'static str,
+        own: &'a [(&'static CStr, RawBsonRef<'a>)],
+    ) -> Result<ActionCommand<'a>> {
+        if let Some(problem) = &self.target.problem {
+            return Err(Error::invalid_argument(problem.clone()));
+        }
+        Ok(ActionCommand {
+            name,
+            collection: &self.target.name,
+            own,
+            options: self.options.check()?,
+        })
+    }
+}
+
+impl<S: Scope> Action<S> {
+    /// Runs a read that opens a cursor.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn open_cursor(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+        timing: CursorTiming,
+    ) -> Result<Opened> {
+        let command = self.command(name, own)?;
+        let id = OperationId::default();
+        let client = self.client();
+        let of_client = || TimeoutMs::of_client(client.options());
+        let timeout = self.timeout_ms().or_else(of_client);
+        let (limit, max_time, timeout) = timing.begin(timeout)?;
+        let mut fields = CursorFields::of_first_batch();
+        let operation = Operation {
+            limit,
+            max_time,
+            ..self.read(&command, &id)
+        };
+        let (reply, connection) = execute::run(client, &operation, &mut fields)?;
+        Ok(Opened {
+            reply: CursorReply::new(reply, fields),
+            connection,
+            timeout,
+            id,
+        })
+    }
+
+    /// Runs a read whose reply has a cursor with at most one document, and returns this document.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, the server rejects it, or its reply has no cursor.
+    pub(crate) fn first_document(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+    ) -> Result<Option<RawDocumentBuf>> {
+        let command = self.command(name, own)?;
+        let id = OperationId::default();
+        let mut fields = CursorFields::of_first_batch();
+        let operation = self.read(&command, &id);
+        let (reply, _connection) = execute::run(self.client(), &operation, &mut fields)?;
+        let mut batch = CursorReply::new(reply, fields).into_batch()?;
+        let position = batch.next()?;
+        Ok(position.map(|position| batch.document(&position).to_owned()))
+    }
+
+    /// The operation of a command that reads.
+    pub(crate) fn read<'a>(
+        &'a self,
+        command: &'a ActionCommand<'a>,
+        id: &'a OperationId,
+    ) -> Operation<'a> {
+        let criteria = &self.target.criteria;
+        let read_concern = self.read_concern.as_ref().unwrap_or(&criteria.read_concern);
+        let preference = self
+            .read_preference
+            .as_ref()
+            .unwrap_or(&criteria.read_preference);
+        Operation {
+            kind: OperationKind::Read,
+            read_concern: Some(read_concern),
+            read_preference: Some(preference),
+            ..self.operation(command, id)
+        }
+    }
+
+    /// The operation of a command that writes. `kind` says if it may be retried.
+    pub(crate) fn write<'a>(
+        &'a self,
+        command: &'a ActionCommand<'a>,
+        id: &'a OperationId,
+        kind: OperationKind,
+    ) -> Operation<'a> {
+        Operation {
+            kind,
+            write_concern: Some(self.write_concern()),
+            ..self.operation(command, id)
+        }
+    }
+
+    fn operation<'a>(
+        &'a self,
+        command: &'a ActionCommand<'a>,
+        id: &'a OperationId,
+    ) -> Operation<'a> {
+        Operation {
+            limit: self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
+            session: OperationSession::of(session_of(&self.scope)),
+            ..Operation::new(&self.target.database, command, id)
+        }
+    }
+}
+
+/// The command of an action on a collection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActionCommand<'a> {
+    name: &'static str,
+    collection: &'a str,
+    own: &'a [(&'static CStr, RawBsonRef<'a>)],
+    options: Option<&'a RawDocument>,
+}
+
+impl EncodeCommand for ActionCommand<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.text(self.name, self.collection);
+        for (key, value) in self.own {
+            fields.value(key, *value);
+        }
+        if let Some(options) = self.options {
+            fields.fields_of(options);
+        }
+    }
+}
+
+/// Declares setters of an action for options that are fields of its command. A row has the type of the value, and the
+/// name of the field if it is not that of the setter.
+macro_rules! option_fields {
+    ($($(#[$doc:meta])* $name:ident: $kind:tt => $key:literal;)*) => {
+        $($crate::collection::action::option_fields!(@$kind $(#[$doc])* $name $key);)*
+    };
+    (@bool $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: bool) -> Self {
+            self.action.options.set(bson::cstr!($key), $name);
+            self
+        }
+    };
+    (@i64 $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: i64) -> Self {
+            self.action.options.set(bson::cstr!($key), $name);
+            self
+        }
+    };
+    (@u64 $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: u64) -> Self {
+            let value = i64::try_from($name).unwrap_or(i64::MAX);
+            self.action.options.set(bson::cstr!($key), value);
+            self
+        }
+    };
+    (@document $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: impl $crate::encode::ToBson) -> Self {
+            self.action.options.set_document(bson::cstr!($key), &$name);
+            self
+        }
+    };
+    (@value $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: impl $crate::encode::ToBson) -> Self {
+            self.action.options.set_value(bson::cstr!($key), &$name);
+            self
+        }
+    };
+    (@hint $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: impl Into<$crate::options::Hint>) -> Self {
+            self.action.options.set_value(bson::cstr!($key), &bson::Bson::from($name.into()));
+            self
+        }
+    };
+    (@collation $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $crate::options::Collation) -> Self {
+            self.action.options.set_document(bson::cstr!($key), &$name.to_document());
+            self
+        }
+    };
+    (@duration_ms $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: std::time::Duration) -> Self {
+            let ms = i64::try_from($name.as_millis()).unwrap_or(i64::MAX);
+            self.action.options.set(bson::cstr!($key), ms);
+            self
+        }
+    };
+}
+pub(crate) use option_fields;
+
+/// Declares the setters that all actions have.
+macro_rules! common_setters {
+    () => {
+        $crate::collection::action::option_fields! {
+            /// Sets a comment, which the logs and the profile of the server show. Any value; servers before MongoDB 4.4
+            /// take only a text.
+            comment: value => "comment";
+            /// Sets whether a time-series collection is read and written in its internal form (MongoDB 8.2).
+            raw_data: bool => "rawData";
+        }
+
+        /// Sets `timeoutMS` of this operation: the limit for all attempts, in all. Default: `timeoutMS` of the client.
+        /// Zero means no limit. See the [guide](crate::guide::timeouts).
+        pub fn timeout(mut self, limit: std::time::Duration) -> Self {
+            self.action.timeout = Some(limit);
+            self
+        }
+    };
+}
+pub(crate) use common_setters;
+
+/// Declares the setters of actions that read.
+macro_rules! read_setters {
+    () => {
+        /// Sets the read concern. Default: that of the collection.
+        pub fn read_concern(mut self, concern: $crate::options::ReadConcern) -> Self {
+            self.action.read_concern = Some(concern);
+            self
+        }
+
+        /// Sets the members of a replica set that may answer. Default: those of the collection.
+        pub fn read_preference(mut self, preference: $crate::options::ReadPreference) -> Self {
+            self.action.read_preference = Some(preference);
+            self
+        }
+    };
+}
+pub(crate) use read_setters;
+
+/// Declares the setters of actions that write.
+macro_rules! write_setters {
+    () => {
+        /// Sets the write concern. Default: that of the collection.
+        pub fn write_concern(mut self, concern: $crate::options::WriteConcern) -> Self {
+            self.action.write_concern = Some(concern);
+            self
+        }
+    };
+}
+pub(crate) use write_setters;

@@ -1,0 +1,233 @@
+//! Collections: what programs use to read and write documents.
+//!
+//! A method of [`Collection`] returns an *action*: a value with the options of one operation, which `run()` sends. Each
+//! kind of action has a file, which holds its options, its command and the reading of its reply. `action.rs` has what
+//! they share; `op/` runs them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `action.rs` | the parts of every action, and the macros for their setters |
+//! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
+//! | `insert.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
+//!
+//! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
+
+mod action;
+mod document_id;
+mod find;
+mod insert;
+mod write;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bson::Document;
+
+pub(crate) use self::action::Criteria;
+pub use self::find::{Find, FindOne};
+pub use self::insert::InsertOne;
+use crate::client::Client;
+use crate::client_session::{Free, Scope};
+use crate::database::Database;
+use crate::options::{
+    CollectionOptions, ReadConcern, ReadPreference, WriteConcern, collection_name_problem,
+};
+use crate::time::{TimeoutKind, TimeoutMs};
+
+/// A collection of documents of type `T`. Cheap to clone.
+///
+/// `T` is any type that `serde` can serialise and deserialise as a document, or [`Document`] for any document. Without
+/// the cargo feature `serde` it is [`Document`] or [`RawDocumentBuf`](bson::RawDocumentBuf).
+///
+/// Methods return an action, which is sent by `run()`. `S` is the scope of the actions: outside of any session of the
+/// program, unless [`within`](Self::within) set one.
+///
+/// ```no_run
+/// use mongotls::bson::doc;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Thing {
+///     name: String,
+///     count: i32,
+/// }
+///
+/// let client = mongotls::Client::connect("mongodb://localhost")?;
+/// let things = client.database("shop").collection::<Thing>("things");
+/// for thing in things.find(doc! { "count": { "$gt": 0 } }).sort(doc! { "name": 1 }).run()? {
+///     println!("{}", thing?.name);
+/// }
+/// # Ok::<(), mongotls::Error>(())
+/// ```
+pub struct Collection<T = Document, S = Free> {
+    target: Arc<Target>,
+    scope: S,
+    documents: PhantomData<fn(T) -> T>,
+}
+
+/// A collection on a client, with the settings of its operations.
+#[derive(Debug)]
+pub(crate) struct Target {
+    client: Client,
+    database: String,
+    name: String,
+    /// The reason why every server rejects the names, if they are invalid.
+    problem: Option<String>,
+    criteria: Criteria,
+    /// `timeoutMS` of each operation.
+    timeout: Option<TimeoutMs>,
+}
+
+impl<S: Scope> Database<S> {
+    /// The collection with this name, for documents of type `T`. No command is sent.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let bolts = things.find(doc! { "kind": "bolt" }).run()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn collection<T>(&self, name: &str) -> Collection<T, S> {
+        self.collection_with_options(name, CollectionOptions::default())
+    }
+
+    /// The collection with this name and these settings; the others are those of the database.
+    pub fn collection_with_options<T>(
+        &self,
+        name: &str,
+        options: CollectionOptions,
+    ) -> Collection<T, S> {
+        let criteria = self.criteria();
+        let of_collection = options.timeout.map(|limit| TimeoutMs {
+            limit,
+            kind: TimeoutKind::Operation,
+        });
+        let target = Target {
+            client: self.client().clone(),
+            database: self.name().to_owned(),
+            name: name.to_owned(),
+            problem: self.problem().or_else(|| collection_name_problem(name)),
+            timeout: of_collection.or_else(|| self.timeout_ms()),
+            criteria: Criteria {
+                read_concern: options.read_concern.unwrap_or(criteria.read_concern),
+                write_concern: options.write_concern.unwrap_or(criteria.write_concern),
+                read_preference: options.read_preference.unwrap_or(criteria.read_preference),
+            },
+        };
+        Collection {
+            target: Arc::new(target),
+            scope: self.scope().clone(),
+            documents: PhantomData,
+        }
+    }
+}
+
+impl<T, S> Collection<T, S> {
+    /// The name of the collection.
+    pub fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// The names of the database and of the collection.
+    pub fn namespace(&self) -> Namespace {
+        Namespace {
+            db: self.target.database.clone(),
+            coll: self.target.name.clone(),
+        }
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.target.client
+    }
+
+    /// The read concern of reads that have none of their own.
+    pub fn read_concern(&self) -> &ReadConcern {
+        &self.target.criteria.read_concern
+    }
+
+    /// The write concern of writes that have none of their own.
+    pub fn write_concern(&self) -> &WriteConcern {
+        &self.target.criteria.write_concern
+    }
+
+    /// The read preference of reads that have none of their own.
+    pub fn read_preference(&self) -> &ReadPreference {
+        &self.target.criteria.read_preference
+    }
+
+    /// The same collection, whose documents are of type `U`.
+    pub fn clone_with_type<U>(&self) -> Collection<U, S>
+    where
+        S: Clone,
+    {
+        Collection {
+            target: Arc::clone(&self.target),
+            scope: self.scope.clone(),
+            documents: PhantomData,
+        }
+    }
+
+    /// The same collection, whose actions run in a session: `&Session` or `Rc<Session>`. With [`Free`] they run outside of
+    /// it again.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// # let things = client.database("shop").collection::<Document>("things");
+    /// let session = client.start_session().run()?;
+    /// let first = things.within(&session).find_one(doc! { "kind": "bolt" }).run()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn within<S2: Scope>(&self, scope: S2) -> Collection<T, S2> {
+        Collection {
+            target: Arc::clone(&self.target),
+            scope,
+            documents: PhantomData,
+        }
+    }
+}
+
+impl<T, S: Scope> Collection<T, S> {
+    /// An action on this collection, without options.
+    fn action(&self) -> action::Action<S> {
+        action::Action::new(&self.target, self.scope.clone())
+    }
+}
+
+impl<T, S: Clone> Clone for Collection<T, S> {
+    fn clone(&self) -> Self {
+        Self {
+            target: Arc::clone(&self.target),
+            scope: self.scope.clone(),
+            documents: PhantomData,
+        }
+    }
+}
+
+impl<T, S> fmt::Debug for Collection<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection")
+            .field("database", &self.target.database)
+            .field("name", &self.target.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The names of a database and of a collection in it. `Display` prints them with a dot in between.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Namespace {
+    /// The name of the database.
+    pub db: String,
+    /// The name of the collection.
+    pub coll: String,
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.db, self.coll)
+    }
+}

@@ -1,0 +1,55 @@
+//! The settings of a database or of a collection.
+
+use std::time::Duration;
+
+use super::{ReadConcern, ReadPreference, WriteConcern};
+
+/// The settings of a collection handle. `None` takes the setting of the database.
+///
+/// ```
+/// use mongotls::options::{CollectionOptions, WriteConcern};
+///
+/// let options = CollectionOptions::default().write_concern(WriteConcern::majority());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CollectionOptions {
+    /// The read concern of reads.
+    pub read_concern: Option<ReadConcern>,
+    /// The write concern of writes.
+    pub write_concern: Option<WriteConcern>,
+    /// The read preference of reads.
+    pub read_preference: Option<ReadPreference>,
+    /// `timeoutMS` of each operation. Zero means no limit.
+    pub timeout: Option<Duration>,
+}
+
+impl CollectionOptions {
+    /// Sets the read concern of reads.
+    #[must_use]
+    pub fn read_concern(mut self, concern: ReadConcern) -> Self {
+        self.read_concern = Some(concern);
+        self
+    }
+
+    /// Sets the write concern of writes.
+    #[must_use]
+    pub fn write_concern(mut self, concern: WriteConcern) -> Self {
+        self.write_concern = Some(concern);
+        self
+    }
+
+    /// Sets the read preference of reads.
+    #[must_use]
+    pub fn read_preference(mut self, preference: ReadPreference) -> Self {
+        self.read_preference = Some(preference);
+        self
+    }
+
+    /// Sets `timeoutMS` of each operation. Zero means no limit.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+}
