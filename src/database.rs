@@ -1,6 +1,7 @@
 //! A database, on which commands run. The commands themselves are operations: see `op/run_command.rs`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
@@ -17,7 +18,7 @@ use crate::document::reply_to_document;
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
 use crate::op::{CursorTiming, run_command};
-use crate::options::database_name_problem;
+use crate::options::{DatabaseOptions, database_name_problem};
 use crate::session::SessionState;
 use crate::time::{TimeoutKind, TimeoutMs};
 
@@ -33,6 +34,22 @@ impl Client {
     /// ```
     pub fn database(&self, name: &str) -> Database {
         Database::new(self.clone(), name)
+    }
+
+    /// The database with this name and these settings; the others are those of the client.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::options::{DatabaseOptions, WriteConcern};
+    ///
+    /// let options = DatabaseOptions::default().write_concern(WriteConcern::majority());
+    /// let shop = client.database_with_options("shop", options);
+    /// shop.collection::<Document>("things").insert_one(doc! { "name": "bolt" }).run()?;
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn database_with_options(&self, name: &str, options: DatabaseOptions) -> Database {
+        Database::new(self.clone(), name).with_options(options)
     }
 
     /// The database that the connection string names, if it names one.
@@ -54,6 +71,12 @@ impl<S: Scope> ScopedClient<S> {
         self.client.database(name).within(self.scope.clone())
     }
 
+    /// The database with this name and these settings; its commands run in the session.
+    pub fn database_with_options(&self, name: &str, options: DatabaseOptions) -> Database<S> {
+        let database = self.client.database_with_options(name, options);
+        database.within(self.scope.clone())
+    }
+
     /// The database that the connection string names, if it names one; its commands run in the session.
     pub fn default_database(&self) -> Option<Database<S>> {
         let database = self.client.default_database()?;
@@ -73,6 +96,8 @@ pub struct Database<S = Free> {
     problem: Option<String>,
     /// `timeoutMS` of this handle.
     timeout: Option<Duration>,
+    /// Read concern, write concern and read preference of this handle, unless they are those of the client.
+    criteria: Option<Arc<Criteria>>,
 }
 
 impl Database {
@@ -83,6 +108,22 @@ impl Database {
             name: name.to_owned(),
             problem: database_name_problem(name),
             timeout: None,
+            criteria: None,
+        }
+    }
+
+    /// The same database with these settings.
+    fn with_options(self, options: DatabaseOptions) -> Self {
+        let of_client = self.criteria();
+        let criteria = Criteria {
+            read_concern: options.read_concern.unwrap_or(of_client.read_concern),
+            write_concern: options.write_concern.unwrap_or(of_client.write_concern),
+            read_preference: options.read_preference.unwrap_or(of_client.read_preference),
+        };
+        Self {
+            timeout: options.timeout.or(self.timeout),
+            criteria: Some(Arc::new(criteria)),
+            ..self
         }
     }
 }
@@ -111,6 +152,7 @@ impl<S> Database<S> {
             name: self.name.clone(),
             problem: self.problem.clone(),
             timeout: self.timeout,
+            criteria: self.criteria.clone(),
         }
     }
 
@@ -126,6 +168,9 @@ impl<S> Database<S> {
 
     /// Read concern, write concern and read preference of this database.
     pub(crate) fn criteria(&self) -> Criteria {
+        if let Some(criteria) = &self.criteria {
+            return (**criteria).clone();
+        }
         let options = self.client.options();
         Criteria {
             read_concern: options.read_concern().clone(),

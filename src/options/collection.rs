@@ -53,3 +53,53 @@ impl CollectionOptions {
         self
     }
 }
+
+/// The settings of a database handle, which are also those of its collections. `None` takes the setting of the client.
+///
+/// ```
+/// use mongotls::options::{DatabaseOptions, WriteConcern};
+///
+/// let options = DatabaseOptions::default().write_concern(WriteConcern::majority());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct DatabaseOptions {
+    /// The read concern of reads. `run_command` has none.
+    pub read_concern: Option<ReadConcern>,
+    /// The write concern of writes. `run_command` has none.
+    pub write_concern: Option<WriteConcern>,
+    /// The read preference of reads. `run_command` has none.
+    pub read_preference: Option<ReadPreference>,
+    /// `timeoutMS` of each operation. Zero means no limit.
+    pub timeout: Option<Duration>,
+}
+
+impl DatabaseOptions {
+    /// Sets the read concern of reads.
+    #[must_use]
+    pub fn read_concern(mut self, concern: ReadConcern) -> Self {
+        self.read_concern = Some(concern);
+        self
+    }
+
+    /// Sets the write concern of writes.
+    #[must_use]
+    pub fn write_concern(mut self, concern: WriteConcern) -> Self {
+        self.write_concern = Some(concern);
+        self
+    }
+
+    /// Sets the read preference of reads.
+    #[must_use]
+    pub fn read_preference(mut self, preference: ReadPreference) -> Self {
+        self.read_preference = Some(preference);
+        self
+    }
+
+    /// Sets `timeoutMS` of each operation. Zero means no limit.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+}

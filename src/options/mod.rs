@@ -39,7 +39,7 @@ pub(crate) use self::cloud::CloudServices;
 pub use self::collation::{
     Collation, CollationAlternate, CollationCaseFirst, CollationMaxVariable, CollationStrength,
 };
-pub use self::collection::CollectionOptions;
+pub use self::collection::{CollectionOptions, DatabaseOptions};
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
 };
