@@ -7,9 +7,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document};
-use mongotls::options::{ClientOptionsBuilder, ServerApi, ServerApiVersion};
+use mongotls::options::{
+    ClientOptionsBuilder, CollectionOptions, DatabaseOptions, ServerApi, ServerApiVersion,
+};
 use mongotls::topology::TopologyDescription;
-use mongotls::{Client, ConnectionString, Cursor, Database, Session};
+use mongotls::{Client, Collection, ConnectionString, Cursor, Database, Session};
 use serde_json::Value;
 
 use super::events::Events;
@@ -18,6 +20,7 @@ use super::json::{items, only_arguments, unsigned};
 use super::lock;
 use super::logs::LogSink;
 use super::matcher::Lookup;
+use super::operations::{read_concern, read_preference, write_concern};
 use super::run::CaseRun;
 use super::scan::Kind;
 
@@ -26,7 +29,7 @@ use super::scan::Kind;
 pub(crate) enum Entity {
     Client(Arc<ClientEntity>),
     Database(DatabaseEntity),
-    Collection,
+    Collection(Collection<Document>),
     Session(Arc<SessionEntity>),
     Cursor(Arc<Mutex<CursorEntity>>),
     Bucket,
@@ -72,7 +75,7 @@ impl Entity {
         match self {
             Self::Client(_) => Kind::Client,
             Self::Database(_) => Kind::Database,
-            Self::Collection => Kind::Collection,
+            Self::Collection(_) => Kind::Collection,
             Self::Session(_) => Kind::Session,
             Self::Cursor(_) => Kind::Cursor,
             Self::Bucket => Kind::Bucket,
@@ -188,16 +191,21 @@ impl CaseRun {
             "client" => return self.create_client(id, fields),
             "database" => {
                 let client = entities.client(text("client"))?;
-                let mut database = client.client.database(text("databaseName"));
-                if let Some(limit) = unsigned(&fields["databaseOptions"]["timeoutMS"]) {
-                    database = database.with_timeout(Duration::from_millis(limit));
-                }
+                let settings = settings(&fields["databaseOptions"])?;
+                let mut options = DatabaseOptions::default();
+                options.read_concern = settings.read_concern;
+                options.write_concern = settings.write_concern;
+                options.read_preference = settings.read_preference;
+                options.timeout = settings.timeout;
+                let name = text("databaseName");
+                let database = client.client.database_with_options(name, options);
                 Entity::Database(DatabaseEntity { database })
             }
             "collection" => {
-                // The typed API will make it; until then only the reference is checked.
-                entities.database(text("database"))?;
-                Entity::Collection
+                let database = entities.database(text("database"))?.database;
+                let settings = settings(&fields["collectionOptions"])?;
+                let name = text("collectionName");
+                Entity::Collection(database.collection_with_options(name, settings))
             }
             "session" => {
                 let client = entities.client(text("client"))?;
@@ -256,6 +264,22 @@ impl CaseRun {
         }
         self.entities.put(id, Entity::Client(client))
     }
+}
+
+/// The settings of `databaseOptions` or `collectionOptions`.
+fn settings(options: &Value) -> Result<CollectionOptions, Failure> {
+    let known = ["readConcern", "readPreference", "timeoutMS", "writeConcern"];
+    only_arguments(options, &known).map_err(Failure::Malformed)?;
+    let given = |name: &str| Some(&options[name]).filter(|value| !value.is_null());
+    let mut settings = CollectionOptions::default();
+    let read = || -> Result<CollectionOptions, String> {
+        settings.read_concern = given("readConcern").map(read_concern).transpose()?;
+        settings.write_concern = given("writeConcern").map(write_concern).transpose()?;
+        settings.read_preference = given("readPreference").map(read_preference).transpose()?;
+        settings.timeout = unsigned(&options["timeoutMS"]).map(Duration::from_millis);
+        Ok(settings)
+    };
+    read().map_err(Failure::Malformed)
 }
 
 fn with_server_api(

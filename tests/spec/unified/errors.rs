@@ -1,13 +1,14 @@
 //! Compares the error of an operation with `expectError`.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, doc};
 use mongotls::Error;
 use serde_json::Value;
 
 use super::json::{bson, texts};
-use super::matcher::{Lookup, matches};
+use super::matcher::{Lookup, matches, matches_roots};
 
 /// Fails unless the error is the expected one.
 pub(crate) fn check(expected: &Value, error: &Error, lookup: &dyn Lookup) -> Result<(), String> {
@@ -44,7 +45,10 @@ fn check_field(
     match field {
         "isError" => Ok(()),
         // An answer of the server makes an error that is not one of the client.
-        "isClientError" => same(error.command().is_none().into()),
+        "isClientError" => {
+            let is_of_server = error.command().is_some() || error.write_failure().is_some();
+            same((!is_of_server).into())
+        }
         "isTimeoutError" => same(error.is_timeout().into()),
         "errorContains" => {
             let text = whole_text(error).to_lowercase();
@@ -55,14 +59,12 @@ fn check_field(
             }
         }
         "errorCode" => {
-            let code = error.command().map(|failure| Bson::Int32(failure.code));
+            let code = server_error(error).map(|failure| Bson::Int32(failure.code));
             matches(&bson(expected)?, code.as_ref(), false, lookup)
         }
         "errorCodeName" => {
-            let name = error
-                .command()
-                .map(|failure| failure.code_name.as_str())
-                .unwrap_or_default();
+            let name = server_error(error).map(|failure| failure.code_name);
+            let name = name.unwrap_or_default();
             match name.eq_ignore_ascii_case(expected.as_str().unwrap_or_default()) {
                 true => Ok(()),
                 false => Err(format!("expected {expected}, got {name:?}")),
@@ -81,11 +83,85 @@ fn check_field(
             matches(&bson(expected)?, reply.as_ref(), true, lookup)
         }
         "expectResult" => matches(&bson(expected)?, None, false, lookup),
-        "writeErrors" | "writeConcernErrors" => {
-            Err("the errors of a bulk write are not connected to the runner".to_owned())
-        }
+        "writeErrors" => write_errors(expected, error, lookup),
+        "writeConcernErrors" => write_concern_errors(expected, error, lookup),
         _ => Err("the runner does not know the field".to_owned()),
     }
+}
+
+/// What a server said about a failure.
+struct ServerError<'a> {
+    code: i32,
+    code_name: &'a str,
+    message: &'a str,
+}
+
+/// The error in the reply to a command: of the command, of its first failed write, or of the write concern.
+fn server_error(error: &Error) -> Option<ServerError<'_>> {
+    if let Some(failure) = error.command() {
+        return Some(ServerError {
+            code: failure.code,
+            code_name: &failure.code_name,
+            message: &failure.message,
+        });
+    }
+    let failure = error.write_failure()?;
+    let of_write = failure.errors.first().map(|error| ServerError {
+        code: error.code,
+        code_name: &error.code_name,
+        message: &error.message,
+    });
+    let of_concern = failure.concern_error.as_ref().map(|error| ServerError {
+        code: error.code,
+        code_name: &error.code_name,
+        message: &error.message,
+    });
+    of_write.or(of_concern)
+}
+
+/// Compares the failed writes: a document for each index, and no others.
+fn write_errors(expected: &Value, error: &Error, lookup: &dyn Lookup) -> Result<(), String> {
+    let failures = error.write_failure().map(|failure| &failure.errors[..]);
+    let actual: BTreeMap<String, Bson> = failures
+        .unwrap_or_default()
+        .iter()
+        .map(|error| {
+            let fields = failure(error.code, &error.message, error.details.as_ref());
+            (error.index.to_string(), Bson::Document(fields))
+        })
+        .collect();
+    let expected = expected.as_object().ok_or("not a document")?;
+    if let Some(other) = actual.keys().find(|index| !expected.contains_key(*index)) {
+        return Err(format!("the write {other} failed, too"));
+    }
+    expected.iter().try_for_each(|(index, expected)| {
+        let outcome = matches(&bson(expected)?, actual.get(index), true, lookup);
+        outcome.map_err(|why| format!("{index}: {why}"))
+    })
+}
+
+/// Compares the failures of the write concern: a list of documents.
+fn write_concern_errors(
+    expected: &Value,
+    error: &Error,
+    lookup: &dyn Lookup,
+) -> Result<(), String> {
+    let failures = error.write_failure();
+    let failures = failures.and_then(|failure| failure.concern_error.as_ref());
+    let actual: Vec<_> = failures
+        .iter()
+        .map(|error| failure(error.code, &error.message, error.details.as_ref()))
+        .map(Bson::Document)
+        .collect();
+    matches_roots(&bson(expected)?, &actual, lookup)
+}
+
+fn failure(code: i32, message: &str, details: Option<&Document>) -> Document {
+    let mut fields = doc! { "code": code, "message": message };
+    if let Some(details) = details {
+        fields.insert("details", details);
+    }
+    fields
 }
 
 /// The texts of the error, of its causes, and of the server.
@@ -96,7 +172,7 @@ fn whole_text(error: &Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    match error.command() {
+    match server_error(error) {
         Some(failure) => format!("{text}: {}", failure.message),
         None => text,
     }

@@ -216,11 +216,7 @@ impl CaseRun {
             "testRunner" => None,
             name => Some(self.entities.get(name)?),
         };
-        let call = Call {
-            run: self,
-            object: entity.as_ref(),
-            arguments: &operation["arguments"],
-        };
+        let call = Call::new(self, entity.as_ref(), &operation["arguments"]);
         operations::perform(name, &call)
     }
 

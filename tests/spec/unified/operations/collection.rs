@@ -1,6 +1,14 @@
 //! The operations of a collection.
 
-use super::{Operation, later};
+use bson::Document;
+use mongotls::Collection;
+
+use super::arguments::scoped;
+use super::find::{self, FIND, FIND_ONE};
+use super::insert::{self, INSERT_ONE};
+use super::{Call, Operation, later, now};
+use crate::unified::entities::Entity;
+use crate::unified::failure::Failure;
 
 const TYPED: &str = "typed collections";
 const INDEXES: &str = "index management";
@@ -30,7 +38,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         super::database::CHANGE_STREAM,
         "change streams",
     ),
-    later("createFindCursor", FIND, TYPED),
+    now("createFindCursor", FIND, find::create_find_cursor),
     later("createIndex", INDEX, INDEXES),
     later("createIndexes", INDEX, INDEXES),
     later(
@@ -66,8 +74,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     later("dropIndex", DROP_INDEX, INDEXES),
     later("dropIndexes", DROP_INDEX, INDEXES),
     later("dropSearchIndex", &["name"], INDEXES),
-    later("find", FIND, TYPED),
-    later("findOne", FIND, TYPED),
+    now("find", FIND, scoped!(object, find::find)),
+    now("findOne", FIND_ONE, scoped!(object, find::find_one)),
     later("findOneAndDelete", FIND_AND_MODIFY, TYPED),
     later("findOneAndReplace", FIND_AND_MODIFY, TYPED),
     later("findOneAndUpdate", FIND_AND_MODIFY, TYPED),
@@ -84,18 +92,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ],
         TYPED,
     ),
-    later(
-        "insertOne",
-        &[
-            "document",
-            "bypassDocumentValidation",
-            "comment",
-            "rawData",
-            "session",
-            "timeoutMS",
-        ],
-        TYPED,
-    ),
+    now("insertOne", INSERT_ONE, scoped!(object, insert::insert_one)),
     later("listIndexNames", LIST_INDEXES, INDEXES),
     later("listIndexes", LIST_INDEXES, INDEXES),
     later(
@@ -127,6 +124,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
     later("updateOne", UPDATE, TYPED),
     later("updateSearchIndex", &["name", "definition"], INDEXES),
 ];
+
+/// The collection of the call.
+pub(super) fn object<'a>(call: &Call<'a>) -> Result<&'a Collection<Document>, Failure> {
+    match call.object {
+        Some(Entity::Collection(collection)) => Ok(collection),
+        _ => Err(Failure::Entity("the object is not a collection".to_owned())),
+    }
+}
 
 pub(super) const AGGREGATE: &[&str] = &[
     "pipeline",
@@ -181,36 +186,6 @@ const DROP_INDEX: &[&str] = &[
     "session",
     "timeoutMS",
     "writeConcern",
-];
-
-const FIND: &[&str] = &[
-    "filter",
-    "allowDiskUse",
-    "allowPartialResults",
-    "batchSize",
-    "collation",
-    "comment",
-    "cursorType",
-    "hint",
-    "let",
-    "limit",
-    "max",
-    "maxAwaitTimeMS",
-    "maxTimeMS",
-    "min",
-    "noCursorTimeout",
-    "oplogReplay",
-    "projection",
-    "rawData",
-    "readConcern",
-    "readPreference",
-    "returnKey",
-    "session",
-    "showRecordId",
-    "skip",
-    "sort",
-    "timeoutMS",
-    "timeoutMode",
 ];
 
 const FIND_AND_MODIFY: &[&str] = &[

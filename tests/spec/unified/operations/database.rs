@@ -154,7 +154,7 @@ fn command(call: &Call<'_>) -> Result<Command, Failure> {
         }
     }
     let mut command = Command::from(document);
-    if let Some(preference) = call.read_preference()? {
+    if let Some(preference) = call.preference("readPreference")? {
         command = command.read_preference(preference);
     }
     if let Some(limit) = unsigned(&call.arguments["timeoutMS"]) {

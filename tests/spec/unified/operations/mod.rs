@@ -1,24 +1,30 @@
 //! The operations, one file for each kind of object. An operation is one row of a table: its name, its arguments, and
 //! the function that performs it.
 
+mod arguments;
 mod bucket;
 mod client;
 mod client_encryption;
 mod collection;
 mod cursor;
 mod database;
+mod find;
+mod insert;
 mod session;
 mod test_runner;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::{Bson, Document};
 use mongotls::options::{ReadPreference, ReadPreferenceMode};
 use serde_json::Value;
 
-use super::entities::{Entity, SessionEntity};
+pub(super) use self::arguments::{read_concern, write_concern};
+use super::entities::Entity;
 use super::failure::Failure;
-use super::json::{document, items, only_arguments, unsigned};
+use super::json::{items, only_arguments, unsigned};
 use super::run::CaseRun;
 use super::scan::Kind;
 
@@ -71,6 +77,8 @@ pub(crate) struct Call<'a> {
     /// `None` for the test runner itself.
     pub(crate) object: Option<&'a Entity>,
     pub(crate) arguments: &'a Value,
+    /// The names of the arguments that the operation has read.
+    used: RefCell<BTreeSet<&'static str>>,
 }
 
 /// The result of an operation.
@@ -161,46 +169,23 @@ pub(crate) fn perform(name: &str, call: &Call<'_>) -> Result<Outcome, Failure> {
     }
 }
 
-impl Call<'_> {
-    /// A string that must be among the arguments.
-    fn text(&self, name: &str) -> Result<&str, Failure> {
-        let text = self.arguments[name].as_str();
-        text.ok_or_else(|| Failure::malformed(format!("the argument \"{name}\" is not a string")))
-    }
-
-    /// A number that must be among the arguments.
-    fn number(&self, name: &str) -> Result<u64, Failure> {
-        let number = unsigned(&self.arguments[name]);
-        number.ok_or_else(|| Failure::malformed(format!("the argument \"{name}\" is not a number")))
-    }
-
-    /// A document that must be among the arguments.
-    fn document(&self, name: &str) -> Result<Document, Failure> {
-        document(&self.arguments[name]).map_err(Failure::Malformed)
-    }
-
-    /// The session of the argument `session`, if there is one.
-    fn session(&self) -> Result<Option<Arc<SessionEntity>>, Failure> {
-        match self.arguments["session"].as_str() {
-            Some(name) => self.run.entities.session(name).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// `readPreference`, if it is among the arguments.
-    fn read_preference(&self) -> Result<Option<ReadPreference>, Failure> {
-        let argument = &self.arguments["readPreference"];
-        match argument.is_null() {
-            true => Ok(None),
-            false => read_preference(argument)
-                .map(Some)
-                .map_err(Failure::Malformed),
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        run: &'a Arc<CaseRun>,
+        object: Option<&'a Entity>,
+        arguments: &'a Value,
+    ) -> Self {
+        Self {
+            run,
+            object,
+            arguments,
+            used: RefCell::default(),
         }
     }
 }
 
 /// The read preference of "Common Options".
-fn read_preference(value: &Value) -> Result<ReadPreference, String> {
+pub(super) fn read_preference(value: &Value) -> Result<ReadPreference, String> {
     only_arguments(value, &["mode", "tagSets", "maxStalenessSeconds", "hedge"])?;
     let name = value["mode"]
         .as_str()
