@@ -42,6 +42,7 @@ pub(crate) struct Action<S> {
     pub(crate) read_concern: Option<ReadConcern>,
     pub(crate) write_concern: Option<WriteConcern>,
     pub(crate) read_preference: Option<ReadPreference>,
+    pub(crate) raw_data: Option<bool>,
 }
 
 impl<S> Action<S> {
@@ -55,6 +56,7 @@ impl<S> Action<S> {
             read_concern: None,
             write_concern: None,
             read_preference: None,
+            raw_data: None,
         }
     }
 
@@ -68,6 +70,7 @@ impl<S> Action<S> {
             read_concern: self.read_concern,
             write_concern: self.write_concern,
             read_preference: self.read_preference,
+            raw_data: self.raw_data,
         }
     }
 
@@ -211,6 +214,7 @@ impl<S: Scope> Action<S> {
         Operation {
             limit: self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
             session: OperationSession::of(session_of(&self.scope)),
+            raw_data: self.raw_data,
             ..Operation::new(&self.target.database, command, id)
         }
     }
@@ -315,8 +319,13 @@ macro_rules! common_setters {
             /// Sets a comment, which the logs and the profile of the server show. Any value; servers before MongoDB 4.4
             /// take only a text.
             comment: value => "comment";
-            /// Sets whether a time-series collection is read and written in its internal form (MongoDB 8.2).
-            raw_data: bool => "rawData";
+        }
+
+        /// Sets whether a time-series collection is read and written in its internal form. Servers before MongoDB 8.2 do
+        /// not have this option and get the command without it.
+        pub fn raw_data(mut self, raw_data: bool) -> Self {
+            self.action.raw_data = Some(raw_data);
+            self
         }
 
         /// Sets `timeoutMS` of this operation: the limit for all attempts, in all. Default: `timeoutMS` of the client.

@@ -363,6 +363,9 @@ impl Deployment<'_> {
                 transaction_number: session.transaction_number,
                 read_concern: session.read_concern,
                 write_concern,
+                raw_data: operation
+                    .raw_data
+                    .filter(|_| server.max_wire_version >= RAW_DATA),
                 ..Envelope::default()
             },
             server_time_limit: ServerTimeLimit {
@@ -421,6 +424,9 @@ impl Deployment<'_> {
         }
     }
 }
+
+/// The wire version of MongoDB 8.2, which brought `rawData`. Servers without it reject the field.
+const RAW_DATA: i32 = 27;
 
 /// Rejects an operation that the server is too old for.
 fn check_wire_version(operation: &Operation<'_>, newest: i32) -> Result<()> {

@@ -78,6 +78,8 @@ pub(crate) struct Operation<'a> {
     pub(crate) read_concern: Option<&'a ReadConcern>,
     /// The write concern, if the driver adds it.
     pub(crate) write_concern: Option<&'a WriteConcern>,
+    /// `rawData` of the command. A server that does not know it gets the command without it.
+    pub(crate) raw_data: Option<bool>,
     /// The session that the command runs in.
     pub(crate) session: OperationSession<'a>,
     /// The number of a retryable write, the same for all attempts. The executor provides it, and assigns the number with
@@ -105,6 +107,7 @@ impl<'a> Operation<'a> {
             read_preference: None,
             read_concern: None,
             write_concern: None,
+            raw_data: None,
             session: OperationSession::Implicit,
             number: None,
             min_wire_version: 0,

@@ -97,6 +97,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) read_concern: Option<ReadConcernFields<'a>>,
     /// `writeConcern`.
     pub(crate) write_concern: Option<&'a WriteConcern>,
+    /// `rawData`, if the server knows it.
+    pub(crate) raw_data: Option<bool>,
     /// `maxTimeMS`: the time limit on the server in milliseconds.
     pub(crate) max_time_ms: Option<i64>,
 }
@@ -124,6 +126,9 @@ impl Envelope<'_> {
             fields.nested("writeConcern", |fields| {
                 encode_write_concern(concern, fields)
             });
+        }
+        if let Some(raw_data) = self.raw_data {
+            fields.boolean("rawData", raw_data);
         }
         if let Some(limit) = self.max_time_ms {
             fields.int64("maxTimeMS", limit);

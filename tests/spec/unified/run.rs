@@ -48,6 +48,10 @@ impl CaseRun {
             self.prepare(data)
                 .map_err(|why| Failure::runner(format!("initialData: {why}")))?;
         }
+        if items(&file["initialData"]).is_empty() {
+            self.remove_data(&file["createEntities"])
+                .map_err(|why| Failure::runner(format!("createEntities: {why}")))?;
+        }
         self.create_entities(&file["createEntities"])?;
         self.perform_all(&case["operations"])?;
         let clients = self.entities.clients();
@@ -101,18 +105,38 @@ impl CaseRun {
         outcome
     }
 
+    /// Drops the collections of these entities: without `initialData` a case must not find what others have left.
+    fn remove_data(&self, entities: &Value) -> Result<(), String> {
+        let of_kind = |kind| move |entity: &Value| entity.get(kind).cloned();
+        let databases: Vec<_> = items(entities)
+            .iter()
+            .filter_map(of_kind("database"))
+            .collect();
+        let mut collections = items(entities).iter().filter_map(of_kind("collection"));
+        collections.try_for_each(|collection| {
+            let database = databases
+                .iter()
+                .find(|database| database["id"] == collection["database"]);
+            let database = database.and_then(|database| database["databaseName"].as_str());
+            let name = collection["collectionName"].as_str().unwrap_or_default();
+            self.drop_collection(database.unwrap_or_default(), name)
+        })
+    }
+
+    fn drop_collection(&self, database: &str, name: &str) -> Result<(), String> {
+        let drop = doc! { "drop": name, "writeConcern": { "w": "majority" } };
+        match self.deployment.run(database, drop) {
+            Err(why) if !why.contains("ns not found") => Err(why),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the data of a collection in its place.
     fn prepare(&self, data: &Value) -> Result<(), String> {
         let name = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
         let (database, collection) = (name("databaseName"), name("collectionName"));
         let majority = doc! { "w": "majority" };
-        let drop = doc! { "drop": &collection, "writeConcern": &majority };
-        self.deployment
-            .run(&database, drop)
-            .or_else(|why| match why.contains("ns not found") {
-                true => Ok(Document::new()),
-                false => Err(why),
-            })?;
+        self.drop_collection(&database, &collection)?;
         let documents = items(&data["documents"]);
         let options = &data["createOptions"];
         if documents.is_empty() || !options.is_null() {
