@@ -133,7 +133,8 @@ impl<S> Database<S> {
     /// [`Free`] they run outside of it again.
     ///
     /// A command in a session fails before it is sent if another client started the session, if the command has an `lsid`
-    /// of its own, or if its write concern is `w: 0`. It fails if the server does not support sessions.
+    /// of its own, or if its write concern is `w: 0`. In a session for snapshot reads a command must not have a
+    /// `readConcern` of its own. It fails if the server does not support sessions.
     ///
     /// ```no_run
     /// # use mongotls::bson::{Document, doc};

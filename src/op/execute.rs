@@ -332,13 +332,9 @@ impl Deployment<'_> {
             && self.options.retry_writes
             && server.supports_retryable_writes();
         let number = operation.number.filter(|_| is_numbered);
-        let session = operation.session.begin(
-            self.sessions,
-            selected,
-            operation.read_concern,
-            number,
-            held,
-        )?;
+        let session = operation
+            .session
+            .begin(self.sessions, selected, operation, number, held)?;
         // With `timeoutMS`, `wtimeout` is not sent: the server stops in time because of `maxTimeMS`.
         let mut write_concern = operation.write_concern.filter(|it| !it.is_server_default());
         let without_limit;
@@ -385,6 +381,9 @@ impl Deployment<'_> {
         let is_kept = reply.is_err() || must_retry.is_some() || fields.leaves_cursor_open();
         let used = operation.session;
         used.end(self.sessions, connection, held, is_kept);
+        if let Ok(reply) = &reply {
+            used.note_snapshot(reply);
+        }
         match &reply {
             Err(error) => self
                 .topology

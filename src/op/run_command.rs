@@ -13,7 +13,7 @@ use crate::conn::ReadReply;
 use crate::data::hello::integer;
 use crate::error::{Error, Result};
 use crate::event::OperationId;
-use crate::session::SessionState;
+use crate::session::{ReadMode, SessionState};
 use crate::time::TimeoutMs;
 
 /// Runs a command and returns its reply.
@@ -107,10 +107,16 @@ fn operation_session<'a>(
     body: &RawDocument,
     session: Option<&'a SessionState>,
 ) -> Result<OperationSession<'a>> {
+    let is_snapshot = session.is_some_and(|it| it.read_mode() == ReadMode::Snapshot);
     let mut problem = None;
     for field in body.iter_elements().map_while(std::result::Result::ok) {
         match field.key().as_str() {
             "lsid" => problem = Some("a command with an lsid of its own cannot run in a session"),
+            "readConcern" if is_snapshot => {
+                problem = Some(
+                    "a command with a readConcern of its own cannot run in a session for snapshot reads",
+                );
+            }
             "writeConcern" if is_unacknowledged(&field) => {
                 problem = Some("an unacknowledged write cannot run in a session");
             }
@@ -163,9 +169,12 @@ fn has_field(body: &RawDocument, field: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bson::rawdoc;
 
     use super::*;
+    use crate::session::{Lifetime, SessionPool};
 
     #[test]
     fn only_the_program_says_that_a_command_is_a_read() {
@@ -176,6 +185,27 @@ mod tests {
             let command = || Command::from(&*body);
             assert_eq!(kind(&command()), OperationKind::Generic);
             assert_eq!(kind(&command().read()), OperationKind::Read);
+        }
+    }
+
+    #[test]
+    fn a_session_excludes_fields_that_it_sets() {
+        let pool = Arc::new(SessionPool::new());
+        let start = |mode| SessionState::start(&pool, Lifetime::Unknown, mode, None);
+        let (causal, snapshot) = (start(ReadMode::Causal), start(ReadMode::Snapshot));
+        let find = rawdoc! { "find": "c", "readConcern": { "level": "local" } };
+        assert!(operation_session(&find, Some(&causal)).is_ok());
+        let other =
+            "a command with a readConcern of its own cannot run in a session for snapshot reads";
+        let lsid = rawdoc! { "find": "c", "lsid": {} };
+        let own = "a command with an lsid of its own cannot run in a session";
+        for (body, message) in [(find, other), (lsid, own)] {
+            let error = operation_session(&body, Some(&snapshot)).err();
+            assert_eq!(
+                error.map(|error| error.to_string()).as_deref(),
+                Some(message)
+            );
+            assert!(operation_session(&body, None).is_ok());
         }
     }
 

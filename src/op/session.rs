@@ -8,11 +8,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bson::raw::RawDocument;
+
 use super::target::SelectedConnection;
+use super::{Operation, OperationKind};
 use crate::conn::Connection;
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
-use crate::options::ReadConcern;
 use crate::sdam::ServerType;
 use crate::session::{ReadMode, ServerSession, SessionPool, SessionState};
 use crate::wire::request::ReadConcernFields;
@@ -59,7 +61,11 @@ impl<'a> OperationSession<'a> {
         Ok(())
     }
 
-    /// Takes the session of a command that is sent next. `pool` is that of the client, and `held` is the session of the pool that the operation has already.
+    /// Takes the session of a command that is sent next. `pool` is that of the client, and `held` is the session of the
+    /// pool that the operation has already.
+    ///
+    /// In a session for snapshot reads every command states `snapshot` as its read concern, so that the server rejects
+    /// those that cannot read at a time in the past. The commands of open cursors are exceptions.
     ///
     /// # Errors
     /// If the server does not support what the session of the program needs.
@@ -67,7 +73,7 @@ impl<'a> OperationSession<'a> {
         self,
         pool: &Arc<SessionPool>,
         selected: &SelectedConnection,
-        read_concern: Option<&'a ReadConcern>,
+        operation: &Operation<'a>,
         number: Option<&Cell<Option<i64>>>,
         held: &mut Option<ServerSession>,
     ) -> Result<SessionFields<'a>> {
@@ -116,14 +122,21 @@ impl<'a> OperationSession<'a> {
         if is_standalone || hello.max_wire_version < CLUSTER_TIMES {
             cluster_time = None;
         }
-        let mut read_concern = read_concern.map(|concern| ReadConcernFields {
+        let mut read_concern = operation.read_concern.map(|concern| ReadConcernFields {
             level: concern.level.as_deref(),
             ..ReadConcernFields::default()
         });
-        if let (Self::Explicit(session), Some(fields), false) =
-            (self, &mut read_concern, is_standalone)
-        {
-            session.relate(fields);
+        if let Self::Explicit(session) = self {
+            let is_snapshot = session.read_mode() == ReadMode::Snapshot;
+            if is_snapshot && operation.kind != OperationKind::Cursor {
+                read_concern.get_or_insert_default();
+            }
+            if let Some(fields) = read_concern
+                .as_mut()
+                .filter(|_| is_snapshot || !is_standalone)
+            {
+                session.relate(fields);
+            }
         }
         Ok(SessionFields {
             id,
@@ -131,6 +144,22 @@ impl<'a> OperationSession<'a> {
             transaction_number: number.filter(|_| id.is_some()).and_then(Cell::get),
             read_concern: read_concern.filter(|it| *it != ReadConcernFields::default()),
         })
+    }
+
+    /// Notes the time of a snapshot read, which the later reads of the session have, too. `reply` is that of a `find`, an
+    /// `aggregate` or a `distinct`.
+    pub(super) fn note_snapshot(self, reply: &RawDocument) {
+        let Self::Explicit(session) = self else {
+            return;
+        };
+        if session.read_mode() != ReadMode::Snapshot || session.snapshot_time().is_some() {
+            return;
+        }
+        let time = |document: &RawDocument| document.get_timestamp("atClusterTime").ok();
+        let of_cursor = || time(reply.get_document("cursor").ok()?);
+        if let Some(time) = time(reply).or_else(of_cursor) {
+            session.note_snapshot_time(time);
+        }
     }
 
     /// Ends the use of a session by a command, after its reply or its failure on `connection`. A session of the pool stays

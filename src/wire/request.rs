@@ -535,6 +535,7 @@ mod tests {
             cluster_time: Some(&time),
             read_concern: Some(read),
             write_concern: Some(&write),
+            raw_data: Some(true),
             max_time_ms: Some(250),
         };
         let id = bson::Uuid::from_bytes([9; 16]);
@@ -542,7 +543,7 @@ mod tests {
             "ping": 1, "$db": "d", "$readPreference": { "mode": "nearest" }, "lsid": { "id": id }, "txnNumber": 3_i64,
             "$clusterTime": { "clusterTime": bson::Timestamp { time: 7, increment: 8 } },
             "readConcern": { "level": "local", "afterClusterTime": after },
-            "writeConcern": { "w": 1, "j": true }, "maxTimeMS": 250_i64,
+            "writeConcern": { "w": 1, "j": true }, "rawData": true, "maxTimeMS": 250_i64,
         };
         assert_eq!(enveloped(envelope), raw(expected));
     }
