@@ -15,7 +15,7 @@ use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
     CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession, TimeLimit,
-    execute,
+    execute, transformed_write,
 };
 use crate::options::{ReadConcern, ReadPreference, WriteConcern};
 use crate::time::{TimeoutKind, TimeoutMs};
@@ -93,6 +93,15 @@ impl<S> Action<S> {
             kind: TimeoutKind::Operation,
         });
         of_action.or(self.target.timeout)
+    }
+
+    /// Converts the error of a write into that of a timeout if the server says that the time given by `timeoutMS` has passed.
+    ///
+    /// # Errors
+    /// That of `outcome`.
+    pub(crate) fn transformed<T>(&self, outcome: Result<T>) -> Result<T> {
+        let of_client = || TimeoutMs::of_client(self.client().options());
+        transformed_write(outcome, self.timeout_ms().or_else(of_client))
     }
 
     /// The client that runs the action.

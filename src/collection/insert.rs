@@ -87,7 +87,7 @@ impl<S: Scope> InsertOne<S> {
                 .write(&command, &id, OperationKind::RetryableWrite)
         };
         let (reply, _connection) = execute::run(self.action.client(), &operation, &mut ())?;
-        WriteReply::read(&reply)?.check()?;
+        self.action.transformed(WriteReply::read(&reply)?.check())?;
         Ok(InsertOneResult { inserted_id })
     }
 }

@@ -436,7 +436,8 @@ struct EstablishAttempt<'a> {
     server: &'a ServerAddress,
     place: &'a ConnectionSlot,
     deadline: Deadline,
-    /// The limit of each command of the handshake, in addition to the deadline of the attempt.
+    /// The limit of each command of authentication, in addition to the deadline of the attempt. The first hello belongs to
+    /// connecting: the cases of "Client Side Operations Timeout" fill a pool whose servers answer hello after `timeoutMS`.
     command_timeout: Option<Duration>,
     purpose: ConnectionPurpose<'a>,
     offer: SessionOffer,
@@ -811,7 +812,7 @@ impl<'a> EstablishAttempt<'a> {
         connection
             .buffer
             .reserve(body.as_bytes().len() + authenticate::HEADER_AND_DATABASE);
-        let (deadline, max_time_ms) = time_limit::of_handshake(self.deadline, self.command_timeout);
+        let (deadline, max_time_ms) = time_limit::of_handshake(self.deadline, None);
         let more = |fields: &mut request::Fields<'_>| {
             fields.server_api(server_api);
             fields.text("$db", "admin");

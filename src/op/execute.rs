@@ -299,7 +299,7 @@ impl Deployment<'_> {
             connection,
             topology_type: selected.topology_type,
             server_type: selected.description.server_type,
-            min_round_trip_time: selected.description.min_round_trip_time,
+            min_round_trip_time: selected.server.min_round_trip_time(),
             session_minutes: selected.session_minutes,
             session: None,
         })

@@ -47,7 +47,7 @@ pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
-pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit};
+pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit, transformed_write};
 pub(crate) use crate::conn::MaxTime;
 use crate::event::OperationId;
 use crate::options::{ReadConcern, ReadPreference, WriteConcern};

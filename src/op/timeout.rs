@@ -108,6 +108,25 @@ pub(crate) fn transformed<T>(outcome: Result<T>, deadline: Option<Deadline>) -> 
     })
 }
 
+/// The same for the code of a failed write, or of a failure to acknowledge it, in a reply with `ok: 1`. `timeout` is that
+/// of the operation or of its client.
+pub(crate) fn transformed_write<T>(outcome: Result<T>, timeout: Option<TimeoutMs>) -> Result<T> {
+    outcome.map_err(|error| {
+        let is_set = timeout.is_some_and(|timeout| !timeout.limit.is_zero());
+        let is_expired = error.write_failure().is_some_and(|failure| {
+            let of_writes = failure.errors.iter().map(|error| error.code);
+            let of_concern = failure.concern_error.iter().map(|error| error.code);
+            of_writes
+                .chain(of_concern)
+                .any(|code| code == MAX_TIME_MS_EXPIRED)
+        });
+        match is_set && is_expired {
+            true => error.into_timeout(),
+            false => error,
+        }
+    })
+}
+
 /// Returns the time limit of an operation that leaves no time for another attempt after `error`. Without it the limit has
 /// not passed.
 pub(crate) fn elapsed_after(error: &Error, deadline: Option<Deadline>) -> Option<Elapsed> {

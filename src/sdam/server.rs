@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bson::oid::ObjectId;
 
@@ -75,6 +76,12 @@ impl Server {
     /// Returns the connection pool of the server.
     pub(crate) fn pool(&self) -> &Arc<ServerPool> {
         &self.pool
+    }
+
+    /// Returns the minimum of the last round trip times. The description has it only since the last check, and a server that
+    /// pushes its checks is measured in between.
+    pub(crate) fn min_round_trip_time(&self) -> Duration {
+        self.round_trip_times().minimum()
     }
 
     pub(super) fn round_trip_times(&self) -> MutexGuard<'_, RoundTripTimes> {
