@@ -21,7 +21,7 @@ use crate::address::ServerAddress;
 use crate::cause::{Cause, CauseCode};
 use crate::enum_text::display_as_str;
 use crate::printable::{Printable, printable};
-use crate::results::WriteFailure;
+use crate::results::{BulkFailure, WriteFailure};
 use crate::time::Elapsed;
 
 /// The result of an operation of this crate.
@@ -40,6 +40,7 @@ struct ErrorInner {
     cause: Option<Cause>,
     command: Option<CommandFailure>,
     write: Option<WriteFailure>,
+    bulk: Option<BulkFailure>,
     labels: Vec<String>,
     is_pool_cleared: bool,
     service_id: Option<ObjectId>,
@@ -181,6 +182,7 @@ impl Error {
             cause: None,
             command: None,
             write: None,
+            bulk: None,
             labels: Vec::new(),
             is_pool_cleared: false,
             service_id: None,
@@ -415,6 +417,14 @@ impl Error {
         error
     }
 
+    /// Adds what is known about the other writes of a bulk.
+    #[cold]
+    pub(crate) fn in_bulk(mut self, write: Option<WriteFailure>, bulk: BulkFailure) -> Self {
+        self.0.write = write.or(self.0.write);
+        self.0.bulk = Some(bulk);
+        self
+    }
+
     /// The server refused a command.
     pub(crate) fn refused(failure: CommandFailure, labels: Vec<String>) -> Self {
         let name = if failure.code_name.is_empty() {
@@ -641,6 +651,28 @@ impl Error {
     /// ```
     pub fn write_failure(&self) -> Option<&WriteFailure> {
         self.0.write.as_ref()
+    }
+
+    /// The partial result of a bulk write, and its failures to acknowledge writes. It is there if some writes are known to
+    /// have succeeded or failed, whatever ended the bulk: an error that is not of
+    /// [`ErrorKind::Write`] is that of the command that ended it. [`write_failure`](Self::write_failure) has the writes
+    /// that the server rejected.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let mut bulk = things.bulk();
+    /// bulk.insert_one(doc! { "_id": 1 });
+    /// bulk.insert_one(doc! { "_id": 1 });
+    /// if let Err(error) = bulk.run() {
+    ///     let partial = error.bulk_failure().and_then(|failure| failure.partial_result.as_ref());
+    ///     println!("{} inserted", partial.map_or(0, |partial| partial.inserted_count()));
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn bulk_failure(&self) -> Option<&BulkFailure> {
+        self.0.bulk.as_ref()
     }
 
     /// The error labels: those that the server sent, such as `RetryableWriteError`, and `SystemOverloadedError`

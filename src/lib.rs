@@ -96,6 +96,7 @@ pub mod internals;
 
 mod address;
 mod auth;
+mod bulk;
 mod client_session;
 mod collection;
 mod command;
@@ -136,10 +137,12 @@ mod wire;
 pub use bson;
 
 pub use address::{InvalidAddress, ServerAddress};
+pub use bulk::{ClientBulk, ClientBulkResult};
 pub use cause::{Cause, CauseCode};
 pub use client::Client;
 pub use client_session::{Free, Scope, ScopedClient, Session, SessionOptions, StartSession};
-pub use collection::{Collection, Find, FindOne, InsertOne, Namespace};
+pub use collection::{Bulk, Collection, Find, FindOne, InsertOne, Namespace};
+pub use collection::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
 pub use command::Command;
 pub use cursor::Cursor;
 pub use database::Database;

@@ -5,6 +5,13 @@ use std::fmt;
 
 use bson::{Bson, Document};
 
+mod bulk;
+
+pub use self::bulk::{
+    BulkFailure, BulkWriteResult, PartialBulkWriteResult, SummaryBulkWriteResult,
+    VerboseBulkWriteResult,
+};
+
 /// The result of [`Collection::insert_one`](crate::Collection::insert_one).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -87,7 +87,7 @@ impl<S> Action<S> {
     }
 
     /// `timeoutMS` of the action or of the collection.
-    fn timeout_ms(&self) -> Option<TimeoutMs> {
+    pub(super) fn timeout_ms(&self) -> Option<TimeoutMs> {
         let of_action = self.timeout.map(|limit| TimeoutMs {
             limit,
             kind: TimeoutKind::Operation,

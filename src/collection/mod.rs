@@ -8,14 +8,18 @@
 //! |---|---|
 //! | `action.rs` | the parts of every action, and the macros for their setters |
 //! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
+//! | `bulk.rs` `model.rs` `progress.rs` | bulk writes; the models and the results that they share with those of the client |
 //! | `insert.rs` `update.rs` `delete.rs` `find_and_modify.rs` | writes |
 //!
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
 mod action;
+mod bulk;
 mod document_id;
 mod find;
 mod insert;
+mod model;
+mod progress;
 mod write;
 
 use std::fmt;
@@ -25,8 +29,14 @@ use std::sync::Arc;
 use bson::Document;
 
 pub(crate) use self::action::Criteria;
+pub use self::bulk::Bulk;
+pub(crate) use self::bulk::{id_of, unknown_write};
 pub use self::find::{Find, FindOne};
 pub use self::insert::InsertOne;
+pub use self::model::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
+pub(crate) use self::model::{LastModel, ModelWriter};
+pub(crate) use self::progress::Progress;
+pub(crate) use self::write::write_error;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};
 use crate::database::Database;
@@ -224,6 +234,16 @@ pub struct Namespace {
     pub db: String,
     /// The name of the collection.
     pub coll: String,
+}
+
+impl Namespace {
+    /// Creates a namespace. Its names are checked when it is used.
+    pub fn new(db: impl Into<String>, coll: impl Into<String>) -> Self {
+        Self {
+            db: db.into(),
+            coll: coll.into(),
+        }
+    }
 }
 
 impl fmt::Display for Namespace {

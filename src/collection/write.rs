@@ -17,7 +17,7 @@ pub(super) struct WriteReply {
     pub(super) upserted: Vec<(usize, Bson)>,
     pub(super) errors: Vec<WriteError>,
     pub(super) concern_error: Option<WriteConcernError>,
-    labels: Vec<String>,
+    pub(super) labels: Vec<String>,
 }
 
 impl WriteReply {
@@ -81,7 +81,7 @@ fn document(value: Bson) -> Option<Document> {
     }
 }
 
-fn write_error(mut error: Document) -> WriteError {
+pub(crate) fn write_error(mut error: Document) -> WriteError {
     WriteError {
         index: index(&error),
         code: code(&error),
@@ -91,13 +91,20 @@ fn write_error(mut error: Document) -> WriteError {
     }
 }
 
-fn write_concern_error(mut error: Document) -> WriteConcernError {
+pub(super) fn write_concern_error(mut error: Document) -> WriteConcernError {
     WriteConcernError {
         code: code(&error),
         code_name: text(&mut error, "codeName"),
         message: text(&mut error, "errmsg"),
         details: error.remove("errInfo").and_then(document),
     }
+}
+
+/// The error labels of a reply.
+pub(super) fn labels(reply: &RawDocument) -> Vec<String> {
+    let labels = reply.get_array("errorLabels").into_iter().flatten();
+    let labels = labels.filter_map(|label| Some(label.ok()?.as_str()?.to_owned()));
+    labels.collect()
 }
 
 fn index(document: &Document) -> usize {

@@ -147,6 +147,11 @@ impl OperationId {
         self.0.store(next, Ordering::Relaxed);
         next
     }
+
+    /// Returns the same number, for a cursor of the operation.
+    pub(crate) fn same(&self) -> Self {
+        Self(AtomicI64::new(self.get()))
+    }
 }
 
 fn logs(of_handshake: bool) -> bool {

@@ -3,7 +3,7 @@
 //! See the [overview](super) for the sequence. [`run`] selects a server for each attempt; [`run_at`] uses the server or the
 //! pinned connection of an open cursor. Both call `send`, which is the only place where a command of a program is sent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -133,7 +133,7 @@ fn run_until(
             };
         // Most operations succeed at once. So nothing is computed for retries before the first error.
         let attempts =
-            attempts.get_or_insert_with(|| deployment.attempts(operation.kind, deadline));
+            attempts.get_or_insert_with(|| deployment.attempts(operation.current_kind(), deadline));
         if prepare_retry(attempts, error, (&selected).into(), deadline)?.deprioritize {
             deprioritized.push(selected.server.address().clone());
         }
@@ -328,7 +328,13 @@ impl Deployment<'_> {
         let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
         let preference = selected.read_preference(operation.read_preference)?;
         let server = AttemptServer::from(&*selected);
-        let is_numbered = operation.kind == OperationKind::RetryableWrite
+        if let Some(queue) = operation.queue {
+            let hello = selected.connection.hello();
+            let chosen = queue.borrow_mut().choose(hello, operation.command.size());
+            chosen.map_err(|error| error.with_server(selected.connection.server()))?;
+        }
+        let kind = operation.current_kind();
+        let is_numbered = kind == OperationKind::RetryableWrite
             && self.options.retry_writes
             && server.supports_retryable_writes();
         let number = operation.number.filter(|_| is_numbered);
@@ -345,9 +351,11 @@ impl Deployment<'_> {
             };
             write_concern = Some(&without_limit).filter(|it| !it.is_server_default());
         }
+        let queue = operation.queue.map(RefCell::borrow);
+        let of_queue = queue.as_ref().map(|queue| queue.sequences());
         let request = Request {
             command: operation.command,
-            sequences: operation.sequences,
+            sequences: of_queue.as_deref().unwrap_or(operation.sequences),
             envelope: Envelope {
                 database: operation.database,
                 read_preference: preference.as_deref(),
@@ -373,7 +381,7 @@ impl Deployment<'_> {
         let connection = &mut selected.connection;
         let reply = self.run_reauthenticating(connection, &request, fields, deadline);
         let must_retry = match &reply {
-            Ok(reply) if operation.kind == OperationKind::RetryableWrite => {
+            Ok(reply) if kind == OperationKind::RetryableWrite => {
                 check_write_concern(reply, server).err()
             }
             _ => None,

@@ -31,13 +31,14 @@ pub(crate) mod end_sessions;
 pub(crate) mod execute;
 mod get_more;
 mod kill_cursors;
+mod queue;
 mod retry;
 pub(crate) mod run_command;
 mod session;
 mod target;
 pub(crate) mod timeout;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 #[cfg(test)]
 pub(crate) use self::batch::read_batches;
@@ -45,6 +46,7 @@ pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
 pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
+pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
 pub(crate) use self::timeout::{CursorTimeout, CursorTiming, TimeLimit, transformed_write};
@@ -64,7 +66,9 @@ pub(crate) struct Operation<'a> {
     pub(crate) command: &'a dyn EncodeCommand,
     /// Documents that are sent next to the command.
     pub(crate) sequences: &'a [DocumentSequence<'a>],
-    /// The kind, which decides about retries.
+    /// The writes of a bulk. The executor chooses those that the server takes, and sends them in place of `sequences`.
+    pub(crate) queue: Option<&'a RefCell<WriteQueue>>,
+    /// The kind, which decides about retries. With a queue see [`current_kind`](Self::current_kind).
     pub(crate) kind: OperationKind,
     /// The number of the operation in events and in the log. All commands of a cursor share one.
     pub(crate) id: &'a OperationId,
@@ -100,6 +104,7 @@ impl<'a> Operation<'a> {
             database,
             command,
             sequences: &[],
+            queue: None,
             kind: OperationKind::Generic,
             id,
             limit: TimeLimit::default(),
@@ -111,6 +116,17 @@ impl<'a> Operation<'a> {
             session: OperationSession::Implicit,
             number: None,
             min_wire_version: 0,
+        }
+    }
+
+    /// The kind of the current command. A command with a write that may change more than one document cannot be numbered
+    /// ("Retryable Writes", "Supported Write Operations").
+    fn current_kind(&self) -> OperationKind {
+        match (self.kind, self.queue) {
+            (OperationKind::RetryableWrite, Some(queue)) if queue.borrow().has_multi() => {
+                OperationKind::Write
+            }
+            (kind, _) => kind,
         }
     }
 }

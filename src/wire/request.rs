@@ -36,6 +36,13 @@ pub(crate) trait EncodeCommand {
 
     /// Writes the fields of the command.
     fn encode(&self, fields: &mut Fields<'_>);
+
+    /// Returns the size of the command as a document, in bytes, without the fields that the driver adds.
+    fn size(&self) -> usize {
+        let mut bytes = Vec::new();
+        self.encode(&mut Fields(&mut bytes));
+        4 + bytes.len() + 1
+    }
 }
 
 /// A whole document as a command. Its fields are copied as they are.
