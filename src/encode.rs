@@ -75,14 +75,14 @@ mod without_serde {
     use crate::error::{Error, Result};
 
     impl Encode for RawDocument {
-        fn encode_element(&self, what: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        fn encode_element(&self, _what: &str, bytes: &mut Vec<u8>) -> Result<()> {
             let mut element = RawDocumentBuf::new();
             element.append(cstr!("v"), self);
             bytes.extend_from_slice(element.as_bytes());
             Ok(())
         }
 
-        fn encode_document(&self, what: &str, bytes: &mut Vec<u8>) -> Result<()> {
+        fn encode_document(&self, _what: &str, bytes: &mut Vec<u8>) -> Result<()> {
             bytes.extend_from_slice(self.as_bytes());
             Ok(())
         }

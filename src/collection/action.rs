@@ -299,7 +299,12 @@ macro_rules! option_fields {
     (@hint $(#[$doc:meta])* $name:ident $key:literal) => {
         $(#[$doc])*
         pub fn $name(mut self, $name: impl Into<$crate::options::Hint>) -> Self {
-            self.action.options.set_value(bson::cstr!($key), &bson::Bson::from($name.into()));
+            match $name.into() {
+                $crate::options::Hint::Name(name) => self.action.options.set(bson::cstr!($key), name),
+                $crate::options::Hint::Keys(keys) => {
+                    self.action.options.set_document(bson::cstr!($key), &keys);
+                }
+            }
             self
         }
     };

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bson::raw::{BindRawBsonRef, CStr, RawDocument};
 use bson::spec::ElementType;
-use bson::{Bson, RawBsonRef, RawDocumentBuf, cstr};
+use bson::{RawBsonRef, RawDocumentBuf, cstr};
 
 use super::document_id::ensure_id;
 use crate::encode::{Encoded, ToBson, append_document, to_document};
@@ -202,9 +202,9 @@ impl LastModel<'_> {
     }
 
     fn set_hint(&mut self, hint: Hint) {
-        match Encoded::new(&Bson::from(hint), "hint") {
-            Ok(encoded) => self.set(cstr!("hint"), encoded.value()),
-            Err(error) => self.fail(error),
+        match hint {
+            Hint::Name(name) => self.set(cstr!("hint"), name),
+            Hint::Keys(keys) => self.set_document(cstr!("hint"), &keys),
         }
     }
 
