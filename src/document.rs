@@ -5,14 +5,18 @@
 
 #[cfg(feature = "serde")]
 use std::any::Any;
+#[cfg(feature = "serde")]
+use std::fmt;
+#[cfg(feature = "serde")]
+use std::marker::PhantomData;
 
 #[cfg(feature = "serde")]
 use bson::RawDocumentBuf;
 use bson::raw::{RawDocument, RawElement};
 use bson::spec::ElementType;
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Bson, Document, RawArray, RawBsonRef};
 #[cfg(feature = "serde")]
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -115,6 +119,66 @@ fn owned_value(value: RawBsonRef<'_>) -> bson::error::Result<Bson> {
         RawBsonRef::DateTime(value) => Bson::DateTime(value),
         value => value.try_into()?,
     })
+}
+
+/// Converts the values of an array to owned ones.
+pub(crate) fn values(array: &RawArray) -> Result<Vec<Bson>> {
+    let document = as_document(array)?;
+    check_depth(document)?;
+    let values = document.iter().map(|element| owned_value(element?.1));
+    let values = values.collect::<bson::error::Result<_>>();
+    values.map_err(|error| Error::bson("the server's answer is not valid BSON", error))
+}
+
+/// Converts the values of an array to values of type `T`.
+#[cfg(feature = "serde")]
+pub(crate) fn typed_values<T: DeserializeOwned + 'static>(array: &RawArray) -> Result<Vec<T>> {
+    let mut typed: Option<Vec<T>> = None;
+    if let Some(plain) = (&mut typed as &mut dyn Any).downcast_mut::<Option<Vec<Bson>>>() {
+        *plain = Some(values(array)?);
+    }
+    if let Some(values) = typed {
+        return Ok(values);
+    }
+    to_typed::<Values<T>>(as_document(array)?).map(|values| values.0)
+}
+
+/// An array has the form of a document.
+fn as_document(array: &RawArray) -> Result<&RawDocument> {
+    RawDocument::from_bytes(array.as_bytes())
+        .map_err(|error| Error::bson("the server's answer is not valid BSON", error))
+}
+
+/// The values of a document, without their keys.
+#[cfg(feature = "serde")]
+struct Values<T>(Vec<T>);
+
+#[cfg(feature = "serde")]
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Values<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Collect<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Collect<T> {
+            type Value = Values<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Values<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some((_, value)) = map.next_entry::<IgnoredAny, T>()? {
+                    values.push(value);
+                }
+                Ok(Values(values))
+            }
+        }
+
+        deserializer.deserialize_map(Collect(PhantomData))
+    }
 }
 
 /// Converts the document to a value of type `T`.

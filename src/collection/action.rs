@@ -7,8 +7,10 @@ use bson::raw::{CStr, RawDocument};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::Target;
+use super::write::WriteReply;
 use crate::client::Client;
 use crate::client_session::{Scope, session_of};
+use crate::cursor::Cursor;
 use crate::encode::OptionFields;
 use crate::error::{Error, Result};
 use crate::event::OperationId;
@@ -121,22 +123,50 @@ impl<S> Action<S> {
         if let Some(problem) = &self.target.problem {
             return Err(Error::invalid_argument(problem.clone()));
         }
+        let subject = Some(self.target.name.as_str());
         Ok(ActionCommand {
             name,
-            collection: &self.target.name,
+            // Only the target of a database has no name of a collection.
+            subject: subject.filter(|name| !name.is_empty()),
             own,
             options: self.options.check()?,
         })
     }
+
+    /// Returns an error if a write that is not acknowledged has a session of the program.
+    fn check_acknowledged(&self) -> Result<()>
+    where
+        S: Scope,
+    {
+        match session_of(&self.scope) {
+            Some(_) if !self.write_concern().is_acknowledged() => Err(Error::invalid_argument(
+                "an unacknowledged write cannot run in a session",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The kind of a command that opens a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CursorCommand {
+    /// A read, with the read concern and the read preference of the action.
+    Read,
+    /// An aggregation that writes its results to a collection.
+    ReadAndWrite,
+    #[allow(dead_code, reason = "the commands that list collections and indexes are added next")]
+    /// A read about the deployment itself. It has no read concern, and runs on the primary.
+    List,
 }
 
 impl<S: Scope> Action<S> {
-    /// Runs a read that opens a cursor.
+    /// Runs a command that opens a cursor.
     ///
     /// # Errors
     /// If the command cannot be sent, or the server rejects it.
     pub(crate) fn open_cursor(
         &self,
+        kind: CursorCommand,
         name: &'static str,
         own: &[(&'static CStr, RawBsonRef<'_>)],
         timing: CursorTiming,
@@ -148,18 +178,63 @@ impl<S: Scope> Action<S> {
         let timeout = self.timeout_ms().or_else(of_client);
         let (limit, max_time, timeout) = timing.begin(timeout)?;
         let mut fields = CursorFields::of_first_batch();
+        let operation = match kind {
+            CursorCommand::Read => self.read(&command, &id),
+            CursorCommand::ReadAndWrite => self.read_and_write(&command, &id)?,
+            CursorCommand::List => self.list(&command, &id),
+        };
         let operation = Operation {
             limit,
             max_time,
-            ..self.read(&command, &id)
+            ..operation
         };
         let (reply, connection) = execute::run(client, &operation, &mut fields)?;
+        if kind == CursorCommand::ReadAndWrite {
+            self.transformed(WriteReply::read(&reply)?.check())?;
+        }
         Ok(Opened {
             reply: CursorReply::new(reply, fields),
             connection,
             timeout,
             id,
         })
+    }
+
+    /// Creates the cursor that a command has opened. Servers before MongoDB 4.4 reject a comment of its further batches.
+    ///
+    /// # Errors
+    /// If the reply has no cursor.
+    pub(crate) fn into_cursor<T>(
+        self,
+        opened: Opened,
+        timing: CursorTiming,
+        batch_size: Option<u32>,
+    ) -> Result<Cursor<T, S>> {
+        let newest = opened.connection.connection().hello().max_wire_version;
+        let comment = self.comment().filter(|_| newest >= COMMENTS_OF_GET_MORE);
+        let client = self.client().clone();
+        let cursor = Cursor::open(client, self.scope, opened, timing)?;
+        let cursor = cursor.batch_size(batch_size.unwrap_or(0));
+        Ok(match comment {
+            Some(comment) => cursor.comment(comment),
+            None => cursor,
+        })
+    }
+
+    /// Runs a read, and returns its reply.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn run_read(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+    ) -> Result<RawDocumentBuf> {
+        let command = self.command(name, own)?;
+        let id = OperationId::default();
+        let operation = self.read(&command, &id);
+        let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
+        Ok(reply)
     }
 
     /// Runs a read whose reply has a cursor with at most one document, and returns this document.
@@ -215,6 +290,33 @@ impl<S: Scope> Action<S> {
         }
     }
 
+    /// The operation of an aggregation that writes. It is not retried, and the server must be new enough for the read
+    /// preference ("Server Selection", "Aggregation with $out or $merge").
+    fn read_and_write<'a>(
+        &'a self,
+        command: &'a ActionCommand<'a>,
+        id: &'a OperationId,
+    ) -> Result<Operation<'a>> {
+        self.check_acknowledged()?;
+        Ok(Operation {
+            kind: OperationKind::Write,
+            write_concern: Some(self.write_concern()),
+            ..self.read(command, id)
+        })
+    }
+
+    /// The operation of a command that lists parts of the deployment.
+    pub(crate) fn list<'a>(
+        &'a self,
+        command: &'a ActionCommand<'a>,
+        id: &'a OperationId,
+    ) -> Operation<'a> {
+        Operation {
+            kind: OperationKind::Read,
+            ..self.operation(command, id)
+        }
+    }
+
     fn operation<'a>(
         &'a self,
         command: &'a ActionCommand<'a>,
@@ -229,11 +331,15 @@ impl<S: Scope> Action<S> {
     }
 }
 
-/// The command of an action on a collection.
+/// The first wire version whose servers accept a comment in `getMore`: MongoDB 4.4.
+const COMMENTS_OF_GET_MORE: i32 = 9;
+
+/// The command of an action on a collection or on a database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ActionCommand<'a> {
     name: &'static str,
-    collection: &'a str,
+    /// The value of the first field: the name of the collection. `None` for a database, whose commands have the value 1.
+    subject: Option<&'a str>,
     own: &'a [(&'static CStr, RawBsonRef<'a>)],
     options: Option<&'a RawDocument>,
 }
@@ -244,7 +350,10 @@ impl EncodeCommand for ActionCommand<'_> {
     }
 
     fn encode(&self, fields: &mut Fields<'_>) {
-        fields.text(self.name, self.collection);
+        match self.subject {
+            Some(subject) => fields.text(self.name, subject),
+            None => fields.int32(self.name, 1),
+        }
         for (key, value) in self.own {
             fields.value(key, *value);
         }
@@ -365,6 +474,12 @@ macro_rules! read_setters {
         pub fn read_preference(mut self, preference: $crate::options::ReadPreference) -> Self {
             self.action.read_preference = Some(preference);
             self
+        }
+
+        /// Sets the read preference, as [`read_preference`](Self::read_preference) does. The official driver has this
+        /// name.
+        pub fn selection_criteria(self, preference: $crate::options::ReadPreference) -> Self {
+            self.read_preference(preference)
         }
     };
 }

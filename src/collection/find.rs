@@ -8,7 +8,7 @@ use bson::{RawBsonRef, RawDocumentBuf, cstr};
 use serde::de::DeserializeOwned;
 
 use super::Collection;
-use super::action::{self, Action};
+use super::action::{self, Action, CursorCommand};
 use crate::client_session::{Free, Scope};
 use crate::cursor::Cursor;
 use crate::encode::{ToBson, to_document};
@@ -186,19 +186,11 @@ impl<T, S: Scope> Find<T, S> {
                 own.push((cstr!("awaitData"), RawBsonRef::Boolean(true)));
             }
         }
-        let opened = self.action.open_cursor("find", &own, self.timing)?;
-        let comment = self.action.comment();
-        let cursor = Cursor::open(
-            self.action.target.client.clone(),
-            self.action.scope,
-            opened,
-            self.timing,
-        )?;
-        let cursor = cursor.batch_size(self.batch_size.unwrap_or(0));
-        Ok(match comment {
-            Some(comment) => cursor.comment(comment),
-            None => cursor,
-        })
+        let opened = self
+            .action
+            .open_cursor(CursorCommand::Read, "find", &own, self.timing)?;
+        self.action
+            .into_cursor(opened, self.timing, self.batch_size)
     }
 }
 

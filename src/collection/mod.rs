@@ -14,7 +14,10 @@
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
 mod action;
+mod aggregate;
 mod bulk;
+mod count;
+mod distinct;
 mod document_id;
 mod find;
 mod insert;
@@ -29,8 +32,11 @@ use std::sync::Arc;
 use bson::Document;
 
 pub(crate) use self::action::Criteria;
+pub use self::aggregate::Aggregate;
 pub use self::bulk::Bulk;
 pub(crate) use self::bulk::{id_of, unknown_write};
+pub use self::count::{CountDocuments, EstimatedDocumentCount};
+pub use self::distinct::Distinct;
 pub use self::find::{Find, FindOne};
 pub use self::insert::InsertOne;
 pub use self::model::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
@@ -81,12 +87,27 @@ pub struct Collection<T = Document, S = Free> {
 pub(crate) struct Target {
     client: Client,
     database: String,
+    /// The name of the collection. Empty for actions on the database itself.
     name: String,
     /// The reason why every server rejects the names, if they are invalid.
     problem: Option<String>,
     criteria: Criteria,
     /// `timeoutMS` of each operation.
     timeout: Option<TimeoutMs>,
+}
+
+impl Target {
+    /// The database itself, for actions that concern no collection.
+    pub(crate) fn of_database<S>(database: &Database<S>) -> Arc<Self> {
+        Arc::new(Self {
+            client: database.client().clone(),
+            database: database.name().to_owned(),
+            name: String::new(),
+            problem: database.problem(),
+            criteria: database.criteria(),
+            timeout: database.timeout_ms(),
+        })
+    }
 }
 
 impl<S: Scope> Database<S> {
@@ -166,6 +187,12 @@ impl<T, S> Collection<T, S> {
     /// The read preference of reads that have none of their own.
     pub fn read_preference(&self) -> &ReadPreference {
         &self.target.criteria.read_preference
+    }
+
+    /// The read preference of reads that have none of their own, as [`read_preference`](Self::read_preference). The
+    /// official driver has this name.
+    pub fn selection_criteria(&self) -> &ReadPreference {
+        self.read_preference()
     }
 
     /// The same collection, whose documents are of type `U`.

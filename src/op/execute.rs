@@ -23,7 +23,7 @@ use crate::logging::debug;
 use crate::options::{ClientOptions, ReadPreference, WriteConcern};
 use crate::random;
 use crate::sdam::errors::OperationResult;
-use crate::sdam::selection::ServerRequirement;
+use crate::sdam::selection::{ServerRequirement, WRITES_ON_SECONDARIES};
 use crate::sdam::{Selected, SelectingOperation, Topology};
 use crate::server_code::REAUTHENTICATION_REQUIRED;
 use crate::session::{ImplicitSession, ServerSession, SessionPool};
@@ -103,7 +103,11 @@ fn run_until(
     let selecting = SelectingOperation::new(operation.command.name(), operation.id);
     loop {
         let requirement = match operation.kind {
-            OperationKind::RetryableWrite | OperationKind::Write => ServerRequirement::Write,
+            OperationKind::RetryableWrite | OperationKind::Write => match operation.read_preference
+            {
+                Some(preference) => ServerRequirement::ReadAndWrite(preference),
+                None => ServerRequirement::Write,
+            },
             // The executor does not know if a command of the program reads or writes. Without a preference both need the
             // primary, so `Read` is right for both.
             _ => ServerRequirement::Read(preference),
@@ -326,8 +330,13 @@ impl Deployment<'_> {
         let socket =
             socket.map(|limit| Deadline::after(Instant::now(), Some(limit), TimeoutKind::Socket));
         let deadline = socket.map_or(deadline, |socket| Some(socket.within(deadline)));
-        let preference = selected.read_preference(operation.read_preference)?;
         let server = AttemptServer::from(&*selected);
+        // An old server runs an aggregation that writes on the primary only, so it gets no other preference.
+        let preference = operation.read_preference.filter(|_| {
+            operation.kind != OperationKind::Write
+                || server.max_wire_version >= WRITES_ON_SECONDARIES
+        });
+        let preference = selected.read_preference(preference)?;
         if let Some(queue) = operation.queue {
             let hello = selected.connection.hello();
             let chosen = queue.borrow_mut().choose(hello, operation.command.size());

@@ -93,7 +93,9 @@ impl TopologySnapshot {
     ) -> Option<Selected> {
         let is_common = match requirement {
             ServerRequirement::Write => true,
-            ServerRequirement::Read(preference) => preference.mode == ReadPreferenceMode::Primary,
+            ServerRequirement::Read(preference) | ServerRequirement::ReadAndWrite(preference) => {
+                preference.mode == ReadPreferenceMode::Primary
+            }
         };
         if !is_common || !deprioritized.is_empty() {
             return None;

@@ -19,6 +19,9 @@ use crate::reason::sdam::SdamFailure;
 pub(crate) enum ServerRequirement<'a> {
     /// A read, with this preference.
     Read(&'a ReadPreference),
+    /// An aggregation that writes its results, with this preference. A deployment with a server that has no such
+    /// aggregations on secondaries runs it on the primary.
+    ReadAndWrite(&'a ReadPreference),
     /// A write.
     Write,
 }
@@ -26,7 +29,7 @@ pub(crate) enum ServerRequirement<'a> {
 impl fmt::Display for ServerRequirement<'_> {
     /// Prints the requirements, as the end of "no server for".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Read(preference) = self else {
+        let (Self::Read(preference) | Self::ReadAndWrite(preference)) = self else {
             return f.write_str("a write");
         };
         write!(f, "a read by {}", preference.mode)?;
@@ -44,6 +47,9 @@ impl fmt::Display for ServerRequirement<'_> {
         }
     }
 }
+
+/// The first wire version whose secondaries run aggregations with `$out` or `$merge`: MongoDB 5.0.
+pub(crate) const WRITES_ON_SECONDARIES: i32 = 13;
 
 type Servers<'t> = Vec<&'t Arc<ServerDescription>>;
 
@@ -68,6 +74,13 @@ impl TopologyDescription {
             };
             return Err(Error::failed(Stage::Hello, cause).with_server(&server));
         }
+        let requirement = match requirement {
+            ServerRequirement::ReadAndWrite(preference) => match self.writes_on_secondaries() {
+                true => ServerRequirement::Read(preference),
+                false => ServerRequirement::Write,
+            },
+            other => other,
+        };
         if let ServerRequirement::Read(preference) = requirement {
             self.check(preference)?;
         }
@@ -91,6 +104,12 @@ impl TopologyDescription {
     pub fn has_writable_server(&self) -> bool {
         self.suitable(ServerRequirement::Write, &[])
             .is_ok_and(|servers| !servers.is_empty())
+    }
+
+    /// Returns true if all available servers can run an aggregation that writes on a secondary.
+    fn writes_on_secondaries(&self) -> bool {
+        let mut available = self.servers.values().filter(|server| server.is_available());
+        available.all(|server| server.max_wire_version >= WRITES_ON_SECONDARIES)
     }
 
     fn is_replica_set(&self) -> bool {
@@ -139,7 +158,10 @@ impl TopologyDescription {
             (TopologyType::Sharded, _) => of_type(ServerType::Mongos),
             (TopologyType::LoadBalanced, _) => of_type(ServerType::LoadBalancer),
             (_, ServerRequirement::Write) => of_type(ServerType::RsPrimary),
-            (_, ServerRequirement::Read(preference)) => {
+            (
+                _,
+                ServerRequirement::Read(preference) | ServerRequirement::ReadAndWrite(preference),
+            ) => {
                 let primary = of_type(ServerType::RsPrimary);
                 let secondaries = of_type(ServerType::RsSecondary);
                 let eligible = |candidates| self.eligible(candidates, preference);
