@@ -276,9 +276,6 @@ impl Client {
     /// [`Stage::Resolve`](crate::error::Stage::Resolve).
     pub fn with_options(options: ClientOptions) -> Result<Self> {
         let mut options = options.checked()?;
-        if let Some(warning) = options.without_effect() {
-            warn!(target: "mongotls::uri", "{warning}");
-        }
         if let Some(warning) = options.aws_keys_deprecation() {
             warn!(target: "mongotls::uri", "{warning}");
         }

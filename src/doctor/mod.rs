@@ -99,7 +99,6 @@ fn examine_parsed(started: Instant, parsed: Result<(ClientOptions, Vec<String>)>
     let mut files = Vec::new();
     let prepared = parsed.and_then(|(options, found)| {
         warnings = found;
-        warnings.extend(options.without_effect());
         warnings.extend(options.aws_keys_deprecation().map(str::to_owned));
         // The files are read only once, because a pipe has no data for a second time.
         let tls = options.tls.as_ref();

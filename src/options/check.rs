@@ -139,37 +139,6 @@ impl ClientOptions {
              AWS_SECRET_ACCESS_KEY, or use a role of the host. aws_keys_from_environment_only rejects such keys",
         )
     }
-
-    /// Returns a warning that names the options that have no effect yet, if any of them are set.
-    ///
-    /// Commands are sent as the program writes them ("Run Command").
-    pub(crate) fn without_effect(&self) -> Option<String> {
-        let preference = &self.read_preference;
-        let set = [
-            (
-                "readPreference",
-                preference.mode != super::ReadPreferenceMode::Primary,
-            ),
-            ("readPreferenceTags", !preference.tag_sets.is_empty()),
-            ("maxStalenessSeconds", preference.max_staleness.is_some()),
-            ("readConcernLevel", self.read_concern.level.is_some()),
-            ("w", self.write_concern.w.is_some()),
-            ("wTimeoutMS", self.write_concern.w_timeout.is_some()),
-            ("journal", self.write_concern.journal.is_some()),
-        ];
-        let names = set.into_iter().filter(|(_, is_set)| *is_set);
-        let names: Vec<&str> = names.map(|(name, _)| name).collect();
-        let verb = match names.len() {
-            0 => return None,
-            1 => "has",
-            _ => "have",
-        };
-        Some(format!(
-            "{} {verb} no effect yet: each command is sent as the program writes it; put readConcern and writeConcern into \
-             the command, and set its read preference with Command::read_preference",
-            names.join(", ")
-        ))
-    }
 }
 
 /// Returns the reason why a database name is invalid on every server, or `None` if it is valid. Source: the MongoDB
@@ -211,9 +180,7 @@ mod tests {
 
     use super::*;
     use crate::cause::CauseCode;
-    use crate::options::{
-        Acknowledgment, Credential, ProxyCredential, ProxyOptions, ReadPreferenceMode, Secret,
-    };
+    use crate::options::{Acknowledgment, Credential, ProxyCredential, ProxyOptions, Secret};
 
     fn parsed(uri: &str) -> ClientOptions {
         ClientOptions::parse(uri).unwrap().0
@@ -391,34 +358,6 @@ mod tests {
         ] {
             assert_eq!(warning(&uri), None, "{uri}");
         }
-    }
-
-    #[test]
-    fn options_that_nothing_uses_are_named() {
-        let warning = |uri: &str| parsed(uri).without_effect();
-        let rest = "no effect yet: each command is sent as the program writes it; put readConcern and writeConcern into \
-             the command, and set its read preference with Command::read_preference";
-        for (options, expected) in [
-            ("w=majority", "w has"),
-            ("journal=true", "journal has"),
-            ("readConcernLevel=majority", "readConcernLevel has"),
-            ("readPreference=nearest", "readPreference has"),
-            ("w=1&wTimeoutMS=5&j=false", "w, wTimeoutMS, journal have"),
-            (
-                "readPreference=secondary&readPreferenceTags=dc:a&maxStalenessSeconds=90",
-                "readPreference, readPreferenceTags, maxStalenessSeconds have",
-            ),
-        ] {
-            let found = warning(&format!("mongodb://h/?{options}"));
-            assert_eq!(found, Some(format!("{expected} {rest}")));
-        }
-        assert_eq!(
-            warning("mongodb://h/?readPreference=primary&retryWrites=false"),
-            None
-        );
-        let mut options = parsed("mongodb://h/");
-        options.read_preference.mode = ReadPreferenceMode::Nearest;
-        assert!(options.without_effect().is_some());
     }
 
     #[test]

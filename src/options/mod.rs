@@ -13,6 +13,7 @@ pub(crate) mod cloud;
 mod collation;
 mod collection;
 mod concern;
+mod create;
 mod credential;
 mod cursor;
 mod driver;
@@ -42,6 +43,10 @@ pub use self::collation::{
 pub use self::collection::{CollectionOptions, DatabaseOptions};
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,
+};
+pub use self::create::{
+    ChangeStreamPreAndPostImages, ClusteredIndex, TimeseriesGranularity, TimeseriesOptions,
+    ValidationAction, ValidationLevel,
 };
 pub use self::credential::Credential;
 pub(crate) use self::credential::CredentialDraft;
@@ -392,20 +397,25 @@ impl ClientOptions {
     /// Returns the read preference: the members that serve reads (`readPreference`, `readPreferenceTags`,
     /// `maxStalenessSeconds`). Default: the primary.
     ///
-    /// This option has no effect yet: a command goes to the primary unless
-    /// [`Command::read_preference`](crate::Command::read_preference) is set. The log and the doctor warn about it.
+    /// It applies to reads of collections and to aggregations of databases, unless the database, the collection or the
+    /// action has its own. A command of [`run_command`](crate::Database::run_command) runs on the primary unless
+    /// [`Command::read_preference`](crate::Command::read_preference) is set (specification "Run Command").
     pub fn read_preference(&self) -> &ReadPreference {
         &self.read_preference
     }
 
-    /// Returns the read concern (`readConcernLevel`). Default: the server's default. This option has no effect yet: a
-    /// command is sent as the program writes it. The log and the doctor warn about it.
+    /// Returns the read concern (`readConcernLevel`). Default: the server's default.
+    ///
+    /// It applies to reads of collections and to aggregations of databases, unless the database, the collection or the
+    /// action has its own. A command of [`run_command`](crate::Database::run_command) is sent as the program writes it.
     pub fn read_concern(&self) -> &ReadConcern {
         &self.read_concern
     }
 
-    /// Returns the write concern (`w`, `journal`, `wTimeoutMS`). Default: the server's default. This option has no
-    /// effect yet: a command is sent as the program writes it. The log and the doctor warn about it.
+    /// Returns the write concern (`w`, `journal`, `wTimeoutMS`). Default: the server's default.
+    ///
+    /// It applies to writes and to the administration of collections, unless the database, the collection or the action
+    /// has its own. A command of [`run_command`](crate::Database::run_command) is sent as the program writes it.
     pub fn write_concern(&self) -> &WriteConcern {
         &self.write_concern
     }

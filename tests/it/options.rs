@@ -1,4 +1,4 @@
-//! Options of a client with the bench: the addresses to connect to, options without effect, and the names of databases.
+//! Options of a client with the bench: the addresses to connect to, and the names of databases.
 
 use std::net::TcpListener;
 
@@ -149,27 +149,6 @@ fn a_target_that_does_not_answer_is_named() {
     let remedy = format!("Check the tunnel or the forwarded port at 127.0.0.1:{port}. ");
     assert!(cause.remedy().starts_with(&remedy), "{}", cause.remedy());
     assert_eq!(fact(error, "connect_to"), format!("127.0.0.1:{port}"));
-}
-
-#[test]
-fn options_without_effect_are_logged_and_shown_by_doctor() {
-    let server = Server::builder().start();
-    let warning = "readPreference, w have no effect yet: each command is sent as the program writes it; put readConcern and \
-        writeConcern into the command, and set its read preference with Command::read_preference";
-    let uri = |options: &str| format!("{}?{options}", server.uri());
-    let told = |options: &str| {
-        let warnings = doctor::examine(&uri(options)).examinations[0]
-            .warnings
-            .clone();
-        let log = mongotls_with(&["ping", &uri(options)], &[]);
-        assert_eq!(log.code, 0, "{}", log.err);
-        (
-            warnings.contains(&warning.to_owned()),
-            log.err.matches(warning).count(),
-        )
-    };
-    assert_eq!(told("w=majority&readPreference=nearest"), (true, 1));
-    assert_eq!(told("readPreference=primary&retryWrites=false"), (false, 0));
 }
 
 #[test]
