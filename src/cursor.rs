@@ -13,14 +13,14 @@ use bson::RawDocumentBuf;
 use bson::raw::RawDocument;
 use bson::{Document, RawBson};
 #[cfg(feature = "serde")]
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::client::Client;
 use crate::client_session::{Free, Scope, session_of};
 #[cfg(not(feature = "serde"))]
 use crate::document::to_document;
 #[cfg(feature = "serde")]
-use crate::document::to_typed;
+use crate::document::{to_borrowed_result, to_typed_result};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::event::OperationId;
 use crate::logging::debug;
@@ -36,7 +36,12 @@ use crate::server_code::CURSOR_NOT_FOUND;
 ///
 /// As an iterator it yields values of type `T`: any type that `serde` can deserialise from a document or, without the
 /// cargo feature `serde`, a [`Document`] or a [`RawDocumentBuf`](bson::RawDocumentBuf). [`advance`](Self::advance) and
-/// [`current`](Self::current) give access to the raw documents without a copy.
+/// [`current`](Self::current) give access to the raw documents without a copy, and with the feature `serde` `next_as` to
+/// values that borrow from them.
+///
+/// A document that is not a `T` is an error that names its index among the results, its `_id`, and the field:
+/// `document 17 (_id: 5) is not a shop::Order: items[3].price: expected f64, found string`. The cursor continues with the
+/// next document.
 ///
 /// A tailable cursor ([`Command::cursor_type`](crate::Command::cursor_type)) does not end when there are no more documents: it returns `None` for now,
 /// and may be used again as long as it [is open](Self::is_open). So the iterator is not fused. With
@@ -70,6 +75,8 @@ pub struct Cursor<T = Document, S: Scope = Free> {
     batch: Batch,
     /// The position of the current document in the batch.
     current: Range<usize>,
+    /// The number of documents that the cursor has moved to.
+    count: u64,
     batch_size: Option<i32>,
     comment: Option<GetMoreComment>,
     /// `maxTimeMS` of each `getMore`.
@@ -122,6 +129,7 @@ impl<T, S: Scope> Cursor<T, S> {
             operation_id,
             batch,
             current: 0..0,
+            count: 0,
             batch_size: None,
             comment: None,
             max_time: options.of_get_more(),
@@ -315,6 +323,7 @@ impl<T, S: Scope> Cursor<T, S> {
         loop {
             if let Some(document) = self.batch.next()? {
                 self.current = document;
+                self.count += 1;
                 return Ok(true);
             }
             if self.id == 0 {
@@ -367,9 +376,42 @@ impl<T, S: Scope> Cursor<T, S> {
         }
     }
 
-    fn next_as(&mut self, value: impl FnOnce(&RawDocument) -> Result<T>) -> Option<Result<T>> {
+    /// Moves to the next document and returns it as a value of type `U`, which may borrow its texts and bytes from the
+    /// batch. Returns `None` if there is no document for now; see [`advance`](Self::advance).
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Thing<'a> {
+    ///     name: &'a str,
+    /// }
+    ///
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let mut cursor = things.find(doc! {}).run()?;
+    /// while let Some(thing) = cursor.next_as::<Thing<'_>>()? {
+    ///     println!("{}", thing.name);
+    /// }
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance), and [`ErrorKind::Bson`] if the document is not a `U`. The error then names the
+    /// document and the field, and the cursor can be called again for the next document.
+    #[cfg(feature = "serde")]
+    pub fn next_as<'a, U: Deserialize<'a>>(&'a mut self) -> Result<Option<U>> {
+        match self.advance()? {
+            true => to_borrowed_result(self.current(), Some(self.count - 1)).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn next_with(
+        &mut self,
+        value: impl FnOnce(&RawDocument, u64) -> Result<T>,
+    ) -> Option<Result<T>> {
         match self.advance() {
-            Ok(true) => Some(value(self.current())),
+            Ok(true) => Some(value(self.current(), self.count - 1)),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
         }
@@ -381,7 +423,7 @@ impl<T: DeserializeOwned + 'static, S: Scope> Iterator for Cursor<T, S> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
-        self.next_as(to_typed)
+        self.next_with(|document, index| to_typed_result(document, Some(index)))
     }
 }
 
@@ -390,7 +432,7 @@ impl<S: Scope> Iterator for Cursor<Document, S> {
     type Item = Result<Document>;
 
     fn next(&mut self) -> Option<Result<Document>> {
-        self.next_as(to_document)
+        self.next_with(|document, _| to_document(document))
     }
 }
 
@@ -399,7 +441,7 @@ impl<S: Scope> Iterator for Cursor<RawDocumentBuf, S> {
     type Item = Result<RawDocumentBuf>;
 
     fn next(&mut self) -> Option<Result<RawDocumentBuf>> {
-        self.next_as(|document| Ok(document.to_owned()))
+        self.next_with(|document, _| Ok(document.to_owned()))
     }
 }
 

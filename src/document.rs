@@ -18,6 +18,8 @@ use bson::{Bson, Document, RawArray, RawBsonRef};
 #[cfg(feature = "serde")]
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+#[cfg(feature = "serde")]
+use crate::decode;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The maximum depth of a reply. MongoDB rejects documents with more than 100 levels; replies wrap them in a few
@@ -181,28 +183,80 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Values<T> {
     }
 }
 
-/// Converts the document to a value of type `T`.
+/// Converts a reply to a value of type `T`.
 #[cfg(feature = "serde")]
 pub(crate) fn to_typed<T: DeserializeOwned + 'static>(raw: &RawDocument) -> Result<T> {
+    to_typed_or(raw, || "the server's answer".to_owned())
+}
+
+/// Converts a document of a collection to a value of type `T`. `index` is its position among the results of a cursor.
+#[cfg(feature = "serde")]
+pub(crate) fn to_typed_result<T: DeserializeOwned + 'static>(
+    raw: &RawDocument,
+    index: Option<u64>,
+) -> Result<T> {
+    to_typed_or(raw, || subject(raw, index))
+}
+
+/// Converts a document of a collection to a value of type `T`, which may borrow from it.
+#[cfg(feature = "serde")]
+pub(crate) fn to_borrowed_result<'a, T: Deserialize<'a>>(
+    raw: &'a RawDocument,
+    index: Option<u64>,
+) -> Result<T> {
+    deserialize_or(raw, || subject(raw, index))
+}
+
+/// Converts the document. `subject` names it in an error.
+#[cfg(feature = "serde")]
+fn to_typed_or<T: DeserializeOwned + 'static>(
+    raw: &RawDocument,
+    subject: impl FnOnce() -> String,
+) -> Result<T> {
     // A plain document needs no serde, which is slower.
     let mut typed: Option<T> = None;
     if let Some(document) = (&mut typed as &mut dyn Any).downcast_mut::<Option<Document>>() {
         *document = Some(to_document(raw)?);
     }
-    if let Some(document) = typed {
-        return Ok(document);
+    match typed {
+        Some(document) => Ok(document),
+        None => deserialize_or(raw, subject),
     }
+}
+
+#[cfg(feature = "serde")]
+fn deserialize_or<'a, T: Deserialize<'a>>(
+    raw: &'a RawDocument,
+    subject: impl FnOnce() -> String,
+) -> Result<T> {
     check_depth(raw)?;
     bson::deserialize_from_slice(raw.as_bytes()).map_err(|error| {
-        Error::bson(
-            format!(
-                "the server's answer is not a {}",
-                std::any::type_name::<T>()
-            ),
-            error,
-        )
+        let mut message = format!("{} is not a {}", subject(), std::any::type_name::<T>());
+        if let Some(reason) = decode::explain::<T>(raw) {
+            message.push_str(&format!(": {reason}"));
+        }
+        Error::bson(message, error)
     })
 }
+
+/// The name of a document in an error: its index, and its `_id`.
+#[cfg(feature = "serde")]
+fn subject(raw: &RawDocument, index: Option<u64>) -> String {
+    let mut subject = match index {
+        Some(index) => format!("document {index}"),
+        None => "the document".to_owned(),
+    };
+    let id = raw.get("_id").ok().flatten();
+    if let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) {
+        let id: String = id.to_string().chars().take(LONGEST_ID).collect();
+        subject.push_str(&format!(" (_id: {id})"));
+    }
+    subject
+}
+
+/// The longest `_id` in an error, in characters.
+#[cfg(feature = "serde")]
+const LONGEST_ID: usize = 100;
 
 /// Converts a reply to a value of type `T`; see [`reply_to_document`].
 #[cfg(feature = "serde")]

@@ -104,6 +104,8 @@ mod conn;
 mod cursor;
 mod data;
 mod database;
+#[cfg(feature = "serde")]
+mod decode;
 mod document;
 mod encode;
 mod enum_text;

@@ -268,7 +268,7 @@ impl<T: DeserializeOwned + 'static, S: Scope> FindOne<T, S> {
     pub fn run(self) -> Result<Option<T>> {
         let document = self.run_raw()?;
         document
-            .map(|document| crate::document::to_typed(&document))
+            .map(|document| crate::document::to_typed_result(&document, None))
             .transpose()
     }
 }
