@@ -1,4 +1,4 @@
-//! The description of an index ("Index Management").
+//! The descriptions of indexes ("Index Management").
 
 use std::time::Duration;
 
@@ -99,6 +99,78 @@ impl IndexModel {
         document.insert("name", self.name());
         let others = self.options.iter().filter(|(key, _)| *key != "name");
         document.extend(others.map(|(key, value)| (key.clone(), value.clone())));
+        document
+    }
+}
+
+/// A search index to create: its definition, and its name and type if they are not the server's defaults.
+///
+/// ```
+/// use mongotls::SearchIndexModel;
+/// use mongotls::bson::doc;
+///
+/// let by_text = SearchIndexModel::new(doc! { "mappings": { "dynamic": true } }).name("by-text");
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a search index is created by Collection::create_search_index"]
+pub struct SearchIndexModel {
+    definition: Document,
+    name: Option<String>,
+    index_type: Option<SearchIndexType>,
+}
+
+/// The type of a search index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SearchIndexType {
+    /// A search index on text and other values. It is the server's default.
+    Search,
+    /// An index on vectors.
+    VectorSearch,
+}
+
+impl SearchIndexType {
+    /// Returns the type as written in a command: `search` or `vectorSearch`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::VectorSearch => "vectorSearch",
+        }
+    }
+}
+
+impl SearchIndexModel {
+    /// Creates a model with this definition.
+    pub fn new(definition: Document) -> Self {
+        Self {
+            definition,
+            name: None,
+            index_type: None,
+        }
+    }
+
+    /// Sets the name. Default: that of the server, `default`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the type. Default: that of the server, [`SearchIndexType::Search`].
+    pub fn index_type(mut self, index_type: SearchIndexType) -> Self {
+        self.index_type = Some(index_type);
+        self
+    }
+
+    /// The element of `indexes` in the command `createSearchIndexes`.
+    pub(crate) fn to_document(&self) -> Document {
+        let mut document = Document::new();
+        document.insert("definition", self.definition.clone());
+        if let Some(name) = &self.name {
+            document.insert("name", name);
+        }
+        if let Some(index_type) = self.index_type {
+            document.insert("type", index_type.as_str());
+        }
         document
     }
 }

@@ -145,13 +145,19 @@ pub use client::Client;
 pub use client_session::{Free, Scope, ScopedClient, Session, SessionOptions, StartSession};
 pub use collection::{Aggregate, CountDocuments, Distinct, EstimatedDocumentCount, Find, FindOne};
 pub use collection::{Bulk, Collection, InsertOne, Namespace};
+pub use collection::{
+    CreateCollection, CreateIndex, CreateIndexes, CreateSearchIndex, CreateSearchIndexes,
+    DropCollection, DropDatabase, DropIndexes, DropSearchIndex, ListCollectionNames,
+    ListCollections, ListDatabaseNames, ListDatabases, ListIndexNames, ListIndexes,
+    ListSearchIndexes, ModifyCollection, RenameCollection, UpdateSearchIndex,
+};
 pub use collection::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
 pub use command::Command;
 pub use cursor::Cursor;
 pub use database::Database;
 pub use encode::ToBson;
 pub use error::{Error, ErrorKind, Result};
-pub use index_model::IndexModel;
+pub use index_model::{IndexModel, SearchIndexModel, SearchIndexType};
 pub use options::ClientOptions;
 pub use uri::ConnectionString;
 

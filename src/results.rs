@@ -5,8 +5,10 @@ use std::fmt;
 
 use bson::{Bson, Document};
 
+mod admin;
 mod bulk;
 
+pub use self::admin::{CreateIndexResult, CreateIndexesResult, DatabaseSpecification};
 pub use self::bulk::{
     BulkFailure, BulkWriteResult, PartialBulkWriteResult, SummaryBulkWriteResult,
     VerboseBulkWriteResult,

@@ -147,6 +147,33 @@ impl<S> Action<S> {
     }
 }
 
+/// A command that changes collections or indexes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) name: &'static str,
+    /// The database, if it is not that of the collection.
+    pub(crate) database: Option<&'a str>,
+    /// The value of the first field, if it is not the name of the collection.
+    pub(crate) subject: Option<&'a str>,
+    /// True if the command accepts a write concern.
+    pub(crate) has_write_concern: bool,
+    /// The oldest wire version that has the command with its options.
+    pub(crate) min_wire_version: i32,
+}
+
+impl Change<'_> {
+    /// A command about the collection of the action, with its write concern.
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            database: None,
+            subject: None,
+            has_write_concern: true,
+            min_wire_version: 0,
+        }
+    }
+}
+
 /// The kind of a command that opens a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CursorCommand {
@@ -154,7 +181,6 @@ pub(crate) enum CursorCommand {
     Read,
     /// An aggregation that writes its results to a collection.
     ReadAndWrite,
-    #[allow(dead_code, reason = "the commands that list collections and indexes are added next")]
     /// A read about the deployment itself. It has no read concern, and runs on the primary.
     List,
 }
@@ -254,6 +280,55 @@ impl<S: Scope> Action<S> {
         let mut batch = CursorReply::new(reply, fields).into_batch()?;
         let position = batch.next()?;
         Ok(position.map(|position| batch.document(&position).to_owned()))
+    }
+
+    /// Runs a command that lists parts of the deployment, and returns its reply.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn run_list(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+    ) -> Result<RawDocumentBuf> {
+        let command = self.command(name, own)?;
+        let id = OperationId::default();
+        let operation = self.list(&command, &id);
+        let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
+        Ok(reply)
+    }
+
+    /// Runs a command that changes collections or indexes, and returns its reply.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, the server rejects it, or it is not acknowledged as the write concern requires.
+    pub(crate) fn run_administration(
+        &self,
+        change: Change<'_>,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+    ) -> Result<RawDocumentBuf> {
+        let mut command = self.command(change.name, own)?;
+        command.subject = change.subject.or(command.subject);
+        let id = OperationId::default();
+        let mut operation = Operation {
+            database: change.database.unwrap_or(&self.target.database),
+            min_wire_version: change.min_wire_version,
+            ..self.write(&command, &id, OperationKind::Write)
+        };
+        if change.has_write_concern {
+            self.check_acknowledged()?;
+        } else {
+            operation.write_concern = None;
+        }
+        if operation
+            .write_concern
+            .is_some_and(|it| !it.is_acknowledged())
+        {
+            operation.session = OperationSession::Omitted;
+        }
+        let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
+        self.transformed(WriteReply::read(&reply)?.check())?;
+        Ok(reply)
     }
 
     /// The operation of a command that reads.
@@ -373,6 +448,37 @@ macro_rules! option_fields {
         $(#[$doc])*
         pub fn $name(mut self, $name: bool) -> Self {
             self.action.options.set(bson::cstr!($key), $name);
+            self
+        }
+    };
+    (@text $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: impl AsRef<str>) -> Self {
+            self.action.options.set(bson::cstr!($key), $name.as_ref());
+            self
+        }
+    };
+    (@seconds $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: std::time::Duration) -> Self {
+            let seconds = i64::try_from($name.as_secs()).unwrap_or(i64::MAX);
+            self.action.options.set(bson::cstr!($key), seconds);
+            self
+        }
+    };
+    // A type of `options/` with a method `to_document`.
+    (@[$kind:ty] $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $kind) -> Self {
+            self.action.options.set_document(bson::cstr!($key), &$name.to_document());
+            self
+        }
+    };
+    // A type of `options/` with a method `as_str`.
+    (@($kind:ty) $(#[$doc:meta])* $name:ident $key:literal) => {
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $kind) -> Self {
+            self.action.options.set(bson::cstr!($key), $name.as_str());
             self
         }
     };

@@ -200,8 +200,8 @@ impl<T, S: Scope> Aggregate<T, S> {
 
 /// An encoded pipeline.
 #[derive(Debug)]
-struct Pipeline {
-    stages: RawArrayBuf,
+pub(super) struct Pipeline {
+    pub(super) stages: RawArrayBuf,
     /// True if the last stage is `$out` or `$merge`.
     writes: bool,
 }
@@ -209,7 +209,7 @@ struct Pipeline {
 impl Pipeline {
     /// # Errors
     /// If a stage is not a document.
-    fn new(stages: impl IntoIterator<Item = impl ToBson>) -> Result<Self> {
+    pub(super) fn new(stages: impl IntoIterator<Item = impl ToBson>) -> Result<Self> {
         let mut pipeline = Self {
             stages: RawArrayBuf::new(),
             writes: false,

@@ -6,6 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `admin/` | collections, databases and indexes: create, list, change, drop |
 //! | `action.rs` | the parts of every action, and the macros for their setters |
 //! | `find.rs` `aggregate.rs` `count.rs` `distinct.rs` | reads |
 //! | `bulk.rs` `model.rs` `progress.rs` | bulk writes; the models and the results that they share with those of the client |
@@ -14,6 +15,7 @@
 //! Sources: "CRUD API", "Read and Write Concern", "Find, getMore and killCursors".
 
 mod action;
+mod admin;
 mod aggregate;
 mod bulk;
 mod count;
@@ -32,6 +34,12 @@ use std::sync::Arc;
 use bson::Document;
 
 pub(crate) use self::action::Criteria;
+pub use self::admin::{
+    CreateCollection, CreateIndex, CreateIndexes, CreateSearchIndex, CreateSearchIndexes,
+    DropCollection, DropDatabase, DropIndexes, DropSearchIndex, ListCollectionNames,
+    ListCollections, ListDatabaseNames, ListDatabases, ListIndexNames, ListIndexes,
+    ListSearchIndexes, ModifyCollection, RenameCollection, UpdateSearchIndex,
+};
 pub use self::aggregate::Aggregate;
 pub use self::bulk::Bulk;
 pub(crate) use self::bulk::{id_of, unknown_write};
