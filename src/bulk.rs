@@ -26,7 +26,7 @@ use crate::event::OperationId;
 use crate::op::run_command::Opened;
 use crate::op::{
     CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession,
-    QueuedWrite, Rules, WriteQueue, execute,
+    QueuedWrite, Rules, WriteQueue, execute, transformed_write,
 };
 use crate::options::{WriteConcern, collection_name_problem, database_name_problem};
 use crate::results::{
@@ -435,7 +435,9 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             return Err(Error::invalid_argument("a bulk write needs a model"));
         }
         self.send();
-        self.progress.finish(R::partial).map(R::from_verbose)
+        let timeout = self.timeout_ms();
+        let result = self.progress.finish(R::partial).map(R::from_verbose);
+        transformed_write(result, timeout)
     }
 
     /// Sends all models so far, unless the bulk is over.
@@ -461,12 +463,7 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             checks_sizes: !is_acknowledged,
         });
         let command = self.command()?;
-        let of_bulk = self.timeout.map(|limit| TimeoutMs {
-            limit,
-            kind: TimeoutKind::Operation,
-        });
-        let timeout = of_bulk.or_else(|| TimeoutMs::of_client(self.client.options()));
-        let (limit, max_time, cursor_timeout) = CursorTiming::default().begin(timeout)?;
+        let (limit, max_time, cursor_timeout) = CursorTiming::default().begin(self.timeout_ms())?;
         while self.queue.get_mut().next().is_some() {
             let (session, kind) = match is_acknowledged {
                 true => (
@@ -503,6 +500,15 @@ impl<S: Scope, R: ClientBulkResult> ClientBulk<S, R> {
             }
         }
         Ok(())
+    }
+
+    /// `timeoutMS` of the bulk or of the client.
+    fn timeout_ms(&self) -> Option<TimeoutMs> {
+        let of_bulk = self.timeout.map(|limit| TimeoutMs {
+            limit,
+            kind: TimeoutKind::Operation,
+        });
+        of_bulk.or_else(|| TimeoutMs::of_client(self.client.options()))
     }
 
     /// Rejects what a bulk without acknowledgement cannot do.

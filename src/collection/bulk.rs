@@ -110,6 +110,9 @@ const DELETE: CommandKind = CommandKind {
     sequence: "deletes",
 };
 
+/// The wire version of MongoDB 4.4, which brought the hint of deletions.
+const HINT_OF_DELETE: i32 = 9;
+
 /// The models that can be added.
 impl<T, S: Scope> Bulk<T, S> {
     /// Inserts a document. If it has no `_id`, the driver creates one, an `ObjectId`.
@@ -308,7 +311,8 @@ impl<T, S: Scope> Bulk<T, S> {
             return Err(Error::invalid_argument("a bulk write needs a model"));
         }
         self.send();
-        self.progress.finish(PartialBulkWriteResult::Collection)
+        let result = self.progress.finish(PartialBulkWriteResult::Collection);
+        self.action.transformed(result)
     }
 
     /// Sends all models so far, unless the bulk is over.
@@ -393,7 +397,10 @@ impl<T, S: Scope> Bulk<T, S> {
                 ));
             }
         };
+        // An older server ignores the hint of a deletion, and could not report an error ("CRUD API", "Hint").
+        let needs_hint = !is_acknowledged && kind == DELETE && self.queue(kind).borrow().has_hint();
         let operation = Operation {
+            min_wire_version: if needs_hint { HINT_OF_DELETE } else { 0 },
             queue: Some(self.queue(kind)),
             limit,
             session,

@@ -202,6 +202,7 @@ impl LastModel<'_> {
     }
 
     fn set_hint(&mut self, hint: Hint) {
+        self.queue.add_hint();
         match hint {
             Hint::Name(name) => self.set(cstr!("hint"), name),
             Hint::Keys(keys) => self.set_document(cstr!("hint"), &keys),

@@ -31,6 +31,8 @@ pub(crate) struct WriteQueue {
     /// The namespaces of a `bulkWrite`. Empty for the commands of a collection.
     namespaces: Namespaces,
     rules: Rules,
+    /// True if a write names the index to use.
+    has_hint: bool,
 }
 
 /// The rules for the choice of writes.
@@ -112,7 +114,18 @@ impl WriteQueue {
             limits: Limits::USUAL,
             namespaces: Namespaces::default(),
             rules: Rules::default(),
+            has_hint: false,
         }
+    }
+
+    /// Notes that a write names the index to use.
+    pub(crate) fn add_hint(&mut self) {
+        self.has_hint = true;
+    }
+
+    /// Returns whether a write of the queue names the index to use, or has done so.
+    pub(crate) fn has_hint(&self) -> bool {
+        self.has_hint
     }
 
     /// Adds a write, which `encode` appends as a document. Nothing is added after an error.
@@ -446,5 +459,138 @@ impl Seen {
 
     fn number_of(&self, index: u32) -> i32 {
         self.numbers.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, rawdoc};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn hello(message: usize, writes: u32) -> Hello {
+        Hello {
+            max_message_size: MESSAGE_OVERHEAD + message,
+            max_bson_object_size: 100,
+            max_write_batch_size: writes,
+            ..Hello::default()
+        }
+    }
+
+    fn push(queue: &mut WriteQueue, index: usize, namespace: u32, write: &RawDocumentBuf) {
+        let write_in_queue = QueuedWrite {
+            index,
+            is_multi: index == 3,
+            namespace,
+        };
+        let encode = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(write.as_bytes());
+            Ok(())
+        };
+        queue.push(write_in_queue, encode).unwrap();
+    }
+
+    fn chosen(queue: &WriteQueue) -> Vec<usize> {
+        queue.chosen().map(|(write, _)| write.index).collect()
+    }
+
+    #[test]
+    fn batches_end_at_limits_and_gaps_of_an_order() {
+        let mut queue = WriteQueue::new("updates");
+        for index in [0, 1, 2, 3, 7] {
+            push(&mut queue, index, 0, &rawdoc! { "q": {}, "u": {} });
+        }
+        let size = queue.size() / 5;
+        assert!(queue.has_multi(), "most servers take all of them at once");
+        queue.choose(&hello(10_000, 2), 0).unwrap();
+        assert_eq!((chosen(&queue), queue.has_multi()), (vec![0, 1], false));
+        // Another attempt, at a server with other limits.
+        queue.choose(&hello(3 * size + 40, 9), 41).unwrap();
+        assert_eq!(chosen(&queue), [0, 1]);
+        queue.choose(&hello(3 * size + 41, 9), 41).unwrap();
+        assert_eq!(chosen(&queue), [0, 1, 2]);
+        assert_eq!(queue.sequences()[0].documents.len(), 3 * size);
+        queue.advance();
+        let is_ordered = true;
+        let checks_sizes = false;
+        queue.set_rules(Rules {
+            is_ordered,
+            checks_sizes,
+        });
+        queue.choose(&hello(10_000, 9), 0).unwrap();
+        assert_eq!((chosen(&queue), queue.has_multi()), (vec![3], true));
+        queue.advance();
+        assert_eq!(queue.next().unwrap().index, 7);
+        let error = queue.choose(&hello(size - 1, 9), 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let expected = format!(
+            "write 7 takes {size} bytes, and the server accepts {} at most",
+            size - 1
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_command_has_only_the_namespaces_of_its_writes() {
+        let mut queue = WriteQueue::new("ops");
+        for (index, name) in ["a.x", "b.y", "a.x", "b.y", "c.z"].into_iter().enumerate() {
+            let namespace = queue.namespace(name);
+            push(
+                &mut queue,
+                index,
+                namespace,
+                &rawdoc! { "insert": 9, "document": {} },
+            );
+        }
+        let mut seen = Vec::new();
+        while queue.next().is_some() {
+            queue.choose(&hello(10_000, 3), 0).unwrap();
+            let numbers = queue
+                .chosen()
+                .map(|(_, write)| write.get_i32("insert").unwrap());
+            let mut names = queue.sequences()[1].documents;
+            let mut texts = String::new();
+            while !names.is_empty() {
+                let (name, rest) = names.split_at(document_size(names));
+                texts += RawDocument::from_bytes(name)
+                    .unwrap()
+                    .get_str("ns")
+                    .unwrap();
+                names = rest;
+            }
+            seen.push((numbers.collect::<Vec<_>>(), texts));
+            queue.advance();
+        }
+        let expected = [
+            (vec![0, 1, 0], "a.xb.y".to_owned()),
+            (vec![0, 1], "b.yc.z".to_owned()),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn stored_documents_have_a_limit_if_the_server_reports_nothing() {
+        let text = "x".repeat(100);
+        let check = |identifier, write: RawDocumentBuf| {
+            let mut queue = WriteQueue::new(identifier);
+            queue.set_rules(Rules {
+                is_ordered: false,
+                checks_sizes: true,
+            });
+            push(&mut queue, 0, 0, &write);
+            queue.choose(&hello(10_000, 9), 0)
+        };
+        for (identifier, write) in [
+            ("documents", rawdoc! { "a": &*text }),
+            ("ops", rawdoc! { "insert": 0, "document": { "a": &*text } }),
+            ("updates", rawdoc! { "q": {}, "u": { "a": &*text } }),
+        ] {
+            let error = check(identifier, write).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            assert!(error.to_string().contains("accepts 100 at most"), "{error}");
+        }
+        let update = rawdoc! { "q": {}, "u": { "$set": { "a": &*text } } };
+        assert!(check("updates", update).is_ok());
     }
 }

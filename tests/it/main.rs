@@ -13,6 +13,7 @@ mod certificates;
 mod cli;
 mod client_metadata;
 mod closing;
+mod collections;
 mod command_line;
 mod commands;
 mod common;
