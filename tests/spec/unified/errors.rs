@@ -5,10 +5,12 @@ use std::error::Error as _;
 
 use bson::{Bson, Document, doc};
 use mongotls::Error;
+use mongotls::results::WriteConcernError;
 use serde_json::Value;
 
 use super::json::{bson, texts};
 use super::matcher::{Lookup, matches, matches_roots};
+use super::operations::bulk_result;
 
 /// Fails unless the error is the expected one.
 pub(crate) fn check(expected: &Value, error: &Error, lookup: &dyn Lookup) -> Result<(), String> {
@@ -45,10 +47,7 @@ fn check_field(
     match field {
         "isError" => Ok(()),
         // An answer of the server makes an error that is not one of the client.
-        "isClientError" => {
-            let is_of_server = error.command().is_some() || error.write_failure().is_some();
-            same((!is_of_server).into())
-        }
+        "isClientError" => same(server_error(error).is_none().into()),
         "isTimeoutError" => same(error.is_timeout().into()),
         "errorContains" => {
             let text = whole_text(error).to_lowercase();
@@ -82,7 +81,13 @@ fn check_field(
                 .map(Bson::Document);
             matches(&bson(expected)?, reply.as_ref(), true, lookup)
         }
-        "expectResult" => matches(&bson(expected)?, None, false, lookup),
+        "expectResult" => {
+            let partial = error
+                .bulk_failure()
+                .and_then(|failure| failure.partial_result.as_ref());
+            let partial = partial.map(|result| Bson::Document(bulk_result(result)));
+            matches(&bson(expected)?, partial.as_ref(), true, lookup)
+        }
         "writeErrors" => write_errors(expected, error, lookup),
         "writeConcernErrors" => write_concern_errors(expected, error, lookup),
         _ => Err("the runner does not know the field".to_owned()),
@@ -105,13 +110,13 @@ fn server_error(error: &Error) -> Option<ServerError<'_>> {
             message: &failure.message,
         });
     }
-    let failure = error.write_failure()?;
-    let of_write = failure.errors.first().map(|error| ServerError {
+    let failed = error.write_failure().map(|failure| &failure.errors[..]);
+    let of_write = failed.unwrap_or_default().first().map(|error| ServerError {
         code: error.code,
         code_name: &error.code_name,
         message: &error.message,
     });
-    let of_concern = failure.concern_error.as_ref().map(|error| ServerError {
+    let of_concern = concern_errors(error).first().map(|error| ServerError {
         code: error.code,
         code_name: &error.code_name,
         message: &error.message,
@@ -146,14 +151,24 @@ fn write_concern_errors(
     error: &Error,
     lookup: &dyn Lookup,
 ) -> Result<(), String> {
-    let failures = error.write_failure();
-    let failures = failures.and_then(|failure| failure.concern_error.as_ref());
-    let actual: Vec<_> = failures
-        .iter()
+    let actual: Vec<_> = concern_errors(error)
+        .into_iter()
         .map(|error| failure(error.code, &error.message, error.details.as_ref()))
         .map(Bson::Document)
         .collect();
     matches_roots(&bson(expected)?, &actual, lookup)
+}
+
+/// The failures of the write concern: at most one, or one for each command of a bulk.
+fn concern_errors(error: &Error) -> Vec<&WriteConcernError> {
+    match error.bulk_failure() {
+        Some(bulk) => bulk.concern_errors.iter().collect(),
+        None => {
+            let failure = error.write_failure();
+            let error = failure.and_then(|failure| failure.concern_error.as_ref());
+            error.into_iter().collect()
+        }
+    }
 }
 
 fn failure(code: i32, message: &str, details: Option<&Document>) -> Document {

@@ -95,11 +95,6 @@ impl Call<'_> {
         self.value(name)?.ok_or_else(|| missing(name))
     }
 
-    /// Documents that must be among the arguments.
-    pub(super) fn documents(&self, name: &'static str) -> Result<Vec<Document>, Failure> {
-        self.array(name)?.ok_or_else(|| missing(name))
-    }
-
     pub(super) fn string(&self, name: &'static str) -> Result<Option<&str>, Failure> {
         let Some(value) = self.argument(name) else {
             return Ok(None);
@@ -132,11 +127,6 @@ impl Call<'_> {
     /// A number of milliseconds.
     pub(super) fn millis(&self, name: &'static str) -> Result<Option<Duration>, Failure> {
         Ok(self.u64(name)?.map(Duration::from_millis))
-    }
-
-    /// A number of seconds.
-    pub(super) fn seconds(&self, name: &'static str) -> Result<Option<Duration>, Failure> {
-        Ok(self.u64(name)?.map(Duration::from_secs))
     }
 
     pub(super) fn fields(&self, name: &'static str) -> Result<Option<Document>, Failure> {

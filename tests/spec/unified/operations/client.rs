@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mongotls::options::DriverInfo;
 
+use super::bulk::{CLIENT_BULK_WRITE, client_bulk_write};
 use super::{Call, Operation, Outcome, later, now};
 use crate::unified::entities::{ClientEntity, Entity};
 use crate::unified::failure::Failure;
@@ -12,22 +13,7 @@ use crate::unified::json::only_arguments;
 pub(super) const OPERATIONS: &[Operation] = &[
     now("close", &[], close),
     now("appendMetadata", &["driverInfoOptions"], append_metadata),
-    later(
-        "clientBulkWrite",
-        &[
-            "models",
-            "ordered",
-            "bypassDocumentValidation",
-            "let",
-            "comment",
-            "verboseResults",
-            "writeConcern",
-            "rawData",
-            "session",
-            "timeoutMS",
-        ],
-        "bulk writes",
-    ),
+    now("clientBulkWrite", CLIENT_BULK_WRITE, client_bulk_write),
     later(
         "createChangeStream",
         super::database::CHANGE_STREAM,
@@ -53,7 +39,7 @@ const LIST_DATABASES: &[&str] = &[
     "maxTimeMS",
 ];
 
-fn client<'a>(call: &Call<'a>) -> Result<&'a Arc<ClientEntity>, Failure> {
+pub(super) fn client<'a>(call: &Call<'a>) -> Result<&'a Arc<ClientEntity>, Failure> {
     match call.object {
         Some(Entity::Client(client)) => Ok(client),
         _ => Err(Failure::Entity("the object is not a client".to_owned())),

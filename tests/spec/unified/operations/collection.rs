@@ -4,6 +4,7 @@ use bson::Document;
 use mongotls::Collection;
 
 use super::arguments::scoped;
+use super::bulk::{self, BULK_WRITE};
 use super::find::{self, FIND, FIND_ONE};
 use super::insert::{self, INSERT_ONE};
 use super::{Call, Operation, later, now};
@@ -15,21 +16,7 @@ const INDEXES: &str = "index management";
 
 pub(super) const OPERATIONS: &[Operation] = &[
     later("aggregate", AGGREGATE, TYPED),
-    later(
-        "bulkWrite",
-        &[
-            "requests",
-            "ordered",
-            "bypassDocumentValidation",
-            "comment",
-            "let",
-            "rawData",
-            "writeConcern",
-            "session",
-            "timeoutMS",
-        ],
-        "bulk writes",
-    ),
+    now("bulkWrite", BULK_WRITE, scoped!(object, bulk::bulk_write)),
     later("count", COUNT, TYPED),
     later("countDocuments", COUNT, TYPED),
     later("estimatedDocumentCount", COUNT, TYPED),

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bucket;
+mod bulk;
 mod client;
 mod client_encryption;
 mod collection;
@@ -22,6 +23,7 @@ use mongotls::options::{ReadPreference, ReadPreferenceMode};
 use serde_json::Value;
 
 pub(super) use self::arguments::{read_concern, write_concern};
+pub(super) use self::bulk::document as bulk_result;
 use super::entities::Entity;
 use super::failure::Failure;
 use super::json::{items, only_arguments, unsigned};
