@@ -29,7 +29,7 @@ use super::scan::Kind;
 pub(crate) enum Entity {
     Client(Arc<ClientEntity>),
     Database(DatabaseEntity),
-    Collection(Collection<Document>),
+    Collection(CollectionEntity),
     Session(Arc<SessionEntity>),
     Cursor(Arc<Mutex<CursorEntity>>),
     Bucket,
@@ -51,6 +51,14 @@ pub(crate) struct ClientEntity {
 #[derive(Clone)]
 pub(crate) struct DatabaseEntity {
     pub(crate) database: Database,
+}
+
+/// A collection with its options.
+#[derive(Clone)]
+pub(crate) struct CollectionEntity {
+    pub(crate) collection: Collection<Document>,
+    /// Its database, with the time limit of the collection, for operations that the library has only as commands.
+    pub(crate) commands: Database,
 }
 
 /// An explicit session, until it is ended. `Session` is not `Sync`, so a lock makes it usable from threads.
@@ -204,8 +212,13 @@ impl CaseRun {
             "collection" => {
                 let database = entities.database(text("database"))?.database;
                 let settings = settings(&fields["collectionOptions"])?;
-                let name = text("collectionName");
-                Entity::Collection(database.collection_with_options(name, settings))
+                Entity::Collection(CollectionEntity {
+                    commands: match settings.timeout {
+                        Some(limit) => database.with_timeout(limit),
+                        None => database.clone(),
+                    },
+                    collection: database.collection_with_options(text("collectionName"), settings),
+                })
             }
             "session" => {
                 let client = entities.client(text("client"))?;

@@ -95,6 +95,11 @@ impl Call<'_> {
         self.value(name)?.ok_or_else(|| missing(name))
     }
 
+    /// Documents that must be among the arguments.
+    pub(super) fn documents(&self, name: &'static str) -> Result<Vec<Document>, Failure> {
+        self.array(name)?.ok_or_else(|| missing(name))
+    }
+
     pub(super) fn string(&self, name: &'static str) -> Result<Option<&str>, Failure> {
         let Some(value) = self.argument(name) else {
             return Ok(None);

@@ -3,23 +3,37 @@
 use bson::Document;
 use mongotls::Collection;
 
+use super::aggregate::{self, AGGREGATE};
 use super::arguments::scoped;
 use super::bulk::{self, BULK_WRITE};
+use super::count::{self, COUNT, COUNT_DOCUMENTS, DISTINCT, ESTIMATED_COUNT, MAP_REDUCE};
 use super::find::{self, FIND, FIND_ONE};
 use super::insert::{self, INSERT_ONE};
 use super::{Call, Operation, later, now};
-use crate::unified::entities::Entity;
+use crate::unified::entities::{CollectionEntity, Entity};
 use crate::unified::failure::Failure;
 
 const TYPED: &str = "typed collections";
 const INDEXES: &str = "index management";
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    later("aggregate", AGGREGATE, TYPED),
+    now(
+        "aggregate",
+        AGGREGATE,
+        scoped!(object, aggregate::of_collection),
+    ),
     now("bulkWrite", BULK_WRITE, scoped!(object, bulk::bulk_write)),
-    later("count", COUNT, TYPED),
-    later("countDocuments", COUNT, TYPED),
-    later("estimatedDocumentCount", COUNT, TYPED),
+    now("count", COUNT, count::count),
+    now(
+        "countDocuments",
+        COUNT_DOCUMENTS,
+        scoped!(object, count::count_documents),
+    ),
+    now(
+        "estimatedDocumentCount",
+        ESTIMATED_COUNT,
+        scoped!(object, count::estimated_document_count),
+    ),
     later(
         "createChangeStream",
         super::database::CHANGE_STREAM,
@@ -36,23 +50,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     later("createSearchIndexes", &["models"], INDEXES),
     later("deleteMany", DELETE, TYPED),
     later("deleteOne", DELETE, TYPED),
-    later(
-        "distinct",
-        &[
-            "fieldName",
-            "filter",
-            "collation",
-            "comment",
-            "hint",
-            "maxTimeMS",
-            "rawData",
-            "readConcern",
-            "readPreference",
-            "session",
-            "timeoutMS",
-        ],
-        TYPED,
-    ),
+    now("distinct", DISTINCT, scoped!(object, count::distinct)),
     later(
         "drop",
         &["writeConcern", "comment", "session", "timeoutMS"],
@@ -87,20 +85,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &["name", "aggregationOptions"],
         INDEXES,
     ),
-    later(
-        "mapReduce",
-        &[
-            "map",
-            "reduce",
-            "out",
-            "finalize",
-            "scope",
-            "verbose",
-            "session",
-            "timeoutMS",
-        ],
-        TYPED,
-    ),
+    now("mapReduce", MAP_REDUCE, count::map_reduce),
     later(
         "rename",
         &["to", "dropTarget", "comment", "session", "timeoutMS"],
@@ -114,45 +99,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
 
 /// The collection of the call.
 pub(super) fn object<'a>(call: &Call<'a>) -> Result<&'a Collection<Document>, Failure> {
+    Ok(&entity(call)?.collection)
+}
+
+pub(super) fn entity<'a>(call: &Call<'a>) -> Result<&'a CollectionEntity, Failure> {
     match call.object {
-        Some(Entity::Collection(collection)) => Ok(collection),
+        Some(Entity::Collection(entity)) => Ok(entity),
         _ => Err(Failure::Entity("the object is not a collection".to_owned())),
     }
 }
-
-pub(super) const AGGREGATE: &[&str] = &[
-    "pipeline",
-    "allowDiskUse",
-    "batchSize",
-    "bypassDocumentValidation",
-    "collation",
-    "comment",
-    "cursorType",
-    "hint",
-    "let",
-    "maxAwaitTimeMS",
-    "maxTimeMS",
-    "rawData",
-    "readConcern",
-    "readPreference",
-    "session",
-    "timeoutMS",
-    "timeoutMode",
-    "writeConcern",
-];
-
-const COUNT: &[&str] = &[
-    "filter",
-    "collation",
-    "comment",
-    "hint",
-    "limit",
-    "maxTimeMS",
-    "rawData",
-    "session",
-    "skip",
-    "timeoutMS",
-];
 
 const DELETE: &[&str] = &[
     "filter",

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bson::{Document, RawBson};
 use mongotls::options::{CursorTimeoutMode, CursorType};
-use mongotls::{Command, Cursor, Free, Scope};
+use mongotls::{Command, Cursor, Database, Free, Scope};
 
+use super::aggregate::{self, AGGREGATE};
+use super::arguments::scoped;
 use super::{Call, Operation, Outcome, later, now};
 use crate::unified::entities::{CursorEntity, DatabaseEntity, Entity};
 use crate::unified::failure::Failure;
@@ -26,7 +28,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     now("runCursorCommand", CURSOR_COMMAND, run_cursor_command),
     now("createCommandCursor", CURSOR_COMMAND, create_command_cursor),
-    later("aggregate", super::collection::AGGREGATE, "typed databases"),
+    now(
+        "aggregate",
+        AGGREGATE,
+        scoped!(object, aggregate::of_database),
+    ),
     later("createChangeStream", CHANGE_STREAM, "change streams"),
     later(
         "createCollection",
@@ -140,6 +146,11 @@ fn database<'a>(call: &Call<'a>) -> Result<&'a DatabaseEntity, Failure> {
         Some(Entity::Database(database)) => Ok(database),
         _ => Err(Failure::Entity("the object is not a database".to_owned())),
     }
+}
+
+/// The database of the call.
+fn object<'a>(call: &Call<'a>) -> Result<&'a Database, Failure> {
+    Ok(&database(call)?.database)
 }
 
 /// The command of `command`, whose first field is `commandName`.

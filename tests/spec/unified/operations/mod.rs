@@ -1,12 +1,14 @@
 //! The operations, one file for each kind of object. An operation is one row of a table: its name, its arguments, and
 //! the function that performs it.
 
+mod aggregate;
 mod arguments;
 mod bucket;
 mod bulk;
 mod client;
 mod client_encryption;
 mod collection;
+mod count;
 mod cursor;
 mod database;
 mod find;
