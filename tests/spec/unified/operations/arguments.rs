@@ -134,6 +134,11 @@ impl Call<'_> {
         Ok(self.u64(name)?.map(Duration::from_millis))
     }
 
+    /// A number of seconds.
+    pub(super) fn seconds(&self, name: &'static str) -> Result<Option<Duration>, Failure> {
+        Ok(self.u64(name)?.map(Duration::from_secs))
+    }
+
     pub(super) fn fields(&self, name: &'static str) -> Result<Option<Document>, Failure> {
         self.read(name, "a document", |value| document(value).ok())
     }
@@ -198,7 +203,7 @@ impl Call<'_> {
         preference.map_err(Failure::Malformed)
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         name: &'static str,
         kind: &str,

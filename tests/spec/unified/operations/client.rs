@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use mongotls::options::DriverInfo;
 
+use super::admin::{self, DROP_DATABASE, LIST_DATABASES};
+use super::arguments::scoped;
 use super::bulk::{CLIENT_BULK_WRITE, client_bulk_write};
 use super::{Call, Operation, Outcome, later, now};
 use crate::unified::entities::{ClientEntity, Entity};
@@ -19,24 +21,26 @@ pub(super) const OPERATIONS: &[Operation] = &[
         super::database::CHANGE_STREAM,
         "change streams",
     ),
-    later(
+    now(
         "dropDatabase",
-        &["database", "writeConcern", "session", "timeoutMS"],
-        "typed databases",
+        DROP_DATABASE,
+        scoped!(admin::client, admin::drop_database),
     ),
-    later("listDatabaseNames", LIST_DATABASES, "typed databases"),
-    later("listDatabaseObjects", LIST_DATABASES, "typed databases"),
-    later("listDatabases", LIST_DATABASES, "typed databases"),
-];
-
-const LIST_DATABASES: &[&str] = &[
-    "filter",
-    "nameOnly",
-    "authorizedDatabases",
-    "comment",
-    "session",
-    "timeoutMS",
-    "maxTimeMS",
+    now(
+        "listDatabaseNames",
+        LIST_DATABASES,
+        scoped!(admin::client, admin::list_database_names),
+    ),
+    now(
+        "listDatabaseObjects",
+        LIST_DATABASES,
+        scoped!(admin::client, admin::list_database_names),
+    ),
+    now(
+        "listDatabases",
+        LIST_DATABASES,
+        scoped!(admin::client, admin::list_databases),
+    ),
 ];
 
 pub(super) fn client<'a>(call: &Call<'a>) -> Result<&'a Arc<ClientEntity>, Failure> {

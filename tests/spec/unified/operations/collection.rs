@@ -3,18 +3,21 @@
 use bson::Document;
 use mongotls::Collection;
 
+use super::admin::{self, DROP, RENAME};
 use super::aggregate::{self, AGGREGATE};
 use super::arguments::scoped;
 use super::bulk::{self, BULK_WRITE};
 use super::count::{self, COUNT, COUNT_DOCUMENTS, DISTINCT, ESTIMATED_COUNT, MAP_REDUCE};
 use super::find::{self, FIND, FIND_ONE};
+use super::indexes::{
+    self, CREATE_INDEX, CREATE_INDEXES, DROP_INDEX, DROP_INDEXES, LIST_INDEX_NAMES, LIST_INDEXES,
+};
 use super::insert::{self, INSERT_ONE};
 use super::{Call, Operation, later, now};
 use crate::unified::entities::{CollectionEntity, Entity};
 use crate::unified::failure::Failure;
 
 const TYPED: &str = "typed collections";
-const INDEXES: &str = "index management";
 
 pub(super) const OPERATIONS: &[Operation] = &[
     now(
@@ -40,25 +43,45 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "change streams",
     ),
     now("createFindCursor", FIND, find::create_find_cursor),
-    later("createIndex", INDEX, INDEXES),
-    later("createIndexes", INDEX, INDEXES),
-    later(
-        "createSearchIndex",
-        &["model", "name", "definition", "type"],
-        INDEXES,
+    now(
+        "createIndex",
+        CREATE_INDEX,
+        scoped!(object, indexes::create_index),
     ),
-    later("createSearchIndexes", &["models"], INDEXES),
+    now(
+        "createIndexes",
+        CREATE_INDEXES,
+        scoped!(object, indexes::create_indexes),
+    ),
+    now(
+        "createSearchIndex",
+        &["model", "session"],
+        scoped!(object, indexes::create_search_index),
+    ),
+    now(
+        "createSearchIndexes",
+        &["models", "session"],
+        scoped!(object, indexes::create_search_indexes),
+    ),
     later("deleteMany", DELETE, TYPED),
     later("deleteOne", DELETE, TYPED),
     now("distinct", DISTINCT, scoped!(object, count::distinct)),
-    later(
-        "drop",
-        &["writeConcern", "comment", "session", "timeoutMS"],
-        TYPED,
+    now("drop", DROP, scoped!(object, admin::drop_of)),
+    now(
+        "dropIndex",
+        DROP_INDEX,
+        scoped!(object, indexes::drop_index),
     ),
-    later("dropIndex", DROP_INDEX, INDEXES),
-    later("dropIndexes", DROP_INDEX, INDEXES),
-    later("dropSearchIndex", &["name"], INDEXES),
+    now(
+        "dropIndexes",
+        DROP_INDEXES,
+        scoped!(object, indexes::drop_indexes),
+    ),
+    now(
+        "dropSearchIndex",
+        &["name", "session"],
+        scoped!(object, indexes::drop_search_index),
+    ),
     now("find", FIND, scoped!(object, find::find)),
     now("findOne", FIND_ONE, scoped!(object, find::find_one)),
     later("findOneAndDelete", FIND_AND_MODIFY, TYPED),
@@ -78,23 +101,31 @@ pub(super) const OPERATIONS: &[Operation] = &[
         TYPED,
     ),
     now("insertOne", INSERT_ONE, scoped!(object, insert::insert_one)),
-    later("listIndexNames", LIST_INDEXES, INDEXES),
-    later("listIndexes", LIST_INDEXES, INDEXES),
-    later(
+    now(
+        "listIndexNames",
+        LIST_INDEX_NAMES,
+        scoped!(object, indexes::list_index_names),
+    ),
+    now(
+        "listIndexes",
+        LIST_INDEXES,
+        scoped!(object, indexes::list_indexes),
+    ),
+    now(
         "listSearchIndexes",
-        &["name", "aggregationOptions"],
-        INDEXES,
+        &["name", "aggregationOptions", "session"],
+        scoped!(object, indexes::list_search_indexes),
     ),
     now("mapReduce", MAP_REDUCE, count::map_reduce),
-    later(
-        "rename",
-        &["to", "dropTarget", "comment", "session", "timeoutMS"],
-        TYPED,
-    ),
+    now("rename", RENAME, scoped!(object, admin::rename)),
     later("replaceOne", UPDATE, TYPED),
     later("updateMany", UPDATE, TYPED),
     later("updateOne", UPDATE, TYPED),
-    later("updateSearchIndex", &["name", "definition"], INDEXES),
+    now(
+        "updateSearchIndex",
+        &["name", "definition", "session"],
+        scoped!(object, indexes::update_search_index),
+    ),
 ];
 
 /// The collection of the call.
@@ -120,16 +151,6 @@ const DELETE: &[&str] = &[
     "timeoutMS",
 ];
 
-const DROP_INDEX: &[&str] = &[
-    "name",
-    "comment",
-    "maxTimeMS",
-    "rawData",
-    "session",
-    "timeoutMS",
-    "writeConcern",
-];
-
 const FIND_AND_MODIFY: &[&str] = &[
     "filter",
     "arrayFilters",
@@ -149,42 +170,6 @@ const FIND_AND_MODIFY: &[&str] = &[
     "update",
     "upsert",
     "writeConcern",
-];
-
-const INDEX: &[&str] = &[
-    "keys",
-    "indexes",
-    "background",
-    "bits",
-    "bucketSize",
-    "collation",
-    "comment",
-    "commitQuorum",
-    "expireAfterSeconds",
-    "hidden",
-    "max",
-    "maxTimeMS",
-    "min",
-    "name",
-    "partialFilterExpression",
-    "rawData",
-    "session",
-    "sparse",
-    "timeoutMS",
-    "unique",
-    "wildcardProjection",
-    "writeConcern",
-];
-
-const LIST_INDEXES: &[&str] = &[
-    "batchSize",
-    "comment",
-    "cursorType",
-    "maxTimeMS",
-    "rawData",
-    "session",
-    "timeoutMS",
-    "timeoutMode",
 ];
 
 const UPDATE: &[&str] = &[

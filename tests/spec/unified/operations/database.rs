@@ -7,6 +7,10 @@ use bson::{Document, RawBson};
 use mongotls::options::{CursorTimeoutMode, CursorType};
 use mongotls::{Command, Cursor, Database, Free, Scope};
 
+use super::admin::{
+    self, CREATE_COLLECTION, DROP_COLLECTION, LIST_COLLECTION_NAMES, LIST_COLLECTIONS,
+    MODIFY_COLLECTION,
+};
 use super::aggregate::{self, AGGREGATE};
 use super::arguments::scoped;
 use super::{Call, Operation, Outcome, later, now};
@@ -34,67 +38,35 @@ pub(super) const OPERATIONS: &[Operation] = &[
         scoped!(object, aggregate::of_database),
     ),
     later("createChangeStream", CHANGE_STREAM, "change streams"),
-    later(
+    now(
         "createCollection",
-        &[
-            "collection",
-            "capped",
-            "autoIndexId",
-            "size",
-            "max",
-            "storageEngine",
-            "validator",
-            "validationLevel",
-            "validationAction",
-            "indexOptionDefaults",
-            "viewOn",
-            "pipeline",
-            "collation",
-            "timeseries",
-            "expireAfterSeconds",
-            "changeStreamPreAndPostImages",
-            "clusteredIndex",
-            "encryptedFields",
-            "comment",
-            "writeConcern",
-            "session",
-            "timeoutMS",
-        ],
-        "typed databases",
+        CREATE_COLLECTION,
+        scoped!(object, admin::create_collection),
     ),
-    later(
+    now(
         "dropCollection",
-        &[
-            "collection",
-            "writeConcern",
-            "comment",
-            "session",
-            "timeoutMS",
-        ],
-        "typed databases",
+        DROP_COLLECTION,
+        scoped!(object, admin::drop_collection),
     ),
-    later("listCollectionNames", LIST_COLLECTIONS, "typed databases"),
-    later("listCollectionObjects", LIST_COLLECTIONS, "typed databases"),
-    later("listCollections", LIST_COLLECTIONS, "typed databases"),
-    later(
+    now(
+        "listCollectionNames",
+        LIST_COLLECTION_NAMES,
+        scoped!(object, admin::list_collection_names),
+    ),
+    now(
+        "listCollectionObjects",
+        LIST_COLLECTION_NAMES,
+        scoped!(object, admin::list_collection_names),
+    ),
+    now(
+        "listCollections",
+        LIST_COLLECTIONS,
+        scoped!(object, admin::list_collections),
+    ),
+    now(
         "modifyCollection",
-        &[
-            "collection",
-            "index",
-            "validator",
-            "validationLevel",
-            "validationAction",
-            "viewOn",
-            "pipeline",
-            "expireAfterSeconds",
-            "timeseries",
-            "changeStreamPreAndPostImages",
-            "comment",
-            "writeConcern",
-            "session",
-            "timeoutMS",
-        ],
-        "typed databases",
+        MODIFY_COLLECTION,
+        scoped!(object, admin::modify_collection),
     ),
 ];
 
@@ -112,20 +84,6 @@ pub(super) const CHANGE_STREAM: &[&str] = &[
     "startAtOperationTime",
     "session",
     "timeoutMS",
-];
-
-const LIST_COLLECTIONS: &[&str] = &[
-    "filter",
-    "nameOnly",
-    "authorizedCollections",
-    "batchSize",
-    "comment",
-    "cursorType",
-    "maxTimeMS",
-    "rawData",
-    "session",
-    "timeoutMS",
-    "timeoutMode",
 ];
 
 const CURSOR_COMMAND: &[&str] = &[

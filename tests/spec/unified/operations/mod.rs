@@ -1,6 +1,7 @@
 //! The operations, one file for each kind of object. An operation is one row of a table: its name, its arguments, and
 //! the function that performs it.
 
+mod admin;
 mod aggregate;
 mod arguments;
 mod bucket;
@@ -12,6 +13,7 @@ mod count;
 mod cursor;
 mod database;
 mod find;
+mod indexes;
 mod insert;
 mod session;
 mod test_runner;
