@@ -26,6 +26,8 @@ pub(crate) fn explain<'a, T: Deserialize<'a>>(document: &'a RawDocument) -> Opti
     let (place, value) = resolve(document, &path);
     let reason = match (message.rsplit_once(", expected "), value) {
         (Some((found, expected)), Some(value)) if found.starts_with("invalid type: ") => {
+            // The texts of `bson` begin with another "expecting".
+            let expected = expected.trim_start_matches("expecting ");
             format!("expected {expected}, found {}", type_name(value))
         }
         _ => message,
@@ -411,7 +413,7 @@ mod tests {
             ),
             (
                 doc! { "name": "a", "prices": { "x": ObjectId::from_bytes([1; 12]), "y": [] } },
-                "prices.y: expected raw BSON ObjectId, found array",
+                "prices.y: expected an ObjectId, found array",
             ),
         ] {
             assert_eq!(explained(&document).as_deref(), Some(expected));

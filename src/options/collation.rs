@@ -15,7 +15,7 @@ use crate::enum_text::display_as_str;
 ///
 /// // Compares without regard to case: strength 2.
 /// let collation = Collation::new("en").strength(CollationStrength::Secondary);
-/// assert_eq!(collation.to_document().get_i32("strength"), Ok(2));
+/// assert_eq!(collation.to_document().get_i32("strength").ok(), Some(2));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
