@@ -64,6 +64,9 @@ impl<'a> OperationSession<'a> {
     /// Takes the session of a command that is sent next. `pool` is that of the client, and `held` is the session of the
     /// pool that the operation has already.
     ///
+    /// In a session with causal consistency reads and writes state the time that they must see, but commands of the program
+    /// do not ("Causally consistent read and write commands").
+    ///
     /// In a session for snapshot reads every command states `snapshot` as its read concern, so that the server rejects
     /// those that cannot read at a time in the past. The commands of open cursors are exceptions.
     ///
@@ -128,7 +131,12 @@ impl<'a> OperationSession<'a> {
         });
         if let Self::Explicit(session) = self {
             let is_snapshot = session.read_mode() == ReadMode::Snapshot;
-            if is_snapshot && operation.kind != OperationKind::Cursor {
+            let states_time = match operation.kind {
+                OperationKind::RetryableWrite | OperationKind::Write => true,
+                OperationKind::Read | OperationKind::Generic => is_snapshot,
+                OperationKind::Cursor => false,
+            };
+            if states_time {
                 read_concern.get_or_insert_default();
             }
             if let Some(fields) = read_concern

@@ -131,6 +131,9 @@ pub(super) fn distinct<S: Scope>(
     Ok(Outcome::Value(Bson::Array(distinct.run()?)))
 }
 
+/// The wire version of MongoDB 8.2. The actions of the library send `rawData` from there on.
+const RAW_DATA: i32 = 27;
+
 /// Runs a command on the collection of the call, with the arguments of these names as its fields.
 fn run(
     call: &Call<'_>,
@@ -144,6 +147,9 @@ fn run(
         if let Some(value) = call.value(argument)? {
             body.insert(*field, value);
         }
+    }
+    if call.run.deployment.configuration.version.wire < RAW_DATA {
+        body.remove("rawData");
     }
     let concern = entity.collection.read_concern();
     if *concern != ReadConcern::default() {

@@ -247,6 +247,8 @@ impl Forwarding {
     ) -> std::io::Result<Document> {
         let mut body = request.body.clone();
         body.remove("recoveryToken");
+        // SecantusDB stores time series as they are, and not each of its commands knows the field.
+        body.remove("rawData");
         if request.name == "bulkWrite" {
             body.remove("readConcern"); // SecantusDB does not know it there
         }

@@ -81,8 +81,8 @@ impl Version {
             let allowed = is_text && matches!(name, "find" | "aggregate");
             (!self.is_modern() && !allowed).then_some("comment")
         })?;
-        // The parser of `find` was another one before 4.4.
-        if name == "find" && !self.is_modern() {
+        // The parsers of these commands were others before 4.4.
+        if matches!(name, "find" | "aggregate") && !self.is_modern() {
             let message = format!("Failed to parse: Unrecognized field '{newer}'.");
             return Some(failure(9, "FailedToParse", &message));
         }
