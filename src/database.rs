@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Client;
 use crate::client_session::{Free, Scope, ScopedClient, session_of};
-use crate::collection::Criteria;
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::document::reply_to_document;
@@ -18,7 +17,7 @@ use crate::document::reply_to_document;
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
 use crate::op::{CursorTiming, run_command};
-use crate::options::{DatabaseOptions, database_name_problem};
+use crate::options::{Criteria, DatabaseOptions, database_name_problem};
 use crate::session::SessionState;
 use crate::time::{TimeoutKind, TimeoutMs};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bson::raw::{CStr, RawDocument};
 use bson::{RawBson, RawBsonRef, RawDocumentBuf, cstr};
 
-use super::Target;
+use super::target::Target;
 use super::write::WriteReply;
 use crate::client::Client;
 use crate::client_session::{Scope, session_of};
@@ -22,15 +22,6 @@ use crate::op::{
 use crate::options::{ReadConcern, ReadPreference, WriteConcern};
 use crate::time::{TimeoutKind, TimeoutMs};
 use crate::wire::request::{EncodeCommand, Fields};
-
-/// Read concern, write concern and read preference. A database takes those of its client, a collection those of its
-/// database, and an action those of its collection, unless it has its own.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Criteria {
-    pub(crate) read_concern: ReadConcern,
-    pub(crate) write_concern: WriteConcern,
-    pub(crate) read_preference: ReadPreference,
-}
 
 /// The parts of an action that do not depend on its kind.
 #[derive(Clone, Debug)]
@@ -78,7 +69,7 @@ impl<S> Action<S> {
 
     /// The write concern of the action.
     pub(crate) fn write_concern(&self) -> &WriteConcern {
-        let of_target = &self.target.criteria.write_concern;
+        let of_target = &self.target.criteria().write_concern;
         self.write_concern.as_ref().unwrap_or(of_target)
     }
 
@@ -94,7 +85,7 @@ impl<S> Action<S> {
             limit,
             kind: TimeoutKind::Operation,
         });
-        of_action.or(self.target.timeout)
+        of_action.or(self.target.timeout())
     }
 
     /// Converts the error of a write into that of a timeout if the server says that the time given by `timeoutMS` has passed.
@@ -108,7 +99,7 @@ impl<S> Action<S> {
 
     /// The client that runs the action.
     pub(crate) fn client(&self) -> &Client {
-        &self.target.client
+        self.target.client()
     }
 
     /// The command of the action: `name` and the collection, its own fields, and its options.
@@ -120,10 +111,8 @@ impl<S> Action<S> {
         name: &'static str,
         own: &'a [(&'static CStr, RawBsonRef<'a>)],
     ) -> Result<ActionCommand<'a>> {
-        if let Some(problem) = &self.target.problem {
-            return Err(Error::invalid_argument(problem.clone()));
-        }
-        let subject = Some(self.target.name.as_str());
+        self.target.check()?;
+        let subject = Some(self.target.name());
         Ok(ActionCommand {
             name,
             // Only the target of a database has no name of a collection.
@@ -311,7 +300,7 @@ impl<S: Scope> Action<S> {
         command.subject = change.subject.or(command.subject);
         let id = OperationId::default();
         let mut operation = Operation {
-            database: change.database.unwrap_or(&self.target.database),
+            database: change.database.unwrap_or(self.target.database()),
             min_wire_version: change.min_wire_version,
             ..self.write(&command, &id, OperationKind::Write)
         };
@@ -337,7 +326,7 @@ impl<S: Scope> Action<S> {
         command: &'a ActionCommand<'a>,
         id: &'a OperationId,
     ) -> Operation<'a> {
-        let criteria = &self.target.criteria;
+        let criteria = self.target.criteria();
         let read_concern = self.read_concern.as_ref().unwrap_or(&criteria.read_concern);
         let preference = self
             .read_preference
@@ -401,7 +390,7 @@ impl<S: Scope> Action<S> {
             limit: self.timeout_ms().map_or(TimeLimit::OfClient, TimeLimit::Of),
             session: OperationSession::of(session_of(&self.scope)),
             raw_data: self.raw_data,
-            ..Operation::new(&self.target.database, command, id)
+            ..Operation::new(self.target.database(), command, id)
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
 
+use super::Collection;
 use super::action::{self, Action, CursorCommand};
-use super::{Collection, Target};
+use super::target::Target;
 use crate::client_session::{Free, Scope};
 use crate::cursor::Cursor;
 use crate::database::Database;

@@ -25,6 +25,7 @@ mod find;
 mod insert;
 mod model;
 mod progress;
+mod target;
 mod write;
 
 use std::fmt;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 
 use bson::Document;
 
-pub(crate) use self::action::Criteria;
 pub use self::admin::{
     CreateCollection, CreateIndex, CreateIndexes, CreateSearchIndex, CreateSearchIndexes,
     DropCollection, DropDatabase, DropIndexes, DropSearchIndex, ListCollectionNames,
@@ -50,14 +50,12 @@ pub use self::insert::InsertOne;
 pub use self::model::{DeleteModel, ReplaceOneModel, UpdateManyModel, UpdateOneModel};
 pub(crate) use self::model::{LastModel, ModelWriter};
 pub(crate) use self::progress::Progress;
+use self::target::Target;
 pub(crate) use self::write::write_error;
 use crate::client::Client;
 use crate::client_session::{Free, Scope};
 use crate::database::Database;
-use crate::options::{
-    CollectionOptions, ReadConcern, ReadPreference, WriteConcern, collection_name_problem,
-};
-use crate::time::{TimeoutKind, TimeoutMs};
+use crate::options::{CollectionOptions, ReadConcern, ReadPreference, WriteConcern};
 
 /// A collection of documents of type `T`. Cheap to clone.
 ///
@@ -90,34 +88,6 @@ pub struct Collection<T = Document, S = Free> {
     documents: PhantomData<fn(T) -> T>,
 }
 
-/// A collection on a client, with the settings of its operations.
-#[derive(Debug)]
-pub(crate) struct Target {
-    client: Client,
-    database: String,
-    /// The name of the collection. Empty for actions on the database itself.
-    name: String,
-    /// The reason why every server rejects the names, if they are invalid.
-    problem: Option<String>,
-    criteria: Criteria,
-    /// `timeoutMS` of each operation.
-    timeout: Option<TimeoutMs>,
-}
-
-impl Target {
-    /// The database itself, for actions that concern no collection.
-    pub(crate) fn of_database<S>(database: &Database<S>) -> Arc<Self> {
-        Arc::new(Self {
-            client: database.client().clone(),
-            database: database.name().to_owned(),
-            name: String::new(),
-            problem: database.problem(),
-            criteria: database.criteria(),
-            timeout: database.timeout_ms(),
-        })
-    }
-}
-
 impl<S: Scope> Database<S> {
     /// The collection with this name, for documents of type `T`. No command is sent.
     ///
@@ -138,25 +108,9 @@ impl<S: Scope> Database<S> {
         name: &str,
         options: CollectionOptions,
     ) -> Collection<T, S> {
-        let criteria = self.criteria();
-        let of_collection = options.timeout.map(|limit| TimeoutMs {
-            limit,
-            kind: TimeoutKind::Operation,
-        });
-        let target = Target {
-            client: self.client().clone(),
-            database: self.name().to_owned(),
-            name: name.to_owned(),
-            problem: self.problem().or_else(|| collection_name_problem(name)),
-            timeout: of_collection.or_else(|| self.timeout_ms()),
-            criteria: Criteria {
-                read_concern: options.read_concern.unwrap_or(criteria.read_concern),
-                write_concern: options.write_concern.unwrap_or(criteria.write_concern),
-                read_preference: options.read_preference.unwrap_or(criteria.read_preference),
-            },
-        };
+        let target = Target::of_collection(self, name, options);
         Collection {
-            target: Arc::new(target),
+            target,
             scope: self.scope().clone(),
             documents: PhantomData,
         }
@@ -166,35 +120,35 @@ impl<S: Scope> Database<S> {
 impl<T, S> Collection<T, S> {
     /// The name of the collection.
     pub fn name(&self) -> &str {
-        &self.target.name
+        self.target.name()
     }
 
     /// The names of the database and of the collection.
     pub fn namespace(&self) -> Namespace {
         Namespace {
-            db: self.target.database.clone(),
-            coll: self.target.name.clone(),
+            db: self.target.database().to_owned(),
+            coll: self.target.name().to_owned(),
         }
     }
 
     /// The client.
     pub fn client(&self) -> &Client {
-        &self.target.client
+        self.target.client()
     }
 
     /// The read concern of reads that have none of their own.
     pub fn read_concern(&self) -> &ReadConcern {
-        &self.target.criteria.read_concern
+        &self.target.criteria().read_concern
     }
 
     /// The write concern of writes that have none of their own.
     pub fn write_concern(&self) -> &WriteConcern {
-        &self.target.criteria.write_concern
+        &self.target.criteria().write_concern
     }
 
     /// The read preference of reads that have none of their own.
     pub fn read_preference(&self) -> &ReadPreference {
-        &self.target.criteria.read_preference
+        &self.target.criteria().read_preference
     }
 
     /// The read preference of reads that have none of their own, as [`read_preference`](Self::read_preference). The
@@ -255,8 +209,8 @@ impl<T, S: Clone> Clone for Collection<T, S> {
 impl<T, S> fmt::Debug for Collection<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collection")
-            .field("database", &self.target.database)
-            .field("name", &self.target.name)
+            .field("database", &self.target.database())
+            .field("name", &self.target.name())
             .finish_non_exhaustive()
     }
 }

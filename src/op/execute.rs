@@ -11,7 +11,7 @@ use std::time::Instant;
 use bson::RawDocumentBuf;
 
 use super::retry::{AttemptServer, Attempts, Retry, check_write_concern};
-use super::session::OperationSession;
+use super::session::{Concerns, OperationSession};
 use super::target::{CursorTarget, Place, SelectedConnection};
 use super::timeout::{self, TimeLimit};
 use super::{Operation, OperationKind};
@@ -347,9 +347,14 @@ impl Deployment<'_> {
             && self.options.retry_writes
             && server.supports_retryable_writes();
         let number = operation.number.filter(|_| is_numbered);
+        let concerns = Concerns {
+            kind: operation.kind,
+            read: operation.read_concern,
+            has_write_concern: operation.write_concern.is_some(),
+        };
         let session = operation
             .session
-            .begin(self.sessions, selected, operation, number, held)?;
+            .begin(self.sessions, selected, concerns, number, held)?;
         // With `timeoutMS`, `wtimeout` is not sent: the server stops in time because of `maxTimeMS`.
         let mut write_concern = operation.write_concern.filter(|it| !it.is_server_default());
         let without_limit;

@@ -14,6 +14,7 @@
 //! | `execute.rs` | the sequence above, for an operation that selects a server and for one of an open cursor |
 //! | `retry.rs` | the decision whether and when to retry: no clock, no sleep |
 //! | `timeout.rs` | the time limits of operations and cursors |
+//! | `kind.rs` | the kinds of operations, as far as retries depend on them |
 //! | `session.rs` | the session of a command, and the cluster time that it sends |
 //! | `target.rs` | a connection to the selected server; the server or the pinned connection of a cursor |
 //! | `run_command.rs` | a command of the program, as it is |
@@ -31,6 +32,7 @@ pub(crate) mod end_sessions;
 pub(crate) mod execute;
 mod get_more;
 mod kill_cursors;
+mod kind;
 mod queue;
 mod retry;
 pub(crate) mod run_command;
@@ -46,6 +48,7 @@ pub(crate) use self::batch::{Batch, CursorFields, CursorReply};
 pub(crate) use self::execute::{Deployment, HasDeployment};
 pub(crate) use self::get_more::{GetMore, GetMoreComment};
 pub(crate) use self::kill_cursors::KillCursors;
+pub(crate) use self::kind::OperationKind;
 pub(crate) use self::queue::{QueuedWrite, Rules, WriteQueue};
 pub(crate) use self::session::OperationSession;
 pub(crate) use self::target::CursorTarget;
@@ -129,22 +132,4 @@ impl<'a> Operation<'a> {
             (kind, _) => kind,
         }
     }
-}
-
-/// The kind of an operation, as far as retries depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OperationKind {
-    /// A read that selects a server. It is retried if `retryReads` is on.
-    Read,
-    /// A command of an open cursor, `getMore` or `killCursors`. It counts as a read, but it is retried only after overload:
-    /// a second `getMore` could skip a batch.
-    Cursor,
-    /// A write that the driver numbers (`txnNumber`), with the same number for all attempts. The server runs it at most once.
-    /// It is retried if `retryWrites` is on.
-    RetryableWrite,
-    /// A write that a server would run again. It is retried only after overload, if `retryWrites` is on.
-    Write,
-    /// A command of the program that may read or write. It is retried only after overload, and only if both `retryReads`
-    /// and `retryWrites` are on ("Client Backpressure").
-    Generic,
 }

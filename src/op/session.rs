@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use bson::raw::RawDocument;
 
+use super::kind::OperationKind;
 use super::target::SelectedConnection;
-use super::{Operation, OperationKind};
 use crate::conn::Connection;
 use crate::data::cluster_time::ClusterTime;
 use crate::error::{Error, Result};
+use crate::options::ReadConcern;
 use crate::sdam::ServerType;
 use crate::session::{ReadMode, ServerSession, SessionPool, SessionState};
 use crate::wire::request::ReadConcernFields;
@@ -37,6 +38,15 @@ pub(super) struct SessionFields<'a> {
     /// The number of a retryable write.
     pub(super) transaction_number: Option<i64>,
     pub(super) read_concern: Option<ReadConcernFields<'a>>,
+}
+
+/// The part of an operation on which its read concern depends.
+#[derive(Clone, Copy)]
+pub(super) struct Concerns<'a> {
+    pub(super) kind: OperationKind,
+    pub(super) read: Option<&'a ReadConcern>,
+    /// True if the command accepts a write concern.
+    pub(super) has_write_concern: bool,
 }
 
 impl<'a> OperationSession<'a> {
@@ -76,7 +86,7 @@ impl<'a> OperationSession<'a> {
         self,
         pool: &Arc<SessionPool>,
         selected: &SelectedConnection,
-        operation: &Operation<'a>,
+        concerns: Concerns<'a>,
         number: Option<&Cell<Option<i64>>>,
         held: &mut Option<ServerSession>,
     ) -> Result<SessionFields<'a>> {
@@ -125,14 +135,17 @@ impl<'a> OperationSession<'a> {
         if is_standalone || hello.max_wire_version < CLUSTER_TIMES {
             cluster_time = None;
         }
-        let mut read_concern = operation.read_concern.map(|concern| ReadConcernFields {
+        let mut read_concern = concerns.read.map(|concern| ReadConcernFields {
             level: concern.level.as_deref(),
             ..ReadConcernFields::default()
         });
         if let Self::Explicit(session) = self {
             let is_snapshot = session.read_mode() == ReadMode::Snapshot;
-            let states_time = match operation.kind {
-                OperationKind::RetryableWrite | OperationKind::Write => true,
+            let states_time = match concerns.kind {
+                // The commands of search indexes, which have no write concern, accept no read concern either.
+                OperationKind::RetryableWrite | OperationKind::Write => {
+                    is_snapshot || concerns.has_write_concern
+                }
                 OperationKind::Read | OperationKind::Generic => is_snapshot,
                 OperationKind::Cursor => false,
             };

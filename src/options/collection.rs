@@ -103,3 +103,12 @@ impl DatabaseOptions {
         self
     }
 }
+
+/// Read concern, write concern and read preference. A database takes those of its client, a collection those of its
+/// database, and an action those of its collection, unless it has its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Criteria {
+    pub(crate) read_concern: ReadConcern,
+    pub(crate) write_concern: WriteConcern,
+    pub(crate) read_preference: ReadPreference,
+}

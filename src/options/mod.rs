@@ -40,6 +40,7 @@ pub(crate) use self::cloud::CloudServices;
 pub use self::collation::{
     Collation, CollationAlternate, CollationCaseFirst, CollationMaxVariable, CollationStrength,
 };
+pub(crate) use self::collection::Criteria;
 pub use self::collection::{CollectionOptions, DatabaseOptions};
 pub use self::concern::{
     Acknowledgment, ReadConcern, ReadPreference, ReadPreferenceMode, Tag, TagSet, WriteConcern,

@@ -2,9 +2,10 @@
 
 use bson::{RawBsonRef, cstr};
 
+use super::super::Collection;
 use super::super::action::{self, Action, Change};
 use super::super::aggregate::Pipeline;
-use super::super::{Collection, Target};
+use super::super::target::Target;
 use super::unless_missing;
 use crate::client_session::{Free, Scope};
 use crate::database::Database;

@@ -3,8 +3,8 @@
 use bson::raw::RawDocument;
 use bson::{RawDocumentBuf, cstr};
 
-use super::super::Target;
 use super::super::action::{self, Action};
+use super::super::target::Target;
 use super::name;
 use crate::client::Client;
 use crate::client_session::{Free, Scope, ScopedClient};

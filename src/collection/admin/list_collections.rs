@@ -2,8 +2,8 @@
 
 use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 
-use super::super::Target;
 use super::super::action::{self, Action, CursorCommand};
+use super::super::target::Target;
 use super::names;
 use crate::client_session::{Free, Scope};
 use crate::cursor::Cursor;
