@@ -17,7 +17,9 @@ use crate::document::reply_to_document;
 use crate::document::reply_to_typed;
 use crate::error::{Error, Result};
 use crate::op::{CursorTiming, run_command};
-use crate::options::{Criteria, DatabaseOptions, database_name_problem};
+use crate::options::{
+    Criteria, DatabaseOptions, ReadConcern, ReadPreference, WriteConcern, database_name_problem,
+};
 use crate::session::SessionState;
 use crate::time::{TimeoutKind, TimeoutMs};
 
@@ -166,16 +168,41 @@ impl<S> Database<S> {
         &self.client
     }
 
+    /// The read concern of reads that have none of their own. `run_command` has none.
+    pub fn read_concern(&self) -> &ReadConcern {
+        match &self.criteria {
+            Some(criteria) => &criteria.read_concern,
+            None => self.client.options().read_concern(),
+        }
+    }
+
+    /// The write concern of writes that have none of their own. `run_command` has none.
+    pub fn write_concern(&self) -> &WriteConcern {
+        match &self.criteria {
+            Some(criteria) => &criteria.write_concern,
+            None => self.client.options().write_concern(),
+        }
+    }
+
+    /// The read preference of reads that have none of their own. `run_command` has none.
+    pub fn read_preference(&self) -> &ReadPreference {
+        match &self.criteria {
+            Some(criteria) => &criteria.read_preference,
+            None => self.client.options().read_preference(),
+        }
+    }
+
+    /// The read preference, as [`read_preference`](Self::read_preference). The official driver has this name.
+    pub fn selection_criteria(&self) -> &ReadPreference {
+        self.read_preference()
+    }
+
     /// Read concern, write concern and read preference of this database.
     pub(crate) fn criteria(&self) -> Criteria {
-        if let Some(criteria) = &self.criteria {
-            return (**criteria).clone();
-        }
-        let options = self.client.options();
         Criteria {
-            read_concern: options.read_concern().clone(),
-            write_concern: options.write_concern().clone(),
-            read_preference: options.read_preference().clone(),
+            read_concern: self.read_concern().clone(),
+            write_concern: self.write_concern().clone(),
+            read_preference: self.read_preference().clone(),
         }
     }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::{CStr, RawDocument};
-use bson::{RawBson, RawBsonRef, RawDocumentBuf, cstr};
+use bson::{Document, RawBson, RawBsonRef, RawDocumentBuf, cstr};
 
 use super::target::Target;
 use super::write::WriteReply;
 use crate::client::Client;
 use crate::client_session::{Scope, session_of};
 use crate::cursor::Cursor;
+use crate::document::reply_to_document;
 use crate::encode::OptionFields;
 use crate::error::{Error, Result};
 use crate::event::OperationId;
@@ -19,7 +20,7 @@ use crate::op::{
     CursorFields, CursorReply, CursorTiming, Operation, OperationKind, OperationSession, TimeLimit,
     execute, transformed_write,
 };
-use crate::options::{ReadConcern, ReadPreference, WriteConcern};
+use crate::options::{ReadConcern, ReadPreference, Verbosity, WriteConcern};
 use crate::time::{TimeoutKind, TimeoutMs};
 use crate::wire::request::{EncodeCommand, Fields};
 
@@ -271,6 +272,47 @@ impl<S: Scope> Action<S> {
         Ok(position.map(|position| batch.document(&position).to_owned()))
     }
 
+    /// Returns the server's explanation of a command. `maxTimeMS` limits the explanation, so it is a field of `explain`
+    /// itself, which accepts no read concern.
+    ///
+    /// # Errors
+    /// If the command cannot be sent, or the server rejects it.
+    pub(crate) fn explain(
+        &self,
+        name: &'static str,
+        own: &[(&'static CStr, RawBsonRef<'_>)],
+        verbosity: Verbosity,
+    ) -> Result<Document> {
+        let command = self.command(name, own)?;
+        let (mut limit, mut others) = (None, RawDocumentBuf::new());
+        for (key, value) in command
+            .options
+            .iter()
+            .flat_map(|options| options.iter().flatten())
+        {
+            match key.as_str() {
+                "maxTimeMS" => limit = Some(value),
+                _ => others.append(key, value),
+            }
+        }
+        let command = ExplainCommand {
+            explained: ActionCommand {
+                options: Some(&others),
+                ..command
+            },
+            verbosity,
+            limit,
+        };
+        let id = OperationId::default();
+        let operation = Operation {
+            command: &command,
+            read_concern: None,
+            ..self.read(&command.explained, &id)
+        };
+        let (reply, _connection) = execute::run(self.client(), &operation, &mut ())?;
+        reply_to_document(&reply)
+    }
+
     /// Runs a command that lists parts of the deployment, and returns its reply.
     ///
     /// # Errors
@@ -423,6 +465,29 @@ impl EncodeCommand for ActionCommand<'_> {
         }
         if let Some(options) = self.options {
             fields.fields_of(options);
+        }
+    }
+}
+
+/// The command `explain` for the command of an action.
+#[derive(Clone, Copy, Debug)]
+struct ExplainCommand<'a> {
+    explained: ActionCommand<'a>,
+    verbosity: Verbosity,
+    /// `maxTimeMS`, if the program has set it.
+    limit: Option<RawBsonRef<'a>>,
+}
+
+impl EncodeCommand for ExplainCommand<'_> {
+    fn name(&self) -> &str {
+        "explain"
+    }
+
+    fn encode(&self, fields: &mut Fields<'_>) {
+        fields.nested(self.name(), |fields| self.explained.encode(fields));
+        fields.text("verbosity", self.verbosity.as_str());
+        if let Some(limit) = self.limit {
+            fields.value(cstr!("maxTimeMS"), limit);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::database::Database;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
 use crate::op::CursorTiming;
-use crate::options::CursorTimeoutMode;
+use crate::options::{CursorTimeoutMode, Verbosity};
 
 impl<T, S: Scope> Collection<T, S> {
     /// Runs an aggregation pipeline: a sequence of stages, each a document. Its results are of type [`Document`], unless
@@ -163,6 +163,21 @@ impl<T, S: Scope> Aggregate<T, S> {
             batch_size: self.batch_size,
             documents: PhantomData,
         }
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), except for errors of documents.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let pipeline = self.pipeline?;
+        let cursor = RawDocumentBuf::new();
+        let own = [
+            (cstr!("pipeline"), RawBsonRef::Array(&pipeline.stages)),
+            (cstr!("cursor"), RawBsonRef::Document(&cursor)),
+        ];
+        self.action.explain("aggregate", &own, verbosity)
     }
 
     /// Sends the command and returns a cursor of the results.

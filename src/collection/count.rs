@@ -1,8 +1,8 @@
 //! The numbers of documents: counted by an aggregation, or estimated by the metadata of the collection ("CRUD API",
 //! "Count API Details").
 
-use bson::raw::RawDocument;
-use bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr, rawdoc};
+use bson::raw::{CStr, RawDocument};
+use bson::{Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr, rawdoc};
 
 use super::Collection;
 use super::action::{self, Action};
@@ -10,6 +10,7 @@ use crate::client_session::{Free, Scope};
 use crate::data::hello::integer;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
+use crate::options::Verbosity;
 use crate::server_code::NAMESPACE_NOT_FOUND;
 
 impl<T, S: Scope> Collection<T, S> {
@@ -106,8 +107,29 @@ impl<S: Scope> CountDocuments<S> {
     /// the filter or an option cannot be sent; otherwise those of
     /// [`Database::run_command`](crate::Database::run_command).
     pub fn run(self) -> Result<u64> {
+        let (pipeline, cursor) = (self.pipeline()?, RawDocumentBuf::new());
+        // No document matches: there is no group.
+        let group = self
+            .action
+            .first_document("aggregate", &own_fields(&pipeline, &cursor))?;
+        group.map_or(Ok(0), |group| count(&group))
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), except for errors of documents.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let (pipeline, cursor) = (self.pipeline()?, RawDocumentBuf::new());
+        self.action
+            .explain("aggregate", &own_fields(&pipeline, &cursor), verbosity)
+    }
+
+    /// The pipeline that counts.
+    fn pipeline(&self) -> Result<RawArrayBuf> {
         let mut pipeline = RawArrayBuf::new();
-        pipeline.push(rawdoc! { "$match": self.filter? });
+        pipeline.push(rawdoc! { "$match": self.filter.clone()? });
         let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
         if let Some(skip) = self.skip {
             pipeline.push(rawdoc! { "$skip": signed(skip) });
@@ -116,15 +138,19 @@ impl<S: Scope> CountDocuments<S> {
             pipeline.push(rawdoc! { "$limit": signed(limit) });
         }
         pipeline.push(rawdoc! { "$group": { "_id": 1, "n": { "$sum": 1 } } });
-        let cursor = RawDocumentBuf::new();
-        let own = [
-            (cstr!("pipeline"), RawBsonRef::Array(&pipeline)),
-            (cstr!("cursor"), RawBsonRef::Document(&cursor)),
-        ];
-        // No document matches: there is no group.
-        let group = self.action.first_document("aggregate", &own)?;
-        group.map_or(Ok(0), |group| count(&group))
+        Ok(pipeline)
     }
+}
+
+/// The fields of an aggregation.
+fn own_fields<'a>(
+    pipeline: &'a RawArrayBuf,
+    cursor: &'a RawDocumentBuf,
+) -> [(&'static CStr, RawBsonRef<'a>); 2] {
+    [
+        (cstr!("pipeline"), RawBsonRef::Array(pipeline)),
+        (cstr!("cursor"), RawBsonRef::Document(cursor)),
+    ]
 }
 
 /// The action of [`Collection::estimated_document_count`].
@@ -147,6 +173,15 @@ impl<S: Scope> EstimatedDocumentCount<S> {
         EstimatedDocumentCount {
             action: self.action.within(scope),
         }
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), except for errors of documents.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        self.action.explain("count", &[], verbosity)
     }
 
     /// Sends the command and returns the number.

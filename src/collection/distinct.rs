@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use bson::raw::CStr;
-use bson::{Bson, RawArray, RawBsonRef, RawDocumentBuf, cstr};
+use bson::{Bson, Document, RawArray, RawBsonRef, RawDocumentBuf, cstr};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
@@ -13,6 +13,7 @@ use crate::client_session::{Free, Scope};
 use crate::document;
 use crate::encode::{ToBson, to_document};
 use crate::error::{Error, Result};
+use crate::options::Verbosity;
 
 impl<T, S: Scope> Collection<T, S> {
     /// Finds the different values of a field in the documents that match `filter`. They are of type [`Bson`], unless
@@ -75,6 +76,20 @@ impl<T, S: Scope> Distinct<T, S> {
             filter: self.filter,
             values: PhantomData,
         }
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As `run`, except for errors of values.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let filter = self.filter?;
+        let own = [
+            (cstr!("key"), RawBsonRef::String(&self.field_name)),
+            (cstr!("query"), RawBsonRef::Document(&filter)),
+        ];
+        self.action.explain("distinct", &own, verbosity)
     }
 
     /// Sends the command, and converts the values.

@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use bson::{RawBsonRef, RawDocumentBuf, cstr};
+use bson::raw::{CStr, RawDocument};
+use bson::{Document, RawBsonRef, RawDocumentBuf, cstr};
 #[cfg(feature = "serde")]
 use serde::de::DeserializeOwned;
 
@@ -12,9 +13,9 @@ use super::action::{self, Action, CursorCommand};
 use crate::client_session::{Free, Scope};
 use crate::cursor::Cursor;
 use crate::encode::{ToBson, to_document};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::op::CursorTiming;
-use crate::options::{CursorTimeoutMode, CursorType};
+use crate::options::{CursorTimeoutMode, CursorType, Verbosity};
 
 impl<T, S: Scope> Collection<T, S> {
     /// Finds the documents that match `filter`, as values of type `T`. An empty filter matches all documents.
@@ -150,15 +151,9 @@ impl<T, S: Scope> Find<T, S> {
         }
     }
 
-    /// Sends the command and returns a cursor of the documents.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if
-    /// the filter or an option cannot be sent; otherwise those of
-    /// [`Database::run_command`](crate::Database::run_command).
-    pub fn run(self) -> Result<Cursor<T, S>> {
-        let filter = self.filter?;
-        let mut own = vec![(cstr!("filter"), RawBsonRef::Document(&filter))];
+    /// The fields of the command, besides the options that are stored as fields.
+    fn own_fields<'a>(&self, filter: &'a RawDocument) -> Vec<(&'static CStr, RawBsonRef<'a>)> {
+        let mut own = vec![(cstr!("filter"), RawBsonRef::Document(filter))];
         if self.limit != 0 {
             own.push((
                 cstr!("limit"),
@@ -186,6 +181,40 @@ impl<T, S: Scope> Find<T, S> {
                 own.push((cstr!("awaitData"), RawBsonRef::Boolean(true)));
             }
         }
+        own
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), except for errors of documents.
+    ///
+    /// ```no_run
+    /// # use mongotls::bson::{Document, doc};
+    /// # let client = mongotls::Client::connect("mongodb://localhost")?;
+    /// use mongotls::options::Verbosity;
+    ///
+    /// let things = client.database("shop").collection::<Document>("things");
+    /// let plan = things.find(doc! { "kind": "bolt" }).explain(Verbosity::ExecutionStats)?;
+    /// println!("{plan}");
+    /// # Ok::<(), mongotls::Error>(())
+    /// ```
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let filter = self.filter.as_deref().map_err(Error::clone)?;
+        let own = self.own_fields(filter);
+        self.action.explain("find", &own, verbosity)
+    }
+
+    /// Sends the command and returns a cursor of the documents.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) and [`ErrorKind::Bson`](crate::ErrorKind::Bson) if
+    /// the filter or an option cannot be sent; otherwise those of
+    /// [`Database::run_command`](crate::Database::run_command).
+    pub fn run(self) -> Result<Cursor<T, S>> {
+        let filter = self.filter.as_deref().map_err(Error::clone)?;
+        let own = self.own_fields(filter);
         let opened = self
             .action
             .open_cursor(CursorCommand::Read, "find", &own, self.timing)?;
@@ -250,12 +279,17 @@ impl<T, S: Scope> FindOne<T, S> {
     /// As [`Find::run`].
     pub fn run_raw(self) -> Result<Option<RawDocumentBuf>> {
         let filter = self.filter?;
-        let own = [
-            (cstr!("filter"), RawBsonRef::Document(&filter)),
-            (cstr!("limit"), RawBsonRef::Int32(1)),
-            (cstr!("singleBatch"), RawBsonRef::Boolean(true)),
-        ];
-        self.action.first_document("find", &own)
+        self.action.first_document("find", &own_fields(&filter))
+    }
+
+    /// Returns the server's explanation of this operation, which describes the plan that it chooses. With
+    /// [`Verbosity::QueryPlanner`] the operation does not run.
+    ///
+    /// # Errors
+    /// As [`run_raw`](Self::run_raw), except for errors of documents.
+    pub fn explain(self, verbosity: Verbosity) -> Result<Document> {
+        let filter = self.filter?;
+        self.action.explain("find", &own_fields(&filter), verbosity)
     }
 }
 
@@ -285,4 +319,13 @@ impl<S: Scope> FindOne<bson::Document, S> {
             .map(|document| crate::document::to_document(&document))
             .transpose()
     }
+}
+
+/// The fields of a `find` that returns one document.
+fn own_fields(filter: &RawDocument) -> [(&'static CStr, RawBsonRef<'_>); 3] {
+    [
+        (cstr!("filter"), RawBsonRef::Document(filter)),
+        (cstr!("limit"), RawBsonRef::Int32(1)),
+        (cstr!("singleBatch"), RawBsonRef::Boolean(true)),
+    ]
 }

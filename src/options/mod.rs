@@ -26,6 +26,7 @@ mod secret;
 mod server_api;
 mod tls;
 mod unknown;
+mod verbosity;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -66,6 +67,7 @@ pub use self::server_api::{ServerApi, ServerApiVersion};
 pub use self::tls::{DangerousTlsOptions, TlsOptions, TlsOptionsBuilder};
 pub(crate) use self::tls::{IdentitySource, PasswordSource};
 pub use self::unknown::UnknownName;
+pub use self::verbosity::Verbosity;
 use crate::address::ServerAddress;
 pub use crate::data::auth_mechanism::AuthMechanism;
 pub use crate::data::compressor::Compressor;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongotls::bson::{Bson, Document, doc, oid::ObjectId};
 use mongotls::error::ErrorKind;
 use mongotls::options::{
-    CursorTimeoutMode, ReadConcern, ReadPreference, ReadPreferenceMode, WriteConcern,
+    CursorTimeoutMode, ReadConcern, ReadPreference, ReadPreferenceMode, Verbosity, WriteConcern,
 };
 use mongotls::{Client, Collection};
 use mongotls_testbench::deployment::{Deployment, Topology};
@@ -249,4 +249,38 @@ fn a_comment_is_repeated_only_for_servers_that_accept_it() {
         let sent = |name: &str| server.commands_named(name)[0].body.contains_key("comment");
         assert_eq!((sent("find"), sent("getMore")), (true, repeated));
     }
+}
+
+#[test]
+fn crud_prose_14_an_explanation_has_its_own_time_limit() {
+    let server = Server::builder()
+        .handle("explain", |_| {
+            Some(doc! { "ok": 1, "queryPlanner": { "x": 1 } })
+        })
+        .start();
+    let client = plain_client(&server, "readConcernLevel=majority");
+    let things = client.database("db").collection::<Document>("things");
+    let limit = Duration::from_millis(2000);
+    let verbosity = Verbosity::QueryPlanner;
+    let find = things.find(doc! { "name": "john doe" }).limit(3);
+    let plan = find.max_time(limit).explain(verbosity).unwrap();
+    assert_eq!(
+        plan.get_document("queryPlanner").ok(),
+        Some(&doc! { "x": 1 })
+    );
+    let count = things.count_documents(doc! {}).max_time(limit);
+    count.explain(verbosity).unwrap();
+    let group = doc! { "$group": { "_id": 1, "n": { "$sum": 1 } } };
+    let expected = [
+        doc! { "find": "things", "filter": { "name": "john doe" }, "limit": 3_i64 },
+        doc! { "aggregate": "things", "pipeline": [{ "$match": {} }, group], "cursor": {} },
+    ];
+    for (request, explained) in server.commands_named("explain").iter().zip(expected) {
+        let body = &request.body;
+        assert_eq!(body.get_document("explain").ok(), Some(&explained));
+        assert_eq!(body.get_str("verbosity").ok(), Some("queryPlanner"));
+        assert_eq!(body.get_i64("maxTimeMS").ok(), Some(2000));
+        assert!(!body.contains_key("readConcern"));
+    }
+    assert_eq!(server.count_of("explain"), 2);
 }
